@@ -1,0 +1,157 @@
+"""Typed access to `catalog.toml`."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Literal
+
+from runner.errors import RunnerError
+
+TuningMode = Literal["FULL", "PEFT_ADAPTER"]
+Family = Literal["llama3", "llama4", "gemma3", "qwen3"]
+
+LOCATIONS = ("us-central1", "europe-west4")
+"""The specification's regions; `Catalog.locations` has the newer ones too."""
+
+
+class UnknownModelError(RunnerError):
+    """No base model has this id."""
+
+    code = "unknown_model"
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """A place where jobs can run."""
+
+    id: str
+    name: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeLimits:
+    """What one tuning mode of one model allows and costs. None where the service publishes nothing."""
+
+    max_sequence_length: int
+    """Tokens of one example, chat template included (specification)."""
+    newer_max_sequence_length: int | None = None
+    """The same on a newer page of the service, where it differs."""
+    usd_per_million_tokens: float | None = None
+    tokens_per_character: float | None = None
+    """Billed tokens per character of text, for estimates without the tokenizer."""
+    learning_rate: float | None = None
+    """Google's published starting point."""
+    adapter_size: int | None = None
+    """Google's published LoRA rank; PEFT_ADAPTER only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineChoice:
+    """Machine and accelerator for serving; the three values go together or not at all."""
+
+    machine_type: str
+    accelerator_type: str
+    accelerator_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A serving machine and its on-demand price."""
+
+    machine_type: str
+    accelerator_type: str
+    accelerator_count: int
+    usd_per_hour: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A base model that can be tuned."""
+
+    id: str
+    name: str
+    family: Family
+    """Architecture family; decides which small model stands in for it locally."""
+    images: bool
+    source: str
+    modes: dict[TuningMode, ModeLimits]
+    aliases: tuple[str, ...] = ()
+    serving: MachineChoice | None = None
+
+    @property
+    def in_specification(self) -> bool:
+        """Tell the specification's models from dated extras."""
+        return self.source == "specification"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """All of `catalog.toml`."""
+
+    version: str
+    price_date: str
+    hourly_price_date: str
+    locations: tuple[Location, ...]
+    models: tuple[Model, ...]
+    machines: tuple[Machine, ...]
+
+
+@functools.cache
+def load_catalog() -> Catalog:
+    """Parse the catalogue; about 2 ms, once per process."""
+    text = resources.files("runner.catalog").joinpath("catalog.toml").read_text("utf-8")
+    body = tomllib.loads(text)
+    return Catalog(
+        version=body["version"],
+        price_date=body["price_date"],
+        hourly_price_date=body["hourly_price_date"],
+        locations=tuple(Location(**row) for row in body["locations"]),
+        models=tuple(_model(row) for row in body["models"]),
+        machines=tuple(Machine(**row) for row in body["machines"]),
+    )
+
+
+def _model(row: dict[str, Any]) -> Model:
+    serving = row.pop("serving", None)
+    return Model(
+        **row
+        | {
+            "aliases": tuple(row.get("aliases", ())),
+            "modes": {mode: ModeLimits(**limits) for mode, limits in row["modes"].items()},
+            "serving": MachineChoice(**serving) if serving else None,
+        }
+    )
+
+
+def models() -> tuple[Model, ...]:
+    """Return all base models, the specification's first."""
+    return load_catalog().models
+
+
+def machines() -> tuple[Machine, ...]:
+    """Return all serving machines with prices."""
+    return load_catalog().machines
+
+
+def find_model(name: str) -> Model:
+    """Return a base model by id, alias or long form (`publishers/P/models/M@V`).
+
+    Raises:
+        UnknownModelError: none has that id; the hint names the nearest.
+    """
+    short = name
+    if name.startswith("publishers/"):
+        short = name.removeprefix("publishers/").replace("/models/", "/", 1)
+    for model in models():
+        if short == model.id or short in model.aliases:
+            return model
+    known = [model.id for model in models()]
+    near = difflib.get_close_matches(short.lower(), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UnknownModelError(f"base model {name!r} is not in the catalogue", hint=f"{hint}`runner models ls` lists them")

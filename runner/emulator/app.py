@@ -1,0 +1,72 @@
+"""The ASGI application: guards first, then the method of the right service.
+
+The guards protect a developer's machine from its own browser: a page on another origin can send requests to loopback, and a rebound DNS
+name can read the answers. So the `Host` must be one of ours, a request with an `Origin` is refused, and no CORS header is ever sent.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Iterable
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from runner.emulator.context import Emulator
+from runner.emulator.errors import ApiError
+from runner.emulator.routing import ApiRequest, Method, Router, json_response
+
+logger = logging.getLogger(__name__)
+
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_STORAGE_PREFIXES = ("/storage/", "/upload/storage/", "/download/storage/", "/batch/storage/")
+
+
+class EmulatorApp:
+    """Dispatches requests of all services of one emulator on one port."""
+
+    def __init__(self, emulator: Emulator, methods: Iterable[Method]) -> None:
+        self.emulator = emulator
+        self.router = Router(list(methods))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = ApiRequest(scope, receive)
+        request.emulator = self.emulator
+        storage_style = scope["path"].startswith(_STORAGE_PREFIXES)
+        try:
+            self._guard(request)
+            found = self.router.find(scope)
+            if found is None:
+                raise ApiError(
+                    "UNIMPLEMENTED", f"The emulator does not support {scope['method']} {scope['path']} (see docs/emulator.md)."
+                )
+            method, request.fields = found
+            storage_style = method.style == "storage"
+            response: ASGIApp = await method.handler(request)
+        except ApiError as error:
+            response = _error_response(error, storage_style=storage_style)
+        except Exception:
+            logger.exception("bug while answering %s %s", scope["method"], scope["path"])
+            response = _error_response(ApiError("INTERNAL", "Internal error encountered."), storage_style=storage_style)
+        await response(scope, receive, send)
+
+    def _guard(self, request: ApiRequest) -> None:
+        settings = self.emulator.settings
+        host = request.headers.get("host", "")
+        name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.split(":", 1)[0]
+        if name.lower() not in _LOOPBACK_NAMES and name.lower() not in settings.allowed_hosts:
+            raise ApiError("PERMISSION_DENIED", f"Host {host!r} is not served here.", http=421)
+        if "origin" in request.headers or request.headers.get("sec-fetch-site") == "cross-site":
+            raise ApiError("PERMISSION_DENIED", "Requests from web pages are refused.")
+        if settings.token is not None:
+            given = request.headers.get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), settings.token.encode()):
+                raise ApiError("UNAUTHENTICATED", "Request had invalid authentication credentials.")
+
+
+def _error_response(error: ApiError, *, storage_style: bool) -> Response:
+    body = error.to_storage() if storage_style else error.to_rpc()
+    return json_response(body, error.http, error.headers)

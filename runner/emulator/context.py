@@ -1,0 +1,40 @@
+"""What every handler of one emulator works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.emulator.clock import Clock
+from runner.emulator.settings import EmulatorSettings
+from runner.emulator.store import Store
+
+if TYPE_CHECKING:
+    from runner.emulator.engine.launcher import Launcher
+
+
+@dataclass(slots=True, kw_only=True)
+class Emulator:
+    """State and collaborators of one server; handed to every handler as `request.emulator`."""
+
+    settings: EmulatorSettings
+    store: Store
+    clock: Clock
+    launcher: Launcher
+    """Starts training and serving processes."""
+
+    @property
+    def blobs(self) -> Path:
+        """Directory of object data too large for the database."""
+        return self.settings.directory / "blobs"
+
+    @property
+    def jobs(self) -> Path:
+        """Directory with one folder per tuning job that has work to do or logs to keep."""
+        return self.settings.directory / "jobs"
+
+    @property
+    def deployments(self) -> Path:
+        """Directory with one folder per deployed model."""
+        return self.settings.directory / "deployments"

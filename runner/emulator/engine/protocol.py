@@ -1,0 +1,112 @@
+"""What the emulator and its training and serving processes tell each other: files in the job's folder, JSON over a Unix socket.
+
+A training process reads `job.json` (a `TrainingSpec`), appends one JSON object a line to `events.jsonl`, writes its checkpoints under
+`output/` and exits 0, or 1 after a `failed` event. Started again on the same folder after a kill, it resumes from its last saved state.
+
+Events, each with `"event"` and `"time"` (seconds since the epoch):
+  dataset    the tuning data statistics, as `DatasetStatistics.to_json()` gives them; `baseModel` and `standIn` say which weights train
+  step       step, total_steps, epoch (float), loss, learning_rate, tokens (trained so far)
+  evaluation step, epoch, loss
+  checkpoint id (text, "1"..), epoch, step, path (folder name under output/)
+  done       step, epoch, train_loss
+  failed     status (google.rpc.Code name), message
+
+Output folder, published by the emulator under `<output_uri>/postprocess/node-0/checkpoints/`:
+  output/checkpoint-N/   one per epoch, at most 10 (Hugging Face safetensors, tokenizer, config), absent with export_last_checkpoint_only
+  output/final/          merged weights; for PEFT_ADAPTER also final/adapter/
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+TuningMode = Literal["FULL", "PEFT_ADAPTER"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """Which weights a process loads."""
+
+    kind: Literal["local", "custom", "smollm2", "tiny"]
+    """`local`: the catalogue's own model from a directory; `custom`: a checkpoint given by the user; the others stand in."""
+    directory: str | None = None
+    """Hugging Face folder for `local` and `custom`; stand-ins are built or converted on first use and cached."""
+    family: Literal["llama3", "llama4", "gemma3", "qwen3"] = "llama3"
+    """Architecture, for the tiny stand-ins; `Model.family` of the catalogue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSpec:
+    """One tuning job, complete: the process needs nothing else and opens no socket."""
+
+    base_model: str
+    source: ModelSource
+    mode: TuningMode
+    training_file: str
+    """Local JSONL, in any of the documented formats."""
+    validation_file: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    """gs:// URI of each image named in the dataset to its local path; a URI that is absent could not be read."""
+    max_sequence_length: int
+    """Tokens; longer examples are dropped and counted."""
+    epochs: int = 1
+    learning_rate: float
+    """As asked for; a stand-in multiplies it by its own documented scale and reports both."""
+    batch_size: int = 8
+    adapter_size: int = 4
+    """LoRA rank."""
+    export_last_checkpoint_only: bool = False
+    images: bool = False
+    """Whether the base model takes images."""
+    seed: int = 0
+    threads: int = 1
+    cache_directory: str = ""
+    """Where converted and built stand-ins are kept between jobs."""
+
+    def write(self, path: Path) -> None:
+        """Write the spec as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def read(cls, path: Path) -> TrainingSpec:
+        """Read what `write` wrote."""
+        body: dict[str, Any] = json.loads(path.read_text())
+        body["source"] = ModelSource(**body["source"])
+        return cls(**body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingSpec:
+    """One deployed model.
+
+    The process listens on `socket` (HTTP over a Unix socket) once the weights are loaded and answers
+      GET  /health                {"status":"ok","standIn":…}
+      POST /predict               {"instances":[…],"parameters":{…}} as Model Garden's vLLM container does
+      POST /chat/completions      OpenAI's chat completions, `stream` included
+      GET  /metrics               counters as JSON
+    Errors are {"error":{"status","message"}} with google.rpc.Code names and matching HTTP numbers; a full queue is 429.
+    """
+
+    source: ModelSource
+    socket: str
+    name: str
+    """Model name reported in chat completions."""
+    max_model_length: int = 8192
+    max_batch: int = 16
+    max_queue: int = 256
+    threads: int = 1
+    cache_directory: str = ""
+
+    def write(self, path: Path) -> None:
+        """Write the spec as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def read(cls, path: Path) -> ServingSpec:
+        """Read what `write` wrote."""
+        body: dict[str, Any] = json.loads(path.read_text())
+        body["source"] = ModelSource(**body["source"])
+        return cls(**body)

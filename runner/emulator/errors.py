@@ -1,0 +1,144 @@
+"""Google's error shapes, made in one place.
+
+Storage answers in the older shape with an `errors` list; every other API in that of google.rpc.Status. Handlers raise `ApiError`
+and never build an error body.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+HTTP_CODES = {
+    "OK": 200,
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ABORTED": 409,
+    "ALREADY_EXISTS": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
+    "INTERNAL": 500,
+    "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+"""google.rpc.Code names to HTTP numbers (google/rpc/code.proto)."""
+
+_STORAGE_REASONS = {
+    304: "notModified",
+    308: "resumeIncomplete",
+    400: "invalid",
+    401: "required",
+    403: "forbidden",
+    404: "notFound",
+    405: "methodNotAllowed",
+    409: "conflict",
+    411: "lengthRequired",
+    412: "conditionNotMet",
+    413: "uploadTooLarge",
+    416: "requestedRangeNotSatisfiable",
+    429: "rateLimitExceeded",
+    499: "clientClosedRequest",
+    500: "backendError",
+    501: "notImplemented",
+    503: "backendError",
+}
+
+
+class ApiError(Exception):
+    """An answer that is an error.
+
+    Args:
+        status: google.rpc.Code name, for example `NOT_FOUND`.
+        message: Google's own wording where it is known.
+        details: google.rpc detail messages, each with an `@type`.
+        http: HTTP number when it is not the canonical one of `status` (Storage's 412, 416 and 308).
+        reason: Storage's machine-readable reason; derived from the number when absent.
+        headers: extra response headers.
+    """
+
+    def __init__(
+        self,
+        status: str,
+        message: str,
+        *,
+        details: list[dict[str, Any]] | None = None,
+        http: int | None = None,
+        reason: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.details = details or []
+        self.http = http or HTTP_CODES[status]
+        self.reason = reason
+        self.headers = headers or {}
+
+    def to_rpc(self) -> dict[str, Any]:
+        """Return the body used by every API but Storage."""
+        body: dict[str, Any] = {"code": self.http, "message": self.message, "status": self.status}
+        if self.details:
+            body["details"] = self.details
+        # The Terraform provider tells "gone" from "broken" by errors[].reason, which real services send too.
+        body["errors"] = [
+            {
+                "domain": "global",
+                "reason": self.reason or _STORAGE_REASONS.get(self.http, "backendError"),
+                "message": self.message,
+            }
+        ]
+        return {"error": body}
+
+    def to_storage(self) -> dict[str, Any]:
+        """Return the body used by the Cloud Storage JSON API."""
+        reason = self.reason or _STORAGE_REASONS.get(self.http, "backendError")
+        return {
+            "error": {
+                "code": self.http,
+                "message": self.message,
+                "errors": [{"domain": "global", "reason": reason, "message": self.message}],
+            }
+        }
+
+    def to_status(self) -> dict[str, Any]:
+        """Return a google.rpc.Status, as long-running operations and failed jobs carry it."""
+        codes = ["OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"]
+        codes += ["PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"]
+        codes += ["UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"]
+        return {"code": codes.index(self.status), "message": self.message, "details": self.details}
+
+
+def invalid(message: str) -> ApiError:
+    """Return a 400 INVALID_ARGUMENT."""
+    return ApiError("INVALID_ARGUMENT", message)
+
+
+def not_found(message: str) -> ApiError:
+    """Return a 404 NOT_FOUND."""
+    return ApiError("NOT_FOUND", message)
+
+
+def already_exists(message: str) -> ApiError:
+    """Return a 409 ALREADY_EXISTS."""
+    return ApiError("ALREADY_EXISTS", message)
+
+
+def service_disabled(service: str, project_number: str) -> ApiError:
+    """Return the 403 that Google sends while an API is switched off in a project."""
+    url = f"https://console.developers.google.com/apis/api/{service}/overview?project={project_number}"
+    message = (
+        f"{service} API has not been used in project {project_number} before or it is disabled. "
+        f"Enable it by visiting {url} then retry. If you enabled this API recently, wait a few minutes for the "
+        "action to propagate to our systems and retry."
+    )
+    info = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "SERVICE_DISABLED",
+        "domain": "googleapis.com",
+        "metadata": {"service": service, "consumer": f"projects/{project_number}", "activationUrl": url},
+    }
+    return ApiError("PERMISSION_DENIED", message, details=[info], reason="accessNotConfigured")

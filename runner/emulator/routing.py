@@ -1,0 +1,120 @@
+"""Google's paths: verbs after a colon, slashes inside one encoded segment.
+
+Starlette matches decoded paths, which makes `o/a%2Fb/acl` ambiguous; here the raw path is matched and each captured segment is decoded
+afterwards. A method carries the id of the real API's method (`storage.objects.get`), which names it in errors and in the documents.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import unquote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from runner.emulator.context import Emulator
+from runner.emulator.errors import ApiError, invalid
+
+Handler = Callable[["ApiRequest"], Awaitable[Response]]
+
+_FIELD = re.compile(r"\{(\w+)(?::(path|segment))?(?:=([^}]+))?\}")
+
+
+class ApiRequest(Request):
+    """A request with its captured path fields and the emulator it belongs to."""
+
+    emulator: Emulator
+    fields: dict[str, str]
+
+    @property
+    def base(self) -> str:
+        """Return `http://host:port` as the client addressed it (R11: links are built from it)."""
+        return f"{self.url.scheme}://{self.headers.get('host', self.url.netloc)}"
+
+    async def read_body(self) -> bytes:
+        """Return the body, bounded by `max_body_bytes`. Raises ApiError 413."""
+        limit = self.emulator.settings.max_body_bytes
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self.stream():
+            size += len(chunk)
+            if size > limit:
+                raise ApiError("INVALID_ARGUMENT", f"Request payload size exceeds the limit: {limit} bytes.", http=413)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def read_json(self) -> dict[str, Any]:
+        """Return the JSON object of the body, {} when it is empty. Raises ApiError INVALID_ARGUMENT."""
+        body = await self.read_body()
+        if not body.strip():
+            return {}
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise invalid(f"Invalid JSON payload received. {error}") from error
+        if not isinstance(value, dict):
+            raise invalid('Invalid JSON payload received. Unknown name "": Root element must be a message.')
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One API method.
+
+    Path templates: `{name}` is one segment without `:`; `{name:segment}` may hold `:`; `{name:path}` may hold `/`;
+    `{name=v1|v1beta1}` is one of the alternatives.
+    """
+
+    id: str
+    http: str
+    path: str
+    handler: Handler
+    style: Literal["rpc", "storage"] = "rpc"
+    pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pattern", re.compile(_to_regex(self.path)))
+
+
+def _to_regex(template: str) -> str:
+    parts: list[str] = []
+    end = 0
+    for match in _FIELD.finditer(template):
+        parts.append(re.escape(template[end : match.start()]))
+        name, kind, alternatives = match.groups()
+        expression = alternatives or {"path": ".+", "segment": "[^/]+"}.get(kind or "", "[^/:]+")
+        parts.append(f"(?P<{name}>{expression})")
+        end = match.end()
+    parts.append(re.escape(template[end:]))
+    return "".join(parts) + r"\Z"
+
+
+class Router:
+    """Finds the method of a request; earlier methods win."""
+
+    def __init__(self, methods: list[Method]) -> None:
+        self.methods = methods
+        self._by_http: dict[str, list[Method]] = {}
+        for method in methods:
+            self._by_http.setdefault(method.http, []).append(method)
+
+    def find(self, scope: Scope) -> tuple[Method, dict[str, str]] | None:
+        """Return the method and its decoded fields, or None."""
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        path = raw.split(b"?", 1)[0].decode("latin-1")
+        for method in self._by_http.get(scope["method"], ()):
+            match = method.pattern.match(path)
+            if match:
+                return method, {key: unquote(value) for key, value in match.groupdict().items()}
+        return None
+
+
+def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return compact JSON, as Google sends it with `prettyPrint=false`."""
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return Response(content, status, headers, "application/json; charset=UTF-8")

@@ -1,0 +1,179 @@
+"""Start and stop one emulator: in this process (`serve`), or in a thread of it for tests (`EmulatorServer`)."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from runner.emulator import services
+from runner.emulator.app import EmulatorApp
+from runner.emulator.clock import Clock
+from runner.emulator.context import Emulator
+from runner.emulator.engine.launcher import Launcher
+from runner.emulator.settings import EmulatorSettings
+from runner.emulator.store import Store
+
+
+class StateInUseError(Exception):
+    """Another server holds the state directory."""
+
+
+class UnsafeAddressError(Exception):
+    """The address is not loopback and no token protects it."""
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the state directory. Raises StateInUseError."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in ("blobs", "jobs", "deployments"):
+        (directory / name).mkdir(exist_ok=True, mode=0o700)
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StateInUseError(f"Another emulator uses {directory}") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _check_address(settings: EmulatorSettings) -> None:
+    loopback = settings.host == "localhost" or ipaddress.ip_address(settings.host).is_loopback
+    if not loopback and not settings.token:
+        raise UnsafeAddressError(f"{settings.host} is reachable from other machines: give a token as well")
+
+
+def _bind(settings: EmulatorSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((settings.host, settings.port))
+    listener.listen(1024)
+    return listener
+
+
+class _Lifespan:
+    """Runs the services' start and stop inside the server's event loop, before and after it answers."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.emulator = emulator
+        self.app = EmulatorApp(emulator, services.all_methods())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            try:
+                await services.start(self.emulator)
+            except Exception as error:
+                await send({"type": "lifespan.startup.failed", "message": repr(error)})
+                raise
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await services.stop(self.emulator)
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        await self.app(scope, receive, send)
+
+
+def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        h11_max_incomplete_event_size=64 * 1024,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+        backlog=1024,
+    )
+
+
+class EmulatorServer:
+    """An emulator in a thread of this process.
+
+    Use it as a context manager; `url` is set once it answers. Stopping leaves the state directory as a crash would leave it,
+    minus the open transaction, so a test of restarts needs nothing special.
+
+    Raises:
+        StateInUseError: another server holds the directory.
+        UnsafeAddressError: the host is not loopback and there is no token.
+    """
+
+    def __init__(self, settings: EmulatorSettings, *, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or Clock()
+        self.url = ""
+        self.emulator: Emulator
+
+    def __enter__(self) -> EmulatorServer:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Bind, start the thread and return once the server answers."""
+        _check_address(self.settings)
+        self._stack = contextlib.ExitStack()
+        self._stack.enter_context(_locked(self.settings.directory))
+        self.emulator = open_emulator(self.settings, self.clock)
+        self._stack.callback(self.emulator.store.close)
+        listener = _bind(self.settings)
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._server = uvicorn.Server(_uvicorn_config(_Lifespan(self.emulator)))
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="emulator", daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                self._stack.close()
+                raise RuntimeError("the emulator did not start; its log says why")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop answering, then close the state."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._stack.close()
+
+
+def open_emulator(settings: EmulatorSettings, clock: Clock) -> Emulator:
+    """Open the state of an emulator. The caller holds the directory's lock and closes the store."""
+    store = Store(settings.directory / "state.sqlite3", services.schemas())
+    return Emulator(settings=settings, store=store, clock=clock, launcher=Launcher(training_threads=settings.training_threads))
+
+
+def serve(settings: EmulatorSettings, *, ready_file: Path | None = None) -> None:
+    """Run an emulator in this process until SIGINT or SIGTERM.
+
+    `ready_file` receives the URL once the port is bound (written aside and renamed), for whoever started this process.
+    """
+    _check_address(settings)
+    with _locked(settings.directory):
+        emulator = open_emulator(settings, Clock())
+        listener = _bind(settings)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        url = f"http://{host}:{listener.getsockname()[1]}"
+        if ready_file is not None:
+            aside = ready_file.with_name(ready_file.name + ".new")
+            aside.write_text(url)
+            aside.replace(ready_file)
+        try:
+            uvicorn.Server(_uvicorn_config(_Lifespan(emulator))).run([listener])
+        finally:
+            emulator.store.close()

@@ -1,0 +1,53 @@
+"""The services behind the one port, and the order in which their paths are tried."""
+
+from __future__ import annotations
+
+from runner.emulator.context import Emulator
+from runner.emulator.routing import Method
+
+
+def all_methods() -> list[Method]:
+    """Return every supported method. Storage comes first, being the busiest; its XML paths come last, since they match anything."""
+    from runner.emulator.aiplatform import routes as aiplatform
+    from runner.emulator.cloudresourcemanager import routes as cloudresourcemanager
+    from runner.emulator.control import routes as control
+    from runner.emulator.iam import routes as iam
+    from runner.emulator.monitoring import routes as monitoring
+    from runner.emulator.serviceusage import routes as serviceusage
+    from runner.emulator.storage import routes as storage
+    from runner.emulator.storage import xml_routes
+
+    return [
+        *storage.METHODS,
+        *control.METHODS,
+        *serviceusage.METHODS,
+        *cloudresourcemanager.METHODS,
+        *iam.METHODS,
+        *monitoring.METHODS,
+        *aiplatform.METHODS,
+        *xml_routes.METHODS,
+    ]
+
+
+def schemas() -> tuple[str, ...]:
+    """Return the SQL of the services that have tables of their own."""
+    from runner.emulator.storage.tables import SCHEMA
+
+    return (SCHEMA,)
+
+
+async def start(emulator: Emulator) -> None:
+    """Start what runs beside the requests: sweepers, job executor, deployments. Called before the port answers."""
+    from runner.emulator.aiplatform import lifecycle as aiplatform
+    from runner.emulator.storage import lifecycle as storage
+
+    await storage.start(emulator)
+    await aiplatform.start(emulator)
+
+
+async def stop(emulator: Emulator) -> None:
+    """Stop it again; jobs in progress are left to resume at the next start."""
+    from runner.emulator.aiplatform import lifecycle as aiplatform
+
+    await aiplatform.stop(emulator)
+    emulator.launcher.close()

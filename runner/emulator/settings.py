@@ -1,0 +1,39 @@
+"""What one emulator is started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+StandIn = Literal["auto", "smollm2", "tiny"]
+"""Which small model stands in for a base model whose weights are not here.
+
+`smollm2`: SmolLM2-135M-Instruct, real pretrained weights; `tiny`: an untrained model of the same architecture, for tests;
+`auto`: `smollm2` for Llama text models when its package is installed, else `tiny`.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatorSettings:
+    """Settings of one server."""
+
+    directory: Path
+    """State directory; made with mode 0700."""
+    host: str = "127.0.0.1"
+    """Address to bind. Anything but loopback needs `token`."""
+    port: int = 0
+    """0 takes a free port, which `EmulatorServer.url` tells."""
+    token: str | None = None
+    """Bearer token required of every request; None lets any or no credential pass."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further `Host` names (without port) to answer to, besides localhost, 127.0.0.1 and [::1]."""
+    concurrent_tuning_jobs: int = 1
+    """Google's default of `Global concurrent managed OSS model fine-tuning jobs per project`."""
+    stand_in: StandIn = "auto"
+    model_directories: dict[str, Path] = field(default_factory=dict)
+    """Real weights on this machine: base model id to a Hugging Face directory."""
+    training_threads: int = 2
+    """Threads of a training process on CPU; tiny models always use 1 (measured: 2 are up to 20 times slower)."""
+    max_body_bytes: int = 32 * 1024 * 1024
+    """Bound of a JSON request body; uploads are streamed and not bounded by it."""

@@ -1,0 +1,202 @@
+"""Durable state: one SQLite database whose writes are acknowledged only after an fsync.
+
+All writes go through one thread that gathers what waits into one transaction, so that 32 clients share an fsync instead of queueing
+for 32. Each piece of work runs in its own savepoint: one that raises is rolled back alone. Reads use a connection per thread and see
+only committed data.
+
+Most resources are JSON documents in one table, keyed by kind and name; Cloud Storage, whose listing and preconditions need more, brings
+its own tables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runner.emulator.errors import already_exists, not_found
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+Document = dict[str, Any]
+
+SCHEMA_VERSION = 1
+_MAX_BATCH = 256
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS documents (
+    kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+class StateTooNewError(Exception):
+    """The state directory was written by a newer version: it is left alone."""
+
+
+class Store:
+    """The database of one emulator. Close it to join its writer thread.
+
+    Args:
+        path: file of the database; created if absent.
+        schemas: SQL scripts of the services, each idempotent (`CREATE TABLE IF NOT EXISTS`).
+
+    Raises:
+        StateTooNewError: the file belongs to a newer version of this program.
+    """
+
+    def __init__(self, path: Path, schemas: tuple[str, ...] = ()) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
+        connection = self._connect()
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found > SCHEMA_VERSION:
+            connection.close()
+            raise StateTooNewError(f"{path} has schema {found}; this version knows {SCHEMA_VERSION}")
+        for script in (_SCHEMA, *schemas):
+            connection.executescript(script)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.commit()
+        connection.close()
+        self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
+        self._writer.start()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def read(self, work: Work[T]) -> T:
+        """Run `work` on this thread's read connection. It must not write."""
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = ON")
+            self._local.connection = connection
+        return work(connection)
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in the writer thread; return after it is on disk. What it raises is raised here, and rolled back."""
+        return await asyncio.wrap_future(self._submit(work))
+
+    def write_sync(self, work: Work[T]) -> T:
+        """Do what `write` does from a thread without an event loop."""
+        return self._submit(work).result()
+
+    def _submit(self, work: Work[T]) -> Future[T]:
+        future: Future[T] = Future()
+        self._queue.put((work, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what waits, then stop the writer."""
+        self._queue.put(None)
+        self._writer.join()
+
+    def _write_loop(self) -> None:
+        connection = self._connect()
+        running = True
+        while running:
+            batch = [self._queue.get()]
+            while len(batch) < _MAX_BATCH and not self._queue.empty():
+                batch.append(self._queue.get())
+            if batch[-1] is None or None in batch:
+                running = False
+            self._commit(connection, [item for item in batch if item is not None])
+        connection.close()
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
+        if not batch:
+            return
+        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for work, future in batch:
+                connection.execute("SAVEPOINT piece")
+                try:
+                    result = work(connection)
+                except Exception as error:
+                    connection.execute("ROLLBACK TO piece")
+                    connection.execute("RELEASE piece")
+                    outcomes.append((future, None, error))
+                else:
+                    connection.execute("RELEASE piece")
+                    outcomes.append((future, result, None))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            # Disk full or an I/O error: nothing of this batch is acknowledged.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            outcomes = [(future, None, error) for _, future in batch]
+        for future, result, failure in outcomes:
+            if future.cancelled():
+                continue
+            if failure is not None:
+                future.set_exception(failure)
+            else:
+                future.set_result(result)
+
+
+def find(connection: sqlite3.Connection, kind: str, name: str) -> Document | None:
+    """Return a document, or None."""
+    row = connection.execute("SELECT body FROM documents WHERE kind = ? AND name = ?", (kind, name)).fetchone()
+    return None if row is None else json.loads(row[0])
+
+
+def get(connection: sqlite3.Connection, kind: str, name: str) -> Document:
+    """Return a document. Raises ApiError NOT_FOUND in Google's words."""
+    document = find(connection, kind, name)
+    if document is None:
+        raise not_found(f"Resource '{name}' was not found")
+    return document
+
+
+def insert(connection: sqlite3.Connection, kind: str, name: str, body: Document) -> Document:
+    """Add a document. Raises ApiError ALREADY_EXISTS."""
+    if find(connection, kind, name) is not None:
+        raise already_exists(f"Resource '{name}' already exists")
+    return put(connection, kind, name, body)
+
+
+def put(connection: sqlite3.Connection, kind: str, name: str, body: Document) -> Document:
+    """Add or replace a document."""
+    connection.execute(
+        "INSERT INTO documents (kind, name, body) VALUES (?, ?, ?)"
+        " ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body",
+        (kind, name, json.dumps(body, ensure_ascii=False, separators=(",", ":"))),
+    )
+    return body
+
+
+def remove(connection: sqlite3.Connection, kind: str, name: str) -> None:
+    """Delete a document. Raises ApiError NOT_FOUND."""
+    get(connection, kind, name)
+    connection.execute("DELETE FROM documents WHERE kind = ? AND name = ?", (kind, name))
+
+
+def scan(connection: sqlite3.Connection, kind: str, prefix: str = "") -> Iterator[tuple[str, Document]]:
+    """Yield (name, document) of a kind in name order, those whose name starts with `prefix`."""
+    rows = connection.execute(
+        "SELECT name, body FROM documents WHERE kind = ? AND name >= ? AND substr(name, 1, ?) = ? ORDER BY name",
+        (kind, prefix, len(prefix), prefix),
+    )
+    for name, body in rows.fetchall():
+        yield name, json.loads(body)
+
+
+def next_number(connection: sqlite3.Connection, counter: str, start: int = 1) -> int:
+    """Return the next integer of a named counter; ids are never used twice, also after deletion."""
+    row = connection.execute(
+        "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+        (counter, start),
+    ).fetchone()
+    return int(row[0])

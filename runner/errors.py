@@ -1,0 +1,170 @@
+"""Every error a user of this package can meet.
+
+    RunnerError                     exit 1
+      ConfigurationError            exit 2   a flag, a variable or a file is wrong
+      DatasetError                  exit 3   the data has errors; carries every finding
+      GoogleApiError                exit 4   the service refused or failed
+        NotFoundError
+        AlreadyExistsError
+        PermissionDeniedError
+        QuotaExceededError          exit 75  ask again later
+      UnreachableError              exit 69  nothing answers at the address
+      JobFailedError                exit 5   a tuning job ended in failure or was cancelled
+      WaitTimeoutError              exit 6   gave up waiting; the job goes on
+      CostRefusedError              exit 7   the price is unknown, above the limit or not confirmed
+      AmbiguousSubmissionError      exit 8   a create may or may not have happened: nothing was repeated
+      EngineMissingError            exit 9   an extra that the command needs is not installed
+
+Exit 130 means interrupted (Ctrl-C); whatever was running on the service goes on.
+Add an error here only when a caller can act differently on it: give it a stable `code`, an exit status of its own if scripts
+should branch on it, and a line in docs/errors.md (a test compares the two).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class RunnerError(Exception):
+    """An expected failure: `message` says what failed, on which thing and why; `hint` is the next command to type."""
+
+    code: ClassVar[str] = "failed"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form that `--format json` prints."""
+        body: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.hint:
+            body["hint"] = self.hint
+        return body
+
+
+class ConfigurationError(RunnerError):
+    """A flag, a variable or a file is wrong. `problems` holds all of them, not the first."""
+
+    code = "configuration"
+    exit_code = 2
+
+    def __init__(self, message: str, *, problems: list[str] | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems or []
+
+    def to_json(self) -> dict[str, Any]:
+        """Add the list of problems."""
+        return {**super().to_json(), "problems": self.problems}
+
+
+class DatasetError(RunnerError):
+    """A dataset has errors. `findings` are JSON-ready, one per error, in file order."""
+
+    code = "dataset"
+    exit_code = 3
+
+    def __init__(self, message: str, *, findings: list[dict[str, Any]], hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.findings = findings
+
+    def to_json(self) -> dict[str, Any]:
+        """Add the findings."""
+        return {**super().to_json(), "findings": self.findings}
+
+
+class GoogleApiError(RunnerError):
+    """The service answered with an error. `status` is the canonical name (`PERMISSION_DENIED`), `http` the number."""
+
+    code = "google_api"
+    exit_code = 4
+
+    def __init__(
+        self, message: str, *, status: str, http: int, method: str = "", resource: str = "", hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.http = http
+        self.method = method
+        self.resource = resource
+
+    def to_json(self) -> dict[str, Any]:
+        """Add what was asked of which resource, and the service's status."""
+        extra = {"status": self.status, "http": self.http, "method": self.method, "resource": self.resource}
+        return {**super().to_json(), **{key: value for key, value in extra.items() if value}}
+
+
+class NotFoundError(GoogleApiError):
+    """The resource does not exist (404)."""
+
+    code = "not_found"
+
+
+class AlreadyExistsError(GoogleApiError):
+    """The resource exists already (409), or a create-only precondition failed (412)."""
+
+    code = "already_exists"
+
+
+class PermissionDeniedError(GoogleApiError):
+    """The caller or a service agent lacks a permission, or an API is switched off (401, 403)."""
+
+    code = "permission_denied"
+
+
+class QuotaExceededError(GoogleApiError):
+    """A quota or rate limit is exhausted (429)."""
+
+    code = "quota_exceeded"
+    exit_code = 75
+
+
+class UnreachableError(RunnerError):
+    """Nothing answers at the configured address, or the connection broke."""
+
+    code = "unreachable"
+    exit_code = 69
+
+
+class JobFailedError(RunnerError):
+    """A tuning job ended in another state than success. `state` is the API's name of it."""
+
+    code = "job_failed"
+    exit_code = 5
+
+    def __init__(self, message: str, *, state: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.state = state
+
+    def to_json(self) -> dict[str, Any]:
+        """Add the job's state."""
+        return {**super().to_json(), "state": self.state}
+
+
+class WaitTimeoutError(RunnerError):
+    """The wait ended before the job did. The job goes on."""
+
+    code = "wait_timeout"
+    exit_code = 6
+
+
+class CostRefusedError(RunnerError):
+    """Nothing was started: the price is unknown, above the limit, or nobody confirmed it."""
+
+    code = "cost_refused"
+    exit_code = 7
+
+
+class AmbiguousSubmissionError(RunnerError):
+    """A create was sent and its answer lost, or several jobs carry one fingerprint. Nothing was repeated."""
+
+    code = "ambiguous_submission"
+    exit_code = 8
+
+
+class EngineMissingError(RunnerError):
+    """The command needs an optional part of this package that is not installed."""
+
+    code = "engine_missing"
+    exit_code = 9
