@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import platformdirs
+
 StandIn = Literal["auto", "smollm2", "tiny"]
 """Which small model stands in for a base model whose weights are not here.
 
@@ -35,5 +37,12 @@ class EmulatorSettings:
     """Real weights on this machine: base model id to a Hugging Face directory."""
     training_threads: int = 2
     """Threads of a training process on CPU; tiny models always use 1 (measured: 2 are up to 20 times slower)."""
+    cache_directory: Path | None = None
+    """Where converted and built stand-in weights are kept; None means the user's cache directory, shared by all emulators."""
     max_body_bytes: int = 32 * 1024 * 1024
     """Bound of a JSON request body; uploads are streamed and not bounded by it."""
+
+    @property
+    def model_cache(self) -> Path:
+        """Return the folder of stand-in weights."""
+        return self.cache_directory or platformdirs.user_cache_path("open-model-tuning") / "models"
