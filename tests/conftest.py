@@ -1,0 +1,56 @@
+"""Fixtures of all tests: one emulator per test process, one provisioned project per test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.emulator.server import EmulatorServer
+from runner.emulator.settings import EmulatorSettings
+from tests.provisioning import Provisioned, provision
+
+_numbers = itertools.count(1)
+
+for _name in [name for name in os.environ if name.startswith(("RUNNER_", "GOOGLE_", "CLOUDSDK_", "STORAGE_EMULATOR"))]:
+    # Nothing of the developer's own configuration may steer a test.
+    del os.environ[_name]
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--google PROJECT`."""
+    parser.addoption("--google", metavar="PROJECT", help="also run the tests marked `google`, against this project")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what this machine cannot run."""
+    if not config.getoption("--google"):
+        for item in items:
+            if "google" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs a Google Cloud project: --google PROJECT"))
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorServer]:
+    """A running emulator whose stand-ins are tiny; shared by the tests of one process, which use a project each."""
+    settings = EmulatorSettings(directory=tmp_path_factory.mktemp("emulator"), stand_in="tiny")
+    with EmulatorServer(settings) as server:
+        yield server
+
+
+@pytest.fixture
+def project(emulator: EmulatorServer) -> Provisioned:
+    """A project of its own for one test, ready for tuning."""
+    return provision(emulator.url, f"test-{os.getpid()}-{next(_numbers)}")
+
+
+@pytest.fixture
+def state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty state directory that the command line and the library use."""
+    monkeypatch.setenv("RUNNER_STATE_DIR", str(tmp_path / "state"))
+    return tmp_path / "state"
