@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Set this checkout up and work in it, with nothing but Python 3.11+ and pip.
 
-    python3 dev.py quickstart [options]   install, then tune and ask a model on this machine (`runner quickstart --help`)
+    python3 dev.py quickstart [options]   install, then tune and ask a model here (`runner quickstart --help`)
     python3 dev.py test [pytest options]  install, then format, lint, types, import rules and all tests
     python3 dev.py check                  the same without the tests
     python3 dev.py runner …               the command line of this checkout
@@ -29,7 +29,9 @@ UV_VERSION = "0.9.0"
 
 def run(*command: str | Path, **variables: str) -> None:
     """Run a command in the checkout; end this process with its status when it fails."""
-    status = subprocess.run([str(part) for part in command], cwd=ROOT, env={**os.environ, **variables}, check=False).returncode
+    status = subprocess.run(
+        [str(part) for part in command], cwd=ROOT, env={**os.environ, **variables}, check=False
+    ).returncode
     if status:
         sys.exit(status)
 
@@ -65,7 +67,15 @@ def check() -> None:
 
 def lock() -> None:
     """Resolve the lock files for every platform, without the address of any registry."""
-    base = (BIN / "uv", "pip", "compile", "--quiet", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links")
+    base = (
+        BIN / "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--generate-hashes",
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+    )
     extras = [f"--extra={name}" for name in ("infra", "local", "vertexai")]
     common = ("--universal", "--python-version", "3.11", "--custom-compile-command", "python3 dev.py lock")
     run(*base, *common, "pyproject.toml", *extras, "--group", "dev", "-o", LOCK)

@@ -16,8 +16,8 @@
       EngineMissingError            exit 9   an extra that the command needs is not installed
 
 Exit 130 means interrupted (Ctrl-C); whatever was running on the service goes on.
-Add an error here only when a caller can act differently on it: give it a stable `code`, an exit status of its own if scripts
-should branch on it, and a line in docs/errors.md (a test compares the two).
+Add an error here only when a caller can act differently on it: give it a stable `code`, an exit status of its own if
+scripts should branch on it, and a line in docs/errors.md (a test compares the two).
 """
 
 from __future__ import annotations

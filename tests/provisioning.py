@@ -26,7 +26,10 @@ class Provisioned:
 
 
 def provision(url: str, project: str, *, location: str = "us-central1", grant: bool = True) -> Provisioned:
-    """Enable the APIs, make both service agents and three buckets, and grant objectUser on them unless `grant` is false."""
+    """Enable the APIs, make both service agents and three buckets.
+
+    And grant objectUser on them unless `grant` is false.
+    """
     with httpx.Client(base_url=url, timeout=30) as client:
 
         def call(method: str, path: str, body: object | None = None) -> dict[str, object]:
@@ -40,7 +43,10 @@ def provision(url: str, project: str, *, location: str = "us-central1", grant: b
         call("POST", f"/v1/projects/{project}/services:batchEnable", {"serviceIds": services})
         parent = f"projects/{number}/locations/global/serviceProducers/aiplatform.googleapis.com"
         call("POST", f"/workloadidentity/v1/{parent}:generateServiceAgents", {"parent": parent})
-        agents = [f"serviceAccount:service-{number}@gcp-sa-{name}.iam.gserviceaccount.com" for name in ("aiplatform", "vertex-moss-ft")]
+        agents = [
+            f"serviceAccount:service-{number}@gcp-sa-{name}.iam.gserviceaccount.com"
+            for name in ("aiplatform", "vertex-moss-ft")
+        ]
         names = {kind: f"{project}-{kind}" for kind in ("datasets", "images", "outputs")}
         for bucket in names.values():
             call("POST", f"/storage/v1/b?project={project}", {"name": bucket, "location": location})

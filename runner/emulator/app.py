@@ -1,7 +1,8 @@
 """The ASGI application: guards first, then the method of the right service.
 
-The guards protect a developer's machine from its own browser: a page on another origin can send requests to loopback, and a rebound DNS
-name can read the answers. So the `Host` must be one of ours, a request with an `Origin` is refused, and no CORS header is ever sent.
+The guards protect a developer's machine from its own browser: a page on another origin can send requests to loopback,
+and a rebound DNS name can read the answers. So the `Host` must be one of ours, a request with an `Origin` is refused,
+and no CORS header is ever sent.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class EmulatorApp:
         self.router = Router(list(methods))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         if scope["type"] != "http":
             return
         request = ApiRequest(scope, receive)
@@ -41,7 +43,8 @@ class EmulatorApp:
             found = self.router.find(scope)
             if found is None:
                 raise ApiError(
-                    "UNIMPLEMENTED", f"The emulator does not support {scope['method']} {scope['path']} (see docs/emulator.md)."
+                    "UNIMPLEMENTED",
+                    f"The emulator does not support {scope['method']} {scope['path']} (see docs/emulator.md).",
                 )
             method, request.fields = found
             storage_style = method.style == "storage"

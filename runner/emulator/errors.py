@@ -1,7 +1,7 @@
 """Google's error shapes, made in one place.
 
-Storage answers in the older shape with an `errors` list; every other API in that of google.rpc.Status. Handlers raise `ApiError`
-and never build an error body.
+Storage answers in the older shape with an `errors` list; every other API in that of google.rpc.Status. Handlers raise
+`ApiError` and never build an error body.
 """
 
 from __future__ import annotations
@@ -106,7 +106,15 @@ class ApiError(Exception):
 
     def to_status(self) -> dict[str, Any]:
         """Return a google.rpc.Status, as long-running operations and failed jobs carry it."""
-        codes = ["OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"]
+        codes = [
+            "OK",
+            "CANCELLED",
+            "UNKNOWN",
+            "INVALID_ARGUMENT",
+            "DEADLINE_EXCEEDED",
+            "NOT_FOUND",
+            "ALREADY_EXISTS",
+        ]
         codes += ["PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"]
         codes += ["UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"]
         return {"code": codes.index(self.status), "message": self.message, "details": self.details}

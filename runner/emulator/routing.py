@@ -1,7 +1,8 @@
 """Google's paths: verbs after a colon, slashes inside one encoded segment.
 
-Starlette matches decoded paths, which makes `o/a%2Fb/acl` ambiguous; here the raw path is matched and each captured segment is decoded
-afterwards. A method carries the id of the real API's method (`storage.objects.get`), which names it in errors and in the documents.
+Starlette matches decoded paths, which makes `o/a%2Fb/acl` ambiguous; here the raw path is matched and each captured
+segment is decoded afterwards. A method carries the id of the real API's method (`storage.objects.get`), which names
+it in errors and in the documents.
 """
 
 from __future__ import annotations

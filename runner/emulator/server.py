@@ -124,7 +124,9 @@ class EmulatorServer:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -155,7 +157,12 @@ class EmulatorServer:
 def open_emulator(settings: EmulatorSettings, clock: Clock) -> Emulator:
     """Open the state of an emulator. The caller holds the directory's lock and closes the store."""
     store = Store(settings.directory / "state.sqlite3", services.schemas())
-    return Emulator(settings=settings, store=store, clock=clock, launcher=Launcher(training_threads=settings.training_threads))
+    return Emulator(
+        settings=settings,
+        store=store,
+        clock=clock,
+        launcher=Launcher(training_threads=settings.training_threads),
+    )
 
 
 def serve(settings: EmulatorSettings, *, ready_file: Path | None = None) -> None:

@@ -7,7 +7,10 @@ from runner.emulator.routing import Method
 
 
 def all_methods() -> list[Method]:
-    """Return every supported method. Storage comes first, being the busiest; its XML paths come last, since they match anything."""
+    """Return every supported method.
+
+    Storage comes first, being the busiest; its XML paths come last, since they match anything.
+    """
     from runner.emulator.aiplatform import routes as aiplatform
     from runner.emulator.cloudresourcemanager import routes as cloudresourcemanager
     from runner.emulator.control import routes as control

@@ -11,8 +11,8 @@ import platformdirs
 StandIn = Literal["auto", "smollm2", "tiny"]
 """Which small model stands in for a base model whose weights are not here.
 
-`smollm2`: SmolLM2-135M-Instruct, real pretrained weights; `tiny`: an untrained model of the same architecture, for tests;
-`auto`: `smollm2` for Llama text models when its package is installed, else `tiny`.
+`smollm2`: SmolLM2-135M-Instruct, real pretrained weights; `tiny`: an untrained model of the same architecture, for
+tests; `auto`: `smollm2` for Llama text models when its package is installed, else `tiny`.
 """
 
 
@@ -38,7 +38,10 @@ class EmulatorSettings:
     training_threads: int = 2
     """Threads of a training process on CPU; tiny models always use 1 (measured: 2 are up to 20 times slower)."""
     cache_directory: Path | None = None
-    """Where converted and built stand-in weights are kept; None means the user's cache directory, shared by all emulators."""
+    """Where converted and built stand-in weights are kept.
+
+    None means the user's cache directory, shared by all emulators.
+    """
     max_body_bytes: int = 32 * 1024 * 1024
     """Bound of a JSON request body; uploads are streamed and not bounded by it."""
 

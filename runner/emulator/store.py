@@ -1,11 +1,11 @@
 """Durable state: one SQLite database whose writes are acknowledged only after an fsync.
 
-All writes go through one thread that gathers what waits into one transaction, so that 32 clients share an fsync instead of queueing
-for 32. Each piece of work runs in its own savepoint: one that raises is rolled back alone. Reads use a connection per thread and see
-only committed data.
+All writes go through one thread that gathers what waits into one transaction, so that 32 clients share an fsync
+instead of queueing for 32. Each piece of work runs in its own savepoint: one that raises is rolled back alone. Reads
+use a connection per thread and see only committed data.
 
-Most resources are JSON documents in one table, keyed by kind and name; Cloud Storage, whose listing and preconditions need more, brings
-its own tables.
+Most resources are JSON documents in one table, keyed by kind and name; Cloud Storage, whose listing and preconditions
+need more, brings its own tables.
 """
 
 from __future__ import annotations
@@ -56,11 +56,8 @@ class Store:
         self._path = path
         self._local = threading.local()
         self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
+        _refuse_newer(path)
         connection = self._connect()
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found > SCHEMA_VERSION:
-            connection.close()
-            raise StateTooNewError(f"{path} has schema {found}; this version knows {SCHEMA_VERSION}")
         for script in (_SCHEMA, *schemas):
             connection.executescript(script)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -85,7 +82,10 @@ class Store:
         return work(connection)
 
     async def write(self, work: Work[T]) -> T:
-        """Run `work` in the writer thread; return after it is on disk. What it raises is raised here, and rolled back."""
+        """Run `work` in the writer thread; return after it is on disk.
+
+        What it raises is raised here, and rolled back.
+        """
         return await asyncio.wrap_future(self._submit(work))
 
     def write_sync(self, work: Work[T]) -> T:
@@ -146,6 +146,17 @@ class Store:
                 future.set_result(result)
 
 
+def _refuse_newer(path: Path) -> None:
+    """Look before anything touches the file: even setting the journal mode would write to it."""
+    if not path.exists():
+        return
+    connection = sqlite3.connect(path)
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.close()
+    if found > SCHEMA_VERSION:
+        raise StateTooNewError(f"{path} has schema {found}; this version knows {SCHEMA_VERSION}")
+
+
 def find(connection: sqlite3.Connection, kind: str, name: str) -> Document | None:
     """Return a document, or None."""
     row = connection.execute("SELECT body FROM documents WHERE kind = ? AND name = ?", (kind, name)).fetchone()
@@ -196,7 +207,8 @@ def scan(connection: sqlite3.Connection, kind: str, prefix: str = "") -> Iterato
 def next_number(connection: sqlite3.Connection, counter: str, start: int = 1) -> int:
     """Return the next integer of a named counter; ids are never used twice, also after deletion."""
     row = connection.execute(
-        "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+        "INSERT INTO counters (name, value) VALUES (?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
         (counter, start),
     ).fetchone()
     return int(row[0])
