@@ -1,0 +1,1 @@
+"""Datasets: parse, check, estimate and upload JSONL files of tuning examples."""

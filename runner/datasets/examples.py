@@ -1,7 +1,7 @@
 """What a line of a dataset means, whichever of the documented formats it is written in.
 
-The parser, the checks, the price estimate and the training process all work on these types, so that what `data check` says of an example
-is what training does with it.
+The parser, the checks, the price estimate and the training process all work on these types, so that what `data check`
+says of an example is what training does with it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Example:
 class Finding:
     """Something wrong with a dataset, at one place.
 
-    `code` is stable and documented in docs/dataset-format.md; `path` is a JSON path such as `messages[2].content`, empty for the line.
+    `code` is stable and documented in docs/dataset-format.md; `path` is a JSON path such as `messages[2].content`,
+    empty for the line.
     """
 
     code: str

@@ -1,0 +1,1 @@
+"""The quickstart: the whole way once, on this machine."""

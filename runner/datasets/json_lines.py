@@ -1,0 +1,212 @@
+"""From bytes to JSON objects, strictly: what the service's reader would trip over is found here, with its line.
+
+Python's own decoder is used, tightened where it is lenient (NaN, duplicate keys, lone surrogates), because a lenient
+reader hides errors until the job has been queued. A line is bounded before it is decoded, so that a file without line
+ends costs bounded memory.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from runner.datasets.examples import Finding, Severity
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""Bound of one example, inline images included. The service publishes none; this one only protects this machine."""
+
+MAX_DEPTH = 64
+"""Bound of nesting; the documented formats need 7."""
+
+_SIGNATURES = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+    b"PAR1": "Parquet",
+    b"%PDF": "PDF",
+}
+
+
+class Findings:
+    """Collects what is wrong with one line."""
+
+    def __init__(self, file: str, line: int) -> None:
+        self.file = file
+        self.line = line
+        self.items: list[Finding] = []
+
+    def add(self, code: str, severity: Severity, path: str, message: str, fix: str = "") -> None:
+        """Add a finding at a JSON path of this line."""
+        self.items.append(
+            Finding(code=code, severity=severity, file=self.file, line=self.line, path=path, message=message, fix=fix)
+        )
+
+    def error(self, code: str, path: str, message: str, fix: str = "") -> None:
+        """Add what keeps the line from being an example."""
+        self.add(code, "error", path, message, fix)
+
+    def warning(self, code: str, path: str, message: str, fix: str = "") -> None:
+        """Add what is allowed and probably not meant."""
+        self.add(code, "warning", path, message, fix)
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether an error was added."""
+        return any(item.severity == "error" for item in self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class RawLine:
+    """One line of a file, without its line end; `data` is cut at `MAX_LINE_BYTES` and then `too_long` is set."""
+
+    number: int
+    data: bytes
+    too_long: bool = False
+
+
+def raw_lines(stream: BinaryIO, *, limit: int = MAX_LINE_BYTES) -> Iterator[RawLine]:
+    """Yield the lines of a binary stream, each at most `limit` bytes, without holding more than one."""
+    number = 0
+    while True:
+        data = stream.readline(limit + 2)
+        if not data:
+            return
+        number += 1
+        if len(data.rstrip(b"\r\n")) > limit:
+            yield RawLine(number, data[:limit], too_long=True)
+            while data and not data.endswith(b"\n"):
+                data = stream.readline(1 << 20)
+            continue
+        yield RawLine(number, data.rstrip(b"\r\n"))
+
+
+def sniff_container(path: Path) -> str | None:
+    """Name what a file is when it is plainly no text: compressed, UTF-16, Parquet, PDF."""
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    if head[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return "UTF-16"
+    return next((name for signature, name in _SIGNATURES.items() if head.startswith(signature)), None)
+
+
+def decode_object(raw: RawLine, findings: Findings) -> dict[str, Any] | None:
+    """Return the JSON object of a line, or None after adding what is wrong with it.
+
+    A blank line gives None and no finding.
+    """
+    if raw.too_long:
+        findings.error(
+            "line-too-long", "", f"the line is longer than {MAX_LINE_BYTES >> 20} MiB", "one example a line; split it"
+        )
+        return None
+    data = raw.data
+    if raw.number == 1 and data.startswith(b"\xef\xbb\xbf"):
+        findings.warning("byte-order-mark", "", "the file starts with a UTF-8 byte order mark", "save it without one")
+        data = data[3:]
+    if not data.strip():
+        return None
+    if b"\x00" in data:
+        offset = data.index(b"\x00")
+        findings.error("nul-byte", "", f"NUL byte at byte {offset} of the line", "write the file as UTF-8 text")
+        return None
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        findings.error(
+            "not-utf8", "", f"byte {error.start} of the line is not UTF-8 ({error.reason})", "save the file as UTF-8"
+        )
+        return None
+    return decode_text(text, findings)
+
+
+def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
+    """Return the JSON object of a line of text, or None after adding what is wrong with it."""
+    duplicates: list[str] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        body = dict(items)
+        if len(body) != len(items):
+            seen: set[str] = set()
+            duplicates.extend(key for key, _ in items if key in seen or seen.add(key))  # type:
+            ignore[func - returns - value]
+        return body
+
+    constants: list[str] = []
+
+    def constant(name: str) -> None:
+        constants.append(name)
+
+    try:
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+    except RecursionError:
+        findings.error("too-deep", "", f"nested deeper than {MAX_DEPTH} levels")
+        return None
+    except json.JSONDecodeError as error:
+        findings.error("invalid-json", "", _syntax(text, error), "one complete JSON object a line")
+        return None
+    except ValueError:
+        # The only other ValueError of json.loads: an integer beyond the interpreter's digit limit.
+        findings.error("number-too-long", "", f"a number has more than {sys.get_int_max_str_digits()} digits")
+        return None
+    for name in dict.fromkeys(constants):
+        findings.error("not-a-number", "", f"{name} is not JSON", "leave it out, or write a number")
+    for key in dict.fromkeys(duplicates):
+        findings.error("duplicate-key", "", f"the key {key!r} appears twice in one object", "keep one of them")
+    if not isinstance(value, dict):
+        kind = {list: "an array", str: "a string", int: "a number", float: "a number"}.get(type(value), "a scalar")
+        findings.error("not-an-object", "", f"the line is {kind}, not a JSON object", "one object a line")
+        return None
+    if _deeper_than(value, MAX_DEPTH):
+        findings.error("too-deep", "", f"nested deeper than {MAX_DEPTH} levels")
+        return None
+    return None if findings.failed else value
+
+
+def _syntax(text: str, error: json.JSONDecodeError) -> str:
+    if error.msg == "Extra data":
+        rest = text[error.pos :].lstrip()
+        what = "a second JSON value" if rest[:1] in {"{", "["} else f"{rest[:20]!r}"
+        return f"{what} follows the object at column {error.colno}"
+    shown = text[error.pos : error.pos + 20]
+    near = f" near {shown!r}" if shown else " at the end of the line"
+    return f"{error.msg} at column {error.colno}{near}"
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        following: list[Any] = []
+        for item in layer:
+            if isinstance(item, dict):
+                following.extend(child for child in item.values() if isinstance(child, (dict, list)))
+            elif isinstance(item, list):
+                following.extend(child for child in item if isinstance(child, (dict, list)))
+        if not following:
+            return False
+        layer = following
+    return True
+
+
+def control_characters(text: str) -> str | None:
+    """Name the first character of a text that does not belong into one: a control, a bidi override, U+FFFD or a
+    lone surrogate."""
+    for character in text:
+        code = ord(character)
+        if code < 0x20 and character not in "\n\r\t":
+            return f"U+{code:04X}"
+        if 0x7F <= code < 0xA0 or code == 0xFFFD or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069:
+            return f"U+{code:04X}"
+    return None
+
+
+def has_surrogate(text: str) -> bool:
+    r"""Tell whether a text holds half a surrogate pair, which `\ud800` in JSON can make and UTF-8 cannot hold."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
