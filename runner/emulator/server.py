@@ -106,8 +106,8 @@ def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
 class EmulatorServer:
     """An emulator in a thread of this process.
 
-    Use it as a context manager; `url` is set once it answers. Stopping leaves the state directory as a crash would leave it,
-    minus the open transaction, so a test of restarts needs nothing special.
+    Use it as a context manager; `url` is set once it answers. Stopping leaves the state directory as a crash would
+    leave it, minus the open transaction, so a test of restarts needs nothing special.
 
     Raises:
         StateInUseError: another server holds the directory.

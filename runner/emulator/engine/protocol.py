@@ -1,19 +1,18 @@
 """What the emulator and its training and serving processes tell each other: files in the job's folder, JSON over a Unix socket.
 
-A training process reads `job.json` (a `TrainingSpec`), appends one JSON object a line to `events.jsonl`, writes its checkpoints under
-`output/` and exits 0, or 1 after a `failed` event. Started again on the same folder after a kill, it resumes from its last saved state.
+A training process reads `job.json` (a `TrainingSpec`), appends one JSON object a line to `events.jsonl`, writes its
+checkpoints under `output/` and exits 0, or 1 after a `failed` event. Started again on the same folder after a kill, it
+resumes from its last saved state.
 
 Events, each with `"event"` and `"time"` (seconds since the epoch):
-  dataset    the tuning data statistics, as `DatasetStatistics.to_json()` gives them; `baseModel` and `standIn` say which weights train
-  step       step, total_steps, epoch (float), loss, learning_rate, tokens (trained so far)
-  evaluation step, epoch, loss
-  checkpoint id (text, "1"..), epoch, step, path (folder name under output/)
-  done       step, epoch, train_loss
-  failed     status (google.rpc.Code name), message
+  dataset    the tuning data statistics, as `DatasetStatistics.to_json()` gives them; `baseModel` and `standIn` say
+  which weights train step       step, total_steps, epoch (float), loss, learning_rate, tokens (trained so far)
+  evaluation step, epoch, loss checkpoint id (text, "1"..), epoch, step, path (folder name under output/) done
+  step, epoch, train_loss failed     status (google.rpc.Code name), message
 
 Output folder, published by the emulator under `<output_uri>/postprocess/node-0/checkpoints/`:
-  output/checkpoint-N/   one per epoch, at most 10 (Hugging Face safetensors, tokenizer, config), absent with export_last_checkpoint_only
-  output/final/          merged weights; for PEFT_ADAPTER also final/adapter/
+  output/checkpoint-N/   one per epoch, at most 10 (Hugging Face safetensors, tokenizer, config), absent with
+  export_last_checkpoint_only output/final/          merged weights; for PEFT_ADAPTER also final/adapter/
 """
 
 from __future__ import annotations
@@ -31,7 +30,8 @@ class ModelSource:
     """Which weights a process loads."""
 
     kind: Literal["local", "custom", "smollm2", "tiny"]
-    """`local`: the catalogue's own model from a directory; `custom`: a checkpoint given by the user; the others stand in."""
+    """`local`: the catalogue's own model from a directory; `custom`: a checkpoint given by the user; the others
+    stand in."""
     directory: str | None = None
     """Hugging Face folder for `local` and `custom`; stand-ins are built or converted on first use and cached."""
     family: Literal["llama3", "llama4", "gemma3", "qwen3"] = "llama3"
