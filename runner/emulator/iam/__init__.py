@@ -1,0 +1,1 @@
+"""IAM: policies, service accounts, service agents, keys, tokens and workload identity pools."""

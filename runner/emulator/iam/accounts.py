@@ -1,0 +1,32 @@
+"""Which service accounts exist, whoever made them: what a policy may name."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+from runner.emulator import store
+from runner.emulator.cloudresourcemanager import identity
+
+ACCOUNT_KIND = "service-account"
+AGENT_KIND = "service-agent"
+
+_IMPLIED = re.compile(
+    # These exist from the project's first day, or from the first time anybody asks for them.
+    r"(?:service-(\d+)@gs-project-accounts\.iam|(\d+)@cloudservices|(\d+)-compute@developer)\.gserviceaccount\.com\Z"
+)
+_PROJECT_ACCOUNT = re.compile(r"[a-z0-9-]+@([a-z0-9.-]+)\.iam\.gserviceaccount\.com\Z")
+
+
+def exists(connection: sqlite3.Connection, email: str) -> bool:
+    """Tell whether a service account of anybody, a project's own or a service agent, exists.
+
+    Accounts outside `gserviceaccount.com` are never Google's: they do not exist.
+    """
+    implied = _IMPLIED.match(email)
+    if implied:
+        return identity.known(connection, next(number for number in implied.groups() if number))
+    if store.find(connection, AGENT_KIND, email) is not None:
+        return True
+    account = _PROJECT_ACCOUNT.match(email)
+    return account is not None and store.find(connection, ACCOUNT_KIND, email) is not None

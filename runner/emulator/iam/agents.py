@@ -1,0 +1,92 @@
+"""Service agents: the accounts through which Google's services act in a project.
+
+Switching Vertex AI on makes its primary agent. The agent that reads training data, vertex-moss-ft, appears only with
+the first tuning job of an open model or by `generateServiceAgents`; until then no policy can name it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from runner.emulator import store
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.iam.accounts import AGENT_KIND, exists
+
+__all__ = [
+    "AIPLATFORM",
+    "Agent",
+    "aiplatform_agent",
+    "exists",
+    "generate",
+    "generate_primary",
+    "of_service",
+    "tuning_agent",
+]
+
+AIPLATFORM = "aiplatform.googleapis.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One service agent: the pattern of its address, the role it needs on the project, and who makes it."""
+
+    pattern: str
+    role: str
+    primary: bool = True
+
+
+_AGENTS: dict[str, tuple[Agent, ...]] = {
+    AIPLATFORM: (
+        Agent("service-{n}@gcp-sa-aiplatform.iam.gserviceaccount.com", "roles/aiplatform.serviceAgent"),
+        Agent(
+            "service-{n}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com", "roles/aiplatform.tuningServiceAgent", False
+        ),
+    ),
+}
+
+
+def aiplatform_agent(number: str) -> str:
+    """Return the address of the Vertex AI Service Agent of a project number."""
+    return f"service-{number}@gcp-sa-aiplatform.iam.gserviceaccount.com"
+
+
+def tuning_agent(number: str) -> str:
+    """Return the address of the Managed OSS Fine Tuning Service Agent of a project number."""
+    return f"service-{number}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com"
+
+
+def of_service(number: str, service: str, *, primary_only: bool = False) -> list[tuple[str, str]]:
+    """Return (address, role) of the agents of a service; the primary one first."""
+    known = _AGENTS.get(service) or (Agent(_generic(service), ""),)
+    return [(agent.pattern.format(n=number), agent.role) for agent in known if agent.primary or not primary_only]
+
+
+def _generic(service: str) -> str:
+    return f"service-{{n}}@gcp-sa-{service.removesuffix('.googleapis.com')}.iam.gserviceaccount.com"
+
+
+def generate(connection: sqlite3.Connection, project: projects.Project, service: str) -> list[tuple[str, str]]:
+    """Make all agents of a service, as `generateServiceAgents` and a first tuning job do; grant each its role.
+
+    Returns (address, role) of each. Agents that exist already are left alone.
+    """
+    return _make(connection, project, of_service(project.number, service))
+
+
+def generate_primary(connection: sqlite3.Connection, project: projects.Project, service: str) -> str:
+    """Make the primary agent of a service, as enabling it and `generateServiceIdentity` do; return its address."""
+    made = _make(connection, project, of_service(project.number, service, primary_only=True))
+    return made[0][0]
+
+
+def _make(
+    connection: sqlite3.Connection, project: projects.Project, wanted: list[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    projects.ensure(connection, project.id)
+    for email, role in wanted:
+        if store.find(connection, AGENT_KIND, email) is None:
+            store.put(connection, AGENT_KIND, email, {"project": project.id})
+            if role:
+                projects.add_binding(connection, project, role, f"serviceAccount:{email}")
+    return wanted

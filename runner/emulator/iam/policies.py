@@ -1,0 +1,139 @@
+"""Allow policies: evaluation, validation and read-modify-write."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+import sqlite3
+from typing import Any
+
+from runner.emulator.errors import ApiError, invalid
+from runner.emulator.iam import accounts
+from runner.emulator.iam.roles import ROLES
+
+_MEMBER = re.compile(
+    r"(?:allUsers|allAuthenticatedUsers"
+    r"|(?:user|group|serviceAccount):[^@\s:]+@[a-z0-9.-]+"
+    r"|serviceAccount:[a-z0-9.:-]+\.svc\.id\.goog\[[^\]]+\]"
+    r"|domain:[a-z0-9.-]+"
+    r"|project(?:Owner|Editor|Viewer):[a-z0-9.:-]+"
+    r"|deleted:(?:user|group|serviceAccount):[^?\s]+\?uid=\d+"
+    r"|principal(?:Set)?://\S+)\Z"
+)
+_ROLE = re.compile(r"(?:roles/[A-Za-z0-9_.]+|(?:projects|organizations)/[^/\s]+/roles/[A-Za-z0-9_.]+)\Z")
+_STARTS_WITH = re.compile(r"""\s*resource\.name\.startsWith\(\s*(?:"([^"\\]*)"|'([^'\\]*)')\s*\)\s*\Z""")
+
+
+def new_etag() -> str:
+    """Return an etag never handed out before: base64 of 8 random bytes, as Google's look."""
+    return base64.b64encode(secrets.token_bytes(8)).decode()
+
+
+def empty(seed: str) -> dict[str, Any]:
+    """Return the policy of a resource that never had one; `seed` makes its etag the same at every read."""
+    etag = base64.b64encode(hashlib.sha256(seed.encode()).digest()[:8]).decode()
+    return {"version": 1, "etag": etag}
+
+
+def has_permission(policy: dict[str, Any], member: str, permission: str, *, resource: str = "") -> bool:
+    """Tell whether a policy grants a permission to a member (`serviceAccount:EMAIL`).
+
+    A binding with a condition grants only where the emulator understands the condition, which is
+    `resource.name.startsWith("…")` on the full `resource` name; any other condition grants nothing.
+    """
+    subjects = {member, "allUsers", "allAuthenticatedUsers"}
+    for binding in policy.get("bindings", []):
+        if permission not in ROLES.get(binding.get("role", ""), frozenset()):
+            continue
+        if subjects.isdisjoint(binding.get("members", [])):
+            continue
+        if _condition_holds(binding.get("condition"), resource):
+            return True
+    return False
+
+
+def _condition_holds(condition: dict[str, Any] | None, resource: str) -> bool:
+    if not condition:
+        return True
+    match = _STARTS_WITH.match(str(condition.get("expression", "")))
+    if match is None:
+        return False
+    prefix = match.group(1) if match.group(1) is not None else match.group(2)
+    return bool(resource) and resource.startswith(prefix)
+
+
+def validate(connection: sqlite3.Connection, policy: dict[str, Any]) -> None:
+    """Check a policy before it is stored.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for malformed bindings, and for a service account that does not exist:
+            that is how Google tells that a service agent has not been made yet.
+    """
+    bindings = policy.get("bindings", [])
+    if not isinstance(bindings, list):
+        raise invalid("Invalid value at 'policy.bindings': not a list.")
+    version = policy.get("version", 1)
+    if version not in (0, 1, 2, 3):
+        raise invalid(f"Invalid policy version {version!r}.")
+    for binding in bindings:
+        _validate_binding(connection, binding, version)
+
+
+def _validate_binding(connection: sqlite3.Connection, binding: Any, version: int) -> None:
+    if not isinstance(binding, dict):
+        raise invalid("Invalid value at 'policy.bindings': not an object.")
+    role = binding.get("role", "")
+    if not isinstance(role, str) or not _ROLE.match(role):
+        raise invalid(f"Role ({role}) does not exist in the resource's hierarchy.")
+    condition = binding.get("condition")
+    if condition is not None:
+        if not isinstance(condition, dict) or not condition.get("expression"):
+            raise invalid("The condition of a binding must have an expression.")
+        if version != 3:
+            raise invalid("Specify policy version 3 to use conditional role bindings.")
+    members = binding.get("members", [])
+    if not isinstance(members, list):
+        raise invalid("Invalid value at 'policy.bindings.members': not a list.")
+    for member in members:
+        if not isinstance(member, str) or not _MEMBER.match(member):
+            raise invalid(f"Invalid argument: '{member}' is not a valid member of an IAM policy.")
+        kind, _, email = member.partition(":")
+        if kind == "serviceAccount" and "[" not in email and not accounts.exists(connection, email):
+            raise invalid(f"Service account {email} does not exist.")
+
+
+def replaced(
+    connection: sqlite3.Connection, stored: dict[str, Any], policy: dict[str, Any], *, mask: str = ""
+) -> dict[str, Any]:
+    """Return the policy to store: `policy` over `stored`, validated, with a new etag.
+
+    `mask` names the fields to take, comma-separated; empty means `bindings,etag`.
+    Raises ApiError ABORTED (409) on a stale etag, INVALID_ARGUMENT as `validate` does.
+    """
+    given = policy.get("etag")
+    if given and given != stored.get("etag"):
+        raise ApiError(
+            "ABORTED",
+            "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.",
+        )
+    validate(connection, policy)
+    fields = {name.strip() for name in mask.split(",") if name.strip()} or {"bindings", "etag"}
+    result = dict(stored)
+    for name in ("bindings", "auditConfigs"):
+        if name in fields or (name == "auditConfigs" and "audit_configs" in fields):
+            result.pop(name, None)
+            if policy.get(name):
+                result[name] = [_with_members(item) for item in policy[name]]
+    conditional = any("condition" in binding for binding in result.get("bindings", []))
+    result["version"] = 3 if conditional else 1
+    result["etag"] = new_etag()
+    return result
+
+
+def _with_members(item: dict[str, Any]) -> dict[str, Any]:
+    """Return the binding with its members in order and once each, as Google stores them."""
+    if "members" not in item:
+        return item
+    return {**item, "members": sorted(set(item["members"]))}

@@ -1,0 +1,156 @@
+"""What the predefined roles allow, as far as the emulator asks.
+
+Source: Google's list of predefined roles, as of 2026-04. Only permissions that some method here checks or that
+`testIamPermissions` is usually asked about are listed. A role that is not in the table grants nothing.
+"""
+
+from __future__ import annotations
+
+_OBJECT_READ = frozenset({"storage.objects.get", "storage.objects.list"})
+_MULTIPART = frozenset(f"storage.multipartUploads.{verb}" for verb in ("abort", "create", "list", "listParts"))
+_FOLDERS = frozenset(
+    f"storage.{kind}.{verb}" for kind in ("folders", "managedFolders") for verb in ("create", "delete", "get", "list")
+) | {"storage.folders.rename"}
+_OBJECT_USER = (
+    _OBJECT_READ
+    | {f"storage.objects.{verb}" for verb in ("create", "delete", "update", "restore", "move")}
+    | _MULTIPART
+    | _FOLDERS
+)
+_OBJECT_ACLS = frozenset({"storage.objects.getIamPolicy", "storage.objects.setIamPolicy"})
+_OBJECT_ADMIN = _OBJECT_USER | _OBJECT_ACLS | {"storage.objects.overrideUnlockedRetention"}
+_BUCKET_WRITE = frozenset(
+    f"storage.buckets.{verb}"
+    for verb in ("create", "delete", "get", "list", "update", "getIamPolicy", "setIamPolicy", "enableObjectRetention")
+)
+_STORAGE_ADMIN = _OBJECT_ADMIN | _BUCKET_WRITE
+
+_TUNING = frozenset(f"aiplatform.tuningJobs.{verb}" for verb in ("cancel", "create", "get", "list", "delete"))
+_AIPLATFORM = _TUNING | {
+    f"aiplatform.{kind}.{verb}"
+    for kind, verbs in {
+        "endpoints": ("create", "delete", "deploy", "explain", "get", "list", "predict", "undeploy", "update"),
+        "models": ("create", "delete", "export", "get", "list", "update", "upload"),
+        "locations": ("get", "list"),
+        "operations": ("list",),
+    }.items()
+    for verb in verbs
+}
+_ACCOUNTS = frozenset(
+    f"iam.serviceAccounts.{verb}"
+    for verb in ("create", "delete", "disable", "enable", "get", "getIamPolicy", "list", "setIamPolicy", "update")
+)
+_TOKENS = frozenset(
+    f"iam.serviceAccounts.{verb}"
+    for verb in ("getAccessToken", "getOpenIdToken", "implicitDelegation", "signBlob", "signJwt")
+)
+_SERVICES_READ = frozenset({"serviceusage.services.get", "serviceusage.services.list"})
+_SERVICES = _SERVICES_READ | {
+    "serviceusage.services.enable",
+    "serviceusage.services.disable",
+    "serviceusage.services.use",
+}
+_PROJECT_READ = frozenset({"resourcemanager.projects.get", "resourcemanager.projects.list"})
+_PROJECT_POLICY = frozenset({"resourcemanager.projects.getIamPolicy", "resourcemanager.projects.setIamPolicy"})
+_MONITORING_READ = frozenset(
+    f"monitoring.{kind}.{verb}" for kind in ("alertPolicies", "notificationChannels") for verb in ("get", "list")
+)
+_MONITORING = _MONITORING_READ | {
+    f"monitoring.{kind}.{verb}"
+    for kind in ("alertPolicies", "notificationChannels")
+    for verb in ("create", "delete", "update")
+}
+_KEYS_USE = frozenset({"cloudkms.cryptoKeyVersions.useToEncrypt", "cloudkms.cryptoKeyVersions.useToDecrypt"})
+
+_VIEWER = (
+    _PROJECT_READ
+    | {
+        "resourcemanager.projects.getIamPolicy",
+        "storage.buckets.list",
+        "iam.serviceAccounts.get",
+        "iam.serviceAccounts.list",
+    }
+    | _SERVICES_READ
+    | _MONITORING_READ
+    | {name for name in _AIPLATFORM if name.endswith((".get", ".list"))}
+)
+_EDITOR = (
+    _VIEWER
+    | _AIPLATFORM
+    | _MONITORING
+    | _SERVICES
+    | {"storage.buckets.create", "storage.buckets.delete", "iam.serviceAccounts.create", "iam.serviceAccounts.delete"}
+    | {"iam.serviceAccounts.actAs", "iam.serviceAccounts.update", "resourcemanager.projects.update"}
+)
+_OWNER = _EDITOR | _ACCOUNTS | _PROJECT_POLICY | {"resourcemanager.projects.delete"}
+
+ROLES: dict[str, frozenset[str]] = {
+    "roles/owner": _OWNER,
+    "roles/editor": _EDITOR,
+    "roles/viewer": _VIEWER,
+    "roles/storage.admin": _STORAGE_ADMIN,
+    "roles/storage.objectAdmin": _OBJECT_ADMIN,
+    "roles/storage.objectUser": _OBJECT_USER,
+    "roles/storage.objectViewer": _OBJECT_READ
+    | {"storage.folders.get", "storage.folders.list", "storage.managedFolders.get", "storage.managedFolders.list"},
+    "roles/storage.objectCreator": frozenset({"storage.objects.create", "storage.folders.create"})
+    | (_MULTIPART - {"storage.multipartUploads.list"}),
+    "roles/storage.legacyBucketReader": frozenset(
+        {"storage.buckets.get", "storage.objects.list", "storage.multipartUploads.list"}
+    ),
+    "roles/storage.legacyBucketWriter": frozenset(
+        {"storage.buckets.get", "storage.objects.list", "storage.objects.create", "storage.objects.delete"}
+    )
+    | _MULTIPART,
+    "roles/storage.legacyBucketOwner": frozenset(
+        {
+            "storage.buckets.get",
+            "storage.buckets.getIamPolicy",
+            "storage.buckets.setIamPolicy",
+            "storage.buckets.update",
+        }
+    )
+    | {"storage.objects.list", "storage.objects.create", "storage.objects.delete"}
+    | _MULTIPART,
+    "roles/storage.legacyObjectReader": frozenset({"storage.objects.get"}),
+    "roles/storage.legacyObjectOwner": frozenset({"storage.objects.get", "storage.objects.update"}) | _OBJECT_ACLS,
+    "roles/storage.bucketViewer": frozenset({"storage.buckets.get", "storage.buckets.list"}),
+    "roles/aiplatform.admin": _AIPLATFORM | _PROJECT_READ,
+    "roles/aiplatform.user": _AIPLATFORM | _PROJECT_READ,
+    "roles/aiplatform.viewer": frozenset(name for name in _AIPLATFORM if name.endswith((".get", ".list")))
+    | _PROJECT_READ,
+    # The agents' own roles reach the tuning service, not the customer's buckets: those need a grant of their own.
+    "roles/aiplatform.serviceAgent": _AIPLATFORM,
+    "roles/aiplatform.tuningServiceAgent": _TUNING
+    | {
+        "aiplatform.models.get",
+        "aiplatform.models.upload",
+        "aiplatform.endpoints.create",
+        "aiplatform.endpoints.deploy",
+    },
+    "roles/iam.serviceAccountAdmin": _ACCOUNTS | _PROJECT_READ,
+    "roles/iam.serviceAccountUser": frozenset(
+        {"iam.serviceAccounts.actAs", "iam.serviceAccounts.get", "iam.serviceAccounts.list"}
+    )
+    | _PROJECT_READ,
+    "roles/iam.serviceAccountTokenCreator": _TOKENS
+    | {"iam.serviceAccounts.get", "iam.serviceAccounts.list"}
+    | _PROJECT_READ,
+    "roles/iam.serviceAccountKeyAdmin": frozenset(
+        f"iam.serviceAccountKeys.{verb}" for verb in ("create", "delete", "disable", "enable", "get", "list")
+    ),
+    "roles/iam.workloadIdentityUser": frozenset(
+        {"iam.serviceAccounts.get", "iam.serviceAccounts.getAccessToken", "iam.serviceAccounts.getOpenIdToken"}
+    )
+    | {"iam.serviceAccounts.list"},
+    "roles/serviceusage.serviceUsageAdmin": _SERVICES,
+    "roles/serviceusage.serviceUsageConsumer": _SERVICES_READ | {"serviceusage.services.use"},
+    "roles/serviceusage.serviceUsageViewer": _SERVICES_READ,
+    "roles/resourcemanager.projectIamAdmin": _PROJECT_READ | _PROJECT_POLICY,
+    "roles/monitoring.admin": _MONITORING,
+    "roles/monitoring.editor": _MONITORING,
+    "roles/monitoring.viewer": _MONITORING_READ,
+    "roles/cloudkms.cryptoKeyEncrypterDecrypter": _KEYS_USE,
+    "roles/cloudkms.cryptoKeyEncrypter": frozenset({"cloudkms.cryptoKeyVersions.useToEncrypt"}),
+    "roles/cloudkms.cryptoKeyDecrypter": frozenset({"cloudkms.cryptoKeyVersions.useToDecrypt"}),
+}

@@ -1,0 +1,1 @@
+"""Cloud Monitoring: notification channels and alert policies."""
