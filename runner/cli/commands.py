@@ -1,0 +1,139 @@
+"""Command classes: groups that import a command only when it is asked for, and commands with the global options."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from runner.cli.options import global_options
+
+
+def _split_help(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Write the options of the command, then those that all commands have."""
+    own, shared = [], []
+    for parameter in command.get_params(ctx):
+        record = parameter.get_help_record(ctx)
+        if record is not None:
+            (shared if parameter in command.shared_options else own).append(record)  # type: ignore[attr-defined]
+    for title, records in (("Options", own), ("Global options, anywhere on the line", shared)):
+        if records:
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+class Command(click.Command):
+    """A command that takes the global options too and shows examples in its help."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.examples = tuple(examples)
+        self.shared_options = global_options()
+        self.params.extend(self.shared_options)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write arguments, own options, global options."""
+        _write_arguments(self, ctx, formatter)
+        _split_help(self, ctx, formatter)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the description, then the examples, which are what most readers came for."""
+        super().format_help_text(ctx, formatter)
+        _write_examples(self.examples, formatter)
+
+
+class Group(click.Group):
+    """A group whose commands are named in a table and imported when invoked.
+
+    Args:
+        lazy: command name to (module, one line of help). The command is the attribute `command` of the module, or the
+            one named after `:`.
+        examples: whole command lines for the help.
+    """
+
+    def __init__(
+        self, *args: Any, lazy: Mapping[str, tuple[str, str]], examples: Sequence[str] = (), **attributes: Any
+    ) -> None:
+        super().__init__(*args, **attributes)
+        self.lazy = dict(lazy)
+        self.examples = tuple(examples)
+        self.shared_options = global_options()
+        self.params.extend(self.shared_options)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table: that of the work."""
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self.lazy:
+            return None
+        module, _, attribute = self.lazy[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute or "command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; on a mistake suggest the nearest."""
+        name = args[0]
+        if name not in self.lazy and not name.startswith("-") and not ctx.resilient_parsing:
+            from runner.cli.text import suggestion, visible
+
+            near = suggestion(name, list(self.lazy))
+            known = near or f"commands here: {', '.join(self.lazy)}"
+            raise click.UsageError(f"no such command {visible(name)!r}; {known}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, importing none."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.lazy.items()])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, then the options."""
+        self.format_commands(ctx, formatter)
+        _split_help(self, ctx, formatter)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the description, then the examples."""
+        super().format_help_text(ctx, formatter)
+        _write_examples(self.examples, formatter)
+
+
+def command(*, examples: Sequence[str], **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command; its docstring is the help.
+
+    Args:
+        examples: whole command lines, the simplest first.
+        **attributes: passed to click.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Command:
+        made = click.command(cls=Command, examples=examples, **attributes)(function)
+        assert isinstance(made, Command)
+        return made
+
+    return decorate
+
+
+def _write_arguments(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    records = [
+        record
+        for parameter in command.get_params(ctx)
+        if isinstance(parameter, click.Argument) and (record := parameter.get_help_record(ctx)) is not None
+    ]
+    if records:
+        with formatter.section("Arguments"):
+            formatter.write_dl(records)
+
+
+def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
+    if examples:
+        with formatter.section("Examples"):
+            for example in examples:
+                # Not through the wrapping writer: an example must survive copying.
+                formatter.write(f"{'':>{formatter.current_indent}}{example}\n")

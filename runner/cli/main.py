@@ -1,0 +1,175 @@
+"""The entry point: global options, the table of commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from runner.cli.commands import Group
+from runner.cli.options import Invocation
+from runner.errors import RunnerError
+
+INTERNAL_ERROR = 70
+"""Exit code of a bug in this program (EX_SOFTWARE of sysexits.h)."""
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""What a shell reports of a program that SIGPIPE ended: the reader went away, which is no failure of ours."""
+
+COMMANDS = {
+    "quickstart": ("runner.cli.quickstart", "Tune a small model on this machine and compare it with its base."),
+    "emulator": ("runner.cli.emulator", "The local server that speaks Google's protocols."),
+    "environment": ("runner.cli.environment", "Where commands work: project, location, buckets."),
+    "models": ("runner.cli.models", "Base models: limits, modes, prices."),
+    "data": ("runner.cli.data", "Check datasets and upload them."),
+    "estimate": ("runner.cli.estimate", "What a tuning job would cost."),
+    "jobs": ("runner.cli.jobs", "Tuning jobs: submit, follow, cancel."),
+    "checkpoints": ("runner.cli.checkpoints", "What a tuning job wrote: list, download."),
+    "endpoints": ("runner.cli.endpoints", "Serve a tuned model, and stop serving it."),
+    "predict": ("runner.cli.predict", "Send instances to an endpoint."),
+    "chat": ("runner.cli.chat", "Talk with a tuned model."),
+    "doctor": ("runner.cli.doctor", "Find out what is missing here, and how to mend it."),
+}
+
+_DESCRIPTION = """Managed tuning of open models on Google Cloud: provision, check, tune, deploy, ask.
+
+The same commands work against the local emulator and against Google Cloud.
+"""
+
+_EPILOGUE = "`runner COMMAND --help` has examples. Exit codes: docs/errors.md."
+
+
+def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"runner {version('open-model-tuning')}")
+        ctx.exit()
+
+
+root = Group(
+    name="runner",
+    lazy=COMMANDS,
+    help=_DESCRIPTION,
+    epilog=_EPILOGUE,
+    examples=(
+        "runner quickstart",
+        "runner emulator start && runner emulator provision",
+        "runner data check train.jsonl --model meta/llama3_1@llama-3.1-8b-instruct",
+        "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train train.jsonl --max-cost 20",
+    ),
+    no_args_is_help=True,
+    params=[
+        click.Option(
+            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show it."
+        )
+    ],
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command line and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal that cannot show a character gets its number instead of a traceback.
+            stream.reconfigure(errors="backslashreplace")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    status = _run(arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        status = _abandon_output()
+    sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    invocation = Invocation()
+    try:
+        status = root.main(arguments, prog_name="runner", standalone_mode=False, obj=invocation)
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        return _report_usage(error, invocation, arguments)
+    except RunnerError as error:
+        return _report_failure(error, invocation)
+    except (KeyboardInterrupt, click.Abort):
+        if invocation.interrupted:
+            invocation.output.note(invocation.interrupted)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _abandon_output()
+    except Exception as error:
+        return _report_bug(error, invocation)
+
+
+def _report_failure(error: RunnerError, invocation: Invocation) -> int:
+    if invocation.debug:
+        _print_traceback()
+    invocation.output.failure(error.to_json())
+    return error.exit_code
+
+
+def _report_usage(error: click.ClickException, invocation: Invocation, arguments: list[str]) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return 2
+    if "json" in _given_formats(arguments):
+        invocation.format = "json"  # the line was not understood, so the option may not have been stored
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context else "runner"
+    message = error.format_message().rstrip(".")
+    body: dict[str, Any] = {
+        "code": "configuration",
+        "message": message[:1].lower() + message[1:],
+        "hint": f"`{path} --help` has examples",
+        "problems": [message],
+    }
+    invocation.output.failure(body)
+    return 2
+
+
+def _given_formats(arguments: list[str]) -> set[str]:
+    following = {after for before, after in zip(arguments, arguments[1:], strict=False) if before == "--format"}
+    return following | {argument.removeprefix("--format=") for argument in arguments}
+
+
+def _report_bug(error: Exception, invocation: Invocation) -> int:
+    if invocation.debug:
+        _print_traceback()
+    where = _save_traceback()
+    body = {
+        "code": "internal",
+        "message": f"internal error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+        "hint": f"this is a bug in this program; the traceback is in {where}" if where else "--debug shows where",
+    }
+    invocation.output.failure(body)
+    return INTERNAL_ERROR
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc(file=sys.stderr)
+
+
+def _save_traceback() -> str:
+    """Write the current traceback to a new file that only this user can read; return its name, "" on failure."""
+    import tempfile
+    import traceback
+
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="runner-traceback-", suffix=".txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            traceback.print_exc(file=file)
+    except OSError:
+        return ""
+    return name
+
+
+def _abandon_output() -> int:
+    """Point standard output nowhere, so that the interpreter's last flush does not complain either."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    return BROKEN_PIPE

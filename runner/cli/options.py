@@ -1,0 +1,120 @@
+"""The options that every command has, accepted anywhere on the line, and what commands make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+from runner.cli.output import Output
+
+if TYPE_CHECKING:
+    from runner.environment import Environment
+    from runner.gcp.session import Session
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What one command line said globally. Commands get it with `@click.pass_obj`."""
+
+    format: Literal["text", "json"] = "text"
+    environment: str | None = None
+    project: str | None = None
+    location: str | None = None
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+    no_color: bool = False
+    yes: bool = False
+    interrupted: str = ""
+    """What to say after Ctrl-C: what goes on by itself and how to come back."""
+
+    @property
+    def output(self) -> Output:
+        """Return the printer."""
+        return Output(self.format, self.quiet, False if self.no_color else None)
+
+    def flags(self, **others: str | None) -> dict[str, str | None]:
+        """Return the flags that `runner.environment.resolve` takes."""
+        return {"environment": self.environment, "project": self.project, "location": self.location, **others}
+
+    def resolved(self, **others: str | None) -> Environment:
+        """Return the environment to work in. Raises ConfigurationError."""
+        return self.session(**others).environment
+
+    def session(self, **others: str | None) -> Session:
+        """Return the connection to work over. Raises ConfigurationError."""
+        from runner.gcp.session import Session, open_environment
+
+        return Session(open_environment(self.flags(**others)))
+
+
+def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    source = ctx.get_parameter_source(str(parameter.name))
+    if source is click.core.ParameterSource.COMMANDLINE:
+        setattr(ctx.ensure_object(Invocation), str(parameter.name), value)
+
+
+def global_options() -> list[click.Option]:
+    """Return fresh options, to be added to a command. The last one on the line wins."""
+
+    def option(*names: str, **attributes: Any) -> click.Option:
+        return click.Option(names, expose_value=False, callback=_store, **attributes)
+
+    return [
+        option("--format", type=click.Choice(["text", "json"]), help="How to print results and errors [text]."),
+        option("--environment", metavar="FILE", help="Environment document: a file or a gs:// object."),
+        option("--project", metavar="ID", help="Google Cloud project."),
+        option("--location", metavar="NAME", help="Where jobs and endpoints are, for example us-central1."),
+        option("-y", "--yes", is_flag=True, help="Do not ask: whatever is shown is wanted."),
+        option("-q", "--quiet", is_flag=True, help="Print bare names only; no progress."),
+        option("-v", "--verbose", is_flag=True, help="Log what is done, on standard error."),
+        option("--debug", is_flag=True, help="Print the traceback of an error as well."),
+        option("--no-color", is_flag=True, help="No colours; the variable NO_COLOR says the same."),
+    ]
+
+
+class Duration(click.ParamType):
+    """A length of time such as `90m` or `2h30m`; becomes seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        from runner.cli.text import seconds_of
+
+        if isinstance(value, float):
+            return value
+        try:
+            return seconds_of(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Money(click.ParamType):
+    """An amount of US dollars, with or without the sign; becomes a float."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the dollars."""
+        if isinstance(value, float):
+            return value
+        try:
+            usd = float(str(value).removeprefix("$").replace(",", ""))
+        except ValueError:
+            self.fail(f"{value!r} is no amount of dollars: write for example 12.50", param, ctx)
+        if not 0 <= usd < float("inf"):
+            self.fail("an amount of dollars is not negative", param, ctx)
+        return usd
+
+
+def cost_options(function: Command) -> Command:
+    """Add the options of the cost gate as arguments `max_cost` and `accept_unknown_cost`."""
+    unknown = click.option("--accept-unknown-cost", is_flag=True, help="Go on although no price is published.")
+    limit = click.option("--max-cost", type=Money(), metavar="USD", help="Refuse, without asking, what may cost more.")
+    return limit(unknown(function))

@@ -1,0 +1,234 @@
+"""The one printer: results to standard output, everything else to standard error.
+
+Text for people, JSON for programs, bare names with `--quiet`. Nothing remote reaches the terminal with its control
+characters.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from runner.cli.text import json_safe, padded, size, visible, width
+
+_BOLD, _DIM, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
+_PLAIN_PROGRESS_SECONDS = 5.0
+"""A log wants a sign of life now and then, not a line for every chunk."""
+
+
+class Progress(Protocol):
+    """What a long transfer tells how far it is."""
+
+    def __call__(self, done: int, total: int | None, /) -> None:
+        """Report bytes done so far, of a total where it is known."""
+
+
+@dataclass(slots=True)
+class Output:
+    """Prints for one invocation."""
+
+    format: Literal["text", "json"] = "text"
+    quiet: bool = False
+    color: bool | None = None
+    """False: never; None: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
+    streaming: bool = field(default=False, init=False)
+
+    @property
+    def is_json(self) -> bool:
+        """Tell whether programs read the output."""
+        return self.format == "json"
+
+    def document(self, body: Any, *, lines: bool = False) -> None:
+        """Print one JSON document; `lines` puts it on a line of its own, for streams of events (NDJSON)."""
+        text = json.dumps(body, ensure_ascii=False, indent=None if lines or not _is_tty(sys.stdout) else 2)
+        print(json_safe(text), flush=lines)
+
+    def result(self, body: Any, text: str | Sequence[tuple[str, Any]], *, name: str = "") -> None:
+        """Print the result of a command.
+
+        Args:
+            body: for `--format json`.
+            text: a text, or pairs of label and value, for people.
+            name: for `--quiet`: the bare name of what was made or found.
+        """
+        if self.is_json:
+            self.document(body)
+        elif self.quiet:
+            if name:
+                print(visible(name))
+        elif isinstance(text, str):
+            self.text(text)
+        else:
+            self.pairs(text)
+
+    def text(self, text: str) -> None:
+        """Print lines of text."""
+        print(visible(text, lines=True))
+
+    def piece(self, text: str) -> None:
+        """Print a piece of a text that is still coming, at once."""
+        print(visible(text, lines=True), end="", flush=True)
+
+    def pairs(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        """Print labelled values, one a line; values that are missing are left out."""
+        known = [(label, _cell(value)) for label, value in pairs if value is not None and value != ""]
+        columns = max((width(label) for label, _ in known), default=0)
+        for label, value in known:
+            print(f"{self._styled(padded(label, columns), _DIM, sys.stdout)}  {value}")
+
+    def table(
+        self,
+        headings: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        *,
+        body: Any,
+        names: Sequence[str] = (),
+        numbers: Iterable[int] = (),
+        empty: str = "",
+    ) -> None:
+        """Print rows: as a table where it fits, else each row as a block, so that no value is ever cut.
+
+        Args:
+            headings: one for each column.
+            rows: the cells.
+            body: the same for `--format json`.
+            names: the same for `--quiet`, one a line.
+            numbers: indices of the columns to align to the right.
+            empty: what to say, on standard error, when there are no rows.
+        """
+        if self.is_json:
+            self.document(body)
+            return
+        if self.quiet:
+            for name in names:
+                print(visible(name))
+            return
+        if not rows:
+            if empty:
+                self.note(empty)
+            return
+        cells = [[_cell(value) for value in row] for row in rows]
+        widths = [max(width(row[index]) for row in [list(headings), *cells]) for index in range(len(headings))]
+        if sum(widths) + 2 * (len(widths) - 1) > _columns():
+            for number, row in enumerate(cells):
+                if number:
+                    print()
+                self.pairs(zip(headings, row, strict=True))
+            return
+        right = set(numbers)
+
+        def line(row: Sequence[str]) -> str:
+            parts = (padded(cell, widths[index], right=index in right) for index, cell in enumerate(row))
+            return "  ".join(parts).rstrip()
+
+        print(self._styled(line(list(headings)), _BOLD, sys.stdout))
+        for row in cells:
+            print(line(row))
+
+    def note(self, text: str) -> None:
+        """Say something beside the result, on standard error; `--quiet` silences it."""
+        if not self.quiet:
+            print(visible(text, lines=True), file=sys.stderr, flush=True)
+
+    def warning(self, text: str) -> None:
+        """Warn on standard error; `--quiet` does not silence it."""
+        label = self._styled("warning:", _YELLOW, sys.stderr)
+        print(f"{label} {visible(text, lines=True)}", file=sys.stderr, flush=True)
+
+    def failure(self, body: Mapping[str, Any]) -> None:
+        """Print an error on standard error: `{"error": …}` for programs, `error:` and `hint:` for people."""
+        if self.is_json:
+            print(json_safe(json.dumps({"error": body}, ensure_ascii=False)), file=sys.stderr, flush=True)
+            return
+        message = visible(str(body["message"]), lines=True)
+        print(f"{self._styled('error:', _RED, sys.stderr)} {message}", file=sys.stderr)
+        if body.get("hint"):
+            print(f"{self._styled('hint:', _BOLD, sys.stderr)} {visible(body['hint'], lines=True)}", file=sys.stderr)
+        sys.stderr.flush()
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Progress]:
+        """Yield what reports a transfer: a bar on a terminal, a line now and then in a log, nothing when quiet."""
+        if self.quiet:
+            yield _silent
+        elif _is_tty(sys.stderr) and self._colored(sys.stderr):
+            with _bar(visible(title)) as bar:
+                yield bar
+        else:
+            yield _PlainProgress(self, title)
+
+    def _colored(self, stream: Any) -> bool:
+        if self.color is not None:
+            return self.color
+        return _is_tty(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def _styled(self, text: str, style: str, stream: Any) -> str:
+        return f"{style}{text}{_PLAIN}" if self._colored(stream) else text
+
+
+def _is_tty(stream: Any) -> bool:
+    return bool(stream is not None and stream.isatty())
+
+
+def _columns() -> float:
+    """Return the width to print in: COLUMNS, else the terminal's; a pipe has no width."""
+    if os.environ.get("COLUMNS", "").isdecimal() or _is_tty(sys.stdout):
+        return shutil.get_terminal_size().columns
+    return float("inf")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return visible(str(value))
+
+
+def _silent(done: int, total: int | None, /) -> None:
+    pass
+
+
+class _PlainProgress:
+    """Progress as lines: at the beginning, every few seconds, at the end."""
+
+    def __init__(self, output: Output, title: str) -> None:
+        self.output = output
+        self.title = title
+        self.last = 0.0
+
+    def __call__(self, done: int, total: int | None, /) -> None:
+        now = time.monotonic()
+        if done != total and now - self.last < _PLAIN_PROGRESS_SECONDS:
+            return
+        self.last = now
+        self.output.note(f"{self.title}: {size(done)}" + (f" of {size(total)}" if total else ""))
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(title, total=None)
+
+        def report(done: int, total: int | None, /) -> None:
+            bars.update(task, completed=done, total=total)
+
+        yield report
