@@ -1,0 +1,440 @@
+"""Objects and buckets of Cloud Storage: verified uploads and downloads.
+
+Every transfer is checked by CRC32C, the only checksum that every object has; MD5 is missing on composed ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any
+
+from runner.errors import AlreadyExistsError, ConfigurationError, GoogleApiError, NotFoundError
+from runner.gcp.failures import call
+from runner.gcp.session import Session
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all."""
+
+UPLOAD_CHUNK_BYTES = 8 * 1024 * 1024
+READ_CHUNK_BYTES = 1024 * 1024
+_URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectInfo:
+    """One object as it is now."""
+
+    uri: str
+    size: int
+    """Bytes."""
+    crc32c: str
+    """Base64 of the big-endian CRC32C, as the API writes it."""
+    generation: int
+    content_type: str = ""
+
+
+def parse_gs_uri(uri: str) -> tuple[str, str]:
+    """Return bucket and object name of a `gs://` address; the name is "" for a bucket.
+
+    Object names are opaque: `..`, `#` and `?` are ordinary characters of them.
+
+    Raises:
+        ConfigurationError: it is no such address, or the name has a line break or more than 1024 bytes.
+    """
+    match = _URI.fullmatch(uri)
+    name = (match[2] or "") if match else ""
+    problem = ""
+    if match is None:
+        problem = "is not gs://BUCKET/NAME"
+    elif "\n" in name or "\r" in name or "\0" in name:
+        problem = "has a line break or NUL in its name"
+    elif len(name.encode("utf-8", "surrogatepass")) > 1024:
+        problem = "has a name of more than 1024 bytes"
+    if problem or match is None:
+        message = f"{uri!r} {problem}"
+        raise ConfigurationError(message, problems=[message])
+    return match[1], name
+
+
+def crc32c_of(path: Path) -> str:
+    """Return the CRC32C of a file, as the API writes it."""
+    with path.open("rb") as stream:
+        return _crc32c(_chunks(stream))
+
+
+def upload_file(
+    session: Session, path: Path, uri: str, *, replace: bool = False, progress: Progress | None = None
+) -> ObjectInfo:
+    """Upload a file, unless the object is there already with the same content.
+
+    Raises:
+        AlreadyExistsError: another object has that name and `replace` is false.
+        ConfigurationError: the file cannot be read or the address is malformed.
+    """
+    parse_gs_uri(uri)
+    try:
+        checksum, size = crc32c_of(path), path.stat().st_size
+        with path.open("rb") as stream:
+            return _upload(session, uri, stream, size, checksum, replace=replace, progress=progress)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+            raise
+        message = f"cannot read {path}: {error.strerror}"
+        raise ConfigurationError(message, problems=[message]) from error
+
+
+def upload_bytes(
+    session: Session, content: bytes, uri: str, *, replace: bool = False, content_type: str = "application/octet-stream"
+) -> ObjectInfo:
+    """Write an object from memory; the same rules as `upload_file`."""
+    import io
+
+    return _upload(
+        session,
+        uri,
+        io.BytesIO(content),
+        len(content),
+        _crc32c(iter([content])),
+        replace=replace,
+        content_type=content_type,
+    )
+
+
+def read_bytes(session: Session, uri: str) -> bytes:
+    """Return the content of an object. Raises NotFoundError."""
+    blob = _blob(session, uri)
+    content: bytes = call(
+        "storage.objects.get", uri, lambda: blob.download_as_bytes(raw_download=True), idempotent=True
+    )
+    return content
+
+
+def stat(session: Session, uri: str) -> ObjectInfo | None:
+    """Return what is stored under `uri` now, None if nothing is."""
+    blob = _blob(session, uri)
+    try:
+        call("storage.objects.get", uri, blob.reload, idempotent=True)
+    except NotFoundError:
+        return None
+    return _info(blob)
+
+
+def exists(session: Session, uri: str) -> bool:
+    """Tell whether an object has this name. Raises PermissionDeniedError when it cannot be told."""
+    return stat(session, uri) is not None
+
+
+def list_objects(session: Session, prefix_uri: str, *, limit: int | None = None) -> list[ObjectInfo]:
+    """Return the objects whose name starts with that of `prefix_uri`, in order of name.
+
+    Raises:
+        NotFoundError: the bucket does not exist.
+    """
+    bucket, prefix = parse_gs_uri(prefix_uri)
+
+    def pages() -> list[ObjectInfo]:
+        found = session.storage.list_blobs(bucket, prefix=prefix or None, max_results=limit)
+        return [_info(blob) for blob in found]
+
+    return call("storage.objects.list", prefix_uri, pages, idempotent=True)
+
+
+def download_prefix(
+    session: Session,
+    prefix_uri: str,
+    directory: Path,
+    *,
+    progress: Progress | None = None,
+    force: bool = False,
+) -> list[Path]:
+    """Download every object under a prefix into `directory`, with their names relative to the prefix.
+
+    Each file is written aside, verified and renamed, so that an interrupted download leaves no half file; files that
+    are there already with the right content are kept.
+
+    Args:
+        session: where to read.
+        prefix_uri: a `gs://` folder; a final slash is added if it is missing.
+        directory: made if it is missing.
+        progress: bytes done of all objects.
+        force: replace files that are there with another content.
+
+    Raises:
+        NotFoundError: nothing is stored under the prefix.
+        ConfigurationError: a name would leave the directory or pass through a link, or another file is in the way.
+    """
+    prefix_uri = prefix_uri.rstrip("/") + "/"
+    bucket, prefix = parse_gs_uri(prefix_uri)
+    objects = [item for item in list_objects(session, prefix_uri) if not item.uri.endswith("/")]
+    if not objects:
+        raise NotFoundError(
+            f"nothing is stored under {prefix_uri}",
+            status="NOT_FOUND",
+            http=404,
+            method="storage.objects.list",
+            resource=prefix_uri,
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    start = len(f"gs://{bucket}/{prefix}")
+    targets = [(item, _inside(directory, item.uri[start:])) for item in objects]
+    problems = [] if force else [_obstacle(item, path) for item, path in targets]
+    problems = [problem for problem in problems if problem]
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems, hint="--force replaces them")
+    total = sum(item.size for item in objects)
+    done = 0
+    for item, path in targets:
+        _download(session, item, path, done, total, progress)
+        done += item.size
+        if progress:
+            progress(done, total)
+    return [path for _, path in targets]
+
+
+def bucket_policy(session: Session, bucket: str) -> dict[str, set[str]]:
+    """Return the members of each role bound on a bucket itself (not those of its project).
+
+    Conditional bindings are left out: whether they hold is not known here.
+    """
+    policy = call(
+        "storage.buckets.getIamPolicy",
+        f"gs://{bucket}",
+        lambda: session.storage.bucket(bucket).get_iam_policy(requested_policy_version=3),
+        idempotent=True,
+    )
+    roles: dict[str, set[str]] = {}
+    for binding in policy.bindings:
+        if not binding.get("condition"):
+            roles.setdefault(binding["role"], set()).update(binding["members"])
+    return roles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketInfo:
+    """A bucket."""
+
+    name: str
+    location: str
+    """Lower case: `us-central1`, or a multi-region such as `us`."""
+    location_type: str
+    """`region`, `dual-region` or `multi-region`."""
+    project_number: str
+
+
+def bucket_info(session: Session, bucket: str) -> BucketInfo:
+    """Return a bucket's place and project. Raises NotFoundError."""
+    found = call("storage.buckets.get", f"gs://{bucket}", lambda: session.storage.get_bucket(bucket), idempotent=True)
+    return BucketInfo(
+        name=bucket,
+        location=str(found.location or "").lower(),
+        location_type=str(found.location_type or "region"),
+        project_number=str(found.project_number or ""),
+    )
+
+
+def bucket_location(session: Session, bucket: str) -> str:
+    """Return a bucket's location in lower case. Raises NotFoundError."""
+    return bucket_info(session, bucket).location
+
+
+def _blob(session: Session, uri: str) -> Blob:
+    bucket, name = parse_gs_uri(uri)
+    if not name:
+        message = f"{uri!r} names a bucket, not an object"
+        raise ConfigurationError(message, problems=[message])
+    return session.storage.bucket(bucket).blob(name)
+
+
+def _info(blob: Any) -> ObjectInfo:
+    return ObjectInfo(
+        uri=f"gs://{blob.bucket.name}/{blob.name}",
+        size=int(blob.size or 0),
+        crc32c=str(blob.crc32c or ""),
+        generation=int(blob.generation or 0),
+        content_type=str(blob.content_type or ""),
+    )
+
+
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    while chunk := stream.read(READ_CHUNK_BYTES):
+        yield chunk
+
+
+def _crc32c(chunks: Iterator[bytes]) -> str:
+    import google_crc32c
+
+    checksum = google_crc32c.Checksum()
+    for chunk in chunks:
+        checksum.update(chunk)
+    return base64.b64encode(checksum.digest()).decode()
+
+
+class _Counted:
+    """A stream that tells how far it has been read."""
+
+    def __init__(self, stream: IO[bytes], total: int, progress: Progress | None) -> None:
+        self._stream = stream
+        self._total = total
+        self._progress = progress
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self._stream.read(size)
+        if self._progress and chunk:
+            self._progress(min(self._stream.tell(), self._total), self._total)
+        return chunk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _upload(
+    session: Session,
+    uri: str,
+    stream: IO[bytes],
+    size: int,
+    checksum: str,
+    *,
+    replace: bool,
+    progress: Progress | None = None,
+    content_type: str = "application/octet-stream",
+) -> ObjectInfo:
+    present = stat(session, uri)
+    if present is not None and (present.crc32c, present.size) == (checksum, size):
+        if progress:
+            progress(size, size)
+        return present
+    if present is not None and not replace:
+        raise AlreadyExistsError(
+            f"{uri} exists with another content",
+            status="FAILED_PRECONDITION",
+            http=412,
+            method="storage.objects.insert",
+            resource=uri,
+            hint="choose another name, or replace it with --replace",
+        )
+    blob = _blob(session, uri)
+    if size > UPLOAD_CHUNK_BYTES:
+        blob.chunk_size = UPLOAD_CHUNK_BYTES
+    blob.crc32c = checksum
+
+    def send() -> None:
+        stream.seek(0)
+        # The precondition makes a repetition harmless and lets no other writer's object be overwritten unseen.
+        blob.upload_from_file(
+            _Counted(stream, size, progress),
+            size=size,
+            content_type=content_type,
+            checksum="crc32c",
+            if_generation_match=present.generation if present else 0,
+        )
+
+    try:
+        call("storage.objects.insert", uri, send)
+    except AlreadyExistsError:
+        # A repetition whose first answer was lost meets its own object; anything else is another writer.
+        now = stat(session, uri)
+        if now is None or (now.crc32c, now.size) != (checksum, size):
+            raise
+        return now
+    stored = _info(blob)
+    if stored.crc32c != checksum:
+        raise GoogleApiError(
+            f"{uri}: the stored content differs from what was sent (CRC32C {stored.crc32c}, not {checksum})",
+            status="DATA_LOSS",
+            http=500,
+            method="storage.objects.insert",
+            resource=uri,
+        )
+    return stored
+
+
+def _inside(directory: Path, name: str) -> Path:
+    """Return the file for an object's relative name. Raises ConfigurationError if it would leave the directory."""
+    parts = PurePosixPath(name).parts
+    bad = not parts or name.startswith("/") or "\\" in name or "\0" in name or ":" in parts[0]
+    if bad or any(part in {"", ".", ".."} for part in name.split("/")):
+        message = f"object name {name!r} cannot become a file name"
+        raise ConfigurationError(message, problems=[message])
+    path = directory
+    for part in parts[:-1]:
+        path = path / part
+        if path.is_symlink():
+            message = f"{path} is a link; objects are not written through links"
+            raise ConfigurationError(message, problems=[message])
+    return path / parts[-1]
+
+
+def _obstacle(item: ObjectInfo, path: Path) -> str:
+    if not path.exists() and not path.is_symlink():
+        return ""
+    return "" if _same(item, path) else f"{path} exists with another content"
+
+
+def _same(item: ObjectInfo, path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == item.size and crc32c_of(path) == item.crc32c
+
+
+def _download(session: Session, item: ObjectInfo, path: Path, done: int, total: int, progress: Progress | None) -> None:
+    if path.is_file() and not path.is_symlink() and _same(item, path):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bucket, name = parse_gs_uri(item.uri)
+    blob = session.storage.bucket(bucket).blob(name, generation=item.generation)
+    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=".download-")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+
+            def receive() -> None:
+                stream.seek(0)
+                stream.truncate()
+                blob.download_to_file(_Received(stream, done, total, progress), raw_download=True, checksum="crc32c")
+
+            call("storage.objects.get", item.uri, receive, idempotent=True)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if not _same(item, Path(aside)):
+            raise GoogleApiError(
+                f"{item.uri}: what arrived differs from what is stored (CRC32C)",
+                status="DATA_LOSS",
+                http=500,
+                method="storage.objects.get",
+                resource=item.uri,
+            )
+        Path(aside).chmod(0o666 & ~_umask())
+        Path(aside).replace(path)
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+class _Received:
+    """A stream that tells how much has been written to it."""
+
+    def __init__(self, stream: IO[bytes], done: int, total: int, progress: Progress | None) -> None:
+        self._stream = stream
+        self._done = done
+        self._total = total
+        self._progress = progress
+
+    def write(self, chunk: bytes) -> int:
+        count = self._stream.write(chunk)
+        if self._progress:
+            self._progress(min(self._done + self._stream.tell(), self._total), self._total)
+        return count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

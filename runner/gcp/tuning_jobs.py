@@ -1,0 +1,323 @@
+"""Tuning jobs, through Google's generative AI SDK.
+
+A `TuningJob` is read from the service's own document rather than from the SDK's type, which drops fields that it does
+not know and lacks a final state.
+"""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from runner.gcp.failures import call
+from runner.gcp.session import Session
+
+Result = TypeVar("Result")
+
+ENDED = frozenset(
+    {
+        "JOB_STATE_SUCCEEDED",
+        "JOB_STATE_PARTIALLY_SUCCEEDED",
+        "JOB_STATE_FAILED",
+        "JOB_STATE_CANCELLED",
+        "JOB_STATE_EXPIRED",
+    }
+)
+"""States that a job never leaves. A state that is not known here counts as running."""
+SUCCEEDED = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_PARTIALLY_SUCCEEDED"})
+
+_ADAPTER_SIZES = {
+    1: "ADAPTER_SIZE_ONE",
+    2: "ADAPTER_SIZE_TWO",
+    4: "ADAPTER_SIZE_FOUR",
+    8: "ADAPTER_SIZE_EIGHT",
+    16: "ADAPTER_SIZE_SIXTEEN",
+    32: "ADAPTER_SIZE_THIRTY_TWO",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCheckpoint:
+    """A checkpoint as the job's document lists it."""
+
+    id: str
+    epoch: int
+    step: int
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningJob:
+    """One tuning job."""
+
+    name: str
+    """`projects/P/locations/L/tuningJobs/ID`."""
+    id: str
+    state: str
+    """The API's name: `JOB_STATE_RUNNING`."""
+    detail_state: str = ""
+    """The finer `TUNING_JOB_STATE_…`, "" when the service sends none."""
+    display_name: str = ""
+    description: str = ""
+    base_model: str = ""
+    custom_base_model: str = ""
+    mode: str = ""
+    """`FULL` or `PEFT_ADAPTER`."""
+    epochs: int | None = None
+    learning_rate: float | None = None
+    adapter_size: int | None = None
+    batch_size: int | None = None
+    output_uri: str = ""
+    training_dataset_uri: str = ""
+    validation_dataset_uri: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    create_time: datetime.datetime | None = None
+    start_time: datetime.datetime | None = None
+    end_time: datetime.datetime | None = None
+    error_code: int | None = None
+    """google.rpc.Code number of a failed job."""
+    error_message: str = ""
+    checkpoints: tuple[JobCheckpoint, ...] = ()
+    tuned_model: str = ""
+    endpoint: str = ""
+    data_stats: dict[str, Any] = field(default_factory=dict)
+    """`supervisedTuningDataStats` as the service sends it."""
+    completed_epochs: int | None = None
+    completed_steps: int | None = None
+    emulator: dict[str, Any] = field(default_factory=dict)
+    """What the local server adds, such as the model that was really trained; {} from other services."""
+    raw: dict[str, Any] = field(default_factory=dict, repr=False)
+    """The whole document."""
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the job is over."""
+        return self.state in ENDED
+
+    @property
+    def succeeded(self) -> bool:
+        """Tell whether the job left a tuned model."""
+        return self.state in SUCCEEDED
+
+    @property
+    def final_checkpoint_uri(self) -> str:
+        """Return the folder of the final weights (specification); "" without an output address."""
+        base = self.output_uri.rstrip("/")
+        return f"{base}/postprocess/node-0/checkpoints/final" if base else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        body: dict[str, Any] = {
+            "name": self.name,
+            "id": self.id,
+            "state": self.state,
+            "detailState": self.detail_state,
+            "displayName": self.display_name,
+            "baseModel": self.base_model,
+            "customBaseModel": self.custom_base_model,
+            "mode": self.mode,
+            "epochs": self.epochs,
+            "learningRate": self.learning_rate,
+            "adapterSize": self.adapter_size,
+            "batchSize": self.batch_size,
+            "outputUri": self.output_uri,
+            "trainingDatasetUri": self.training_dataset_uri,
+            "validationDatasetUri": self.validation_dataset_uri,
+            "labels": self.labels,
+            "createTime": _iso(self.create_time),
+            "startTime": _iso(self.start_time),
+            "endTime": _iso(self.end_time),
+            "tunedModel": self.tuned_model,
+            "endpoint": self.endpoint,
+            "finalCheckpointUri": self.final_checkpoint_uri if self.succeeded else "",
+            "completedEpochs": self.completed_epochs,
+            "completedSteps": self.completed_steps,
+            "dataStats": self.data_stats,
+            "emulator": self.emulator,
+        }
+        if self.error_message or self.error_code:
+            body["error"] = {"code": self.error_code, "message": self.error_message}
+        empty: tuple[object, ...] = (None, "", {}, [])
+        return {key: value for key, value in body.items() if value not in empty}
+
+
+def create(session: Session, body_fields: Mapping[str, Any]) -> TuningJob:
+    """Create a tuning job. Sent once, whatever happens: the API has no request id, so a repetition is a second job.
+
+    Args:
+        session: where.
+        body_fields: `base_model`, `training_dataset`, and optionally `validation_dataset`, `mode` (`FULL` or
+            `PEFT_ADAPTER`), `epochs`, `learning_rate`, `adapter_size` (a number), `batch_size`, `display_name`,
+            `description`, `labels`, `output_uri`, `custom_base_model`, `export_last_checkpoint_only`,
+            `service_account`, `kms_key`.
+
+    Raises:
+        GoogleApiError: refused. Where `failures.maybe_sent` holds, the job may exist all the same.
+        UnreachableError: not sent; ConnectionLostError: perhaps sent.
+    """
+    client = session.genai
+    from google.genai import types
+
+    fields = dict(body_fields)
+    adapter = fields.get("adapter_size")
+    validation = fields.get("validation_dataset")
+    config: dict[str, Any] = {
+        "validation_dataset": types.TuningValidationDataset(gcs_uri=validation) if validation else None,
+        "tuned_model_display_name": fields.get("display_name"),
+        "description": fields.get("description"),
+        "epoch_count": fields.get("epochs"),
+        "learning_rate": fields.get("learning_rate"),
+        "batch_size": fields.get("batch_size"),
+        "adapter_size": _ADAPTER_SIZES[adapter] if adapter else None,
+        "tuning_mode": f"TUNING_MODE_{fields['mode']}" if fields.get("mode") else None,
+        "custom_base_model": fields.get("custom_base_model"),
+        "output_uri": fields.get("output_uri"),
+        "labels": dict(fields["labels"]) if fields.get("labels") else None,
+        "encryption_spec": types.EncryptionSpec(kms_key_name=fields["kms_key"]) if fields.get("kms_key") else None,
+        "export_last_checkpoint_only": fields.get("export_last_checkpoint_only") or None,
+    }
+    if fields.get("service_account"):
+        # The SDK's configuration has no field for it.
+        config["http_options"] = types.HttpOptions(extra_body={"serviceAccount": fields["service_account"]})
+    given = {key: value for key, value in config.items() if value is not None}
+
+    def send() -> TuningJob:
+        client.tunings.tune(
+            base_model=fields["base_model"],
+            training_dataset=types.TuningDataset(gcs_uri=fields["training_dataset"]),
+            config=types.CreateTuningJobConfig(**given),
+        )
+        return from_document(session.last_document())
+
+    return _quietly(lambda: call("tuningJobs.create", session.environment.parent, send))
+
+
+def get(session: Session, name_or_id: str) -> TuningJob:
+    """Return a job by id or full name. Raises NotFoundError."""
+    name = full_name(session, name_or_id)
+
+    def read() -> TuningJob:
+        session.genai.tunings.get(name=name)
+        return from_document(session.last_document())
+
+    return _quietly(lambda: call("tuningJobs.get", name, read, idempotent=True))
+
+
+def list_jobs(session: Session, filter: str = "", limit: int | None = None) -> list[TuningJob]:  # noqa: A002
+    """Return jobs, newest first as the service orders them.
+
+    Args:
+        session: where; jobs of one location only.
+        filter: the API's filter language: `labels.team="a" AND state="JOB_STATE_RUNNING"`.
+        limit: how many at most; None is all.
+    """
+    size = min(limit, 100) if limit else 100
+
+    def read() -> list[TuningJob]:
+        config: dict[str, Any] = {"page_size": size, "filter": filter} if filter else {"page_size": size}
+        pager = session.genai.tunings.list(config=config)
+        jobs: list[TuningJob] = []
+        while True:
+            document = session.last_document()
+            jobs.extend(from_document(item) for item in document.get("tuningJobs", []))
+            if not document.get("nextPageToken") or (limit and len(jobs) >= limit):
+                return jobs[:limit]
+            pager.next_page()
+
+    return _quietly(lambda: call("tuningJobs.list", session.environment.parent, read, idempotent=True))
+
+
+def cancel(session: Session, name_or_id: str) -> None:
+    """Ask for a job to be cancelled; it ends a little later, perhaps in success. Raises NotFoundError."""
+    name = full_name(session, name_or_id)
+    # Cancelling twice changes nothing more.
+    _quietly(lambda: call("tuningJobs.cancel", name, lambda: session.genai.tunings.cancel(name=name), idempotent=True))
+
+
+def full_name(session: Session, name_or_id: str) -> str:
+    """Return `projects/P/locations/L/tuningJobs/ID` for an id or a full name."""
+    if name_or_id.startswith("projects/"):
+        return name_or_id
+    return f"{session.environment.parent}/tuningJobs/{name_or_id.removeprefix('tuningJobs/')}"
+
+
+def from_document(document: Mapping[str, Any]) -> TuningJob:
+    """Read the API's JSON of a job. Unknown fields stay in `raw`."""
+    spec = document.get("supervisedTuningSpec") or {}
+    parameters = spec.get("hyperParameters") or {}
+    tuned = document.get("tunedModel") or {}
+    error = document.get("error") or {}
+    metadata = document.get("tuningJobMetadata") or {}
+    sizes = {name: number for number, name in _ADAPTER_SIZES.items()}
+    name = str(document.get("name", ""))
+    return TuningJob(
+        name=name,
+        id=name.rsplit("/", 1)[-1],
+        state=str(document.get("state", "JOB_STATE_UNSPECIFIED")),
+        detail_state=str(document.get("tuningJobState", "")),
+        display_name=str(document.get("tunedModelDisplayName", "")),
+        description=str(document.get("description", "")),
+        base_model=str(document.get("baseModel", "")),
+        custom_base_model=str(document.get("customBaseModel", "")),
+        mode=str(spec.get("tuningMode", "")).removeprefix("TUNING_MODE_"),
+        epochs=_integer(parameters.get("epochCount")),
+        learning_rate=parameters.get("learningRate"),
+        adapter_size=sizes.get(parameters.get("adapterSize", "")),
+        batch_size=_integer(parameters.get("batchSize")),
+        output_uri=str(document.get("outputUri", "")),
+        training_dataset_uri=str(spec.get("trainingDatasetUri", "")),
+        validation_dataset_uri=str(spec.get("validationDatasetUri", "")),
+        labels=dict(document.get("labels") or {}),
+        create_time=_time(document.get("createTime")),
+        start_time=_time(document.get("startTime")),
+        end_time=_time(document.get("endTime")),
+        error_code=_integer(error.get("code")),
+        error_message=str(error.get("message", "")),
+        checkpoints=tuple(
+            JobCheckpoint(
+                id=str(item.get("checkpointId", "")),
+                epoch=_integer(item.get("epoch")) or 0,
+                step=_integer(item.get("step")) or 0,
+                endpoint=str(item.get("endpoint", "")),
+            )
+            for item in tuned.get("checkpoints") or []
+        ),
+        tuned_model=str(tuned.get("model", "")),
+        endpoint=str(tuned.get("endpoint", "")),
+        data_stats=dict((document.get("tuningDataStats") or {}).get("supervisedTuningDataStats") or {}),
+        completed_epochs=_integer(metadata.get("completedEpochCount")),
+        completed_steps=_integer(metadata.get("completedStepCount")),
+        emulator=dict(document.get("emulator") or {}),
+        raw=dict(document),
+    )
+
+
+def _integer(value: Any) -> int | None:
+    """Return an int64, which proto JSON writes as a string."""
+    try:
+        return None if value is None else int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _time(value: Any) -> datetime.datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return datetime.datetime.fromisoformat(value)
+    except ValueError:
+        return None
+
+
+def _iso(value: datetime.datetime | None) -> str | None:
+    return value.isoformat().replace("+00:00", "Z") if value else None
+
+
+def _quietly(function: Callable[[], Result]) -> Result:
+    """Run without the SDK's notice that its tuning methods are experimental."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function()
