@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,9 +131,8 @@ def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         body = dict(items)
         if len(body) != len(items):
-            seen: set[str] = set()
-            duplicates.extend(key for key, _ in items if key in seen or seen.add(key))  # type:
-            ignore[func - returns - value]
+            counts = Counter(key for key, _ in items)
+            duplicates.extend(key for key, count in counts.items() if count > 1)
         return body
 
     constants: list[str] = []

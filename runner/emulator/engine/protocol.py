@@ -1,4 +1,6 @@
-"""What the emulator and its training and serving processes tell each other: files in the job's folder, JSON over a Unix socket.
+"""What the emulator and its training and serving processes tell each other.
+
+Files in the job's folder; JSON over a Unix socket.
 
 A training process reads `job.json` (a `TrainingSpec`), appends one JSON object a line to `events.jsonl`, writes its
 checkpoints under `output/` and exits 0, or 1 after a `failed` event. Started again on the same folder after a kill, it
