@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -165,10 +165,13 @@ def open_emulator(settings: EmulatorSettings, clock: Clock) -> Emulator:
     )
 
 
-def serve(settings: EmulatorSettings, *, ready_file: Path | None = None) -> None:
+def serve(
+    settings: EmulatorSettings, *, ready_file: Path | None = None, on_ready: Callable[[str], None] | None = None
+) -> None:
     """Run an emulator in this process until SIGINT or SIGTERM.
 
-    `ready_file` receives the URL once the port is bound (written aside and renamed), for whoever started this process.
+    `ready_file` receives the URL once the port is bound (written aside and renamed), for whoever started this process;
+    `on_ready` is called with it.
     """
     _check_address(settings)
     with _locked(settings.directory):
@@ -180,6 +183,8 @@ def serve(settings: EmulatorSettings, *, ready_file: Path | None = None) -> None
             aside = ready_file.with_name(ready_file.name + ".new")
             aside.write_text(url)
             aside.replace(ready_file)
+        if on_ready is not None:
+            on_ready(url)
         try:
             uvicorn.Server(_uvicorn_config(_Lifespan(emulator))).run([listener])
         finally:
