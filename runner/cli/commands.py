@@ -13,7 +13,8 @@ from runner.cli.options import global_options
 
 def _split_help(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
     """Write the options of the command, then those that all commands have."""
-    own, shared = [], []
+    own: list[tuple[str, str]] = []
+    shared: list[tuple[str, str]] = []
     for parameter in command.get_params(ctx):
         record = parameter.get_help_record(ctx)
         if record is not None:
@@ -34,8 +35,7 @@ class Command(click.Command):
         self.params.extend(self.shared_options)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write arguments, own options, global options."""
-        _write_arguments(self, ctx, formatter)
+        """Write own options, then global options."""
         _split_help(self, ctx, formatter)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -71,9 +71,8 @@ class Group(click.Group):
         if cmd_name not in self.lazy:
             return None
         module, _, attribute = self.lazy[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute or "command")
-        assert isinstance(command, click.Command)
-        return command
+        found: click.Command = getattr(importlib.import_module(module), attribute or "command")
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -113,22 +112,9 @@ def command(*, examples: Sequence[str], **attributes: Any) -> Callable[[Callable
     """
 
     def decorate(function: Callable[..., Any]) -> Command:
-        made = click.command(cls=Command, examples=examples, **attributes)(function)
-        assert isinstance(made, Command)
-        return made
+        return click.command(cls=Command, examples=examples, **attributes)(function)
 
     return decorate
-
-
-def _write_arguments(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    records = [
-        record
-        for parameter in command.get_params(ctx)
-        if isinstance(parameter, click.Argument) and (record := parameter.get_help_record(ctx)) is not None
-    ]
-    if records:
-        with formatter.section("Arguments"):
-            formatter.write_dl(records)
 
 
 def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:

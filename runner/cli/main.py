@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -131,7 +132,7 @@ def _report_usage(error: click.ClickException, invocation: Invocation, arguments
 
 
 def _given_formats(arguments: list[str]) -> set[str]:
-    following = {after for before, after in zip(arguments, arguments[1:], strict=False) if before == "--format"}
+    following = {after for before, after in itertools.pairwise(arguments) if before == "--format"}
     return following | {argument.removeprefix("--format=") for argument in arguments}
 
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from runner.environment import Environment
     from runner.gcp.session import Session
 
+    _FloatType = click.ParamType[float]
+else:
+    _FloatType = click.ParamType  # not generic in every supported version of click
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -78,7 +82,7 @@ def global_options() -> list[click.Option]:
     ]
 
 
-class Duration(click.ParamType):
+class Duration(_FloatType):
     """A length of time such as `90m` or `2h30m`; becomes seconds."""
 
     name = "duration"
@@ -95,7 +99,7 @@ class Duration(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Money(click.ParamType):
+class Money(_FloatType):
     """An amount of US dollars, with or without the sign; becomes a float."""
 
     name = "usd"

@@ -1,0 +1,106 @@
+"""`python -m runner.emulator`: one server in the foreground, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import get_args
+
+from runner.emulator import daemon
+from runner.emulator.settings import EmulatorSettings, StandIn
+from runner.errors import RunnerError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(prog="python -m runner.emulator", description=__doc__)
+    made.add_argument("--directory", type=Path, required=True, help="state directory; made if it is missing")
+    made.add_argument("--host", default="127.0.0.1", help="address to bind; all but loopback need a token")
+    made.add_argument("--port", type=int, help="default: 8085, or a free one if it is taken; 0: a free one")
+    made.add_argument(
+        "--stand-in", choices=get_args(StandIn), default="auto", help="small model behind each base model"
+    )
+    made.add_argument("--model-directory", action="append", default=[], metavar="ID=PATH", help="real weights")
+    made.add_argument("--concurrent-tuning-jobs", type=int, default=1, metavar="N", help="jobs that run at once")
+    made.add_argument("--training-threads", type=int, default=2, metavar="N", help="threads of one training process")
+    made.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="further Host name to answer to"
+    )
+    made.add_argument("--ready-file", type=Path, help="file that receives the address once it can be reached")
+    made.epilog = f"The variable {daemon.TOKEN_VARIABLE} makes it demand that bearer token of every request."
+    return made
+
+
+def run(
+    settings: EmulatorSettings, *, ready_file: Path | None = None, ready: Callable[[str], None] | None = None
+) -> int:
+    """Serve until a signal; return the exit code.
+
+    Args:
+        settings: what to serve.
+        ready_file: see `server.serve`.
+        ready: called with the address once it can be reached.
+    """
+    daemon.check_installed()
+    from runner.emulator.server import StateInUseError, UnsafeAddressError, serve
+
+    def announce(url: str) -> None:
+        daemon.announce(settings, url)
+        if ready is not None:
+            ready(url)
+
+    # The server ends orderly on SIGTERM and then raises it again, which would skip everything below.
+    previous = signal.signal(signal.SIGTERM, _leave)
+    try:
+        serve(settings, ready_file=ready_file, on_ready=announce)
+    except KeyboardInterrupt:
+        return 0
+    except (StateInUseError, UnsafeAddressError) as error:
+        raise RunnerError(str(error)) from error
+    except OSError as error:
+        raise RunnerError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from error
+    finally:
+        daemon.withdraw(settings.directory)
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and serve."""
+    given = parser().parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    settings = EmulatorSettings(
+        directory=given.directory,
+        host=given.host,
+        port=daemon.free_port(given.host) if given.port is None else given.port,
+        token=os.environ.pop(daemon.TOKEN_VARIABLE, None),
+        allowed_hosts=tuple(given.allow_host),
+        stand_in=given.stand_in,
+        model_directories=dict(_model_directory(text) for text in given.model_directory),
+        concurrent_tuning_jobs=given.concurrent_tuning_jobs,
+        training_threads=given.training_threads,
+    )
+    try:
+        return run(settings, ready_file=given.ready_file)
+    except RunnerError as error:
+        logging.getLogger("runner.emulator").error("%s", error.message)
+        return error.exit_code
+
+
+def _model_directory(text: str) -> tuple[str, Path]:
+    model, _, path = text.partition("=")
+    return model, Path(path)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
