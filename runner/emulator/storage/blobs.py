@@ -1,0 +1,167 @@
+"""Object data on disk: files with random names, complete and synced before a row may name them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import google_crc32c
+from anyio import to_thread
+
+from runner.emulator.storage.tables import INLINE_LIMIT
+
+PARTIAL = ".partial"
+"""Suffix of a file that is still written; no row names one."""
+CHUNK = 1024 * 1024
+"""Bytes read or written per trip to a thread."""
+
+
+@dataclass(slots=True)
+class Payload:
+    """Data ready to become an object: in `inline` or in the file `blob`."""
+
+    size: int
+    crc32c: int
+    md5: bytes | None
+    inline: bytes | None = None
+    blob: str | None = None
+    components: int | None = None
+
+
+def new_id() -> str:
+    """Return a random name for a file or an upload."""
+    return secrets.token_hex(16)
+
+
+def inline_payload(data: bytes) -> Payload:
+    """Return small data as a payload without a file."""
+    digest = hashlib.md5(data, usedforsecurity=False).digest()
+    return Payload(len(data), google_crc32c.value(data), digest, inline=data)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and new names of a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class BlobWriter:
+    """Takes data of unknown length: keeps it in memory while it is small, then writes a file from a thread.
+
+    Call `finish` to get the payload, or `discard`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+        self._file: BinaryIO | None = None
+        self._name = ""
+        self._size = 0
+        self._crc = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    async def write(self, data: bytes) -> None:
+        """Append data."""
+        self._pending.append(data)
+        self._pending_size += len(data)
+        if self._pending_size >= CHUNK:
+            await to_thread.run_sync(self._flush)
+
+    async def finish(self) -> Payload:
+        """Return the payload; its file is on disk under its final name."""
+        if self._file is None and self._pending_size <= INLINE_LIMIT:
+            return inline_payload(b"".join(self._pending))
+        return await to_thread.run_sync(self.finish_file)
+
+    def write_now(self, data: bytes) -> None:
+        """Append data from a thread that may block."""
+        self._pending.append(data)
+        self._pending_size += len(data)
+        self._flush()
+
+    def finish_file(self) -> Payload:
+        """Do what `finish` does, always with a file, from a thread that may block."""
+        self._flush()
+        file = self._open()
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        (self._directory / (self._name + PARTIAL)).rename(self._directory / self._name)
+        sync_directory(self._directory)
+        return Payload(self._size, self._crc, self._md5.digest(), blob=self._name)
+
+    def discard(self) -> None:
+        """Forget what was written."""
+        self._pending.clear()
+        if self._file is not None:
+            self._file.close()
+            (self._directory / (self._name + PARTIAL)).unlink(missing_ok=True)
+            (self._directory / self._name).unlink(missing_ok=True)
+
+    def _open(self) -> BinaryIO:
+        if self._file is None:
+            self._name = new_id()
+            self._file = (self._directory / (self._name + PARTIAL)).open("xb")
+        return self._file
+
+    def _flush(self) -> None:
+        data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
+        self._pending.clear()
+        self._pending_size = 0
+        if data:
+            self._open().write(data)
+            self._crc = google_crc32c.extend(self._crc, data)
+            self._md5.update(data)
+            self._size += len(data)
+
+
+def store_file(directory: Path, source: Path) -> Payload:
+    """Copy a file into the store; blocks."""
+    with source.open("rb") as file:
+        head = file.read(INLINE_LIMIT + 1)
+        if len(head) <= INLINE_LIMIT:
+            return inline_payload(head)
+        writer = BlobWriter(directory)
+        try:
+            writer.write_now(head)
+            while chunk := file.read(CHUNK):
+                writer.write_now(chunk)
+            return writer.finish_file()
+        except BaseException:
+            writer.discard()
+            raise
+
+
+def concatenate(directory: Path, sources: list[bytes | str]) -> Payload:
+    """Join data: bytes as they are, names as files of `directory`. Blocks. Raises FileNotFoundError."""
+    writer = BlobWriter(directory)
+    try:
+        for source in sources:
+            if isinstance(source, bytes):
+                writer.write_now(source)
+                continue
+            with (directory / source).open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    writer.write_now(chunk)
+        payload = writer.finish_file()
+    except BaseException:
+        writer.discard()
+        raise
+    # The service keeps no MD5 of what it put together.
+    payload.md5 = None
+    return payload
+
+
+def unlink(directory: Path, names: Iterable[str]) -> None:
+    """Delete files that no row names any more. One that is being read stays readable."""
+    for name in names:
+        (directory / name).unlink(missing_ok=True)

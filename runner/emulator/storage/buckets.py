@@ -1,0 +1,170 @@
+"""Buckets: their rows, resources and IAM policies."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from runner.emulator.storage.faults import no_such_bucket
+from runner.emulator.storage.records import timestamp
+
+Json = dict[str, Any]
+
+_MULTI_REGIONS = {"US", "EU", "ASIA"}
+_DUAL_REGIONS = {"ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4"}
+
+
+def find(connection: sqlite3.Connection, name: str, *, base: str = "") -> Json | None:
+    """Return the bucket's resource, its links starting with `base`, or None."""
+    row = connection.execute(
+        "SELECT project, metageneration, body FROM storage_buckets WHERE name = ?", (name,)
+    ).fetchone()
+    return None if row is None else _resource(name, row[0], row[1], json.loads(row[2]), base)
+
+
+def get(connection: sqlite3.Connection, name: str, *, base: str = "") -> Json:
+    """Return the bucket's resource. Raises ApiError NOT_FOUND."""
+    bucket = find(connection, name, base=base)
+    if bucket is None:
+        raise no_such_bucket()
+    return bucket
+
+
+def require(connection: sqlite3.Connection, name: str) -> Json:
+    """Return only the stored fields of a bucket. Raises ApiError NOT_FOUND."""
+    row = connection.execute("SELECT body FROM storage_buckets WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        raise no_such_bucket()
+    body: Json = json.loads(row[0])
+    return body
+
+
+def _resource(name: str, project: str, metageneration: int, body: Json, base: str) -> Json:
+    return {
+        "kind": "storage#bucket",
+        "id": name,
+        "selfLink": f"{base}/storage/v1/b/{quote(name)}",
+        "name": name,
+        "projectNumber": project,
+        "metageneration": str(metageneration),
+        "etag": _etag(metageneration),
+        **body,
+    }
+
+
+def _etag(revision: int) -> str:
+    packed = b"\x08"
+    while revision > 0x7F:
+        packed += bytes([revision & 0x7F | 0x80])
+        revision >>= 7
+    return base64.b64encode(packed + bytes([revision])).decode()
+
+
+def location_type(location: str) -> str:
+    """Return `region`, `dual-region` or `multi-region` for an upper-case location."""
+    if location in _MULTI_REGIONS:
+        return "multi-region"
+    return "dual-region" if location in _DUAL_REGIONS else "region"
+
+
+def insert(connection: sqlite3.Connection, name: str, project: str, body: Json) -> None:
+    """Add a bucket with the policy the service gives a new one. The caller checked that the name is free."""
+    bindings = [
+        {
+            "role": "roles/storage.legacyBucketOwner",
+            "members": [f"projectEditor:{project}", f"projectOwner:{project}"],
+        },
+        {"role": "roles/storage.legacyBucketReader", "members": [f"projectViewer:{project}"]},
+    ]
+    connection.execute(
+        "INSERT INTO storage_buckets (name, project, metageneration, body, policy, policy_revision)"
+        " VALUES (?, ?, 1, ?, ?, 1)",
+        (name, project, _dump(body), _dump({"version": 1, "bindings": bindings})),
+    )
+
+
+def update(connection: sqlite3.Connection, name: str, body: Json, now: int) -> None:
+    """Replace the stored fields and count the metageneration up."""
+    body["updated"] = timestamp(now)
+    connection.execute(
+        "UPDATE storage_buckets SET body = ?, metageneration = metageneration + 1 WHERE name = ?", (_dump(body), name)
+    )
+
+
+def policy(connection: sqlite3.Connection, name: str) -> Json:
+    """Return the bucket's IAM policy. Raises ApiError NOT_FOUND."""
+    row = connection.execute("SELECT policy, policy_revision FROM storage_buckets WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        raise no_such_bucket()
+    return {
+        "kind": "storage#policy",
+        "resourceId": f"projects/_/buckets/{name}",
+        **json.loads(row[0]),
+        "etag": _etag(row[1]),
+    }
+
+
+def set_policy(connection: sqlite3.Connection, name: str, bindings: list[Json], version: int) -> Json:
+    """Replace the bucket's IAM policy. Raises ApiError NOT_FOUND."""
+    connection.execute(
+        "UPDATE storage_buckets SET policy = ?, policy_revision = policy_revision + 1 WHERE name = ?",
+        (_dump({"version": version, "bindings": bindings}), name),
+    )
+    return policy(connection, name)
+
+
+def defaults(now: int) -> Json:
+    """Return what the service fills into a new bucket that says nothing about it."""
+    created = timestamp(now)
+    return {
+        "timeCreated": created,
+        "updated": created,
+        "storageClass": "STANDARD",
+        "location": "US",
+        "iamConfiguration": {
+            "bucketPolicyOnly": {"enabled": False},
+            "uniformBucketLevelAccess": {"enabled": False},
+            "publicAccessPrevention": "inherited",
+        },
+        # https://cloud.google.com/storage/docs/soft-delete#default: 7 days.
+        "softDeletePolicy": {"retentionDurationSeconds": "604800", "effectiveTime": created},
+    }
+
+
+def complete(body: Json, before: Json | None, now: int) -> Json:
+    """Fill in what the service derives from the other fields after a create or a change; returns `body`."""
+    location = str(body.get("location") or "US").upper()
+    body |= {"location": location, "locationType": location_type(location)}
+    if location_type(location) != "region":
+        body.setdefault("rpo", "DEFAULT")
+    access = body.setdefault("iamConfiguration", {})
+    uniform = access.setdefault("uniformBucketLevelAccess", {"enabled": False})
+    if uniform.get("enabled"):
+        # Uniform access can be taken back for 90 days.
+        lock = datetime.fromtimestamp(now // 1_000_000 + 90 * 86400, UTC)
+        uniform.setdefault("lockedTime", lock.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+    else:
+        uniform.pop("lockedTime", None)
+    access["bucketPolicyOnly"] = dict(uniform)
+    access.setdefault("publicAccessPrevention", "inherited")
+    for key in ("softDeletePolicy", "retentionPolicy"):
+        current, previous = body.get(key), (before or {}).get(key)
+        if isinstance(current, dict):
+            field = "retentionDurationSeconds" if key == "softDeletePolicy" else "retentionPeriod"
+            if field in current:
+                current[field] = str(current[field])
+            unchanged = previous is not None and previous.get(field) == current.get(field)
+            current["effectiveTime"] = previous["effectiveTime"] if unchanged and previous else timestamp(now)
+    if body.get("softDeletePolicy") is None:
+        body["softDeletePolicy"] = {"retentionDurationSeconds": "0", "effectiveTime": timestamp(now)}
+    if not body.get("storageClass"):
+        body["storageClass"] = "STANDARD"
+    return body
+
+
+def _dump(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,50 @@
+"""Cloud Storage's refusals in the service's words."""
+
+from __future__ import annotations
+
+from runner.emulator.errors import ApiError
+
+
+class NotModifiedError(ApiError):
+    """A read whose `if…NotMatch` precondition failed: 304, without a body."""
+
+    def __init__(self) -> None:
+        super().__init__("FAILED_PRECONDITION", "Not Modified", http=304)
+
+
+def bad_request(message: str, reason: str = "invalid") -> ApiError:
+    """Return a 400."""
+    return ApiError("INVALID_ARGUMENT", message, reason=reason)
+
+
+def no_such_bucket() -> ApiError:
+    """Return the 404 of a bucket."""
+    return ApiError("NOT_FOUND", "The specified bucket does not exist.")
+
+
+def no_such_object(bucket: str, name: str, generation: int | None = None) -> ApiError:
+    """Return the 404 of an object, or of one of its generations."""
+    suffix = "" if generation is None else f"#{generation}"
+    return ApiError("NOT_FOUND", f"No such object: {bucket}/{name}{suffix}")
+
+
+def conflict(message: str) -> ApiError:
+    """Return a 409 `conflict`."""
+    return ApiError("ALREADY_EXISTS", message, reason="conflict")
+
+
+def condition_not_met() -> ApiError:
+    """Return the 412 of a failed precondition."""
+    message = "At least one of the pre-conditions you specified did not hold."
+    return ApiError("FAILED_PRECONDITION", message, http=412, reason="conditionNotMet")
+
+
+def not_satisfiable(size: int) -> ApiError:
+    """Return the 416 of a range that begins behind the end of `size` bytes."""
+    return ApiError(
+        "OUT_OF_RANGE",
+        "The requested range cannot be satisfied.",
+        http=416,
+        reason="requestedRangeNotSatisfiable",
+        headers={"Content-Range": f"bytes */{size}"},
+    )

@@ -1,0 +1,291 @@
+"""Objects: what the other services of the emulator and the handlers do with them.
+
+Everything that changes rows runs in the writer thread, so a check and the change after it are one step.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+from anyio import to_thread
+
+from runner.emulator.context import Emulator
+from runner.emulator.storage import blobs, buckets, naming, records
+from runner.emulator.storage.blobs import Payload
+from runner.emulator.storage.faults import no_such_object
+from runner.emulator.storage.preconditions import NONE, Preconditions
+from runner.emulator.storage.records import StoredObject
+
+Json = dict[str, Any]
+
+_generation_lock = threading.Lock()
+_last_generation = 0
+
+
+def _new_generation(now: int) -> int:
+    """Return the time in microseconds, or one more than the last one given: generations only grow."""
+    global _last_generation
+    with _generation_lock:
+        _last_generation = max(now, _last_generation + 1)
+        return _last_generation
+
+
+# What the other services use ------------------------------------------------------------------------------------------
+
+
+def find(connection: sqlite3.Connection, bucket: str, name: str, *, base: str = "") -> Json | None:
+    """Return the live object's resource, or None."""
+    record = records.load(connection, bucket, name)
+    return None if record is None else record.resource(base)
+
+
+def list_names(connection: sqlite3.Connection, bucket: str, prefix: str = "") -> list[str]:
+    """Return the names of the live objects that start with `prefix`, in the service's order (bytes of UTF-8).
+
+    Raises ApiError NOT_FOUND when there is no such bucket.
+    """
+    buckets.require(connection, bucket)
+    condition, arguments = prefix_condition(bucket, prefix)
+    rows = connection.execute(
+        f"SELECT name FROM storage_objects WHERE {condition} AND state = 'live' ORDER BY name",  # noqa: S608
+        arguments,
+    )
+    return [row[0] for row in rows]
+
+
+def materialize(emulator: Emulator, bucket: str, name: str, target: Path) -> Json:
+    """Copy the live object's bytes into the file `target`; return the object's resource. Blocks.
+
+    A copy, not a link: whoever writes to the target must not change the object. Raises ApiError NOT_FOUND.
+    """
+    record = _load_data(emulator, bucket, name)
+    if record.blob is None:
+        target.write_bytes(record.inline or b"")
+    else:
+        shutil.copyfile(emulator.blobs / record.blob, target)
+    return record.resource()
+
+
+def read_bytes(emulator: Emulator, bucket: str, name: str) -> bytes:
+    """Return the live object's bytes. Raises ApiError NOT_FOUND."""
+    record = _load_data(emulator, bucket, name)
+    return (record.inline or b"") if record.blob is None else (emulator.blobs / record.blob).read_bytes()
+
+
+def _load_data(emulator: Emulator, bucket: str, name: str) -> StoredObject:
+    def load(connection: sqlite3.Connection) -> StoredObject:
+        buckets.require(connection, bucket)
+        record = records.load(connection, bucket, name, data=True)
+        if record is None:
+            raise no_such_object(bucket, name)
+        return record
+
+    return emulator.store.read(load)
+
+
+async def put_file(
+    emulator: Emulator, bucket: str, name: str, source: Path, content_type: str = "application/octet-stream"
+) -> Json:
+    """Store a copy of a file as an object, replacing a live one; return the resource. Raises ApiError NOT_FOUND."""
+    payload = await to_thread.run_sync(blobs.store_file, emulator.blobs, source)
+    return (await insert(emulator, bucket, name, payload, {"contentType": content_type})).resource()
+
+
+async def put_bytes(
+    emulator: Emulator, bucket: str, name: str, data: bytes, content_type: str = "application/octet-stream"
+) -> Json:
+    """Store bytes as an object, replacing a live one; return the resource. Raises ApiError NOT_FOUND."""
+    writer = blobs.BlobWriter(emulator.blobs)
+    await writer.write(data)
+    payload = await writer.finish()
+    return (await insert(emulator, bucket, name, payload, {"contentType": content_type})).resource()
+
+
+# What changes objects -------------------------------------------------------------------------------------------------
+
+
+async def insert(
+    emulator: Emulator,
+    bucket: str,
+    name: str,
+    payload: Payload,
+    settings: Json,
+    preconditions: Preconditions = NONE,
+) -> StoredObject:
+    """Make the payload the live object. Its file is deleted when that is refused.
+
+    Raises ApiError NOT_FOUND (bucket), 400 (name), 412.
+    """
+    now = records.microseconds(emulator.clock.now())
+    try:
+        naming.check_object_name(name)
+        record, orphans = await emulator.store.write(
+            lambda connection: add(connection, bucket, name, payload, settings, preconditions, now)
+        )
+    except Exception:
+        if payload.blob is not None:
+            blobs.unlink(emulator.blobs, [payload.blob])
+        raise
+    blobs.unlink(emulator.blobs, orphans)
+    return record
+
+
+def add(
+    connection: sqlite3.Connection,
+    bucket: str,
+    name: str,
+    payload: Payload,
+    settings: Json,
+    preconditions: Preconditions,
+    now: int,
+) -> tuple[StoredObject, list[str]]:
+    """Insert a version in a transaction; return it and the files to delete after the commit.
+
+    Raises as `insert`.
+    """
+    home = buckets.require(connection, bucket)
+    previous = records.load(connection, bucket, name)
+    preconditions.check(previous)
+    orphans = [] if previous is None else _retire(connection, home, previous, now, overwritten=True)
+    settings = {key: value for key, value in settings.items() if value is not None}
+    settings.setdefault("storageClass", home.get("storageClass", "STANDARD"))
+    key = home.get("encryption", {}).get("defaultKmsKeyName")
+    if key and "kmsKeyName" not in settings:
+        settings["kmsKeyName"] = f"{key}/cryptoKeyVersions/1"
+    if home.get("defaultEventBasedHold"):
+        settings.setdefault("eventBasedHold", True)
+    record = StoredObject(
+        id=0,
+        bucket=bucket,
+        name=name,
+        generation=_new_generation(now),
+        metageneration=1,
+        state="live",
+        size=payload.size,
+        crc32c=payload.crc32c,
+        md5=payload.md5,
+        components=payload.components,
+        created=now,
+        updated=now,
+        deleted=None,
+        expires=None,
+        body=json.dumps(settings, ensure_ascii=False, separators=(",", ":")),
+        blob=payload.blob,
+    )
+    _save(connection, record, payload.inline)
+    return record, orphans
+
+
+def _save(connection: sqlite3.Connection, record: StoredObject, inline: bytes | None) -> None:
+    cursor = connection.execute(
+        "INSERT INTO storage_objects (bucket, name, generation, metageneration, state, size, crc32c, md5, components,"
+        " created, updated, deleted, expires, body, blob, inline) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        (
+            record.bucket,
+            record.name,
+            record.generation,
+            record.metageneration,
+            record.state,
+            record.size,
+            record.crc32c,
+            record.md5,
+            record.components,
+            record.created,
+            record.updated,
+            record.deleted,
+            record.expires,
+            record.body,
+            record.blob,
+            inline,
+        ),
+    )
+    record.id = cursor.lastrowid or 0
+
+
+def remove(
+    connection: sqlite3.Connection,
+    bucket: str,
+    name: str,
+    generation: int | None,
+    preconditions: Preconditions,
+    now: int,
+) -> list[str]:
+    """Delete the live version, or one generation for good, in a transaction; return the files to delete after it.
+
+    Raises ApiError NOT_FOUND, 412.
+    """
+    home = buckets.require(connection, bucket)
+    record = records.load(connection, bucket, name, generation)
+    if record is None:
+        raise no_such_object(bucket, name, generation)
+    preconditions.check(record)
+    return _retire(connection, home, record, now, overwritten=False, for_good=generation is not None)
+
+
+def _retire(
+    connection: sqlite3.Connection,
+    home: Json,
+    record: StoredObject,
+    now: int,
+    *,
+    overwritten: bool,
+    for_good: bool = False,
+) -> list[str]:
+    """Take a version out of sight: noncurrent with versioning, else soft-deleted, else gone."""
+    if home.get("versioning", {}).get("enabled") and not for_good:
+        connection.execute(
+            "UPDATE storage_objects SET state = 'noncurrent', deleted = ? WHERE id = ?", (now, record.id)
+        )
+        return []
+    seconds = int(home.get("softDeletePolicy", {}).get("retentionDurationSeconds", 0))
+    if seconds:
+        connection.execute(
+            "UPDATE storage_objects SET state = 'soft', deleted = ?, expires = ? WHERE id = ?",
+            (now, now + seconds * 1_000_000, record.id),
+        )
+        return []
+    return purge(connection, [record])
+
+
+def purge(connection: sqlite3.Connection, victims: list[StoredObject]) -> list[str]:
+    """Delete rows; return the files that no row names any more."""
+    for victim in victims:
+        connection.execute("DELETE FROM storage_objects WHERE id = ?", (victim.id,))
+    names = {victim.blob for victim in victims if victim.blob is not None}
+    return [name for name in names if not is_referenced(connection, name)]
+
+
+def is_referenced(connection: sqlite3.Connection, blob: str) -> bool:
+    """Tell whether any row names a file."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM storage_objects WHERE blob = :blob)"
+        " OR EXISTS (SELECT 1 FROM storage_uploads WHERE blob = :blob AND state = 'open')"
+        " OR EXISTS (SELECT 1 FROM storage_parts WHERE blob = :blob)",
+        {"blob": blob},
+    ).fetchone()
+    return bool(row[0])
+
+
+def prefix_condition(bucket: str, prefix: str) -> tuple[str, tuple[str, ...]]:
+    """Return the SQL condition, with its arguments, for the names of a bucket that start with `prefix`."""
+    if not prefix:
+        return "bucket = ?", (bucket,)
+    end = after_prefix(prefix)
+    if end is None:
+        return "bucket = ? AND name >= ?", (bucket, prefix)
+    return "bucket = ? AND name >= ? AND name < ?", (bucket, prefix, end)
+
+
+def after_prefix(prefix: str) -> str | None:
+    """Return the smallest text greater than all that start with `prefix`, None when there is none."""
+    stem = prefix.rstrip("\U0010ffff")
+    if not stem:
+        return None
+    following = ord(stem[-1]) + 1
+    # Surrogates are no characters: UTF-8 goes on behind them.
+    return stem[:-1] + chr(0xE000 if following == 0xD800 else following)

@@ -1,0 +1,138 @@
+"""One version of one object: its row, and its JSON resource."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+_COLUMNS = (
+    "id, bucket, name, generation, metageneration, state, size, crc32c, md5, components,"
+    " created, updated, deleted, expires, body, blob"
+)
+_WITH_DATA = f"{_COLUMNS}, inline"
+
+
+@dataclass(slots=True)
+class StoredObject:
+    """A row of `storage_objects`; times are microseconds since 1970, `body` is JSON of the fields a client sets."""
+
+    id: int
+    bucket: str
+    name: str
+    generation: int
+    metageneration: int
+    state: str
+    size: int
+    crc32c: int
+    md5: bytes | None
+    components: int | None
+    created: int
+    updated: int
+    deleted: int | None
+    expires: int | None
+    body: str
+    blob: str | None
+    inline: bytes | None = None
+    """Only loaded on request; None also when the data is in a file."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the fields a client sets: contentType, metadata and so on."""
+        fields: dict[str, Any] = json.loads(self.body)
+        return fields
+
+    @property
+    def etag(self) -> str:
+        """Return the entity tag, which changes with the data and with the metadata."""
+        packed = b"\x08" + _varint(self.generation) + b"\x10" + _varint(self.metageneration)
+        return base64.b64encode(packed).decode()
+
+    def resource(self, base: str = "") -> dict[str, Any]:
+        """Return the object resource of the JSON API, its links starting with `base`."""
+        path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"
+        resource: dict[str, Any] = {
+            "kind": "storage#object",
+            "id": f"{self.bucket}/{self.name}/{self.generation}",
+            "selfLink": f"{base}/{path}",
+            "mediaLink": f"{base}/download/{path}?generation={self.generation}&alt=media",
+            "name": self.name,
+            "bucket": self.bucket,
+            "generation": str(self.generation),
+            "metageneration": str(self.metageneration),
+        }
+        resource |= self.settings
+        resource |= {"size": str(self.size), "crc32c": encode_crc32c(self.crc32c), "etag": self.etag}
+        if self.md5 is not None:
+            resource["md5Hash"] = base64.b64encode(self.md5).decode()
+        if self.components is not None:
+            resource["componentCount"] = self.components
+        created = timestamp(self.created)
+        resource |= {"timeCreated": created, "updated": timestamp(self.updated)}
+        resource |= {"timeStorageClassUpdated": created, "timeFinalized": created}
+        if self.deleted is not None:
+            resource["softDeleteTime" if self.state == "soft" else "timeDeleted"] = timestamp(self.deleted)
+        if self.expires is not None:
+            resource["hardDeleteTime"] = timestamp(self.expires)
+        return resource
+
+
+def microseconds(moment: datetime) -> int:
+    """Return microseconds since 1970."""
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+
+
+def timestamp(value: int) -> str:
+    """Return RFC 3339 with milliseconds, as Storage prints its times."""
+    seconds, rest = divmod(value, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{rest // 1000:03d}Z"
+
+
+def encode_crc32c(value: int) -> str:
+    """Return a checksum as the API writes it: base64 of the big-endian number."""
+    return base64.b64encode(value.to_bytes(4, "big")).decode()
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def load(
+    connection: sqlite3.Connection,
+    bucket: str,
+    name: str,
+    generation: int | None = None,
+    *,
+    data: bool = False,
+    soft: bool = False,
+) -> StoredObject | None:
+    """Return the live version, or one generation (soft-deleted ones only when `soft`), or None.
+
+    `data` loads inline data too.
+    """
+    columns = _WITH_DATA if data else _COLUMNS
+    if generation is None:
+        condition, arguments = "state = 'live'", [bucket, name]
+    else:
+        condition = f"generation = ? AND state {'=' if soft else '!='} 'soft'"
+        arguments = [bucket, name, str(generation)]
+    row = connection.execute(
+        f"SELECT {columns} FROM storage_objects WHERE bucket = ? AND name = ? AND {condition}",  # noqa: S608
+        arguments,
+    ).fetchone()
+    return None if row is None else StoredObject(*row)
+
+
+def select(connection: sqlite3.Connection, condition: str, arguments: tuple[object, ...]) -> list[StoredObject]:
+    """Return the versions that meet an SQL condition written in this package."""
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM storage_objects WHERE {condition}", arguments)  # noqa: S608
+    return [StoredObject(*row) for row in rows]
