@@ -141,7 +141,7 @@ def check(response: httpx.Response, method: str, resource: str) -> dict[str, Any
 def maybe_sent(error: Exception) -> bool:
     """Tell whether the request behind `error` may have taken effect though no answer says so."""
     if isinstance(error, GoogleApiError):
-        return error.http >= 500 and error.http != 501 or error.http == 408
+        return (error.http >= 500 and error.http != 501) or error.http == 408
     return isinstance(error, ConnectionLostError)
 
 
@@ -200,7 +200,7 @@ def _describe(error: Exception) -> tuple[int, Any, str] | None:
 def _json(response: Any) -> Any:
     try:
         return response.json()
-    except Exception:  # noqa: BLE001 - an error page, a stream, no response at all
+    except Exception:
         return None
 
 

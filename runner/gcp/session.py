@@ -22,7 +22,7 @@ from runner.errors import PermissionDeniedError
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
-    from google.cloud import storage
+    from google.cloud.storage import Client as StorageClient
     from google.genai import Client
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -71,6 +71,7 @@ class Session:
         import google.auth
         import google.auth.exceptions
 
+        found: Credentials
         try:
             found, _ = google.auth.default(scopes=[SCOPE])
         except google.auth.exceptions.DefaultCredentialsError as error:
@@ -93,12 +94,12 @@ class Session:
         )
 
     @functools.cached_property
-    def storage(self) -> storage.Client:
+    def storage(self) -> StorageClient:
         """Google's Cloud Storage client."""
-        from google.cloud import storage
+        from google.cloud.storage import Client as StorageClient
 
         options = {"api_endpoint": self.environment.storage_url} if self.environment.storage_url else None
-        return storage.Client(
+        return StorageClient(
             project=self.environment.project or "none",
             credentials=self.credentials,
             client_options=options,
@@ -166,7 +167,7 @@ class Session:
                 import google.auth.transport.requests
 
                 try:
-                    credentials.refresh(google.auth.transport.requests.Request())
+                    credentials.refresh(google.auth.transport.requests.Request())  # type: ignore[no-untyped-call]
                 except google.auth.exceptions.GoogleAuthError as error:
                     raise PermissionDeniedError(
                         f"the Google credentials of this machine cannot be refreshed: {error}",
@@ -201,11 +202,11 @@ def open_environment(flags: Mapping[str, str | None]) -> Environment:
     """
 
     def read_object(uri: str) -> bytes:
-        from runner.gcp import storage
+        from runner.gcp.storage import read_bytes
 
         first = environments.resolve({**flags, "environment": None}, read_object=None, use_document=False)
         with Session(first) as session:
-            return storage.read_bytes(session, uri)
+            return read_bytes(session, uri)
 
     return environments.resolve(flags, read_object=read_object)
 

@@ -206,7 +206,7 @@ def get(session: Session, name_or_id: str) -> TuningJob:
     return _quietly(lambda: call("tuningJobs.get", name, read, idempotent=True))
 
 
-def list_jobs(session: Session, filter: str = "", limit: int | None = None) -> list[TuningJob]:  # noqa: A002
+def list_jobs(session: Session, filter: str = "", limit: int | None = None) -> list[TuningJob]:
     """Return jobs, newest first as the service orders them.
 
     Args:
@@ -217,8 +217,10 @@ def list_jobs(session: Session, filter: str = "", limit: int | None = None) -> l
     size = min(limit, 100) if limit else 100
 
     def read() -> list[TuningJob]:
-        config: dict[str, Any] = {"page_size": size, "filter": filter} if filter else {"page_size": size}
-        pager = session.genai.tunings.list(config=config)
+        client = session.genai
+        from google.genai import types
+
+        pager = client.tunings.list(config=types.ListTuningJobsConfig(page_size=size, filter=filter or None))
         jobs: list[TuningJob] = []
         while True:
             document = session.last_document()

@@ -1,0 +1,319 @@
+"""Endpoints, models and deployments, by plain REST (docs/decisions/0002-clients.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.catalog.models import MachineChoice
+from runner.gcp.failures import call, check
+from runner.gcp.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployedModel:
+    """A model on an endpoint."""
+
+    id: str
+    model: str
+    """Full name of the Model resource."""
+    display_name: str = ""
+    machine: MachineChoice | None = None
+    replicas: int = 0
+    """The most that may run, each at the machine's price."""
+    create_time: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An endpoint."""
+
+    name: str
+    """`projects/P/locations/L/endpoints/ID`."""
+    id: str
+    display_name: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    deployed_models: tuple[DeployedModel, ...] = ()
+    traffic: dict[str, int] = field(default_factory=dict)
+    """Per cent by deployed model id."""
+    dedicated_dns: str = ""
+    """Host that answers predictions when the shared one does not; "" for shared endpoints."""
+    create_time: str = ""
+    raw: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "name": self.name,
+            "id": self.id,
+            "displayName": self.display_name,
+            "labels": self.labels,
+            "createTime": self.create_time,
+            "dedicatedDns": self.dedicated_dns,
+            "deployedModels": [
+                {
+                    "id": item.id,
+                    "model": item.model,
+                    "displayName": item.display_name,
+                    "machineType": item.machine.machine_type if item.machine else None,
+                    "acceleratorType": item.machine.accelerator_type if item.machine else None,
+                    "acceleratorCount": item.machine.accelerator_count if item.machine else None,
+                    "replicas": item.replicas,
+                    "createTime": item.create_time,
+                }
+                for item in self.deployed_models
+            ],
+            "traffic": self.traffic,
+        }
+
+
+def full_name(session: Session, name_or_id: str) -> str:
+    """Return `projects/P/locations/L/endpoints/ID` for an id or a full name."""
+    if name_or_id.startswith("projects/"):
+        return name_or_id
+    return f"{session.environment.parent}/endpoints/{name_or_id.removeprefix('endpoints/')}"
+
+
+def list_endpoints(session: Session, filter: str = "") -> list[Endpoint]:
+    """Return all endpoints of the location; `filter` is the API's filter language."""
+    return [_endpoint(item) for item in _list(session, "endpoints", filter)]
+
+
+def get_endpoint(session: Session, name_or_id: str) -> Endpoint:
+    """Return an endpoint by id or full name. Raises NotFoundError."""
+    name = full_name(session, name_or_id)
+    return _endpoint(_get(session, "endpoints.get", name))
+
+
+def get_model(session: Session, name: str) -> dict[str, Any]:
+    """Return the document of a Model resource. Raises NotFoundError."""
+    return _get(session, "models.get", name)
+
+
+def set_labels(session: Session, name: str, labels: Mapping[str, str]) -> Endpoint:
+    """Replace the labels of an endpoint."""
+
+    def send() -> dict[str, Any]:
+        response = session.http.patch(
+            f"/v1beta1/{name}", params={"updateMask": "labels"}, json={"labels": dict(labels)}
+        )
+        return check(response, "endpoints.patch", name)
+
+    return _endpoint(call("endpoints.patch", name, send, idempotent=True))
+
+
+def set_model_labels(session: Session, name: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Replace the labels of a Model resource and return its document."""
+
+    def send() -> dict[str, Any]:
+        response = session.http.patch(
+            f"/v1beta1/{name}", params={"updateMask": "labels"}, json={"labels": dict(labels)}
+        )
+        return check(response, "models.patch", name)
+
+    return call("models.patch", name, send, idempotent=True)
+
+
+def recommend_machines(session: Session, gcs_uri: str) -> list[MachineChoice]:
+    """Return the machines that the service recommends for the weights in a folder, best first."""
+    parent = session.environment.parent
+
+    def send() -> dict[str, Any]:
+        body = {"gcsUri": gcs_uri, "checkMachineAvailability": True}
+        return check(session.http.post(f"/v1beta1/{parent}:recommendSpec", json=body), "recommendSpec", gcs_uri)
+
+    answer = call("recommendSpec", gcs_uri, send, idempotent=True)
+    specs = [item.get("spec") or {} for item in answer.get("recommendations", [])] or answer.get("specs", [])
+    found = [_machine(spec.get("machineSpec")) for spec in specs]
+    return [machine for machine in found if machine is not None]
+
+
+def deploy_custom_model(
+    session: Session,
+    gcs_uri: str,
+    *,
+    display_name: str,
+    machine: MachineChoice | None = None,
+    labels: Mapping[str, str] | None = None,
+    endpoint_id: str | None = None,
+) -> str:
+    """Deploy weights to a new endpoint through Model Garden and return the operation's name. Sent once.
+
+    Args:
+        session: where.
+        gcs_uri: folder of the weights.
+        display_name: of the endpoint and of the model.
+        machine: None lets the service choose.
+        labels: written as system labels of the deployment.
+        endpoint_id: id for the new endpoint; with one chosen before, a lost answer can be looked up.
+    """
+    resources: dict[str, Any] = {"minReplicaCount": 1, "maxReplicaCount": 1}
+    if machine is not None:
+        resources = {"machineSpec": _machine_spec(machine), **resources}
+    deployment: dict[str, Any] = {"dedicatedResources": resources}
+    if labels:
+        deployment["systemLabels"] = dict(labels)
+    endpoint: dict[str, Any] = {"endpointDisplayName": display_name}
+    if endpoint_id:
+        endpoint["endpointUserId"] = endpoint_id
+    body = {
+        "customModel": {"gcsUri": gcs_uri},
+        "modelConfig": {"modelDisplayName": display_name},
+        "endpointConfig": endpoint,
+        "deployConfig": deployment,
+    }
+    return _operation(session, "modelGarden.deploy", f"{session.environment.parent}:deploy", body)
+
+
+def upload_model(
+    session: Session, *, display_name: str, gcs_uri: str, container: str, labels: Mapping[str, str] | None = None
+) -> str:
+    """Register weights as a Model resource and return the operation's name. Sent once.
+
+    Args:
+        session: where.
+        display_name: of the model.
+        gcs_uri: folder of the weights.
+        container: serving container image; the service runs it with the weights.
+        labels: of the Model resource.
+    """
+    parent = session.environment.parent
+    model: dict[str, Any] = {
+        "displayName": display_name,
+        "artifactUri": gcs_uri,
+        "containerSpec": {"imageUri": container},
+    }
+    if labels:
+        model["labels"] = dict(labels)
+    return _operation(session, "models.upload", f"{parent}/models:upload", {"model": model})
+
+
+def deploy_model(
+    session: Session,
+    endpoint: str,
+    model: str,
+    machine: MachineChoice,
+    *,
+    display_name: str = "",
+    deployed_model_id: str | None = None,
+    system_labels: Mapping[str, str] | None = None,
+) -> str:
+    """Deploy a Model resource to an existing endpoint with all of its traffic; return the operation's name. Sent once."""
+    deployed: dict[str, Any] = {
+        "model": model,
+        "displayName": display_name,
+        "dedicatedResources": {"machineSpec": _machine_spec(machine), "minReplicaCount": 1, "maxReplicaCount": 1},
+    }
+    if deployed_model_id:
+        deployed["id"] = deployed_model_id
+    if system_labels:
+        deployed["systemLabels"] = dict(system_labels)
+    # "0" stands for the model of this very request.
+    body = {"deployedModel": deployed, "trafficSplit": {"0": 100}}
+    return _operation(session, "endpoints.deployModel", f"{full_name(session, endpoint)}:deployModel", body)
+
+
+def undeploy_model(session: Session, endpoint: str, deployed_model_id: str) -> str:
+    """Take a model off an endpoint and return the operation's name; billing of its machine ends with it."""
+    name = full_name(session, endpoint)
+    return _operation(
+        session, "endpoints.undeployModel", f"{name}:undeployModel", {"deployedModelId": deployed_model_id}
+    )
+
+
+def delete_endpoint(session: Session, endpoint: str) -> str:
+    """Delete an empty endpoint and return the operation's name. Raises NotFoundError."""
+    return _delete(session, "endpoints.delete", full_name(session, endpoint))
+
+
+def delete_model(session: Session, model: str) -> str:
+    """Delete a Model resource that is deployed nowhere and return the operation's name. Raises NotFoundError."""
+    return _delete(session, "models.delete", model.split("@", 1)[0])
+
+
+def _get(session: Session, method: str, name: str) -> dict[str, Any]:
+    def read() -> dict[str, Any]:
+        return check(session.http.get(f"/v1beta1/{name}"), method, name)
+
+    return call(method, name, read, idempotent=True)
+
+
+def _list(session: Session, collection: str, filter: str) -> list[dict[str, Any]]:
+    parent = session.environment.parent
+    found: list[dict[str, Any]] = []
+    token = ""
+    while True:
+        params = {"pageSize": "100", "filter": filter, "pageToken": token}
+        given = {key: value for key, value in params.items() if value}
+
+        def read(given: dict[str, str] = given) -> dict[str, Any]:
+            return check(
+                session.http.get(f"/v1beta1/{parent}/{collection}", params=given), f"{collection}.list", parent
+            )
+
+        body = call(f"{collection}.list", parent, read, idempotent=True)
+        found += body.get(collection, [])
+        token = str(body.get("nextPageToken", ""))
+        if not token:
+            return found
+
+
+def _operation(session: Session, method: str, path: str, body: Mapping[str, Any]) -> str:
+    def send() -> str:
+        return str(check(session.http.post(f"/v1beta1/{path}", json=dict(body)), method, path).get("name", ""))
+
+    return call(method, path, send)
+
+
+def _delete(session: Session, method: str, name: str) -> str:
+    def send() -> str:
+        return str(check(session.http.delete(f"/v1beta1/{name}"), method, name).get("name", ""))
+
+    return call(method, name, send)
+
+
+def _machine_spec(machine: MachineChoice) -> dict[str, Any]:
+    return {
+        "machineType": machine.machine_type,
+        "acceleratorType": machine.accelerator_type,
+        "acceleratorCount": machine.accelerator_count,
+    }
+
+
+def _machine(spec: Mapping[str, Any] | None) -> MachineChoice | None:
+    if not spec or not spec.get("machineType"):
+        return None
+    return MachineChoice(
+        machine_type=str(spec["machineType"]),
+        accelerator_type=str(spec.get("acceleratorType", "")),
+        accelerator_count=int(spec.get("acceleratorCount", 0)),
+    )
+
+
+def _endpoint(document: Mapping[str, Any]) -> Endpoint:
+    name = str(document.get("name", ""))
+    dedicated = document.get("dedicatedEndpointEnabled")
+    return Endpoint(
+        name=name,
+        id=name.rsplit("/", 1)[-1],
+        display_name=str(document.get("displayName", "")),
+        labels=dict(document.get("labels") or {}),
+        deployed_models=tuple(_deployed(item) for item in document.get("deployedModels") or []),
+        traffic={str(key): int(value) for key, value in (document.get("trafficSplit") or {}).items()},
+        dedicated_dns=str(document.get("dedicatedEndpointDns") or "") if dedicated else "",
+        create_time=str(document.get("createTime", "")),
+        raw=dict(document),
+    )
+
+
+def _deployed(item: Mapping[str, Any]) -> DeployedModel:
+    resources = item.get("dedicatedResources") or {}
+    return DeployedModel(
+        id=str(item.get("id", "")),
+        model=str(item.get("model", "")),
+        display_name=str(item.get("displayName", "")),
+        machine=_machine(resources.get("machineSpec")),
+        replicas=int(resources.get("maxReplicaCount") or resources.get("minReplicaCount") or 0),
+        create_time=str(item.get("createTime", "")),
+    )

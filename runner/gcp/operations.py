@@ -1,0 +1,88 @@
+"""Long-running operations of Vertex AI."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from runner.errors import GoogleApiError, WaitTimeoutError
+from runner.gcp.failures import api_error, call, check
+from runner.gcp.session import Session
+
+POLL_SECONDS = 10.0
+_HTTP_OF_CODE = {3: 400, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 14: 503, 16: 401}
+"""google.rpc.Code numbers to HTTP (google/rpc/code.proto); others become 500."""
+_STATUS_OF_CODE = {
+    1: "CANCELLED",
+    3: "INVALID_ARGUMENT",
+    4: "DEADLINE_EXCEEDED",
+    5: "NOT_FOUND",
+    6: "ALREADY_EXISTS",
+    7: "PERMISSION_DENIED",
+    8: "RESOURCE_EXHAUSTED",
+    9: "FAILED_PRECONDITION",
+    10: "ABORTED",
+    12: "UNIMPLEMENTED",
+    13: "INTERNAL",
+    14: "UNAVAILABLE",
+    16: "UNAUTHENTICATED",
+}
+
+
+def get(session: Session, name: str) -> dict[str, Any]:
+    """Return the document of an operation. Raises NotFoundError."""
+
+    def read() -> dict[str, Any]:
+        return check(session.http.get(f"/v1beta1/{name}"), "operations.get", name)
+
+    return call("operations.get", name, read, idempotent=True)
+
+
+def wait(
+    session: Session,
+    name: str,
+    *,
+    timeout: float = 3600.0,
+    poll: float = POLL_SECONDS,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Wait for an operation and return its `response`.
+
+    Args:
+        session: where.
+        name: full name of the operation.
+        timeout: seconds.
+        poll: longest pause between two looks, in seconds; the first pauses are shorter.
+        progress: called with the seconds waited after every look.
+
+    Raises:
+        GoogleApiError: the operation ended in an error.
+        WaitTimeoutError: it has not ended; it goes on.
+    """
+    start = time.monotonic()
+    pause = min(0.2, poll)
+    while True:
+        document = get(session, name)
+        if document.get("done"):
+            return _result(document, name)
+        waited = time.monotonic() - start
+        if progress:
+            progress(waited)
+        if waited + pause > timeout:
+            raise WaitTimeoutError(f"{name} has not ended after {waited:.0f} s; it goes on")
+        time.sleep(pause)
+        pause = min(poll, pause * 1.5)
+
+
+def _result(document: dict[str, Any], name: str) -> dict[str, Any]:
+    error = document.get("error")
+    if error:
+        code = int(error.get("code", 2))
+        body = {"message": error.get("message", "unknown error"), "status": _STATUS_OF_CODE.get(code, "UNKNOWN")}
+        failure: GoogleApiError = api_error(
+            _HTTP_OF_CODE.get(code, 500), body | {"details": error.get("details")}, method="operation", resource=name
+        )
+        raise failure
+    response = document.get("response")
+    return dict(response) if isinstance(response, dict) else {}
