@@ -1,0 +1,6 @@
+"""The parts of a stack: one component per thing an operator would name, permissions inside the thing they are for."""
+
+from __future__ import annotations
+
+TYPE_PREFIX = "open-model-tuning:infra"
+"""First part of the components' type tokens, as previews show them."""

@@ -1,0 +1,48 @@
+"""The Google APIs that a stack uses."""
+
+from __future__ import annotations
+
+import pulumi
+from pulumi_gcp import projects
+
+from infra.components import TYPE_PREFIX
+from infra.settings import Settings
+
+BASE = (
+    "aiplatform.googleapis.com",
+    "cloudresourcemanager.googleapis.com",
+    "iam.googleapis.com",
+    "iamcredentials.googleapis.com",
+    "storage.googleapis.com",
+)
+
+
+def wanted_apis(settings: Settings) -> tuple[str, ...]:
+    """Return the APIs to enable: the basic ones and those of the switched-on parts, sorted."""
+    optional = {
+        "billingbudgets.googleapis.com": settings.budget is not None,
+        "cloudkms.googleapis.com": settings.kms_key is not None,
+        "cloudquotas.googleapis.com": settings.concurrent_tuning_jobs > 0,
+        "monitoring.googleapis.com": bool(settings.notification_emails),
+        "sts.googleapis.com": settings.github_repository is not None,
+        "workloadidentity.googleapis.com": settings.generate_service_agents,
+    }
+    return tuple(sorted({*BASE, *(name for name, wanted in optional.items() if wanted)}))
+
+
+class Apis(pulumi.ComponentResource):
+    """Enables the APIs. Destroying the stack leaves them enabled: others in the project may use them."""
+
+    def __init__(self, name: str, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(f"{TYPE_PREFIX}:Apis", name, None, opts)
+        self.services = [
+            projects.Service(
+                api.removesuffix(".googleapis.com"),
+                project=settings.project,
+                service=api,
+                disable_on_destroy=False,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            for api in wanted_apis(settings)
+        ]
+        self.register_outputs({"services": wanted_apis(settings)})

@@ -1,0 +1,71 @@
+"""What clients need to know of a stack, in one versioned document."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import pulumi
+from pulumi_gcp import storage
+
+from infra.components import TYPE_PREFIX
+from infra.naming import ENVIRONMENT_OBJECT
+from infra.settings import Settings
+
+VERSION = 1
+"""Raised only when a reader of the old version would misread the new one; new keys alone do not."""
+
+
+def api_endpoints(settings: Settings) -> dict[str, str]:
+    """Return the addresses that clients must use instead of Google's, without a path; {} on Google Cloud."""
+    configured = {
+        "vertex": settings.api_endpoints.get("vertexAiCustomEndpoint"),
+        "storage": settings.api_endpoints.get("storageCustomEndpoint"),
+    }
+    parts = {name: urlsplit(url) for name, url in configured.items() if url}
+    return {name: f"{url.scheme}://{url.netloc}" for name, url in parts.items()}
+
+
+class EnvironmentDocument(pulumi.ComponentResource):
+    """Builds the document and puts it into the contract bucket, so that clients need no access to Pulumi's state."""
+
+    document: pulumi.Output[dict[str, Any]]
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        *,
+        project_number: pulumi.Output[str],
+        bucket_names: dict[str, pulumi.Output[str]],
+        agents: dict[str, pulumi.Output[str]],
+        runner_email: pulumi.Output[str],
+        endpoints: dict[str, pulumi.Output[str]],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__(f"{TYPE_PREFIX}:EnvironmentDocument", name, None, opts)
+        body: dict[str, Any] = {
+            "version": VERSION,
+            "project": settings.project,
+            "projectNumber": project_number,
+            "location": settings.region,
+            "buckets": bucket_names,
+            "serviceAgents": agents,
+            "runnerServiceAccount": runner_email,
+            "endpoints": endpoints,
+        }
+        addresses = api_endpoints(settings)
+        if addresses:
+            body["apiEndpoints"] = addresses
+        self.document = pulumi.Output.from_input(body)
+        self.published = storage.BucketObject(
+            "environment",
+            bucket=bucket_names["contract"],
+            name=ENVIRONMENT_OBJECT,
+            content=self.document.apply(lambda value: json.dumps(value, indent=2, sort_keys=True) + "\n"),
+            content_type="application/json",
+            cache_control="no-cache",
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.register_outputs({"environment": self.document})

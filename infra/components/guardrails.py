@@ -1,0 +1,140 @@
+"""What tells you before a bill or an auditor does. Every part is off until it is configured."""
+
+from __future__ import annotations
+
+import pulumi
+from pulumi_gcp import billing, cloudquota, monitoring, projects
+
+from infra.components import TYPE_PREFIX
+from infra.settings import Budget, Settings
+
+BUDGET_THRESHOLDS = (0.5, 0.9, 1.0)
+AUDITED_SERVICES = ("aiplatform.googleapis.com", "storage.googleapis.com")
+AUDITED_LOGS = ("DATA_READ", "DATA_WRITE")
+
+QUOTA_SERVICE = "aiplatform.googleapis.com"
+QUOTA_ID = "GlobalConcurrentManagedOssModelTuningJobs"
+"""`Global concurrent managed OSS model fine-tuning jobs per project`. The display name is the service's, this spelling
+of the id has not been confirmed against it: the preference is refused with 404 if it is another."""
+
+_REPLICAS = (
+    'resource.type = "aiplatform.googleapis.com/Endpoint" AND '
+    'metric.type = "aiplatform.googleapis.com/prediction/online/replicas"'
+)
+_SECONDS_AN_HOUR = 3600
+
+
+class Guardrails(pulumi.ComponentResource):
+    """Budget, alert on models that stay deployed, audit logs of data access, and the quota of concurrent jobs."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        project_number: pulumi.Output[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__(f"{TYPE_PREFIX}:Guardrails", name, None, opts)
+        self._options = pulumi.ResourceOptions(parent=self)
+        channels = self._channels(settings)
+        if channels:
+            self._alert_on_serving(settings, channels)
+        if settings.budget:
+            self._budget(settings, settings.budget, project_number, channels)
+        if settings.data_access_audit:
+            self._audit(settings)
+        if settings.concurrent_tuning_jobs:
+            self._request_quota(settings)
+        self.register_outputs({})
+
+    def _channels(self, settings: Settings) -> list[monitoring.NotificationChannel]:
+        return [
+            monitoring.NotificationChannel(
+                f"email-{index}",
+                project=settings.project,
+                display_name=f"Open model tuning: {email}",
+                type="email",
+                labels={"email_address": email},
+                opts=self._options,
+            )
+            for index, email in enumerate(settings.notification_emails)
+        ]
+
+    def _alert_on_serving(self, settings: Settings, channels: list[monitoring.NotificationChannel]) -> None:
+        """Say that a model has been deployed for hours: its machines are billed whether or not anybody asks it."""
+        hours = settings.serving_alert_hours
+        monitoring.AlertPolicy(
+            "model-still-deployed",
+            project=settings.project,
+            display_name=f"A model has been deployed for {hours} h ({settings.name_prefix})",
+            combiner="OR",
+            conditions=[
+                {
+                    "display_name": f"replicas for {hours} h",
+                    "condition_threshold": {
+                        "filter": _REPLICAS,
+                        "comparison": "COMPARISON_GT",
+                        "threshold_value": 0,
+                        "duration": f"{hours * _SECONDS_AN_HOUR}s",
+                        "aggregations": [{"alignment_period": "300s", "per_series_aligner": "ALIGN_MAX"}],
+                    },
+                }
+            ],
+            documentation={
+                "content": "`runner deployments ls` shows it; `runner undeploy` stops the machines and the bill.",
+                "mime_type": "text/markdown",
+            },
+            notification_channels=[channel.name for channel in channels],
+            user_labels=settings.labels or None,
+            opts=self._options,
+        )
+
+    def _budget(
+        self,
+        settings: Settings,
+        budget: Budget,
+        project_number: pulumi.Output[str],
+        channels: list[monitoring.NotificationChannel],
+    ) -> None:
+        billing.Budget(
+            "budget",
+            billing_account=budget.billing_account,
+            display_name=f"Open model tuning: {settings.name_prefix}",
+            amount={"specified_amount": {"currency_code": budget.currency, "units": str(budget.amount)}},
+            budget_filter={
+                "projects": [pulumi.Output.concat("projects/", project_number)],
+                "credit_types_treatment": "INCLUDE_ALL_CREDITS",
+            },
+            threshold_rules=[
+                {"threshold_percent": share, "spend_basis": "CURRENT_SPEND"} for share in BUDGET_THRESHOLDS
+            ]
+            + [{"threshold_percent": 1.0, "spend_basis": "FORECASTED_SPEND"}],
+            all_updates_rule={"monitoring_notification_channels": [channel.name for channel in channels]}
+            if channels
+            else None,
+            opts=self._options,
+        )
+
+    def _audit(self, settings: Settings) -> None:
+        for service in AUDITED_SERVICES:
+            projects.IAMAuditConfig(
+                f"audit-{service.removesuffix('.googleapis.com')}",
+                project=settings.project,
+                service=service,
+                audit_log_configs=[{"log_type": log} for log in AUDITED_LOGS],
+                opts=self._options,
+            )
+
+    def _request_quota(self, settings: Settings) -> None:
+        """Ask for more concurrent jobs. Google decides; the preference cannot be deleted, only changed."""
+        cloudquota.SQuotaPreference(
+            "concurrent-tuning-jobs",
+            name="open-model-tuning-concurrent-jobs",
+            parent=f"projects/{settings.project}",
+            service=QUOTA_SERVICE,
+            quota_id=QUOTA_ID,
+            contact_email=settings.notification_emails[0],
+            justification="Concurrent managed tuning of open models",
+            quota_config={"preferred_value": str(settings.concurrent_tuning_jobs)},
+            opts=self._options,
+        )

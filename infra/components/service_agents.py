@@ -1,0 +1,55 @@
+"""Google's own accounts that do the work of a tuning job."""
+
+from __future__ import annotations
+
+import pulumi
+from pulumi_gcp import iam, projects
+
+from infra.components import TYPE_PREFIX
+from infra.settings import Settings
+
+AGENT_DOMAINS = {"aiplatform": "gcp-sa-aiplatform", "tuning": "gcp-sa-vertex-moss-ft"}
+"""The accounts of the specification: `service-PROJECT_NUMBER@DOMAIN.iam.gserviceaccount.com`."""
+
+
+def agent_email(project_number: str, domain: str) -> str:
+    """Return a service agent's address."""
+    return f"service-{project_number}@{domain}.iam.gserviceaccount.com"
+
+
+class ServiceAgents(pulumi.ComponentResource):
+    """Makes both agents exist before anything is granted to them.
+
+    Enabling Vertex AI makes neither. The first agent has a resource of its own; the tuning agent otherwise appears with
+    the project's first tuning job, which is too late for its grants, so all agents of Vertex AI are generated.
+    The addresses are built from the project number: what the API returns for an identity is not always filled in.
+    """
+
+    emails: dict[str, pulumi.Output[str]]
+    """Addresses by `aiplatform` and `tuning`."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        project_number: pulumi.Output[str],
+        hooks: pulumi.ResourceHookBinding,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__(f"{TYPE_PREFIX}:ServiceAgents", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self, hooks=hooks)
+        self.generated: list[pulumi.Resource] = [
+            projects.ServiceIdentity(
+                "aiplatform-agent", project=settings.project, service="aiplatform.googleapis.com", opts=child
+            )
+        ]
+        if settings.generate_service_agents:
+            parent = pulumi.Output.concat(
+                "projects/", project_number, "/locations/global/serviceProducers/aiplatform.googleapis.com"
+            )
+            self.generated.append(iam.WorkloadIdentityServiceAgent("aiplatform-agents", parent=parent, opts=child))
+        self.emails = {
+            key: project_number.apply(lambda number, domain=domain: agent_email(number, domain))
+            for key, domain in AGENT_DOMAINS.items()
+        }
+        self.register_outputs({"emails": self.emails})
