@@ -17,8 +17,8 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
-from runner.emulator.aiplatform.messages import camel
 from runner.emulator.errors import ApiError, invalid
+from runner.emulator.wire_json import camel_name as camel
 
 Predicate = Callable[[dict[str, Any]], bool]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runner.emulator.errors import ApiError
+from runner.emulator.wire_json import camel_name as camel
 
 Scalar = Literal["string", "bool", "int32", "int64", "double", "value"]
 
@@ -58,12 +59,6 @@ OUTPUT = Output()
 
 _INT = re.compile(r"-?\d+\Z")
 _RANGES = {"int32": 2**31, "int64": 2**63}
-
-
-def camel(name: str) -> str:
-    """Return `snake_case` as `camelCase`; other names unchanged."""
-    head, *rest = name.split("_")
-    return head + "".join(part[:1].upper() + part[1:] for part in rest) if head else name
 
 
 def snake(name: str) -> str:

@@ -1,0 +1,71 @@
+"""Which project and location a path names, and whether Vertex AI is on there."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.cloudresourcemanager.projects import Project
+from runner.emulator.errors import ApiError, invalid
+from runner.emulator.serviceusage import enablement
+
+SERVICE = "aiplatform.googleapis.com"
+
+PARENT = "/{version=v1|v1beta1}/projects/{project}/locations/{location}"
+"""Path template of everything that lives in a location."""
+
+_LOCATION = re.compile(r"[a-z]+(?:-[a-z]+)*\d*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A location of a project."""
+
+    project: Project
+    location: str
+
+    @property
+    def name(self) -> str:
+        """Return `projects/NUMBER/locations/LOCATION`: the service answers with numbers, whatever it was asked with."""
+        return f"projects/{self.project.number}/locations/{self.location}"
+
+
+def resolve(connection: sqlite3.Connection, fields: Mapping[str, str]) -> Scope:
+    """Return the scope that a path's `project` and `location` name.
+
+    Raises:
+        ApiError: PERMISSION_DENIED (SERVICE_DISABLED) while Vertex AI is off in the project; INVALID_ARGUMENT for a malformed location.
+    """
+    project = projects.resolve(connection, fields["project"])
+    enablement.require(connection, project, SERVICE)
+    location = fields["location"]
+    if not _LOCATION.match(location):
+        raise invalid(f"Invalid location id: {location!r}.")
+    return Scope(project, location)
+
+
+def split_name(connection: sqlite3.Connection, name: str, collection: str) -> tuple[Scope, str]:
+    """Return scope and id of `projects/P/locations/L/<collection>/ID`, whose project may be an id or a number.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for another form; as `resolve` does.
+    """
+    match = re.fullmatch(rf"projects/([^/]+)/locations/([^/]+)/{collection}/([^/]+)", name)
+    if match is None:
+        raise invalid(f"Invalid resource name: {name!r}; expected projects/P/locations/L/{collection}/ID.")
+    return resolve(connection, {"project": match[1], "location": match[2]}), match[3]
+
+
+def new_id() -> str:
+    """Return a 19-digit id that is not guessed, as the service's are."""
+    return str(10**18 + secrets.randbelow(9 * 10**18))
+
+
+def not_found(name: str) -> ApiError:
+    """Return a 404 in the service's words."""
+    kind = {"tuningJobs": "TuningJob", "endpoints": "Endpoint", "models": "Model"}.get(name.split("/")[-2], "Resource")
+    return ApiError("NOT_FOUND", f"The {kind} {name} is not found.")

@@ -1,0 +1,102 @@
+"""What a training process reports, read from its events file into the store: every line once, whatever is killed when.
+
+The place in the file and the stored events change in one transaction. A process that resumes repeats steps since its last saved state;
+those are recognised by their numbers and not stored again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from runner.emulator import store
+from runner.emulator.aiplatform import tuning_jobs
+
+KIND = "tuning-event"
+_MAX_READ = 4 * 1024 * 1024
+
+
+def read_new(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the complete lines after `offset` bytes, and the offset after them. A damaged line is skipped."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(_MAX_READ)
+    except FileNotFoundError:
+        return [], offset
+    end = data.rfind(b"\n") + 1
+    events: list[dict[str, Any]] = []
+    for line in data[:end].splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and "event" in event:
+            events.append(event)
+    return events, offset + end
+
+
+def ingest(connection: sqlite3.Connection, name: str, path: Path, now: str) -> dict[str, Any]:
+    """Store what is new in the events file of a job; return its work document."""
+    work = store.get(connection, tuning_jobs.WORK, name)
+    events, offset = read_new(path, work["offset"])
+    if offset == work["offset"]:
+        return work
+    job = tuning_jobs.get(connection, name)
+    for event in events:
+        _apply(connection, name, event, work, job)
+    work["offset"] = offset
+    store.put(connection, tuning_jobs.WORK, name, work)
+    store.put(connection, tuning_jobs.KIND, name, {**job, "updateTime": now})
+    return work
+
+
+def _apply(
+    connection: sqlite3.Connection, name: str, event: dict[str, Any], work: dict[str, Any], job: dict[str, Any]
+) -> None:
+    kind = event["event"]
+    # step, evaluation and checkpoint of one step come in this order; only what is beyond the last of its kind is new.
+    reached = work.setdefault("reached", {})
+    if "step" in event and kind != "done":
+        if event["step"] <= reached.get(kind, -1):
+            return
+        reached[kind] = event["step"]
+    elif kind == "dataset" and "dataset" in reached:
+        return
+    elif kind == "dataset":
+        reached["dataset"] = 0
+    work["events"] += 1
+    store.put(connection, KIND, f"{name}/{work['events']:012d}", {**event, "sequence": work["events"]})
+    if kind == "dataset":
+        _apply_dataset(event, job)
+    elif kind == "step":
+        work["lastStep"] = event["step"]
+        progress = job.setdefault("tuningJobMetadata", {})
+        progress |= {"completedStepCount": str(event["step"]), "completedEpochCount": str(int(event.get("epoch", 0)))}
+    elif kind == "checkpoint":
+        fields = ("id", "epoch", "step", "path")
+        work["checkpoints"].append({field: event[field] for field in fields if field in event})
+    elif kind == "done":
+        work["done"] = event
+    elif kind == "failed":
+        work["failed"] = event
+
+
+def _apply_dataset(event: dict[str, Any], job: dict[str, Any]) -> None:
+    extra = {"event", "time", "baseModel", "standIn", "learningRateScale", "weights", "source"}
+    # A process may nest the statistics or lay them flat beside its own fields.
+    statistics = event.get("statistics") or {key: value for key, value in event.items() if key not in extra}
+    job["tuningDataStats"] = {"supervisedTuningDataStats": statistics.get("supervisedTuningDataStats", statistics)}
+    emulator = job.setdefault("emulator", {})
+    emulator |= {key: event[key] for key in ("standIn", "weights", "learningRateScale") if key in event}
+
+
+def after(connection: sqlite3.Connection, name: str, sequence: int, limit: int = 10_000) -> list[dict[str, Any]]:
+    """Return the stored events of a job with numbers beyond `sequence`, oldest first."""
+    rows = connection.execute(
+        "SELECT body FROM documents WHERE kind = ? AND name > ? AND name < ? ORDER BY name LIMIT ?",
+        (KIND, f"{name}/{sequence:012d}", f"{name}/~", limit),
+    )
+    return [json.loads(body) for (body,) in rows.fetchall()]

@@ -1,0 +1,175 @@
+"""Tuning jobs as stored: creation, state changes, lists.
+
+A job is two documents of one name. `tuning-job` is the resource that clients see, plus what belongs to the emulator under `emulator`;
+`tuning-work` is what the executor has to do, and exists exactly as long as the job is unfinished.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from runner.emulator import store
+from runner.emulator.aiplatform import filters, scope, tuning_validation
+from runner.emulator.aiplatform.schemas import RANKS
+from runner.emulator.aiplatform.scope import Scope
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.errors import ApiError
+from runner.emulator.iam import agents
+
+KIND = "tuning-job"
+WORK = "tuning-work"
+
+TERMINAL = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"})
+
+_FILTER_FIELDS = frozenset(
+    {
+        "name",
+        "state",
+        "labels",
+        "baseModel",
+        "customBaseModel",
+        "tunedModelDisplayName",
+        "description",
+        "outputUri",
+        "createTime",
+        "startTime",
+        "endTime",
+        "updateTime",
+        "serviceAccount",
+        "supervisedTuningSpec",
+        "tunedModel",
+        "experiment",
+    }
+)
+
+
+def create(connection: sqlite3.Connection, where: Scope, job: dict[str, Any], now: str) -> dict[str, Any]:
+    """Store a new job, pending, and return it. `job` is in canonical form.
+
+    The first tuning job of a project makes its service agents, as on the service; they have no access to any bucket yet.
+    Raises ApiError as `tuning_validation.check_job` does.
+    """
+    model, mode = tuning_validation.check_job(connection, where, job)
+    projects.ensure(connection, where.project.id)
+    agents.generate(connection, where.project, scope.SERVICE)
+    name = f"{where.name}/tuningJobs/{scope.new_id()}"
+    spec = job["supervisedTuningSpec"]
+    given = spec.get("hyperParameters", {})
+    parameters = {
+        "epochCount": given.get("epochCount", "1"),
+        "learningRate": given.get("learningRate", tuning_validation.DEFAULT_LEARNING_RATES[mode]),
+    }
+    if mode == "PEFT_ADAPTER":
+        parameters["adapterSize"] = given.get("adapterSize", "ADAPTER_SIZE_FOUR")
+    if "batchSize" in given:
+        parameters["batchSize"] = given["batchSize"]
+    resource = {
+        "name": name,
+        **job,
+        "supervisedTuningSpec": {**spec, "hyperParameters": parameters, "tuningMode": f"TUNING_MODE_{mode}"},
+        "state": "JOB_STATE_PENDING",
+        "createTime": now,
+        "updateTime": now,
+    }
+    if not resource.get("tunedModelDisplayName"):
+        resource["tunedModelDisplayName"] = f"tuned-{model.id.rpartition('/')[2].rpartition('@')[2]}-{now[:19]}"
+    store.insert(connection, KIND, name, resource)
+    work = {
+        "sequence": store.next_number(connection, "tuning-sequence"),
+        "project": where.project.id,
+        "number": where.project.number,
+        "phase": "queued",
+        "model": model.id,
+        "mode": mode,
+        "rank": RANKS[parameters.get("adapterSize", "ADAPTER_SIZE_FOUR")],
+        "modelId": scope.new_id(),
+        "attempts": 0,
+        "offset": 0,
+        "events": 0,
+        "lastStep": 0,
+        "checkpoints": [],
+    }
+    store.insert(connection, WORK, name, work)
+    return resource
+
+
+def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
+    """Return a job. Raises ApiError NOT_FOUND."""
+    job = store.find(connection, KIND, name)
+    if job is None:
+        raise scope.not_found(name)
+    return job
+
+
+def list_jobs(connection: sqlite3.Connection, where: Scope, text: str) -> list[dict[str, Any]]:
+    """Return the jobs of a location that match a filter, newest first. Raises ApiError INVALID_ARGUMENT."""
+    matches = filters.compile_filter(text, _FILTER_FIELDS)
+    jobs = [job for _, job in store.scan(connection, KIND, f"{where.name}/tuningJobs/") if matches(job)]
+    return sorted(jobs, key=lambda job: (job["createTime"], job["name"]), reverse=True)
+
+
+def request_cancel(connection: sqlite3.Connection, name: str, now: str) -> bool:
+    """Mark a job for cancellation; return whether there is anything to do. A finished job stays as it is.
+
+    Raises ApiError NOT_FOUND.
+    """
+    job = get(connection, name)
+    work = store.find(connection, WORK, name)
+    if work is None or job["state"] in TERMINAL:
+        return False
+    store.put(connection, WORK, name, {**work, "cancelled": True})
+    store.put(connection, KIND, name, {**job, "state": "JOB_STATE_CANCELLING", "updateTime": now})
+    return True
+
+
+def unfinished(connection: sqlite3.Connection) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and work of every unfinished job, in order of creation."""
+    return sorted(store.scan(connection, WORK), key=lambda item: item[1]["sequence"])
+
+
+def set_phase(
+    connection: sqlite3.Connection, name: str, phase: str, now: str, *, detail: str, **work_fields: Any
+) -> dict[str, Any]:
+    """Move a running job to a phase; `detail` is the end of `TUNING_JOB_STATE_…`. Return its work document."""
+    job = get(connection, name)
+    work = {**store.get(connection, WORK, name), "phase": phase, **work_fields}
+    store.put(connection, WORK, name, work)
+    state = "JOB_STATE_CANCELLING" if work.get("cancelled") else "JOB_STATE_RUNNING"
+    changed = {
+        **job,
+        "state": state,
+        "startTime": job.get("startTime", now),
+        "updateTime": now,
+        "tuningJobState": f"TUNING_JOB_STATE_{detail}",
+    }
+    store.put(connection, KIND, name, changed)
+    return work
+
+
+def set_waiting(connection: sqlite3.Connection, name: str, now: str) -> None:
+    """Say that a pending job waits for quota."""
+    job = get(connection, name)
+    if job["state"] == "JOB_STATE_PENDING" and "tuningJobState" not in job:
+        waiting = {**job, "updateTime": now, "tuningJobState": "TUNING_JOB_STATE_WAITING_FOR_QUOTA"}
+        store.put(connection, KIND, name, waiting)
+
+
+def update(connection: sqlite3.Connection, name: str, **fields: Any) -> None:
+    """Set fields of a job's resource."""
+    store.put(connection, KIND, name, {**get(connection, name), **fields})
+
+
+def finish(
+    connection: sqlite3.Connection, name: str, state: str, now: str, error: ApiError | None = None, **fields: Any
+) -> None:
+    """End a job; its work is done. Doing so twice changes nothing."""
+    job = get(connection, name)
+    if store.find(connection, WORK, name) is None:
+        return
+    ended = {**job, **fields, "state": state, "endTime": now, "updateTime": now}
+    ended.pop("tuningJobState", None)
+    if error is not None:
+        ended["error"] = error.to_status()
+    store.put(connection, KIND, name, ended)
+    store.remove(connection, WORK, name)
