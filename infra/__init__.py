@@ -1,0 +1,1 @@
+"""The infrastructure of a tuning project, as a Pulumi program."""

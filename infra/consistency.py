@@ -28,7 +28,7 @@ def delay_before(errors: list[str]) -> float | None:
     """Return the seconds to wait before the next attempt, or None to give up. `errors` holds the newest first."""
     if not errors or len(errors) >= MAX_ATTEMPTS or not TRANSIENT.search(errors[0]):
         return None
-    return min(60.0, 5.0 * 2 ** (len(errors) - 1))
+    return min(60.0, 5.0 * 2.0 ** (len(errors) - 1))
 
 
 async def _retry(arguments: pulumi.ErrorHookArgs) -> bool:

@@ -35,7 +35,9 @@ class TuningPlatform(pulumi.ComponentResource):
         number = project.number.apply(str)
         agents = ServiceAgents("service-agents", settings, number, hooks, after_apis)
         buckets = TuningBuckets("buckets", settings, number, agents.emails, after_apis)
-        access = AgentAccess("agent-access", buckets.buckets, agents.emails, agents.generated, hooks, after_apis)
+        access = AgentAccess(
+            "agent-access", settings, buckets.buckets, agents.emails, agents.generated, hooks, after_apis
+        )
         runner = RunnerIdentity("runner-identity", settings, buckets.buckets, number, hooks, after_apis)
         serving = ServingEndpoint("serving", settings, after_apis) if settings.endpoint else None
         Guardrails("guardrails", settings, number, after_apis)
@@ -48,7 +50,7 @@ class TuningPlatform(pulumi.ComponentResource):
             agents=agents.emails,
             runner_email=runner.email,
             endpoints={"default": serving.resource_name} if serving else {},
-            opts=pulumi.ResourceOptions(parent=self, depends_on=access.members),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=access.grants),
         )
         self.workload_identity_provider = runner.workload_identity_provider
         self.register_outputs({"environment": self.environment.document})

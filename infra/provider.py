@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-import pulumi
 import pulumi_gcp as gcp
 
 from infra.settings import Settings
@@ -26,7 +26,7 @@ EMULATOR_PATHS = {
     "vertexAiCustomEndpoint": "v1/",
     "workloadIdentityCustomEndpoint": "workloadidentity/v1/",
 }
-"""Provider setting to the path under the emulator's address; each address ends with a slash, or the provider refuses it."""
+"""Provider setting to the path under the emulator's address. Each address ends with a slash: the provider insists."""
 
 
 def emulator_endpoints(url: str) -> dict[str, str]:
@@ -42,7 +42,7 @@ def make_provider(settings: Settings) -> gcp.Provider:
     project also pays for its own API calls, which budgets and quota requests need with a user's credentials.
     """
     local = bool(settings.api_endpoints)
-    endpoints = {_snake(key): value for key, value in settings.api_endpoints.items()}
+    endpoints: dict[str, Any] = {_snake(key): value for key, value in settings.api_endpoints.items()}
     return gcp.Provider(
         "google",
         project=settings.project,
@@ -50,7 +50,7 @@ def make_provider(settings: Settings) -> gcp.Provider:
         default_labels={**settings.labels, "managed-by": "pulumi"},
         user_project_override=not local,
         billing_project=None if local else settings.project,
-        **endpoints,  # type: ignore[arg-type]  # names known only from the configuration
+        **endpoints,
     )
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_gcp import storage
+from pulumi_gcp import projects, storage
 
 from infra.components import TYPE_PREFIX
 from infra.naming import AGENT_BUCKET_KINDS
+from infra.settings import Settings
 
 AGENT_ROLE = "roles/storage.objectUser"
+METADATA_ROLE = "roles/storage.legacyBucketReader"
+"""Lets the tuning agent see where a bucket is; objectUser does not."""
+
+PROJECT_ROLES = {"aiplatform": "roles/aiplatform.serviceAgent", "tuning": "roles/aiplatform.tuningServiceAgent"}
+"""The roles that Google documents for these agents. Agents made on request do not get them by themselves."""
 
 
 class AgentAccess(pulumi.ComponentResource):
@@ -18,11 +24,12 @@ class AgentAccess(pulumi.ComponentResource):
     here. Single members only; a whole binding or policy would take away what others have granted.
     """
 
-    members: list[storage.BucketIAMMember]
+    grants: list[pulumi.Resource]
 
     def __init__(
         self,
         name: str,
+        settings: Settings,
         buckets: dict[str, storage.Bucket],
         agents: dict[str, pulumi.Output[str]],
         generated: list[pulumi.Resource],
@@ -30,15 +37,31 @@ class AgentAccess(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:AgentAccess", name, None, opts)
-        self.members = [
+        options = pulumi.ResourceOptions(parent=self, depends_on=generated, hooks=hooks)
+        # Kept when the stack goes: the rest of the project's work on Vertex AI needs them too.
+        kept = pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(retain_on_delete=True))
+        members = {agent: pulumi.Output.concat("serviceAccount:", email) for agent, email in agents.items()}
+        self.grants = [
+            projects.IAMMember(
+                f"{agent}-project", project=settings.project, role=PROJECT_ROLES[agent], member=member, opts=kept
+            )
+            for agent, member in members.items()
+        ]
+        self.grants += [
             storage.BucketIAMMember(
-                f"{agent}-{kind}",
-                bucket=buckets[kind].name,
-                role=AGENT_ROLE,
-                member=pulumi.Output.concat("serviceAccount:", email),
-                opts=pulumi.ResourceOptions(parent=self, depends_on=generated, hooks=hooks),
+                f"{agent}-{kind}", bucket=buckets[kind].name, role=AGENT_ROLE, member=member, opts=options
             )
             for kind in AGENT_BUCKET_KINDS
-            for agent, email in agents.items()
+            for agent, member in members.items()
+        ]
+        self.grants += [
+            storage.BucketIAMMember(
+                f"tuning-{kind}-metadata",
+                bucket=buckets[kind].name,
+                role=METADATA_ROLE,
+                member=members["tuning"],
+                opts=options,
+            )
+            for kind in AGENT_BUCKET_KINDS
         ]
         self.register_outputs({})

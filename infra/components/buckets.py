@@ -16,21 +16,26 @@ _ABANDONED_UPLOAD_DAYS = 7
 KMS_ROLE = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 
 
-def lifecycle_rules(kind: str, settings: Settings) -> list[dict[str, Any]]:
+def lifecycle_rules(kind: str, settings: Settings) -> list[storage.BucketLifecycleRuleArgs]:
     """Return the lifecycle of one kind of bucket.
 
     No rule deletes a live object, but under `tmp/` of the outputs: a checkpoint is what a job was paid for.
     """
-    rules: list[dict[str, Any]] = [
-        {"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": _ABANDONED_UPLOAD_DAYS}}
-    ]
+    rules = [_rule("AbortIncompleteMultipartUpload", age=_ABANDONED_UPLOAD_DAYS)]
     if settings.noncurrent_version_days and kind != "images":
-        condition = {"days_since_noncurrent_time": settings.noncurrent_version_days, "with_state": "ARCHIVED"}
-        rules.append({"action": {"type": "Delete"}, "condition": condition})
+        rules.append(
+            _rule("Delete", days_since_noncurrent_time=settings.noncurrent_version_days, with_state="ARCHIVED")
+        )
     if kind == "outputs":
-        condition = {"age": settings.scratch_days, "matches_prefixes": ["tmp/"], "with_state": "LIVE"}
-        rules.append({"action": {"type": "Delete"}, "condition": condition})
+        rules.append(_rule("Delete", age=settings.scratch_days, matches_prefixes=["tmp/"], with_state="LIVE"))
     return rules
+
+
+def _rule(action: str, **condition: Any) -> storage.BucketLifecycleRuleArgs:
+    return storage.BucketLifecycleRuleArgs(
+        action=storage.BucketLifecycleRuleActionArgs(type=action),
+        condition=storage.BucketLifecycleRuleConditionArgs(**condition),
+    )
 
 
 class TuningBuckets(pulumi.ComponentResource):
@@ -53,7 +58,7 @@ class TuningBuckets(pulumi.ComponentResource):
         super().__init__(f"{TYPE_PREFIX}:TuningBuckets", name, None, opts)
         grants = self._grant_key(settings, project_number, agents)
         options = pulumi.ResourceOptions(parent=self, protect=settings.protect, depends_on=grants)
-        encryption = {"default_kms_key_name": settings.kms_key} if settings.kms_key else None
+        encryption = storage.BucketEncryptionArgs(default_kms_key_name=settings.kms_key) if settings.kms_key else None
         self.buckets = {
             kind: storage.Bucket(
                 kind,
@@ -66,8 +71,8 @@ class TuningBuckets(pulumi.ComponentResource):
                 versioning={"enabled": kind != "images"},
                 # Always given: taking the block away would leave the bucket's policy as it is.
                 soft_delete_policy={"retention_duration_seconds": settings.soft_delete_days * _SECONDS_A_DAY},
-                lifecycle_rules=lifecycle_rules(kind, settings),  # type: ignore[arg-type]  # dicts of the same shape
-                encryption=encryption,  # type: ignore[arg-type]
+                lifecycle_rules=lifecycle_rules(kind, settings),
+                encryption=encryption,
                 labels={**settings.labels, "content": kind},
                 force_destroy=settings.force_destroy,
                 opts=options,

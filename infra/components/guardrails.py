@@ -96,22 +96,25 @@ class Guardrails(pulumi.ComponentResource):
         project_number: pulumi.Output[str],
         channels: list[monitoring.NotificationChannel],
     ) -> None:
+        shares = [("CURRENT_SPEND", share) for share in BUDGET_THRESHOLDS] + [("FORECASTED_SPEND", 1.0)]
+        notify = billing.BudgetAllUpdatesRuleArgs(monitoring_notification_channels=[item.name for item in channels])
         billing.Budget(
             "budget",
             billing_account=budget.billing_account,
             display_name=f"Open model tuning: {settings.name_prefix}",
-            amount={"specified_amount": {"currency_code": budget.currency, "units": str(budget.amount)}},
-            budget_filter={
-                "projects": [pulumi.Output.concat("projects/", project_number)],
-                "credit_types_treatment": "INCLUDE_ALL_CREDITS",
-            },
+            amount=billing.BudgetAmountArgs(
+                specified_amount=billing.BudgetAmountSpecifiedAmountArgs(
+                    currency_code=budget.currency, units=str(budget.amount)
+                )
+            ),
+            budget_filter=billing.BudgetBudgetFilterArgs(
+                projects=[pulumi.Output.concat("projects/", project_number)],
+                credit_types_treatment="INCLUDE_ALL_CREDITS",
+            ),
             threshold_rules=[
-                {"threshold_percent": share, "spend_basis": "CURRENT_SPEND"} for share in BUDGET_THRESHOLDS
-            ]
-            + [{"threshold_percent": 1.0, "spend_basis": "FORECASTED_SPEND"}],
-            all_updates_rule={"monitoring_notification_channels": [channel.name for channel in channels]}
-            if channels
-            else None,
+                billing.BudgetThresholdRuleArgs(threshold_percent=share, spend_basis=basis) for basis, share in shares
+            ],
+            all_updates_rule=notify if channels else None,
             opts=self._options,
         )
 

@@ -12,11 +12,6 @@ AGENT_DOMAINS = {"aiplatform": "gcp-sa-aiplatform", "tuning": "gcp-sa-vertex-mos
 """The accounts of the specification: `service-PROJECT_NUMBER@DOMAIN.iam.gserviceaccount.com`."""
 
 
-def agent_email(project_number: str, domain: str) -> str:
-    """Return a service agent's address."""
-    return f"service-{project_number}@{domain}.iam.gserviceaccount.com"
-
-
 class ServiceAgents(pulumi.ComponentResource):
     """Makes both agents exist before anything is granted to them.
 
@@ -49,7 +44,7 @@ class ServiceAgents(pulumi.ComponentResource):
             )
             self.generated.append(iam.WorkloadIdentityServiceAgent("aiplatform-agents", parent=parent, opts=child))
         self.emails = {
-            key: project_number.apply(lambda number, domain=domain: agent_email(number, domain))
+            key: pulumi.Output.concat("service-", project_number, f"@{domain}.iam.gserviceaccount.com")
             for key, domain in AGENT_DOMAINS.items()
         }
         self.register_outputs({"emails": self.emails})

@@ -13,7 +13,8 @@ from infra.settings import Settings
 class ServingEndpoint(pulumi.ComponentResource):
     """An empty endpoint with a lasting address. It costs nothing until a model is deployed to it.
 
-    Deploying is the runner's: a model and its machines come and go with experiments, so the traffic split is left alone.
+    Deploying is the runner's: models and their machines come and go with experiments, so the traffic split is left
+    alone.
     """
 
     def __init__(self, name: str, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
