@@ -62,12 +62,12 @@ def suggestion(name: str, known: list[str]) -> str:
 
 
 def amount(usd: float) -> str:
-    """Return a price: cents from a dollar up, three significant digits below."""
+    """Return a price: cents from a dollar up, two significant digits below."""
     if usd >= 1 or usd == 0:
         return f"${usd:,.2f}"
     from math import floor, log10
 
-    digits = max(2, 2 - floor(log10(usd)))
+    digits = max(2, 1 - floor(log10(usd)))
     return f"${usd:.{digits}f}"
 
 

@@ -36,8 +36,13 @@ _LOG_LIMIT_BYTES = 5 * 1024 * 1024
 _STOP_SECONDS = 20.0
 """The server gives open requests 5 s, then stops its training and serving processes."""
 _OUR_ENTRIES = frozenset(
-    """lock state.sqlite3 state.sqlite3-wal state.sqlite3-shm blobs jobs deployments sockets server.json emulator.log
-    emulator.log.1 environment.json credentials.json""".split()
+    {
+        "lock",
+        *(f"state.sqlite3{suffix}" for suffix in ("", "-wal", "-shm")),
+        *("blobs", "jobs", "deployments", "sockets"),
+        *(SERVER_FILE, f"{SERVER_FILE}.new", LOG_FILE, f"{LOG_FILE}.1"),
+        *("environment.json", "credentials.json", "credentials.json.new"),
+    }
 )
 
 

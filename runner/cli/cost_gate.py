@@ -1,0 +1,74 @@
+"""Nothing that costs money starts before its price was shown and agreed to. Fails closed."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from runner.cli.options import Invocation
+from runner.cli.text import amount
+from runner.errors import CostRefusedError
+
+
+def confirm_cost(
+    invocation: Invocation,
+    *,
+    what: str,
+    usd: float | None,
+    per: str = "",
+    max_cost: float | None,
+    accept_unknown_cost: bool = False,
+    limit_option: str = "--max-cost",
+) -> None:
+    """Return if the price is agreed to.
+
+    The price goes to standard error. A limit decides by itself: below it nobody is asked, above it nothing helps, not
+    even `--yes`. Without a limit `--yes` agrees, else a person at a terminal is asked; where there is no terminal,
+    silence is no agreement.
+
+    Args:
+        invocation: says whether `--yes` was given.
+        what: what would be paid for: `tuning meta/…`.
+        usd: the most it can cost by the published price; None where none is published.
+        per: `hour` for a price that runs on.
+        max_cost: the limit, in dollars per the same unit.
+        accept_unknown_cost: an unknown price was accepted explicitly.
+        limit_option: name of the option behind `max_cost`, for hints.
+
+    Raises:
+        CostRefusedError: not agreed to.
+    """
+    if usd is None:
+        if not accept_unknown_cost:
+            raise CostRefusedError(
+                f"no price is published for {what}", hint="--accept-unknown-cost goes on all the same"
+            )
+        invocation.output.warning(f"no price is published for {what}")
+        return
+    price = f"{amount(usd)} per {per}" if per else amount(usd)
+    invocation.output.note(f"{what}: at most {price}" if not per else f"{what}: {price}, until it is undeployed")
+    if max_cost is not None:
+        if usd > max_cost:
+            raise CostRefusedError(
+                f"{what} may cost {price}, more than {limit_option} {amount(max_cost)}",
+                hint="raise the limit, or make the job smaller: `runner estimate` shows what it depends on",
+            )
+        return
+    if invocation.yes or confirmed("Go on?"):
+        return
+    raise CostRefusedError(
+        f"{what} costs {price} and nobody agreed to it", hint=f"give --yes or {limit_option} {usd + 0.005:.2f}"
+    )
+
+
+def confirmed(question: str) -> bool:
+    """Ask a person at the terminal; False when there is none, or none answers."""
+    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    try:
+        return click.confirm(question, default=False, err=True)
+    except click.Abort as abort:
+        if isinstance(abort.__cause__, KeyboardInterrupt) or isinstance(abort.__context__, KeyboardInterrupt):
+            raise
+        return False

@@ -1,0 +1,35 @@
+"""`runner environment`: where commands work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.options import Invocation
+
+command = commands.Group(
+    name="environment",
+    help="Where commands work: project, location, buckets, addresses, and where each value comes from.",
+    examples=("runner environment show",),
+    lazy={"show": ("runner.cli.environment:show", "Show every value and its source.")},
+)
+
+
+@commands.command(
+    name="show", examples=("runner environment show", "runner environment show --environment production.json")
+)
+@click.pass_obj
+def show(invocation: Invocation) -> None:
+    """Show every value that commands would use and where it came from: a flag, a variable, a document, a default."""
+    environment = invocation.resolved()
+    body = environment.to_json()
+    sources = body.get("sources", {})
+    rows: list[list[Any]] = []
+    for name, value in body.items():
+        if name == "sources":
+            continue
+        shown = ", ".join(value.values()) if isinstance(value, dict) else value
+        rows.append([name, shown or "-", sources.get(name, "-")])
+    invocation.output.table(["name", "value", "source"], rows, body=body, names=[environment.project])

@@ -1,0 +1,82 @@
+"""`runner models`: the catalogue of base models."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.options import Invocation
+from runner.cli.text import amount
+
+if TYPE_CHECKING:
+    from runner.catalog import Model
+
+command = commands.Group(
+    name="models",
+    help="Base models that can be tuned: modes, limits, prices, each with its source.",
+    examples=("runner models ls", "runner models show meta/llama3_1@llama-3.1-8b-instruct"),
+    lazy={
+        "ls": ("runner.cli.models:ls", "List them."),
+        "show": ("runner.cli.models:show", "Show everything known about one."),
+    },
+)
+
+
+@commands.command(name="ls", examples=("runner models ls", "runner models ls --all", "runner models ls -q"))
+@click.option("--all", "everything", is_flag=True, help="Also models that newer pages of the service name.")
+@click.pass_obj
+def ls(invocation: Invocation, everything: bool) -> None:
+    """List base models: tuning modes, longest example in tokens, published price of a million trained tokens."""
+    from runner.catalog import models
+
+    chosen = [model for model in models() if everything or model.in_specification]
+    rows = []
+    for model in chosen:
+        for mode, limits in model.modes.items():
+            price = limits.usd_per_million_tokens
+            row = [model.id, mode, limits.max_sequence_length, "-" if price is None else amount(price)]
+            rows.append([*row, "text, images" if model.images else "text"])
+    headings = ["model", "mode", "max tokens", "USD/M tokens", "input"]
+    body = [_body(model) for model in chosen]
+    names = [model.id for model in chosen]
+    invocation.output.table(headings, rows, body=body, names=names, numbers=(2, 3))
+    if not everything:
+        invocation.output.note("--all adds models from newer pages of the service")
+
+
+@commands.command(name="show", examples=("runner models show qwen/qwen3@qwen3-32b",))
+@click.argument("model", metavar="MODEL")
+@click.pass_obj
+def show(invocation: Invocation, model: str) -> None:
+    """Show everything known about a base model. MODEL is an id, an alias or the long form `publishers/…`."""
+    from runner.catalog import find_model, load_catalog
+
+    found = find_model(model)
+    catalog = load_catalog()
+    pairs: list[tuple[str, Any]] = [
+        ("id", found.id),
+        ("name", found.name),
+        ("aliases", ", ".join(found.aliases)),
+        ("input", "text and images" if found.images else "text"),
+        ("source", found.source),
+    ]
+    for mode, limits in found.modes.items():
+        price = limits.usd_per_million_tokens
+        parts = [f"at most {limits.max_sequence_length} tokens an example"]
+        parts += [f"{amount(price)} per million tokens" if price is not None else "no published price"]
+        parts += [f"learning rate {limits.learning_rate}"] if limits.learning_rate else []
+        parts += [f"adapter size {limits.adapter_size}"] if limits.adapter_size else []
+        pairs.append((mode, ", ".join(parts)))
+    if found.serving:
+        machine = found.serving
+        parts = [machine.machine_type, f"{machine.accelerator_count} x {machine.accelerator_type}"]
+        pairs.append(("serving", ", ".join(parts)))
+    pairs.append(("prices as of", catalog.price_date))
+    invocation.output.result(_body(found), pairs, name=found.id)
+
+
+def _body(model: Model) -> dict[str, Any]:
+    return dataclasses.asdict(model)

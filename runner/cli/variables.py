@@ -1,0 +1,77 @@
+"""The variables that point Google's own tools at the emulator, and their spelling in each shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlsplit
+
+Shell = Literal["bash", "fish", "powershell", "json"]
+
+_PROVIDER_ENDPOINTS = {
+    "STORAGE": "storage/v1/",
+    "SERVICE_USAGE": "v1beta1/",
+    "RESOURCE_MANAGER": "v1/",
+    "VERTEX_AI": "v1beta1/",
+    "IAM_BETA": "v1/",
+    "CLOUD_BILLING": "v1/",
+    "BILLING_BUDGETS": "v1/",
+    "MONITORING": "",
+    "COMPUTE": "compute/v1/",
+}
+"""Endpoint names of the Google provider of Pulumi and Terraform, to paths. Each must end in `/` and hold the version;
+`IAM` and `BILLING` are read by nothing any more."""
+
+
+def emulator_variables(
+    url: str, *, token: str | None, credentials: str = "", project: str = "", location: str = "", document: str = ""
+) -> dict[str, str]:
+    """Return the variables for an emulator.
+
+    Args:
+        url: its address.
+        token: what it demands; None sends a placeholder, which it accepts.
+        credentials: service account file for Application Default Credentials; "" sets none.
+        project: project id.
+        location: for example `us-central1`.
+        document: environment document of `runner`.
+    """
+    base = url.rstrip("/")
+    host = urlsplit(url).hostname or ""
+    known = [name for name in os.environ.get("NO_PROXY", "").split(",") if name]
+    direct = known + [name for name in dict.fromkeys(("127.0.0.1", "localhost", host)) if name not in known]
+    variables = {
+        "RUNNER_ENVIRONMENT": document,
+        "RUNNER_TOKEN": token or "",
+        "STORAGE_EMULATOR_HOST": base,
+        "GOOGLE_VERTEX_BASE_URL": base,
+        "GOOGLE_CLOUD_PROJECT": project,
+        "GOOGLE_CLOUD_LOCATION": location,
+        "GOOGLE_OAUTH_ACCESS_TOKEN": token or "emulator",
+        "GOOGLE_APPLICATION_CREDENTIALS": credentials,
+        **{f"GOOGLE_{name}_CUSTOM_ENDPOINT": f"{base}/{path}" for name, path in _PROVIDER_ENDPOINTS.items()},
+        "PULUMI_GCP_SKIP_REGION_VALIDATION": "true",
+        # gcsfs otherwise asks the bucket's storage layout over gRPC first.
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        "NO_PROXY": ",".join(direct),
+    }
+    return {name: value for name, value in variables.items() if value}
+
+
+def spelled(variables: Mapping[str, str], shell: Shell) -> str:
+    """Return lines that a shell evaluates, or a JSON object."""
+    if shell == "json":
+        return json.dumps(dict(variables), indent=2)
+    if shell == "fish":
+        return "\n".join(f"set -gx {name} {_fish(value)}" for name, value in variables.items())
+    if shell == "powershell":
+        return "\n".join(f"$Env:{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in variables.items())
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
+
+
+def _fish(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
