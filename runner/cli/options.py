@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
@@ -122,3 +123,45 @@ def cost_options(function: Command) -> Command:
     unknown = click.option("--accept-unknown-cost", is_flag=True, help="Go on although no price is published.")
     limit = click.option("--max-cost", type=Money(), metavar="USD", help="Refuse, without asking, what may cost more.")
     return limit(unknown(function))
+
+
+def dataset_options(function: Command) -> Command:
+    """Add `training`, `validation`, `model`, `mode` and `tokenizer`: a dataset on this machine and what it is for."""
+    decorators = (
+        click.argument("training", type=click.Path(path_type=Path)),
+        click.option("--validation", type=click.Path(path_type=Path), metavar="FILE", help="Validation dataset."),
+        click.option("--model", metavar="ID", help="Base model, for its limits: `runner models ls`."),
+        mode_option,
+        click.option(
+            "--tokenizer",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            metavar="DIRECTORY",
+            help="Hugging Face tokenizer to count tokens with, instead of estimating.",
+        ),
+    )
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def mode_option(function: Command) -> Command:
+    """Add `mode`: the tuning mode."""
+    return click.option(
+        "--mode",
+        type=click.Choice(["FULL", "PEFT_ADAPTER"], case_sensitive=False),
+        help="All parameters, or an adapter (LoRA) [the model's first].",
+    )(function)
+
+
+def sampling_options(function: Command) -> Command:
+    """Add `max_tokens`, `temperature`, `top_p`, `top_k` and `seed`, each None when not given."""
+    decorators = (
+        click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Longest answer."),
+        click.option("--temperature", type=click.FloatRange(0, 2), metavar="X", help="0 takes the likeliest token."),
+        click.option("--top-p", type=click.FloatRange(0, 1), metavar="X", help="Sample from this share of likelihood."),
+        click.option("--top-k", type=click.IntRange(1), metavar="N", help="Sample from so many likeliest tokens."),
+        click.option("--seed", type=int, metavar="N", help="The same seed gives the same answer."),
+    )
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function

@@ -1,0 +1,87 @@
+"""`runner predict`: instances to an endpoint, predictions back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.options import Invocation, sampling_options
+from runner.errors import ConfigurationError
+
+
+@commands.command(
+    name="predict",
+    examples=(
+        'runner predict "What is a car?" --endpoint 1234567890',
+        'runner predict "What is a car?" --max-tokens 200 --temperature 0 --format json',
+        "runner predict --instances requests.jsonl",
+    ),
+)
+@click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
+@click.option("--endpoint", metavar="ID", help="Endpoint id or full name [that of the environment].")
+@click.option(
+    "--instances",
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Instances to send as they are: JSON Lines or a JSON array; - is standard input.",
+)
+@click.option("--repeat-prompt", is_flag=True, help="Let the service put the prompt before each text.")
+@sampling_options
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    /,
+    prompts: tuple[str, ...],
+    endpoint: str | None,
+    instances: Path | None,
+    repeat_prompt: bool,
+    **sampling: Any,
+) -> None:
+    """Send each PROMPT to a deployed model and print what it makes of it. The first requests take longer."""
+    from runner.gcp.prediction import predict
+
+    given = _instances(instances) if instances else []
+    options = {key: value for key, value in sampling.items() if value is not None}
+    raw = {} if repeat_prompt else {"raw_response": True}
+    given += [{"prompt": prompt, **options, **raw} for prompt in prompts]
+    if not given:
+        problem = "nothing to predict: give a PROMPT or --instances FILE"
+        raise ConfigurationError(problem, problems=[problem])
+    with invocation.session(default_endpoint=endpoint) as session:
+        session.environment.require("default_endpoint")
+        predictions = predict(session, session.environment.default_endpoint, given)
+    texts = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in predictions]
+    invocation.output.result({"predictions": predictions}, "\n".join(texts), name="\n".join(texts))
+
+
+def _instances(path: Path) -> list[dict[str, Any]]:
+    name = "standard input" if str(path) == "-" else str(path)
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read {name}: {error}") from error
+    if text.lstrip().startswith("["):
+        numbered = [(1, text)]
+    else:
+        numbered = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    found: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for number, part in numbered:
+        try:
+            body = json.loads(part)
+        except ValueError as error:
+            problems.append(f"{name}:{number} is not JSON: {error}")
+            continue
+        for item in body if isinstance(body, list) else [body]:
+            if isinstance(item, dict):
+                found.append(item)
+            else:
+                problems.append(f"{name}:{number} holds an instance that is not an object")
+    if problems:
+        raise ConfigurationError("; ".join(problems[:5]), problems=problems)
+    return found
