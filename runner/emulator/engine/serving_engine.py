@@ -158,7 +158,7 @@ class Engine:
         """
         sequences = []
         for prompt, parameters, deliver in requests:
-            self._check(prompt, parameters)
+            self.check(prompt, parameters)
             sequences += [
                 Sequence(self, prompt, parameters, index, _numbered(deliver, index)) for index in range(parameters.n)
             ]
@@ -187,7 +187,8 @@ class Engine:
                 sequence.cancelled = True
             self._changed.notify()
 
-    def _check(self, prompt: Prompt, parameters: SamplingParameters) -> None:
+    def check(self, prompt: Prompt, parameters: SamplingParameters) -> None:
+        """Raise INVALID_ARGUMENT when a prompt is too long or a token id is not in the vocabulary."""
         if not prompt.ids:
             raise invalid("The prompt has no tokens.")
         if len(prompt.ids) >= self.max_length:

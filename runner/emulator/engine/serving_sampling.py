@@ -54,7 +54,7 @@ class Sampler:
             and not parameters.min_tokens
             and not parameters.ignore_eos
         )
-        """Whether the next token is the argmax of the untouched logits, which a caller may take for all rows at once."""
+        """Whether the next token is the argmax of the untouched logits; a caller may take those of all rows at once."""
 
     def choose(self, logits: torch.Tensor, generated: int) -> Choice:
         """Return the next token.
