@@ -17,6 +17,8 @@ MAP_FIELDS = frozenset(
 """Fields whose keys are the user's own: what is below them is never renamed."""
 
 _SNAKE = re.compile(r"_([a-z0-9])")
+_FIELD_NAME = re.compile(r"[A-Za-z0-9_.*-]+")
+_MAX_DEPTH = 50
 _INT64 = re.compile(r"-?\d{1,19}\Z")
 
 
@@ -81,3 +83,57 @@ def int64(value: Any, *, field: str = "value") -> str:
     if number is None or not -(2**63) <= number < 2**63:
         raise invalid(f"Invalid value at '{field}' (TYPE_INT64), {value!r}")
     return str(number)
+
+
+def select(body: Any, fields: str | None) -> Any:
+    """Return the part of an answer that the `fields` parameter asks for (`services/name,nextPageToken`, `a(b,c)`, `*`).
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for a malformed selector.
+    """
+    if not fields or fields == "*":
+        return body
+    if fields.count("(") > _MAX_DEPTH:
+        raise invalid("Invalid field selection: nested too deeply")
+    tree, rest = _selector(fields)
+    if rest:
+        raise invalid(f"Invalid field selection {fields}")
+    return _pick(body, tree)
+
+
+def _selector(text: str) -> tuple[dict[str, Any], str]:
+    """Parse up to the end or an unmatched `)`; return the tree of names and what is left."""
+    tree: dict[str, Any] = {}
+    while True:
+        node = tree
+        while True:
+            match = _FIELD_NAME.match(text)
+            if match is None:
+                raise invalid(f"Invalid field selection {text}")
+            node = node.setdefault(match.group(), {})
+            text = text[match.end() :]
+            if not text.startswith("/"):
+                break
+            text = text[1:]
+        if text.startswith("("):
+            below, text = _selector(text[1:])
+            if not text.startswith(")"):
+                raise invalid("Invalid field selection: unbalanced parentheses")
+            node.update(below)
+            text = text[1:]
+        if not text.startswith(","):
+            return tree, text
+        text = text[1:]
+
+
+def _pick(value: Any, tree: dict[str, Any]) -> Any:
+    if not tree:
+        return value
+    if isinstance(value, list):
+        return [_pick(item, tree) for item in value]
+    if not isinstance(value, dict):
+        return value
+    below: dict[str, dict[str, Any]] = {
+        key: tree.get(key, tree.get("*")) for key in value if key in tree or "*" in tree
+    }
+    return {key: _pick(value[key], wanted) for key, wanted in below.items()}

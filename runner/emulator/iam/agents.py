@@ -6,6 +6,7 @@ the first tuning job of an open model or by `generateServiceAgents`; until then 
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ __all__ = [
     "generate_primary",
     "of_service",
     "tuning_agent",
+    "unique_id",
 ]
 
 AIPLATFORM = "aiplatform.googleapis.com"
@@ -54,6 +56,11 @@ def aiplatform_agent(number: str) -> str:
 def tuning_agent(number: str) -> str:
     """Return the address of the Managed OSS Fine Tuning Service Agent of a project number."""
     return f"service-{number}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com"
+
+
+def unique_id(email: str) -> str:
+    """Return the numeric id of an agent: 21 digits that follow from the address, 1 first as in Google's."""
+    return "1" + str(int.from_bytes(hashlib.sha256(email.encode()).digest()[:9], "big") % 10**20).zfill(20)
 
 
 def of_service(number: str, service: str, *, primary_only: bool = False) -> list[tuple[str, str]]:

@@ -1,0 +1,137 @@
+"""`cloudresourcemanager.googleapis.com` v1 and v3, and the billing account of a project.
+
+Projects can be read and their policies changed; they are neither made nor deleted, since every id is one already.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator import store
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.control.resources import body_of, methods, read, write
+from runner.emulator.iam import callers
+from runner.emulator.routing import ApiRequest, json_response
+
+BILLING_ACCOUNT = "billingAccounts/000000-000000-000000"
+"""The one billing account there is; every project is billed to it, so to speak."""
+
+
+async def _recorded(request: ApiRequest) -> tuple[projects.Project, dict[str, Any]]:
+    """Return a project and its document, written down on first sight so that its number leads back to it."""
+    name = request.fields["project"]
+
+    def look(connection: sqlite3.Connection) -> tuple[projects.Project, dict[str, Any] | None]:
+        project = projects.resolve(connection, name)
+        return project, store.find(connection, projects.KIND, project.id)
+
+    project, document = read(request, look)
+    if document is None:
+        await write(request, lambda connection: projects.ensure(connection, name))
+        project, document = read(request, look)
+    assert document is not None, "ensure has just written it"  # noqa: S101
+    return project, document
+
+
+async def get_v1(request: ApiRequest) -> Response:
+    """Return a project as v1 and v1beta1 show it."""
+    project, document = await _recorded(request)
+    return json_response(
+        {
+            "projectNumber": project.number,
+            "projectId": project.id,
+            "lifecycleState": "ACTIVE",
+            "name": project.id,
+            "createTime": document["createTime"],
+        }
+    )
+
+
+async def get_v3(request: ApiRequest) -> Response:
+    """Return a project as v3 shows it."""
+    project, document = await _recorded(request)
+    return json_response(
+        {
+            "name": f"projects/{project.number}",
+            "projectId": project.id,
+            "state": "ACTIVE",
+            "displayName": project.id,
+            "createTime": document["createTime"],
+            "updateTime": document["createTime"],
+        }
+    )
+
+
+async def billing_info(request: ApiRequest) -> Response:
+    """Tell which billing account pays for a project."""
+    project = read(request, lambda connection: projects.resolve(connection, request.fields["project"]))
+    return json_response(
+        {
+            "name": f"projects/{project.id}/billingInfo",
+            "projectId": project.id,
+            "billingAccountName": BILLING_ACCOUNT,
+            "billingEnabled": True,
+        }
+    )
+
+
+async def get_policy(request: ApiRequest) -> Response:
+    """Return the project's IAM policy."""
+    await body_of(request, {"options"})
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        return projects.get_policy(connection, projects.resolve(connection, request.fields["project"]))
+
+    return json_response(read(request, work))
+
+
+async def set_policy(request: ApiRequest) -> Response:
+    """Replace the project's IAM policy."""
+    body = await body_of(request, {"policy", "updateMask"})
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        project = projects.resolve(connection, request.fields["project"])
+        return projects.set_policy(connection, project, body.get("policy", {}), mask=body.get("updateMask", ""))
+
+    return json_response(await write(request, work))
+
+
+async def test_permissions(request: ApiRequest) -> Response:
+    """Tell which of the given permissions the caller has on the project."""
+    body = await body_of(request, {"permissions"})
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        project = projects.resolve(connection, request.fields["project"])
+        policy = projects.get_policy(connection, project)
+        return callers.held(connection, request, [policy], body.get("permissions"))
+
+    held = read(request, work)
+    return json_response({"permissions": held} if held else {})
+
+
+METHODS = [
+    *methods(
+        ["/{v=v1|v1beta1}"],
+        [
+            ("cloudresourcemanager.projects.get", "GET", "/projects/{project}", get_v1),
+            ("cloudbilling.projects.getBillingInfo", "GET", "/projects/{project}/billingInfo", billing_info),
+        ],
+    ),
+    *methods(["/v3"], [("cloudresourcemanager.projects.get", "GET", "/projects/{project}", get_v3)]),
+    *methods(
+        ["/{v=v1|v1beta1|v3}"],
+        [
+            ("cloudresourcemanager.projects.getIamPolicy", "POST", "/projects/{project}:getIamPolicy", get_policy),
+            ("cloudresourcemanager.projects.setIamPolicy", "POST", "/projects/{project}:setIamPolicy", set_policy),
+            (
+                "cloudresourcemanager.projects.testIamPermissions",
+                "POST",
+                "/projects/{project}:testIamPermissions",
+                test_permissions,
+            ),
+        ],
+    ),
+]

@@ -1,0 +1,61 @@
+"""Who sends a request, and what it may do."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from runner.emulator.errors import ApiError, invalid
+from runner.emulator.iam import policies, tokens
+from runner.emulator.routing import ApiRequest
+
+
+def member(connection: sqlite3.Connection, request: ApiRequest) -> str | None:
+    """Return the caller as a policy names it, None for the developer, who may do everything."""
+    token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    email = tokens.owner(connection, token, request.emulator.clock.now()) if token else None
+    return f"serviceAccount:{email}" if email else None
+
+
+def held(
+    connection: sqlite3.Connection, request: ApiRequest, chain: Iterable[dict[str, Any]], permissions: Any
+) -> list[str]:
+    """Return those of the given permissions that the caller has by any policy of `chain`.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT when `permissions` is no list of permissions, or has a wildcard.
+    """
+    if not isinstance(permissions, list) or not all(isinstance(name, str) for name in permissions):
+        raise invalid("Invalid value at 'permissions': not a list of strings.")
+    for name in permissions:
+        if "*" in name or name.count(".") < 2:
+            raise invalid(f"Permission {name} is not valid for this resource.")
+    caller = member(connection, request)
+    if caller is None:
+        return permissions
+    chain = list(chain)
+    return [name for name in permissions if any(policies.has_permission(policy, caller, name) for policy in chain)]
+
+
+def require(
+    connection: sqlite3.Connection,
+    request: ApiRequest,
+    chain: Iterable[dict[str, Any]],
+    permission: str,
+    resource: str,
+) -> None:
+    """Return if the caller has a permission by any policy of `chain`. Raises ApiError PERMISSION_DENIED."""
+    if not held(connection, request, chain, [permission]):
+        raise ApiError(
+            "PERMISSION_DENIED",
+            f"Permission '{permission}' denied on resource (or it may not exist).",
+            details=[
+                {
+                    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                    "reason": "IAM_PERMISSION_DENIED",
+                    "domain": "iam.googleapis.com",
+                    "metadata": {"permission": permission, "resource": resource},
+                }
+            ],
+        )

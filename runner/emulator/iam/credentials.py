@@ -1,0 +1,236 @@
+"""Keys of service accounts, and the tokens that keys and permissions buy.
+
+A key's private half is made here, handed out once in the file that Google's libraries read, and not kept. Its
+`token_uri` is this server's, so that whoever loads the file proves possession of the key to the emulator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+import secrets
+import sqlite3
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.responses import Response
+
+from runner.emulator import store
+from runner.emulator.control.resources import body_of, read, write
+from runner.emulator.errors import ApiError, invalid, not_found
+from runner.emulator.iam import callers, tokens
+from runner.emulator.iam.accounts import ACCOUNT_KIND
+from runner.emulator.iam.service_accounts import KEY_KIND, find, policies_on
+from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.serviceusage import enablement
+
+GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_LIFETIME = timedelta(seconds=3600)
+_SKEW = timedelta(seconds=300)
+_MAX_KEYS = 10
+_DURATION = re.compile(r"(\d{1,6})s\Z")
+_FOREVER = "9999-12-31T23:59:59Z"
+
+
+class _OauthError(Exception):
+    """An error of the token endpoint, in OAuth's shape (RFC 6749, 5.2)."""
+
+    def __init__(self, error: str, description: str) -> None:
+        super().__init__(description)
+        self.body = {"error": error, "error_description": description}
+
+
+async def create_key(request: ApiRequest) -> Response:
+    """Make a key and return it, private half included, for the only time."""
+    body = await body_of(request, {"privateKeyType", "keyAlgorithm"})
+    kind = body.get("privateKeyType", "TYPE_GOOGLE_CREDENTIALS_FILE")
+    algorithm = body.get("keyAlgorithm", "KEY_ALG_RSA_2048")
+    if kind not in ("TYPE_GOOGLE_CREDENTIALS_FILE", "TYPE_UNSPECIFIED"):
+        raise ApiError("UNIMPLEMENTED", "The emulator makes keys as credentials files only.")
+    if algorithm not in ("KEY_ALG_RSA_2048", "KEY_ALG_UNSPECIFIED"):
+        raise ApiError("UNIMPLEMENTED", "The emulator makes 2048-bit RSA keys only.")
+    private, public = await asyncio.to_thread(_new_key)
+    key_id = secrets.token_hex(20)
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        account = find(connection, request.fields["project"], request.fields["account"])
+        if len(list(store.scan(connection, KEY_KIND, f"{account['uniqueId']}/"))) >= _MAX_KEYS:
+            raise ApiError("FAILED_PRECONDITION", "Precondition check failed: the account has 10 keys already.")
+        document = {
+            "name": f"{account['name']}/keys/{key_id}",
+            "validAfterTime": request.emulator.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "validBeforeTime": _FOREVER,
+            "keyAlgorithm": "KEY_ALG_RSA_2048",
+            "keyOrigin": "GOOGLE_PROVIDED",
+            "keyType": "USER_MANAGED",
+        }
+        store.insert(connection, KEY_KIND, f"{account['uniqueId']}/{key_id}", {**document, "publicKey": public})
+        credentials = _credentials_file(request, account, key_id, private)
+        file = base64.b64encode(json.dumps(credentials, indent=2).encode()).decode()
+        return {**document, "privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE", "privateKeyData": file}
+
+    return json_response(await write(request, work))
+
+
+def _new_key() -> tuple[str, str]:
+    """Return a new RSA key as PEM: the private half, the public half."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return private.decode(), public.decode()
+
+
+def _credentials_file(request: ApiRequest, account: dict[str, Any], key_id: str, private: str) -> dict[str, str]:
+    return {
+        "type": "service_account",
+        "project_id": account["projectId"],
+        "private_key_id": key_id,
+        "private_key": private,
+        "client_email": account["email"],
+        "client_id": account["uniqueId"],
+        "auth_uri": f"{request.base}/auth",
+        "token_uri": f"{request.base}/token",
+        "universe_domain": "googleapis.com",
+    }
+
+
+def _shown(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name != "publicKey"}
+
+
+async def list_keys(request: ApiRequest) -> Response:
+    """List an account's keys."""
+
+    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+        account = find(connection, request.fields["project"], request.fields["account"])
+        return [_shown(body) for _, body in store.scan(connection, KEY_KIND, f"{account['uniqueId']}/")]
+
+    return json_response({"keys": read(request, work)})
+
+
+def _key(connection: sqlite3.Connection, request: ApiRequest) -> tuple[str, dict[str, Any]]:
+    account = find(connection, request.fields["project"], request.fields["account"])
+    name = f"{account['uniqueId']}/{request.fields['key']}"
+    document = store.find(connection, KEY_KIND, name)
+    if document is None:
+        raise not_found(f"Service account key {request.fields['key']} does not exist.")
+    return name, document
+
+
+async def get_key(request: ApiRequest) -> Response:
+    """Return a key without its private half."""
+    return json_response(_shown(read(request, lambda connection: _key(connection, request)[1])))
+
+
+async def delete_key(request: ApiRequest) -> Response:
+    """Delete a key: it buys no more tokens."""
+    await write(request, lambda connection: store.remove(connection, KEY_KIND, _key(connection, request)[0]))
+    return json_response({})
+
+
+async def generate_access_token(request: ApiRequest) -> Response:
+    """Return a token of an account to a caller who may impersonate it."""
+    body = await body_of(request, {"scope", "lifetime", "delegates"})
+    scopes = body.get("scope")
+    if not isinstance(scopes, list) or not scopes:
+        raise invalid("The field 'scope' is required.")
+    match = _DURATION.match(str(body.get("lifetime", "3600s")))
+    if match is None or not 0 < int(match.group(1)) <= _LIFETIME.total_seconds():
+        raise invalid("The field 'lifetime' must be a duration of at most 3600s.")
+    lifetime = timedelta(seconds=int(match.group(1)))
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        account = find(connection, request.fields["project"], request.fields["account"])
+        enablement.require(connection, account["projectId"], "iamcredentials.googleapis.com")
+        permission = "iam.serviceAccounts.getAccessToken"
+        callers.require(connection, request, policies_on(connection, account), permission, account["name"])
+        if account.get("disabled"):
+            raise ApiError("FAILED_PRECONDITION", f"Service account {account['email']} is disabled.")
+        token, expires = tokens.issue(connection, account["email"], request.emulator.clock.now(), lifetime)
+        return {"accessToken": token, "expireTime": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+    return json_response(await write(request, work))
+
+
+async def token(request: ApiRequest) -> Response:
+    """Exchange a JWT signed with a service account's key for an access token (RFC 7523)."""
+    form = parse_qs((await request.read_body()).decode("utf-8", "replace"))
+    try:
+        if form.get("grant_type") != [GRANT]:
+            raise _OauthError("unsupported_grant_type", f"Invalid grant_type: {form.get('grant_type', [''])[0]}")
+        body = await write(request, lambda connection: _exchange(connection, request, form.get("assertion", [""])[0]))
+    except _OauthError as error:
+        return json_response(error.body, 400)
+    return json_response(body)
+
+
+def _exchange(connection: sqlite3.Connection, request: ApiRequest, assertion: str) -> dict[str, Any]:
+    header, claims, signed, signature = _parse(assertion)
+    account = store.find(connection, ACCOUNT_KIND, str(claims.get("iss", "")))
+    if account is None:
+        raise _OauthError("invalid_grant", "Invalid grant: account not found")
+    if account.get("disabled"):
+        raise _OauthError("invalid_grant", "Invalid grant: account is disabled")
+    key = store.find(connection, KEY_KIND, f"{account['uniqueId']}/{header.get('kid', '')}")
+    if header.get("alg") != "RS256" or key is None or not _verifies(key["publicKey"], signature, signed):
+        raise _OauthError("invalid_grant", "Invalid JWT Signature.")
+    now = request.emulator.clock.now()
+    _check_claims(request, claims, now)
+    if "target_audience" in claims:
+        raise _OauthError("unsupported_response_type", "The emulator issues access tokens, no identity tokens.")
+    value, _ = tokens.issue(connection, account["email"], now, _LIFETIME)
+    return {"access_token": value, "expires_in": int(_LIFETIME.total_seconds()) - 1, "token_type": "Bearer"}
+
+
+def _parse(assertion: str) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
+    parts = assertion.split(".")
+    try:
+        header, claims, signature = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in parts)
+        decoded = json.loads(header), json.loads(claims)
+    except (ValueError, binascii.Error, RecursionError) as error:
+        raise _OauthError("invalid_grant", "Invalid JWT: Failed to parse the token.") from error
+    if not all(isinstance(part, dict) for part in decoded):
+        raise _OauthError("invalid_grant", "Invalid JWT: Failed to parse the token.")
+    return decoded[0], decoded[1], ".".join(parts[:2]).encode(), signature
+
+
+def _check_claims(request: ApiRequest, claims: dict[str, Any], now: datetime) -> None:
+    audience = claims.get("aud")
+    if audience not in (f"{request.base}/token", "https://oauth2.googleapis.com/token"):
+        raise _OauthError("invalid_grant", f"Invalid JWT: the audience {audience!r} is not this token endpoint.")
+    try:
+        issued, expires = float(claims["iat"]), float(claims["exp"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _OauthError("invalid_grant", "Invalid JWT: iat and exp are required.") from error
+    seconds, skew = now.timestamp(), _SKEW.total_seconds()
+    if not issued - skew <= seconds <= expires + skew or expires - issued > _LIFETIME.total_seconds():
+        raise _OauthError(
+            "invalid_grant",
+            "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. "
+            "Check your iat and exp values in the JWT claim.",
+        )
+
+
+def _verifies(public: str, signature: bytes, signed: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    key = load_pem_public_key(public.encode())
+    if not isinstance(key, rsa.RSAPublicKey):
+        return False
+    try:
+        key.verify(signature, signed, padding.PKCS1v15(), hashes.SHA256())
+    except InvalidSignature:
+        return False
+    return True

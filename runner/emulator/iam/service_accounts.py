@@ -1,0 +1,241 @@
+"""A project's own service accounts."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator import store, update_mask
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.control.resources import body_of, listed, read, text, write
+from runner.emulator.errors import ApiError, already_exists, invalid, not_found
+from runner.emulator.iam import callers, policies
+from runner.emulator.iam.accounts import ACCOUNT_KIND
+from runner.emulator.routing import ApiRequest, json_response
+
+DELETED_KIND = "service-account-deleted"
+POLICY_KIND = "service-account-policy"
+KEY_KIND = "service-account-key"
+
+_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]\Z")
+_FIELDS = frozenset(
+    {"name", "projectId", "uniqueId", "email", "displayName", "etag", "description", "oauth2ClientId", "disabled"}
+)
+_WRITABLE = ("displayName", "description")
+
+
+def find(connection: sqlite3.Connection, project_name: str, account: str) -> dict[str, Any]:
+    """Return an account by address or unique id, in a project given by id, number or `-`.
+
+    Raises:
+        ApiError: NOT_FOUND; PERMISSION_DENIED for an unknown project number.
+    """
+    document = _lookup(connection, account)
+    if document is not None and project_name != "-":
+        project = projects.resolve(connection, project_name)
+        document = document if document["projectId"] == project.id else None
+    if document is None:
+        raise not_found("Unknown service account")
+    return document
+
+
+def _lookup(connection: sqlite3.Connection, account: str) -> dict[str, Any] | None:
+    if not account.isdigit():
+        return store.find(connection, ACCOUNT_KIND, account)
+    return next((body for _, body in store.scan(connection, ACCOUNT_KIND) if body["uniqueId"] == account), None)
+
+
+def _of(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
+    return find(connection, request.fields["project"], request.fields["account"])
+
+
+def policy_of(connection: sqlite3.Connection, account: dict[str, Any]) -> dict[str, Any]:
+    """Return the policy on an account: who may act as it."""
+    return store.find(connection, POLICY_KIND, account["uniqueId"]) or policies.empty(account["uniqueId"])
+
+
+def policies_on(connection: sqlite3.Connection, account: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the policies that decide about an account: its own and its project's."""
+    project = projects.resolve(connection, account["projectId"])
+    return [policy_of(connection, account), projects.get_policy(connection, project)]
+
+
+async def create(request: ApiRequest) -> Response:
+    """Make an account."""
+    body = await body_of(request, {"accountId", "serviceAccount"})
+    account_id = body.get("accountId", "")
+    given = body.get("serviceAccount", {})
+    _check(given)
+    if not isinstance(account_id, str) or not _ID.match(account_id):
+        raise invalid(
+            f"The account ID {account_id!r} does not have a length between 6 and 30, or is not made of lowercase "
+            "letters, digits and hyphens, starting with a letter."
+        )
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        project = projects.ensure(connection, request.fields["project"])
+        email = f"{account_id}@{_domain(project.id)}.iam.gserviceaccount.com"
+        if store.find(connection, ACCOUNT_KIND, email) is not None:
+            raise already_exists(f"Service account {account_id} already exists within project projects/{project.id}.")
+        # 21 digits like Google's, never used twice: an account made again under its old address is another one.
+        unique_id = str(10**20 + store.next_number(connection, "service-account"))
+        document = {
+            "name": f"projects/{project.id}/serviceAccounts/{email}",
+            "projectId": project.id,
+            "uniqueId": unique_id,
+            "email": email,
+            **{name: given[name] for name in _WRITABLE if given.get(name)},
+            "etag": policies.new_etag(),
+            "oauth2ClientId": unique_id,
+        }
+        return store.insert(connection, ACCOUNT_KIND, email, document)
+
+    return json_response(await write(request, work))
+
+
+def _domain(project_id: str) -> str:
+    """Return the middle of an account's address: `example.com:p` becomes `p.example.com`."""
+    scope, _, name = project_id.rpartition(":")
+    return f"{name}.{scope}" if scope else name
+
+
+def _check(given: Any) -> None:
+    if not isinstance(given, dict):
+        raise invalid("Invalid value at 'service_account': not an object.")
+    unknown = set(given) - _FIELDS
+    if unknown:
+        raise invalid(f"Invalid JSON payload received. Unknown name \"{min(unknown)}\" at 'service_account'.")
+    text(given, "displayName", maximum=100)
+    text(given, "description", maximum=256)
+
+
+async def get(request: ApiRequest) -> Response:
+    """Return an account."""
+    return json_response(read(request, lambda connection: _of(connection, request)))
+
+
+async def list_accounts(request: ApiRequest) -> Response:
+    """List a project's accounts, in order of address."""
+
+    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+        project = projects.resolve(connection, request.fields["project"])
+        return [body for _, body in store.scan(connection, ACCOUNT_KIND) if body["projectId"] == project.id]
+
+    return listed(request, "accounts", read(request, work), default=20)
+
+
+async def patch(request: ApiRequest) -> Response:
+    """Change the display name or the description that `updateMask` names."""
+    body = await body_of(request, {"serviceAccount", "updateMask"})
+    given, mask = body.get("serviceAccount", {}), body.get("updateMask", "")
+    _check(given)
+    if not mask:
+        raise invalid("The field mask must name at least one field.")
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        account = _of(connection, request)
+        changed = update_mask.apply(account, given, mask)
+        if any(changed.get(name) != account.get(name) for name in _FIELDS - {*_WRITABLE, "etag"}):
+            raise invalid("Only displayName and description can be changed.")
+        return _save(connection, account, changed, given.get("etag"))
+
+    return json_response(await write(request, work))
+
+
+async def update(request: ApiRequest) -> Response:
+    """Replace the display name, as the older PUT does."""
+    given = await body_of(request, _FIELDS)
+    _check(given)
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        account = _of(connection, request)
+        return _save(connection, account, {**account, "displayName": given.get("displayName", "")}, given.get("etag"))
+
+    return json_response(await write(request, work))
+
+
+def _save(
+    connection: sqlite3.Connection, account: dict[str, Any], changed: dict[str, Any], etag: str | None
+) -> dict[str, Any]:
+    if etag and etag != account["etag"]:
+        raise ApiError("ABORTED", "There were concurrent changes to the service account. Please retry.")
+    changed["etag"] = policies.new_etag()
+    return store.put(connection, ACCOUNT_KIND, account["email"], changed)
+
+
+async def delete(request: ApiRequest) -> Response:
+    """Delete an account with its keys and its policy; `undelete` can bring it back."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        account = _of(connection, request)
+        store.remove(connection, ACCOUNT_KIND, account["email"])
+        store.put(connection, DELETED_KIND, account["uniqueId"], account)
+
+    await write(request, work)
+    return json_response({})
+
+
+async def undelete(request: ApiRequest) -> Response:
+    """Bring a deleted account back, by its unique id."""
+    await body_of(request, ())
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        account = store.find(connection, DELETED_KIND, request.fields["account"])
+        if account is None:
+            raise not_found("Unknown service account")
+        if store.find(connection, ACCOUNT_KIND, account["email"]) is not None:
+            raise already_exists(f"Service account {account['email']} already exists.")
+        store.remove(connection, DELETED_KIND, account["uniqueId"])
+        store.put(connection, ACCOUNT_KIND, account["email"], account)
+        return {"restoredAccount": account}
+
+    return json_response(await write(request, work))
+
+
+async def switch(request: ApiRequest) -> Response:
+    """Enable or disable an account: a disabled one gets no tokens."""
+    await body_of(request, ())
+
+    def work(connection: sqlite3.Connection) -> None:
+        account = _of(connection, request)
+        changed = {name: value for name, value in account.items() if name != "disabled"}
+        if request.fields["verb"] == "disable":
+            changed["disabled"] = True
+        _save(connection, account, changed, None)
+
+    await write(request, work)
+    return json_response({})
+
+
+async def get_policy(request: ApiRequest) -> Response:
+    """Return the policy on an account."""
+    await body_of(request, {"options"})
+    return json_response(read(request, lambda connection: policy_of(connection, _of(connection, request))))
+
+
+async def set_policy(request: ApiRequest) -> Response:
+    """Replace the policy on an account."""
+    body = await body_of(request, {"policy", "updateMask"})
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        account = _of(connection, request)
+        stored = policy_of(connection, account)
+        changed = policies.replaced(connection, stored, body.get("policy", {}), mask=body.get("updateMask", ""))
+        return store.put(connection, POLICY_KIND, account["uniqueId"], changed)
+
+    return json_response(await write(request, work))
+
+
+async def test_permissions(request: ApiRequest) -> Response:
+    """Tell which of the given permissions the caller has on an account."""
+    body = await body_of(request, {"permissions"})
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        chain = policies_on(connection, _of(connection, request))
+        return callers.held(connection, request, chain, body.get("permissions"))
+
+    held = read(request, work)
+    return json_response({"permissions": held} if held else {})

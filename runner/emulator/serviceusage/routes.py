@@ -1,0 +1,232 @@
+"""`serviceusage.googleapis.com`: /v1 for services, /v1beta1 for service identities, both for either."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator import operations, paging
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.cloudresourcemanager.projects import Project
+from runner.emulator.control.resources import body_of, methods, read, write
+from runner.emulator.errors import ApiError, invalid
+from runner.emulator.iam import agents
+from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.serviceusage import enablement
+from runner.emulator.serviceusage.known import TITLES, dependencies, dependents
+from runner.emulator.wire_json import select
+
+_TYPES = "type.googleapis.com/google.api.serviceusage."
+_MAX_BATCH = 20
+_NOOP = "operations/noop.DONE_OPERATION"
+_FILTER = re.compile(r"\s*state\s*[:=]\s*(ENABLED|DISABLED)\s*\Z", re.IGNORECASE)
+
+
+def _service(connection: sqlite3.Connection, project: Project, name: str) -> dict[str, Any]:
+    _known([name])
+    state = "ENABLED" if enablement.is_enabled(connection, project, name) else "DISABLED"
+    parent = f"projects/{project.number}"
+    config = {"name": name, "title": TITLES[name]}
+    return {"name": f"{parent}/services/{name}", "parent": parent, "config": config, "state": state}
+
+
+def _known(names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in TITLES]
+    if unknown:
+        message = f"Not found or permission denied for service(s): {', '.join(unknown)}."
+        info = {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED",
+            "domain": "serviceusage.googleapis.com",
+            "metadata": {"services": ",".join(unknown)},
+        }
+        raise ApiError("PERMISSION_DENIED", message, details=[info])
+
+
+async def list_services(request: ApiRequest) -> Response:
+    """List services by state, in order of name."""
+    query = request.query_params
+    wanted = None
+    if query.get("filter"):
+        match = _FILTER.match(query["filter"])
+        if match is None:
+            raise invalid("The filter must be 'state:ENABLED' or 'state:DISABLED'.")
+        wanted = match.group(1).upper()
+
+    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+        project = projects.resolve(connection, request.fields["project"])
+        found = [_service(connection, project, name) for name in sorted(TITLES)]
+        return [service for service in found if wanted in (None, service["state"])]
+
+    services, token = paging.page(
+        read(request, work), query.get("pageSize"), query.get("pageToken"), default=50, maximum=200
+    )
+    body: dict[str, Any] = {"services": services} if services else {}
+    if token:
+        body["nextPageToken"] = token
+    return json_response(select(body, query.get("fields")))
+
+
+async def get_service(request: ApiRequest) -> Response:
+    """Return one service with its state."""
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        return _service(connection, projects.resolve(connection, request.fields["project"]), request.fields["service"])
+
+    return json_response(read(request, work))
+
+
+async def batch_get(request: ApiRequest) -> Response:
+    """Return up to 30 services by name."""
+    names = [name.rsplit("/", 1)[-1] for name in request.query_params.getlist("names")]
+    if not names or len(names) > 30:
+        raise invalid("names must hold between 1 and 30 services.")
+
+    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+        project = projects.resolve(connection, request.fields["project"])
+        return [_service(connection, project, name) for name in names]
+
+    return json_response({"services": read(request, work)})
+
+
+def _enable(connection: sqlite3.Connection, project: Project, names: Sequence[str]) -> bool:
+    """Switch services and what they need on; tell whether anything changed."""
+    _known(names)
+    projects.ensure(connection, project.id)
+    changed = False
+    for name in [needed for wanted in names for needed in dependencies(wanted)]:
+        if not enablement.is_enabled(connection, project, name):
+            enablement.set_state(connection, project, name, enabled=True)
+            changed = True
+            if name == agents.AIPLATFORM:
+                agents.generate_primary(connection, project, name)
+    return changed
+
+
+def _operation(
+    connection: sqlite3.Connection, project: Project, names: Sequence[str], response: dict[str, Any]
+) -> dict[str, Any]:
+    name = f"operations/acf.p2-{project.number}-{uuid.uuid4()}"
+    resources = [f"services/{service}/projectSettings/{project.number}" for service in names]
+    metadata = {"@type": f"{_TYPES}v1.OperationMetadata", "resourceNames": resources}
+    return operations.create(connection, name, metadata=metadata, response=response)
+
+
+async def enable(request: ApiRequest) -> Response:
+    """Enable one service."""
+    await body_of(request, ())
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        project = projects.resolve(connection, request.fields["project"])
+        name = request.fields["service"]
+        changed = _enable(connection, project, [name])
+        response = {"@type": f"{_TYPES}v1.EnableServiceResponse", "service": _service(connection, project, name)}
+        if not changed:
+            return {"name": _NOOP, "done": True, "response": response}
+        return _operation(connection, project, [name], response)
+
+    return json_response(await write(request, work))
+
+
+async def batch_enable(request: ApiRequest) -> Response:
+    """Enable up to 20 services, all or none."""
+    names = (await body_of(request, {"serviceIds"})).get("serviceIds", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise invalid("Invalid value at 'service_ids': not a list of strings.")
+    if not names or len(names) > _MAX_BATCH:
+        raise invalid(f"service_ids must hold between 1 and {_MAX_BATCH} services.")
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        project = projects.resolve(connection, request.fields["project"])
+        changed = _enable(connection, project, names)
+        services = [_service(connection, project, name) for name in names]
+        response = {"@type": f"{_TYPES}v1.BatchEnableServicesResponse", "services": services}
+        if not changed:
+            return {"name": _NOOP, "done": True, "response": response}
+        return _operation(connection, project, names, response)
+
+    return json_response(await write(request, work))
+
+
+async def disable(request: ApiRequest) -> Response:
+    """Disable a service, with those that depend on it if asked to."""
+    body = await body_of(request, {"disableDependentServices", "checkIfServiceHasUsage"})
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        project = projects.resolve(connection, request.fields["project"])
+        name = request.fields["service"]
+        _known([name])
+        above = [other for other in dependents(name) if enablement.is_enabled(connection, project, other)]
+        if above and not body.get("disableDependentServices"):
+            raise _has_dependents(name, above)
+        for service in [*above, name]:
+            enablement.set_state(connection, project, service, enabled=False)
+        response = {"@type": f"{_TYPES}v1.DisableServiceResponse", "service": _service(connection, project, name)}
+        return _operation(connection, project, [name], response)
+
+    return json_response(await write(request, work))
+
+
+def _has_dependents(name: str, above: Sequence[str]) -> ApiError:
+    message = (
+        f"The service {name} is depended on by the following active service(s): {','.join(above)}; "
+        "Please specify disable_dependent_services=true if you want to proceed with disabling all services."
+    )
+    violation = {"type": "SERVICE_USAGE_DEPENDENCY", "subject": name, "description": message}
+    detail = {"@type": "type.googleapis.com/google.rpc.PreconditionFailure", "violations": [violation]}
+    return ApiError("FAILED_PRECONDITION", message, details=[detail])
+
+
+async def generate_identity(request: ApiRequest) -> Response:
+    """Make the primary service agent of a service."""
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        project = projects.ensure(connection, request.fields["project"])
+        name = request.fields["service"]
+        _known([name])
+        email = agents.generate_primary(connection, project, name)
+        identity = {"email": email, "uniqueId": agents.unique_id(email)}
+        response = {"@type": f"{_TYPES}v1beta1.ServiceIdentity", **identity}
+        return _operation(connection, project, [name], response)
+
+    return json_response(await write(request, work))
+
+
+async def get_operation(request: ApiRequest) -> Response:
+    """Return an operation of Service Usage."""
+    name = f"operations/{request.fields['operation']}"
+    if name == _NOOP:
+        return json_response({"name": name, "done": True})
+    return json_response(read(request, lambda connection: operations.get(connection, name)))
+
+
+_SERVICE = "/projects/{project}/services/{service}"
+
+METHODS = methods(
+    ["/{v=v1|v1beta1}"],
+    [
+        ("serviceusage.services.list", "GET", "/projects/{project}/services", list_services),
+        ("serviceusage.services.batchGet", "GET", "/projects/{project}/services:batchGet", batch_get),
+        ("serviceusage.services.get", "GET", _SERVICE, get_service),
+        ("serviceusage.services.batchEnable", "POST", "/projects/{project}/services:batchEnable", batch_enable),
+        ("serviceusage.services.enable", "POST", f"{_SERVICE}:enable", enable),
+        ("serviceusage.services.disable", "POST", f"{_SERVICE}:disable", disable),
+        (
+            "serviceusage.services.generateServiceIdentity",
+            "POST",
+            f"{_SERVICE}:generateServiceIdentity",
+            generate_identity,
+        ),
+        (
+            "serviceusage.operations.get",
+            "GET",
+            "/operations/{operation=acf\\.[^/:]+|noop\\.DONE_OPERATION}",
+            get_operation,
+        ),
+    ],
+)
