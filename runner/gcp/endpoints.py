@@ -199,7 +199,10 @@ def deploy_model(
     deployed_model_id: str | None = None,
     system_labels: Mapping[str, str] | None = None,
 ) -> str:
-    """Deploy a Model resource to an existing endpoint with all of its traffic; return the operation's name. Sent once."""
+    """Deploy a Model resource to an existing endpoint with all of its traffic.
+
+    Returns the operation's name. Sent once.
+    """
     deployed: dict[str, Any] = {
         "model": model,
         "displayName": display_name,

@@ -1,0 +1,1 @@
+"""Tuning jobs from specification to weights: check, price, submit once, watch, fetch."""

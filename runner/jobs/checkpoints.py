@@ -1,0 +1,107 @@
+"""The weights that a job left in Cloud Storage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.errors import ConfigurationError, NotFoundError
+from runner.gcp import storage, tuning_jobs
+from runner.gcp.session import Session
+from runner.gcp.storage import ObjectInfo
+from runner.gcp.tuning_jobs import TuningJob
+
+FOLDER = "postprocess/node-0/checkpoints"
+"""Where the service writes checkpoints below the output address (specification)."""
+FINAL = "final"
+_NUMBERED = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Weights of one moment of a job."""
+
+    id: str
+    """`final`, or the number in `checkpoint-3`."""
+    epoch: int | None
+    """None where the service does not say."""
+    step: int | None
+    uri: str
+    """`gs://` folder, without a final slash."""
+    size: int
+    """Bytes."""
+    files: int
+
+
+def list_checkpoints(session: Session, job: TuningJob | str) -> list[Checkpoint]:
+    """Return the checkpoints in order of number, the final one last; [] before there are any.
+
+    Args:
+        session: where.
+        job: a job, its id or full name.
+
+    Raises:
+        NotFoundError: no such job, or its bucket is gone.
+    """
+    found = job if isinstance(job, TuningJob) else tuning_jobs.get(session, job)
+    if not found.output_uri:
+        return []
+    base = f"{found.output_uri.rstrip('/')}/{FOLDER}/"
+    folders: dict[str, list[ObjectInfo]] = {}
+    for item in storage.list_objects(session, base):
+        folder, slash, _ = item.uri.removeprefix(base).partition("/")
+        if slash and (folder == FINAL or _NUMBERED.fullmatch(folder)):
+            folders.setdefault(folder, []).append(item)
+    listed = {item.id: item for item in found.checkpoints}
+    last = found.checkpoints[-1] if found.checkpoints else None
+    checkpoints = []
+    for folder, objects in folders.items():
+        match = _NUMBERED.fullmatch(folder)
+        short = match[1] if match else FINAL
+        known = listed.get(short) if match else last
+        checkpoints.append(
+            Checkpoint(
+                id=short,
+                epoch=known.epoch if known else None,
+                step=known.step if known else None,
+                uri=f"{base}{folder}",
+                size=sum(item.size for item in objects),
+                files=len(objects),
+            )
+        )
+    return sorted(checkpoints, key=lambda item: (item.id == FINAL, int(item.id) if item.id != FINAL else 0))
+
+
+def find_checkpoint(session: Session, job: TuningJob | str, checkpoint: str = FINAL) -> Checkpoint:
+    """Return one checkpoint by id. Raises NotFoundError, naming those that are there."""
+    checkpoints = list_checkpoints(session, job)
+    wanted = checkpoint.removeprefix("checkpoint-")
+    for item in checkpoints:
+        if item.id == wanted:
+            return item
+    name = job.id if isinstance(job, TuningJob) else job
+    there = ", ".join(item.id for item in checkpoints) or "none"
+    raise NotFoundError(
+        f"job {name} has no checkpoint {checkpoint!r}; there: {there}",
+        status="NOT_FOUND",
+        http=404,
+        method="checkpoints.get",
+        resource=str(name),
+    )
+
+
+def download(
+    session: Session,
+    checkpoint: Checkpoint,
+    directory: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    force: bool = False,
+) -> list[Path]:
+    """Download a checkpoint, verified, into `directory`; see `storage.download_prefix` for what it raises."""
+    if not checkpoint.files:
+        message = f"checkpoint {checkpoint.id} has no files"
+        raise ConfigurationError(message, problems=[message])
+    return storage.download_prefix(session, checkpoint.uri, directory, progress=progress, force=force)

@@ -1,0 +1,127 @@
+"""Intents to create a job, on disk before the create is sent.
+
+A line of JSON each, appended and fsynced. After a crash or a lost answer the ledger says that a create may have
+happened; the service's list of jobs says whether it has. A torn last line is one whose create was never sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from runner.environment import state_directory
+from runner.errors import ConfigurationError
+
+Outcome = Literal["created", "adopted", "refused", "unsent", "abandoned"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """A create that was about to be sent and whose outcome is not recorded."""
+
+    fingerprint: str
+    parent: str
+    """`projects/P/locations/L`."""
+    time: float
+    """Seconds since 1970."""
+
+    @property
+    def age(self) -> float:
+        """Return seconds since it was written; the distance counts, so that a clock set back does not matter."""
+        return abs(time.time() - self.time)
+
+
+class Ledger:
+    """The ledger of this user, held by one process at a time: `with Ledger.open() as ledger`."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, directory: Path | None = None) -> Iterator[Ledger]:
+        """Wait for the ledger and hold it. Raises ConfigurationError when it cannot be written."""
+        directory = directory or state_directory()
+        path = directory / "submissions.jsonl"
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield cls(path, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def open_intent(self, fingerprint: str, parent: str) -> Intent | None:
+        """Return the newest intent of a fingerprint without an outcome, None if there is none."""
+        found: Intent | None = None
+        for entry in self._entries():
+            if (entry.get("fingerprint"), entry.get("parent")) != (fingerprint, parent):
+                continue
+            if entry.get("kind") == "intent":
+                found = Intent(fingerprint=fingerprint, parent=parent, time=float(entry.get("time", 0.0)))
+            else:
+                found = None
+        return found
+
+    def intend(self, fingerprint: str, parent: str) -> None:
+        """Record that a create is about to be sent. Raises ConfigurationError: then nothing may be sent."""
+        self._append({"kind": "intent", "fingerprint": fingerprint, "parent": parent, "time": time.time()})
+
+    def record(self, fingerprint: str, parent: str, outcome: Outcome, job: str = "") -> None:
+        """Record what became of an intent."""
+        entry = {"kind": outcome, "fingerprint": fingerprint, "parent": parent, "time": time.time()}
+        self._append({**entry, "job": job} if job else entry)
+
+    def _entries(self) -> Iterator[dict[str, Any]]:
+        for line in self._content().split(b"\n"):
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict):
+                    yield entry
+
+    def _content(self) -> bytes:
+        size = os.fstat(self._descriptor).st_size
+        return os.pread(self._descriptor, size, 0)
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        content = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+        try:
+            before = self._content()
+            if before and not before.endswith(b"\n"):
+                content = b"\n" + content
+            fresh = not before
+            written = os.write(self._descriptor, content)
+            if written != len(content):
+                raise OSError(f"only {written} of {len(content)} bytes were written")
+            os.fsync(self._descriptor)
+            if fresh:
+                _sync_directory(self.path.parent)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigurationError:
+    message = f"cannot write {path}: {error.strerror or error}"
+    return ConfigurationError(
+        message, problems=[message], hint="nothing was submitted; RUNNER_STATE_DIR names another directory"
+    )

@@ -1,0 +1,212 @@
+"""What a tuning job is to do, checked against the catalogue before anything is sent."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.catalog import TuningMode, UnknownModelError, find_model, load_catalog
+from runner.catalog.models import Model
+from runner.environment import Environment
+from runner.errors import ConfigurationError
+from runner.gcp.storage import parse_gs_uri
+
+ADAPTER_SIZES = (1, 4, 8, 16, 32)
+"""LoRA ranks that Google's SDKs accept."""
+DEFAULT_EPOCHS = 3
+"""Of the specification's example and of Google's published starting points."""
+_MAX_DISPLAY_NAME = 128
+_MAX_LABELS = 60  # 64 in all; this tool adds some of its own
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+_RESERVED_PREFIX = "runner-"
+_SERVICE_ACCOUNT = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_KMS_KEY = re.compile(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningJobSpec:
+    """One supervised tuning job. None leaves a value to the catalogue or the service."""
+
+    base_model: str
+    """Id, alias or long form of the catalogue."""
+    training_dataset: str
+    """`gs://…/train.jsonl`."""
+    mode: TuningMode | None = None
+    """None is PEFT_ADAPTER where the model has it, else FULL."""
+    validation_dataset: str | None = None
+    output_uri: str | None = None
+    """`gs://` folder; None makes one in the outputs bucket, named after the job's fingerprint."""
+    epochs: int | None = None
+    learning_rate: float | None = None
+    """None is the catalogue's starting point for model and mode."""
+    adapter_size: int | None = None
+    """LoRA rank, PEFT_ADAPTER only; None is the catalogue's."""
+    batch_size: int | None = None
+    """Examples per step; None leaves it to the service."""
+    display_name: str = ""
+    description: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    custom_base_model: str | None = None
+    """`gs://` folder of weights with the base model's architecture, to tune on from."""
+    export_last_checkpoint_only: bool = False
+    service_account: str | None = None
+    kms_key: str | None = None
+
+    def resolved(self) -> TuningJobSpec:
+        """Return the specification with the model's own id and every default of the catalogue filled in.
+
+        Raises:
+            UnknownModelError: the base model is not in the catalogue.
+        """
+        model = find_model(self.base_model)
+        mode = self.mode or default_mode(model)
+        limits = model.modes.get(mode)
+        adapter = self.adapter_size
+        if mode == "PEFT_ADAPTER" and adapter is None and limits is not None:
+            adapter = limits.adapter_size
+        rate = self.learning_rate
+        if rate is None and limits is not None:
+            rate = limits.learning_rate
+        return dataclasses.replace(
+            self,
+            base_model=model.id,
+            mode=mode,
+            epochs=DEFAULT_EPOCHS if self.epochs is None else self.epochs,
+            learning_rate=rate,
+            adapter_size=adapter,
+        )
+
+    def validate(self, environment: Environment) -> list[str]:
+        """Return everything wrong with it, [] if nothing is. Never raises."""
+        problems: list[str] = []
+        try:
+            model = find_model(self.base_model)
+        except UnknownModelError as error:
+            problems.append(f"base model: {error.message} ({error.hint})")
+        else:
+            problems += _mode_problems(self, model)
+        problems += _location_problems(self, environment)
+        problems += _number_problems(self)
+        problems += _address_problems(self, environment)
+        problems += _text_problems(self)
+        return problems
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every field that is set, in the API's spelling of names."""
+        body = dataclasses.asdict(self)
+        return {_camel(key): value for key, value in body.items() if value not in (None, "", {}, False)}
+
+
+def check(spec: TuningJobSpec, environment: Environment) -> None:
+    """Do nothing for a sound specification. Raises ConfigurationError with all problems."""
+    problems = spec.validate(environment)
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems)
+
+
+def default_mode(model: Model) -> TuningMode:
+    """Return PEFT_ADAPTER where the model has it, being the cheaper one, else FULL."""
+    return "PEFT_ADAPTER" if "PEFT_ADAPTER" in model.modes else "FULL"
+
+
+def _mode_problems(spec: TuningJobSpec, model: Model) -> list[str]:
+    problems = []
+    mode = spec.mode or default_mode(model)
+    if mode not in ("FULL", "PEFT_ADAPTER"):
+        problems.append(f"mode: {mode!r} is neither FULL nor PEFT_ADAPTER")
+    elif mode not in model.modes:
+        offered = ", ".join(model.modes)
+        problems.append(f"mode: {model.name} cannot be tuned in mode {mode}, only {offered}")
+    if spec.adapter_size is not None:
+        if mode == "FULL":
+            problems.append("adapter size: only mode PEFT_ADAPTER has one")
+        elif spec.adapter_size not in ADAPTER_SIZES:
+            sizes = ", ".join(map(str, ADAPTER_SIZES))
+            problems.append(f"adapter size: {spec.adapter_size} is not one of {sizes}")
+    return problems
+
+
+def _location_problems(spec: TuningJobSpec, environment: Environment) -> list[str]:
+    problems = []
+    known = [location.id for location in load_catalog().locations]
+    if environment.location not in known:
+        problems.append(f"location: open models are not tuned in {environment.location!r}, only in {', '.join(known)}")
+    if not environment.project:
+        problems.append("project: not set; give --project or RUNNER_PROJECT")
+    if spec.kms_key:
+        match = _KMS_KEY.fullmatch(spec.kms_key)
+        if match is None:
+            problems.append("KMS key: must be projects/P/locations/L/keyRings/R/cryptoKeys/K")
+        elif environment.location == "global":
+            problems.append("KMS key: location global takes none; choose a region")
+        elif match[1] != environment.location:
+            problems.append(f"KMS key: it is in {match[1]}, the job would run in {environment.location}")
+    return problems
+
+
+def _number_problems(spec: TuningJobSpec) -> list[str]:
+    problems = []
+    for name, value in (("epochs", spec.epochs), ("batch size", spec.batch_size)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            problems.append(f"{name}: {value!r} is not a whole number from 1")
+    rate = spec.learning_rate
+    if rate is not None and not (math.isfinite(rate) and 0 < rate <= 1):
+        problems.append(f"learning rate: {rate!r} is not above 0 and at most 1")
+    return problems
+
+
+def _address_problems(spec: TuningJobSpec, environment: Environment) -> list[str]:
+    problems = []
+    files = (("training dataset", spec.training_dataset), ("validation dataset", spec.validation_dataset))
+    folders = (("output", spec.output_uri), ("custom base model", spec.custom_base_model))
+    for name, uri in files:
+        if uri is None:
+            continue
+        problem = _uri_problem(uri)
+        if not problem and (not parse_gs_uri(uri)[1] or uri.endswith("/")):
+            problem = f"{uri!r} names no object"
+        if problem:
+            problems.append(f"{name}: {problem}")
+    for name, uri in folders:
+        if uri is not None and (problem := _uri_problem(uri)):
+            problems.append(f"{name}: {problem}")
+    if spec.output_uri is None and not environment.outputs_bucket:
+        problems.append("output: give an output address, or --outputs-bucket or RUNNER_OUTPUTS_BUCKET")
+    if spec.validation_dataset is not None and spec.validation_dataset == spec.training_dataset:
+        problems.append("validation dataset: is the training dataset")
+    return problems
+
+
+def _uri_problem(uri: str) -> str:
+    try:
+        parse_gs_uri(uri)
+    except ConfigurationError as error:
+        return error.message
+    return ""
+
+
+def _text_problems(spec: TuningJobSpec) -> list[str]:
+    problems = []
+    if len(spec.display_name) > _MAX_DISPLAY_NAME:
+        problems.append(f"display name: {len(spec.display_name)} characters, at most {_MAX_DISPLAY_NAME} are allowed")
+    if len(spec.labels) > _MAX_LABELS:
+        problems.append(f"labels: {len(spec.labels)}, at most {_MAX_LABELS} are allowed")
+    for key, value in spec.labels.items():
+        if not _LABEL_KEY.fullmatch(key):
+            problems.append(f"label {key!r}: keys start with a lower-case letter; then a-z, 0-9, _ and -, 63 at most")
+        elif key.startswith(_RESERVED_PREFIX) or key == "managed-by":
+            problems.append(f"label {key!r}: this name is kept for this tool's own use")
+        if not _LABEL_VALUE.fullmatch(value):
+            problems.append(f"label {key!r}: value {value!r} may hold only a-z, 0-9, _ and -, 63 at most")
+    if spec.service_account and not _SERVICE_ACCOUNT.fullmatch(spec.service_account):
+        problems.append(f"service account: {spec.service_account!r} is not an e-mail address")
+    return problems
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
