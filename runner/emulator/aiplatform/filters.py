@@ -201,9 +201,7 @@ def _ordered(found: Any, comparator: str, value: str) -> bool:
         left, right = _number(_text(found)), _number(value)
     if left is None or right is None:
         left, right = _text(found), value
-    return bool(
-        {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[comparator]
-    )
+    return bool({"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[comparator])
 
 
 def _text(value: Any) -> str:
@@ -225,3 +223,22 @@ def _instant(text: str) -> datetime | None:
     except ValueError:
         return None
     return parsed if parsed.tzinfo else None
+
+
+def ordered(items: list[dict[str, Any]], order: str, default: str) -> list[dict[str, Any]]:
+    """Return items sorted by an `orderBy` such as `display_name, create_time desc`; by `default` (`-field` descends) when empty.
+
+    Raises ApiError INVALID_ARGUMENT.
+    """
+    keys: list[tuple[str, bool]] = []
+    for part in order.split(","):
+        words = part.split()
+        if len(words) > 2 or (len(words) == 2 and words[1].lower() not in ("asc", "desc")):
+            raise invalid(f"Invalid order_by: {order!r}.")
+        if words:
+            keys.append((camel(words[0]), len(words) == 2 and words[1].lower() == "desc"))
+    keys = keys or [(default.lstrip("-"), default.startswith("-"))]
+    result = sorted(items, key=lambda item: str(item.get("name", "")))
+    for field, descending in reversed(keys):
+        result.sort(key=lambda item: str(item.get(field, "")), reverse=descending)  # noqa: B023 - used at once
+    return result

@@ -102,9 +102,7 @@ def _message(message: Message, body: Any, path: str, violations: list[tuple[str,
         kind = message.fields.get(name)
         if kind is None:
             place = f" at '{path}'" if path else ""
-            violations.append(
-                (path, f'Invalid JSON payload received. Unknown name "{key}"{place}: Cannot find field.')
-            )
+            violations.append((path, f'Invalid JSON payload received. Unknown name "{key}"{place}: Cannot find field.'))
             continue
         if value is None or isinstance(kind, Output):
             continue

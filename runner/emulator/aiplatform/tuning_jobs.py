@@ -128,6 +128,11 @@ def unfinished(connection: sqlite3.Connection) -> list[tuple[str, dict[str, Any]
     return sorted(store.scan(connection, WORK), key=lambda item: item[1]["sequence"])
 
 
+def find_work(connection: sqlite3.Connection, name: str) -> dict[str, Any] | None:
+    """Return what is left to do for a job; None when it is finished."""
+    return store.find(connection, WORK, name)
+
+
 def set_phase(
     connection: sqlite3.Connection, name: str, phase: str, now: str, *, detail: str, **work_fields: Any
 ) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""Whether the accounts that do the work may touch the buckets they need."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.errors import ApiError
+from runner.emulator.iam import policies
+from runner.emulator.storage import buckets
+
+READ = ("storage.objects.get", "storage.objects.list")
+WRITE = ("storage.objects.create", "storage.objects.get", "storage.objects.list", "storage.objects.delete")
+"""Publishing looks at what is there and replaces it, hence more than `create`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Permissions needed on the objects of one bucket."""
+
+    bucket: str
+    object: str
+    """Object or prefix within, for conditions in the policy and for the message."""
+    permissions: tuple[str, ...]
+
+
+def require(connection: sqlite3.Connection, principals: Iterable[str], needs: Iterable[Need]) -> None:
+    """Check every need for every account (its address).
+
+    Raises:
+        ApiError: NOT_FOUND for a bucket that does not exist; PERMISSION_DENIED naming account, permission and bucket, in Cloud Storage's
+            words, with the same three in its details.
+    """
+    accounts = tuple(principals)
+    for need in needs:
+        bucket = buckets.find(connection, need.bucket)
+        if bucket is None:
+            raise ApiError("NOT_FOUND", f"The specified bucket does not exist: gs://{need.bucket}")
+        granted = [buckets.policy(connection, need.bucket), _project_policy(connection, str(bucket["projectNumber"]))]
+        resource = f"projects/_/buckets/{need.bucket}/objects/{need.object}"
+        for account in accounts:
+            for permission in need.permissions:
+                if not any(
+                    policies.has_permission(policy, f"serviceAccount:{account}", permission, resource=resource)
+                    for policy in granted
+                ):
+                    raise _denied(account, permission, need)
+
+
+def _project_policy(connection: sqlite3.Connection, number: str) -> dict[str, object]:
+    try:
+        return projects.get_policy(connection, projects.resolve(connection, number))
+    except ApiError:
+        return {}
+
+
+def _denied(account: str, permission: str, need: Need) -> ApiError:
+    resource = f"//storage.googleapis.com/projects/_/buckets/{need.bucket}"
+    return ApiError(
+        "PERMISSION_DENIED",
+        f"{account} does not have {permission} access to the Google Cloud Storage bucket {need.bucket}. "
+        f"Permission '{permission}' denied on resource '{resource}' (or it may not exist).",
+        details=[
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "IAM_PERMISSION_DENIED",
+                "domain": "iam.googleapis.com",
+                "metadata": {"permission": permission, "resource": resource, "principal": account},
+            }
+        ],
+    )

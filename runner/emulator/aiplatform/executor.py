@@ -1,0 +1,280 @@
+"""Runs tuning jobs: a durable state machine whose every step can be killed and is then taken up again.
+
+    queued     waits for the project's quota; jobs of a project start in the order they were created
+    preparing  permissions, copies of the inputs; begun anew after a kill
+    training   one process, resumed from its last saved state after a kill
+    publishing uploads; what is there already is not written again
+
+The job's end is one transaction, so that a job that was killed at any moment has exactly one model and one set of metrics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from runner.emulator.aiplatform import tuning_events, tuning_inputs, tuning_jobs, tuning_outputs
+from runner.emulator.cloudresourcemanager.projects import Project
+from runner.emulator.context import Emulator
+from runner.emulator.control import quotas
+from runner.emulator.engine import launcher
+from runner.emulator.engine.launcher import WorkerProcess
+from runner.emulator.errors import HTTP_CODES, ApiError
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.2
+"""How often a training process's events file is read."""
+_IDLE_SECONDS = 2.0
+"""How often the queue is looked at without being woken: a quota may have been raised."""
+_MAX_ATTEMPTS = 3
+"""How often a training process that dies without saying why is started in one job."""
+_CANCEL_SECONDS = 5.0
+"""How long a process may take to end after a kill."""
+
+_KEPT = (".log", "events.jsonl", "job.json")
+
+
+class JobExecutor:
+    """All unfinished jobs of one emulator. Its methods are called on the emulator's event loop."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.emulator = emulator
+        self._woken = asyncio.Event()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._loop: asyncio.Task[None] | None = None
+        # Training beyond the processors only makes every job slower; more quota than that waits for capacity, as on the service.
+        self._capacity = asyncio.Semaphore(max(2, os.cpu_count() or 2))
+
+    async def start(self) -> None:
+        """Kill what an earlier emulator left running, then take up every unfinished job."""
+        unfinished = {folder_of(self.emulator, name) for name, _ in self.emulator.store.read(tuning_jobs.unfinished)}
+        for directory in self.emulator.jobs.iterdir():
+            if directory.is_dir():
+                await asyncio.to_thread(launcher.kill_stale, directory)
+                if directory not in unfinished:
+                    await asyncio.to_thread(_clean, directory)
+        self._loop = asyncio.create_task(self._schedule_forever())
+
+    async def stop(self) -> None:
+        """Leave all jobs where they are; the next start takes them up."""
+        tasks = [task for task in (self._loop, *self._tasks.values()) if task is not None]
+        self._loop = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Look at the queue now."""
+        self._woken.set()
+
+    def cancel(self, name: str) -> None:
+        """Stop a job that has been marked as cancelled."""
+        task = self._tasks.get(name)
+        if task is not None:
+            task.cancel()
+        self._woken.set()
+
+    @property
+    def running(self) -> list[str]:
+        """Return the names of the jobs being worked on."""
+        return sorted(self._tasks)
+
+    async def _schedule_forever(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                await self._schedule()
+            except Exception:
+                logger.exception("the queue of tuning jobs could not be looked at")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), _IDLE_SECONDS)
+
+    async def _schedule(self) -> None:
+        store = self.emulator.store
+        free: dict[str, int] = {}
+        for name, work in store.read(tuning_jobs.unfinished):
+            if name in self._tasks:
+                continue
+            if work.get("cancelled"):
+                await self._end_cancelled(name)
+                continue
+            project = work["project"]
+            if project not in free:
+                free[project] = self._free_slots(work)
+            if free[project] > 0 or work["phase"] != "queued":
+                free[project] -= 1
+                self._tasks[name] = asyncio.create_task(self._run(name))
+            else:
+                now = self.emulator.clock.timestamp()
+                await store.write(lambda connection, name=name: tuning_jobs.set_waiting(connection, name, now))
+
+    def _free_slots(self, work: dict[str, Any]) -> int:
+        default = self.emulator.settings.concurrent_tuning_jobs
+        project = Project(work["project"], work["number"])
+        allowed = self.emulator.store.read(lambda connection: quotas.granted(connection, project, default))
+        taken = sum(1 for name in self._tasks if name.split("/")[1] == work["number"])
+        return allowed - taken
+
+    async def _run(self, name: str) -> None:
+        try:
+            await _JobRun(self.emulator, name, self._capacity).run()
+        except asyncio.CancelledError:
+            if self._loop is None:
+                raise  # the emulator stops; the job goes on at its next start
+            await self._end_cancelled(name)
+        except ApiError as error:
+            await self._fail(name, error)
+        except Exception:
+            logger.exception("bug while running %s", name)
+            await self._fail(name, ApiError("INTERNAL", "Internal error encountered."))
+        finally:
+            self._tasks.pop(name, None)
+            self._woken.set()
+
+    async def _end_cancelled(self, name: str) -> None:
+        now = self.emulator.clock.timestamp()
+        reason = ApiError("CANCELLED", "The tuning job was cancelled.")
+        await self.emulator.store.write(
+            lambda connection: tuning_jobs.finish(connection, name, "JOB_STATE_CANCELLED", now, reason)
+        )
+        await asyncio.to_thread(_clean, folder_of(self.emulator, name))
+
+    async def _fail(self, name: str, error: ApiError) -> None:
+        now = self.emulator.clock.timestamp()
+        await self.emulator.store.write(
+            lambda connection: tuning_jobs.finish(connection, name, "JOB_STATE_FAILED", now, error)
+        )
+        await asyncio.to_thread(_clean, folder_of(self.emulator, name))
+
+
+class _JobRun:
+    """One job from wherever it is to its end."""
+
+    def __init__(self, emulator: Emulator, name: str, capacity: asyncio.Semaphore) -> None:
+        self.emulator = emulator
+        self.name = name
+        self.capacity = capacity
+        self.directory = folder_of(emulator, name)
+
+    async def run(self) -> None:
+        work = self.emulator.store.read(lambda connection: tuning_jobs.find_work(connection, self.name))
+        if work is None:
+            return
+        if work["phase"] in ("queued", "preparing"):
+            work = await self._prepare()
+        if work["phase"] == "training":
+            await self._train(work)
+        await self._publish()
+
+    async def _enter(self, phase: str, detail: str, **fields: Any) -> dict[str, Any]:
+        now = self.emulator.clock.timestamp()
+        return await self.emulator.store.write(
+            lambda connection: tuning_jobs.set_phase(connection, self.name, phase, now, detail=detail, **fields)
+        )
+
+    async def _prepare(self) -> dict[str, Any]:
+        work = await self._enter("preparing", "PROCESSING_DATASET")
+        reason = self.emulator.launcher.available()
+        if reason is not None:
+            raise ApiError("FAILED_PRECONDITION", reason)
+        job = self.emulator.store.read(lambda connection: tuning_jobs.get(connection, self.name))
+        described = await asyncio.to_thread(tuning_inputs.prepare, self.emulator, job, work, self.directory)
+        await self.emulator.store.write(
+            lambda connection: tuning_jobs.update(
+                connection, self.name, emulator={**job.get("emulator", {}), **described}
+            )
+        )
+        return await self._enter("training", "WAITING_FOR_CAPACITY")
+
+    async def _train(self, work: dict[str, Any]) -> None:
+        async with self.capacity:
+            work = await self._enter("training", "TUNING")
+            work = await self._ingest()
+            while "done" not in work:
+                if "failed" in work:
+                    raise _failure(work["failed"])
+                if work["attempts"] >= _MAX_ATTEMPTS:
+                    raise ApiError("INTERNAL", "The training process ended repeatedly without saying why.")
+                work = await self._enter("training", "TUNING", attempts=work["attempts"] + 1)
+                code = await self._run_process()
+                work = await self._ingest()
+                if code != 0:
+                    logger.warning("the training process of %s ended with %d", self.name, code)
+
+    async def _run_process(self) -> int:
+        worker = self.emulator.launcher.start_training(self.directory)
+        try:
+            ended = asyncio.ensure_future(worker.wait())
+            while not ended.done():
+                await asyncio.wait([ended], timeout=_POLL_SECONDS)
+                await self._ingest()
+            return ended.result()
+        except BaseException:
+            await _end_process(worker)
+            raise
+
+    async def _ingest(self) -> dict[str, Any]:
+        """Store what the process has reported. Nothing is written when it reported nothing."""
+        path = self.directory / "events.jsonl"
+        work = self.emulator.store.read(lambda connection: tuning_jobs.find_work(connection, self.name))
+        if work is None:
+            raise asyncio.CancelledError
+        size = path.stat().st_size if path.exists() else 0
+        if size <= work["offset"]:
+            return work
+        now = self.emulator.clock.timestamp()
+        return await self.emulator.store.write(
+            lambda connection: tuning_events.ingest(connection, self.name, path, now)
+        )
+
+    async def _publish(self) -> None:
+        await self._enter("publishing", "POST_PROCESSING")
+        emulator = self.emulator
+        job = emulator.store.read(lambda connection: tuning_jobs.get(connection, self.name))
+        await tuning_outputs.publish(emulator, job, self.name, self.directory / "output")
+        now = emulator.clock.timestamp()
+
+        def end(connection: Any) -> None:
+            work = tuning_jobs.find_work(connection, self.name)
+            if work is None:
+                return
+            current = tuning_jobs.get(connection, self.name)
+            tuned = tuning_outputs.make_model(connection, current, work, now)
+            fields = {"tunedModel": tuned, "gcsMetricsUri": tuning_outputs.metrics_uri(current)}
+            tuning_jobs.finish(connection, self.name, "JOB_STATE_SUCCEEDED", now, **fields)
+
+        await emulator.store.write(end)
+        await asyncio.to_thread(_clean, self.directory)
+
+
+def folder_of(emulator: Emulator, name: str) -> Path:
+    """Return the folder of a job; its id alone is unique."""
+    return emulator.jobs / name.rpartition("/")[2]
+
+
+def _failure(event: dict[str, Any]) -> ApiError:
+    status = str(event.get("status", "INTERNAL"))
+    return ApiError(status if status in HTTP_CODES else "INTERNAL", str(event.get("message", "Training failed.")))
+
+
+async def _end_process(worker: WorkerProcess) -> None:
+    worker.kill()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(worker.wait(), _CANCEL_SECONDS)
+
+
+def _clean(directory: Path) -> None:
+    """Delete everything of a finished job but its logs."""
+    if not directory.is_dir():
+        return
+    for path in directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif not path.name.endswith(_KEPT):
+            path.unlink(missing_ok=True)

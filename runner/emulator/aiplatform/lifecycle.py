@@ -1,0 +1,47 @@
+"""What runs beside the requests: the job executor and the deployed models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runner.emulator.context import Emulator
+
+if TYPE_CHECKING:
+    from runner.emulator.aiplatform.deployments import Deployments
+    from runner.emulator.aiplatform.executor import JobExecutor
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The running parts of one emulator."""
+
+    executor: JobExecutor
+    deployments: Deployments
+
+
+_runtimes: dict[int, Runtime] = {}
+
+
+def runtime(emulator: Emulator) -> Runtime:
+    """Return the running parts of an emulator that has been started."""
+    return _runtimes[id(emulator)]
+
+
+async def start(emulator: Emulator) -> None:
+    """Take up unfinished jobs and start the processes of deployed models; returns without waiting for either."""
+    from runner.emulator.aiplatform.deployments import Deployments
+    from runner.emulator.aiplatform.executor import JobExecutor
+
+    parts = Runtime(JobExecutor(emulator), Deployments(emulator))
+    _runtimes[id(emulator)] = parts
+    await parts.executor.start()
+    await parts.deployments.start()
+
+
+async def stop(emulator: Emulator) -> None:
+    """Stop working; everything unfinished goes on at the next start."""
+    parts = _runtimes.pop(id(emulator), None)
+    if parts is not None:
+        await parts.executor.stop()
+        await parts.deployments.stop()

@@ -1,0 +1,58 @@
+"""Vertex AI's long-running operations: their names, their metadata, and the types that SDKs decode."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from runner.emulator import operations
+from runner.emulator.aiplatform.scope import new_id
+from runner.emulator.errors import ApiError
+
+
+def type_url(version: str, message: str) -> str:
+    """Return the `@type` of a message in the API version that the client speaks."""
+    return f"type.googleapis.com/google.cloud.aiplatform.{version}.{message}"
+
+
+def begin(
+    connection: sqlite3.Connection, parent: str, version: str, verb: str, now: str, **metadata: Any
+) -> dict[str, Any]:
+    """Store an unfinished operation under a location or a resource; `verb` as in `DeployModel`. Return it."""
+    body = {
+        "@type": type_url(version, f"{verb}OperationMetadata"),
+        "genericMetadata": {"createTime": now, "updateTime": now},
+        **metadata,
+    }
+    return operations.create(connection, f"{parent}/operations/{new_id()}", metadata=body)
+
+
+def end(
+    connection: sqlite3.Connection,
+    name: str,
+    now: str,
+    *,
+    response: dict[str, Any] | None = None,
+    error: ApiError | None = None,
+) -> dict[str, Any]:
+    """Finish an operation; finishing one that is done changes nothing. Return it."""
+    operation = operations.get(connection, name)
+    if operation.get("done"):
+        return operation
+    metadata = operation["metadata"]
+    metadata["genericMetadata"]["updateTime"] = now
+    return operations.finish(connection, name, response=response, error=error, metadata=metadata)
+
+
+def immediate(
+    connection: sqlite3.Connection,
+    parent: str,
+    version: str,
+    verb: str,
+    now: str,
+    response: dict[str, Any] | None = None,
+    **metadata: Any,
+) -> dict[str, Any]:
+    """Store an operation that is done already. Without a response it is google.protobuf.Empty."""
+    operation = begin(connection, parent, version, verb, now, **metadata)
+    return end(connection, operation["name"], now, response=response)

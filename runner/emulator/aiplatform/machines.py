@@ -1,0 +1,66 @@
+"""Machine specifications: which machine goes with which accelerators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runner.catalog import Model, machines
+from runner.emulator.errors import invalid
+
+DEFAULT_MACHINE = {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1}
+"""What a model without a recommendation of its own is deployed on (the specification's sample)."""
+
+_CPU_FAMILIES = ("n1-", "n2-", "n2d-", "c2-", "c2d-", "c3-", "e2-", "m1-", "t2d-")
+
+
+def recommended(model: Model | None) -> dict[str, Any]:
+    """Return the machine specification recommended for a base model."""
+    if model is None or model.serving is None:
+        return dict(DEFAULT_MACHINE)
+    choice = model.serving
+    return {
+        "machineType": choice.machine_type,
+        "acceleratorType": choice.accelerator_type,
+        "acceleratorCount": choice.accelerator_count,
+    }
+
+
+def complete(resources: dict[str, Any] | None, model: Model | None) -> dict[str, Any]:
+    """Return dedicated resources with machine and replica counts filled in.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for an unknown machine, accelerators that the machine does not have, or impossible replica counts.
+    """
+    given = dict(resources or {})
+    spec = {key: value for key, value in given.get("machineSpec", {}).items() if value is not None}
+    named = [key for key in ("machineType", "acceleratorType", "acceleratorCount") if spec.get(key)]
+    if not named:
+        spec |= recommended(model)
+    else:
+        _check(spec)
+    least = int(given.get("minReplicaCount", 1))
+    most = int(given.get("maxReplicaCount", least))
+    if least < 1 or most < least:
+        raise invalid(f"Invalid replica counts: min_replica_count {least}, max_replica_count {most}.")
+    return {**given, "machineSpec": spec, "minReplicaCount": least, "maxReplicaCount": most}
+
+
+def _check(spec: dict[str, Any]) -> None:
+    machine = spec.get("machineType")
+    if not machine:
+        raise invalid("The machine_spec.machine_type field is required with accelerators.")
+    accelerator, count = spec.get("acceleratorType"), spec.get("acceleratorCount", 0)
+    if bool(accelerator) != bool(count):
+        raise invalid("accelerator_type and accelerator_count must be set together in machine_spec.")
+    if str(machine).startswith(_CPU_FAMILIES):
+        if accelerator and not str(machine).startswith("n1-"):
+            raise invalid(f"Machine type {machine} cannot be used with accelerators.")
+        return
+    fitting = [known for known in machines() if known.machine_type == machine]
+    if not fitting:
+        raise invalid(f"Machine type {machine} is not supported.")
+    if not any((known.accelerator_type, known.accelerator_count) == (accelerator, count) for known in fitting):
+        wanted = " or ".join(f"{known.accelerator_count} {known.accelerator_type}" for known in fitting)
+        raise invalid(
+            f"Accelerators {count} {accelerator} are not supported with machine type {machine}, which has {wanted}."
+        )

@@ -1,0 +1,150 @@
+"""Models of the registry: one document each, holding all its versions."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sqlite3
+from typing import Any
+
+from runner.emulator import store
+from runner.emulator.aiplatform import filters, scope
+from runner.emulator.aiplatform.schemas import MODEL
+from runner.emulator.aiplatform.scope import Scope
+from runner.emulator.errors import ApiError, already_exists, invalid
+
+KIND = "model"
+
+_ID = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?\Z")
+_ALIAS = re.compile(r"[a-z][a-z0-9-]{0,126}[a-z0-9]\Z")
+
+
+def etag() -> str:
+    """Return a new entity tag."""
+    return secrets.token_urlsafe(12)
+
+
+def insert(
+    connection: sqlite3.Connection, name: str, body: dict[str, Any], now: str, *, new_version: bool = False
+) -> dict[str, Any]:
+    """Register a model, or a further version of one; return the version's resource.
+
+    Raises ApiError ALREADY_EXISTS when the name is taken and `new_version` is false, NOT_FOUND when it is not and it is true.
+    """
+    document = store.find(connection, KIND, name)
+    if document is None:
+        if new_version:
+            raise scope.not_found(name)
+        document = {"default": "1", "versions": {}, "next": 1}
+    elif not new_version:
+        raise already_exists(f"Model {name} already exists.")
+    version = str(document["next"])
+    document["next"] += 1
+    aliases = [*body.get("versionAliases", [])]
+    first = not document["versions"]
+    if first and "default" not in aliases:
+        aliases.append("default")
+    if "default" in aliases:
+        document["default"] = version
+    resource = {
+        **body,
+        "name": name,
+        "versionId": version,
+        "versionAliases": aliases,
+        "versionCreateTime": now,
+        "versionUpdateTime": now,
+        "createTime": document["versions"]["1"]["createTime"] if "1" in document["versions"] else now,
+        "updateTime": now,
+        "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES"],
+        "etag": etag(),
+    }
+    _take_aliases(document, version, aliases)
+    document["versions"][version] = resource
+    store.put(connection, KIND, name, document)
+    return resource
+
+
+def _take_aliases(document: dict[str, Any], version: str, aliases: list[str]) -> None:
+    for alias in aliases:
+        if not _ALIAS.match(alias):
+            raise invalid(f"Invalid version alias '{alias}'.")
+        for other, resource in document["versions"].items():
+            if other != version and alias in resource["versionAliases"]:
+                resource["versionAliases"].remove(alias)
+
+
+def check_id(model_id: str) -> None:
+    """Check an id that the user chose. Raises ApiError INVALID_ARGUMENT."""
+    if not _ID.match(model_id):
+        raise invalid(f"Invalid model id '{model_id}': 1 to 63 lowercase letters, digits, '_' and '-'.")
+
+
+def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
+    """Return a version: of `…/models/M` the default one, of `…/models/M@V` that version or alias. Raises ApiError NOT_FOUND."""
+    plain, _, wanted = name.partition("@")
+    document = store.find(connection, KIND, plain)
+    if document is None:
+        raise scope.not_found(name)
+    versions = document["versions"]
+    version = wanted or document["default"]
+    if version not in versions:
+        version = next((key for key, value in versions.items() if version in value["versionAliases"]), "")
+    if version not in versions:
+        raise scope.not_found(name)
+    return {**versions[version], "deployedModels": deployed(connection, plain, version)}
+
+
+def deployed(connection: sqlite3.Connection, name: str, version: str | None = None) -> list[dict[str, str]]:
+    """Return where a model, or one version of it, is deployed."""
+    from runner.emulator.aiplatform.endpoints import KIND as ENDPOINT_KIND
+
+    parent = name.rpartition("/models/")[0]
+    return [
+        {"endpoint": endpoint_name, "deployedModelId": item["id"]}
+        for endpoint_name, endpoint in store.scan(connection, ENDPOINT_KIND, f"{parent}/endpoints/")
+        for item in endpoint.get("deployedModels", [])
+        if item["model"].partition("@")[0] == name and (version is None or item["modelVersionId"] == version)
+    ]
+
+
+def list_models(connection: sqlite3.Connection, where: Scope, text: str, order: str) -> list[dict[str, Any]]:
+    """Return the default version of each model of a location that matches. Raises ApiError INVALID_ARGUMENT."""
+    matches = filters.compile_filter(text, MODEL.fields)
+    found = [
+        document["versions"][document["default"]]
+        for _, document in store.scan(connection, KIND, f"{where.name}/models/")
+    ]
+    return filters.ordered([model for model in found if matches(model)], order, "-createTime")
+
+
+def versions(connection: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
+    """Return all versions of a model, oldest first. Raises ApiError NOT_FOUND."""
+    document = store.find(connection, KIND, name.partition("@")[0])
+    if document is None:
+        raise scope.not_found(name)
+    return [document["versions"][key] for key in sorted(document["versions"], key=int)]
+
+
+def replace(connection: sqlite3.Connection, name: str, body: dict[str, Any], now: str) -> dict[str, Any]:
+    """Store changed fields of a version. Raises ApiError NOT_FOUND."""
+    current = get(connection, name)
+    plain = name.partition("@")[0]
+    document = store.get(connection, KIND, plain)
+    changed = {**body, "updateTime": now, "versionUpdateTime": now, "etag": etag()}
+    changed.pop("deployedModels", None)
+    document["versions"][current["versionId"]] = changed
+    store.put(connection, KIND, plain, document)
+    return changed
+
+
+def remove(connection: sqlite3.Connection, name: str) -> None:
+    """Delete a model with all versions. Raises ApiError NOT_FOUND, FAILED_PRECONDITION while one is deployed."""
+    if store.find(connection, KIND, name) is None:
+        raise scope.not_found(name)
+    where = deployed(connection, name)
+    if where:
+        raise ApiError(
+            "FAILED_PRECONDITION",
+            f"The Model {name} cannot be deleted: it is deployed at {where[0]['endpoint']}. Undeploy it first.",
+        )
+    store.remove(connection, KIND, name)
