@@ -23,6 +23,8 @@ class DeployedModel:
     replicas: int = 0
     """The most that may run, each at the machine's price."""
     create_time: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    """System labels, which `:deploy` sets; endpoints made by it have no labels of their own at first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +169,12 @@ def deploy_custom_model(
 
 
 def upload_model(
-    session: Session, *, display_name: str, gcs_uri: str, container: str, labels: Mapping[str, str] | None = None
+    session: Session,
+    *,
+    display_name: str,
+    gcs_uri: str,
+    container: Mapping[str, Any],
+    labels: Mapping[str, str] | None = None,
 ) -> str:
     """Register weights as a Model resource and return the operation's name. Sent once.
 
@@ -175,14 +182,14 @@ def upload_model(
         session: where.
         display_name: of the model.
         gcs_uri: folder of the weights.
-        container: serving container image; the service runs it with the weights.
+        container: the API's `containerSpec`: image, arguments, routes and ports of the serving container.
         labels: of the Model resource.
     """
     parent = session.environment.parent
     model: dict[str, Any] = {
         "displayName": display_name,
         "artifactUri": gcs_uri,
-        "containerSpec": {"imageUri": container},
+        "containerSpec": dict(container),
     }
     if labels:
         model["labels"] = dict(labels)
@@ -319,4 +326,5 @@ def _deployed(item: Mapping[str, Any]) -> DeployedModel:
         machine=_machine(resources.get("machineSpec")),
         replicas=int(resources.get("maxReplicaCount") or resources.get("minReplicaCount") or 0),
         create_time=str(item.get("createTime", "")),
+        labels=dict(item.get("systemLabels") or {}),
     )

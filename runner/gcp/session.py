@@ -67,7 +67,8 @@ class Session:
         if self.environment.token:
             from google.oauth2.credentials import Credentials as TokenCredentials
 
-            return TokenCredentials(token=self.environment.token)
+            given: Credentials = TokenCredentials(token=self.environment.token)
+            return given
         import google.auth
         import google.auth.exceptions
 

@@ -9,6 +9,7 @@ next submission finds the intent, looks the job up by its label and adopts it.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -17,7 +18,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from runner.errors import AmbiguousSubmissionError, NotFoundError, RunnerError
+from runner.errors import AmbiguousSubmissionError, NotFoundError, RunnerError, UnreachableError
 from runner.gcp import failures, storage, tuning_jobs
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
@@ -102,8 +103,6 @@ def prepare(session: Session, spec: TuningJobSpec, *, salt: str = "") -> Prepare
     output = resolved.output_uri or f"gs://{environment.outputs_bucket}/tuned/{slug[:40]}-{fingerprint[:10]}"
     name = resolved.display_name or f"{slug[:100]}-{fingerprint[:10]}"
     labels = {**resolved.labels, MANAGED_LABEL: MANAGED_VALUE, FINGERPRINT_LABEL: fingerprint}
-    import dataclasses
-
     filled = dataclasses.replace(resolved, output_uri=output.rstrip("/"), display_name=name)
     return PreparedJob(spec=filled, fingerprint=fingerprint, labels=labels)
 
@@ -154,8 +153,7 @@ def _create(session: Session, prepared: PreparedJob, ledger: Ledger, before: set
         job = tuning_jobs.create(session, prepared.fields)
     except RunnerError as error:
         if not failures.maybe_sent(error):
-            refused = "unsent" if isinstance(error, failures.UnreachableError) else "refused"
-            ledger.record(prepared.fingerprint, parent, "unsent" if refused == "unsent" else "refused")
+            ledger.record(prepared.fingerprint, parent, "unsent" if isinstance(error, UnreachableError) else "refused")
             raise
         return Submission(job=_recover(session, prepared, ledger, before, error), created=True)
     ledger.record(prepared.fingerprint, parent, "created", job.name)

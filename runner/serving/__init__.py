@@ -1,0 +1,1 @@
+"""Deployed models: plan, deploy, list, ask, take down."""

@@ -1,0 +1,54 @@
+"""What is deployed, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from runner.gcp import endpoints
+from runner.gcp.endpoints import Endpoint
+from runner.gcp.session import Session
+from runner.serving.deployment import LABELS, MANAGED_LABEL, hourly_price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedEndpoint:
+    """An endpoint with its price."""
+
+    endpoint: Endpoint
+    ours: bool
+    """Whether this tool made it, or deployed a model to it."""
+    usd_per_hour: float | None
+    """Of all replicas; 0 when nothing is deployed, None when a machine's price is unknown."""
+
+    @property
+    def billed(self) -> bool:
+        """Tell whether it costs money now."""
+        return bool(self.endpoint.deployed_models)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            **self.endpoint.to_json(),
+            "ours": self.ours,
+            "billed": self.billed,
+            "usdPerHour": None if self.usd_per_hour is None else round(self.usd_per_hour, 4),
+        }
+
+
+def list_deployments(session: Session, *, only_ours: bool = False) -> list[ListedEndpoint]:
+    """Return the endpoints of the location with their prices, billed ones first."""
+    listed = [describe(endpoint) for endpoint in endpoints.list_endpoints(session)]
+    kept = [item for item in listed if item.ours or not only_ours]
+    return sorted(kept, key=lambda item: (not item.billed, item.endpoint.display_name, item.endpoint.id))
+
+
+def describe(endpoint: Endpoint) -> ListedEndpoint:
+    """Return an endpoint with its price."""
+    prices = [(hourly_price(item.machine), max(1, item.replicas)) for item in endpoint.deployed_models]
+    total: float | None = 0.0
+    for price, replicas in prices:
+        total = None if price is None or total is None else total + price * replicas
+    labels = [endpoint.labels, *(item.labels for item in endpoint.deployed_models)]
+    ours = any(found.get(MANAGED_LABEL) == LABELS[MANAGED_LABEL] for found in labels)
+    return ListedEndpoint(endpoint=endpoint, ours=ours, usd_per_hour=total)
