@@ -16,6 +16,7 @@ def confirm_cost(
     *,
     what: str,
     usd: float | None,
+    expected: float | None = None,
     per: str = "",
     max_cost: float | None,
     accept_unknown_cost: bool = False,
@@ -30,7 +31,8 @@ def confirm_cost(
     Args:
         invocation: says whether `--yes` was given.
         what: what would be paid for: `tuning meta/…`.
-        usd: the most it can cost by the published price; None where none is published.
+        usd: the high end of the estimate, which the limit is compared with; None where no price is published.
+        expected: the estimate itself, where it differs.
         per: `hour` for a price that runs on.
         max_cost: the limit, in dollars per the same unit.
         accept_unknown_cost: an unknown price was accepted explicitly.
@@ -47,7 +49,8 @@ def confirm_cost(
         invocation.output.warning(f"no price is published for {what}")
         return
     price = f"{amount(usd)} per {per}" if per else amount(usd)
-    invocation.output.note(f"{what}: at most {price}" if not per else f"{what}: {price}, until it is undeployed")
+    shown = f"about {amount(expected)}, up to {price}" if expected not in (None, usd) else f"about {price}"
+    invocation.output.note(f"{what}: {shown}" + (", until it is undeployed" if per else ""))
     if max_cost is not None:
         if usd > max_cost:
             raise CostRefusedError(

@@ -124,16 +124,17 @@ def checked(
     return check_files(training, validation, model=found, mode=mode, tokenizer=tokenizer)
 
 
-def print_findings(invocation: Invocation, report: Report, limit: int) -> None:
-    """List findings, errors first, one or two lines each."""
+def print_findings(invocation: Invocation, report: Report, limit: int, *, error: bool = False) -> None:
+    """List findings, errors first, one line each; `error` puts them on standard error."""
+    say = invocation.output.note if error else invocation.output.text
     ordered = [*report.errors, *report.warnings]
     for finding in ordered[:limit]:
         fix = f"; {finding.fix}" if finding.fix else ""
-        invocation.output.text(f"{finding.severity}: {finding.place}: {finding.message}{fix} [{finding.code}]")
+        say(f"{finding.severity}: {finding.place}: {finding.message}{fix} [{finding.code}]")
     if len(ordered) > limit:
-        invocation.output.text(f"… and {len(ordered) - limit} more: --max-findings {len(ordered)}")
-    if ordered and limit:
-        invocation.output.text("")
+        say(f"… and {len(ordered) - limit} more: `runner data check --max-findings {len(ordered)}`")
+    if ordered and limit and not error:
+        say("")
 
 
 def statistics(report: Report) -> tuple[list[str], list[list[Any]]]:

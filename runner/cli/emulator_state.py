@@ -17,6 +17,9 @@ from runner.cli.emulator import directory, running
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError
 
+DEFAULT_PROJECT = "local-project"
+DEFAULT_LOCATION = "us-central1"
+
 
 @command(name="provision", examples=("runner emulator provision", "runner emulator provision --project demo"))
 @click.pass_obj
@@ -28,9 +31,10 @@ def provision(invocation: Invocation) -> None:
     info = running()
     _check_pulumi()
     document: Path = directory() / "environment.json"
-    arguments = [sys.executable, "-m", "infra.embedded", "--emulator", info.url, "--output", str(document)]
-    for option, value in (("--project", invocation.project), ("--location", invocation.location)):
-        arguments += [option, value] if value else []
+    arguments = [sys.executable, "-m", "infra.embedded", "--emulator", info.url]
+    arguments += ["--project", invocation.project or DEFAULT_PROJECT]
+    arguments += ["--location", invocation.location or DEFAULT_LOCATION]
+    arguments += ["--output", str(document), "--state", str(directory() / "infra.json")]
     variables = {**os.environ, **({"RUNNER_EMULATOR_TOKEN": info.token} if info.token else {})}
     done = subprocess.run(arguments, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:

@@ -1,0 +1,225 @@
+"""`runner jobs submit`: check, price, agree, upload, look for obstacles, submit once."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli.commands import command
+from runner.cli.cost_gate import confirm_cost
+from runner.cli.estimate import described as described_estimate
+from runner.cli.jobs import described
+from runner.cli.options import Invocation, cost_options, mode_option
+from runner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from runner.datasets.report import Report
+    from runner.gcp.session import Session
+    from runner.jobs.estimate import CostEstimate
+    from runner.jobs.specification import TuningJobSpec
+
+
+@command(
+    name="submit",
+    examples=(
+        "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train train.jsonl --max-cost 20",
+        "runner jobs submit --model qwen/qwen3@qwen3-32b --train gs://my-bucket/train.jsonl --yes --watch",
+        "runner jobs submit --model google/gemma-3-27b-it --train train.jsonl --validation val.jsonl --dry-run",
+    ),
+)
+@click.option("--model", "base_model", required=True, metavar="ID", help="Base model: `runner models ls`.")
+@click.option("--train", "training", required=True, metavar="FILE|gs://…", help="Training dataset; a file is uploaded.")
+@click.option("--validation", metavar="FILE|gs://…", help="Validation dataset.")
+@mode_option
+@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Passes over the data [3].")
+@click.option("--learning-rate", type=float, metavar="X", help="[the model's published starting point]")
+@click.option("--adapter-size", type=int, metavar="N", help="LoRA rank: 1, 4, 8, 16 or 32 [the model's].")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Examples a step [the service's choice].")
+@click.option("--output", "output_uri", metavar="gs://…", help="Folder for the weights [one in the outputs bucket].")
+@click.option("--custom-base-model", metavar="gs://…", help="Folder of weights to tune on from.")
+@click.option("--name", "display_name", default="", metavar="TEXT", help="Name of the job and of the tuned model.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label; may be repeated.")
+@click.option("--final-only", is_flag=True, help="Keep the last checkpoint only.")
+@click.option("--service-account", metavar="EMAIL", help="Account that the job runs as.")
+@click.option("--kms-key", metavar="NAME", help="Key to encrypt the job's resources with.")
+@click.option(
+    "--tokenizer",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Hugging Face tokenizer to count tokens with, instead of estimating.",
+)
+@cost_options
+@click.option(
+    "--dry-run", is_flag=True, help="Show what would be submitted, its price and its obstacles; send nothing."
+)
+@click.option("--force-new", is_flag=True, help="Submit although a job with the same specification exists.")
+@click.option("--watch", "watch_it", is_flag=True, help="Show its progress until it ends.")
+@click.pass_obj
+def submit(
+    invocation: Invocation,
+    /,
+    training: str,
+    validation: str | None,
+    labels: tuple[str, ...],
+    final_only: bool,
+    tokenizer: Path | None,
+    max_cost: float | None,
+    accept_unknown_cost: bool,
+    dry_run: bool,
+    force_new: bool,
+    watch_it: bool,
+    **fields: Any,
+) -> None:
+    """Check the dataset, show the price, and submit a tuning job once it is agreed to.
+
+    The same specification on the same data is the same job: run again, this finds the job instead of paying twice.
+    """
+    from runner.jobs.submission import submit_once
+
+    spec = _specification(training, validation, labels, export_last_checkpoint_only=final_only, **fields)
+    with invocation.session() as session:
+        spec, report, estimate = _priced(invocation, session, spec, tokenizer)
+        if dry_run:
+            _print_plan(invocation, session, spec, estimate)
+            return
+        confirm_cost(
+            invocation,
+            what=f"tuning {spec.base_model}",
+            usd=estimate.high,
+            expected=estimate.expected,
+            max_cost=max_cost,
+            accept_unknown_cost=accept_unknown_cost,
+        )
+        spec = _uploaded(invocation, session, spec, report)
+        _check_obstacles(invocation, session, spec)
+        submission = submit_once(session, spec, force_new=force_new)
+        job = submission.job
+        body = {**job.to_json(), "created": submission.created, "estimate": estimate.to_json()}
+        if not (watch_it and invocation.output.is_json):
+            invocation.output.result(body, described(job), name=job.id)
+        if not submission.created:
+            invocation.output.note("this job exists already; nothing was submitted (--force-new submits another)")
+        if watch_it:
+            from runner.cli.jobs_follow import follow
+
+            follow(invocation, session, job.name)
+        else:
+            invocation.output.note(f"next: `runner jobs watch {job.id}`")
+
+
+def _specification(training: str, validation: str | None, labels: tuple[str, ...], **fields: Any) -> TuningJobSpec:
+    """Return the specification, its files not yet uploaded. Raises ConfigurationError."""
+    from runner.jobs.specification import TuningJobSpec
+
+    problems = [f"--label {label!r} is not KEY=VALUE" for label in labels if "=" not in label]
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems)
+    pairs = dict(label.split("=", 1) for label in labels)
+    return TuningJobSpec(training_dataset=training, validation_dataset=validation, labels=pairs, **fields)
+
+
+def _priced(
+    invocation: Invocation, session: Session, spec: TuningJobSpec, tokenizer: Path | None
+) -> tuple[TuningJobSpec, Report, CostEstimate]:
+    """Check the specification and its data; return both resolved, and the price.
+
+    Raises:
+        ConfigurationError, DatasetError: with every mistake.
+    """
+    from runner.cli.priced_data import sound_report, statistics_of
+    from runner.jobs.estimate import estimate
+
+    problems = _placed(session, spec).validate(session.environment)
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems)
+    resolved = spec.resolved()
+    report = sound_report(
+        invocation,
+        session,
+        spec.training_dataset,
+        spec.validation_dataset,
+        model=resolved.base_model,
+        mode=resolved.mode,
+        tokenizer=tokenizer,
+    )
+    for finding in report.warnings[:5]:
+        invocation.output.note(f"warning: {finding.place}: {finding.message}")
+    if len(report.warnings) > 5:
+        invocation.output.note(f"… and {len(report.warnings) - 5} more warnings: `runner data check`")
+    return resolved, report, estimate(resolved, statistics_of(report))
+
+
+def _placed(session: Session, spec: TuningJobSpec) -> TuningJobSpec:
+    """Return the specification with the addresses that its files would get."""
+    from runner.cli.priced_data import is_remote
+    from runner.datasets.upload import object_name
+
+    def address(text: str | None) -> str | None:
+        if text is None or is_remote(text):
+            return text
+        session.environment.require("datasets_bucket")
+        path = Path(text)
+        if not path.is_file():
+            raise ConfigurationError(f"{text}: no such file", problems=[f"{text}: no such file"])
+        return f"gs://{session.environment.datasets_bucket}/{object_name(path)}"
+
+    training = address(spec.training_dataset) or ""
+    return dataclasses.replace(spec, training_dataset=training, validation_dataset=address(spec.validation_dataset))
+
+
+def _uploaded(invocation: Invocation, session: Session, spec: TuningJobSpec, report: Report) -> TuningJobSpec:
+    """Upload what is still on this machine and return the specification with its addresses."""
+    from runner.cli.priced_data import is_remote
+    from runner.gcp import storage
+
+    placed = _placed(session, spec)
+    for given, uri in (
+        (spec.training_dataset, placed.training_dataset),
+        (spec.validation_dataset, placed.validation_dataset),
+    ):
+        if given is not None and uri is not None and not is_remote(given):
+            with invocation.output.progress(f"upload {Path(given).name}") as progress:
+                storage.upload_file(session, Path(given), uri, progress=progress)
+    return placed
+
+
+def _check_obstacles(invocation: Invocation, session: Session, spec: TuningJobSpec) -> None:
+    """Raise ConfigurationError for what would make the job fail; warn of what may."""
+    from runner.jobs.preflight import preflight
+
+    findings = preflight(session, spec)
+    for finding in findings:
+        if finding.severity == "warning":
+            invocation.output.warning(f"{finding.message}; {finding.fix}" if finding.fix else finding.message)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        fixes = [finding.fix for finding in errors if finding.fix]
+        raise ConfigurationError(
+            "; ".join(finding.message for finding in errors),
+            problems=[finding.message for finding in errors],
+            hint="; ".join(fixes) or None,
+        )
+
+
+def _print_plan(invocation: Invocation, session: Session, spec: TuningJobSpec, estimate: CostEstimate) -> None:
+    from runner.cli.priced_data import is_remote
+    from runner.jobs.preflight import preflight
+
+    placed = _placed(session, spec)
+    findings = preflight(session, placed)
+    if not is_remote(spec.training_dataset):
+        # What is not uploaded yet is no obstacle.
+        findings = [finding for finding in findings if finding.code != "object_missing"]
+    body = {
+        "job": placed.to_json(),
+        "estimate": estimate.to_json(),
+        "obstacles": [finding.to_json() for finding in findings],
+    }
+    pairs: list[tuple[str, Any]] = list(placed.to_json().items())
+    pairs += described_estimate(estimate)
+    pairs += [(finding.severity, f"{finding.message}; {finding.fix}") for finding in findings]
+    invocation.output.result(body, pairs)
+    invocation.output.note("dry run: nothing was sent")
