@@ -1,4 +1,4 @@
-"""Datasets as training sees them: tokens, which of them are learned, what was dropped and why, and the job's statistics.
+"""Datasets as training sees them: tokens, which of them are learned, what was dropped and why.
 
 Only the assistant's turns are learned, with the token that ends them. Prompt and answer are tokenised apart, so that an
 example's prompt has exactly the tokens that a request with the same messages will have.
@@ -130,10 +130,9 @@ class Tokenizer:
         return text
 
     def _encode(self, text: str, images: list[Any]) -> tuple[list[int], dict[str, Any]]:
-        if not images:
+        if not images or self.processor is None:
             ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             return ids, {}
-        assert self.processor is not None
         inputs = self.processor(text=[text], images=images, add_special_tokens=False, return_tensors="pt")
         extra = {
             name: value

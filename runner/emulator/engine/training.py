@@ -1,0 +1,346 @@
+"""The training process: reads `job.json`, trains, writes events and artefacts. `protocol` says what they are.
+
+Started again on the same folder, it goes on from its saved state and ends with the same weights as an uninterrupted run
+on the same machine: the order of the examples depends on the seed and the epoch only, and nothing else is random.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from runner.emulator.engine.artifacts import ArtifactWriter, checkpoint_epochs
+from runner.emulator.engine.batches import Batch, collate, epoch_order, split
+from runner.emulator.engine.checkpoints import ModelError
+from runner.emulator.engine.dataset import IGNORED, TokenizedDataset, TokenizedExample, Tokenizer, read_dataset
+from runner.emulator.engine.loading import LoadedModel, load, preferred_dtype
+from runner.emulator.engine.lora import add_adapters
+from runner.emulator.engine.progress import EventLog, Progress, StateStore
+from runner.emulator.engine.protocol import TrainingSpec
+from runner.emulator.engine.sources import describe, effective_learning_rate
+from runner.emulator.engine.statistics import dataset_statistics
+
+WARM_UP = 0.05
+"""Share of the steps in which the learning rate rises, before it falls along a cosine."""
+CLIP = 1.0
+"""Largest norm of a step's gradient."""
+SECONDS_BETWEEN_SAVES = 20.0
+"""Adapters are small: a kill costs at most this much. Full weights are saved once an epoch."""
+TERMINATED = 143
+"""Exit code after SIGTERM, as a shell reports it."""
+
+
+class StoppedError(Exception):
+    """The process was asked to stop; its state is saved."""
+
+
+def main(directory: Path) -> int:
+    """Run the job of a folder; return the exit code: 0 done, 1 failed, 143 stopped."""
+    events = EventLog(directory)
+    try:
+        job = TrainingJob(directory, TrainingSpec.read(directory / "job.json"), events)
+        signal.signal(signal.SIGTERM, lambda *_: job.stop())
+        job.run()
+    except StoppedError:
+        return TERMINATED
+    except Exception as error:
+        traceback.print_exc()
+        status, message = classify(error)
+        events.write("failed", durable=True, status=status, message=message)
+        return 1
+    return 0
+
+
+def classify(error: Exception) -> tuple[str, str]:
+    """Return the google.rpc.Code name and the message of a failure."""
+    if isinstance(error, ModelError):
+        return error.status, error.message
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return "RESOURCE_EXHAUSTED", "This machine has not enough memory; use a smaller batch or shorter examples."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "RESOURCE_EXHAUSTED", "The disk is full."
+    return "INTERNAL", f"{type(error).__name__}: {error}"
+
+
+def rate_at(step: int, total: int, peak: float) -> float:
+    """Return the learning rate of a step (from 0): a linear rise, then a cosine down to nothing."""
+    rise = max(1, round(total * WARM_UP))
+    if step < rise:
+        return peak * (step + 1) / rise
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+class TrainingJob:
+    """One job from its spec to its artefacts."""
+
+    def __init__(self, directory: Path, spec: TrainingSpec, events: EventLog) -> None:
+        self.directory = directory
+        self.spec = spec
+        self.events = events
+        self.states = StateStore(directory)
+        self.stopping = False
+        self.started = time.monotonic()
+
+    def stop(self) -> None:
+        """Ask the job to save its state and end after the step in progress."""
+        self.stopping = True
+
+    def run(self) -> None:
+        """Do everything.
+
+        Raises:
+            StoppedError: `stop` was called.
+            ModelError: the weights or the dataset cannot be used.
+        """
+        spec = self.spec
+        loaded = self._load()
+        training, validation = self._read(loaded)
+        lengths = [len(example.tokens) for example in training.examples]
+        total = spec.epochs * math.ceil(len(lengths) / spec.batch_size)
+        description = describe(spec.source, spec.base_model, spec.mode)
+        self.peak = effective_learning_rate(spec.source, spec.base_model, spec.mode, spec.learning_rate)
+        self.events.write(
+            "dataset",
+            durable=True,
+            statistics=dataset_statistics(training, steps=total),
+            baseModel=spec.base_model,
+            peakLearningRate=self.peak,
+            **description,
+        )
+        model, optimizer, progress = self._prepare(loaded)
+        head = _LabelledPositions(model)
+        writer = ArtifactWriter(self.directory / "output", loaded, spec.source, spec.mode, spec.base_model)
+        kept = checkpoint_epochs(spec.epochs, last_only=spec.export_last_checkpoint_only)
+        per_epoch = math.ceil(len(lengths) / spec.batch_size)
+        for epoch in range(progress.step // per_epoch, spec.epochs):
+            order = epoch_order(lengths, spec.batch_size, seed=spec.seed, epoch=epoch)
+            model.train()
+            for batch in order[progress.step - epoch * per_epoch :]:
+                self._step(model, head, optimizer, progress, [training.examples[index] for index in batch], total)
+            self._finish_epoch(model, head, progress, epoch + 1, validation, writer if epoch + 1 in kept else None)
+            if epoch + 1 < spec.epochs:
+                self._save(progress, model, optimizer)
+        self._write_final(model, writer, progress, training, description)
+
+    def _load(self) -> LoadedModel:
+        spec = self.spec
+        # Small updates vanish in bfloat16, so weights that train are float32; frozen ones need not be.
+        dtype = torch.float32 if spec.mode == "FULL" else None
+        loaded = load(spec.source, cache_directory=spec.cache_directory, threads=spec.threads, dtype=dtype)
+        self.autocast = loaded.model.dtype == torch.bfloat16 or (
+            loaded.model.device.type == "cuda" and preferred_dtype("cuda") == torch.bfloat16
+        )
+        return loaded
+
+    def _read(self, loaded: LoadedModel) -> tuple[TokenizedDataset, TokenizedDataset | None]:
+        spec = self.spec
+        tokenizer = Tokenizer(
+            loaded.tokenizer,
+            loaded.processor if spec.images else None,
+            max_length=spec.max_sequence_length,
+            files=spec.files,
+        )
+        training = read_dataset(Path(spec.training_file), tokenizer, images=spec.images)
+        if not training.examples:
+            raise ModelError("INVALID_ARGUMENT", f"The training dataset has {_nothing_usable(training)}")
+        if spec.validation_file is None:
+            return training, None
+        validation = read_dataset(Path(spec.validation_file), tokenizer, images=spec.images)
+        if not validation.examples:
+            raise ModelError("INVALID_ARGUMENT", f"The validation dataset has {_nothing_usable(validation)}")
+        return training, validation
+
+    def _prepare(self, loaded: LoadedModel) -> tuple[Any, torch.optim.Optimizer, Progress]:
+        torch.manual_seed(self.spec.seed)
+        self.padding = loaded.tokenizer.pad_token_id
+        self.device, self.dtype = loaded.model.device, loaded.model.dtype
+        model = loaded.model
+        if self.spec.mode == "PEFT_ADAPTER":
+            model = add_adapters(model, self.spec.adapter_size)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=self.peak, weight_decay=0.0, fused=True)
+        progress = self.states.restore(model, optimizer)
+        if progress is None:
+            return model, optimizer, Progress()
+        self.events.write("resumed", durable=True, step=progress.step)
+        return model, optimizer, progress
+
+    def _step(
+        self,
+        model: Any,
+        head: _LabelledPositions,
+        optimizer: torch.optim.Optimizer,
+        progress: Progress,
+        examples: list[TokenizedExample],
+        total: int,
+    ) -> None:
+        if self.stopping:
+            self._save(progress, model, optimizer)
+            raise StoppedError
+        began = time.monotonic()
+        rate = rate_at(progress.step, total, self.peak)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        learned = sum(example.learned for example in examples)
+        loss = 0.0
+        for part in split(examples):
+            summed = self._summed_loss(model, head, collate(part, self.padding, self.device, self.dtype))
+            torch.autograd.backward(summed / learned)
+            loss += float(summed.detach())
+        if not math.isfinite(loss):
+            raise ModelError(
+                "FAILED_PRECONDITION",
+                f"The loss is no longer a number at step {progress.step + 1}; use a lower learning rate.",
+            )
+        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+        progress.step += 1
+        progress.tokens += sum(len(example.tokens) for example in examples)
+        progress.epoch_loss += loss
+        progress.epoch_learned += learned
+        progress.seconds += time.monotonic() - began
+        self.events.write(
+            "step",
+            step=progress.step,
+            total_steps=total,
+            epoch=progress.step * self.spec.epochs / total,
+            loss=loss / learned,
+            learning_rate=rate,
+            tokens=progress.tokens,
+        )
+        if self.spec.mode == "PEFT_ADAPTER" and time.monotonic() - self.started > SECONDS_BETWEEN_SAVES:
+            self._save(progress, model, optimizer)
+
+    def _summed_loss(self, model: Any, head: _LabelledPositions, batch: Batch) -> torch.Tensor:
+        learned = batch.labels != IGNORED
+        with head.only(learned), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            logits = model(**batch.inputs, use_cache=False).logits
+        return torch.nn.functional.cross_entropy(logits.float(), batch.labels[learned], reduction="sum")
+
+    def _finish_epoch(
+        self,
+        model: Any,
+        head: _LabelledPositions,
+        progress: Progress,
+        epoch: int,
+        validation: TokenizedDataset | None,
+        writer: ArtifactWriter | None,
+    ) -> None:
+        progress.losses.append(progress.epoch_loss / progress.epoch_learned)
+        progress.epoch_loss, progress.epoch_learned = 0.0, 0
+        if validation is not None:
+            loss = self._evaluate(model, head, validation.examples)
+            progress.validation_losses.append(loss)
+            self.events.write("evaluation", step=progress.step, epoch=epoch, loss=loss)
+        if writer is not None:
+            path = writer.write(f"checkpoint-{epoch}", model, adapter=False)
+            number = len(list(path.parent.glob("checkpoint-*")))
+            self.events.write(
+                "checkpoint", durable=True, id=str(number), epoch=epoch, step=progress.step, path=path.name
+            )
+
+    def _evaluate(self, model: Any, head: _LabelledPositions, examples: list[TokenizedExample]) -> float:
+        model.eval()
+        total = 0.0
+        with torch.inference_mode():
+            for part in split(examples):
+                for start in range(0, len(part), self.spec.batch_size):
+                    batch = collate(part[start : start + self.spec.batch_size], self.padding, self.device, self.dtype)
+                    total += float(self._summed_loss(model, head, batch))
+        return total / sum(example.learned for example in examples)
+
+    def _save(self, progress: Progress, model: Any, optimizer: torch.optim.Optimizer) -> None:
+        self.states.save(progress, model, optimizer)
+        self.started = time.monotonic()
+
+    def _write_final(
+        self,
+        model: Any,
+        writer: ArtifactWriter,
+        progress: Progress,
+        training: TokenizedDataset,
+        description: dict[str, Any],
+    ) -> None:
+        spec = self.spec
+        facts = {
+            "baseModel": spec.base_model,
+            **description,
+            "tuningMode": spec.mode,
+            "epochs": spec.epochs,
+            "steps": progress.step,
+            "batchSize": spec.batch_size,
+            "adapterSize": spec.adapter_size if spec.mode == "PEFT_ADAPTER" else None,
+            "requestedLearningRate": spec.learning_rate,
+            "peakLearningRate": self.peak,
+            "maxSequenceLength": spec.max_sequence_length,
+            "seed": spec.seed,
+            "examples": len(training.examples),
+            "droppedExamples": len(training.dropped),
+            "trainedTokens": progress.tokens,
+            "trainingLosses": progress.losses,
+            "validationLosses": progress.validation_losses,
+            "trainingSeconds": round(progress.seconds, 3),
+            "device": str(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "versions": _versions(),
+        }
+        writer.write("final", model, adapter=True, facts=facts)
+        (self.directory / "run.json").write_text(json.dumps(facts, indent=1))
+        self.events.write("done", durable=True, step=progress.step, epoch=spec.epochs, train_loss=progress.losses[-1])
+        self.states.remove()
+
+
+class _LabelledPositions:
+    """Makes the output layer compute only the positions that are learned.
+
+    It is a fifth of the work of a small model with a large vocabulary, and most positions of a prompt need none of it.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._mask: torch.Tensor | None = None
+        model.get_output_embeddings().register_forward_pre_hook(self._select)
+
+    @contextlib.contextmanager
+    def only(self, mask: torch.Tensor) -> Iterator[None]:
+        """Let forward passes within give logits of shape (true positions of `mask`, vocabulary)."""
+        self._mask = mask
+        try:
+            yield
+        finally:
+            self._mask = None
+
+    def _select(self, _module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return None if self._mask is None else (arguments[0][self._mask], *arguments[1:])
+
+
+def _nothing_usable(dataset: TokenizedDataset) -> str:
+    if not dataset.dropped:
+        return "no examples."
+    line, reason = dataset.dropped[0]
+    return f"no usable example: all {len(dataset.dropped)} were dropped. Line {line}: {reason}"
+
+
+def _versions() -> dict[str, str]:
+    import peft
+    import transformers
+
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    return {
+        "python": python,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+    }
