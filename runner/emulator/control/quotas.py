@@ -1,16 +1,46 @@
-"""Cloud Quotas: the preference that raises the number of concurrent tuning jobs."""
+"""Cloud Quotas: the preference that raises the number of concurrent tuning jobs.
+
+Where Google lets people or a model decide about a request for more, the emulator grants what is preferred, at once.
+"""
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from typing import Any
 
-from runner.emulator import store
+from starlette.responses import Response
+
+from runner.emulator import store, update_mask
+from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.cloudresourcemanager.projects import Project
+from runner.emulator.control.resources import body_of, children, listed, read, text, write
+from runner.emulator.errors import ApiError, already_exists, invalid, not_found
+from runner.emulator.iam import policies
+from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.serviceusage.known import TITLES
+from runner.emulator.wire_json import int64
 
 KIND = "quota-preference"
 SERVICE = "aiplatform.googleapis.com"
 TUNING_QUOTA = "GlobalConcurrentManagedOssModelTuningJobs"
 """Quota id of `Global concurrent managed OSS model fine-tuning jobs per project`."""
+
+_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}\Z")
+_FIELDS = {
+    "name",
+    "dimensions",
+    "quotaConfig",
+    "etag",
+    "createTime",
+    "updateTime",
+    "service",
+    "quotaId",
+    "reconciling",
+    "justification",
+    "contactEmail",
+}
+_CHECKS = {"QUOTA_SAFETY_CHECK_UNSPECIFIED", "QUOTA_DECREASE_BELOW_USAGE", "QUOTA_DECREASE_PERCENTAGE_TOO_HIGH"}
 
 
 def granted(connection: sqlite3.Connection, project: Project, default: int) -> int:
@@ -19,3 +49,112 @@ def granted(connection: sqlite3.Connection, project: Project, default: int) -> i
         if preference.get("service") == SERVICE and preference.get("quotaId") == TUNING_QUOTA:
             return int(preference["quotaConfig"]["grantedValue"])
     return default
+
+
+def _parent(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    project = projects.resolve(connection, request.fields["project"])
+    return f"projects/{project.id}/locations/global/quotaPreferences"
+
+
+def _get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
+    name = f"{_parent(connection, request)}/{request.fields['id']}"
+    document = store.find(connection, KIND, name)
+    if document is None:
+        raise not_found(f"Resource '{name}' was not found")
+    return document
+
+
+def _checked(body: dict[str, Any]) -> dict[str, Any]:
+    """Return what the client may say of a preference, with its value granted."""
+    service = text(body, "service", maximum=200, required=True)
+    if service not in TITLES:
+        raise invalid(f"Service {service} is not known.")
+    text(body, "quotaId", maximum=300, required=True)
+    text(body, "contactEmail", maximum=320)
+    text(body, "justification", maximum=1500)
+    config = body.get("quotaConfig")
+    if not isinstance(config, dict) or "preferredValue" not in config:
+        raise invalid("The field 'quota_config.preferred_value' is required.")
+    preferred = int64(config["preferredValue"], field="quota_config.preferred_value")
+    if int(preferred) < -1:
+        raise invalid("The preferred value must be -1 (unlimited) or more.")
+    kept = {
+        name: body[name]
+        for name in ("dimensions", "service", "quotaId", "justification", "contactEmail")
+        if name in body
+    }
+    request_origin = config.get("requestOrigin")
+    settled = {"preferredValue": preferred, "grantedValue": preferred}
+    return {**kept, "quotaConfig": {**settled, **({"requestOrigin": request_origin} if request_origin else {})}}
+
+
+def _guard_decrease(request: ApiRequest, stored: dict[str, Any], changed: dict[str, Any]) -> None:
+    """Refuse to lower a quota by more than a tenth in one step, unless that check is waived, as Google does."""
+    ignored = set(request.query_params.getlist("ignoreSafetyChecks"))
+    if unknown := ignored - _CHECKS:
+        raise invalid(f"Invalid value at 'ignore_safety_checks' (TYPE_ENUM), {min(unknown)!r}")
+    before, after = (int(body["quotaConfig"]["grantedValue"]) for body in (stored, changed))
+    if 0 <= after < before * 0.9 and "QUOTA_DECREASE_PERCENTAGE_TOO_HIGH" not in ignored:
+        raise ApiError(
+            "FAILED_PRECONDITION",
+            f"Lowering the quota from {before} to {after} is more than 10 percent: "
+            "set ignoreSafetyChecks to QUOTA_DECREASE_PERCENTAGE_TOO_HIGH to do so.",
+        )
+
+
+async def create(request: ApiRequest) -> Response:
+    """Ask for a quota value."""
+    body = await body_of(request, _FIELDS)
+    document = _checked(body)
+    new_id = request.query_params.get("quotaPreferenceId", "")
+    if new_id and not _ID.match(new_id):
+        raise invalid(f"Invalid quota preference id {new_id!r}.")
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        projects.ensure(connection, request.fields["project"])
+        parent = _parent(connection, request)
+        same = [
+            found
+            for found in children(connection, KIND, parent)
+            if all(found.get(name) == document.get(name) for name in ("service", "quotaId", "dimensions"))
+        ]
+        if same:
+            raise already_exists(f"A quota preference for this quota exists already: {same[0]['name']}")
+        number = store.next_number(connection, "quota-preference")
+        name = f"{parent}/{new_id or f'preference-{number}'}"
+        now = request.emulator.clock.timestamp()
+        stamps = {"name": name, "etag": policies.new_etag(), "createTime": now, "updateTime": now}
+        return store.insert(connection, KIND, name, {**document, **stamps, "reconciling": False})
+
+    return json_response(await write(request, work))
+
+
+async def get(request: ApiRequest) -> Response:
+    """Return a quota preference."""
+    return json_response(read(request, lambda connection: _get(connection, request)))
+
+
+async def list_preferences(request: ApiRequest) -> Response:
+    """List a project's quota preferences."""
+    found = read(request, lambda connection: children(connection, KIND, _parent(connection, request)))
+    return listed(request, "quotaPreferences", found)
+
+
+async def patch(request: ApiRequest) -> Response:
+    """Ask for another value. There is no method to delete a preference."""
+    body = await body_of(request, _FIELDS)
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        stored = _get(connection, request)
+        if body.get("etag") not in (None, "", stored["etag"]):
+            raise ApiError("ABORTED", "The etag is stale: the quota preference has changed since.")
+        merged = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+        if any(merged.get(name) != stored.get(name) for name in ("service", "quotaId", "dimensions")):
+            raise invalid("service, quota_id and dimensions can't be changed.")
+        changed = _checked(merged)
+        _guard_decrease(request, stored, changed)
+        changed |= {name: stored[name] for name in ("name", "createTime")}
+        changed |= {"etag": policies.new_etag(), "updateTime": request.emulator.clock.timestamp(), "reconciling": False}
+        return store.put(connection, KIND, stored["name"], changed)
+
+    return json_response(await write(request, work))

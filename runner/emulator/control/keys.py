@@ -1,0 +1,252 @@
+"""`cloudkms.googleapis.com`: key rings, keys and their policies, as far as naming a key for encryption needs them.
+
+Names, states, rotation settings and policies are real; there is no key material and nothing is encrypted with it.
+Key rings and keys can't be deleted, as at Google: only versions are destroyed.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from datetime import timedelta
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator import store, update_mask
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.control.resources import body_of, children, listed, read, write
+from runner.emulator.errors import ApiError, already_exists, invalid, not_found
+from runner.emulator.iam import callers, policies
+from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.serviceusage import enablement
+
+SERVICE = "cloudkms.googleapis.com"
+RING_KIND = "kms-key-ring"
+KEY_KIND = "kms-crypto-key"
+VERSION_KIND = "kms-crypto-key-version"
+POLICY_KIND = "kms-policy"
+
+_ID = re.compile(r"[a-zA-Z0-9_-]{1,63}\Z")
+_SECONDS = re.compile(r"(\d{1,9})(?:\.\d{1,9})?s\Z")
+_DAY = 86_400
+_DESTROY_AFTER = timedelta(days=30)
+_KEY_FIELDS = {
+    "name",
+    "primary",
+    "purpose",
+    "createTime",
+    "nextRotationTime",
+    "rotationPeriod",
+    "versionTemplate",
+    "labels",
+    "importOnly",
+    "destroyScheduledDuration",
+    "cryptoKeyBackend",
+    "keyAccessJustificationsPolicy",
+}
+_ALGORITHMS = {
+    "ENCRYPT_DECRYPT": "GOOGLE_SYMMETRIC_ENCRYPTION",
+}
+
+
+def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    """Return the full name of what the path names: location, ring, key or version."""
+    fields = request.fields
+    project = projects.resolve(connection, fields["project"])
+    enablement.require(connection, project, SERVICE)
+    name = f"projects/{project.id}/locations/{fields['location']}"
+    for collection, field in (("keyRings", "ring"), ("cryptoKeys", "key"), ("cryptoKeyVersions", "version")):
+        if field in fields:
+            name += f"/{collection}/{fields[field]}"
+    return name
+
+
+def _kind(name: str) -> str:
+    if "/cryptoKeyVersions/" in name:
+        return VERSION_KIND
+    return KEY_KIND if "/cryptoKeys/" in name else RING_KIND
+
+
+def _get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
+    document = store.find(connection, _kind(name), name)
+    if document is None:
+        what = {RING_KIND: "KeyRing", KEY_KIND: "CryptoKey", VERSION_KIND: "CryptoKeyVersion"}[_kind(name)]
+        raise not_found(f"{what} {name} not found.")
+    if "primary" in document:
+        document["primary"] = _get(connection, document["primary"]["name"])
+    return document
+
+
+def _insert(connection: sqlite3.Connection, name: str, document: dict[str, Any]) -> dict[str, Any]:
+    if store.find(connection, _kind(name), name) is not None:
+        what = "KeyRing" if _kind(name) == RING_KIND else "CryptoKey"
+        raise already_exists(f"{what} {name} already exists.")
+    return store.insert(connection, _kind(name), name, document)
+
+
+def _new_id(request: ApiRequest, parameter: str) -> str:
+    value = request.query_params.get(parameter, "")
+    if not _ID.match(value):
+        raise invalid(f"{parameter} must be 1 to 63 letters, digits, hyphens or underscores.")
+    return value
+
+
+async def create_ring(request: ApiRequest) -> Response:
+    """Make a key ring."""
+    await body_of(request, {"name", "createTime"})
+    new_id = _new_id(request, "keyRingId")
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        projects.ensure(connection, request.fields["project"])
+        name = f"{_name(connection, request)}/keyRings/{new_id}"
+        return _insert(connection, name, {"name": name, "createTime": request.emulator.clock.timestamp()})
+
+    return json_response(await write(request, work))
+
+
+def _check_key(body: dict[str, Any]) -> None:
+    if body.get("purpose") not in _ALGORITHMS:
+        raise ApiError("UNIMPLEMENTED", f"The emulator has keys of purpose ENCRYPT_DECRYPT, not {body.get('purpose')}.")
+    period = body.get("rotationPeriod")
+    if period is not None:
+        match = _SECONDS.match(str(period))
+        if match is None or int(match.group(1)) < _DAY:
+            raise invalid("rotation_period must be a duration of at least 86400s.")
+        if "nextRotationTime" not in body:
+            raise invalid("next_rotation_time must be set when rotation_period is.")
+
+
+def _add_version(connection: sqlite3.Connection, request: ApiRequest, key: dict[str, Any]) -> dict[str, Any]:
+    number = len(children(connection, VERSION_KIND, f"{key['name']}/cryptoKeyVersions")) + 1
+    now = request.emulator.clock.timestamp()
+    version = {
+        "name": f"{key['name']}/cryptoKeyVersions/{number}",
+        "state": "ENABLED",
+        "protectionLevel": key["versionTemplate"]["protectionLevel"],
+        "algorithm": key["versionTemplate"]["algorithm"],
+        "createTime": now,
+        "generateTime": now,
+    }
+    return store.insert(connection, VERSION_KIND, version["name"], version)
+
+
+async def create_key(request: ApiRequest) -> Response:
+    """Make a key with a first version."""
+    body = await body_of(request, _KEY_FIELDS)
+    _check_key(body)
+    new_id = _new_id(request, "cryptoKeyId")
+    skip = request.query_params.get("skipInitialVersionCreation", "").lower() == "true"
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        ring = _name(connection, request)
+        _get(connection, ring)
+        template = {"protectionLevel": "SOFTWARE", "algorithm": _ALGORITHMS[body["purpose"]]}
+        key = {
+            **{name: value for name, value in body.items() if name != "primary"},
+            "name": f"{ring}/cryptoKeys/{new_id}",
+            "createTime": request.emulator.clock.timestamp(),
+            "versionTemplate": {**template, **body.get("versionTemplate", {})},
+            "destroyScheduledDuration": body.get("destroyScheduledDuration", "2592000s"),
+        }
+        _insert(connection, key["name"], key)
+        if not skip:
+            key["primary"] = _add_version(connection, request, key)
+            store.put(connection, KEY_KIND, key["name"], key)
+        return key
+
+    return json_response(await write(request, work))
+
+
+async def get(request: ApiRequest) -> Response:
+    """Return a key ring, a key or a version."""
+    return json_response(read(request, lambda connection: _get(connection, _name(connection, request))))
+
+
+def _lister(kind: str, collection: str) -> Any:
+    async def handler(request: ApiRequest) -> Response:
+        def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+            parent = f"{_name(connection, request)}/{collection}"
+            return [_get(connection, body["name"]) for body in children(connection, kind, parent)]
+
+        found = [body for body in read(request, work) if body["name"].split("/")[-2] == collection]
+        return listed(request, collection, found)
+
+    return handler
+
+
+list_rings = _lister(RING_KIND, "keyRings")
+list_keys = _lister(KEY_KIND, "cryptoKeys")
+list_versions = _lister(VERSION_KIND, "cryptoKeyVersions")
+
+
+async def patch_key(request: ApiRequest) -> Response:
+    """Change the labels or the rotation of a key."""
+    body = await body_of(request, _KEY_FIELDS)
+    mask = request.query_params.get("updateMask")
+    if not mask:
+        raise invalid("The field 'update_mask' is required.")
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        stored = _get(connection, _name(connection, request))
+        changed = update_mask.apply(stored, body, mask)
+        if any(changed.get(name) != stored.get(name) for name in ("name", "purpose", "createTime", "primary")):
+            raise invalid("The update mask has a field that can't be changed.")
+        _check_key(changed)
+        return store.put(connection, KEY_KIND, stored["name"], changed)
+
+    return json_response(await write(request, work))
+
+
+async def destroy_version(request: ApiRequest) -> Response:
+    """Schedule a version for destruction."""
+    await body_of(request, ())
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        version = _get(connection, _name(connection, request))
+        if version["state"] not in ("ENABLED", "DISABLED"):
+            raise ApiError("FAILED_PRECONDITION", f"{version['name']} is in state {version['state']}.")
+        due = request.emulator.clock.now() + _DESTROY_AFTER
+        version |= {"state": "DESTROY_SCHEDULED", "destroyTime": due.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+        return store.put(connection, VERSION_KIND, version["name"], version)
+
+    return json_response(await write(request, work))
+
+
+async def get_policy(request: ApiRequest) -> Response:
+    """Return the policy of a key ring or a key."""
+    return json_response(read(request, lambda connection: _policy(connection, _name(connection, request))))
+
+
+def _policy(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
+    _get(connection, name)
+    return store.find(connection, POLICY_KIND, name) or policies.empty(name)
+
+
+async def set_policy(request: ApiRequest) -> Response:
+    """Replace the policy of a key ring or a key."""
+    body = await body_of(request, {"policy", "updateMask"})
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        name = _name(connection, request)
+        mask = body.get("updateMask", "")
+        changed = policies.replaced(connection, _policy(connection, name), body.get("policy", {}), mask=mask)
+        return store.put(connection, POLICY_KIND, name, changed)
+
+    return json_response(await write(request, work))
+
+
+async def test_permissions(request: ApiRequest) -> Response:
+    """Tell which of the given permissions the caller has on a key ring or a key."""
+    body = await body_of(request, {"permissions"})
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        name = _name(connection, request)
+        project = projects.resolve(connection, request.fields["project"])
+        chain = [_policy(connection, name), projects.get_policy(connection, project)]
+        if "key" in request.fields:
+            chain.append(_policy(connection, name.split("/cryptoKeys/", 1)[0]))
+        return callers.held(connection, request, chain, body.get("permissions"))
+
+    held = read(request, work)
+    return json_response({"permissions": held} if held else {})

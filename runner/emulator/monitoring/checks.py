@@ -1,0 +1,111 @@
+"""What Cloud Monitoring refuses in a notification channel or an alert policy."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from runner.emulator.control.resources import exactly_one, text
+from runner.emulator.errors import invalid
+from runner.emulator.wire_json import enum_name
+
+CHANNEL_LABELS: dict[str, tuple[str, ...]] = {
+    "cloud_mobile_app": (),
+    "campfire": ("account", "room"),
+    "email": ("email_address",),
+    "google_chat": ("space",),
+    "pagerduty": ("service_key",),
+    "pubsub": ("topic",),
+    "slack": ("channel_name",),
+    "sms": ("number",),
+    "webhook_basicauth": ("url",),
+    "webhook_tokenauth": ("url",),
+}
+"""Labels that each type of channel needs (notificationChannelDescriptors)."""
+
+_SENSITIVE = frozenset({"service_key", "auth_token", "password", "token"})
+_COMBINERS = ("COMBINE_UNSPECIFIED", "AND", "OR", "AND_WITH_MATCHING_RESOURCE")
+_SEVERITIES = ("SEVERITY_UNSPECIFIED", "CRITICAL", "ERROR", "WARNING")
+_COMPARISONS = (
+    "COMPARISON_UNSPECIFIED",
+    "COMPARISON_GT",
+    "COMPARISON_GE",
+    "COMPARISON_LT",
+    "COMPARISON_LE",
+    "COMPARISON_EQ",
+    "COMPARISON_NE",
+)
+_CONDITIONS = (
+    "conditionThreshold",
+    "conditionAbsent",
+    "conditionMatchedLog",
+    "conditionMonitoringQueryLanguage",
+    "conditionPrometheusQueryLanguage",
+    "conditionSql",
+)
+_MAX_CONDITIONS = 6
+_MAX_CHANNELS = 16
+_DURATION = re.compile(r"(\d{1,9})(?:\.\d{1,9})?s\Z")
+
+
+def channel(body: dict[str, Any]) -> None:
+    """Check a notification channel. Raises ApiError INVALID_ARGUMENT."""
+    kind = text(body, "type", maximum=100, required=True)
+    if kind not in CHANNEL_LABELS:
+        raise invalid(f'Field "notification_channel.type" had an invalid value of "{kind}": unknown channel type.')
+    text(body, "displayName", maximum=512)
+    text(body, "description", maximum=1024)
+    labels = body.get("labels", {})
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        raise invalid("Invalid value at 'notification_channel.labels': not a map of strings.")
+    given = {**labels, **body.get("sensitiveLabels", {})}
+    missing = [name for name in CHANNEL_LABELS[kind] if not given.get(name)]
+    if missing:
+        raise invalid(f"Field \"notification_channel.labels['{missing[0]}']\" is required for channels of type {kind}.")
+
+
+def hidden(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a channel as it may be read: sensitive labels are blotted out."""
+    labels = body.get("labels")
+    if not labels or _SENSITIVE.isdisjoint(labels):
+        return body
+    return {**body, "labels": {key: "*****" if key in _SENSITIVE else value for key, value in labels.items()}}
+
+
+def policy(body: dict[str, Any]) -> None:
+    """Check an alert policy and spell its enums by name. Raises ApiError INVALID_ARGUMENT."""
+    text(body, "displayName", maximum=512, required=True)
+    body["combiner"] = enum_name(body.get("combiner", 0), _COMBINERS, field="alert_policy.combiner")
+    if body["combiner"] == "COMBINE_UNSPECIFIED":
+        raise invalid('Field "alert_policy.combiner" must be set.')
+    if "severity" in body:
+        body["severity"] = enum_name(body["severity"], _SEVERITIES, field="alert_policy.severity")
+    conditions = body.get("conditions")
+    if not isinstance(conditions, list) or not 1 <= len(conditions) <= _MAX_CONDITIONS:
+        raise invalid(f"An alert policy must have between 1 and {_MAX_CONDITIONS} conditions.")
+    for condition in conditions:
+        _condition(condition)
+    channels = body.get("notificationChannels", [])
+    if not isinstance(channels, list) or len(channels) > _MAX_CHANNELS:
+        raise invalid(f"An alert policy must not have more than {_MAX_CHANNELS} notification channels.")
+
+
+def _condition(condition: Any) -> None:
+    if not isinstance(condition, dict):
+        raise invalid("Invalid value at 'alert_policy.conditions': not an object.")
+    text(condition, "displayName", maximum=512, required=True)
+    kind = exactly_one(condition, _CONDITIONS)
+    body = condition[kind]
+    if not isinstance(body, dict):
+        raise invalid(f"Invalid value at 'alert_policy.conditions.{kind}': not an object.")
+    if kind in ("conditionThreshold", "conditionAbsent", "conditionMatchedLog"):
+        text(body, "filter", maximum=2048, required=True)
+    if kind == "conditionThreshold":
+        body["comparison"] = enum_name(body.get("comparison", 0), _COMPARISONS, field="comparison")
+        if body["comparison"] not in ("COMPARISON_GT", "COMPARISON_LT"):
+            raise invalid("Only COMPARISON_LT and COMPARISON_GT are supported currently.")
+    duration = body.get("duration")
+    if duration is not None:
+        match = _DURATION.match(str(duration))
+        if match is None or int(match.group(1)) % 60:
+            raise invalid(f"The duration {duration!r} must be a multiple of 60 seconds, for example '300s'.")

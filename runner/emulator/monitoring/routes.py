@@ -1,0 +1,267 @@
+"""`monitoring.googleapis.com` v3: notification channels and alert policies.
+
+They are kept and checked, not acted upon: nothing here measures, so no alert ever fires.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator import store, update_mask
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.control.resources import body_of, children, listed, methods, read, write
+from runner.emulator.errors import ApiError, invalid, not_found
+from runner.emulator.monitoring import checks
+from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.serviceusage import enablement
+
+CHANNEL_KIND = "notification-channel"
+POLICY_KIND = "alert-policy"
+SERVICE = "monitoring.googleapis.com"
+
+_CHANNEL_FIELDS = {
+    "name",
+    "type",
+    "displayName",
+    "description",
+    "labels",
+    "sensitiveLabels",
+    "userLabels",
+    "verificationStatus",
+    "enabled",
+    "creationRecord",
+    "mutationRecords",
+}
+_POLICY_FIELDS = {
+    "name",
+    "displayName",
+    "documentation",
+    "userLabels",
+    "conditions",
+    "combiner",
+    "enabled",
+    "validity",
+    "notificationChannels",
+    "creationRecord",
+    "mutationRecord",
+    "alertStrategy",
+    "severity",
+}
+
+
+def _number() -> str:
+    """Return an id as Google draws them for monitoring: up to 20 digits."""
+    return str(10**18 + secrets.randbelow(9 * 10**18))
+
+
+def _parent(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    project = projects.resolve(connection, request.fields["project"])
+    enablement.require(connection, project, SERVICE)
+    return f"projects/{project.id}"
+
+
+def _name(connection: sqlite3.Connection, request: ApiRequest, collection: str) -> str:
+    return f"{_parent(connection, request)}/{collection}/{request.fields['id']}"
+
+
+def _get(connection: sqlite3.Connection, kind: str, name: str) -> dict[str, Any]:
+    document = store.find(connection, kind, name)
+    if document is None:
+        what = "notification channel" if kind == CHANNEL_KIND else "alerting policy"
+        raise not_found(f"The {what} '{name}' does not exist.")
+    return document
+
+
+def _record(request: ApiRequest) -> dict[str, str]:
+    return {"mutateTime": request.emulator.clock.timestamp()}
+
+
+def _body_enabled(body: dict[str, Any]) -> None:
+    if not isinstance(body.setdefault("enabled", True), bool):
+        raise invalid("Invalid value at 'enabled' (TYPE_BOOL).")
+
+
+async def create_channel(request: ApiRequest) -> Response:
+    """Make a notification channel."""
+    body = await body_of(request, _CHANNEL_FIELDS)
+    checks.channel(body)
+    _body_enabled(body)
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        name = f"{_parent(connection, request)}/notificationChannels/{_number()}"
+        projects.ensure(connection, request.fields["project"])
+        document = {**body, "name": name, "creationRecord": _record(request), "mutationRecords": [_record(request)]}
+        return store.insert(connection, CHANNEL_KIND, name, document)
+
+    return json_response(checks.hidden(await write(request, work)))
+
+
+async def get_channel(request: ApiRequest) -> Response:
+    """Return a notification channel."""
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        return _get(connection, CHANNEL_KIND, _name(connection, request, "notificationChannels"))
+
+    return json_response(checks.hidden(read(request, work)))
+
+
+async def list_channels(request: ApiRequest) -> Response:
+    """List a project's notification channels."""
+    found = read(
+        request,
+        lambda connection: children(connection, CHANNEL_KIND, f"{_parent(connection, request)}/notificationChannels"),
+    )
+    return listed(request, "notificationChannels", [checks.hidden(body) for body in found])
+
+
+async def patch_channel(request: ApiRequest) -> Response:
+    """Replace a channel, or the fields that `updateMask` names."""
+    body = await body_of(request, _CHANNEL_FIELDS)
+    mask = request.query_params.get("updateMask")
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        name = _name(connection, request, "notificationChannels")
+        stored = _get(connection, CHANNEL_KIND, name)
+        # Without a mask the whole channel is replaced; its type can't be left out by accident.
+        changed = update_mask.apply(stored, body, mask) if mask else {"type": stored["type"], **body}
+        if changed.get("type") != stored["type"]:
+            raise invalid("The type of a notification channel can't be changed.")
+        checks.channel(changed)
+        _body_enabled(changed)
+        records = [*stored["mutationRecords"], _record(request)]
+        changed |= {"name": name, "creationRecord": stored["creationRecord"], "mutationRecords": records[-10:]}
+        return store.put(connection, CHANNEL_KIND, name, changed)
+
+    return json_response(checks.hidden(await write(request, work)))
+
+
+async def delete_channel(request: ApiRequest) -> Response:
+    """Delete a channel; with `force`, also take it out of the policies that use it."""
+    force = request.query_params.get("force", "").lower() == "true"
+
+    def work(connection: sqlite3.Connection) -> None:
+        name = _name(connection, request, "notificationChannels")
+        _get(connection, CHANNEL_KIND, name)
+        policies = children(connection, POLICY_KIND, f"{_parent(connection, request)}/alertPolicies")
+        users = [policy for policy in policies if name in policy.get("notificationChannels", [])]
+        if users and not force:
+            raise ApiError(
+                "FAILED_PRECONDITION",
+                f"Can not delete notification channel {name}: it is used by the alerting policy {users[0]['name']}.",
+            )
+        for policy in users:
+            policy["notificationChannels"].remove(name)
+            store.put(connection, POLICY_KIND, policy["name"], policy)
+        store.remove(connection, CHANNEL_KIND, name)
+
+    await write(request, work)
+    return json_response({})
+
+
+def _checked_policy(connection: sqlite3.Connection, request: ApiRequest, body: dict[str, Any]) -> dict[str, Any]:
+    checks.policy(body)
+    _body_enabled(body)
+    parent = _parent(connection, request)
+    resolved = []
+    for index, channel in enumerate(body.get("notificationChannels", [])):
+        wanted = f"{parent}/notificationChannels/{str(channel).rsplit('/', 1)[-1]}"
+        if store.find(connection, CHANNEL_KIND, wanted) is None:
+            raise not_found(
+                f'Field "alert_policy.notification_channels[{index}]" had an invalid value of "{channel}": '
+                "the notification channel does not exist."
+            )
+        resolved.append(wanted)
+    return {**body, "notificationChannels": resolved} if resolved else body
+
+
+def _name_conditions(name: str, body: dict[str, Any], known: set[str]) -> None:
+    """Give each condition a name; one that the policy has already keeps it."""
+    for condition in body["conditions"]:
+        if condition.get("name") not in known:
+            condition["name"] = f"{name}/conditions/{_number()}"
+
+
+async def create_policy(request: ApiRequest) -> Response:
+    """Make an alert policy; it and its conditions get names."""
+    body = await body_of(request, _POLICY_FIELDS)
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        name = f"{_parent(connection, request)}/alertPolicies/{_number()}"
+        projects.ensure(connection, request.fields["project"])
+        document = _checked_policy(connection, request, body)
+        _name_conditions(name, document, set())
+        record = _record(request)
+        document = {**document, "name": name, "creationRecord": record, "mutationRecord": record}
+        return store.insert(connection, POLICY_KIND, name, document)
+
+    return json_response(await write(request, work))
+
+
+async def get_policy(request: ApiRequest) -> Response:
+    """Return an alert policy."""
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        return _get(connection, POLICY_KIND, _name(connection, request, "alertPolicies"))
+
+    return json_response(read(request, work))
+
+
+async def list_policies(request: ApiRequest) -> Response:
+    """List a project's alert policies."""
+    found = read(
+        request,
+        lambda connection: children(connection, POLICY_KIND, f"{_parent(connection, request)}/alertPolicies"),
+    )
+    return listed(request, "alertPolicies", found)
+
+
+async def patch_policy(request: ApiRequest) -> Response:
+    """Replace a policy, or the fields that `updateMask` names."""
+    body = await body_of(request, _POLICY_FIELDS)
+    mask = request.query_params.get("updateMask")
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        name = _name(connection, request, "alertPolicies")
+        stored = _get(connection, POLICY_KIND, name)
+        changed = _checked_policy(connection, request, update_mask.apply(stored, body, mask) if mask else dict(body))
+        _name_conditions(name, changed, {condition["name"] for condition in stored["conditions"]})
+        changed |= {"name": name, "creationRecord": stored["creationRecord"], "mutationRecord": _record(request)}
+        return store.put(connection, POLICY_KIND, name, changed)
+
+    return json_response(await write(request, work))
+
+
+async def delete_policy(request: ApiRequest) -> Response:
+    """Delete an alert policy."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        name = _name(connection, request, "alertPolicies")
+        _get(connection, POLICY_KIND, name)
+        store.remove(connection, POLICY_KIND, name)
+
+    await write(request, work)
+    return json_response({})
+
+
+_CHANNELS = "/projects/{project}/notificationChannels"
+_POLICIES = "/projects/{project}/alertPolicies"
+
+METHODS = methods(
+    ["/v3", "/monitoring/v3"],
+    [
+        ("monitoring.projects.notificationChannels.create", "POST", _CHANNELS, create_channel),
+        ("monitoring.projects.notificationChannels.list", "GET", _CHANNELS, list_channels),
+        ("monitoring.projects.notificationChannels.get", "GET", f"{_CHANNELS}/{{id}}", get_channel),
+        ("monitoring.projects.notificationChannels.patch", "PATCH", f"{_CHANNELS}/{{id}}", patch_channel),
+        ("monitoring.projects.notificationChannels.delete", "DELETE", f"{_CHANNELS}/{{id}}", delete_channel),
+        ("monitoring.projects.alertPolicies.create", "POST", _POLICIES, create_policy),
+        ("monitoring.projects.alertPolicies.list", "GET", _POLICIES, list_policies),
+        ("monitoring.projects.alertPolicies.get", "GET", f"{_POLICIES}/{{id}}", get_policy),
+        ("monitoring.projects.alertPolicies.patch", "PATCH", f"{_POLICIES}/{{id}}", patch_policy),
+        ("monitoring.projects.alertPolicies.delete", "DELETE", f"{_POLICIES}/{{id}}", delete_policy),
+    ],
+)
