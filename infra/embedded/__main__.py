@@ -1,0 +1,80 @@
+"""Command line: `python -m infra.embedded --emulator http://127.0.0.1:8085`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from infra.embedded.apply import ApplyResult, apply, destroy
+from infra.settings import DEFAULT_REGION
+from runner.environment import state_directory
+from runner.errors import ConfigurationError, RunnerError
+
+NOTICE = "This is not the Pulumi engine: the same program, evaluated here and made through the emulator's REST."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.embedded",
+        description="Apply the infrastructure program to a local emulator, without the Pulumi engine.",
+    )
+    parser.add_argument("--emulator", metavar="URL", default="http://127.0.0.1:8085", help="default: %(default)s")
+    parser.add_argument("--project", default="local-project", help="project id, default: %(default)s")
+    parser.add_argument("--location", default=DEFAULT_REGION, help="region, default: %(default)s")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write the environment document here")
+    parser.add_argument("--state", metavar="FILE", type=Path, help="what was made; default: one file a project")
+    parser.add_argument("--destroy", action="store_true", help="delete everything that the state remembers")
+    parser.add_argument(
+        "--config", metavar="KEY=VALUE", action="append", default=[], help="a setting, as in Pulumi.yaml; repeatable"
+    )
+    return parser
+
+
+def _report(result: ApplyResult) -> None:
+    for mark, names in (("+", result.created), ("~", result.updated), ("-", result.deleted)):
+        for name in names:
+            sys.stderr.write(f" {mark} {name}\n")
+    counts = ("created", "updated", "unchanged", "deleted")
+    sys.stderr.write(", ".join(f"{len(getattr(result, name))} {name}" for name in counts) + "\n")
+
+
+def _config(pairs: list[str]) -> dict[str, str]:
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        problems = [f"--config {pair!r} is not KEY=VALUE" for pair in wrong]
+        raise ConfigurationError("; ".join(problems), problems=problems)
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    options = _parser().parse_args(arguments)
+    state = options.state or state_directory() / "infra" / f"{options.project}.json"
+    sys.stderr.write(NOTICE + "\n")
+    try:
+        if options.destroy:
+            _report(destroy(state))
+            return 0
+        result = apply(
+            options.emulator,
+            project=options.project,
+            location=options.location,
+            config=_config(options.config),
+            state=state,
+        )
+    except RunnerError as error:
+        sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    _report(result)
+    text = json.dumps(result.environment, indent=2, sort_keys=True) + "\n"
+    if options.output:
+        options.output.write_text(text, "utf-8")
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

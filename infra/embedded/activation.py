@@ -1,0 +1,125 @@
+"""Types that switch something on and have nothing to delete: APIs and Google's service agents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra.embedded.resource_type import Context, Live
+
+Inputs = dict[str, Any]
+
+
+class _Activation:
+    """What they share."""
+
+    labelled = False
+
+    def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
+        """Nothing of it can change."""
+        return live
+
+    def delete(self, context: Context, id_: str, inputs: Inputs) -> None:
+        """Leave it on: the provider does too, unless it is told otherwise."""
+
+
+class ServiceType(_Activation):
+    """An enabled API."""
+
+    token = "gcp:projects/service:Service"  # noqa: S105 - a type token
+    fixed = frozenset({"service", "project"})
+
+    def body(self, inputs: Inputs) -> dict[str, Any]:
+        """Return nothing: it is on or it is not."""
+        return {}
+
+    def create(self, context: Context, inputs: Inputs) -> Live:
+        """Enable it, unless it is on."""
+        found = self.read(context, "", inputs)
+        if found is not None:
+            return found
+        path = f"projects/{inputs['project']}/services/{inputs['service']}:enable"
+        context.rest.wait("serviceusage", context.rest.call("serviceusage", "POST", path, {}))
+        context.enabled[inputs["project"]].add(inputs["service"])
+        return Live(self._id(inputs), {})
+
+    def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
+        """Look it up in the list of enabled APIs, which is read once an evaluation."""
+        project = inputs["project"]
+        if project not in context.enabled:
+            context.enabled[project] = _enabled(context, project)
+        return Live(self._id(inputs), {}) if inputs["service"] in context.enabled[project] else None
+
+    def delete(self, context: Context, id_: str, inputs: Inputs) -> None:
+        """Disable it if the program said so."""
+        if inputs.get("disableOnDestroy"):
+            path = f"projects/{inputs['project']}/services/{inputs['service']}:disable"
+            context.rest.wait("serviceusage", context.rest.call("serviceusage", "POST", path, {}))
+
+    def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
+        """Return the inputs."""
+        return inputs
+
+    def _id(self, inputs: Inputs) -> str:
+        return f"{inputs['project']}/{inputs['service']}"
+
+
+def _enabled(context: Context, project: str) -> set[str]:
+    names: set[str] = set()
+    params = {"filter": "state:ENABLED", "pageSize": "200", "fields": "services/name,nextPageToken"}
+    while True:
+        page = context.rest.call("serviceusage", "GET", f"projects/{project}/services", params=params)
+        names.update(item["name"].rsplit("/", 1)[-1] for item in page.get("services", []))
+        if not page.get("nextPageToken"):
+            return names
+        params["pageToken"] = page["nextPageToken"]
+
+
+class ServiceIdentityType(_Activation):
+    """A service's primary agent. The API has no read: asking for it again answers the one there is."""
+
+    token = "gcp:projects/serviceIdentity:ServiceIdentity"  # noqa: S105 - a type token
+    fixed = frozenset({"service", "project"})
+
+    def body(self, inputs: Inputs) -> dict[str, Any]:
+        """Return nothing: it has no fields of its own."""
+        return {}
+
+    def create(self, context: Context, inputs: Inputs) -> Live:
+        """Ask for it."""
+        path = f"projects/{inputs['project']}/services/{inputs['service']}:generateServiceIdentity"
+        answer = context.rest.wait("serviceusage", context.rest.call("serviceusage", "POST", path))
+        return Live(f"projects/{inputs['project']}/services/{inputs['service']}", answer)
+
+    def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
+        """Ask for it again."""
+        return self.create(context, inputs)
+
+    def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
+        """Add the address."""
+        email = live.body.get("email", "")
+        return {**inputs, "email": email, "member": f"serviceAccount:{email}"}
+
+
+class ServiceAgentsType(_Activation):
+    """All agents of a service. Again without a read, and asking again changes nothing."""
+
+    token = "gcp:iam/workloadIdentityServiceAgent:WorkloadIdentityServiceAgent"  # noqa: S105 - a type token
+    fixed = frozenset({"parent"})
+
+    def body(self, inputs: Inputs) -> dict[str, Any]:
+        """Return nothing: they have no fields of their own."""
+        return {}
+
+    def create(self, context: Context, inputs: Inputs) -> Live:
+        """Ask for them."""
+        parent = inputs["parent"]
+        operation = context.rest.call("workloadidentity", "POST", f"{parent}:generateServiceAgents", {"parent": parent})
+        return Live(parent, context.rest.wait("workloadidentity", operation))
+
+    def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
+        """Ask for them again."""
+        return self.create(context, inputs)
+
+    def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
+        """Add the agents."""
+        return {**inputs, "serviceAgents": live.body.get("serviceAgents", [])}

@@ -1,0 +1,130 @@
+"""Evaluate the program against an emulator."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+
+from infra.embedded.monitor import EmulatorMocks, OptionsMonitor
+from infra.embedded.reconcile import Reconciler
+from infra.embedded.resource_type import Context
+from infra.embedded.rest import EmbeddedError, Rest
+from infra.embedded.state import opened
+from infra.program import deploy
+from infra.provider import emulator_endpoints
+from infra.settings import DEFAULT_REGION, NAMESPACE, Settings
+
+STACK = "local"
+LOCAL_CONFIG = {f"{NAMESPACE}:forceDestroy": "true"}
+"""What `Pulumi.local.yaml` sets besides the addresses: what is here can be made again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyResult:
+    """What an application did: resources as `Type name`, in the order in which they were handled."""
+
+    environment: dict[str, Any]
+    """The environment document; {} after `destroy`."""
+    created: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+
+
+def configuration(url: str, *, project: str, location: str, config: Mapping[str, str]) -> dict[str, str]:
+    """Return the full configuration of a local stack. Keys without a namespace are the program's own."""
+    given = {key if ":" in key else f"{NAMESPACE}:{key}": value for key, value in config.items()}
+    endpoints = {f"gcp:{key}": value for key, value in emulator_endpoints(url).items()}
+    return {**LOCAL_CONFIG, "gcp:project": project, "gcp:region": location, **endpoints, **given}
+
+
+def apply(
+    url: str,
+    *,
+    project: str = "local-project",
+    location: str = DEFAULT_REGION,
+    config: Mapping[str, str] | None = None,
+    state: Path | None = None,
+) -> ApplyResult:
+    """Bring the emulator at `url` to what the program says.
+
+    Args:
+        url: `http://host:port` of a running emulator.
+        project: project id; the emulator has every project that is asked for.
+        location: region of the buckets and the endpoint.
+        config: settings as `pulumi config set` would take them; lists and objects as JSON.
+        state: file that remembers what was made. None remembers nothing: what exists already is then taken over, and
+            what the program no longer has stays.
+
+    Raises:
+        ConfigurationError: the settings have mistakes; all are listed.
+        EmbeddedError: the emulator refused or does not answer. What was made until then is remembered.
+    """
+    values = configuration(url, project=project, location=location, config=config or {})
+    Settings.load(values)  # before anything is opened or sent
+    with opened(state) as remembered:
+        mocks = EmulatorMocks(remembered)
+        try:
+            outputs = _evaluate(mocks, values)
+            reconciler = mocks.reconciler
+            if reconciler is None:
+                raise EmbeddedError("the program made nothing")
+            reconciler.remove_unseen()
+        finally:
+            mocks.close()
+    return _result(reconciler, outputs["environment"])
+
+
+def destroy(state: Path) -> ApplyResult:
+    """Delete everything that `state` remembers, in reverse order of its creation.
+
+    Raises:
+        EmbeddedError: something is protected, a bucket holds objects, or the emulator does not answer.
+    """
+    with opened(state) as remembered:
+        rest = Rest(remembered.endpoints)
+        try:
+            reconciler = Reconciler(Context(rest, "", "", {}), remembered)
+            reconciler.remove_all()
+        finally:
+            rest.close()
+    return _result(reconciler, {})
+
+
+def _evaluate(mocks: EmulatorMocks, values: dict[str, str]) -> dict[str, Any]:
+    silent = logging.getLogger("infra.embedded.pulumi")
+    monitor = OptionsMonitor(mocks)
+    pulumi.runtime.set_mocks(mocks, project=NAMESPACE, stack=STACK, preview=False, logger=silent, monitor=monitor)
+    pulumi.runtime.set_all_config(values)
+    outputs: dict[str, Any] = {}
+
+    def program() -> pulumi.Output[Any]:
+        deploy()
+        root = pulumi.runtime.get_root_resource()
+        exported = root.outputs if isinstance(root, pulumi.runtime.Stack) else {}
+        return pulumi.Output.from_input(dict(exported)).apply(outputs.update)
+
+    try:
+        pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        # The monitor wraps and repeats errors; the first cause is what happened.
+        raise (mocks.failure or error) from None
+    if mocks.failure is not None:
+        raise mocks.failure
+    return outputs
+
+
+def _result(reconciler: Reconciler, environment: dict[str, Any]) -> ApplyResult:
+    tally = reconciler.tally
+    return ApplyResult(
+        environment=environment,
+        created=tuple(tally.created),
+        updated=tuple(tally.updated),
+        unchanged=tuple(tally.unchanged),
+        deleted=tuple(tally.deleted),
+    )

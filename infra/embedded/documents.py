@@ -1,0 +1,238 @@
+"""Types that are one document under one address: create, get, patch, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from infra.embedded.resource_type import Context, Live, plain
+from infra.embedded.rest import EmbeddedError, RequestError
+
+Inputs = dict[str, Any]
+
+
+def pick(inputs: Inputs, *names: str) -> dict[str, Any]:
+    """Return the named inputs that are set; the API spells them as Pulumi does."""
+    return {name: inputs[name] for name in names if inputs.get(name) is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentType:
+    """A type whose resources are created in a collection and live at `{collection}/{id}`."""
+
+    token: str
+    service: str
+    collection: Callable[[Inputs], str]
+    body: Callable[[Inputs], dict[str, Any]]
+    id_parameter: str | None = None
+    """Query parameter that carries the id; without it the server chooses one."""
+    id_of: Callable[[Inputs], str] = lambda inputs: ""
+    create_body: Callable[[Inputs, dict[str, Any]], dict[str, Any]] = lambda inputs, body: body
+    """What is posted, where that is not the body itself."""
+    address: Callable[[Inputs, str], str] | None = None
+    """Where the resource is, where that is not `{collection}/{id}`."""
+    long_running: bool = False
+    update_mask: bool = True
+    fixed: frozenset[str] = frozenset()
+    labelled: bool = False
+    deletable: bool = True
+    delete_parameters: tuple[tuple[str, str], ...] = ()
+    extra_outputs: Callable[[Inputs, Live], dict[str, Any]] = lambda inputs, live: {}
+
+    def create(self, context: Context, inputs: Inputs) -> Live:
+        """Post it; a name that is taken already is taken over."""
+        body = self.create_body(inputs, self.body(inputs))
+        params = {self.id_parameter: self.id_of(inputs)} if self.id_parameter else None
+        try:
+            answer = context.rest.call(self.service, "POST", self.collection(inputs), body, params=params)
+        except RequestError as error:
+            found = self.read(context, self._id(inputs), inputs) if error.http == httpx.codes.CONFLICT else None
+            if found is None:
+                raise
+            return found
+        if self.long_running:
+            answer = context.rest.wait(self.service, answer)
+        made = self.read(context, self._id(inputs) or str(answer.get("name", "")), inputs)
+        if made is None:
+            raise EmbeddedError(f"{self.token} was created and is not there")
+        return made
+
+    def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
+        """Get it. What the service keeps for undeleting counts as gone."""
+        if not id_:
+            return None
+        body = context.rest.find(self.service, id_)
+        if body is None or body.get("state") == "DELETED":
+            return None
+        return Live(id_, body)
+
+    def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
+        """Patch the fields that differ."""
+        fields = {name: value for name, value in changes.items() if value is not None}
+        params = {"updateMask": ",".join(sorted(changes))} if self.update_mask else None
+        answer = context.rest.call(self.service, "PATCH", live.id, self._patch(live, fields), params=params)
+        if self.long_running and "done" in answer:
+            context.rest.wait(self.service, answer)
+        return self.read(context, live.id, inputs) or live
+
+    def delete(self, context: Context, id_: str, inputs: Inputs) -> None:
+        """Delete it."""
+        if not self.deletable:
+            return
+        try:
+            answer = context.rest.call(self.service, "DELETE", id_, params=dict(self.delete_parameters))
+        except RequestError as error:
+            if error.http == httpx.codes.NOT_FOUND:
+                return
+            raise
+        if self.long_running and "name" in answer:
+            context.rest.wait(self.service, answer)
+
+    def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
+        """Return the inputs, with what the service has chosen."""
+        return {**inputs, **self.extra_outputs(inputs, live)}
+
+    def _id(self, inputs: Inputs) -> str:
+        if self.address:
+            return self.address(inputs, self.id_of(inputs))
+        return f"{self.collection(inputs)}/{self.id_of(inputs)}" if self.id_of(inputs) else ""
+
+    def _patch(self, live: Live, fields: dict[str, Any]) -> dict[str, Any]:
+        # Without a mask the whole document is replaced, so what is not changing has to be sent too.
+        return fields if self.update_mask else {**live.body, **fields}
+
+
+def _named(inputs: Inputs, live: Live) -> dict[str, Any]:
+    return {"name": live.body.get("name", live.id)}
+
+
+def _account_path(inputs: Inputs, id_: str) -> str:
+    project = inputs["project"]
+    return f"projects/{project}/serviceAccounts/{id_}@{project}.iam.gserviceaccount.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountType(DocumentType):
+    """Service accounts: their PATCH wraps the account and names the mask in the body."""
+
+    def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
+        """Patch the names."""
+        masks = {"displayName": "display_name", "description": "description"}
+        account = {name: value or "" for name, value in changes.items()}
+        body = {"serviceAccount": account, "updateMask": ",".join(masks[name] for name in sorted(changes))}
+        context.rest.call(self.service, "PATCH", live.id, body)
+        return self.read(context, live.id, inputs) or live
+
+
+def _account_outputs(inputs: Inputs, live: Live) -> dict[str, Any]:
+    email = live.body["email"]
+    return {
+        "email": email,
+        "name": f"projects/{inputs['project']}/serviceAccounts/{email}",
+        "member": f"serviceAccount:{email}",
+        "uniqueId": live.body.get("uniqueId", ""),
+    }
+
+
+_POOLS = "locations/global/workloadIdentityPools"
+
+DOCUMENT_TYPES: tuple[DocumentType, ...] = (
+    AccountType(
+        token="gcp:serviceaccount/account:Account",  # noqa: S106 - a type token
+        service="iam",
+        collection=lambda inputs: f"projects/{inputs['project']}/serviceAccounts",
+        body=lambda inputs: pick(inputs, "displayName", "description"),
+        create_body=lambda inputs, body: {"accountId": inputs["accountId"], "serviceAccount": body},
+        id_of=lambda inputs: str(inputs["accountId"]),
+        address=_account_path,
+        fixed=frozenset({"accountId", "project"}),
+        extra_outputs=_account_outputs,
+    ),
+    DocumentType(
+        token="gcp:iam/workloadIdentityPool:WorkloadIdentityPool",  # noqa: S106
+        service="iam",
+        collection=lambda inputs: f"projects/{inputs['project']}/{_POOLS}",
+        body=lambda inputs: pick(inputs, "displayName", "description", "disabled"),
+        id_parameter="workloadIdentityPoolId",
+        id_of=lambda inputs: str(inputs["workloadIdentityPoolId"]),
+        long_running=True,
+        fixed=frozenset({"workloadIdentityPoolId", "project"}),
+        extra_outputs=_named,
+    ),
+    DocumentType(
+        token="gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider",  # noqa: S106
+        service="iam",
+        collection=lambda inputs: f"projects/{inputs['project']}/{_POOLS}/{inputs['workloadIdentityPoolId']}/providers",
+        body=lambda inputs: pick(
+            inputs, "displayName", "description", "disabled", "attributeMapping", "attributeCondition", "oidc"
+        ),
+        id_parameter="workloadIdentityPoolProviderId",
+        id_of=lambda inputs: str(inputs["workloadIdentityPoolProviderId"]),
+        long_running=True,
+        fixed=frozenset({"workloadIdentityPoolId", "workloadIdentityPoolProviderId", "project"}),
+        extra_outputs=_named,
+    ),
+    DocumentType(
+        token="gcp:vertex/aiEndpoint:AiEndpoint",  # noqa: S106
+        service="vertex",
+        collection=lambda inputs: f"projects/{inputs['project']}/locations/{inputs['location']}/endpoints",
+        body=lambda inputs: pick(
+            inputs, "displayName", "description", "labels", "dedicatedEndpointEnabled", "encryptionSpec"
+        ),
+        id_parameter="endpointId",
+        id_of=lambda inputs: str(inputs["name"]),
+        long_running=True,
+        fixed=frozenset({"name", "location", "region", "project", "encryptionSpec", "dedicatedEndpointEnabled"}),
+        labelled=True,
+    ),
+    DocumentType(
+        token="gcp:monitoring/notificationChannel:NotificationChannel",  # noqa: S106
+        service="monitoring",
+        collection=lambda inputs: f"v3/projects/{inputs['project']}/notificationChannels",
+        body=lambda inputs: {"enabled": True, **pick(inputs, "displayName", "labels", "type", "enabled")},
+        update_mask=False,
+        fixed=frozenset({"type", "project"}),
+        delete_parameters=(("force", "false"),),
+        extra_outputs=_named,
+    ),
+    DocumentType(
+        token="gcp:monitoring/alertPolicy:AlertPolicy",  # noqa: S106
+        service="monitoring",
+        collection=lambda inputs: f"v3/projects/{inputs['project']}/alertPolicies",
+        body=lambda inputs: {
+            "enabled": True,
+            **pick(inputs, "displayName", "combiner", "documentation", "notificationChannels", "userLabels", "enabled"),
+            "conditions": [_condition(item) for item in inputs.get("conditions", [])],
+        },
+        fixed=frozenset({"project"}),
+        extra_outputs=_named,
+    ),
+    DocumentType(
+        token="gcp:billing/budget:Budget",  # noqa: S106
+        service="budgets",
+        collection=lambda inputs: f"billingAccounts/{inputs['billingAccount']}/budgets",
+        body=lambda inputs: {
+            **pick(inputs, "displayName", "amount", "budgetFilter", "thresholdRules"),
+            **({"notificationsRule": inputs["allUpdatesRule"]} if inputs.get("allUpdatesRule") else {}),
+        },
+        fixed=frozenset({"billingAccount"}),
+        extra_outputs=_named,
+    ),
+    DocumentType(
+        token="gcp:cloudquota/sQuotaPreference:SQuotaPreference",  # noqa: S106
+        service="quotas",
+        collection=lambda inputs: f"{inputs['parent']}/locations/global/quotaPreferences",
+        body=lambda inputs: pick(inputs, "service", "quotaId", "contactEmail", "justification", "quotaConfig"),
+        id_parameter="quotaPreferenceId",
+        id_of=lambda inputs: str(inputs["name"]),
+        fixed=frozenset({"service", "quotaId", "parent", "name"}),
+        deletable=False,
+    ),
+)
+
+
+def _condition(condition: Inputs) -> dict[str, Any]:
+    return pick(plain(condition), "displayName", "conditionThreshold")

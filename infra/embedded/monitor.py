@@ -1,0 +1,109 @@
+"""Pulumi's test monitor with the emulator behind it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pulumi
+from pulumi.runtime.mocks import MockMonitor
+
+from infra.embedded.reconcile import Options, Reconciler
+from infra.embedded.resource_type import Context, plain
+from infra.embedded.rest import EmbeddedError, Rest
+from infra.embedded.state import State
+
+_PROVIDER = "pulumi:providers:gcp"
+_GET_PROJECT = "gcp:organizations/getProject:getProject"
+
+
+class EmulatorMocks(pulumi.runtime.Mocks):
+    """Makes each registered resource and answers data sources.
+
+    The monitor calls from several threads; one lock makes it one resource at a time, in an order that the program's
+    dependencies allow.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._lock = threading.Lock()
+        self._state = state
+        self._rest: Rest | None = None
+        self.options = threading.local()
+        self.reconciler: Reconciler | None = None
+        self.failure: Exception | None = None
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        """Make or change a resource; components and the provider are noted only."""
+        if not args.custom:
+            return "", {}
+        with self._lock:
+            if self.failure is not None:
+                # Nothing more is made after a failure, even where it does not depend on it.
+                raise self.failure
+            try:
+                inputs = plain(args.inputs)
+                if args.typ == _PROVIDER:
+                    self._configure(inputs)
+                    return args.name, inputs
+                return self._reconciler().register(args.typ, args.name, inputs, self.options.current)
+            except Exception as error:
+                self.failure = error
+                raise
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        """Answer a data source."""
+        with self._lock:
+            try:
+                if args.token != _GET_PROJECT:
+                    raise EmbeddedError(f"{args.token} cannot be answered without the Pulumi engine")
+                return self._project(str(args.args["projectId"])), []
+            except Exception as error:
+                self.failure = self.failure or error
+                raise
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._rest is not None:
+            self._rest.close()
+
+    def _configure(self, inputs: dict[str, Any]) -> None:
+        endpoints = {key: value for key, value in inputs.items() if key.endswith("CustomEndpoint")}
+        self._rest = Rest(endpoints)
+        self._state.endpoints = endpoints
+        labels = json.loads(inputs.get("defaultLabels", "{}"))
+        context = Context(self._rest, inputs["project"], inputs["region"], labels)
+        self.reconciler = Reconciler(context, self._state)
+
+    def _reconciler(self) -> Reconciler:
+        if self.reconciler is None:
+            raise EmbeddedError("the program made a resource without its provider")
+        return self.reconciler
+
+    def _project(self, project: str) -> dict[str, Any]:
+        rest = self._reconciler().context.rest
+        body = rest.call("projects", "GET", f"projects/{project}")
+        billing = rest.call("billing", "GET", f"projects/{project}/billingInfo")
+        return {
+            "id": f"projects/{project}",
+            "projectId": body["projectId"],
+            "number": body["projectNumber"],
+            "name": body.get("name", project),
+            "labels": body.get("labels", {}),
+            "billingAccount": str(billing.get("billingAccountName", "")).removeprefix("billingAccounts/"),
+        }
+
+
+class OptionsMonitor(MockMonitor):
+    """Hands over the resource options, which the test monitor drops."""
+
+    mocks: EmulatorMocks
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the monitor's name
+        """Note the options for the thread that handles this request."""
+        self.mocks.options.current = Options(
+            protect=request.protect,
+            retain=request.retainOnDelete,
+            ignore_changes=tuple(request.ignoreChanges),
+        )
+        return super().RegisterResource(request)  # type: ignore[no-untyped-call]

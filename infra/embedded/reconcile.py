@@ -1,0 +1,132 @@
+"""Brings one resource at a time to what the program says, and remembers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.embedded.registry import find_type
+from infra.embedded.resource_type import Context, Live, ResourceType, differences
+from infra.embedded.rest import EmbeddedError, RequestError
+from infra.embedded.state import Record, State
+
+ATTRIBUTION = {"goog-pulumi-provisioned": "true"}
+"""The label that the provider puts on everything that has labels."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was done, as the records' keys, in order."""
+
+    created: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The resource options that matter here."""
+
+    protect: bool = False
+    retain: bool = False
+    ignore_changes: tuple[str, ...] = ()
+
+
+class Reconciler:
+    """Creates, changes, replaces and deletes. One call at a time: the caller holds a lock."""
+
+    def __init__(self, context: Context, state: State) -> None:
+        self.context = context
+        self.state = state
+        self.tally = Tally()
+        self.seen: set[tuple[str, str]] = set()
+
+    def register(self, token: str, name: str, inputs: dict[str, Any], options: Options) -> tuple[str, dict[str, Any]]:
+        """Bring a resource to what the program says and return its id and outputs.
+
+        Raises:
+            EmbeddedError: the emulator refused, or the type is unknown, or a protected resource would be replaced.
+        """
+        if (token, name) in self.seen:
+            raise EmbeddedError(f"the program declares two resources {name!r} of type {token}")
+        self.seen.add((token, name))
+        kind = find_type(token)
+        if kind.labelled:
+            labels = {**self.context.default_labels, **ATTRIBUTION, **inputs.get("labels", {})}
+            inputs = {**inputs, "labels": labels}
+        record = self.state.find(token, name)
+        if record is not None and any(record.inputs.get(key) != inputs.get(key) for key in kind.fixed):
+            self._remove(record, kind, why="replaced")
+            record = None
+        live = kind.read(self.context, record.id, inputs) if record is not None else None
+        fresh = Record(type=token, name=name, id="", inputs=inputs, protect=options.protect, retain=options.retain)
+        if live is None:
+            live = self._create(kind, fresh)
+        else:
+            live = self._update(kind, fresh, live, (record.body if record else {}), options)
+        fresh.id, fresh.body = live.id, kind.body(inputs)
+        self.state.keep(fresh)
+        return live.id, kind.outputs(inputs, live)
+
+    def _create(self, kind: ResourceType, fresh: Record) -> Live:
+        taken_over = False
+        try:
+            live = kind.create(self.context, fresh.inputs)
+            changes = differences(kind.body(fresh.inputs), live.body)
+            # Something of that name was there already, and it was different.
+            taken_over = bool(changes)
+            if changes:
+                live = kind.update(self.context, live, fresh.inputs, changes)
+        except RequestError as error:
+            raise EmbeddedError(f"creating {fresh.key}: {error.message}") from error
+        (self.tally.updated if taken_over else self.tally.created).append(fresh.key)
+        return live
+
+    def _update(self, kind: ResourceType, fresh: Record, live: Live, last: dict[str, Any], options: Options) -> Live:
+        changes = differences(kind.body(fresh.inputs), live.body, last)
+        changes = {key: value for key, value in changes.items() if key not in options.ignore_changes}
+        if not changes:
+            self.tally.unchanged.append(fresh.key)
+            return live
+        try:
+            live = kind.update(self.context, live, fresh.inputs, changes)
+        except RequestError as error:
+            raise EmbeddedError(f"updating {fresh.key}: {error.message}") from error
+        self.tally.updated.append(fresh.key)
+        return live
+
+    def remove_unseen(self) -> None:
+        """Delete what the program no longer has, newest first."""
+        for record in reversed(self.state.records):
+            if (record.type, record.name) not in self.seen:
+                self._remove(record, find_type(record.type), why="removed from the program")
+
+    def remove_all(self) -> None:
+        """Delete everything, newest first.
+
+        Raises:
+            EmbeddedError: something is protected, in which case nothing at all is deleted, or the emulator refused.
+        """
+        protected = [record.key for record in self.state.records if record.protect]
+        if protected:
+            raise EmbeddedError(
+                f"protected, so nothing was deleted: {', '.join(protected)}",
+                hint="set open-model-tuning:protect to false and apply first",
+            )
+        for record in reversed(self.state.records):
+            self._remove(record, find_type(record.type), why="destroyed")
+
+    def _remove(self, record: Record, kind: ResourceType, *, why: str) -> None:
+        if record.protect:
+            raise EmbeddedError(
+                f"{record.key} is protected and would be {why}",
+                hint="set open-model-tuning:protect to false and apply first",
+            )
+        if not record.retain:
+            try:
+                kind.delete(self.context, record.id, record.inputs)
+            except RequestError as error:
+                raise EmbeddedError(f"deleting {record.key}: {error.message}") from error
+            self.tally.deleted.append(record.key)
+        self.state.forget(record)

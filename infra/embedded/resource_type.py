@@ -1,0 +1,111 @@
+"""What `infra.embedded` knows of one type of resource, and how inputs and live resources are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from infra.embedded.rest import Rest
+
+
+@dataclass(slots=True)
+class Context:
+    """What the types share during one evaluation."""
+
+    rest: Rest
+    project: str
+    region: str
+    default_labels: dict[str, str]
+    enabled: dict[str, set[str]] = field(default_factory=dict)
+    """Enabled APIs by project, as listed during this evaluation."""
+
+
+@dataclass(slots=True)
+class Live:
+    """A resource as it is now."""
+
+    id: str
+    body: dict[str, Any]
+    """As the API shows it."""
+
+
+class ResourceType(Protocol):
+    """One type. Every method raises RequestError when the emulator refuses."""
+
+    @property
+    def token(self) -> str:
+        """Return Pulumi's type token."""
+
+    @property
+    def labelled(self) -> bool:
+        """Tell whether the provider's default labels apply."""
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """Return the inputs that cannot change: another value means another resource."""
+
+    def body(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return what is sent to create the resource, and compared with what is there."""
+
+    def create(self, context: Context, inputs: dict[str, Any]) -> Live:
+        """Make it, or take over what has its name already."""
+
+    def read(self, context: Context, id_: str, inputs: dict[str, Any]) -> Live | None:
+        """Return it, None when it is gone."""
+
+    def update(self, context: Context, live: Live, inputs: dict[str, Any], changes: dict[str, Any]) -> Live:
+        """Change it. `changes` are the top-level fields of the body that differ; None takes a field away."""
+
+    def delete(self, context: Context, id_: str, inputs: dict[str, Any]) -> None:
+        """Delete it; being gone already is success."""
+
+    def outputs(self, inputs: dict[str, Any], live: Live) -> dict[str, Any]:
+        """Return the properties that the program may read, in Pulumi's spelling."""
+
+
+def differences(wanted: dict[str, Any], live: dict[str, Any], last: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the top-level fields of `wanted` that `live` has otherwise, None for those that only `last` had.
+
+    A field that the program never set is the service's to choose, so objects are compared field by field and only in
+    the fields that are wanted.
+    """
+    changes = {key: value for key, value in wanted.items() if not _matches(value, live.get(key))}
+    for key in last or {}:
+        if key not in wanted and live.get(key) not in (None, {}, [], ""):
+            changes[key] = None
+    return changes
+
+
+def _matches(wanted: Any, live: Any) -> bool:
+    if isinstance(wanted, dict):
+        if not wanted and live is None:
+            return True
+        return isinstance(live, dict) and all(_matches(value, live.get(key)) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        if not wanted and live is None:
+            return True
+        same_length = isinstance(live, list) and len(wanted) == len(live)
+        return same_length and all(_matches(one, other) for one, other in zip(wanted, live, strict=True))
+    if isinstance(wanted, bool) or isinstance(live, bool):
+        # An absent flag is a false one in Google's JSON.
+        return bool(wanted) == bool(live)
+    if isinstance(wanted, int | float) and isinstance(live, str):
+        return str(wanted) == live
+    if isinstance(live, int | float) and isinstance(wanted, str):
+        return wanted == str(live)
+    if wanted in (0, "") and live is None:
+        return True
+    return bool(wanted == live)
+
+
+def plain(value: Any) -> Any:
+    """Return an input as JSON: secrets opened, whole floats (all numbers arrive as floats) as integers."""
+    if isinstance(value, dict):
+        if "4dabf18193072939515e22adb298388d" in value:  # Pulumi's mark of a wrapped value
+            return plain(value.get("value"))
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

@@ -1,0 +1,121 @@
+"""What was made, in a file of its own: the memory of `infra.embedded`."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.embedded.rest import EmbeddedError
+
+VERSION = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """One resource that exists."""
+
+    type: str
+    name: str
+    """The name in the program; with `type` it is unique."""
+    id: str
+    inputs: dict[str, Any]
+    """As the program gave them, labels of the provider included."""
+    body: dict[str, Any] = field(default_factory=dict)
+    """What was last sent."""
+    protect: bool = False
+    retain: bool = False
+    """Left alone when the program no longer has it."""
+
+    @property
+    def key(self) -> str:
+        """Return what identifies it in reports and in the file."""
+        return f"{self.type.rsplit(':', 1)[-1]} {self.name}"
+
+
+class State:
+    """Records in the order of their creation, written after each change so that a crash forgets nothing."""
+
+    def __init__(self, path: Path | None, *, records: list[Record], endpoints: dict[str, str]) -> None:
+        self.path = path
+        self.endpoints = endpoints
+        self._records = {(record.type, record.name): record for record in records}
+
+    @property
+    def records(self) -> list[Record]:
+        """Return the records, oldest first."""
+        return list(self._records.values())
+
+    def find(self, type_: str, name: str) -> Record | None:
+        """Return a record."""
+        return self._records.get((type_, name))
+
+    def keep(self, record: Record) -> None:
+        """Add or replace a record and write the file."""
+        self._records[(record.type, record.name)] = record
+        self._write()
+
+    def forget(self, record: Record) -> None:
+        """Remove a record and write the file."""
+        self._records.pop((record.type, record.name), None)
+        self._write()
+
+    def _write(self) -> None:
+        if self.path is None:
+            return
+        if not self._records:
+            self.path.unlink(missing_ok=True)
+            return
+        body = {
+            "version": VERSION,
+            "endpoints": self.endpoints,
+            "resources": [asdict(record) for record in self.records],
+        }
+        aside = self.path.with_name(self.path.name + ".new")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(body, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(self.path)
+
+
+@contextlib.contextmanager
+def opened(path: Path | None) -> Iterator[State]:
+    """Hold the state file; None keeps the records in memory only.
+
+    Raises:
+        EmbeddedError: another process holds it, or it cannot be read.
+    """
+    if path is None:
+        yield State(None, records=[], endpoints={})
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise EmbeddedError(f"another process is applying with {path}") from error
+        yield _read(path)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> State:
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return State(path, records=[], endpoints={})
+    try:
+        body = json.loads(text)
+        if body["version"] != VERSION:
+            raise EmbeddedError(f"{path} was written by another version of this program", hint="use another --state")
+        return State(path, records=[Record(**row) for row in body["resources"]], endpoints=body["endpoints"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise EmbeddedError(f"{path} is not a state file of this program: {error}") from error
