@@ -6,6 +6,7 @@ Positions are given explicitly, and a row's padding is masked: its tokens do not
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -28,6 +29,9 @@ class Batch:
         self._model = model
         self._pad_token = pad_token
         self._device = model.device
+        # transformers 5.24 renamed the argument.
+        arguments = inspect.signature(type(model).forward).parameters
+        self._cache_argument = "cache" if "cache" in arguments else "past_key_values"
         self._cache: Any = None
         self._mask = torch.zeros((0, 0), dtype=torch.long)
 
@@ -53,18 +57,19 @@ class Batch:
         width = max(map(len, prompts))
         ids = torch.tensor([[self._pad_token] * (width - len(one)) + one for one in prompts], device=self._device)
         mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=self._device)
+        # Made without the model's configuration: sliding and chunked layers then keep every position and are limited
+        # by their masks, so all layers can be padded and joined alike.
+        cache = DynamicCache()
         output = self._model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            # Made without the model's configuration: sliding and chunked layers then keep every position and are
-            # limited by their masks, so all layers can be padded and joined alike.
-            past_key_values=DynamicCache(),
             use_cache=True,
             logits_to_keep=1,
+            **{self._cache_argument: cache},
             **self._extended(image_inputs or {}, width),
         )
-        self._append(_layers(output.past_key_values), mask)
+        self._append(_layers(cache), mask)
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 
@@ -75,8 +80,8 @@ class Batch:
             input_ids=torch.tensor(tokens, device=self._device).unsqueeze(1),
             attention_mask=mask,
             position_ids=mask.sum(1, keepdim=True) - 1,
-            past_key_values=self._cache,
             use_cache=True,
+            **{self._cache_argument: self._cache},
         )
         self._mask = mask
         logits: torch.Tensor = output.logits[:, -1]

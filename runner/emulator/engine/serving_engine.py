@@ -344,6 +344,7 @@ class Engine:
         if len(rows) < len(self._running):
             self._batch.keep(rows)
             self._running = [self._running[row] for row in rows]
+            self.metrics.running = len(rows)
 
     def _count_queue(self, joining: int = 0) -> None:
         self.metrics.waiting = len(self._waiting)

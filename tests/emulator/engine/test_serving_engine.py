@@ -1,0 +1,149 @@
+"""The engine against the model itself: whatever shares its batch, a sequence gets the tokens it would get alone."""
+
+from __future__ import annotations
+
+import queue
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+from PIL import Image
+
+from runner.emulator.engine.loading import LoadedModel, load
+from runner.emulator.engine.protocol import ModelSource
+from runner.emulator.engine.serving_engine import Delta, Engine, Prompt
+from runner.emulator.engine.serving_parameters import SamplingParameters
+from runner.emulator.engine.serving_prompts import PromptEncoder
+from runner.emulator.errors import ApiError
+
+pytestmark = pytest.mark.training
+
+Family = Literal["llama3", "llama4", "gemma3", "qwen3"]
+FAMILIES: tuple[Family, ...] = ("llama3", "llama4", "gemma3", "qwen3")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def llama(cache: Path) -> LoadedModel:
+    return load(ModelSource(kind="tiny", family="llama3"), cache_directory=str(cache), threads=1)
+
+
+class Collector:
+    """Submits to an engine and collects what comes back."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def start(self, prompt: Prompt, **parameters: Any) -> queue.Queue[Delta]:
+        deltas: queue.Queue[Delta] = queue.Queue()
+        self.engine.submit(prompt, SamplingParameters(**parameters), lambda _index, delta: deltas.put(delta))
+        return deltas
+
+    def collect(self, deltas: queue.Queue[Delta]) -> list[Delta]:
+        found = [deltas.get(timeout=60)]
+        while found[-1].finish_reason is None:
+            found.append(deltas.get(timeout=60))
+        assert found[-1].error == ""
+        return found
+
+    def run(self, prompt: Prompt, **parameters: Any) -> list[Delta]:
+        return self.collect(self.start(prompt, **parameters))
+
+
+def tokens_of(deltas: list[Delta]) -> list[int]:
+    return [choice.token for delta in deltas for choice in delta.choices]
+
+
+def text_of(deltas: list[Delta]) -> str:
+    return "".join(delta.text for delta in deltas)
+
+
+@pytest.fixture
+def engine(llama: LoadedModel) -> Iterator[Engine]:
+    engine = Engine(llama.model, llama.tokenizer, max_length=1024)
+    engine.start()
+    yield engine
+    engine.close()
+
+
+def random_prompts(loaded: LoadedModel, lengths: list[int]) -> list[Prompt]:
+    """Make prompts of ordinary tokens: random ones keep an untrained model from repeating itself."""
+    numbers = random.Random(7)
+    special = set(loaded.tokenizer.all_special_ids)
+    ordinary = [one for one in range(len(loaded.tokenizer)) if one not in special]
+    return [Prompt([numbers.choice(ordinary) for _ in range(length)]) for length in lengths]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_output_equals_generate(family: Family, cache: Path) -> None:
+    """Prompts of 3 to 400 tokens cross the sliding window and the attention chunk of the families that have them."""
+    loaded = load(ModelSource(kind="tiny", family=family), cache_directory=str(cache), threads=1)
+    prompts = random_prompts(loaded, [5, 90, 3, 400, 40, 17, 260, 8])
+    expected = []
+    for prompt in prompts:
+        output = loaded.model.generate(
+            torch.tensor([prompt.ids]),
+            attention_mask=torch.ones((1, len(prompt.ids)), dtype=torch.long),
+            max_new_tokens=24,
+            do_sample=False,
+            repetition_penalty=1.5,
+        )
+        expected.append(output[0, len(prompt.ids) :].tolist())
+    assert len({tuple(one) for one in expected}) > 5, "the model must not answer every prompt alike"
+    engine = Engine(loaded.model, loaded.tokenizer, max_length=1024, max_batch=5)
+    engine.start()
+    collector = Collector(engine)
+    try:
+        started = []
+        for prompt in prompts:  # five run, three join when others leave
+            started.append(collector.start(prompt, max_tokens=24, temperature=0.0, repetition_penalty=1.5))
+        assert [tokens_of(collector.collect(one)) for one in started] == expected
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probabilities_equal_one_forward_pass(family: Family, cache: Path) -> None:
+    """Sampled text, which depends on every position of cache, mask and positions; images among the prompts."""
+    loaded = load(ModelSource(kind="tiny", family=family), cache_directory=str(cache), threads=1)
+    prompts = random_prompts(loaded, [70, 5, 300])
+    if loaded.processor is not None:
+        encoder = PromptEncoder(loaded.tokenizer, loaded.processor)
+        for colour in ("red", "blue"):
+            picture = {"type": "image", "image": Image.new("RGB", (80, 50), colour)}
+            content = [picture, {"type": "text", "text": f"Is this {colour}?"}]
+            prompts.append(encoder.encode_chat([{"role": "user", "content": content}]))
+    engine = Engine(loaded.model, loaded.tokenizer, max_length=1024)
+    engine.start()
+    collector = Collector(engine)
+    try:
+        started = [
+            collector.start(prompt, max_tokens=12 + 6 * number, temperature=2.0, seed=number, ignore_eos=True, logprobs=0)
+            for number, prompt in enumerate(prompts)
+        ]
+        found = [collector.collect(one) for one in started]
+    finally:
+        engine.close()
+    for prompt, deltas in zip(prompts, found, strict=True):
+        choices = [choice for delta in deltas for choice in delta.choices]
+        whole = torch.tensor([[*prompt.ids, *(one.token for one in choices)]])
+        inputs = {
+            name: torch.nn.functional.pad(value, (0, len(choices))) if name.endswith("token_type_ids") else value
+            for name, value in prompt.image_inputs.items()
+        }
+        inputs = {
+            name: value.to(loaded.model.dtype) if value.is_floating_point() else value for name, value in inputs.items()
+        }
+        with torch.inference_mode():
+            logits = loaded.model(input_ids=whole, attention_mask=torch.ones_like(whole), **inputs).logits[0].float()
+        logprobs = logits.log_softmax(-1)
+        for number, choice in enumerate(choices):
+            place = len(prompt.ids) - 1 + number
+            assert choice.logprob == pytest.approx(float(logprobs[place, choice.token]), abs=2e-3)
