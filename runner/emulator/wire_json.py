@@ -126,14 +126,13 @@ def _selector(text: str) -> tuple[dict[str, Any], str]:
         text = text[1:]
 
 
-def _pick(value: Any, tree: dict[str, Any]) -> Any:
+def _pick(value: Any, tree: Any) -> Any:
     if not tree:
         return value
     if isinstance(value, list):
         return [_pick(item, tree) for item in value]
     if not isinstance(value, dict):
         return value
-    below: dict[str, dict[str, Any]] = {
-        key: tree.get(key, tree.get("*")) for key in value if key in tree or "*" in tree
-    }
-    return {key: _pick(value[key], wanted) for key, wanted in below.items()}
+    every = tree.get("*")
+    wanted = {key: tree.get(key, every) for key in value}
+    return {key: _pick(item, wanted[key]) for key, item in value.items() if wanted[key] is not None}

@@ -1,4 +1,4 @@
-"""The two questions that a provisioning tool asks Compute Engine: which project is this number, and which regions are there."""
+"""What a provisioning tool asks Compute Engine: which project has this number, and which regions are there."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from runner.emulator.control.resources import body_of, children, listed, read, t
 from runner.emulator.errors import ApiError, already_exists, invalid, not_found
 from runner.emulator.iam import policies
 from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.serviceusage import enablement
 from runner.emulator.serviceusage.known import TITLES
 from runner.emulator.wire_json import int64
 
@@ -40,6 +41,7 @@ _FIELDS = {
     "justification",
     "contactEmail",
 }
+_KEPT = ("dimensions", "service", "quotaId", "justification", "contactEmail")
 _CHECKS = {"QUOTA_SAFETY_CHECK_UNSPECIFIED", "QUOTA_DECREASE_BELOW_USAGE", "QUOTA_DECREASE_PERCENTAGE_TOO_HIGH"}
 
 
@@ -53,6 +55,7 @@ def granted(connection: sqlite3.Connection, project: Project, default: int) -> i
 
 def _parent(connection: sqlite3.Connection, request: ApiRequest) -> str:
     project = projects.resolve(connection, request.fields["project"])
+    enablement.require(connection, project, "cloudquotas.googleapis.com")
     return f"projects/{project.id}/locations/global/quotaPreferences"
 
 
@@ -78,11 +81,7 @@ def _checked(body: dict[str, Any]) -> dict[str, Any]:
     preferred = int64(config["preferredValue"], field="quota_config.preferred_value")
     if int(preferred) < -1:
         raise invalid("The preferred value must be -1 (unlimited) or more.")
-    kept = {
-        name: body[name]
-        for name in ("dimensions", "service", "quotaId", "justification", "contactEmail")
-        if name in body
-    }
+    kept: dict[str, Any] = {name: body[name] for name in _KEPT if name in body}
     request_origin = config.get("requestOrigin")
     settled = {"preferredValue": preferred, "grantedValue": preferred}
     return {**kept, "quotaConfig": {**settled, **({"requestOrigin": request_origin} if request_origin else {})}}

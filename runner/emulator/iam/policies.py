@@ -64,24 +64,36 @@ def _condition_holds(condition: dict[str, Any] | None, resource: str) -> bool:
     return bool(resource) and resource.startswith(prefix)
 
 
-def validate(connection: sqlite3.Connection, policy: dict[str, Any]) -> None:
+def validate(connection: sqlite3.Connection, policy: Any, *, stored: dict[str, Any] | None = None) -> None:
     """Check a policy before it is stored.
+
+    Members that `stored`, the policy it replaces, has already need not exist any more: otherwise the deletion of one
+    account would stop every later change.
 
     Raises:
         ApiError: INVALID_ARGUMENT for malformed bindings, and for a service account that does not exist:
             that is how Google tells that a service agent has not been made yet.
     """
+    if not isinstance(policy, dict):
+        raise invalid("Invalid value at 'policy': not an object.")
     bindings = policy.get("bindings", [])
     if not isinstance(bindings, list):
         raise invalid("Invalid value at 'policy.bindings': not a list.")
     version = policy.get("version", 1)
     if version not in (0, 1, 2, 3):
         raise invalid(f"Invalid policy version {version!r}.")
+    settled = {member for binding in (stored or {}).get("bindings", []) for member in binding.get("members", [])}
     for binding in bindings:
-        _validate_binding(connection, binding, version)
+        for member in _members(binding, version):
+            kind, _, email = member.partition(":")
+            if kind != "serviceAccount" or "[" in email or member in settled:
+                continue
+            if not accounts.exists(connection, email):
+                raise invalid(f"Service account {email} does not exist.")
 
 
-def _validate_binding(connection: sqlite3.Connection, binding: Any, version: int) -> None:
+def _members(binding: Any, version: int) -> list[str]:
+    """Return the members of a binding, all well-formed."""
     if not isinstance(binding, dict):
         raise invalid("Invalid value at 'policy.bindings': not an object.")
     role = binding.get("role", "")
@@ -99,26 +111,22 @@ def _validate_binding(connection: sqlite3.Connection, binding: Any, version: int
     for member in members:
         if not isinstance(member, str) or not _MEMBER.match(member):
             raise invalid(f"Invalid argument: '{member}' is not a valid member of an IAM policy.")
-        kind, _, email = member.partition(":")
-        if kind == "serviceAccount" and "[" not in email and not accounts.exists(connection, email):
-            raise invalid(f"Service account {email} does not exist.")
+    return members
 
 
-def replaced(
-    connection: sqlite3.Connection, stored: dict[str, Any], policy: dict[str, Any], *, mask: str = ""
-) -> dict[str, Any]:
+def replaced(connection: sqlite3.Connection, stored: dict[str, Any], policy: Any, *, mask: str = "") -> dict[str, Any]:
     """Return the policy to store: `policy` over `stored`, validated, with a new etag.
 
     `mask` names the fields to take, comma-separated; empty means `bindings,etag`.
     Raises ApiError ABORTED (409) on a stale etag, INVALID_ARGUMENT as `validate` does.
     """
+    validate(connection, policy, stored=stored)
     given = policy.get("etag")
     if given and given != stored.get("etag"):
         raise ApiError(
             "ABORTED",
             "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.",
         )
-    validate(connection, policy)
     fields = {name.strip() for name in mask.split(",") if name.strip()} or {"bindings", "etag"}
     result = dict(stored)
     for name in ("bindings", "auditConfigs"):
