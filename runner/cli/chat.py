@@ -27,7 +27,7 @@ _HELP = "/reset forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops a
     ),
 )
 @click.argument("message", required=False)
-@click.option("--endpoint", metavar="ID", help="Endpoint id or full name [that of the environment].")
+@click.option("--endpoint", metavar="ID", help="Endpoint: id, name or full name [the environment's, or the only one].")
 @click.option("--model", metavar="ID", help="A model that Google manages, instead of an endpoint.")
 @click.option("--system", metavar="TEXT", help="System message.")
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is whole.")
@@ -56,10 +56,11 @@ def command(
     if message == "":
         problem = "the message is empty"
         raise ConfigurationError(problem, problems=[problem], hint='`runner chat "MESSAGE"`')
-    with invocation.session(default_endpoint=endpoint) as session:
-        if model is None:
-            session.environment.require("default_endpoint")
-        conversation = _Conversation(invocation, session, model, system, sampling)
+    from runner.serving.prediction import resolve_endpoint
+
+    with invocation.session() as session:
+        where = {"model": model} if model else {"endpoint": resolve_endpoint(session, endpoint)}
+        conversation = _Conversation(invocation, session, where, system, sampling)
         if message is not None:
             conversation.ask(message, stream=not (no_stream or invocation.output.is_json))
         else:
@@ -68,18 +69,23 @@ def command(
 
 class _Conversation:
     def __init__(
-        self, invocation: Invocation, session: Session, model: str | None, system: str | None, sampling: dict[str, Any]
+        self,
+        invocation: Invocation,
+        session: Session,
+        where: dict[str, Any],
+        system: str | None,
+        sampling: dict[str, Any],
     ) -> None:
         self.invocation = invocation
         self.session = session
-        self.where: dict[str, Any] = {"model": model} if model else {"endpoint": session.environment.default_endpoint}
+        self.where = where
         self.start: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
         self.messages = list(self.start)
         self.sampling = sampling
 
     def ask(self, text: str, *, stream: bool) -> None:
         """Print the answer to one message and remember both."""
-        from runner.gcp.prediction import chat
+        from runner.serving.prediction import chat
 
         output = self.invocation.output
         asked = [*self.messages, {"role": "user", "content": text}]

@@ -23,7 +23,7 @@ from runner.errors import ConfigurationError
     ),
 )
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
-@click.option("--endpoint", metavar="ID", help="Endpoint id or full name [that of the environment].")
+@click.option("--endpoint", metavar="ID", help="Endpoint: id, name or full name [the environment's, or the only one].")
 @click.option(
     "--instances",
     type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
@@ -43,7 +43,7 @@ def command(
     **sampling: Any,
 ) -> None:
     """Send each PROMPT to a deployed model and print what it makes of it. The first requests take longer."""
-    from runner.gcp.prediction import predict
+    from runner.serving.prediction import predict
 
     given = _instances(instances) if instances else []
     options = {key: value for key, value in sampling.items() if value is not None}
@@ -52,9 +52,8 @@ def command(
     if not given:
         problem = "nothing to predict: give a PROMPT or --instances FILE"
         raise ConfigurationError(problem, problems=[problem])
-    with invocation.session(default_endpoint=endpoint) as session:
-        session.environment.require("default_endpoint")
-        predictions = predict(session, session.environment.default_endpoint, given)
+    with invocation.session() as session:
+        predictions = predict(session, endpoint, given)
     texts = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in predictions]
     invocation.output.result({"predictions": predictions}, "\n".join(texts), name="\n".join(texts))
 

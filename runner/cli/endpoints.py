@@ -1,0 +1,172 @@
+"""`runner endpoints`: serve tuned models, and stop serving them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.cost_gate import confirm_cost, confirmed
+from runner.cli.options import Duration, Invocation, cost_options
+from runner.cli.text import amount
+from runner.errors import ConfigurationError
+
+command = commands.Group(
+    name="endpoints",
+    help="Serve tuned models. A deployed model is billed by the hour, asked or not, until it is undeployed.",
+    examples=(
+        "runner endpoints deploy latest --max-cost 2.50",
+        "runner endpoints ls",
+        "runner endpoints undeploy 1234567890 --delete",
+    ),
+    lazy={
+        "deploy": ("runner.cli.endpoints:deploy", "Deploy a job's weights at an agreed hourly price."),
+        "ls": ("runner.cli.endpoints:ls", "List endpoints and what each costs."),
+        "show": ("runner.cli.endpoints:show", "Show an endpoint."),
+        "undeploy": ("runner.cli.endpoints:undeploy", "Take a model down; this ends its billing."),
+    },
+)
+
+
+@commands.command(
+    name="deploy",
+    examples=(
+        "runner endpoints deploy latest --max-cost 2.50",
+        "runner endpoints deploy 1234567890 --checkpoint 2 --yes",
+        "runner endpoints deploy gs://my-bucket/weights --machine-type g2-standard-12",
+    ),
+)
+@click.argument("source", metavar="JOB|gs://…")
+@click.option("--checkpoint", default="final", show_default=True, metavar="ID", help="Which weights of the job.")
+@click.option("--machine-type", metavar="TYPE", help="Machine [the model's, else the service's choice].")
+@click.option("--accelerator-type", metavar="TYPE", help="Accelerator, for machines that are not in the catalogue.")
+@click.option("--accelerator-count", type=click.IntRange(1), metavar="N", help="Accelerators.")
+@click.option("--name", "display_name", default="", metavar="TEXT", help="Name of endpoint and model [the job's].")
+@click.option("--endpoint", metavar="ID", help="Deploy to this existing endpoint.")
+@cost_options
+@click.option(
+    "--timeout", type=Duration(), default=3600.0, metavar="TIME", help="How long to wait until it answers [1h]."
+)
+@click.option("--no-wait", is_flag=True, help="Return once the service has accepted.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deployed and its price; change nothing.")
+@click.pass_obj
+def deploy(
+    invocation: Invocation,
+    /,
+    source: str,
+    max_cost: float | None,
+    accept_unknown_cost: bool,
+    timeout: float,
+    no_wait: bool,
+    dry_run: bool,
+    **choices: Any,
+) -> None:
+    """Deploy the weights of a job, or of a folder in Cloud Storage, and wait until they answer.
+
+    --max-cost is in dollars per hour here. A failed deployment leaves no endpoint behind. JOB is an id, a full name, or
+    `latest`.
+    """
+    from runner.cli.jobs import job_name
+    from runner.serving import deployment, listing
+
+    output = invocation.output
+    with invocation.session() as session:
+        plan = deployment.plan_deployment(session, job_name(session, source), **choices)
+        machine = plan.machine.machine_type if plan.machine else None
+        if dry_run:
+            per_hour = None if plan.usd_per_hour is None else amount(plan.usd_per_hour)
+            pairs = [("weights", plan.source), ("name", plan.display_name), ("machine", machine)]
+            output.result(plan.to_json(), [*pairs, ("per hour", per_hour or "unknown"), ("endpoint", plan.endpoint)])
+            output.note("dry run: nothing was changed")
+            return
+        confirm_cost(
+            invocation,
+            what=f"serving {plan.display_name} on {machine or 'a machine that the service chooses'}",
+            usd=plan.usd_per_hour,
+            per="hour",
+            max_cost=max_cost,
+            accept_unknown_cost=accept_unknown_cost,
+        )
+        invocation.interrupted = "the deployment may go on, and be billed: `runner endpoints ls`"
+        endpoint = deployment.deploy(session, plan, wait=not no_wait, timeout=timeout, progress=output.note)
+        invocation.interrupted = ""
+        described = listing.describe(endpoint)
+    output.result(described.to_json(), _pairs(described), name=endpoint.id)
+    output.note(f"next: `runner chat --endpoint {endpoint.id}`; it is billed until `runner endpoints undeploy`")
+
+
+@commands.command(name="ls", examples=("runner endpoints ls", "runner endpoints ls --all --format json"))
+@click.option("--all", "everything", is_flag=True, help="Also those that this tool did not make.")
+@click.pass_obj
+def ls(invocation: Invocation, everything: bool) -> None:
+    """List endpoints with what each costs per hour, billed ones first."""
+    from runner.serving.listing import list_deployments
+
+    with invocation.session() as session:
+        found = list_deployments(session, only_ours=not everything)
+    rows = []
+    for item in found:
+        price = "?" if item.usd_per_hour is None else amount(item.usd_per_hour)
+        machines = {model.machine.machine_type for model in item.endpoint.deployed_models if model.machine}
+        models = len(item.endpoint.deployed_models)
+        rows.append([item.endpoint.id, item.endpoint.display_name, models, ", ".join(sorted(machines)) or "-", price])
+    invocation.output.table(
+        ["id", "name", "models", "machine", "USD/hour"],
+        rows,
+        body=[item.to_json() for item in found],
+        names=[item.endpoint.id for item in found],
+        numbers=(2, 4),
+        empty="no endpoints" if everything else "no endpoints of this tool; --all lists the others too",
+    )
+    total = sum(item.usd_per_hour or 0.0 for item in found)
+    if total:
+        invocation.output.note(f"together {amount(total)} per hour, {amount(24 * total)} per day")
+
+
+@commands.command(name="show", examples=("runner endpoints show 1234567890",))
+@click.argument("endpoint", metavar="[ENDPOINT]", required=False)
+@click.pass_obj
+def show(invocation: Invocation, endpoint: str | None) -> None:
+    """Show an endpoint. ENDPOINT is an id, a name or a full name; without one, the environment's or the only one."""
+    from runner.serving.listing import describe
+    from runner.serving.prediction import resolve_endpoint
+
+    with invocation.session() as session:
+        found = describe(resolve_endpoint(session, endpoint))
+    invocation.output.result(found.to_json(), _pairs(found), name=found.endpoint.id)
+
+
+@commands.command(
+    name="undeploy",
+    examples=("runner endpoints undeploy 1234567890", "runner endpoints undeploy my-model --delete --yes"),
+)
+@click.argument("endpoint", metavar="ENDPOINT")
+@click.option("--delete", is_flag=True, help="Delete the endpoint too.")
+@click.pass_obj
+def undeploy(invocation: Invocation, endpoint: str, delete: bool) -> None:
+    """Take this tool's models off ENDPOINT, which ends their billing. Models of others are left alone."""
+    from runner.serving.deployment import undeploy as take_down
+    from runner.serving.prediction import resolve_endpoint
+
+    with invocation.session() as session:
+        found = resolve_endpoint(session, endpoint)
+        what = f"{found.id} ({found.display_name})" if found.display_name else found.id
+        if not (invocation.yes or confirmed(f"Stop serving on endpoint {what}?")):
+            problem = f"undeploying from endpoint {found.id} was not confirmed"
+            raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+        removed = take_down(session, found, delete=delete, progress=invocation.output.note)
+    text = "\n".join(f"removed {name}" for name in removed) or "nothing was deployed"
+    invocation.output.result({"removed": removed}, text, name="\n".join(removed))
+
+
+def _pairs(found: Any) -> list[tuple[str, Any]]:
+    endpoint = found.endpoint
+    pairs: list[tuple[str, Any]] = [("id", endpoint.id), ("name", endpoint.display_name)]
+    for model in endpoint.deployed_models:
+        machine = model.machine.machine_type if model.machine else None
+        traffic = endpoint.traffic.get(model.id)
+        parts = [model.display_name or model.id, machine, None if traffic is None else f"{traffic} % of the traffic"]
+        pairs.append(("model", ", ".join(part for part in parts if part)))
+    price = "unknown" if found.usd_per_hour is None else amount(found.usd_per_hour)
+    return [*pairs, ("per hour", price if endpoint.deployed_models else None), ("resource", endpoint.name)]

@@ -1,0 +1,91 @@
+"""`runner quickstart`: the whole way once, on this machine."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from runner.cli import commands
+from runner.cli.options import Invocation
+
+if TYPE_CHECKING:
+    from runner.cli.output import Output
+    from runner.jobs.watching import JobUpdate
+    from runner.quickstart.run import QuickstartResult
+
+_SECONDS_BETWEEN_LINES = 2.0
+
+
+@commands.command(
+    name="quickstart",
+    examples=("runner quickstart", "runner quickstart --fast", "runner quickstart --keep --port 9000"),
+)
+@click.option("--fast", is_flag=True, help="Tune a tiny model, in under a minute.")
+@click.option("--keep", is_flag=True, help="Leave emulator, job and endpoint to go on with.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the emulator [a free one].")
+@click.option("--questions", type=click.IntRange(1, 32), default=5, show_default=True, help="How many to ask.")
+@click.pass_obj
+def command(invocation: Invocation, fast: bool, keep: bool, port: int | None, questions: int) -> None:
+    """Go the whole way on this machine: start the emulator, provision it, check data, tune, deploy, compare answers.
+
+    Nothing leaves this machine and nothing costs anything.
+    """
+    from runner.quickstart.run import QuickstartOptions, run
+
+    invocation.interrupted = "stopped; what was made is removed" if not keep else "stopped: `runner emulator status`"
+    options = QuickstartOptions(keep=keep, fast=fast, port=port, questions=questions)
+    result = run(options, _Narrator(invocation.output))
+    if invocation.output.is_json:
+        invocation.output.document(result.to_json())
+    else:
+        _print_answers(invocation.output, result)
+
+
+class _Narrator:
+    """Tells on standard error what happens."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.number = 0
+        self.told = 0.0
+
+    def step(self, title: str) -> None:
+        """Begin a step."""
+        self.number += 1
+        self.output.note(f"{self.number}. {title}")
+
+    def say(self, text: str) -> None:
+        """Say something about the present step."""
+        self.output.note(f"   {text}")
+
+    def training(self, update: JobUpdate) -> None:
+        """Show states and, now and then, the loss."""
+        from runner.cli.jobs import short_state
+        from runner.cli.jobs_follow import event_line
+
+        if update.state_changed:
+            self.say(short_state(update.job.detail_state or update.job.state))
+        lines = [(event.kind, line) for event in update.events if (line := event_line(event))]
+        for position, (kind, line) in enumerate(lines, 1):
+            now = time.monotonic()
+            if kind != "step" or (position == len(lines) and now - self.told >= _SECONDS_BETWEEN_LINES):
+                self.told = now
+                self.say(line.strip())
+
+
+def _print_answers(output: Output, result: QuickstartResult) -> None:
+    for answer in result.answers:
+        output.pairs(
+            [
+                ("question", answer.question),
+                ("base model", answer.base or "(nothing)"),
+                ("tuned model", answer.tuned or "(nothing)"),
+                ("dataset", answer.reference),
+            ]
+        )
+        output.text("")
+    output.note(f"done in {result.seconds.get('total', 0):.0f} s. Next:")
+    for line in result.next_commands:
+        output.note(f"  {line}")

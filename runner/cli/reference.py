@@ -1,0 +1,52 @@
+"""The reference of all commands, made from their help: `python -m runner.cli.reference > docs/cli.md`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import click
+
+from runner.cli.main import root
+from runner.cli.options import Invocation
+
+_HEAD = """# Command line
+
+Made by `python -m runner.cli.reference > docs/cli.md`; a test compares the two. Every command prints its result to
+standard output and everything else to standard error, and takes the global options anywhere on the line. With
+`--format json` the result is one JSON document, or one a line for what comes in pieces, and an error is one JSON object
+on standard error; exit codes are in [errors.md](errors.md). `--quiet` prints bare names, for `xargs`.
+
+Text goes to a table where it fits the terminal, else each row to a block of its own: no value is cut. Control characters
+in remote texts are spelled out.
+"""
+
+_WIDTH = 100
+
+
+def reference() -> str:
+    """Return the reference as Markdown."""
+    parts = [_HEAD]
+    for path, command, ctx in _walk(root, None, "runner"):
+        level = "#" * (1 + len(path.split()))
+        parts.append(f"{level} {path}\n\n```text\n{command.get_help(ctx).rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+def _walk(
+    command: click.Command, parent: click.Context | None, name: str
+) -> Iterator[tuple[str, click.Command, click.Context]]:
+    ctx = click.Context(command, parent=parent, info_name=name, obj=Invocation(), max_content_width=_WIDTH)
+    ctx.terminal_width = _WIDTH
+    yield ctx.command_path, command, ctx
+    if isinstance(command, click.Group):
+        for child in command.list_commands(ctx):
+            found = command.get_command(ctx, child)
+            if found is not None:
+                yield from _walk(found, ctx, child)
+
+
+if __name__ == "__main__":
+    os.environ.pop("COLUMNS", None)
+    sys.stdout.write(reference())
