@@ -197,6 +197,12 @@ class Deployments:
         """Return the names of the deployments, ready or not."""
         return sorted(self._servings)
 
+    def launch_stored(self, name: str) -> None:
+        """Start the process of a deployment that has just been stored."""
+        document = self.emulator.store.read(lambda connection: store.find(connection, endpoints.DEPLOYMENT, name))
+        if document is not None and name not in self._servings:
+            self.launch(name, document)
+
     def launch(self, name: str, document: dict[str, Any]) -> None:
         """Start the process of a stored deployment; its operation ends when it answers or cannot."""
         directory = self.emulator.deployments / document["directory"]

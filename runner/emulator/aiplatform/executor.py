@@ -111,8 +111,12 @@ class JobExecutor:
                 free[project] -= 1
                 self._tasks[name] = asyncio.create_task(self._run(name))
             else:
-                now = self.emulator.clock.timestamp()
-                await store.write(lambda connection, name=name: tuning_jobs.set_waiting(connection, name, now))
+                await self._wait(name)
+
+    async def _wait(self, name: str) -> None:
+        now = self.emulator.clock.timestamp()
+        if "tuningJobState" not in self.emulator.store.read(lambda connection: tuning_jobs.get(connection, name)):
+            await self.emulator.store.write(lambda connection: tuning_jobs.set_waiting(connection, name, now))
 
     def _free_slots(self, work: dict[str, Any]) -> int:
         default = self.emulator.settings.concurrent_tuning_jobs
@@ -246,8 +250,10 @@ class _JobRun:
                 return
             current = tuning_jobs.get(connection, self.name)
             tuned = tuning_outputs.make_model(connection, current, work, now)
-            fields = {"tunedModel": tuned, "gcsMetricsUri": tuning_outputs.metrics_uri(current)}
-            tuning_jobs.finish(connection, self.name, "JOB_STATE_SUCCEEDED", now, **fields)
+            metrics = tuning_outputs.metrics_uri(current)
+            tuning_jobs.finish(
+                connection, self.name, "JOB_STATE_SUCCEEDED", now, tunedModel=tuned, gcsMetricsUri=metrics
+            )
 
         await emulator.store.write(end)
         await asyncio.to_thread(_clean, self.directory)

@@ -240,5 +240,5 @@ def ordered(items: list[dict[str, Any]], order: str, default: str) -> list[dict[
     keys = keys or [(default.lstrip("-"), default.startswith("-"))]
     result = sorted(items, key=lambda item: str(item.get("name", "")))
     for field, descending in reversed(keys):
-        result.sort(key=lambda item: str(item.get(field, "")), reverse=descending)  # noqa: B023 - used at once
+        result.sort(key=lambda item: str(item.get(field, "")), reverse=descending)
     return result

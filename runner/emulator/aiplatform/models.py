@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 from typing import Any
 
+from runner.catalog import Model, UnknownModelError, find_model
 from runner.emulator import store
 from runner.emulator.aiplatform import filters, scope
 from runner.emulator.aiplatform.schemas import MODEL
@@ -148,3 +149,12 @@ def remove(connection: sqlite3.Connection, name: str) -> None:
             f"The Model {name} cannot be deleted: it is deployed at {where[0]['endpoint']}. Undeploy it first.",
         )
     store.remove(connection, KIND, name)
+
+
+def base_model(model: dict[str, Any]) -> Model | None:
+    """Return the catalogue's model that a registered model was made from; None when that is not recorded."""
+    name = model.get("baseModelSource", {}).get("modelGardenSource", {}).get("publicModelName", "")
+    try:
+        return find_model(name)
+    except UnknownModelError:
+        return None

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from runner.emulator import store
 from runner.emulator.aiplatform import tuning_jobs
 
-KIND = "tuning-event"
 _MAX_READ = 4 * 1024 * 1024
 
 
@@ -67,8 +67,8 @@ def _apply(
         return
     elif kind == "dataset":
         reached["dataset"] = 0
-    work["events"] += 1
-    store.put(connection, KIND, f"{name}/{work['events']:012d}", {**event, "sequence": work["events"]})
+    data = {key: value for key, value in event.items() if key not in ("event", "time", "number", "kind")}
+    tuning_jobs.add_event(connection, name, work, kind, _rfc3339(event.get("time")), **data)
     if kind == "dataset":
         _apply_dataset(event, job)
     elif kind == "step":
@@ -84,6 +84,11 @@ def _apply(
         work["failed"] = event
 
 
+def _rfc3339(seconds: Any) -> str:
+    moment = datetime.fromtimestamp(seconds if isinstance(seconds, int | float) else 0, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def _apply_dataset(event: dict[str, Any], job: dict[str, Any]) -> None:
     extra = {"event", "time", "baseModel", "standIn", "learningRateScale", "weights", "source"}
     # A process may nest the statistics or lay them flat beside its own fields.
@@ -93,10 +98,10 @@ def _apply_dataset(event: dict[str, Any], job: dict[str, Any]) -> None:
     emulator |= {key: event[key] for key in ("standIn", "weights", "learningRateScale") if key in event}
 
 
-def after(connection: sqlite3.Connection, name: str, sequence: int, limit: int = 10_000) -> list[dict[str, Any]]:
-    """Return the stored events of a job with numbers beyond `sequence`, oldest first."""
+def after(connection: sqlite3.Connection, name: str, number: int, limit: int = 10_000) -> list[dict[str, Any]]:
+    """Return the stored events of a job with numbers beyond `number`, oldest first."""
     rows = connection.execute(
         "SELECT body FROM documents WHERE kind = ? AND name > ? AND name < ? ORDER BY name LIMIT ?",
-        (KIND, f"{name}/{sequence:012d}", f"{name}/~", limit),
+        (tuning_jobs.EVENT, f"{name}/{number:012d}", f"{name}/~", limit),
     )
     return [json.loads(body) for (body,) in rows.fetchall()]

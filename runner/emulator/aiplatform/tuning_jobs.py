@@ -19,6 +19,7 @@ from runner.emulator.iam import agents
 
 KIND = "tuning-job"
 WORK = "tuning-work"
+EVENT = "tuning-event"
 
 TERMINAL = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"})
 
@@ -90,6 +91,7 @@ def create(connection: sqlite3.Connection, where: Scope, job: dict[str, Any], no
         "lastStep": 0,
         "checkpoints": [],
     }
+    add_event(connection, name, work, "state", now, state=resource["state"])
     store.insert(connection, WORK, name, work)
     return resource
 
@@ -133,13 +135,21 @@ def find_work(connection: sqlite3.Connection, name: str) -> dict[str, Any] | Non
     return store.find(connection, WORK, name)
 
 
+def add_event(
+    connection: sqlite3.Connection, name: str, work: dict[str, Any], kind: str, time: str, **data: Any
+) -> None:
+    """Store something that happened in a job, numbered from 1; `work` counts them and is stored by the caller."""
+    work["events"] += 1
+    event = {"number": work["events"], "time": time, "kind": kind, **data}
+    store.put(connection, EVENT, f"{name}/{work['events']:012d}", event)
+
+
 def set_phase(
     connection: sqlite3.Connection, name: str, phase: str, now: str, *, detail: str, **work_fields: Any
 ) -> dict[str, Any]:
     """Move a running job to a phase; `detail` is the end of `TUNING_JOB_STATE_…`. Return its work document."""
     job = get(connection, name)
     work = {**store.get(connection, WORK, name), "phase": phase, **work_fields}
-    store.put(connection, WORK, name, work)
     state = "JOB_STATE_CANCELLING" if work.get("cancelled") else "JOB_STATE_RUNNING"
     changed = {
         **job,
@@ -148,6 +158,9 @@ def set_phase(
         "updateTime": now,
         "tuningJobState": f"TUNING_JOB_STATE_{detail}",
     }
+    if (changed["state"], changed["tuningJobState"]) != (job["state"], job.get("tuningJobState")):
+        add_event(connection, name, work, "state", now, state=state, detail=changed["tuningJobState"])
+    store.put(connection, WORK, name, work)
     store.put(connection, KIND, name, changed)
     return work
 
@@ -158,6 +171,9 @@ def set_waiting(connection: sqlite3.Connection, name: str, now: str) -> None:
     if job["state"] == "JOB_STATE_PENDING" and "tuningJobState" not in job:
         waiting = {**job, "updateTime": now, "tuningJobState": "TUNING_JOB_STATE_WAITING_FOR_QUOTA"}
         store.put(connection, KIND, name, waiting)
+        work = store.get(connection, WORK, name)
+        add_event(connection, name, work, "state", now, state=waiting["state"], detail=waiting["tuningJobState"])
+        store.put(connection, WORK, name, work)
 
 
 def update(connection: sqlite3.Connection, name: str, **fields: Any) -> None:
@@ -170,11 +186,13 @@ def finish(
 ) -> None:
     """End a job; its work is done. Doing so twice changes nothing."""
     job = get(connection, name)
-    if store.find(connection, WORK, name) is None:
+    work = store.find(connection, WORK, name)
+    if work is None:
         return
     ended = {**job, **fields, "state": state, "endTime": now, "updateTime": now}
     ended.pop("tuningJobState", None)
     if error is not None:
         ended["error"] = error.to_status()
+    add_event(connection, name, work, "state", now, state=state, **({"message": error.message} if error else {}))
     store.put(connection, KIND, name, ended)
     store.remove(connection, WORK, name)

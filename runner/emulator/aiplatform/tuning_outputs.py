@@ -55,7 +55,7 @@ async def publish(emulator: Emulator, job: dict[str, Any], name: str, output: Pa
         await _put(emulator, bucket, target, path, kind)
     events = emulator.store.read(lambda connection: tuning_events.after(connection, name, 0, limit=1_000_000))
     metrics = output.parent / "metrics.jsonl"
-    metrics.write_text("".join(f"{_line(event)}\n" for event in events))
+    metrics.write_text("".join(f"{_line(event)}\n" for event in events if event["kind"] != "state"))
     await _put(emulator, bucket, f"{prefix}metrics/metrics.jsonl", metrics, "application/jsonl")
 
 

@@ -1,0 +1,212 @@
+"""endpoints: create, get, list, patch, delete, deployModel, undeployModel."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator import paging, update_mask
+from runner.emulator.aiplatform import endpoints, lifecycle, long_running, machines, messages, models, scope
+from runner.emulator.aiplatform.schemas import DEPLOY_MODEL, ENDPOINT, UNDEPLOY_MODEL
+from runner.emulator.aiplatform.scope import PARENT, Scope
+from runner.emulator.aiplatform.tuning_validation import check_labels
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.errors import ApiError, invalid
+from runner.emulator.routing import ApiRequest, Method, json_response
+
+_PATCHABLE = frozenset(
+    {
+        "displayName",
+        "description",
+        "labels",
+        "trafficSplit",
+        "predictRequestResponseLoggingConfig",
+        "clientConnectionConfig",
+        "genAiAdvancedFeaturesConfig",
+        "dedicatedEndpointEnabled",
+    }
+)
+_SERVING_IMAGES = ("vllm", "sglang", "text-generation", "tgi", "hex-llm", "tensorrt")
+
+
+def place(connection: sqlite3.Connection, request: ApiRequest) -> tuple[Scope, str]:
+    """Return the location, and the full name of the endpoint, that a path names."""
+    where = scope.resolve(connection, request.fields)
+    return where, f"{where.name}/endpoints/{request.fields['endpoint']}"
+
+
+async def create(request: ApiRequest) -> Response:
+    """Make an endpoint; the operation is done at once."""
+    body = messages.parse(ENDPOINT, await request.read_json(), "endpoint")
+    check_labels(body.get("labels", {}))
+    version = request.fields["version"]
+    now = request.emulator.clock.timestamp()
+    endpoint_id = request.query_params.get("endpointId") or request.query_params.get("endpoint_id") or ""
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        where = scope.resolve(connection, request.fields)
+        if where.location == "global":
+            raise invalid("Endpoints cannot be created in location global.")
+        projects.ensure(connection, where.project.id)
+        endpoint = endpoints.create(connection, where, endpoint_id, body, now)
+        response = {"@type": long_running.type_url(version, "Endpoint"), **endpoint}
+        return long_running.immediate(connection, endpoint["name"], version, "CreateEndpoint", now, response)
+
+    return json_response(await request.emulator.store.write(work))
+
+
+async def get(request: ApiRequest) -> Response:
+    """Return one endpoint."""
+    return json_response(
+        request.emulator.store.read(lambda connection: endpoints.get(connection, place(connection, request)[1]))
+    )
+
+
+async def list_endpoints(request: ApiRequest) -> Response:
+    """Return one page of the endpoints that match a filter."""
+    query = request.query_params
+    found = request.emulator.store.read(
+        lambda connection: endpoints.list_endpoints(
+            connection, scope.resolve(connection, request.fields), query.get("filter", ""), query.get("orderBy", "")
+        )
+    )
+    items, token = paging.page(found, query.get("pageSize"), query.get("pageToken"))
+    body: dict[str, Any] = {"endpoints": items} if items else {}
+    return json_response(body | ({"nextPageToken": token} if token else {}))
+
+
+async def patch(request: ApiRequest) -> Response:
+    """Change the fields that the mask names."""
+    body = messages.parse(ENDPOINT, await request.read_json(), "endpoint")
+    check_labels(body.get("labels", {}))
+    mask = request.query_params.get("updateMask") or request.query_params.get("update_mask")
+    now = request.emulator.clock.timestamp()
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        endpoint = endpoints.get(connection, place(connection, request)[1])
+        if body.get("etag") and body["etag"] != endpoint["etag"]:
+            raise ApiError("ABORTED", f"The etag of Endpoint {endpoint['name']} has changed.")
+        if not mask:
+            raise invalid("The update_mask field is required.")
+        changed = update_mask.apply(endpoint, body, mask)
+        fixed = [key for key in {*changed, *endpoint} - _PATCHABLE if changed.get(key) != endpoint.get(key)]
+        if fixed:
+            raise invalid(f"The field {messages.snake(sorted(fixed)[0])} cannot be updated.")
+        endpoints.check_split(
+            changed.get("trafficSplit", {}), {item["id"] for item in endpoint.get("deployedModels", [])}
+        )
+        return endpoints.save(connection, changed, now)
+
+    return json_response(await request.emulator.store.write(work))
+
+
+async def delete(request: ApiRequest) -> Response:
+    """Delete an endpoint without models; the operation is done at once."""
+    now = request.emulator.clock.timestamp()
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        _, name = place(connection, request)
+        endpoints.remove(connection, name)
+        return long_running.immediate(connection, name, request.fields["version"], "Delete", now)
+
+    return json_response(await request.emulator.store.write(work))
+
+
+async def deploy_model(request: ApiRequest) -> Response:
+    """Start serving a model on an endpoint; the operation ends when the process answers."""
+    body = messages.parse(DEPLOY_MODEL, await request.read_json())
+    version = request.fields["version"]
+    emulator = request.emulator
+    now = emulator.clock.timestamp()
+
+    def work(connection: sqlite3.Connection) -> tuple[dict[str, Any], str]:
+        _, name = place(connection, request)
+        endpoint = endpoints.get(connection, name)
+        deployed, source = _deployed_model(connection, body.get("deployedModel", {}), name)
+        split = body.get("trafficSplit", {})
+        endpoints.check_split(split, {"0", *(item["id"] for item in endpoint.get("deployedModels", []))})
+        operation = long_running.begin(connection, name, version, "DeployModel", now)
+        deployment = endpoints.add_deployment(
+            connection,
+            endpoint,
+            deployed,
+            operation=operation["name"],
+            source=source,
+            split=split,
+            response={"@type": long_running.type_url(version, "DeployModelResponse"), "deployedModel": deployed},
+        )
+        return operation, deployment
+
+    operation, name = await emulator.store.write(work)
+    lifecycle.runtime(emulator).deployments.launch_stored(name)
+    return json_response(operation)
+
+
+def _deployed_model(
+    connection: sqlite3.Connection, given: dict[str, Any], endpoint: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the complete DeployedModel and where its weights come from. Raises ApiError."""
+    if not given.get("model"):
+        raise invalid("The deployed_model.model field is required.")
+    plain, _, version = given["model"].partition("@")
+    where, model_id = scope.split_name(connection, plain, "models")
+    if not endpoint.startswith(f"{where.name}/"):
+        raise invalid("The model and the endpoint must be in the same project and location.")
+    model = models.get(connection, f"{where.name}/models/{model_id}" + (f"@{version}" if version else ""))
+    if "automaticResources" in given or "sharedResources" in given:
+        raise invalid("This model supports DEDICATED_RESOURCES only.")
+    if given.get("id") and not given["id"].isdigit():
+        raise invalid(f"Invalid deployed model id '{given['id']}': it must be a number.")
+    image = model.get("containerSpec", {}).get("imageUri", "")
+    if image and not any(name in image for name in _SERVING_IMAGES):
+        raise ApiError("UNIMPLEMENTED", f"The emulator serves open models' weights; it cannot run {image}.")
+    base = models.base_model(model)
+    if not model.get("artifactUri") and base is None:
+        raise ApiError("FAILED_PRECONDITION", f"Model {model['name']} has no artifact_uri.")
+    source = {"artifactUri": model["artifactUri"]} if model.get("artifactUri") else {"publisherModel": base.id}  # type: ignore[union-attr]
+    if base is not None:
+        source["baseModel"] = base.id
+    deployed = {
+        **given,
+        "id": given.get("id") or scope.new_id(),
+        "model": f"{where.name}/models/{model_id}",
+        "modelVersionId": model["versionId"],
+        "displayName": given.get("displayName") or model["displayName"],
+        "dedicatedResources": machines.complete(given.get("dedicatedResources"), base),
+    }
+    return deployed, source
+
+
+async def undeploy_model(request: ApiRequest) -> Response:
+    """Take a model off an endpoint, end its process; the operation is done at once."""
+    body = messages.parse(UNDEPLOY_MODEL, await request.read_json())
+    version = request.fields["version"]
+    emulator = request.emulator
+    now = emulator.clock.timestamp()
+
+    def work(connection: sqlite3.Connection) -> tuple[dict[str, Any], str]:
+        _, name = place(connection, request)
+        endpoint = endpoints.get(connection, name)
+        if not body.get("deployedModelId"):
+            raise invalid("The deployed_model_id field is required.")
+        gone = endpoints.undeploy(connection, endpoint, body["deployedModelId"], body.get("trafficSplit", {}), now)
+        response = {"@type": long_running.type_url(version, "UndeployModelResponse")}
+        return long_running.immediate(connection, name, version, "UndeployModel", now, response), gone
+
+    operation, gone = await emulator.store.write(work)
+    await lifecycle.runtime(emulator).deployments.remove(gone)
+    return json_response(operation)
+
+
+_API = "aiplatform.projects.locations.endpoints"
+METHODS = [
+    Method(f"{_API}.create", "POST", f"{PARENT}/endpoints", create),
+    Method(f"{_API}.list", "GET", f"{PARENT}/endpoints", list_endpoints),
+    Method(f"{_API}.get", "GET", f"{PARENT}/endpoints/{{endpoint}}", get),
+    Method(f"{_API}.patch", "PATCH", f"{PARENT}/endpoints/{{endpoint}}", patch),
+    Method(f"{_API}.delete", "DELETE", f"{PARENT}/endpoints/{{endpoint}}", delete),
+    Method(f"{_API}.deployModel", "POST", f"{PARENT}/endpoints/{{endpoint}}:deployModel", deploy_model),
+    Method(f"{_API}.undeployModel", "POST", f"{PARENT}/endpoints/{{endpoint}}:undeployModel", undeploy_model),
+]

@@ -1,0 +1,255 @@
+"""Model Garden: deploy custom weights or a publisher's model to an endpoint of its own, and say which machine suits weights."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.catalog import Model, UnknownModelError, find_model, load_catalog
+from runner.emulator import store
+from runner.emulator.aiplatform import (
+    access,
+    deployments,
+    endpoints,
+    lifecycle,
+    long_running,
+    machines,
+    messages,
+    models,
+    scope,
+    tuning_inputs,
+)
+from runner.emulator.aiplatform.schemas import DEPLOY, RECOMMEND_SPEC
+from runner.emulator.aiplatform.scope import PARENT, Scope
+from runner.emulator.aiplatform.tuning_validation import check_labels, split_uri
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.context import Emulator
+from runner.emulator.errors import ApiError, invalid
+from runner.emulator.iam import agents
+from runner.emulator.routing import ApiRequest, Method, json_response
+from runner.emulator.storage import objects
+
+SERVING_IMAGE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20251205_0916_RC01"
+"""Container that the service names for these models (Google's Gemma 3 notebook, 2026-08). Here a process of our own answers for it."""
+
+
+async def deploy(request: ApiRequest) -> Response:
+    """Make a model and an endpoint, and start serving; the operation ends when the process answers."""
+    body = messages.parse(DEPLOY, await request.read_json())
+    emulator = request.emulator
+    where = emulator.store.read(lambda connection: scope.resolve(connection, request.fields))
+    if where.location == "global":
+        raise invalid("Models cannot be deployed in location global.")
+    source, base = await asyncio.to_thread(_source, emulator, where, body)
+    now = emulator.clock.timestamp()
+    operation, name = await emulator.store.write(
+        lambda connection: _store(connection, request, body, source, base, now)
+    )
+    lifecycle.runtime(emulator).deployments.launch_stored(name)
+    return json_response(operation)
+
+
+def _source(emulator: Emulator, where: Scope, body: dict[str, Any]) -> tuple[dict[str, str], Model]:
+    """Return where the weights come from and their base model, after looking at them. Blocks. Raises ApiError."""
+    given = [key for key in ("publisherModelName", "huggingFaceModelId", "customModel") if body.get(key)]
+    if len(given) != 1:
+        raise invalid("Exactly one of publisher_model_name, hugging_face_model_id and custom_model must be set.")
+    if given[0] == "customModel":
+        uri = body["customModel"].get("gcsUri", "")
+        return {"artifactUri": uri}, inspect_weights(emulator, where, uri)
+    if given[0] == "huggingFaceModelId":
+        raise ApiError(
+            "UNIMPLEMENTED", "The emulator does not deploy Hugging Face models: it reaches no other machine."
+        )
+    try:
+        base = find_model(body["publisherModelName"])
+    except UnknownModelError as error:
+        raise ApiError("NOT_FOUND", f"PublisherModel {body['publisherModelName']} does not exist.") from error
+    return {"publisherModel": base.id}, base
+
+
+def inspect_weights(emulator: Emulator, where: Scope, uri: str) -> Model:
+    """Check that a folder holds weights that Vertex AI may read; return a model of their architecture. Blocks.
+
+    Raises:
+        ApiError: NOT_FOUND, PERMISSION_DENIED or INVALID_ARGUMENT, naming the folder.
+    """
+    bucket, prefix = split_uri(uri, "gcs_uri")
+    agent = agents.aiplatform_agent(where.project.number)
+
+    def look(connection: sqlite3.Connection) -> list[str]:
+        access.require(connection, [agent], [access.Need(bucket, prefix, access.READ)])
+        return tuning_inputs.checkpoint_names(connection, uri, "gcs_uri")[2]
+
+    names = emulator.store.read(look)
+    config = next(name for name in names if name.endswith("config.json") and name.rpartition("/")[2] == "config.json")
+    base = emulator.store.read(lambda connection: _tuned_from(connection, where, uri))
+    return base or deployments.model_of_config(objects.read_bytes(emulator, bucket, config))
+
+
+def _tuned_from(connection: sqlite3.Connection, where: Scope, uri: str) -> Model | None:
+    """Return the base model of weights that a tuning job of this project left, if they are such."""
+    parent = f"projects/{where.project.number}/"
+    for _, document in store.scan(connection, models.KIND, parent):
+        model = document["versions"][document["default"]]
+        final = str(model.get("artifactUri", "")).rstrip("/")
+        if final and (uri.rstrip("/") == final or uri.startswith(final.removesuffix("final") + "checkpoint-")):
+            return models.base_model(model)
+    return None
+
+
+def _store(
+    connection: sqlite3.Connection,
+    request: ApiRequest,
+    body: dict[str, Any],
+    source: dict[str, str],
+    base: Model,
+    now: str,
+) -> tuple[dict[str, Any], str]:
+    where = scope.resolve(connection, request.fields)
+    projects.ensure(connection, where.project.id)
+    version = request.fields["version"]
+    config, wanted = body.get("modelConfig", {}), body.get("endpointConfig", {})
+    resources = machines.complete(body.get("deployConfig", {}).get("dedicatedResources"), base)
+    check_labels(wanted.get("labels", {}))
+    short = base.id.rpartition("/")[2].rpartition("@")[2]
+    model_id = config.get("modelUserId") or scope.new_id()
+    models.check_id(model_id)
+    model_name = f"{where.name}/models/{model_id}"
+    publisher = public_name(base)
+    about: dict[str, Any] = {
+        "displayName": config.get("modelDisplayName") or f"{short}-{now[:19].replace(':', '')}",
+        "containerSpec": config.get("containerSpec") or {"imageUri": SERVING_IMAGE},
+        "baseModelSource": {"modelGardenSource": {"publicModelName": publisher}},
+        "modelSourceInfo": {"sourceType": "MODEL_GARDEN"},
+    }
+    if "artifactUri" in source:
+        about["artifactUri"] = source["artifactUri"]
+    model = models.insert(connection, model_name, about, now)
+    display = wanted.get("endpointDisplayName") or f"{about['displayName']}-endpoint"
+    endpoint_body = {"displayName": display}
+    if wanted.get("labels"):
+        endpoint_body["labels"] = wanted["labels"]
+    endpoint = endpoints.create(connection, where, wanted.get("endpointUserId", ""), endpoint_body, now)
+    deployed: dict[str, Any] = {
+        "id": scope.new_id(),
+        "model": model_name,
+        "modelVersionId": model["versionId"],
+        "displayName": about["displayName"],
+        "dedicatedResources": resources,
+    }
+    labels = body.get("deployConfig", {}).get("systemLabels")
+    if labels:
+        deployed["systemLabels"] = labels
+    metadata = {
+        "destination": where.name,
+        "projectNumber": where.project.number,
+        "modelId": model_id,
+        "publisherModel": publisher if "publisherModel" in source else "",
+    }
+    operation = long_running.begin(
+        connection, where.name, version, "Deploy", now, **{key: value for key, value in metadata.items() if value}
+    )
+    response = {
+        "@type": long_running.type_url(version, "DeployResponse"),
+        "endpoint": endpoint["name"],
+        "model": model_name,
+    }
+    if "publisherModel" in source:
+        response["publisherModel"] = publisher
+    deployment = endpoints.add_deployment(
+        connection,
+        endpoint,
+        deployed,
+        operation=operation["name"],
+        source={**source, "baseModel": base.id},
+        split={"0": 100},
+        response=response,
+        made=(endpoint["name"], model_name),
+    )
+    return operation, deployment
+
+
+def public_name(model: Model) -> str:
+    """Return `publishers/P/models/M@V`."""
+    publisher, _, rest = model.id.partition("/")
+    return f"publishers/{publisher}/models/{rest}"
+
+
+async def recommend_spec(request: ApiRequest) -> Response:
+    """Say which machine suits the weights in a folder."""
+    body = messages.parse(RECOMMEND_SPEC, await request.read_json())
+    emulator = request.emulator
+    where = emulator.store.read(lambda connection: scope.resolve(connection, request.fields))
+    base = await asyncio.to_thread(inspect_weights, emulator, where, body.get("gcsUri", ""))
+    spec = {"machineSpec": machines.recommended(base), "containerSpec": {"imageUri": SERVING_IMAGE}}
+    answer: dict[str, Any] = {"baseModel": public_name(base)}
+    if body.get("checkMachineAvailability") or body.get("checkUserQuota"):
+        recommendation: dict[str, Any] = {"region": where.location, "spec": spec}
+        if body.get("checkUserQuota"):
+            recommendation["userQuotaState"] = "QUOTA_STATE_USER_HAS_QUOTA"
+        answer["recommendations"] = [recommendation]
+    else:
+        answer["specs"] = [spec]
+    return json_response(answer)
+
+
+async def get_publisher_model(request: ApiRequest) -> Response:
+    """Return what Model Garden knows of a base model, with the machine it is deployed on."""
+    publisher, name = request.fields["publisher"], request.fields["model"]
+    try:
+        model = find_model(f"publishers/{publisher}/models/{name}")
+    except UnknownModelError as error:
+        full = f"publishers/{publisher}/models/{name}"
+        raise ApiError("NOT_FOUND", f"Publisher model {full} is not found.") from error
+    return json_response(_publisher_model(model))
+
+
+def _publisher_model(model: Model) -> dict[str, Any]:
+    full = public_name(model)
+    option = {
+        "modelDisplayName": model.name,
+        "containerSpec": {"imageUri": SERVING_IMAGE},
+        "dedicatedResources": {
+            "machineSpec": machines.recommended(model),
+            "minReplicaCount": 1,
+            "maxReplicaCount": 1,
+        },
+        "deployTaskName": "vLLM",
+    }
+    return {
+        "name": full.partition("@")[0],
+        "versionId": full.partition("@")[2] or "default",
+        "openSourceCategory": "GOOGLE_OWNED_OSS" if full.startswith("publishers/google/") else "THIRD_PARTY_OWNED_OSS",
+        "launchStage": "GA",
+        "supportedActions": {"multiDeployVertex": {"multiDeployVertex": [option]}},
+    }
+
+
+async def list_publisher_models(request: ApiRequest) -> Response:
+    """Return the base models of a publisher, `-` or `*` for all."""
+    wanted = request.fields["publisher"]
+    found = [model for model in load_catalog().models if wanted in ("-", "*", model.id.partition("/")[0])]
+    return json_response({"publisherModels": [_publisher_model(model) for model in found]})
+
+
+_API = "aiplatform.projects.locations"
+METHODS = [
+    Method(f"{_API}.deploy", "POST", f"{PARENT}:deploy", deploy),
+    Method(f"{_API}.recommendSpec", "POST", f"{PARENT}:recommendSpec", recommend_spec),
+    Method(
+        "aiplatform.publishers.models.get",
+        "GET",
+        "/{version=v1|v1beta1}/publishers/{publisher}/models/{model}",
+        get_publisher_model,
+    ),
+    Method(
+        "aiplatform.publishers.models.list",
+        "GET",
+        "/{version=v1|v1beta1}/publishers/{publisher}/models",
+        list_publisher_models,
+    ),
+]

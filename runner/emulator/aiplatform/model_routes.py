@@ -1,0 +1,146 @@
+"""models: upload, get, list, listVersions, patch, delete."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator import paging, update_mask
+from runner.emulator.aiplatform import long_running, messages, models, scope
+from runner.emulator.aiplatform.schemas import MODEL, UPLOAD_MODEL
+from runner.emulator.aiplatform.scope import PARENT
+from runner.emulator.aiplatform.tuning_validation import check_labels, split_uri
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.errors import ApiError, invalid
+from runner.emulator.routing import ApiRequest, Method, json_response
+
+_PATCHABLE = frozenset({"displayName", "description", "versionDescription", "labels", "metadata"})
+
+
+def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    return f"{scope.resolve(connection, request.fields).name}/models/{request.fields['model']}"
+
+
+async def upload(request: ApiRequest) -> Response:
+    """Register weights as a model or as a further version of one; the operation is done at once."""
+    body = messages.parse(UPLOAD_MODEL, await request.read_json())
+    model = body.get("model", {})
+    version = request.fields["version"]
+    now = request.emulator.clock.timestamp()
+    if not model.get("displayName"):
+        raise invalid("The model.display_name field is required.")
+    if len(model["displayName"]) > 128:
+        raise invalid("The display_name must be at most 128 characters long.")
+    check_labels(model.get("labels", {}))
+    if model.get("artifactUri"):
+        split_uri(model["artifactUri"], "artifact_uri")
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        where = scope.resolve(connection, request.fields)
+        projects.ensure(connection, where.project.id)
+        parent = body.get("parentModel")
+        if parent:
+            parent_scope, model_id = scope.split_name(connection, parent.partition("@")[0], "models")
+            if parent_scope != where:
+                raise invalid("The parent_model must be in the same project and location.")
+        else:
+            model_id = body.get("modelId") or scope.new_id()
+            models.check_id(model_id)
+        name = f"{where.name}/models/{model_id}"
+        made = models.insert(connection, name, model, now, new_version=bool(parent))
+        response = {
+            "@type": long_running.type_url(version, "UploadModelResponse"),
+            "model": name,
+            "modelVersionId": made["versionId"],
+        }
+        return long_running.immediate(connection, name, version, "UploadModel", now, response)
+
+    return json_response(await request.emulator.store.write(work))
+
+
+async def get(request: ApiRequest) -> Response:
+    """Return a model: its default version, or the one after `@`."""
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        model = models.get(connection, _name(connection, request))
+        if not model["deployedModels"]:
+            del model["deployedModels"]
+        return model
+
+    return json_response(request.emulator.store.read(work))
+
+
+async def list_models(request: ApiRequest) -> Response:
+    """Return one page of the models that match a filter."""
+    query = request.query_params
+    found = request.emulator.store.read(
+        lambda connection: models.list_models(
+            connection, scope.resolve(connection, request.fields), query.get("filter", ""), query.get("orderBy", "")
+        )
+    )
+    return _page(request, found)
+
+
+async def list_versions(request: ApiRequest) -> Response:
+    """Return one page of the versions of a model."""
+    return _page(
+        request,
+        request.emulator.store.read(lambda connection: models.versions(connection, _name(connection, request))),
+    )
+
+
+def _page(request: ApiRequest, found: list[dict[str, Any]]) -> Response:
+    query = request.query_params
+    items, token = paging.page(found, query.get("pageSize"), query.get("pageToken"))
+    body: dict[str, Any] = {"models": items} if items else {}
+    return json_response(body | ({"nextPageToken": token} if token else {}))
+
+
+async def patch(request: ApiRequest) -> Response:
+    """Change the fields that the mask names."""
+    body = messages.parse(MODEL, await request.read_json(), "model")
+    check_labels(body.get("labels", {}))
+    mask = request.query_params.get("updateMask") or request.query_params.get("update_mask")
+    now = request.emulator.clock.timestamp()
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        name = _name(connection, request)
+        current = models.get(connection, name)
+        if body.get("etag") and body["etag"] != current["etag"]:
+            raise ApiError("ABORTED", f"The etag of Model {name} has changed.")
+        if not mask:
+            raise invalid("The update_mask field is required.")
+        changed = update_mask.apply(current, body, mask)
+        fixed = [key for key in {*changed, *current} - _PATCHABLE if changed.get(key) != current.get(key)]
+        if fixed:
+            raise invalid(f"The field {messages.snake(sorted(fixed)[0])} cannot be updated.")
+        return models.replace(connection, name, changed, now)
+
+    return json_response(await request.emulator.store.write(work))
+
+
+async def delete(request: ApiRequest) -> Response:
+    """Delete a model that is deployed nowhere; the operation is done at once."""
+    now = request.emulator.clock.timestamp()
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        name = _name(connection, request)
+        if "@" in name:
+            raise invalid("Deleting one version takes :deleteVersion; delete takes a model's name without version.")
+        models.remove(connection, name)
+        return long_running.immediate(connection, name, request.fields["version"], "Delete", now)
+
+    return json_response(await request.emulator.store.write(work))
+
+
+_API = "aiplatform.projects.locations.models"
+METHODS = [
+    Method(f"{_API}.upload", "POST", f"{PARENT}/models:upload", upload),
+    Method(f"{_API}.list", "GET", f"{PARENT}/models", list_models),
+    Method(f"{_API}.listVersions", "GET", f"{PARENT}/models/{{model}}:listVersions", list_versions),
+    Method(f"{_API}.get", "GET", f"{PARENT}/models/{{model}}", get),
+    Method(f"{_API}.patch", "PATCH", f"{PARENT}/models/{{model}}", patch),
+    Method(f"{_API}.delete", "DELETE", f"{PARENT}/models/{{model}}", delete),
+]

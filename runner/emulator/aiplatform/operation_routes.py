@@ -1,0 +1,116 @@
+"""Operations of a location, and of the endpoints and models in it: get, list, wait, cancel.
+
+SDKs poll under `/ui/`, which is v1beta1 by another name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator import operations, paging, store
+from runner.emulator.aiplatform import scope
+from runner.emulator.errors import ApiError, invalid
+from runner.emulator.routing import ApiRequest, Method, json_response
+
+_PARENT = "/{version=v1|v1beta1|ui}/projects/{project}/locations/{location}"
+_OPERATION = "/operations/{operation}"
+_MAX_WAIT_SECONDS = 8.0
+"""An answer must come within 10 seconds, the SDKs' limit."""
+_WAIT_POLL_SECONDS = 0.1
+
+
+def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    where = scope.resolve(connection, request.fields)
+    parent = where.name
+    if "collection" in request.fields:
+        parent = f"{parent}/{request.fields['collection']}/{request.fields['resource']}"
+    return f"{parent}/operations/{request.fields['operation']}"
+
+
+def _get(request: ApiRequest) -> dict[str, Any]:
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        name = _name(connection, request)
+        operation = store.find(connection, operations.KIND, name)
+        if operation is None:
+            # The service finds an operation by its id under the location too, whatever resource it belongs to.
+            operation = _anywhere(connection, request)
+        if operation is None:
+            raise ApiError("NOT_FOUND", f"Operation {name} is not found.")
+        return operation
+
+    return request.emulator.store.read(work)
+
+
+def _anywhere(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any] | None:
+    if "collection" in request.fields:
+        return None
+    where = scope.resolve(connection, request.fields)
+    ending = f"/operations/{request.fields['operation']}"
+    found = (body for name, body in store.scan(connection, operations.KIND, f"{where.name}/") if name.endswith(ending))
+    return next(found, None)
+
+
+async def get(request: ApiRequest) -> Response:
+    """Return an operation as it stands."""
+    return json_response(_get(request))
+
+
+async def wait(request: ApiRequest) -> Response:
+    """Return an operation when it is done, or after a while as it stands."""
+    body = await request.read_json()
+    given = body.get("timeout", request.query_params.get("timeout", ""))
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)s?", str(given)) if given else None
+    if given and match is None:
+        raise invalid(f"Invalid timeout: {given!r}.")
+    seconds = min(float(match[1]), _MAX_WAIT_SECONDS) if match else _MAX_WAIT_SECONDS
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        operation = _get(request)
+        if operation.get("done") or asyncio.get_running_loop().time() >= deadline:
+            return json_response(operation)
+        await asyncio.sleep(_WAIT_POLL_SECONDS)
+
+
+async def list_operations(request: ApiRequest) -> Response:
+    """Return one page of the operations of a location or of one resource."""
+
+    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+        parent = scope.resolve(connection, request.fields).name
+        if "collection" in request.fields:
+            parent = f"{parent}/{request.fields['collection']}/{request.fields['resource']}"
+        return [body for _, body in store.scan(connection, operations.KIND, f"{parent}/")]
+
+    found = request.emulator.store.read(work)
+    query = request.query_params
+    items, token = paging.page(found, query.get("pageSize"), query.get("pageToken"))
+    answer: dict[str, Any] = {"operations": items} if items else {}
+    return json_response(answer | ({"nextPageToken": token} if token else {}))
+
+
+async def cancel(request: ApiRequest) -> Response:
+    """Accept the wish; like the service's, no operation here is obliged to follow it."""
+    await request.read_json()
+    _get(request)
+    return json_response({})
+
+
+def _methods() -> list[Method]:
+    found: list[Method] = []
+    for base, place in (("", ""), ("/{collection=endpoints|models}/{resource}", ".{resources}")):
+        prefix = f"aiplatform.projects.locations{place.format(resources='resources')}.operations"
+        path = f"{_PARENT}{base}"
+        found += [
+            Method(f"{prefix}.list", "GET", f"{path}/operations", list_operations),
+            Method(f"{prefix}.get", "GET", f"{path}{_OPERATION}", get),
+            Method(f"{prefix}.wait", "POST", f"{path}{_OPERATION}:wait", wait),
+            Method(f"{prefix}.cancel", "POST", f"{path}{_OPERATION}:cancel", cancel),
+        ]
+    return found
+
+
+METHODS = _methods()
