@@ -224,12 +224,18 @@ def deploy_model(
     return _operation(session, "endpoints.deployModel", f"{full_name(session, endpoint)}:deployModel", body)
 
 
-def undeploy_model(session: Session, endpoint: str, deployed_model_id: str) -> str:
-    """Take a model off an endpoint and return the operation's name; billing of its machine ends with it."""
+def undeploy_model(
+    session: Session, endpoint: str, deployed_model_id: str, *, traffic: Mapping[str, int] | None = None
+) -> str:
+    """Take a model off an endpoint and return the operation's name; billing of its machine ends with it.
+
+    `traffic` is per cent by id of the models that stay; it must be given if the model still receives some.
+    """
     name = full_name(session, endpoint)
-    return _operation(
-        session, "endpoints.undeployModel", f"{name}:undeployModel", {"deployedModelId": deployed_model_id}
-    )
+    body: dict[str, Any] = {"deployedModelId": deployed_model_id}
+    if traffic:
+        body["trafficSplit"] = dict(traffic)
+    return _operation(session, "endpoints.undeployModel", f"{name}:undeployModel", body)
 
 
 def delete_endpoint(session: Session, endpoint: str) -> str:

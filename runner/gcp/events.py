@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +21,9 @@ class JobEvent:
     time: str
     """RFC 3339."""
     kind: str
-    """`state`, `step`, `epoch`, `checkpoint`, `evaluation`, `message`, …"""
+    """`dataset`, `step`, `evaluation`, `checkpoint`, `done` or `failed`; others may come."""
     data: dict[str, Any] = field(default_factory=dict)
+    """The rest: `step`, `total_steps`, `epoch`, `loss`, `learning_rate`, …"""
 
 
 def job_events(session: Session, name: str, after: int = 0) -> list[JobEvent]:
@@ -41,12 +43,18 @@ def job_events(session: Session, name: str, after: int = 0) -> list[JobEvent]:
 
 
 def _event(item: dict[str, Any]) -> JobEvent:
-    known = ("number", "time", "kind")
-    data = item.get("data")
-    rest = data if isinstance(data, dict) else {key: value for key, value in item.items() if key not in known}
+    own = ("sequence", "event", "time")
     return JobEvent(
-        number=int(item.get("number", 0)),
-        time=str(item.get("time", "")),
-        kind=str(item.get("kind", "message")),
-        data=rest,
+        number=int(item.get("sequence", 0)),
+        time=_rfc3339(item.get("time")),
+        kind=str(item.get("event", "message")),
+        data={key: value for key, value in item.items() if key not in own},
     )
+
+
+def _rfc3339(value: Any) -> str:
+    """Return a time given in seconds since 1970, or already as text."""
+    if isinstance(value, int | float):
+        moment = datetime.datetime.fromtimestamp(value, datetime.UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return str(value or "")

@@ -286,7 +286,9 @@ def undeploy(
     removed: list[str] = []
     for item in own:
         tell(f"undeploying {item.display_name or item.id}")
-        operations.wait(session, endpoints.undeploy_model(session, found.name, item.id), timeout=timeout)
+        now = endpoints.get_endpoint(session, found.name)
+        operation = endpoints.undeploy_model(session, found.name, item.id, traffic=_traffic_without(now, item.id))
+        operations.wait(session, operation, timeout=timeout)
         removed.append(f"{found.name}/deployedModels/{item.id}")
     if delete:
         tell(f"deleting endpoint {found.id}")
@@ -333,6 +335,16 @@ def container_spec(source: str, accelerators: int) -> dict[str, Any]:
         "predictRoute": "/generate",
         "healthRoute": "/ping",
     }
+
+
+def _traffic_without(endpoint: Endpoint, deployed_model_id: str) -> dict[str, int]:
+    """Return the traffic of the models that stay; what is freed goes to the busiest of them. {} if none stay."""
+    staying = {item.id: endpoint.traffic.get(item.id, 0) for item in endpoint.deployed_models}
+    staying.pop(deployed_model_id, None)
+    if staying:
+        busiest = max(staying, key=lambda key: staying[key])
+        staying[busiest] += 100 - sum(staying.values())
+    return staying
 
 
 def _deploy_to_existing(

@@ -94,14 +94,16 @@ def chat(
     **sampling: Any,
 ) -> ChatAnswer | Iterator[ChatChunk]:
     """Ask an endpoint's model, or a managed `model`; see `runner.gcp.prediction.chat`."""
-    if model is not None and endpoint is None:
-        if stream:
-            return prediction.chat(session, model=model, messages=messages, stream=True, **sampling)
-        return prediction.chat(session, model=model, messages=messages, **sampling)
-    found = endpoint if isinstance(endpoint, Endpoint) else resolve_endpoint(session, endpoint)
+    asked: str | Endpoint | None = endpoint
+    if model is None and not isinstance(endpoint, Endpoint):
+        asked = resolve_endpoint(session, endpoint)
     if stream:
-        return prediction.chat(session, endpoint=found, messages=messages, stream=True, **sampling)
-    return prediction.chat(session, endpoint=found, messages=messages, **sampling)
+        pieces: Iterator[ChatChunk] = prediction.chat(
+            session, endpoint=asked, model=model, messages=messages, stream=True, **sampling
+        )
+        return pieces
+    answer: ChatAnswer = prediction.chat(session, endpoint=asked, model=model, messages=messages, **sampling)
+    return answer
 
 
 def _only(every: Sequence[Endpoint]) -> Endpoint:
