@@ -74,7 +74,8 @@ class TuningBuckets(pulumi.ComponentResource):
                 lifecycle_rules=lifecycle_rules(kind, settings),
                 encryption=encryption,
                 labels={**settings.labels, "content": kind},
-                force_destroy=settings.force_destroy,
+                # What the contract holds is made by this program, old versions included: nothing is lost with it.
+                force_destroy=settings.force_destroy or (kind == "contract" and not settings.protect),
                 opts=options,
             )
             for kind in BUCKET_KINDS

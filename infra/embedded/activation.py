@@ -18,8 +18,9 @@ class _Activation:
         """Nothing of it can change."""
         return live
 
-    def delete(self, context: Context, id_: str, inputs: Inputs) -> None:
+    def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
         """Leave it on: the provider does too, unless it is told otherwise."""
+        return False
 
 
 class ServiceType(_Activation):
@@ -49,11 +50,13 @@ class ServiceType(_Activation):
             context.enabled[project] = _enabled(context, project)
         return Live(self._id(inputs), {}) if inputs["service"] in context.enabled[project] else None
 
-    def delete(self, context: Context, id_: str, inputs: Inputs) -> None:
+    def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
         """Disable it if the program said so."""
-        if inputs.get("disableOnDestroy"):
-            path = f"projects/{inputs['project']}/services/{inputs['service']}:disable"
-            context.rest.wait("serviceusage", context.rest.call("serviceusage", "POST", path, {}))
+        if not inputs.get("disableOnDestroy"):
+            return False
+        path = f"projects/{inputs['project']}/services/{inputs['service']}:disable"
+        context.rest.wait("serviceusage", context.rest.call("serviceusage", "POST", path, {}))
+        return True
 
     def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
         """Return the inputs."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
+from pulumi.runtime.stack import Stack
 
 from infra.embedded.monitor import EmulatorMocks, OptionsMonitor
 from infra.embedded.reconcile import Reconciler
@@ -106,7 +107,7 @@ def _evaluate(mocks: EmulatorMocks, values: dict[str, str]) -> dict[str, Any]:
     def program() -> pulumi.Output[Any]:
         deploy()
         root = pulumi.runtime.get_root_resource()
-        exported = root.outputs if isinstance(root, pulumi.runtime.Stack) else {}
+        exported = root.outputs if isinstance(root, Stack) else {}
         return pulumi.Output.from_input(dict(exported)).apply(outputs.update)
 
     try:

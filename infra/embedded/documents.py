@@ -27,6 +27,8 @@ class DocumentType:
     service: str
     collection: Callable[[Inputs], str]
     body: Callable[[Inputs], dict[str, Any]]
+    prefix: str = ""
+    """Version, where the service's address does not hold it."""
     id_parameter: str | None = None
     """Query parameter that carries the id; without it the server chooses one."""
     id_of: Callable[[Inputs], str] = lambda inputs: ""
@@ -47,7 +49,7 @@ class DocumentType:
         body = self.create_body(inputs, self.body(inputs))
         params = {self.id_parameter: self.id_of(inputs)} if self.id_parameter else None
         try:
-            answer = context.rest.call(self.service, "POST", self.collection(inputs), body, params=params)
+            answer = context.rest.call(self.service, "POST", self.prefix + self.collection(inputs), body, params=params)
         except RequestError as error:
             found = self.read(context, self._id(inputs), inputs) if error.http == httpx.codes.CONFLICT else None
             if found is None:
@@ -64,7 +66,7 @@ class DocumentType:
         """Get it. What the service keeps for undeleting counts as gone."""
         if not id_:
             return None
-        body = context.rest.find(self.service, id_)
+        body = context.rest.find(self.service, self.prefix + id_)
         if body is None or body.get("state") == "DELETED":
             return None
         return Live(id_, body)
@@ -73,23 +75,26 @@ class DocumentType:
         """Patch the fields that differ."""
         fields = {name: value for name, value in changes.items() if value is not None}
         params = {"updateMask": ",".join(sorted(changes))} if self.update_mask else None
-        answer = context.rest.call(self.service, "PATCH", live.id, self._patch(live, fields), params=params)
+        answer = context.rest.call(
+            self.service, "PATCH", self.prefix + live.id, self._patch(live, fields), params=params
+        )
         if self.long_running and "done" in answer:
             context.rest.wait(self.service, answer)
         return self.read(context, live.id, inputs) or live
 
-    def delete(self, context: Context, id_: str, inputs: Inputs) -> None:
+    def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
         """Delete it."""
         if not self.deletable:
-            return
+            return False
         try:
-            answer = context.rest.call(self.service, "DELETE", id_, params=dict(self.delete_parameters))
+            answer = context.rest.call(self.service, "DELETE", self.prefix + id_, params=dict(self.delete_parameters))
         except RequestError as error:
             if error.http == httpx.codes.NOT_FOUND:
-                return
+                return True
             raise
         if self.long_running and "name" in answer:
             context.rest.wait(self.service, answer)
+        return True
 
     def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
         """Return the inputs, with what the service has chosen."""
@@ -191,7 +196,8 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
     DocumentType(
         token="gcp:monitoring/notificationChannel:NotificationChannel",  # noqa: S106
         service="monitoring",
-        collection=lambda inputs: f"v3/projects/{inputs['project']}/notificationChannels",
+        prefix="v3/",
+        collection=lambda inputs: f"projects/{inputs['project']}/notificationChannels",
         body=lambda inputs: {"enabled": True, **pick(inputs, "displayName", "labels", "type", "enabled")},
         update_mask=False,
         fixed=frozenset({"type", "project"}),
@@ -201,7 +207,8 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
     DocumentType(
         token="gcp:monitoring/alertPolicy:AlertPolicy",  # noqa: S106
         service="monitoring",
-        collection=lambda inputs: f"v3/projects/{inputs['project']}/alertPolicies",
+        prefix="v3/",
+        collection=lambda inputs: f"projects/{inputs['project']}/alertPolicies",
         body=lambda inputs: {
             "enabled": True,
             **pick(inputs, "displayName", "combiner", "documentation", "notificationChannels", "userLabels", "enabled"),

@@ -167,7 +167,7 @@ class MemberType(_PolicyEntry):
             return None
         return Live(self._id(inputs), self.body(inputs))
 
-    def delete(self, context: Context, id_: str, inputs: Inputs) -> None:
+    def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
         """Take the member away."""
 
         def remove(policy: Policy) -> bool:
@@ -180,6 +180,7 @@ class MemberType(_PolicyEntry):
 
         if self.read_policy(context, inputs) is not None:
             self.change(context, inputs, remove)
+        return True
 
     def _id(self, inputs: Inputs) -> str:
         return f"{self.holder.path(inputs)}/{inputs['role']}/{inputs['member']}"
@@ -205,9 +206,10 @@ class AuditType(_PolicyEntry):
         found = [item for item in policy.get("auditConfigs", []) if item["service"] == inputs["service"]]
         return Live(self._id(inputs), found[0]) if found else None
 
-    def delete(self, context: Context, id_: str, inputs: Inputs) -> None:
+    def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
         """Take the service's configuration away."""
         self._replace(context, inputs, [])
+        return True
 
     def _replace(self, context: Context, inputs: Inputs, entries: list[dict[str, Any]]) -> None:
         def edit(policy: Policy) -> bool:

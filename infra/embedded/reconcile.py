@@ -125,8 +125,9 @@ class Reconciler:
             )
         if not record.retain:
             try:
-                kind.delete(self.context, record.id, record.inputs)
+                gone = kind.delete(self.context, record.id, record.inputs)
             except RequestError as error:
                 raise EmbeddedError(f"deleting {record.key}: {error.message}") from error
-            self.tally.deleted.append(record.key)
+            if gone:
+                self.tally.deleted.append(record.key)
         self.state.forget(record)

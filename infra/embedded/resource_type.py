@@ -56,8 +56,8 @@ class ResourceType(Protocol):
     def update(self, context: Context, live: Live, inputs: dict[str, Any], changes: dict[str, Any]) -> Live:
         """Change it. `changes` are the top-level fields of the body that differ; None takes a field away."""
 
-    def delete(self, context: Context, id_: str, inputs: dict[str, Any]) -> None:
-        """Delete it; being gone already is success."""
+    def delete(self, context: Context, id_: str, inputs: dict[str, Any]) -> bool:
+        """Delete it and return True, also when it was gone; False when it is left there, as the provider does."""
 
     def outputs(self, inputs: dict[str, Any], live: Live) -> dict[str, Any]:
         """Return the properties that the program may read, in Pulumi's spelling."""

@@ -78,10 +78,10 @@ class BucketType:
         context.rest.call("storage", "PATCH", f"b/{live.id}", changes)
         return self.read(context, live.id, inputs) or live
 
-    def delete(self, context: Context, id_: str, inputs: Inputs) -> None:
+    def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
         """Delete it, emptied first if the program said so."""
         if context.rest.find("storage", f"b/{id_}") is None:
-            return
+            return True
         if inputs.get("forceDestroy"):
             _empty(context, id_)
         try:
@@ -93,6 +93,7 @@ class BucketType:
                     hint="set open-model-tuning:forceDestroy to true, apply, and destroy again",
                 ) from error
             raise
+        return True
 
     def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
         """Add the addresses."""
@@ -160,13 +161,14 @@ class ObjectType:
         """Upload it again."""
         return self.create(context, inputs)
 
-    def delete(self, context: Context, id_: str, inputs: Inputs) -> None:
+    def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
         """Delete it."""
         try:
             context.rest.call("storage", "DELETE", f"b/{inputs['bucket']}/o/{quote(inputs['name'], safe='')}")
         except RequestError as error:
             if error.http != httpx.codes.NOT_FOUND:
                 raise
+        return True
 
     def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
         """Add the checksum and the generation."""
