@@ -289,3 +289,20 @@ def after_prefix(prefix: str) -> str | None:
     following = ord(stem[-1]) + 1
     # Surrogates are no characters: UTF-8 goes on behind them.
     return stem[:-1] + chr(0xE000 if following == 0xD800 else following)
+
+
+def change(connection: sqlite3.Connection, record: StoredObject, settings: Json, now: int) -> StoredObject:
+    """Replace a version's settings in a transaction, count its metageneration up and return it."""
+    record.body = json.dumps(settings, ensure_ascii=False, separators=(",", ":"))
+    record.metageneration += 1
+    record.updated = now
+    connection.execute(
+        "UPDATE storage_objects SET body = ?, metageneration = ?, updated = ? WHERE id = ?",
+        (record.body, record.metageneration, now, record.id),
+    )
+    return record
+
+
+def payload_of(record: StoredObject) -> Payload:
+    """Return the data of a version loaded with it: a copy shares the file."""
+    return Payload(record.size, record.crc32c, record.md5, record.inline, record.blob, record.components)

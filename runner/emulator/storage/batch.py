@@ -1,0 +1,165 @@
+"""Batches: up to 100 requests without data in one (https://cloud.google.com/storage/docs/batch)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from starlette.responses import Response
+
+from runner.emulator.errors import ApiError
+from runner.emulator.routing import ApiRequest, Router, json_response
+from runner.emulator.storage.faults import bad_request
+from runner.emulator.storage.related import boundary_of
+
+logger = logging.getLogger(__name__)
+
+_MAX_REQUESTS = 100
+_BLANK = re.compile(rb"\r?\n\r?\n")
+_REQUEST_LINE = re.compile(r"([A-Z]+) (\S+)(?: HTTP/\d(?:\.\d)?)?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One request of a batch."""
+
+    content_id: str
+    method: str
+    target: str
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+@cache
+def _router() -> Router:
+    from runner.emulator.storage import routes
+
+    return Router([method for method in routes.METHODS if method.path.startswith("/storage/")])
+
+
+async def batch(request: ApiRequest) -> Response:
+    """Answer every part, in their order; they run at once."""
+    body = await request.read_body()
+    parts = split(body, boundary_of(request.headers.get("content-type", "")))
+    if len(parts) > _MAX_REQUESTS:
+        raise bad_request(f"The batch has {len(parts)} requests; the limit is {_MAX_REQUESTS}.")
+    answers = await asyncio.gather(*(_answer(request, part) for part in parts))
+    boundary = f"batch_{secrets.token_hex(16)}"
+    lines = b""
+    for part, answer in zip(parts, answers, strict=True):
+        content_id = part.content_id.strip("<>")
+        lines += (
+            f"--{boundary}\r\nContent-Type: application/http\r\nContent-ID: <response-{content_id}>\r\n\r\n".encode()
+        )
+        lines += answer + b"\r\n"
+    lines += f"--{boundary}--\r\n".encode()
+    return Response(lines, headers={"content-type": f"multipart/mixed; boundary={boundary}"})
+
+
+def split(body: bytes, boundary: bytes) -> list[Part]:
+    """Return the parts of a multipart/mixed body, its lines ended by CRLF or LF. Raises ApiError 400."""
+    sections = re.split(rb"(?:\A|\r?\n)--" + re.escape(boundary), body)[1:]
+    parts = []
+    for section in sections:
+        if section.startswith(b"--"):
+            break
+        outer, _, inner = _partition(section.lstrip(b" \t"))
+        headers = _headers(outer)
+        parts.append(_parse(dict(headers).get(b"content-id", b"").decode("latin-1"), inner.lstrip(b"\r\n")))
+    if not parts:
+        raise bad_request("The batch holds no requests.")
+    return parts
+
+
+def _partition(data: bytes) -> tuple[bytes, bytes, bytes]:
+    match = _BLANK.search(data)
+    return (data, b"", b"") if match is None else (data[: match.start()], match.group(), data[match.end() :])
+
+
+def _headers(data: bytes) -> list[tuple[bytes, bytes]]:
+    pairs = (line.partition(b":") for line in data.splitlines() if b":" in line)
+    return [(name.strip().lower(), value.strip()) for name, _, value in pairs]
+
+
+def _parse(content_id: str, inner: bytes) -> Part:
+    head, _, body = _partition(inner)
+    first, _, rest = head.partition(b"\n")
+    match = _REQUEST_LINE.match(first.decode("latin-1").strip())
+    if match is None:
+        raise bad_request(f"Failed to parse batch request line {first[:100]!r}.")
+    return Part(content_id, match[1], match[2], _headers(rest), body)
+
+
+async def _answer(request: ApiRequest, part: Part) -> bytes:
+    url = urlsplit(part.target)
+    host = [(name, value) for name, value in request.scope["headers"] if name == b"host"]
+    scope: MutableMapping[str, Any] = {
+        **request.scope,
+        "method": part.method,
+        "path": unquote(url.path),
+        "raw_path": url.path.encode("latin-1", "replace"),
+        "query_string": url.query.encode("latin-1", "replace"),
+        # Links in the answer lead where the batch came from, whatever the part's own URL says.
+        "headers": host + [pair for pair in part.headers if pair[0] not in (b"host", b"content-length")],
+    }
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": part.body, "more_body": False}
+
+    inner = ApiRequest(scope, receive)
+    inner.emulator = request.emulator
+    response = await _dispatch(inner, scope)
+    status, headers, body = 500, [], b""
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        nonlocal status, headers, body
+        if message["type"] == "http.response.start":
+            status, headers = message["status"], message["headers"]
+        else:
+            body += message.get("body", b"")
+
+    await response(scope, receive, send)
+    lines = f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\n".encode()
+    for name, value in headers:
+        if name != b"content-length":
+            lines += name.title() + b": " + value + b"\r\n"
+    return lines + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def _dispatch(request: ApiRequest, scope: MutableMapping[str, Any]) -> Response:
+    try:
+        found = _router().find(scope)
+        if found is None:
+            raise ApiError("UNIMPLEMENTED", f"Not supported in a batch: {scope['method']} {scope['path']}.")
+        if "alt=media" in request.url.query:
+            raise bad_request("Media cannot be read in a batch.")
+        method, request.fields = found
+        return await method.handler(request)
+    except ApiError as error:
+        return json_response(error.to_storage(), error.http, error.headers)
+    except Exception:
+        logger.exception("bug while answering %s %s in a batch", scope["method"], scope["path"])
+        internal = ApiError("INTERNAL", "Internal error encountered.")
+        return json_response(internal.to_storage(), internal.http)
+
+
+_REASONS = {
+    200: "OK",
+    204: "No Content",
+    304: "Not Modified",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    409: "Conflict",
+    412: "Precondition Failed",
+    416: "Requested Range Not Satisfiable",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+}

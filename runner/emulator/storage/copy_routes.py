@@ -1,0 +1,126 @@
+"""Making objects of objects: compose, rewrite and copy.
+
+A copy shares the file of its source: data never changes once written, and a file goes when its last row goes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from anyio import to_thread
+from starlette.responses import Response
+
+from runner.emulator.routing import ApiRequest
+from runner.emulator.storage import blobs, buckets, naming, objects, records
+from runner.emulator.storage.faults import bad_request, condition_not_met, no_such_object
+from runner.emulator.storage.metadata import checked
+from runner.emulator.storage.preconditions import Preconditions, integer
+from runner.emulator.storage.projection import reply
+from runner.emulator.storage.records import StoredObject
+
+Json = dict[str, Any]
+
+_MAX_SOURCES = 32
+
+
+async def copy(request: ApiRequest) -> Response:
+    """Copy an object in one request."""
+    record = await _copy(request)
+    return reply(request, record.resource(request.base))
+
+
+async def rewrite(request: ApiRequest) -> Response:
+    """Copy an object; done at the first call, since no data moves."""
+    record = await _copy(request)
+    answer = {
+        "kind": "storage#rewriteResponse",
+        "totalBytesRewritten": str(record.size),
+        "objectSize": str(record.size),
+        "done": True,
+        "resource": record.resource(request.base),
+    }
+    return reply(request, answer)
+
+
+async def _copy(request: ApiRequest) -> StoredObject:
+    fields, parameters = request.fields, request.query_params
+    body = await request.read_json()
+    given = {key: value for key, value in checked(body).items() if value is not None}
+    generation = integer(parameters, "sourceGeneration")
+    source_conditions = Preconditions.of(parameters, "ifSource")
+    preconditions = Preconditions.of(parameters)
+    name = naming.check_object_name(fields["target"])
+    now = records.microseconds(request.emulator.clock.now())
+
+    def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
+        buckets.require(connection, fields["bucket"])
+        source = records.load(connection, fields["bucket"], fields["object"], generation, data=True)
+        if source is None:
+            raise no_such_object(fields["bucket"], fields["object"], generation)
+        source_conditions.check(source)
+        # Metadata in the request replaces that of the source; without any it comes along, but the storage class
+        # and the key are those of the destination.
+        settings = dict(given)
+        inherited = {"storageClass", "kmsKeyName", "temporaryHold", "eventBasedHold", "retention"}
+        if not given or set(given) <= inherited:
+            settings = {key: value for key, value in source.settings.items() if key not in inherited} | given
+        settings.setdefault("contentType", source.settings.get("contentType"))
+        payload = objects.payload_of(source)
+        return objects.add(connection, fields["target_bucket"], name, payload, settings, preconditions, now)
+
+    record, orphans = await request.emulator.store.write(write)
+    blobs.unlink(request.emulator.blobs, orphans)
+    return record
+
+
+async def compose(request: ApiRequest) -> Response:
+    """Join 1 to 32 objects of one bucket into one."""
+    bucket, name = request.fields["bucket"], naming.check_object_name(request.fields["object"])
+    body = await request.read_json()
+    sources = body.get("sourceObjects")
+    if not isinstance(sources, list) or not 1 <= len(sources) <= _MAX_SOURCES:
+        count = len(sources) if isinstance(sources, list) else 0
+        raise bad_request(f"The number of source components provided ({count}) must be from 1 to {_MAX_SOURCES}.")
+    destination = body.get("destination") or {}
+    if not isinstance(destination, dict):
+        raise bad_request("Invalid value for destination: not an object.")
+    settings = {key: value for key, value in checked(destination).items() if value is not None}
+    preconditions = Preconditions.of(request.query_params)
+
+    def read(connection: sqlite3.Connection) -> list[StoredObject]:
+        buckets.require(connection, bucket)
+        preconditions.check(records.load(connection, bucket, name))
+        return [_source(connection, bucket, source) for source in sources]
+
+    emulator = request.emulator
+    while True:
+        parts = emulator.store.read(read)
+        data = [part.blob if part.blob is not None else part.inline or b"" for part in parts]
+        try:
+            payload = await to_thread.run_sync(blobs.concatenate, emulator.blobs, data)
+        except FileNotFoundError:
+            if emulator.store.read(read) == parts:
+                raise
+            # A source was replaced meanwhile: look again.
+            continue
+        break
+    payload.components = sum(part.components or 1 for part in parts)
+    settings.setdefault("contentType", parts[0].settings.get("contentType"))
+    record = await objects.insert(emulator, bucket, name, payload, settings, preconditions)
+    return reply(request, record.resource(request.base))
+
+
+def _source(connection: sqlite3.Connection, bucket: str, source: object) -> StoredObject:
+    if not isinstance(source, dict) or not isinstance(source.get("name"), str):
+        raise bad_request("Every source object needs a name.", "required")
+    wanted = {key: "" if source.get(key) is None else str(source[key]) for key in ("generation",)}
+    generation = integer(wanted, "generation")
+    record = records.load(connection, bucket, source["name"], generation, data=True)
+    if record is None:
+        raise no_such_object(bucket, source["name"], generation)
+    conditions = source.get("objectPreconditions") or {}
+    match = conditions.get("ifGenerationMatch") if isinstance(conditions, dict) else None
+    if match is not None and str(match) != str(record.generation):
+        raise condition_not_met()
+    return record

@@ -1,0 +1,212 @@
+"""Sending objects: ranges, hashes, gzip."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from anyio import to_thread
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from runner.emulator.context import Emulator
+from runner.emulator.storage import records
+from runner.emulator.storage.blobs import CHUNK
+from runner.emulator.storage.faults import not_satisfiable
+from runner.emulator.storage.records import StoredObject, encode_crc32c
+
+_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*\Z", re.ASCII)
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes `begin` to `end`, without `end`."""
+
+    begin: int
+    end: int
+
+
+def parse_range(header: str | None, size: int) -> Span | None:
+    """Return what a Range header wants of `size` bytes; None means everything.
+
+    A malformed or multiple range is ignored, as RFC 9110 allows and the service does.
+    Raises ApiError 416 when nothing of the object is in it.
+    """
+    match = _RANGE.match(header) if header else None
+    if match is None:
+        return None
+    first, last = match.groups()
+    if not first and not last:
+        return None
+    if not first:
+        count = int(last)
+        if count == 0 or size == 0:
+            raise not_satisfiable(size)
+        return Span(max(0, size - count), size)
+    begin = int(first)
+    if last and int(last) < begin:
+        return None
+    if begin >= size:
+        raise not_satisfiable(size)
+    return Span(begin, min(int(last) + 1, size) if last else size)
+
+
+def media_headers(record: StoredObject, settings: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+    """Return the headers that describe an object, in the JSON and the XML API."""
+    hashes = f"crc32c={encode_crc32c(record.crc32c)}"
+    if record.md5 is not None:
+        hashes += f",md5={base64.b64encode(record.md5).decode()}"
+    pairs = {
+        "content-type": settings.get("contentType") or "application/octet-stream",
+        "cache-control": settings.get("cacheControl"),
+        "content-disposition": settings.get("contentDisposition"),
+        "content-language": settings.get("contentLanguage"),
+        "x-goog-hash": hashes,
+        "x-goog-generation": str(record.generation),
+        "x-goog-metageneration": str(record.metageneration),
+        "x-goog-storage-class": settings.get("storageClass"),
+        "x-goog-stored-content-encoding": settings.get("contentEncoding") or "identity",
+        "x-goog-stored-content-length": str(record.size),
+        "accept-ranges": "bytes",
+    }
+    if record.components is not None:
+        pairs["x-goog-component-count"] = str(record.components)
+    for key, value in (settings.get("metadata") or {}).items():
+        pairs[f"x-goog-meta-{quote(str(key), safe='!#$&+.^`|~')}".lower()] = str(value)
+    return [(name.encode(), header_value(value)) for name, value in pairs.items() if value is not None]
+
+
+def header_value(text: object) -> bytes:
+    """Return text as a header's value: UTF-8, without what could end the header."""
+    return _CONTROL.sub(b" ", str(text).encode("utf-8", "replace")).strip()
+
+
+class MediaResponse(Response):
+    """Sends an object, or a span of it, without ever holding a large one in memory."""
+
+    def __init__(
+        self,
+        emulator: Emulator,
+        record: StoredObject,
+        headers: Mapping[str, str],
+        *,
+        etag: str,
+        extra: dict[str, str] | None = None,
+        body: bool = True,
+    ) -> None:
+        self.background = None
+        self._record = record
+        self._with_body = body
+        settings = record.settings
+        self.raw_headers = media_headers(record, settings)
+        self.raw_headers.append((b"etag", header_value(etag)))
+        for name, value in (extra or {}).items():
+            self.raw_headers = [pair for pair in self.raw_headers if pair[0] != name.lower().encode()]
+            self.raw_headers.append((name.lower().encode(), header_value(value)))
+        stored_gzip = settings.get("contentEncoding") == "gzip"
+        accepts_gzip = "gzip" in headers.get("accept-encoding", "") or "no-transform" in settings.get(
+            "cacheControl", ""
+        )
+        self._gunzip = stored_gzip and not accepts_gzip
+        self.status_code = 200
+        self._span = Span(0, record.size)
+        if self._gunzip:
+            # The length is not known before the end, so ranges are ignored, as on the service.
+            self.raw_headers.append((b"warning", b"214 UploadServer gunzipped"))
+            self.raw_headers = [pair for pair in self.raw_headers if pair[0] != b"accept-ranges"]
+        else:
+            if encoding := settings.get("contentEncoding"):
+                self.raw_headers.append((b"content-encoding", header_value(encoding)))
+            span = parse_range(headers.get("range"), record.size)
+            if span is not None:
+                self._span, self.status_code = span, 206
+                content_range = f"bytes {span.begin}-{span.end - 1}/{record.size}"
+                self.raw_headers.append((b"content-range", content_range.encode()))
+            self.raw_headers.append((b"content-length", str(self._span.end - self._span.begin).encode()))
+        # Opened before the answer starts: from here on the file may be deleted without harm.
+        self._descriptor = None if record.blob is None or not body else _open(emulator, record.blob)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            if not self._with_body or (self._descriptor is None and not self._gunzip):
+                data = (self._record.inline or b"")[self._span.begin : self._span.end] if self._with_body else b""
+                await send({"type": "http.response.body", "body": data})
+                return
+            read = self._reader()
+            while chunk := await to_thread.run_sync(read):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+    def _reader(self) -> Callable[[], bytes]:
+        chunks = self._gunzipped() if self._gunzip else self._chunks()
+        return lambda: next(chunks, b"")
+
+    def _chunks(self) -> Iterator[bytes]:
+        if self._descriptor is None:
+            yield (self._record.inline or b"")[self._span.begin : self._span.end]
+            return
+        at = self._span.begin
+        while at < self._span.end:
+            chunk = os.pread(self._descriptor, min(CHUNK, self._span.end - at), at)
+            if not chunk:
+                raise OSError(f"blob {self._record.blob} is shorter than its row says")
+            at += len(chunk)
+            yield chunk
+
+    def _gunzipped(self) -> Iterator[bytes]:
+        inflater = zlib.decompressobj(wbits=31)
+        for chunk in self._chunks():
+            pending = chunk
+            while pending:
+                # Bounded: a small file may unpack to a very large one.
+                if plain := inflater.decompress(pending, CHUNK):
+                    yield plain
+                pending = inflater.unconsumed_tail
+        if rest := inflater.flush():
+            yield rest
+
+
+def _open(emulator: Emulator, blob: str) -> int:
+    return os.open(emulator.blobs / blob, os.O_RDONLY)
+
+
+def open_media(
+    emulator: Emulator,
+    load: Callable[[], StoredObject],
+    headers: Mapping[str, str],
+    *,
+    xml: bool = False,
+    extra: dict[str, str] | None = None,
+    body: bool = True,
+) -> MediaResponse:
+    """Return the response for the version that `load` gives.
+
+    It is asked again when the version's file has gone meanwhile. Raises what `load` raises, and ApiError 416.
+    """
+    while True:
+        record = load()
+        etag = record.etag
+        if xml:
+            etag = f'"{record.md5.hex() if record.md5 is not None else etag}"'
+        try:
+            return MediaResponse(emulator, record, headers, etag=etag, extra=extra, body=body)
+        except FileNotFoundError:
+            if _exists(emulator, record.id):
+                raise
+
+
+def _exists(emulator: Emulator, row: int) -> bool:
+    return bool(emulator.store.read(lambda connection: records.select(connection, "id = ?", (row,))))

@@ -1,0 +1,69 @@
+"""The fields of an object that a client sets."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from runner.emulator.storage.faults import bad_request
+
+Json = dict[str, Any]
+
+_TEXTS = {
+    "contentType",
+    "contentEncoding",
+    "contentDisposition",
+    "contentLanguage",
+    "cacheControl",
+    "storageClass",
+    "customTime",
+    "kmsKeyName",
+}
+_FLAGS = {"temporaryHold", "eventBasedHold"}
+_OBJECTS = {"metadata", "retention", "contexts"}
+_SETTABLE = _TEXTS | _FLAGS | _OBJECTS
+_IGNORED = frozenset(
+    {"kind", "id", "selfLink", "mediaLink", "name", "bucket", "generation", "metageneration", "size", "etag", "acl"}
+    | {"crc32c", "md5Hash", "componentCount", "timeCreated", "updated", "timeDeleted", "timeStorageClassUpdated"}
+    | {"timeFinalized", "softDeleteTime", "hardDeleteTime", "owner", "retentionExpirationTime", "customerEncryption"}
+)
+"""Fields the service sets; ones a client sends back from a read are ignored."""
+_MAX_CUSTOM = 8 * 1024
+"""Bytes of custom metadata (https://cloud.google.com/storage/quotas#objects)."""
+
+
+def checked(body: Json) -> Json:
+    """Return the settable fields of a request, null meaning delete. Raises ApiError 400."""
+    for key, value in body.items():
+        if key in _IGNORED:
+            continue
+        if key not in _SETTABLE:
+            raise bad_request(f'Invalid JSON payload received. Unknown name "{key}": Cannot find field.')
+        wanted = str if key in _TEXTS else bool if key in _FLAGS else dict
+        if value is not None and not isinstance(value, wanted):
+            raise bad_request(f"Invalid value for {key}: {json.dumps(value)[:100]}")
+    custom = body.get("metadata")
+    if custom:
+        if not all(isinstance(value, str | None) for value in custom.values()):
+            raise bad_request("Invalid value for metadata: values must be strings.")
+        if sum(len(key.encode()) + len((value or "").encode()) for key, value in custom.items()) > _MAX_CUSTOM:
+            raise bad_request("Custom metadata is larger than 8 KiB.", "metadataTooLarge")
+    return {key: value for key, value in body.items() if key in _SETTABLE}
+
+
+def changed(before: Json, given: Json, *, replace: bool) -> Json:
+    """Return the fields after a patch, or after an update when `replace`."""
+    kept = {"storageClass", "kmsKeyName"} if replace else set(before)
+    after = {key: value for key, value in before.items() if key in kept}
+    for key, value in given.items():
+        if value is None:
+            after.pop(key, None)
+        elif key == "metadata":
+            custom = {} if replace else dict(before.get("metadata", {}))
+            custom |= value
+            after["metadata"] = {name: text for name, text in custom.items() if text is not None}
+        else:
+            after[key] = value
+    if not after.get("metadata", True):
+        del after["metadata"]
+    return after

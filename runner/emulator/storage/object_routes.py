@@ -1,0 +1,128 @@
+"""Methods on objects besides uploads (https://cloud.google.com/storage/docs/json_api/v1/objects)."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator.routing import ApiRequest
+from runner.emulator.storage import blobs, buckets, downloads, listing, objects, records
+from runner.emulator.storage.faults import NotModifiedError, bad_request, no_such_object
+from runner.emulator.storage.metadata import changed, checked
+from runner.emulator.storage.preconditions import Preconditions, integer
+from runner.emulator.storage.projection import reply
+from runner.emulator.storage.records import StoredObject
+
+Json = dict[str, Any]
+
+
+async def get(request: ApiRequest) -> Response:
+    """Return an object's resource, or its data with `alt=media`."""
+    media = request.query_params.get("alt") == "media"
+    try:
+        if media:
+            return downloads.open_media(request.emulator, lambda: _load(request, data=True), request.headers)
+        return reply(request, _load(request).resource(request.base))
+    except NotModifiedError:
+        return Response(status_code=304)
+
+
+async def download(request: ApiRequest) -> Response:
+    """Return an object's data: what `/download/storage/v1/…` is for."""
+    try:
+        return downloads.open_media(request.emulator, lambda: _load(request, data=True), request.headers)
+    except NotModifiedError:
+        return Response(status_code=304)
+
+
+def _load(request: ApiRequest, *, data: bool = False) -> StoredObject:
+    bucket, name = request.fields["bucket"], request.fields["object"]
+    parameters = request.query_params
+    generation = integer(parameters, "generation")
+    soft = parameters.get("softDeleted") == "true"
+    preconditions = Preconditions.of(parameters)
+
+    def read(connection: sqlite3.Connection) -> StoredObject:
+        record = records.load(connection, bucket, name, generation, data=data, soft=soft)
+        if record is None:
+            buckets.require(connection, bucket)
+            raise no_such_object(bucket, name, generation)
+        preconditions.check(record, reading=True)
+        return record
+
+    return request.emulator.store.read(read)
+
+
+async def list_objects(request: ApiRequest) -> Response:
+    """List objects."""
+    query = listing.Query.of(request.query_params)
+    bucket = request.fields["bucket"]
+    return reply(
+        request,
+        request.emulator.store.read(lambda connection: listing.list_objects(connection, bucket, query, request.base)),
+    )
+
+
+async def patch(request: ApiRequest) -> Response:
+    """Merge metadata; null deletes a field."""
+    return await _change(request, replace=False)
+
+
+async def update(request: ApiRequest) -> Response:
+    """Replace all metadata that a client sets."""
+    return await _change(request, replace=True)
+
+
+async def _change(request: ApiRequest, *, replace: bool) -> Response:
+    bucket, name = request.fields["bucket"], request.fields["object"]
+    parameters = request.query_params
+    generation, preconditions = integer(parameters, "generation"), Preconditions.of(parameters)
+    given = checked(await request.read_json())
+    now = records.microseconds(request.emulator.clock.now())
+
+    def write(connection: sqlite3.Connection) -> StoredObject:
+        buckets.require(connection, bucket)
+        record = records.load(connection, bucket, name, generation)
+        if record is None:
+            raise no_such_object(bucket, name, generation)
+        preconditions.check(record)
+        return objects.change(connection, record, changed(record.settings, given, replace=replace), now)
+
+    record = await request.emulator.store.write(write)
+    return reply(request, record.resource(request.base))
+
+
+async def delete(request: ApiRequest) -> Response:
+    """Delete the live version, or one generation."""
+    bucket, name = request.fields["bucket"], request.fields["object"]
+    generation = integer(request.query_params, "generation")
+    preconditions = Preconditions.of(request.query_params)
+    now = records.microseconds(request.emulator.clock.now())
+    orphans = await request.emulator.store.write(
+        lambda connection: objects.remove(connection, bucket, name, generation, preconditions, now)
+    )
+    blobs.unlink(request.emulator.blobs, orphans)
+    return Response(status_code=204)
+
+
+async def restore(request: ApiRequest) -> Response:
+    """Make a soft-deleted generation live again, as a new generation."""
+    bucket, name = request.fields["bucket"], request.fields["object"]
+    generation = integer(request.query_params, "generation")
+    if generation is None:
+        raise bad_request("Required parameter: generation", "required")
+    preconditions = Preconditions.of(request.query_params)
+    now = records.microseconds(request.emulator.clock.now())
+
+    def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
+        buckets.require(connection, bucket)
+        record = records.load(connection, bucket, name, generation, data=True, soft=True)
+        if record is None:
+            raise no_such_object(bucket, name, generation)
+        return objects.add(connection, bucket, name, objects.payload_of(record), record.settings, preconditions, now)
+
+    record, orphans = await request.emulator.store.write(write)
+    blobs.unlink(request.emulator.blobs, orphans)
+    return reply(request, record.resource(request.base))

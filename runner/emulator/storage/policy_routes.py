@@ -1,0 +1,80 @@
+"""IAM policies of buckets."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator.iam import policies
+from runner.emulator.routing import ApiRequest
+from runner.emulator.storage import buckets
+from runner.emulator.storage.faults import bad_request, condition_not_met
+from runner.emulator.storage.preconditions import integer
+from runner.emulator.storage.projection import reply
+
+Json = dict[str, Any]
+
+_KNOWN = {"kind", "resourceId", "version", "etag", "bindings"}
+_PERMISSION_PREFIXES = (
+    "storage.anywhereCaches.",
+    "storage.bucketOperations.",
+    "storage.buckets.",
+    "storage.folders.",
+    "storage.managedFolders.",
+    "storage.multipartUploads.",
+    "storage.objects.",
+)
+
+
+async def get_policy(request: ApiRequest) -> Response:
+    """Return a bucket's policy."""
+    name = request.fields["bucket"]
+    wanted = integer(request.query_params, "optionsRequestedPolicyVersion")
+    if wanted is not None and wanted not in (1, 3):
+        raise bad_request(f"Requested policy version ({wanted}) is not supported.")
+    return reply(request, request.emulator.store.read(lambda connection: buckets.policy(connection, name)))
+
+
+async def set_policy(request: ApiRequest) -> Response:
+    """Replace a bucket's policy; one that was read before must not have changed since."""
+    name = request.fields["bucket"]
+    body = await request.read_json()
+    for key in body:
+        if key not in _KNOWN:
+            raise bad_request(f'Invalid JSON payload received. Unknown name "{key}": Cannot find field.')
+
+    def write(connection: sqlite3.Connection) -> Json:
+        stored = buckets.policy(connection, name)
+        if body.get("etag") and body["etag"] != stored["etag"]:
+            raise condition_not_met()
+        policies.validate(connection, body)
+        bindings = []
+        for binding in body.get("bindings") or []:
+            members = sorted(set(binding.get("members", [])))
+            if members:
+                bindings.append({**binding, "members": members})
+        conditional = any("condition" in binding for binding in bindings)
+        if conditional and not _is_uniform(buckets.require(connection, name)):
+            raise bad_request("To set a condition, uniform bucket-level access must be enabled on the bucket.")
+        return buckets.set_policy(connection, name, bindings, 3 if conditional else 1)
+
+    return reply(request, await request.emulator.store.write(write))
+
+
+async def test_permissions(request: ApiRequest) -> Response:
+    """Return which of the asked permissions the caller has: this server lets every caller do everything."""
+    name = request.fields["bucket"]
+    asked = request.query_params.getlist("permissions")
+    if not asked:
+        raise bad_request("Required parameter: permissions", "required")
+    for permission in asked:
+        if not permission.startswith(_PERMISSION_PREFIXES):
+            raise bad_request(f"Invalid permission: {permission}")
+    request.emulator.store.read(lambda connection: buckets.require(connection, name))
+    return reply(request, {"kind": "storage#testIamPermissionsResponse", "permissions": asked})
+
+
+def _is_uniform(bucket: Json) -> bool:
+    return bool(bucket.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {}).get("enabled"))

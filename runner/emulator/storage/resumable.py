@@ -1,0 +1,372 @@
+"""Resumable uploads (https://cloud.google.com/storage/docs/performing-resumable-uploads).
+
+A session is a row and a file. A chunk is placed by where its range starts, never appended; bytes that are here
+already are skipped, so a chunk sent twice does no harm. A chunk is acknowledged once its bytes and the session's
+`received` are on disk: after a crash the client asks how far it got and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import google_crc32c
+from anyio import to_thread
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from runner.emulator.context import Emulator
+from runner.emulator.errors import ApiError
+from runner.emulator.routing import ApiRequest
+from runner.emulator.storage import blobs, buckets, objects, records
+from runner.emulator.storage.blobs import CHUNK, Payload
+from runner.emulator.storage.faults import bad_request
+from runner.emulator.storage.hashes import Expected
+from runner.emulator.storage.preconditions import Preconditions, integer
+from runner.emulator.storage.projection import reply
+from runner.emulator.storage.tables import INLINE_LIMIT
+
+if TYPE_CHECKING:
+    from runner.emulator.storage.uploads import Announced
+
+Json = dict[str, Any]
+
+_CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)\s*\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRange:
+    """What a chunk is: its first byte and the one behind its last (None without data), and the total if known."""
+
+    begin: int | None
+    end: int | None
+    total: int | None
+
+
+def parse_content_range(header: str | None) -> ContentRange:
+    """Read `bytes 0-9/10`, `bytes 0-9/*`, `bytes */10` or `bytes */*`; no header means all of it at once.
+
+    Raises ApiError 400.
+    """
+    if header is None:
+        return ContentRange(0, None, None)
+    match = _CONTENT_RANGE.match(header)
+    if match is None:
+        raise bad_request(f"Failed to parse Content-Range header: {header!r}.", "badRequest")
+    first, last, total_text = match.groups()
+    total = None if total_text == "*" else int(total_text)
+    if first is None:
+        return ContentRange(None, None, total)
+    begin, end = int(first), int(last) + 1
+    if end <= begin or (total is not None and end > total):
+        raise bad_request(f"Failed to parse Content-Range header: {header!r}.", "badRequest")
+    return ContentRange(begin, end, total)
+
+
+@dataclass(slots=True)
+class _Session:
+    """A row of `storage_uploads`."""
+
+    id: str
+    bucket: str
+    name: str
+    state: str
+    body: Json
+    received: int
+    blob: str
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far the file of a session is written, with the checksums up to there; only in memory."""
+
+    emulator: Emulator
+    written: int = 0
+    crc32c: int = 0
+    md5: Any = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def add(self, data: bytes) -> None:
+        self.crc32c = google_crc32c.extend(self.crc32c, data)
+        self.md5.update(data)
+        self.written += len(data)
+
+
+_progress: dict[str, _Progress] = {}
+
+
+async def start(request: ApiRequest, target: Announced) -> Response:
+    """Open a session; its address is in `Location`. Raises ApiError NOT_FOUND, 412."""
+    location = await open_session(
+        request,
+        target,
+        integer(request.headers, "x-upload-content-length"),
+    )
+    return Response(status_code=200, headers={"Location": location, "X-GUploader-UploadID": location[-32:]})
+
+
+async def open_session(request: ApiRequest, target: Announced, length: int | None) -> str:
+    """Store a new session; return its address. `length` is the announced size in bytes. Raises as `start`."""
+    bucket, upload = request.fields["bucket"], blobs.new_id()
+    body = {
+        "settings": target.settings,
+        "preconditions": target.preconditions.to_json(),
+        "crc32c": target.expected.crc32c,
+        "md5": target.expected.md5,
+        "length": length,
+    }
+    now = records.microseconds(request.emulator.clock.now())
+
+    def write(connection: sqlite3.Connection) -> None:
+        buckets.require(connection, bucket)
+        target.preconditions.check(records.load(connection, bucket, target.name))
+        connection.execute(
+            "INSERT INTO storage_uploads (id, kind, bucket, name, state, body, received, created, blob)"
+            " VALUES (?, 'resumable', ?, ?, 'open', ?, 0, ?, ?)",
+            (upload, bucket, target.name, json.dumps(body, ensure_ascii=False), now, blobs.new_id()),
+        )
+
+    await request.emulator.store.write(write)
+    return f"{request.base}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={upload}"
+
+
+def _load(connection: sqlite3.Connection, upload: str) -> _Session:
+    row = connection.execute(
+        "SELECT id, bucket, name, state, body, received, blob FROM storage_uploads WHERE id = ? AND kind = 'resumable'",
+        (upload,),
+    ).fetchone()
+    if row is None:
+        raise ApiError("NOT_FOUND", "Upload session not found.")
+    if row[3] == "cancelled":
+        raise ApiError("CANCELLED", "The upload was cancelled.")
+    identifier, bucket, name, state, body, received, blob = row
+    return _Session(identifier, bucket, name, state, json.loads(body), received, blob)
+
+
+def _find(request: ApiRequest) -> _Session:
+    upload = request.query_params["upload_id"]
+    session = request.emulator.store.read(lambda connection: _load(connection, upload))
+    if session.bucket != request.fields["bucket"]:
+        raise ApiError("NOT_FOUND", "Upload session not found.")
+    return session
+
+
+async def proceed(request: ApiRequest) -> Response:
+    """Take a chunk, or tell how far the session is (308), or finish it."""
+    if "upload_id" not in request.query_params:
+        raise bad_request("Required parameter: upload_id", "required")
+    session = _find(request)
+    span = parse_content_range(request.headers.get("content-range"))
+    if session.state == "done":
+        return _done(request, session.body)
+    progress = await _progress_of(request.emulator, session)
+    expected = Expected.of({}, request.headers).over(Expected(session.body["crc32c"], session.body["md5"]))
+    if span.begin is None:
+        await _sync(request.emulator, session, progress)
+        if span.total is not None and span.total == progress.written:
+            return await _finish(request, session, progress, expected)
+        return _incomplete(progress.written)
+    if span.begin > progress.written:
+        raise bad_request(
+            f"Invalid request. According to the Content-Range header, the upload offset is {span.begin} byte(s), "
+            f"which exceeds already uploaded size of {progress.written} byte(s)."
+        )
+    if payload := await _small(request, progress, span):
+        return await _finish(request, session, progress, expected, payload)
+    complete = await _receive(request, session, progress, span)
+    if complete and (span.end is None or span.end == span.total):
+        return await _finish(request, session, progress, expected)
+    await _sync(request.emulator, session, progress)
+    return _incomplete(progress.written)
+
+
+async def cancel(request: ApiRequest) -> Response:
+    """Drop a session and what it received; answers 499, as the service does."""
+    if "upload_id" not in request.query_params:
+        raise bad_request("Required parameter: upload_id", "required")
+    session = _find(request)
+
+    def write(connection: sqlite3.Connection) -> int:
+        return connection.execute(
+            "UPDATE storage_uploads SET state = 'cancelled' WHERE id = ? AND state = 'open'", (session.id,)
+        ).rowcount
+
+    if await request.emulator.store.write(write):
+        _progress.pop(session.id, None)
+        blobs.unlink(request.emulator.blobs, [session.blob])
+    return Response(status_code=499)
+
+
+async def _progress_of(emulator: Emulator, session: _Session) -> _Progress:
+    """Return the progress in memory; after a restart, rebuild it from what is on disk."""
+    known = _progress.get(session.id)
+    if known is not None and known.emulator is emulator:
+        return known
+    fresh = _Progress(emulator)
+    if session.received:
+        path, limit = emulator.blobs / session.blob, session.received
+
+        def rebuild() -> None:
+            with path.open("rb") as file:
+                while fresh.written < limit:
+                    chunk = file.read(min(CHUNK, limit - fresh.written))
+                    if not chunk:
+                        raise OSError(f"{path} is shorter than what was acknowledged")
+                    fresh.add(chunk)
+
+        await to_thread.run_sync(rebuild)
+    current = _progress.get(session.id)
+    if current is None or current.emulator is not emulator:
+        _progress[session.id] = current = fresh
+    return current
+
+
+async def _small(request: ApiRequest, progress: _Progress, span: ContentRange) -> Payload | None:
+    """Return the payload of an upload whose one small chunk is all of it: it needs no file."""
+    length = request.headers.get("content-length", "")
+    whole = span.end is None or (span.begin == 0 and span.end == span.total)
+    if progress.written or not whole or not length.isdigit() or int(length) > INLINE_LIMIT:
+        return None
+    if span.end is not None and span.end != int(length):
+        return None
+    try:
+        return blobs.inline_payload(await request.body())
+    except ClientDisconnect as error:
+        raise ApiError("CANCELLED", "The client closed the connection.") from error
+
+
+async def _receive(request: ApiRequest, session: _Session, progress: _Progress, span: ContentRange) -> bool:
+    """Write the request's data where it belongs; return whether all that the range promises came.
+
+    Raises ApiError 400 when more came, 499 when the client went away: what came until then is kept.
+    """
+    at = span.begin or 0
+    path = request.emulator.blobs / session.blob
+    pending: list[bytes] = []
+    size = 0
+
+    async def flush() -> None:
+        nonlocal at, size
+        data = b"".join(pending)
+        pending.clear()
+        size = 0
+        async with progress.lock:
+            skip = progress.written - at
+            at += len(data)
+            if skip < len(data):
+                await to_thread.run_sync(_write_at, path, data[skip:] if skip else data, progress)
+
+    try:
+        async for piece in request.stream():
+            pending.append(piece)
+            size += len(piece)
+            if span.end is not None and at + size > span.end:
+                raise bad_request("The request holds more bytes than its Content-Range.")
+            if size >= CHUNK:
+                await flush()
+        await flush()
+    except ClientDisconnect as error:
+        await flush()
+        await _sync(request.emulator, session, progress)
+        raise ApiError("CANCELLED", "The client closed the connection.") from error
+    return span.end is None or at == span.end
+
+
+def _write_at(path: Path, data: bytes, progress: _Progress) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        view, at = memoryview(data), progress.written
+        while view:
+            count = os.pwrite(descriptor, view, at)
+            view, at = view[count:], at + count
+    finally:
+        os.close(descriptor)
+    progress.add(data)
+
+
+async def _sync(emulator: Emulator, session: _Session, progress: _Progress) -> None:
+    """Make what is written durable, and record how much that is."""
+    async with progress.lock:
+        written = progress.written
+        if written > session.received:
+            await to_thread.run_sync(_sync_file, emulator.blobs / session.blob, None)
+            await emulator.store.write(
+                lambda connection: (
+                    connection.execute(
+                        "UPDATE storage_uploads SET received = ? WHERE id = ? AND received < ?",
+                        (written, session.id, written),
+                    ).rowcount
+                )
+            )
+
+
+def _sync_file(path: Path, size: int | None) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if size is not None:
+            # A crash may have left bytes behind that were never acknowledged.
+            os.ftruncate(descriptor, size)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    blobs.sync_directory(path.parent)
+
+
+async def _finish(
+    request: ApiRequest, session: _Session, progress: _Progress, expected: Expected, payload: Payload | None = None
+) -> Response:
+    """Turn the session into an object. Raises ApiError 400 (length, checksum), 412."""
+    emulator = request.emulator
+    async with progress.lock:
+        if payload is None:
+            size = progress.written
+            payload = Payload(size, progress.crc32c, progress.md5.digest(), blob=session.blob)
+            if size == 0:
+                payload = blobs.inline_payload(b"")
+        length = session.body["length"]
+        if length is not None and length != payload.size:
+            raise bad_request(f"The upload has {payload.size} bytes, but {length} were announced.")
+        expected.check(payload)
+        if payload.blob is not None:
+            await to_thread.run_sync(_sync_file, emulator.blobs / session.blob, payload.size)
+        now = records.microseconds(emulator.clock.now())
+        final = payload
+
+        def write(connection: sqlite3.Connection) -> tuple[Json, list[str]]:
+            current = _load(connection, session.id)
+            if current.state == "done":
+                return current.body, []
+            preconditions = Preconditions.from_json(session.body["preconditions"])
+            record, orphans = objects.add(
+                connection, session.bucket, session.name, final, session.body["settings"], preconditions, now
+            )
+            body = {"resource": record.resource()}
+            connection.execute(
+                "UPDATE storage_uploads SET state = 'done', body = ?, received = ?, generation = ? WHERE id = ?",
+                (json.dumps(body, ensure_ascii=False), final.size, record.generation, session.id),
+            )
+            return body, orphans
+
+        body, orphans = await emulator.store.write(write)
+        blobs.unlink(emulator.blobs, orphans)
+    _progress.pop(session.id, None)
+    return _done(request, body)
+
+
+def _done(request: ApiRequest, body: Json) -> Response:
+    resource = dict(body["resource"])
+    for key in ("selfLink", "mediaLink"):
+        resource[key] = request.base + resource[key]
+    return reply(request, resource)
+
+
+def _incomplete(received: int) -> Response:
+    headers = {"Range": f"bytes=0-{received - 1}"} if received else {}
+    return Response(status_code=308, headers=headers)
