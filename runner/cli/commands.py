@@ -10,6 +10,8 @@ import click
 
 from runner.cli.options import global_options
 
+SHARED_TITLE = "Global options, anywhere on the line"
+
 
 def _split_help(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
     """Write the options of the command, then those that all commands have."""
@@ -19,7 +21,7 @@ def _split_help(command: click.Command, ctx: click.Context, formatter: click.Hel
         record = parameter.get_help_record(ctx)
         if record is not None:
             (shared if parameter in command.shared_options else own).append(record)  # type: ignore[attr-defined]
-    for title, records in (("Options", own), ("Global options, anywhere on the line", shared)):
+    for title, records in (("Options", own), (SHARED_TITLE, shared)):
         if records:
             with formatter.section(title):
                 formatter.write_dl(records)

@@ -23,7 +23,7 @@ from runner.errors import ConfigurationError
         "runner emulator start --foreground",
     ),
 )
-@click.option("--port", type=click.IntRange(0, 65535), help="Port [8085, or a free one if that is taken].")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port [8085, or a free one if that is taken].")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address; all but loopback need --token.")
 @click.option(
     "--token",
@@ -118,7 +118,9 @@ def status(invocation: Invocation) -> None:
 
 
 @command(name="logs", examples=("runner emulator logs --lines 20", "runner emulator logs --follow"))
-@click.option("-n", "--lines", type=click.IntRange(0), default=50, show_default=True, help="Lines from the end.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Lines from the end."
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
 @click.pass_obj
 def logs(invocation: Invocation, lines: int, follow: bool) -> None:

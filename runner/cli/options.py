@@ -62,6 +62,16 @@ def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     source = ctx.get_parameter_source(str(parameter.name))
     if source is click.core.ParameterSource.COMMANDLINE:
         setattr(ctx.ensure_object(Invocation), str(parameter.name), value)
+        if parameter.name == "verbose":
+            _log()
+
+
+def _log() -> None:
+    """Log requests and what the library does on standard error."""
+    import logging
+
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO)
+    logging.getLogger("runner").setLevel(logging.DEBUG)
 
 
 def global_options() -> list[click.Option]:

@@ -24,8 +24,10 @@ _SECONDS_BETWEEN_LINES = 2.0
 )
 @click.option("--fast", is_flag=True, help="Tune a tiny model, in under a minute.")
 @click.option("--keep", is_flag=True, help="Leave emulator, job and endpoint to go on with.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port of the emulator [a free one].")
-@click.option("--questions", type=click.IntRange(1, 32), default=5, show_default=True, help="How many to ask.")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port of the emulator [a free one].")
+@click.option(
+    "--questions", type=click.IntRange(1, 32), default=5, show_default=True, metavar="N", help="How many to ask."
+)
 @click.pass_obj
 def command(invocation: Invocation, fast: bool, keep: bool, port: int | None, questions: int) -> None:
     """Go the whole way on this machine: start the emulator, provision it, check data, tune, deploy, compare answers.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import click
 
+from runner.cli.commands import SHARED_TITLE
 from runner.cli.main import root
 from runner.cli.options import Invocation
 
@@ -18,8 +19,8 @@ standard output and everything else to standard error, and takes the global opti
 `--format json` the result is one JSON document, or one a line for what comes in pieces, and an error is one JSON object
 on standard error; exit codes are in [errors.md](errors.md). `--quiet` prints bare names, for `xargs`.
 
-Text goes to a table where it fits the terminal, else each row to a block of its own: no value is cut. Control characters
-in remote texts are spelled out.
+Text goes to a table where it fits the terminal, else each row to a block of its own: no value is cut. Control
+characters in remote texts are spelled out.
 """
 
 _WIDTH = 100
@@ -30,7 +31,10 @@ def reference() -> str:
     parts = [_HEAD]
     for path, command, ctx in _walk(root, None, "runner"):
         level = "#" * (1 + len(path.split()))
-        parts.append(f"{level} {path}\n\n```text\n{command.get_help(ctx).rstrip()}\n```\n")
+        text = command.get_help(ctx)
+        if command is not root:
+            text = text.partition(f"\n{SHARED_TITLE}")[0]  # said once, at the top
+        parts.append(f"{level} {path}\n\n```text\n{text.rstrip()}\n```\n")
     return "\n".join(parts)
 
 
