@@ -50,6 +50,9 @@ def make_provider(settings: Settings) -> gcp.Provider:
         default_labels={**settings.labels, "managed-by": "pulumi"},
         user_project_override=not local,
         billing_project=None if local else settings.project,
+        access_token=settings.access_token,
+        # The provider gathers requests for seconds to spare Google's quotas, which the emulator does not have.
+        batching=gcp.ProviderBatchingArgs(enable_batching=False, send_after="0s") if local else None,
         **endpoints,
     )
 

@@ -112,6 +112,8 @@ class Settings:
     """Wanted quota of concurrent tuning jobs; 0 asks for nothing."""
     api_endpoints: dict[str, str] = field(default_factory=dict)
     """`gcp:…CustomEndpoint` settings: empty on Google Cloud, the emulator's addresses otherwise."""
+    access_token: str | None = field(default=None, repr=False)
+    """`gcp:accessToken`, for the emulator; on Google Cloud the provider finds credentials by itself."""
 
     @classmethod
     def load(cls, values: Mapping[str, str]) -> Settings:
@@ -176,6 +178,7 @@ def _read(reader: _Reader) -> Settings:
             for key, value in reader.values.items()
             if key.startswith("gcp:") and key.endswith("CustomEndpoint")
         },
+        access_token=reader.raw("gcp:accessToken") or None,
     )
     _check_combinations(reader, settings)
     return settings

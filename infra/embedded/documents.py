@@ -40,6 +40,8 @@ class DocumentType:
     update_mask: bool = True
     fixed: frozenset[str] = frozenset()
     labelled: bool = False
+    undeletable: bool = False
+    """Whether a deleted one keeps its id for a while and can be brought back."""
     deletable: bool = True
     delete_parameters: tuple[tuple[str, str], ...] = ()
     extra_outputs: Callable[[Inputs, Live], dict[str, Any]] = lambda inputs, live: {}
@@ -51,7 +53,7 @@ class DocumentType:
         try:
             answer = context.rest.call(self.service, "POST", self.prefix + self.collection(inputs), body, params=params)
         except RequestError as error:
-            found = self.read(context, self._id(inputs), inputs) if error.http == httpx.codes.CONFLICT else None
+            found = self._take_over(context, inputs) if error.http == httpx.codes.CONFLICT else None
             if found is None:
                 raise
             return found
@@ -61,6 +63,14 @@ class DocumentType:
         if made is None:
             raise EmbeddedError(f"{self.token} was created and is not there")
         return made
+
+    def _take_over(self, context: Context, inputs: Inputs) -> Live | None:
+        found = self.read(context, self._id(inputs), inputs)
+        if found is None and self.undeletable:
+            operation = context.rest.call(self.service, "POST", f"{self.prefix}{self._id(inputs)}:undelete", {})
+            context.rest.wait(self.service, operation)
+            found = self.read(context, self._id(inputs), inputs)
+        return found
 
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
         """Get it. What the service keeps for undeleting counts as gone."""
@@ -164,6 +174,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         id_parameter="workloadIdentityPoolId",
         id_of=lambda inputs: str(inputs["workloadIdentityPoolId"]),
         long_running=True,
+        undeletable=True,
         fixed=frozenset({"workloadIdentityPoolId", "project"}),
         extra_outputs=_named,
     ),
@@ -177,6 +188,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         id_parameter="workloadIdentityPoolProviderId",
         id_of=lambda inputs: str(inputs["workloadIdentityPoolProviderId"]),
         long_running=True,
+        undeletable=True,
         fixed=frozenset({"workloadIdentityPoolId", "workloadIdentityPoolProviderId", "project"}),
         extra_outputs=_named,
     ),

@@ -11,7 +11,7 @@ from pulumi.runtime.mocks import MockMonitor
 
 from infra.embedded.reconcile import Options, Reconciler
 from infra.embedded.resource_type import Context, plain
-from infra.embedded.rest import EmbeddedError, Rest
+from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
 from infra.embedded.state import State
 
 _PROVIDER = "pulumi:providers:gcp"
@@ -69,7 +69,7 @@ class EmulatorMocks(pulumi.runtime.Mocks):
 
     def _configure(self, inputs: dict[str, Any]) -> None:
         endpoints = {key: value for key, value in inputs.items() if key.endswith("CustomEndpoint")}
-        self._rest = Rest(endpoints)
+        self._rest = Rest(endpoints, token=inputs.get("accessToken") or PLACEHOLDER_TOKEN)
         self._state.endpoints = endpoints
         labels = json.loads(inputs.get("defaultLabels", "{}"))
         context = Context(self._rest, inputs["project"], inputs["region"], labels)

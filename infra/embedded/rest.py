@@ -11,6 +11,7 @@ import httpx
 
 from runner.errors import RunnerError
 
+PLACEHOLDER_TOKEN = "emulator"  # noqa: S105 - no secret: what a server that checks no token is sent
 TIMEOUT_S = 30.0
 OPERATION_TIMEOUT_S = 120.0
 _POLL_S = 0.2
@@ -49,7 +50,7 @@ class RequestError(EmbeddedError):
 class Rest:
     """One connection pool to the emulator. Usable from several threads."""
 
-    def __init__(self, endpoints: Mapping[str, str], *, token: str = "emulator") -> None:  # noqa: S107 - no secret
+    def __init__(self, endpoints: Mapping[str, str], *, token: str = PLACEHOLDER_TOKEN) -> None:
         self._endpoints = endpoints
         self._client = httpx.Client(
             timeout=TIMEOUT_S, headers={"Authorization": f"Bearer {token}"}, trust_env=False, follow_redirects=False
