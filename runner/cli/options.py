@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
@@ -137,6 +136,8 @@ def cost_options(function: Command) -> Command:
 
 def dataset_options(function: Command) -> Command:
     """Add `training`, `validation`, `model`, `mode` and `tokenizer`: a dataset on this machine and what it is for."""
+    from pathlib import Path
+
     decorators = (
         click.argument("training", type=click.Path(path_type=Path)),
         click.option("--validation", type=click.Path(path_type=Path), metavar="FILE", help="Validation dataset."),

@@ -6,14 +6,12 @@ characters.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from runner.cli.text import json_safe, padded, size, visible, width
@@ -38,7 +36,6 @@ class Output:
     quiet: bool = False
     color: bool | None = None
     """False: never; None: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
-    streaming: bool = field(default=False, init=False)
 
     @property
     def is_json(self) -> bool:
@@ -47,6 +44,8 @@ class Output:
 
     def document(self, body: Any, *, lines: bool = False) -> None:
         """Print one JSON document; `lines` puts it on a line of its own, for streams of events (NDJSON)."""
+        import json
+
         text = json.dumps(body, ensure_ascii=False, indent=None if lines or not _is_tty(sys.stdout) else 2)
         print(json_safe(text), flush=lines)
 
@@ -145,6 +144,8 @@ class Output:
     def failure(self, body: Mapping[str, Any]) -> None:
         """Print an error on standard error: `{"error": …}` for programs, `error:` and `hint:` for people."""
         if self.is_json:
+            import json
+
             print(json_safe(json.dumps({"error": body}, ensure_ascii=False)), file=sys.stderr, flush=True)
             return
         message = visible(str(body["message"]), lines=True)
@@ -180,6 +181,8 @@ def _is_tty(stream: Any) -> bool:
 def _columns() -> float:
     """Return the width to print in: COLUMNS, else the terminal's; a pipe has no width."""
     if os.environ.get("COLUMNS", "").isdecimal() or _is_tty(sys.stdout):
+        import shutil
+
         return shutil.get_terminal_size().columns
     return float("inf")
 

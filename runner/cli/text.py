@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: escape sequences start with one of them
@@ -39,6 +38,8 @@ def width(text: str) -> int:
     """Return how many terminal columns a text takes: wide East Asian characters and emoji two, combining marks none."""
     if text.isascii():
         return len(text)
+    import unicodedata
+
     columns = 0
     for character in text:
         if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
