@@ -15,7 +15,7 @@ from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import blobs, buckets, naming, objects, records
 from runner.emulator.storage.faults import bad_request, condition_not_met, no_such_object
 from runner.emulator.storage.metadata import checked
-from runner.emulator.storage.preconditions import Preconditions, integer
+from runner.emulator.storage.preconditions import NONE, Preconditions, integer
 from runner.emulator.storage.projection import reply
 from runner.emulator.storage.records import StoredObject
 
@@ -41,6 +41,32 @@ async def rewrite(request: ApiRequest) -> Response:
         "resource": record.resource(request.base),
     }
     return reply(request, answer)
+
+
+async def move(request: ApiRequest) -> Response:
+    """Rename an object within its bucket, in one step."""
+    fields, parameters = request.fields, request.query_params
+    bucket, source_name, name = fields["bucket"], fields["object"], naming.check_object_name(fields["target"])
+    generation = integer(parameters, "sourceGeneration")
+    source_conditions = Preconditions.of(parameters, "ifSource")
+    preconditions = Preconditions.of(parameters)
+    now = records.microseconds(request.emulator.clock.now())
+
+    def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
+        buckets.require(connection, bucket)
+        source = records.load(connection, bucket, source_name, generation, data=True)
+        if source is None:
+            raise no_such_object(bucket, source_name, generation)
+        if source_name == name:
+            raise bad_request("The source and the destination of a move must differ.")
+        source_conditions.check(source)
+        payload = objects.payload_of(source)
+        record, orphans = objects.add(connection, bucket, name, payload, source.settings, preconditions, now)
+        return record, orphans + objects.remove(connection, bucket, source_name, generation, NONE, now)
+
+    record, orphans = await request.emulator.store.write(write)
+    blobs.unlink(request.emulator.blobs, orphans)
+    return reply(request, record.resource(request.base))
 
 
 async def _copy(request: ApiRequest) -> StoredObject:

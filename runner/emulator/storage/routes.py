@@ -39,6 +39,7 @@ METHODS: list[Method] = [
     _method("objects.compose", "POST", _O + "/compose", copy_routes.compose),
     _method("objects.rewrite", "POST", _O + "/rewriteTo" + _TARGET, copy_routes.rewrite),
     _method("objects.copy", "POST", _O + "/copyTo" + _TARGET, copy_routes.copy),
+    _method("objects.move", "POST", _O + "/moveTo/o/{target:segment}", copy_routes.move),
     _method("buckets.get", "GET", _B, bucket_routes.get),
     _method("buckets.list", "GET", "/storage/v1/b", bucket_routes.list_buckets),
     _method("buckets.insert", "POST", "/storage/v1/b", bucket_routes.insert),
