@@ -32,6 +32,10 @@ def _resource(path: str) -> str:
     return re.sub(r"(:[gs]etIamPolicy|/iam)$", "", path.split("?", 1)[0])
 
 
+def _reads(line: dict[str, Any]) -> bool:
+    return line["method"] == "GET" or ":getIamPolicy" in line["path"]
+
+
 def _lacking(expected: Any, actual: Any, where: str = "") -> list[str]:
     """Return where `actual` lacks something of `expected`; lists are compared as sets of what must be in them."""
     if expected == "{any}":
@@ -99,15 +103,14 @@ class Replay:
             self.values[line["save"]] = answer["name"].rsplit("/", 1)[-1]
         if "etag" in answer:
             self.etags[_resource(path)] = answer["etag"]
-        expected = line.get("response", self.expected.get(head, {}))
+        expected = line.get("response", self.expected.get(head, {}) if _reads(line) else {})
         self.expected[head] = expected
         return _lacking(self.fill(expected), answer, head) + self.changes(line, path, answer)
 
     def changes(self, line: dict[str, Any], path: str, answer: Any) -> list[str]:
         """Return what a run with nothing to do finds changed since the run before it."""
-        reads = line["method"] == "GET" or ":getIamPolicy" in path
         key = (line["method"], path)
-        if not reads:
+        if not _reads(line):
             assert line["phase"] != "unchanged", "a run with nothing to do writes nothing"
             return []
         if line["phase"] == "unchanged" and key in self.seen and self.seen[key] != answer:
