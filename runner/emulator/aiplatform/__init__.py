@@ -1,0 +1,1 @@
+"""Vertex AI: tuning jobs, models, endpoints and what they answer."""

@@ -30,8 +30,8 @@ def require(connection: sqlite3.Connection, principals: Iterable[str], needs: It
     """Check every need for every account (its address).
 
     Raises:
-        ApiError: NOT_FOUND for a bucket that does not exist; PERMISSION_DENIED naming account, permission and bucket, in Cloud Storage's
-            words, with the same three in its details.
+        ApiError: NOT_FOUND for a bucket that does not exist; PERMISSION_DENIED naming account, permission and bucket,
+            in Cloud Storage's words, with the same three in its details.
     """
     accounts = tuple(principals)
     for need in needs:

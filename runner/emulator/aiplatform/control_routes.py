@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+from importlib import metadata
 from typing import Any
 
 from starlette.responses import Response
 
-import runner
 from runner.emulator.aiplatform import lifecycle, scope, tuning_events, tuning_jobs
 from runner.emulator.errors import invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 
 async def events(request: ApiRequest) -> Response:
-    """Return the events of a job after number `after`, oldest first: states, steps with losses, evaluations, checkpoints."""
+    """Return a job's events after number `after`, oldest first: states, steps with losses, evaluations, checkpoints."""
     after = request.query_params.get("after") or "0"
     if not after.isascii() or not after.isdigit() or len(after) > 12:
         raise invalid(f"Invalid after: {after!r}; it must be the number of an event.")
@@ -34,7 +34,7 @@ async def status(request: ApiRequest) -> Response:
     waiting = [name for name, _ in request.emulator.store.read(tuning_jobs.unfinished) if name not in running]
     return json_response(
         {
-            "version": getattr(runner, "__version__", ""),
+            "version": metadata.version("open-model-tuning"),
             "jobsRunning": running,
             "jobsWaiting": waiting,
             "deployments": parts.deployments.running,

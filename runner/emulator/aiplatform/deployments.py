@@ -1,7 +1,7 @@
 """Serving processes: one a deployed model, started again whenever it dies, reached over a Unix socket.
 
-Managed open models, which need no deployment, are served in the same way: started at the first request, the least recently asked one
-stopped when there are too many.
+Managed open models, which need no deployment, are served in the same way: started at the first request, the least
+recently asked one stopped when there are too many.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Serving:
     def start(
         self, *, give_up: bool, ready: Callable[[], Awaitable[None]], failed: Callable[[ApiError], Awaitable[None]]
     ) -> None:
-        """Start in the background. `ready` is awaited at the first answer; `failed` when it never comes, if `give_up`."""
+        """Start in the background. `ready` is awaited at an answer; `failed` when none comes, if `give_up`."""
         self._task = asyncio.create_task(self._run(give_up, ready, failed))
 
     async def stop(self) -> None:
@@ -81,11 +81,11 @@ class Serving:
         await self.client.aclose()
         self.socket.unlink(missing_ok=True)
 
-    async def wait_ready(self) -> None:
+    async def wait_ready(self, seconds: float = _READY_SECONDS) -> None:
         """Return once the process answers. Raises ApiError UNAVAILABLE, or why it cannot."""
         if not self._ready.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), _READY_SECONDS)
+                await asyncio.wait_for(self._ready.wait(), seconds)
         if self.failure is not None:
             raise self.failure
         if not self._ready.is_set():
@@ -173,6 +173,7 @@ class Deployments:
         self.emulator = emulator
         self._servings: dict[str, Serving] = {}
         self._managed: dict[str, Serving] = {}
+        self._choosing = asyncio.Lock()
         self._sockets = Path(tempfile.mkdtemp(prefix="omt-"))
 
     async def start(self) -> None:
@@ -221,6 +222,7 @@ class Deployments:
         async def failed(error: ApiError) -> None:
             await state.write(lambda connection: endpoints.deployed_badly(connection, name, clock.timestamp(), error))
             self._servings.pop(name, None)
+            await serving.client.aclose()
             await asyncio.to_thread(shutil.rmtree, directory, True)
 
         self._servings[name] = serving
@@ -243,8 +245,17 @@ class Deployments:
 
     async def managed(self, model: Model) -> Serving:
         """Return an answering process for a managed open model, started if need be. Raises ApiError."""
+        async with self._choosing:
+            serving = await self._choose(model)
+        await serving.wait_ready(_START_SECONDS)
+        return serving
+
+    async def _choose(self, model: Model) -> Serving:
         serving = self._managed.pop(model.id, None)
-        if serving is None or serving.failure is not None:
+        if serving is not None and serving.failure is not None:
+            await serving.stop()
+            serving = None
+        if serving is None:
             while len(self._managed) >= _MAX_MANAGED:
                 oldest = next(iter(self._managed))
                 await self._managed.pop(oldest).stop()
@@ -259,7 +270,6 @@ class Deployments:
             )
             serving.start(give_up=True, ready=_nothing, failed=_nothing)
         self._managed[model.id] = serving  # the last one is the most recently asked
-        await serving.wait_ready()
         return serving
 
     def _socket(self, directory: Path) -> Path:

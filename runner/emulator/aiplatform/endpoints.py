@@ -1,7 +1,7 @@
 """Endpoints as stored, and the models deployed on them.
 
-An endpoint's resource lists a deployed model only once its process answers. What must run is in `deployment` documents, one a deployed
-model, which exist from the request on.
+An endpoint's resource lists a deployed model only once its process answers. What must run is in `deployment` documents,
+one a deployed model, which exist from the request on.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def add_deployment(
 
 
 def deployed_ok(connection: sqlite3.Connection, name: str, now: str) -> None:
-    """Put a deployment whose process answers on its endpoint, and finish its operation. Once done, doing so changes nothing."""
+    """Put an answering deployment on its endpoint and finish its operation; doing so again changes nothing."""
     deployment = store.find(connection, DEPLOYMENT, name)
     if deployment is None or not deployment["operation"]:
         return

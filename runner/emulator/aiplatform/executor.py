@@ -5,7 +5,7 @@
     training   one process, resumed from its last saved state after a kill
     publishing uploads; what is there already is not written again
 
-The job's end is one transaction, so that a job that was killed at any moment has exactly one model and one set of metrics.
+The job's end is one transaction, so that a job killed at any moment has exactly one model and one set of metrics.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _POLL_SECONDS = 0.2
 """How often a training process's events file is read."""
 _IDLE_SECONDS = 2.0
 """How often the queue is looked at without being woken: a quota may have been raised."""
-_MAX_ATTEMPTS = 3
-"""How often a training process that dies without saying why is started in one job."""
+_MAX_DEATHS = 3
+"""How often a training process may die without saying why and without getting further."""
 _CANCEL_SECONDS = 5.0
 """How long a process may take to end after a kill."""
 
@@ -48,7 +48,8 @@ class JobExecutor:
         self._woken = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
-        # Training beyond the processors only makes every job slower; more quota than that waits for capacity, as on the service.
+        # Training beyond the processors only makes every job slower: what the quota allows beyond them waits for
+        # capacity, as on the service.
         self._capacity = asyncio.Semaphore(max(2, os.cpu_count() or 2))
 
     async def start(self) -> None:
@@ -176,10 +177,10 @@ class _JobRun:
             await self._train(work)
         await self._publish()
 
-    async def _enter(self, phase: str, detail: str, **fields: Any) -> dict[str, Any]:
+    async def _enter(self, phase: str, detail: str) -> dict[str, Any]:
         now = self.emulator.clock.timestamp()
         return await self.emulator.store.write(
-            lambda connection: tuning_jobs.set_phase(connection, self.name, phase, now, detail=detail, **fields)
+            lambda connection: tuning_jobs.set_phase(connection, self.name, phase, now, detail=detail)
         )
 
     async def _prepare(self) -> dict[str, Any]:
@@ -198,16 +199,19 @@ class _JobRun:
 
     async def _train(self, work: dict[str, Any]) -> None:
         async with self.capacity:
-            work = await self._enter("training", "TUNING")
+            await self._enter("training", "TUNING")
             work = await self._ingest()
+            deaths, reached = 0, -1
             while "done" not in work:
                 if "failed" in work:
                     raise _failure(work["failed"])
-                if work["attempts"] >= _MAX_ATTEMPTS:
+                if deaths >= _MAX_DEATHS:
                     raise ApiError("INTERNAL", "The training process ended repeatedly without saying why.")
-                work = await self._enter("training", "TUNING", attempts=work["attempts"] + 1)
                 code = await self._run_process()
                 work = await self._ingest()
+                # Every death that made no progress since the one before counts.
+                deaths = deaths + 1 if work["lastStep"] <= reached else 1
+                reached = work["lastStep"]
                 if code != 0:
                     logger.warning("the training process of %s ended with %d", self.name, code)
 

@@ -88,7 +88,7 @@ class _Parser:
             kind, token = self._peek()
             if (kind, token) == ("word", "AND"):
                 self._next()
-            elif kind == "end" or token == ")":
+            elif kind == "end" or (kind, token) == ("mark", ")"):
                 break
             parts.append(self._factor())
         self.depth -= 1
@@ -226,8 +226,9 @@ def _instant(text: str) -> datetime | None:
 
 
 def ordered(items: list[dict[str, Any]], order: str, default: str) -> list[dict[str, Any]]:
-    """Return items sorted by an `orderBy` such as `display_name, create_time desc`; by `default` (`-field` descends) when empty.
+    """Return items sorted by an `orderBy` such as `display_name, create_time desc`.
 
+    An empty one means `default`, a field, after `-` if it descends.
     Raises ApiError INVALID_ARGUMENT.
     """
     keys: list[tuple[str, bool]] = []

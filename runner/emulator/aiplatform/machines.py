@@ -29,7 +29,7 @@ def complete(resources: dict[str, Any] | None, model: Model | None) -> dict[str,
     """Return dedicated resources with machine and replica counts filled in.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for an unknown machine, accelerators that the machine does not have, or impossible replica counts.
+        ApiError: INVALID_ARGUMENT for an unknown machine, wrong accelerators, or impossible replica counts.
     """
     given = dict(resources or {})
     spec = {key: value for key, value in given.get("machineSpec", {}).items() if value is not None}

@@ -1,7 +1,8 @@
-"""Requests as protobuf JSON: either spelling of names, enums by name or number, int64 as text or number; unknown names refused.
+"""Requests as protobuf JSON: either spelling of names, enums by name or number, int64 as text or number.
 
-A message is described by a table of its fields; `parse` turns what a client sent into the one canonical form that is stored and sent back:
-camelCase names, enum names, int64 as text, defaults left out. Output-only fields are accepted and ignored, as the service does.
+A message is described by a table of its fields; `parse` turns what a client sent into the one canonical form that is
+stored and sent back: camelCase names, enum names, int64 as text, defaults left out. Unknown names are refused.
+Output-only fields are accepted and ignored, as the service does.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ Type = Scalar | Enum | Message | Repeated | MapOf | Output
 
 OUTPUT = Output()
 
-_INT = re.compile(r"-?\d+\Z")
+_INT = re.compile(r"-?[0-9]{1,20}\Z")
 _RANGES = {"int32": 2**31, "int64": 2**63}
 
 
@@ -135,8 +136,8 @@ def _enum(kind: Enum, value: Any, path: str, violations: list[tuple[str, str]]) 
     name: str | None = None
     if isinstance(value, str):
         name = value if value in kind.values else numbers.get(int(value)) if _INT.match(value) else None
-    elif isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
-        name = numbers.get(int(value))
+    elif (whole := _integer(value)) is not None:
+        name = numbers.get(whole)
     if name is None:
         _wrong(path, f"type.googleapis.com/{kind.name}", value, violations)
         return None
@@ -162,7 +163,7 @@ def _scalar(kind: Scalar, value: Any, path: str, violations: list[tuple[str, str
 
 def _integer(value: Any) -> int | None:
     if isinstance(value, str):
-        return int(value) if _INT.match(value) and len(value) < 24 else None
+        return int(value) if _INT.match(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return int(value) if value == int(value) else None

@@ -1,4 +1,4 @@
-"""Model Garden: deploy custom weights or a publisher's model to an endpoint of its own, and say which machine suits weights."""
+"""Model Garden: deploy custom weights or a publisher's model to an endpoint of its own, and recommend machines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ from runner.emulator.routing import ApiRequest, Method, json_response
 from runner.emulator.storage import objects
 
 SERVING_IMAGE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20251205_0916_RC01"
-"""Container that the service names for these models (Google's Gemma 3 notebook, 2026-08). Here a process of our own answers for it."""
+"""Container that the service names for these models (Google's Gemma 3 notebook, 2026-08).
+
+Here a process of our own answers in its place.
+"""
 
 
 async def deploy(request: ApiRequest) -> Response:

@@ -30,7 +30,8 @@ def insert(
 ) -> dict[str, Any]:
     """Register a model, or a further version of one; return the version's resource.
 
-    Raises ApiError ALREADY_EXISTS when the name is taken and `new_version` is false, NOT_FOUND when it is not and it is true.
+    Raises ApiError ALREADY_EXISTS when the name is taken and `new_version` is false, NOT_FOUND when it is free and
+    `new_version` is true.
     """
     document = store.find(connection, KIND, name)
     if document is None:
@@ -81,7 +82,7 @@ def check_id(model_id: str) -> None:
 
 
 def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
-    """Return a version: of `…/models/M` the default one, of `…/models/M@V` that version or alias. Raises ApiError NOT_FOUND."""
+    """Return a version: `…/M` is the default one, `…/M@V` a version or alias. Raises ApiError NOT_FOUND."""
     plain, _, wanted = name.partition("@")
     document = store.find(connection, KIND, plain)
     if document is None:

@@ -97,7 +97,7 @@ async def managed_chat_completions(request: ApiRequest) -> Response:
 
 
 def managed_model(name: str) -> Model | None:
-    """Return the base model behind a managed model's name: `meta/llama-3.3-70b-instruct-maas`, with or without suffix or version."""
+    """Return the base model behind a managed model's name such as `meta/llama-3.3-70b-instruct-maas`; None if none."""
     wanted = name.removeprefix("publishers/").replace("/models/", "/").removesuffix(_MANAGED_SUFFIX)
     for model in catalogue_models():
         publisher, _, rest = model.id.partition("/")

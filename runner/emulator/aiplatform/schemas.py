@@ -1,7 +1,7 @@
 """The messages of google.cloud.aiplatform that requests may carry, v1beta1, and what v1 lacks of them.
 
-Only fields that this server acts on or can store faithfully have a type of their own; the rest of a real message is `value`: accepted,
-stored and sent back as it came.
+Only fields that this server acts on or can store faithfully have a type of their own; the rest of a real message is
+`value`: accepted, stored and sent back as it came.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ def resolve(connection: sqlite3.Connection, fields: Mapping[str, str]) -> Scope:
     """Return the scope that a path's `project` and `location` name.
 
     Raises:
-        ApiError: PERMISSION_DENIED (SERVICE_DISABLED) while Vertex AI is off in the project; INVALID_ARGUMENT for a malformed location.
+        ApiError: PERMISSION_DENIED (SERVICE_DISABLED) while Vertex AI is off in the project; INVALID_ARGUMENT for a
+            malformed location.
     """
     project = projects.resolve(connection, fields["project"])
     enablement.require(connection, project, SERVICE)

@@ -1,7 +1,7 @@
 """What a training process reports, read from its events file into the store: every line once, whatever is killed when.
 
-The place in the file and the stored events change in one transaction. A process that resumes repeats steps since its last saved state;
-those are recognised by their numbers and not stored again.
+The place in the file and the stored events change in one transaction. A process that resumes repeats steps since its
+last saved state; those are recognised by their numbers and not stored again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _apply(
     kind = event["event"]
     # step, evaluation and checkpoint of one step come in this order; only what is beyond the last of its kind is new.
     reached = work.setdefault("reached", {})
-    if "step" in event and kind != "done":
+    if "step" in event and kind not in ("done", "resumed"):
         if event["step"] <= reached.get(kind, -1):
             return
         reached[kind] = event["step"]
@@ -90,12 +90,14 @@ def _rfc3339(seconds: Any) -> str:
 
 
 def _apply_dataset(event: dict[str, Any], job: dict[str, Any]) -> None:
-    extra = {"event", "time", "baseModel", "standIn", "learningRateScale", "weights", "source"}
+    extra = {"event", "time", "baseModel", "standIn", "learningRateScale", "peakLearningRate", "weights"}
     # A process may nest the statistics or lay them flat beside its own fields.
     statistics = event.get("statistics") or {key: value for key, value in event.items() if key not in extra}
     job["tuningDataStats"] = {"supervisedTuningDataStats": statistics.get("supervisedTuningDataStats", statistics)}
     emulator = job.setdefault("emulator", {})
-    emulator |= {key: event[key] for key in ("standIn", "weights", "learningRateScale") if key in event}
+    emulator |= {
+        key: event[key] for key in ("standIn", "weights", "learningRateScale", "peakLearningRate") if key in event
+    }
 
 
 def after(connection: sqlite3.Connection, name: str, number: int, limit: int = 10_000) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Before training: check that the accounts may read and write, then copy dataset, images and custom weights into the job's folder."""
+"""Before training: check that the accounts may read and write, then copy what is needed into the job's folder."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def _check_validation(training: Path, validation: Path) -> None:
     share = validation.stat().st_size / max(1, training.stat().st_size)
     if share > MAX_VALIDATION_SHARE:
         raise invalid(
-            f"The validation dataset is {share:.2%} of the training dataset's size; at most {MAX_VALIDATION_SHARE:.0%} is allowed."
+            f"The validation dataset is {share:.2%} of the training dataset's size; "
+            f"at most {MAX_VALIDATION_SHARE:.0%} is allowed."
         )
     with validation.open("rb") as lines:
         rows = sum(1 for line in lines if line.strip())
@@ -109,7 +110,8 @@ def _images(emulator: Emulator, accounts: tuple[str, ...], files: list[Path | No
     needs = [Need(bucket, names[0], ("storage.objects.get",)) for bucket, names in named.items()]
     emulator.store.read(lambda connection: access.require(connection, accounts, needs))
     (inputs / "images").mkdir()
-    for number, (bucket, name) in enumerate((bucket, name) for bucket in named for name in named[bucket]):
+    pairs = [(bucket, name) for bucket, names in named.items() for name in names]
+    for number, (bucket, name) in enumerate(pairs):
         target = inputs / "images" / str(number)
         try:
             objects.materialize(emulator, bucket, name, target)

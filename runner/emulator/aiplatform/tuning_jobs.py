@@ -1,7 +1,7 @@
 """Tuning jobs as stored: creation, state changes, lists.
 
-A job is two documents of one name. `tuning-job` is the resource that clients see, plus what belongs to the emulator under `emulator`;
-`tuning-work` is what the executor has to do, and exists exactly as long as the job is unfinished.
+A job is two documents of one name. `tuning-job` is the resource that clients see, with what is the emulator's own under
+`emulator`; `tuning-work` is what the executor has to do, and exists exactly as long as the job is unfinished.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _FILTER_FIELDS = frozenset(
 def create(connection: sqlite3.Connection, where: Scope, job: dict[str, Any], now: str) -> dict[str, Any]:
     """Store a new job, pending, and return it. `job` is in canonical form.
 
-    The first tuning job of a project makes its service agents, as on the service; they have no access to any bucket yet.
+    The first tuning job of a project makes its service agents, as on the service; they may use no bucket yet.
     Raises ApiError as `tuning_validation.check_job` does.
     """
     model, mode = tuning_validation.check_job(connection, where, job)
@@ -85,7 +85,6 @@ def create(connection: sqlite3.Connection, where: Scope, job: dict[str, Any], no
         "mode": mode,
         "rank": RANKS[parameters.get("adapterSize", "ADAPTER_SIZE_FOUR")],
         "modelId": scope.new_id(),
-        "attempts": 0,
         "offset": 0,
         "events": 0,
         "lastStep": 0,
@@ -144,12 +143,10 @@ def add_event(
     store.put(connection, EVENT, f"{name}/{work['events']:012d}", event)
 
 
-def set_phase(
-    connection: sqlite3.Connection, name: str, phase: str, now: str, *, detail: str, **work_fields: Any
-) -> dict[str, Any]:
+def set_phase(connection: sqlite3.Connection, name: str, phase: str, now: str, *, detail: str) -> dict[str, Any]:
     """Move a running job to a phase; `detail` is the end of `TUNING_JOB_STATE_…`. Return its work document."""
     job = get(connection, name)
-    work = {**store.get(connection, WORK, name), "phase": phase, **work_fields}
+    work = {**store.get(connection, WORK, name), "phase": phase}
     state = "JOB_STATE_CANCELLING" if work.get("cancelled") else "JOB_STATE_RUNNING"
     changed = {
         **job,

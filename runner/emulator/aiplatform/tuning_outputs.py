@@ -42,7 +42,7 @@ def metrics_uri(job: dict[str, Any]) -> str:
 
 
 async def publish(emulator: Emulator, job: dict[str, Any], name: str, output: Path) -> None:
-    """Upload every file of the output folder, then the metrics. What is there already with the same bytes is not written again.
+    """Upload every file of the output folder, then the metrics. What is there with the same bytes is not written again.
 
     `final/config.json` goes last: a folder that has it is complete.
     """
