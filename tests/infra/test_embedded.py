@@ -1,0 +1,255 @@
+"""The program applied to a live emulator without the engine: made, unchanged, repaired, changed, removed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from infra.embedded import ApplyResult, EmbeddedError, apply, destroy
+from infra.naming import endpoint_id
+from runner.emulator.server import EmulatorServer
+from runner.environment import resolve
+
+_numbers = itertools.count(1)
+
+GUARDRAILS = {
+    "labels": '{"team": "ml"}',
+    "githubRepository": "owner/repository",
+    "runnerImpersonators": '["user:ada@example.com"]',
+    "notificationEmails": '["ml@example.com"]',
+    "budgetAmount": "100",
+    "billingAccount": "012345-6789AB-CDEF01",
+    "dataAccessAudit": "true",
+    "concurrentTuningJobs": "3",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One project of the emulator, and what is applied to it."""
+
+    url: str
+    project: str
+    state: Path
+
+    def apply(self, **config: str) -> ApplyResult:
+        return apply(self.url, project=self.project, config=config, state=self.state)
+
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        response = httpx.request(method, f"{self.url}{path}", json=body, trust_env=False)
+        assert response.is_success, response.text
+        return response.json() if response.content else {}
+
+    def status(self, path: str) -> int:
+        return httpx.get(f"{self.url}{path}", trust_env=False).status_code
+
+    @property
+    def account(self) -> str:
+        name = f"tuning-runner@{self.project}.iam.gserviceaccount.com"
+        return f"/v1/projects/{self.project}/serviceAccounts/{name}"
+
+    @property
+    def endpoint(self) -> str:
+        number = endpoint_id(self.project, "us-central1", self.project)
+        return f"/v1/projects/{self.project}/locations/us-central1/endpoints/{number}"
+
+    def members(self, kind: str) -> set[tuple[str, str]]:
+        policy = self.request("GET", f"/storage/v1/b/{self.project}-{kind}/iam")
+        return {(item["role"], member) for item in policy.get("bindings", []) for member in item["members"]}
+
+
+@pytest.fixture
+def stack(emulator: EmulatorServer, tmp_path: Path) -> Stack:
+    return Stack(emulator.url, f"infra-{os.getpid()}-{next(_numbers)}", tmp_path / "state.json")
+
+
+def test_what_is_made_is_there(stack: Stack, tmp_path: Path) -> None:
+    result = stack.apply()
+    assert (result.updated, result.unchanged, result.deleted) == ((), (), ())
+    number = result.environment["projectNumber"]
+    for kind in ("datasets", "images", "outputs"):
+        for agent in ("gcp-sa-aiplatform", "gcp-sa-vertex-moss-ft"):
+            member = f"serviceAccount:service-{number}@{agent}.iam.gserviceaccount.com"
+            assert ("roles/storage.objectUser", member) in stack.members(kind)
+    bucket = stack.request("GET", f"/storage/v1/b/{stack.project}-outputs")
+    assert bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced"
+    assert bucket["labels"] == {"content": "outputs", "goog-pulumi-provisioned": "true", "managed-by": "pulumi"}
+    assert {"type": "Delete"} in [rule["action"] for rule in bucket["lifecycle"]["rule"]]
+    assert stack.request("GET", stack.account)["displayName"] == "Open model tuning runner"
+    assert stack.request("GET", stack.endpoint)["displayName"] == f"{stack.project}-tuned"
+    published = stack.request("GET", f"/storage/v1/b/{stack.project}-contract/o/environment.json?alt=media")
+    assert published == result.environment
+    file = tmp_path / "environment.json"
+    file.write_text(json.dumps(published))
+    assert resolve({"environment": str(file)}).vertex_url == stack.url
+
+
+def test_a_second_application_changes_nothing(stack: Stack) -> None:
+    first = stack.apply(**GUARDRAILS)
+    second = stack.apply(**GUARDRAILS)
+    assert (second.created, second.updated, second.deleted) == ((), (), ())
+    assert sorted(second.unchanged) == sorted(first.created)
+    assert second.environment == first.environment
+
+
+def test_drift_is_repaired(stack: Stack) -> None:
+    stack.apply()
+    bucket = f"/storage/v1/b/{stack.project}-datasets"
+    stack.request("PATCH", bucket, {"iamConfiguration": {"publicAccessPrevention": "inherited"}})
+    stack.request("PUT", f"/storage/v1/b/{stack.project}-images/iam", {"bindings": []})
+    stack.request("DELETE", stack.endpoint)
+    result = stack.apply()
+    assert result.updated == ("Bucket datasets",)
+    repaired = {name for name in result.created if name.startswith("BucketIAMMember")}
+    assert repaired >= {"BucketIAMMember aiplatform-images", "BucketIAMMember tuning-images"}
+    assert "AiEndpoint endpoint" in result.created
+    assert stack.request("GET", bucket)["iamConfiguration"]["publicAccessPrevention"] == "enforced"
+    assert stack.status(stack.endpoint) == 200
+
+
+def test_changed_settings_change_what_is_there(stack: Stack) -> None:
+    stack.apply(labels='{"team": "ml", "cost": "a"}')
+    result = stack.apply(labels='{"team": "search"}', softDeleteDays="14")
+    assert set(result.updated) == {
+        "AiEndpoint endpoint",
+        "Bucket contract",
+        "Bucket datasets",
+        "Bucket images",
+        "Bucket outputs",
+    }
+    bucket = stack.request("GET", f"/storage/v1/b/{stack.project}-images")
+    assert bucket["softDeletePolicy"]["retentionDurationSeconds"] == str(14 * 86_400)
+    assert bucket["labels"]["team"] == "search"
+    assert "cost" not in bucket["labels"]
+    assert stack.apply(labels='{"team": "search"}', softDeleteDays="14").updated == ()
+
+
+def test_what_the_settings_no_longer_ask_for_goes(stack: Stack) -> None:
+    stack.apply(**GUARDRAILS)
+    result = stack.apply()
+    assert "Budget budget" in result.deleted
+    assert "WorkloadIdentityPool github" in result.deleted
+    assert "AiEndpoint endpoint" not in result.deleted
+    again = stack.apply(**GUARDRAILS)
+    assert "WorkloadIdentityPool github" in again.created
+
+
+def test_destroying_leaves_nothing_but_what_the_project_needs(stack: Stack) -> None:
+    stack.apply(**GUARDRAILS)
+    stack.request("POST", f"/upload/storage/v1/b/{stack.project}-outputs/o?uploadType=media&name=model/weights", {})
+    result = destroy(stack.state)
+    assert {name for name in result.deleted if name.startswith("Bucket ")} == {
+        "Bucket contract",
+        "Bucket datasets",
+        "Bucket images",
+        "Bucket outputs",
+    }
+    for kind in ("datasets", "images", "outputs", "contract"):
+        assert stack.status(f"/storage/v1/b/{stack.project}-{kind}") == 404
+    assert stack.status(stack.account) == 404
+    assert stack.status(stack.endpoint) == 404
+    channels = stack.request("GET", f"/monitoring/v3/projects/{stack.project}/notificationChannels")
+    assert channels.get("notificationChannels", []) == []
+    policy = stack.request("POST", f"/v1/projects/{stack.project}:getIamPolicy", {})
+    roles = {binding["role"] for binding in policy["bindings"]}
+    assert {"roles/aiplatform.serviceAgent", "roles/aiplatform.tuningServiceAgent"} <= roles
+    assert "roles/aiplatform.user" not in roles
+    assert not stack.state.exists()
+    assert stack.apply().updated == ()
+
+
+def test_a_bucket_with_objects_is_kept_unless_told_otherwise(stack: Stack) -> None:
+    stack.apply(forceDestroy="false")
+    stack.request("POST", f"/upload/storage/v1/b/{stack.project}-outputs/o?uploadType=media&name=model/weights", {})
+    with pytest.raises(EmbeddedError, match="holds objects"):
+        destroy(stack.state)
+    assert stack.status(f"/storage/v1/b/{stack.project}-outputs/o/model%2Fweights") == 200
+    stack.apply(forceDestroy="true")
+    destroy(stack.state)
+    assert stack.status(f"/storage/v1/b/{stack.project}-outputs") == 404
+
+
+def test_protected_buckets_survive(stack: Stack) -> None:
+    stack.apply(protect="true", forceDestroy="false")
+    with pytest.raises(EmbeddedError, match="protected, so nothing was deleted"):
+        destroy(stack.state)
+    assert stack.status(stack.account) == 200
+    with pytest.raises(EmbeddedError, match="protected and would be replaced"):
+        stack.apply(protect="true", forceDestroy="false", namePrefix=f"{stack.project}-b")
+    stack.apply(protect="false")
+    assert destroy(stack.state).deleted
+
+
+def test_a_lost_state_takes_over_what_is_there(stack: Stack) -> None:
+    first = stack.apply()
+    stack.state.unlink()
+    second = stack.apply()
+    assert second.updated == ()
+    assert second.environment == first.environment
+    assert destroy(stack.state).deleted
+
+
+def test_a_bucket_of_another_project_is_not_taken_over(stack: Stack) -> None:
+    stack.apply()
+    other = replace(stack, project=f"{stack.project}-b", state=stack.state.with_name("other.json"))
+    with pytest.raises(EmbeddedError, match="belongs to another project"):
+        other.apply(namePrefix=stack.project)
+
+
+def test_a_fresh_emulator_gets_everything_again(stack: Stack) -> None:
+    stack.apply()
+    state = json.loads(stack.state.read_text())
+    destroy(stack.state)
+    stack.state.write_text(json.dumps(state))
+    result = stack.apply()
+    assert "Bucket datasets" in result.created
+    assert stack.status(f"/storage/v1/b/{stack.project}-datasets") == 200
+
+
+def test_what_was_made_before_a_failure_is_remembered(stack: Stack) -> None:
+    other = replace(stack, project=f"{stack.project}-b", state=stack.state.with_name("other.json"))
+    other.request("POST", f"/storage/v1/b?project={other.project}", {"name": f"{stack.project}-outputs"})
+    with pytest.raises(EmbeddedError, match="belongs to another project"):
+        stack.apply()
+    made = {row["name"] for row in json.loads(stack.state.read_text())["resources"]}
+    assert {"aiplatform", "storage"} <= made
+    assert "environment" not in made
+    other.request("DELETE", f"/storage/v1/b/{stack.project}-outputs")
+    assert "BucketObject environment" in stack.apply().created
+
+
+def test_the_command_line(stack: Stack, tmp_path: Path) -> None:
+    output = tmp_path / "environment.json"
+    common = [sys.executable, "-m", "infra.embedded", "--state", str(stack.state)]
+    options = ["--emulator", stack.url, "--project", stack.project, "--location", "europe-west4"]
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*common, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+    made = call(*options, "--output", str(output), "--config", "scratchDays=3")
+    assert made.returncode == 0, made.stderr
+    assert "not the Pulumi engine" in made.stderr
+    assert made.stdout == ""
+    assert json.loads(output.read_text())["location"] == "europe-west4"
+    wrong = call(*options, "--config", "scratchDays=0", "--config", "protect=perhaps")
+    assert wrong.returncode == 2
+    assert "scratchDays" in wrong.stderr
+    assert "protect" in wrong.stderr
+    gone = call("--destroy")
+    assert gone.returncode == 0, gone.stderr
+    assert "- Bucket datasets" in gone.stderr
+
+
+def test_nothing_answers(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedError, match="no answer from") as caught:
+        apply("http://127.0.0.1:9", state=tmp_path / "state.json")
+    assert caught.value.hint

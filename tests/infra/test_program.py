@@ -1,0 +1,217 @@
+"""What the program declares: the real classes of pulumi-gcp on Pulumi's own test monitor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from infra.naming import endpoint_id
+from runner.environment import resolve
+from tests.infra.evaluation import FULL, MINIMAL, NUMBER, PROJECT, Evaluation, evaluate
+
+AGENTS = [
+    f"serviceAccount:service-{NUMBER}@gcp-sa-aiplatform.iam.gserviceaccount.com",
+    f"serviceAccount:service-{NUMBER}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com",
+]
+RUNNER = f"serviceAccount:tuning-runner@{PROJECT}.iam.gserviceaccount.com"
+BUCKET_MEMBER = "gcp:storage/bucketIAMMember:BucketIAMMember"
+
+
+@pytest.fixture(scope="module")
+def minimal() -> Evaluation:
+    return evaluate(MINIMAL)
+
+
+@pytest.fixture(scope="module")
+def full() -> Evaluation:
+    return evaluate(FULL)
+
+
+@pytest.fixture(params=["minimal", "full"])
+def either(request: pytest.FixtureRequest) -> Evaluation:
+    evaluation: Evaluation = request.getfixturevalue(request.param)
+    return evaluation
+
+
+@pytest.mark.parametrize("kind", ["datasets", "images", "outputs"])
+@pytest.mark.parametrize("agent", AGENTS)
+def test_both_agents_use_objects_of_every_bucket_of_a_job(either: Evaluation, agent: str, kind: str) -> None:
+    granted = [
+        resource
+        for resource in either.of_type(BUCKET_MEMBER)
+        if resource.inputs["bucket"] == f"{PROJECT}-{kind}"
+        and resource.inputs["member"] == agent
+        and resource.inputs["role"] == "roles/storage.objectUser"
+    ]
+    assert len(granted) == 1
+
+
+def test_agents_see_nothing_of_the_contract(either: Evaluation) -> None:
+    members = {r.inputs["member"] for r in either.of_type(BUCKET_MEMBER) if r.inputs["bucket"].endswith("-contract")}
+    assert members == {RUNNER}
+
+
+def test_buckets_are_closed_and_in_the_region_of_the_jobs(either: Evaluation) -> None:
+    region = "us-central1" if either.outputs["environment"]["location"] == "us-central1" else "europe-west4"
+    buckets = either.of_type("bucket:Bucket")
+    assert [bucket.inputs["name"] for bucket in sorted(buckets, key=lambda item: item.name)] == [
+        f"{PROJECT}-{kind}" for kind in ("contract", "datasets", "images", "outputs")
+    ]
+    for bucket in buckets:
+        assert bucket.inputs["publicAccessPrevention"] == "enforced"
+        assert bucket.inputs["uniformBucketLevelAccess"] is True
+        assert bucket.inputs["location"] == region
+        assert bucket.inputs["softDeletePolicy"] == {"retentionDurationSeconds": 7 * 86_400}
+        assert bucket.inputs["versioning"] == {"enabled": bucket.name != "images"}
+
+
+def test_no_lifecycle_rule_can_delete_a_checkpoint(either: Evaluation) -> None:
+    for bucket in either.of_type("bucket:Bucket"):
+        for rule in bucket.inputs["lifecycleRules"]:
+            if rule["action"]["type"] != "Delete":
+                continue
+            condition = rule["condition"]
+            noncurrent = condition["withState"] == "ARCHIVED" and condition.get("daysSinceNoncurrentTime", 0) > 0
+            scratch = condition.get("matchesPrefixes") == ["tmp/"] and condition.get("age", 0) > 0
+            assert noncurrent or scratch
+
+
+def test_nobody_is_owner_editor_or_the_public(either: Evaluation) -> None:
+    grants = [r.inputs for r in either.resources if "role" in r.inputs]
+    assert grants
+    for grant in grants:
+        assert grant["role"] not in {"roles/owner", "roles/editor", "roles/viewer", "roles/storage.admin"}
+        assert grant["member"] not in {"allUsers", "allAuthenticatedUsers"}
+
+
+def test_grants_add_members_and_never_replace_others(either: Evaluation) -> None:
+    types = {resource.type for resource in either.resources}
+    assert not [token for token in types if token.endswith(("Binding", "Policy")) and "alertPolicy" not in token]
+    assert not [token for token in types if token.endswith(("AccessControl", "ACL", "account/key:Key"))]
+
+
+def test_the_runner_holds_one_role_on_the_project(either: Evaluation) -> None:
+    roles = [r.inputs["role"] for r in either.of_type("projects/iAMMember:IAMMember") if r.inputs["member"] == RUNNER]
+    assert roles == ["roles/aiplatform.user"]
+
+
+def test_agents_keep_their_project_roles_when_the_stack_goes(either: Evaluation) -> None:
+    grants = [r for r in either.of_type("projects/iAMMember:IAMMember") if r.inputs["member"] in AGENTS]
+    assert {grant.inputs["role"] for grant in grants} == {
+        "roles/aiplatform.serviceAgent",
+        "roles/aiplatform.tuningServiceAgent",
+    }
+    assert all(grant.retain for grant in grants)
+
+
+def test_every_resource_uses_the_stacks_provider_and_has_a_parent(either: Evaluation) -> None:
+    for resource in either.resources:
+        if resource.custom and not resource.type.startswith("pulumi:providers"):
+            assert "pulumi:providers:gcp::google::" in resource.provider, resource.name
+            assert "open-model-tuning:infra:" in resource.parent, resource.name
+
+
+def test_names_are_unique_within_a_type(either: Evaluation) -> None:
+    keys = [(resource.type, resource.name) for resource in either.resources]
+    assert len(keys) == len(set(keys))
+
+
+def test_guardrails_are_off_until_they_are_configured(minimal: Evaluation) -> None:
+    off = ("Budget", "AlertPolicy", "NotificationChannel", "IAMAuditConfig", "SQuotaPreference", "WorkloadIdentityPool")
+    assert [resource.type for resource in minimal.resources if resource.type.endswith(off)] == []
+    assert "workloadIdentityProvider" not in minimal.outputs
+
+
+def test_configured_guardrails_are_made(full: Evaluation) -> None:
+    budget = full.of_type(":Budget")[0].inputs
+    assert budget["amount"] == {"specifiedAmount": {"currencyCode": "USD", "units": "100"}}
+    assert budget["budgetFilter"]["projects"] == [f"projects/{NUMBER}"]
+    assert full.of_type(":SQuotaPreference")[0].inputs["quotaConfig"] == {"preferredValue": "3"}
+    assert {r.inputs["service"] for r in full.of_type(":IAMAuditConfig")} == {
+        "aiplatform.googleapis.com",
+        "storage.googleapis.com",
+    }
+    assert full.of_type(":AlertPolicy")[0].inputs["conditions"][0]["conditionThreshold"]["duration"] == "43200s"
+
+
+def test_protected_buckets_and_their_key(full: Evaluation) -> None:
+    for bucket in full.of_type("bucket:Bucket"):
+        assert bucket.protect
+        assert bucket.inputs["forceDestroy"] is False
+        assert bucket.inputs["encryption"]["defaultKmsKeyName"].endswith("/cryptoKeys/k")
+    members = {r.inputs["member"] for r in full.of_type(":CryptoKeyIAMMember")}
+    assert members == {*AGENTS, f"serviceAccount:service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com"}
+
+
+def test_only_one_repository_on_github_may_act_as_the_runner(full: Evaluation) -> None:
+    provider = full.of_type(":WorkloadIdentityPoolProvider")[0].inputs
+    assert provider["attributeCondition"] == "assertion.repository == 'owner/repository'"
+    grants = {r.inputs["role"]: r.inputs["member"] for r in full.of_type("serviceaccount/iAMMember:IAMMember")}
+    assert grants["roles/iam.workloadIdentityUser"] == (
+        f"principalSet://iam.googleapis.com/projects/{NUMBER}/locations/global/workloadIdentityPools/github"
+        "/attribute.repository/owner/repository"
+    )
+    assert grants["roles/iam.serviceAccountTokenCreator"] in {"user:ada@example.com", "group:ml@example.com"}
+
+
+def test_an_api_is_enabled_only_for_what_is_used(minimal: Evaluation, full: Evaluation) -> None:
+    few = {r.inputs["service"] for r in minimal.of_type(":Service")}
+    many = {r.inputs["service"] for r in full.of_type(":Service")}
+    assert {"aiplatform.googleapis.com", "storage.googleapis.com"} <= few < many
+    assert {"billingbudgets.googleapis.com", "cloudkms.googleapis.com", "sts.googleapis.com"} <= many - few
+    assert all(r.inputs["disableOnDestroy"] is False for r in full.of_type(":Service"))
+
+
+def test_the_endpoint_keeps_its_number() -> None:
+    first, second = (evaluate(MINIMAL).of_type(":AiEndpoint")[0].inputs["name"] for _ in range(2))
+    assert first == second == endpoint_id(PROJECT, "us-central1", PROJECT)
+    assert endpoint_id(PROJECT, "europe-west4", PROJECT) != first
+
+
+def test_the_endpoint_can_be_left_out() -> None:
+    evaluation = evaluate(MINIMAL | {"open-model-tuning:endpoint": "false"})
+    assert evaluation.of_type(":AiEndpoint") == []
+    assert evaluation.outputs["environment"]["endpoints"] == {}
+
+
+def test_the_environment_document(minimal: Evaluation, tmp_path: Path) -> None:
+    number = endpoint_id(PROJECT, "us-central1", PROJECT)
+    expected = {
+        "version": 1,
+        "project": PROJECT,
+        "projectNumber": NUMBER,
+        "location": "us-central1",
+        "buckets": {kind: f"{PROJECT}-{kind}" for kind in ("datasets", "images", "outputs", "contract")},
+        "serviceAgents": {
+            "aiplatform": f"service-{NUMBER}@gcp-sa-aiplatform.iam.gserviceaccount.com",
+            "tuning": f"service-{NUMBER}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com",
+        },
+        "runnerServiceAccount": f"tuning-runner@{PROJECT}.iam.gserviceaccount.com",
+        "endpoints": {"default": f"projects/{PROJECT}/locations/us-central1/endpoints/{number}"},
+    }
+    assert minimal.outputs["environment"] == expected
+    published = minimal.of_type(":BucketObject")[0].inputs
+    assert (published["bucket"], published["name"]) == (f"{PROJECT}-contract", "environment.json")
+    assert json.loads(published["content"]) == expected
+    file = tmp_path / "environment.json"
+    file.write_text(published["content"])
+    environment = resolve({"environment": str(file)})
+    assert environment.images_bucket == f"{PROJECT}-images"
+    assert environment.vertex_url is None
+
+
+def test_the_document_names_addresses_that_are_not_googles() -> None:
+    addresses = {
+        "gcp:vertexAiCustomEndpoint": "http://127.0.0.1:8085/v1/",
+        "gcp:storageCustomEndpoint": "http://127.0.0.1:8085/storage/v1/",
+    }
+    evaluation = evaluate(MINIMAL | addresses)
+    assert evaluation.outputs["environment"]["apiEndpoints"] == {
+        "vertex": "http://127.0.0.1:8085",
+        "storage": "http://127.0.0.1:8085",
+    }
+    provider = evaluation.of_type("pulumi:providers:gcp")[0].inputs
+    assert provider["vertexAiCustomEndpoint"] == "http://127.0.0.1:8085/v1/"
+    assert provider["userProjectOverride"] in {"false", False}

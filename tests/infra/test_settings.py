@@ -1,0 +1,117 @@
+"""Configuration: every mistake at once, each with its key."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.naming import endpoint_id
+from infra.settings import KEYS, Settings
+from runner.errors import ConfigurationError
+
+
+def load(**given: str) -> Settings:
+    return Settings.load({"gcp:project": "demo-project"} | {f"open-model-tuning:{k}": v for k, v in given.items()})
+
+
+def problems(values: dict[str, str]) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load(values)
+    return caught.value.problems
+
+
+def test_a_project_is_enough() -> None:
+    settings = load()
+    assert (settings.project, settings.region, settings.name_prefix) == ("demo-project", "us-central1", "demo-project")
+    assert settings.budget is None
+    assert settings.notification_emails == ()
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    found = problems(
+        {
+            "gcp:region": "us-east1",
+            "open-model-tuning:labels": '{"Team": "ML"}',
+            "open-model-tuning:softDeleteDays": "3",
+            "open-model-tuning:budgetAmount": "10",
+            "open-model-tuning:protect": "yes",
+            "open-model-tuning:notificationEmails": '["nobody"]',
+            "open-model-tuning:scratchDays": "soon",
+            "open-model-tuning:labells": "{}",
+            "gcp:storageCustomEndpoint": "http://127.0.0.1:8085/storage/v1",
+        }
+    )
+    expected = [
+        "gcp:project",
+        "gcp:region",
+        ":labels key",
+        ":labels value",
+        ":softDeleteDays",
+        ":budgetAmount needs",
+        ":protect is 'yes'",
+        "'nobody'",
+        ":scratchDays is 'soon'",
+        ":labells is not a setting",
+        "gcp:storageCustomEndpoint",
+    ]
+    for fragment in expected:
+        assert len([problem for problem in found if fragment in problem]) == 1, fragment
+    assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fragment"),
+    [
+        ("namePrefix", "Upper", "lower-case"),
+        ("namePrefix", "a" * 60, "leave room"),
+        ("namePrefix", "my-google-data", "refuses"),
+        ("kmsKey", "k", "projects/P"),
+        ("kmsKey", "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k", "one location"),
+        ("runnerAccountId", "x", "6 to 30"),
+        ("runnerImpersonators", '["ada@example.com"]', "user:"),
+        ("runnerImpersonators", "ada", "JSON list"),
+        ("labels", "[]", "JSON object"),
+        ("githubRepository", "owner", "OWNER/REPOSITORY"),
+        ("githubPoolId", "gcp-pool", "reserves"),
+        ("servingAlertHours", "24", "from 1 to 23"),
+        ("concurrentTuningJobs", "2", "notificationEmails"),
+        ("billingAccount", "mine", "billing account"),
+        ("budgetCurrency", "euro", "currency"),
+        ("noncurrentVersionDays", "-1", "from 0"),
+    ],
+)
+def test_one_mistake(key: str, value: str, fragment: str) -> None:
+    found = problems({"gcp:project": "demo-project", f"open-model-tuning:{key}": value})
+    assert len(found) == 1
+    assert key in found[0]
+    assert fragment in found[0]
+
+
+def test_contradictions() -> None:
+    values = {
+        "gcp:project": "demo-project",
+        "open-model-tuning:protect": "true",
+        "open-model-tuning:forceDestroy": "true",
+    }
+    assert "forceDestroy" in problems(values)[0]
+    values = {"gcp:project": "demo-project", "open-model-tuning:endpoint": "false"}
+    assert "dedicatedEndpoint" in problems(values | {"open-model-tuning:dedicatedEndpoint": "true"})[0]
+
+
+def test_buckets_cannot_be_global() -> None:
+    assert "jobs can still be sent" in problems({"gcp:project": "demo-project", "gcp:region": "global"})[0]
+
+
+@given(st.dictionaries(st.sampled_from([f"open-model-tuning:{key}" for key in KEYS] + ["gcp:region"]), st.text()))
+def test_no_configuration_breaks_the_reader(values: dict[str, str]) -> None:
+    with contextlib.suppress(ConfigurationError):
+        Settings.load({"gcp:project": "demo-project"} | values)
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_endpoint_ids_are_ten_digits(project: str, prefix: str) -> None:
+    number = endpoint_id(project, "us-central1", prefix)
+    assert 10**9 <= int(number) < 10**10
