@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +13,7 @@ from typing import BinaryIO
 import google_crc32c
 from anyio import to_thread
 
+from runner.emulator.context import Emulator
 from runner.emulator.storage.tables import INLINE_LIMIT
 
 PARTIAL = ".partial"
@@ -161,7 +162,8 @@ def concatenate(directory: Path, sources: list[bytes | str]) -> Payload:
     return payload
 
 
-def unlink(directory: Path, names: Iterable[str]) -> None:
+def unlink(emulator: Emulator, names: Collection[str]) -> None:
     """Delete files that no row names any more. One that is being read stays readable."""
-    for name in names:
-        (directory / name).unlink(missing_ok=True)
+    if names:
+        for name in names:
+            (emulator.blobs / name).unlink(missing_ok=True)

@@ -178,7 +178,7 @@ async def delete(request: ApiRequest) -> Response:
         connection.execute("DELETE FROM storage_buckets WHERE name = ?", (name,))
         return doomed + [row[0] for row in rows if not objects.is_referenced(connection, row[0])]
 
-    blobs.unlink(request.emulator.blobs, await request.emulator.store.write(write))
+    blobs.unlink(request.emulator, await request.emulator.store.write(write))
     return Response(status_code=204)
 
 

@@ -65,7 +65,7 @@ async def move(request: ApiRequest) -> Response:
         return record, orphans + objects.remove(connection, bucket, source_name, generation, NONE, now)
 
     record, orphans = await request.emulator.store.write(write)
-    blobs.unlink(request.emulator.blobs, orphans)
+    blobs.unlink(request.emulator, orphans)
     return reply(request, record.resource(request.base))
 
 
@@ -96,7 +96,7 @@ async def _copy(request: ApiRequest) -> StoredObject:
         return objects.add(connection, fields["target_bucket"], name, payload, settings, preconditions, now)
 
     record, orphans = await request.emulator.store.write(write)
-    blobs.unlink(request.emulator.blobs, orphans)
+    blobs.unlink(request.emulator, orphans)
     return record
 
 

@@ -48,7 +48,7 @@ def collect_garbage(emulator: Emulator) -> int:
             path.name for path in emulator.blobs.iterdir() if not objects.is_referenced(connection, path.name)
         ]
     )
-    blobs.unlink(emulator.blobs, doomed)
+    blobs.unlink(emulator, doomed)
     return len(doomed)
 
 
@@ -68,4 +68,4 @@ async def sweep(emulator: Emulator) -> None:
             doomed += [name for name in files if not objects.is_referenced(connection, name)]
         return doomed
 
-    blobs.unlink(emulator.blobs, await emulator.store.write(expire))
+    blobs.unlink(emulator, await emulator.store.write(expire))

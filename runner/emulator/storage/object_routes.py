@@ -103,7 +103,7 @@ async def delete(request: ApiRequest) -> Response:
     orphans = await request.emulator.store.write(
         lambda connection: objects.remove(connection, bucket, name, generation, preconditions, now)
     )
-    blobs.unlink(request.emulator.blobs, orphans)
+    blobs.unlink(request.emulator, orphans)
     return Response(status_code=204)
 
 
@@ -124,5 +124,5 @@ async def restore(request: ApiRequest) -> Response:
         return objects.add(connection, bucket, name, objects.payload_of(record), record.settings, preconditions, now)
 
     record, orphans = await request.emulator.store.write(write)
-    blobs.unlink(request.emulator.blobs, orphans)
+    blobs.unlink(request.emulator, orphans)
     return reply(request, record.resource(request.base))

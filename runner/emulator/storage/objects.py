@@ -129,9 +129,9 @@ async def insert(
         )
     except Exception:
         if payload.blob is not None:
-            blobs.unlink(emulator.blobs, [payload.blob])
+            blobs.unlink(emulator, [payload.blob])
         raise
-    blobs.unlink(emulator.blobs, orphans)
+    blobs.unlink(emulator, orphans)
     return record
 
 

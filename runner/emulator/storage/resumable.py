@@ -200,7 +200,7 @@ async def cancel(request: ApiRequest) -> Response:
 
     if await request.emulator.store.write(write):
         _progress.pop(session.id, None)
-        blobs.unlink(request.emulator.blobs, [session.blob])
+        blobs.unlink(request.emulator, [session.blob])
     return Response(status_code=499)
 
 
@@ -355,7 +355,7 @@ async def _finish(
             return body, orphans
 
         body, orphans = await emulator.store.write(write)
-        blobs.unlink(emulator.blobs, orphans)
+        blobs.unlink(emulator, orphans)
     _progress.pop(session.id, None)
     return _done(request, body)
 

@@ -19,6 +19,7 @@ from runner.emulator.storage.metadata import checked
 from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.projection import reply
 from runner.emulator.storage.related import RelatedParser, boundary_of
+from runner.emulator.storage.tables import INLINE_LIMIT
 
 Json = dict[str, Any]
 
@@ -90,6 +91,9 @@ async def _insert_multipart(request: ApiRequest, content_type: str) -> Response:
 
 async def receive(request: ApiRequest, parser: RelatedParser | None = None) -> Payload:
     """Take the request's data, through a parser if given. Raises ApiError 400, and 499 when the client goes away."""
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) <= INLINE_LIMIT:
+        return await _receive_small(request, parser)
     writer = BlobWriter(request.emulator.blobs)
     try:
         async for piece in request.stream():
@@ -107,6 +111,18 @@ async def receive(request: ApiRequest, parser: RelatedParser | None = None) -> P
         raise
 
 
+async def _receive_small(request: ApiRequest, parser: RelatedParser | None) -> Payload:
+    """Do what `receive` does when the whole body is small: most requests are."""
+    try:
+        data = await request.body()
+    except ClientDisconnect as error:
+        raise ApiError("CANCELLED", "The client closed the connection.") from error
+    if parser is not None:
+        data = parser.feed(data)
+        parser.finish()
+    return blobs.inline_payload(data)
+
+
 async def _store(request: ApiRequest, target: Announced, payload: Payload) -> Response:
     try:
         target.expected.check(payload)
@@ -121,4 +137,4 @@ async def _store(request: ApiRequest, target: Announced, payload: Payload) -> Re
 
 def _forget(request: ApiRequest, payload: Payload) -> None:
     if payload.blob is not None:
-        blobs.unlink(request.emulator.blobs, [payload.blob])
+        blobs.unlink(request.emulator, [payload.blob])

@@ -99,9 +99,9 @@ async def put_part(request: ApiRequest) -> Response:
         expected.check(payload)
         orphans = await request.emulator.store.write(write)
     except Exception:
-        blobs.unlink(request.emulator.blobs, [blob])
+        blobs.unlink(request.emulator, [blob])
         raise
-    blobs.unlink(request.emulator.blobs, orphans)
+    blobs.unlink(request.emulator, orphans)
     hashes = f"crc32c={encode_crc32c(payload.crc32c)}"
     return Response(status_code=200, headers={"ETag": f'"{md5.hex()}"', "x-goog-hash": hashes})
 
@@ -150,9 +150,9 @@ async def complete(request: ApiRequest) -> Response:
     try:
         record, orphans = await emulator.store.write(write)
     except Exception:
-        blobs.unlink(emulator.blobs, [payload.blob or ""])
+        blobs.unlink(emulator, [payload.blob or ""])
         raise
-    blobs.unlink(emulator.blobs, orphans)
+    blobs.unlink(emulator, orphans)
     location = escape(f"{request.base}/{bucket}/{request.fields['object']}")
     extra = f"<Location>{location}</Location><ETag>&quot;{record.etag}&quot;</ETag>"
     response = _result("CompleteMultipartUploadResult", bucket, record.name, extra)
@@ -168,7 +168,7 @@ async def abort(request: ApiRequest) -> Response:
         upload, _ = _find(connection, request)
         return _drop(connection, upload)
 
-    blobs.unlink(request.emulator.blobs, await request.emulator.store.write(write))
+    blobs.unlink(request.emulator, await request.emulator.store.write(write))
     return Response(status_code=204)
 
 

@@ -105,7 +105,7 @@ async def put(request: ApiRequest) -> Response:
     try:
         target.expected.check(payload)
     except Exception:
-        blobs.unlink(request.emulator.blobs, [payload.blob] if payload.blob is not None else [])
+        blobs.unlink(request.emulator, [payload.blob] if payload.blob is not None else [])
         raise
     record = await objects.insert(
         request.emulator, request.fields["bucket"], target.name, payload, target.settings, target.preconditions
@@ -128,7 +128,7 @@ async def delete(request: ApiRequest) -> Response:
     orphans = await request.emulator.store.write(
         lambda connection: objects.remove(connection, bucket, name, generation, preconditions, now)
     )
-    blobs.unlink(request.emulator.blobs, orphans)
+    blobs.unlink(request.emulator, orphans)
     return Response(status_code=204)
 
 
