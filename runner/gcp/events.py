@@ -21,7 +21,7 @@ class JobEvent:
     time: str
     """RFC 3339."""
     kind: str
-    """`dataset`, `step`, `evaluation`, `checkpoint`, `done` or `failed`; others may come."""
+    """`state`, `dataset`, `step`, `evaluation`, `checkpoint`, `done` or `failed`; others may come."""
     data: dict[str, Any] = field(default_factory=dict)
     """The rest: `step`, `total_steps`, `epoch`, `loss`, `learning_rate`, …"""
 
@@ -43,11 +43,11 @@ def job_events(session: Session, name: str, after: int = 0) -> list[JobEvent]:
 
 
 def _event(item: dict[str, Any]) -> JobEvent:
-    own = ("sequence", "event", "time")
+    own = ("number", "kind", "time")
     return JobEvent(
-        number=int(item.get("sequence", 0)),
+        number=int(item.get("number", 0)),
         time=_rfc3339(item.get("time")),
-        kind=str(item.get("event", "message")),
+        kind=str(item.get("kind", "message")),
         data={key: value for key, value in item.items() if key not in own},
     )
 

@@ -13,7 +13,9 @@ from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 
 POLL_SECONDS = 10.0
-"""Longest pause between two looks: at most 360 an hour."""
+"""Longest pause between two looks: at most 360 an hour, each up to two requests."""
+LIVE_POLL_SECONDS = 1.0
+"""The same for a service that reports progress as it happens."""
 FIRST_POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 1800.0
 """How long the service may be out of reach before a watch gives up."""
@@ -82,7 +84,7 @@ def watch(
         if timeout is not None and time.monotonic() - start + pause > timeout:
             raise _timed_out(last, name, time.monotonic() - start)
         time.sleep(pause)
-        pause = min(poll, pause * 1.5)
+        pause = min(poll, pause * 1.5, LIVE_POLL_SECONDS if seen else POLL_SECONDS)
 
 
 def wait(

@@ -1,14 +1,27 @@
-"""Fixtures of the library's tests: a session on a provisioned project."""
+"""Fixtures of the library's tests: a session on a provisioned project, and one tuned model for all."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from runner.emulator.server import EmulatorServer
 from runner.environment import Environment, service_agents_of
+from runner.gcp import storage, tuning_jobs
 from runner.gcp.session import Session
-from tests.provisioning import Provisioned
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs import submission, watching
+from runner.jobs.specification import TuningJobSpec
+from tests.provisioning import Provisioned, provision
+from tests.runner.flaky import FlakyProxy
+
+MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
 
 
 def environment_of(project: Provisioned) -> Environment:
@@ -27,7 +40,62 @@ def environment_of(project: Provisioned) -> Environment:
     )
 
 
+def upload_dataset(session: Session, examples: int = 16, name: str = "train.jsonl") -> str:
+    """Upload a small training file and return its address."""
+    lines = [json.dumps({"prompt": f"What is {i}?", "completion": f"It is {i}."}) for i in range(examples)]
+    uri = f"gs://{session.environment.datasets_bucket}/{name}"
+    return storage.upload_bytes(session, ("\n".join(lines) + "\n").encode(), uri).uri
+
+
 @pytest.fixture
 def session(project: Provisioned) -> Iterator[Session]:
+    """A session on a project of its own. Jobs that it leaves are cancelled, so that no other test waits for them."""
     with Session(environment_of(project)) as opened:
+        yield opened
+        for job in tuning_jobs.list_jobs(opened):
+            if not job.ended:
+                tuning_jobs.cancel(opened, job.name)
+
+
+@pytest.fixture
+def proxy(emulator: EmulatorServer) -> Iterator[FlakyProxy]:
+    with FlakyProxy(emulator.url) as running:
+        yield running
+
+
+@pytest.fixture
+def through_proxy(session: Session, proxy: FlakyProxy) -> Iterator[Session]:
+    """A session on the same project as `session`, whose Vertex AI requests pass the proxy."""
+    with Session(dataclasses.replace(session.environment, vertex_url=proxy.url)) as opened:
+        yield opened
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A job that has really been trained, and where."""
+
+    environment: Environment
+    job: TuningJob
+    updates: tuple[watching.JobUpdate, ...]
+    """What a watch of it reported."""
+
+
+@pytest.fixture(scope="session")
+def tuned(emulator: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    """One tuned model for the tests of a process."""
+    project = provision(emulator.url, f"tuned-{os.getpid()}")
+    environment = environment_of(project)
+    updates: list[watching.JobUpdate] = []
+    state: Path = tmp_path_factory.mktemp("state")
+    with Session(environment) as opened, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNNER_STATE_DIR", str(state))
+        spec = TuningJobSpec(base_model=MODEL, training_dataset=upload_dataset(opened), epochs=2, display_name="small")
+        job = submission.submit(opened, spec)
+        done = watching.wait(opened, job.id, 300, progress=updates.append)
+    return Tuned(environment, done, tuple(updates))
+
+
+@pytest.fixture
+def tuned_session(tuned: Tuned) -> Iterator[Session]:
+    with Session(tuned.environment) as opened:
         yield opened

@@ -1,0 +1,114 @@
+"""An HTTP proxy in front of the emulator that breaks chosen requests as networks and services do."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+
+import httpx
+
+_HOP_BY_HOP = {"connection", "content-length", "transfer-encoding", "keep-alive", "host", "content-encoding"}
+
+
+@dataclass(slots=True)
+class Fault:
+    """Break requests that match, `times` times.
+
+    Kinds: `lose answer` forwards the request and closes the connection instead of answering; `lose request` closes it
+    without forwarding; a number answers with that HTTP status without forwarding; `status after` forwards and answers
+    503.
+    """
+
+    method: str
+    path: str
+    """Regular expression, searched for in the path."""
+    kind: str | int
+    times: int = 1
+    before: Callable[[], None] | None = None
+    """Called once the request has been forwarded, or instead of forwarding, before the connection is closed."""
+
+
+@dataclass(slots=True)
+class FlakyProxy:
+    """The proxy; a context manager. `requests` lists `METHOD path` of everything that arrived."""
+
+    upstream: str
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    url: str = ""
+    _server: ThreadingHTTPServer | None = None
+
+    def __enter__(self) -> FlakyProxy:
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                """Say nothing."""
+
+            def handle_any(self) -> None:
+                proxy._handle(self)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    def count(self, method: str, path: str) -> int:
+        """Return how many requests with this method have arrived whose path matches."""
+        return sum(1 for line in self.requests if line.startswith(method + " ") and re.search(path, line))
+
+    def _handle(self, handler: BaseHTTPRequestHandler) -> None:
+        length = int(handler.headers.get("content-length") or 0)
+        body = handler.rfile.read(length)
+        self.requests.append(f"{handler.command} {handler.path}")
+        fault = self._fault(handler.command, handler.path)
+        if fault is None or fault.kind in {"lose answer", "status after"}:
+            headers = {key: value for key, value in handler.headers.items() if key.lower() not in _HOP_BY_HOP}
+            answer = httpx.request(
+                handler.command, self.upstream + handler.path, content=body, headers=headers, timeout=60
+            )
+        if fault is not None and fault.before is not None:
+            fault.before()
+        if fault is None:
+            _answer(handler, answer.status_code, dict(answer.headers), answer.content)
+        elif isinstance(fault.kind, int) or fault.kind == "status after":
+            status = fault.kind if isinstance(fault.kind, int) else 503
+            text = b'{"error":{"code":%d,"message":"injected","status":"UNAVAILABLE"}}' % status
+            _answer(handler, status, {"content-type": "application/json", "retry-after": "0"}, text)
+        else:
+            handler.close_connection = True
+            handler.connection.shutdown(socket.SHUT_RDWR)
+
+    def _fault(self, method: str, path: str) -> Fault | None:
+        for fault in self.faults:
+            if fault.times > 0 and fault.method == method and re.search(fault.path, path):
+                fault.times -= 1
+                return fault
+        return None
+
+
+def _answer(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], content: bytes) -> None:
+    handler.send_response(status)
+    for key, value in headers.items():
+        if key.lower() not in _HOP_BY_HOP:
+            handler.send_header(key, value)
+    handler.send_header("content-length", str(len(content)))
+    handler.end_headers()
+    handler.wfile.write(content)

@@ -1,0 +1,318 @@
+"""One specification, one job: repeated, concurrent, killed, and with answers lost on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.environment import Environment
+from runner.errors import (
+    AmbiguousSubmissionError,
+    ConfigurationError,
+    GoogleApiError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnreachableError,
+)
+from runner.gcp import storage, tuning_jobs
+from runner.gcp.session import Session
+from runner.jobs import submission
+from runner.jobs.ledger import Ledger
+from runner.jobs.preflight import preflight
+from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submission import FINGERPRINT_LABEL, prepare, submit, submit_once
+from tests.provisioning import provision
+from tests.runner.conftest import MODEL, environment_of, upload_dataset
+from tests.runner.flaky import Fault, FlakyProxy
+
+pytestmark = pytest.mark.usefixtures("state_directory")
+CREATE = r"/tuningJobs$"
+
+
+@pytest.fixture
+def spec(session: Session) -> TuningJobSpec:
+    return TuningJobSpec(base_model=MODEL, training_dataset=upload_dataset(session), epochs=1)
+
+
+def jobs_of(session: Session) -> list[str]:
+    return [job.id for job in tuning_jobs.list_jobs(session)]
+
+
+def test_the_job_is_what_the_specification_says(session: Session, spec: TuningJobSpec) -> None:
+    wanted = dataclasses.replace(
+        spec,
+        validation_dataset=upload_dataset(session, 4, "validation.jsonl"),
+        learning_rate=1e-4,
+        adapter_size=8,
+        batch_size=4,
+        display_name="A name",
+        description="What for",
+        labels={"team": "search"},
+        export_last_checkpoint_only=True,
+        service_account=f"tuner@{session.environment.project}.iam.gserviceaccount.com",
+    )
+    found = submission.prepare(session, wanted).fields
+    job = tuning_jobs.create(session, {**found, "service_account": None})
+    assert (job.base_model, job.mode, job.epochs) == (MODEL, "PEFT_ADAPTER", 1)
+    assert (job.learning_rate, job.adapter_size, job.batch_size) == (1e-4, 8, 4)
+    assert (job.display_name, job.description, job.labels["team"]) == ("A name", "What for", "search")
+    assert job.validation_dataset_uri == wanted.validation_dataset
+    assert job.raw["supervisedTuningSpec"]["exportLastCheckpointOnly"] is True
+    assert job.output_uri.startswith(f"gs://{session.environment.outputs_bucket}/tuned/a-name-")
+    assert found["service_account"] == wanted.service_account
+
+
+def test_twice_the_same_is_one_job(session: Session, spec: TuningJobSpec) -> None:
+    first = submit_once(session, spec)
+    assert first.created
+    renamed = dataclasses.replace(spec, labels={"other": "label"}, description="other words")
+    for again in (spec, renamed):
+        second = submit_once(session, again)
+        assert (second.created, second.job.name) == (False, first.job.name)
+    assert len(jobs_of(session)) == 1
+
+
+def test_other_work_is_another_job(session: Session, spec: TuningJobSpec) -> None:
+    first = prepare(session, spec).fingerprint
+    others = [
+        dataclasses.replace(spec, epochs=2),
+        dataclasses.replace(spec, mode="FULL"),
+        dataclasses.replace(spec, adapter_size=8),
+        dataclasses.replace(spec, output_uri=f"gs://{session.environment.outputs_bucket}/x"),
+    ]
+    fingerprints = {first, *(prepare(session, other).fingerprint for other in others)}
+    assert len(fingerprints) == 5
+    assert all(len(item) == 52 for item in fingerprints)
+    storage.upload_bytes(session, b'{"prompt":"a","completion":"b"}\n', spec.training_dataset, replace=True)
+    assert prepare(session, spec).fingerprint not in fingerprints
+
+
+def test_force_new(session: Session, spec: TuningJobSpec) -> None:
+    first, second = submit(session, spec), submit(session, spec, force_new=True)
+    assert first.id != second.id
+    assert submit(session, spec).id == first.id
+
+
+def test_after_a_cancelled_job_a_new_one_is_created(session: Session, spec: TuningJobSpec) -> None:
+    first = submit(session, spec)
+    tuning_jobs.cancel(session, first.id)
+    from runner.jobs import watching
+
+    *_, last = watching.watch(session, first.id, poll=0.2, timeout=60)
+    assert last.job.state == "JOB_STATE_CANCELLED"
+    second = submit_once(session, spec)
+    assert second.created
+    assert second.job.id != first.id
+
+
+def test_a_lost_answer_is_recovered_by_looking_up(
+    session: Session, through_proxy: Session, proxy: FlakyProxy, spec: TuningJobSpec
+) -> None:
+    proxy.faults.append(Fault("POST", CREATE, "lose answer"))
+    job = submit(through_proxy, spec)
+    assert jobs_of(session) == [job.id]
+    assert proxy.count("POST", CREATE) == 1
+    assert submit(through_proxy, spec).id == job.id
+
+
+def test_a_503_after_the_create_is_recovered_too(
+    session: Session, through_proxy: Session, proxy: FlakyProxy, spec: TuningJobSpec
+) -> None:
+    proxy.faults.append(Fault("POST", CREATE, "status after"))
+    assert jobs_of(session) == [submit(through_proxy, spec).id]
+    assert proxy.count("POST", CREATE) == 1
+
+
+def test_a_lost_request_is_ambiguous_and_never_repeated_by_itself(
+    session: Session,
+    through_proxy: Session,
+    proxy: FlakyProxy,
+    spec: TuningJobSpec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(submission, "LOOKUP_SECONDS", 0.5)
+    proxy.faults.append(Fault("POST", CREATE, "lose request"))
+    with pytest.raises(AmbiguousSubmissionError):
+        submit(through_proxy, spec)
+    with pytest.raises(AmbiguousSubmissionError, match="ago"):
+        submit(through_proxy, spec)
+    assert proxy.count("POST", CREATE) == 1
+    assert jobs_of(session) == []
+    monkeypatch.setattr(submission, "SETTLE_SECONDS", 0.0)
+    assert submit_once(through_proxy, spec).created
+    assert len(jobs_of(session)) == 1
+
+
+def test_a_refusal_is_not_ambiguous(through_proxy: Session, proxy: FlakyProxy, spec: TuningJobSpec) -> None:
+    proxy.faults.append(Fault("POST", CREATE, 400))
+    with pytest.raises(GoogleApiError, match="injected"):
+        submit(through_proxy, spec)
+    assert submit_once(through_proxy, spec).created
+    assert proxy.count("POST", CREATE) == 2
+
+
+def test_nothing_answers(session: Session, spec: TuningJobSpec) -> None:
+    with Session(dataclasses.replace(session.environment, vertex_url="http://127.0.0.1:1")) as nowhere:
+        with pytest.raises(UnreachableError):
+            submit(nowhere, spec)
+    assert submit_once(session, spec).created
+
+
+def test_two_jobs_with_one_fingerprint_are_reported(session: Session, spec: TuningJobSpec) -> None:
+    fields = prepare(session, spec).fields
+    ids = [tuning_jobs.create(session, fields).id for _ in range(2)]
+    with pytest.raises(AmbiguousSubmissionError) as caught:
+        submit(session, spec)
+    assert all(item in caught.value.message for item in ids)
+    assert len(jobs_of(session)) == 2
+
+
+def test_a_ledger_that_cannot_be_written_stops_the_submission(
+    session: Session, spec: TuningJobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").write_text("")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "submissions.jsonl").symlink_to(tmp_path / "elsewhere")
+    for place in (tmp_path / "elsewhere" / "state", tmp_path / "linked"):
+        monkeypatch.setenv("RUNNER_STATE_DIR", str(place))
+        with pytest.raises(ConfigurationError, match="cannot write"):
+            submit(session, spec)
+    assert jobs_of(session) == []
+    assert (tmp_path / "elsewhere").read_text() == ""
+
+
+def test_a_torn_ledger_is_read_and_written_on(state_directory: Path) -> None:
+    with Ledger.open() as ledger:
+        ledger.intend("f1", "p")
+    path = state_directory / "submissions.jsonl"
+    assert path.stat().st_mode & 0o777 == 0o600
+    with path.open("ab") as file:
+        file.write(b'{"kind":"intent","finger')
+    with Ledger.open() as ledger:
+        assert ledger.open_intent("f1", "p") is not None
+        ledger.record("f1", "p", "created", "job")
+        assert ledger.open_intent("f1", "p") is None
+        ledger.intend("f2", "p")
+        assert ledger.open_intent("f2", "p") is not None
+        assert ledger.open_intent("f2", "other") is None
+
+
+CHILD = """
+import json, sys
+from runner.environment import Environment
+from runner.gcp.session import Session
+from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submission import submit_once
+body = json.loads(sys.stdin.read())
+with Session(Environment(**body["environment"])) as session:
+    done = submit_once(session, TuningJobSpec(**body["spec"]))
+print(json.dumps({"id": done.job.id, "created": done.created}))
+"""
+
+
+def child(environment: Environment, spec: TuningJobSpec) -> subprocess.Popen[str]:
+    """Start a process that submits."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    body = {"environment": dataclasses.asdict(environment), "spec": dataclasses.asdict(spec)}
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(body))
+    process.stdin.close()
+    return process
+
+
+@pytest.mark.parametrize("kind", ["lose answer", "lose request"])
+def test_kill_9_during_the_create(
+    kind: str,
+    session: Session,
+    through_proxy: Session,
+    proxy: FlakyProxy,
+    spec: TuningJobSpec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killed: list[subprocess.Popen[str]] = []
+
+    def kill() -> None:
+        killed[0].send_signal(signal.SIGKILL)
+        killed[0].wait()
+
+    proxy.faults.append(Fault("POST", CREATE, kind, before=kill))
+    killed.append(child(through_proxy.environment, spec))
+    assert killed[0].wait(timeout=120) == -signal.SIGKILL
+    if kind == "lose request":
+        with pytest.raises(AmbiguousSubmissionError):
+            submit(through_proxy, spec)
+        monkeypatch.setattr(submission, "SETTLE_SECONDS", 0.0)
+    again = submit_once(through_proxy, spec)
+    assert again.created == (kind == "lose request")
+    assert jobs_of(session) == [again.job.id]
+
+
+def test_concurrent_submissions_of_one_user_make_one_job(session: Session, spec: TuningJobSpec) -> None:
+    processes = [child(session.environment, spec) for _ in range(3)]
+    answers = []
+    for process in processes:
+        assert process.stdout is not None
+        answers.append(json.loads(process.stdout.read()))
+        assert process.wait(timeout=120) == 0
+    assert len({answer["id"] for answer in answers}) == 1
+    assert sum(answer["created"] for answer in answers) == 1
+    assert len(jobs_of(session)) == 1
+
+
+def test_the_fingerprint_is_a_label_that_the_service_can_filter(session: Session, spec: TuningJobSpec) -> None:
+    prepared = prepare(session, spec)
+    submit(session, spec)
+    submit(session, dataclasses.replace(spec, epochs=2))
+    found = tuning_jobs.list_jobs(session, filter=f'labels.{FINGERPRINT_LABEL}="{prepared.fingerprint}"')
+    assert [job.labels[FINGERPRINT_LABEL] for job in found] == [prepared.fingerprint]
+
+
+def test_a_dataset_that_is_not_there(session: Session, spec: TuningJobSpec) -> None:
+    absent = dataclasses.replace(spec, training_dataset=spec.training_dataset + ".absent")
+    with pytest.raises(NotFoundError, match="does not exist"):
+        submit(session, absent)
+
+
+def test_preflight_of_a_ready_project(session: Session, spec: TuningJobSpec) -> None:
+    assert preflight(session, spec) == []
+
+
+def test_preflight_finds_everything(session: Session, spec: TuningJobSpec) -> None:
+    project = session.environment.project
+    bare = provision(session.environment.vertex_base, f"{project}-bare", grant=False)
+    abroad = provision(session.environment.vertex_base, f"{project}-eu", location="europe-west4")
+    environment = dataclasses.replace(environment_of(bare), images_bucket=f"{project}-absent")
+    wrong = dataclasses.replace(
+        spec, training_dataset=f"gs://{bare.datasets}/absent", output_uri=f"gs://{abroad.outputs}/x"
+    )
+    with Session(environment) as opened:
+        findings = preflight(opened, wrong)
+    codes = sorted({finding.code for finding in findings if finding.severity == "error"})
+    assert codes == ["agent_without_role", "bucket_missing", "bucket_region", "object_missing"]
+    grants = [finding for finding in findings if finding.code == "agent_without_role"]
+    assert {
+        email for email in environment.service_agents.values() if any(email in item.message for item in grants)
+    } == (set(environment.service_agents.values()))
+    assert all("add-iam-policy-binding" in finding.fix for finding in grants)
+
+
+def test_an_api_that_is_off(session: Session, spec: TuningJobSpec) -> None:
+    project = session.environment.project
+    session.http.post(f"/v1/projects/{project}/services/aiplatform.googleapis.com:disable", json={}).raise_for_status()
+    findings = preflight(session, spec)
+    assert [finding.code for finding in findings] == ["vertex_denied"]
+    assert "gcloud services enable aiplatform.googleapis.com" in findings[0].fix
+    with pytest.raises(PermissionDeniedError) as caught:
+        submit(session, spec)
+    assert "gcloud services enable" in (caught.value.hint or "")
+    url = f"/v1/projects/{project}/services/aiplatform.googleapis.com:enable"
+    session.http.post(url, json={}).raise_for_status()
