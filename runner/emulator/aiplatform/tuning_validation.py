@@ -70,7 +70,7 @@ def _check_kind(job: dict[str, Any]) -> None:
         )
     if not job.get("baseModel"):
         raise invalid("The base_model field is required.")
-    if not job.get("supervisedTuningSpec"):
+    if "supervisedTuningSpec" not in job:
         raise invalid("One of the tuning_spec fields is required: supervised_tuning_spec.")
 
 

@@ -1,0 +1,39 @@
+"""A client of one provisioned project, and one really tuned model for all tests that deploy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from runner.emulator.server import EmulatorServer
+from tests.emulator.aiplatform.vertex import Vertex
+from tests.provisioning import Provisioned, provision
+
+
+@pytest.fixture
+def vertex(project: Provisioned) -> Iterator[Vertex]:
+    with httpx.Client(base_url=project.url, timeout=120) as client:
+        yield Vertex(project, client)
+
+
+@pytest.fixture(scope="session")
+def tuned(emulator: EmulatorServer) -> Iterator[tuple[Vertex, str]]:
+    """A project with a finished job of a tiny model, and the job's name."""
+    project = provision(emulator.url, f"tuned-{os.getpid()}")
+    with httpx.Client(base_url=project.url, timeout=120) as client:
+        vertex = Vertex(project, client)
+        training = vertex.dataset(24)
+        validation = vertex.dataset(3, "validation.jsonl")
+        body = vertex.body(
+            training,
+            spec={"tuningMode": "TUNING_MODE_FULL", "validationDatasetUri": validation},
+            hyperParameters={"epochCount": 2, "batchSize": 8},
+            labels={"purpose": "test"},
+            tunedModelDisplayName="bierce",
+        )
+        name = vertex.create_job(body)
+        assert vertex.wait(name)["state"] == "JOB_STATE_SUCCEEDED"
+        yield vertex, name
