@@ -17,8 +17,8 @@ def resolve_endpoint(session: Session, given: str | None = None) -> Endpoint:
 
     Args:
         session: where.
-        given: full name, id or display name. None is the environment's default endpoint or, without one, the only
-            endpoint that has a model.
+        given: full name, id or display name. None is the environment's default endpoint or, where that has no model,
+            the only endpoint that has one.
 
     Raises:
         NotFoundError: there is none of that name.
@@ -26,18 +26,23 @@ def resolve_endpoint(session: Session, given: str | None = None) -> Endpoint:
     """
     wanted = given or session.environment.default_endpoint
     if wanted.startswith("projects/"):
-        return endpoints.get_endpoint(session, wanted)
+        found = endpoints.get_endpoint(session, wanted)
+        if given or found.deployed_models:
+            return found
+        wanted = ""
     every = endpoints.list_endpoints(session)
     if not wanted:
         return _only(every)
     wanted = wanted.removeprefix("endpoints/")
     by_id = [item for item in every if item.id == wanted]
-    found = by_id or [item for item in every if item.display_name == wanted]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        ids = ", ".join(item.id for item in found)
-        message = f"{len(found)} endpoints are called {wanted!r}: {ids}"
+    matches = by_id or [item for item in every if item.display_name == wanted]
+    if len(matches) == 1:
+        if not given and not matches[0].deployed_models:
+            return _only(every)
+        return matches[0]
+    if matches:
+        ids = ", ".join(item.id for item in matches)
+        message = f"{len(matches)} endpoints are called {wanted!r}: {ids}"
         raise ConfigurationError(message, problems=[message], hint="name one by its id")
     raise NotFoundError(
         f"no endpoint in {session.environment.location} has the id or the name {wanted!r}",
