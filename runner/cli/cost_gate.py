@@ -49,13 +49,19 @@ def confirm_cost(
         invocation.output.warning(f"no price is published for {what}")
         return
     price = f"{amount(usd)} per {per}" if per else amount(usd)
-    shown = f"about {amount(expected)}, up to {price}" if expected not in (None, usd) else f"about {price}"
+    shown = (
+        f"list price about {amount(expected)}, up to {price}"
+        if expected not in (None, usd)
+        else f"list price about {price}"
+    )
     invocation.output.note(f"{what}: {shown}" + (", until it is undeployed" if per else ""))
     if max_cost is not None:
         if usd > max_cost:
             raise CostRefusedError(
                 f"{what} may cost {price}, more than {limit_option} {amount(max_cost)}",
-                hint="raise the limit, or make the job smaller: `runner estimate` shows what it depends on",
+                hint="a smaller machine costs less: --machine-type"
+                if per
+                else "`runner estimate` shows what the price depends on",
             )
         return
     if invocation.yes or confirmed("Go on?"):
