@@ -18,8 +18,8 @@ NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 """The namespace of Google's own answers too."""
 
 _RESERVED = re.compile(
-    r"(v\d+((alpha|beta)\d*)?(p\d+(alpha|beta)\d+)?|ui|batch|billing|compute|download|emulator|healthz|monitoring"
-    r"|oauth2|resumable|storage|token|upload|workloadidentity)\Z"
+    r"(v\d+((alpha|beta)\d*)?(p\d+(alpha|beta)\d+)?|ui|batch|billing|budgets|compute|download|emulator|healthz|kms"
+    r"|monitoring|oauth2|quotas|resumable|storage|token|upload|workloadidentity)\Z"
 )
 """First segments of the other APIs' paths."""
 
