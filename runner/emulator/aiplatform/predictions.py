@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from runner.catalog import Model
 from runner.catalog import models as catalogue_models
-from runner.emulator.aiplatform import endpoints, lifecycle, models, scope
+from runner.emulator.aiplatform import endpoints, lifecycle, models
 from runner.emulator.aiplatform.deployments import Serving
 from runner.emulator.aiplatform.endpoint_routes import place
 from runner.emulator.aiplatform.scope import PARENT
@@ -82,7 +82,6 @@ async def chat_completions(request: ApiRequest) -> Response:
 
 async def managed_chat_completions(request: ApiRequest) -> Response:
     """Answer OpenAI's chat completions with a managed open model, named `publisher/model`."""
-    request.emulator.store.read(lambda connection: scope.resolve(connection, request.fields))
     content = await request.read_body()
     name = _parse(content).get("model")
     if not isinstance(name, str) or not name:

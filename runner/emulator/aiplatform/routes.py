@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from starlette.responses import Response
+
 from runner.emulator.aiplatform import (
     control_routes,
     endpoint_routes,
@@ -9,11 +11,24 @@ from runner.emulator.aiplatform import (
     model_routes,
     operation_routes,
     predictions,
+    scope,
     tuning_routes,
 )
-from runner.emulator.routing import Method
+from runner.emulator.routing import ApiRequest, Handler, Method
 
-METHODS: list[Method] = [
+
+def _guarded(method: Method) -> Method:
+    """Return the method with the check that comes before any look at the request: that Vertex AI is on there."""
+    inner: Handler = method.handler
+
+    async def handler(request: ApiRequest) -> Response:
+        request.emulator.store.read(lambda connection: scope.resolve(connection, request.fields))
+        return await inner(request)
+
+    return Method(method.id, method.http, method.path, handler, method.style)
+
+
+_ALL = [
     *tuning_routes.METHODS,
     *predictions.METHODS,
     *operation_routes.METHODS,
@@ -22,3 +37,5 @@ METHODS: list[Method] = [
     *model_garden.METHODS,
     *control_routes.METHODS,
 ]
+
+METHODS: list[Method] = [_guarded(method) if "{location}" in method.path else method for method in _ALL]

@@ -15,7 +15,6 @@ async def create(request: ApiRequest) -> Response:
     """Store a job and wake the executor."""
     body = await request.read_json()
     emulator = request.emulator
-    emulator.store.read(lambda connection: scope.resolve(connection, request.fields))
     job = messages.parse(TUNING_JOB[request.fields["version"]], body, "tuning_job")
     created = await emulator.store.write(
         lambda connection: tuning_jobs.create(

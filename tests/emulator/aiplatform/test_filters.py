@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -103,10 +104,8 @@ def test_expressions_mean_what_logic_says(node: Node, labels: dict[str, str]) ->
 
 @given(st.text(max_size=30))
 def test_any_text_is_compiled_or_refused(text: str) -> None:
-    try:
-        compile_filter(text, FIELDS)(JOB)
-    except ApiError as error:
-        assert error.status == "INVALID_ARGUMENT"
+    with contextlib.suppress(ApiError):  # any other exception fails the test
+        assert compile_filter(text, FIELDS)(JOB) in (True, False)
 
 
 def test_order_by() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -108,12 +109,10 @@ def test_maps_keep_their_keys() -> None:
     )
 )
 def test_any_json_is_accepted_or_refused_but_never_crashes(body: dict[str, Any]) -> None:
-    try:
+    first: dict[str, Any] = {}
+    with contextlib.suppress(ApiError):  # any other exception fails the test
         first = messages.parse(JOB, body)
-    except ApiError as error:
-        assert error.status == "INVALID_ARGUMENT"
-    else:
-        assert messages.parse(JOB, first) == first  # the canonical form is a fixed point
+    assert messages.parse(JOB, first) == first  # the canonical form is a fixed point
 
 
 def test_tuning_modes_have_googles_numbers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -10,15 +11,27 @@ import pytest
 from tests.emulator.aiplatform.vertex import Vertex
 from tests.provisioning import provision
 
-SHORT = "meta/llama3_1@llama-3.1-8b"
+KEY = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
+ONLY_FULL = (
+    "Tuning mode PEFT_ADAPTER is not supported for base model meta/llama3-2@llama-3.2-1b-instruct. "
+    "The supported tuning modes are [FULL]"
+)
 
 
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
         ({"baseModel": "Qwen/Qwen3-8B"}, "INVALID_ARGUMENT", "Invalid open source publisher model resource name"),
-        ({"baseModel": "google/gemma-3-4b-it"}, "INVALID_ARGUMENT", "Invalid open source publisher model resource name"),
-        ({"baseModel": "meta/llama9@llama-9"}, "INVALID_ARGUMENT", "PublisherModel publishers/meta/models/llama9@llama-9 does not exist"),
+        (
+            {"baseModel": "google/gemma-3-4b-it"},
+            "INVALID_ARGUMENT",
+            "Invalid open source publisher model resource name",
+        ),
+        (
+            {"baseModel": "meta/llama9@llama-9"},
+            "INVALID_ARGUMENT",
+            "PublisherModel publishers/meta/models/llama9@llama-9 does",
+        ),
         ({"baseModel": ""}, "INVALID_ARGUMENT", "base_model"),
         ({"outputUri": ""}, "INVALID_ARGUMENT", "The output_uri field is required for this model."),
         ({"outputUri": "s3://bucket/x"}, "INVALID_ARGUMENT", "output_uri"),
@@ -28,25 +41,45 @@ SHORT = "meta/llama3_1@llama-3.1-8b"
         ({"spec": {"trainingDatasetUri": "train.jsonl"}}, "INVALID_ARGUMENT", "training_dataset_uri"),
         ({"spec": {"trainingDatasetUri": "gs://bucket"}}, "INVALID_ARGUMENT", "names no object"),
         ({"spec": {"validationDatasetUri": "gs://bucket/"}}, "INVALID_ARGUMENT", "validation_dataset_uri"),
-        ({"baseModel": "meta/llama3-2@llama-3.2-1b-instruct"}, "INVALID_ARGUMENT", "Tuning mode PEFT_ADAPTER is not supported for base model meta/llama3-2@llama-3.2-1b-instruct. The supported tuning modes are [FULL]"),
-        ({"baseModel": "meta/llama4@llama-4-scout-17b-16e-instruct", "spec": {"tuningMode": 1}}, "INVALID_ARGUMENT", "[PEFT_ADAPTER]"),
-        ({"hyperParameters": {"adapterSize": "ADAPTER_SIZE_TWO"}}, "INVALID_ARGUMENT", "Unsupported adapter size: 2. The supported sizes are [1, 4, 8, 16, 32]"),
-        ({"hyperParameters": {"adapterSize": 4}, "spec": {"tuningMode": "TUNING_MODE_FULL"}}, "INVALID_ARGUMENT", "adapter_size"),
+        ({"baseModel": "meta/llama3-2@llama-3.2-1b-instruct"}, "INVALID_ARGUMENT", ONLY_FULL),
+        (
+            {"baseModel": "meta/llama4@llama-4-scout-17b-16e-instruct", "spec": {"tuningMode": 1}},
+            "INVALID_ARGUMENT",
+            "[PEFT_ADAPTER]",
+        ),
+        (
+            {"hyperParameters": {"adapterSize": "ADAPTER_SIZE_TWO"}},
+            "INVALID_ARGUMENT",
+            "Unsupported adapter size: 2. The supported sizes are [1, 4, 8, 16, 32]",
+        ),
+        (
+            {"hyperParameters": {"adapterSize": 4}, "spec": {"tuningMode": "TUNING_MODE_FULL"}},
+            "INVALID_ARGUMENT",
+            "adapter_size",
+        ),
         ({"hyperParameters": {"epochCount": -1}}, "INVALID_ARGUMENT", "epoch_count"),
         ({"hyperParameters": {"epochCount": "101"}}, "INVALID_ARGUMENT", "epoch_count"),
         ({"hyperParameters": {"learningRate": -0.1}}, "INVALID_ARGUMENT", "learning_rate"),
         ({"hyperParameters": {"batchSize": "-4"}}, "INVALID_ARGUMENT", "batch_size"),
-        ({"hyperParameters": {"learningRateMultiplier": 2}}, "INVALID_ARGUMENT", "Learning rate multiplier is not supported for base model"),
+        (
+            {"hyperParameters": {"learningRateMultiplier": 2}},
+            "INVALID_ARGUMENT",
+            "Learning rate multiplier is not supported for base model",
+        ),
         ({"hyperParameters": {"learningRateMultiplier": 2, "learningRate": 1}}, "INVALID_ARGUMENT", "Only one of"),
-        ({"preTunedModel": {"tuned_model_name": "projects/p/locations/l/models/m"}}, "INVALID_ARGUMENT", "base model name cannot be determined"),
+        (
+            {"preTunedModel": {"tuned_model_name": "projects/p/locations/l/models/m"}},
+            "INVALID_ARGUMENT",
+            "base model name cannot be determined",
+        ),
         ({"tunedModelDisplayName": "x" * 129}, "INVALID_ARGUMENT", "128"),
         ({"labels": {"Upper": "x"}}, "INVALID_ARGUMENT", "Invalid label 'Upper'"),
         ({"labels": {"k": "v" * 65}}, "INVALID_ARGUMENT", "Invalid label"),
         ({"encryptionSpec": {"kms_key_name": "key"}}, "INVALID_ARGUMENT", "KMS"),
-        ({"encryptionSpec": {"kms_key_name": "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"}}, "FAILED_PRECONDITION", "us-central1"),
+        ({"encryptionSpec": {"kms_key_name": KEY}}, "FAILED_PRECONDITION", "us-central1"),
         ({"epochs": 3}, "INVALID_ARGUMENT", "Unknown name \"epochs\" at 'tuning_job': Cannot find field."),
     ],
-)  # fmt: skip
+)
 def test_invalid_jobs_are_refused(vertex: Vertex, change: dict[str, Any], status: str, message: str) -> None:
     response = vertex.post(f"{vertex.project.parent}/tuningJobs", vertex.body(**change))
     assert message in vertex.error(response, 400, status)
@@ -228,8 +261,9 @@ def test_a_missing_permission_fails_the_job_and_is_named(
 def test_the_image_bucket_needs_its_own_grant(vertex: Vertex) -> None:
     """Images in another bucket than the dataset: both accounts need the role on both buckets."""
     picture = vertex.upload(vertex.project.images, "a.png", b"x")
-    line = f'{{"messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"{picture}"}}}}]}},{{"role":"assistant","content":"b"}}]}}'
-    training = vertex.upload(vertex.project.datasets, "images.jsonl", line.encode())
+    question = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": picture}}]}
+    example = {"messages": [question, {"role": "assistant", "content": "b"}]}
+    training = vertex.upload(vertex.project.datasets, "images.jsonl", json.dumps(example).encode())
     grant(vertex, vertex.project.images, "vertex-moss-ft", "")
     model = "meta/llama4@llama-4-scout-17b-16e-instruct"
     job = vertex.wait(vertex.create_job(vertex.body(training, baseModel=model)))
