@@ -105,10 +105,12 @@ def _evaluate(mocks: EmulatorMocks, values: dict[str, str]) -> dict[str, Any]:
     outputs: dict[str, Any] = {}
 
     def program() -> pulumi.Output[Any]:
-        deploy()
         root = pulumi.runtime.get_root_resource()
-        exported = root.outputs if isinstance(root, Stack) else {}
-        return pulumi.Output.from_input(dict(exported)).apply(outputs.update)
+        if not isinstance(root, Stack):
+            raise EmbeddedError("Pulumi's test monitor has no stack")
+        root.outputs.clear()  # the stack outlives an evaluation, and so would the exports of the one before
+        deploy()
+        return pulumi.Output.from_input(dict(root.outputs)).apply(outputs.update)
 
     try:
         pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]

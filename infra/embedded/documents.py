@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from infra.embedded.resource_type import Context, Live, plain
+from infra.embedded.resource_type import Context, Live, plain, without_none
 from infra.embedded.rest import EmbeddedError, RequestError
 
 Inputs = dict[str, Any]
@@ -83,7 +83,7 @@ class DocumentType:
 
     def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
         """Patch the fields that differ."""
-        fields = {name: value for name, value in changes.items() if value is not None}
+        fields = without_none(changes)
         params = {"updateMask": ",".join(sorted(changes))} if self.update_mask else None
         answer = context.rest.call(
             self.service, "PATCH", self.prefix + live.id, self._patch(live, fields), params=params

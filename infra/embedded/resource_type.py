@@ -64,16 +64,36 @@ class ResourceType(Protocol):
 
 
 def differences(wanted: dict[str, Any], live: dict[str, Any], last: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the top-level fields of `wanted` that `live` has otherwise, None for those that only `last` had.
+    """Return the top-level fields of `wanted` that `live` has otherwise, None for what only `last` had.
 
     A field that the program never set is the service's to choose, so objects are compared field by field and only in
     the fields that are wanted.
     """
-    changes = {key: value for key, value in wanted.items() if not _matches(value, live.get(key))}
-    for key in last or {}:
+    last = last or {}
+    changes: dict[str, Any] = {}
+    for key, value in wanted.items():
+        there = live.get(key)
+        gone = _dropped(value, last.get(key), there)
+        if gone or not _matches(value, there):
+            changes[key] = {**value, **gone} if gone else value
+    for key in last:
         if key not in wanted and live.get(key) not in (None, {}, [], ""):
             changes[key] = None
     return changes
+
+
+def _dropped(wanted: Any, last: Any, live: Any) -> dict[str, None]:
+    """Return the entries of an object that were wanted before, are not now, and are still there."""
+    if not (isinstance(wanted, dict) and isinstance(last, dict) and isinstance(live, dict)):
+        return {}
+    return {name: None for name in last if name not in wanted and name in live}
+
+
+def without_none(value: Any) -> Any:
+    """Return an object without the entries that are to go: for requests that replace it as a whole."""
+    if isinstance(value, dict):
+        return {name: without_none(item) for name, item in value.items() if item is not None}
+    return value
 
 
 def _matches(wanted: Any, live: Any) -> bool:

@@ -39,7 +39,7 @@ class Record:
 
 
 class State:
-    """Records in the order of their creation, written after each change so that a crash forgets nothing."""
+    """Records in the order of their creation, written after each change so that a killed process forgets nothing."""
 
     def __init__(self, path: Path | None, *, records: list[Record], endpoints: dict[str, str]) -> None:
         self.path = path
@@ -56,9 +56,10 @@ class State:
         return self._records.get((type_, name))
 
     def keep(self, record: Record) -> None:
-        """Add or replace a record and write the file."""
-        self._records[(record.type, record.name)] = record
-        self._write()
+        """Add or replace a record, and write the file if that is news."""
+        if self._records.get((record.type, record.name)) != record:
+            self._records[(record.type, record.name)] = record
+            self._write()
 
     def forget(self, record: Record) -> None:
         """Remove a record and write the file."""
@@ -80,8 +81,6 @@ class State:
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(body, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
         aside.replace(self.path)
 
 

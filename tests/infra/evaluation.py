@@ -104,9 +104,10 @@ def evaluate(config: Mapping[str, str]) -> Evaluation:
     result = Evaluation()
 
     def program() -> pulumi.Output[Any]:
-        deploy()
         root = pulumi.runtime.get_root_resource()
         assert isinstance(root, Stack)
+        root.outputs.clear()
+        deploy()
         return pulumi.Output.from_input(dict(root.outputs)).apply(result.outputs.update)
 
     pulumi.runtime.test(program)()

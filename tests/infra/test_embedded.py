@@ -130,7 +130,17 @@ def test_changed_settings_change_what_is_there(stack: Stack) -> None:
     assert bucket["softDeletePolicy"]["retentionDurationSeconds"] == str(14 * 86_400)
     assert bucket["labels"]["team"] == "search"
     assert "cost" not in bucket["labels"]
+    assert stack.request("GET", stack.endpoint)["labels"]["team"] == "search"
+    assert "cost" not in stack.request("GET", stack.endpoint)["labels"]
     assert stack.apply(labels='{"team": "search"}', softDeleteDays="14").updated == ()
+
+
+def test_a_label_that_somebody_else_gave_stays(stack: Stack) -> None:
+    stack.apply()
+    bucket = f"/storage/v1/b/{stack.project}-images"
+    stack.request("PATCH", bucket, {"labels": {"theirs": "yes"}})
+    assert stack.apply().updated == ()
+    assert stack.request("GET", bucket)["labels"]["theirs"] == "yes"
 
 
 def test_what_the_settings_no_longer_ask_for_goes(stack: Stack) -> None:
@@ -233,7 +243,7 @@ def test_the_command_line(stack: Stack, tmp_path: Path) -> None:
     options = ["--emulator", stack.url, "--project", stack.project, "--location", "europe-west4"]
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*common, *arguments], capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run([*common, *arguments], capture_output=True, text=True, check=False, timeout=240)
 
     made = call(*options, "--output", str(output), "--config", "scratchDays=3")
     assert made.returncode == 0, made.stderr

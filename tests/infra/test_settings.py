@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.naming import endpoint_id
@@ -105,12 +105,14 @@ def test_buckets_cannot_be_global() -> None:
     assert "jobs can still be sent" in problems({"gcp:project": "demo-project", "gcp:region": "global"})[0]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([f"open-model-tuning:{key}" for key in KEYS] + ["gcp:region"]), st.text()))
 def test_no_configuration_breaks_the_reader(values: dict[str, str]) -> None:
     with contextlib.suppress(ConfigurationError):
         Settings.load({"gcp:project": "demo-project"} | values)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_endpoint_ids_are_ten_digits(project: str, prefix: str) -> None:
     number = endpoint_id(project, "us-central1", prefix)
