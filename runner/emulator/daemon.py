@@ -41,7 +41,15 @@ _OUR_ENTRIES = frozenset(
         *(f"state.sqlite3{suffix}" for suffix in ("", "-wal", "-shm")),
         *("blobs", "jobs", "deployments", "sockets"),
         *(SERVER_FILE, f"{SERVER_FILE}.new", LOG_FILE, f"{LOG_FILE}.1"),
-        *("environment.json", "infra.json", "credentials.json", "credentials.json.new"),
+        *(
+            "environment.json",
+            "environment.json.new",
+            "infra.json",
+            "infra.json.lock",
+            "infra.json.new",
+            "credentials.json",
+            "credentials.json.new",
+        ),
     }
 )
 
