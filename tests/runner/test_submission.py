@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import signal
-import subprocess
-import sys
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 
-from runner.environment import Environment
 from runner.errors import (
     AmbiguousSubmissionError,
     ConfigurationError,
@@ -23,12 +19,13 @@ from runner.errors import (
 )
 from runner.gcp import storage, tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs import submission
+from runner.jobs import submission, watching
 from runner.jobs.ledger import Ledger
 from runner.jobs.preflight import preflight
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submission import FINGERPRINT_LABEL, prepare, submit, submit_once
 from tests.provisioning import provision
+from tests.runner import submitting
 from tests.runner.conftest import MODEL, environment_of, upload_dataset
 from tests.runner.flaky import Fault, FlakyProxy
 
@@ -56,17 +53,18 @@ def test_the_job_is_what_the_specification_says(session: Session, spec: TuningJo
         description="What for",
         labels={"team": "search"},
         export_last_checkpoint_only=True,
-        service_account=f"tuner@{session.environment.project}.iam.gserviceaccount.com",
+        service_account=f"tuning-account@{session.environment.project}.iam.gserviceaccount.com",
     )
-    found = submission.prepare(session, wanted).fields
-    job = tuning_jobs.create(session, {**found, "service_account": None})
+    account = {"accountId": "tuning-account"}
+    session.http.post(f"/v1/projects/{session.environment.project}/serviceAccounts", json=account).raise_for_status()
+    job = submit(session, wanted)
     assert (job.base_model, job.mode, job.epochs) == (MODEL, "PEFT_ADAPTER", 1)
     assert (job.learning_rate, job.adapter_size, job.batch_size) == (1e-4, 8, 4)
     assert (job.display_name, job.description, job.labels["team"]) == ("A name", "What for", "search")
     assert job.validation_dataset_uri == wanted.validation_dataset
     assert job.raw["supervisedTuningSpec"]["exportLastCheckpointOnly"] is True
     assert job.output_uri.startswith(f"gs://{session.environment.outputs_bucket}/tuned/a-name-")
-    assert found["service_account"] == wanted.service_account
+    assert job.raw["serviceAccount"] == wanted.service_account
 
 
 def test_twice_the_same_is_one_job(session: Session, spec: TuningJobSpec) -> None:
@@ -103,8 +101,6 @@ def test_force_new(session: Session, spec: TuningJobSpec) -> None:
 def test_after_a_cancelled_job_a_new_one_is_created(session: Session, spec: TuningJobSpec) -> None:
     first = submit(session, spec)
     tuning_jobs.cancel(session, first.id)
-    from runner.jobs import watching
-
     *_, last = watching.watch(session, first.id, poll=0.2, timeout=60)
     assert last.job.state == "JOB_STATE_CANCELLED"
     second = submit_once(session, spec)
@@ -126,7 +122,8 @@ def test_a_503_after_the_create_is_recovered_too(
     session: Session, through_proxy: Session, proxy: FlakyProxy, spec: TuningJobSpec
 ) -> None:
     proxy.faults.append(Fault("POST", CREATE, "status after"))
-    assert jobs_of(session) == [submit(through_proxy, spec).id]
+    job = submit(through_proxy, spec)
+    assert jobs_of(session) == [job.id]
     assert proxy.count("POST", CREATE) == 1
 
 
@@ -159,9 +156,9 @@ def test_a_refusal_is_not_ambiguous(through_proxy: Session, proxy: FlakyProxy, s
 
 
 def test_nothing_answers(session: Session, spec: TuningJobSpec) -> None:
-    with Session(dataclasses.replace(session.environment, vertex_url="http://127.0.0.1:1")) as nowhere:
-        with pytest.raises(UnreachableError):
-            submit(nowhere, spec)
+    nowhere = dataclasses.replace(session.environment, vertex_url="http://127.0.0.1:1")
+    with Session(nowhere) as opened, pytest.raises(UnreachableError):
+        submit(opened, spec)
     assert submit_once(session, spec).created
 
 
@@ -204,31 +201,6 @@ def test_a_torn_ledger_is_read_and_written_on(state_directory: Path) -> None:
         assert ledger.open_intent("f2", "other") is None
 
 
-CHILD = """
-import json, sys
-from runner.environment import Environment
-from runner.gcp.session import Session
-from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submission import submit_once
-body = json.loads(sys.stdin.read())
-with Session(Environment(**body["environment"])) as session:
-    done = submit_once(session, TuningJobSpec(**body["spec"]))
-print(json.dumps({"id": done.job.id, "created": done.created}))
-"""
-
-
-def child(environment: Environment, spec: TuningJobSpec) -> subprocess.Popen[str]:
-    """Start a process that submits."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
-    )
-    body = {"environment": dataclasses.asdict(environment), "spec": dataclasses.asdict(spec)}
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(body))
-    process.stdin.close()
-    return process
-
-
 @pytest.mark.parametrize("kind", ["lose answer", "lose request"])
 def test_kill_9_during_the_create(
     kind: str,
@@ -238,15 +210,17 @@ def test_kill_9_during_the_create(
     spec: TuningJobSpec,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    killed: list[subprocess.Popen[str]] = []
+    queue = submitting.answers()  # must outlive the start of the process
+    started: list[ForkServerProcess] = []
 
     def kill() -> None:
-        killed[0].send_signal(signal.SIGKILL)
-        killed[0].wait()
+        started[0].kill()
+        started[0].join(30)
 
     proxy.faults.append(Fault("POST", CREATE, kind, before=kill))
-    killed.append(child(through_proxy.environment, spec))
-    assert killed[0].wait(timeout=120) == -signal.SIGKILL
+    started.append(submitting.start(through_proxy.environment, spec, queue))
+    started[0].join(120)
+    assert started[0].exitcode == -signal.SIGKILL
     if kind == "lose request":
         with pytest.raises(AmbiguousSubmissionError):
             submit(through_proxy, spec)
@@ -257,14 +231,13 @@ def test_kill_9_during_the_create(
 
 
 def test_concurrent_submissions_of_one_user_make_one_job(session: Session, spec: TuningJobSpec) -> None:
-    processes = [child(session.environment, spec) for _ in range(3)]
-    answers = []
+    queue = submitting.answers()
+    processes = [submitting.start(session.environment, spec, queue) for _ in range(6)]
+    answers = [queue.get(timeout=120) for _ in processes]
     for process in processes:
-        assert process.stdout is not None
-        answers.append(json.loads(process.stdout.read()))
-        assert process.wait(timeout=120) == 0
-    assert len({answer["id"] for answer in answers}) == 1
-    assert sum(answer["created"] for answer in answers) == 1
+        process.join(30)
+    assert len({job for job, _ in answers}) == 1
+    assert sum(created for _, created in answers) == 1
     assert len(jobs_of(session)) == 1
 
 
@@ -299,9 +272,8 @@ def test_preflight_finds_everything(session: Session, spec: TuningJobSpec) -> No
     codes = sorted({finding.code for finding in findings if finding.severity == "error"})
     assert codes == ["agent_without_role", "bucket_missing", "bucket_region", "object_missing"]
     grants = [finding for finding in findings if finding.code == "agent_without_role"]
-    assert {
-        email for email in environment.service_agents.values() if any(email in item.message for item in grants)
-    } == (set(environment.service_agents.values()))
+    for email in environment.service_agents.values():
+        assert any(email in item.message for item in grants)
     assert all("add-iam-policy-binding" in finding.fix for finding in grants)
 
 

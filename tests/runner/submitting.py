@@ -1,0 +1,40 @@
+"""Processes that submit a job, forked from a server that has imported the SDKs already."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.queues import Queue
+from typing import Any
+
+import google.genai  # noqa: F401
+from google.cloud.storage import Client  # noqa: F401 - both imported once, in the server
+
+from runner.environment import Environment
+from runner.gcp.session import Session
+from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submission import submit_once
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload([__name__])
+
+
+def answers() -> Queue[Any]:
+    """Return a queue for what the processes have to say."""
+    return _context.Queue()
+
+
+def start(environment: Environment, spec: TuningJobSpec, queue: Queue[Any]) -> ForkServerProcess:
+    """Start a process that submits and puts (job id, created) into the queue."""
+    arguments = (environment, spec, os.environ["RUNNER_STATE_DIR"], queue)
+    process = _context.Process(target=_submit, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def _submit(environment: Environment, spec: TuningJobSpec, state: str, queue: Queue[Any]) -> None:
+    os.environ["RUNNER_STATE_DIR"] = state
+    with Session(environment) as session:
+        done = submit_once(session, spec)
+    queue.put((done.job.id, done.created))
