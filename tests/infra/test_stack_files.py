@@ -77,3 +77,14 @@ def test_the_local_stack_is_what_the_embedded_application_uses() -> None:
     assert config.pop("gcp:accessToken") == "emulator"
     assert config == embedded
     assert len([key for key in config if key.endswith("CustomEndpoint")]) == len(EMULATOR_PATHS)
+
+
+def test_the_documentation_lists_every_key_with_its_default() -> None:
+    text = (ROOT / "docs" / "infrastructure.md").read_text("utf-8")
+    rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| `") and line.count("|") == 4]
+    documented = {key.strip().strip("`"): default.strip().strip("`") for key, default in rows}
+    schema = read("Pulumi.yaml")["config"]
+    assert tuple(key for key in documented if key in schema) == KEYS
+    for key, entry in schema.items():
+        if entry["default"] not in ("", [], {}):
+            assert documented[key] == str(entry["default"]).replace("True", "true").replace("False", "false"), key
