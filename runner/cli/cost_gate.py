@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import click
@@ -67,7 +68,8 @@ def confirm_cost(
     if invocation.yes or confirmed("Go on?"):
         return
     raise CostRefusedError(
-        f"{what} costs {price} and nobody agreed to it", hint=f"give --yes or {limit_option} {usd + 0.005:.2f}"
+        f"{what} costs {price} and nobody agreed to it",
+        hint=f"give --yes or {limit_option} {math.ceil(usd * 100) / 100:.2f}",
     )
 
 

@@ -89,13 +89,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _run(arguments: list[str]) -> int:
     invocation = Invocation()
     try:
-        status = root.main(arguments, prog_name="runner", standalone_mode=False, obj=invocation)
-        return status if isinstance(status, int) else 0
+        return _dispatch(arguments, invocation)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         return _report_usage(error, invocation, arguments)
     except RunnerError as error:
         return _report_failure(error, invocation)
     except (KeyboardInterrupt, click.Abort):
+        if sys.stderr.isatty():
+            click.echo(err=True)  # ends the line on which the terminal shows ^C
         if invocation.interrupted:
             invocation.output.note(invocation.interrupted)
         return INTERRUPTED
@@ -103,6 +106,18 @@ def _run(arguments: list[str]) -> int:
         return _abandon_output()
     except Exception as error:
         return _report_bug(error, invocation)
+
+
+def _dispatch(arguments: list[str], invocation: Invocation) -> int:
+    """Run the command. Not click's own `main`, which makes exit code 1 of a reader that went away."""
+    wanted_completion = os.environ.get("_RUNNER_COMPLETE")
+    if wanted_completion:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {}, "runner", "_RUNNER_COMPLETE", wanted_completion)
+    with root.make_context("runner", arguments, obj=invocation) as context:
+        root.invoke(context)
+    return 0
 
 
 def _report_failure(error: RunnerError, invocation: Invocation) -> int:
@@ -133,7 +148,7 @@ def _report_usage(error: click.ClickException, invocation: Invocation, arguments
 
 def _given_formats(arguments: list[str]) -> set[str]:
     following = {after for before, after in itertools.pairwise(arguments) if before == "--format"}
-    return following | {argument.removeprefix("--format=") for argument in arguments}
+    return following | {argument[9:] for argument in arguments if argument.startswith("--format=")}
 
 
 def _report_bug(error: Exception, invocation: Invocation) -> int:

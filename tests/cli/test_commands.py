@@ -1,0 +1,130 @@
+"""What holds for every command: help, examples, global options, the written reference."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from runner.cli.commands import Command, Group
+from runner.cli.main import root
+from runner.cli.options import Invocation
+from runner.cli.reference import reference
+from tests.cli.invocation import CommandLine
+
+ROOT = Path(__file__).parents[2]
+
+
+def _every(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    if isinstance(command, Group):
+        context = click.Context(command, info_name=path[-1] if path else "runner")
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None, f"{path} lists {name}"
+            yield from _every(child, (*path, name))
+
+
+EVERY = list(_every(root, ()))
+IDS = [" ".join(path) or "runner" for path, _ in EVERY]
+
+
+@pytest.mark.parametrize(("path", "command"), EVERY, ids=IDS)
+def test_help_has_a_description_and_examples(path: tuple[str, ...], command: click.Command, run: CommandLine) -> None:
+    outcome = run(*path, "--help")
+
+    assert outcome.code == 0
+    assert "Examples:\n  runner " in outcome.out or "Examples:\n  eval" in outcome.out
+    assert command.help
+    assert "Global options" in outcome.out
+    for option in (parameter for parameter in command.params if isinstance(parameter, click.Option)):
+        assert option.help, f"{path} {option.opts} says what it does"
+
+
+def test_the_names_in_the_tables_are_those_of_the_commands() -> None:
+    for path, command in EVERY[1:]:
+        assert command.name == path[-1] or (command.name == "command" and len(path) == 1), path
+
+
+@pytest.mark.parametrize(("path", "command"), EVERY, ids=IDS)
+def test_every_example_is_a_valid_command_line(path: tuple[str, ...], command: click.Command) -> None:
+    assert isinstance(command, (Command, Group))
+    for example in command.examples:
+        for part in example.replace("|", "&&").split("&&"):
+            words = shlex.split(part.split("<")[0])
+            words = words[words.index("runner") + 1 :] if "runner" in words else []
+            if words and "xargs" not in part:
+                _parse(words)
+
+
+def _parse(words: list[str]) -> None:
+    command: click.Command = root
+    context = root.make_context("runner", list(words), obj=Invocation())
+    while isinstance(command, Group):
+        name, *rest = [*context._protected_args, *context.args]
+        found = command.get_command(context, name)
+        assert found is not None, words
+        command, context = found, found.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_global_options_are_taken_anywhere(place: int, run: CommandLine) -> None:
+    words = ["models", "ls"]
+    words[place:place] = ["--format", "json"]
+
+    assert isinstance(run(*words).document, list)
+
+
+def test_the_last_of_an_option_wins(run: CommandLine) -> None:
+    assert run("--format", "json", "models", "ls", "--format", "text", "-q").out.startswith("google/")
+
+
+def test_the_reference_is_up_to_date() -> None:
+    written = (ROOT / "docs" / "cli.md").read_text("utf-8")
+
+    assert written == reference(), "python -m runner.cli.reference > docs/cli.md"
+
+
+@pytest.mark.parametrize("line", ["--help", "--version", "jobs --help", "jobs submit --help", "emulator start --help"])
+def test_help_imports_nothing_heavy(line: str) -> None:
+    heavy = "httpx requests google.auth google.genai google.cloud.storage rich pydantic asyncio torch pulumi uvicorn"
+    heavy += " starlette sqlite3 platformdirs email.parser"
+    allowed = "email.parser" if line == "--version" else ""  # the installed version is in a file of that form
+    program = (
+        "import sys\n"
+        "from runner.cli.main import main\n"
+        "try:\n    main(sys.argv[2:])\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "found = [name for name in sys.argv[1].split() if name in sys.modules]\n"
+        "print(found, file=sys.stderr)\n"
+    )
+    names = " ".join(name for name in heavy.split() if name != allowed)
+    done = subprocess.run(
+        [sys.executable, "-c", program, names, *line.split()], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_starting_needs_little_memory() -> None:
+    from benchmarks.cli_start import MEMORY_LIMIT_MB, measure
+
+    bare = measure([sys.executable, "-c", "pass"], runs=3)
+    started = measure([sys.executable, "-m", "runner", "--help"], runs=3)
+
+    assert started[1] - bare[1] <= MEMORY_LIMIT_MB
+
+
+def test_the_installed_script_is_this_program() -> None:
+    script = Path(sys.executable).with_name("runner")
+    if not script.exists():
+        pytest.skip("the package is not installed in this environment")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, env=dict(os.environ))
+
+    assert done.stdout.startswith("runner 0.")

@@ -1,0 +1,193 @@
+"""Errors become exit codes in one place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from runner.cli.commands import command
+from runner.cli.main import root
+from runner.cli.options import Invocation
+from runner.errors import QuotaExceededError
+from tests.cli.invocation import CommandLine, process
+
+ROOT = Path(__file__).parents[2]
+
+
+@command(name="fails", examples=("runner fails",))
+@click.argument("how")
+@click.pass_obj
+def fails(invocation: Invocation, how: str) -> None:
+    """Fail in the way that is asked for."""
+    if how == "quota":
+        raise QuotaExceededError("all used up", status="RESOURCE_EXHAUSTED", http=429, hint="later")
+    if how == "interrupt":
+        invocation.interrupted = "the job goes on"
+        raise KeyboardInterrupt
+    raise ZeroDivisionError("secret detail\nsecond line")
+
+
+@pytest.fixture(autouse=True)
+def failing_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(root.lazy, "fails", (f"{__name__}:fails", "Fail."))
+
+
+def test_an_expected_failure_has_its_exit_code_and_a_hint(run: CommandLine) -> None:
+    outcome = run("fails", "quota")
+
+    assert (outcome.code, outcome.out, outcome.err) == (75, "", "error: all used up\nhint: later\n")
+
+
+def test_the_same_failure_for_programs(run: CommandLine) -> None:
+    outcome = run("fails", "quota", "--format", "json")
+
+    assert (outcome.code, outcome.out) == (75, "")
+    assert outcome.error == {
+        "code": "quota_exceeded",
+        "message": "all used up",
+        "hint": "later",
+        "status": "RESOURCE_EXHAUSTED",
+        "http": 429,
+    }
+
+
+def test_debug_shows_where_an_expected_failure_came_from(run: CommandLine) -> None:
+    outcome = run("fails", "quota", "--debug")
+
+    assert "Traceback" in outcome.err
+    assert outcome.err.endswith("error: all used up\nhint: later\n")
+
+
+def test_a_bug_is_one_line_and_a_saved_traceback(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    outcome = run("fails", "bug")
+
+    assert outcome.code == 70
+    assert outcome.err.startswith("error: internal error: ZeroDivisionError: secret detail\nhint: ")
+    assert "Traceback" not in outcome.err
+    (saved,) = tmp_path.glob("runner-traceback-*.txt")
+    assert str(saved) in outcome.err
+    assert "ZeroDivisionError: secret detail" in saved.read_text()
+    assert saved.stat().st_mode & 0o077 == 0
+
+
+def test_ctrl_c_says_what_goes_on(run: CommandLine) -> None:
+    outcome = run("fails", "interrupt")
+
+    assert outcome.code == 130
+    assert outcome.err.endswith("the job goes on\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["jbos"], "no such command 'jbos'; did you mean 'jobs'?"),
+        (["jobs", "sbumit"], "no such command 'sbumit'; did you mean 'submit'?"),
+        (["jobs", "xyzzy"], "no such command 'xyzzy'; commands here: submit, ls, show, watch, wait, cancel"),
+        (["models", "ls", "--fromat", "json"], "no such option '--fromat'. Did you mean '--format'?"),
+        (["jobs", "show"], "missing argument 'JOB'"),
+        (["--format", "yaml", "models", "ls"], "invalid value for '--format': 'yaml' is not one of 'text', 'json'"),
+        (["jobs", "wait", "1", "--timeout", "soon"], "invalid value for '--timeout': 'soon' is no duration"),
+        (["jobs", "submit", "--model", "m", "--train", "t", "--max-cost", "lots"], "invalid value for '--max-cost'"),
+        (["endpoints", "deploy", "1", "--max-cost", "-1"], "invalid value for '--max-cost': an amount"),
+    ],
+)
+def test_mistakes_in_the_line_exit_2_and_say_what_was_meant(words: list[str], message: str, run: CommandLine) -> None:
+    outcome = run(*words)
+
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"error: {message}")
+    assert "--help` has examples" in outcome.err
+
+
+@pytest.mark.parametrize("option", [["--format", "json"], ["--format=json"]])
+def test_mistakes_in_the_line_are_json_too(option: list[str], run: CommandLine) -> None:
+    outcome = run("jobs", "show", "--nope", *option)
+
+    assert outcome.code == 2
+    assert outcome.error["code"] == "configuration"
+
+
+def test_a_group_without_a_command_shows_its_help(run: CommandLine) -> None:
+    outcome = run("jobs")
+
+    assert outcome.code == 2
+    assert "Commands:" in outcome.err
+
+
+def test_a_reader_that_goes_away_is_no_failure() -> None:
+    done = subprocess.run(
+        [
+            "bash",
+            "-c",
+            f'{sys.executable} -m runner models ls --all --format json | head -c 1; echo "${{PIPESTATUS[0]}}"',
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    first, code = done.stdout[0], done.stdout[1:].strip()
+
+    assert first in "[{"
+    assert code in {"0", "141"}  # 0 when everything fit into the pipe before the reader left
+    assert done.stderr == ""
+
+
+def test_closed_standard_output_is_quiet() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", "models", "ls"], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    os.close(writer)
+
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_terminal_of_few_characters_gets_numbers() -> None:
+    outcome = process("models", "show", "meta/llama3_1@ünknown", PYTHONIOENCODING="ascii", LC_ALL="C")
+
+    assert outcome.code == 2
+    assert "\\xfcnknown" in outcome.err
+
+
+def test_an_interrupted_process_exits_130(tmp_path: Path) -> None:
+    (tmp_path / "emulator").mkdir()
+    (tmp_path / "emulator" / "emulator.log").write_text("first line\n")
+    following = subprocess.Popen(
+        [sys.executable, "-m", "runner", "emulator", "logs", "--follow"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "RUNNER_STATE_DIR": str(tmp_path)},
+    )
+    assert following.stdout is not None
+    assert following.stdout.readline() == "first line\n"
+    time.sleep(0.2)
+    following.send_signal(signal.SIGINT)
+    _, errors = following.communicate(timeout=20)
+
+    assert following.returncode == 130
+    assert "Traceback" not in errors
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    def completed(line: str, number: int) -> list[str]:
+        variables = {"_RUNNER_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(number)}
+        return process(**variables).out.split()
+
+    assert completed("runner jo", 1) == ["plain,jobs"]
+    assert completed("runner jobs sub", 2) == ["plain,submit"]
+    assert "plain,--max-cost" in completed("runner jobs submit --max", 3)
