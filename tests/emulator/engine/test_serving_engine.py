@@ -125,7 +125,9 @@ def test_log_probabilities_equal_one_forward_pass(family: Family, cache: Path) -
     collector = Collector(engine)
     try:
         started = [
-            collector.start(prompt, max_tokens=12 + 6 * number, temperature=2.0, seed=number, ignore_eos=True, logprobs=0)
+            collector.start(
+                prompt, max_tokens=12 + 6 * number, temperature=2.0, seed=number, ignore_eos=True, logprobs=0
+            )
             for number, prompt in enumerate(prompts)
         ]
         found = [collector.collect(one) for one in started]
@@ -147,3 +149,112 @@ def test_log_probabilities_equal_one_forward_pass(family: Family, cache: Path) -
         for number, choice in enumerate(choices):
             place = len(prompt.ids) - 1 + number
             assert choice.logprob == pytest.approx(float(logprobs[place, choice.token]), abs=2e-3)
+
+
+def test_sequences_sent_back_for_want_of_cache_lose_nothing(llama: LoadedModel) -> None:
+    prompts = random_prompts(llama, [60, 50, 40, 30, 20, 10])
+    parameters = {"max_tokens": 150, "temperature": 1.5, "ignore_eos": True}
+
+    def run(cache_positions: int) -> tuple[list[list[int]], int]:
+        engine = Engine(llama.model, llama.tokenizer, max_length=1024, cache_positions=cache_positions)
+        engine.start()
+        collector = Collector(engine)
+        started = [collector.start(prompt, seed=number, **parameters) for number, prompt in enumerate(prompts)]
+        tokens = [tokens_of(collector.collect(one)) for one in started]
+        engine.close()
+        assert engine.metrics.prompt_tokens == sum(len(one.ids) for one in prompts)
+        return tokens, engine.metrics.preempted
+
+    ample, never = run(32768)
+    scarce, sometimes = run(800)
+    assert (never, sometimes > 0) == (0, True)
+    assert scarce == ample
+
+
+def test_seed_decides_whatever_shares_the_batch(llama: LoadedModel, engine: Engine) -> None:
+    collector = Collector(engine)
+    [prompt] = random_prompts(llama, [20])
+    alone = tokens_of(collector.run(prompt, max_tokens=30, temperature=1.5, seed=11))
+    others = [collector.start(one, max_tokens=40, temperature=1.5) for one in random_prompts(llama, [3, 80, 33])]
+    shared = tokens_of(collector.run(prompt, max_tokens=30, temperature=1.5, seed=11))
+    for one in others:
+        collector.collect(one)
+    different = tokens_of(collector.run(prompt, max_tokens=30, temperature=1.5, seed=12))
+    assert shared == alone
+    assert different != alone
+
+
+def test_a_stop_string_ends_the_text_before_it(llama: LoadedModel, engine: Engine) -> None:
+    collector = Collector(engine)
+    [prompt] = random_prompts(llama, [20])
+    whole = text_of(collector.run(prompt, max_tokens=60, temperature=1.5, seed=3, ignore_eos=True))
+    stop = whole[20:24]
+    found = collector.run(prompt, max_tokens=60, temperature=1.5, seed=3, ignore_eos=True, stop=(stop, "never there"))
+    assert text_of(found) == whole[: whole.index(stop)]
+    assert found[-1].finish_reason == "stop"
+    assert len(tokens_of(found)) < 60
+
+
+def test_context_length_ends_a_sequence(llama: LoadedModel) -> None:
+    engine = Engine(llama.model, llama.tokenizer, max_length=32)
+    engine.start()
+    [prompt, full] = random_prompts(llama, [20, 32])
+    found = Collector(engine).run(prompt, max_tokens=500, temperature=1.0, ignore_eos=True)
+    assert (len(tokens_of(found)), found[-1].finish_reason) == (12, "length")
+    with pytest.raises(ApiError, match="maximum context length is 32 tokens"):
+        Collector(engine).start(full)
+    engine.close()
+
+
+def test_cancelled_sequences_free_rows_and_queue(llama: LoadedModel) -> None:
+    engine = Engine(llama.model, llama.tokenizer, max_length=8192, max_batch=1, max_queue=2)
+    engine.start()
+    [prompt] = random_prompts(llama, [10])
+    deltas: queue.Queue[tuple[str, Delta]] = queue.Queue()
+    endless = SamplingParameters(max_tokens=8000, ignore_eos=True)
+    running = engine.submit(prompt, endless, lambda _, delta: deltas.put(("running", delta)))
+    deltas.get(timeout=60)
+    waiting = [engine.submit(prompt, endless, lambda _, delta: deltas.put(("waiting", delta))) for _ in range(2)]
+    with pytest.raises(ApiError, match="queue of this model is full") as refused:
+        engine.submit(prompt, endless, lambda *_: None)
+    assert refused.value.status == "RESOURCE_EXHAUSTED"
+    engine.cancel(one for group in [running, *waiting] for one in group)
+    ended: list[tuple[str, str]] = []
+    while len(ended) < 3:
+        name, delta = deltas.get(timeout=60)
+        if delta.finish_reason is not None:
+            ended.append((name, delta.finish_reason))
+    assert sorted(ended) == [("running", "cancelled"), ("waiting", "cancelled"), ("waiting", "cancelled")]
+    assert Collector(engine).run(prompt, max_tokens=3)[-1].finish_reason in ("length", "stop")
+    engine.close()
+    assert (engine.metrics.running, engine.metrics.waiting) == (0, 0)
+
+
+def test_a_prompt_that_the_model_fails_on_fails_alone(cache: Path) -> None:
+    loaded = load(ModelSource(kind="tiny", family="llama4"), cache_directory=str(cache), threads=1)
+    engine = Engine(loaded.model, loaded.tokenizer, max_length=1024)
+    engine.start()
+    collector = Collector(engine)
+    [prompt] = random_prompts(loaded, [10])
+    good = collector.start(prompt, max_tokens=200, temperature=1.0, ignore_eos=True)
+    broken: queue.Queue[Delta] = queue.Queue()
+    wrong_image = {"pixel_values": torch.zeros((1, 3, 56, 56))}  # for a prompt that has no place for one
+    engine.submit(Prompt(prompt.ids, wrong_image), SamplingParameters(), lambda _, delta: broken.put(delta))
+    last = broken.get(timeout=60)
+    assert last.finish_reason == "error"
+    assert "Image features and image tokens do not match" in last.error
+    assert len(tokens_of(collector.collect(good))) == 200
+    engine.close()
+
+
+def test_closing_ends_what_runs(llama: LoadedModel) -> None:
+    engine = Engine(llama.model, llama.tokenizer, max_length=8192)
+    engine.start()
+    [prompt] = random_prompts(llama, [10])
+    deltas = Collector(engine).start(prompt, max_tokens=8000, ignore_eos=True)
+    engine.close()
+    with pytest.raises(ApiError, match="shutting down"):
+        Collector(engine).start(prompt)
+    while (delta := deltas.get(timeout=10)).finish_reason is None:
+        pass
+    assert delta.finish_reason == "cancelled"
