@@ -83,6 +83,8 @@ def load(source: ModelSource, *, cache_directory: str, threads: int, dtype: torc
     if images:
         _repair_llama4()
     loader = AutoModelForImageTextToText if images else AutoModelForCausalLM
+    if images:
+        _repair_llama4()
     common = {"local_files_only": True, "trust_remote_code": False}
     try:
         model = loader.from_pretrained(
@@ -125,6 +127,17 @@ def _fast_bfloat16() -> bool:
     except (OSError, StopIteration):
         return False
     return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
+
+
+def _repair_llama4() -> None:
+    """Let Llama 4 run under transformers 5.24.
+
+    Its forward pass reads `image_outputs` of the language model's output, which has no such field there.
+    """
+    from transformers.modeling_outputs import MoeCausalLMOutputWithPast
+
+    if not hasattr(MoeCausalLMOutputWithPast, "image_outputs"):
+        MoeCausalLMOutputWithPast.image_outputs = None
 
 
 def _complete(model: Any, tokenizer: Any) -> None:
