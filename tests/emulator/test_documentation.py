@@ -1,4 +1,7 @@
-"""docs/emulator.md lists exactly the methods that there are. `python -m tests.emulator.test_documentation` rewrites it."""
+"""docs/emulator.md lists exactly the methods that there are.
+
+`python -m tests.emulator.test_documentation` rewrites it.
+"""
 
 from __future__ import annotations
 
