@@ -29,6 +29,8 @@ class Fault:
     """Regular expression, searched for in the path."""
     kind: str | int
     times: int = 1
+    skip: int = 0
+    """Let so many matching requests pass first."""
     before: Callable[[], None] | None = None
     """Called once the request has been forwarded, or instead of forwarding, before the connection is closed."""
 
@@ -40,6 +42,8 @@ class FlakyProxy:
     upstream: str
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    rewrites: list[tuple[bytes, bytes, int]] = field(default_factory=list)
+    """What to replace in answers, by what, in how many answers that have it."""
     url: str = ""
     _server: ThreadingHTTPServer | None = None
 
@@ -87,7 +91,7 @@ class FlakyProxy:
         if fault is not None and fault.before is not None:
             fault.before()
         if fault is None:
-            _answer(handler, answer.status_code, dict(answer.headers), answer.content)
+            _answer(handler, answer.status_code, dict(answer.headers), self._rewrite(answer.content))
         elif isinstance(fault.kind, int) or fault.kind == "status after":
             status = fault.kind if isinstance(fault.kind, int) else 503
             text = b'{"error":{"code":%d,"message":"injected","status":"UNAVAILABLE"}}' % status
@@ -96,9 +100,19 @@ class FlakyProxy:
             handler.close_connection = True
             handler.connection.shutdown(socket.SHUT_RDWR)
 
+    def _rewrite(self, content: bytes) -> bytes:
+        for index, (old, new, times) in enumerate(self.rewrites):
+            if times > 0 and old in content:
+                self.rewrites[index] = (old, new, times - 1)
+                content = content.replace(old, new)
+        return content
+
     def _fault(self, method: str, path: str) -> Fault | None:
         for fault in self.faults:
             if fault.times > 0 and fault.method == method and re.search(fault.path, path):
+                if fault.skip > 0:
+                    fault.skip -= 1
+                    return None
                 fault.times -= 1
                 return fault
         return None
