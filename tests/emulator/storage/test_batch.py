@@ -23,7 +23,7 @@ def test_a_batch_answers_every_part_in_order(bucket: Bucket, client: httpx.Clien
     for name in ("a", "b"):
         bucket.stored(name, b"data")
     requests = [
-        f"GET {client.base_url}{bucket.object_path('a')[1:]}?fields=name HTTP/1.1{newline}Accept: */*{newline}{newline}",
+        newline.join([f"GET {client.base_url}{bucket.object_path('a')}?fields=name HTTP/1.1", "Accept: */*", "", ""]),
         f"DELETE {bucket.object_path('b')} HTTP/1.1{newline}{newline}",
         f"DELETE {bucket.object_path('none')} HTTP/1.1{newline}{newline}",
         newline.join([f"PATCH {bucket.object_path('a')} HTTP/1.1", "Content-Type: application/json", "", ""])
