@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _HEALTH_SECONDS = 0.1
 _START_SECONDS = 300.0
 """How long a process may take to load its weights."""
-_READY_SECONDS = 60.0
+_READY_SECONDS = 120.0
 """How long a request waits for a process that is being started again."""
 _ANSWER_SECONDS = 600.0
 """How long a process may take to answer; Vertex AI's own limit on dedicated endpoints is 3600."""

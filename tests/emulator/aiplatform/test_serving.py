@@ -1,0 +1,187 @@
+"""Models that are really served: deploy, ask, restart, undeploy."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from runner.emulator.server import EmulatorServer
+from tests.emulator.aiplatform.vertex import Vertex
+
+pytestmark = pytest.mark.training
+
+PROMPT = {"prompt": "say 3", "max_tokens": 6.0, "temperature": 0.0, "raw_response": True}
+
+
+@pytest.fixture(scope="module")
+def deployed(tuned: tuple[Vertex, str]) -> tuple[Vertex, str]:
+    """The tuned model, deployed through Model Garden; and its endpoint's name."""
+    vertex, _ = tuned
+    body = {
+        "customModel": {"gcs_uri": f"gs://{vertex.project.outputs}/run/postprocess/node-0/checkpoints/final"},
+        "modelConfig": {"model_display_name": "shown"},
+        "endpointConfig": {"endpoint_display_name": "asked"},
+        "deployConfig": {
+            "dedicated_resources": {
+                "machine_spec": {"machine_type": "g2-standard-12", "accelerator_type": 11, "accelerator_count": 1},
+                "min_replica_count": 1,
+            },
+            "system_labels": {"a": "b"},
+        },
+    }
+    operation = vertex.finished(vertex.post(f"{vertex.project.parent}:deploy", body))
+    assert operation["response"]["@type"].endswith("v1beta1.DeployResponse")
+    return vertex, str(operation["response"]["endpoint"])
+
+
+def test_the_endpoint_of_a_deployment(deployed: tuple[Vertex, str]) -> None:
+    vertex, name = deployed
+    endpoint = vertex.get(name)
+    (model,) = endpoint["deployedModels"]
+    assert endpoint["trafficSplit"] == {model["id"]: 100}
+    assert model["dedicatedResources"] == {
+        "machineSpec": {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1},
+        "minReplicaCount": 1,
+        "maxReplicaCount": 1,
+    }
+    assert (model["displayName"], model["systemLabels"], endpoint["displayName"]) == ("shown", {"a": "b"}, "asked")
+    registered = vertex.get(model["model"])
+    assert registered["deployedModels"] == [{"endpoint": name, "deployedModelId": model["id"]}]
+    vertex.error(vertex.client.delete(f"/v1/{name}"), 400, "FAILED_PRECONDITION")
+    vertex.error(vertex.client.delete(f"/v1/{model['model']}"), 400, "FAILED_PRECONDITION")
+
+
+def test_predict(deployed: tuple[Vertex, str]) -> None:
+    vertex, name = deployed
+    answer = vertex.post(f"{name}:predict", {"instances": [PROMPT, PROMPT]}, "v1").json()
+    (model,) = vertex.get(name)["deployedModels"]
+    assert len(answer["predictions"]) == 2
+    assert answer["predictions"][0] == answer["predictions"][1]  # greedy
+    about = ("deployedModelId", "model", "modelDisplayName", "modelVersionId")
+    assert [answer[key] for key in about] == [model["id"], model["model"], "shown", "1"]
+    plain = vertex.post(f"{name}:predict", {"instances": [{**PROMPT, "raw_response": False}]}).json()
+    assert plain["predictions"][0].startswith("Prompt:\nsay 3\nOutput:\n")
+
+
+def test_raw_predict_and_chat(deployed: tuple[Vertex, str]) -> None:
+    vertex, name = deployed
+    raw = vertex.post(f"{name}:rawPredict", {"instances": [PROMPT]})
+    assert raw.json()["predictions"]
+    assert raw.headers["x-vertex-ai-deployed-model-id"] == vertex.get(name)["deployedModels"][0]["id"]
+    chat = {"model": "", "messages": [{"role": "user", "content": "say 3"}], "max_tokens": 4, "temperature": 0}
+    deployed_id = vertex.get(name)["deployedModels"][0]["id"]
+    answers = [
+        vertex.post(f"{name}{path}", chat).json()["choices"][0]["message"]["content"]
+        for path in (
+            "/chat/completions",
+            ":rawPredict",
+            "/invoke/v1/chat/completions",
+            f"/deployedModels/{deployed_id}/invoke/v1/chat/completions",
+        )
+    ]
+    assert len(set(answers)) == 1
+
+
+def test_streams_arrive_piece_by_piece(deployed: tuple[Vertex, str]) -> None:
+    vertex, name = deployed
+    chat = {"messages": [{"role": "user", "content": "say 3"}], "max_tokens": 24, "stream": True, "ignore_eos": True}
+    for path in ("/chat/completions", ":streamRawPredict"):
+        pieces = 0
+        with vertex.client.stream("POST", f"/v1beta1/{name}{path}", json=chat) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            lines = []
+            for piece in response.iter_text():
+                pieces += 1
+                lines += [line for line in piece.splitlines() if line]
+        assert lines[-1] == "data: [DONE]"
+        assert pieces > 1
+        assert all(json.loads(line.removeprefix("data: "))["object"] for line in lines[:-1])
+
+
+def test_wrong_questions(deployed: tuple[Vertex, str]) -> None:
+    vertex, name = deployed
+    for body in ({}, {"instances": []}, {"instances": "x"}, {"instances": [{"max_tokens": 3}]}):
+        vertex.error(vertex.post(f"{name}:predict", body), 400, "INVALID_ARGUMENT")
+    vertex.error(vertex.post(f"{name}/chat/completions", {"messages": []}), 400, "INVALID_ARGUMENT")
+    for content in (b"{", b"[]"):
+        assert vertex.client.post(f"/v1/{name}/chat/completions", content=content).status_code == 400
+    vertex.error(vertex.post(f"{name}:predict", {"instances": ["x" * (33 * 1024 * 1024)]}), 413, "INVALID_ARGUMENT")
+    vertex.error(vertex.post(f"{name}/deployedModels/1/invoke/v1/chat/completions", {}), 404, "NOT_FOUND")
+
+
+def test_many_at_once(deployed: tuple[Vertex, str]) -> None:
+    vertex, name = deployed
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: vertex.post(f"{name}:predict", {"instances": [PROMPT]}), range(32)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["predictions"][0] for answer in answers}) == 1
+
+
+def test_a_dead_process_is_started_again(deployed: tuple[Vertex, str], emulator: EmulatorServer) -> None:
+    vertex, name = deployed
+    before = vertex.post(f"{name}:predict", {"instances": [PROMPT]}).json()["predictions"]
+    workers = list(Path(emulator.settings.directory, "deployments").glob("*/worker.json"))
+    for worker in workers:
+        os.kill(json.loads(worker.read_text())["pid"], signal.SIGKILL)
+    assert workers
+    deadline = time.monotonic() + 60
+    while True:
+        answer = vertex.post(f"{name}:predict", {"instances": [PROMPT]})
+        if answer.status_code == 200:
+            break
+        # The one request that meets the dying process is told to come again.
+        vertex.error(answer, 503, "UNAVAILABLE")
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert answer.json()["predictions"] == before
+
+
+def test_managed_models_answer_by_name(vertex: Vertex) -> None:
+    path = f"{vertex.project.parent}/endpoints/openapi/chat/completions"
+    chat = {
+        "model": "meta/llama-3.3-70b-instruct-maas",
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 3,
+    }
+    assert vertex.post(path, chat).json()["choices"][0]["message"]["role"] == "assistant"
+    unknown = vertex.post(path, {**chat, "model": "meta/llama-9-maas"})
+    assert "meta/llama-9-maas" in vertex.error(unknown, 404, "NOT_FOUND")
+    vertex.error(vertex.post(path, {"messages": []}), 400, "INVALID_ARGUMENT")
+
+
+def test_a_second_model_on_one_endpoint_and_a_publishers_model(tuned: tuple[Vertex, str]) -> None:
+    vertex, job = tuned
+    body = {
+        "publisherModelName": "publishers/meta/models/llama3-2@llama-3.2-1b-instruct",
+        "endpointConfig": {"endpointUserId": "4242"},
+        "modelConfig": {"acceptEula": True},
+    }
+    operation = vertex.finished(vertex.post(f"{vertex.project.parent}:deploy", body))
+    name = operation["response"]["endpoint"]
+    assert name.endswith("/endpoints/4242")
+    assert operation["response"]["publisherModel"] == body["publisherModelName"]
+    (first,) = vertex.get(name)["deployedModels"]
+    assert first["dedicatedResources"]["machineSpec"]["machineType"] == "g2-standard-8"
+    model = vertex.get(job)["tunedModel"]["model"]
+    second = {"deployedModel": {"model": model, "id": "77"}, "trafficSplit": {"0": 30, first["id"]: 70}}
+    done = vertex.finished(vertex.post(f"{name}:deployModel", second))
+    assert done["response"]["deployedModel"]["id"] == "77"
+    assert vertex.get(name)["trafficSplit"] == {"77": 30, first["id"]: 70}
+    asked = {vertex.post(f"{name}:predict", {"instances": [PROMPT]}).json()["deployedModelId"] for _ in range(40)}
+    assert asked == {"77", first["id"]}
+    again = vertex.post(f"{name}:deployModel", second)
+    vertex.error(again, 409, "ALREADY_EXISTS")
+    undeploy = f"{name}:undeployModel"
+    refused = vertex.post(undeploy, {"deployedModelId": "77"})
+    vertex.error(refused, 400, "INVALID_ARGUMENT")  # its share of the traffic would go nowhere
+    vertex.finished(vertex.post(undeploy, {"deployed_model_id": "77", "trafficSplit": {first["id"]: 100}}))
+    vertex.finished(vertex.post(undeploy, {"deployedModelId": first["id"]}))
+    vertex.error(vertex.post(undeploy, {"deployedModelId": first["id"]}), 404, "NOT_FOUND")
+    assert not {"deployedModels", "trafficSplit"} & set(vertex.get(name))
+    vertex.finished(vertex.client.delete(f"/v1/{name}"))
