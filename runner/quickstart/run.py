@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -121,7 +123,7 @@ def run(options: QuickstartOptions, narrator: Narrator) -> QuickstartResult:
         RunnerError: a step failed. Without `keep` everything is cleaned up all the same.
     """
     _check_installed(fast=options.fast)
-    with _state(options) as directory:
+    with _ended_by_signals(), _state(options) as directory:
         emulator_directory = directory / "emulator"
         story = fast_story(directory) if options.fast else full_story(questions=options.questions)
         tour = _Tour(options=options, narrator=narrator, story=story, directory=emulator_directory)
@@ -232,8 +234,8 @@ class _Tour:
         else:
             self.narrator.say(
                 f"about ${estimate.expected:.4f} (${estimate.low:.4f} to ${estimate.high:.4f}):"
-                f" {estimate.tokens} tokens x {estimate.epochs} epochs at ${estimate.usd_per_million_tokens} a million, list price of"
-                f" {estimate.price_date}"
+                f" {estimate.tokens} tokens x {estimate.epochs} epochs at ${estimate.usd_per_million_tokens}"
+                f" a million, list price of {estimate.price_date}"
             )
         self.narrator.say("here it costs nothing: the job runs on this machine")
         return estimate.to_json()
@@ -263,6 +265,24 @@ class _Tour:
                 Answer(question=question, reference=reference, base=base.text.strip(), tuned=tuned.text.strip())
             )
         return answers
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind like Ctrl-C, so that the emulator does not outlive its quickstart."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
