@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +16,10 @@ from runner.cli.commands import command
 from runner.cli.cost_gate import confirmed
 from runner.cli.emulator import directory, running
 from runner.cli.options import Invocation
-from runner.errors import ConfigurationError, EngineMissingError, RunnerError
+from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
+
+if TYPE_CHECKING:
+    from runner.emulator.daemon import ServerInfo
 
 DEFAULT_PROJECT = "local-project"
 DEFAULT_LOCATION = "us-central1"
@@ -62,7 +66,10 @@ def provision(invocation: Invocation) -> None:
 )
 @click.pass_obj
 def env(invocation: Invocation, shell: Any) -> None:
-    """Print the variables that point Google's SDKs, gcsfs, Pulumi and Terraform at the running emulator."""
+    """Print the variables that point Google's SDKs, gcsfs, Pulumi and Terraform at the running emulator.
+
+    After `provision` Application Default Credentials are a key of the runner's service account, with its permissions.
+    """
     from runner.cli.variables import emulator_variables, spelled
 
     info = running()
@@ -72,7 +79,7 @@ def env(invocation: Invocation, shell: Any) -> None:
     variables = emulator_variables(
         info.url,
         token=info.token,
-        credentials=str(_credentials(place, info.url, known.get("project", "emulator"))),
+        credentials=_credentials(place, info, known.get("runnerServiceAccount", "")),
         project=invocation.project or known.get("project", ""),
         location=invocation.location or known.get("location", ""),
         document=str(document) if document.exists() else "",
@@ -107,36 +114,44 @@ def _check_pulumi() -> None:
         )
 
 
-def _credentials(place: Path, url: str, project: str) -> Path:
-    """Return a service account file whose tokens the emulator issues; made once for each address.
+def _credentials(place: Path, info: ServerInfo, account: str) -> str:
+    """Return a key file of a service account in the emulator, asked for when there is none yet; "" without an account.
 
-    Its key opens nothing: no other service knows it.
+    A server that demands a token takes no other credentials, so there is none either.
     """
+    if not account or info.token:
+        return ""
     path = place / "credentials.json"
     try:
         present = json.loads(path.read_bytes())
-        if present.get("token_uri") == f"{url}/token" and present.get("project_id") == project:
-            return path
+        if (present.get("token_uri"), present.get("client_email")) == (f"{info.url}/token", account):
+            return str(path)
     except (OSError, ValueError):
         pass
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    email = f"emulator@{project}.iam.gserviceaccount.com"
-    body = {
-        "type": "service_account",
-        "project_id": project,
-        "private_key_id": "emulator",
-        "private_key": key.private_bytes(*form).decode(),
-        "client_email": email,
-        "client_id": "0",
-        "token_uri": f"{url}/token",
-    }
+    key = base64.b64decode(_new_key(info.url, account)["privateKeyData"])
     aside = path.with_name("credentials.json.new")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(body, file)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
     aside.replace(path)
-    return path
+    return str(path)
+
+
+def _new_key(url: str, account: str) -> dict[str, Any]:
+    """Ask the emulator for a key of a service account. Raises RunnerError."""
+    import http.client
+    from urllib.parse import urlsplit
+
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+    try:
+        connection.request("POST", f"/v1/projects/-/serviceAccounts/{account}/keys", body=b"{}")
+        response = connection.getresponse()
+        answer: dict[str, Any] = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise UnreachableError(f"the emulator at {url} does not answer: {error}") from error
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise RunnerError(f"no key for {account}: {answer.get('error', {}).get('message', response.status)}")
+    return answer

@@ -52,6 +52,8 @@ _OUR_ENTRIES = frozenset(
         ),
     }
 )
+_children: dict[int, subprocess.Popen[bytes]] = {}
+"""Servers that this very process started, to be reaped when it stops them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,7 @@ def start(settings: EmulatorSettings, *, port: int | None = None, timeout: float
             start_new_session=True,
             env=_variables(settings),
         )
+    _children[process.pid] = process
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         info = find(settings.directory)
@@ -146,6 +149,8 @@ def stop(directory: Path, *, timeout: float = _STOP_SECONDS) -> bool:
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             if not _is_our_server(info.pid, directory):
+                if child := _children.pop(info.pid, None):
+                    child.wait()
                 (directory / SERVER_FILE).unlink(missing_ok=True)
                 return True
             time.sleep(0.05)

@@ -185,8 +185,7 @@ def test_an_interrupted_process_exits_130(tmp_path: Path) -> None:
 
 def test_a_shell_completes_commands_and_options() -> None:
     def completed(line: str, number: int) -> list[str]:
-        variables = {"_RUNNER_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(number)}
-        return process(**variables).out.split()
+        return process(_RUNNER_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(number)).out.split()
 
     assert completed("runner jo", 1) == ["plain,jobs"]
     assert completed("runner jobs sub", 2) == ["plain,submit"]
