@@ -49,7 +49,7 @@ KEYS = (
 )
 """Every key of the project's own namespace, in the order of Pulumi.yaml and of the documentation."""
 
-_PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_PROJECT = re.compile(r"[a-z][a-z0-9-]{1,28}[a-z0-9]")
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9-]*[a-z0-9]")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{1,63}")
@@ -126,9 +126,9 @@ class Settings:
         settings = _read(reader)
         if reader.problems:
             count = len(reader.problems)
+            listed = "\n  ".join(reader.problems)
             raise ConfigurationError(
-                f"the stack's configuration has {count} mistake{'s' if count > 1 else ''}:\n  "
-                + "\n  ".join(reader.problems),
+                f"the stack's configuration has {count} mistakes:\n  {listed}" if count > 1 else listed,
                 problems=reader.problems,
                 hint="set them with `pulumi config set KEY VALUE`; docs/infrastructure.md explains each key",
             )
@@ -194,7 +194,9 @@ def _region(reader: _Reader) -> str:
 
 
 def _name_prefix(reader: _Reader, project: str) -> str:
-    prefix = reader.text("namePrefix", _PREFIX, "lower-case letters, digits and -", default=project)
+    prefix = reader.text("namePrefix", _PREFIX, "lower-case letters, digits and -")
+    if not prefix:
+        return project
     longest = max(len(kind) for kind in BUCKET_KINDS) + 1
     if len(prefix) + longest > _BUCKET_NAME_LIMIT:
         reader.problem("namePrefix", f"has {len(prefix)} characters; {_BUCKET_NAME_LIMIT - longest} leave room")

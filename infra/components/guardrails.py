@@ -81,7 +81,7 @@ class Guardrails(pulumi.ComponentResource):
                 }
             ],
             documentation={
-                "content": "`runner deployments ls` shows it; `runner undeploy` stops the machines and the bill.",
+                "content": "`runner endpoints ls` shows it; `runner endpoints undeploy` ends its bill.",
                 "mime_type": "text/markdown",
             },
             notification_channels=[channel.name for channel in channels],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,11 +15,15 @@ from runner.errors import ConfigurationError, RunnerError
 
 NOTICE = "This is not the Pulumi engine: the same program, evaluated here and made through the emulator's REST."
 
+TOKEN_VARIABLE = "RUNNER_EMULATOR_TOKEN"  # noqa: S105 - the name of a variable
+"""Holds the token of an emulator that was started with one; it is not written to the state file."""
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m infra.embedded",
         description="Apply the infrastructure program to a local emulator, without the Pulumi engine.",
+        epilog=f"An emulator that was started with a token wants it in {TOKEN_VARIABLE}.",
     )
     parser.add_argument("--emulator", metavar="URL", default="http://127.0.0.1:8085", help="default: %(default)s")
     parser.add_argument("--project", default="local-project", help="project id, default: %(default)s")
@@ -40,6 +45,11 @@ def _report(result: ApplyResult) -> None:
     sys.stderr.write(", ".join(f"{len(getattr(result, name))} {name}" for name in counts) + "\n")
 
 
+def _token() -> dict[str, str]:
+    token = os.environ.get(TOKEN_VARIABLE)
+    return {"gcp:accessToken": token} if token else {}
+
+
 def _config(pairs: list[str]) -> dict[str, str]:
     wrong = [pair for pair in pairs if "=" not in pair]
     if wrong:
@@ -55,17 +65,18 @@ def main(arguments: list[str] | None = None) -> int:
     sys.stderr.write(NOTICE + "\n")
     try:
         if options.destroy:
-            _report(destroy(state))
+            _report(destroy(state, token=os.environ.get(TOKEN_VARIABLE)))
             return 0
         result = apply(
             options.emulator,
             project=options.project,
             location=options.location,
-            config=_config(options.config),
+            config={**_token(), **_config(options.config)},
             state=state,
         )
     except RunnerError as error:
-        sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        # On one line where it can be: whoever started this process may show its last line only.
+        sys.stderr.write(f"error: {error.message}" + (f" ({error.hint})\n" if error.hint else "\n"))
         return error.exit_code
     _report(result)
     text = json.dumps(result.environment, indent=2, sort_keys=True) + "\n"

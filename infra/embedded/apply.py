@@ -14,7 +14,7 @@ from pulumi.runtime.stack import Stack
 from infra.embedded.monitor import EmulatorMocks, OptionsMonitor
 from infra.embedded.reconcile import Reconciler
 from infra.embedded.resource_type import Context
-from infra.embedded.rest import EmbeddedError, Rest
+from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
 from infra.embedded.state import opened
 from infra.program import deploy
 from infra.provider import emulator_endpoints
@@ -81,14 +81,14 @@ def apply(
     return _result(reconciler, outputs["environment"])
 
 
-def destroy(state: Path) -> ApplyResult:
+def destroy(state: Path, *, token: str | None = None) -> ApplyResult:
     """Delete everything that `state` remembers, in reverse order of its creation.
 
     Raises:
         EmbeddedError: something is protected, a bucket holds objects, or the emulator does not answer.
     """
     with opened(state) as remembered:
-        rest = Rest(remembered.endpoints)
+        rest = Rest(remembered.endpoints, token=token or PLACEHOLDER_TOKEN)
         try:
             reconciler = Reconciler(Context(rest, "", "", {}), remembered)
             reconciler.remove_all()

@@ -17,6 +17,7 @@ import pytest
 from infra.embedded import ApplyResult, EmbeddedError, apply, destroy
 from infra.naming import endpoint_id
 from runner.emulator.server import EmulatorServer
+from runner.emulator.settings import EmulatorSettings
 from runner.environment import resolve
 
 _numbers = itertools.count(1)
@@ -257,6 +258,18 @@ def test_the_command_line(stack: Stack, tmp_path: Path) -> None:
     gone = call("--destroy")
     assert gone.returncode == 0, gone.stderr
     assert "- Bucket datasets" in gone.stderr
+
+
+def test_an_emulator_with_a_token(tmp_path: Path) -> None:
+    settings = EmulatorSettings(directory=tmp_path / "emulator", stand_in="tiny", token="only-for-this-test")
+    state = tmp_path / "state.json"
+    with EmulatorServer(settings) as server:
+        with pytest.raises(EmbeddedError, match="401"):
+            apply(server.url, state=state)
+        result = apply(server.url, config={"gcp:accessToken": "only-for-this-test"}, state=state)
+        assert "Bucket datasets" in result.created
+        assert "only-for-this-test" not in state.read_text()
+        assert destroy(state, token="only-for-this-test").deleted
 
 
 def test_nothing_answers(tmp_path: Path) -> None:
