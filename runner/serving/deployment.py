@@ -15,7 +15,7 @@ from typing import Any
 
 from runner.catalog import UnknownModelError, find_model, load_catalog, machines
 from runner.catalog.models import MachineChoice
-from runner.errors import ConfigurationError, GoogleApiError, NotFoundError, RunnerError
+from runner.errors import ConfigurationError, GoogleApiError, NotFoundError, RunnerError, WaitTimeoutError
 from runner.gcp import endpoints, failures, operations, storage, tuning_jobs
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.session import Session
@@ -27,6 +27,8 @@ CHECKPOINTS_FOLDER = "postprocess/node-0/checkpoints"
 """Where a job writes checkpoints below its output address (specification)."""
 DEPLOY_TIMEOUT_SECONDS = 3600.0
 """Deployments take 15 to 30 minutes on the service."""
+LOOKUP_SECONDS = 10.0
+"""How long the endpoint of a lost answer is looked for."""
 VLLM_IMAGE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20251205_0916_RC01"
 """Serving container of Google's Model Garden notebooks, for endpoints that exist already."""
 _CUSTOM_NAME = re.compile(r"[^a-z0-9-]+")
@@ -396,8 +398,8 @@ def _labelled(session: Session, endpoint: Endpoint) -> Endpoint:
     return endpoints.set_labels(session, endpoint.name, {**endpoint.labels, **LABELS})
 
 
-def _appears(session: Session, name: str, seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
+def _appears(session: Session, name: str) -> bool:
+    deadline = time.monotonic() + LOOKUP_SECONDS
     while True:
         try:
             endpoints.get_endpoint(session, name)
@@ -411,8 +413,6 @@ def _appears(session: Session, name: str, seconds: float = 10.0) -> bool:
 
 def _until_deployed(session: Session, name: str, timeout: float, poll: float) -> Endpoint:
     """Wait for a model on an endpoint whose operation is not known."""
-    from runner.errors import WaitTimeoutError
-
     deadline = time.monotonic() + timeout
     while True:
         found = endpoints.get_endpoint(session, name)
