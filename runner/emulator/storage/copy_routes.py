@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import blobs, buckets, naming, objects, records
-from runner.emulator.storage.faults import bad_request, condition_not_met, no_such_object
+from runner.emulator.storage.faults import bad_request, condition_not_met, no_such_object, refuse_customer_keys
 from runner.emulator.storage.metadata import checked
 from runner.emulator.storage.preconditions import NONE, Preconditions, integer
 from runner.emulator.storage.projection import reply
@@ -70,6 +70,7 @@ async def move(request: ApiRequest) -> Response:
 
 
 async def _copy(request: ApiRequest) -> StoredObject:
+    refuse_customer_keys(request.headers)
     fields, parameters = request.fields, request.query_params
     body = await request.read_json()
     given = {key: value for key, value in checked(body).items() if value is not None}

@@ -204,9 +204,5 @@ def open_media(
         try:
             return MediaResponse(emulator, record, headers, etag=etag, extra=extra, body=body)
         except FileNotFoundError:
-            if _exists(emulator, record.id):
+            if not records.is_gone(emulator.store, record):
                 raise
-
-
-def _exists(emulator: Emulator, row: int) -> bool:
-    return bool(emulator.store.read(lambda connection: records.select(connection, "id = ?", (row,))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 from runner.emulator.storage.faults import bad_request
@@ -42,6 +43,7 @@ def checked(body: Json) -> Json:
         wanted = str if key in _TEXTS else bool if key in _FLAGS else dict
         if value is not None and not isinstance(value, wanted):
             raise bad_request(f"Invalid value for {key}: {json.dumps(value)[:100]}")
+    _check_times(body)
     custom = body.get("metadata")
     if custom:
         if not all(isinstance(value, str | None) for value in custom.values()):
@@ -49,6 +51,17 @@ def checked(body: Json) -> Json:
         if sum(len(key.encode()) + len((value or "").encode()) for key, value in custom.items()) > _MAX_CUSTOM:
             raise bad_request("Custom metadata is larger than 8 KiB.", "metadataTooLarge")
     return {key: value for key, value in body.items() if key in _SETTABLE}
+
+
+def _check_times(body: Json) -> None:
+    for value in (body.get("customTime"), (body.get("retention") or {}).get("retainUntilTime")):
+        if value is None:
+            continue
+        try:
+            if datetime.fromisoformat(value).tzinfo is None:
+                raise ValueError(value)
+        except (TypeError, ValueError) as error:
+            raise bad_request(f"Invalid time {json.dumps(value)}: it must be RFC 3339.") from error
 
 
 def changed(before: Json, given: Json, *, replace: bool) -> Json:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import blobs, buckets, downloads, listing, objects, records
-from runner.emulator.storage.faults import NotModifiedError, bad_request, no_such_object
+from runner.emulator.storage.faults import NotModifiedError, bad_request, no_such_object, refuse_customer_keys
 from runner.emulator.storage.metadata import changed, checked
 from runner.emulator.storage.preconditions import Preconditions, integer
 from runner.emulator.storage.projection import reply
@@ -38,6 +38,7 @@ async def download(request: ApiRequest) -> Response:
 
 
 def _load(request: ApiRequest, *, data: bool = False) -> StoredObject:
+    refuse_customer_keys(request.headers)
     bucket, name = request.fields["bucket"], request.fields["object"]
     parameters = request.query_params
     generation = integer(parameters, "generation")

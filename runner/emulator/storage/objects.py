@@ -9,19 +9,21 @@ import json
 import shutil
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from anyio import to_thread
 
 from runner.emulator.context import Emulator
-from runner.emulator.storage import blobs, buckets, naming, records
+from runner.emulator.storage import blobs, buckets, naming, protection, records
 from runner.emulator.storage.blobs import Payload
 from runner.emulator.storage.faults import no_such_object
 from runner.emulator.storage.preconditions import NONE, Preconditions
 from runner.emulator.storage.records import StoredObject
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 _generation_lock = threading.Lock()
 _last_generation = 0
@@ -63,21 +65,29 @@ def materialize(emulator: Emulator, bucket: str, name: str, target: Path) -> Jso
 
     A copy, not a link: whoever writes to the target must not change the object. Raises ApiError NOT_FOUND.
     """
-    record = _load_data(emulator, bucket, name)
-    if record.blob is None:
-        target.write_bytes(record.inline or b"")
-    else:
-        shutil.copyfile(emulator.blobs / record.blob, target)
-    return record.resource()
+
+    def copy(record: StoredObject) -> Json:
+        if record.blob is None:
+            target.write_bytes(record.inline or b"")
+        else:
+            shutil.copyfile(emulator.blobs / record.blob, target)
+        return record.resource()
+
+    return _with_data(emulator, bucket, name, copy)
 
 
 def read_bytes(emulator: Emulator, bucket: str, name: str) -> bytes:
     """Return the live object's bytes. Raises ApiError NOT_FOUND."""
-    record = _load_data(emulator, bucket, name)
-    return (record.inline or b"") if record.blob is None else (emulator.blobs / record.blob).read_bytes()
+
+    def read(record: StoredObject) -> bytes:
+        return (record.inline or b"") if record.blob is None else (emulator.blobs / record.blob).read_bytes()
+
+    return _with_data(emulator, bucket, name, read)
 
 
-def _load_data(emulator: Emulator, bucket: str, name: str) -> StoredObject:
+def _with_data(emulator: Emulator, bucket: str, name: str, use: Callable[[StoredObject], T]) -> T:
+    """Call `use` with the live version; again when its file went because the object was replaced meanwhile."""
+
     def load(connection: sqlite3.Connection) -> StoredObject:
         buckets.require(connection, bucket)
         record = records.load(connection, bucket, name, data=True)
@@ -85,7 +95,13 @@ def _load_data(emulator: Emulator, bucket: str, name: str) -> StoredObject:
             raise no_such_object(bucket, name)
         return record
 
-    return emulator.store.read(load)
+    while True:
+        record = emulator.store.read(load)
+        try:
+            return use(record)
+        except FileNotFoundError:
+            if not records.is_gone(emulator.store, record):
+                raise
 
 
 async def put_file(
@@ -151,7 +167,7 @@ def add(
     home = buckets.require(connection, bucket)
     previous = records.load(connection, bucket, name)
     preconditions.check(previous)
-    orphans = [] if previous is None else _retire(connection, home, previous, now, overwritten=True)
+    orphans = [] if previous is None else _retire(connection, home, previous, now)
     settings = {key: value for key, value in settings.items() if value is not None}
     settings.setdefault("storageClass", home.get("storageClass", "STANDARD"))
     key = home.get("encryption", {}).get("defaultKmsKeyName")
@@ -224,7 +240,7 @@ def remove(
     if record is None:
         raise no_such_object(bucket, name, generation)
     preconditions.check(record)
-    return _retire(connection, home, record, now, overwritten=False, for_good=generation is not None)
+    return _retire(connection, home, record, now, for_good=generation is not None)
 
 
 def _retire(
@@ -233,10 +249,10 @@ def _retire(
     record: StoredObject,
     now: int,
     *,
-    overwritten: bool,
     for_good: bool = False,
 ) -> list[str]:
-    """Take a version out of sight: noncurrent with versioning, else soft-deleted, else gone."""
+    """Take a version out of sight: noncurrent with versioning, else soft-deleted, else gone. Raises ApiError 403."""
+    protection.check(home, record, now)
     if home.get("versioning", {}).get("enabled") and not for_good:
         connection.execute(
             "UPDATE storage_objects SET state = 'noncurrent', deleted = ? WHERE id = ?", (now, record.id)

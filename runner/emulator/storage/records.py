@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from runner.emulator.store import Store
+
 _COLUMNS = (
     "id, bucket, name, generation, metageneration, state, size, crc32c, md5, components,"
     " created, updated, deleted, expires, body, blob"
@@ -130,6 +132,11 @@ def load(
         arguments,
     ).fetchone()
     return None if row is None else StoredObject(*row)
+
+
+def is_gone(store: Store, record: StoredObject) -> bool:
+    """Tell whether a version loaded earlier has been deleted for good, and its file with it."""
+    return not store.read(lambda connection: select(connection, "id = ?", (record.id,)))
 
 
 def select(connection: sqlite3.Connection, condition: str, arguments: tuple[object, ...]) -> list[StoredObject]:

@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import json
 import os
-import re
 import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import blobs, buckets, objects, records
 from runner.emulator.storage.blobs import CHUNK, Payload
+from runner.emulator.storage.content_range import ContentRange, parse_content_range
 from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.preconditions import Preconditions, integer
@@ -37,37 +37,6 @@ if TYPE_CHECKING:
     from runner.emulator.storage.uploads import Announced
 
 Json = dict[str, Any]
-
-_CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)\s*\Z", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class ContentRange:
-    """What a chunk is: its first byte and the one behind its last (None without data), and the total if known."""
-
-    begin: int | None
-    end: int | None
-    total: int | None
-
-
-def parse_content_range(header: str | None) -> ContentRange:
-    """Read `bytes 0-9/10`, `bytes 0-9/*`, `bytes */10` or `bytes */*`; no header means all of it at once.
-
-    Raises ApiError 400.
-    """
-    if header is None:
-        return ContentRange(0, None, None)
-    match = _CONTENT_RANGE.match(header)
-    if match is None:
-        raise bad_request(f"Failed to parse Content-Range header: {header!r}.", "badRequest")
-    first, last, total_text = match.groups()
-    total = None if total_text == "*" else int(total_text)
-    if first is None:
-        return ContentRange(None, None, total)
-    begin, end = int(first), int(last) + 1
-    if end <= begin or (total is not None and end > total):
-        raise bad_request(f"Failed to parse Content-Range header: {header!r}.", "badRequest")
-    return ContentRange(begin, end, total)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import blobs, naming, objects, resumable
 from runner.emulator.storage.blobs import BlobWriter, Payload
-from runner.emulator.storage.faults import bad_request
+from runner.emulator.storage.faults import bad_request, refuse_customer_keys
 from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.metadata import checked
 from runner.emulator.storage.preconditions import Preconditions
@@ -36,6 +36,7 @@ class Announced:
 
 def announced(request: ApiRequest, body: Json, content_type: str) -> Announced:
     """Join the metadata of the body with the query and the headers. Raises ApiError 400."""
+    refuse_customer_keys(request.headers)
     parameters = request.query_params
     settings = checked(body)
     settings = {key: value for key, value in settings.items() if value is not None}

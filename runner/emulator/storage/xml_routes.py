@@ -21,7 +21,7 @@ from runner.emulator.storage import (
     resumable,
     xml_multipart,
 )
-from runner.emulator.storage.faults import bad_request, no_such_object
+from runner.emulator.storage.faults import bad_request, no_such_object, refuse_customer_keys
 from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.preconditions import Preconditions, integer
 from runner.emulator.storage.records import StoredObject
@@ -41,6 +41,7 @@ _SETTINGS = {
 
 def target_of(request: ApiRequest) -> Announced:
     """Read from headers what a request says about the object. Raises ApiError 400."""
+    refuse_customer_keys(request.headers)
     settings: dict[str, object] = {
         field: request.headers[header] for header, field in _SETTINGS.items() if header in request.headers
     }
@@ -82,6 +83,7 @@ def _overrides(request: ApiRequest) -> dict[str, str]:
 
 
 def _load(request: ApiRequest) -> StoredObject:
+    refuse_customer_keys(request.headers)
     bucket, name = request.fields["bucket"], request.fields["object"]
     generation = integer(request.query_params, "generation")
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.emulator.storage.resumable import ContentRange, parse_content_range
+from runner.emulator.storage.content_range import ContentRange, parse_content_range
 from tests.emulator.storage.conftest import Bucket, attempt
 
 _STEP = 256 * 1024
