@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -215,3 +218,26 @@ def test_the_document_names_addresses_that_are_not_googles() -> None:
     provider = evaluation.of_type("pulumi:providers:gcp")[0].inputs
     assert provider["vertexAiCustomEndpoint"] == "http://127.0.0.1:8085/v1/"
     assert provider["userProjectOverride"] in {"false", False}
+
+
+def test_pulumi_can_run_the_directory_by_its_path() -> None:
+    root = Path(__file__).resolve().parents[2]
+    script = (
+        "import pulumi, runpy\n"
+        "from tests.infra.evaluation import MINIMAL, _Mocks\n"
+        "pulumi.runtime.set_mocks(_Mocks(), project='open-model-tuning', stack='test', preview=False)\n"
+        "pulumi.runtime.set_all_config(MINIMAL)\n"
+        f"pulumi.runtime.test(lambda: runpy.run_path({str(root / 'infra')!r}, run_name='__main__') and None)()\n"
+        "print(sorted(pulumi.runtime.get_root_resource().outputs))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=root / "infra",
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['environment']"
