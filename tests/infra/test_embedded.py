@@ -260,6 +260,24 @@ def test_the_command_line(stack: Stack, tmp_path: Path) -> None:
     assert "- Bucket datasets" in gone.stderr
 
 
+def test_buckets_with_a_key(stack: Stack) -> None:
+    ring = f"projects/{stack.project}/locations/us-central1/keyRings"
+    stack.request("POST", f"/v1/projects/{stack.project}/services/cloudkms.googleapis.com:enable", {})
+    stack.request("POST", f"/kms/v1/{ring}?keyRingId=ring", {})
+    stack.request("POST", f"/kms/v1/{ring}/ring/cryptoKeys?cryptoKeyId=key", {"purpose": "ENCRYPT_DECRYPT"})
+    key = f"{ring}/ring/cryptoKeys/key"
+    result = stack.apply(kmsKey=key)
+    bucket = stack.request("GET", f"/storage/v1/b/{stack.project}-outputs")
+    assert bucket["encryption"]["defaultKmsKeyName"] == key
+    (binding,) = stack.request("GET", f"/kms/v1/{key}:getIamPolicy")["bindings"]
+    assert binding["role"] == "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+    assert len(binding["members"]) == 3
+    assert stack.apply(kmsKey=key).unchanged
+    assert "CryptoKeyIAMMember key-storage" in result.created
+    destroy(stack.state)
+    assert stack.request("GET", f"/kms/v1/{key}:getIamPolicy").get("bindings", []) == []
+
+
 def test_an_emulator_with_a_token(tmp_path: Path) -> None:
     settings = EmulatorSettings(directory=tmp_path / "emulator", stand_in="tiny", token="only-for-this-test")
     state = tmp_path / "state.json"
