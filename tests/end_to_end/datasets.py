@@ -27,14 +27,25 @@ def capitals() -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def colours() -> str:
-    """Return four pictures of one colour each, as chat with inline images."""
+def picture(name: str) -> bytes:
+    """Return a PNG of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (56, 56), COLOURS[name]).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def data_url(name: str) -> str:
+    """Return the picture as a `data:` URL."""
+    return f"data:image/png;base64,{base64.b64encode(picture(name)).decode()}"
+
+
+def colours(urls: dict[str, str], *, text_only: int = 0) -> str:
+    """Return one question about each picture, as chat, and some text-only examples, which the service drops."""
     rows = []
-    for name, colour in COLOURS.items():
-        buffer = io.BytesIO()
-        Image.new("RGB", (56, 56), colour).save(buffer, "PNG")
-        url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    for name, url in urls.items():
         parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Which colour?"}]
-        turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": name}]
+        rows.append({"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": name}]})
+    for number in range(text_only):
+        turns = [{"role": "user", "content": f"Say {number}."}, {"role": "assistant", "content": str(number)}]
         rows.append({"messages": turns})
     return "".join(json.dumps(row) + "\n" for row in rows)
