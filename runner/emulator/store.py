@@ -11,6 +11,7 @@ need more, brings its own tables.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import queue
 import sqlite3
@@ -25,6 +26,10 @@ from runner.emulator.errors import already_exists, not_found
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 Document = dict[str, Any]
+_Waiting = Future[Any] | asyncio.Future[Any]
+"""What a thread, or a task of an event loop, waits on."""
+_Piece = tuple[Work[Any], _Waiting]
+_Outcome = tuple[_Waiting, Any, BaseException | None]
 
 SCHEMA_VERSION = 1
 _MAX_BATCH = 256
@@ -55,7 +60,8 @@ class Store:
     def __init__(self, path: Path, schemas: tuple[str, ...] = ()) -> None:
         self._path = path
         self._local = threading.local()
-        self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Piece] | None] = queue.SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Piece]] = {}
         _refuse_newer(path)
         connection = self._connect()
         for script in (_SCHEMA, *schemas):
@@ -86,16 +92,28 @@ class Store:
 
         What it raises is raised here, and rolled back.
         """
-        return await asyncio.wrap_future(self._submit(work))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        gathered = self._gathered.get(loop)
+        if gathered is None:
+            gathered = self._gathered[loop] = []
+            loop.call_soon(self._flush, loop)
+        gathered.append((work, future))
+        return await future
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hand over what one round of the event loop gathered.
+
+        Handing over each piece at once would wake the writer for the first and then let both threads fight for the
+        interpreter over the rest: a third more CPU per write, measured with 32 writers.
+        """
+        self._queue.put(self._gathered.pop(loop))
 
     def write_sync(self, work: Work[T]) -> T:
         """Do what `write` does from a thread without an event loop."""
-        return self._submit(work).result()
-
-    def _submit(self, work: Work[T]) -> Future[T]:
         future: Future[T] = Future()
-        self._queue.put((work, future))
-        return future
+        self._queue.put([(work, future)])
+        return future.result()
 
     def close(self) -> None:
         """Finish what waits, then stop the writer."""
@@ -106,18 +124,20 @@ class Store:
         connection = self._connect()
         running = True
         while running:
-            batch = [self._queue.get()]
-            while len(batch) < _MAX_BATCH and not self._queue.empty():
-                batch.append(self._queue.get())
-            if batch[-1] is None or None in batch:
-                running = False
-            self._commit(connection, [item for item in batch if item is not None])
+            batch: list[_Piece] = []
+            while not batch or (len(batch) < _MAX_BATCH and not self._queue.empty()):
+                pieces = self._queue.get()
+                if pieces is None:
+                    running = False
+                    break
+                batch += pieces
+            self._commit(connection, batch)
         connection.close()
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Piece]) -> None:
         if not batch:
             return
-        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+        outcomes: list[_Outcome] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
             for work, future in batch:
@@ -137,13 +157,33 @@ class Store:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             outcomes = [(future, None, error) for _, future in batch]
-        for future, result, failure in outcomes:
-            if future.cancelled():
-                continue
-            if failure is not None:
-                future.set_exception(failure)
-            else:
-                future.set_result(result)
+        _deliver(outcomes)
+
+
+def _deliver(outcomes: list[_Outcome]) -> None:
+    """Hand a batch's results over, waking each event loop once and not once per result."""
+    loops: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
+    for outcome in outcomes:
+        future = outcome[0]
+        if isinstance(future, Future):
+            # Nobody else sees the future of a waiting thread, so it cannot have been cancelled.
+            _resolve([outcome])
+        else:
+            loops.setdefault(future.get_loop(), []).append(outcome)
+    for loop, batch in loops.items():
+        # A loop that was closed meanwhile has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, batch)
+
+
+def _resolve(outcomes: list[_Outcome]) -> None:
+    for future, result, failure in outcomes:
+        if future.cancelled():
+            continue
+        if failure is not None:
+            future.set_exception(failure)
+        else:
+            future.set_result(result)
 
 
 def _refuse_newer(path: Path) -> None:
