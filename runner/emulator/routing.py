@@ -35,7 +35,7 @@ class ApiRequest(Request):
     @property
     def base(self) -> str:
         """Return `http://host:port` as the client addressed it (R11: links are built from it)."""
-        return f"{self.url.scheme}://{self.headers.get('host', self.url.netloc)}"
+        return f"{self.scope['scheme']}://{self.headers['host']}"
 
     async def read_body(self) -> bytes:
         """Return the body, bounded by `max_body_bytes`. Raises ApiError 413."""
