@@ -96,6 +96,8 @@ def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
         access_log=False,
         log_level="warning",
         server_header=False,
+        # No proxy stands before this server: nobody may choose the scheme of its links by a header.
+        proxy_headers=False,
         h11_max_incomplete_event_size=64 * 1024,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
