@@ -22,7 +22,7 @@ _SECONDS_BETWEEN_LINES = 2.0
     name="quickstart",
     examples=("runner quickstart", "runner quickstart --fast", "runner quickstart --keep --port 9000"),
 )
-@click.option("--fast", is_flag=True, help="Tune a tiny model, in under a minute.")
+@click.option("--fast", is_flag=True, help="Tune a tiny untrained model, which only shows the way.")
 @click.option("--keep", is_flag=True, help="Leave emulator, job and endpoint to go on with.")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port of the emulator [a free one].")
 @click.option(

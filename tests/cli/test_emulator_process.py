@@ -99,7 +99,9 @@ def test_provisioned_it_is_where_commands_work(run: CommandLine, directory: Path
     assert not directory.exists()
 
 
-def test_a_token_is_demanded_and_kept_from_other_users(directory: Path) -> None:
+def test_a_token_is_demanded_and_kept_from_other_users(
+    run: CommandLine, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     info, fresh = daemon.start(_settings(directory, "s3cret"), port=0)
 
     assert fresh
@@ -111,6 +113,14 @@ def test_a_token_is_demanded_and_kept_from_other_users(directory: Path) -> None:
     if Path("/proc").exists():
         assert b"s3cret" not in Path(f"/proc/{info.pid}/cmdline").read_bytes()
     assert info.describe(directory)["token"] == "set"
+
+    # Commands that work in this emulator know its token; one that was given another is refused.
+    addresses = {"vertex": info.url, "storage": info.url}
+    document = {"version": 1, "project": "some-project", "apiEndpoints": addresses}
+    (directory / "environment.json").write_text(json.dumps(document))
+    assert "has not been used in project" in run("jobs", "ls").err
+    monkeypatch.setenv("RUNNER_TOKEN", "another")
+    assert run("jobs", "ls", "--format", "json").error["http"] == 401
 
 
 def test_a_killed_server_is_no_obstacle(directory: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -149,6 +152,19 @@ def test_a_cancelled_job_fails_its_waiters(run: CommandLine, in_project: Provisi
     job = submitted.out.strip()
     late = run("jobs", "wait", job, "--timeout", "1s", "--format", "json")
     assert (late.code, late.error["code"]) == (6, "wait_timeout")
+
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "runner", "jobs", "watch", job],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    assert watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    _, errors = watching.communicate(timeout=30)
+    assert (watching.returncode, errors) == (130, f"the job goes on; `runner jobs watch {job}` comes back to it\n")
+    assert run("jobs", "show", job, "--format", "json").document["state"] == "JOB_STATE_RUNNING"
 
     unconfirmed = run("jobs", "cancel", job)
     assert unconfirmed.code == 2
