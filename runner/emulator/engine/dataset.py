@@ -208,7 +208,9 @@ def _example(line: ParsedLine) -> Example:
     if line.example is not None:
         return line.example
     first = next((finding for finding in line.findings if finding.severity == "error"), None)
-    raise DroppedExampleError(f"{first.path or 'line'}: {first.message}" if first else "The line is no example.")
+    if first is None:
+        raise DroppedExampleError("The line is no example.")
+    raise DroppedExampleError(f"{first.path + ': ' if first.path else ''}{first.message} ({first.code})")
 
 
 def _to_content(message: Message) -> dict[str, Any]:

@@ -1,0 +1,96 @@
+"""Nothing that a checkpoint brings along is ever run."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.emulator.engine.checkpoints import ModelError, check_checkpoint
+from runner.emulator.engine.launcher import Launcher
+from runner.emulator.engine.protocol import ModelSource
+from tests.emulator.engine.training_processes import start
+
+PLAIN: dict[str, Any] = {"config.json": {"model_type": "llama"}, "tokenizer.json": {}, "model.safetensors": {}}
+
+
+def write(folder: Path, files: dict[str, Any]) -> None:
+    for name, content in files.items():
+        (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def test_a_plain_checkpoint_passes(tmp_path: Path) -> None:
+    write(tmp_path, PLAIN)
+    assert check_checkpoint(tmp_path) == {"model_type": "llama"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model.safetensors": None, "pytorch_model.bin": ""}, "pytorch_model.bin, a pickle"),
+        ({"model.safetensors": None}, "no .safetensors"),
+        ({"model.safetensors": None, "adapter_model.safetensors": ""}, "no .safetensors"),
+        ({"config.json": None}, "no config.json"),
+        ({"tokenizer.json": None}, "no tokenizer.json"),
+        ({"config.json": None, "adapter_config.json": {}, "adapter_model.safetensors": ""}, "LoRA adapter only"),
+        ({"config.json": {"auto_map": {"AutoModel": "evil.Model"}}}, "config.json asks for code"),
+        ({"tokenizer_config.json": {"auto_map": {}}}, "tokenizer_config.json asks for code"),
+        ({"processor_config.json": {"auto_map": {}}}, "processor_config.json asks for code"),
+        ({"config.json": "{"}, "not readable JSON"),
+        ({"config.json": "[]"}, "not a JSON object"),
+        ({"config.json": {"quantization_config": {}}}, "quantised"),
+    ],
+)
+def test_what_cannot_be_loaded_safely_is_refused_with_the_reason(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    write(tmp_path, {name: content for name, content in (PLAIN | change).items() if content is not None})
+    with pytest.raises(ModelError, match=words) as caught:
+        check_checkpoint(tmp_path)
+    assert caught.value.status == "INVALID_ARGUMENT"
+
+
+class Bomb:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path(self.path),))
+
+
+@pytest.mark.training
+def test_a_pickle_is_refused_by_a_real_job_and_never_opened(
+    launcher: Launcher, model_cache: Path, tmp_path: Path
+) -> None:
+    from runner.emulator.engine.tiny import prepare_tiny
+
+    own = tmp_path / "own"
+    own.mkdir()
+    for file in prepare_tiny("llama3", model_cache).iterdir():
+        if file.suffix != ".safetensors":
+            (own / file.name).write_bytes(file.read_bytes())
+    (own / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(str(tmp_path / "exploded"))))
+    job = start(launcher, tmp_path / "job", model_cache, source=ModelSource(kind="custom", directory=str(own))).finish()
+    assert job.code == 1
+    assert "a pickle, which can run code" in job.events()[-1]["message"]
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.training
+def test_damaged_weights_fail_with_a_sentence(launcher: Launcher, model_cache: Path, tmp_path: Path) -> None:
+    from runner.emulator.engine.tiny import prepare_tiny
+
+    own = tmp_path / "own"
+    own.mkdir()
+    for file in prepare_tiny("llama3", model_cache).iterdir():
+        data = file.read_bytes()
+        (own / file.name).write_bytes(data[: len(data) // 2] if file.suffix == ".safetensors" else data)
+    job = start(launcher, tmp_path / "job", model_cache, source=ModelSource(kind="custom", directory=str(own))).finish()
+    assert job.code == 1
+    assert job.events()[-1]["status"] == "INVALID_ARGUMENT"
+    assert "cannot be loaded" in job.events()[-1]["message"]
