@@ -114,7 +114,7 @@ def test_gapic_and_genai_understand_each_others_jobs(project: Provisioned) -> No
         client.tunings.get(name=f"{project.parent}/tuningJobs/1")
     assert (caught.value.code, caught.value.status) == (404, "NOT_FOUND")
     sent.output_uri = ""
-    with pytest.raises(exceptions.InvalidArgument, match="The output_uri field is required for this model"):
+    with pytest.raises(exceptions.BadRequest, match="The output_uri field is required for this model"):
         tuning.create_tuning_job(parent=project.parent, tuning_job=sent)
 
 
@@ -131,7 +131,7 @@ def test_the_stable_gapic_client_cannot_tune_open_models(project: Provisioned) -
     )
     spec = aiplatform_v1.SupervisedTuningSpec(training_dataset_uri=f"gs://{project.datasets}/t.jsonl")
     job = aiplatform_v1.TuningJob(base_model=LLAMA, supervised_tuning_spec=spec)
-    with pytest.raises(exceptions.InvalidArgument, match="output_uri"):
+    with pytest.raises(exceptions.BadRequest, match="output_uri"):
         tuning.create_tuning_job(parent=project.parent, tuning_job=job)
 
 

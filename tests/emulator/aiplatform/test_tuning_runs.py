@@ -84,24 +84,42 @@ def long_body(vertex: Vertex, **fields: Any) -> dict[str, Any]:
 
 
 def test_quota_and_cancellation(vertex: Vertex) -> None:
-    """One job at a time: the second waits, in any region, until the first is cancelled; a raised quota lets it go on."""
+    """One job at a time, in all regions together; a raised quota lets the next one go on, and so does a cancelled job."""
+    waiting = "TUNING_JOB_STATE_WAITING_FOR_QUOTA"
     first = vertex.create_job(long_body(vertex))
     second = vertex.create_job(long_body(vertex), f"projects/{vertex.project.project}/locations/global")
     third = vertex.create_job(long_body(vertex))
-    waiting = "TUNING_JOB_STATE_WAITING_FOR_QUOTA"
     vertex.wait(first, {"TUNING_JOB_STATE_TUNING"})
     for name in (second, third):
         job = vertex.wait(name, {waiting})
         assert (job["state"], job["tuningJobState"], "startTime" in job) == ("JOB_STATE_PENDING", waiting, False)
+    preference = {
+        "service": "aiplatform.googleapis.com",
+        "quotaId": "GlobalConcurrentManagedOssModelTuningJobs",
+        "quotaConfig": {"preferredValue": "2"},
+        "contactEmail": "me@example.com",
+    }
+    path = f"/v1/projects/{vertex.project.project}/locations/global/quotaPreferences"
+    vertex.client.post(path, json=preference, params={"quotaPreferenceId": "more"}).raise_for_status()
+    vertex.wait(second, {"JOB_STATE_RUNNING"})
+    assert vertex.get(first)["state"] == "JOB_STATE_RUNNING"
+    assert vertex.get(third)["tuningJobState"] == waiting
     assert vertex.client.post(f"/v1beta1/{first}:cancel").json() == {}
     assert vertex.get(first)["state"] in ("JOB_STATE_CANCELLING", "JOB_STATE_CANCELLED")
     ended = vertex.wait(first)
     assert (ended["state"], ended["error"]["code"]) == ("JOB_STATE_CANCELLED", 1)
     assert "tunedModel" not in ended
-    vertex.wait(second, {"TUNING_JOB_STATE_TUNING"})  # the older of the two
-    assert vertex.get(third)["tuningJobState"] == waiting
-    vertex.client.post(f"/v1/{third}:cancel", json={}).raise_for_status()
-    assert vertex.wait(third)["state"] == "JOB_STATE_CANCELLED"
+    vertex.wait(third, {"JOB_STATE_RUNNING"})
+    for name in (third, second):
+        vertex.client.post(f"/v1/{name}:cancel", json={}).raise_for_status()
+        assert vertex.wait(name)["state"] == "JOB_STATE_CANCELLED"
+    assert vertex.get(f"{vertex.project.parent}/models") == {}
+
+
+def test_a_waiting_job_can_be_cancelled(vertex: Vertex) -> None:
+    first, second = vertex.create_job(long_body(vertex)), vertex.create_job(long_body(vertex))
+    vertex.wait(second, {"TUNING_JOB_STATE_WAITING_FOR_QUOTA"})
     vertex.client.post(f"/v1beta1/{second}:cancel").raise_for_status()
     assert vertex.wait(second)["state"] == "JOB_STATE_CANCELLED"
-    assert vertex.get(f"{vertex.project.parent}/models") == {}
+    vertex.client.post(f"/v1beta1/{first}:cancel").raise_for_status()
+    assert vertex.wait(first)["state"] == "JOB_STATE_CANCELLED"
