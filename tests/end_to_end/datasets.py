@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from typing import Any
 
 from PIL import Image
 
@@ -41,9 +42,12 @@ def data_url(name: str) -> str:
 
 def colours(urls: dict[str, str], *, text_only: int = 0) -> str:
     """Return one question about each picture, as chat, and some text-only examples, which the service drops."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, url in urls.items():
-        parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Which colour?"}]
+        parts: list[dict[str, Any]] = [
+            {"type": "image_url", "image_url": {"url": url}},
+            {"type": "text", "text": "Which colour?"},
+        ]
         rows.append({"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": name}]})
     for number in range(text_only):
         turns = [{"role": "user", "content": f"Say {number}."}, {"role": "assistant", "content": str(number)}]
