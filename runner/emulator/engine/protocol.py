@@ -7,14 +7,23 @@ checkpoints under `output/` and exits 0, or 1 after a `failed` event. Started ag
 resumes from its last saved state.
 
 Events, each with `"event"` and `"time"` (seconds since the epoch):
-  dataset    the tuning data statistics, as `DatasetStatistics.to_json()` gives them; `baseModel` and `standIn` say
-  which weights train step       step, total_steps, epoch (float), loss, learning_rate, tokens (trained so far)
-  evaluation step, epoch, loss checkpoint id (text, "1"..), epoch, step, path (folder name under output/) done
-  step, epoch, train_loss failed     status (google.rpc.Code name), message
+  dataset    statistics (the API's SupervisedTuningDataStats), baseModel, peakLearningRate (as used), and what the
+             weights are: standIn, weights, learningRateScale
+  resumed    step: the process goes on from there after a kill; later steps may have been reported before
+  step       step, total_steps, epoch (float), loss, learning_rate, tokens (trained so far)
+  evaluation step, epoch, loss (of the validation file)
+  checkpoint id (text, "1"..), epoch, step, path (folder name under output/)
+  done       step, epoch, train_loss (mean of the last epoch)
+  failed     status (google.rpc.Code name), message
+
+Exit codes: 0 done, 1 failed, 143 stopped by SIGTERM with its state saved.
 
 Output folder, published by the emulator under `<output_uri>/postprocess/node-0/checkpoints/`:
-  output/checkpoint-N/   one per epoch, at most 10 (Hugging Face safetensors, tokenizer, config), absent with
-  export_last_checkpoint_only output/final/          merged weights; for PEFT_ADAPTER also final/adapter/
+  output/checkpoint-N/   after epoch N, at most 10 (Hugging Face safetensors, tokenizer, config); absent with
+                         export_last_checkpoint_only
+  output/final/          merged weights and run.json (what was trained how, with which losses); for PEFT_ADAPTER also
+                         final/adapter/
+Everything tuned from a stand-in carries its stand-in.json along.
 """
 
 from __future__ import annotations
