@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS storage_uploads (
     body TEXT NOT NULL,              -- JSON: metadata, preconditions, announced hashes and length
     received INTEGER NOT NULL,       -- bytes of a resumable upload that are on disk
     created INTEGER NOT NULL,
-    blob TEXT NOT NULL,              -- file that a resumable upload writes
+    blob TEXT NOT NULL,              -- file that a resumable upload writes; a multipart one has its parts' files
     generation INTEGER               -- of the object it became
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS storage_uploads_bucket ON storage_uploads (bucket, state);

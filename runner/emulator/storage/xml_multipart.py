@@ -61,8 +61,8 @@ async def initiate(request: ApiRequest, target: Announced) -> Response:
         buckets.require(connection, bucket)
         connection.execute(
             "INSERT INTO storage_uploads (id, kind, bucket, name, state, body, received, created, blob)"
-            " VALUES (?, 'multipart', ?, ?, 'open', ?, 0, ?, '')",
-            (upload, bucket, target.name, json.dumps(body, ensure_ascii=False), now),
+            " VALUES (?, 'multipart', ?, ?, 'open', ?, 0, ?, ?)",
+            (upload, bucket, target.name, json.dumps(body, ensure_ascii=False), now, blobs.new_id()),
         )
 
     await request.emulator.store.write(write)
