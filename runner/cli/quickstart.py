@@ -69,12 +69,20 @@ class _Narrator:
 
         if update.state_changed:
             self.say(short_state(update.job.detail_state or update.job.state))
-        lines = [(event.kind, line) for event in update.events if (line := event_line(event))]
-        for position, (kind, line) in enumerate(lines, 1):
-            now = time.monotonic()
-            if kind != "step" or (position == len(lines) and now - self.told >= _SECONDS_BETWEEN_LINES):
-                self.told = now
-                self.say(line.strip())
+        step = ""
+        for event in update.events:
+            line = event_line(event).strip()
+            if event.kind == "step":
+                step = line
+            elif line:
+                if event.kind == "checkpoint" and step:
+                    self.say(step)
+                    step = ""
+                self.say(line)
+        now = time.monotonic()
+        if step and now - self.told >= _SECONDS_BETWEEN_LINES:
+            self.told = now
+            self.say(step)
 
 
 def _print_answers(output: Output, result: QuickstartResult) -> None:

@@ -30,6 +30,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from runner.emulator.engine.liveness import WORKER_FILE, is_running, read_worker
 
 _REQUIRED = ("torch", "transformers", "peft", "safetensors", "jinja2", "PIL")
@@ -198,6 +200,8 @@ class Launcher:
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "TRANSFORMERS_VERBOSITY": "error",
+            # PyTorch makes this folder at import; its default litters the system's temporary directory.
+            "TORCHINDUCTOR_CACHE_DIR": str(platformdirs.user_cache_path("open-model-tuning") / "torchinductor"),
         }
 
     def _read(self, zygote: _Zygote) -> None:
