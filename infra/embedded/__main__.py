@@ -8,13 +8,14 @@ import os
 import sys
 from pathlib import Path
 
-from infra.embedded.apply import ApplyResult, apply, destroy
+from infra.embedded.apply import DEFAULT_PROJECT, ApplyResult, apply, destroy
 from infra.settings import DEFAULT_REGION
 from runner.environment import state_directory
 from runner.errors import ConfigurationError, RunnerError
 
 NOTICE = "This is not the Pulumi engine: the same program, evaluated here and made through the emulator's REST."
 
+DEFAULT_URL = "http://127.0.0.1:8085"
 TOKEN_VARIABLE = "RUNNER_EMULATOR_TOKEN"  # noqa: S105 - the name of a variable
 """Holds the token of an emulator that was started with one; it is not written to the state file."""
 
@@ -25,11 +26,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Apply the infrastructure program to a local emulator, without the Pulumi engine.",
         epilog=f"An emulator that was started with a token wants it in {TOKEN_VARIABLE}.",
     )
-    parser.add_argument("--emulator", metavar="URL", default="http://127.0.0.1:8085", help="default: %(default)s")
-    parser.add_argument("--project", default="local-project", help="project id, default: %(default)s")
+    parser.add_argument("--emulator", metavar="URL", help=f"default: {DEFAULT_URL}, for --destroy where it was")
+    parser.add_argument("--project", default=DEFAULT_PROJECT, help="project id, default: %(default)s")
     parser.add_argument("--location", default=DEFAULT_REGION, help="region, default: %(default)s")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the environment document here")
-    parser.add_argument("--state", metavar="FILE", type=Path, help="what was made; default: one file a project")
+    parser.add_argument("--state", metavar="FILE", type=Path, help="file that remembers what was made")
     parser.add_argument("--destroy", action="store_true", help="delete everything that the state remembers")
     parser.add_argument(
         "--config", metavar="KEY=VALUE", action="append", default=[], help="a setting, as in Pulumi.yaml; repeatable"
@@ -61,14 +62,15 @@ def _config(pairs: list[str]) -> dict[str, str]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = _parser().parse_args(arguments)
-    state = options.state or state_directory() / "infra" / f"{options.project}.json"
+    state = options.state or state_directory() / "infra.json"
     sys.stderr.write(NOTICE + "\n")
     try:
         if options.destroy:
-            _report(destroy(state, token=os.environ.get(TOKEN_VARIABLE)))
+            token = os.environ.get(TOKEN_VARIABLE)
+            _report(destroy(state, project=options.project, url=options.emulator, token=token))
             return 0
         result = apply(
-            options.emulator,
+            options.emulator or DEFAULT_URL,
             project=options.project,
             location=options.location,
             config={**_token(), **_config(options.config)},

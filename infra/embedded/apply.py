@@ -21,6 +21,7 @@ from infra.provider import emulator_endpoints
 from infra.settings import DEFAULT_REGION, NAMESPACE, Settings
 
 STACK = "local"
+DEFAULT_PROJECT = "local-project"
 LOCAL_CONFIG = {f"{NAMESPACE}:forceDestroy": "true"}
 """What `Pulumi.local.yaml` sets besides the addresses: what is here can be made again."""
 
@@ -47,7 +48,7 @@ def configuration(url: str, *, project: str, location: str, config: Mapping[str,
 def apply(
     url: str,
     *,
-    project: str = "local-project",
+    project: str = DEFAULT_PROJECT,
     location: str = DEFAULT_REGION,
     config: Mapping[str, str] | None = None,
     state: Path | None = None,
@@ -59,8 +60,8 @@ def apply(
         project: project id; the emulator has every project that is asked for.
         location: region of the buckets and the endpoint.
         config: settings as `pulumi config set` would take them; lists and objects as JSON.
-        state: file that remembers what was made. None remembers nothing: what exists already is then taken over, and
-            what the program no longer has stays.
+        state: file that remembers what was made; it can hold several projects. None remembers nothing: what exists
+            already is then taken over, and what the program no longer has stays.
 
     Raises:
         ConfigurationError: the settings have mistakes; all are listed.
@@ -68,7 +69,7 @@ def apply(
     """
     values = configuration(url, project=project, location=location, config=config or {})
     Settings.load(values)  # before anything is opened or sent
-    with opened(state) as remembered:
+    with opened(state, project) as remembered:
         mocks = EmulatorMocks(remembered)
         try:
             outputs = _evaluate(mocks, values)
@@ -81,16 +82,24 @@ def apply(
     return _result(reconciler, outputs["environment"])
 
 
-def destroy(state: Path, *, token: str | None = None) -> ApplyResult:
-    """Delete everything that `state` remembers, in reverse order of its creation.
+def destroy(
+    state: Path, *, project: str = DEFAULT_PROJECT, url: str | None = None, token: str | None = None
+) -> ApplyResult:
+    """Delete everything that `state` remembers of a project, in reverse order of its creation.
+
+    Args:
+        state: the file that `apply` was given.
+        project: whose resources.
+        url: where the emulator is now; None is where it was at the last application.
+        token: what an emulator wants that was started with a token.
 
     Raises:
         EmbeddedError: something is protected, a bucket holds objects, or the emulator does not answer.
     """
-    with opened(state) as remembered:
-        rest = Rest(remembered.endpoints, token=token or PLACEHOLDER_TOKEN)
+    with opened(state, project) as remembered:
+        rest = Rest(emulator_endpoints(url) if url else remembered.endpoints, token=token or PLACEHOLDER_TOKEN)
         try:
-            reconciler = Reconciler(Context(rest, "", "", {}), remembered)
+            reconciler = Reconciler(Context(rest, project, "", {}), remembered)
             reconciler.remove_all()
         finally:
             rest.close()

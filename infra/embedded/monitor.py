@@ -70,7 +70,7 @@ class EmulatorMocks(pulumi.runtime.Mocks):
     def _configure(self, inputs: dict[str, Any]) -> None:
         endpoints = {key: value for key, value in inputs.items() if key.endswith("CustomEndpoint")}
         self._rest = Rest(endpoints, token=inputs.get("accessToken") or PLACEHOLDER_TOKEN)
-        self._state.endpoints = endpoints
+        self._state.move(endpoints)
         labels = json.loads(inputs.get("defaultLabels", "{}"))
         context = Context(self._rest, inputs["project"], inputs["region"], labels)
         self.reconciler = Reconciler(context, self._state)

@@ -9,6 +9,7 @@ from infra.embedded.registry import find_type
 from infra.embedded.resource_type import Context, Live, ResourceType, differences
 from infra.embedded.rest import EmbeddedError, RequestError
 from infra.embedded.state import Record, State
+from infra.embedded.storage import ObjectType
 
 ATTRIBUTION = {"goog-pulumi-provisioned": "true"}
 """The label that the provider puts on everything that has labels."""
@@ -57,7 +58,7 @@ class Reconciler:
             inputs = {**inputs, "labels": labels}
         record = self.state.find(token, name)
         if record is not None and any(record.inputs.get(key) != inputs.get(key) for key in kind.fixed):
-            self._remove(record, kind, why="replaced")
+            self._make_way(record, kind)
             record = None
         live = kind.read(self.context, record.id, inputs) if record is not None else None
         fresh = Record(type=token, name=name, id="", inputs=inputs, protect=options.protect, retain=options.retain)
@@ -116,6 +117,17 @@ class Reconciler:
             )
         for record in reversed(self.state.records):
             self._remove(record, find_type(record.type), why="destroyed")
+
+    def _make_way(self, record: Record, kind: ResourceType) -> None:
+        """Delete what is to be made again otherwise. Nobody's data goes for it: only objects that the program wrote."""
+        inputs = record.inputs
+        written = [item.inputs for item in self.state.records if item.type == ObjectType.token]
+        own = [item["name"] for item in written if item["bucket"] == inputs.get("name")]
+        record.inputs = {**inputs, "forceDestroy": False, "ownObjects": own}
+        try:
+            self._remove(record, kind, why="replaced")
+        finally:
+            record.inputs = inputs
 
     def _remove(self, record: Record, kind: ResourceType, *, why: str) -> None:
         if record.protect:

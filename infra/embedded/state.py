@@ -39,11 +39,18 @@ class Record:
 
 
 class State:
-    """Records in the order of their creation, written after each change so that a killed process forgets nothing."""
+    """Records of one project, in the order of their creation.
 
-    def __init__(self, path: Path | None, *, records: list[Record], endpoints: dict[str, str]) -> None:
-        self.path = path
-        self.endpoints = endpoints
+    The file, which may hold other projects too, is written after each change: a killed process forgets nothing.
+    """
+
+    def __init__(self, path: Path | None, project: str, stacks: dict[str, Any]) -> None:
+        self._path = path
+        self._project = project
+        self._stacks = stacks
+        mine = stacks.get(project, {"endpoints": {}, "resources": []})
+        self.endpoints: dict[str, str] = mine["endpoints"]
+        records = [Record(**row) for row in mine["resources"]]
         self._records = {(record.type, record.name): record for record in records}
 
     @property
@@ -54,6 +61,12 @@ class State:
     def find(self, type_: str, name: str) -> Record | None:
         """Return a record."""
         return self._records.get((type_, name))
+
+    def move(self, endpoints: dict[str, str]) -> None:
+        """Remember where the emulator is now."""
+        if endpoints != self.endpoints:
+            self.endpoints = endpoints
+            self._write()
 
     def keep(self, record: Record) -> None:
         """Add or replace a record, and write the file if that is news."""
@@ -67,32 +80,31 @@ class State:
         self._write()
 
     def _write(self) -> None:
-        if self.path is None:
+        if self._path is None:
             return
-        if not self._records:
-            self.path.unlink(missing_ok=True)
+        self._stacks.pop(self._project, None)
+        if self._records:
+            rows = [asdict(record) for record in self.records]
+            self._stacks[self._project] = {"endpoints": self.endpoints, "resources": rows}
+        if not self._stacks:
+            self._path.unlink(missing_ok=True)
             return
-        body = {
-            "version": VERSION,
-            "endpoints": self.endpoints,
-            "resources": [asdict(record) for record in self.records],
-        }
-        aside = self.path.with_name(self.path.name + ".new")
+        aside = self._path.with_name(self._path.name + ".new")
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump(body, file, indent=1)
-        aside.replace(self.path)
+            json.dump({"version": VERSION, "stacks": self._stacks}, file, indent=1)
+        aside.replace(self._path)
 
 
 @contextlib.contextmanager
-def opened(path: Path | None) -> Iterator[State]:
+def opened(path: Path | None, project: str) -> Iterator[State]:
     """Hold the state file; None keeps the records in memory only.
 
     Raises:
         EmbeddedError: another process holds it, or it cannot be read.
     """
     if path is None:
-        yield State(None, records=[], endpoints={})
+        yield State(None, project, {})
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -101,20 +113,20 @@ def opened(path: Path | None) -> Iterator[State]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise EmbeddedError(f"another process is applying with {path}") from error
-        yield _read(path)
+        yield _read(path, project)
     finally:
         os.close(descriptor)
 
 
-def _read(path: Path) -> State:
+def _read(path: Path, project: str) -> State:
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
-        return State(path, records=[], endpoints={})
+        return State(path, project, {})
     try:
         body = json.loads(text)
         if body["version"] != VERSION:
             raise EmbeddedError(f"{path} was written by another version of this program", hint="use another --state")
-        return State(path, records=[Record(**row) for row in body["resources"]], endpoints=body["endpoints"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise EmbeddedError(f"{path} is not a state file of this program: {error}") from error
+        return State(path, project, body["stacks"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EmbeddedError(f"{path} is not a state file of this program: {error!r}") from error

@@ -79,18 +79,20 @@ class BucketType:
         return self.read(context, live.id, inputs) or live
 
     def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
-        """Delete it, emptied first if the program said so."""
+        """Delete it, emptied first if the program said so; `ownObjects` are those that may go in any case."""
         if context.rest.find("storage", f"b/{id_}") is None:
             return True
         if inputs.get("forceDestroy"):
             _empty(context, id_)
+        elif inputs.get("ownObjects"):
+            _empty(context, id_, only=frozenset(inputs["ownObjects"]))
         try:
             context.rest.call("storage", "DELETE", f"b/{id_}")
         except RequestError as error:
             if error.http == httpx.codes.CONFLICT:
                 raise EmbeddedError(
-                    f"bucket {id_} holds objects and was not made to be emptied",
-                    hint="set open-model-tuning:forceDestroy to true, apply, and destroy again",
+                    f"bucket {id_} holds objects, which are not deleted with it",
+                    hint="to give them up, set open-model-tuning:forceDestroy to true, apply and destroy",
                 ) from error
             raise
         return True
@@ -116,11 +118,13 @@ def _rule(rule: Inputs) -> dict[str, Any]:
     return {"action": rule["action"], "condition": condition}
 
 
-def _empty(context: Context, bucket: str) -> None:
+def _empty(context: Context, bucket: str, *, only: frozenset[str] | None = None) -> None:
     params = {"versions": "true"}
     while True:
         page = context.rest.call("storage", "GET", f"b/{bucket}/o", params=params)
         for item in page.get("items", []):
+            if only is not None and item["name"] not in only:
+                continue
             path = f"b/{bucket}/o/{quote(item['name'], safe='')}"
             context.rest.call("storage", "DELETE", path, params={"generation": str(item["generation"])})
         token = page.get("nextPageToken")

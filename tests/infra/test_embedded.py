@@ -45,6 +45,9 @@ class Stack:
     def apply(self, **config: str) -> ApplyResult:
         return apply(self.url, project=self.project, config=config, state=self.state)
 
+    def destroy(self) -> ApplyResult:
+        return destroy(self.state, project=self.project)
+
     def request(self, method: str, path: str, body: Any = None) -> Any:
         response = httpx.request(method, f"{self.url}{path}", json=body, trust_env=False)
         assert response.is_success, response.text
@@ -157,7 +160,7 @@ def test_what_the_settings_no_longer_ask_for_goes(stack: Stack) -> None:
 def test_destroying_leaves_nothing_but_what_the_project_needs(stack: Stack) -> None:
     stack.apply(**GUARDRAILS)
     stack.request("POST", f"/upload/storage/v1/b/{stack.project}-outputs/o?uploadType=media&name=model/weights", {})
-    result = destroy(stack.state)
+    result = stack.destroy()
     assert {name for name in result.deleted if name.startswith("Bucket ")} == {
         "Bucket contract",
         "Bucket datasets",
@@ -182,22 +185,46 @@ def test_a_bucket_with_objects_is_kept_unless_told_otherwise(stack: Stack) -> No
     stack.apply(forceDestroy="false")
     stack.request("POST", f"/upload/storage/v1/b/{stack.project}-outputs/o?uploadType=media&name=model/weights", {})
     with pytest.raises(EmbeddedError, match="holds objects"):
-        destroy(stack.state)
+        stack.destroy()
     assert stack.status(f"/storage/v1/b/{stack.project}-outputs/o/model%2Fweights") == 200
     stack.apply(forceDestroy="true")
-    destroy(stack.state)
+    stack.destroy()
     assert stack.status(f"/storage/v1/b/{stack.project}-outputs") == 404
 
 
 def test_protected_buckets_survive(stack: Stack) -> None:
     stack.apply(protect="true", forceDestroy="false")
     with pytest.raises(EmbeddedError, match="protected, so nothing was deleted"):
-        destroy(stack.state)
+        stack.destroy()
     assert stack.status(stack.account) == 200
     with pytest.raises(EmbeddedError, match="protected and would be replaced"):
         stack.apply(protect="true", forceDestroy="false", namePrefix=f"{stack.project}-b")
     stack.apply(protect="false")
-    assert destroy(stack.state).deleted
+    assert stack.destroy().deleted
+
+
+def test_one_state_file_holds_several_projects(stack: Stack) -> None:
+    other = replace(stack, project=f"{stack.project}-b")
+    stack.apply()
+    made = other.apply()
+    assert made.deleted == ()
+    assert stack.apply().unchanged
+    other.destroy()
+    assert stack.status(f"/storage/v1/b/{other.project}-datasets") == 404
+    assert stack.status(f"/storage/v1/b/{stack.project}-datasets") == 200
+    assert stack.destroy().deleted
+    assert not stack.state.exists()
+
+
+def test_buckets_move_only_without_data(stack: Stack) -> None:
+    stack.apply()
+    moved = apply(stack.url, project=stack.project, location="europe-west4", state=stack.state)
+    assert "Bucket datasets" in moved.created
+    assert stack.request("GET", f"/storage/v1/b/{stack.project}-outputs")["location"] == "EUROPE-WEST4"
+    stack.request("POST", f"/upload/storage/v1/b/{stack.project}-outputs/o?uploadType=media&name=model/weights", {})
+    with pytest.raises(EmbeddedError, match="holds objects"):
+        stack.apply()
+    assert stack.status(f"/storage/v1/b/{stack.project}-outputs/o/model%2Fweights") == 200
 
 
 def test_a_lost_state_takes_over_what_is_there(stack: Stack) -> None:
@@ -206,7 +233,7 @@ def test_a_lost_state_takes_over_what_is_there(stack: Stack) -> None:
     second = stack.apply()
     assert second.updated == ()
     assert second.environment == first.environment
-    assert destroy(stack.state).deleted
+    assert stack.destroy().deleted
 
 
 def test_a_bucket_of_another_project_is_not_taken_over(stack: Stack) -> None:
@@ -219,7 +246,7 @@ def test_a_bucket_of_another_project_is_not_taken_over(stack: Stack) -> None:
 def test_a_fresh_emulator_gets_everything_again(stack: Stack) -> None:
     stack.apply()
     state = json.loads(stack.state.read_text())
-    destroy(stack.state)
+    stack.destroy()
     stack.state.write_text(json.dumps(state))
     result = stack.apply()
     assert "Bucket datasets" in result.created
@@ -231,7 +258,7 @@ def test_what_was_made_before_a_failure_is_remembered(stack: Stack) -> None:
     other.request("POST", f"/storage/v1/b?project={other.project}", {"name": f"{stack.project}-outputs"})
     with pytest.raises(EmbeddedError, match="belongs to another project"):
         stack.apply()
-    made = {row["name"] for row in json.loads(stack.state.read_text())["resources"]}
+    made = {row["name"] for row in json.loads(stack.state.read_text())["stacks"][stack.project]["resources"]}
     assert {"aiplatform", "storage"} <= made
     assert "environment" not in made
     other.request("DELETE", f"/storage/v1/b/{stack.project}-outputs")
@@ -255,7 +282,7 @@ def test_the_command_line(stack: Stack, tmp_path: Path) -> None:
     assert wrong.returncode == 2
     assert "scratchDays" in wrong.stderr
     assert "protect" in wrong.stderr
-    gone = call("--destroy")
+    gone = call("--destroy", "--project", stack.project)
     assert gone.returncode == 0, gone.stderr
     assert "- Bucket datasets" in gone.stderr
 
@@ -274,7 +301,7 @@ def test_buckets_with_a_key(stack: Stack) -> None:
     assert len(binding["members"]) == 3
     assert stack.apply(kmsKey=key).unchanged
     assert "CryptoKeyIAMMember key-storage" in result.created
-    destroy(stack.state)
+    stack.destroy()
     assert stack.request("GET", f"/kms/v1/{key}:getIamPolicy").get("bindings", []) == []
 
 
