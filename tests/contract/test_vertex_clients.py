@@ -34,7 +34,7 @@ def genai_client(project: Provisioned) -> Any:
         vertexai=True,
         project=project.project,
         location=project.location,
-        credentials=Credentials(token="emulator"),  # type: ignore[no-untyped-call]
+        credentials=Credentials(token="emulator"),
         http_options=types.HttpOptions(base_url=project.url),
     )
 
@@ -46,7 +46,7 @@ def gapic_client(project: Provisioned) -> Any:
     return aiplatform_v1beta1.GenAiTuningServiceClient(
         transport="rest",
         client_options={"api_endpoint": project.url},
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        credentials=AnonymousCredentials(),
     )
 
 
@@ -127,7 +127,7 @@ def test_the_stable_gapic_client_cannot_tune_open_models(project: Provisioned) -
     tuning = aiplatform_v1.GenAiTuningServiceClient(
         transport="rest",
         client_options={"api_endpoint": project.url},
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        credentials=AnonymousCredentials(),
     )
     spec = aiplatform_v1.SupervisedTuningSpec(training_dataset_uri=f"gs://{project.datasets}/t.jsonl")
     job = aiplatform_v1.TuningJob(base_model=LLAMA, supervised_tuning_spec=spec)
@@ -170,7 +170,7 @@ def test_the_page_of_the_product_step_by_step(project: Provisioned) -> None:
         location=project.location,
         api_endpoint=project.url,
         api_transport="rest",
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        credentials=AnonymousCredentials(),
     )
     training = upload(project)
     with warnings.catch_warnings():

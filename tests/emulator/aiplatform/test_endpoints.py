@@ -162,7 +162,7 @@ def test_a_deployment_of_missing_weights_fails_its_operation(vertex: Vertex) -> 
 def test_model_garden_looks_at_the_weights(vertex: Vertex, files: list[str], message: str) -> None:
     for file in files:
         vertex.upload(vertex.project.outputs, f"{CHECKPOINT}/{file}", b'{"model_type":"llama"}')
-    body = {"customModel": {"gcsUri": f"gs://{vertex.project.outputs}/{CHECKPOINT}"}}
+    body: dict[str, Any] = {"customModel": {"gcsUri": f"gs://{vertex.project.outputs}/{CHECKPOINT}"}}
     assert message in vertex.error(vertex.post(f"{vertex.project.parent}:deploy", body), 400, "INVALID_ARGUMENT")
     body = {"gcsUri": f"gs://{vertex.project.outputs}/{CHECKPOINT}"}
     assert message in vertex.error(vertex.post(f"{vertex.project.parent}:recommendSpec", body), 400, "INVALID_ARGUMENT")

@@ -88,7 +88,7 @@ def write(node: Node) -> str:
 
 def holds(node: Node, labels: dict[str, str]) -> bool:
     if node[0] == "is":
-        return labels.get(node[1], "") == node[2]
+        return bool(labels.get(node[1], "") == node[2])
     if node[0] == "NOT":
         return not holds(node[1], labels)
     first, second = holds(node[1], labels), holds(node[2], labels)

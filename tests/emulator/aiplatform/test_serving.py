@@ -106,7 +106,8 @@ def test_streams_arrive_piece_by_piece(deployed: tuple[Vertex, str]) -> None:
 
 def test_wrong_questions(deployed: tuple[Vertex, str]) -> None:
     vertex, name = deployed
-    for body in ({}, {"instances": []}, {"instances": "x"}, {"instances": [{"max_tokens": 3}]}):
+    bodies: list[dict[str, object]] = [{}, {"instances": []}, {"instances": "x"}, {"instances": [{"max_tokens": 3}]}]
+    for body in bodies:
         vertex.error(vertex.post(f"{name}:predict", body), 400, "INVALID_ARGUMENT")
     vertex.error(vertex.post(f"{name}/chat/completions", {"messages": []}), 400, "INVALID_ARGUMENT")
     for content in (b"{", b"[]"):

@@ -84,7 +84,7 @@ def long_body(vertex: Vertex, **fields: Any) -> dict[str, Any]:
 
 
 def test_quota_and_cancellation(vertex: Vertex) -> None:
-    """One job at a time, in all regions together; a raised quota lets the next one go on, and so does a cancelled job."""
+    """One job at a time, in all regions together; a raised quota starts the next one, and so does a cancelled job."""
     waiting = "TUNING_JOB_STATE_WAITING_FOR_QUOTA"
     first = vertex.create_job(long_body(vertex))
     second = vertex.create_job(long_body(vertex), f"projects/{vertex.project.project}/locations/global")
@@ -99,7 +99,9 @@ def test_quota_and_cancellation(vertex: Vertex) -> None:
         "quotaConfig": {"preferredValue": "2"},
         "contactEmail": "me@example.com",
     }
-    path = f"/v1/projects/{vertex.project.project}/locations/global/quotaPreferences"
+    project = f"/v1/projects/{vertex.project.project}"
+    vertex.client.post(f"{project}/services/cloudquotas.googleapis.com:enable", json={}).raise_for_status()
+    path = f"{project}/locations/global/quotaPreferences"
     vertex.client.post(path, json=preference, params={"quotaPreferenceId": "more"}).raise_for_status()
     vertex.wait(second, {"JOB_STATE_RUNNING"})
     assert vertex.get(first)["state"] == "JOB_STATE_RUNNING"
