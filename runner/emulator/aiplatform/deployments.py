@@ -174,7 +174,7 @@ class Deployments:
         self._servings: dict[str, Serving] = {}
         self._managed: dict[str, Serving] = {}
         self._choosing = asyncio.Lock()
-        self._sockets = Path(tempfile.mkdtemp(prefix="omt-"))
+        self._sockets: Path | None = None
 
     async def start(self) -> None:
         """Kill what an earlier emulator left running, then start every deployment again."""
@@ -191,7 +191,8 @@ class Deployments:
     async def stop(self) -> None:
         """End all processes; deployments start again with the emulator."""
         await asyncio.gather(*(serving.stop() for serving in (*self._servings.values(), *self._managed.values())))
-        shutil.rmtree(self._sockets, ignore_errors=True)
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
 
     @property
     def running(self) -> list[str]:
@@ -276,6 +277,8 @@ class Deployments:
         inside = directory / "model.sock"
         if len(str(inside).encode()) <= _MAX_SOCKET_PATH:
             return inside
+        if self._sockets is None:
+            self._sockets = Path(tempfile.mkdtemp(prefix="omt-"))
         return self._sockets / f"{directory.name[:24]}.sock"
 
 

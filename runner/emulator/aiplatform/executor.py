@@ -15,6 +15,7 @@ import contextlib
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ _IDLE_SECONDS = 2.0
 """How often the queue is looked at without being woken: a quota may have been raised."""
 _MAX_DEATHS = 3
 """How often a training process may die without saying why and without getting further."""
-_CANCEL_SECONDS = 5.0
-"""How long a process may take to end after a kill."""
+_STOP_SECONDS = 5.0
+"""How long a process may take to save its state when the emulator stops, or to end after a kill."""
 
 _KEPT = (".log", "events.jsonl", "job.json")
 
@@ -128,7 +129,7 @@ class JobExecutor:
 
     async def _run(self, name: str) -> None:
         try:
-            await _JobRun(self.emulator, name, self._capacity).run()
+            await _JobRun(self.emulator, name, self._capacity, lambda: self._loop is None).run()
         except asyncio.CancelledError:
             if self._loop is None:
                 raise  # the emulator stops; the job goes on at its next start
@@ -161,10 +162,13 @@ class JobExecutor:
 class _JobRun:
     """One job from wherever it is to its end."""
 
-    def __init__(self, emulator: Emulator, name: str, capacity: asyncio.Semaphore) -> None:
+    def __init__(
+        self, emulator: Emulator, name: str, capacity: asyncio.Semaphore, stopping: Callable[[], bool]
+    ) -> None:
         self.emulator = emulator
         self.name = name
         self.capacity = capacity
+        self.stopping = stopping
         self.directory = folder_of(emulator, name)
 
     async def run(self) -> None:
@@ -224,7 +228,7 @@ class _JobRun:
                 await self._ingest()
             return ended.result()
         except BaseException:
-            await _end_process(worker)
+            await _end_process(worker, gently=self.stopping())
             raise
 
     async def _ingest(self) -> dict[str, Any]:
@@ -273,10 +277,16 @@ def _failure(event: dict[str, Any]) -> ApiError:
     return ApiError(status if status in HTTP_CODES else "INTERNAL", str(event.get("message", "Training failed.")))
 
 
-async def _end_process(worker: WorkerProcess) -> None:
+async def _end_process(worker: WorkerProcess, *, gently: bool) -> None:
+    """End a process; `gently` lets it save its state first, from which it goes on at the next start."""
+    if gently:
+        worker.terminate()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.wait(), _STOP_SECONDS)
+            return
     worker.kill()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(worker.wait(), _CANCEL_SECONDS)
+        await asyncio.wait_for(worker.wait(), _STOP_SECONDS)
 
 
 def _clean(directory: Path) -> None:

@@ -101,9 +101,9 @@ async def cancel(request: ApiRequest) -> Response:
 
 def _methods() -> list[Method]:
     found: list[Method] = []
-    for base, place in (("", ""), ("/{collection=endpoints|models}/{resource}", ".{resources}")):
-        prefix = f"aiplatform.projects.locations{place.format(resources='resources')}.operations"
-        path = f"{_PARENT}{base}"
+    for collection in ("", "endpoints", "models"):
+        prefix = "aiplatform.projects.locations" + (f".{collection}" if collection else "") + ".operations"
+        path = _PARENT + (f"/{{collection={collection}}}/{{resource}}" if collection else "")
         found += [
             Method(f"{prefix}.list", "GET", f"{path}/operations", list_operations),
             Method(f"{prefix}.get", "GET", f"{path}{_OPERATION}", get),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -68,6 +69,31 @@ def test_continuing_from_tuned_weights_with_bad_lines_left_out(tuned: tuple[Vert
     checkpoints = {name.split("/")[4] for name in names if "/checkpoints/" in name}
     assert checkpoints == {"final"}
     assert any(name.endswith("final/adapter/adapter_model.safetensors") for name in names)
+
+
+def test_images_from_a_bucket_of_their_own(vertex: Vertex) -> None:
+    """Text-only examples are left out once there is one image; so are examples whose image is missing."""
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.new("RGB", (24, 24), "red").save(data, "PNG")
+    picture = vertex.upload(vertex.project.images, "red.png", data.getvalue())
+
+    def example(*parts: dict[str, Any]) -> str:
+        question = {"role": "user", "content": [{"type": "text", "text": "colour?"}, *parts]}
+        return json.dumps({"messages": [question, {"role": "assistant", "content": "red"}]})
+
+    def image(uri: str) -> dict[str, Any]:
+        return {"type": "image_url", "image_url": {"url": uri, "detail": "low"}}
+
+    missing = f"gs://{vertex.project.images}/none.png"
+    lines = [example(image(picture)) for _ in range(4)] + [example(), example(image(missing))]
+    training = vertex.upload(vertex.project.datasets, "images.jsonl", "\n".join(lines).encode())
+    body = vertex.body(training, baseModel="meta/llama4@llama-4-scout-17b-16e-instruct")
+    job = vertex.wait(vertex.create_job(body))
+    assert job["state"] == "JOB_STATE_SUCCEEDED", job
+    stats = job["tuningDataStats"]["supervisedTuningDataStats"]
+    assert (stats["tuningDatasetExampleCount"], stats["truncatedExampleIndices"]) == ("6", ["5", "6"])
 
 
 def test_a_dataset_without_a_usable_line_fails_the_job(vertex: Vertex) -> None:
