@@ -99,7 +99,10 @@ def _parse(content_id: str, inner: bytes) -> Part:
 
 async def _answer(request: ApiRequest, part: Part) -> bytes:
     url = urlsplit(part.target)
-    host = [(name, value) for name, value in request.scope["headers"] if name == b"host"]
+    given = {name for name, _ in part.headers}
+    # The batch's credentials count for the parts that bring none.
+    inherited = {b"host"} | ({b"authorization"} - given)
+    outer = [(name, value) for name, value in request.scope["headers"] if name in inherited]
     scope: MutableMapping[str, Any] = {
         **request.scope,
         "method": part.method,
@@ -107,7 +110,7 @@ async def _answer(request: ApiRequest, part: Part) -> bytes:
         "raw_path": url.path.encode("latin-1", "replace"),
         "query_string": url.query.encode("latin-1", "replace"),
         # Links in the answer lead where the batch came from, whatever the part's own URL says.
-        "headers": host + [pair for pair in part.headers if pair[0] not in (b"host", b"content-length")],
+        "headers": outer + [pair for pair in part.headers if pair[0] not in (b"host", b"content-length")],
     }
 
     async def receive() -> MutableMapping[str, Any]:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from runner.emulator.iam import policies
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import buckets
+from runner.emulator.storage import access, buckets
 from runner.emulator.storage.faults import bad_request, condition_not_met
 from runner.emulator.storage.preconditions import integer
 from runner.emulator.storage.projection import reply
@@ -64,16 +64,17 @@ async def set_policy(request: ApiRequest) -> Response:
 
 
 async def test_permissions(request: ApiRequest) -> Response:
-    """Return which of the asked permissions the caller has: this server lets every caller do everything."""
-    name = request.fields["bucket"]
+    """Return which of the asked permissions the caller has."""
     asked = request.query_params.getlist("permissions")
     if not asked:
         raise bad_request("Required parameter: permissions", "required")
     for permission in asked:
         if not permission.startswith(_PERMISSION_PREFIXES):
             raise bad_request(f"Invalid permission: {permission}")
-    request.emulator.store.read(lambda connection: buckets.require(connection, name))
-    return reply(request, {"kind": "storage#testIamPermissionsResponse", "permissions": asked})
+    answer: Json = {"kind": "storage#testIamPermissionsResponse"}
+    if permissions := request.emulator.store.read(lambda connection: access.held(connection, request, asked)):
+        answer["permissions"] = permissions
+    return reply(request, answer)
 
 
 def _is_uniform(bucket: Json) -> bool:

@@ -21,6 +21,7 @@ from runner.emulator.storage import (
     resumable,
     xml_multipart,
 )
+from runner.emulator.storage.access import guarded
 from runner.emulator.storage.faults import bad_request, no_such_object, refuse_customer_keys
 from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.preconditions import Preconditions, integer
@@ -148,14 +149,15 @@ async def post(request: ApiRequest) -> Response:
     raise bad_request("The request is neither a multipart nor a resumable upload.", "InvalidArgument")
 
 
-def _method(name: str, http: str, handler: Handler) -> Method:
-    return Method(f"storage.xml.{name}", http, "/{bucket:segment}/{object:path}", answered_in_xml(handler))
+def _method(name: str, http: str, handler: Handler, permission: str) -> Method:
+    path = "/{bucket:segment}/{object:path}"
+    return Method(f"storage.xml.{name}", http, path, answered_in_xml(guarded(handler, permission)))
 
 
 METHODS: list[Method] = [
-    _method("getObject", "GET", get),
-    _method("headObject", "HEAD", get),
-    _method("putObject", "PUT", put),
-    _method("deleteObject", "DELETE", delete),
-    _method("postObject", "POST", post),
+    _method("getObject", "GET", get, "storage.objects.get"),
+    _method("headObject", "HEAD", get, "storage.objects.get"),
+    _method("putObject", "PUT", put, "storage.objects.create"),
+    _method("deleteObject", "DELETE", delete, "storage.objects.delete"),
+    _method("postObject", "POST", post, "storage.objects.create"),
 ]
