@@ -271,14 +271,20 @@ async def serve(spec: ServingSpec, loaded: LoadedModel) -> None:
 
 
 def _listening_socket(path: Path) -> socket.socket:
-    """Bind a Unix socket that only this user can connect to, in place of one left behind."""
-    path.unlink(missing_ok=True)
+    """Listen on a Unix socket that only this user can connect to, in place of one left behind.
+
+    The path appears once connections are taken, so that nobody who waits for it is refused.
+    """
     listening = socket.socket(socket.AF_UNIX)
+    unfinished = path.with_name(path.name + "~")
+    unfinished.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:
-        listening.bind(str(path))
+        listening.bind(str(unfinished))
     finally:
         os.umask(before)
+    listening.listen(1024)
+    unfinished.rename(path)
     return listening
 
 

@@ -43,6 +43,7 @@ class SamplingParameters:
     stop_token_ids: frozenset[int] = frozenset()
     include_stop_str_in_output: bool = False
     ignore_eos: bool = False
+    """Go on after the end-of-sequence token; it is generated all the same."""
     skip_special_tokens: bool = True
     logprobs: int | None = None
     """How many alternatives to report for each token; 0 reports the token's own; None reports nothing."""

@@ -32,7 +32,7 @@ class Sampler:
     Args:
         parameters: of the sequence.
         prompt: token ids of the prompt, which `repetition_penalty` also looks at.
-        end_tokens: ids that end the sequence, held off by `min_tokens` and `ignore_eos`.
+        end_tokens: ids that end the sequence, held off by `min_tokens`.
         index: of this sequence among the `n` of its request; offsets the seed.
     """
 
@@ -52,7 +52,6 @@ class Sampler:
             and not parameters.frequency_penalty
             and parameters.repetition_penalty == 1
             and not parameters.min_tokens
-            and not parameters.ignore_eos
         )
         """Whether the next token is the argmax of the untouched logits; a caller may take those of all rows at once."""
 
@@ -83,7 +82,7 @@ class Sampler:
     def _adjust(self, logits: torch.Tensor, generated: int) -> torch.Tensor:
         """Apply penalties, biases and the minimum length, in vLLM's order."""
         parameters = self._parameters
-        held_off = bool(self._end_tokens) and (parameters.ignore_eos or generated < parameters.min_tokens)
+        held_off = bool(self._end_tokens) and generated < parameters.min_tokens
         penalised = self._counts and (parameters.presence_penalty or parameters.frequency_penalty)
         if not (parameters.logit_bias or held_off or penalised or self._seen):
             return logits

@@ -71,17 +71,10 @@ def served(launcher: Launcher, source: ModelSource, cache: Path, **limits: int) 
 
 
 def _wait_until_healthy(process: WorkerProcess, client: httpx.Client, socket: Path) -> None:
-    """Wait for the socket, and then for what may lie between binding it and listening."""
     log = socket.parent / "worker.log"
     deadline = time.monotonic() + 120
-    while True:
-        if socket.exists():
-            try:
-                client.get("/health").raise_for_status()
-            except httpx.ConnectError:
-                pass
-            else:
-                return
+    while not socket.exists():
         assert process.is_alive(), log.read_text() if log.exists() else "never started"
         assert time.monotonic() < deadline, "the server never answered"
         time.sleep(0.05)
+    client.get("/health").raise_for_status()

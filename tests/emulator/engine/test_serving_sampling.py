@@ -41,7 +41,6 @@ def draw(count: int = 4000, logits: torch.Tensor = LOGITS, **parameters: Any) ->
         ),
         ({"temperature": 0.0}, {0: 1.0}),
         ({"min_tokens": 1}, {1: 0.4, 2: 0.3, 3: 0.2, 4: 0.1}),
-        ({"ignore_eos": True}, {1: 0.4, 2: 0.3, 3: 0.2, 4: 0.1}),
         ({"logit_bias": {4: 100.0}}, {4: 1.0}),
     ],
 )
