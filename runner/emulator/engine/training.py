@@ -6,7 +6,6 @@ on the same machine: the order of the examples depends on the seed and the epoch
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import math
@@ -14,7 +13,6 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from runner.emulator.engine.artifacts import ArtifactWriter, checkpoint_epochs
 from runner.emulator.engine.batches import Batch, collate, epoch_order, split
 from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.dataset import IGNORED, TokenizedDataset, TokenizedExample, Tokenizer, read_dataset
+from runner.emulator.engine.labelled_positions import LabelledPositions
 from runner.emulator.engine.loading import LoadedModel, load, preferred_dtype
 from runner.emulator.engine.lora import add_adapters
 from runner.emulator.engine.progress import EventLog, Progress, StateStore
@@ -104,6 +103,8 @@ class TrainingJob:
             ModelError: the weights or the dataset cannot be used.
         """
         spec = self.spec
+        if self._already_done():
+            return
         loaded = self._load()
         training, validation = self._read(loaded)
         lengths = [len(example.tokens) for example in training.examples]
@@ -119,7 +120,7 @@ class TrainingJob:
             **description,
         )
         model, optimizer, progress = self._prepare(loaded)
-        head = _LabelledPositions(model)
+        head = LabelledPositions(model)
         writer = ArtifactWriter(self.directory / "output", loaded, spec.source, spec.mode, spec.base_model)
         kept = checkpoint_epochs(spec.epochs, last_only=spec.export_last_checkpoint_only)
         per_epoch = math.ceil(len(lengths) / spec.batch_size)
@@ -132,6 +133,18 @@ class TrainingJob:
             if epoch + 1 < spec.epochs:
                 self._save(progress, model, optimizer)
         self._write_final(model, writer, progress, training, description)
+
+    def _already_done(self) -> bool:
+        """Report once more a job whose result nobody collected, because the emulator was killed just then."""
+        try:
+            facts = json.loads((self.directory / "output" / "final" / "run.json").read_text())
+        except OSError:
+            return False
+        self._report_done(facts["steps"], facts["trainingLosses"][-1])
+        return True
+
+    def _report_done(self, step: int, loss: float) -> None:
+        self.events.write("done", durable=True, step=step, epoch=self.spec.epochs, train_loss=loss)
 
     def _load(self) -> LoadedModel:
         spec = self.spec
@@ -179,7 +192,7 @@ class TrainingJob:
     def _step(
         self,
         model: Any,
-        head: _LabelledPositions,
+        head: LabelledPositions,
         optimizer: torch.optim.Optimizer,
         progress: Progress,
         examples: list[TokenizedExample],
@@ -223,7 +236,7 @@ class TrainingJob:
         if self.spec.mode == "PEFT_ADAPTER" and time.monotonic() - self.started > SECONDS_BETWEEN_SAVES:
             self._save(progress, model, optimizer)
 
-    def _summed_loss(self, model: Any, head: _LabelledPositions, batch: Batch) -> torch.Tensor:
+    def _summed_loss(self, model: Any, head: LabelledPositions, batch: Batch) -> torch.Tensor:
         learned = batch.labels != IGNORED
         with head.only(learned), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             logits = model(**batch.inputs, use_cache=False).logits
@@ -232,7 +245,7 @@ class TrainingJob:
     def _finish_epoch(
         self,
         model: Any,
-        head: _LabelledPositions,
+        head: LabelledPositions,
         progress: Progress,
         epoch: int,
         validation: TokenizedDataset | None,
@@ -251,7 +264,7 @@ class TrainingJob:
                 "checkpoint", durable=True, id=str(number), epoch=epoch, step=progress.step, path=path.name
             )
 
-    def _evaluate(self, model: Any, head: _LabelledPositions, examples: list[TokenizedExample]) -> float:
+    def _evaluate(self, model: Any, head: LabelledPositions, examples: list[TokenizedExample]) -> float:
         model.eval()
         total = 0.0
         with torch.inference_mode():
@@ -298,32 +311,8 @@ class TrainingJob:
             "versions": _versions(),
         }
         writer.write("final", model, adapter=True, facts=facts)
-        (self.directory / "run.json").write_text(json.dumps(facts, indent=1))
-        self.events.write("done", durable=True, step=progress.step, epoch=spec.epochs, train_loss=progress.losses[-1])
+        self._report_done(progress.step, progress.losses[-1])
         self.states.remove()
-
-
-class _LabelledPositions:
-    """Makes the output layer compute only the positions that are learned.
-
-    It is a fifth of the work of a small model with a large vocabulary, and most positions of a prompt need none of it.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self._mask: torch.Tensor | None = None
-        model.get_output_embeddings().register_forward_pre_hook(self._select)
-
-    @contextlib.contextmanager
-    def only(self, mask: torch.Tensor) -> Iterator[None]:
-        """Let forward passes within give logits of shape (true positions of `mask`, vocabulary)."""
-        self._mask = mask
-        try:
-            yield
-        finally:
-            self._mask = None
-
-    def _select(self, _module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        return None if self._mask is None else (arguments[0][self._mask], *arguments[1:])
 
 
 def _nothing_usable(dataset: TokenizedDataset) -> str:

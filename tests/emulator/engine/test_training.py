@@ -120,6 +120,17 @@ def test_a_killed_job_resumes_and_ends_the_same(
     assert not (tmp_path / "state.pt").exists()
 
 
+def test_a_finished_job_started_again_only_reports_its_end(launcher: Launcher, lora: Job) -> None:
+    before = (lora.final / "model.safetensors").stat().st_mtime_ns
+    steps = len(lora.events("step"))
+    again = Job(lora.directory, launcher.start_training(lora.directory)).finish()
+    assert again.code == 0
+    assert len(again.events("step")) == steps
+    first, second = again.events("done")
+    assert first | {"time": 0} == second | {"time": 0}
+    assert (lora.final / "model.safetensors").stat().st_mtime_ns == before
+
+
 def test_a_stopped_job_saves_its_state_first(launcher: Launcher, model_cache: Path, tmp_path: Path) -> None:
     job = start(launcher, tmp_path, model_cache, mode="FULL", epochs=2000)
     job.wait_for_step(3)
