@@ -80,8 +80,6 @@ def load(source: ModelSource, *, cache_directory: str, threads: int, dtype: torc
     device = "cuda" if torch.cuda.is_available() and not tiny else "cpu"
     # AutoModelForCausalLM would silently drop the image encoder of a Llama 4.
     images = "vision_config" in config
-    if images:
-        _repair_llama4()
     loader = AutoModelForImageTextToText if images else AutoModelForCausalLM
     if images:
         _repair_llama4()
@@ -109,14 +107,6 @@ def preferred_dtype(device: str) -> torch.dtype:
     if device == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if _fast_bfloat16() else torch.float32
-
-
-def _repair_llama4() -> None:
-    """Let Llama 4 run: its forward pass in transformers 5.24.0 reads a field that its text model's output lacks."""
-    from transformers.modeling_outputs import MoeCausalLMOutputWithPast
-
-    if not hasattr(MoeCausalLMOutputWithPast, "image_outputs"):
-        MoeCausalLMOutputWithPast.image_outputs = None
 
 
 def _fast_bfloat16() -> bool:
