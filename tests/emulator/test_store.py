@@ -41,7 +41,7 @@ def test_work_that_fails_is_rolled_back_alone(opened: Store) -> None:
     async def both() -> list[object]:
         good = opened.write(lambda connection: store.put(connection, "kind", "good", {}))
         bad = opened.write(half)
-        return await asyncio.gather(bad, good, return_exceptions=True)
+        return list(await asyncio.gather(bad, good, return_exceptions=True))
 
     outcome = asyncio.run(both())
 
@@ -64,8 +64,11 @@ def test_ids_are_never_used_twice(opened: Store) -> None:
 
 
 def test_scan_takes_the_prefix_literally(opened: Store) -> None:
-    for name in ("a%b", "a_b", "axb"):
-        opened.write_sync(lambda connection, name=name: store.put(connection, "kind", name, {}))
+    def put_all(connection: sqlite3.Connection) -> None:
+        for name in ("a%b", "a_b", "axb"):
+            store.put(connection, "kind", name, {})
+
+    opened.write_sync(put_all)
 
     assert [name for name, _ in opened.read(lambda connection: list(store.scan(connection, "kind", "a%")))] == ["a%b"]
 
