@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner.emulator.engine.serving_engine import Engine, Prompt
+from runner.emulator.engine.serving_engine import Engine
 from runner.emulator.engine.serving_generation import Generation, Output
 from runner.emulator.engine.serving_parameters import (
     READERS,
@@ -23,6 +23,7 @@ from runner.emulator.engine.serving_parameters import (
 )
 from runner.emulator.engine.serving_prompts import PromptEncoder
 from runner.emulator.engine.serving_sampling import Choice
+from runner.emulator.engine.serving_sequence import Prompt
 from runner.emulator.errors import invalid
 
 _READERS: dict[str, Reader] = {

@@ -13,21 +13,27 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from runner.emulator.engine.serving_batch import Batch
 from runner.emulator.engine.serving_metrics import Metrics
 from runner.emulator.engine.serving_parameters import SamplingParameters
-from runner.emulator.engine.serving_sampling import Choice, Sampler
-from runner.emulator.engine.serving_text import Decode, TextAssembler
+from runner.emulator.engine.serving_sampling import Choice
+from runner.emulator.engine.serving_sequence import (
+    Deliver,
+    Delta,
+    FinishReason,
+    Prompt,
+    Sequence,
+    decoder_of,
+    end_tokens_of,
+)
+from runner.emulator.engine.serving_text import Decode
 from runner.emulator.errors import ApiError, invalid
 
 logger = logging.getLogger(__name__)
-
-FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 CACHE_POSITIONS = 32768
 """Rows times padded width of the cache. A position of SmolLM2-135M takes 30 layers x 3 heads x 64 x 2 bfloat16 = 23 kB,
@@ -38,53 +44,6 @@ _PREFILL_POSITIONS = 8192
 
 _HEADROOM = 128
 """Positions that must be free a row before one more joins: joining only to be sent back at once would get nowhere."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """Token ids, and what the processor made of the images, if any."""
-
-    ids: list[int]
-    image_inputs: dict[str, torch.Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """What one step added to a sequence. The last one has a `finish_reason`."""
-
-    text: str
-    choices: tuple[Choice, ...]
-    finish_reason: FinishReason | None = None
-    error: str = ""
-
-
-Deliver = Callable[[Delta], None]
-"""Takes the deltas of one sequence, in order, on the engine's thread; must not block."""
-
-
-class Sequence:
-    """One sequence being generated. Only the engine's thread changes it, except for `cancelled`."""
-
-    def __init__(
-        self, engine: Engine, prompt: Prompt, parameters: SamplingParameters, index: int, deliver: Deliver
-    ) -> None:
-        self.prompt = prompt
-        self.parameters = parameters
-        self.index = index
-        self.deliver = deliver
-        self.cancelled = False
-        self.generated: list[int] = []
-        self.finish_reason: FinishReason | None = None
-        self.created = time.monotonic()
-        self.end_tokens = (frozenset() if parameters.ignore_eos else engine.end_tokens) | parameters.stop_token_ids
-        self.sampler = Sampler(parameters, prompt.ids, engine.end_tokens | parameters.stop_token_ids, index)
-        decode = engine.decode_all if not parameters.skip_special_tokens else engine.decode
-        self.text = TextAssembler(decode, parameters.stop, parameters.include_stop_str_in_output)
-
-    @property
-    def length(self) -> int:
-        """Return the tokens of prompt and output."""
-        return len(self.prompt.ids) + len(self.generated)
 
 
 class Engine:
@@ -113,10 +72,10 @@ class Engine:
     ) -> None:
         self.max_length = max_length
         self.metrics = metrics or Metrics()
-        self.end_tokens = _end_tokens(model, tokenizer)
+        self.end_tokens = end_tokens_of(model, tokenizer)
         self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
-        self.decode: Decode = _decoder(tokenizer, skip_special_tokens=True)
-        self.decode_all: Decode = _decoder(tokenizer, skip_special_tokens=False)
+        self.decode: Decode = decoder_of(tokenizer, skip_special_tokens=True)
+        self.decode_all: Decode = decoder_of(tokenizer, skip_special_tokens=False)
         self._batch = Batch(model, tokenizer.pad_token_id or 0)
         self._max_batch = max(1, max_batch)
         self._max_queue = max(1, max_queue)
@@ -160,7 +119,7 @@ class Engine:
         for prompt, parameters, deliver in requests:
             self.check(prompt, parameters)
             sequences += [
-                Sequence(self, prompt, parameters, index, _numbered(deliver, index)) for index in range(parameters.n)
+                self._sequence(prompt, parameters, index, _numbered(deliver, index)) for index in range(parameters.n)
             ]
         if len(sequences) > self._max_queue:
             raise invalid(
@@ -199,6 +158,10 @@ class Engine:
         for token in [*parameters.logit_bias, *parameters.stop_token_ids]:
             if token >= self.vocabulary_size:
                 raise invalid(f"Token id {token} is not in the vocabulary of {self.vocabulary_size} tokens.")
+
+    def _sequence(self, prompt: Prompt, parameters: SamplingParameters, index: int, deliver: Deliver) -> Sequence:
+        decode = self.decode if parameters.skip_special_tokens else self.decode_all
+        return Sequence(prompt, parameters, index, deliver, self.end_tokens, decode)
 
     # Everything below runs on the engine's thread.
 
@@ -359,18 +322,3 @@ def _prefill_groups(sequences: list[Sequence]) -> list[list[Sequence]]:
     """Return what is read in one pass: all texts together, each prompt with images alone."""
     texts = [one for one in sequences if not one.prompt.image_inputs]
     return ([texts] if texts else []) + [[one] for one in sequences if one.prompt.image_inputs]
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the ids that end a sequence: the generation configuration's and the tokenizer's, as vLLM has it."""
-    configured = model.generation_config.eos_token_id
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(one for one in [*ids, tokenizer.eos_token_id] if one is not None)
-
-
-def _decoder(tokenizer: Any, *, skip_special_tokens: bool) -> Decode:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None and not getattr(tokenizer, "clean_up_tokenization_spaces", False):
-        # The wrapper adds nothing then, and takes several times as long.
-        return lambda ids: str(backend.decode(list(ids), skip_special_tokens=skip_special_tokens))
-    return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))

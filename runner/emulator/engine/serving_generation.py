@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from runner.emulator.engine.serving_engine import Delta, Engine, FinishReason, Prompt
+from runner.emulator.engine.serving_engine import Engine
 from runner.emulator.engine.serving_parameters import SamplingParameters
 from runner.emulator.engine.serving_sampling import Choice
+from runner.emulator.engine.serving_sequence import Delta, FinishReason, Prompt
 from runner.emulator.errors import ApiError
 
 

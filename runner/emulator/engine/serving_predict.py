@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from runner.emulator.engine.serving_chat import ChatFormat, ChatRequest, read_chat_request
-from runner.emulator.engine.serving_engine import Engine, Prompt
+from runner.emulator.engine.serving_engine import Engine
 from runner.emulator.engine.serving_generation import Generation, Output
 from runner.emulator.engine.serving_parameters import (
     READERS,
@@ -23,6 +23,7 @@ from runner.emulator.engine.serving_parameters import (
     shown,
 )
 from runner.emulator.engine.serving_prompts import PromptEncoder
+from runner.emulator.engine.serving_sequence import Prompt
 from runner.emulator.errors import ApiError
 
 _CHAT = "chatCompletions"

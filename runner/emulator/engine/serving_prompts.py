@@ -11,8 +11,8 @@ from typing import Any
 import jinja2
 from PIL import Image, UnidentifiedImageError
 
-from runner.emulator.engine.serving_engine import Prompt
 from runner.emulator.engine.serving_parameters import Problems, shown
+from runner.emulator.engine.serving_sequence import Prompt
 from runner.emulator.errors import ApiError, invalid
 
 _MOST_PIXELS = 33_000_000
