@@ -21,6 +21,7 @@ command = Group(
         "status": ("runner.cli.emulator_process:status", "Show where it listens."),
         "provision": ("runner.cli.emulator_state:provision", "Set a project up in it with the Pulumi program."),
         "env": ("runner.cli.emulator_state:env", "Print variables that point Google's tools at it."),
+        "faults": ("runner.cli.emulator_faults", "Make it misbehave: errors, delays, stalls."),
         "logs": ("runner.cli.emulator_process:logs", "Show its log."),
         "reset": ("runner.cli.emulator_state:reset", "Stop it and delete its state."),
     },

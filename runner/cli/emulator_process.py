@@ -20,6 +20,7 @@ from runner.errors import ConfigurationError
         "runner emulator start",
         "runner emulator start --port 9000 --jobs 2",
         "runner emulator start --model-directory meta/llama3-2@llama-3.2-1b-instruct=./llama-1b",
+        "runner emulator start --fault tuningJobs.get:status=503,times=3 --fault job:quota-wait=20",
         "runner emulator start --foreground",
     ),
 )
@@ -48,6 +49,20 @@ from runner.errors import ConfigurationError
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Tuning jobs that run at once."
 )
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="METHOD:ACTION",
+    help="Misbehave like this from the start (docs/faults.md); may be repeated.",
+)
+@click.option(
+    "--time-scale",
+    type=click.FloatRange(0.001, 100_000),
+    default=1.0,
+    metavar="N",
+    help="Run its clock N times faster: timestamps, expiry, waits of faults; training takes its time [1].",
+)
 @click.option("--foreground", is_flag=True, help="Run here until Ctrl-C.")
 @click.option("--timeout", type=Duration(), default=60.0, metavar="TIME", help="How long to wait for it [60s].")
 @click.pass_obj
@@ -59,6 +74,8 @@ def start(
     stand_in: Any,
     model_directories: tuple[str, ...],
     jobs: int,
+    faults: tuple[str, ...],
+    time_scale: float,
     foreground: bool,
     timeout: float,
 ) -> None:
@@ -66,6 +83,7 @@ def start(
 
     It goes on until `runner emulator stop`. Starting it twice is no error.
     """
+    from runner.cli.emulator_faults import checked
     from runner.emulator import daemon
     from runner.emulator.settings import EmulatorSettings
 
@@ -77,6 +95,8 @@ def start(
         stand_in=stand_in,
         model_directories=_model_directories(model_directories),
         concurrent_tuning_jobs=jobs,
+        faults=checked(faults),
+        time_scale=time_scale,
     )
     output = invocation.output
     if foreground:
@@ -97,10 +117,16 @@ def start(
 @click.pass_obj
 def stop(invocation: Invocation) -> None:
     """Stop the emulator. Its state stays; jobs that were running go on at the next start."""
+    from runner.cli.emulator_faults import unused
     from runner.emulator import daemon
 
+    idle = unused()
     stopped = daemon.stop(directory())
-    invocation.output.result({"stopped": stopped}, "stopped" if stopped else "no emulator was running")
+    body: dict[str, Any] = {"stopped": stopped}
+    if idle:
+        body["unusedFaults"] = idle
+        invocation.output.warning(f"faults that befell nothing: {'; '.join(idle)}")
+    invocation.output.result(body, "stopped" if stopped else "no emulator was running")
 
 
 @command(name="status", examples=("runner emulator status", "runner emulator status --format json"))

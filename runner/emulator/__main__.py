@@ -32,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="further Host name to answer to"
     )
+    made.add_argument("--fault", action="append", default=[], metavar="METHOD:ACTION", help="docs/faults.md")
+    made.add_argument("--time-scale", type=float, default=1.0, metavar="N", help="how much faster its clock runs")
     made.add_argument("--ready-file", type=Path, help="file that receives the address once it can be reached")
     made.epilog = f"The variable {daemon.TOKEN_VARIABLE} makes it demand that bearer token of every request."
     return made
@@ -86,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model_directories=dict(_model_directory(text) for text in given.model_directory),
         concurrent_tuning_jobs=given.concurrent_tuning_jobs,
         training_threads=given.training_threads,
+        faults=tuple(given.fault),
+        time_scale=given.time_scale,
     )
     try:
         return run(settings, ready_file=given.ready_file)

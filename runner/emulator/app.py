@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from runner.emulator import fault_routes
 from runner.emulator.context import Emulator
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest, Method, Router, json_response
@@ -38,6 +39,7 @@ class EmulatorApp:
         request = ApiRequest(scope, receive)
         request.emulator = self.emulator
         storage_style = scope["path"].startswith(_STORAGE_PREFIXES)
+        response: ASGIApp | None
         try:
             self._guard(request)
             found = self.router.find(scope)
@@ -48,13 +50,14 @@ class EmulatorApp:
                 )
             method, request.fields = found
             storage_style = method.style == "storage"
-            response: ASGIApp = await method.handler(request)
+            response = await fault_routes.answer(method, request)
         except ApiError as error:
             response = _error_response(error, storage_style=storage_style)
         except Exception:
             logger.exception("bug while answering %s %s", scope["method"], scope["path"])
             response = _error_response(ApiError("INTERNAL", "Internal error encountered."), storage_style=storage_style)
-        await response(scope, receive, send)
+        if response is not None:
+            await response(scope, receive, send)
 
     def _guard(self, request: ApiRequest) -> None:
         settings = self.emulator.settings

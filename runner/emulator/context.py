@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.emulator.clock import Clock
+from runner.emulator.faults import Faults
 from runner.emulator.settings import EmulatorSettings
 from runner.emulator.store import Store
 
@@ -23,6 +24,8 @@ class Emulator:
     clock: Clock
     launcher: Launcher
     """Starts training and serving processes."""
+    faults: Faults = field(default_factory=Faults)
+    """What shall go wrong."""
 
     @property
     def blobs(self) -> Path:

@@ -219,6 +219,10 @@ def to_arguments(settings: EmulatorSettings, port: int) -> list[str]:
     arguments += ["--training-threads", str(settings.training_threads)]
     for host in settings.allowed_hosts:
         arguments += ["--allow-host", host]
+    for fault in settings.faults:
+        arguments += ["--fault", fault]
+    if settings.time_scale != 1:
+        arguments += ["--time-scale", str(settings.time_scale)]
     for model, path in settings.model_directories.items():
         arguments += ["--model-directory", f"{model}={path.absolute()}"]
     return arguments

@@ -18,9 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runner.emulator import services
 from runner.emulator.app import EmulatorApp
-from runner.emulator.clock import Clock
+from runner.emulator.clock import Clock, compressed
 from runner.emulator.context import Emulator
 from runner.emulator.engine.launcher import Launcher
+from runner.emulator.faults import Faults
 from runner.emulator.settings import EmulatorSettings
 from runner.emulator.store import Store
 
@@ -158,12 +159,16 @@ class EmulatorServer:
 
 def open_emulator(settings: EmulatorSettings, clock: Clock) -> Emulator:
     """Open the state of an emulator. The caller holds the directory's lock and closes the store."""
+    faults = Faults(settings.faults)
     store = Store(settings.directory / "state.sqlite3", services.schemas())
+    if settings.time_scale != 1:
+        clock = compressed(store, settings.time_scale)
     return Emulator(
         settings=settings,
         store=store,
         clock=clock,
         launcher=Launcher(training_threads=settings.training_threads),
+        faults=faults,
     )
 
 

@@ -11,6 +11,7 @@ def all_methods() -> list[Method]:
 
     Storage comes first, being the busiest; its XML paths come last, since they match anything.
     """
+    from runner.emulator import fault_routes
     from runner.emulator.aiplatform import routes as aiplatform
     from runner.emulator.cloudresourcemanager import routes as cloudresourcemanager
     from runner.emulator.control import routes as control
@@ -28,6 +29,7 @@ def all_methods() -> list[Method]:
         *iam.METHODS,
         *monitoring.METHODS,
         *aiplatform.METHODS,
+        *fault_routes.methods(lambda: [method.id for method in all_methods()]),
         *xml_routes.METHODS,
     ]
 
@@ -50,7 +52,9 @@ async def start(emulator: Emulator) -> None:
 
 async def stop(emulator: Emulator) -> None:
     """Stop it again; jobs in progress are left to resume at the next start."""
+    from runner.emulator import fault_routes
     from runner.emulator.aiplatform import lifecycle as aiplatform
 
     await aiplatform.stop(emulator)
+    fault_routes.report_unused(emulator.faults)
     emulator.launcher.close()

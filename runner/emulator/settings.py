@@ -42,6 +42,10 @@ class EmulatorSettings:
 
     None means the user's cache directory, shared by all emulators.
     """
+    faults: tuple[str, ...] = ()
+    """Faults armed from the start, in the syntax of `runner.emulator.faults`."""
+    time_scale: float = 1.0
+    """How many times faster than the system's the emulator's clock runs: timestamps, expiry, and waits of faults."""
     max_body_bytes: int = 32 * 1024 * 1024
     """Bound of a JSON request body; uploads are streamed and not bounded by it."""
 

@@ -107,6 +107,10 @@ class JobExecutor:
                 await self._end_cancelled(name)
                 continue
             project = work["project"]
+            if work["phase"] == "queued" and (left := self._fault_wait(name)) > 0:
+                await self._wait(name)
+                asyncio.get_running_loop().call_later(left, self.wake)
+                continue
             if project not in free:
                 free[project] = self._free_slots(work)
             if free[project] > 0 or work["phase"] != "queued":
@@ -119,6 +123,11 @@ class JobExecutor:
         now = self.emulator.clock.timestamp()
         if "tuningJobState" not in self.emulator.store.read(lambda connection: tuning_jobs.get(connection, name)):
             await self.emulator.store.write(lambda connection: tuning_jobs.set_waiting(connection, name, now))
+
+    def _fault_wait(self, name: str) -> float:
+        """Return for how many seconds more a fault makes a job wait for quota."""
+        job = self.emulator.store.read(lambda connection: tuning_jobs.get(connection, name))
+        return self.emulator.faults.waits_for_quota(job, self.emulator.clock.scale)
 
     def _free_slots(self, work: dict[str, Any]) -> int:
         default = self.emulator.settings.concurrent_tuning_jobs
@@ -189,10 +198,11 @@ class _JobRun:
 
     async def _prepare(self) -> dict[str, Any]:
         work = await self._enter("preparing", "PROCESSING_DATASET")
+        job = self.emulator.store.read(lambda connection: tuning_jobs.get(connection, self.name))
+        self.emulator.faults.fail(job, work["number"], ("data", "configuration", "permission", "quota"))
         reason = self.emulator.launcher.available()
         if reason is not None:
             raise ApiError("FAILED_PRECONDITION", reason)
-        job = self.emulator.store.read(lambda connection: tuning_jobs.get(connection, self.name))
         described = await asyncio.to_thread(tuning_inputs.prepare, self.emulator, job, work, self.directory)
         await self.emulator.store.write(
             lambda connection: tuning_jobs.update(
@@ -201,7 +211,19 @@ class _JobRun:
         )
         return await self._enter("training", "WAITING_FOR_CAPACITY")
 
+    async def _meet_faults(self, work: dict[str, Any]) -> None:
+        """Wait and fail as the faults want it, before any processor is taken."""
+        faults, scale = self.emulator.faults, self.emulator.clock.scale
+        job = self.emulator.store.read(lambda connection: tuning_jobs.get(connection, self.name))
+        await faults.hold("capacity-wait", job, scale)
+        faults.fail(job, work["number"], ("capacity",))
+        if faults.of_job("stall", job) or faults.of_job("fail", job):
+            await self._enter("training", "TUNING")
+        await faults.hold("stall", job, scale)
+        faults.fail(job, work["number"], ("platform",))
+
     async def _train(self, work: dict[str, Any]) -> None:
+        await self._meet_faults(work)
         async with self.capacity:
             await self._enter("training", "TUNING")
             work = await self._ingest()
@@ -240,9 +262,9 @@ class _JobRun:
         size = path.stat().st_size if path.exists() else 0
         if size <= work["offset"]:
             return work
-        now = self.emulator.clock.timestamp()
+        clock = self.emulator.clock
         return await self.emulator.store.write(
-            lambda connection: tuning_events.ingest(connection, self.name, path, now)
+            lambda connection: tuning_events.ingest(connection, self.name, path, clock)
         )
 
     async def _publish(self) -> None:

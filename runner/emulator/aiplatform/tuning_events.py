@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from runner.emulator import store
 from runner.emulator.aiplatform import tuning_jobs
+from runner.emulator.clock import Clock
 
 _MAX_READ = 4 * 1024 * 1024
 
@@ -38,7 +38,7 @@ def read_new(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
     return events, offset + end
 
 
-def ingest(connection: sqlite3.Connection, name: str, path: Path, now: str) -> dict[str, Any]:
+def ingest(connection: sqlite3.Connection, name: str, path: Path, clock: Clock) -> dict[str, Any]:
     """Store what is new in the events file of a job; return its work document."""
     work = store.get(connection, tuning_jobs.WORK, name)
     events, offset = read_new(path, work["offset"])
@@ -46,15 +46,20 @@ def ingest(connection: sqlite3.Connection, name: str, path: Path, now: str) -> d
         return work
     job = tuning_jobs.get(connection, name)
     for event in events:
-        _apply(connection, name, event, work, job)
+        _apply(connection, name, event, work, job, clock)
     work["offset"] = offset
     store.put(connection, tuning_jobs.WORK, name, work)
-    store.put(connection, tuning_jobs.KIND, name, {**job, "updateTime": now})
+    store.put(connection, tuning_jobs.KIND, name, {**job, "updateTime": clock.timestamp()})
     return work
 
 
 def _apply(
-    connection: sqlite3.Connection, name: str, event: dict[str, Any], work: dict[str, Any], job: dict[str, Any]
+    connection: sqlite3.Connection,
+    name: str,
+    event: dict[str, Any],
+    work: dict[str, Any],
+    job: dict[str, Any],
+    clock: Clock,
 ) -> None:
     kind = event["event"]
     # step, evaluation and checkpoint of one step come in this order; only what is beyond the last of its kind is new.
@@ -68,7 +73,7 @@ def _apply(
     elif kind == "dataset":
         reached["dataset"] = 0
     data = {key: value for key, value in event.items() if key not in ("event", "time", "number", "kind")}
-    tuning_jobs.add_event(connection, name, work, kind, _rfc3339(event.get("time")), **data)
+    tuning_jobs.add_event(connection, name, work, kind, clock.stamp(event.get("time")), **data)
     if kind == "dataset":
         _apply_dataset(event, job)
     elif kind == "step":
@@ -82,11 +87,6 @@ def _apply(
         work["done"] = event
     elif kind == "failed":
         work["failed"] = event
-
-
-def _rfc3339(seconds: Any) -> str:
-    moment = datetime.fromtimestamp(seconds if isinstance(seconds, int | float) else 0, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _apply_dataset(event: dict[str, Any], job: dict[str, Any]) -> None:

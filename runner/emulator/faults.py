@@ -1,0 +1,371 @@
+"""Faults on request: what a client meets when a service or a network misbehaves, chosen by API method.
+
+One syntax everywhere, on the command line, in the header and over HTTP:
+
+    METHOD:ACTION[=VALUE][,OPTION=VALUE…]
+
+METHOD is a method's id (docs/emulator.md), the end of one (`tuningJobs.get`), or a pattern (`storage.*`); `job` stands
+for tuning jobs themselves. Faults live in memory: they end with the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.emulator.errors import HTTP_CODES, ApiError
+
+JOB = "job"
+"""The METHOD that stands for tuning jobs."""
+OWN_METHODS = "emulator.faults."
+"""Faults never keep anybody from looking at the faults."""
+
+REQUEST_ACTIONS = {
+    "status": "answer with this error, before anything is done: an HTTP number or a google.rpc.Code name",
+    "status-after": "do what was asked, then answer with this error",
+    "delay": "wait so many seconds first",
+    "drop": "close the connection before anything is done",
+    "drop-after": "do what was asked, then close the connection",
+    "agent-missing": "refuse a policy that names the tuning service agent: it does not exist yet",
+}
+JOB_ACTIONS = {
+    "quota-wait": "WAITING_FOR_QUOTA for so many seconds",
+    "capacity-wait": "WAITING_FOR_CAPACITY for so many seconds",
+    "stall": "TUNING without a step for so many seconds, or until it is cancelled",
+    "fail": "fail with a cause: data, configuration, permission, quota, capacity or platform",
+}
+_VALUED = frozenset({"status", "status-after", "delay", "quota-wait", "capacity-wait", "fail"})
+_SECONDS = frozenset({"delay", "quota-wait", "capacity-wait", "stall"})
+
+_STATUS_OF = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    412: "FAILED_PRECONDITION",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_MESSAGES = {
+    "UNAUTHENTICATED": "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or "
+    "other valid authentication credential.",
+    "PERMISSION_DENIED": "The caller does not have permission",
+    "RESOURCE_EXHAUSTED": "Resource exhausted. Please try again later.",
+    "INTERNAL": "Internal error encountered.",
+    "UNAVAILABLE": "The service is currently unavailable.",
+    "DEADLINE_EXCEEDED": "Deadline expired before operation could complete.",
+    "CANCELLED": "The operation was cancelled.",
+    "NOT_FOUND": "Requested entity was not found.",
+    "ABORTED": "The operation was aborted.",
+    "INVALID_ARGUMENT": "Request contains an invalid argument.",
+    "FAILED_PRECONDITION": "Precondition check failed.",
+    "UNIMPLEMENTED": "Operation is not implemented, or supported, or enabled.",
+}
+TUNING_AGENT = "gcp-sa-vertex-moss-ft"
+
+_FAILURES: dict[str, tuple[str, str]] = {
+    "data": ("INVALID_ARGUMENT", "The training dataset cannot be used: no example of it is valid."),
+    "configuration": ("INVALID_ARGUMENT", "The hyperparameters are not supported for this base model."),
+    "permission": (
+        "PERMISSION_DENIED",
+        "{agent} does not have storage.objects.get access to the Google Cloud Storage bucket {bucket}. "
+        "Permission 'storage.objects.get' denied on resource "
+        "'//storage.googleapis.com/projects/_/buckets/{bucket}' (or it may not exist).",
+    ),
+    "quota": (
+        "RESOURCE_EXHAUSTED",
+        "Quota exceeded for GlobalConcurrentManagedOssModelTuningJobs: limit 1 in project {project}.",
+    ),
+    "capacity": (
+        "RESOURCE_EXHAUSTED",
+        "The job could not be started because of high demand in this region. Please try another region.",
+    ),
+    "platform": ("INTERNAL", "Internal error encountered."),
+}
+"""Cause to status and message; the wordings of permission and capacity are the service's own, as far as known."""
+
+
+class FaultSyntaxError(ValueError):
+    """A fault is not written as the module says."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """One fault and what it has done so far."""
+
+    id: int = 0
+    method: str
+    action: str
+    value: str = ""
+    times: int | None = None
+    """How many calls or jobs it befalls; None is all."""
+    skip: int = 0
+    """How many matching ones pass first."""
+    probability: float = 1.0
+    seed: int = 0
+    match: str = "*"
+    """Pattern for a request's path, or for a job's display name."""
+    message: str = ""
+    retry_after: float | None = None
+    """Seconds for the header of that name."""
+    job: str = ""
+    """Resource name of the only job it is for."""
+    hits: int = 0
+    """How many calls or jobs it has befallen."""
+    seen: int = 0
+    """How many matching ones there were."""
+    chance: random.Random = field(default_factory=random.Random, repr=False)
+
+    def __post_init__(self) -> None:
+        self.chance.seed(self.seed)
+
+    @property
+    def seconds(self) -> float:
+        """Return the value as seconds; infinite when there is none."""
+        return float(self.value) if self.value else float("inf")
+
+    @property
+    def spent(self) -> bool:
+        """Tell whether it has befallen all it was meant for."""
+        return self.times is not None and self.hits >= self.times
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        body = {
+            "id": self.id,
+            "fault": self.text,
+            "method": self.method,
+            "action": self.action,
+            "value": self.value,
+            "times": self.times,
+            "skip": self.skip,
+            "probability": self.probability,
+            "seed": self.seed,
+            "match": self.match,
+            "job": self.job,
+            "seen": self.seen,
+            "hits": self.hits,
+            "unused": self.hits == 0,
+            "spent": self.spent,
+        }
+        return {key: value for key, value in body.items() if value not in (None, "")}
+
+    @property
+    def text(self) -> str:
+        """Return the fault in the syntax in which it is given."""
+        parts = [f"{self.method}:{self.action}" + (f"={self.value}" if self.value else "")]
+        parts += [f"times={self.times}"] if self.times is not None else []
+        parts += [f"skip={self.skip}"] if self.skip else []
+        parts += [f"probability={self.probability:g}", f"seed={self.seed}"] if self.probability < 1 else []
+        parts += [f"match={self.match}"] if self.match != "*" else []
+        parts += [f"retry-after={self.retry_after:g}"] if self.retry_after is not None else []
+        parts += [f"message={self.message}"] if self.message else []
+        return ",".join(parts)
+
+    def befalls(self, name: str) -> bool:
+        """Count one call or job of a matching method and tell whether the fault strikes it."""
+        if self.spent or not fnmatch.fnmatchcase(name, self.match):
+            return False
+        self.seen += 1
+        if self.seen <= self.skip or (self.probability < 1 and self.chance.random() >= self.probability):
+            return False
+        self.hits += 1
+        return True
+
+    def error(self) -> ApiError:
+        """Return the error that a `status` fault answers with."""
+        http = int(self.value) if self.value.isdecimal() else HTTP_CODES[self.value]
+        status = _STATUS_OF[http] if self.value.isdecimal() else self.value
+        headers = {} if self.retry_after is None else {"Retry-After": f"{self.retry_after:g}"}
+        return ApiError(status, self.message or _MESSAGES[status], http=http, headers=headers)
+
+    def failure(self, job: dict[str, Any], number: str) -> ApiError:
+        """Return the error that a `fail` fault ends a job with. `number` is the project's."""
+        status, text = _FAILURES[self.value]
+        bucket = job["supervisedTuningSpec"]["trainingDatasetUri"].removeprefix("gs://").split("/", 1)[0]
+        agent = f"service-{number}@{TUNING_AGENT}.iam.gserviceaccount.com"
+        return ApiError(status, self.message or text.format(agent=agent, bucket=bucket, project=number))
+
+
+def parse(text: str, *, method: str | None = None) -> Fault:
+    """Return the fault that a text describes.
+
+    Args:
+        text: `METHOD:ACTION[=VALUE][,OPTION=VALUE…]`.
+        method: given where the text starts at ACTION, as in the header.
+
+    Raises:
+        FaultSyntaxError: it describes none; the message says what was expected.
+    """
+    rest = text.strip()
+    if method is None:
+        method, colon, rest = rest.partition(":")
+        if not colon or not method.strip():
+            raise FaultSyntaxError(f"{text!r} is not METHOD:ACTION[=VALUE][,OPTION=VALUE…]")
+    first, *options = _split(rest)
+    action, _, value = (part.strip() for part in first.partition("="))
+    actions = JOB_ACTIONS if method.strip() == JOB else REQUEST_ACTIONS
+    if action not in actions:
+        kind = "tuning jobs" if method == JOB else "methods"
+        raise FaultSyntaxError(f"{action!r} is no fault of {kind}: {', '.join(actions)}")
+    fault = Fault(method=method.strip(), action=action, value=_value(action, value))
+    for option in options:
+        _apply_option(fault, option)
+    fault.chance.seed(fault.seed)
+    return fault
+
+
+def _split(text: str) -> list[str]:
+    """Split at commas; `message=` takes all that follows."""
+    head, found, message = text.partition(",message=")
+    return [*head.split(","), *([f"message={message}"] if found else [])]
+
+
+def _value(action: str, value: str) -> str:
+    if action in _VALUED and not value:
+        raise FaultSyntaxError(f"{action} needs a value: {action}=…")
+    if action in _SECONDS and value:
+        _number(action, value)
+    elif action.startswith("status"):
+        value = value.upper()
+        known = int(value) in _STATUS_OF if value.isdecimal() else value in _MESSAGES
+        if not known:
+            raise FaultSyntaxError(f"{value!r} is no status: one of {', '.join(map(str, _STATUS_OF))}, or its name")
+    elif action == "fail" and value not in _FAILURES:
+        raise FaultSyntaxError(f"{value!r} is no cause of a failure: {', '.join(_FAILURES)}")
+    elif value and action not in _VALUED | _SECONDS:
+        raise FaultSyntaxError(f"{action} takes no value")
+    return value
+
+
+def _apply_option(fault: Fault, option: str) -> None:
+    name, equals, value = (part.strip() for part in option.partition("="))
+    if not equals or not value:
+        raise FaultSyntaxError(f"{option!r} is not OPTION=VALUE")
+    if name in ("times", "skip", "seed"):
+        setattr(fault, name, int(_number(name, value, whole=True)))
+    elif name == "probability":
+        fault.probability = _number(name, value)
+        if fault.probability > 1:
+            raise FaultSyntaxError(f"probability={value} is not between 0 and 1")
+    elif name == "retry-after":
+        fault.retry_after = _number(name, value)
+    elif name in ("match", "message"):
+        setattr(fault, name, value)
+    else:
+        raise FaultSyntaxError(f"{name!r} is no option: times, skip, probability, seed, match, retry-after, message")
+
+
+def _number(name: str, value: str, *, whole: bool = False) -> float:
+    try:
+        number = float(int(value) if whole else float(value))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e9:
+        raise FaultSyntaxError(f"{name}={value} is not a {'whole ' if whole else ''}number from 0")
+    return number
+
+
+class Faults:
+    """The faults of one emulator; used on its event loop, and from tests between requests."""
+
+    def __init__(self, texts: tuple[str, ...] = ()) -> None:
+        self._faults: list[Fault] = []
+        self._last = 0
+        self._started: dict[tuple[int, str], float] = {}
+        """(fault, job) to the moment when the job met it, on the clock of `time.monotonic`."""
+        self._met: dict[tuple[int, str], bool] = {}
+        for text in texts:
+            self.add(parse(text))
+
+    def add(self, fault: Fault) -> Fault:
+        """Arm a fault and return it, numbered."""
+        self._last += 1
+        fault.id = self._last
+        self._faults.append(fault)
+        return fault
+
+    def all(self) -> list[Fault]:
+        """Return all faults, oldest first, spent ones among them."""
+        return list(self._faults)
+
+    def unused(self) -> list[Fault]:
+        """Return the faults that have befallen nothing: a test that armed them has not tested what it meant to."""
+        return [fault for fault in self._faults if fault.hits == 0]
+
+    def clear(self, number: int | None = None) -> list[Fault]:
+        """Remove one fault by its number, or all; return what was removed."""
+        gone = [fault for fault in self._faults if number in (None, fault.id)]
+        self._faults = [fault for fault in self._faults if fault not in gone]
+        return gone
+
+    def of_request(self, method: str, path: str) -> list[Fault]:
+        """Return the faults that strike this request: any number of delays, and the first of anything else."""
+        if not self._faults or method.startswith(OWN_METHODS):
+            return []
+        struck: list[Fault] = []
+        for fault in self._faults:
+            if fault.method == JOB or not _names(fault.method, method):
+                continue
+            if fault.action != "delay" and any(other.action != "delay" for other in struck):
+                continue
+            # What it says about the body is known only later: `agent-missing` is counted by `fault_routes`.
+            if fault.action == "agent-missing" or fault.befalls(path):
+                struck.append(fault)
+        return struck
+
+    def of_job(self, action: str, job: dict[str, Any]) -> Fault | None:
+        """Return the fault of this kind that has befallen a job. Asking again about the same job gives the same."""
+        name = job["name"]
+        for fault in self._faults:
+            if fault.method != JOB or fault.action != action or fault.job not in ("", name):
+                continue
+            key = (fault.id, name)
+            if key not in self._met:
+                self._met[key] = fault.befalls(job.get("tunedModelDisplayName", ""))
+            if self._met[key]:
+                return fault
+        return None
+
+    def waits_for_quota(self, job: dict[str, Any], scale: float = 1.0) -> float:
+        """Return for how many more real seconds a job waits for quota though there is some; 0 if it does not."""
+        fault = self.of_job("quota-wait", job)
+        return self._left(fault, job, scale) if fault else 0.0
+
+    async def hold(self, action: str, job: dict[str, Any], scale: float = 1.0) -> None:
+        """Wait here as long as a `capacity-wait` or `stall` of the job lasts; `clear` ends it."""
+        fault = self.of_job(action, job)
+        while fault is not None and fault in self._faults and (left := self._left(fault, job, scale)) > 0:
+            await asyncio.sleep(min(left, 0.2))
+
+    def fail(self, job: dict[str, Any], number: str, causes: tuple[str, ...]) -> None:
+        """Raise the ApiError of a `fail` fault of the job, if its cause is one of these."""
+        fault = self.of_job("fail", job)
+        if fault is not None and fault.value in causes:
+            raise fault.failure(job, number)
+
+    def _left(self, fault: Fault, job: dict[str, Any], scale: float) -> float:
+        start = self._started.setdefault((fault.id, job["name"]), time.monotonic())
+        return max(0.0, fault.seconds / scale - (time.monotonic() - start))
+
+
+def _names(pattern: str, method: str) -> bool:
+    """Tell whether a pattern names a method: whole, as its end after a dot, or with wildcards."""
+    return fnmatch.fnmatchcase(method, pattern) or fnmatch.fnmatchcase(method, f"*.{pattern}")
+
+
+def unknown_method(pattern: str, known: Callable[[], list[str]]) -> bool:
+    """Tell whether a pattern names no method at all."""
+    return pattern != JOB and not any(_names(pattern, method) for method in known())

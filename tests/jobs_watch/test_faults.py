@@ -1,0 +1,257 @@
+"""What each fault of the emulator does, on the wire."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from runner.emulator.faults import FaultSyntaxError, Faults, parse
+from runner.emulator.server import EmulatorServer
+from tests.jobs_watch.conftest import FaultyEmulator
+from tests.provisioning import Provisioned
+
+ENDED = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
+
+
+def jobs_path(project: Provisioned) -> str:
+    return f"/v1beta1/{project.parent}/tuningJobs"
+
+
+def job_body(project: Provisioned, name: str = "a-job") -> dict[str, Any]:
+    return {
+        "baseModel": "meta/llama3_1@llama-3.1-8b",
+        "supervisedTuningSpec": {
+            "trainingDatasetUri": f"gs://{project.datasets}/train.jsonl",
+            "tuningMode": "TUNING_MODE_PEFT_ADAPTER",
+        },
+        "outputUri": f"gs://{project.outputs}/run",
+        "tunedModelDisplayName": name,
+    }
+
+
+def created(faulty: FaultyEmulator, project: Provisioned, name: str = "a-job", **headers: str) -> dict[str, Any]:
+    upload = f"/upload/storage/v1/b/{project.datasets}/o?uploadType=media&name=train.jsonl"
+    faulty.http.post(upload, content=b'{"prompt": "a", "completion": "b"}\n').raise_for_status()
+    response = faulty.http.post(jobs_path(project), json=job_body(project, name), headers=headers)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def until(faulty: FaultyEmulator, name: str, *states: str, seconds: float = 60) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while True:
+        job: dict[str, Any] = faulty.http.get(f"/v1beta1/{name}").json()
+        if job["state"] in states or job.get("tuningJobState", "").removeprefix("TUNING_JOB_STATE_") in states:
+            return job
+        assert time.monotonic() < deadline, job
+        assert job["state"] not in ENDED, job
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("value", "http", "status"),
+    [
+        ("429", 429, "RESOURCE_EXHAUSTED"),
+        ("UNAVAILABLE", 503, "UNAVAILABLE"),
+        ("500", 500, "INTERNAL"),
+        ("401", 401, "UNAUTHENTICATED"),
+        ("502", 502, "UNAVAILABLE"),
+    ],
+)
+def test_an_error_comes_in_googles_form(
+    value: str, http: int, status: str, faulty: FaultyEmulator, project: Provisioned
+) -> None:
+    faulty.arm(f"tuningJobs.list:status={value},times=1,retry-after=2")
+    response = faulty.http.get(jobs_path(project))
+    assert response.status_code == http
+    assert response.json()["error"]["status"] == status
+    assert response.json()["error"]["code"] == http
+    assert response.headers["retry-after"] == "2"
+    assert faulty.http.get(jobs_path(project)).status_code == 200
+    assert faulty.hits() == [1]
+
+
+def test_storage_errors_have_the_older_form(faulty: FaultyEmulator, project: Provisioned) -> None:
+    faulty.arm("storage.buckets.get:status=503,message=Try later, please")
+    error = faulty.http.get(f"/storage/v1/b/{project.datasets}").json()["error"]
+    assert error == {
+        "code": 503,
+        "message": "Try later, please",
+        "errors": [{"domain": "global", "reason": "backendError", "message": "Try later, please"}],
+    }
+
+
+def test_a_dropped_connection_before_and_after_the_commit(faulty: FaultyEmulator, project: Provisioned) -> None:
+    faulty.arm("tuningJobs.create:drop,times=1")
+    with pytest.raises(httpx.RemoteProtocolError):
+        faulty.http.post(jobs_path(project), json=job_body(project))
+    assert faulty.http.get(jobs_path(project)).json() == {}
+    faulty.arm("tuningJobs.create:drop-after,times=1")
+    with pytest.raises(httpx.RemoteProtocolError):
+        faulty.http.post(jobs_path(project), json=job_body(project))
+    assert len(faulty.http.get(jobs_path(project)).json()["tuningJobs"]) == 1
+    faulty.arm("tuningJobs.create:status-after=503,times=1")
+    assert faulty.http.post(jobs_path(project), json=job_body(project)).status_code == 503
+    assert len(faulty.http.get(jobs_path(project)).json()["tuningJobs"]) == 2
+
+
+def test_delay_skip_and_match(faulty: FaultyEmulator, project: Provisioned) -> None:
+    faulty.arm("tuningJobs.list:delay=0.3,times=1", f"storage.buckets.get:status=404,skip=1,match=*{project.outputs}")
+    start = time.monotonic()
+    assert faulty.http.get(jobs_path(project)).status_code == 200
+    assert time.monotonic() - start >= 0.3
+    answers = [
+        faulty.http.get(f"/storage/v1/b/{bucket}").status_code
+        for bucket in (project.datasets, project.datasets, project.outputs, project.outputs)
+    ]
+    assert answers == [200, 200, 200, 404]
+
+
+def test_probability_repeats_with_its_seed() -> None:
+    def struck(seed: int) -> list[bool]:
+        fault = parse(f"a.b:drop,probability=0.3,seed={seed}")
+        return [fault.befalls("") for _ in range(400)]
+
+    assert struck(1) == struck(1)
+    assert struck(1) != struck(2)
+    assert 80 < sum(struck(1)) < 160
+
+
+def test_a_header_breaks_one_request(faulty: FaultyEmulator, project: Provisioned) -> None:
+    headers = {"x-emulator-fault": "status=429"}
+    assert faulty.http.get(jobs_path(project), headers=headers).status_code == 429
+    assert faulty.http.get(jobs_path(project)).status_code == 200
+    wrong = faulty.http.get(jobs_path(project), headers={"x-emulator-fault": "explode"})
+    assert wrong.status_code == 400
+    assert "'explode' is no fault" in wrong.json()["error"]["message"]
+
+
+def test_a_header_decides_the_fate_of_the_job_it_creates(faulty: FaultyEmulator, project: Provisioned) -> None:
+    job = created(faulty, project, **{"x-emulator-fault": "fail=capacity"})
+    failed = until(faulty, job["name"], "JOB_STATE_FAILED")
+    assert "high demand in this region" in failed["error"]["message"]
+
+
+def test_the_agent_that_does_not_exist_yet(faulty: FaultyEmulator, project: Provisioned) -> None:
+    faulty.arm("setIamPolicy:agent-missing,times=2")
+    agent = f"service-{project.number}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com"
+    path = f"/storage/v1/b/{project.datasets}/iam"
+
+    def grant(member: str) -> httpx.Response:
+        policy = {"bindings": [{"role": "roles/storage.objectUser", "members": [member]}]}
+        return faulty.http.put(path, json=policy)
+
+    other = f"serviceAccount:service-{project.number}@gcp-sa-aiplatform.iam.gserviceaccount.com"
+    assert grant(other).status_code == 200
+    refused = [grant(f"serviceAccount:{agent}") for _ in range(3)]
+    assert [response.status_code for response in refused] == [400, 400, 200]
+    assert refused[0].json()["error"]["message"] == f"Service account {agent} does not exist."
+
+
+def test_waits_run_in_the_emulators_time(faulty: FaultyEmulator, project: Provisioned) -> None:
+    # The emulator's clock runs 60 times faster: 60 of its seconds are one of ours.
+    faulty.arm("job:quota-wait=60,match=slow", "job:capacity-wait=60,match=slow", "job:fail=platform,match=slow")
+    start = time.monotonic()
+    job = created(faulty, project, "slow")
+    assert until(faulty, job["name"], "WAITING_FOR_QUOTA")["state"] == "JOB_STATE_PENDING"
+    assert until(faulty, job["name"], "WAITING_FOR_CAPACITY")["state"] == "JOB_STATE_RUNNING"
+    failed = until(faulty, job["name"], "JOB_STATE_FAILED")
+    took = time.monotonic() - start
+    assert took >= 2
+    assert failed["error"] == {"code": 13, "message": "Internal error encountered.", "details": []}
+    shown = faulty.server.emulator.clock
+    assert shown.scale == 60
+    assert failed["endTime"] > failed["createTime"]
+
+
+def test_a_stalled_job_stays_so_until_it_is_cancelled(faulty: FaultyEmulator, project: Provisioned) -> None:
+    faulty.arm("job:stall")
+    job = created(faulty, project)
+    until(faulty, job["name"], "TUNING")
+    time.sleep(0.5)
+    assert "tuningJobMetadata" not in until(faulty, job["name"], "TUNING")
+    faulty.http.post(f"/v1beta1/{job['name']}:cancel", json={}).raise_for_status()
+    until(faulty, job["name"], "JOB_STATE_CANCELLED")
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [("data", 3), ("configuration", 3), ("permission", 7), ("quota", 8), ("capacity", 8), ("platform", 13)],
+)
+def test_every_class_of_failure(cause: str, code: int, faulty: FaultyEmulator, project: Provisioned) -> None:
+    faulty.arm(f"job:fail={cause}")
+    failed = until(faulty, created(faulty, project)["name"], "JOB_STATE_FAILED")
+    assert failed["error"]["code"] == code
+    assert failed["error"]["message"]
+
+
+def test_faults_are_listed_and_removed(faulty: FaultyEmulator, project: Provisioned) -> None:
+    first, second = faulty.arm("tuningJobs.list:status=500,times=1", "job:stall,match=never")
+    faulty.http.get(jobs_path(project))
+    listed = faulty.http.get("/_emulator/faults").json()["faults"]
+    assert [(item["unused"], item["spent"]) for item in listed] == [(False, True), (True, False)]
+    assert faulty.http.delete(f"/_emulator/faults/{first}").json()["hits"] == 1
+    assert faulty.http.delete(f"/_emulator/faults/{first}").status_code == 404
+    assert [item["id"] for item in faulty.http.delete("/_emulator/faults").json()["faults"]] == [second]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("tuningJobs.get", "is not METHOD:ACTION"),
+        ("tuningJobs.get:explode", "is no fault of methods: status"),
+        ("job:status=500", "is no fault of tuning jobs: quota-wait"),
+        ("a:status", "status needs a value"),
+        ("a:status=299", "is no status"),
+        ("a:delay=soon", "is not a number from 0"),
+        ("a:drop=1", "drop takes no value"),
+        ("a:drop,times=-1", "is not a whole number"),
+        ("a:drop,probability=2", "not between 0 and 1"),
+        ("a:drop,when=now", "is no option: times"),
+        ("job:fail=weather", "is no cause of a failure: data"),
+    ],
+)
+def test_mistakes_say_what_was_expected(text: str, says: str) -> None:
+    with pytest.raises(FaultSyntaxError, match=says):
+        parse(text)
+
+
+def test_a_mistyped_method_is_refused_and_arms_nothing(faulty: FaultyEmulator) -> None:
+    response = faulty.http.post("/_emulator/faults", json={"faults": ["tuningJobs.get:drop", "tuningJob.get:drop"]})
+    assert response.status_code == 400
+    assert "no method is named 'tuningJob.get'" in response.json()["error"]["message"]
+    assert faulty.http.get("/_emulator/faults").json() == {"faults": []}
+
+
+def test_a_fault_never_hides_the_faults(faulty: FaultyEmulator) -> None:
+    faulty.arm("*:status=503")
+    assert len(faulty.http.get("/_emulator/faults").json()["faults"]) == 1
+
+
+@pytest.mark.parametrize("text", ["a.b:status=503,times=2,skip=1,retry-after=1", "job:stall", "job:fail=data,match=x*"])
+def test_a_fault_is_shown_as_it_is_written(text: str) -> None:
+    assert parse(text).text == text
+    assert parse(parse(text).text).to_json() == parse(text).to_json()
+
+
+def test_unused_faults_are_known() -> None:
+    armed = Faults(("a.b:drop", "c.d:drop"))
+    assert [fault.action for fault in armed.of_request("x.a.b", "/")] == ["drop"]
+    assert [fault.method for fault in armed.unused()] == ["c.d"]
+
+
+def test_the_time_goes_on_faster_after_a_restart(tmp_path: Any) -> None:
+    from runner.emulator.settings import EmulatorSettings
+
+    settings = EmulatorSettings(directory=tmp_path, stand_in="tiny", time_scale=3600)
+    with EmulatorServer(settings) as server:
+        time.sleep(0.2)
+        before = server.emulator.clock.now()
+    with EmulatorServer(settings) as server:
+        after = server.emulator.clock.now()
+    assert before < after
+    assert (after - before).total_seconds() < 3600 * 60
