@@ -1,0 +1,210 @@
+"""YAML with the line of every value, and without the parts of YAML that surprise.
+
+Plain values are read by the core schema of YAML 1.2: `no` is a text and `2e-5` a number, unlike in YAML 1.1. Tags,
+merge keys, duplicate keys and aliases that expand without end are refused; nothing is ever constructed from a tag.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 1024 * 1024
+"""Of one file."""
+MAX_VALUES = 20_000
+"""Of one document, aliases expanded."""
+MAX_DEPTH = 32
+MAX_DOCUMENTS = 1000
+_INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+
+@dataclass(slots=True)
+class Located:
+    """A value and where it stands."""
+
+    value: Any
+    """A scalar, a list of Located, or a dict of str to Located."""
+    line: int
+    """From 1."""
+    size: int = 1
+    """Values in it, itself included."""
+    keys: dict[str, int] = field(default_factory=dict)
+    """Of a mapping: the line of each key."""
+
+    def plain(self) -> Any:
+        """Return it without places."""
+        if isinstance(self.value, dict):
+            return {key: item.plain() for key, item in self.value.items()}
+        if isinstance(self.value, list):
+            return [item.plain() for item in self.value]
+        return self.value
+
+    def line_of(self, path: tuple[str | int, ...]) -> int:
+        """Return the line of the value at `path`, or of the nearest one around it that is there."""
+        here, line = self, self.line
+        for step in path:
+            if isinstance(here.value, dict) and step in here.value:
+                line = here.keys[str(step)]
+                here = here.value[step]
+            elif isinstance(here.value, list) and isinstance(step, int) and step < len(here.value):
+                here = here.value[step]
+                line = here.line
+            else:
+                break
+        return line
+
+
+@dataclass(frozen=True, slots=True)
+class YamlProblem:
+    """Something wrong with a file itself."""
+
+    line: int
+    message: str
+
+
+class _StopReadingError(Exception):
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.problem = YamlProblem(line, message)
+
+
+def read(content: bytes) -> tuple[list[Located], list[YamlProblem]]:
+    """Return the documents of a file and everything wrong with it as YAML; empty documents are left out.
+
+    After a syntax error the documents before it are returned.
+    """
+    if len(content) > MAX_BYTES:
+        return [], [YamlProblem(1, f"{len(content)} bytes; at most {MAX_BYTES} are read")]
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return [], [YamlProblem(line, "is not UTF-8")]
+    reader = _Reader()
+    documents: list[Located] = []
+    try:
+        for document in reader.documents(text):
+            documents.append(document)
+            if len(documents) > MAX_DOCUMENTS:
+                raise _StopReadingError(document.line, f"more than {MAX_DOCUMENTS} documents")
+    except _StopReadingError as stop:
+        reader.problems.append(stop.problem)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        reader.problems.append(YamlProblem(mark.line + 1 if mark else 1, f"is not YAML: {error.problem}"))
+    except yaml.YAMLError as error:
+        reader.problems.append(YamlProblem(1, f"is not YAML: {str(error).splitlines()[0]}"))
+    return documents, reader.problems
+
+
+class _Reader:
+    """Builds values from the parser's events, which are flat: no depth of a hostile file reaches the stack."""
+
+    def __init__(self) -> None:
+        self.problems: list[YamlProblem] = []
+        self._anchors: dict[str, Located | None] = {}
+
+    def documents(self, text: str) -> Iterator[Located]:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        events = yaml.parse(text, Loader=loader)
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                self._anchors = {}
+                root = self._value(next(events), events, 0)
+                if root.value is not None:
+                    yield root
+
+    def _value(self, event: Any, events: Iterator[Any], depth: int) -> Located:
+        line = event.start_mark.line + 1
+        if depth > MAX_DEPTH:
+            raise _StopReadingError(line, f"nested deeper than {MAX_DEPTH}")
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, line)
+        if event.anchor:
+            self._anchors[event.anchor] = None
+        if event.tag and event.tag != "!":
+            self.problems.append(YamlProblem(line, f"tags such as {event.tag} are not read"))
+        if isinstance(event, yaml.ScalarEvent):
+            found = Located(self._scalar(event, line), line)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            found = self._sequence(events, line, depth)
+        else:
+            found = self._mapping(events, line, depth)
+        if found.size > MAX_VALUES:
+            raise _StopReadingError(line, f"more than {MAX_VALUES} values, with aliases expanded")
+        if event.anchor:
+            self._anchors[event.anchor] = found
+        return found
+
+    def _alias(self, event: Any, line: int) -> Located:
+        target = self._anchors.get(event.anchor)
+        if target is None:
+            what = "contains itself" if event.anchor in self._anchors else "is not defined"
+            raise _StopReadingError(line, f"alias *{event.anchor} {what}")
+        return target
+
+    def _sequence(self, events: Iterator[Any], line: int, depth: int) -> Located:
+        found = Located([], line)
+        for event in events:
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            item = self._value(event, events, depth + 1)
+            found.value.append(item)
+            self._grow(found, item)
+        return found
+
+    def _mapping(self, events: Iterator[Any], line: int, depth: int) -> Located:
+        found = Located({}, line)
+        for event in events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            at = event.start_mark.line + 1
+            plain = isinstance(event, yaml.ScalarEvent)
+            key = self._value(event, events, depth + 1)
+            item = self._value(next(events), events, depth + 1)
+            self._grow(found, item)
+            name = event.value if plain else None
+            if name is None or not isinstance(key.value, str | int | float | bool | None):
+                self.problems.append(YamlProblem(at, "a key must be a plain text"))
+            elif name == "<<":
+                self.problems.append(YamlProblem(at, "merge keys (<<) are not read; write the fields out"))
+            elif name in found.value:
+                self.problems.append(
+                    YamlProblem(at, f"key {name!r} stands here twice, first in line {found.keys[name]}")
+                )
+            else:
+                found.value[name] = item
+                found.keys[name] = at
+        return found
+
+    def _grow(self, found: Located, item: Located) -> None:
+        found.size += item.size
+        if found.size > MAX_VALUES:
+            raise _StopReadingError(item.line, f"more than {MAX_VALUES} values, with aliases expanded")
+
+    def _scalar(self, event: Any, line: int) -> Any:
+        text: str = event.value
+        if not event.implicit[0]:
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        if _INTEGER.fullmatch(text):
+            return int(text)
+        if _FLOAT.fullmatch(text):
+            number = float(text)
+            if math.isfinite(number):
+                return number
+        if text.lower() in {".nan", ".inf", "-.inf", "+.inf"}:
+            self.problems.append(YamlProblem(line, f"{text} is no number that a job can use"))
+        return text

@@ -1,0 +1,167 @@
+"""What a `TuningJob` manifest may say: the one place from which files are checked and the JSON Schema is made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+API_VERSION = "open-model-tuning/v1"
+KIND = "TuningJob"
+SCHEMA_ID = "https://open-model-tuning.invalid/schemas/tuning-job-v1.json"
+"""An identifier, not an address: `runner schema` prints the document."""
+MAX_SWEEP_JOBS = 256
+
+Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$", max_length=40)]
+Bucket = r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?"
+Folder = Annotated[str, Field(pattern=rf"^{Bucket}$", max_length=1200)]
+Dollars = Annotated[float, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
+Epochs = Annotated[int, Field(ge=1, le=1000)]
+Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+AdapterSize = Literal[1, 4, 8, 16, 32]
+BatchSize = Annotated[int, Field(ge=1, le=100_000)]
+Mode = Literal["FULL", "PEFT_ADAPTER"]
+LabelKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+LabelValue = Annotated[str, Field(pattern=r"^[a-z0-9_-]{0,63}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        validate_by_name=False,
+        validate_by_alias=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Metadata(_Strict):
+    """Which job this is."""
+
+    name: Name
+    """Names the job for ever: the same name with another content is another run of the same job."""
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=50)
+    """Labels of the tuning job. One of them can share slots out fairly: `runner queue run --fair-by`."""
+    revision: Annotated[int, Field(ge=1)] = 1
+    """Raise it to run the same job once more."""
+
+
+class Hyperparameters(_Strict):
+    """What is left out comes from the catalogue's published starting point of model and mode."""
+
+    epochs: Epochs | None = None
+    """Passes over the data; 3 when left out."""
+    learning_rate: Rate | None = None
+    adapter_size: AdapterSize | None = None
+    """LoRA rank, PEFT_ADAPTER only."""
+    batch_size: BatchSize | None = None
+    """Examples a step; the service's choice when left out."""
+
+
+class Data(_Strict):
+    """JSONL files: beside the manifest, or in Cloud Storage."""
+
+    train: Annotated[str, Field(min_length=1, max_length=1200)]
+    """A path relative to the manifest, or gs://…"""
+    validation: Annotated[str, Field(min_length=1, max_length=1200)] | None = None
+
+
+class Retry(_Strict):
+    """What to do when the job fails. A repeated job is billed again."""
+
+    attempts: Annotated[int, Field(ge=0, le=5)] = 0
+    """Repetitions after the first attempt."""
+    on: Literal["platform", "any"] = "platform"
+    """`platform`: only failures that are the service's own, or lack of capacity."""
+
+
+class Choices(_Strict):
+    """Values to try."""
+
+    base_model: Annotated[list[str], Field(min_length=1)] | None = None
+    mode: Annotated[list[Mode], Field(min_length=1)] | None = None
+    epochs: Annotated[list[Epochs], Field(min_length=1)] | None = None
+    learning_rate: Annotated[list[Rate], Field(min_length=1)] | None = None
+    adapter_size: Annotated[list[AdapterSize], Field(min_length=1)] | None = None
+    batch_size: Annotated[list[BatchSize], Field(min_length=1)] | None = None
+
+    def given(self) -> dict[str, list[Any]]:
+        """Return the lists that are there, by field name, in the order of this class."""
+        return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+
+
+class Sweep(_Strict):
+    """One manifest, many jobs: every combination of `grid`, each with every row of `paired`."""
+
+    grid: Choices = Field(default_factory=Choices)
+    paired: Choices = Field(default_factory=Choices)
+    """Lists of one length: the first values together, the second together, …"""
+    max_cost: Dollars
+    """In US dollars, for all jobs of the sweep together."""
+
+
+class Deploy(_Strict):
+    """Serve the tuned model once the job has succeeded. It is billed by the hour until it is undeployed."""
+
+    max_cost_per_hour: Dollars
+    """In US dollars; a machine that costs more, or whose price is unknown, is refused."""
+    machine_type: str | None = None
+    accelerator_type: str | None = None
+    accelerator_count: Annotated[int, Field(ge=1, le=16)] | None = None
+    endpoint: str | None = None
+    """An existing endpoint, by id; a new one when left out."""
+
+
+class Evaluation(_Strict):
+    """A gate between the job and its deployment."""
+
+    metric: Literal["validationLoss"] = "validationLoss"
+    """The last one that the service reports; without a report the gate stays shut."""
+    maximum: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Spec(_Strict):
+    """What the job does."""
+
+    base_model: str | None = None
+    """Id of the catalogue: `runner models ls`. With `from` it may be left out."""
+    custom_base_model: Folder | None = None
+    """Folder of weights with the base model's architecture to tune on from."""
+    from_: Annotated[str | None, Field(alias="from", pattern=r"^[a-z][a-z0-9-]{0,62}$")] = None
+    """Name of another manifest, or of one job of a sweep: tune on from its final weights once it has succeeded."""
+    mode: Mode | None = None
+    """PEFT_ADAPTER where the model offers it when left out."""
+    hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
+    data: Data
+    output: Folder | None = None
+    """Folder for the weights; one in the outputs bucket, different for every run, when left out."""
+    export_last_checkpoint_only: bool = False
+    description: Annotated[str, Field(max_length=1000)] = ""
+    service_account: str | None = None
+    kms_key: str | None = None
+    max_cost: Dollars | None = None
+    """In US dollars. A job that may cost more, or whose price is unknown, is refused."""
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    """Higher ones leave the queue first."""
+    retry: Retry = Field(default_factory=Retry)
+    sweep: Sweep | None = None
+    deploy: Deploy | None = None
+    evaluation: Evaluation | None = None
+
+
+class TuningJobManifest(_Strict):
+    """One tuning job, or a sweep of them, as a file."""
+
+    api_version: Literal["open-model-tuning/v1"]
+    kind: Literal["TuningJob"]
+    metadata: Metadata
+    spec: Spec
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a manifest, draft 2020-12."""
+    body = TuningJobManifest.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **body}
