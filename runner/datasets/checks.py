@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
+import sys
+import zlib
+from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from runner.catalog import Model
 from runner.catalog.models import TuningMode
-from runner.datasets.examples import Example, Finding, Format, Severity
+from runner.datasets.examples import Finding, Severity
 from runner.datasets.json_lines import sniff_container
-from runner.datasets.parsing import read_file
-from runner.datasets.report import FileReport, Report
-from runner.datasets.tokens import TokenCounter, characters, counter_for
+from runner.datasets.repeats import repeats
+from runner.datasets.report import FileReport, Lengths, Report
+from runner.datasets.sources import STDIN, BombError, is_compressed, open_source
+from runner.datasets.summarise import Settings, Summariser
+from runner.datasets.summary import FINDINGS_KEPT, LINES_NAMED, Summary, Tally
+from runner.datasets.tokens import TokenCounter, open_counter, ratio_of
+from runner.datasets.workers import summarise_file
 from runner.errors import ConfigurationError
 
 MAX_VALIDATION_SHARE = 0.25
 """Of the training file, in bytes: the service refuses more."""
 MAX_VALIDATION_ROWS = 5000
-_SHOWN_LINES = 10
-
-_SPECIAL_TOKEN = re.compile(
-    r"<\|(?:im_start|im_end|endoftext|eot_id|eot|eom_id|begin_of_text|end_of_text|start_header_id|end_header_id"
-    r"|header_start|header_end|image|patch)\|>|<(?:start|end)_of_turn>|<bos>|<eos>"
-)
-_SECRETS = {
-    "a private key": re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----"),
-    "an access key": re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    "an API key": re.compile(r"\bAIza[0-9A-Za-z_\-]{35}\b|\bsk-[A-Za-z0-9_\-]{32,}\b|\bhf_[A-Za-z0-9]{30,}\b"),
-    "an access token": re.compile(r"\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bxox[abprs]-[A-Za-z0-9-]{10,}\b"),
-    "an e-mail address": re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,10}\b"),
-}
 
 
 def check_files(
@@ -43,21 +36,24 @@ def check_files(
     mode: TuningMode | None = None,
     tokenizer: Path | None = None,
     progress: Callable[[str, int], None] | None = None,
+    workers: int | None = None,
 ) -> Report:
     """Check a training file and, if given, its validation file.
 
     Args:
-        training: JSONL file.
-        validation: JSONL file.
+        training: JSONL file, `.jsonl.gz`, `.jsonl.zst`, or `-` for standard input.
+        validation: the same.
         model: base model, for its limits; without it only what holds for all models is checked.
         mode: tuning mode; without it the model's first.
         tokenizer: Hugging Face folder to count tokens with; without it they are estimated.
-        progress: called now and then with the name of the file and the lines read.
+        progress: called now and then with the name of the file and the bytes read of it.
+        workers: processes to share a large file among; by default one for each core.
 
     Raises:
         ConfigurationError: a file is not there, or the model does not offer the mode.
     """
-    problems = [f"{path}: no such file" for path in (training, validation) if path is not None and not path.is_file()]
+    given = [path for path in (training, validation) if path is not None]
+    problems = [f"{path}: no such file" for path in given if path != STDIN and not path.is_file()]
     if model is not None and mode is not None and mode not in model.modes:
         problems.append(f"{model.id} does not offer {mode}: only {', '.join(model.modes)}")
     if problems:
@@ -65,8 +61,11 @@ def check_files(
     if model is not None and mode is None:
         mode = next(iter(model.modes))
     limit = model.modes[mode].max_sequence_length if model is not None and mode is not None else None
-    counter = counter_for(model, mode, tokenizer)
-    check = _Check(model=model, limit=limit, counter=counter, progress=progress)
+    settings = Settings(
+        images=model is None or model.images, limit=limit, ratio=ratio_of(model, mode), tokenizer=tokenizer
+    )
+    counter = open_counter(settings.ratio, tokenizer)
+    check = Check(settings=settings, counter=counter, progress=progress, workers=workers)
     report = Report(
         training=check.file(training, "training"),
         model=model.id if model else None,
@@ -78,182 +77,167 @@ def check_files(
     if validation is not None:
         report.validation = check.file(validation, "validation")
         check.compare(report.training, report.validation)
-    report.findings = check.findings
+    report.findings = check.findings()
     return report
 
 
 @dataclass(slots=True, kw_only=True)
-class _Row:
-    """What is remembered of an example until the end of its file."""
+class Check:
+    """Checks the files of one dataset."""
 
-    line: int
-    characters: int
-    tokens: int
-    images: bool
-
-
-@dataclass(slots=True, kw_only=True)
-class _Check:
-    model: Model | None
-    limit: int | None
+    settings: Settings
     counter: TokenCounter
-    progress: Callable[[str, int], None] | None
-    findings: list[Finding] = field(default_factory=list)
-    training_examples: dict[bytes, int] = field(default_factory=dict)
-    """Digest of each training example to its line."""
+    progress: Callable[[str, int], None] | None = None
+    workers: int | None = None
+    files: list[tuple[FileReport, list[Finding]]] = field(default_factory=list)
+    training_wholes: array[int] = field(default_factory=lambda: array("Q"))
 
     def add(
-        self, code: str, severity: Severity, file: str, message: str, fix: str = "", *, line: int = 0, path: str = ""
+        self, report: FileReport, code: str, severity: Severity, message: str, fix: str = "", *, line: int = 0
     ) -> None:
-        self.findings.append(
-            Finding(code=code, severity=severity, file=file, line=line, path=path, message=message, fix=fix)
-        )
+        """Count a finding of a file and keep it if there is room."""
+        report.counts[code] = report.counts.get(code, 0) + 1
+        if severity == "error":
+            report.error_count += 1
+        findings = next(findings for known, findings in self.files if known is report)
+        if report.counts[code] <= FINDINGS_KEPT:
+            name = report.path.name
+            findings.append(Finding(code=code, severity=severity, file=name, line=line, message=message, fix=fix))
 
-    def file(self, path: Path, role: str) -> FileReport:
-        report = FileReport(
-            path=path, role="training" if role == "training" else "validation", size=path.stat().st_size
-        )
-        name = path.name
-        if path.suffix != ".jsonl":
-            self.add("file-extension", "warning", name, "the service expects the extension .jsonl", "rename it")
-        container = sniff_container(path)
+    def findings(self) -> list[Finding]:
+        """Return all findings: file by file, line by line, what holds of a whole file last."""
+        ordered: list[Finding] = []
+        for _, findings in self.files:
+            ordered += sorted(findings, key=lambda finding: finding.line or sys.maxsize)
+        return ordered
+
+    def file(self, path: Path, role: Literal["training", "validation"]) -> FileReport:
+        """Check one file."""
+        report = FileReport(path=path, role=role, size=0 if path == STDIN else path.stat().st_size)
+        self.files.append((report, []))
+        if path != STDIN and path.suffix != ".jsonl":
+            fix = "decompress it before it is uploaded" if is_compressed(path) else "rename it"
+            self.add(report, "file-extension", "warning", "the service expects the extension .jsonl", fix)
+        container = None if path == STDIN or is_compressed(path) else sniff_container(path)
         if container is not None:
-            self.add("not-text", "error", name, f"the file is {container}, not JSON Lines in UTF-8", "convert it")
+            self.add(report, "not-text", "error", f"the file is {container}, not JSON Lines in UTF-8", "convert it")
             return report
-        rows = self._rows(path, report)
-        if report.lines == 0:
-            self.add("empty-file", "error", name, "the file holds no example")
-        self._count(rows, report, name)
+        summary = self._summary(path, report)
+        findings = self.files[-1][1]
+        findings += summary.findings
+        for code, count in summary.counts.items():
+            report.counts[code] = report.counts.get(code, 0) + count
+        report.error_count += summary.errors
+        report.lines, report.examples = summary.rows, summary.examples
+        if report.lines == 0 and not report.error_count:
+            self.add(report, "empty-file", "error", "the file holds no example")
+        self._formats(summary, report)
+        self._repeats(summary, report)
+        self._count(summary, report)
         return report
 
-    def _rows(self, path: Path, report: FileReport) -> list[_Row]:
-        rows: list[_Row] = []
-        formats: dict[Format, int] = {}
-        seen: dict[bytes, int] = {}
-        prompts: dict[bytes, int] = {}
-        images = self.model is None or self.model.images
-        for parsed in read_file(path, images=images):
-            report.lines += 1
-            self.findings.extend(parsed.findings)
-            if self.progress is not None and report.lines % 1000 == 0:
-                self.progress(path.name, report.lines)
-            example = parsed.example
-            if example is None:
-                continue
-            report.examples += 1
-            formats.setdefault(example.format, parsed.line)
-            self._content(example, path.name)
-            self._repeats(example, path.name, seen, prompts, report.role)
-            rows.append(
-                _Row(
-                    line=example.line,
-                    characters=characters(example),
-                    tokens=self.counter.count(example),
-                    images=bool(example.images),
-                )
-            )
-        report.format = next(iter(formats), None)
-        if len(formats) > 1:
-            places = ", ".join(f"{kind} from line {line}" for kind, line in formats.items())
-            self.add("mixed-formats", "error", path.name, f"the file mixes formats: {places}", "one format a file")
-        return rows
+    def _summary(self, path: Path, report: FileReport) -> Summary:
+        settings = replace(self.settings, name=path.name if path != STDIN else "standard input")
+        done = 0
 
-    def _content(self, example: Example, name: str) -> None:
-        for message in example.messages:
-            text = message.text
-            if match := _SPECIAL_TOKEN.search(text):
-                self.add(
-                    "special-token",
-                    "warning",
-                    name,
-                    f"a {message.role} turn holds the control token {match[0]!r} as text",
-                    "the chat template adds its own; remove it",
-                    line=example.line,
-                )
-            for what, pattern in _SECRETS.items():
-                if ("@" in text or what != "an e-mail address") and pattern.search(text):
-                    code = "personal-data" if what == "an e-mail address" else "secret"
-                    fix = "a tuned model can repeat it; remove it"
-                    self.add(code, "warning", name, f"a {message.role} turn holds {what}", fix, line=example.line)
+        def progress(count: int) -> None:
+            nonlocal done
+            done += count
+            if self.progress is not None:
+                self.progress(path.name, done)
 
-    def _repeats(
-        self, example: Example, name: str, seen: dict[bytes, int], prompts: dict[bytes, int], role: str
-    ) -> None:
-        whole = _digest(example, len(example.messages))
-        prompt = _digest(example, len(example.messages) - 1)
-        if (first := seen.setdefault(whole, example.line)) != example.line:
-            self.add("duplicate-example", "warning", name, f"the same example as line {first}", line=example.line)
-        elif (first := prompts.setdefault(prompt, example.line)) != example.line:
-            message = f"the same prompt as line {first} with another answer"
-            self.add("conflicting-answers", "warning", name, message, line=example.line)
-        if role == "training":
-            self.training_examples.setdefault(whole, example.line)
-        elif (line := self.training_examples.get(whole)) is not None:
-            message = f"the training file has this example too (line {line}): the validation loss will flatter"
-            self.add("leakage", "warning", name, message, line=example.line)
+        if path != STDIN and not is_compressed(path):
+            return summarise_file(path, settings, workers=self.workers, progress=progress)
+        reader = Summariser(settings, counter=self.counter)
+        try:
+            with open_source(path) as stream:
+                reader.read(stream, progress=progress)
+        except BombError as error:
+            self.add(report, "compressed-bomb", "error", error.message, "look at what made it")
+        except (OSError, EOFError, zlib.error) as error:
+            self.add(report, "not-text", "error", f"the compressed data are broken ({error})", "compress it again")
+        report.size = done
+        return reader.summary
 
-    def _count(self, rows: list[_Row], report: FileReport, name: str) -> None:
-        report.with_images = sum(row.images for row in rows)
-        if 0 < report.with_images < len(rows):
-            dropped = [row.line for row in rows if not row.images]
-            report.text_only_filtered = len(dropped)
+    def _formats(self, summary: Summary, report: FileReport) -> None:
+        report.format = next(iter(summary.formats), None)
+        if len(summary.formats) > 1:
+            places = ", ".join(f"{kind} from line {line}" for kind, line in summary.formats.items())
+            self.add(report, "mixed-formats", "error", f"the file mixes formats: {places}", "one format a file")
+
+    def _repeats(self, summary: Summary, report: FileReport) -> None:
+        again = dict(repeats(summary.wholes))
+        for line, first in again.items():
+            self.add(report, "duplicate-example", "warning", f"the same example as line {first}", line=line)
+        for line, first in repeats(summary.prompts):
+            if line not in again:
+                message = f"the same prompt as line {first} with another answer"
+                self.add(report, "conflicting-answers", "warning", message, line=line)
+        if report.role == "training":
+            self.training_wholes = summary.wholes
+            return
+        for line, known in repeats(summary.wholes, self.training_wholes):
+            message = f"the training file has this example too (line {known}): the validation loss will flatter"
+            self.add(report, "leakage", "warning", message, line=line)
+
+    def _count(self, summary: Summary, report: FileReport) -> None:
+        text_only, with_images = summary.text_only, summary.with_images
+        report.with_images = with_images.examples
+        if with_images.examples and text_only.examples:
+            report.text_only_filtered = text_only.examples
             self.add(
+                report,
                 "text-only-filtered",
                 "warning",
-                name,
-                f"{report.with_images} examples have images, so the service drops the {len(dropped)} text-only ones"
-                f" (lines {_some(dropped)})",
+                f"{with_images.examples} examples have images, so the service drops the {text_only.examples} text-only"
+                f" ones (lines {_some(text_only.first_lines, text_only.examples)})",
                 "tune them in a job of their own",
             )
-            rows = [row for row in rows if row.images]
-        for row in rows:
-            if self.limit is not None and row.tokens > self.limit:
-                report.over_length += 1
-                about = "" if self.counter.exact else "about "
-                self.add(
-                    "over-length",
-                    "warning",
-                    name,
-                    f"{about}{row.tokens} tokens, {self.limit} allowed: the service drops the example",
-                    "shorten or split it",
-                    line=row.line,
-                )
-                continue
-            report.kept += 1
-            report.characters += row.characters
-            report.tokens.values.append(row.tokens)
-        if rows and not report.kept:
-            self.add("nothing-left", "error", name, "every example is over-length: nothing is left to train on")
+        used = with_images if with_images.examples else text_only
+        self._lengths(used, report)
+        report.kept = used.kept
+        report.over_length = used.over_length
+        report.characters = used.characters
+        report.images = used.images
+        report.tokens = Lengths(used.tokens)
+        report.trained_tokens = used.trained
+        report.turns = dict(used.turns)
+        if used.examples and not used.kept:
+            self.add(report, "nothing-left", "error", "every example is over-length: nothing is left to train on")
+
+    def _lengths(self, tally: Tally, report: FileReport) -> None:
+        about = "" if self.counter.exact else "about "
+        for line, tokens in tally.longest:
+            self.add(
+                report,
+                "over-length",
+                "warning",
+                f"{about}{tokens} tokens, {self.settings.limit} allowed: the service drops the example",
+                "shorten or split it",
+                line=line,
+            )
+        if tally.over_length > len(tally.longest):
+            report.counts["over-length"] = tally.over_length
 
     def compare(self, training: FileReport, validation: FileReport) -> None:
         """Check what the service demands of the two sizes."""
-        name = validation.path.name
         if training.size and validation.size > MAX_VALIDATION_SHARE * training.size:
             share = validation.size / training.size
             self.add(
+                validation,
                 "validation-too-large",
                 "error",
-                name,
                 f"{share:.1%} of the training file's bytes; the service takes at most 25 %",
                 "10 % is a good share",
             )
         if validation.lines > MAX_VALIDATION_ROWS:
             message = f"{validation.lines} rows; the service takes at most {MAX_VALIDATION_ROWS}"
-            self.add("validation-too-large", "error", name, message, "take a sample")
+            self.add(validation, "validation-too-large", "error", message, "take a sample")
         if training.format and validation.format and training.format != validation.format:
             message = f"written as {validation.format}, the training file as {training.format}"
-            self.add("mixed-formats", "error", name, message, "one format for both files")
+            self.add(validation, "mixed-formats", "error", message, "one format for both files")
 
 
-def _digest(example: Example, turns: int) -> bytes:
-    digest = hashlib.blake2b(digest_size=8)
-    for message in example.messages[:turns]:
-        digest.update(message.role.encode())
-        for part in message.parts:
-            digest.update(repr(part).encode("utf-8", "surrogatepass"))
-    return digest.digest()
-
-
-def _some(lines: list[int]) -> str:
-    shown = ", ".join(str(line) for line in lines[:_SHOWN_LINES])
-    return f"{shown} and {len(lines) - _SHOWN_LINES} more" if len(lines) > _SHOWN_LINES else shown
+def _some(lines: list[int], count: int) -> str:
+    shown = ", ".join(str(line) for line in lines[:LINES_NAMED])
+    return f"{shown} and {count - LINES_NAMED} more" if count > LINES_NAMED else shown

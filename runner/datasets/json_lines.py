@@ -191,18 +191,6 @@ def _deeper_than(value: Any, levels: int) -> bool:
     return True
 
 
-def control_characters(text: str) -> str | None:
-    """Name the first character of a text that does not belong into one: a control, a bidi override, U+FFFD or a
-    lone surrogate."""
-    for character in text:
-        code = ord(character)
-        if code < 0x20 and character not in "\n\r\t":
-            return f"U+{code:04X}"
-        if 0x7F <= code < 0xA0 or code == 0xFFFD or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069:
-            return f"U+{code:04X}"
-    return None
-
-
 def has_surrogate(text: str) -> bool:
     r"""Tell whether a text holds half a surrogate pair, which `\ud800` in JSON can make and UTF-8 cannot hold."""
     try:

@@ -17,12 +17,13 @@ from runner.datasets.examples import Example, Format, ImagePart, Message, Parsed
 from runner.datasets.images import GS_URI, MIME_TYPES, ImageError, decode_data_url, read_header
 from runner.datasets.json_lines import (
     Findings,
-    control_characters,
+    RawLine,
     decode_object,
     decode_text,
     has_surrogate,
     raw_lines,
 )
+from runner.datasets.texts import control_characters
 
 _ROLES: dict[Format, dict[str, Role]] = {
     "chat": {"system": "system", "user": "user", "assistant": "assistant"},
@@ -30,7 +31,8 @@ _ROLES: dict[Format, dict[str, Role]] = {
     "generate_content": {"user": "user", "assistant": "assistant", "model": "assistant"},
 }
 _DETAILS = {"low", "high", "auto"}
-_PLACEHOLDERS = {"nan", "none", "null", "undefined"}
+PLACEHOLDERS = frozenset({"nan", "none", "null", "undefined"})
+"""What programs write for a missing value."""
 
 
 def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -> ParsedLine:
@@ -47,14 +49,22 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
     return _finish(body, number, findings, images=images)
 
 
+def parse_raw(raw: RawLine, *, file: str = "", images: bool = True) -> ParsedLine | None:
+    """Parse the bytes of one line; None when it is blank."""
+    findings = Findings(file, raw.number)
+    body = decode_object(raw, findings)
+    if body is None and not findings.items:
+        return None
+    return _finish(body, raw.number, findings, images=images)
+
+
 def read_file(path: Path, *, images: bool = True) -> Iterator[ParsedLine]:
     """Parse a JSONL file line by line; blank lines are passed over. Memory is bounded by one line."""
     with path.open("rb") as stream:
         for raw in raw_lines(stream):
-            findings = Findings(path.name, raw.number)
-            body = decode_object(raw, findings)
-            if body is not None or findings.items:
-                yield _finish(body, raw.number, findings, images=images)
+            parsed = parse_raw(raw, file=path.name, images=images)
+            if parsed is not None:
+                yield parsed
 
 
 def detect_format(body: dict[str, Any]) -> Format | None:
@@ -342,7 +352,7 @@ class _Reader:
             if not blank_allowed:
                 what = "empty" if not value else "only white space"
                 self.findings.error("empty-text", path, f"the text is {what}", "remove the example or fill it")
-        elif value.strip().lower() in _PLACEHOLDERS:
+        elif value.strip().lower() in PLACEHOLDERS:
             self.findings.error(
                 "placeholder-text",
                 path,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
+import math
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,22 +14,38 @@ from runner.errors import DatasetError
 
 @dataclass(slots=True)
 class Lengths:
-    """Token lengths of examples. Two bytes would do; a list of integers keeps 320 MB for ten million examples."""
+    """Token lengths of examples, as a histogram: exact, and small for any number of examples."""
 
-    values: list[int] = field(default_factory=list)
+    counts: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        """Return the sum of all lengths."""
+        return sum(length * count for length, count in self.counts.items())
+
+    def percentile(self, share: float) -> int:
+        """Return the length that this share of the examples does not exceed (nearest rank); 0 without examples."""
+        rank = max(1, math.ceil(share * self.counts.total()))
+        passed = 0
+        for length in sorted(self.counts):
+            passed += self.counts[length]
+            if passed >= rank:
+                return length
+        return 0
 
     def to_json(self) -> dict[str, Any]:
         """Return sum, extremes and percentiles, in tokens."""
-        if not self.values:
+        if not self.counts:
             return {"sum": 0}
-        ordered = sorted(self.values)
         return {
-            "sum": sum(ordered),
-            "min": ordered[0],
-            "max": ordered[-1],
-            "mean": round(statistics.fmean(ordered), 2),
-            "median": statistics.median(ordered),
-            "p95": ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))],
+            "sum": self.total,
+            "min": min(self.counts),
+            "max": max(self.counts),
+            "mean": round(self.total / self.counts.total(), 2),
+            "median": self.percentile(0.5),
+            "p90": self.percentile(0.9),
+            "p95": self.percentile(0.95),
+            "p99": self.percentile(0.99),
         }
 
 
@@ -54,6 +71,15 @@ class FileReport:
     """Characters of all texts of the kept examples."""
     tokens: Lengths = field(default_factory=Lengths)
     """Tokens of the kept examples, template included."""
+    trained_tokens: int = 0
+    """Tokens of the kept examples that are learned; 0 where tokens are estimated."""
+    images: int = 0
+    """Images of the kept examples."""
+    turns: dict[int, int] = field(default_factory=dict)
+    """Number of turns to number of examples."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Code to number of findings."""
+    error_count: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
@@ -69,7 +95,11 @@ class FileReport:
             "textOnlyFiltered": self.text_only_filtered,
             "withImages": self.with_images,
             "characters": self.characters,
+            "images": self.images,
             "tokens": self.tokens.to_json(),
+            "trainedTokens": self.trained_tokens,
+            "turns": {str(turns): count for turns, count in sorted(self.turns.items())},
+            "counts": dict(sorted(self.counts.items())),
         }
 
 
@@ -80,6 +110,7 @@ class Report:
     training: FileReport
     validation: FileReport | None = None
     findings: list[Finding] = field(default_factory=list)
+    """By file and line, what holds of a whole file last; of each code and file, only the first thousand."""
     model: str | None = None
     mode: str | None = None
     max_sequence_length: int | None = None
@@ -103,13 +134,24 @@ class Report:
         """Return the other findings."""
         return [finding for finding in self.findings if finding.severity == "warning"]
 
+    @property
+    def error_count(self) -> int:
+        """Return the number of errors, those included that are not in `findings`."""
+        return sum(file.error_count for file in self.files)
+
+    @property
+    def warning_count(self) -> int:
+        """Return the number of warnings, those included that are not in `findings`."""
+        return sum(sum(file.counts.values()) for file in self.files) - self.error_count
+
     def raise_for_errors(self) -> None:
         """Raise DatasetError when there is an error."""
         errors = self.errors
         if errors:
             names = ", ".join(dict.fromkeys(finding.file for finding in errors))
+            count = self.error_count
             raise DatasetError(
-                f"{len(errors)} error{'s' if len(errors) != 1 else ''} in {names}",
+                f"{count} error{'s' if count != 1 else ''} in {names}",
                 findings=[finding.to_json() for finding in errors],
                 hint="each is explained in docs/dataset-format.md",
             )
@@ -118,8 +160,8 @@ class Report:
         """Return the stable JSON form."""
         return {
             "ok": not self.errors,
-            "errors": len(self.errors),
-            "warnings": len(self.warnings),
+            "errors": self.error_count,
+            "warnings": self.warning_count,
             "model": self.model,
             "mode": self.mode,
             "maxSequenceLength": self.max_sequence_length,

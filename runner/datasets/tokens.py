@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from runner.catalog import Model
 from runner.catalog.models import TuningMode
-from runner.datasets.examples import Example, TextPart
+from runner.datasets.digests import IMAGE, PART
 from runner.errors import ConfigurationError, EngineMissingError
 
 DEFAULT_TOKENS_PER_CHARACTER = 0.25
@@ -34,18 +34,20 @@ class TokenCounter(Protocol):
         """Tell counting from estimating."""
         ...
 
-    def count(self, example: Example) -> int:
-        """Return the number of tokens."""
+    def measure(self, turns: list[str], system: bool, characters: int, images: int) -> tuple[int, int]:
+        """Return the tokens of an example, and how many of them are trained (0 where that is not known).
+
+        Args:
+            turns: content of each turn, as `digests.content` writes it.
+            system: whether the first turn is the system's.
+            characters: of all texts.
+            images: number of images.
+        """
         ...
 
     def describe(self) -> str:
         """Say how tokens are counted."""
         ...
-
-
-def characters(example: Example) -> int:
-    """Return the characters of all texts, as the service's cost script counts them."""
-    return sum(len(message.text) for message in example.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,9 @@ class RatioCounter:
     ratio: float
     exact: bool = False
 
-    def count(self, example: Example) -> int:
+    def measure(self, turns: list[str], system: bool, characters: int, images: int) -> tuple[int, int]:
         """Return characters times ratio, plus a fixed number for each image."""
-        return round(characters(example) * self.ratio) + TOKENS_PER_IMAGE * len(example.images)
+        return round(characters * self.ratio) + TOKENS_PER_IMAGE * images, 0
 
     def describe(self) -> str:
         """Name the ratio."""
@@ -89,28 +91,32 @@ class TokenizerCounter:
         self._special = special
         self._tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
 
-    def count(self, example: Example) -> int:
+    def measure(self, turns: list[str], system: bool, characters: int, images: int) -> tuple[int, int]:
         """Return the tokens of the rendered example. Raises ConfigurationError when the template refuses it."""
-        return len(self._tokenizer.encode(self.render(example), add_special_tokens=False).ids)
+        return len(self._tokenizer.encode(self.render(turns, system), add_special_tokens=False).ids), 0
 
-    def render(self, example: Example) -> str:
+    def render(self, turns: list[str], system: bool) -> str:
         """Return the text the model sees."""
-        return str(self._template.render(messages=_messages(example), add_generation_prompt=False, **self._special))
+        messages = _messages(turns, system)
+        return str(self._template.render(messages=messages, add_generation_prompt=False, **self._special))
 
     def describe(self) -> str:
         """Name the folder."""
         return f"counted with the tokenizer in {self.directory}"
 
 
-def counter_for(model: Model | None, mode: TuningMode | None, tokenizer: Path | None = None) -> TokenCounter:
-    """Return the counter for a model's mode: exact with a tokenizer folder, else by the catalogue's ratio."""
-    if tokenizer is not None:
-        return TokenizerCounter(tokenizer)
+def ratio_of(model: Model | None, mode: TuningMode | None) -> float:
+    """Return the catalogue's tokens per character for a model's mode."""
     ratio = None
     if model is not None:
         limits = model.modes.get(mode) if mode else next(iter(model.modes.values()))
         ratio = limits.tokens_per_character if limits else None
-    return RatioCounter(ratio or DEFAULT_TOKENS_PER_CHARACTER)
+    return ratio or DEFAULT_TOKENS_PER_CHARACTER
+
+
+def open_counter(ratio: float, tokenizer: Path | None = None) -> TokenCounter:
+    """Return a counter: exact with a tokenizer folder, else by a ratio."""
+    return RatioCounter(ratio) if tokenizer is None else TokenizerCounter(tokenizer)
 
 
 def _template(directory: Path) -> tuple[str, dict[str, str]]:
@@ -130,16 +136,16 @@ def _template(directory: Path) -> tuple[str, dict[str, str]]:
     return template, special
 
 
-def _messages(example: Example) -> list[dict[str, Any]]:
+def _messages(turns: list[str], system: bool) -> list[dict[str, Any]]:
     rendered: list[dict[str, Any]] = []
-    for message in example.messages:
-        if all(isinstance(part, TextPart) for part in message.parts):
-            rendered.append({"role": message.role, "content": message.text})
+    for index, turn in enumerate(turns):
+        role = "system" if system and not index else "assistant" if (index - system) % 2 else "user"
+        pieces = turn.split(PART)
+        if not any(piece.startswith(IMAGE) for piece in pieces):
+            rendered.append({"role": role, "content": "".join(pieces)})
             continue
-        parts: list[dict[str, str]] = []
-        for part in message.parts:
-            parts.append({"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image"})
-        rendered.append({"role": message.role, "content": parts})
+        parts = [{"type": "image"} if piece.startswith(IMAGE) else {"type": "text", "text": piece} for piece in pieces]
+        rendered.append({"role": role, "content": parts})
     return rendered
 
 

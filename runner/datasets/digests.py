@@ -1,0 +1,36 @@
+"""Digests of examples, for repeats and leakage: the same for the same content, however it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import xxhash
+
+from runner.datasets.examples import Example, ImagePart, Message
+
+PART, TURN, IMAGE = "\x1f", "\x1e", "\x1c"
+"""Separators of parts and turns, and what marks an image; a text with one of them has a finding of its own."""
+
+
+def content(message: Message) -> str:
+    """Return a message's parts as one text, with the addresses of its images."""
+    return PART.join(IMAGE + part.uri if isinstance(part, ImagePart) else part.text for part in message.parts)
+
+
+def digest(turns: Sequence[str], *, system: bool) -> tuple[int, int]:
+    """Return 64-bit digests of everything but the last turn, and of everything.
+
+    Args:
+        turns: the content of each turn. Roles need no place here: those of a valid example follow from their number
+            and from whether there is a system turn.
+        system: whether the first turn is the system's.
+    """
+    prompt = TURN.join(turns[:-1]).encode("utf-8", "surrogatepass")
+    before: int = xxhash.xxh3_64_intdigest(prompt, system)
+    whole: int = xxhash.xxh3_64_intdigest(turns[-1].encode("utf-8", "surrogatepass"), before)
+    return before, whole
+
+
+def of_example(example: Example) -> tuple[int, int]:
+    """Return the digests of an example: prompt, whole."""
+    return digest([content(item) for item in example.messages], system=example.messages[0].role == "system")

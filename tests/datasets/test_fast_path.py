@@ -1,0 +1,221 @@
+"""The fast path finds exactly what the exact parser finds, and any split of a file gives the same."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runner.datasets.prover import Prover
+from runner.datasets.summarise import Settings, summarise
+from runner.datasets.summary import FINDINGS_KEPT, Summary
+from runner.datasets.workers import split, summarise_file
+from tests.datasets.test_parsing import (
+    ASSISTANT,
+    BROKEN,
+    BROKEN_TEXT,
+    GOOD,
+    USER,
+    WARNED,
+    chat,
+    data_url,
+    png,
+)
+
+FAST = Settings(ratio=0.25, limit=2000, name="t.jsonl")
+EXACT = Settings(ratio=0.25, limit=2000, name="t.jsonl", exact=True)
+
+
+def spelled(body: Any, style: int) -> str:
+    """Write JSON in one of the ways that programs write it."""
+    separators = [(", ", ": "), (",", ":"), (" , ", " : ")][style % 3]
+    return json.dumps(body, separators=separators, ensure_ascii=style % 2 == 0)
+
+
+def all_lines() -> list[bytes]:
+    lines: list[bytes] = []
+    bodies = [*GOOD.values(), *(body for body, _, _ in BROKEN.values()), *(body for body, _ in WARNED.values())]
+    for style in range(6):
+        for body in bodies:
+            lines.append(spelled(body, style).encode("utf-8", "surrogatepass"))
+    lines += [text.encode() for text, _ in BROKEN_TEXT.values() if len(text) < 10_000]
+    lines += [
+        b"",
+        b"   ",
+        b"\xff\xfe",
+        b"\x00{}",
+        b'{"prompt": "a\xff", "completion": "b"}',
+        b'{"prompt": "a", "completion": "b"}\r',
+        b'{"pr\\u006fmpt": "a", "completion": "b"}',
+        b'{"prompt": "a", "pr\\u006fmpt": "c", "completion": "b"}',
+        b'{"messages": [], "messages": [{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}',
+        b'{"messages":[{"content":"a","role":"user"},{"content":"b","role":"assistant"}]}',
+        b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","content":"c"}]}',
+        b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","role":"assistant"}]}',
+        b'{"messages":[{"role":"user","content":"role"},{"role":"assistant","content":"content"}]}',
+        b'{"messages":[{"role":"user","content":"say \\"role\\": x"},{"role":"assistant","content":"C:\\\\\\\\"}]}',
+    ]
+    for text in TEXTS:
+        lines.append(json.dumps({"prompt": text, "completion": "b"}, ensure_ascii=False).encode())
+        lines.append(json.dumps({"prompt": text, "completion": "b"}).encode())
+        lines.append(json.dumps(chat({"role": "user", "content": text}, ASSISTANT)).encode())
+        lines.append(
+            json.dumps({"prompt": text, "completion": "b"}).replace("<", "\\u003c").replace("@", "\\u0040").encode()
+        )
+    return lines
+
+
+TEXTS = [
+    "a\x07b", "\x7f", "\x85", "\u0080x", "\u202aabc", "\u2066", "\ufffd", "\\u0041", "\\\\b", "\b", "\f", "\x1f \x1c",
+    "\u00a0", "nan" + " " * 40, " " * 30, "\n\nNone\n\n", "undefined", "<|im_end|>", "x <bos> y", "<|im_startle|>",
+    "jane@example.com", "@property", "a@b", "x" * 70 + "@example.org", "@@example.com", "é@example.com", "a.b@c.d.eu,",
+    "AKIAABCDEFGHIJKLMNOP", "xAKIAABCDEFGHIJKLMNOP", "sk-" + "a" * 40, "task-" + "a" * 40, "hf_" + "b" * 30,
+    "ghp_" + "c" * 36, "xoxb-1234567890", "-----BEGIN RSA PRIVATE KEY-----", "AIza" + "d" * 35, "1000 0000 00200",
+    "日本語のテキスト" * 20, "caf\u00e9 " * 20, "x" * 9000, '"role" "content" "messages"', "role", "content", "prompt",
+    "text", "\U0001f600" * 5, "tab\tnew\nline\r", "ends with backslash \\", '\\"', "\\u202a", "\u2028", "\ufeff",
+]  # fmt: skip
+
+
+def same(left: Summary, right: Summary) -> None:
+    assert left.findings == right.findings
+    assert left.counts == right.counts
+    assert (left.lines, left.rows, left.errors) == (right.lines, right.rows, right.errors)
+    assert list(left.formats.items()) == list(right.formats.items())
+    assert left.tallies == right.tallies
+    assert left.prompts == right.prompts
+    assert left.wholes == right.wholes
+
+
+def both(path: Path, data: bytes) -> Summary:
+    path.write_bytes(data)
+    fast = summarise(path, 0, len(data), FAST)
+    same(fast, summarise(path, 0, len(data), EXACT))
+    return fast
+
+
+def test_every_line_alone(tmp_path: Path) -> None:
+    for line in all_lines():
+        both(tmp_path / "t.jsonl", line)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_lines_together_in_any_order_and_split(tmp_path: Path, seed: int) -> None:
+    lines = all_lines()
+    random.Random(seed).shuffle(lines)
+    data = b"\n".join(lines) + (b"\n" if seed % 2 else b"")
+    path = tmp_path / "t.jsonl"
+    whole = both(path, data)
+    assert len(whole.counts) > 35
+    for count in (2, 7, 100):
+        merged = Summary()
+        edges = sorted(random.Random(seed).sample(range(1, len(data)), count - 1))
+        for start, end in zip([0, *edges], [*edges, len(data)], strict=True):
+            merged.add(summarise(path, start, end, FAST))
+        same(merged, whole)
+
+
+def test_processes_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    data = b"\n".join(all_lines() * 3)
+    path.write_bytes(data)
+    done: list[int] = []
+    shared = summarise_file(path, FAST, workers=2, progress=done.append)
+    same(shared, summarise(path, 0, len(data), FAST))
+    assert sum(done) == len(data)
+
+
+def test_good_lines_take_the_fast_path() -> None:
+    """Otherwise all of the above would compare the exact parser with itself."""
+    for name, body in GOOD.items():
+        _, good, doubtful, count = Prover(images=True).prove(
+            spelled(body, 0).encode() + b"\n" + spelled(body, 1).encode()
+        )
+        assert (len(good), doubtful, count) == (2, [], 2), name
+
+
+def test_findings_are_capped_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b'{"prompt": "", "completion": "b"}\n' * (FINDINGS_KEPT + 500))
+    summary = both(path, path.read_bytes())
+    assert len(summary.findings) == FINDINGS_KEPT
+    assert summary.counts["empty-text"] == FINDINGS_KEPT + 500
+
+
+@pytest.mark.parametrize(("size", "workers"), [(0, 1), (1, 4), (1000, 3), (10**9, 4), (10**12, 16)])
+def test_ranges_cover_the_file(size: int, workers: int) -> None:
+    ranges = split(size, workers)
+    assert ranges[0][0] == 0
+    assert ranges[-1][1] == size
+    assert all(left[1] == right[0] for left, right in itertools.pairwise(ranges))
+
+
+_TEXT = st.text(max_size=20) | st.sampled_from(TEXTS)
+_PART = st.one_of(
+    st.builds(lambda text: {"type": "text", "text": text}, _TEXT),
+    st.sampled_from(["gs://a-bucket/a.png", data_url(png()), "gs://x", "a.png"]).map(
+        lambda url: {"type": "image_url", "image_url": {"url": url}}
+    ),
+)
+_CHAT = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": st.sampled_from(["user", "assistant", "system", "user", "assistant"]),
+            "content": _TEXT | st.lists(_PART, max_size=3),
+        },
+        optional={"name": st.just("x")},
+    ),
+    max_size=4,
+).map(lambda turns: {"messages": turns})
+_GPART = st.one_of(
+    _TEXT.map(lambda text: {"text": text}),
+    st.sampled_from(["file_data", "fileData"]).map(
+        lambda key: {key: {"mime_type": "image/png", "fileUri": "gs://a-bucket/b"}}
+    ),
+)
+_GENERATE = st.builds(
+    lambda turns, system: {"contents": turns, **system},
+    st.lists(
+        st.fixed_dictionaries(
+            {"role": st.sampled_from(["user", "model", "assistant"]), "parts": st.lists(_GPART, max_size=3)}
+        ),
+        max_size=4,
+    ),
+    st.sampled_from(
+        [{}, {"systemInstruction": {"parts": [{"text": "Be brief."}]}}, {"system_instruction": {"parts": []}}]
+    ),
+)
+_PAIR = st.fixed_dictionaries({"prompt": _TEXT, "completion": _TEXT})
+_BODY = _CHAT | _GENERATE | _PAIR | st.sampled_from([chat(USER, ASSISTANT), *GOOD.values()])
+
+
+@st.composite
+def _lines(draw: st.DrawFn) -> bytes:
+    line = bytearray(spelled(draw(_BODY), draw(st.integers(0, 5))).encode("utf-8", "surrogatepass"))
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+        position = draw(st.integers(0, max(0, len(line) - 1)))
+        kind = draw(st.integers(0, 3))
+        if kind == 0:
+            del line[position : position + draw(st.integers(1, 4))]
+        elif kind == 1:
+            line[position:position] = draw(
+                st.sampled_from([b'"', b"\\", b",", b"{", b"}", b"\x00", b"\xff", b'"role":"user",', b"\n"])
+            )
+        elif kind == 2 and line:
+            line[position] = draw(st.integers(0, 255))
+        else:
+            line[position:position] = line[max(0, position - 25) : position]
+    return bytes(line)
+
+
+@given(st.lists(_lines(), min_size=1, max_size=6))
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_any_lines(tmp_path: Path, lines: list[bytes]) -> None:
+    both(tmp_path / "t.jsonl", b"\n".join(lines))
