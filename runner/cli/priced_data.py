@@ -55,7 +55,7 @@ def statistics_of(report: Report) -> DatasetStatistics:
     from runner.jobs.estimate import DatasetStatistics
 
     file = report.training
-    tokens = sum(file.tokens.values) if report.tokens_exact else None
+    tokens = file.tokens.total if report.tokens_exact else None
     return DatasetStatistics(examples=file.kept, characters=file.characters, tokens=tokens, images=file.with_images)
 
 
