@@ -149,7 +149,7 @@ def test_log_probabilities_equal_one_forward_pass(family: Family, cache: Path) -
         logprobs = logits.log_softmax(-1)
         for number, choice in enumerate(choices):
             place = len(prompt.ids) - 1 + number
-            assert choice.logprob == pytest.approx(float(logprobs[place, choice.token]), abs=2e-3)
+            assert choice.logprob == pytest.approx(float(logprobs[place, choice.token]), abs=2e-4)
 
 
 def test_sequences_sent_back_for_want_of_cache_lose_nothing(llama: LoadedModel) -> None:
