@@ -13,6 +13,8 @@ from runner.emulator.engine.dataset import IGNORED, TokenizedExample, join_image
 
 _POOL = 8
 """Batches drawn together and sorted by length within: little padding, and still a random order."""
+_COARSE = 8
+"""Lengths that differ by less count as equal: examples of one length are often alike, and batches should be mixed."""
 
 MAX_TOKENS = 8192
 """Padded tokens computed at once; a larger batch is split, and its gradients are summed to the same result."""
@@ -35,7 +37,7 @@ def epoch_order(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: in
     generator.shuffle(order)
     batches = []
     for start in range(0, len(order), batch_size * _POOL):
-        pool = sorted(order[start : start + batch_size * _POOL], key=lambda index: lengths[index])
+        pool = sorted(order[start : start + batch_size * _POOL], key=lambda index: lengths[index] // _COARSE)
         batches += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
     generator.shuffle(batches)
     return batches

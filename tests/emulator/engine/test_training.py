@@ -46,22 +46,21 @@ def test_full_tuning_teaches_and_reports_what_it_did(launcher: Launcher, model_c
         tmp_path / "job",
         model_cache,
         mode="FULL",
-        training_file=write_lines(tmp_path / "train.jsonl", [chat(*pair) for pair in questions() * 5]),
-        epochs=12,
+        epochs=80,
         validation_file=validation,
         export_last_checkpoint_only=False,
     ).finish()
     assert job.code == 0, job.log
     steps = job.events("step")
-    assert len(steps) == steps[-1]["total_steps"] == 120
+    assert len(steps) == steps[-1]["total_steps"] == 160
     assert steps[-1]["loss"] < 0.1 < 5 < steps[0]["loss"]
     assert max(step["learning_rate"] for step in steps) == pytest.approx(5e-3)
     checkpoints = job.events("checkpoint")
-    assert [event["epoch"] for event in checkpoints] == [1, 2, 4, 5, 6, 7, 8, 10, 11, 12]
+    assert [event["epoch"] for event in checkpoints] == [8, 16, 24, 32, 40, 48, 56, 64, 72, 80]
     assert [event["id"] for event in checkpoints] == [str(number) for number in range(1, 11)]
     assert all((job.directory / "output" / event["path"] / "model.safetensors").exists() for event in checkpoints)
     losses = [event["loss"] for event in job.events("evaluation")]
-    assert len(losses) == 12
+    assert len(losses) == 80
     assert losses[-1] < 0.1 < losses[0]
     assert job.events()[-1]["event"] == "done"
     assert not (job.final / "adapter").exists()
@@ -69,7 +68,7 @@ def test_full_tuning_teaches_and_reports_what_it_did(launcher: Launcher, model_c
     facts = json.loads((job.final / "run.json").read_text())
     assert facts["standIn"] is True
     assert facts["learningRateScale"] == 25
-    assert facts["steps"] == 120
+    assert facts["steps"] == 160
     assert facts["validationLosses"] == losses
 
 
