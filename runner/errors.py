@@ -14,6 +14,7 @@
       CostRefusedError              exit 7   the price is unknown, above the limit or not confirmed
       AmbiguousSubmissionError      exit 8   a create may or may not have happened: nothing was repeated
       EngineMissingError            exit 9   an extra that the command needs is not installed
+      StalePlanError                exit 10  a saved plan no longer fits: the manifests or the service have changed
 
 Exit 130 means interrupted (Ctrl-C); whatever was running on the service goes on.
 Add an error here only when a caller can act differently on it: give it a stable `code`, an exit status of its own if
@@ -168,3 +169,18 @@ class EngineMissingError(RunnerError):
 
     code = "engine_missing"
     exit_code = 9
+
+
+class StalePlanError(RunnerError):
+    """A saved plan no longer fits; nothing was changed. `changes` says what moved."""
+
+    code = "stale_plan"
+    exit_code = 10
+
+    def __init__(self, message: str, *, changes: list[str], hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.changes = changes
+
+    def to_json(self) -> dict[str, Any]:
+        """Add what moved."""
+        return {**super().to_json(), "changes": self.changes}

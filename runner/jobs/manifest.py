@@ -76,6 +76,8 @@ class Loaded:
     jobs: list[ManifestJob] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     files: int = 0
+    refused: set[str] = field(default_factory=set)
+    """Names of manifests with mistakes."""
 
     def raise_for_problems(self, *, others: Iterable[str] = ()) -> None:
         """Raise ConfigurationError if anything is wrong, with everything."""
@@ -105,7 +107,7 @@ def load(paths: Iterable[Path]) -> Loaded:
         if not documents and not problems:
             loaded.problems.append(f"{file}:1: holds no manifest")
         for document in documents:
-            for job in _document(document, str(file), loaded.problems):
+            for job in _document(document, str(file), loaded):
                 place = f"{file}:{document.line}"
                 if job.name in first:
                     loaded.problems.append(
@@ -128,6 +130,8 @@ def check(jobs: Iterable[ManifestJob], environment: Environment) -> list[str]:
         for found in placeable(job).validate(environment):
             what, _, message = found.partition(": ")
             key = "label" if what.startswith("label ") else what
+            if what == "base model" and not job.spec.base_model:
+                continue  # `load` reports why there is none
             if key in _PATHS:
                 problems.append(job.problem(_PATHS[key], message if key != "label" else found))
             else:
@@ -176,7 +180,8 @@ def _bounded(file: Path) -> bytes:
         return stream.read(located_yaml.MAX_BYTES + 1)
 
 
-def _document(document: Located, file: str, problems: list[str]) -> Iterator[ManifestJob]:
+def _document(document: Located, file: str, loaded: Loaded) -> Iterator[ManifestJob]:
+    problems = loaded.problems
     plain = document.plain()
     if not isinstance(plain, dict):
         problems.append(f"{file}:{document.line}: is no mapping with apiVersion, kind, metadata and spec")
@@ -185,6 +190,8 @@ def _document(document: Located, file: str, problems: list[str]) -> Iterator[Man
         manifest = TuningJobManifest.model_validate(plain)
     except ValidationError as error:
         problems += [_translated(file, document, item) for item in error.errors(include_url=False)]
+        metadata = plain.get("metadata")
+        loaded.refused.add(str(metadata.get("name")) if isinstance(metadata, dict) else "")
         return
     spec = manifest.spec
     if spec.base_model is None and spec.from_ is None and "base_model" not in _swept(spec):
@@ -280,10 +287,12 @@ def _link(loaded: Loaded) -> None:
         found = job
         if job.after is not None:
             cause = by_name.get(job.after)
-            if cause is None:
+            if cause is None and job.after not in loaded.refused:
                 near = difflib.get_close_matches(job.after, by_name, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 loaded.problems.append(job.problem(path, f"no manifest is named {job.after!r}{hint}"))
+            elif cause is None:
+                pass  # its own mistakes are reported
             elif job.after in (*above, job.name):
                 loaded.problems.append(job.problem(path, f"{' -> '.join((*above, job.name, job.after))} is a circle"))
             else:

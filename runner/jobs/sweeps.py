@@ -74,13 +74,19 @@ def _problems(grid: dict[str, list[Any]], paired: dict[str, list[Any]]) -> list[
 def _name(base: str, values: dict[str, Any]) -> str:
     parts = [base]
     for key, value in values.items():
-        text = f"{value:.6g}" if isinstance(value, float) else str(value).rsplit("@", 1)[-1].lower()
-        text = text.replace("e-0", "e-").replace("peft_adapter", "peft")
-        parts.append(_SHORT[key] + re.sub(r"[^a-z0-9-]+", "-", text.replace("+", "")).strip("-"))
+        text = _scientific(value) if isinstance(value, float) else str(value).rsplit("@", 1)[-1].lower()
+        text = text.replace("peft_adapter", "peft")
+        parts.append(_SHORT[key] + re.sub(r"[^a-z0-9-]+", "-", text).strip("-"))
     name = "-".join(part for part in parts if part)
     if len(name) <= MAX_NAME:
         return name
     return f"{name[: MAX_NAME - 9].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _scientific(value: float) -> str:
+    """Return `2p5e-5` for 0.000025."""
+    digits, _, exponent = f"{value:e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.').replace('.', 'p')}e{int(exponent)}"
 
 
 def _camel(name: str) -> str:

@@ -1,0 +1,113 @@
+"""What makes two jobs the same: name, place, specification and the content of the data."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+from runner.environment import Environment
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.specification import TuningJobSpec
+from runner.jobs.state_ledger import Run
+from runner.jobs.submission import FINGERPRINT_LABEL, MANAGED_LABEL, MANAGED_VALUE, PreparedJob
+
+IDENTITY_VERSION = 1
+"""Raise it when an input is added or the meaning of one changes; every job then counts as changed."""
+MANIFEST_LABEL = "runner-manifest"
+IDENTITY_LABEL = "runner-identity"
+ATTEMPT_LABEL = "runner-attempt"
+
+
+def inputs_of(
+    spec: TuningJobSpec, *, train: str, validation: str | None, after: str | None, revision: int
+) -> dict[str, Any]:
+    """Return what decides about a job's result, without what is not set.
+
+    Args:
+        spec: resolved.
+        train: digest of the training data.
+        validation: of the validation data.
+        after: `NAME@IDENTITY` of the job it tunes on from.
+        revision: of the manifest.
+    """
+    found = {
+        "baseModel": spec.base_model,
+        "mode": spec.mode,
+        "epochs": spec.epochs,
+        "learningRate": spec.learning_rate,
+        "adapterSize": spec.adapter_size,
+        "batchSize": spec.batch_size,
+        "customBaseModel": (spec.custom_base_model or "").rstrip("/") or None,
+        "from": after,
+        "data.train": train,
+        "data.validation": validation,
+        "output": (spec.output_uri or "").rstrip("/") or None,
+        "exportLastCheckpointOnly": spec.export_last_checkpoint_only or None,
+        "serviceAccount": spec.service_account or None,
+        "kmsKey": spec.kms_key or None,
+        "revision": revision if revision != 1 else None,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def identity_of(environment: Environment, name: str, inputs: dict[str, Any]) -> str:
+    """Return 52 characters of a-z and 2-7."""
+    return _digest({"version": IDENTITY_VERSION, "parent": environment.parent, "name": name, "inputs": inputs})
+
+
+def labels_of(name: str, run: Run) -> dict[str, str]:
+    """Return all labels of the tuning job of a run."""
+    return {
+        **run.labels,
+        MANAGED_LABEL: MANAGED_VALUE,
+        MANIFEST_LABEL: name,
+        IDENTITY_LABEL: run.identity,
+        ATTEMPT_LABEL: str(run.attempt),
+        FINGERPRINT_LABEL: _digest({"identity": run.identity, "attempt": run.attempt}),
+    }
+
+
+def prepared(environment: Environment, name: str, run: Run, weights: str | None) -> PreparedJob:
+    """Return a run ready to be sent.
+
+    Args:
+        environment: names the outputs bucket.
+        name: of the manifest job.
+        run: what.
+        weights: folder of the job it tunes on from.
+    """
+    fields = dict(run.fields)
+    suffix = "" if run.attempt == 1 else f"-{run.attempt}"
+    # A repetition writes to a folder of its own, unless the manifest names one.
+    fields["output_uri"] = (
+        fields.get("output_uri") or f"gs://{environment.outputs_bucket}/tuned/{name}-{run.identity[:10]}{suffix}"
+    )
+    if weights:
+        fields["custom_base_model"] = weights
+    spec = TuningJobSpec(**{**fields, "display_name": f"{name}{suffix}"})
+    return PreparedJob(spec=spec, fingerprint=labels_of(name, run)[FINGERPRINT_LABEL], labels=labels_of(name, run))
+
+
+def jobs_by_identity(jobs: list[TuningJob]) -> dict[tuple[str, str], list[TuningJob]]:
+    """Return jobs by (name, identity), as their labels say, the latest attempt first."""
+    found: dict[tuple[str, str], list[TuningJob]] = {}
+    for job in jobs:
+        key = (job.labels.get(MANIFEST_LABEL, ""), job.labels.get(IDENTITY_LABEL, ""))
+        if all(key):
+            found.setdefault(key, []).append(job)
+    for same in found.values():
+        same.sort(key=attempt_of, reverse=True)
+    return found
+
+
+def attempt_of(job: TuningJob) -> int:
+    """Return the number of the attempt that a job is."""
+    text = job.labels.get(ATTEMPT_LABEL, "1")
+    return int(text) if text.isascii() and text.isdigit() else 1
+
+
+def _digest(body: dict[str, Any]) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    return base64.b32encode(hashlib.sha256(canonical).digest()).decode().rstrip("=").lower()

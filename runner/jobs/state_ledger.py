@@ -1,0 +1,239 @@
+"""What became of each manifest: one record a job, in the contract bucket, written with generation preconditions.
+
+The state is in the cloud, so any machine goes on where another was cut off. A record is changed by whoever read its
+newest generation and by nobody else, which makes it the lock of its job as well: before a create is sent, the record
+says who sends it (`claimed`), and only that one does.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from runner.errors import ConfigurationError, GoogleApiError
+from runner.gcp import records
+from runner.gcp.session import Session
+
+VERSION = 1
+PREFIX = "runner/state/"
+"""Of the objects: `runner/state/NAME.json`."""
+HISTORY = 8
+"""Earlier runs that a record keeps."""
+
+Phase = Literal["queued", "claimed", "submitted", "refused", "withdrawn"]
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True)
+
+
+class Price(_Stored):
+    """An estimate, as it was when the job was agreed to."""
+
+    low: float | None = None
+    expected: float | None = None
+    high: float | None = None
+    tokens: int = 0
+    """Expected, of one epoch."""
+    epochs: int = 1
+    usd_per_million_tokens: float | None = None
+    price_date: str = ""
+
+
+class DataVersion(_Stored):
+    """One dataset file as it was used."""
+
+    uri: str
+    digest: str
+    """`sha256:…` of a local file, `crc32c:…` with the size of an object."""
+    rows: int = 0
+    characters: int = 0
+    tokens: int | None = None
+    """Counted with the model's tokenizer; None when they were not counted."""
+    images: int = 0
+
+
+class Outcome(_Stored):
+    """How a run ended."""
+
+    state: str
+    """The API's name of the job's state."""
+    code: int | None = None
+    message: str = ""
+    ended: str = ""
+    billed_tokens: int | None = None
+    """Of one epoch; None where the service does not say."""
+    billed_usd: float | None = None
+    """Billed tokens at the price of the estimate."""
+
+
+class Deployment(_Stored):
+    """What became of the deploy section."""
+
+    phase: Literal["claimed", "deployed", "refused"]
+    owner: str = ""
+    endpoint: str = ""
+    usd_per_hour: float | None = None
+    message: str = ""
+
+
+class PastRun(_Stored):
+    """What is remembered of an earlier run."""
+
+    identity: str
+    attempt: int = 1
+    job: str = ""
+    model: str = ""
+    mode: str = ""
+    state: str = ""
+    expected_tokens: int = 0
+    billed_tokens: int | None = None
+    billed_usd: float | None = None
+
+
+class Run(_Stored):
+    """One run of a manifest job: one billable job at most for each attempt."""
+
+    identity: str
+    """Of name, place, specification and data; 52 characters of a-z and 2-7."""
+    attempt: int = 1
+    phase: Phase
+    owner: str = ""
+    """Who claimed it."""
+    job: str = ""
+    """Full name of the tuning job, once there is one."""
+    file: str = ""
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    """What the identity is made of, for value-level differences."""
+    fields: dict[str, Any] = Field(default_factory=dict)
+    """What the create sends, labels apart."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """The manifest's own."""
+    data: dict[str, DataVersion] = Field(default_factory=dict)
+    price: Price = Field(default_factory=Price)
+    queued: str = ""
+    """When it joined the queue; RFC 3339, UTC."""
+    priority: int = 0
+    after: str = ""
+    """Job whose final weights it needs."""
+    retries: int = 0
+    retry_on: Literal["platform", "any"] = "platform"
+    deploy: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
+    outcome: Outcome | None = None
+    deployment: Deployment | None = None
+    problem: str = ""
+    """Why it is not submitted."""
+
+    def past(self) -> PastRun:
+        """Return what the history keeps of it."""
+        outcome = self.outcome
+        return PastRun(
+            identity=self.identity,
+            attempt=self.attempt,
+            job=self.job,
+            model=str(self.fields.get("base_model", "")),
+            mode=str(self.fields.get("mode", "")),
+            state=outcome.state if outcome else self.phase,
+            expected_tokens=self.price.tokens,
+            billed_tokens=outcome.billed_tokens if outcome else None,
+            billed_usd=outcome.billed_usd if outcome else None,
+        )
+
+
+class Record(_Stored):
+    """All that is known of one manifest job."""
+
+    version: int = VERSION
+    name: str
+    run: Run
+    history: tuple[PastRun, ...] = ()
+    """Newest first."""
+
+    def replaced(self, run: Run) -> Record:
+        """Return the record with a new run, the present one moved into the history if it was ever submitted."""
+        kept = (self.run.past(), *self.history) if self.run.job or self.run.outcome else self.history
+        return self.model_copy(update={"run": run, "history": kept[:HISTORY]})
+
+    def changed(self, **values: Any) -> Record:
+        """Return the record with other values of its run."""
+        return self.model_copy(update={"run": self.run.model_copy(update=values)})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record as it was read."""
+
+    record: Record
+    generation: int
+    updated: datetime.datetime
+    """By the service's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All records at one moment."""
+
+    entries: dict[str, Entry]
+    now: datetime.datetime
+    """By the service's clock."""
+
+
+class StateLedger:
+    """The records of one environment."""
+
+    def __init__(self, session: Session) -> None:
+        session.environment.require("contract_bucket")
+        self._session = session
+        self.bucket = session.environment.contract_bucket
+
+    def load(self) -> Snapshot:
+        """Read all records, in one request for every thousand.
+
+        Raises:
+            NotFoundError: there is no such bucket.
+            ConfigurationError: a newer version of this program wrote a record.
+        """
+        stored, now = records.list_records(self._session, self.bucket, PREFIX)
+        entries = [_entry(item) for item in stored if item.name.endswith(".json")]
+        return Snapshot({entry.record.name: entry for entry in entries}, now)
+
+    def read(self, name: str) -> Entry | None:
+        """Read one record, None if there is none."""
+        stored = records.read_record(self._session, self.bucket, _object(name))
+        return None if stored is None else _entry(stored)
+
+    def write(self, record: Record, generation: int) -> Entry | None:
+        """Write a record over the generation that was read (0: over nothing); None if another writer came first."""
+        body = record.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
+        body = {**body, "version": VERSION}
+        stored = records.write_record(self._session, self.bucket, _object(record.name), body, generation=generation)
+        return None if stored is None else Entry(record, stored.generation, stored.updated)
+
+
+def _object(name: str) -> str:
+    return f"{PREFIX}{name}.json"
+
+
+def _entry(stored: records.StoredRecord) -> Entry:
+    version = stored.body.get("version")
+    if isinstance(version, int) and version > VERSION:
+        message = f"{stored.name} was written by a newer version of this program (record version {version})"
+        raise ConfigurationError(message, problems=[message], hint="install the newer version; nothing was changed")
+    try:
+        return Entry(Record.model_validate(stored.body), stored.generation, stored.updated)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise GoogleApiError(
+            f"{stored.name} is damaged: {where}: {first['msg']}",
+            status="DATA_LOSS",
+            http=500,
+            method="storage.objects.get",
+            resource=stored.name,
+            hint="restore an older version of the object; nothing was changed",
+        ) from error
