@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from runner import environment as environments
 from runner.errors import GoogleApiError, NotFoundError, PermissionDeniedError
+from runner.gcp import buckets as bucket_api
 from runner.gcp import projects, storage, tuning_jobs
+from runner.gcp.buckets import BucketInfo
 from runner.gcp.session import Session
-from runner.gcp.storage import BucketInfo, parse_gs_uri
+from runner.gcp.storage import parse_gs_uri
 from runner.jobs.specification import TuningJobSpec
 
 SUFFICIENT_ROLES = ("roles/storage.objectUser", "roles/storage.objectAdmin", "roles/storage.admin")
@@ -44,11 +46,29 @@ def preflight(session: Session, spec: TuningJobSpec) -> list[PreflightFinding]:
     problems = spec.validate(session.environment)
     if problems:
         return [PreflightFinding(code="problem", severity="error", message=problem) for problem in problems]
-    findings = [*_vertex(session), *_objects(session, spec)]
+    return [*_vertex(session), *_objects(session, spec), *preflight_buckets(session, _buckets(session, spec))]
+
+
+def preflight_many(session: Session, specs: Iterable[TuningJobSpec]) -> list[PreflightFinding]:
+    """Return what is in the way of many jobs, whose datasets are known to be there; each bucket is asked for once.
+
+    Raises:
+        UnreachableError: the services cannot be reached.
+    """
+    every = list(specs)
+    names = dict.fromkeys(name for spec in every for name in _buckets(session, spec))
+    folders = dict.fromkeys(spec.custom_base_model for spec in every if spec.custom_base_model)
+    findings = [finding for folder in folders for finding in _weights(session, folder)]
+    return findings + preflight_buckets(session, list(names))
+
+
+def preflight_buckets(session: Session, names: list[str]) -> list[PreflightFinding]:
+    """Return what is wrong with the places and grants of buckets."""
+    findings: list[PreflightFinding] = []
     buckets: list[BucketInfo] = []
-    for name in _buckets(session, spec):
+    for name in names:
         try:
-            buckets.append(storage.bucket_info(session, name))
+            buckets.append(bucket_api.bucket_info(session, name))
         except NotFoundError:
             findings.append(_error("bucket_missing", f"bucket {name} does not exist"))
         except GoogleApiError as error:
@@ -147,7 +167,7 @@ def _agents(session: Session, buckets: list[BucketInfo]) -> Iterator[PreflightFi
         everywhere, certain = set(), False
     for bucket in buckets:
         try:
-            holders = everywhere | _holders(storage.bucket_policy(session, bucket.name))
+            holders = everywhere | _holders(bucket_api.bucket_policy(session, bucket.name))
         except GoogleApiError as error:
             yield PreflightFinding(code="denied", severity="warning", message=error.message)
             continue

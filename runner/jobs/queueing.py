@@ -1,0 +1,365 @@
+"""Submit what is queued as slots of the quota come free, each job once, whoever asks and however often.
+
+A job is created by whoever has written `claimed` and its own name into the job's record over the generation it read.
+A runner that dies holding a claim leaves one of two things: a job, which the next runner finds by its labels and
+adopts, or none, in which case the claim runs out. A claim outlives every create that its owner may still send, so no
+second create is sent while a first one may be on its way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from runner.errors import GoogleApiError, QuotaExceededError, RunnerError, UnreachableError
+from runner.gcp import failures, fleet, tuning_jobs
+from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
+from runner.gcp.versions import object_versions
+from runner.jobs import identity
+from runner.jobs.state_ledger import Entry, Outcome, Record, Run, Snapshot, StateLedger
+
+SEND_WITHIN_SECONDS = 60.0
+"""A claim older than this sends no create any more."""
+LEASE_SECONDS = 240.0
+"""Age at which a claim without a job is taken over: the time to send, that of the slowest request, and a margin for a
+list that lags behind."""
+LOOKUP_SECONDS = 10.0
+"""How long the job of a lost answer is looked for before it is reported as uncertain."""
+_PLATFORM_CODES = frozenset({4, 8, 10, 13, 14})
+"""google.rpc.Code of failures that are not the job's own: DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL,
+UNAVAILABLE."""
+
+Happening = Literal[
+    "created", "adopted", "ended", "requeued", "waiting", "elsewhere", "refused", "uncertain", "blocked"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What happened to one job."""
+
+    name: str
+    what: Happening
+    job: str = ""
+    message: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return the stable JSON form."""
+        body = {"name": self.name, "what": self.what, "job": self.job, "message": self.message}
+        return {key: value for key, value in body.items() if value}
+
+
+@dataclass(slots=True)
+class View:
+    """Records and jobs as they were read, the records first: what a record says was sent is in the list of jobs."""
+
+    entries: dict[str, Entry]
+    now: datetime.datetime
+    jobs: list[TuningJob]
+    by_name: dict[str, TuningJob] = field(default_factory=dict)
+    by_identity: dict[tuple[str, str], list[TuningJob]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.by_name = {job.name: job for job in self.jobs}
+        self.by_identity = identity.jobs_by_identity(self.jobs)
+
+    def found(self, record: Record) -> list[TuningJob]:
+        """Return the jobs of a record's present attempt, by their labels."""
+        same = self.by_identity.get((record.name, record.run.identity), [])
+        return [job for job in same if identity.attempt_of(job) == record.run.attempt]
+
+    def claim_age(self, entry: Entry) -> float:
+        """Return seconds since a record was written, by the service's clock."""
+        return (self.now - entry.updated).total_seconds()
+
+    def active(self) -> int:
+        """Return how many slots are taken: jobs that have not ended, and creates that are on their way."""
+        running = sum(not job.ended for job in self.jobs)
+        return running + sum(
+            entry.record.run.phase == "claimed"
+            and not self.found(entry.record)
+            and self.claim_age(entry) < LEASE_SECONDS
+            for entry in self.entries.values()
+        )
+
+
+def look(session: Session, ledger: StateLedger, snapshot: Snapshot | None = None) -> View:
+    """Read records, then jobs."""
+    snapshot = snapshot or ledger.load()
+    return View(dict(snapshot.entries), snapshot.now, fleet.all_jobs(session))
+
+
+def advance(
+    session: Session,
+    *,
+    limit: int,
+    fair_by: str = "",
+    only: Callable[[str], bool] | None = None,
+    progress: Callable[[Step], None] | None = None,
+) -> list[Step]:
+    """Bring every record up to date and submit as many queued jobs as there are free slots.
+
+    Args:
+        session: where.
+        limit: jobs of the project that may run at once.
+        fair_by: label whose values share slots: the one with the fewest active jobs goes first.
+        only: leaves other names alone.
+        progress: called with each step as it happens.
+
+    Raises:
+        UnreachableError, GoogleApiError: records or jobs cannot be read, or the service is gone; nothing is lost.
+    """
+    steps: list[Step] = []
+
+    def tell(step: Step) -> None:
+        steps.append(step)
+        if progress:
+            progress(step)
+
+    ledger = StateLedger(session)
+    view = look(session, ledger)
+    wanted = [name for name in view.entries if only is None or only(name)]
+    stuck = set()
+    for name in wanted:
+        for step in settle(ledger, view, name):
+            stuck |= {name} if step.what in ("uncertain", "elsewhere") else set()
+            tell(step)
+    free = limit - view.active()
+    for name in ordered(view, wanted, fair_by):
+        if name in stuck:
+            continue
+        ready, weights, why = _cause(view, view.entries[name].record.run)
+        if not ready:
+            tell(Step(name=name, what="blocked", message=why))
+        elif free <= 0:
+            tell(Step(name=name, what="waiting", message=f"all {limit} slots are taken"))
+        else:
+            step = _submit(session, ledger, view.entries[name], weights)
+            tell(step)
+            free -= step.what in ("created", "adopted", "uncertain", "elsewhere")
+            if step.what == "waiting":
+                free = 0  # the service says that the quota is used up, whatever was counted here
+    return steps
+
+
+def ordered(view: View, names: Iterable[str], fair_by: str = "") -> list[str]:
+    """Return the queued jobs in the order in which they are submitted.
+
+    Priority first; then, with `fair_by`, whose label value has the fewest active jobs; then who waited longest.
+    """
+    active = Counter(job.labels.get(fair_by, "") for job in view.jobs if not job.ended)
+    waiting = {name: view.entries[name].record.run for name in names if _may_be_sent(view, view.entries[name])}
+    order: list[str] = []
+    while waiting:
+
+        def rank(item: tuple[str, Run]) -> tuple[int, int, str, str]:
+            name, run = item
+            return -run.priority, active[run.labels.get(fair_by, "")] if fair_by else 0, run.queued, name
+
+        name, run = min(waiting.items(), key=rank)
+        order.append(name)
+        active[run.labels.get(fair_by, "")] += 1
+        del waiting[name]
+    return order
+
+
+def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
+    """Bring one record up to date with the jobs that exist; another writer's change is left to that writer."""
+    entry = view.entries[name]
+    run = entry.record.run
+    found = view.found(entry.record)
+    if len(found) > 1:
+        ids = ", ".join(job.id for job in found)
+        return [
+            Step(
+                name=name, what="uncertain", message=f"{len(found)} jobs carry its identity: {ids}; cancel all but one"
+            )
+        ]
+    if run.phase in ("queued", "claimed", "refused") and found:
+        changed = entry.record.changed(phase="submitted", job=found[0].name, owner="", problem="")
+        if not _write(ledger, view, entry, changed):
+            return [Step(name=name, what="elsewhere", message="another runner is at work on it")]
+        return [Step(name=name, what="adopted", job=found[0].name), *settle(ledger, view, name)]
+    if run.phase == "claimed" and view.claim_age(entry) < LEASE_SECONDS:
+        seconds = LEASE_SECONDS - view.claim_age(entry)
+        message = f"another runner is submitting it; if that one died, it is taken over in {seconds:.0f} s"
+        return [Step(name=name, what="elsewhere", message=message)]
+    job = view.by_name.get(run.job)
+    if run.phase != "submitted" or run.outcome is not None or job is None or not job.ended:
+        return []
+    outcome = outcome_of(job, run)
+    ended = entry.record.changed(outcome=outcome)
+    again = next_attempt(ended)
+    if not _write(ledger, view, entry, again or ended):
+        return []
+    steps = [Step(name=name, what="ended", job=job.name, message=job.state)]
+    if again is not None:
+        steps.append(Step(name=name, what="requeued", message=f"attempt {again.run.attempt}: {outcome.message}"))
+    return steps
+
+
+def outcome_of(job: TuningJob, run: Run) -> Outcome:
+    """Return how a job ended and what it was billed, as far as the service says."""
+    text = job.data_stats.get("totalBillableTokenCount")
+    tokens = int(text) if isinstance(text, int) or (isinstance(text, str) and text.isdigit()) else None
+    price = run.price.usd_per_million_tokens
+    return Outcome(
+        state=job.state,
+        code=job.error_code,
+        message=job.error_message[:300],
+        ended=job.end_time.isoformat().replace("+00:00", "Z") if job.end_time else "",
+        billed_tokens=tokens,
+        billed_usd=None if tokens is None or price is None else tokens * run.price.epochs * price / 1e6,
+    )
+
+
+def next_attempt(record: Record) -> Record | None:
+    """Return the record with the next attempt queued, None where the manifest's retry section allows none."""
+    run = record.run
+    outcome = run.outcome
+    if outcome is None or run.attempt > run.retries:
+        return None
+    platform = outcome.state == "JOB_STATE_EXPIRED" or (
+        outcome.state == "JOB_STATE_FAILED" and outcome.code in _PLATFORM_CODES
+    )
+    if not (platform or (run.retry_on == "any" and outcome.state == "JOB_STATE_FAILED")):
+        return None
+    values = {"attempt": run.attempt + 1, "phase": "queued", "job": "", "outcome": None, "queued": timestamp()}
+    return record.replaced(run.model_copy(update=values))
+
+
+def timestamp() -> str:
+    """Return this moment as RFC 3339."""
+    return datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
+
+
+def _may_be_sent(view: View, entry: Entry) -> bool:
+    run = entry.record.run
+    expired = run.phase == "claimed" and view.claim_age(entry) >= LEASE_SECONDS
+    return (run.phase == "queued" or expired) and not view.found(entry.record)
+
+
+def _cause(view: View, run: Run) -> tuple[bool, str | None, str]:
+    """Tell whether what a job tunes on from is there: (yes, its weights, why not)."""
+    if not run.after:
+        return True, None, ""
+    name, _, wanted = run.after.partition("@")
+    entry = view.entries.get(name)
+    if entry is None or entry.record.run.identity != wanted:
+        return False, None, f"{name} is not as it was when this job was planned; apply the manifests again"
+    cause = entry.record.run
+    job = view.by_name.get(cause.job)
+    if job is not None and job.succeeded:
+        return True, job.final_checkpoint_uri, ""
+    if job is not None and job.ended:
+        return False, None, f"{name} ended as {job.state}"
+    return False, None, f"it tunes on from {name}, which has not ended"
+
+
+def _submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | None) -> Step:
+    record = entry.record
+    owner = uuid.uuid4().hex
+    since = _clock()
+    changed = _changed_data(session, record.run)
+    if changed:
+        refused = record.changed(phase="refused", problem=changed)
+        ledger.write(refused, entry.generation)
+        return Step(name=record.name, what="refused", message=changed)
+    claimed = ledger.write(record.changed(phase="claimed", owner=owner, problem=""), entry.generation)
+    if claimed is None:
+        return Step(name=record.name, what="elsewhere", message="another runner was quicker")
+    prepared = identity.prepared(session.environment, record.name, record.run, weights)
+    if _clock() - since > SEND_WITHIN_SECONDS:
+        ledger.write(record, claimed.generation)
+        return Step(name=record.name, what="waiting", message="this machine was stopped for a while; run again")
+    try:
+        job = tuning_jobs.create(session, prepared.fields)
+    except RunnerError as error:
+        return _failed(session, ledger, claimed, error)
+    return _recorded(session, ledger, claimed, job, "created")
+
+
+def _failed(session: Session, ledger: StateLedger, claimed: Entry, error: RunnerError) -> Step:
+    record = claimed.record
+    if failures.maybe_sent(error):
+        job = _appeared(session, record)
+        if job is not None:
+            return _recorded(session, ledger, claimed, job, "created")
+        message = (
+            f"a create was sent and its answer lost ({error.message}); it is looked for again in {LEASE_SECONDS:.0f} s"
+        )
+        return Step(name=record.name, what="uncertain", message=message)
+    if isinstance(error, GoogleApiError) and not isinstance(error, QuotaExceededError):
+        ledger.write(record.changed(phase="refused", owner="", problem=error.message[:500]), claimed.generation)
+        return Step(name=record.name, what="refused", message=error.message)
+    with contextlib.suppress(RunnerError):  # else the claim runs out by itself
+        ledger.write(record.changed(phase="queued", owner="", problem=error.message[:500]), claimed.generation)
+    if isinstance(error, QuotaExceededError):
+        return Step(name=record.name, what="waiting", message=error.message)
+    raise error
+
+
+def _recorded(session: Session, ledger: StateLedger, claimed: Entry, job: TuningJob, what: Happening) -> Step:
+    """Note the job in the record; a record that cannot be written is mended by whoever looks next."""
+    name = claimed.record.name
+    try:
+        written = ledger.write(claimed.record.changed(phase="submitted", job=job.name, owner=""), claimed.generation)
+    except (GoogleApiError, UnreachableError) as error:
+        return Step(name=name, what=what, job=job.name, message=f"its record could not be written: {error.message}")
+    if written is None:
+        same = _labelled(session, claimed.record)
+        if len(same) > 1:
+            ids = ", ".join(item.id for item in same)
+            return Step(
+                name=name, what="uncertain", job=job.name, message=f"{len(same)} jobs carry its identity: {ids}"
+            )
+    return Step(name=name, what=what, job=job.name)
+
+
+def _appeared(session: Session, record: Record) -> TuningJob | None:
+    deadline, pause = time.monotonic() + LOOKUP_SECONDS, 0.2
+    while True:
+        with contextlib.suppress(RunnerError):
+            found = _labelled(session, record)
+            if found:
+                return found[0]
+        if time.monotonic() + pause > deadline:
+            return None
+        time.sleep(pause)
+        pause = min(2.0, pause * 2)
+
+
+def _labelled(session: Session, record: Record) -> list[TuningJob]:
+    filter = f'labels.{identity.IDENTITY_LABEL}="{record.run.identity}"'
+    view = View({}, datetime.datetime.now(datetime.UTC), tuning_jobs.list_jobs(session, filter=filter))
+    return view.found(record)
+
+
+def _changed_data(session: Session, run: Run) -> str:
+    """Return what is wrong if an object is not what it was when the job was agreed to; "" if nothing is."""
+    named = {item.uri: item.digest for item in run.data.values() if item.digest.startswith("crc32c:")}
+    for uri, info in object_versions(session, named).items():
+        if info is None:
+            return f"{uri} is gone"
+        if f"crc32c:{info.crc32c}:{info.size}" != named[uri]:
+            return f"{uri} has another content than when the job was agreed to; apply the manifests again"
+    return ""
+
+
+def _write(ledger: StateLedger, view: View, entry: Entry, record: Record) -> bool:
+    written = ledger.write(record, entry.generation)
+    if written is not None:
+        view.entries[record.name] = written
+    return written is not None
+
+
+def _clock() -> float:
+    """Return seconds that pass while this machine sleeps, too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
