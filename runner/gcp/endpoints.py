@@ -139,6 +139,7 @@ def deploy_custom_model(
     machine: MachineChoice | None = None,
     labels: Mapping[str, str] | None = None,
     endpoint_id: str | None = None,
+    model_id: str | None = None,
 ) -> str:
     """Deploy weights to a new endpoint through Model Garden and return the operation's name. Sent once.
 
@@ -149,6 +150,7 @@ def deploy_custom_model(
         machine: None lets the service choose.
         labels: written as system labels of the deployment.
         endpoint_id: id for the new endpoint; with one chosen before, a lost answer can be looked up.
+        model_id: id for the new model, likewise.
     """
     resources: dict[str, Any] = {"minReplicaCount": 1, "maxReplicaCount": 1}
     if machine is not None:
@@ -159,9 +161,12 @@ def deploy_custom_model(
     endpoint: dict[str, Any] = {"endpointDisplayName": display_name}
     if endpoint_id:
         endpoint["endpointUserId"] = endpoint_id
+    model: dict[str, Any] = {"modelDisplayName": display_name}
+    if model_id:
+        model["modelUserId"] = model_id
     body = {
         "customModel": {"gcsUri": gcs_uri},
-        "modelConfig": {"modelDisplayName": display_name},
+        "modelConfig": model,
         "endpointConfig": endpoint,
         "deployConfig": deployment,
     }
@@ -175,6 +180,7 @@ def upload_model(
     gcs_uri: str,
     container: Mapping[str, Any],
     labels: Mapping[str, str] | None = None,
+    model_id: str | None = None,
 ) -> str:
     """Register weights as a Model resource and return the operation's name. Sent once.
 
@@ -184,6 +190,7 @@ def upload_model(
         gcs_uri: folder of the weights.
         container: the API's `containerSpec`: image, arguments, routes and ports of the serving container.
         labels: of the Model resource.
+        model_id: chosen before, so that a lost answer can be looked up.
     """
     parent = session.environment.parent
     model: dict[str, Any] = {
@@ -193,7 +200,10 @@ def upload_model(
     }
     if labels:
         model["labels"] = dict(labels)
-    return _operation(session, "models.upload", f"{parent}/models:upload", {"model": model})
+    body: dict[str, Any] = {"model": model}
+    if model_id:
+        body["modelId"] = model_id
+    return _operation(session, "models.upload", f"{parent}/models:upload", body)
 
 
 def deploy_model(
@@ -205,10 +215,12 @@ def deploy_model(
     display_name: str = "",
     deployed_model_id: str | None = None,
     system_labels: Mapping[str, str] | None = None,
+    traffic: Mapping[str, int] | None = None,
 ) -> str:
-    """Deploy a Model resource to an existing endpoint with all of its traffic.
+    """Deploy a Model resource to an existing endpoint and return the operation's name. Sent once.
 
-    Returns the operation's name. Sent once.
+    `traffic` is per cent by deployed model id, where "0" stands for the model of this very request; {} leaves the
+    endpoint's as it is, which gives the new model nothing; None gives it everything.
     """
     deployed: dict[str, Any] = {
         "model": model,
@@ -219,8 +231,8 @@ def deploy_model(
         deployed["id"] = deployed_model_id
     if system_labels:
         deployed["systemLabels"] = dict(system_labels)
-    # "0" stands for the model of this very request.
-    body = {"deployedModel": deployed, "trafficSplit": {"0": 100}}
+    split = {"0": 100} if traffic is None else dict(traffic)
+    body = {"deployedModel": deployed, **({"trafficSplit": split} if split else {})}
     return _operation(session, "endpoints.deployModel", f"{full_name(session, endpoint)}:deployModel", body)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from runner.gcp import endpoints
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
-from runner.serving.deployment import LABELS, MANAGED_LABEL, hourly_price
+from runner.serving.labels import managed
+from runner.serving.plan import hourly_price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,5 +51,5 @@ def describe(endpoint: Endpoint) -> ListedEndpoint:
     for price, replicas in prices:
         total = None if price is None or total is None else total + price * replicas
     labels = [endpoint.labels, *(item.labels for item in endpoint.deployed_models)]
-    ours = any(found.get(MANAGED_LABEL) == LABELS[MANAGED_LABEL] for found in labels)
+    ours = any(managed(found) for found in labels)
     return ListedEndpoint(endpoint=endpoint, ours=ours, usd_per_hour=total)

@@ -47,6 +47,14 @@ def upload_dataset(session: Session, examples: int = 16, name: str = "train.json
     return storage.upload_bytes(session, ("\n".join(lines) + "\n").encode(), uri).uri
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Deployments under way are written down: not among the developer's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNNER_STATE_DIR", str(tmp_path_factory.mktemp("own-state")))
+        yield
+
+
 @pytest.fixture
 def session(project: Provisioned) -> Iterator[Session]:
     """A session on a project of its own. Jobs that it leaves are cancelled, so that no other test waits for them."""

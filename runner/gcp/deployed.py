@@ -1,0 +1,106 @@
+"""What else is asked of endpoints and models: lists, traffic, operations under way, one model among several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.errors import NotFoundError
+from runner.gcp import endpoints
+from runner.gcp.endpoints import Endpoint
+from runner.gcp.failures import call, check
+from runner.gcp.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResource:
+    """A model in the registry."""
+
+    name: str
+    """`projects/P/locations/L/models/ID`."""
+    id: str
+    display_name: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    artifact_uri: str = ""
+    create_time: str = ""
+
+
+def list_models(session: Session) -> list[ModelResource]:
+    """Return the location's models, each in its default version."""
+    parent = session.environment.parent
+    found: list[ModelResource] = []
+    token = ""
+    while True:
+        parameters = {"pageSize": "100", **({"pageToken": token} if token else {})}
+
+        def read(parameters: dict[str, str] = parameters) -> dict[str, Any]:
+            return check(session.http.get(f"/v1beta1/{parent}/models", params=parameters), "models.list", parent)
+
+        page = call("models.list", parent, read, idempotent=True)
+        found += [model_of(item) for item in page.get("models", [])]
+        token = str(page.get("nextPageToken", ""))
+        if not token:
+            return found
+
+
+def model_of(document: Mapping[str, Any]) -> ModelResource:
+    """Return the model that a document describes."""
+    name = str(document.get("name", "")).split("@", 1)[0]
+    return ModelResource(
+        name=name,
+        id=name.rsplit("/", 1)[-1],
+        display_name=str(document.get("displayName", "")),
+        labels=dict(document.get("labels") or {}),
+        artifact_uri=str(document.get("artifactUri", "")),
+        create_time=str(document.get("createTime", "")),
+    )
+
+
+def set_traffic(session: Session, endpoint: str, traffic: Mapping[str, int]) -> Endpoint:
+    """Replace an endpoint's traffic split: per cent by deployed model id, 100 together; {} sends it nothing."""
+    name = endpoints.full_name(session, endpoint)
+
+    def send() -> dict[str, Any]:
+        response = session.http.patch(
+            f"/v1beta1/{name}", params={"updateMask": "trafficSplit"}, json={"trafficSplit": dict(traffic)}
+        )
+        return check(response, "endpoints.patch", name)
+
+    call("endpoints.patch", name, send, idempotent=True)
+    return endpoints.get_endpoint(session, name)
+
+
+def unfinished_operations(session: Session, endpoint: str) -> list[str]:
+    """Return the names of the operations of an endpoint that have not ended."""
+    name = endpoints.full_name(session, endpoint)
+
+    def read() -> dict[str, Any]:
+        return check(session.http.get(f"/v1beta1/{name}/operations"), "operations.list", name)
+
+    try:
+        page = call("operations.list", name, read, idempotent=True)
+    except NotFoundError:
+        return []
+    return [str(item.get("name")) for item in page.get("operations", []) if not item.get("done")]
+
+
+def ask_deployed_model(
+    session: Session, endpoint: Endpoint, deployed_model: str, messages: Sequence[Mapping[str, Any]], **sampling: Any
+) -> dict[str, Any]:
+    """Ask one deployed model, whatever its traffic, and return the answer in the form of OpenAI's API.
+
+    Google offers this on dedicated endpoints only.
+
+    Raises:
+        GoogleApiError: the endpoint does not offer it, or the model failed.
+    """
+    base = f"https://{endpoint.dedicated_dns}" if endpoint.dedicated_dns else ""
+    url = f"{base}/v1beta1/{endpoint.name}/deployedModels/{deployed_model}/invoke/v1/chat/completions"
+    body = {"model": "", "messages": [dict(item) for item in messages]}
+    body |= {key: value for key, value in sampling.items() if value is not None}
+
+    def send() -> dict[str, Any]:
+        return check(session.http.post(url, json=body, timeout=600.0), "deployedModels.invoke", endpoint.name)
+
+    return call("deployedModels.invoke", endpoint.name, send, idempotent=True)

@@ -1,0 +1,175 @@
+"""Deployments under way, on disk before anything is sent.
+
+A file each, below `deployments/` of the state directory: lines of JSON, appended and fsynced, the first naming every
+resource that will be made. The process that deploys holds a lock on it; the system releases the lock when the process
+ends, however it ends. A file without a lock is a deployment whose process is gone: `recovery` finishes or undoes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from runner.environment import state_directory
+from runner.errors import ConfigurationError
+
+Phase = Literal["begun", "sent", "accepted", "deployed", "handed over"]
+_FOLDER = "deployments"
+
+
+@dataclass(slots=True, kw_only=True)
+class DeploymentRecord:
+    """What one deployment makes, and how far it is."""
+
+    id: str
+    parent: str
+    """`projects/P/locations/L`."""
+    endpoint: str
+    """Full name."""
+    own_endpoint: bool
+    """Whether the endpoint is made by this deployment."""
+    model: str
+    """Full name of the Model resource that is made."""
+    deployed_model: str = ""
+    """Id on the endpoint; "" where the service chooses it."""
+    traffic_before: dict[str, int] = field(default_factory=dict)
+    replaces: list[str] = field(default_factory=list)
+    """Ids of the deployed models to take off once this one serves."""
+    labels: dict[str, str] = field(default_factory=dict)
+    time: float = field(default_factory=time.time)
+    """Seconds since 1970."""
+    phase: Phase = "begun"
+    operation: str = ""
+
+    @property
+    def age(self) -> float:
+        """Return seconds since it began; the distance counts, so that a clock set back does not matter."""
+        return abs(time.time() - self.time)
+
+
+class JournalEntry:
+    """The file of one deployment, locked by this process."""
+
+    def __init__(self, record: DeploymentRecord, path: Path, descriptor: int) -> None:
+        self.record = record
+        self.path = path
+        self._descriptor = descriptor
+
+    def mark(self, phase: Phase, operation: str = "") -> None:
+        """Record that the deployment came so far. Raises ConfigurationError when it cannot be written."""
+        self.record.phase = phase
+        self.record.operation = operation or self.record.operation
+        entry = {"phase": phase, "operation": operation} if operation else {"phase": phase}
+        _append(self.path, self._descriptor, entry)
+
+    def close(self) -> None:
+        """Forget the deployment: nothing is left to finish or to undo."""
+        self.path.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Give the lock back; the file stays unless it was closed."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def begin(record: DeploymentRecord) -> JournalEntry:
+    """Write a new deployment and hold its lock. Raises ConfigurationError: then nothing may be sent."""
+    directory = state_directory() / _FOLDER
+    path = directory / f"{record.id}.jsonl"
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        while True:
+            descriptor = os.open(path, flags, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                break
+            os.close(descriptor)  # `abandoned` of another process found it empty and removed it
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    body = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    _append(path, descriptor, body)
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return JournalEntry(record, path, descriptor)
+
+
+@contextlib.contextmanager
+def abandoned(parent: str) -> Iterator[list[JournalEntry]]:
+    """Yield, locked, the deployments of a location whose processes are gone, oldest first."""
+    entries: list[JournalEntry] = []
+    try:
+        for path in sorted((state_directory() / _FOLDER).glob("*.jsonl")):
+            entry = _take(path, parent)
+            if entry is not None:
+                entries.append(entry)
+        yield sorted(entries, key=lambda entry: entry.record.time)
+    finally:
+        for entry in entries:
+            entry.release()
+
+
+def _take(path: Path, parent: str) -> JournalEntry | None:
+    """Return an entry if nobody holds it, it can be read and it is of this location."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None  # finished by its process since
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    record = _read(descriptor)
+    if record is None:
+        # Torn in its first line: nothing was sent, since that line is on disk before.
+        path.unlink(missing_ok=True)
+    if record is None or record.parent != parent or not path.exists():
+        os.close(descriptor)
+        return None
+    return JournalEntry(record, path, descriptor)
+
+
+def _read(descriptor: int) -> DeploymentRecord | None:
+    content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    record: DeploymentRecord | None = None
+    for line in content.split(b"\n"):
+        try:
+            body: Any = json.loads(line)
+        except ValueError:
+            continue  # the last line, torn
+        if record is None:
+            try:
+                record = DeploymentRecord(**body)
+            except TypeError:
+                return None
+        else:
+            record.phase = body.get("phase", record.phase)
+            record.operation = body.get("operation", record.operation)
+    return record
+
+
+def _append(path: Path, descriptor: int, entry: dict[str, Any]) -> None:
+    content = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+    try:
+        if os.write(descriptor, content) != len(content):
+            raise OSError("the disk is full")
+        os.fsync(descriptor)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigurationError:
+    message = f"cannot write {path}: {error.strerror or error}"
+    return ConfigurationError(message, problems=[message], hint="RUNNER_STATE_DIR names another directory")

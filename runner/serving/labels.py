@@ -1,0 +1,54 @@
+"""Labels by which this tool knows what it made, and how long that may live.
+
+Label values hold only lowercase letters, digits, `_` and `-`, so times are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+
+MANAGED_LABEL = "managed-by"
+MANAGED_VALUE = "open-model-tuning-runner"
+LABELS = {MANAGED_LABEL: MANAGED_VALUE}
+LEASE_LABEL = "runner-lease-until"
+"""Seconds since 1970 after which a deployment may be taken down, or `none`."""
+IDLE_LABEL = "runner-idle-limit"
+"""Seconds without a request after which a deployment may be taken down, or `none`."""
+NEVER = "none"
+ID_PREFIX = "omt-"
+"""Ids of endpoints and models that this tool chose start so, which tells them before they can be labelled."""
+DEFAULT_LEASE_SECONDS = 8 * 3600.0
+DEFAULT_IDLE_SECONDS = 2 * 3600.0
+
+
+def new_id() -> str:
+    """Return an id for a new endpoint or model."""
+    return f"{ID_PREFIX}{secrets.token_hex(8)}"
+
+
+def managed(labels: Mapping[str, str]) -> bool:
+    """Tell whether labels are of something that this tool made."""
+    return labels.get(MANAGED_LABEL) == MANAGED_VALUE
+
+
+def lease_labels(lease: float | None, idle: float | None, *, now: float | None = None) -> dict[str, str]:
+    """Return the two labels of a lease that starts now.
+
+    Args:
+        lease: seconds until it ends; None never.
+        idle: seconds without a request until it ends; None never.
+        now: seconds since 1970; None is this machine's clock.
+    """
+    start = time.time() if now is None else now
+    return {
+        LEASE_LABEL: NEVER if lease is None else str(int(start + lease)),
+        IDLE_LABEL: NEVER if idle is None else str(int(idle)),
+    }
+
+
+def number_of(labels: Mapping[str, str], key: str) -> float | None:
+    """Return a label's number; None where it is missing, `none` or no number."""
+    text = labels.get(key, "")
+    return float(text) if text.isascii() and text.isdecimal() else None

@@ -1,0 +1,235 @@
+"""What a deployment will do and what it costs, before anything starts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.catalog import UnknownModelError, find_model, load_catalog, machines
+from runner.catalog.models import MachineChoice
+from runner.errors import ConfigurationError, NotFoundError
+from runner.gcp import endpoints, storage, tuning_jobs
+from runner.gcp.session import Session
+from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS, LABELS
+
+CHECKPOINTS_FOLDER = "postprocess/node-0/checkpoints"
+"""Where a job writes checkpoints below its output address (specification)."""
+VLLM_IMAGE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20251205_0916_RC01"
+"""Serving container of Google's Model Garden notebooks, for endpoints that exist already."""
+_CUSTOM_NAME = re.compile(r"[^a-z0-9-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentPlan:
+    """What a deployment will do, and its price."""
+
+    source: str
+    """`gs://` folder of the weights."""
+    display_name: str
+    machine: MachineChoice | None
+    """None lets the service choose; the price is then unknown."""
+    usd_per_hour: float | None
+    """List price of the machine in us-central1; None when it is not in the catalogue."""
+    price_date: str
+    endpoint: str | None = None
+    """Existing endpoint to deploy to; None makes a new one."""
+    labels: dict[str, str] = field(default_factory=dict)
+    lease_seconds: float | None = DEFAULT_LEASE_SECONDS
+    """How long it may live; None for ever."""
+    idle_seconds: float | None = DEFAULT_IDLE_SECONDS
+    """How long it may live without a request; None for ever."""
+    percent: int = 100
+    """Share of the traffic on an existing endpoint; below 100 the models that are there stay."""
+
+    @property
+    def usd_per_day(self) -> float | None:
+        """Return 24 times the hourly price."""
+        return None if self.usd_per_hour is None else 24 * self.usd_per_hour
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        machine = self.machine
+        return {
+            "source": self.source,
+            "displayName": self.display_name,
+            "endpoint": self.endpoint,
+            "machineType": machine.machine_type if machine else None,
+            "acceleratorType": machine.accelerator_type if machine else None,
+            "acceleratorCount": machine.accelerator_count if machine else None,
+            "usdPerHour": self.usd_per_hour,
+            "usdPerDay": None if self.usd_per_day is None else round(self.usd_per_day, 2),
+            "priceDate": self.price_date,
+            "leaseSeconds": self.lease_seconds,
+            "idleSeconds": self.idle_seconds,
+            "percent": self.percent,
+        }
+
+
+def resolve_source(session: Session, job_or_uri: str, checkpoint: str = "final") -> str:
+    """Return the `gs://` folder of the weights to deploy.
+
+    Args:
+        session: where.
+        job_or_uri: id or full name of a job, or a folder, which is taken as it is.
+        checkpoint: of a job: `final`, or a number.
+
+    Raises:
+        NotFoundError: no such job, or the folder has no weights.
+        ConfigurationError: the job has no weights yet, or the address is malformed.
+    """
+    if job_or_uri.startswith("gs://"):
+        uri = job_or_uri.rstrip("/")
+        storage.parse_gs_uri(uri)
+    else:
+        job = tuning_jobs.get(session, job_or_uri)
+        if checkpoint == "final" and not job.succeeded:
+            message = f"tuning job {job.id} is {job.state}: it has no final weights"
+            raise ConfigurationError(message, problems=[message], hint=f"`runner jobs wait {job.id}`")
+        folder = checkpoint if checkpoint == "final" else f"checkpoint-{checkpoint.removeprefix('checkpoint-')}"
+        uri = f"{job.output_uri.rstrip('/')}/{CHECKPOINTS_FOLDER}/{folder}"
+    found = storage.list_objects(session, uri + "/")
+    if not any(item.uri.removeprefix(uri + "/").endswith(".safetensors") for item in found):
+        raise NotFoundError(
+            f"no .safetensors weights are in {uri}",
+            status="NOT_FOUND",
+            http=404,
+            method="storage.objects.list",
+            resource=uri,
+            hint="`runner checkpoints ls JOB` lists a job's weights",
+        )
+    return uri
+
+
+def hourly_price(machine: MachineChoice | None) -> float | None:
+    """Return US dollars per hour in us-central1, None for a machine that is not in the catalogue."""
+    if machine is None:
+        return None
+    for known in machines():
+        same = (known.machine_type, known.accelerator_type, known.accelerator_count)
+        if same == (machine.machine_type, machine.accelerator_type, machine.accelerator_count):
+            return known.usd_per_hour
+    return None
+
+
+def choose_machine(
+    base_model: str,
+    machine_type: str | None = None,
+    accelerator_type: str | None = None,
+    accelerator_count: int | None = None,
+) -> MachineChoice | None:
+    """Return the machine given, or the catalogue's for a base model; None when neither says.
+
+    Args:
+        base_model: id in the catalogue; "" or an unknown one has no machine of its own.
+        machine_type: alone it is completed from the catalogue, where each type has one accelerator.
+        accelerator_type: goes with the other two.
+        accelerator_count: goes with the other two.
+
+    Raises:
+        ConfigurationError: an accelerator without a machine, or an unknown machine without its accelerator.
+    """
+    if machine_type is None:
+        if accelerator_type is not None or accelerator_count is not None:
+            message = "an accelerator needs --machine-type with it"
+            raise ConfigurationError(message, problems=[message])
+        try:
+            return find_model(base_model).serving if base_model else None
+        except UnknownModelError:
+            return None
+    known = next((item for item in machines() if item.machine_type == machine_type), None)
+    if known is None and (accelerator_type is None or accelerator_count is None):
+        message = f"machine type {machine_type!r} is not in the catalogue: give accelerator type and count with it"
+        raise ConfigurationError(message, problems=[message])
+    return MachineChoice(
+        machine_type=machine_type,
+        accelerator_type=accelerator_type or (known.accelerator_type if known else ""),
+        accelerator_count=accelerator_count or (known.accelerator_count if known else 0),
+    )
+
+
+def plan_deployment(
+    session: Session,
+    job_or_uri: str,
+    *,
+    checkpoint: str = "final",
+    machine_type: str | None = None,
+    accelerator_type: str | None = None,
+    accelerator_count: int | None = None,
+    display_name: str = "",
+    endpoint: str | None = None,
+    lease_seconds: float | None = DEFAULT_LEASE_SECONDS,
+    idle_seconds: float | None = DEFAULT_IDLE_SECONDS,
+    percent: int = 100,
+) -> DeploymentPlan:
+    """Return what `deploy` would do. Changes nothing.
+
+    Args:
+        session: where.
+        job_or_uri: see `resolve_source`.
+        checkpoint: see `resolve_source`.
+        machine_type: see `choose_machine`.
+        accelerator_type: see `choose_machine`.
+        accelerator_count: see `choose_machine`.
+        display_name: of endpoint and model; "" takes the job's.
+        endpoint: existing endpoint; None makes a new one.
+        lease_seconds: how long it may live; None for ever.
+        idle_seconds: how long it may live without a request; None for ever.
+        percent: share of the traffic on an existing endpoint.
+
+    Raises:
+        NotFoundError, ConfigurationError: see `resolve_source` and `choose_machine`; or the endpoint does not exist,
+            or an existing endpoint is to get a model without a known machine.
+    """
+    source = resolve_source(session, job_or_uri, checkpoint)
+    base_model = ""
+    name = display_name
+    if not job_or_uri.startswith("gs://"):
+        job = tuning_jobs.get(session, job_or_uri)
+        base_model = job.base_model
+        name = name or job.display_name or job.id
+    machine = choose_machine(base_model, machine_type, accelerator_type, accelerator_count)
+    existing = endpoints.get_endpoint(session, endpoint).name if endpoint else None
+    if existing and machine is None:
+        message = "an existing endpoint needs a machine: give --machine-type"
+        raise ConfigurationError(message, problems=[message])
+    if percent != 100 and not existing:
+        message = "a share of the traffic needs an existing endpoint: give --endpoint"
+        raise ConfigurationError(message, problems=[message])
+    return DeploymentPlan(
+        source=source,
+        display_name=(name or _name_of(source))[:128],
+        machine=machine,
+        usd_per_hour=hourly_price(machine),
+        price_date=load_catalog().hourly_price_date,
+        endpoint=existing,
+        labels=dict(LABELS),
+        lease_seconds=lease_seconds,
+        idle_seconds=idle_seconds,
+        percent=percent,
+    )
+
+
+def container_spec(source: str, accelerators: int) -> dict[str, Any]:
+    """Return the serving container of a Model resource, as Google's Model Garden notebooks configure vLLM."""
+    return {
+        "imageUri": VLLM_IMAGE,
+        "args": [
+            "python",
+            "-m",
+            "vllm.entrypoints.api_server",
+            "--host=0.0.0.0",
+            "--port=8080",
+            f"--model={source}",
+            f"--tensor-parallel-size={max(1, accelerators)}",
+        ],
+        "ports": [{"containerPort": 8080}],
+        "predictRoute": "/generate",
+        "healthRoute": "/ping",
+    }
+
+
+def _name_of(source: str) -> str:
+    parts = [part for part in source.removeprefix("gs://").split("/") if part]
+    kept = [part for part in parts[1:] if part not in {*CHECKPOINTS_FOLDER.split("/"), "final"}]
+    return _CUSTOM_NAME.sub("-", "-".join(kept[-2:] or parts[:1]).lower()).strip("-") or "tuned-model"

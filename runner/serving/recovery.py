@@ -1,0 +1,238 @@
+"""Finish or undo deployments whose process is gone, and undo those that failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runner.errors import GoogleApiError, NotFoundError, RunnerError
+from runner.gcp import deployed, endpoints, operations
+from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp.session import Session
+from runner.serving import journal
+from runner.serving.journal import DeploymentRecord, JournalEntry
+from runner.serving.labels import managed
+from runner.serving.shares import with_share, without
+
+SETTLE_SECONDS = 60.0
+"""How long after an unanswered request its effect may still appear."""
+
+Outcome = Literal["removed", "finished", "pending", "nothing"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What became of a deployment whose process is gone."""
+
+    record: DeploymentRecord
+    outcome: Outcome
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "deployment": self.record.id,
+            "endpoint": self.record.endpoint,
+            "model": self.record.model,
+            "outcome": self.outcome,
+            "reason": self.reason,
+        }
+
+
+def abandoned_records(session: Session) -> list[DeploymentRecord]:
+    """Return the deployments of this location, begun on this machine, whose process is gone. Changes nothing."""
+    with journal.abandoned(session.environment.parent) as entries:
+        return [entry.record for entry in entries]
+
+
+def recover(
+    session: Session,
+    *,
+    timeout: float = 30.0,
+    poll: float = 2.0,
+    settle: float = SETTLE_SECONDS,
+    progress: Callable[[str], None] | None = None,
+) -> list[Recovered]:
+    """Deal with every deployment of this location whose process is gone.
+
+    What had not come to serve is removed; what serves, or is wanted though nobody waited, is finished: labelled, and
+    the models that it replaces are taken off.
+
+    Args:
+        session: where.
+        timeout: seconds to wait for a deployment that the service still works on.
+        poll: seconds between two looks.
+        settle: a deployment younger than this of which nothing is found is kept in mind.
+        progress: called with a line for each.
+    """
+    done: list[Recovered] = []
+    with journal.abandoned(session.environment.parent) as entries:
+        for entry in entries:
+            if progress:
+                progress(f"found the deployment {entry.record.id}, whose command did not end")
+            try:
+                outcome = _recover_one(session, entry, timeout, poll, settle)
+            except RunnerError as error:
+                done.append(Recovered(record=entry.record, outcome="pending", reason=error.message))
+                continue
+            if outcome != "pending":
+                entry.close()
+            done.append(Recovered(record=entry.record, outcome=outcome))
+    return done
+
+
+def _recover_one(session: Session, entry: JournalEntry, timeout: float, poll: float, settle: float) -> Outcome:
+    record = entry.record
+    if record.phase == "begun":
+        return "nothing"
+    if record.phase == "deployed" or (record.phase == "handed over" and _serves(session, record)):
+        roll_forward(session, record)
+        return "finished"
+    if record.phase == "handed over" and record.operation:
+        try:
+            if not operations.get(session, record.operation).get("done"):
+                return "pending"
+        except NotFoundError:
+            pass  # forgotten by the service, so it has ended
+    seen = _find(session, record)
+    unsent = record.age > settle or record.phase in {"accepted", "handed over"}
+    if not undo(session, record, timeout=timeout, poll=poll, unsent=unsent):
+        return "pending"
+    return "removed" if any(seen) else "nothing"
+
+
+def roll_forward(session: Session, record: DeploymentRecord) -> None:
+    """Label a model that serves and take off those that it replaces; nothing happens if it has gone since."""
+    try:
+        endpoint = label(session, record)
+    except NotFoundError:
+        return
+    model = next((item for item in endpoint.deployed_models if item.id == record.deployed_model), None)
+    if record.own_endpoint or model is None:
+        return
+    if record.replaces:
+        deployed.set_traffic(session, record.endpoint, with_share(endpoint.traffic, model.id, 100))
+    for item in record.replaces:
+        now = endpoints.get_endpoint(session, record.endpoint)
+        staying = [each.id for each in now.deployed_models]
+        if item in staying:
+            split = without(now.traffic, staying, item)
+            operations.wait(session, endpoints.undeploy_model(session, record.endpoint, item, traffic=split))
+
+
+def label(session: Session, record: DeploymentRecord) -> Endpoint:
+    """Write the labels of a deployment on its model, and on its endpoint if it made that; return the endpoint."""
+    endpoint = endpoints.get_endpoint(session, record.endpoint)
+    for item in endpoint.deployed_models:
+        if item.model and (record.own_endpoint or item.id == record.deployed_model):
+            there = endpoints.get_model(session, item.model).get("labels") or {}
+            endpoints.set_model_labels(session, item.model.split("@", 1)[0], {**there, **record.labels})
+    if not record.own_endpoint:
+        return endpoint
+    return endpoints.set_labels(session, endpoint.name, {**endpoint.labels, **record.labels})
+
+
+def undo(session: Session, record: DeploymentRecord, *, timeout: float, poll: float = 2.0, unsent: bool = True) -> bool:
+    """Remove what a deployment made, waiting for what the service still works on.
+
+    Args:
+        session: where.
+        record: names everything that it may have made.
+        timeout: seconds.
+        poll: seconds between two looks.
+        unsent: nothing found means that there is nothing; else a request may still take effect.
+
+    Returns:
+        Whether nothing is left.
+    """
+    deadline = time.monotonic() + timeout
+    anything = False
+    while True:
+        endpoint, model = _find(session, record)
+        pending = not record.own_endpoint and _is_pending(session, record)
+        if endpoint is None and not model and not pending:
+            return anything or unsent
+        anything = True
+        if not pending and _remove(session, record, endpoint):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(poll)
+
+
+def _find(session: Session, record: DeploymentRecord) -> tuple[Endpoint | None, bool]:
+    """Return the endpoint as far as it is the deployment's doing, and whether its model is there."""
+    endpoint: Endpoint | None
+    try:
+        endpoint = endpoints.get_endpoint(session, record.endpoint)
+    except NotFoundError:
+        endpoint = None
+    if (
+        endpoint
+        and not record.own_endpoint
+        and not any(i.id == record.deployed_model for i in endpoint.deployed_models)
+    ):
+        endpoint = None
+    try:
+        endpoints.get_model(session, record.model)
+    except NotFoundError:
+        return endpoint, False
+    return endpoint, True
+
+
+def _serves(session: Session, record: DeploymentRecord) -> bool:
+    endpoint = _find(session, record)[0]
+    return endpoint is not None and bool(endpoint.deployed_models)
+
+
+def _is_pending(session: Session, record: DeploymentRecord) -> bool:
+    """Tell whether the service still deploys to an endpoint that was there before."""
+    return bool(deployed.unfinished_operations(session, record.endpoint))
+
+
+def _remove(session: Session, record: DeploymentRecord, endpoint: Endpoint | None) -> bool:
+    """Undeploy and delete; return False where something is still being deployed."""
+    try:
+        if endpoint is not None:
+            for item in endpoint.deployed_models:
+                if record.own_endpoint or item.id == record.deployed_model:
+                    _undeploy(session, record, item.id)
+            if record.own_endpoint:
+                operations.wait(session, endpoints.delete_endpoint(session, record.endpoint), timeout=300)
+        operations.wait(session, endpoints.delete_model(session, record.model), timeout=300)
+    except NotFoundError:
+        return False  # half of it is gone: look again
+    except GoogleApiError as error:
+        if error.status in {"FAILED_PRECONDITION", "ABORTED"}:
+            return False
+        raise
+    return True
+
+
+def _undeploy(session: Session, record: DeploymentRecord, deployed_model: str) -> None:
+    now = endpoints.get_endpoint(session, record.endpoint)
+    staying = [item.id for item in now.deployed_models if item.id != deployed_model]
+    before = {key: share for key, share in record.traffic_before.items() if key in staying}
+    changed = now.traffic.get(deployed_model, 0) > 0
+    if staying and changed and sum(before.values()) == 100:
+        split = before
+    else:
+        split = without(now.traffic, [*staying, deployed_model], deployed_model) if changed else {}
+    operation = endpoints.undeploy_model(session, record.endpoint, deployed_model, traffic=split)
+    operations.wait(session, operation, timeout=900)
+
+
+def is_ours(session: Session, endpoint: Endpoint, item: DeployedModel) -> bool:
+    """Tell whether this tool deployed a model: by the deployment's, the endpoint's or the model's label."""
+    if managed(item.labels) or managed(endpoint.labels):
+        return True
+    if not item.model:
+        return False
+    try:
+        document = endpoints.get_model(session, item.model)
+    except NotFoundError:
+        return False
+    labels: Mapping[str, str] = document.get("labels") or {}
+    return managed(labels)
