@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runner.errors import ConfigurationError, NotFoundError
 from runner.gcp import storage, tuning_jobs
+from runner.gcp.downloads import download_prefix
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo
 from runner.gcp.tuning_jobs import TuningJob
@@ -100,8 +101,8 @@ def download(
     progress: Callable[[int, int], None] | None = None,
     force: bool = False,
 ) -> list[Path]:
-    """Download a checkpoint, verified, into `directory`; see `storage.download_prefix` for what it raises."""
+    """Download a checkpoint, verified, into `directory`; see `download_prefix` for what it raises."""
     if not checkpoint.files:
         message = f"checkpoint {checkpoint.id} has no files"
         raise ConfigurationError(message, problems=[message])
-    return storage.download_prefix(session, checkpoint.uri, directory, progress=progress, force=force)
+    return download_prefix(session, checkpoint.uri, directory, progress=progress, force=force)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from runner.errors import AlreadyExistsError, ConfigurationError, NotFoundError
-from runner.gcp import storage
+from runner.gcp import buckets, storage
+from runner.gcp.downloads import download_prefix
 from runner.gcp.session import Session
 from tests.provisioning import Provisioned
 
@@ -94,11 +95,11 @@ def test_what_is_not_there(session: Session, project: Provisioned, place: str, t
         storage.read_bytes(session, f"{place}/absent")
     assert caught.value.resource == f"{place}/absent"
     with pytest.raises(NotFoundError):
-        storage.download_prefix(session, place, tmp_path)
+        download_prefix(session, place, tmp_path)
     with pytest.raises(NotFoundError):
         storage.list_objects(session, f"gs://{project.project}-absent/x")
     with pytest.raises(NotFoundError):
-        storage.bucket_info(session, f"{project.project}-absent")
+        buckets.bucket_info(session, f"{project.project}-absent")
     with pytest.raises(ConfigurationError, match="cannot read"):
         storage.upload_file(session, tmp_path / "absent", f"{place}/x")
 
@@ -111,7 +112,7 @@ def test_download_of_a_folder(session: Session, place: str, tmp_path: Path) -> N
     storage.upload_bytes(session, b"no", f"{place}-other/x")
     seen: list[tuple[int, int]] = []
     target = tmp_path / "target"
-    paths = storage.download_prefix(session, place, target, progress=lambda *numbers: seen.append(numbers))
+    paths = download_prefix(session, place, target, progress=lambda *numbers: seen.append(numbers))
     assert {str(path.relative_to(target)): path.read_bytes() for path in paths} == files
     assert sorted(path for path in target.rglob("*") if path.is_file()) == sorted(paths)
     assert seen[-1] == (30, 30)
@@ -124,13 +125,13 @@ def test_a_second_download_keeps_what_is_right_and_refuses_what_is_in_the_way(
     storage.upload_bytes(session, b"right", f"{place}/b")
     (tmp_path / "a").write_bytes(b"right")
     before = (tmp_path / "a").stat().st_ino
-    storage.download_prefix(session, place, tmp_path)
+    download_prefix(session, place, tmp_path)
     assert (tmp_path / "a").stat().st_ino == before
     (tmp_path / "b").write_bytes(b"wrong")
     with pytest.raises(ConfigurationError, match="another content"):
-        storage.download_prefix(session, place, tmp_path)
+        download_prefix(session, place, tmp_path)
     assert (tmp_path / "b").read_bytes() == b"wrong"
-    storage.download_prefix(session, place, tmp_path, force=True)
+    download_prefix(session, place, tmp_path, force=True)
     assert (tmp_path / "b").read_bytes() == b"right"
 
 
@@ -139,7 +140,7 @@ def test_names_that_would_leave_the_directory(name: str, session: Session, place
     storage.upload_bytes(session, b"out", f"{place}/{name}")
     target = tmp_path / "in" / "target"
     with pytest.raises(ConfigurationError, match="cannot become a file name"):
-        storage.download_prefix(session, place, target)
+        download_prefix(session, place, target)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -152,17 +153,17 @@ def test_links_are_not_followed(session: Session, place: str, tmp_path: Path) ->
     target.mkdir()
     (target / "link").symlink_to(outside)
     with pytest.raises(ConfigurationError, match="is a link"):
-        storage.download_prefix(session, place, target, force=True)
+        download_prefix(session, place, target, force=True)
     (target / "link").unlink()
     (outside / "file").write_bytes(b"old")
     (target / "file").symlink_to(outside / "file")
-    storage.download_prefix(session, place, target, force=True)
+    download_prefix(session, place, target, force=True)
     assert (outside / "file").read_bytes() == b"old"
     assert (target / "file").read_bytes() == b"new"
 
 
 def test_bucket_facts(session: Session, project: Provisioned) -> None:
-    info = storage.bucket_info(session, project.datasets)
+    info = buckets.bucket_info(session, project.datasets)
     assert (info.location, info.location_type, info.project_number) == ("us-central1", "region", project.number)
-    members = storage.bucket_policy(session, project.datasets)["roles/storage.objectUser"]
+    members = buckets.bucket_policy(session, project.datasets)["roles/storage.objectUser"]
     assert members == {f"serviceAccount:{email}" for email in session.environment.service_agents.values()}
