@@ -1,0 +1,221 @@
+"""A model's chat template, rendered once for each shape of conversation instead of once for each example.
+
+A template puts fixed texts around the contents of the turns. They are learned by rendering a conversation of the same
+shape with marks in place of the contents; an example then needs string joins only. Where a content could steer the
+template (it holds a text that the template looks for), the template itself is rendered, and the first examples of each
+shape are rendered both ways and compared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.datasets.digests import IMAGE, PART
+from runner.errors import ConfigurationError
+
+_COMPARED = 8
+"""Examples of each shape that are rendered both ways."""
+_MAX_RENDERED = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a rendered conversation that is tokenised apart, as training does."""
+
+    text: str
+    trained: bool
+    """Whether the model learns it: an assistant's turn with the token that ends it."""
+
+
+@dataclass(slots=True)
+class _Shape:
+    """Segments as fixed texts and indices of turns."""
+
+    segments: list[tuple[list[str | int], bool]]
+    strips: bool | None = None
+    """Whether the template strips contents; None: it does so with some of them."""
+    compared: int = 0
+
+    def fill(self, turns: list[str]) -> list[Segment]:
+        return [
+            Segment("".join([piece if isinstance(piece, str) else turns[piece] for piece in pieces]), trained)
+            for pieces, trained in self.segments
+        ]
+
+
+class ChatTemplate:
+    """The chat template of a Hugging Face folder, in a sandbox: no file, no attribute of Python's, no import.
+
+    Raises:
+        ConfigurationError: the folder has no template, or it is no valid one.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        from jinja2 import TemplateError, nodes
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        source, self._special = _read(directory)
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = _strftime
+        environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
+        try:
+            self._template = environment.from_string(source)
+            tree = environment.parse(source)
+        except TemplateError as error:
+            raise ConfigurationError(f"{directory}: the chat template is broken: {error}") from error
+        # Texts that the template may look for in a content. Names of roles and keys among them cost a little speed.
+        self._looked_for = sorted(
+            {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str) and node.value.strip()}
+            & {word for node in tree.find_all((nodes.Compare, nodes.Call, nodes.Filter)) for word in _constants(node)}
+            - {"system", "user", "assistant", "model", "tool", "role", "content", "text", "image", "type"}
+        )
+        self._shapes: dict[tuple[bool, int], _Shape | None] = {}
+        self.rendered = 0
+        """Examples for which the template itself was rendered."""
+
+    def segments(self, turns: list[str], system: bool) -> list[Segment]:
+        """Return the pieces of an example, up to the end of its last assistant turn.
+
+        Args:
+            turns: content of each turn, as `digests.content` writes it.
+            system: whether the first turn is the system's.
+
+        Raises:
+            ConfigurationError: the template refuses the example, or changes earlier turns when later ones follow.
+        """
+        key = (system, len(turns))
+        if key not in self._shapes:
+            self._shapes[key] = self._learn(system, len(turns))
+        shape = self._shapes[key]
+        if shape is None or any(map(self._steers, turns)):
+            return self._render_all(turns, system)
+        bare = [turn.strip() for turn in turns]
+        if shape.strips is None and bare != turns:
+            return self._render_all(turns, system)
+        segments = shape.fill(bare if shape.strips else turns)
+        if shape.compared < _COMPARED:
+            shape.compared += 1
+            rendered = self._render_all(turns, system)
+            if rendered != segments:
+                self._shapes[key] = None
+                return rendered
+        return segments
+
+    def _steers(self, turn: str) -> bool:
+        """Tell whether a content may change what the template does."""
+        if PART in turn or IMAGE in turn:
+            return True
+        return any(word in turn for word in self._looked_for)
+
+    def _learn(self, system: bool, count: int) -> _Shape | None:
+        marks = [f"\ue000{index}\ue001" for index in range(count)]
+        segments: list[tuple[list[str | int], bool]] = []
+        expected = 0
+        for segment in self._render_all(marks, system):
+            pieces: list[str | int] = []
+            rest = segment.text
+            while "\ue000" in rest:
+                before, _, rest = rest.partition("\ue000")
+                number, _, rest = rest.partition("\ue001")
+                if number != str(expected):
+                    return None  # not every content once and in order
+                expected += 1
+                pieces += [before, int(number)] if before else [int(number)]
+            segments.append(([*pieces, rest] if rest else pieces, segment.trained))
+        if expected != count:
+            return None
+        shape = _Shape(segments)
+        spaced = [f" \n{mark}\n " for mark in marks]
+        rendered = self._render_all(spaced, system)
+        if rendered == shape.fill(marks):
+            shape.strips = True
+        elif rendered == shape.fill(spaced):
+            shape.strips = False
+        return shape
+
+    def _render_all(self, turns: list[str], system: bool) -> list[Segment]:
+        self.rendered += 1
+        return list(self._render_segments(turns, system))
+
+    def _render_segments(self, turns: list[str], system: bool) -> Iterator[Segment]:
+        messages = to_messages(turns, system)
+        done = ""
+        for index, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            prompt = self._render(messages[:index], prompt=True)
+            answered = self._render(messages[: index + 1], prompt=False)
+            if not prompt.startswith(done) or not answered.startswith(prompt):
+                raise ConfigurationError(
+                    "the chat template changes earlier turns when later ones follow: training refuses it",
+                    hint="use the template that the base model came with",
+                )
+            yield Segment(prompt[len(done) :], trained=False)
+            yield Segment(answered[len(prompt) :], trained=True)
+            done = answered
+
+    def _render(self, messages: list[dict[str, Any]], *, prompt: bool) -> str:
+        from jinja2 import TemplateError
+
+        pieces: list[str] = []
+        size = 0
+        try:
+            for piece in self._template.generate(messages=messages, add_generation_prompt=prompt, **self._special):
+                pieces.append(piece)
+                size += len(piece)
+                if size > _MAX_RENDERED:
+                    raise ConfigurationError("the chat template makes more than 64 million characters of one example")
+        except (TemplateError, TypeError, KeyError, IndexError, OverflowError) as error:
+            raise ConfigurationError(f"the chat template fails: {error}") from error
+        return "".join(pieces)
+
+
+def to_messages(turns: list[str], system: bool) -> list[dict[str, Any]]:
+    """Return turns as chat templates take them."""
+    messages: list[dict[str, Any]] = []
+    for index, turn in enumerate(turns):
+        role = "system" if system and not index else "assistant" if (index - system) % 2 else "user"
+        pieces = turn.split(PART)
+        if not any(piece.startswith(IMAGE) for piece in pieces):
+            messages.append({"role": role, "content": "".join(pieces)})
+            continue
+        parts = [{"type": "image"} if piece.startswith(IMAGE) else {"type": "text", "text": piece} for piece in pieces]
+        messages.append({"role": role, "content": parts})
+    return messages
+
+
+def _constants(node: Any) -> Iterator[str]:
+    from jinja2 import nodes
+
+    for child in node.find_all(nodes.Const):
+        if isinstance(child.value, str):
+            yield child.value
+
+
+def _read(directory: Path) -> tuple[str, dict[str, str]]:
+    path = directory / "tokenizer_config.json"
+    settings: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    special = {}
+    for name in ("bos_token", "eos_token", "pad_token", "unk_token"):
+        value = settings.get(name)
+        special[name] = str(value.get("content", "") if isinstance(value, dict) else value or "")
+    beside = directory / "chat_template.jinja"
+    template = beside.read_text("utf-8") if beside.is_file() else settings.get("chat_template")
+    if not isinstance(template, str):
+        raise ConfigurationError(f"{directory} has no chat template", hint="it belongs into chat_template.jinja")
+    return template, special
+
+
+def _raise(message: str) -> None:
+    raise ConfigurationError(f"the chat template refuses the example: {message}")
+
+
+def _strftime(form: str) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).strftime(form)
