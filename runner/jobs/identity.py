@@ -10,7 +10,7 @@ from typing import Any
 from runner.environment import Environment
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.state_ledger import Run
+from runner.jobs.state_ledger import Record, Run
 from runner.jobs.submission import FINGERPRINT_LABEL, MANAGED_LABEL, MANAGED_VALUE, PreparedJob
 
 IDENTITY_VERSION = 1
@@ -100,6 +100,12 @@ def jobs_by_identity(jobs: list[TuningJob]) -> dict[tuple[str, str], list[Tuning
     for same in found.values():
         same.sort(key=attempt_of, reverse=True)
     return found
+
+
+def of_attempt(jobs: dict[tuple[str, str], list[TuningJob]], record: Record) -> list[TuningJob]:
+    """Return the jobs of a record's present attempt."""
+    same = jobs.get((record.name, record.run.identity), [])
+    return [job for job in same if attempt_of(job) == record.run.attempt]
 
 
 def attempt_of(job: TuningJob) -> int:

@@ -79,7 +79,7 @@ class DataReader:
             update={
                 "rows": file.kept,
                 "characters": file.characters,
-                "tokens": sum(file.tokens.values) if exact else None,
+                "tokens": file.tokens.total if exact else None,
                 "images": file.with_images,
             }
         )
