@@ -70,9 +70,9 @@ class Plan:
         """Return the price of what would be created; unknown prices are counted, not guessed."""
         known = [job.price for job in self.billable if job.price.high is not None]
         return {
-            "low": round(sum(price.low or 0.0 for price in known), 4),
-            "expected": round(sum(price.expected or 0.0 for price in known), 4),
-            "high": round(sum(price.high or 0.0 for price in known), 4),
+            "low": round(sum(price.low or 0.0 for price in known), 6),
+            "expected": round(sum(price.expected or 0.0 for price in known), 6),
+            "high": round(sum(price.high or 0.0 for price in known), 6),
             "unknown": len(self.billable) - len(known),
         }
 

@@ -1,0 +1,73 @@
+"""Fixtures of the declarative half of jobs: manifests in a folder, a session with a contract bucket, a proxy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.emulator.server import EmulatorServer
+from runner.gcp import tuning_jobs
+from runner.gcp.session import Session
+from runner.jobs import claiming
+from tests.jobs.manifests import Manifests
+from tests.provisioning import Provisioned
+from tests.runner.conftest import environment_of
+from tests.runner.flaky import FlakyProxy
+
+
+def contract_bucket(project: Provisioned) -> str:
+    """Make the bucket of the records."""
+    import httpx
+
+    name = f"{project.project}-contract"
+    body = {"name": name, "location": project.location}
+    httpx.post(f"{project.url}/storage/v1/b?project={project.project}", json=body).raise_for_status()
+    return name
+
+
+@pytest.fixture
+def session(project: Provisioned, state_directory: Path) -> Iterator[Session]:
+    """A session on a project of its own. Jobs that it leaves are cancelled, so that no other test waits for them."""
+    environment = dataclasses.replace(environment_of(project), contract_bucket=contract_bucket(project))
+    with Session(environment) as opened:
+        yield opened
+        for job in tuning_jobs.list_jobs(opened):
+            if not job.ended:
+                tuning_jobs.cancel(opened, job.name)
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Manifests:
+    """An empty folder for manifests, with a small sound training file in it."""
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    lines = [json.dumps({"prompt": f"What is {i}?", "completion": f"It is {i}."}) for i in range(12)]
+    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
+    return Manifests(folder)
+
+
+@pytest.fixture
+def proxy(emulator: EmulatorServer) -> Iterator[FlakyProxy]:
+    with FlakyProxy(emulator.url) as running:
+        yield running
+
+
+@pytest.fixture
+def through_proxy(session: Session, proxy: FlakyProxy) -> Iterator[Session]:
+    """The same project as `session`, with every request through the proxy."""
+    environment = dataclasses.replace(session.environment, vertex_url=proxy.url, storage_url=proxy.url)
+    with Session(environment) as opened:
+        yield opened
+
+
+@pytest.fixture
+def no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims run out at once: whoever held one is known to be dead."""
+    from runner.jobs import decisions, queueing
+
+    for module in (claiming, queueing, decisions):
+        monkeypatch.setattr(module, "LEASE_SECONDS", 0.0)
