@@ -83,12 +83,12 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
     claimed = ledger.write(record.changed(phase="claimed", owner=owner, problem=""), entry.generation)
     if claimed is None:
         return Step(name=record.name, what="elsewhere", message="another runner was quicker")
-    prepared = identity.prepared(session.environment, record.name, record.run, weights)
+    fields = identity.request_fields(session.environment, record.name, record.run, weights)
     if _clock() - since > SEND_WITHIN_SECONDS:
         ledger.write(record, claimed.generation)
         return Step(name=record.name, what="waiting", message="this machine was stopped for a while; run again")
     try:
-        job = tuning_jobs.create(session, prepared.fields)
+        job = tuning_jobs.create(session, fields)
     except RunnerError as error:
         return _failed(session, ledger, claimed, error)
     return _recorded(session, ledger, claimed, job, "created")

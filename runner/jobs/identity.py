@@ -11,7 +11,7 @@ from runner.environment import Environment
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.state_ledger import Record, Run
-from runner.jobs.submission import FINGERPRINT_LABEL, MANAGED_LABEL, MANAGED_VALUE, PreparedJob
+from runner.jobs.submission import FINGERPRINT_LABEL, MANAGED_LABEL, MANAGED_VALUE
 
 IDENTITY_VERSION = 1
 """Raise it when an input is added or the meaning of one changes; every job then counts as changed."""
@@ -69,8 +69,8 @@ def labels_of(name: str, run: Run) -> dict[str, str]:
     }
 
 
-def prepared(environment: Environment, name: str, run: Run, weights: str | None) -> PreparedJob:
-    """Return a run ready to be sent.
+def request_fields(environment: Environment, name: str, run: Run, weights: str | None) -> dict[str, Any]:
+    """Return what `tuning_jobs.create` takes for a run.
 
     Args:
         environment: names the outputs bucket.
@@ -78,16 +78,13 @@ def prepared(environment: Environment, name: str, run: Run, weights: str | None)
         run: what.
         weights: folder of the job it tunes on from.
     """
-    fields = dict(run.fields)
     suffix = "" if run.attempt == 1 else f"-{run.attempt}"
     # A repetition writes to a folder of its own, unless the manifest names one.
-    fields["output_uri"] = (
-        fields.get("output_uri") or f"gs://{environment.outputs_bucket}/tuned/{name}-{run.identity[:10]}{suffix}"
-    )
+    output = f"gs://{environment.outputs_bucket}/tuned/{name}-{run.identity[:10]}{suffix}"
+    fields = {"output_uri": output, **run.fields, "display_name": f"{name}{suffix}", "labels": labels_of(name, run)}
     if weights:
         fields["custom_base_model"] = weights
-    spec = TuningJobSpec(**{**fields, "display_name": f"{name}{suffix}"})
-    return PreparedJob(spec=spec, fingerprint=labels_of(name, run)[FINGERPRINT_LABEL], labels=labels_of(name, run))
+    return fields
 
 
 def jobs_by_identity(jobs: list[TuningJob]) -> dict[tuple[str, str], list[TuningJob]]:
