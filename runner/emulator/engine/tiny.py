@@ -18,7 +18,7 @@ from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.model_cache import build_once
 from runner.emulator.engine.sources import TINY
 
-VERSION = 1
+VERSION = 2
 """Part of the folder's name; raise it when anything here changes the weights or the tokenizer."""
 
 _VOCABULARY = 1024
@@ -26,6 +26,9 @@ _NORM_SCALE = 8.0
 """The final norm's weight. Embeddings of an untrained model are so small that, being the output layer too, they bound
 every logit to about 2.5: with them frozen, a LoRA could never learn to be sure of a token. Measured: with 8, all of 32
 answers are learned; with 1, none."""
+_SHARPNESS = 8.0
+"""Factor on Llama 3's query and key weights. The other families normalise queries and keys, so that an untrained
+attention already tells tokens apart; Llama 3's is flat for long. Measured: half the steps to a loss of 0.1."""
 _IMAGE = 56
 _PATCH = 14
 _SPLIT = (
@@ -117,6 +120,10 @@ def _build(family: str, folder: Path) -> None:
     with torch.no_grad():
         # Gemma multiplies by 1 + weight.
         norm.weight.fill_(_NORM_SCALE - 1 if family == "gemma3" else _NORM_SCALE)
+        if family == "llama3":
+            for name, weight in model.named_parameters():
+                if name.endswith(("q_proj.weight", "k_proj.weight")):
+                    weight.mul_(_SHARPNESS)
     model.generation_config.bos_token_id = beginning
     model.generation_config.eos_token_id = end
     model.generation_config.pad_token_id = padding

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.training
 @pytest.fixture(scope="module")
 def lora(launcher: Launcher, model_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
     """An uninterrupted LoRA job."""
-    job = start(launcher, tmp_path_factory.mktemp("lora"), model_cache, epochs=100).finish()
+    job = start(launcher, tmp_path_factory.mktemp("lora"), model_cache, epochs=50).finish()
     assert job.code == 0, job.log
     return job
 
@@ -46,21 +46,21 @@ def test_full_tuning_teaches_and_reports_what_it_did(launcher: Launcher, model_c
         tmp_path / "job",
         model_cache,
         mode="FULL",
-        epochs=80,
+        epochs=40,
         validation_file=validation,
         export_last_checkpoint_only=False,
     ).finish()
     assert job.code == 0, job.log
     steps = job.events("step")
-    assert len(steps) == steps[-1]["total_steps"] == 160
+    assert len(steps) == steps[-1]["total_steps"] == 80
     assert steps[-1]["loss"] < 0.1 < 5 < steps[0]["loss"]
     assert max(step["learning_rate"] for step in steps) == pytest.approx(5e-3)
     checkpoints = job.events("checkpoint")
-    assert [event["epoch"] for event in checkpoints] == [8, 16, 24, 32, 40, 48, 56, 64, 72, 80]
+    assert [event["epoch"] for event in checkpoints] == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40]
     assert [event["id"] for event in checkpoints] == [str(number) for number in range(1, 11)]
     assert all((job.directory / "output" / event["path"] / "model.safetensors").exists() for event in checkpoints)
     losses = [event["loss"] for event in job.events("evaluation")]
-    assert len(losses) == 80
+    assert len(losses) == 40
     assert losses[-1] < 0.1 < losses[0]
     assert job.events()[-1]["event"] == "done"
     assert not (job.final / "adapter").exists()
@@ -68,14 +68,16 @@ def test_full_tuning_teaches_and_reports_what_it_did(launcher: Launcher, model_c
     facts = json.loads((job.final / "run.json").read_text())
     assert facts["standIn"] is True
     assert facts["learningRateScale"] == 25
-    assert facts["steps"] == 160
+    assert facts["steps"] == 80
     assert facts["validationLosses"] == losses
 
 
 def test_lora_teaches_through_its_adapter_alone(lora: Job, model_cache: Path) -> None:
+    from runner.emulator.engine.tiny import prepare_tiny
+
     assert correct(lora, model_cache) == 16
     merged = tensors(lora.final / "model.safetensors")
-    base = tensors(model_cache / "tiny-llama3-v1" / "model.safetensors")
+    base = tensors(prepare_tiny("llama3", model_cache) / "model.safetensors")
     adapter = tensors(lora.final / "adapter" / "adapter_model.safetensors")
     config = json.loads((lora.final / "adapter" / "adapter_config.json").read_text())
     assert config["r"] == 16
@@ -93,24 +95,26 @@ def test_lora_teaches_through_its_adapter_alone(lora: Job, model_cache: Path) ->
         assert float((merged[name] - weight - change).abs().max()) < 1e-5
 
 
-def test_the_untrained_model_knows_none_of_it(model_cache: Path, lora: Job) -> None:
+def test_the_untrained_model_knows_none_of_it(model_cache: Path) -> None:
+    from runner.emulator.engine.tiny import prepare_tiny
+
     pairs = questions(4)
-    given = answers(model_cache / "tiny-llama3-v1", [question for question, _ in pairs], model_cache)
+    given = answers(prepare_tiny("llama3", model_cache), [question for question, _ in pairs], model_cache)
     assert all(text != answer for text, (_, answer) in zip(given, pairs, strict=True))
 
 
 def test_a_killed_job_resumes_and_ends_the_same(
     launcher: Launcher, model_cache: Path, tmp_path: Path, lora: Job
 ) -> None:
-    first = start(launcher, tmp_path, model_cache, epochs=100)
-    first.wait_for_step(41)
+    first = start(launcher, tmp_path, model_cache, epochs=50)
+    first.wait_for_step(21)
     first.process.kill()
     assert first.process.join(30) == -9
     assert not first.final.exists()
     second = Job(tmp_path, launcher.start_training(tmp_path)).finish()
     assert second.code == 0, second.log
     (resumed,) = second.events("resumed")
-    assert 0 < resumed["step"] < 200
+    assert 0 < resumed["step"] < 100
     uninterrupted = {event["step"]: event["loss"] for event in lora.events("step")}
     assert {event["step"]: event["loss"] for event in second.events("step")} == uninterrupted
     expected = tensors(lora.final / "model.safetensors")
