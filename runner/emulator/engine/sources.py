@@ -83,10 +83,10 @@ def _tiny(family: str, parameters: int, full_rate: float = 5e-3, adapter_rate: f
 
 
 TINY = {
-    "llama3": _tiny("Llama 3", 430_000),
-    "qwen3": _tiny("Qwen 3", 430_000),
-    "gemma3": _tiny("Gemma 3", 430_000),
-    "llama4": _tiny("Llama 4", 800_000),
+    "llama3": _tiny("Llama 3", 426_624),
+    "qwen3": _tiny("Qwen 3", 426_752),
+    "gemma3": _tiny("Gemma 3", 427_264),
+    "llama4": _tiny("Llama 4", 775_552),
 }
 
 

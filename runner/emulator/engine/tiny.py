@@ -95,7 +95,9 @@ def prepare_tiny(family: str, cache: Path) -> Path:
 
 def _build(family: str, folder: Path) -> None:
     import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         tokenizer = _tokenizer(family)
