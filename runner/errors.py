@@ -150,6 +150,12 @@ class WaitTimeoutError(RunnerError):
     exit_code = 6
 
 
+class JobStalledError(WaitTimeoutError):
+    """The wait ended because the job has made no progress for as long as it was given. It may still go on."""
+
+    code = "job_stalled"
+
+
 class CostRefusedError(RunnerError):
     """Nothing was started: the price is unknown, above the limit, or nobody confirmed it."""
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import click
 
 from runner.cli import commands
+from runner.cli.cost_gate import confirmed
 from runner.cli.jobs import job_name
 from runner.cli.options import Invocation
 from runner.cli.text import size
+from runner.errors import ConfigurationError
 
 command = commands.Group(
     name="checkpoints",
@@ -19,6 +21,7 @@ command = commands.Group(
     lazy={
         "ls": ("runner.cli.checkpoints:ls", "List a job's checkpoints."),
         "download": ("runner.cli.checkpoints:download", "Download one, verified."),
+        "prune": ("runner.cli.checkpoints:prune", "Delete the intermediate ones."),
     },
 )
 
@@ -64,3 +67,44 @@ def download(invocation: Invocation, job: str, checkpoint: str, to: Path | None,
     body = {"directory": str(directory), "files": [str(path) for path in paths], "bytes": found.size}
     text = f"{len(paths)} files, {size(found.size)}, in {directory}"
     invocation.output.result(body, text, name=str(directory))
+
+
+@commands.command(
+    name="prune",
+    examples=("runner checkpoints prune latest", "runner checkpoints prune 1234567890 --keep 1 --delete --yes"),
+)
+@click.argument("job", metavar="JOB")
+@click.option("--keep", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Keep the last N.")
+@click.option(
+    "--delete", "delete_them", is_flag=True, help="Delete them, after asking; without it they are only listed."
+)
+@click.pass_obj
+def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> None:
+    """List the intermediate checkpoints of JOB that are not needed any more, and delete them if that is wanted.
+
+    The final one always stays. Only an ended job that this tool submitted is pruned, and only in its own folder.
+    """
+    from runner.gcp import tuning_jobs
+    from runner.jobs import pruning
+
+    output = invocation.output
+    with invocation.session() as session:
+        planned = pruning.plan(session, tuning_jobs.get(session, job_name(session, job)), keep_last=keep)
+        ids = [item.id for item in planned.delete]
+        kept = ", ".join(item.id for item in planned.keep) or "none"
+        body = {"delete": ids, "keep": [item.id for item in planned.keep], "bytes": planned.size, "deleted": False}
+        text = f"{len(ids)} checkpoints ({', '.join(ids) or 'none'}), {size(planned.size)}; kept: {kept}"
+        if not ids or not delete_them:
+            output.result(body, text, name="\n".join(ids))
+            if ids:
+                output.note("nothing was deleted: --delete deletes them")
+            return
+        if not (invocation.yes or confirmed(f"Delete {text}?")):
+            problem = f"deleting {len(ids)} checkpoints of job {planned.job.id} was not confirmed"
+            raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+        with output.progress("delete") as progress:
+            changed = pruning.carry_out(session, planned, progress=progress)
+    body |= {"deleted": True, "leftAlone": changed}
+    output.result(body, f"deleted {text}", name="\n".join(ids))
+    for uri in changed:
+        output.warning(f"{uri} changed meanwhile and was left alone")

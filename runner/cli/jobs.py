@@ -26,7 +26,12 @@ command = Group(
         "show": ("runner.cli.jobs_read:show", "Show everything about a job."),
         "watch": ("runner.cli.jobs_follow:watch", "Show a job's progress until it ends."),
         "wait": ("runner.cli.jobs_follow:wait", "Wait until jobs have ended; the exit code says how."),
-        "cancel": ("runner.cli.jobs_follow:cancel", "Cancel a job."),
+        "why": ("runner.cli.jobs_why:why", "Say why a job failed, waits or dropped examples, and what to type next."),
+        "logs": ("runner.cli.jobs_read:logs", "Print a job's events, and its log where the service has one."),
+        "metrics": ("runner.cli.jobs_metrics:metrics", "Export a job's losses as CSV or JSON Lines."),
+        "diff": ("runner.cli.jobs_metrics:diff", "Compare two jobs: configuration, data, results."),
+        "clone": ("runner.cli.jobs_change:clone", "Submit a job like another, with some values changed."),
+        "cancel": ("runner.cli.jobs_change:cancel", "Cancel a job, and say what is billed."),
     },
 )
 

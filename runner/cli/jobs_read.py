@@ -60,6 +60,44 @@ def show(invocation: Invocation, job: str, raw: bool) -> None:
         invocation.output.result(found.to_json(), described(found), name=found.id)
 
 
+@command(
+    name="logs",
+    examples=("runner jobs logs latest", "runner jobs logs 1234567890 --events --format json"),
+)
+@click.argument("job", metavar="JOB")
+@click.option("--events", "only_events", is_flag=True, help="Only the events, not what the training process wrote.")
+@click.pass_obj
+def logs(invocation: Invocation, job: str, only_events: bool) -> None:
+    """Print what has happened in a job: its events, then the log of its training, where the service has one.
+
+    With --format json each event and each line of the log is an object of its own.
+    """
+    from runner.cli.jobs_follow import event_line
+    from runner.gcp import events, tuning_jobs
+
+    output = invocation.output
+    with invocation.session() as session:
+        found = tuning_jobs.get(session, job_name(session, job))
+        story = events.job_events(session, found.name)
+        log = None if only_events else events.job_log(session, found.name)
+    for event in story:
+        if output.is_json:
+            output.document({"event": event.kind, "number": event.number, "time": event.time, **event.data}, lines=True)
+        else:
+            state = short_state(str(event.data.get("detail") or event.data.get("state", "")))
+            text = event_line(event).strip() or f"{event.kind} {state} {event.data.get('message', '')}".strip()
+            output.text(f"{event.time}  {text}")
+    for line in (log or "").splitlines():
+        if output.is_json:
+            output.document({"log": line}, lines=True)
+        else:
+            output.text(line)
+    if not story:
+        output.note("this service tells no events of its jobs")
+    if log is None and not only_events:
+        output.note("this service gives out no log of the training")
+
+
 def _filter(states: tuple[str, ...], labels: tuple[str, ...]) -> str:
     """Return the API's filter for a choice of states and labels. Raises ConfigurationError."""
     problems = [f"--label {label!r} is not KEY=VALUE" for label in labels if "=" not in label]

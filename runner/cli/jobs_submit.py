@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,37 +79,92 @@ def submit(
 
     The same specification on the same data is the same job: run again, this finds the job instead of paying twice.
     """
+    spec = _specification(training, validation, labels, export_last_checkpoint_only=final_only, **fields)
+    gate = Gate(max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, dry_run=dry_run)
+    with invocation.session() as session:
+        submit_specification(
+            invocation, session, spec, gate=gate, tokenizer=tokenizer, force_new=force_new, watch_it=watch_it
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What a submission may cost, and whether it is only shown."""
+
+    max_cost: float | None = None
+    accept_unknown_cost: bool = False
+    dry_run: bool = False
+
+
+def submit_specification(
+    invocation: Invocation,
+    session: Session,
+    spec: TuningJobSpec,
+    *,
+    gate: Gate,
+    tokenizer: Path | None = None,
+    force_new: bool = False,
+    watch_it: bool = False,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Check, price, ask, upload, look for obstacles, submit once, print, and watch if that is wanted.
+
+    Args:
+        invocation: the command line.
+        session: where.
+        spec: its datasets may be files, which are uploaded.
+        gate: what it may cost.
+        tokenizer: folder to count tokens with.
+        force_new: submit although a job with the same specification exists.
+        watch_it: show its progress until it ends.
+        details: what the run manifest shall say besides.
+    """
     from runner.jobs.submission import submit_once
 
-    spec = _specification(training, validation, labels, export_last_checkpoint_only=final_only, **fields)
-    with invocation.session() as session:
-        spec, report, estimate = _priced(invocation, session, spec, tokenizer)
-        if dry_run:
-            _print_plan(invocation, session, spec, estimate)
-            return
-        confirm_cost(
-            invocation,
-            what=f"tuning {spec.base_model}",
-            usd=estimate.high,
-            expected=estimate.expected,
-            max_cost=max_cost,
-            accept_unknown_cost=accept_unknown_cost,
-        )
-        spec = _uploaded(invocation, session, spec, report)
-        _check_obstacles(invocation, session, spec)
-        submission = submit_once(session, spec, force_new=force_new)
-        job = submission.job
-        body = {**job.to_json(), "created": submission.created, "estimate": estimate.to_json()}
-        if not (watch_it and invocation.output.is_json):
-            invocation.output.result(body, described(job), name=job.id)
-        if not submission.created:
-            invocation.output.note("this job exists already; nothing was submitted (--force-new submits another)")
-        if watch_it:
-            from runner.cli.jobs_follow import follow
+    spec, report, estimate = _priced(invocation, session, spec, tokenizer)
+    if gate.dry_run:
+        _print_plan(invocation, session, spec, estimate)
+        return
+    confirm_cost(
+        invocation,
+        what=f"tuning {spec.base_model}",
+        usd=estimate.high,
+        expected=estimate.expected,
+        max_cost=gate.max_cost,
+        accept_unknown_cost=gate.accept_unknown_cost,
+    )
+    spec = _uploaded(invocation, session, spec, report)
+    _check_obstacles(invocation, session, spec)
+    known = {
+        "estimate": estimate.to_json(),
+        "data": [file.to_json() for file in report.files],
+        "template": template_of(tokenizer) if tokenizer else None,
+    }
+    submission = submit_once(session, spec, force_new=force_new, details={**known, **(details or {})})
+    job = submission.job
+    body = {**job.to_json(), "created": submission.created, "estimate": estimate.to_json()}
+    if not (watch_it and invocation.output.is_json):
+        invocation.output.result(body, described(job), name=job.id)
+    if not submission.created:
+        invocation.output.note("this job exists already; nothing was submitted (--force-new submits another)")
+    if submission.manifest_problem:
+        invocation.output.warning(f"no run manifest beside the results: {submission.manifest_problem}")
+    if watch_it:
+        from runner.cli.jobs_follow import follow
 
-            follow(invocation, session, job.name)
-        else:
-            invocation.output.note(f"next: `runner jobs watch {job.id}`")
+        follow(invocation, session, job.name)
+    else:
+        invocation.output.note(f"next: `runner jobs watch {job.id}`")
+
+
+def template_of(tokenizer: Path) -> dict[str, str] | None:
+    """Return file and SHA-256 of the chat template of a tokenizer's folder; None where it has none."""
+    import hashlib
+
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        if (tokenizer / name).is_file():
+            return {"file": name, "sha256": hashlib.sha256((tokenizer / name).read_bytes()).hexdigest()}
+    return None
 
 
 def _specification(training: str, validation: str | None, labels: tuple[str, ...], **fields: Any) -> TuningJobSpec:

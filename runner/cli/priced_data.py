@@ -40,7 +40,7 @@ def sound_report(
     """
     with contextlib.ExitStack() as stack:
         paths = [
-            stack.enter_context(_local(session, address)) if address is not None else None
+            stack.enter_context(local_copy(session, address)) if address is not None else None
             for address in (training, validation)
         ]
         report = checked(invocation, paths[0] or Path(training), paths[1], model, mode, tokenizer)
@@ -60,7 +60,8 @@ def statistics_of(report: Report) -> DatasetStatistics:
 
 
 @contextlib.contextmanager
-def _local(session: Session | None, address: str) -> Iterator[Path]:
+def local_copy(session: Session | None, address: str) -> Iterator[Path]:
+    """Yield a file: the one that is named, or a copy of the object, removed afterwards. Raises NotFoundError."""
     if not is_remote(address):
         yield Path(address)
         return

@@ -42,6 +42,20 @@ def job_events(session: Session, name: str, after: int = 0) -> list[JobEvent]:
     return call("tuningJobs.events", name, read, idempotent=True)
 
 
+def job_log(session: Session, name: str) -> str | None:
+    """Return the end of what the training process has written; None from a service that has no such method."""
+    parts = name.split("/")
+    path = f"/_emulator/tuningJobs/{parts[1]}/{parts[3]}/{parts[5]}/log"
+
+    def read() -> str | None:
+        response = session.http.get(path)
+        if response.status_code in _WITHOUT:
+            return None
+        return str(check(response, "tuningJobs.log", name).get("log", ""))
+
+    return call("tuningJobs.log", name, read, idempotent=True)
+
+
 def _event(item: dict[str, Any]) -> JobEvent:
     own = ("number", "kind", "time")
     return JobEvent(

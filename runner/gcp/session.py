@@ -57,6 +57,12 @@ class Session:
                 client.close()
         self.__dict__.pop("genai", None)
 
+    def renew(self) -> None:
+        """Forget the credentials and the clients made with them: the next request logs in anew."""
+        with self._lock:
+            self.close()
+            self.__dict__.pop("credentials", None)
+
     @functools.cached_property
     def credentials(self) -> Credentials:
         """Google credentials: the environment's token, else Application Default Credentials.

@@ -15,6 +15,7 @@ import json
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from runner.errors import AmbiguousSubmissionError, NotFoundError, RunnerError, 
 from runner.gcp import failures, storage, tuning_jobs
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs import reproduction
 from runner.jobs.ledger import Ledger
 from runner.jobs.specification import TuningJobSpec, check
 
@@ -45,6 +47,8 @@ class PreparedJob:
     fingerprint: str
     """52 characters of a-z and 2-7: SHA-256 in base32."""
     labels: dict[str, str]
+    datasets: dict[str, Any]
+    """`training` and `validation`: address, generation and CRC32C, or None."""
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -76,6 +80,8 @@ class Submission:
 
     job: TuningJob
     created: bool
+    manifest_problem: str = ""
+    """Why the run manifest could not be written beside the results; "" when it was."""
 
 
 def prepare(session: Session, spec: TuningJobSpec, *, salt: str = "") -> PreparedJob:
@@ -104,7 +110,7 @@ def prepare(session: Session, spec: TuningJobSpec, *, salt: str = "") -> Prepare
     name = resolved.display_name or f"{slug[:100]}-{fingerprint[:10]}"
     labels = {**resolved.labels, MANAGED_LABEL: MANAGED_VALUE, FINGERPRINT_LABEL: fingerprint}
     filled = dataclasses.replace(resolved, output_uri=output.rstrip("/"), display_name=name)
-    return PreparedJob(spec=filled, fingerprint=fingerprint, labels=labels)
+    return PreparedJob(spec=filled, fingerprint=fingerprint, labels=labels, datasets=datasets)
 
 
 def submit(session: Session, spec: TuningJobSpec, *, force_new: bool = False) -> TuningJob:
@@ -112,7 +118,9 @@ def submit(session: Session, spec: TuningJobSpec, *, force_new: bool = False) ->
     return submit_once(session, spec, force_new=force_new).job
 
 
-def submit_once(session: Session, spec: TuningJobSpec, *, force_new: bool = False) -> Submission:
+def submit_once(
+    session: Session, spec: TuningJobSpec, *, force_new: bool = False, details: Mapping[str, Any] | None = None
+) -> Submission:
     """Return the job of a specification, and whether it was created now.
 
     A job that runs or has succeeded is returned again; after a failed or cancelled one a new one is created.
@@ -121,6 +129,7 @@ def submit_once(session: Session, spec: TuningJobSpec, *, force_new: bool = Fals
         session: where.
         spec: what.
         force_new: create a job although one with the same specification exists.
+        details: what the run manifest shall say besides (`runner.jobs.reproduction`).
 
     Raises:
         AmbiguousSubmissionError: a create may or may not have happened, or several jobs carry the fingerprint.
@@ -143,8 +152,10 @@ def submit_once(session: Session, spec: TuningJobSpec, *, force_new: bool = Fals
             if intent.age < SETTLE_SECONDS and not known:
                 raise _ambiguous(f"a create was sent {intent.age:.0f} s ago and its answer lost", intent.age)
             ledger.record(prepared.fingerprint, parent, "abandoned")
+        problem = reproduction.record(session, prepared, details or {})
         ledger.intend(prepared.fingerprint, parent)
-        return _create(session, prepared, ledger, {job.name for job in known})
+        submission = _create(session, prepared, ledger, {job.name for job in known})
+    return dataclasses.replace(submission, manifest_problem=problem)
 
 
 def _create(session: Session, prepared: PreparedJob, ledger: Ledger, before: set[str]) -> Submission:

@@ -1,24 +1,42 @@
-"""Follow a job until it ends. Looking never changes the job, and stopping to look does not either."""
+"""Follow jobs until they end. Looking never changes a job, and stopping to look does not either.
+
+A watch outlives what passes: a service out of reach, rate limits, errors of the service, an expired login. Intervals
+are measured on the monotonic clock, so that a clock set back or forth ends nothing early.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from runner.errors import JobFailedError, QuotaExceededError, UnreachableError, WaitTimeoutError
+from runner.errors import (
+    GoogleApiError,
+    JobFailedError,
+    JobStalledError,
+    QuotaExceededError,
+    RunnerError,
+    UnreachableError,
+    WaitTimeoutError,
+)
 from runner.gcp import events, tuning_jobs
 from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 
 POLL_SECONDS = 10.0
-"""Longest pause between two looks: at most 360 an hour, each up to two requests."""
+"""Longest pause between two looks: at most 360 an hour, each up to two requests. Beyond eight jobs it grows."""
 LIVE_POLL_SECONDS = 1.0
 """The same for a service that reports progress as it happens."""
 FIRST_POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 1800.0
 """How long the service may be out of reach before a watch gives up."""
+LOGIN_PATIENCE_SECONDS = 60.0
+"""How long it may refuse the credentials; they are read and refreshed anew at every look meanwhile."""
+JOBS_AT_FULL_RATE = 8
+"""More jobs than these are looked at more rarely, each."""
+
+_WAITING = frozenset({"TUNING_JOB_STATE_WAITING_FOR_QUOTA", "TUNING_JOB_STATE_WAITING_FOR_CAPACITY"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +49,8 @@ class JobUpdate:
     events: tuple[JobEvent, ...] = ()
     problem: str = ""
     """Why the service could not be asked; the watch goes on."""
+    stalled: float | None = None
+    """Seconds for which a job that should make progress has made none; the watch of this job ends."""
 
 
 def watch(
@@ -40,6 +60,7 @@ def watch(
     poll: float = POLL_SECONDS,
     timeout: float | None = None,
     patience: float = PATIENCE_SECONDS,
+    stall_after: float | None = None,
 ) -> Iterator[JobUpdate]:
     """Yield an update at once, then one whenever there is news, until the job has ended.
 
@@ -49,42 +70,137 @@ def watch(
         poll: longest pause between two looks, in seconds. Pauses start short and grow, and start again after news.
         timeout: seconds; None watches for ever.
         patience: seconds for which the service may be out of reach.
+        stall_after: seconds without progress after which a running job is given up; None is never.
 
     Raises:
         NotFoundError: no such job.
         WaitTimeoutError: the time is up; the job goes on.
-        UnreachableError, QuotaExceededError: the service was out of reach for longer than `patience`.
+        JobStalledError: no progress for `stall_after` seconds; the job goes on.
+        UnreachableError, QuotaExceededError, GoogleApiError: the service was out of reach for longer than `patience`.
+    """
+    for update in watch_many(session, [name], poll=poll, timeout=timeout, patience=patience, stall_after=stall_after):
+        yield update
+        if update.stalled is not None:
+            raise stalled(update)
+
+
+def watch_many(
+    session: Session,
+    names: Sequence[str],
+    *,
+    poll: float = POLL_SECONDS,
+    timeout: float | None = None,
+    patience: float = PATIENCE_SECONDS,
+    stall_after: float | None = None,
+) -> Iterator[JobUpdate]:
+    """Yield the updates of several jobs, as `watch` does, until the last of them has ended or stalled.
+
+    Raises:
+        NotFoundError: one of them does not exist.
+        WaitTimeoutError: the time is up; names the jobs that go on.
+        UnreachableError, QuotaExceededError, GoogleApiError: see `watch`.
     """
     start = time.monotonic()
-    name = tuning_jobs.full_name(session, name)
-    seen = 0
-    last: TuningJob | None = None
-    pause = min(FIRST_POLL_SECONDS, poll)
-    lost_since: float | None = None
-    while True:
+    slower = max(1.0, len(names) / JOBS_AT_FULL_RATE)
+    full = dict.fromkeys(tuning_jobs.full_name(session, name) for name in names)
+    looks = [_Look(session, name, poll * slower, slower, patience, stall_after) for name in full]
+    while looks:
+        for look in [look for look in looks if look.due <= time.monotonic()]:
+            update = look()
+            if update is not None:
+                yield update
+            if look.over:
+                looks.remove(look)
+        if looks:
+            next_due = min(look.due for look in looks)
+            if timeout is not None and next_due - start > timeout:
+                raise _timed_out(looks, time.monotonic() - start)
+            time.sleep(max(0.0, next_due - time.monotonic()))
+
+
+class _Look:
+    """One job being followed: every call is one look at it."""
+
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        poll: float,
+        slower: float,
+        patience: float,
+        stall_after: float | None,
+    ) -> None:
+        self.session = session
+        self.name = name
+        self.job: TuningJob | None = None
+        self.over = False
+        self.due = time.monotonic()
+        self._poll = poll
+        self._slower = slower
+        self._patience = patience
+        self._stall_after = stall_after
+        self._pause = min(FIRST_POLL_SECONDS, poll)
+        self._seen = 0
+        self._lost_since: float | None = None
+        self._mark: object = None
+        self._progress = time.monotonic()
+
+    def __call__(self) -> JobUpdate | None:
+        """Look once; return the news, if any."""
         try:
-            job = tuning_jobs.get(session, name)
-            news = tuple(events.job_events(session, name, seen))
-            lost_since = None
-        except (UnreachableError, QuotaExceededError) as error:
-            now = time.monotonic()
-            lost_since = lost_since or now
-            if last is None or now - lost_since > patience:
-                raise
-            yield JobUpdate(job=last, state_changed=False, problem=error.message)
-        else:
-            seen = max((event.number for event in news), default=seen)
-            changed = last is None or (job.state, job.detail_state) != (last.state, last.detail_state)
-            last = job
-            if changed or news:
-                pause = min(FIRST_POLL_SECONDS, poll)
-                yield JobUpdate(job=job, state_changed=changed, events=news)
-            if job.ended:
-                return
-        if timeout is not None and time.monotonic() - start + pause > timeout:
-            raise _timed_out(last, name, time.monotonic() - start)
-        time.sleep(pause)
-        pause = min(poll, pause * 1.5, LIVE_POLL_SECONDS if seen else POLL_SECONDS)
+            update = self._news()
+        except RunnerError as error:
+            update = self._endured(error)
+        now = time.monotonic()
+        self.due = now + self._pause
+        limit = min(self._poll, (LIVE_POLL_SECONDS if self._seen else POLL_SECONDS) * self._slower)
+        self._pause = min(limit, self._pause * 1.5)
+        if update is None or not update.problem:
+            return self._stall(update, now)
+        return update
+
+    def _news(self) -> JobUpdate | None:
+        job = tuning_jobs.get(self.session, self.name)
+        news = tuple(events.job_events(self.session, self.name, self._seen))
+        self._lost_since = None
+        self._seen = max((event.number for event in news), default=self._seen)
+        last, self.job = self.job, job
+        changed = last is None or (job.state, job.detail_state) != (last.state, last.detail_state)
+        moved = last is not None and job.completed_steps != last.completed_steps
+        self.over = job.ended
+        if not (changed or news or moved):
+            return None
+        self._pause = min(FIRST_POLL_SECONDS, self._poll)
+        return JobUpdate(job=job, state_changed=changed, events=news)
+
+    def _endured(self, error: RunnerError) -> JobUpdate:
+        """Return the update that tells of a failure which may pass. Raises it when it does not, or has not."""
+        patience = self._patience
+        if isinstance(error, GoogleApiError) and error.http == 401:
+            patience = min(patience, LOGIN_PATIENCE_SECONDS)
+            self.session.renew()
+        elif not _passing(error):
+            raise error
+        now = time.monotonic()
+        self._lost_since = self._lost_since or now
+        if self.job is None or now - self._lost_since > patience:
+            raise error
+        return JobUpdate(job=self.job, state_changed=False, problem=error.message)
+
+    def _stall(self, update: JobUpdate | None, now: float) -> JobUpdate | None:
+        """Return the update, with the stall of the job if it has lasted long enough."""
+        job = self.job
+        if job is None:
+            return update
+        mark = (job.state, job.detail_state, job.completed_steps, job.completed_epochs, self._seen)
+        # Waiting for quota or for a machine is no stall: nothing is expected to move.
+        if mark != self._mark or job.detail_state in _WAITING or job.state != "JOB_STATE_RUNNING":
+            self._mark, self._progress = mark, now
+        still = now - self._progress
+        if self._stall_after is None or still < self._stall_after:
+            return update
+        self.over = True
+        return JobUpdate(job=job, state_changed=False, stalled=still)
 
 
 def wait(
@@ -118,12 +234,31 @@ def check(job: TuningJob) -> None:
         return
     state = job.state.removeprefix("JOB_STATE_").lower()
     reason = f": {job.error_message}" if job.error_message else ""
-    raise JobFailedError(f"tuning job {job.id} {state}{reason}", state=job.state, hint=f"`runner jobs show {job.id}`")
+    raise JobFailedError(f"tuning job {job.id} {state}{reason}", state=job.state, hint=f"`runner jobs why {job.id}`")
 
 
-def _timed_out(job: TuningJob | None, name: str, waited: float) -> WaitTimeoutError:
-    state = job.state if job else "unknown"
-    short = name.rsplit("/", 1)[-1]
-    return WaitTimeoutError(
-        f"tuning job {short} is {state} after {waited:.0f} s; it goes on", hint=f"`runner jobs wait {short}`"
+def stalled(update: JobUpdate) -> JobStalledError:
+    """Return the error for an update that tells of a stall."""
+    job = update.job
+    state = (job.detail_state or job.state).removeprefix("TUNING_").removeprefix("JOB_STATE_").lower()
+    return JobStalledError(
+        f"tuning job {job.id} has made no progress for {update.stalled or 0:.0f} s (state {state}); it goes on",
+        hint=f"`runner jobs why {job.id}`, or `runner jobs cancel {job.id}`",
     )
+
+
+def _passing(error: RunnerError) -> bool:
+    """Tell whether a failure may pass by itself."""
+    if isinstance(error, UnreachableError | QuotaExceededError):
+        return True
+    return isinstance(error, GoogleApiError) and (error.http >= 500 or error.http == 408) and error.http != 501
+
+
+def _timed_out(looks: list[_Look], waited: float) -> WaitTimeoutError:
+    ids = " ".join(look.name.rsplit("/", 1)[-1] for look in looks)
+    if len(looks) == 1:
+        state = looks[0].job.state if looks[0].job else "unknown"
+        message = f"tuning job {ids} is {state} after {waited:.0f} s; it goes on"
+    else:
+        message = f"{len(looks)} tuning jobs have not ended after {waited:.0f} s and go on: {ids.replace(' ', ', ')}"
+    return WaitTimeoutError(message, hint=f"`runner jobs wait {ids}`")

@@ -93,7 +93,7 @@ def test_ctrl_c_says_what_goes_on(run: CommandLine) -> None:
     [
         (["jbos"], "no such command 'jbos'; did you mean 'jobs'?"),
         (["jobs", "sbumit"], "no such command 'sbumit'; did you mean 'submit'?"),
-        (["jobs", "xyzzy"], "no such command 'xyzzy'; commands here: submit, ls, show, watch, wait, cancel"),
+        (["jobs", "xyzzy"], "no such command 'xyzzy'; commands here: submit, ls, show, watch, wait, why, logs, "),
         (["models", "ls", "--fromat", "json"], "no such option '--fromat'. Did you mean '--format'?"),
         (["jobs", "show"], "missing argument 'JOB'"),
         (["--format", "yaml", "models", "ls"], "invalid value for '--format': 'yaml' is not one of 'text', 'json'"),

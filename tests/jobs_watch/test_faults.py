@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runner.emulator.faults import FaultSyntaxError, Faults, parse
+from runner.emulator.faults import Faults, FaultSyntaxError, parse
 from runner.emulator.server import EmulatorServer
 from tests.jobs_watch.conftest import FaultyEmulator
 from tests.provisioning import Provisioned

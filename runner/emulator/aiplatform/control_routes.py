@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator.aiplatform import lifecycle, scope, tuning_events, tuning_jobs
+from runner.emulator.aiplatform import executor, lifecycle, scope, tuning_events, tuning_jobs
 from runner.emulator.errors import invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
+
+MAX_LOG_BYTES = 1024 * 1024
+"""The end of a log that is sent."""
 
 
 async def events(request: ApiRequest) -> Response:
@@ -25,6 +30,28 @@ async def events(request: ApiRequest) -> Response:
         return tuning_events.after(connection, name, int(after))
 
     return json_response({"events": request.emulator.store.read(work)})
+
+
+async def log(request: ApiRequest) -> Response:
+    """Return the end of what a job's training processes have written, "" before there is anything."""
+
+    def work(connection: sqlite3.Connection) -> str:
+        name = f"{scope.resolve(connection, request.fields).name}/tuningJobs/{request.fields['job']}"
+        tuning_jobs.get(connection, name)
+        return name
+
+    name = request.emulator.store.read(work)
+    path = executor.folder_of(request.emulator, name) / "worker.log"
+    return json_response({"log": await asyncio.to_thread(_end_of, path)})
+
+
+def _end_of(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - MAX_LOG_BYTES))
+            return stream.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
 
 
 async def status(request: ApiRequest) -> Response:
@@ -45,5 +72,6 @@ async def status(request: ApiRequest) -> Response:
 
 METHODS = [
     Method("emulator.tuningJobs.events", "GET", "/_emulator/tuningJobs/{project}/{location}/{job}/events", events),
+    Method("emulator.tuningJobs.log", "GET", "/_emulator/tuningJobs/{project}/{location}/{job}/log", log),
     Method("emulator.status", "GET", "/_emulator/status", status),
 ]

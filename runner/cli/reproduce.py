@@ -1,0 +1,118 @@
+"""`runner reproduce`: run a job again from its run manifest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.jobs import job_name
+from runner.cli.options import Invocation, cost_options
+from runner.errors import ConfigurationError
+
+
+@commands.command(
+    name="reproduce",
+    examples=(
+        "runner reproduce latest",
+        "runner reproduce 1234567890 --submit --max-cost 20",
+        "runner reproduce 1234567890 --format json",
+    ),
+)
+@click.argument("job", metavar="JOB")
+@click.option("--submit", "submit_it", is_flag=True, help="Submit it again, at a price that is agreed to.")
+@cost_options
+@click.option("--watch", "watch_it", is_flag=True, help="Show its progress until it ends.")
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    job: str,
+    submit_it: bool,
+    max_cost: float | None,
+    accept_unknown_cost: bool,
+    watch_it: bool,
+) -> None:
+    """Say what JOB was made of and what has changed since; with --submit run it again as it was.
+
+    JOB needs its run manifest, which this tool writes beside the results of every job that it submits. If the bytes
+    of the data have changed, nothing is submitted: that would be another job. The price is that of today.
+    """
+    from runner.gcp import tuning_jobs
+    from runner.jobs import reproduction
+
+    output = invocation.output
+    with invocation.session() as session:
+        original = tuning_jobs.get(session, job_name(session, job))
+        manifest = reproduction.read_manifest(session, original)
+        changes = reproduction.differences(session, manifest)
+        blocking = [change for change in changes if change["matters"]]
+        if not submit_it:
+            body = {"job": original.id, "manifest": manifest, "changes": changes, "reproducible": not blocking}
+            output.result(body, _described(manifest, changes), name="yes" if not blocking else "no")
+            if blocking:
+                output.warning("the data has changed: the same job cannot be run again")
+            else:
+                output.note(f"next: `runner reproduce {original.id} --submit`")
+            return
+        if blocking:
+            problems = [
+                f"{change['what']}: CRC32C was {change['then']}, is {change['now'] or 'gone'}" for change in blocking
+            ]
+            raise ConfigurationError(
+                f"job {original.id} cannot be run again as it was: {'; '.join(problems)}",
+                problems=problems,
+                hint=f"`runner jobs clone {original.id}` tunes on the data as it is now",
+            )
+        for change in changes:
+            output.note(f"differs: {change['what']} was {change['then']}, is {change['now']}")
+        _submit(invocation, session, manifest, original.name, max_cost, accept_unknown_cost, watch_it)
+
+
+def _submit(
+    invocation: Invocation,
+    session: Any,
+    manifest: dict[str, Any],
+    original: str,
+    max_cost: float | None,
+    accept_unknown_cost: bool,
+    watch_it: bool,
+) -> None:
+    import dataclasses
+
+    from runner.cli.jobs_submit import Gate, submit_specification
+    from runner.jobs.reproduction import spec_of
+
+    # A folder and a name of its own: the results are to be compared, not replaced.
+    spec = dataclasses.replace(spec_of(manifest), output_uri=None, display_name="")
+    labels = {key: value for key, value in spec.labels.items() if not key.startswith("runner-")}
+    submit_specification(
+        invocation,
+        session,
+        dataclasses.replace(spec, labels=labels),
+        gate=Gate(max_cost=max_cost, accept_unknown_cost=accept_unknown_cost),
+        force_new=True,
+        watch_it=watch_it,
+        details={"reproduces": original},
+    )
+    invocation.output.note(f"compare them: `runner jobs diff {original.rsplit('/', 1)[-1]} latest`")
+
+
+def _described(manifest: dict[str, Any], changes: list[dict[str, Any]]) -> list[tuple[str, Any]]:
+    spec = manifest["spec"]
+    pairs: list[tuple[str, Any]] = [("submitted", manifest["written"]), ("fingerprint", manifest["fingerprint"])]
+    pairs += [(name.replace("_", " "), value) for name, value in spec.items() if value not in (None, "", {}, False)]
+    for role, version in manifest["datasets"].items():
+        if version:
+            pairs.append((f"{role} data", f"CRC32C {version['crc32c']}, generation {version['generation']}"))
+    pairs += [("catalogue", manifest["catalog"]), ("price", manifest["price"].get("usdPerMillionTokens"))]
+    pairs += list(manifest["versions"].items())
+    git = manifest.get("git")
+    if git:
+        pairs.append(("git commit", git["commit"] + (" and uncommitted changes" if git["dirty"] else "")))
+    for number, change in enumerate(changes):
+        text = f"{change['what']}: was {change['then']}, is {change['now']}"
+        pairs.append(("changed since" if not number else "", text))
+    if not changes:
+        pairs.append(("changed since", "nothing"))
+    return pairs

@@ -1,0 +1,120 @@
+"""A job's specification, read back from the job, and changed by `name=value`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from runner.errors import ConfigurationError
+from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submission import FINGERPRINT_LABEL, MANAGED_LABEL
+
+_WHOLE = frozenset({"epochs", "adapter_size", "batch_size"})
+_NUMBERS = frozenset({"learning_rate"})
+_FLAGS = {"true": True, "yes": True, "false": False, "no": False}
+SETTABLE = tuple(field.name for field in dataclasses.fields(TuningJobSpec) if field.name != "labels")
+"""What `name=value` may name, besides `labels.KEY`."""
+_REQUIRED = frozenset({"base_model", "training_dataset"})
+_ALIASES = {
+    "model": "base_model",
+    "train": "training_dataset",
+    "validation": "validation_dataset",
+    "name": "display_name",
+}
+
+
+def specification_of(session: Session, job: TuningJob) -> TuningJobSpec:
+    """Return the specification that makes such a job. What this tool itself filled in is left to be filled in again.
+
+    The folder and the name that were made of the job's fingerprint are therefore not taken over, so that the same
+    specification is known as the same, and a changed one gets a folder of its own.
+    """
+    spec = job.raw.get("supervisedTuningSpec") or {}
+    short = job.labels.get(FINGERPRINT_LABEL, "\0")[:10]
+    output: str | None = job.output_uri.rstrip("/") or None
+    name = job.display_name
+    if (
+        output
+        and output.endswith(f"-{short}")
+        and output.startswith(f"gs://{session.environment.outputs_bucket}/tuned/")
+    ):
+        output = None
+    if name.endswith(f"-{short}"):
+        name = ""
+    labels = {key: value for key, value in job.labels.items() if key not in (FINGERPRINT_LABEL, MANAGED_LABEL)}
+    return TuningJobSpec(
+        base_model=job.base_model,
+        training_dataset=job.training_dataset_uri,
+        mode=job.mode or None,  # type: ignore[arg-type]
+        validation_dataset=job.validation_dataset_uri or None,
+        output_uri=output,
+        epochs=job.epochs,
+        learning_rate=job.learning_rate,
+        adapter_size=job.adapter_size if job.mode == "PEFT_ADAPTER" else None,
+        batch_size=job.batch_size,
+        display_name=name,
+        description=job.description,
+        labels={key: value for key, value in labels.items() if not key.startswith("runner-")},
+        custom_base_model=job.custom_base_model or None,
+        export_last_checkpoint_only=bool(spec.get("exportLastCheckpointOnly")),
+        service_account=str(job.raw.get("serviceAccount") or "") or None,
+        kms_key=str((job.raw.get("encryptionSpec") or {}).get("kmsKeyName") or "") or None,
+    )
+
+
+def changed(spec: TuningJobSpec, settings: list[str] | tuple[str, ...]) -> TuningJobSpec:
+    """Return a specification with some values replaced; an empty value leaves it to the catalogue or the service.
+
+    What depends on a value goes with it: a new model or mode gives the learning rate and the adapter size back to the
+    catalogue, and any change of what is trained gives the output folder back, unless they are set as well.
+
+    Args:
+        spec: the one to change.
+        settings: `epochs=5`, `learning_rate=1e-4`, `labels.team=search`, …
+
+    Raises:
+        ConfigurationError: with every mistake.
+    """
+    values: dict[str, Any] = {}
+    labels = dict(spec.labels)
+    problems: list[str] = []
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        name = _ALIASES.get(name.strip(), name.strip())
+        if not equals:
+            problems.append(f"{setting!r} is not NAME=VALUE")
+        elif name.startswith("labels.") and name != "labels.":
+            labels.pop(name[7:], None)
+            labels |= {name[7:]: text} if text else {}
+        elif name not in SETTABLE:
+            problems.append(f"{name!r} is no value of a job: {', '.join(SETTABLE)}, labels.KEY")
+        else:
+            try:
+                values[name] = _value(name, text.strip())
+            except ValueError as error:
+                problems.append(str(error))
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems, hint="for example --set epochs=5")
+    resets = dict.fromkeys(("learning_rate", "adapter_size"), None) if {"base_model", "mode"} & set(values) else {}
+    if set(values) - {"display_name", "description"}:
+        resets["output_uri"] = None
+    return dataclasses.replace(spec, **{**resets, **values}, labels=labels)
+
+
+def _value(name: str, text: str) -> Any:
+    if not text:
+        if name in _REQUIRED:
+            raise ValueError(f"{name} cannot be empty")
+        return "" if name in ("display_name", "description") else False if name.startswith("export") else None
+    if name in _WHOLE or name in _NUMBERS:
+        try:
+            return int(text) if name in _WHOLE else float(text)
+        except ValueError:
+            raise ValueError(f"{name}: {text!r} is no {'whole ' if name in _WHOLE else ''}number") from None
+    if name == "export_last_checkpoint_only":
+        if text.lower() not in _FLAGS:
+            raise ValueError(f"{name}: {text!r} is neither true nor false")
+        return _FLAGS[text.lower()]
+    return text.upper() if name == "mode" else text

@@ -1,0 +1,91 @@
+"""Curves as text: two dots across and four down in every character, or plain ASCII where a terminal has no braille."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+Points = Sequence[tuple[float, float]]
+
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+"""Bit of each dot of a braille character: [row][column] (Unicode, block 2800)."""
+_EMPTY = 0x2800
+MARK = "o"
+"""What marks a point of the second curve: a braille dot of another curve could not be told apart."""
+
+
+def chart(
+    line: Points, marks: Points = (), *, width: int = 60, height: int = 8, braille: bool = True, end: float = 0.0
+) -> list[str]:
+    """Return the lines of a chart, its scale on the left; [] when there is nothing to draw.
+
+    Args:
+        line: (x, y) of the curve; where several points share a column, their mean is drawn.
+        marks: (x, y) of points to mark on top of it.
+        width: columns in all, the scale's included; at least 24.
+        height: rows of the plot, the axis not included.
+        braille: whether the terminal shows braille characters.
+        end: right end of the axis, where it is beyond the last point: the curve grows to the right.
+    """
+    points = [point for point in (*line, *marks) if all(math.isfinite(value) for value in point)]
+    if not points:
+        return []
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    if high - low < 1e-12:
+        low, high = low - 0.5, high + 0.5
+    first, last = min(x for x, _ in points), max(max(x for x, _ in points), end)
+    labels = [f"{high:.4g}", f"{low:.4g}"]
+    margin = max(map(len, labels)) + 1
+    columns = max(8, width - margin - 1)
+    across, down = (2, 4) if braille else (1, 1)
+    grid = [[0] * (columns * across) for _ in range(height * down)]
+
+    def column(x: float) -> int:
+        return round((x - first) / ((last - first) or 1.0) * (columns * across - 1))
+
+    def row(y: float) -> int:
+        return round((high - y) / (high - low) * (height * down - 1))
+
+    _draw(grid, line, column, row)
+    rows = [_row(grid[number * down : (number + 1) * down], columns, braille=braille) for number in range(height)]
+    for x, y in marks:
+        rows[row(y) // down][column(x) // across] = MARK
+    texts = ["".join(cells).rstrip() for cells in rows]
+    scale = [labels[0], *[""] * (height - 2), labels[1]] if height > 1 else [labels[0]]
+    edge = "│" if braille else "|"
+    drawn = [f"{label:>{margin}}{edge}{text}" for label, text in zip(scale, texts, strict=True)]
+    axis = f"{first:g}".ljust(max(1, columns - len(f"{last:g}"))) + f"{last:g}"
+    return [*drawn, " " * (margin + 1) + axis]
+
+
+def _draw(grid: list[list[int]], line: Points, column: Callable[[float], int], row: Callable[[float], int]) -> None:
+    by_column: dict[int, list[float]] = {}
+    for x, y in line:
+        if math.isfinite(y):
+            by_column.setdefault(column(x), []).append(y)
+    previous: tuple[int, int] | None = None
+    for x in sorted(by_column):
+        y = row(sum(by_column[x]) / len(by_column[x]))
+        grid[y][x] = 1
+        if previous is not None:
+            _join(grid, previous, (x, y))
+        previous = (x, y)
+
+
+def _join(grid: list[list[int]], start: tuple[int, int], end: tuple[int, int]) -> None:
+    """Draw a straight line between two dots."""
+    steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]))
+    for step in range(1, steps):
+        x = round(start[0] + (end[0] - start[0]) * step / steps)
+        y = round(start[1] + (end[1] - start[1]) * step / steps)
+        grid[y][x] = 1
+
+
+def _row(dots: list[list[int]], columns: int, *, braille: bool) -> list[str]:
+    if not braille:
+        return ["*" if dot else " " for dot in dots[0]]
+    cells = []
+    for number in range(columns):
+        bits = sum(_DOTS[down][across] for down in range(4) for across in range(2) if dots[down][number * 2 + across])
+        cells.append(chr(_EMPTY + bits) if bits else " ")
+    return cells

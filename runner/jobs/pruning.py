@@ -1,0 +1,100 @@
+"""Delete intermediate checkpoints of a job. The final weights are never touched, nor anything outside its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runner.errors import ConfigurationError
+from runner.gcp import records, storage, tuning_jobs
+from runner.gcp.session import Session
+from runner.gcp.storage import ObjectInfo, parse_gs_uri
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.checkpoints import FINAL, Checkpoint, list_checkpoints
+from runner.jobs.submission import MANAGED_LABEL, MANAGED_VALUE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruningPlan:
+    """What would be deleted, and what stays."""
+
+    job: TuningJob
+    delete: tuple[Checkpoint, ...]
+    keep: tuple[Checkpoint, ...]
+    objects: tuple[ObjectInfo, ...]
+    """Every object of the checkpoints to delete."""
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that would be freed."""
+        return sum(item.size for item in self.objects)
+
+
+def plan(session: Session, job: TuningJob, *, keep_last: int = 0) -> PruningPlan:
+    """Return what pruning a job's checkpoints would delete. Changes nothing.
+
+    Args:
+        session: where.
+        job: an ended job that this tool submitted.
+        keep_last: how many of the intermediate checkpoints to keep, the latest first; the final one stays always.
+
+    Raises:
+        ConfigurationError: the job runs, is not this tool's, shares its folder, or has no final weights.
+    """
+    problems = []
+    if job.labels.get(MANAGED_LABEL) != MANAGED_VALUE:
+        problems.append(f"job {job.id} was not submitted by this tool: its checkpoints are left alone")
+    if not job.ended:
+        problems.append(f"job {job.id} has not ended: it may still need its checkpoints")
+    if not problems:
+        problems += _sharing(session, job)
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems)
+    found = list_checkpoints(session, job)
+    numbered = [item for item in found if item.id != FINAL]
+    if numbered and len(numbered) == len(found):
+        problem = f"job {job.id} has no final checkpoint: the intermediate ones are all that is left of it"
+        raise ConfigurationError(problem, problems=[problem])
+    doomed = numbered[: max(0, len(numbered) - keep_last)]
+    folder = f"{job.output_uri.rstrip('/')}/"
+    objects = [item for checkpoint in doomed for item in storage.list_objects(session, f"{checkpoint.uri}/")]
+    outside = [item.uri for item in objects if not item.uri.startswith(folder)]
+    if outside:
+        raise AssertionError(f"{outside[0]} is not in {folder}")
+    return PruningPlan(
+        job=job,
+        delete=tuple(doomed),
+        keep=tuple(item for item in found if item not in doomed),
+        objects=tuple(objects),
+    )
+
+
+def carry_out(
+    session: Session, planned: PruningPlan, *, progress: Callable[[int, int], None] | None = None
+) -> list[str]:
+    """Delete what was planned; return the objects that had changed since and were left alone."""
+    changed = []
+    done = 0
+    for item in planned.objects:
+        bucket, name = parse_gs_uri(item.uri)
+        if not records.delete_record(session, bucket, name, generation=item.generation):
+            changed.append(item.uri)
+        done += item.size
+        if progress:
+            progress(done, planned.size)
+    return changed
+
+
+def _sharing(session: Session, job: TuningJob) -> list[str]:
+    mine = job.output_uri.rstrip("/")
+    others = [
+        other.id
+        for other in tuning_jobs.list_jobs(session, filter=f'outputUri="{job.output_uri}"' if '"' not in mine else "")
+        if other.id != job.id and other.output_uri.rstrip("/") == mine and not _harmless(other)
+    ]
+    return [f"job {others[0]} uses the same output folder {mine}"] if others else []
+
+
+def _harmless(job: TuningJob) -> bool:
+    """Tell whether a job has ended without leaving weights."""
+    return job.ended and not job.succeeded

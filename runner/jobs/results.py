@@ -1,0 +1,119 @@
+"""What a job measured: its losses from its events, else from the metrics that it left in its output folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from runner.errors import NotFoundError
+from runner.gcp import events, storage
+from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
+
+Form = Literal["csv", "jsonl"]
+COLUMNS = ("kind", "step", "epoch", "loss", "learning_rate", "tokens", "time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One measured loss."""
+
+    kind: Literal["step", "evaluation"]
+    """Of a training step, or of the validation file."""
+    step: int
+    epoch: float | None
+    loss: float | None
+    learning_rate: float | None = None
+    tokens: int | None = None
+    """Tokens trained so far."""
+    time: str = ""
+    """RFC 3339."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the columns of the export."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+
+@dataclass(slots=True, kw_only=True)
+class Results:
+    """Everything measured in a job, in order."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    source: str = ""
+    """Where it was read: `events`, the address of an object, or "" when nothing was found."""
+
+    def losses(self, kind: str = "step") -> list[float]:
+        """Return the losses of one kind, in order."""
+        return [item.loss for item in self.measurements if item.kind == kind and item.loss is not None]
+
+    def summary(self) -> dict[str, Any]:
+        """Return first and last losses and the number of steps; {} when nothing was measured."""
+        training, validation = self.losses(), self.losses("evaluation")
+        body = {
+            "steps": len(training) or None,
+            "firstLoss": training[0] if training else None,
+            "lastLoss": training[-1] if training else None,
+            "lastValidationLoss": validation[-1] if validation else None,
+            "bestValidationLoss": min(validation) if validation else None,
+        }
+        return {key: value for key, value in body.items() if value is not None}
+
+
+def results_of(session: Session, job: TuningJob) -> Results:
+    """Return what a job measured. Raises GoogleApiError, UnreachableError."""
+    found = [
+        _measurement(event.kind, event.time, event.data)
+        for event in events.job_events(session, job.name)
+        if event.kind in ("step", "evaluation")
+    ]
+    if found:
+        return Results(measurements=found, source="events")
+    uri = str(job.raw.get("gcsMetricsUri") or "")
+    if not uri.endswith(".jsonl"):
+        return Results()
+    try:
+        lines = storage.read_bytes(session, uri).splitlines()
+    except NotFoundError:
+        return Results()
+    return Results(measurements=[item for line in lines if (item := _line(line)) is not None], source=uri)
+
+
+def export(results: Results, form: Form) -> str:
+    """Return the measurements as CSV with a heading, or as one JSON object a line."""
+    if form == "jsonl":
+        return "".join(json.dumps(item.to_json(), separators=(",", ":")) + "\n" for item in results.measurements)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(item.to_json() for item in results.measurements)
+    return text.getvalue()
+
+
+def _line(line: bytes) -> Measurement | None:
+    try:
+        body = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(body, dict) or body.get("kind") not in ("step", "evaluation"):
+        return None
+    return _measurement(body["kind"], str(body.get("time", "")), body)
+
+
+def _measurement(kind: str, time: str, data: dict[str, Any]) -> Measurement:
+    def number(name: str) -> float | None:
+        value = data.get(name)
+        return float(value) if isinstance(value, int | float) else None
+
+    tokens = number("tokens")
+    return Measurement(
+        kind="step" if kind == "step" else "evaluation",
+        step=int(number("step") or 0),
+        epoch=number("epoch"),
+        loss=number("loss"),
+        learning_rate=number("learning_rate"),
+        tokens=None if tokens is None else int(tokens),
+        time=time,
+    )
