@@ -189,14 +189,15 @@ def read_dataset(path: Path, tokenizer: Tokenizer, *, images: bool) -> Tokenized
     lines = list(read_file(path, images=images))
     # The specification of the image model: one example with an image, and all without one are left out.
     with_images = any(line.example is not None and line.example.images for line in lines)
-    for line in lines:
+    for index, line in enumerate(lines, start=1):
         try:
             example = _example(line)
             if with_images and not example.images:
                 raise DroppedExampleError("The example has no image, and others have: such datasets are not supported.")
             dataset.examples.append(tokenizer.tokenize(example))
         except DroppedExampleError as dropped:
-            dataset.dropped.append((line.line, str(dropped)))
+            # The API counts examples: a blank line is none.
+            dataset.dropped.append((index, str(dropped)))
             continue
         dataset.characters += sum(len(message.text) for message in example.messages)
         if len(dataset.preview) < 3:
