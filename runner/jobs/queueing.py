@@ -132,6 +132,25 @@ def ordered(view: View, names: Iterable[str], fair_by: str = "") -> list[str]:
     return order
 
 
+def unfinished(view: View, blocked: Iterable[str] = ()) -> int:
+    """Return how many jobs of records wait or run; those that wait for a job that has failed are not counted."""
+    hopeless = set()
+    for name in blocked:
+        cause = view.entries.get(view.entries[name].record.run.after.partition("@")[0])
+        job = view.by_name.get(cause.record.run.job) if cause else None
+        waits = cause is not None and cause.record.run.phase in ("queued", "claimed")
+        if not waits and (job is None or job.ended):
+            hopeless.add(name)
+    count = 0
+    for name, entry in view.entries.items():
+        run = entry.record.run
+        job = view.by_name.get(run.job)
+        alive = job is not None and not job.ended
+        unsettled = job is not None and job.ended and run.phase == "submitted" and run.outcome is None
+        count += alive or unsettled or (run.phase in ("queued", "claimed") and name not in hopeless)
+    return count
+
+
 def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
     """Bring one record up to date with the jobs that exist; another writer's change is left to that writer."""
     entry = view.entries[name]

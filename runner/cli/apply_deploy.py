@@ -1,0 +1,124 @@
+"""Serve what the manifests want served, once its job has succeeded and its gate is open.
+
+Here and not in the library of jobs, which knows nothing of serving. A deployment is claimed in the job's record before
+it is asked for, and carries the job's identity as a label, by which a lost one is found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from runner.cli.options import Invocation
+from runner.cli.text import amount
+from runner.errors import ConfigurationError, CostRefusedError, RunnerError, WaitTimeoutError
+
+if TYPE_CHECKING:
+    from runner.gcp.session import Session
+    from runner.gcp.tuning_jobs import TuningJob
+    from runner.jobs.state_ledger import Entry, Run, StateLedger
+    from runner.serving.plan import DeploymentPlan
+
+LEASE_SECONDS = 7200.0
+"""Age at which another runner's deployment without an endpoint is taken over; one takes up to an hour."""
+
+
+def deploy_finished(invocation: Invocation, session: Session) -> list[dict[str, Any]]:
+    """Deploy every job that has succeeded, has a deploy section and was not deployed; return what became of each."""
+    from runner.jobs.state_ledger import StateLedger
+
+    ledger = StateLedger(session)
+    snapshot = ledger.load()
+    done = []
+    for name, entry in sorted(snapshot.entries.items()):
+        run = entry.record.run
+        before = run.deployment
+        held = before is not None and before.phase == "claimed"
+        stale = held and (snapshot.now - entry.updated).total_seconds() > LEASE_SECONDS
+        if run.deploy is None or run.outcome is None or run.outcome.state != "JOB_STATE_SUCCEEDED":
+            continue
+        if before is None or stale:
+            result = _deploy(invocation, session, ledger, entry)
+            if result:
+                done.append({"name": name, **result})
+                invocation.output.note(f"{name}: {result['what']} ({result.get('message') or result.get('endpoint')})")
+    return done
+
+
+def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry: Entry) -> dict[str, Any]:
+    from runner.gcp import tuning_jobs
+    from runner.jobs.state_ledger import Deployment
+    from runner.serving import deployment
+
+    record, run = entry.record, entry.record.run
+    claim = Deployment(phase="claimed", owner=uuid.uuid4().hex)
+    claimed = ledger.write(record.changed(deployment=claim), entry.generation)
+    if claimed is None:
+        return {}  # another runner is at it
+    existing = _existing(session, record.name, run)
+    message = ""
+    if existing is None:
+        try:
+            job = tuning_jobs.get(session, run.job)
+            _check_gate(session, run, job)
+            plan = _planned(session, record.name, run, job)
+            existing = deployment.deploy(session, plan, progress=invocation.output.note).id
+        except WaitTimeoutError as error:
+            message = error.message
+        except RunnerError as error:
+            refused = Deployment(phase="refused", message=error.message[:500])
+            ledger.write(claimed.record.changed(deployment=refused), claimed.generation)
+            return {"what": "not deployed", "message": error.message}
+    price = run.deploy.get("max_cost_per_hour") if run.deploy else None
+    served = Deployment(phase="deployed", endpoint=existing or "", usd_per_hour=price, message=message)
+    ledger.write(claimed.record.changed(deployment=served), claimed.generation)
+    return {"what": "deployed", "endpoint": existing or "", **({"message": message} if message else {})}
+
+
+def _existing(session: Session, name: str, run: Run) -> str | None:
+    """Return the endpoint that an earlier runner made for this very run."""
+    from runner.jobs.identity import IDENTITY_LABEL, MANIFEST_LABEL
+    from runner.serving.listing import list_deployments
+
+    for item in list_deployments(session, only_ours=True):
+        for labels in (item.endpoint.labels, *(model.labels for model in item.endpoint.deployed_models)):
+            if (labels.get(MANIFEST_LABEL), labels.get(IDENTITY_LABEL)) == (name, run.identity) and item.billed:
+                return item.endpoint.id
+    return None
+
+
+def _planned(session: Session, name: str, run: Run, job: TuningJob) -> DeploymentPlan:
+    from runner.jobs.identity import IDENTITY_LABEL, MANIFEST_LABEL
+    from runner.serving.deployment import plan_deployment
+    from runner.serving.spending import check_hourly_limit
+
+    wanted = dict(run.deploy or {})
+    limit = float(wanted.pop("max_cost_per_hour"))
+    plan = plan_deployment(session, job.name, display_name=name, **wanted)
+    plan = dataclasses.replace(plan, labels={**plan.labels, MANIFEST_LABEL: name, IDENTITY_LABEL: run.identity})
+    if plan.usd_per_hour is None:
+        raise CostRefusedError(f"no price is published for the machine of {name}; nothing was deployed")
+    if plan.usd_per_hour > limit:
+        raise CostRefusedError(f"{amount(plan.usd_per_hour)} per hour is more than maxCostPerHour {amount(limit)}")
+    together = os.environ.get("RUNNER_MAX_HOURLY_COST")
+    check_hourly_limit(session, plan, float(together) if together else None)
+    return plan
+
+
+def _check_gate(session: Session, run: Run, job: TuningJob) -> None:
+    """Raise ConfigurationError unless what the evaluation section demands was measured and is good enough."""
+    from runner.jobs.results import results_of
+
+    if run.evaluation is None:
+        return
+    limit = float(run.evaluation["maximum"])
+    measured = results_of(session, job).losses("evaluation")
+    if not measured:
+        problem = "the service reported no validation loss, so the evaluation gate stays shut"
+    elif measured[-1] > limit:
+        problem = f"the validation loss {measured[-1]:.4f} is above the gate's {limit}"
+    else:
+        return
+    raise ConfigurationError(problem, problems=[problem], hint="`runner endpoints deploy` deploys it all the same")
