@@ -224,7 +224,8 @@ class Launcher:
     def _handle(self, zygote: _Zygote, message: dict[str, Any]) -> None:
         with self._lock:
             if "started" in message:
-                zygote.workers[message["started"]]._started(message["pid"])
+                if (started := zygote.workers.get(message["started"])) is not None:
+                    started._started(message["pid"])
             elif "exited" in message:
                 worker = zygote.workers.pop(message["exited"], None)
                 if worker is not None:
