@@ -8,8 +8,9 @@ import click
 
 from runner.cli import commands
 from runner.cli.cost_gate import confirm_cost, confirmed
-from runner.cli.options import Duration, Invocation, cost_options
-from runner.cli.text import amount
+from runner.cli.lease_options import lease_options, seconds_or_none
+from runner.cli.options import Duration, Invocation, Money, cost_options
+from runner.cli.text import amount, duration
 from runner.errors import ConfigurationError
 
 command = commands.Group(
@@ -25,6 +26,7 @@ command = commands.Group(
         "ls": ("runner.cli.endpoints:ls", "List endpoints and what each costs."),
         "show": ("runner.cli.endpoints:show", "Show an endpoint."),
         "undeploy": ("runner.cli.endpoints:undeploy", "Take a model down; this ends its billing."),
+        "extend": ("runner.cli.endpoints_lease:extend", "Let a deployment live longer."),
     },
 )
 
@@ -44,7 +46,24 @@ command = commands.Group(
 @click.option("--accelerator-count", type=click.IntRange(1), metavar="N", help="Accelerators.")
 @click.option("--name", "display_name", default="", metavar="TEXT", help="Name of endpoint and model [the job's].")
 @click.option("--endpoint", metavar="ID", help="Deploy to this existing endpoint.")
+@click.option(
+    "--percent",
+    type=click.IntRange(1, 100),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Share of the traffic on --endpoint; below 100 the models that serve there stay.",
+)
+@lease_options
 @cost_options
+@click.option(
+    "--max-hourly-cost",
+    type=Money(),
+    envvar="RUNNER_MAX_HOURLY_COST",
+    show_envvar=True,
+    metavar="USD",
+    help="Refuse what may bring all endpoints of the location above this.",
+)
 @click.option(
     "--timeout", type=Duration(), default=3600.0, metavar="TIME", help="How long to wait until it answers [1h]."
 )
@@ -57,6 +76,9 @@ def deploy(
     source: str,
     max_cost: float | None,
     accept_unknown_cost: bool,
+    max_hourly_cost: float | None,
+    lease: float,
+    idle_limit: float,
     timeout: float,
     no_wait: bool,
     dry_run: bool,
@@ -64,15 +86,23 @@ def deploy(
 ) -> None:
     """Deploy the weights of a job, or of a folder in Cloud Storage, and wait until they answer.
 
-    --max-cost is in dollars per hour here. A failed deployment leaves no endpoint behind. JOB is an id, a full name, or
-    `latest`.
+    --max-cost is in dollars per hour here. What a failed deployment made is removed; what an interrupted or killed one
+    made is removed by the next command. JOB is an id, a full name, or `latest`.
     """
     from runner.cli.jobs import job_name
+    from runner.cli.unfinished import settle
     from runner.serving import deployment, listing
+    from runner.serving.spending import check_hourly_limit
 
     output = invocation.output
     with invocation.session() as session:
-        plan = deployment.plan_deployment(session, job_name(session, source), **choices)
+        plan = deployment.plan_deployment(
+            session,
+            job_name(session, source),
+            lease_seconds=seconds_or_none(lease),
+            idle_seconds=seconds_or_none(idle_limit),
+            **choices,
+        )
         machine = plan.machine.machine_type if plan.machine else None
         if dry_run:
             per_hour = None if plan.usd_per_hour is None else amount(plan.usd_per_hour)
@@ -80,6 +110,8 @@ def deploy(
             output.result(plan.to_json(), [*pairs, ("per hour", per_hour or "unknown"), ("endpoint", plan.endpoint)])
             output.note("dry run: nothing was changed")
             return
+        settle(invocation, session)
+        check_hourly_limit(session, plan, max_hourly_cost)
         confirm_cost(
             invocation,
             what=f"serving {plan.display_name} on {machine or 'a machine that the service chooses'}",
@@ -88,12 +120,13 @@ def deploy(
             max_cost=max_cost,
             accept_unknown_cost=accept_unknown_cost,
         )
-        invocation.interrupted = "the deployment may go on, and be billed: `runner endpoints ls`"
+        invocation.interrupted = "`runner leaks --clean`, or the next deployment, removes what was made so far"
         endpoint = deployment.deploy(session, plan, wait=not no_wait, timeout=timeout, progress=output.note)
         invocation.interrupted = ""
         described = listing.describe(endpoint)
     output.result(described.to_json(), _pairs(described), name=endpoint.id)
-    output.note(f"next: `runner chat --endpoint {endpoint.id}`; it is billed until `runner endpoints undeploy`")
+    ends = "until `runner endpoints undeploy`" if plan.lease_seconds is None else f"for {duration(lease)} at most"
+    output.note(f"next: `runner chat --endpoint {endpoint.id}`; it is billed {ends}")
 
 
 @commands.command(name="ls", examples=("runner endpoints ls", "runner endpoints ls --all --format json"))
@@ -101,10 +134,12 @@ def deploy(
 @click.pass_obj
 def ls(invocation: Invocation, everything: bool) -> None:
     """List endpoints with what each costs per hour, billed ones first."""
+    from runner.cli.unfinished import mention
     from runner.serving.listing import list_deployments
 
     with invocation.session() as session:
         found = list_deployments(session, only_ours=not everything)
+        mention(invocation, session)
     rows = []
     for item in found:
         price = "?" if item.usd_per_hour is None else amount(item.usd_per_hour)
@@ -143,8 +178,9 @@ def show(invocation: Invocation, endpoint: str | None) -> None:
 )
 @click.argument("endpoint", metavar="ENDPOINT")
 @click.option("--delete", is_flag=True, help="Delete the endpoint too.")
+@click.option("--model", "only", metavar="ID", help="Only this deployed model [all of this tool's].")
 @click.pass_obj
-def undeploy(invocation: Invocation, endpoint: str, delete: bool) -> None:
+def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | None) -> None:
     """Take this tool's models off ENDPOINT, which ends their billing. Models of others are left alone."""
     from runner.serving.deployment import undeploy as take_down
     from runner.serving.prediction import resolve_endpoint
@@ -155,7 +191,7 @@ def undeploy(invocation: Invocation, endpoint: str, delete: bool) -> None:
         if not (invocation.yes or confirmed(f"Stop serving on endpoint {what}?")):
             problem = f"undeploying from endpoint {found.id} was not confirmed"
             raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
-        removed = take_down(session, found, delete=delete, progress=invocation.output.note)
+        removed = take_down(session, found, delete=delete, only=only, progress=invocation.output.note)
     text = "\n".join(f"removed {name}" for name in removed) or "nothing was deployed"
     invocation.output.result({"removed": removed}, text, name="\n".join(removed))
 

@@ -52,7 +52,7 @@ def recover(
     *,
     timeout: float = 30.0,
     poll: float = 2.0,
-    settle: float = SETTLE_SECONDS,
+    settle: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[Recovered]:
     """Deal with every deployment of this location whose process is gone.
@@ -64,9 +64,10 @@ def recover(
         session: where.
         timeout: seconds to wait for a deployment that the service still works on.
         poll: seconds between two looks.
-        settle: a deployment younger than this of which nothing is found is kept in mind.
+        settle: a deployment younger than this of which nothing is found is kept in mind; None is SETTLE_SECONDS.
         progress: called with a line for each.
     """
+    settle = SETTLE_SECONDS if settle is None else settle
     done: list[Recovered] = []
     with journal.abandoned(session.environment.parent) as entries:
         for entry in entries:

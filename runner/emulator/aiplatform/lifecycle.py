@@ -10,6 +10,7 @@ from runner.emulator.context import Emulator
 if TYPE_CHECKING:
     from runner.emulator.aiplatform.deployments import Deployments
     from runner.emulator.aiplatform.executor import JobExecutor
+    from runner.emulator.aiplatform.usage import Usage
 
 
 @dataclass(slots=True)
@@ -18,6 +19,7 @@ class Runtime:
 
     executor: JobExecutor
     deployments: Deployments
+    usage: Usage
 
 
 _runtimes: dict[int, Runtime] = {}
@@ -32,8 +34,9 @@ async def start(emulator: Emulator) -> None:
     """Take up unfinished jobs and start the processes of deployed models; returns without waiting for either."""
     from runner.emulator.aiplatform.deployments import Deployments
     from runner.emulator.aiplatform.executor import JobExecutor
+    from runner.emulator.aiplatform.usage import Usage
 
-    parts = Runtime(JobExecutor(emulator), Deployments(emulator))
+    parts = Runtime(JobExecutor(emulator), Deployments(emulator), Usage(emulator))
     _runtimes[id(emulator)] = parts
     await parts.executor.start()
     await parts.deployments.start()

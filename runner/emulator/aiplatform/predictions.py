@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import httpx
@@ -34,13 +35,16 @@ async def predict(request: ApiRequest) -> Response:
     instances = body.get("instances")
     if not isinstance(instances, list) or not instances:
         raise invalid("The instances field is required: a list with at least one instance.")
-    serving = await _serving(request, endpoint, deployed)
     payload: dict[str, Any] = {"instances": instances}
     if body.get("parameters") is not None:
         payload["parameters"] = body["parameters"]
-    response = await _ask(serving, "/predict", json.dumps(payload).encode())
-    answer = response.json()
-    return json_response({**answer, **_about(request, deployed)})
+
+    async def answer() -> Response:
+        serving = await _serving(request, endpoint, deployed)
+        response = await _ask(serving, "/predict", json.dumps(payload).encode())
+        return json_response({**response.json(), **_about(request, deployed)})
+
+    return await _measured(request, endpoint, deployed, answer())
 
 
 def _about(request: ApiRequest, deployed: dict[str, Any]) -> dict[str, str]:
@@ -65,10 +69,8 @@ async def raw_predict(request: ApiRequest) -> Response:
     """Pass a body on as it is: chat messages to chat completions, anything else to the prediction route."""
     endpoint, deployed = _pick(request)
     content = await request.read_body()
-    body = _parse(content)
-    serving = await _serving(request, endpoint, deployed)
-    route = "/chat/completions" if "messages" in body else "/predict"
-    return await _forward(serving, route, content, _headers(deployed))
+    route = "/chat/completions" if "messages" in _parse(content) else "/predict"
+    return await _passed_on(request, endpoint, deployed, route, content)
 
 
 async def chat_completions(request: ApiRequest) -> Response:
@@ -76,8 +78,16 @@ async def chat_completions(request: ApiRequest) -> Response:
     endpoint, deployed = _pick(request)
     content = await request.read_body()
     _parse(content)
-    serving = await _serving(request, endpoint, deployed)
-    return await _forward(serving, "/chat/completions", content, _headers(deployed))
+    return await _passed_on(request, endpoint, deployed, "/chat/completions", content)
+
+
+async def _passed_on(
+    request: ApiRequest, endpoint: dict[str, Any], deployed: dict[str, Any], route: str, content: bytes
+) -> Response:
+    async def answer() -> Response:
+        return await _forward(await _serving(request, endpoint, deployed), route, content, _headers(deployed))
+
+    return await _measured(request, endpoint, deployed, answer())
 
 
 async def managed_chat_completions(request: ApiRequest) -> Response:
@@ -125,6 +135,25 @@ def _pick(request: ApiRequest) -> tuple[dict[str, Any], dict[str, Any]]:
 async def _serving(request: ApiRequest, endpoint: dict[str, Any], deployed: dict[str, Any]) -> Serving:
     name = f"{endpoint['name']}/deployedModels/{deployed['id']}"
     return await lifecycle.runtime(request.emulator).deployments.deployed(name)
+
+
+async def _measured(
+    request: ApiRequest, endpoint: dict[str, Any], deployed: dict[str, Any], answer: Awaitable[Response]
+) -> Response:
+    """Await an answer and count it, its error and how long it took, for the deployed model that gave it."""
+    start = time.perf_counter()
+    status = 500
+    try:
+        response = await answer
+        status = response.status_code
+        return response
+    except ApiError as error:
+        status = error.http
+        raise
+    finally:
+        name = f"{endpoint['name']}/deployedModels/{deployed['id']}"
+        seconds = time.perf_counter() - start
+        await lifecycle.runtime(request.emulator).usage.count(name, status, seconds)
 
 
 def _headers(deployed: dict[str, Any]) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""`monitoring.googleapis.com` v3: notification channels and alert policies.
+"""`monitoring.googleapis.com` v3: notification channels, alert policies, and the count of requests to models.
 
-They are kept and checked, not acted upon: nothing here measures, so no alert ever fires.
+Policies are kept and checked, not acted upon: no alert ever fires.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from runner.emulator import store, update_mask
 from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.control.resources import body_of, children, listed, methods, read, write
 from runner.emulator.errors import ApiError, invalid, not_found
-from runner.emulator.monitoring import checks
+from runner.emulator.monitoring import checks, time_series
 from runner.emulator.routing import ApiRequest, json_response
 from runner.emulator.serviceusage import enablement
 
@@ -263,5 +263,6 @@ METHODS = methods(
         ("monitoring.projects.alertPolicies.get", "GET", f"{_POLICIES}/{{id}}", get_policy),
         ("monitoring.projects.alertPolicies.patch", "PATCH", f"{_POLICIES}/{{id}}", patch_policy),
         ("monitoring.projects.alertPolicies.delete", "DELETE", f"{_POLICIES}/{{id}}", delete_policy),
+        ("monitoring.projects.timeSeries.list", "GET", "/projects/{project}/timeSeries", time_series.list_series),
     ],
 )

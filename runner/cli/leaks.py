@@ -1,0 +1,71 @@
+"""`runner leaks`: what costs money, or lies about, though nobody wants it."""
+
+from __future__ import annotations
+
+import click
+
+from runner.cli import commands
+from runner.cli.cost_gate import confirmed
+from runner.cli.options import Invocation
+from runner.cli.text import amount, duration
+from runner.errors import ConfigurationError, RunnerError
+
+
+@commands.command(
+    name="leaks",
+    examples=("runner leaks", "runner leaks --clean", "runner leaks --clean --yes --format json"),
+)
+@click.option("--clean", is_flag=True, help="Remove what is listed, after asking.")
+@click.pass_obj
+def command(invocation: Invocation, clean: bool) -> None:
+    """List what this tool made and nobody wants.
+
+    That is deployments whose lease has ended or that nobody asks, what interrupted deployments left, empty endpoints,
+    and models that are deployed nowhere.
+
+    Only what carries this tool's labels is listed or removed. Whether a model is asked is read from Cloud Monitoring;
+    where that may not be read, leases alone count.
+    """
+    from runner.serving import leaks
+
+    output = invocation.output
+    with invocation.session() as session:
+        found = leaks.find_leaks(session)
+        rows = [
+            [
+                leak.kind,
+                leak.resource.rsplit("/", 1)[-1],
+                leak.display_name or "-",
+                "?" if leak.age is None else duration(leak.age),
+                "?" if leak.usd_per_day is None else amount(leak.usd_per_day),
+                leak.reason,
+            ]
+            for leak in found
+        ]
+        if not clean or not output.is_json:
+            output.table(
+                ["kind", "id", "name", "age", "USD/day", "why"],
+                rows,
+                body=[leak.to_json() for leak in found],
+                names=[leak.resource for leak in found],
+                numbers=(3, 4),
+                empty="nothing leaks",
+            )
+        total = sum(leak.usd_per_day or 0.0 for leak in found)
+        if total:
+            output.note(f"together {amount(total)} per day")
+        if not clean:
+            if found:
+                output.note("`runner leaks --clean` removes it, `runner endpoints extend` keeps an endpoint")
+            return
+        if found and not (invocation.yes or confirmed(f"Remove {len(found)}?")):
+            problem = "the removal was not confirmed"
+            raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+        removed, failed = leaks.clean(session, found, progress=output.note)
+    if output.is_json:
+        output.document({"found": [leak.to_json() for leak in found], "removed": removed, "failed": failed})
+    else:
+        for name in removed:
+            output.note(f"removed {name}")
+    if failed:
+        raise RunnerError(f"not removed: {'; '.join(failed)}", hint="`runner leaks --clean` again, in a minute")

@@ -1,0 +1,257 @@
+"""What costs money, or lies about, though nobody wants it: found from the service, removed only if it is ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runner.errors import NotFoundError, RunnerError
+from runner.gcp import deployed, endpoints, operations, usage
+from runner.gcp.deployed import ModelResource
+from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp.session import Session
+from runner.serving import recovery
+from runner.serving.deployment import undeploy
+from runner.serving.journal import DeploymentRecord
+from runner.serving.labels import ID_PREFIX, LEASE_LABEL, managed
+from runner.serving.leases import Lease, lease_of, seconds_of_time
+from runner.serving.plan import hourly_price
+
+GRACE_SECONDS = 2 * 3600.0
+"""Something without a model, or a model that is not deployed, may belong to a deployment under way for so long."""
+_LONGEST_IDLE = 7 * 86400.0
+"""How far back requests are looked for."""
+
+Kind = Literal["expired", "idle", "empty endpoint", "orphaned model", "unfinished deployment"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """One thing that nobody wants any more."""
+
+    kind: Kind
+    resource: str
+    """Full name of the endpoint or model, or of the endpoint of an unfinished deployment."""
+    reason: str
+    deployed_model: str = ""
+    display_name: str = ""
+    usd_per_hour: float | None = 0.0
+    """What it costs as long as it is there; None when the machine's price is unknown."""
+    age: float | None = None
+    """Seconds since it was made."""
+    record: DeploymentRecord | None = None
+
+    @property
+    def usd_per_day(self) -> float | None:
+        """Return 24 times the hourly cost."""
+        return None if self.usd_per_hour is None else 24 * self.usd_per_hour
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "kind": self.kind,
+            "resource": self.resource,
+            "deployedModel": self.deployed_model or None,
+            "displayName": self.display_name,
+            "reason": self.reason,
+            "usdPerDay": None if self.usd_per_day is None else round(self.usd_per_day, 2),
+            "ageSeconds": None if self.age is None else round(self.age),
+        }
+
+
+def find_leaks(session: Session, *, now: float | None = None, grace: float = GRACE_SECONDS) -> list[Leak]:
+    """Return what this tool made and nobody wants, dearest first. Changes nothing.
+
+    Args:
+        session: where.
+        now: seconds since 1970; None is this machine's clock.
+        grace: how old, in seconds, something without a model must be to count.
+    """
+    moment = time.time() if now is None else now
+    records = recovery.abandoned_records(session)
+    every = endpoints.list_endpoints(session)
+    models = deployed.list_models(session)
+    labels = {model.name: model.labels for model in models}
+    asked = usage.last_requests(session, moment - _LONGEST_IDLE)
+    unfinished = {name for record in records for name in (record.endpoint, record.model) if _made(record, name)}
+    leaks = [leak for record in records if (leak := _of_record(record, every, set(labels))) is not None]
+    for endpoint in every:
+        if endpoint.name in unfinished:
+            continue
+        for item in endpoint.deployed_models:
+            found = _of_deployed(endpoint, item, labels.get(item.model.split("@", 1)[0], {}), asked, moment)
+            leaks += [found] if found else []
+        empty = _of_empty(endpoint, moment, grace)
+        leaks += [empty] if empty else []
+    used = {item.model.split("@", 1)[0] for endpoint in every for item in endpoint.deployed_models}
+    leaks += [
+        _of_model(model, moment)
+        for model in models
+        if model.name not in used | unfinished and _deployable(model) and _age(model.create_time, moment) >= grace
+    ]
+    return sorted(leaks, key=lambda leak: -(float("inf") if leak.usd_per_hour is None else leak.usd_per_hour))
+
+
+def clean(
+    session: Session, leaks: Sequence[Leak], *, progress: Callable[[str], None] | None = None
+) -> tuple[list[str], list[str]]:
+    """Remove leaks; return the names of what was removed, and what could not be, with the reason.
+
+    Each is looked at once more before: what was extended or used again since stays.
+    """
+    removed: list[str] = []
+    failed: list[str] = []
+    shown = {leak.record.id for leak in leaks if leak.record}
+    for result in recovery.recover(session, progress=progress):
+        if result.outcome == "removed":
+            removed += [result.record.endpoint] if result.record.own_endpoint else []
+            removed.append(result.record.model)
+        elif result.outcome == "pending" and result.record.id in shown:
+            failed.append(f"{result.record.endpoint}: {result.reason or 'the service still works on it'}")
+    for leak in leaks:
+        if leak.record is not None:
+            continue
+        try:
+            removed += _remove(session, leak, progress)
+        except NotFoundError:
+            continue  # gone already
+        except RunnerError as error:
+            failed.append(f"{leak.resource}: {error.message}")
+    return removed, failed
+
+
+def _of_record(record: DeploymentRecord, every: Sequence[Endpoint], models: set[str]) -> Leak | None:
+    """Return what an interrupted deployment left; None if nothing of it is there."""
+    found = next((item for item in every if item.name == record.endpoint), None)
+    mine = [
+        item
+        for item in (found.deployed_models if found else ())
+        if record.own_endpoint or item.id == record.deployed_model
+    ]
+    if not mine and record.model not in models and not (found and record.own_endpoint):
+        return None
+    wanted = record.phase in {"deployed", "handed over"}
+    return Leak(
+        kind="unfinished deployment",
+        resource=record.endpoint,
+        deployed_model=mine[0].id if mine else "",
+        display_name=found.display_name if found else "",
+        usd_per_hour=_price(mine) if mine else 0.0,
+        age=record.age,
+        reason="it serves, but its command did not end" if wanted else "its command ended before it served",
+        record=record,
+    )
+
+
+def _of_deployed(
+    endpoint: Endpoint,
+    item: DeployedModel,
+    labels: dict[str, str],
+    asked: dict[tuple[str, str], float] | None,
+    now: float,
+) -> Leak | None:
+    if not any(managed(found) for found in (labels, endpoint.labels, item.labels)):
+        return None
+    lease = lease_of(endpoint, item, labels)
+    made = seconds_of_time(item.create_time)
+    reason = _ended(lease, made, None if asked is None else asked.get((endpoint.id, item.id), 0.0), now)
+    if reason is None:
+        return None
+    return Leak(
+        kind=reason[0],
+        resource=endpoint.name,
+        deployed_model=item.id,
+        display_name=item.display_name or endpoint.display_name,
+        usd_per_hour=_price([item]),
+        age=None if made is None else now - made,
+        reason=reason[1],
+    )
+
+
+def _ended(lease: Lease, made: float | None, asked: float | None, now: float) -> tuple[Kind, str] | None:
+    if lease.until is not None and now >= lease.until:
+        return "expired", f"its lease ended {_ago(now - lease.until)} ago"
+    # Where nobody counts requests, or the age is unknown, only the lease decides.
+    if lease.idle is not None and asked is not None and made is not None:
+        quiet = now - max(asked, made)
+        if quiet >= lease.idle:
+            return "idle", f"no request for {_ago(quiet)}"
+    return None
+
+
+def _of_empty(endpoint: Endpoint, now: float, grace: float) -> Leak | None:
+    ours = managed(endpoint.labels) or endpoint.id.startswith(ID_PREFIX)
+    age = _age(endpoint.create_time, now)
+    if endpoint.deployed_models or not ours or age < grace:
+        return None
+    return Leak(
+        kind="empty endpoint",
+        resource=endpoint.name,
+        display_name=endpoint.display_name,
+        age=age,
+        reason="it has no model",
+    )
+
+
+def _of_model(model: ModelResource, now: float) -> Leak:
+    return Leak(
+        kind="orphaned model",
+        resource=model.name,
+        display_name=model.display_name,
+        age=_age(model.create_time, now),
+        reason="it was made for a deployment and is deployed nowhere",
+    )
+
+
+def _deployable(model: ModelResource) -> bool:
+    """Tell whether a model was made by a deployment of this tool; what tuning jobs leave is no leak."""
+    return model.id.startswith(ID_PREFIX) or (managed(model.labels) and LEASE_LABEL in model.labels)
+
+
+def _made(record: DeploymentRecord, name: str) -> bool:
+    return record.own_endpoint or name == record.model
+
+
+def _remove(session: Session, leak: Leak, progress: Callable[[str], None] | None) -> list[str]:
+    if leak.kind == "orphaned model":
+        operations.wait(session, endpoints.delete_model(session, leak.resource), timeout=300)
+        return [leak.resource]
+    endpoint = endpoints.get_endpoint(session, leak.resource)
+    if leak.kind == "empty endpoint":
+        operations.wait(session, endpoints.delete_endpoint(session, leak.resource), timeout=300)
+        return [leak.resource]
+    item = next((item for item in endpoint.deployed_models if item.id == leak.deployed_model), None)
+    if item is None:
+        return []
+    labels = endpoints.get_model(session, item.model).get("labels") or {} if item.model else {}
+    now = time.time()
+    asked = usage.last_requests(session, now - _LONGEST_IDLE) if leak.kind == "idle" else None
+    if _of_deployed(endpoint, item, labels, asked, now) is None:
+        return []  # extended, or asked again, since
+    alone = len(endpoint.deployed_models) == 1
+    own = managed(endpoint.labels) or endpoint.id.startswith(ID_PREFIX)
+    return undeploy(session, endpoint, only=item.id, delete=alone and own, progress=progress)
+
+
+def _price(items: Sequence[DeployedModel]) -> float | None:
+    total = 0.0
+    for item in items:
+        price = hourly_price(item.machine)
+        if price is None:
+            return None
+        total += price * max(1, item.replicas)
+    return total
+
+
+def _age(create_time: str, now: float) -> float:
+    """Return seconds since a time; 0 for one that cannot be read, so that nothing is removed on a guess."""
+    made = seconds_of_time(create_time)
+    return 0.0 if made is None else now - made
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} days"

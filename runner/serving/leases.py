@@ -1,0 +1,89 @@
+"""How long deployments may live: read from labels, extended by labels.
+
+The lease of a deployed model stands on its Model resource, which is this tool's own even on an endpoint that others
+provisioned, and on the endpoint as well if this tool made that. Until those are labelled, what the deployment itself
+carries counts.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runner.errors import ConfigurationError
+from runner.gcp import endpoints
+from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp.session import Session
+from runner.serving.labels import IDLE_LABEL, LABELS, LEASE_LABEL, lease_labels, managed, number_of
+from runner.serving.recovery import is_ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """When a deployment ends by itself. Both None for one without a lease."""
+
+    until: float | None = None
+    """Seconds since 1970."""
+    idle: float | None = None
+    """Seconds without a request."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {"leaseUntil": None if self.until is None else _text(self.until), "idleSeconds": self.idle}
+
+
+def lease_of(endpoint: Endpoint, item: DeployedModel, model_labels: Mapping[str, str]) -> Lease:
+    """Return the lease of a deployed model, from the first of model, endpoint and deployment that has one."""
+    for labels in (model_labels, endpoint.labels if managed(endpoint.labels) else {}, item.labels):
+        if LEASE_LABEL in labels:
+            return Lease(until=number_of(labels, LEASE_LABEL), idle=number_of(labels, IDLE_LABEL))
+    return Lease()
+
+
+def extend(
+    session: Session, endpoint: Endpoint, lease: float | None, idle: float | Literal["as before"] | None = "as before"
+) -> Lease:
+    """Let this tool's models on an endpoint live for `lease` seconds from now; None for ever.
+
+    Args:
+        session: where.
+        endpoint: whose models.
+        lease: seconds from now.
+        idle: new idle limit in seconds; None for none.
+
+    Raises:
+        ConfigurationError: no model on it is this tool's.
+    """
+    own = [item for item in endpoint.deployed_models if is_ours(session, endpoint, item)]
+    if not own:
+        message = f"nothing on endpoint {endpoint.id} was deployed by this tool"
+        raise ConfigurationError(message, problems=[message], hint="`runner endpoints ls` lists what was")
+    result = Lease()
+    for item in own:
+        model = item.model.split("@", 1)[0]
+        there: dict[str, str] = dict(endpoints.get_model(session, model).get("labels") or {}) if model else {}
+        labels = _extended(lease_of(endpoint, item, there), lease, idle)
+        if model:
+            endpoints.set_model_labels(session, model, {**there, **LABELS, **labels})
+        result = Lease(until=number_of(labels, LEASE_LABEL), idle=number_of(labels, IDLE_LABEL))
+        if managed(endpoint.labels):
+            endpoints.set_labels(session, endpoint.name, {**endpoint.labels, **labels})
+    return result
+
+
+def _extended(now: Lease, lease: float | None, idle: float | Literal["as before"] | None) -> dict[str, str]:
+    return lease_labels(lease, now.idle if idle == "as before" else idle)
+
+
+def seconds_of_time(text: str) -> float | None:
+    """Return seconds since 1970 of a time as the API writes it; None for none."""
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def _text(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,37 @@
+"""A limit on what all endpoints together may cost by the hour. Fails closed: what has no price is above it."""
+
+from __future__ import annotations
+
+from runner.errors import CostRefusedError
+from runner.gcp.session import Session
+from runner.serving.listing import list_deployments
+from runner.serving.plan import DeploymentPlan
+
+
+def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | None) -> None:
+    """Do nothing if a plan and everything that is deployed in the location stay within `limit` dollars an hour.
+
+    Models of others count too, since they are on the same bill. None is no limit.
+
+    Raises:
+        CostRefusedError: they do not, or a price is unknown.
+    """
+    if limit is None:
+        return
+    hint = "`runner endpoints ls --all` shows what costs what; --max-hourly-cost, RUNNER_MAX_HOURLY_COST set the limit"
+    if plan.usd_per_hour is None:
+        raise CostRefusedError(
+            f"no price is published for the machine of {plan.display_name}: it cannot be held to a limit", hint=hint
+        )
+    deployed = list_deployments(session)
+    unknown = [item.endpoint.id for item in deployed if item.usd_per_hour is None]
+    if unknown:
+        raise CostRefusedError(f"the price of what is deployed on {', '.join(unknown)} is unknown", hint=hint)
+    now = sum(item.usd_per_hour or 0.0 for item in deployed)
+    together = now + plan.usd_per_hour
+    if together > limit:
+        raise CostRefusedError(
+            f"${plan.usd_per_hour:.2f} per hour on top of the ${now:.2f} of what is deployed already are "
+            f"${together:.2f}, more than the limit of ${limit:.2f}",
+            hint=hint,
+        )

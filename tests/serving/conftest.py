@@ -1,0 +1,69 @@
+"""Fixtures of the serving tests: one really tuned model, and what the service has, asked without this tool's code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from runner.emulator.server import EmulatorServer
+from runner.gcp import endpoints, operations
+from runner.gcp.session import Session
+from tests.runner.conftest import Tuned, own_state, proxy, session, tuned, tuned_session
+
+__all__ = ["own_state", "proxy", "session", "tuned", "tuned_session"]
+
+MACHINE = "g2-standard-12"
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What the emulator holds of a project, asked plainly."""
+
+    url: str
+    parent: str
+
+    def names(self) -> set[str]:
+        """Return the full names of all endpoints, models and deployed models."""
+        with httpx.Client(base_url=self.url, timeout=30) as client:
+            found: set[str] = set()
+            for collection in ("endpoints", "models"):
+                answer = client.get(f"/v1beta1/{self.parent}/{collection}", params={"pageSize": "1000"})
+                for item in answer.raise_for_status().json().get(collection, []):
+                    found.add(item["name"])
+                    found |= {f"{item['name']}/deployedModels/{one['id']}" for one in item.get("deployedModels", [])}
+            return found
+
+
+@pytest.fixture
+def truth(tuned: Tuned, emulator: EmulatorServer) -> Truth:
+    return Truth(emulator.url, tuned.environment.parent)
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory of this test's own."""
+    monkeypatch.setenv("RUNNER_STATE_DIR", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def standing(tuned_session: Session) -> Iterator[str]:
+    """The id of an endpoint that somebody else provisioned, emptied and deleted afterwards."""
+    answer = tuned_session.http.post(
+        f"/v1beta1/{tuned_session.environment.parent}/endpoints", json={"displayName": "standing"}
+    )
+    operation = answer.raise_for_status().json()
+    name = operation["response"]["name"]
+    yield name.rsplit("/", 1)[-1]
+    for item in endpoints.get_endpoint(tuned_session, name).deployed_models:
+        now = endpoints.get_endpoint(tuned_session, name)
+        others = [one.id for one in now.deployed_models if one.id != item.id]
+        traffic = {others[0]: 100} if others else {}
+        operations.wait(
+            tuned_session, endpoints.undeploy_model(tuned_session, name, item.id, traffic=traffic), timeout=60
+        )
+    operations.wait(tuned_session, endpoints.delete_endpoint(tuned_session, name), timeout=60)
