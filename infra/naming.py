@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 
-BUCKET_KINDS = ("datasets", "images", "outputs", "contract")
-"""The buckets of a stack. The service agents work in the first three; the contract tells clients what there is."""
+REGIONAL_KINDS = ("datasets", "images", "outputs")
+"""The buckets that every region has of its own. Both service agents work in all of them."""
 
-AGENT_BUCKET_KINDS = ("datasets", "images", "outputs")
+BUCKET_KINDS = (*REGIONAL_KINDS, "contract")
+"""The buckets of the home region; the contract, of which there is one, tells clients what there is."""
 
 ENVIRONMENT_OBJECT = "environment.json"
+SCRATCH_PREFIX = "tmp/"
+"""What is put under it in the datasets bucket goes by itself. No bucket of outputs has such a place."""
+
+BUCKET_NAME_LIMIT = 63
 
 
-def bucket_name(prefix: str, kind: str) -> str:
-    """Return the globally unique name of a bucket, at most 63 characters."""
-    return f"{prefix}-{kind}"
+def bucket_name(prefix: str, kind: str, region: str | None = None) -> str:
+    """Return the globally unique name of a bucket, at most 63 characters; `region` is given for all but the home."""
+    return "-".join(part for part in (prefix, region, kind) if part)
 
 
 def endpoint_id(project: str, region: str, prefix: str) -> str:

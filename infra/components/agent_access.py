@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_gcp import projects, storage
+from pulumi_gcp.projects.iam_member import IAMMember
+from pulumi_gcp.storage.bucket_iam_member import BucketIAMMember
 
 from infra.components import TYPE_PREFIX
-from infra.naming import AGENT_BUCKET_KINDS
+from infra.components.buckets import StackBucket
 from infra.settings import Settings
 
 AGENT_ROLE = "roles/storage.objectUser"
@@ -30,7 +31,7 @@ class AgentAccess(pulumi.ComponentResource):
         self,
         name: str,
         settings: Settings,
-        buckets: dict[str, storage.Bucket],
+        buckets: list[StackBucket],
         agents: dict[str, pulumi.Output[str]],
         generated: list[pulumi.Resource],
         hooks: pulumi.ResourceHookBinding,
@@ -42,26 +43,26 @@ class AgentAccess(pulumi.ComponentResource):
         kept = pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(retain_on_delete=True))
         members = {agent: pulumi.Output.concat("serviceAccount:", email) for agent, email in agents.items()}
         self.grants = [
-            projects.IAMMember(
-                f"{agent}-project", project=settings.project, role=PROJECT_ROLES[agent], member=member, opts=kept
-            )
+            IAMMember(f"{agent}-project", project=settings.project, role=PROJECT_ROLES[agent], member=member, opts=kept)
             for agent, member in members.items()
         ]
-        self.grants += [
-            storage.BucketIAMMember(
-                f"{agent}-{kind}", bucket=buckets[kind].name, role=AGENT_ROLE, member=member, opts=options
-            )
-            for kind in AGENT_BUCKET_KINDS
-            for agent, member in members.items()
-        ]
-        self.grants += [
-            storage.BucketIAMMember(
-                f"tuning-{kind}-metadata",
-                bucket=buckets[kind].name,
-                role=METADATA_ROLE,
-                member=members["tuning"],
-                opts=options,
-            )
-            for kind in AGENT_BUCKET_KINDS
-        ]
+        for bucket in buckets:
+            if not bucket.of_jobs:
+                continue
+            for agent, member in members.items():
+                self.grants.append(
+                    BucketIAMMember(
+                        f"{agent}-{bucket.label}", bucket=bucket.name, role=AGENT_ROLE, member=member, opts=options
+                    )
+                )
+            if "tuning" in members:
+                self.grants.append(
+                    BucketIAMMember(
+                        f"tuning-{bucket.label}-metadata",
+                        bucket=bucket.name,
+                        role=METADATA_ROLE,
+                        member=members["tuning"],
+                        opts=options,
+                    )
+                )
         self.register_outputs({})

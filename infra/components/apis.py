@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_gcp import projects
+from pulumi_gcp.projects.service import Service
 
 from infra.components import TYPE_PREFIX
 from infra.settings import Settings
@@ -21,11 +21,17 @@ def wanted_apis(settings: Settings) -> tuple[str, ...]:
     """Return the APIs to enable: the basic ones and those of the switched-on parts, sorted."""
     optional = {
         "billingbudgets.googleapis.com": settings.budget is not None,
-        "cloudkms.googleapis.com": settings.kms_key is not None,
+        "accesscontextmanager.googleapis.com": settings.perimeter is not None,
+        "artifactregistry.googleapis.com": settings.idle_guard,
+        "cloudbuild.googleapis.com": settings.idle_guard,
+        "cloudfunctions.googleapis.com": settings.idle_guard,
+        "cloudkms.googleapis.com": any(stamp.kms_key for stamp in settings.stamps) or settings.state_key is not None,
         "cloudquotas.googleapis.com": settings.concurrent_tuning_jobs > 0,
+        "cloudscheduler.googleapis.com": settings.idle_guard,
         "monitoring.googleapis.com": bool(settings.notification_emails),
-        "sts.googleapis.com": settings.github_repository is not None,
-        "workloadidentity.googleapis.com": settings.generate_service_agents,
+        "run.googleapis.com": settings.idle_guard,
+        "sts.googleapis.com": settings.continuous_integration,
+        "workloadidentity.googleapis.com": settings.service_agents == "generate",
     }
     return tuple(sorted({*BASE, *(name for name, wanted in optional.items() if wanted)}))
 
@@ -36,7 +42,7 @@ class Apis(pulumi.ComponentResource):
     def __init__(self, name: str, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(f"{TYPE_PREFIX}:Apis", name, None, opts)
         self.services = [
-            projects.Service(
+            Service(
                 api.removesuffix(".googleapis.com"),
                 project=settings.project,
                 service=api,

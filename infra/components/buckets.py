@@ -2,50 +2,67 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_gcp import kms, storage
+from pulumi_gcp.storage.bucket import Bucket
 
 from infra.components import TYPE_PREFIX
-from infra.naming import BUCKET_KINDS, bucket_name
+from infra.naming import SCRATCH_PREFIX
 from infra.settings import Settings
+from infra.settings_stamps import BucketSpec, Stamp
 
 _SECONDS_A_DAY = 86_400
 _ABANDONED_UPLOAD_DAYS = 7
 KMS_ROLE = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 
 
-def lifecycle_rules(kind: str, settings: Settings) -> list[storage.BucketLifecycleRuleArgs]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackBucket:
+    """One bucket of the stack, made by it or not."""
+
+    kind: str
+    """Of `infra.naming.BUCKET_KINDS`, or `extra` for a bucket that is only named in the settings."""
+    label: str
+    """What names of resources about it end with: `outputs`, `outputs-europe-west4`."""
+    name: pulumi.Output[str]
+
+    @property
+    def of_jobs(self) -> bool:
+        """Tell whether jobs read or write in it, so that both service agents need it."""
+        return self.kind != "contract"
+
+
+def lifecycle_rules(kind: str, settings: Settings) -> list[dict[str, Any]]:
     """Return the lifecycle of one kind of bucket.
 
-    No rule deletes a live object, but under `tmp/` of the outputs: a checkpoint is what a job was paid for.
+    No rule deletes a live object, but under `tmp/` of the datasets: a checkpoint is what a job was paid for, and
+    a rule has no way to spare the objects under `final/` of prefixes that it does not know.
     """
     rules = [_rule("AbortIncompleteMultipartUpload", age=_ABANDONED_UPLOAD_DAYS)]
     if settings.noncurrent_version_days and kind != "images":
         rules.append(
             _rule("Delete", days_since_noncurrent_time=settings.noncurrent_version_days, with_state="ARCHIVED")
         )
-    if kind == "outputs":
-        rules.append(_rule("Delete", age=settings.scratch_days, matches_prefixes=["tmp/"], with_state="LIVE"))
+    if kind == "datasets":
+        rules.append(_rule("Delete", age=settings.scratch_days, matches_prefixes=[SCRATCH_PREFIX], with_state="LIVE"))
     return rules
 
 
-def _rule(action: str, **condition: Any) -> storage.BucketLifecycleRuleArgs:
-    return storage.BucketLifecycleRuleArgs(
-        action=storage.BucketLifecycleRuleActionArgs(type=action),
-        condition=storage.BucketLifecycleRuleConditionArgs(**condition),
-    )
+def _rule(action: str, **condition: Any) -> dict[str, Any]:
+    return {"action": {"type": action}, "condition": condition}
 
 
 class TuningBuckets(pulumi.ComponentResource):
-    """Makes the buckets for datasets, images, outputs and the contract, in the region of the jobs.
+    """Makes the buckets for datasets, images and outputs in each region, and one contract in the home region.
 
     All are closed to the public and to object ACLs. Images are content-addressed by whoever writes them, so only they
-    have no versions.
+    have no versions. A bucket that is attached is not changed: it is looked up, so that a wrong name or region is found
+    now and not by a job.
     """
 
-    buckets: dict[str, storage.Bucket]
+    buckets: list[StackBucket]
 
     def __init__(
         self,
@@ -56,44 +73,86 @@ class TuningBuckets(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:TuningBuckets", name, None, opts)
-        grants = self._grant_key(settings, project_number, agents)
-        options = pulumi.ResourceOptions(parent=self, protect=settings.protect, depends_on=grants)
-        encryption = storage.BucketEncryptionArgs(default_kms_key_name=settings.kms_key) if settings.kms_key else None
-        self.buckets = {
-            kind: storage.Bucket(
-                kind,
-                name=bucket_name(settings.name_prefix, kind),
-                project=settings.project,
-                location=settings.region,
-                storage_class="STANDARD",
-                uniform_bucket_level_access=True,
-                public_access_prevention="enforced",
-                versioning={"enabled": kind != "images"},
-                # Always given: taking the block away would leave the bucket's policy as it is.
-                soft_delete_policy={"retention_duration_seconds": settings.soft_delete_days * _SECONDS_A_DAY},
-                lifecycle_rules=lifecycle_rules(kind, settings),
-                encryption=encryption,
-                labels={**settings.labels, "content": kind},
-                # What the contract holds is made by this program, old versions included: nothing is lost with it.
-                force_destroy=settings.force_destroy or (kind == "contract" and not settings.protect),
-                opts=options,
-            )
-            for kind in BUCKET_KINDS
-        }
-        self.names = {kind: bucket.name for kind, bucket in self.buckets.items()}
-        self.register_outputs({"names": self.names})
+        self._by_region: dict[str, dict[str, pulumi.Output[str]]] = {}
+        self.buckets = []
+        for stamp in settings.stamps:
+            grants = self._grant_key(stamp, project_number, agents)
+            names = {spec.kind: self._bucket(settings, stamp, spec, grants) for spec in stamp.buckets}
+            self._by_region[stamp.region] = names
+            self.buckets += [
+                StackBucket(kind=kind, label=f"{kind}{stamp.suffix}", name=bucket) for kind, bucket in names.items()
+            ]
+        self.buckets += [
+            StackBucket(kind="extra", label=f"extra-{extra}", name=pulumi.Output.from_input(extra))
+            for extra in settings.extra_data_buckets
+        ]
+        self.register_outputs({"names": self._by_region})
+
+    def names(self, region: str) -> dict[str, pulumi.Output[str]]:
+        """Return the names of a region's buckets by kind."""
+        return self._by_region[region]
+
+    def _bucket(
+        self, settings: Settings, stamp: Stamp, spec: BucketSpec, grants: list[pulumi.Resource]
+    ) -> pulumi.Output[str]:
+        if spec.mode == "attach":
+            return self._attached(stamp, spec)
+        options = pulumi.ResourceOptions(
+            parent=self,
+            # What is imported holds data that this stack has not made.
+            protect=settings.protect or spec.mode == "import",
+            retain_on_delete=settings.retain,
+            depends_on=grants,
+            import_=spec.name if spec.mode == "import" else None,
+        )
+        bucket = Bucket(
+            f"{spec.kind}{stamp.suffix}",
+            name=spec.name,
+            project=settings.project,
+            location=stamp.region,
+            storage_class="STANDARD",
+            uniform_bucket_level_access=True,
+            public_access_prevention="enforced",
+            versioning={"enabled": spec.kind != "images"},
+            # Always given: taking the block away would leave the bucket's policy as it is.
+            soft_delete_policy={"retention_duration_seconds": settings.soft_delete_days * _SECONDS_A_DAY},
+            lifecycle_rules=lifecycle_rules(spec.kind, settings),  # type: ignore[arg-type]
+            encryption={"default_kms_key_name": stamp.kms_key} if stamp.kms_key else None,
+            labels={**settings.labels, "content": spec.kind},
+            # What the contract holds is made by this program, old versions included: nothing is lost with it.
+            force_destroy=spec.mode == "create"
+            and (settings.force_destroy or (spec.kind == "contract" and not settings.protect)),
+            opts=options,
+        )
+        return bucket.name
+
+    def _attached(self, stamp: Stamp, spec: BucketSpec) -> pulumi.Output[str]:
+        from pulumi_gcp.storage.get_bucket import get_bucket_output
+
+        found = get_bucket_output(name=spec.name, opts=pulumi.InvokeOutputOptions(parent=self))
+
+        def check(location: str) -> str:
+            if location.lower() != stamp.region:
+                raise pulumi.RunError(
+                    f"bucket {spec.name} is in {location.lower()}, and jobs in {stamp.region} need it there"
+                )
+            return spec.name
+
+        return found.location.apply(check)
 
     def _grant_key(
-        self, settings: Settings, project_number: pulumi.Output[str], agents: dict[str, pulumi.Output[str]]
+        self, stamp: Stamp, project_number: pulumi.Output[str], agents: dict[str, pulumi.Output[str]]
     ) -> list[pulumi.Resource]:
         """Let Cloud Storage and both agents use the key; a bucket with a default key needs the first at once."""
-        if settings.kms_key is None:
+        if stamp.kms_key is None:
             return []
+        from pulumi_gcp.kms.crypto_key_iam_member import CryptoKeyIAMMember
+
         storage_agent = pulumi.Output.concat("service-", project_number, "@gs-project-accounts.iam.gserviceaccount.com")
         return [
-            kms.CryptoKeyIAMMember(
-                f"key-{who}",
-                crypto_key_id=settings.kms_key,
+            CryptoKeyIAMMember(
+                f"key-{who}{stamp.suffix}",
+                crypto_key_id=stamp.kms_key,
                 role=KMS_ROLE,
                 member=pulumi.Output.concat("serviceAccount:", email),
                 opts=pulumi.ResourceOptions(parent=self),

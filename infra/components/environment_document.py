@@ -7,10 +7,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pulumi
-from pulumi_gcp import storage
+from pulumi_gcp.storage.bucket_object import BucketObject
 
 from infra.components import TYPE_PREFIX
-from infra.naming import ENVIRONMENT_OBJECT
+from infra.naming import ENVIRONMENT_OBJECT, REGIONAL_KINDS
 from infra.settings import Settings
 
 VERSION = 1
@@ -38,10 +38,11 @@ class EnvironmentDocument(pulumi.ComponentResource):
         settings: Settings,
         *,
         project_number: pulumi.Output[str],
-        bucket_names: dict[str, pulumi.Output[str]],
+        bucket_names: dict[str, dict[str, pulumi.Output[str]]],
         agents: dict[str, pulumi.Output[str]],
         runner_email: pulumi.Output[str],
         endpoints: dict[str, pulumi.Output[str]],
+        pipelines: dict[str, Any],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:EnvironmentDocument", name, None, opts)
@@ -50,18 +51,30 @@ class EnvironmentDocument(pulumi.ComponentResource):
             "project": settings.project,
             "projectNumber": project_number,
             "location": settings.region,
-            "buckets": bucket_names,
+            "buckets": bucket_names[settings.region],
             "serviceAgents": agents,
             "runnerServiceAccount": runner_email,
-            "endpoints": endpoints,
+            "endpoints": _named(endpoints, settings.region),
         }
+        if settings.environment:
+            body["environment"] = settings.environment
+        if len(settings.stamps) > 1:
+            body["regions"] = {
+                stamp.region: {
+                    "buckets": {kind: bucket_names[stamp.region][kind] for kind in REGIONAL_KINDS},
+                    "endpoints": _named(endpoints, stamp.region),
+                }
+                for stamp in settings.stamps
+            }
+        if pipelines:
+            body["pipelines"] = pipelines
         addresses = api_endpoints(settings)
         if addresses:
             body["apiEndpoints"] = addresses
         self.document = pulumi.Output.from_input(body)
-        self.published = storage.BucketObject(
+        self.published = BucketObject(
             "environment",
-            bucket=bucket_names["contract"],
+            bucket=bucket_names[settings.region]["contract"],
             name=ENVIRONMENT_OBJECT,
             content=self.document.apply(lambda value: json.dumps(value, indent=2, sort_keys=True) + "\n"),
             content_type="application/json",
@@ -69,3 +82,7 @@ class EnvironmentDocument(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({"environment": self.document})
+
+
+def _named(endpoints: dict[str, pulumi.Output[str]], region: str) -> dict[str, pulumi.Output[str]]:
+    return {"default": endpoints[region]} if region in endpoints else {}

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_gcp import iam, projects, serviceaccount, storage
+from pulumi_gcp.projects.iam_member import IAMMember
+from pulumi_gcp.serviceaccount.account import Account
+from pulumi_gcp.serviceaccount.iam_member import IAMMember as AccountMember
+from pulumi_gcp.storage.bucket_iam_member import BucketIAMMember
 
 from infra.components import TYPE_PREFIX
-from infra.naming import BUCKET_KINDS
+from infra.components.buckets import StackBucket
 from infra.settings import Settings
 
 PROJECT_ROLES = ("roles/aiplatform.user",)
-BUCKET_ROLES = {
-    "datasets": ("roles/storage.objectUser", "roles/storage.bucketViewer"),
-    "images": ("roles/storage.objectUser", "roles/storage.bucketViewer"),
-    "outputs": ("roles/storage.objectUser", "roles/storage.bucketViewer"),
-    "contract": ("roles/storage.objectViewer",),
-}
+WORK_ROLES = ("roles/storage.objectUser", "roles/storage.bucketViewer")
 """Objects are granted bucket by bucket; the bucket's own data (where it is) comes from bucketViewer."""
-
-GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
+CONTRACT_ROLES = ("roles/storage.objectViewer",)
 
 
 class RunnerIdentity(pulumi.ComponentResource):
@@ -28,14 +25,13 @@ class RunnerIdentity(pulumi.ComponentResource):
         self,
         name: str,
         settings: Settings,
-        buckets: dict[str, storage.Bucket],
-        project_number: pulumi.Output[str],
+        buckets: list[StackBucket],
         hooks: pulumi.ResourceHookBinding,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:RunnerIdentity", name, None, opts)
         self._options = pulumi.ResourceOptions(parent=self, hooks=hooks)
-        self.account = serviceaccount.Account(
+        self.account = Account(
             "runner",
             project=settings.project,
             account_id=settings.runner_account_id,
@@ -46,68 +42,30 @@ class RunnerIdentity(pulumi.ComponentResource):
         self.email = self.account.email
         self._grant_work(settings, buckets)
         for index, member in enumerate(settings.runner_impersonators):
-            self._grant_account(f"impersonator-{index}", "roles/iam.serviceAccountTokenCreator", member)
-        self.workload_identity_provider: pulumi.Output[str] | None = None
-        if settings.github_repository:
-            self._trust_github(settings, settings.github_repository, project_number)
+            AccountMember(
+                f"impersonator-{index}",
+                service_account_id=self.account.name,
+                role="roles/iam.serviceAccountTokenCreator",
+                member=member,
+                opts=self._options,
+            )
         self.register_outputs({"email": self.email})
 
-    def _grant_work(self, settings: Settings, buckets: dict[str, storage.Bucket]) -> None:
+    def _grant_work(self, settings: Settings, buckets: list[StackBucket]) -> None:
         member = pulumi.Output.concat("serviceAccount:", self.email)
         for role in PROJECT_ROLES:
-            projects.IAMMember(
-                f"runner-{_short(role)}", project=settings.project, role=role, member=member, opts=self._options
-            )
-        for kind in BUCKET_KINDS:
-            for role in BUCKET_ROLES[kind]:
-                storage.BucketIAMMember(
-                    f"runner-{kind}-{_short(role)}",
-                    bucket=buckets[kind].name,
+            IAMMember(f"runner-{short(role)}", project=settings.project, role=role, member=member, opts=self._options)
+        for bucket in buckets:
+            for role in WORK_ROLES if bucket.of_jobs else CONTRACT_ROLES:
+                BucketIAMMember(
+                    f"runner-{bucket.label}-{short(role)}",
+                    bucket=bucket.name,
                     role=role,
                     member=member,
                     opts=self._options,
                 )
 
-    def _grant_account(self, name: str, role: str, member: pulumi.Input[str]) -> None:
-        serviceaccount.IAMMember(
-            name, service_account_id=self.account.name, role=role, member=member, opts=self._options
-        )
 
-    def _trust_github(self, settings: Settings, repository: str, project_number: pulumi.Output[str]) -> None:
-        """Let workflows of one repository act as the account, with GitHub's own token and no key."""
-        pool = iam.WorkloadIdentityPool(
-            "github",
-            project=settings.project,
-            workload_identity_pool_id=settings.github_pool_id,
-            display_name="GitHub Actions",
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        provider = iam.WorkloadIdentityPoolProvider(
-            "github-actions",
-            project=settings.project,
-            workload_identity_pool_id=pool.workload_identity_pool_id,
-            workload_identity_pool_provider_id="actions",
-            display_name="GitHub Actions",
-            attribute_mapping={
-                "google.subject": "assertion.sub",
-                "attribute.repository": "assertion.repository",
-                "attribute.ref": "assertion.ref",
-            },
-            # Without a condition any repository on GitHub could exchange a token here.
-            attribute_condition=f"assertion.repository == '{repository}'",
-            oidc={"issuer_uri": GITHUB_ISSUER},
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        self.workload_identity_provider = provider.name
-        principal = pulumi.Output.concat(
-            "principalSet://iam.googleapis.com/projects/",
-            project_number,
-            "/locations/global/workloadIdentityPools/",
-            pool.workload_identity_pool_id,
-            f"/attribute.repository/{repository}",
-        )
-        self._grant_account("github-repository", "roles/iam.workloadIdentityUser", principal)
-
-
-def _short(role: str) -> str:
+def short(role: str) -> str:
+    """Return a role as part of a resource's name."""
     return role.removeprefix("roles/").replace(".", "-")

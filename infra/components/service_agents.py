@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_gcp import iam, projects
+from pulumi_gcp.iam.workload_identity_service_agent import WorkloadIdentityServiceAgent
+from pulumi_gcp.projects.service_identity import ServiceIdentity
 
 from infra.components import TYPE_PREFIX
 from infra.settings import Settings
@@ -22,6 +23,8 @@ class ServiceAgents(pulumi.ComponentResource):
 
     emails: dict[str, pulumi.Output[str]]
     """Addresses by `aiplatform` and `tuning`."""
+    granted: dict[str, pulumi.Output[str]]
+    """Those of them that permissions are given to."""
 
     def __init__(
         self,
@@ -34,17 +37,19 @@ class ServiceAgents(pulumi.ComponentResource):
         super().__init__(f"{TYPE_PREFIX}:ServiceAgents", name, None, opts)
         child = pulumi.ResourceOptions(parent=self, hooks=hooks)
         self.generated: list[pulumi.Resource] = [
-            projects.ServiceIdentity(
+            ServiceIdentity(
                 "aiplatform-agent", project=settings.project, service="aiplatform.googleapis.com", opts=child
             )
         ]
-        if settings.generate_service_agents:
+        if settings.service_agents == "generate":
             parent = pulumi.Output.concat(
                 "projects/", project_number, "/locations/global/serviceProducers/aiplatform.googleapis.com"
             )
-            self.generated.append(iam.WorkloadIdentityServiceAgent("aiplatform-agents", parent=parent, opts=child))
+            self.generated.append(WorkloadIdentityServiceAgent("aiplatform-agents", parent=parent, opts=child))
         self.emails = {
             key: pulumi.Output.concat("service-", project_number, f"@{domain}.iam.gserviceaccount.com")
             for key, domain in AGENT_DOMAINS.items()
         }
+        left_out = {"tuning"} if settings.service_agents == "skip" else set()
+        self.granted = {key: email for key, email in self.emails.items() if key not in left_out}
         self.register_outputs({"emails": self.emails})

@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_gcp import vertex
+from pulumi_gcp.vertex.ai_endpoint import AiEndpoint
 
 from infra.components import TYPE_PREFIX
 from infra.naming import endpoint_id
 from infra.settings import Settings
+from infra.settings_stamps import Stamp
 
 
 class ServingEndpoint(pulumi.ComponentResource):
-    """An empty endpoint with a lasting address. It costs nothing until a model is deployed to it.
+    """An empty endpoint in every region, with a lasting address. It costs nothing until a model is deployed to it.
 
     Deploying is the runner's: models and their machines come and go with experiments, so the traffic split is left
-    alone.
+    alone. Labels are compared one by one by the provider: those that the runner adds, such as a lease, stay.
     """
 
     def __init__(self, name: str, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(f"{TYPE_PREFIX}:ServingEndpoint", name, None, opts)
-        number = endpoint_id(settings.project, settings.region, settings.name_prefix)
-        self.endpoint = vertex.AiEndpoint(
-            "endpoint",
-            name=number,
+        self.resource_names = {stamp.region: self._endpoint(settings, stamp) for stamp in settings.stamps}
+        self.register_outputs({"resourceNames": self.resource_names})
+
+    def _endpoint(self, settings: Settings, stamp: Stamp) -> pulumi.Output[str]:
+        endpoint = AiEndpoint(
+            f"endpoint{stamp.suffix}",
+            name=endpoint_id(settings.project, stamp.region, settings.name_prefix),
             project=settings.project,
-            location=settings.region,
-            region=settings.region,
+            location=stamp.region,
+            region=stamp.region,
             display_name=f"{settings.name_prefix}-tuned",
             description="Serves tuned open models.",
             labels=settings.labels or None,
             dedicated_endpoint_enabled=settings.dedicated_endpoint or None,
-            encryption_spec={"kms_key_name": settings.kms_key} if settings.kms_key else None,
+            encryption_spec={"kms_key_name": stamp.kms_key} if stamp.kms_key else None,
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=["trafficSplit"]),
         )
-        self.resource_name = self.endpoint.name.apply(
-            lambda name: f"projects/{settings.project}/locations/{settings.region}/endpoints/{name.rsplit('/', 1)[-1]}"
+        return endpoint.name.apply(
+            lambda name: f"projects/{settings.project}/locations/{stamp.region}/endpoints/{name.rsplit('/', 1)[-1]}"
         )
-        self.register_outputs({"resourceName": self.resource_name})

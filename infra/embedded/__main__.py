@@ -39,7 +39,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(result: ApplyResult) -> None:
-    for mark, names in (("+", result.created), ("~", result.updated), ("-", result.deleted)):
+    for mark, names in (
+        ("+", result.created),
+        ("~", result.updated),
+        ("-", result.deleted),
+        ("kept:", result.kept),
+    ):
         for name in names:
             sys.stderr.write(f" {mark} {name}\n")
     counts = ("created", "updated", "unchanged", "deleted")

@@ -36,6 +36,8 @@ class ApplyResult:
     updated: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    """No longer of the stack, and still there: what is to outlive it."""
 
 
 def configuration(url: str, *, project: str, location: str, config: Mapping[str, str]) -> dict[str, str]:
@@ -139,4 +141,5 @@ def _result(reconciler: Reconciler, environment: dict[str, Any]) -> ApplyResult:
         updated=tuple(tally.updated),
         unchanged=tuple(tally.unchanged),
         deleted=tuple(tally.deleted),
+        kept=tuple(tally.kept),
     )

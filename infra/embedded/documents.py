@@ -254,4 +254,4 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
 
 
 def _condition(condition: Inputs) -> dict[str, Any]:
-    return pick(plain(condition), "displayName", "conditionThreshold")
+    return pick(plain(condition), "displayName", "conditionThreshold", "conditionAbsent")

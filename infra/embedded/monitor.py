@@ -16,6 +16,7 @@ from infra.embedded.state import State
 
 _PROVIDER = "pulumi:providers:gcp"
 _GET_PROJECT = "gcp:organizations/getProject:getProject"
+_GET_BUCKET = "gcp:storage/getBucket:getBucket"
 
 
 class EmulatorMocks(pulumi.runtime.Mocks):
@@ -55,6 +56,8 @@ class EmulatorMocks(pulumi.runtime.Mocks):
         """Answer a data source."""
         with self._lock:
             try:
+                if args.token == _GET_BUCKET:
+                    return self._bucket(str(args.args["name"])), []
                 if args.token != _GET_PROJECT:
                     raise EmbeddedError(f"{args.token} cannot be answered without the Pulumi engine")
                 return self._project(str(args.args["projectId"])), []
@@ -79,6 +82,12 @@ class EmulatorMocks(pulumi.runtime.Mocks):
         if self.reconciler is None:
             raise EmbeddedError("the program made a resource without its provider")
         return self.reconciler
+
+    def _bucket(self, name: str) -> dict[str, Any]:
+        body = self._reconciler().context.rest.find("storage", f"b/{name}")
+        if body is None:
+            raise EmbeddedError(f"bucket {name} is to be attached and does not exist", hint="make it first")
+        return {"id": name, "name": name, "location": body.get("location", "")}
 
     def _project(self, project: str) -> dict[str, Any]:
         rest = self._reconciler().context.rest
@@ -105,5 +114,7 @@ class OptionsMonitor(MockMonitor):
             protect=request.protect,
             retain=request.retainOnDelete,
             ignore_changes=tuple(request.ignoreChanges),
+            import_id=request.importId,
+            retried=bool(request.hooks.on_error),
         )
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.consistency import delay_before
 from infra.embedded.registry import find_type
 from infra.embedded.resource_type import Context, Live, ResourceType, differences
 from infra.embedded.rest import EmbeddedError, RequestError
@@ -13,6 +15,9 @@ from infra.embedded.storage import ObjectType
 
 ATTRIBUTION = {"goog-pulumi-provisioned": "true"}
 """The label that the provider puts on everything that has labels."""
+
+PATIENCE = 0.02
+"""Share of the program's waits before another attempt: nothing takes minutes to spread on one machine."""
 
 
 @dataclass(slots=True)
@@ -23,6 +28,8 @@ class Tally:
     updated: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    """Forgotten and left where they are, because they are to outlive the stack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +39,10 @@ class Options:
     protect: bool = False
     retain: bool = False
     ignore_changes: tuple[str, ...] = ()
+    import_id: str = ""
+    """What is to be taken over; it must be there."""
+    retried: bool = False
+    """Whether the program wants what Google does not know yet to be tried again."""
 
 
 class Reconciler:
@@ -63,17 +74,19 @@ class Reconciler:
         live = kind.read(self.context, record.id, inputs) if record is not None else None
         fresh = Record(type=token, name=name, id="", inputs=inputs, protect=options.protect, retain=options.retain)
         if live is None:
-            live = self._create(kind, fresh)
+            live = self._create(kind, fresh, options)
         else:
             live = self._update(kind, fresh, live, (record.body if record else {}), options)
         fresh.id, fresh.body = live.id, kind.body(inputs)
         self.state.keep(fresh)
         return live.id, kind.outputs(inputs, live)
 
-    def _create(self, kind: ResourceType, fresh: Record) -> Live:
+    def _create(self, kind: ResourceType, fresh: Record, options: Options) -> Live:
         taken_over = False
+        if options.import_id and kind.read(self.context, options.import_id, fresh.inputs) is None:
+            raise EmbeddedError(f"{fresh.key} is to be imported, and there is no {options.import_id}")
         try:
-            live = kind.create(self.context, fresh.inputs)
+            live = self._patiently(kind, fresh) if options.retried else kind.create(self.context, fresh.inputs)
             changes = differences(kind.body(fresh.inputs), live.body)
             # Something of that name was there already, and it was different.
             taken_over = bool(changes)
@@ -83,6 +96,19 @@ class Reconciler:
             raise EmbeddedError(f"creating {fresh.key}: {error.message}") from error
         (self.tally.updated if taken_over else self.tally.created).append(fresh.key)
         return live
+
+    def _patiently(self, kind: ResourceType, fresh: Record) -> Live:
+        """Create, again where the program's hook would have the engine do so."""
+        errors: list[str] = []
+        while True:
+            try:
+                return kind.create(self.context, fresh.inputs)
+            except RequestError as error:
+                errors.insert(0, error.message)
+                delay = delay_before(errors)
+                if delay is None:
+                    raise
+                time.sleep(delay * PATIENCE)
 
     def _update(self, kind: ResourceType, fresh: Record, live: Live, last: dict[str, Any], options: Options) -> Live:
         changes = differences(kind.body(fresh.inputs), live.body, last)
@@ -135,7 +161,9 @@ class Reconciler:
                 f"{record.key} is protected and would be {why}",
                 hint="set open-model-tuning:protect to false and apply first",
             )
-        if not record.retain:
+        if record.retain:
+            self.tally.kept.append(record.key)
+        else:
             try:
                 gone = kind.delete(self.context, record.id, record.inputs)
             except RequestError as error:

@@ -19,6 +19,17 @@ _TYPES: tuple[ResourceType, ...] = (
     *POLICY_TYPES,
 )
 
+GOOGLE_ONLY = frozenset(
+    {
+        "gcp:accesscontextmanager/servicePerimeterDryRunResource:ServicePerimeterDryRunResource",
+        "gcp:accesscontextmanager/servicePerimeterResource:ServicePerimeterResource",
+        "gcp:cloudfunctionsv2/function:Function",
+        "gcp:cloudrunv2/serviceIamMember:ServiceIamMember",
+        "gcp:cloudscheduler/job:Job",
+    }
+)
+"""Types of parts that only exist on Google Cloud: the perimeter, and the idle guard, which runs there."""
+
 TYPES: dict[str, ResourceType] = {item.token: item for item in _TYPES}
 
 

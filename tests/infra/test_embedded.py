@@ -25,6 +25,8 @@ _numbers = itertools.count(1)
 GUARDRAILS = {
     "labels": '{"team": "ml"}',
     "githubRepository": "owner/repository",
+    "githubRepositoryId": "1234",
+    "githubOwnerId": "56",
     "runnerImpersonators": '["user:ada@example.com"]',
     "notificationEmails": '["ml@example.com"]',
     "budgetAmount": "100",
@@ -293,13 +295,13 @@ def test_buckets_with_a_key(stack: Stack) -> None:
     stack.request("POST", f"/kms/v1/{ring}?keyRingId=ring", {})
     stack.request("POST", f"/kms/v1/{ring}/ring/cryptoKeys?cryptoKeyId=key", {"purpose": "ENCRYPT_DECRYPT"})
     key = f"{ring}/ring/cryptoKeys/key"
-    result = stack.apply(kmsKey=key)
+    result = stack.apply(kmsKeys=json.dumps([key]))
     bucket = stack.request("GET", f"/storage/v1/b/{stack.project}-outputs")
     assert bucket["encryption"]["defaultKmsKeyName"] == key
     (binding,) = stack.request("GET", f"/kms/v1/{key}:getIamPolicy")["bindings"]
     assert binding["role"] == "roles/cloudkms.cryptoKeyEncrypterDecrypter"
     assert len(binding["members"]) == 3
-    assert stack.apply(kmsKey=key).unchanged
+    assert stack.apply(kmsKeys=json.dumps([key])).unchanged
     assert "CryptoKeyIAMMember key-storage" in result.created
     stack.destroy()
     assert stack.request("GET", f"/kms/v1/{key}:getIamPolicy").get("bindings", []) == []

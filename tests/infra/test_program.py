@@ -12,7 +12,7 @@ import pytest
 
 from infra.naming import endpoint_id
 from runner.environment import resolve
-from tests.infra.evaluation import FULL, MINIMAL, NUMBER, PROJECT, Evaluation, evaluate
+from tests.infra.evaluation import FULL, LOCAL, MINIMAL, NUMBER, PRODUCTION, PROJECT, Evaluation, evaluate
 
 AGENTS = [
     f"serviceAccount:service-{NUMBER}@gcp-sa-aiplatform.iam.gserviceaccount.com",
@@ -53,7 +53,8 @@ def test_both_agents_use_objects_of_every_bucket_of_a_job(either: Evaluation, ag
 
 def test_agents_see_nothing_of_the_contract(either: Evaluation) -> None:
     members = {r.inputs["member"] for r in either.of_type(BUCKET_MEMBER) if r.inputs["bucket"].endswith("-contract")}
-    assert members == {RUNNER}
+    assert members - {RUNNER} <= {f"serviceAccount:tuning-preview@{PROJECT}.iam.gserviceaccount.com"}
+    assert RUNNER in members
 
 
 def test_buckets_are_closed_and_in_the_region_of_the_jobs(either: Evaluation) -> None:
@@ -77,7 +78,11 @@ def test_no_lifecycle_rule_can_delete_a_checkpoint(either: Evaluation) -> None:
                 continue
             condition = rule["condition"]
             noncurrent = condition["withState"] == "ARCHIVED" and condition.get("daysSinceNoncurrentTime", 0) > 0
-            scratch = condition.get("matchesPrefixes") == ["tmp/"] and condition.get("age", 0) > 0
+            scratch = (
+                bucket.inputs["labels"]["content"] == "datasets"
+                and condition.get("matchesPrefixes") == ["tmp/"]
+                and condition.get("age", 0) > 0
+            )
             assert noncurrent or scratch
 
 
@@ -85,7 +90,8 @@ def test_nobody_is_owner_editor_or_the_public(either: Evaluation) -> None:
     grants = [r.inputs for r in either.resources if "role" in r.inputs]
     assert grants
     for grant in grants:
-        assert grant["role"] not in {"roles/owner", "roles/editor", "roles/viewer", "roles/storage.admin"}
+        assert grant["role"] not in {"roles/owner", "roles/editor", "roles/viewer"}
+        assert grant["role"] != "roles/storage.admin" or "tuning-deploy@" in grant["member"]
         assert grant["member"] not in {"allUsers", "allAuthenticatedUsers"}
 
 
@@ -124,7 +130,7 @@ def test_names_are_unique_within_a_type(either: Evaluation) -> None:
 def test_guardrails_are_off_until_they_are_configured(minimal: Evaluation) -> None:
     off = ("Budget", "AlertPolicy", "NotificationChannel", "IAMAuditConfig", "SQuotaPreference", "WorkloadIdentityPool")
     assert [resource.type for resource in minimal.resources if resource.type.endswith(off)] == []
-    assert "workloadIdentityProvider" not in minimal.outputs
+    assert "pipelines" not in minimal.outputs["environment"]
 
 
 def test_configured_guardrails_are_made(full: Evaluation) -> None:
@@ -136,7 +142,13 @@ def test_configured_guardrails_are_made(full: Evaluation) -> None:
         "aiplatform.googleapis.com",
         "storage.googleapis.com",
     }
-    assert full.of_type(":AlertPolicy")[0].inputs["conditions"][0]["conditionThreshold"]["duration"] == "43200s"
+    idle, deployed = full.of_type(":AlertPolicy")
+    assert deployed.inputs["conditions"][0]["conditionThreshold"]["duration"] == "43200s"
+    assert idle.inputs["combiner"] == "AND_WITH_MATCHING_RESOURCE"
+    assert [set(condition) - {"displayName"} for condition in idle.inputs["conditions"]] == [
+        {"conditionThreshold"},
+        {"conditionAbsent"},
+    ]
 
 
 def test_protected_buckets_and_their_key(full: Evaluation) -> None:
@@ -144,19 +156,138 @@ def test_protected_buckets_and_their_key(full: Evaluation) -> None:
         assert bucket.protect
         assert bucket.inputs["forceDestroy"] is False
         assert bucket.inputs["encryption"]["defaultKmsKeyName"].endswith("/cryptoKeys/k")
-    members = {r.inputs["member"] for r in full.of_type(":CryptoKeyIAMMember")}
+    grants = [r.inputs for r in full.of_type(":CryptoKeyIAMMember")]
+    members = {grant["member"] for grant in grants if grant["cryptoKeyId"].endswith("/k")}
     assert members == {*AGENTS, f"serviceAccount:service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com"}
 
 
-def test_only_one_repository_on_github_may_act_as_the_runner(full: Evaluation) -> None:
-    provider = full.of_type(":WorkloadIdentityPoolProvider")[0].inputs
-    assert provider["attributeCondition"] == "assertion.repository == 'owner/repository'"
-    grants = {r.inputs["role"]: r.inputs["member"] for r in full.of_type("serviceaccount/iAMMember:IAMMember")}
-    assert grants["roles/iam.workloadIdentityUser"] == (
-        f"principalSet://iam.googleapis.com/projects/{NUMBER}/locations/global/workloadIdentityPools/github"
-        "/attribute.repository/owner/repository"
+def bound(full: Evaluation, account: str) -> set[str]:
+    """Return who may act as an account by workload identity, without the beginning that all share."""
+    name = f"projects/{PROJECT}/serviceAccounts/tuning-{account}@{PROJECT}.iam.gserviceaccount.com"
+    start = f"principalSet://iam.googleapis.com/projects/{NUMBER}/locations/global/workloadIdentityPools/"
+    grants = [r.inputs for r in full.of_type("serviceaccount/iAMMember:IAMMember")]
+    members = {
+        grant["member"]
+        for grant in grants
+        if grant["serviceAccountId"] == name and grant["role"] == "roles/iam.workloadIdentityUser"
+    }
+    assert all(member.startswith(start) for member in members)
+    return {member.removeprefix(start) for member in members}
+
+
+def test_a_provider_trusts_one_repository_by_its_number(full: Evaluation) -> None:
+    conditions = {p.name: p.inputs["attributeCondition"] for p in full.of_type(":WorkloadIdentityPoolProvider")}
+    assert conditions == {
+        "github-actions": "assertion.repository_owner_id == '56' && assertion.repository_id == '1234'",
+        "gitlab-gitlab": "assertion.project_id == '789'",
+    }
+
+
+def test_previewing_and_deploying_are_different_accounts_bound_to_workflows(full: Evaluation) -> None:
+    files = "owner/repository/.github/workflows"
+    assert bound(full, "deploy") == {
+        f"github/attribute.deploy/1234:prod:{files}/infra-up.yml@refs/heads/main",
+        "gitlab/attribute.deploy/789:prod:true:gitlab.com/group/project//.gitlab-ci.yml@refs/heads/main",
+    }
+    assert bound(full, "preview") == {
+        f"github/attribute.workflow/1234:{files}/infra-preview.yml@refs/heads/main",
+        f"github/attribute.workflow/1234:{files}/infra-drift.yml@refs/heads/main",
+        "gitlab/attribute.workflow/789:merge_request_event",
+        "gitlab/attribute.workflow/789:schedule",
+    }
+    assert bound(full, "runner") == {
+        "github/attribute.branch/1234:refs/heads/main",
+        "gitlab/attribute.branch/789:refs/heads/main",
+    }
+
+
+def test_the_previewing_account_can_only_read(full: Evaluation) -> None:
+    member = f"serviceAccount:tuning-preview@{PROJECT}.iam.gserviceaccount.com"
+    roles = {r.inputs["role"] for r in full.resources if r.inputs.get("member") == member}
+    reading = ("viewer", "Viewer", "Reviewer", "Consumer", "Decrypter")
+    assert roles
+    assert all(role.endswith(reading) for role in roles)
+    assert "roles/cloudkms.cryptoKeyEncrypterDecrypter" not in roles
+
+
+def test_pools_of_production_do_not_go_by_accident() -> None:
+    for pool in evaluate(PRODUCTION).of_type(":WorkloadIdentityPool"):
+        assert pool.protect
+        assert pool.retain
+
+
+def test_every_region_has_buckets_agents_and_an_endpoint() -> None:
+    production = evaluate(PRODUCTION)
+    document = production.outputs["environment"]
+    assert list(document["regions"]) == ["us-central1", "europe-west4"]
+    assert document["regions"]["europe-west4"]["buckets"] == {
+        "datasets": f"{PROJECT}-europe-west4-datasets",
+        "images": f"{PROJECT}-europe-west4-images",
+        "outputs": "old-outputs",
+    }
+    granted = {(r.inputs["bucket"], r.inputs["member"]) for r in production.of_type(BUCKET_MEMBER)}
+    for region in document["regions"].values():
+        for name in region["buckets"].values():
+            assert {(name, agent) for agent in AGENTS} <= granted
+    assert {("company-images", agent) for agent in AGENTS} <= granted
+    places = {e.inputs["location"]: e.inputs["name"] for e in production.of_type(":AiEndpoint")}
+    assert places == {region: endpoint_id(PROJECT, region, PROJECT) for region in ("us-central1", "europe-west4")}
+
+
+def test_attached_and_imported_buckets() -> None:
+    buckets = {bucket.inputs["name"]: bucket for bucket in evaluate(PRODUCTION).of_type("bucket:Bucket")}
+    assert "company-datasets" not in buckets
+    assert buckets["old-outputs"].import_id == "old-outputs"
+    assert buckets["old-outputs"].inputs["forceDestroy"] is False
+    assert all(bucket.protect and bucket.retain for bucket in buckets.values())
+    loose = {"open-model-tuning:buckets": '{"outputs": {"mode": "import"}}', "open-model-tuning:forceDestroy": "true"}
+    imported = next(b for b in evaluate(MINIMAL | loose).of_type("bucket:Bucket") if b.name == "outputs")
+    assert imported.protect
+    assert imported.inputs["forceDestroy"] is False
+
+
+@pytest.mark.parametrize(("mode", "generated", "tuning"), [("assume", 0, True), ("skip", 0, False)])
+def test_service_agents_can_be_assumed_or_left_out(mode: str, generated: int, tuning: bool) -> None:
+    evaluation = evaluate(MINIMAL | {"open-model-tuning:serviceAgents": mode})
+    assert len(evaluation.of_type(":WorkloadIdentityServiceAgent")) == generated
+    members = {r.inputs["member"] for r in evaluation.of_type(BUCKET_MEMBER)}
+    assert (AGENTS[1] in members) is tuning
+    assert AGENTS[0] in members
+    assert evaluation.outputs["environment"]["serviceAgents"]["tuning"] in AGENTS[1]
+
+
+def test_every_grant_is_tried_again_while_google_learns_of_a_member(either: Evaluation) -> None:
+    grants = [r for r in either.resources if r.type.endswith("IAMMember") and "CryptoKey" not in r.type]
+    assert grants
+    assert all(grant.hooks == ("google-eventual-consistency",) for grant in grants)
+
+
+def test_the_idle_guard_has_three_accounts_and_a_schedule(minimal: Evaluation) -> None:
+    function = minimal.of_type(":Function")[0].inputs
+    assert function["serviceConfig"]["serviceAccountEmail"].startswith("tuning-idle-guard@")
+    assert function["serviceConfig"]["environmentVariables"]["RUNNER_REGIONS"] == "us-central1"
+    assert "tuning-idle-build@" in function["buildConfig"]["serviceAccount"]
+    job = minimal.of_type("cloudscheduler/job:Job")[0].inputs
+    assert job["schedule"] == "*/15 * * * *"
+    invoker = minimal.of_type(":ServiceIamMember")[0].inputs
+    assert invoker["member"] == f"serviceAccount:{job['httpTarget']['oidcToken']['serviceAccountEmail']}"
+    assert invoker["role"] == "roles/run.invoker"
+    source = next(r for r in minimal.of_type(":BucketObject") if r.name == "idle-guard-source").inputs
+    assert {"main.py", "requirements.txt", "infra/idle_guard/guard.py", "runner/errors.py"} <= set(
+        source["source"]["archive"]
     )
-    assert grants["roles/iam.serviceAccountTokenCreator"] in {"user:ada@example.com", "group:ml@example.com"}
+
+
+@pytest.mark.parametrize("config", [MINIMAL | {"open-model-tuning:idleGuard": "false"}, LOCAL])
+def test_the_idle_guard_can_be_left_out_and_is_not_made_for_other_servers(config: dict[str, str]) -> None:
+    types = {resource.type for resource in evaluate(config).resources}
+    assert not [name for name in types if "cloudfunctions" in name or "cloudscheduler" in name]
+
+
+def test_a_perimeter_is_joined_as_a_dry_run_first(full: Evaluation) -> None:
+    assert full.of_type(":ServicePerimeterDryRunResource")[0].inputs["resource"] == f"projects/{NUMBER}"
+    real = evaluate(FULL | {"open-model-tuning:perimeterDryRun": "false"})
+    assert real.of_type(":ServicePerimeterResource")[0].inputs["perimeterName"].endswith("/data")
 
 
 def test_an_api_is_enabled_only_for_what_is_used(minimal: Evaluation, full: Evaluation) -> None:
@@ -195,7 +326,7 @@ def test_the_environment_document(minimal: Evaluation, tmp_path: Path) -> None:
         "endpoints": {"default": f"projects/{PROJECT}/locations/us-central1/endpoints/{number}"},
     }
     assert minimal.outputs["environment"] == expected
-    published = minimal.of_type(":BucketObject")[0].inputs
+    published = next(r for r in minimal.of_type(":BucketObject") if r.name == "environment").inputs
     assert (published["bucket"], published["name"]) == (f"{PROJECT}-contract", "environment.json")
     assert json.loads(published["content"]) == expected
     file = tmp_path / "environment.json"
@@ -224,8 +355,10 @@ def test_pulumi_can_run_the_directory_by_its_path() -> None:
     root = Path(__file__).resolve().parents[2]
     script = (
         "import pulumi, runpy\n"
-        "from tests.infra.evaluation import MINIMAL, _Mocks\n"
-        "pulumi.runtime.set_mocks(_Mocks(), project='open-model-tuning', stack='test', preview=False)\n"
+        "from infra.evaluation import _Mocks\n"
+        "from tests.infra.evaluation import MINIMAL\n"
+        "mocks = _Mocks('demo-project', {})\n"
+        "pulumi.runtime.set_mocks(mocks, project='open-model-tuning', stack='test', preview=False)\n"
         "pulumi.runtime.set_all_config(MINIMAL)\n"
         f"pulumi.runtime.test(lambda: runpy.run_path({str(root / 'infra')!r}, run_name='__main__') and None)()\n"
         "print(sorted(pulumi.runtime.get_root_resource().outputs))\n"

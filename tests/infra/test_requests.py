@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from infra.embedded.registry import TYPES, find_type
+from infra.embedded.registry import GOOGLE_ONLY, TYPES, find_type
 from infra.embedded.resource_type import differences, plain
 from infra.embedded.rest import EmbeddedError
-from tests.infra.evaluation import FULL, MINIMAL, evaluate
+from tests.infra.evaluation import FULL, LOCAL, MINIMAL, PRODUCTION, evaluate
 
 RECORDED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gcp:storage/bucket:Bucket": (
@@ -90,13 +90,20 @@ def test_bodies_are_the_providers(token: str) -> None:
 
 
 def test_every_type_of_the_program_is_known() -> None:
-    used = {
+    assert used(LOCAL) == set(TYPES)
+    assert used(MINIMAL, FULL, PRODUCTION, FULL | {"open-model-tuning:perimeterDryRun": "false"}) == {
+        *TYPES,
+        *GOOGLE_ONLY,
+    }
+
+
+def used(*configurations: dict[str, str]) -> set[str]:
+    return {
         resource.type
-        for config in (MINIMAL, FULL)
+        for config in configurations
         for resource in evaluate(config).resources
         if resource.custom and not resource.type.startswith("pulumi:providers")
     }
-    assert used == set(TYPES)
 
 
 def test_an_unknown_type_is_refused() -> None:

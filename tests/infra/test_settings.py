@@ -68,8 +68,24 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ("namePrefix", "Upper", "lower-case"),
         ("namePrefix", "a" * 60, "leave room"),
         ("namePrefix", "my-google-data", "refuses"),
-        ("kmsKey", "k", "projects/P"),
-        ("kmsKey", "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k", "one location"),
+        ("kmsKeys", '["k"]', "projects/P"),
+        ("kmsKeys", '["projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"]', "the buckets are in us-central1"),
+        ("serviceAgents", "maybe", "generate, assume, skip"),
+        ("extraRegions", '["us-east1"]', "tuning runs in"),
+        ("extraRegions", '["us-central1"]', "gcp:region already"),
+        ("extraRegions", "[[]]", "tuning runs in"),
+        ("buckets", '{"models": {"mode": "attach", "name": "x-y"}}', "there are datasets"),
+        ("buckets", '{"datasets": "x"}', "an object with"),
+        ("buckets", '{"datasets": {"mode": "adopt"}}', "create, import, attach"),
+        ("buckets", '{"datasets": {"mode": "attach"}}', "does not name it"),
+        ("buckets", '{"datasets": {"mode": "import", "name": "demo-project-images"}}', "twice"),
+        ("buckets", '{"datasets": {"mode": "attach", "name": "NO"}}', "no name of a bucket"),
+        ("environment", "Prod!", "a short name"),
+        ("runnerAccountId", "tuning-deploy", "pipelines"),
+        ("stateBucket", "state", "githubRepository"),
+        ("gitlabIssuer", "http://git.example.com", "https://"),
+        ("idleGuardMinutes", "1", "from 5"),
+        ("perimeter", "data", "accessPolicies"),
         ("runnerAccountId", "x", "6 to 30"),
         ("runnerImpersonators", '["ada@example.com"]', "user:"),
         ("runnerImpersonators", "ada", "JSON list"),
@@ -88,6 +104,53 @@ def test_one_mistake(key: str, value: str, fragment: str) -> None:
     assert len(found) == 1
     assert key in found[0]
     assert fragment in found[0]
+
+
+def test_a_repository_needs_its_numbers() -> None:
+    found = problems({"gcp:project": "demo-project", "open-model-tuning:githubRepository": "owner/repository"})
+    assert [problem.split()[0] for problem in found] == [
+        "open-model-tuning:githubRepositoryId",
+        "open-model-tuning:githubOwnerId",
+    ]
+
+
+def test_production_is_protected_and_its_objects_can_be_restored() -> None:
+    assert load(environment="prod").protect
+    assert load(environment="prod").retain
+    assert not load(environment="dev").protect
+    found = problems(
+        {
+            "gcp:project": "demo-project",
+            "open-model-tuning:environment": "prod",
+            "open-model-tuning:forceDestroy": "true",
+            "open-model-tuning:softDeleteDays": "0",
+        }
+    )
+    assert len(found) == 2
+
+
+def test_regions_have_buckets_of_their_own() -> None:
+    key = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
+    home, other = load(
+        extraRegions='["europe-west4"]',
+        kmsKeys=f'["{key}"]',
+        buckets='{"europe-west4/images": {"mode": "attach", "name": "their-images"}}',
+    ).stamps
+    assert (home.home, home.kms_key, home.suffix) == (True, None, "")
+    assert [bucket.kind for bucket in home.buckets] == ["datasets", "images", "outputs", "contract"]
+    assert (other.kms_key, other.suffix) == (key, "-europe-west4")
+    assert [(bucket.name, bucket.mode) for bucket in other.buckets] == [
+        ("demo-project-europe-west4-datasets", "create"),
+        ("their-images", "attach"),
+        ("demo-project-europe-west4-outputs", "create"),
+    ]
+
+
+def test_the_idle_guard_looks_after_google_only() -> None:
+    assert load().idle_guard
+    assert not load(idleGuard="false").idle_guard
+    local = Settings.load({"gcp:project": "demo-project", "gcp:vertexAiCustomEndpoint": "http://127.0.0.1:8085/v1/"})
+    assert not local.idle_guard
 
 
 def test_contradictions() -> None:

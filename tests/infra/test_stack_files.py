@@ -15,7 +15,7 @@ from infra.provider import EMULATOR_PATHS
 from infra.settings import KEYS, NAMESPACE, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-STACKS = ("dev", "local")
+STACKS = ("dev", "local", "prod")
 
 
 def read(name: str) -> dict[str, Any]:

@@ -1,0 +1,157 @@
+"""Evaluates the program on Pulumi's test monitor and notes every resource: no engine, no service, no requests.
+
+Previews, documents, policies and tests look at what comes out of here, the graph of a stack.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+from pulumi.runtime.mocks import MockMonitor
+from pulumi.runtime.stack import Stack
+
+from infra.embedded.resource_type import plain
+from infra.program import deploy
+from infra.settings_reader import NAMESPACE
+from runner.errors import RunnerError
+
+NUMBER = "123456789012"
+"""Stands for the project's number, which only Google knows."""
+_UNKNOWN_URL = "https://idle-guard.example.com"
+_ASSET = "c44067f5952c0a294b673a41bacd8c17"
+"""Pulumi's mark of a file or an archive among the inputs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """One registered resource and the options that the program gave it."""
+
+    type: str
+    name: str
+    inputs: dict[str, Any]
+    custom: bool
+    provider: str
+    protect: bool
+    retain: bool
+    parent: str
+    import_id: str = ""
+    hooks: tuple[str, ...] = ()
+    urn: str = ""
+    dependencies: tuple[str, ...] = ()
+    ignore_changes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """What the program registered, and exported."""
+
+    resources: list[Registered] = field(default_factory=list)
+    """In an order that does not depend on timing: by type and name."""
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    def of_type(self, suffix: str) -> list[Registered]:
+        """Return the resources of a type, by the end of its token (`:Bucket`)."""
+        return [resource for resource in self.resources if resource.type.endswith(suffix)]
+
+
+class _Mocks(pulumi.runtime.Mocks):
+    def __init__(self, project: str, bucket_locations: Mapping[str, str]) -> None:
+        self._project = project
+        self._bucket_locations = bucket_locations
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        outputs = dict(args.inputs)
+        if args.typ.endswith(":Account"):
+            email = f"{args.inputs['accountId']}@{self._project}.iam.gserviceaccount.com"
+            outputs |= {"email": email, "name": f"projects/{self._project}/serviceAccounts/{email}"}
+        elif args.typ.endswith(":WorkloadIdentityPoolProvider"):
+            pool, name = args.inputs["workloadIdentityPoolId"], args.inputs["workloadIdentityPoolProviderId"]
+            path = f"projects/{NUMBER}/locations/global/workloadIdentityPools/{pool}/providers/{name}"
+            outputs["name"] = path
+        elif args.typ.endswith(":Function"):
+            outputs["url"] = _UNKNOWN_URL
+        return f"{args.name}-id", outputs
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        if args.token == "gcp:storage/getBucket:getBucket":  # noqa: S105 - a function token
+            name = str(args.args["name"])
+            return {"name": name, "location": self._bucket_locations[name].upper()}, []
+        if args.token != "gcp:organizations/getProject:getProject":  # noqa: S105
+            raise RunnerError(f"{args.token} cannot be answered without Google")
+        return {"number": NUMBER, "projectId": args.args["projectId"]}, []
+
+
+class _Monitor(MockMonitor):
+    def __init__(self, mocks: pulumi.runtime.Mocks) -> None:
+        super().__init__(mocks)
+        self.seen: list[Registered] = []
+        self._lock = threading.Lock()
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the monitor's name
+        inputs = readable(pulumi.runtime.rpc.deserialize_properties(request.object, keep_unknowns=True))
+        response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        with self._lock:
+            self.seen.append(
+                Registered(
+                    type=request.type,
+                    name=request.name,
+                    inputs=inputs,
+                    custom=request.custom,
+                    provider=request.provider,
+                    protect=request.protect,
+                    retain=request.retainOnDelete,
+                    parent=request.parent,
+                    import_id=request.importId,
+                    hooks=tuple(request.hooks.on_error),
+                    urn=response.urn,
+                    dependencies=tuple(sorted(request.dependencies)),
+                    ignore_changes=tuple(request.ignoreChanges),
+                )
+            )
+        return response
+
+
+def readable(value: Any) -> Any:
+    """Return inputs as JSON: secrets opened, numbers whole, archives as the list of their files."""
+    if isinstance(value, pulumi.AssetArchive):
+        return {"archive": sorted(value.assets)}
+    if isinstance(value, dict):
+        return plain({key: readable(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return [readable(item) for item in value]
+    return plain(value)
+
+
+def evaluate(config: Mapping[str, str], *, stack: str = "test") -> Evaluation:
+    """Evaluate the program with a full configuration: keys (`gcp:project`) to texts.
+
+    Raises:
+        ConfigurationError: the configuration has mistakes; all are listed.
+    """
+    from infra.settings import Settings
+
+    settings = Settings.load(config)
+    locations = {item.name: stamp.region for stamp in settings.stamps for item in stamp.buckets}
+    mocks = _Mocks(settings.project, locations)
+    monitor = _Monitor(mocks)
+    silent = logging.getLogger("infra.evaluation.pulumi")
+    pulumi.runtime.set_mocks(mocks, project=NAMESPACE, stack=stack, preview=False, logger=silent, monitor=monitor)
+    pulumi.runtime.set_all_config(dict(config))
+    result = Evaluation()
+
+    def program() -> pulumi.Output[Any]:
+        root = pulumi.runtime.get_root_resource()
+        assert isinstance(root, Stack)  # noqa: S101 - the test monitor makes one
+        root.outputs.clear()
+        deploy()
+        return pulumi.Output.from_input(dict(root.outputs)).apply(result.outputs.update)
+
+    pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
+    found = [resource for resource in monitor.seen if resource.type != "pulumi:pulumi:Stack"]
+    result.resources = sorted(found, key=lambda resource: (resource.type, resource.name))
+    return result
