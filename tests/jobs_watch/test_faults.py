@@ -11,45 +11,8 @@ import pytest
 from runner.emulator.faults import Faults, FaultSyntaxError, parse
 from runner.emulator.server import EmulatorServer
 from tests.jobs_watch.conftest import FaultyEmulator
+from tests.jobs_watch.rest import created, job_body, jobs_path, until
 from tests.provisioning import Provisioned
-
-ENDED = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
-
-
-def jobs_path(project: Provisioned) -> str:
-    return f"/v1beta1/{project.parent}/tuningJobs"
-
-
-def job_body(project: Provisioned, name: str = "a-job") -> dict[str, Any]:
-    return {
-        "baseModel": "meta/llama3_1@llama-3.1-8b",
-        "supervisedTuningSpec": {
-            "trainingDatasetUri": f"gs://{project.datasets}/train.jsonl",
-            "tuningMode": "TUNING_MODE_PEFT_ADAPTER",
-        },
-        "outputUri": f"gs://{project.outputs}/run",
-        "tunedModelDisplayName": name,
-    }
-
-
-def created(faulty: FaultyEmulator, project: Provisioned, name: str = "a-job", **headers: str) -> dict[str, Any]:
-    upload = f"/upload/storage/v1/b/{project.datasets}/o?uploadType=media&name=train.jsonl"
-    faulty.http.post(upload, content=b'{"prompt": "a", "completion": "b"}\n').raise_for_status()
-    response = faulty.http.post(jobs_path(project), json=job_body(project, name), headers=headers)
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
-def until(faulty: FaultyEmulator, name: str, *states: str, seconds: float = 60) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
-    while True:
-        job: dict[str, Any] = faulty.http.get(f"/v1beta1/{name}").json()
-        if job["state"] in states or job.get("tuningJobState", "").removeprefix("TUNING_JOB_STATE_") in states:
-            return job
-        assert time.monotonic() < deadline, job
-        assert job["state"] not in ENDED, job
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +94,7 @@ def test_a_header_breaks_one_request(faulty: FaultyEmulator, project: Provisione
 
 
 def test_a_header_decides_the_fate_of_the_job_it_creates(faulty: FaultyEmulator, project: Provisioned) -> None:
-    job = created(faulty, project, **{"x-emulator-fault": "fail=capacity"})
+    job = created(faulty, project, fate="fail=capacity")
     failed = until(faulty, job["name"], "JOB_STATE_FAILED")
     assert "high demand in this region" in failed["error"]["message"]
 
