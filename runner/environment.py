@@ -75,12 +75,16 @@ _KNOWN_KEYS = {
         "runnerServiceAccount",
         "endpoints",
         "apiEndpoints",
+        "environment",
+        "regions",
+        "pipelines",
     },
     "buckets": {"datasets", "images", "outputs", "contract"},
     "serviceAgents": set(_AGENTS),
     "endpoints": {"default"},
     "apiEndpoints": {"vertex", "storage"},
 }
+_OBJECTS = {"version", "regions", "pipelines", *_KNOWN_KEYS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +189,11 @@ def resolve(
         raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
     document, origin = _document(flags, read_object) if use_document else (None, "")
     problems = _document_problems(document, origin) if document is not None else []
+    chosen = (document or {}) if problems else _of_region(document or {}, flags)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for setting in SETTINGS:
-        value, source = _value(setting, flags, document or {}, origin)
+        value, source = _value(setting, flags, chosen, origin)
         if value:
             values[setting.field] = value
             sources[setting.field] = source
@@ -231,6 +236,16 @@ def _value(
     if setting.document and isinstance(node, str) and node:
         return node, origin
     return "", ""
+
+
+def _of_region(document: dict[str, Any], flags: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the document with buckets and endpoints of the region that is asked for, where the stack is there too."""
+    wanted = flags.get("location") or os.environ.get("RUNNER_LOCATION")
+    entry = document.get("regions", {}).get(wanted) if wanted and wanted != document.get("location") else None
+    if entry is None:
+        return document
+    buckets = {**document.get("buckets", {}), **entry.get("buckets", {})}
+    return {**document, "buckets": buckets, "endpoints": entry.get("endpoints", {})}
 
 
 def _service_agents(document: Mapping[str, Any], values: Mapping[str, Any], origin: str) -> tuple[dict[str, str], str]:
@@ -306,8 +321,20 @@ def _document_problems(document: Mapping[str, Any], origin: str) -> list[str]:
         for key, value in node.items():
             if key not in known:
                 problems.append(f"{origin}: unknown field {prefix}{key}")
-            elif not isinstance(value, str) and f"{prefix}{key}" not in {"version", *_KNOWN_KEYS} and value is not None:
+            elif not isinstance(value, str) and f"{prefix}{key}" not in _OBJECTS and value is not None:
                 problems.append(f"{origin}: {prefix}{key} must be a text, not {type(value).__name__}")
+    return problems + _region_problems(document.get("regions", {}), origin)
+
+
+def _region_problems(regions: Any, origin: str) -> list[str]:
+    if not isinstance(regions, Mapping):
+        return [f"{origin}: regions must be an object, not {type(regions).__name__}"]
+    problems = []
+    for region, entry in regions.items():
+        for section in ("buckets", "endpoints"):
+            node = entry.get(section, {}) if isinstance(entry, Mapping) else None
+            if not isinstance(node, Mapping) or not all(isinstance(value, str) for value in node.values()):
+                problems.append(f"{origin}: regions.{region}.{section} must be an object of texts")
     return problems
 
 
