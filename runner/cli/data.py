@@ -16,14 +16,22 @@ if TYPE_CHECKING:
 
 command = commands.Group(
     name="data",
-    help="Check datasets against the service's rules, all mistakes in one pass, and upload them.",
+    help="Check datasets against the service's rules, all mistakes in one pass; look at them, mend, split, convert and"
+    " upload them.",
     examples=(
         "runner data check train.jsonl",
         "runner data check train.jsonl --validation validation.jsonl --model qwen/qwen3@qwen3-32b",
+        "runner data stats train.jsonl",
         "runner data upload train.jsonl --model qwen/qwen3@qwen3-32b",
     ),
     lazy={
         "check": ("runner.cli.data:check", "Check a dataset without sending it anywhere."),
+        "stats": ("runner.cli.data_look:stats", "Show lengths, and prices of every model and mode."),
+        "preview": ("runner.cli.data_look:preview", "Show an example as the model sees it, and what it learns."),
+        "report": ("runner.cli.data_look:report", "Write a page with all findings and plots."),
+        "fix": ("runner.cli.data_rewrite:fix", "Write a mended copy and list what was changed."),
+        "split": ("runner.cli.data_rewrite:split", "Split into training and validation, nothing leaking."),
+        "convert": ("runner.cli.data_rewrite:convert", "Convert tables, records and chats to a documented format."),
         "upload": ("runner.cli.data:upload", "Check a dataset and bring it into its bucket."),
     },
 )
@@ -35,6 +43,8 @@ command = commands.Group(
         "runner data check train.jsonl",
         "runner data check train.jsonl --model meta/llama3_1@llama-3.1-8b-instruct --mode PEFT_ADAPTER",
         "runner data check train.jsonl --validation validation.jsonl --strict --format json",
+        "runner data check train.jsonl --report sarif > findings.sarif",
+        "zcat train.jsonl.gz | runner data check -",
     ),
 )
 @dataset_options
@@ -42,6 +52,15 @@ command = commands.Group(
     "--max-findings", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Show at most."
 )
 @click.option("--strict", is_flag=True, help="Warnings fail too.")
+@click.option("--near-duplicates", is_flag=True, help="Find examples too that differ in case or punctuation only.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes for a large file [one a core].")
+@click.option(
+    "--report",
+    "kind",
+    type=click.Choice(["table", "json", "junit", "sarif", "github"]),
+    default="table",
+    help="Print the findings for people or for another program [table].",
+)
 @click.pass_obj
 def check(
     invocation: Invocation,
@@ -52,26 +71,48 @@ def check(
     tokenizer: Path | None,
     max_findings: int,
     strict: bool,
+    near_duplicates: bool,
+    workers: int | None,
+    kind: str,
 ) -> None:
     """Check the dataset file TRAINING and list everything wrong with it. Exit code 3 if there are errors.
 
-    Nothing leaves this machine. --model adds the limits of that model.
+    Nothing leaves this machine. --model adds the limits of that model. TRAINING may be compressed (.gz, .zst) or `-`,
+    the standard input.
     """
-    report = checked(invocation, training, validation, model, mode, tokenizer)
+    report = checked(
+        invocation, training, validation, model, mode, tokenizer, near_duplicates=near_duplicates, workers=workers
+    )
     output = invocation.output
-    if output.is_json:
+    if output.is_json or kind == "json":
         output.document(report.to_json())
+    elif kind != "table":
+        _export(invocation, report, kind)
     elif not output.quiet:
         print_findings(invocation, report, max_findings)
         output.table(*statistics(report), body=None, numbers=(1, 2, 3, 4, 5))
     report.raise_for_errors()
-    if strict and report.warnings:
+    if strict and report.warning_count:
         from runner.errors import DatasetError
 
-        count = len(report.warnings)
+        count = report.warning_count
         findings = [finding.to_json() for finding in report.warnings]
         raise DatasetError(f"{count} warning{'s' if count != 1 else ''}, and --strict", findings=findings)
-    output.note("no errors" + (f", {len(report.warnings)} warnings" if report.warnings else ""))
+    output.note("no errors" + (f", {report.warning_count} warnings" if report.warning_count else ""))
+
+
+def _export(invocation: Invocation, report: Report, kind: str) -> None:
+    from importlib.metadata import version
+
+    from runner.datasets import exports
+
+    if kind == "sarif":
+        invocation.output.document(exports.sarif(report, version("open-model-tuning")))
+    elif kind == "junit":
+        invocation.output.text(exports.junit(report))
+    else:
+        for line in exports.github(report):
+            invocation.output.text(line)
 
 
 @commands.command(
@@ -79,10 +120,12 @@ def check(
     examples=(
         "runner data upload train.jsonl --validation validation.jsonl",
         "runner data upload train.jsonl --to gs://my-bucket/datasets/",
+        "runner data upload train.jsonl --images",
     ),
 )
 @dataset_options
 @click.option("--to", "destination", metavar="gs://…", help="Folder to upload to [datasets/ in the datasets bucket].")
+@click.option("--images", is_flag=True, help="Upload images named by local paths too, and name the objects instead.")
 @click.pass_obj
 def upload(
     invocation: Invocation,
@@ -92,16 +135,28 @@ def upload(
     mode: Any,
     tokenizer: Path | None,
     destination: str | None,
+    images: bool,
 ) -> None:
     """Check the dataset file TRAINING and upload it under a name made of its content.
 
     Nothing is sent if there are errors, nor what is there already.
     """
+    import contextlib
+
     from runner.datasets import upload as uploading
 
-    report = checked(invocation, training, validation, model, mode, tokenizer)
     output = invocation.output
-    with invocation.session() as session, output.progress(f"upload {training.name}") as progress:
+    with contextlib.ExitStack() as stack:
+        session = None
+        if images:
+            session = stack.enter_context(invocation.session())
+            from runner.datasets.local_images import uploaded
+
+            paths = stack.enter_context(uploaded(session, [training, validation], destination))
+            training, validation = paths[0] or training, paths[1]
+        report = checked(invocation, training, validation, model, mode, tokenizer)
+        session = session or stack.enter_context(invocation.session())
+        progress = stack.enter_context(output.progress(f"upload {training.name}"))
         result = uploading.upload(session, report, destination=destination, progress=progress)
     rows = [[file.uri, size(file.size), "sent" if file.sent else "was there"] for file in result.files]
     names = [file.uri for file in result.files]
@@ -115,13 +170,24 @@ def checked(
     model: str | None,
     mode: Any,
     tokenizer: Path | None,
+    *,
+    near_duplicates: bool = False,
+    workers: int | None = None,
 ) -> Report:
     """Return the report on a dataset. Raises ConfigurationError."""
     from runner.catalog import find_model
     from runner.datasets.checks import check_files
 
     found = find_model(model) if model else None
-    return check_files(training, validation, model=found, mode=mode, tokenizer=tokenizer)
+    return check_files(
+        training,
+        validation,
+        model=found,
+        mode=mode,
+        tokenizer=tokenizer,
+        near_duplicates=near_duplicates,
+        workers=workers,
+    )
 
 
 def print_findings(invocation: Invocation, report: Report, limit: int, *, error: bool = False) -> None:
@@ -131,8 +197,11 @@ def print_findings(invocation: Invocation, report: Report, limit: int, *, error:
     for finding in ordered[:limit]:
         fix = f"; {finding.fix}" if finding.fix else ""
         say(f"{finding.severity}: {finding.place}: {finding.message}{fix} [{finding.code}]")
-    if len(ordered) > limit:
-        say(f"… and {len(ordered) - limit} more: `runner data check --max-findings {len(ordered)}`")
+    total = report.error_count + report.warning_count
+    shown = min(limit, len(ordered))
+    if total > shown:
+        more = f": `runner data check --max-findings {len(ordered)}`" if len(ordered) > limit else ""
+        say(f"… and {total - shown} more{more}")
     if ordered and limit and not error:
         say("")
 

@@ -37,6 +37,7 @@ def check_files(
     tokenizer: Path | None = None,
     progress: Callable[[str, int], None] | None = None,
     workers: int | None = None,
+    near_duplicates: bool = False,
 ) -> Report:
     """Check a training file and, if given, its validation file.
 
@@ -48,6 +49,7 @@ def check_files(
         tokenizer: Hugging Face folder to count tokens with; without it they are estimated.
         progress: called now and then with the name of the file and the bytes read of it.
         workers: processes to share a large file among; by default one for each core.
+        near_duplicates: look for examples too that differ only in case, white space and punctuation; takes longer.
 
     Raises:
         ConfigurationError: a file is not there, or the model does not offer the mode.
@@ -62,7 +64,11 @@ def check_files(
         mode = next(iter(model.modes))
     limit = model.modes[mode].max_sequence_length if model is not None and mode is not None else None
     settings = Settings(
-        images=model is None or model.images, limit=limit, ratio=ratio_of(model, mode), tokenizer=tokenizer
+        images=model is None or model.images,
+        limit=limit,
+        ratio=ratio_of(model, mode),
+        tokenizer=tokenizer,
+        near=near_duplicates,
     )
     counter = open_counter(settings.ratio, tokenizer)
     check = Check(settings=settings, counter=counter, progress=progress, workers=workers)
@@ -169,6 +175,10 @@ class Check:
         again = dict(repeats(summary.wholes))
         for line, first in again.items():
             self.add(report, "duplicate-example", "warning", f"the same example as line {first}", line=line)
+        for line, first in repeats(summary.nears):
+            if line not in again:
+                message = f"line {first} differs only in case, white space or punctuation"
+                self.add(report, "near-duplicate", "warning", message, line=line)
         for line, first in repeats(summary.prompts):
             if line not in again:
                 message = f"the same prompt as line {first} with another answer"

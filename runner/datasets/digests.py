@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import xxhash
@@ -34,3 +35,13 @@ def digest(turns: Sequence[str], *, system: bool) -> tuple[int, int]:
 def of_example(example: Example) -> tuple[int, int]:
     """Return the digests of an example: prompt, whole."""
     return digest([content(item) for item in example.messages], system=example.messages[0].role == "system")
+
+
+_NOISE = re.compile(r"[\W_]+")
+
+
+def normalised(turns: Sequence[str]) -> int:
+    """Return a digest that examples share which differ only in case, white space and punctuation."""
+    text = TURN.join(_NOISE.sub(" ", turn.casefold()).strip() for turn in turns)
+    found: int = xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
+    return found

@@ -37,6 +37,8 @@ class Settings:
     """Folder of the tokenizer to count with."""
     name: str = ""
     """Of the file, for the findings."""
+    near: bool = False
+    """Look for examples that differ only in case, white space and punctuation too."""
     exact: bool = False
     """Read every line with the exact parser: slow, to compare with."""
 
@@ -135,6 +137,8 @@ class Summariser:
         if example is None:
             self.summary.prompts.append(0)
             self.summary.wholes.append(0)
+            if self.settings.near:
+                self.summary.nears.append(0)
             return
         self.summary.formats.setdefault(example.format, line)
         self._contents(line, [message.text for message in example.messages], example.messages[0].role == "system")
@@ -167,6 +171,8 @@ class Summariser:
         prompt, whole = digests.digest(turns, system=reading.system)
         self.summary.prompts.append(prompt)
         self.summary.wholes.append(whole)
+        if self.settings.near:
+            self.summary.nears.append(digests.normalised(turns))
         written = sum(map(len, reading.texts))
         tokens, trained = self.counter.measure(turns, reading.system, written, images)
         tally = self.summary.with_images if images else self.summary.text_only

@@ -81,6 +81,9 @@ class Summary:
     wholes: array[int] = field(default_factory=lambda: array("Q"))
     """Digest of each line; 0 for a line that is no example."""
 
+    nears: array[int] = field(default_factory=lambda: array("Q"))
+    """Digest of each line without case and punctuation; empty unless asked for."""
+
     @property
     def tallies(self) -> tuple[Tally, Tally]:
         """Return both tallies."""
@@ -117,3 +120,4 @@ class Summary:
             mine.add(added, offset)
         self.prompts.extend(other.prompts)
         self.wholes.extend(other.wholes)
+        self.nears.extend(other.nears)

@@ -121,10 +121,10 @@ class TokenizerCounter:
                 trained += count
         return total + (TOKENS_PER_IMAGE * images), trained
 
-    def encode(self, text: str) -> list[tuple[int, str]]:
-        """Return id and text of each token, by the reference."""
+    def encode(self, text: str) -> list[tuple[int, int]]:
+        """Return the id of each token and the character at which it starts, by the reference."""
         encoding = self._reference.encode(text, add_special_tokens=False)
-        return [(token, text[start:end]) for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)]
+        return [(token, start) for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def describe(self) -> str:
         """Name the folder."""

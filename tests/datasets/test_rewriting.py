@@ -1,0 +1,277 @@
+"""Fix, split, convert, sample, export: what is written passes the check, and nothing is ever overwritten."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from runner.datasets import exports
+from runner.datasets.checks import check_files
+from runner.datasets.converting import Columns, convert_file
+from runner.datasets.fixing import fix_file
+from runner.datasets.page import render
+from runner.datasets.parsing import read_file
+from runner.datasets.sampling import sample_tokens
+from runner.datasets.splitting import split_file
+from runner.datasets.statistics import histogram, offers
+from runner.datasets.tokens import RatioCounter
+from runner.errors import ConfigurationError, DatasetError
+from tests.datasets.test_parsing import ASSISTANT, BROKEN, BROKEN_TEXT, GOOD, SYSTEM, USER, WARNED, chat
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+MENDED: dict[str, tuple[str, Any, str]] = {
+    "roles": (
+        '{"messages": [{"role": "human", "content": "a"}, {"role": "GPT", "content": "b"}]}',
+        chat({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}),
+        "role 'GPT' became 'assistant'",
+    ),
+    "key": ('{"promt": "a", "completion": "b"}', {"prompt": "a", "completion": "b"}, "key 'promt' renamed 'prompt'"),
+    "extra key": (
+        '{"prompt": "a", "completion": "b", "id": 3}',
+        {"prompt": "a", "completion": "b"},
+        "unknown key 'id'",
+    ),
+    "control": (r'{"prompt": "a\u0007", "completion": "b"}', {"prompt": "a", "completion": "b"}, "control characters"),
+    "surrogate": (
+        r'{"prompt": "a\ud800", "completion": "b"}',
+        {"prompt": "a", "completion": "b"},
+        "control characters",
+    ),
+    "tail": (
+        json.dumps(chat(USER, ASSISTANT, USER)),
+        chat(USER, ASSISTANT),
+        "turns behind the last answer removed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_fix_mends(name: str, tmp_path: Path) -> None:
+    line, expected, what = MENDED[name]
+    repair = fix_file(write(tmp_path / "t.jsonl", [line]), tmp_path / "out.jsonl")
+    assert [json.loads(row) for row in (tmp_path / "out.jsonl").read_text().splitlines()] == [expected]
+    assert what in repair.changes[0].what
+    assert repair.changes[0].action == "changed"
+
+
+def test_fixed_files_have_no_errors_and_good_lines_are_not_touched(tmp_path: Path) -> None:
+    rows = [*GOOD.values(), *(body for body, _, _ in BROKEN.values()), *(body for body, _ in WARNED.values())]
+    rows += [text for text, _ in BROKEN_TEXT.values()]
+    path = write(tmp_path / "t.jsonl", rows)
+    before = path.read_bytes()
+    repair = fix_file(path, tmp_path / "out.jsonl")
+    assert path.read_bytes() == before
+    report = check_files(tmp_path / "out.jsonl")
+    assert {finding.code for finding in report.errors} <= {"mixed-formats"}
+    assert "duplicate-example" not in report.training.counts
+    good = [json.dumps(body) for body in GOOD.values()]
+    written = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert written[0] == good[0]
+    assert repair.rows == len(written) == report.training.examples
+    assert {change.line for change in repair.changes if change.action == "dropped"} >= {30}
+    with pytest.raises(ConfigurationError, match="already"):
+        fix_file(path, tmp_path / "out.jsonl")
+
+
+def test_two_objects_on_a_line_become_two_lines(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", ['{"prompt": "a", "completion": "b"} {"prompt": "c", "completion": "d"}'])
+    repair = fix_file(path, tmp_path / "out.jsonl")
+    assert repair.rows == 2
+    assert repair.counts == {"split": 1}
+
+
+def test_split_leaks_nothing_and_the_service_takes_it(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    rows = [
+        {"prompt": f"question {draw.randrange(150)}", "completion": f"answer {draw.randrange(3)}"} for _ in range(600)
+    ]
+    path = write(tmp_path / "all.jsonl", rows)
+    made = split_file(path, tmp_path / "train.jsonl", tmp_path / "validation.jsonl", share=0.2, seed=4)
+    assert made.training_rows + made.validation_rows == 600
+    assert 0.17 < made.validation_bytes / path.stat().st_size <= 0.2
+    prompts = [{json.loads(line)["prompt"] for line in file.open()} for file in (made.training, made.validation)]
+    assert not prompts[0] & prompts[1]
+    report = check_files(made.training, made.validation)
+    assert report.errors == []
+    assert "leakage" not in report.validation.counts  # type: ignore[union-attr]
+    again = split_file(path, tmp_path / "t2.jsonl", tmp_path / "v2.jsonl", share=0.2, seed=4)
+    assert again.training.read_bytes() == made.training.read_bytes()
+    other = split_file(path, tmp_path / "t3.jsonl", tmp_path / "v3.jsonl", share=0.2, seed=5)
+    assert other.validation.read_bytes() != made.validation.read_bytes()
+
+
+def test_what_cannot_be_split_is_refused(tmp_path: Path) -> None:
+    good = write(tmp_path / "a.jsonl", [{"prompt": "a", "completion": "b"}])
+    with pytest.raises(ConfigurationError, match="share"):
+        split_file(good, tmp_path / "t", tmp_path / "v", share=0.5)
+    with pytest.raises(ConfigurationError, match="two different prompts"):
+        split_file(good, tmp_path / "t", tmp_path / "v")
+    with pytest.raises(ConfigurationError, match="already"):
+        split_file(good, good, tmp_path / "v")
+    with pytest.raises(DatasetError):
+        split_file(write(tmp_path / "b.jsonl", ["{"]), tmp_path / "t", tmp_path / "v")
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize("form", ["chat", "generate_content"])
+def test_formats_convert_into_each_other(form: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", list(GOOD.values()))
+    made = convert_file(path, tmp_path / "out.jsonl", form)
+    left_out = [why for _, why in made.problems]
+    assert (made.rows, made.skipped) == (len(GOOD) - len(left_out), len(left_out))
+    assert all("type of an image" in why for why in left_out)
+    kept = [line for row, line in enumerate(read_file(path), 1) if row not in {number for number, _ in made.problems}]
+    for before, after in zip(kept, read_file(made.output), strict=True):
+        assert before.example is not None
+        assert after.example is not None
+        assert after.findings == ()
+        assert after.example.format == form
+        texts = [[message.role, message.text] for message in before.example.messages]
+        assert texts == [[message.role, message.text] for message in after.example.messages]
+        assert [image.uri for image in before.example.images] == [image.uri for image in after.example.images]
+
+
+def test_what_a_format_cannot_say_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", [chat(USER, ASSISTANT), chat(SYSTEM, USER, ASSISTANT), "{"])
+    made = convert_file(path, tmp_path / "out.jsonl", "prompt_completion")
+    assert made.rows == 1
+    assert [row for row, _ in made.problems] == [2, 3]
+
+
+TABLES: dict[str, tuple[str, str]] = {
+    "faq.csv": ("csv", 'question,answer\n"What, a car?","A vehicle.\nWith wheels."\nTwo?,Yes\n'),
+    "faq.tsv": ("tsv", "prompt\tcompletion\nWhat?\tThat.\nTwo?\tYes\n"),
+    "alpaca.json": (
+        "json",
+        '[{"instruction": "Sum", "input": "1 2", "output": "3"}, {"instruction": "Go", "input": "", "output": "ok"}]',
+    ),
+    "sharegpt.json": (
+        "json",
+        '[{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},'
+        ' {"system": "s", "conversations": [{"from": "human", "value": "c"}, {"from": "gpt", "value": "d"}]}]',
+    ),
+    "alpaca.jsonl": ("jsonl", '{"instruction": "Sum", "output": "3"}\n{"question": "x", "answer": "y"}\n'),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_and_records(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(TABLES[name][1])
+    made = convert_file(tmp_path / name, tmp_path / "out.jsonl", "chat")
+    assert (made.rows, made.skipped) == (2, 0)
+    report = check_files(made.output)
+    assert report.errors == []
+    assert report.training.format == "chat"
+
+
+def test_columns_by_name_and_the_commonest_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("body,reply,note\na,b,c\n")
+    with pytest.raises(ConfigurationError, match="no prompt and answer among the columns 'body'"):
+        convert_file(path, tmp_path / "out.jsonl", "chat")
+    with pytest.raises(ConfigurationError, match="no column 'bdy'"):
+        convert_file(path, tmp_path / "out.jsonl", "chat", columns=Columns(prompt="bdy"))
+    made = convert_file(
+        path, tmp_path / "out.jsonl", "chat", columns=Columns(prompt="body", answer="reply", system="note")
+    )
+    assert json.loads(made.output.read_text())["messages"][0] == {"role": "system", "content": "c"}
+
+
+def test_a_sample_is_near_the_truth(tmp_path: Path) -> None:
+    draw = random.Random(2)
+    rows = [{"prompt": "a" * int(draw.lognormvariate(5, 1)) + "x", "completion": "b"} for _ in range(3000)]
+    path = write(tmp_path / "t.jsonl", rows)
+    truth = check_files(path).training.tokens.total
+    inside = 0
+    for seed in range(40):
+        sample = sample_tokens(path, RatioCounter(0.25), draws=300, seed=seed)
+        inside += abs(sample.tokens - truth) <= sample.margin
+        assert abs(sample.tokens - truth) < 0.1 * truth
+    assert inside >= 33  # 95 % of 40 is 38; fewer than 33 has a chance of one in a thousand
+
+
+def broken(tmp_path: Path) -> Path:
+    return write(
+        tmp_path / "t.jsonl",
+        [{"prompt": "a<script>", "completion": ""}, "\x1b[31m{", {"prompt": "a", "completion": "x@example.com"}],
+    )
+
+
+def test_exports_hold_every_finding(tmp_path: Path) -> None:
+    report = check_files(broken(tmp_path))
+    codes = {finding.code for finding in report.findings}
+    assert len(codes) == 3
+    suite = ElementTree.fromstring(exports.junit(report))  # noqa: S314
+    assert {case.attrib["name"] for case in suite.iter("testcase")} == codes
+    assert len(list(suite.iter("failure"))) == 2
+    log = exports.sarif(report, "1")
+    assert {result["ruleId"] for result in log["runs"][0]["results"]} == codes
+    lines = [result["locations"][0]["physicalLocation"]["region"]["startLine"] for result in log["runs"][0]["results"]]
+    assert lines == [1, 2, 3]
+    commands = exports.github(report)
+    assert commands[0].startswith(f"::error file={tmp_path / 't.jsonl'},line=1,title=empty-text::")
+    assert commands[2].startswith("::warning ")
+
+
+def test_the_page_loads_nothing_and_escapes(tmp_path: Path) -> None:
+    path = tmp_path / "<b>.jsonl"
+    path.write_bytes(broken(tmp_path).read_bytes())
+    page = render(check_files(path))
+    assert "<b>.jsonl" not in page
+    assert "&lt;b&gt;.jsonl" in page
+    assert "<script" not in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "default-src 'none'" in page
+    assert "\x1b" not in page
+
+
+def test_statistics(tmp_path: Path) -> None:
+    report = check_files(
+        write(tmp_path / "t.jsonl", [{"prompt": "a" * 400 * n, "completion": "b"} for n in range(1, 9)])
+    )
+    bars = histogram(report.training)
+    assert sum(bar.count for bar in bars) == 8
+    assert bars[-1].above < report.training.tokens.to_json()["max"] <= bars[-1].up_to
+    found = {(offer.model, offer.mode): offer for offer in offers(report, epochs=2)}
+    offer = found["meta/llama3_1@llama-3.1-8b", "FULL"]
+    assert offer.kept == 8
+    assert offer.usd == pytest.approx(offer.tokens * 2 * 0.67 / 1e6)
+
+
+def test_compressed_files_and_bombs(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{index}", "completion": "b"} for index in range(500)]
+    plain = check_files(write(tmp_path / "t.jsonl", rows)).training
+    path = tmp_path / "t.jsonl.gz"
+    path.write_bytes(gzip.compress((tmp_path / "t.jsonl").read_bytes()))
+    report = check_files(path)
+    assert [finding.code for finding in report.findings] == ["file-extension"]
+    assert report.training.tokens == plain.tokens
+    path.write_bytes(path.read_bytes()[:200])
+    assert [finding.code for finding in check_files(path).errors] == ["not-text"]
+    path.write_bytes(gzip.compress(b"\n" * 100_000_000, 9))
+    assert [finding.code for finding in check_files(path).errors] == ["compressed-bomb"]
+    zst = pytest.importorskip("zstandard")
+    other = tmp_path / "t.jsonl.zst"
+    other.write_bytes(zst.compress((tmp_path / "t.jsonl").read_bytes()))
+    assert check_files(other).training.tokens == plain.tokens
+
+
+def test_near_duplicates(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "What is a car?", "completion": "A vehicle."},
+        {"prompt": "what is  a car", "completion": "a vehicle!"},
+    ]
+    path = write(tmp_path / "t.jsonl", rows)
+    assert check_files(path).findings == []
+    assert [(f.code, f.line) for f in check_files(path, near_duplicates=True).findings] == [("near-duplicate", 2)]
