@@ -67,6 +67,7 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
             "after": run.after.partition("@")[0],
             "usd": run.price.expected,
             "problem": run.problem,
+            "deployment": run.deployment.model_dump(by_alias=True, exclude_defaults=True) if run.deployment else None,
             "labels": run.labels,
         }
         body.append({key: value for key, value in item.items() if value not in (None, "", {})})

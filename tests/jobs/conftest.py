@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
 from runner.jobs import claiming
 from tests.jobs.manifests import Manifests
-from tests.provisioning import Provisioned
+from tests.provisioning import Provisioned, provision
 from tests.runner.conftest import environment_of
 from tests.runner.flaky import FlakyProxy
+
+_numbers = itertools.count(1)
 
 
 def contract_bucket(project: Provisioned) -> str:
@@ -41,6 +45,15 @@ def session(project: Provisioned, state_directory: Path) -> Iterator[Session]:
 
 
 @pytest.fixture
+def untrained(emulator: EmulatorServer, state_directory: Path) -> Iterator[Session]:
+    """A session on a project whose agents may read nothing: its jobs fail at once, and take no time from the test."""
+    project = provision(emulator.url, f"untrained-{os.getpid()}-{next(_numbers)}", grant=False)
+    environment = dataclasses.replace(environment_of(project), contract_bucket=contract_bucket(project))
+    with Session(environment) as opened:
+        yield opened
+
+
+@pytest.fixture
 def manifests(tmp_path: Path) -> Manifests:
     """An empty folder for manifests, with a small sound training file in it."""
     folder = tmp_path / "jobs"
@@ -57,6 +70,14 @@ def proxy(emulator: EmulatorServer) -> Iterator[FlakyProxy]:
 
 
 @pytest.fixture
+def untrained_through_proxy(untrained: Session, proxy: FlakyProxy) -> Iterator[Session]:
+    """The same project as `untrained`, with every request through the proxy."""
+    environment = dataclasses.replace(untrained.environment, vertex_url=proxy.url, storage_url=proxy.url)
+    with Session(environment) as opened:
+        yield opened
+
+
+@pytest.fixture
 def through_proxy(session: Session, proxy: FlakyProxy) -> Iterator[Session]:
     """The same project as `session`, with every request through the proxy."""
     environment = dataclasses.replace(session.environment, vertex_url=proxy.url, storage_url=proxy.url)
@@ -69,5 +90,6 @@ def no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims run out at once: whoever held one is known to be dead."""
     from runner.jobs import decisions, queueing
 
+    # Below zero because the service tells its time in whole seconds.
     for module in (claiming, queueing, decisions):
-        monkeypatch.setattr(module, "LEASE_SECONDS", 0.0)
+        monkeypatch.setattr(module, "LEASE_SECONDS", -5.0)
