@@ -26,6 +26,10 @@ command = commands.Group(
         "ls": ("runner.cli.endpoints:ls", "List endpoints and what each costs."),
         "show": ("runner.cli.endpoints:show", "Show an endpoint."),
         "undeploy": ("runner.cli.endpoints:undeploy", "Take a model down; this ends its billing."),
+        "traffic": ("runner.cli.endpoints_traffic:traffic", "Show or set who gets how much of the traffic."),
+        "canary": ("runner.cli.endpoints_traffic:canary", "Try a model on a share of the traffic."),
+        "promote": ("runner.cli.endpoints_traffic:promote", "Give a model all of the traffic."),
+        "rollback": ("runner.cli.endpoints_traffic:rollback", "Take a model's traffic away."),
         "extend": ("runner.cli.endpoints_lease:extend", "Let a deployment live longer."),
     },
 )

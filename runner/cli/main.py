@@ -38,6 +38,8 @@ COMMANDS = {
     "endpoints": ("runner.cli.endpoints", "Serve a tuned model, and stop serving it."),
     "leaks": ("runner.cli.leaks", "What costs money though nobody wants it; --clean removes it."),
     "predict": ("runner.cli.predict", "Send instances to an endpoint."),
+    "batch": ("runner.cli.batch", "A file of questions through an endpoint."),
+    "eval": ("runner.cli.evaluate", "Is the tuned model better than its base? With intervals."),
     "chat": ("runner.cli.chat", "Talk with a tuned model."),
     "doctor": ("runner.cli.doctor", "Find out what is missing here, and how to mend it."),
 }

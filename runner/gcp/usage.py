@@ -1,7 +1,8 @@
-"""When deployed models were last asked: Cloud Monitoring's count of requests, by plain REST."""
+"""What deployed models were asked and how they did: Cloud Monitoring's metrics, by plain REST."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,8 +10,26 @@ from runner.errors import GoogleApiError
 from runner.gcp.failures import call, check
 from runner.gcp.session import Session
 
-PREDICTION_COUNT = "aiplatform.googleapis.com/prediction/online/prediction_count"
+_ONLINE = "aiplatform.googleapis.com/prediction/online"
+PREDICTION_COUNT = f"{_ONLINE}/prediction_count"
+ERROR_COUNT = f"{_ONLINE}/error_count"
+LATENCIES = f"{_ONLINE}/prediction_latencies"
 _MONITORING = "https://monitoring.googleapis.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingFigures:
+    """How one deployed model did."""
+
+    requests: int = 0
+    errors: int = 0
+    seconds: float | None = None
+    """Mean time to an answer; None where nothing was measured."""
+
+    @property
+    def error_rate(self) -> float:
+        """Return errors per request, 0 where there was none."""
+        return self.errors / self.requests if self.requests else 0.0
 
 
 def last_requests(session: Session, since: float) -> dict[tuple[str, str], float] | None:
@@ -26,15 +45,61 @@ def last_requests(session: Session, since: float) -> dict[tuple[str, str], float
     Returns:
         None where the service cannot tell: it is switched off, or may not be read.
     """
+    where = f'resource.labels.location = "{session.environment.location}"'
+    try:
+        series = _series(session, PREDICTION_COUNT, where, since)
+    except GoogleApiError:
+        return None
+    found: dict[tuple[str, str], float] = {}
+    for item in series:
+        moments = [_moment(point) for point in item.get("points", []) if _count(point) > 0]
+        if moments:
+            key = (_label(item, "resource", "endpoint_id"), _label(item, "metric", "deployed_model_id"))
+            found[key] = max(found.get(key, 0.0), *moments)
+    return found
+
+
+def serving_figures(session: Session, endpoint_id: str, since: float) -> dict[str, ServingFigures]:
+    """Return how the models of an endpoint did since `since`, by deployed model id.
+
+    Raises:
+        GoogleApiError: the metrics are switched off, or may not be read.
+    """
+    where = f'resource.labels.endpoint_id = "{endpoint_id}"'
+    requests: dict[str, int] = {}
+    errors: dict[str, int] = {}
+    times: dict[str, tuple[float, float]] = {}
+    for metric, into in ((PREDICTION_COUNT, requests), (ERROR_COUNT, errors)):
+        for item in _series(session, metric, where, since):
+            model = _label(item, "metric", "deployed_model_id")
+            into[model] = into.get(model, 0) + sum(int(_count(point)) for point in item.get("points", []))
+    for item in _series(session, LATENCIES, where, since):
+        model = _label(item, "metric", "deployed_model_id")
+        for point in item.get("points", []):
+            body = point.get("value", {}).get("distributionValue", {})
+            count, total = times.get(model, (0.0, 0.0))
+            number = float(body.get("count", 0))
+            times[model] = (count + number, total + number * float(body.get("mean", 0.0)) / 1000)
+    return {
+        model: ServingFigures(
+            requests=requests.get(model, 0),
+            errors=errors.get(model, 0),
+            seconds=times[model][1] / times[model][0] if times.get(model, (0.0, 0.0))[0] else None,
+        )
+        for model in {*requests, *errors, *times}
+    }
+
+
+def _series(session: Session, metric: str, where: str, since: float) -> list[dict[str, Any]]:
     base = session.environment.vertex_url or _MONITORING
     parent = f"projects/{session.environment.project}"
     fixed = {
-        "filter": f'metric.type = "{PREDICTION_COUNT}" AND resource.labels.location = "{session.environment.location}"',
+        "filter": f'metric.type = "{metric}" AND {where}',
         "interval.startTime": _text(since),
         "interval.endTime": _text(datetime.now(UTC).timestamp()),
         "view": "FULL",
     }
-    found: dict[tuple[str, str], float] = {}
+    found: list[dict[str, Any]] = []
     token = ""
     while True:
         parameters = {**fixed, **({"pageToken": token} if token else {})}
@@ -43,26 +108,20 @@ def last_requests(session: Session, since: float) -> dict[tuple[str, str], float
             response = session.http.get(f"{base}/v3/{parent}/timeSeries", params=parameters)
             return check(response, "monitoring.timeSeries.list", parent)
 
-        try:
-            page = call("monitoring.timeSeries.list", parent, read, idempotent=True)
-        except GoogleApiError:
-            return None
-        for series in page.get("timeSeries", []):
-            key = (
-                str(series.get("resource", {}).get("labels", {}).get("endpoint_id", "")),
-                str(series.get("metric", {}).get("labels", {}).get("deployed_model_id", "")),
-            )
-            moments = [_moment(point) for point in series.get("points", []) if _asked(point)]
-            if moments:
-                found[key] = max(found.get(key, 0.0), *moments)
+        page = call("monitoring.timeSeries.list", parent, read, idempotent=True)
+        found += page.get("timeSeries", [])
         token = str(page.get("nextPageToken", ""))
         if not token:
             return found
 
 
-def _asked(point: dict[str, Any]) -> bool:
+def _label(series: dict[str, Any], of: str, name: str) -> str:
+    return str(series.get(of, {}).get("labels", {}).get(name, ""))
+
+
+def _count(point: dict[str, Any]) -> float:
     value = point.get("value", {})
-    return float(value.get("int64Value", value.get("doubleValue", 0)) or 0) > 0
+    return float(value.get("int64Value", value.get("doubleValue", 0)) or 0)
 
 
 def _moment(point: dict[str, Any]) -> float:

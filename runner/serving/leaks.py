@@ -73,23 +73,23 @@ def find_leaks(session: Session, *, now: float | None = None, grace: float = GRA
     records = recovery.abandoned_records(session)
     every = endpoints.list_endpoints(session)
     models = deployed.list_models(session)
-    labels = {model.name: model.labels for model in models}
+    labels = {_key(model.name): model.labels for model in models}
     asked = usage.last_requests(session, moment - _LONGEST_IDLE)
-    unfinished = {name for record in records for name in (record.endpoint, record.model) if _made(record, name)}
+    unfinished = {_key(name) for record in records for name in (record.endpoint, record.model) if _made(record, name)}
     leaks = [leak for record in records if (leak := _of_record(record, every, set(labels))) is not None]
     for endpoint in every:
-        if endpoint.name in unfinished:
+        if _key(endpoint.name) in unfinished:
             continue
         for item in endpoint.deployed_models:
-            found = _of_deployed(endpoint, item, labels.get(item.model.split("@", 1)[0], {}), asked, moment)
+            found = _of_deployed(endpoint, item, labels.get(_key(item.model), {}), asked, moment)
             leaks += [found] if found else []
         empty = _of_empty(endpoint, moment, grace)
         leaks += [empty] if empty else []
-    used = {item.model.split("@", 1)[0] for endpoint in every for item in endpoint.deployed_models}
+    used = {_key(item.model) for endpoint in every for item in endpoint.deployed_models}
     leaks += [
         _of_model(model, moment)
         for model in models
-        if model.name not in used | unfinished and _deployable(model) and _age(model.create_time, moment) >= grace
+        if _key(model.name) not in used | unfinished and _deployable(model) and _age(model.create_time, moment) >= grace
     ]
     return sorted(leaks, key=lambda leak: -(float("inf") if leak.usd_per_hour is None else leak.usd_per_hour))
 
@@ -124,13 +124,13 @@ def clean(
 
 def _of_record(record: DeploymentRecord, every: Sequence[Endpoint], models: set[str]) -> Leak | None:
     """Return what an interrupted deployment left; None if nothing of it is there."""
-    found = next((item for item in every if item.name == record.endpoint), None)
+    found = next((item for item in every if _key(item.name) == _key(record.endpoint)), None)
     mine = [
         item
         for item in (found.deployed_models if found else ())
         if record.own_endpoint or item.id == record.deployed_model
     ]
-    if not mine and record.model not in models and not (found and record.own_endpoint):
+    if not mine and _key(record.model) not in models and not (found and record.own_endpoint):
         return None
     wanted = record.phase in {"deployed", "handed over"}
     return Leak(
@@ -208,6 +208,11 @@ def _of_model(model: ModelResource, now: float) -> Leak:
 def _deployable(model: ModelResource) -> bool:
     """Tell whether a model was made by a deployment of this tool; what tuning jobs leave is no leak."""
     return model.id.startswith(ID_PREFIX) or (managed(model.labels) and LEASE_LABEL in model.labels)
+
+
+def _key(name: str) -> str:
+    """Return a name without its project, which the service writes as a number, and without a version."""
+    return name.split("/locations/")[-1].split("@", 1)[0]
 
 
 def _made(record: DeploymentRecord, name: str) -> bool:

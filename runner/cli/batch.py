@@ -1,0 +1,96 @@
+"""`runner batch`: a file of questions through an endpoint."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.options import Invocation, sampling_options
+from runner.cli.text import duration
+from runner.errors import RunnerError
+
+_REPORT_SECONDS = 5.0
+
+
+@commands.command(
+    name="batch",
+    examples=(
+        "runner batch questions.jsonl --endpoint my-model -o answers.jsonl",
+        "runner batch questions.jsonl -o answers.jsonl --concurrency 32 --max-tokens 200 --temperature 0",
+    ),
+)
+@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE")
+@click.option("--endpoint", metavar="ID", help="Endpoint: id, name or full name [the environment's, or the only one].")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Where the answers go, in the order of the questions.",
+)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, metavar="N", help="Questions at once."
+)
+@click.option("--restart", is_flag=True, help="Forget what an earlier run answered.")
+@sampling_options
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    /,
+    source: Path,
+    endpoint: str | None,
+    output: Path,
+    concurrency: int,
+    restart: bool,
+    **sampling: Any,
+) -> None:
+    """Ask an endpoint every line of FILE and write the answers in the same order.
+
+    A line is {"messages": […]}, asked as a chat, or {"prompt": …}; other keys, such as max_tokens, go along. 429 and
+    5xx are tried again. After an interruption the same command goes on where it stopped: what was answered is not asked
+    again. Exit code 1 if lines were refused; each has its error in the output.
+    """
+    from runner.serving.batch import BatchProgress, run_batch
+    from runner.serving.prediction import resolve_endpoint
+
+    out = invocation.output
+    last = time.monotonic()
+
+    def report(state: BatchProgress) -> None:
+        nonlocal last
+        if time.monotonic() - last < _REPORT_SECONDS:
+            return
+        last = time.monotonic()
+        left = state.seconds_left
+        rate = f"{state.per_second:.1f} a second"
+        out.note(f"{state.done} of {state.total}, {rate}, {duration(left) if left is not None else '?'} left")
+
+    with invocation.session() as session:
+        found = resolve_endpoint(session, endpoint)
+        invocation.interrupted = "the answers so far are kept; the same command goes on"
+        done = run_batch(
+            session,
+            found,
+            source,
+            output,
+            concurrency=concurrency,
+            sampling=sampling,
+            restart=restart,
+            progress=report,
+        )
+    before = done.total - done.asked
+    pairs = [
+        ("answers", done.total - done.failed),
+        ("refused", done.failed or None),
+        ("answered before", before or None),
+        ("rate", f"{done.per_second:.1f} answers, {done.tokens / max(done.seconds, 1e-9):.0f} tokens a second"),
+        ("output", str(output)),
+    ]
+    out.result({**done.to_json(), "output": str(output)}, pairs, name=str(output))
+    if done.failed:
+        raise RunnerError(f"{done.failed} of {done.total} lines were refused", hint=f"grep '\"error\"' {output}")

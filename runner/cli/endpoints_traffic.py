@@ -1,0 +1,202 @@
+"""`runner endpoints traffic|canary|promote|rollback`: several models on one endpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.cost_gate import confirmed
+from runner.cli.options import Duration, Invocation
+from runner.errors import ConfigurationError
+
+_ENDPOINT = click.argument("endpoint", metavar="ENDPOINT")
+
+
+@commands.command(
+    name="traffic",
+    examples=(
+        "runner endpoints traffic production",
+        "runner endpoints traffic production newest=10",
+        "runner endpoints traffic production 1111=90 2222=10",
+    ),
+)
+@_ENDPOINT
+@click.argument("shares", nargs=-1, metavar="[MODEL=PERCENT]...")
+@click.pass_obj
+def traffic(invocation: Invocation, endpoint: str, shares: tuple[str, ...]) -> None:
+    """Show who gets how much of ENDPOINT's traffic, or set it.
+
+    MODEL is a deployed model's id, its name, or `newest`. With one MODEL the others share the rest as they did.
+    """
+    from runner.serving.prediction import resolve_endpoint
+    from runner.serving.traffic import set_shares
+
+    wanted = _shares(shares)
+    with invocation.session() as session:
+        found = resolve_endpoint(session, endpoint)
+        if wanted:
+            found = set_shares(session, found, wanted)
+    _show(invocation, found)
+
+
+@commands.command(
+    name="canary",
+    examples=(
+        "runner endpoints canary production --percent 10",
+        "runner endpoints canary production --percent 10 --watch --for 1h",
+        "runner endpoints canary production --model 2222 --watch --max-error-rate 0.01 --max-latency-ratio 1.5",
+    ),
+)
+@_ENDPOINT
+@click.option("--model", default="newest", show_default=True, metavar="ID", help="Which one is on trial.")
+@click.option("--percent", type=click.IntRange(1, 99), metavar="N", help="Its share of the traffic [as it is].")
+@click.option("--watch", is_flag=True, help="Look at its errors and latency; take its traffic if it does badly.")
+@click.option("--for", "length", type=Duration(), default="30m", show_default=True, metavar="TIME", help="How long.")
+@click.option("--every", type=Duration(), default="15s", show_default=True, metavar="TIME", help="Time between looks.")
+@click.option(
+    "--max-error-rate",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    metavar="X",
+    help="Errors per answer (429 and 5xx), above the others' rate.",
+)
+@click.option(
+    "--max-latency-ratio",
+    type=click.FloatRange(1),
+    default=2.0,
+    show_default=True,
+    metavar="X",
+    help="Mean time to an answer, as a multiple of the others'.",
+)
+@click.pass_obj
+def canary(
+    invocation: Invocation,
+    /,
+    endpoint: str,
+    model: str,
+    percent: int | None,
+    watch: bool,
+    length: float,
+    every: float,
+    max_error_rate: float,
+    max_latency_ratio: float,
+) -> None:
+    """Give one model of ENDPOINT a small share of the traffic, and watch how it does.
+
+    Figures come from Cloud Monitoring, some minutes late. Exit code 12 if it did badly and lost its traffic.
+    """
+    from runner.serving import traffic as serving
+    from runner.serving.prediction import resolve_endpoint
+
+    output = invocation.output
+    with invocation.session() as session:
+        found = resolve_endpoint(session, endpoint)
+        chosen = serving.find_model(found, model)
+        if percent is not None:
+            found = serving.set_shares(session, found, {chosen.id: percent})
+        if not watch:
+            _show(invocation, found)
+            return
+        limits = serving.CanaryLimits(error_rate=max_error_rate, latency_ratio=max_latency_ratio)
+        invocation.interrupted = f"the traffic stays as it is; `runner endpoints rollback {found.id}` takes it back"
+        last = ""
+
+        def report(verdict: serving.Verdict) -> None:
+            nonlocal last
+            line = f"{chosen.display_name or chosen.id}: {verdict.state}, {verdict.reason}"
+            if output.is_json:
+                output.document({"event": "look", **verdict.to_json()}, lines=True)
+            elif line != last:
+                output.note(line)
+            last = line
+
+        verdict = serving.watch_canary(session, found, chosen, limits, duration=length, poll=every, report=report)
+    if output.is_json:
+        output.document({"event": "end", **verdict.to_json()}, lines=True)
+    else:
+        output.result({}, f"{chosen.id} {verdict.state}: {verdict.reason}", name=chosen.id)
+    output.note(f"next: `runner endpoints promote {found.id} --model {chosen.id}`")
+
+
+@commands.command(
+    name="promote",
+    examples=("runner endpoints promote production", "runner endpoints promote production --model 2222 --keep"),
+)
+@_ENDPOINT
+@click.option("--model", default="newest", show_default=True, metavar="ID", help="Which one.")
+@click.option("--keep", is_flag=True, help="Leave the others deployed, and billed, to be able to go back.")
+@click.pass_obj
+def promote(invocation: Invocation, endpoint: str, model: str, keep: bool) -> None:
+    """Give one model all of ENDPOINT's traffic and take this tool's others down."""
+    from runner.serving import traffic as serving
+    from runner.serving.prediction import resolve_endpoint
+
+    with invocation.session() as session:
+        found = resolve_endpoint(session, endpoint)
+        chosen = serving.find_model(found, model)
+        others = len(found.deployed_models) - 1
+        if others and not keep:
+            _agree(invocation, f"Send everything to {chosen.id} and take down the other {others}?")
+        found = serving.promote(session, found, chosen.id, keep=keep, progress=invocation.output.note)
+    _show(invocation, found)
+
+
+@commands.command(
+    name="rollback",
+    examples=("runner endpoints rollback production", "runner endpoints rollback production --model 2222 --remove"),
+)
+@_ENDPOINT
+@click.option("--model", default="newest", show_default=True, metavar="ID", help="Which one loses its traffic.")
+@click.option("--remove", is_flag=True, help="Take it down too, which ends its billing.")
+@click.pass_obj
+def rollback(invocation: Invocation, endpoint: str, model: str, remove: bool) -> None:
+    """Take the traffic of ENDPOINT's newest model and give it to the others, at once and without asking."""
+    from runner.serving import traffic as serving
+    from runner.serving.prediction import resolve_endpoint
+
+    with invocation.session() as session:
+        found = resolve_endpoint(session, endpoint)
+        found = serving.rollback(session, found, model, remove=remove, progress=invocation.output.note)
+    _show(invocation, found)
+
+
+def _agree(invocation: Invocation, question: str) -> None:
+    if not (invocation.yes or confirmed(question)):
+        problem = "taking models down was not confirmed"
+        raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it, --keep leaves them")
+
+
+def _shares(given: tuple[str, ...]) -> dict[str, int]:
+    shares: dict[str, int] = {}
+    problems = []
+    for text in given:
+        name, equals, number = text.rpartition("=")
+        number = number.removesuffix("%")
+        if not equals or not name or not (number.isascii() and number.isdecimal()) or int(number) > 100:
+            problems.append(f"{text!r} is no share: write MODEL=PERCENT, for example newest=10")
+        elif name in shares:
+            problems.append(f"{name} is given twice")
+        else:
+            shares[name] = int(number)
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems)
+    return shares
+
+
+def _show(invocation: Invocation, endpoint: Any) -> None:
+    rows = [
+        [item.id, item.display_name, endpoint.traffic.get(item.id, 0), item.create_time]
+        for item in endpoint.deployed_models
+    ]
+    body = {"endpoint": endpoint.name, "traffic": {row[0]: row[2] for row in rows}}
+    invocation.output.table(
+        ["model", "name", "%", "deployed"],
+        rows,
+        body=body,
+        names=[row[0] for row in rows],
+        numbers=(2,),
+        empty="no model is deployed",
+    )

@@ -1,0 +1,226 @@
+"""`runner eval`: is the tuned model better than its base?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.options import Invocation, sampling_options
+from runner.errors import ConfigurationError, DatasetError
+
+if TYPE_CHECKING:
+    from runner.datasets.examples import Message
+    from runner.gcp.session import Session
+    from runner.serving.evaluation import Contestant, Evaluation, Question
+
+_GATES = ("better", "not-worse")
+_REPORT_SECONDS = 5.0
+
+
+@commands.command(
+    name="eval",
+    examples=(
+        "runner eval held_out.jsonl --endpoint tuned --base-model meta/llama-3.1-8b-instruct-maas",
+        "runner eval held_out.jsonl --endpoint tuned --base-endpoint base --report report.html",
+        "runner eval held_out.jsonl --endpoint tuned --base-endpoint base --gate better --slice-by topic",
+    ),
+)
+@click.argument("dataset", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE")
+@click.option("--endpoint", metavar="ID", help="The tuned model: id, name or full name [the only one].")
+@click.option("--base-endpoint", metavar="ID", help="Endpoint to compare with.")
+@click.option("--base-model", metavar="ID", help="Model that Google manages to compare with.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N examples.")
+@click.option(
+    "--metric",
+    type=click.Choice(["chrF", "ROUGE-L", "exact match", "token agreement"], case_sensitive=False),
+    default="chrF",
+    show_default=True,
+    help="What decides.",
+)
+@click.option("--slice-by", metavar="KEY", help="Compare by the value of this key of the examples too.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML report.")
+@click.option("--gate", type=click.Choice(_GATES), help="Exit code 11 unless the tuned model is so.")
+@click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Questions at once.")
+@sampling_options
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    /,
+    dataset: Path,
+    endpoint: str | None,
+    base_endpoint: str | None,
+    base_model: str | None,
+    limit: int | None,
+    metric: str,
+    slice_by: str | None,
+    report: Path | None,
+    gate: str | None,
+    concurrency: int,
+    **sampling: Any,
+) -> None:
+    """Ask a tuned model and its base every question of FILE, which neither has seen, and compare their answers.
+
+    They are compared with those in the file. A difference counts only if its 95 % interval, a paired bootstrap over the
+    questions, excludes zero; else the verdict is "no difference". Temperature is 0 unless given.
+    """
+    if (base_endpoint is None) == (base_model is None):
+        problem = "give one of --base-endpoint and --base-model: what to compare with"
+        raise ConfigurationError(problem, problems=[problem])
+    from runner.serving.evaluation import evaluate
+    from runner.serving.evaluation_report import to_html
+
+    output = invocation.output
+    questions = _questions(dataset, slice_by, limit)
+    with invocation.session() as session:
+        tuned = _contestant(session, endpoint, None)
+        base = _contestant(session, base_endpoint, base_model)
+        output.note(f"{len(questions)} questions to {base.name} and {tuned.name}")
+        found = evaluate(
+            session,
+            questions,
+            base,
+            tuned,
+            primary=metric,
+            concurrency=concurrency,
+            sampling=sampling,
+            progress=_reporter(invocation),
+        )
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(to_html(found), "utf-8")
+        output.note(f"report: {report}")
+    _show(invocation, found)
+    _hold_gate(found, gate)
+
+
+def _reporter(invocation: Invocation) -> Callable[[int, int], None]:
+    """Return what says every few seconds how far it is."""
+    import time
+
+    last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _REPORT_SECONDS:
+            last = time.monotonic()
+            invocation.output.note(f"{done} of {total}")
+
+    return report
+
+
+def _questions(path: Path, slice_by: str | None, limit: int | None) -> list[Question]:
+    """Return the examples that end in a text to compare with. Raises DatasetError, ConfigurationError."""
+    from runner.datasets.parsing import read_file
+    from runner.serving.evaluation import Question
+
+    labels = _labels(path, slice_by) if slice_by else {}
+    questions: list[Question] = []
+    findings = []
+    for parsed in read_file(path):
+        findings += [item.to_json() for item in parsed.findings if item.severity == "error"]
+        if parsed.example is None or (limit is not None and len(questions) >= limit):
+            continue
+        *before, last = parsed.example.messages
+        if last.role == "assistant" and before:
+            messages = tuple(_message(message) for message in before)
+            label = labels.get(parsed.line, "")
+            questions.append(Question(line=parsed.line, messages=messages, reference=last.text, label=label))
+    if findings:
+        raise DatasetError(f"{path} has {len(findings)} errors", findings=findings, hint=f"`runner data check {path}`")
+    if not questions:
+        problem = f"{path} has no example that ends in an answer"
+        raise ConfigurationError(problem, problems=[problem])
+    return questions
+
+
+def _labels(path: Path, key: str) -> dict[int, str]:
+    """Return the value of a key by line. Raises ConfigurationError where no line has it."""
+    labels: dict[int, str] = {}
+    with path.open("rb") as stream:
+        for number, raw in enumerate(stream, 1):
+            try:
+                body = json.loads(raw)
+            except ValueError:
+                continue
+            if isinstance(body, dict) and key in body:
+                labels[number] = str(body[key])
+    if not labels:
+        problem = f"no example of {path} has the key {key!r}"
+        raise ConfigurationError(problem, problems=[problem], hint='{"topic": "law", "messages": […]}')
+    return labels
+
+
+def _message(message: Message) -> Mapping[str, Any]:
+    """Return a message as chat completions take it."""
+    from runner.datasets.examples import TextPart
+
+    if all(isinstance(part, TextPart) for part in message.parts):
+        return {"role": message.role, "content": message.text}
+    parts = [
+        {"type": "text", "text": part.text}
+        if isinstance(part, TextPart)
+        else {"type": "image_url", "image_url": {"url": part.uri}}
+        for part in message.parts
+    ]
+    return {"role": message.role, "content": parts}
+
+
+def _contestant(session: Session, endpoint: str | None, model: str | None) -> Contestant:
+    from runner.serving.evaluation import Contestant
+    from runner.serving.listing import describe
+    from runner.serving.prediction import resolve_endpoint
+
+    if model is not None:
+        return Contestant(name=model, model=model)
+    found = resolve_endpoint(session, endpoint)
+    price = describe(found).usd_per_hour
+    return Contestant(name=found.display_name or found.id, endpoint=found, usd_per_hour=price or None)
+
+
+def _show(invocation: Invocation, found: Evaluation) -> None:
+    from runner.serving.evaluation import outcome_of
+
+    rows = [
+        [
+            where,
+            name,
+            item.questions,
+            f"{item.base:.1f}",
+            f"{item.tuned:.1f}",
+            f"{item.mean:+.1f}",
+            f"{item.low:+.1f} … {item.high:+.1f}",
+            outcome_of(item),
+        ]
+        for where, metrics in (("all", found.metrics), *found.slices.items())
+        for name, item in metrics.items()
+    ]
+    invocation.output.table(
+        ["slice", "metric", "questions", "base", "tuned", "difference", "95 %", "verdict"],
+        rows,
+        body=found.to_json(pairs=True),
+        names=[found.outcome],
+        numbers=(2, 3, 4, 5, 6),
+    )
+    latency = found.latency
+    invocation.output.note(f"seconds to an answer: base {latency.base:.2f}, tuned {latency.tuned:.2f}")
+    if found.usd_per_1000 is not None:
+        invocation.output.note(f"tuned: ${found.usd_per_1000:.2f} per 1,000 answers at this rate")
+    for note in found.notes:
+        invocation.output.note(note)
+    invocation.output.note(f"verdict by {found.primary}: {found.outcome}")
+
+
+def _hold_gate(found: Evaluation, gate: str | None) -> None:
+    from runner.serving.evaluation import GateFailedError
+
+    allowed = {"better": {"better"}, "not-worse": {"better", "no difference"}}
+    if gate is not None and found.outcome not in allowed[gate]:
+        raise GateFailedError(
+            f"the gate asks for {gate}, {found.primary} says: {found.outcome}",
+            hint="--report FILE shows the answers side by side",
+        )

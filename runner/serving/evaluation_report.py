@@ -1,0 +1,117 @@
+"""An evaluation as one HTML file that needs nothing else: no script, no font, no address."""
+
+from __future__ import annotations
+
+from html import escape
+
+from runner.serving.evaluation import CONFIDENCE, Difference, Evaluation, Pair, outcome_of
+
+_STYLE = """
+:root{color-scheme:light dark;--line:#8884;--good:#2a7d3f;--bad:#b3342d;--calm:#6b7280;--tint:#8881}
+body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;padding:2rem 1.25rem 4rem;max-width:72rem}
+h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2.2rem 0 .6rem}
+p{margin:.3rem 0}.quiet{color:var(--calm)}
+.verdict{display:inline-block;padding:.15rem .6rem;border-radius:.4rem;color:#fff;font-weight:600}
+.verdict{background:var(--calm)}
+.verdict.better{background:var(--good)}.verdict.worse{background:var(--bad)}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{text-align:left;padding:.4rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
+th{font-weight:600;color:var(--calm);font-size:.85rem}
+td.n,th.n{text-align:right;white-space:nowrap}
+.scroll{overflow-x:auto}
+svg{display:block}svg line.zero{stroke:var(--calm);stroke-dasharray:3 3}svg .b{stroke:var(--calm);fill:var(--calm)}
+svg .g{stroke:var(--good);fill:var(--good)}svg .r{stroke:var(--bad);fill:var(--bad)}
+.pair{border:1px solid var(--line);border-radius:.5rem;margin:.8rem 0;overflow:hidden}
+.pair header{padding:.5rem .8rem;background:var(--tint)}
+.pair header{display:flex;gap:1rem;justify-content:space-between;flex-wrap:wrap}
+.cells{display:grid;grid-template-columns:repeat(3,minmax(0,1fr))}
+.cells div{padding:.6rem .8rem;border-left:1px solid var(--line);white-space:pre-wrap;overflow-wrap:anywhere}
+.cells div:first-child{border-left:0}.cells b{display:block;font-size:.8rem;color:var(--calm);margin-bottom:.2rem}
+@media(max-width:40rem){.cells{grid-template-columns:1fr}.cells div{border-left:0;border-top:1px solid var(--line)}}
+"""
+_CLASS = {"better": "g", "worse": "r", "no difference": "b"}
+_WIDTH, _HEIGHT = 220, 18
+
+
+def to_html(evaluation: Evaluation) -> str:
+    """Return the page; every text of the data and of the models is escaped."""
+    outcome = evaluation.outcome
+    main = evaluation.metrics[evaluation.primary]
+    sentence = (
+        f"{evaluation.primary} {main.base:.1f} → {main.tuned:.1f}, difference {main.mean:+.1f} "
+        f"({CONFIDENCE:.0%} interval {main.low:+.1f} to {main.high:+.1f})"
+    )
+    cost = (
+        "" if evaluation.usd_per_1000 is None else f" · ${evaluation.usd_per_1000:.2f} per 1,000 answers at this rate"
+    )
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        '<meta name=viewport content="width=device-width,initial-scale=1">',
+        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+        f"<title>{escape(evaluation.tuned)} against {escape(evaluation.base)}</title><style>{_STYLE}</style>",
+        f"<h1>{escape(evaluation.tuned)} against {escape(evaluation.base)}</h1>",
+        f'<p><span class="verdict {outcome.split()[0]}">{outcome}</span> {sentence}</p>',
+        f"<p class=quiet>{len(evaluation.pairs)} held-out questions{cost}</p>",
+        *(f"<p class=quiet>{escape(note)}</p>" for note in evaluation.notes),
+        "<h2>Metrics</h2>",
+        _table(evaluation.metrics),
+        "<h2>Latency</h2>",
+        f"<p>{evaluation.latency.base:.2f} s → {evaluation.latency.tuned:.2f} s to a whole answer, difference "
+        f"{evaluation.latency.mean:+.2f} s ({evaluation.latency.low:+.2f} to {evaluation.latency.high:+.2f})</p>",
+    ]
+    if evaluation.slices:
+        parts.append("<h2>Slices</h2>")
+        for label, metrics in evaluation.slices.items():
+            parts.append(
+                f"<p><b>{escape(label)}</b> <span class=quiet>{metrics['chrF'].questions} questions</span></p>"
+            )
+            parts.append(_table(metrics))
+    parts.append("<h2>Answers, side by side</h2><p class=quiet>Largest loss first.</p>")
+    metric = evaluation.primary
+    ordered = sorted(evaluation.pairs, key=lambda pair: pair.tuned_scores[metric] - pair.base_scores[metric])
+    parts += [_pair(pair, metric) for pair in ordered]
+    return "\n".join(parts) + "</html>\n"
+
+
+def _table(metrics: dict[str, Difference]) -> str:
+    widest = max(max(abs(item.low), abs(item.high)) for item in metrics.values()) or 1.0
+    rows = [
+        f"<tr><td>{escape(name)}<td class=n>{item.base:.1f}<td class=n>{item.tuned:.1f}<td class=n>{item.mean:+.1f}"
+        f"<td class=n>{item.low:+.1f} … {item.high:+.1f}<td>{_bar(item, widest)}<td>{outcome_of(item)}"
+        for name, item in metrics.items()
+    ]
+    head = (
+        "<tr><th>metric<th class=n>base<th class=n>tuned<th class=n>difference"
+        f"<th class=n>{CONFIDENCE:.0%} interval<th><th>verdict"
+    )
+    return f"<div class=scroll><table>{head}{''.join(rows)}</table></div>"
+
+
+def _bar(item: Difference, widest: float) -> str:
+    """Draw the interval on a line whose middle is zero."""
+
+    def place(value: float) -> float:
+        return _WIDTH / 2 + value / widest * (_WIDTH / 2 - 6)
+
+    middle, kind = _HEIGHT / 2, _CLASS[outcome_of(item)]
+    return (
+        f'<svg width={_WIDTH} height={_HEIGHT} role=img aria-label="{item.low:+.1f} to {item.high:+.1f}">'
+        f"<line class=zero x1={_WIDTH / 2} x2={_WIDTH / 2} y1=0 y2={_HEIGHT} />"
+        f"<line class={kind} stroke-width=2 x1={place(item.low):.1f} x2={place(item.high):.1f}"
+        f" y1={middle} y2={middle} />"
+        f"<circle class={kind} cx={place(item.mean):.1f} cy={middle} r=4 /></svg>"
+    )
+
+
+def _pair(pair: Pair, metric: str) -> str:
+    question = pair.question
+    label = f" · {escape(question.label)}" if question.label else ""
+    change = pair.tuned_scores[metric] - pair.base_scores[metric]
+    return (
+        f"<section class=pair><header><span>{escape(question.text)}</span>"
+        f"<span class=quiet>line {question.line}{label} · {escape(metric)} {change:+.1f}</span></header>"
+        "<div class=cells>"
+        f"<div><b>reference</b>{escape(question.reference)}</div>"
+        f"<div><b>base · {pair.base_scores[metric]:.1f}</b>{escape(pair.base)}</div>"
+        f"<div><b>tuned · {pair.tuned_scores[metric]:.1f}</b>{escape(pair.tuned)}</div></div></section>"
+    )

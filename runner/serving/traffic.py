@@ -1,0 +1,220 @@
+"""Several models on one endpoint: who gets how much of the traffic, and when one of them has to stand back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runner.errors import ConfigurationError, RunnerError
+from runner.gcp import deployed, endpoints
+from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp.session import Session
+from runner.gcp.usage import ServingFigures, serving_figures
+from runner.serving.deployment import undeploy
+from runner.serving.recovery import is_ours
+from runner.serving.shares import with_share
+
+MINIMUM_REQUESTS = 20
+"""Below so many answers of a model its rates say nothing."""
+
+
+class CanaryFailedError(RunnerError):
+    """A canary did worse than was allowed and lost its traffic."""
+
+    code = "canary_failed"
+    exit_code = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryLimits:
+    """What a canary may do before it loses its traffic."""
+
+    error_rate: float = 0.05
+    """Errors per answer, above the other models' rate."""
+    latency_ratio: float = 2.0
+    """Mean time to an answer, as a multiple of the other models'."""
+    minimum: int = MINIMUM_REQUESTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the figures say of a canary."""
+
+    state: str
+    """`waiting` for enough answers, `well` or `badly`."""
+    reason: str
+    canary: ServingFigures
+    others: ServingFigures
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "state": self.state,
+            "reason": self.reason,
+            "canary": _figures(self.canary),
+            "others": _figures(self.others),
+        }
+
+
+def find_model(endpoint: Endpoint, wanted: str) -> DeployedModel:
+    """Return a model of an endpoint by deployed model id, display name, or `newest`. Raises ConfigurationError."""
+    if wanted == "newest" and endpoint.deployed_models:
+        return newest(endpoint)
+    found = [
+        item for item in endpoint.deployed_models if wanted in {item.id, item.model, item.model.rsplit("/", 1)[-1]}
+    ]
+    found = found or [item for item in endpoint.deployed_models if item.display_name == wanted]
+    if len(found) == 1:
+        return found[0]
+    there = ", ".join(f"{item.id} ({item.display_name})" for item in endpoint.deployed_models) or "none"
+    what = f"{len(found)} models called {wanted!r}" if found else f"no model {wanted!r}"
+    message = f"endpoint {endpoint.id} has {what}; there: {there}"
+    raise ConfigurationError(message, problems=[message], hint="name one by its id")
+
+
+def newest(endpoint: Endpoint) -> DeployedModel:
+    """Return the model that was deployed last."""
+    return max(endpoint.deployed_models, key=lambda item: (item.create_time, item.id))
+
+
+def set_shares(session: Session, endpoint: Endpoint, shares: Mapping[str, int]) -> Endpoint:
+    """Set who gets how many per cent; one model may be left out, or given alone, and gets or leaves the rest.
+
+    Raises:
+        ConfigurationError: no such model, or the shares do not add up.
+    """
+    split = {find_model(endpoint, name).id: share for name, share in shares.items()}
+    missing = [item.id for item in endpoint.deployed_models if item.id not in split]
+    rest = 100 - sum(split.values())
+    if len(split) == 1 and missing:
+        [(model, share)] = split.items()
+        split = with_share(endpoint.traffic, model, share)
+    elif len(missing) == 1 and rest >= 0:
+        split[missing[0]] = rest
+    if sum(split.values()) != 100 or any(share < 0 for share in split.values()):
+        message = f"the shares add up to {sum(split.values())} per cent, not 100"
+        raise ConfigurationError(message, problems=[message])
+    return deployed.set_traffic(session, endpoint.name, split)
+
+
+def promote(
+    session: Session, endpoint: Endpoint, model: str, *, keep: bool, progress: Callable[[str], None] | None = None
+) -> Endpoint:
+    """Give a model all of the traffic, and take this tool's other models off the endpoint unless `keep`."""
+    chosen = find_model(endpoint, model)
+    now = deployed.set_traffic(session, endpoint.name, {chosen.id: 100})
+    if not keep:
+        for item in now.deployed_models:
+            if item.id != chosen.id and is_ours(session, now, item):
+                undeploy(session, now.name, only=item.id, progress=progress)
+    return endpoints.get_endpoint(session, endpoint.name)
+
+
+def rollback(
+    session: Session,
+    endpoint: Endpoint,
+    model: str = "newest",
+    *,
+    remove: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Endpoint:
+    """Take all traffic from a model and give it to the others, as they shared before; `remove` takes it down too.
+
+    Where the others have none, the one deployed last before it gets all.
+
+    Raises:
+        ConfigurationError: there is no other model, or no such one.
+    """
+    bad = find_model(endpoint, model)
+    others = [item for item in endpoint.deployed_models if item.id != bad.id]
+    if not others:
+        message = f"endpoint {endpoint.id} has no other model to go back to"
+        raise ConfigurationError(message, problems=[message], hint="`runner endpoints undeploy` takes the model down")
+    split = with_share(endpoint.traffic, bad.id, 0)
+    if sum(split.values()) != 100:
+        split = {max(others, key=lambda item: (item.create_time, item.id)).id: 100}
+    now = deployed.set_traffic(session, endpoint.name, split)
+    if remove:
+        undeploy(session, now.name, only=bad.id, progress=progress)
+        now = endpoints.get_endpoint(session, endpoint.name)
+    return now
+
+
+def judge(figures: Mapping[str, ServingFigures], canary: str, limits: CanaryLimits) -> Verdict:
+    """Return what the figures of an endpoint's models say of one of them."""
+    own = figures.get(canary, ServingFigures())
+    rest = [item for key, item in figures.items() if key != canary]
+    asked = sum(item.requests for item in rest)
+    timed = [(item.requests, item.seconds) for item in rest if item.seconds is not None]
+    weight = sum(number for number, _ in timed)
+    others = ServingFigures(
+        requests=asked,
+        errors=sum(item.errors for item in rest),
+        seconds=sum(number * seconds for number, seconds in timed) / weight if weight else None,
+    )
+    state, reason = "well", "errors and latency are within the limits"
+    if own.requests < limits.minimum:
+        state, reason = "waiting", f"{own.requests} of {limits.minimum} answers"
+    elif own.error_rate > others.error_rate + limits.error_rate:
+        state = "badly"
+        reason = f"{own.error_rate:.1%} of its answers are errors, {others.error_rate:.1%} of the others'"
+    elif own.seconds is not None and others.seconds and others.requests >= limits.minimum:
+        ratio = own.seconds / others.seconds
+        if ratio > limits.latency_ratio:
+            state = "badly"
+            reason = f"it takes {own.seconds:.2f} s to answer, {ratio:.1f} times as long as the others"
+    return Verdict(state=state, reason=reason, canary=own, others=others)
+
+
+def watch_canary(
+    session: Session,
+    endpoint: Endpoint,
+    canary: DeployedModel,
+    limits: CanaryLimits,
+    *,
+    duration: float,
+    poll: float = 15.0,
+    since: float | None = None,
+    report: Callable[[Verdict], None] | None = None,
+) -> Verdict:
+    """Look at a canary for `duration` seconds; take its traffic as soon as it does badly.
+
+    Args:
+        session: where.
+        endpoint: with the traffic already split.
+        canary: the model that is on trial.
+        limits: what it may do.
+        duration: seconds.
+        poll: seconds between two looks.
+        since: from when requests count, in seconds since 1970; None is now.
+        report: called with every look.
+
+    Returns:
+        The last verdict, `well` or `waiting`.
+
+    Raises:
+        CanaryFailedError: it did badly and has no traffic any more.
+        GoogleApiError: the metrics cannot be read; the traffic stays as it is.
+    """
+    start = time.time() if since is None else since
+    deadline = time.monotonic() + duration
+    while True:
+        verdict = judge(serving_figures(session, endpoint.id, start), canary.id, limits)
+        if report:
+            report(verdict)
+        if verdict.state == "badly":
+            rollback(session, endpoints.get_endpoint(session, endpoint.name), canary.id)
+            raise CanaryFailedError(
+                f"the canary {canary.display_name or canary.id} lost its traffic: {verdict.reason}",
+                hint=f"`runner endpoints undeploy {endpoint.id} --model {canary.id}` ends its billing",
+            )
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return verdict
+        time.sleep(min(poll, left))
+
+
+def _figures(figures: ServingFigures) -> dict[str, Any]:
+    return {"requests": figures.requests, "errors": figures.errors, "meanSeconds": figures.seconds}

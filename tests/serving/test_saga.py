@@ -1,0 +1,311 @@
+"""Every request of a deployment lost, refused or unanswered, and its process killed anywhere: nothing is left.
+
+What there is, is asked of the emulator plainly (`Truth`); `find_leaks` must show it, `clean` remove it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runner.emulator.server import EmulatorServer
+from runner.errors import GoogleApiError, RunnerError, WaitTimeoutError
+from runner.gcp import endpoints, failures, operations, storage
+from runner.gcp.session import Session
+from runner.serving import deployment, journal, recovery
+from runner.serving.deployment import deploy, plan_deployment, undeploy
+from runner.serving.journal import DeploymentRecord
+from runner.serving.leaks import clean, find_leaks
+from runner.serving.recovery import recover
+from tests.runner.conftest import Tuned
+from tests.runner.flaky import Fault, FlakyProxy
+from tests.serving.conftest import MACHINE, Truth
+
+pytestmark = pytest.mark.training
+
+KILLS = int(os.environ.get("RUNNER_TEST_KILLS", "30"))
+"""How many processes are killed at random; the seed is printed with a failure."""
+OWN_STEPS = [("POST", r":deploy$"), ("GET", r"/operations/"), ("PATCH", r"/models/"), ("PATCH", r"/endpoints/")]
+STANDING_STEPS = [
+    ("POST", r"models:upload$"),
+    ("GET", r"/operations/"),
+    ("POST", r":deployModel$"),
+    ("PATCH", r"/models/"),
+    ("PATCH", r"/endpoints/"),
+]
+KINDS: list[str | int] = ["lose request", "lose answer", "status after", 503, 403]
+
+
+@pytest.fixture
+def through(tuned: Tuned, proxy: FlakyProxy) -> Iterator[Session]:
+    with Session(dataclasses.replace(tuned.environment, vertex_url=proxy.url)) as opened:
+        yield opened
+
+
+@dataclass(slots=True)
+class KillingProxy(FlakyProxy):
+    """Strikes the so many-th request after `countdown` is set, whatever it asks."""
+
+    deadly: Fault | None = None
+    countdown: int = 0
+
+    def _fault(self, method: str, path: str) -> Fault | None:
+        if self.deadly is None:
+            return None
+        self.countdown -= 1
+        return self.deadly if self.countdown == -1 else None
+
+
+@pytest.fixture
+def killing(emulator: EmulatorServer) -> Iterator[KillingProxy]:
+    running = KillingProxy(emulator.url)
+    with running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    """Retry and give up in tenths of the usual times."""
+    monkeypatch.setattr(failures, "FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(deployment, "LOOKUP_SECONDS", 0.3)
+    monkeypatch.setattr(recovery, "SETTLE_SECONDS", 0.0)
+
+
+def _clean_up(session: Session, truth: Truth, before: set[str], what: str) -> None:
+    """Check that leaks show exactly what is left, and that cleaning leaves nothing."""
+    left = truth.names() - before
+    shown = find_leaks(session)
+    assert bool(left) == bool(shown), (what, left, shown)
+    for leak in shown:
+        record = leak.record
+        assert record is not None
+        made = {record.model.split("/locations/")[1], record.endpoint.split("/locations/")[1]}
+        assert made & {name.split("/locations/")[1] for name in left}, (what, left, leak)
+    deadline = time.monotonic() + 60
+    while True:
+        clean(session, shown)
+        if truth.names() == before and not list((Path(os.environ["RUNNER_STATE_DIR"]) / "deployments").glob("*")):
+            break
+        assert time.monotonic() < deadline, (what, truth.names() - before)
+        time.sleep(0.3)
+    assert find_leaks(session) == []
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("step", OWN_STEPS, ids=lambda step: step[1])
+def test_faults_of_a_deployment_to_a_new_endpoint(
+    step: tuple[str, str],
+    kind: str | int,
+    tuned: Tuned,
+    tuned_session: Session,
+    through: Session,
+    proxy: FlakyProxy,
+    truth: Truth,
+) -> None:
+    _with_fault(step, kind, tuned, tuned_session, through, proxy, truth, None)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("step", STANDING_STEPS, ids=lambda step: step[1])
+def test_faults_of_a_deployment_to_a_standing_endpoint(
+    step: tuple[str, str],
+    kind: str | int,
+    tuned: Tuned,
+    tuned_session: Session,
+    through: Session,
+    proxy: FlakyProxy,
+    truth: Truth,
+    standing: str,
+) -> None:
+    _with_fault(step, kind, tuned, tuned_session, through, proxy, truth, standing)
+
+
+def _with_fault(
+    step: tuple[str, str],
+    kind: str | int,
+    tuned: Tuned,
+    tuned_session: Session,
+    through: Session,
+    proxy: FlakyProxy,
+    truth: Truth,
+    standing: str | None,
+) -> None:
+    before = truth.names()
+    plan = plan_deployment(through, tuned.job.final_checkpoint_uri, machine_type=MACHINE, endpoint=standing)
+    # Longer than what is sent once is repeated: the service is gone for the rest of the deployment.
+    proxy.faults.append(Fault(*step, kind, times=8))
+    try:
+        made = deploy(through, plan, poll=0.2)
+    except RunnerError:
+        proxy.faults.clear()
+        _clean_up(tuned_session, truth, before, f"{step} {kind}")
+    else:
+        # The answer was lost, and the endpoint found all the same.
+        assert len(made.deployed_models) == 1
+        proxy.faults.clear()
+        undeploy(tuned_session, made, delete=standing is None)
+        assert truth.names() == before
+
+
+def test_a_failing_container_leaves_nothing(
+    tuned: Tuned, tuned_session: Session, truth: Truth, standing: str, state: Path
+) -> None:
+    before = truth.names()
+    folder = f"gs://{tuned.environment.outputs_bucket}/broken"
+    storage.upload_bytes(tuned_session, b"no weights", f"{folder}/model.safetensors")
+    storage.upload_bytes(tuned_session, b'{"model_type": "llama"}', f"{folder}/config.json")
+    plan = plan_deployment(tuned_session, folder, machine_type=MACHINE, endpoint=standing)
+    with pytest.raises(GoogleApiError):
+        deploy(tuned_session, plan, poll=0.2)
+    assert truth.names() == before
+    assert list((state / "deployments").iterdir()) == []
+
+
+def test_one_that_nobody_waited_for_is_finished_by_the_next_command(
+    tuned: Tuned, tuned_session: Session, truth: Truth
+) -> None:
+    before = truth.names()
+    plan = plan_deployment(tuned_session, tuned.job.final_checkpoint_uri, machine_type=MACHINE)
+    with pytest.raises(WaitTimeoutError):
+        deploy(tuned_session, plan, timeout=0.0, poll=0.05)
+    deadline = time.monotonic() + 60
+    while (done := recover(tuned_session, poll=0.2)) and done[0].outcome == "pending":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    [result] = done
+    assert result.outcome == "finished"
+    made = endpoints.get_endpoint(tuned_session, result.record.endpoint)
+    assert made.labels["managed-by"] == "open-model-tuning-runner"
+    assert recover(tuned_session) == []
+    undeploy(tuned_session, made, delete=True)
+    assert truth.names() == before
+
+
+def test_a_deployment_killed_after_its_model_serves_is_finished(
+    tuned: Tuned, tuned_session: Session, truth: Truth, standing: str
+) -> None:
+    before = truth.names()
+    source = tuned.job.final_checkpoint_uri
+    first = deploy(
+        tuned_session, plan_deployment(tuned_session, source, machine_type=MACHINE, endpoint=standing), poll=0.2
+    )
+    [old] = first.deployed_models
+    second = plan_deployment(tuned_session, source, machine_type=MACHINE, endpoint=standing, percent=10)
+    both = deploy(tuned_session, second, poll=0.2)
+    [new] = [item for item in both.deployed_models if item.id != old.id]
+    assert both.traffic == {old.id: 90, new.id: 10}
+    entry = journal.begin(
+        DeploymentRecord(
+            id="omt-killed",
+            parent=tuned_session.environment.parent,
+            endpoint=first.name,
+            own_endpoint=False,
+            model=new.model,
+            deployed_model=new.id,
+            replaces=[old.id],
+            labels=dict(new.labels),
+        )
+    )
+    assert recover(tuned_session) == [], "a process holds it"
+    entry.mark("deployed")
+    entry.release()
+    assert [result.outcome for result in recover(tuned_session)] == ["finished"]
+    now = endpoints.get_endpoint(tuned_session, standing)
+    assert [item.id for item in now.deployed_models] == [new.id]
+    assert now.traffic == {new.id: 100}
+    undeploy(tuned_session, now)
+    operations.wait(tuned_session, endpoints.delete_model(tuned_session, old.model), timeout=60)
+    assert truth.names() == before
+
+
+def test_a_torn_record_is_of_a_deployment_that_sent_nothing(tuned_session: Session, state: Path) -> None:
+    (state / "deployments").mkdir(parents=True)
+    for name, content in (("a", b""), ("b", b'{"id":"b","par'), ("c", b'{"other":1}\n')):
+        (state / "deployments" / f"{name}.jsonl").write_bytes(content)
+    assert recover(tuned_session) == []
+    assert list((state / "deployments").iterdir()) == []
+
+
+@pytest.mark.parametrize("way", ["new", "standing"])
+def test_killed_anywhere(
+    way: str, tuned: Tuned, tuned_session: Session, killing: KillingProxy, truth: Truth, standing: str
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    chance = random.Random(seed)
+    before = truth.names()
+    ended = []
+    for number in range(KILLS // 2):
+        what = f"seed {seed}, kill {number}"
+        # Half before the service sees the request that is under way, half after it did all of it.
+        request = chance.randrange(14)
+        forwarded = chance.random() < 0.5
+        ended.append(_kill(killing, tuned, standing if way == "standing" else None, request, forwarded))
+        serving = truth.names() - before
+        shown = find_leaks(tuned_session)
+        if ended[-1] == "finished":
+            assert shown == [], what
+            name = next(name for name in serving if "/deployedModels/" in name).split("/deployedModels/")[0]
+            undeploy(tuned_session, name, delete=way == "new")
+            assert truth.names() == before, what
+        else:
+            _after_kill(tuned_session, truth, before, what, standing)
+    assert ended.count("killed") >= len(ended) // 3, ended
+
+
+def _after_kill(session: Session, truth: Truth, before: set[str], what: str, standing: str) -> None:
+    """Clean up; a model that served already when its process was killed is finished instead, and then taken down."""
+    left = truth.names() - before
+    shown = find_leaks(session)
+    assert bool(left) == bool(shown), (what, left, shown)
+    deadline = time.monotonic() + 60
+    while True:
+        clean(session, find_leaks(session))
+        if not list((Path(os.environ["RUNNER_STATE_DIR"]) / "deployments").glob("*")):
+            break
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+    for name in {name.split("/deployedModels/")[0] for name in truth.names() - before if "/deployedModels/" in name}:
+        found = endpoints.get_endpoint(session, name)
+        assert all("runner-lease-until" in item.labels for item in found.deployed_models), what
+        undeploy(session, found, delete=found.id != standing)
+    assert truth.names() == before, what
+    assert find_leaks(session) == [], what
+
+
+def _kill(proxy: KillingProxy, tuned: Tuned, standing: str | None, request: int, forwarded: bool) -> str:
+    """Start a deployment and kill it, with SIGKILL, at its so many-th request; return how it ended."""
+    environment = tuned.environment
+    arguments = [proxy.url, str(environment.storage_url), environment.project, tuned.job.final_checkpoint_uri, MACHINE]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.serving.deploying", *arguments, *([standing] if standing else [])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert child.stdout is not None
+    first = child.stdout.readline()
+    assert first == "planned\n", child.communicate()
+
+    def kill() -> None:
+        child.kill()
+        child.wait()
+
+    proxy.deadly = Fault("ANY", ".", "lose answer" if forwarded else "lose request", before=kill)
+    proxy.countdown = request
+    output, errors = child.communicate(timeout=90)
+    proxy.deadly = None
+    if child.returncode == -9:
+        return "killed"
+    assert child.returncode == 0, errors
+    assert "endpoints/" in output
+    return "finished"
