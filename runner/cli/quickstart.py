@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runner.jobs.watching import JobUpdate
     from runner.quickstart.run import QuickstartResult
 
-_SECONDS_BETWEEN_LINES = 2.0
+_SECONDS_BETWEEN_LINES = 8.0
 
 
 @commands.command(
@@ -96,6 +96,7 @@ def _print_answers(output: Output, result: QuickstartResult) -> None:
             ]
         )
         output.text("")
-    output.note(f"done in {result.seconds.get('total', 0):.0f} s. Next:")
+    parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in result.seconds.items() if name != "total")
+    output.note(f"done in {result.seconds.get('total', 0):.0f} s ({parts}). Next:")
     for line in result.next_commands:
         output.note(f"  {line}")
