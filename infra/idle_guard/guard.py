@@ -1,7 +1,8 @@
-"""One pass over the endpoints of some regions: what this tool deployed and whose lease is over is taken down.
+"""One pass over the endpoints of some regions: what this tool deployed and nobody wants any more is taken down.
 
 It runs in Google Cloud, on a schedule, so a model stops being billed also when every laptop is shut. Only deployments
-that carry a lease are touched, and of those only what this tool made. `python -m infra.idle_guard.guard` is the same
+whose lease is over, or which nobody has asked for longer than their idle limit, are touched, and of those only what
+this tool made: what `runner leaks` lists. `python -m infra.idle_guard.guard` is the same
 pass from here, with the environment of the runner.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from runner.errors import ConfigurationError, RunnerError
 from runner.gcp import endpoints
 from runner.gcp.session import Session
 from runner.serving.deployment import undeploy
-from runner.serving.labels import LEASE_LABEL, managed, number_of
+from runner.serving.leaks import find_leaks
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Pass:
 
 
 def sweep(session: Session, *, now: float | None = None, dry_run: bool = False) -> Pass:
-    """Take down, in the session's location, what this tool deployed and whose lease is over.
+    """Take down, in the session's location, what this tool deployed and whose lease is over, or which nobody asks.
 
     Args:
         session: where.
@@ -47,14 +47,16 @@ def sweep(session: Session, *, now: float | None = None, dry_run: bool = False) 
     Raises:
         RunnerError: the endpoints cannot be listed.
     """
-    moment = time.time() if now is None else now
+    wanted = {
+        (leak.resource, leak.deployed_model)
+        for leak in find_leaks(session, now=now)
+        if leak.kind in {"expired", "idle"}
+    }
     done = Pass()
     for endpoint in endpoints.list_endpoints(session):
         for model in endpoint.deployed_models:
             name = f"{endpoint.name}/deployedModels/{model.id}"
-            labels = {**(endpoint.labels if managed(endpoint.labels) else {}), **model.labels}
-            until = number_of(labels, LEASE_LABEL)
-            if not managed(labels) or until is None or until > moment:
+            if (endpoint.name, model.id) not in wanted:
                 done.kept.append(name)
                 continue
             try:
