@@ -60,9 +60,10 @@ class Evaluation:
 
 
 class _Mocks(pulumi.runtime.Mocks):
-    def __init__(self, project: str, bucket_locations: Mapping[str, str]) -> None:
+    def __init__(self, project: str, bucket_locations: Mapping[str, str], number: str = NUMBER) -> None:
         self._project = project
         self._bucket_locations = bucket_locations
+        self._number = number
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         outputs = dict(args.inputs)
@@ -71,7 +72,7 @@ class _Mocks(pulumi.runtime.Mocks):
             outputs |= {"email": email, "name": f"projects/{self._project}/serviceAccounts/{email}"}
         elif args.typ.endswith(":WorkloadIdentityPoolProvider"):
             pool, name = args.inputs["workloadIdentityPoolId"], args.inputs["workloadIdentityPoolProviderId"]
-            path = f"projects/{NUMBER}/locations/global/workloadIdentityPools/{pool}/providers/{name}"
+            path = f"projects/{self._number}/locations/global/workloadIdentityPools/{pool}/providers/{name}"
             outputs["name"] = path
         elif args.typ.endswith(":Function"):
             outputs["url"] = _UNKNOWN_URL
@@ -83,7 +84,7 @@ class _Mocks(pulumi.runtime.Mocks):
             return {"name": name, "location": self._bucket_locations[name].upper()}, []
         if args.token != "gcp:organizations/getProject:getProject":  # noqa: S105
             raise RunnerError(f"{args.token} cannot be answered without Google")
-        return {"number": NUMBER, "projectId": args.args["projectId"]}, []
+        return {"number": self._number, "projectId": args.args["projectId"]}, []
 
 
 class _Monitor(MockMonitor):
@@ -127,8 +128,13 @@ def readable(value: Any) -> Any:
     return plain(value)
 
 
-def evaluate(config: Mapping[str, str], *, stack: str = "test") -> Evaluation:
+def evaluate(config: Mapping[str, str], *, stack: str = "test", number: str = NUMBER) -> Evaluation:
     """Evaluate the program with a full configuration: keys (`gcp:project`) to texts.
+
+    Args:
+        config: the configuration.
+        stack: name of the stack.
+        number: the project's number, where it is known.
 
     Raises:
         ConfigurationError: the configuration has mistakes; all are listed.
@@ -137,7 +143,7 @@ def evaluate(config: Mapping[str, str], *, stack: str = "test") -> Evaluation:
 
     settings = Settings.load(config)
     locations = {item.name: stamp.region for stamp in settings.stamps for item in stamp.buckets}
-    mocks = _Mocks(settings.project, locations)
+    mocks = _Mocks(settings.project, locations, number)
     monitor = _Monitor(mocks)
     silent = logging.getLogger("infra.evaluation.pulumi")
     pulumi.runtime.set_mocks(mocks, project=NAMESPACE, stack=stack, preview=False, logger=silent, monitor=monitor)

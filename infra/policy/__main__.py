@@ -1,0 +1,67 @@
+"""The policy pack: `pulumi preview --policy-pack infra/policy`. It needs the package pulumi-policy."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+_CHECKOUT = str(Path(__file__).resolve().parents[2])
+if _CHECKOUT not in sys.path:
+    # The engine runs this file by its path.
+    sys.path.insert(0, _CHECKOUT)
+
+from infra.policy.resources import PolicyResource  # noqa: E402 - needs the path above
+from infra.policy.rules import RULES, Rule, properties  # noqa: E402
+
+
+def _resource(args: Any) -> PolicyResource:
+    opts = getattr(args, "opts", None)
+    return PolicyResource(
+        type=args.resource_type,
+        name=args.name,
+        props=properties(args.props),
+        protect=bool(getattr(opts, "protect", False)),
+        urn=args.urn,
+    )
+
+
+def _policy(rule: Rule, package: Any) -> Any:
+    level = package.EnforcementLevel(rule.level)
+    check = rule.resource
+    if check is not None:
+
+        def validate(args: Any, report: Any) -> None:
+            for text in check(_resource(args)):
+                report(text)
+
+        return package.ResourceValidationPolicy(
+            name=rule.name, description=rule.description, enforcement_level=level, validate=validate
+        )
+
+    def validate_stack(args: Any, report: Any) -> None:
+        found = [_resource(item) for item in args.resources if not item.resource_type.startswith("pulumi:")]
+        urns = {item.name: item.urn for item in found}
+        for name, text in rule.stack(found) if rule.stack else ():
+            report(f"{name}: {text}", urns.get(name))
+
+    return package.StackValidationPolicy(
+        name=rule.name, description=rule.description, enforcement_level=level, validate=validate_stack
+    )
+
+
+def main() -> None:
+    """Serve the pack to the engine that started this."""
+    try:
+        import pulumi_policy  # type: ignore[import-not-found]
+    except ImportError:
+        raise SystemExit("the policy pack needs the package pulumi-policy: `pip install pulumi-policy`") from None
+    pulumi_policy.PolicyPack(
+        name="open-model-tuning",
+        enforcement_level=pulumi_policy.EnforcementLevel.MANDATORY,
+        policies=[_policy(rule, pulumi_policy) for rule in RULES],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""A resource as the rules see it, however it was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from infra.evaluation import Evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyResource:
+    """One resource. `props` are spelled as Pulumi spells them (`publicAccessPrevention`)."""
+
+    type: str
+    name: str
+    props: dict[str, Any] = field(default_factory=dict)
+    protect: bool = False
+    urn: str = ""
+
+    def is_a(self, *types: str) -> bool:
+        """Tell whether the resource's type token ends like this (`:Bucket`)."""
+        return self.type.endswith(types)
+
+
+def of_evaluation(evaluation: Evaluation) -> list[PolicyResource]:
+    """Return the resources of a graph that was evaluated without the engine, without components and providers."""
+    return [
+        PolicyResource(type=item.type, name=item.name, props=item.inputs, protect=item.protect, urn=item.urn)
+        for item in evaluation.resources
+        if item.custom and not item.type.startswith("pulumi:")
+    ]
