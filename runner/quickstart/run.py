@@ -206,8 +206,7 @@ class _Tour:
         uploaded = upload(session, report)
         for file, sent in zip(report.files, uploaded.files, strict=True):
             self.narrator.say(
-                f"{file.path.name}: {file.kept} examples, about {file.tokens.total} tokens, nothing wrong"
-                f" → {sent.uri}"
+                f"{file.path.name}: {file.kept} examples, about {file.tokens.total} tokens, nothing wrong → {sent.uri}"
             )
         return report, uploaded
 
