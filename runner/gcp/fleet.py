@@ -17,6 +17,8 @@ QUOTA_ID = "GlobalConcurrentManagedOssModelTuningJobs"
 """Of `Global concurrent managed OSS model fine-tuning jobs per project`."""
 DEFAULT_QUOTA = 1
 """What every project has at least (specification)."""
+UNLIMITED = 1_000_000
+"""Stands for the quota -1."""
 _QUOTAS = "https://cloudquotas.googleapis.com"
 
 
@@ -67,5 +69,5 @@ def tuning_quota(session: Session) -> Quota:
     for item in found.get("quotaPreferences", []):
         granted = (item.get("quotaConfig") or {}).get("grantedValue")
         if (item.get("service"), item.get("quotaId")) == (QUOTA_SERVICE, QUOTA_ID) and granted is not None:
-            return Quota(int(granted), "granted quota preference")
+            return Quota(int(granted) if int(granted) >= 0 else UNLIMITED, "granted quota preference")
     return Quota(DEFAULT_QUOTA, "the default of every project")

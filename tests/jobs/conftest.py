@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runner.emulator.server import EmulatorServer
-from runner.gcp import tuning_jobs
+from runner.gcp import fleet, tuning_jobs
 from runner.gcp.session import Session
 from runner.jobs import claiming
 from tests.jobs.manifests import Manifests
@@ -33,6 +33,21 @@ def contract_bucket(project: Provisioned) -> str:
     return name
 
 
+def set_quota(project: Provisioned, jobs: int) -> None:
+    """Grant a project so many concurrent tuning jobs."""
+    import httpx
+
+    base = f"{project.url}/v1/projects/{project.project}"
+    httpx.post(f"{base}/services/cloudquotas.googleapis.com:enable", json={}).raise_for_status()
+    body = {
+        "service": fleet.QUOTA_SERVICE,
+        "quotaId": fleet.QUOTA_ID,
+        "quotaConfig": {"preferredValue": str(jobs)},
+        "contactEmail": "someone@example.com",
+    }
+    httpx.post(f"{base}/locations/global/quotaPreferences", json=body).raise_for_status()
+
+
 @pytest.fixture
 def session(project: Provisioned, state_directory: Path) -> Iterator[Session]:
     """A session on a project of its own. Jobs that it leaves are cancelled, so that no other test waits for them."""
@@ -46,8 +61,9 @@ def session(project: Provisioned, state_directory: Path) -> Iterator[Session]:
 
 @pytest.fixture
 def untrained(emulator: EmulatorServer, state_directory: Path) -> Iterator[Session]:
-    """A session on a project whose agents may read nothing: its jobs fail at once, and take no time from the test."""
-    project = provision(emulator.url, f"untrained-{os.getpid()}-{next(_numbers)}", grant=False)
+    """A session on a project with a quota of 0: its jobs wait for ever, and take no time from the test."""
+    project = provision(emulator.url, f"untrained-{os.getpid()}-{next(_numbers)}")
+    set_quota(project, 0)
     environment = dataclasses.replace(environment_of(project), contract_bucket=contract_bucket(project))
     with Session(environment) as opened:
         yield opened
