@@ -43,7 +43,7 @@ def view(
     numbers = numbers_line(progress)
     if numbers:
         lines.append(f"  {numbers}")
-    forecast = forecast_line(progress)
+    forecast = forecast_line(progress, dated=False)
     if forecast:
         lines.append(f"  {forecast}")
     if curve:
@@ -95,14 +95,14 @@ def numbers_line(progress: JobProgress) -> str:
     return " · ".join(parts)
 
 
-def forecast_line(progress: JobProgress) -> str:
-    """Return when it will be done and what it has cost, as far as either is known."""
+def forecast_line(progress: JobProgress, *, dated: bool = True) -> str:
+    """Return when it will be done and what it has cost, as far as either is known; `dated` adds the price's date."""
     parts = []
     remaining, used = progress.remaining, progress.billed
     if remaining is not None:
         parts.append(left(remaining))
     if used is not None:
-        parts.append(cost(used))
+        parts.append(cost(used, dated=dated))
     return " · ".join(parts)
 
 
@@ -113,11 +113,13 @@ def left(remaining: Remaining) -> str:
     return about if low == high else f"{about} ({low} to {high})"
 
 
-def cost(used: Billed) -> str:
-    """Return `$0.12 of $0.40 so far, list price`, or the tokens where there is no price."""
+def cost(used: Billed, *, dated: bool = True) -> str:
+    """Return `$0.12 of $0.40 so far, list price of DATE`, or the tokens where there is no price."""
     if used.usd is None or used.total_usd is None:
         return f"{used.tokens} of {used.total_tokens} billed tokens so far; no price is published"
-    return f"{amount(used.usd)} of {amount(used.total_usd)} so far, list price of {used.price_date}"
+    return (
+        f"{amount(used.usd)} of {amount(used.total_usd)} so far, list price{f' of {used.price_date}' if dated else ''}"
+    )
 
 
 def wanted(*, plain: bool) -> bool:

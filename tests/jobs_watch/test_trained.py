@@ -24,7 +24,7 @@ from tests.provisioning import Provisioned, provision
 from tests.runner.conftest import MODEL, environment_of
 
 pytestmark = pytest.mark.training
-EPOCHS = 4
+EPOCHS = 3
 
 
 class Trained:
@@ -40,19 +40,19 @@ class Trained:
 @pytest.fixture(scope="module")
 def trained(emulator: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     project = provision(emulator.url, f"trained-{os.getpid()}")
-    examples = [json.dumps({"prompt": f"What is {i}?", "completion": f"It is {i}."}) for i in range(40)]
+    examples = [json.dumps({"prompt": f"What is {i}?", "completion": f"It is {i}."}) for i in range(16)]
     lines = [*examples[:3], "", json.dumps({"prompt": "a"}), *examples[3:]]
     with Session(environment_of(project)) as session, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNNER_STATE_DIR", str(tmp_path_factory.mktemp("state")))
         bucket = project.datasets
         train = storage.upload_bytes(session, "\n".join(lines).encode(), f"gs://{bucket}/train.jsonl").uri
-        check = storage.upload_bytes(session, "\n".join(examples[:4]).encode(), f"gs://{bucket}/check.jsonl").uri
+        check = storage.upload_bytes(session, "\n".join(examples[:3]).encode(), f"gs://{bucket}/check.jsonl").uri
         spec = TuningJobSpec(
-            base_model=MODEL, training_dataset=train, validation_dataset=check, epochs=EPOCHS, batch_size=2
+            base_model=MODEL, training_dataset=train, validation_dataset=check, epochs=EPOCHS, batch_size=4
         )
         submitted = submission.submit(session, spec)
         seen, forecasts = JobProgress(), []
-        for update in watching.watch(session, submitted.id, poll=0.1, timeout=300):
+        for update in watching.watch(session, submitted.id, poll=0.1, timeout=600):
             seen.observe(update)
             if seen.remaining:
                 forecasts.append(seen.remaining)
@@ -142,7 +142,7 @@ def test_metrics_are_read_from_the_output_folder_where_there_are_no_events(train
 def test_why_of_a_success_names_the_example_that_was_left_out(run: CommandLine, there: Trained) -> None:
     body = run("jobs", "why", there.job.id, "--format", "json").document
     assert body["cause"] is None
-    assert body["summary"] == "1 of 41 examples were left out of the training"
+    assert body["summary"] == "1 of 17 examples were left out of the training"
     # The fourth example is on the fifth line: a blank line is no example.
     assert [(item["index"]) for item in body["dropped"]] == [4]
     assert [(line["index"], line["line"]) for line in body["lines"]] == [(4, 5)]
@@ -167,7 +167,10 @@ def test_the_manifest_lies_beside_the_results(trained: Trained) -> None:
     with Session(environment_of(trained.project)) as session:
         manifest = reproduction.read_manifest(session, trained.job)
         template = reproduction.template_of(session, trained.job)
-        assert reproduction.differences(session, manifest) == []
+        changes = reproduction.differences(session, manifest)
+    # Somebody may commit while the tests run.
+    assert {change["what"] for change in changes} <= {"git commit"}
+    assert not any(change["matters"] for change in changes)
     assert manifest["spec"]["epochs"] == EPOCHS
     assert manifest["datasets"]["validation"]["uri"].endswith("/check.jsonl")
     assert template is not None
@@ -184,14 +187,14 @@ def test_pruning_keeps_the_final_weights(run: CommandLine, there: Trained) -> No
 
     before = stored()
     listed = run("checkpoints", "prune", job, "--keep", "1", "--format", "json").document
-    assert (listed["delete"], listed["keep"], listed["deleted"]) == (["1", "2", "3"], ["4", "final"], False)
+    assert (listed["delete"], listed["keep"], listed["deleted"]) == (["1", "2"], ["3", "final"], False)
     assert stored() == before
     assert run("checkpoints", "prune", job, "--delete").code == 2
     assert stored() == before
     done = run("checkpoints", "prune", job, "--keep", "1", "--delete", "--yes", "--format", "json")
     assert done.code == 0, done.err
     after = stored()
-    assert set(before) - set(after) == {uri for uri in before if any(f"/checkpoint-{n}/" in uri for n in (1, 2, 3))}
+    assert set(before) - set(after) == {uri for uri in before if any(f"/checkpoint-{n}/" in uri for n in (1, 2))}
     assert any(uri.endswith("/checkpoints/final/config.json") for uri in after)
     assert run("checkpoints", "prune", job, "--keep", "1").out.startswith("0 checkpoints (none)")
 

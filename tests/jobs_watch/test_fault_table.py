@@ -1,0 +1,90 @@
+"""The table of faults: what a submission, an upload and a read do under each, and the exit code they end with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runner.jobs import submission
+from tests.cli.invocation import CommandLine
+from tests.jobs_watch.conftest import FaultyEmulator
+from tests.jobs_watch.rest import jobs_path
+from tests.provisioning import Provisioned
+
+MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
+
+SUBMISSIONS = [
+    # fault, exit code, JSON error code, jobs there are then
+    ("tuningJobs.create:delay=0.5", 0, "", 1),
+    ("tuningJobs.create:drop-after,times=1", 0, "", 1),
+    ("tuningJobs.create:status-after=503,times=1", 0, "", 1),
+    ("tuningJobs.create:status-after=500,times=1", 0, "", 1),
+    ("tuningJobs.create:drop,times=1", 8, "ambiguous_submission", 0),
+    ("tuningJobs.create:status=503,times=1", 8, "ambiguous_submission", 0),
+    ("tuningJobs.create:status=504,times=1", 8, "ambiguous_submission", 0),
+    ("tuningJobs.create:status=429,times=1", 75, "quota_exceeded", 0),
+    ("tuningJobs.create:status=400,times=1", 4, "google_api", 0),
+    ("tuningJobs.create:status=401,times=1", 4, "permission_denied", 0),
+    ("tuningJobs.create:status=403,times=1", 4, "permission_denied", 0),
+    ("tuningJobs.list:status=503,times=2", 0, "", 1),
+    ("tuningJobs.list:drop,times=2", 0, "", 1),
+    ("tuningJobs.list:status=429,times=2,retry-after=0", 0, "", 1),
+    ("tuningJobs.list:status=503", 4, "google_api", 0),
+    ("storage.objects.insert:status=503,times=1,retry-after=0", 0, "", 1),
+    ("storage.objects.insert:drop-after,times=1", 0, "", 1),
+    ("storage.objects.insert:drop,times=1", 0, "", 1),
+    ("storage.objects.insert:status-after=503,times=1", 0, "", 1),
+    ("storage.objects.insert:status=403", 4, "permission_denied", 0),
+    ("storage.objects.get:status=503,times=2,retry-after=0", 0, "", 1),
+    ("storage.objects.get:drop,times=1", 0, "", 1),
+]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("fault", "code", "error", "jobs"), SUBMISSIONS, ids=[row[0] for row in SUBMISSIONS])
+def test_submitting(
+    fault: str,
+    code: int,
+    error: str,
+    jobs: int,
+    run: CommandLine,
+    faulty: FaultyEmulator,
+    in_project: Provisioned,
+    dataset: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(submission, "LOOKUP_SECONDS", 1.0)
+    faulty.arm("job:quota-wait=100000", fault)
+    outcome = run("jobs", "submit", "--model", MODEL, "--train", str(dataset), "--yes", "--format", "json")
+    assert outcome.code == code, outcome.err
+    if error:
+        assert outcome.error["code"] == error
+    else:
+        assert outcome.document["created"] is True
+    assert faulty.hits()[1] >= 1, "the fault has struck"
+    faulty.http.delete("/_emulator/faults")
+    faulty.arm("job:quota-wait=100000")
+    assert len(faulty.http.get(jobs_path(in_project)).json().get("tuningJobs", [])) == jobs
+    if jobs:
+        again = run("jobs", "submit", "--model", MODEL, "--train", str(dataset), "--yes", "--format", "json")
+        assert again.document["created"] is False
+        assert len(faulty.http.get(jobs_path(in_project)).json()["tuningJobs"]) == 1
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("tuningJobs.list:status=500,times=3", 0),
+        ("tuningJobs.list:status=401", 4),
+        ("tuningJobs.list:status=429,retry-after=0", 75),
+        ("tuningJobs.list:drop", 69),
+        ("tuningJobs.list:delay=0.2", 0),
+    ],
+)
+def test_reading(fault: str, code: int, run: CommandLine, faulty: FaultyEmulator, in_project: Provisioned) -> None:
+    faulty.arm(fault)
+    outcome = run("jobs", "ls", "--format", "json")
+    assert outcome.code == code, outcome.err
+    assert faulty.hits() != [0]
