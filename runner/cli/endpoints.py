@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from runner.cli import commands
 from runner.cli.cost_gate import confirm_cost, confirmed
+from runner.cli.endpoints_check import check_options, deployment_check
 from runner.cli.lease_options import lease_options, seconds_or_none
 from runner.cli.options import Duration, Invocation, Money, cost_options
 from runner.cli.text import amount, duration
@@ -26,6 +28,7 @@ command = commands.Group(
         "ls": ("runner.cli.endpoints:ls", "List endpoints and what each costs."),
         "show": ("runner.cli.endpoints:show", "Show an endpoint."),
         "undeploy": ("runner.cli.endpoints:undeploy", "Take a model down; this ends its billing."),
+        "check": ("runner.cli.endpoints_check:check", "Is what is deployed what was trained?"),
         "traffic": ("runner.cli.endpoints_traffic:traffic", "Show or set who gets how much of the traffic."),
         "canary": ("runner.cli.endpoints_traffic:canary", "Try a model on a share of the traffic."),
         "promote": ("runner.cli.endpoints_traffic:promote", "Give a model all of the traffic."),
@@ -58,6 +61,7 @@ command = commands.Group(
     metavar="N",
     help="Share of the traffic on --endpoint; below 100 the models that serve there stay.",
 )
+@check_options
 @lease_options
 @cost_options
 @click.option(
@@ -81,6 +85,8 @@ def deploy(
     max_cost: float | None,
     accept_unknown_cost: bool,
     max_hourly_cost: float | None,
+    check_file: Path | None,
+    check_base: str | None,
     lease: float,
     idle_limit: float,
     timeout: float,
@@ -125,7 +131,14 @@ def deploy(
             accept_unknown_cost=accept_unknown_cost,
         )
         invocation.interrupted = "`runner leaks --clean`, or the next deployment, removes what was made so far"
-        endpoint = deployment.deploy(session, plan, wait=not no_wait, timeout=timeout, progress=output.note)
+        gate, said = deployment_check(session, check_file, check_base, plan.source, wait=not no_wait)
+        try:
+            endpoint = deployment.deploy(
+                session, plan, wait=not no_wait, timeout=timeout, progress=output.note, check=gate
+            )
+        finally:
+            for finding in said:
+                output.note(f"{finding.state}: {finding.check}: {finding.message}")
         invocation.interrupted = ""
         described = listing.describe(endpoint)
     output.result(described.to_json(), _pairs(described), name=endpoint.id)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,11 @@ import click
 
 from runner.cli import commands
 from runner.cli.options import Invocation, sampling_options
-from runner.errors import ConfigurationError, DatasetError
+from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from runner.datasets.examples import Message
     from runner.gcp.session import Session
-    from runner.serving.evaluation import Contestant, Evaluation, Question
+    from runner.serving.evaluation import Contestant, Evaluation
 
 _GATES = ("better", "not-worse")
 _REPORT_SECONDS = 5.0
@@ -71,11 +69,12 @@ def command(
     if (base_endpoint is None) == (base_model is None):
         problem = "give one of --base-endpoint and --base-model: what to compare with"
         raise ConfigurationError(problem, problems=[problem])
+    from runner.cli.questions import read_questions
     from runner.serving.evaluation import evaluate
     from runner.serving.evaluation_report import to_html
 
     output = invocation.output
-    questions = _questions(dataset, slice_by, limit)
+    questions = read_questions(dataset, slice_by=slice_by, limit=limit)
     with invocation.session() as session:
         tuned = _contestant(session, endpoint, None)
         base = _contestant(session, base_endpoint, base_model)
@@ -111,63 +110,6 @@ def _reporter(invocation: Invocation) -> Callable[[int, int], None]:
             invocation.output.note(f"{done} of {total}")
 
     return report
-
-
-def _questions(path: Path, slice_by: str | None, limit: int | None) -> list[Question]:
-    """Return the examples that end in a text to compare with. Raises DatasetError, ConfigurationError."""
-    from runner.datasets.parsing import read_file
-    from runner.serving.evaluation import Question
-
-    labels = _labels(path, slice_by) if slice_by else {}
-    questions: list[Question] = []
-    findings = []
-    for parsed in read_file(path):
-        findings += [item.to_json() for item in parsed.findings if item.severity == "error"]
-        if parsed.example is None or (limit is not None and len(questions) >= limit):
-            continue
-        *before, last = parsed.example.messages
-        if last.role == "assistant" and before:
-            messages = tuple(_message(message) for message in before)
-            label = labels.get(parsed.line, "")
-            questions.append(Question(line=parsed.line, messages=messages, reference=last.text, label=label))
-    if findings:
-        raise DatasetError(f"{path} has {len(findings)} errors", findings=findings, hint=f"`runner data check {path}`")
-    if not questions:
-        problem = f"{path} has no example that ends in an answer"
-        raise ConfigurationError(problem, problems=[problem])
-    return questions
-
-
-def _labels(path: Path, key: str) -> dict[int, str]:
-    """Return the value of a key by line. Raises ConfigurationError where no line has it."""
-    labels: dict[int, str] = {}
-    with path.open("rb") as stream:
-        for number, raw in enumerate(stream, 1):
-            try:
-                body = json.loads(raw)
-            except ValueError:
-                continue
-            if isinstance(body, dict) and key in body:
-                labels[number] = str(body[key])
-    if not labels:
-        problem = f"no example of {path} has the key {key!r}"
-        raise ConfigurationError(problem, problems=[problem], hint='{"topic": "law", "messages": […]}')
-    return labels
-
-
-def _message(message: Message) -> Mapping[str, Any]:
-    """Return a message as chat completions take it."""
-    from runner.datasets.examples import TextPart
-
-    if all(isinstance(part, TextPart) for part in message.parts):
-        return {"role": message.role, "content": message.text}
-    parts = [
-        {"type": "text", "text": part.text}
-        if isinstance(part, TextPart)
-        else {"type": "image_url", "image_url": {"url": part.uri}}
-        for part in message.parts
-    ]
-    return {"role": message.role, "content": parts}
 
 
 def _contestant(session: Session, endpoint: str | None, model: str | None) -> Contestant:

@@ -127,7 +127,7 @@ def test_a_model_against_its_base_and_against_itself(
 
     def evaluate(*more: str) -> tuple[int, dict[str, object], str]:
         words = ["eval", str(held_out), "--endpoint", endpoint.id, "--max-tokens", "8", "--format", "json", *more]
-        outcome = process(*words, stdin="", timeout=240, **variables)  # type: ignore[arg-type]
+        outcome = process(*words, stdin="", timeout=240, **variables)
         return outcome.code, outcome.document if outcome.out else {}, outcome.err
 
     code, same, err = evaluate("--base-endpoint", endpoint.id, "--gate", "not-worse")

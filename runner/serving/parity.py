@@ -1,0 +1,184 @@
+"""Is what was deployed what was trained? Asked of one deployed model, before it gets traffic.
+
+Golden prompts are examples that it was trained on, sent as a client sends them, so that the endpoint's own template is
+what is tried. The checks:
+
+- `weights`: the model's artefacts are those that were to be deployed;
+- `answers`: it answers every prompt, also one with a system message, and no answer is empty;
+- `adapter`: it does not answer as its base does, word for word;
+- `training`: its answers are not further from those it was trained on than its base's;
+- `stops`: it ends its answers by itself, if its base does.
+
+The last three need the base to compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runner.errors import GoogleApiError
+from runner.gcp import deployed, endpoints, prediction
+from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp.failures import call
+from runner.gcp.session import Session
+from runner.serving.deployment import Check
+from runner.serving.evaluation import GateFailedError, Question, bootstrap, outcome_of
+from runner.serving.scores import chrf
+
+_ANSWER_TOKENS = 64
+_SYSTEM = {"role": "system", "content": "You answer briefly."}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityFinding:
+    """What one check found."""
+
+    check: str
+    state: Literal["ok", "failed", "unknown"]
+    message: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the stable JSON form."""
+        return {"check": self.check, "state": self.state, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    text: str
+    stopped: bool
+
+
+def check_parity(
+    session: Session,
+    endpoint: Endpoint,
+    model: DeployedModel,
+    questions: Sequence[Question],
+    *,
+    source: str = "",
+    base_model: str | None = None,
+) -> list[ParityFinding]:
+    """Return what was found of each check.
+
+    Args:
+        session: where.
+        endpoint: that the model is deployed on.
+        model: whom to ask; it needs no traffic.
+        questions: what it was trained on, some 5 to 20.
+        source: `gs://` folder that was to be deployed; "" if unknown.
+        base_model: name of the base as Google manages it; None leaves the comparisons out.
+
+    Raises:
+        GoogleApiError: the model cannot be asked by itself, as on Google's shared endpoints, or the base cannot.
+    """
+    findings = [_weights(session, model, source)]
+    tuned = [_ask(session, endpoint, model, question.messages) for question in questions]
+    findings.append(_answers(session, endpoint, model, questions, tuned))
+    if base_model is None:
+        why = "no base was given to compare with"
+        return [*findings, *(ParityFinding(check=name, state="unknown", message=why) for name in _COMPARED)]
+    base = [_ask_base(session, base_model, question.messages) for question in questions]
+    return [*findings, _adapter(base, tuned), _training(questions, base, tuned), _stops(base, tuned)]
+
+
+def parity_check(
+    session: Session,
+    questions: Sequence[Question],
+    *,
+    source: str = "",
+    base_model: str | None = None,
+    found: list[ParityFinding] | None = None,
+) -> Check:
+    """Return what `deploy` takes as `check`; it raises GateFailedError. Findings are appended to `found`."""
+
+    def check(endpoint: Endpoint, model: DeployedModel) -> None:
+        findings = check_parity(session, endpoint, model, questions, source=source, base_model=base_model)
+        if found is not None:
+            found.extend(findings)
+        require(findings, endpoint)
+
+    return check
+
+
+def require(findings: Sequence[ParityFinding], endpoint: Endpoint) -> None:
+    """Do nothing unless a check failed. Raises GateFailedError."""
+    failed = [f"{item.check}: {item.message}" for item in findings if item.state == "failed"]
+    if failed:
+        raise GateFailedError(
+            f"what endpoint {endpoint.id} serves is not what was trained: {'; '.join(failed)}",
+            hint=f"it has no traffic from this deployment; `runner endpoints undeploy {endpoint.id}` ends its billing",
+        )
+
+
+_COMPARED = ("adapter", "training", "stops")
+
+
+def _weights(session: Session, model: DeployedModel, source: str) -> ParityFinding:
+    found = str(endpoints.get_model(session, model.model).get("artifactUri", "")) if model.model else ""
+    if not source or not found:
+        return ParityFinding(check="weights", state="unknown", message="the service does not say where they are from")
+    same = found.rstrip("/") == source.rstrip("/")
+    message = f"from {found}" if same else f"they are from {found}, not from {source}"
+    return ParityFinding(check="weights", state="ok" if same else "failed", message=message)
+
+
+def _answers(
+    session: Session,
+    endpoint: Endpoint,
+    model: DeployedModel,
+    questions: Sequence[Question],
+    tuned: Sequence[_Answer],
+) -> ParityFinding:
+    empty = [question.line for question, answer in zip(questions, tuned, strict=True) if not answer.text.strip()]
+    if len(empty) * 2 > len(questions):
+        message = f"{len(empty)} of {len(questions)} answers are empty"
+        return ParityFinding(check="answers", state="failed", message=message)
+    first = [message for message in questions[0].messages if message.get("role") != "system"]
+    try:
+        _ask(session, endpoint, model, [_SYSTEM, *first])
+    except GoogleApiError as error:
+        return ParityFinding(check="answers", state="failed", message=f"a system message is refused: {error.message}")
+    return ParityFinding(check="answers", state="ok", message=f"{len(tuned)} answers, and one with a system message")
+
+
+def _adapter(base: Sequence[_Answer], tuned: Sequence[_Answer]) -> ParityFinding:
+    same = sum(one.text == other.text for one, other in zip(base, tuned, strict=True))
+    message = f"{same} of {len(tuned)} answers are the base's, word for word"
+    return ParityFinding(check="adapter", state="failed" if same == len(tuned) else "ok", message=message)
+
+
+def _training(questions: Sequence[Question], base: Sequence[_Answer], tuned: Sequence[_Answer]) -> ParityFinding:
+    def scores(answers: Sequence[_Answer]) -> list[float]:
+        return [chrf(answer.text, question.reference) for question, answer in zip(questions, answers, strict=True)]
+
+    found = bootstrap(scores(base), scores(tuned))
+    outcome = outcome_of(found)
+    message = f"chrF to the training answers {found.tuned:.1f}, the base's {found.base:.1f}: {outcome}"
+    return ParityFinding(check="training", state="failed" if outcome == "worse" else "ok", message=message)
+
+
+def _stops(base: Sequence[_Answer], tuned: Sequence[_Answer]) -> ParityFinding:
+    own, other = sum(answer.stopped for answer in tuned), sum(answer.stopped for answer in base)
+    message = f"it ended {own} of {len(tuned)} answers by itself, its base {other}"
+    failed = own == 0 and 2 * other >= len(base)
+    return ParityFinding(check="stops", state="failed" if failed else "ok", message=message)
+
+
+def _ask(session: Session, endpoint: Endpoint, model: DeployedModel, messages: Sequence[Mapping[str, Any]]) -> _Answer:
+    body = deployed.ask_deployed_model(
+        session, endpoint, model.id, messages, temperature=0.0, max_tokens=_ANSWER_TOKENS
+    )
+    choice = (body.get("choices") or [{}])[0]
+    text = str((choice.get("message") or {}).get("content") or "")
+    return _Answer(text, choice.get("finish_reason") == "stop")
+
+
+def _ask_base(session: Session, name: str, messages: Sequence[Mapping[str, Any]]) -> _Answer:
+    def ask() -> _Answer:
+        answer = prediction.chat(
+            session, model=name, messages=messages, stream=False, temperature=0.0, max_tokens=_ANSWER_TOKENS
+        )
+        return _Answer(answer.text, answer.finish_reason == "stop")
+
+    return call("chat.completions", name, ask, idempotent=True)
