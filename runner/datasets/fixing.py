@@ -138,6 +138,8 @@ def _mended(raw: RawLine, repair: Repair, *, images: bool) -> list[tuple[bytes, 
         if again is None or again.example is None:
             repair.note(raw.number, "dropped", _reason(again or parsed))
             continue
+        if not notes and parsed.example is None and len(bodies) == 1:
+            notes.append(f"written anew, the last value kept: {_reason(parsed)}")
         if notes:
             repair.note(raw.number, "changed", "; ".join(dict.fromkeys(notes)))
         elif len(bodies) == 1:

@@ -104,7 +104,7 @@ class Prover:
             block: whole lines, the last one's line end may be missing.
 
         Returns:
-            The format of the good lines, the good lines, the others, and the number of lines.
+            The format of the good lines, the good lines, the others, and the number of lines; blank lines are neither.
         """
         flags = self._flags(block)
         shape = next((shape for shape in self._shapes if _suits(block, shape)), self._shapes[0])
@@ -136,6 +136,10 @@ class Prover:
             end = block.find(b"\n", position)
             if end < 0:
                 end = size
+            if end - position < 2 and not block[position:end].strip():
+                index += 1  # a blank line
+                position = end + 1
+                continue
             try:
                 reading = read(decode(view[position:end]), images)
             except shapes.DECODE_ERRORS:

@@ -101,6 +101,9 @@ class Summariser:
         return self.summary
 
     def _block(self, block: bytes) -> None:
+        if not block.strip():
+            self._skip_to(self.summary.lines + block.count(b"\n") + (not block.endswith(b"\n")))
+            return
         form, good, doubtful, count = self._prover.prove(block)
         base = self.summary.lines
         known = form in self.summary.formats
@@ -112,6 +115,8 @@ class Summariser:
                 following = next(waiting, None)
                 known = form in self.summary.formats
             line = base + index + 1
+            if len(self.summary.wholes) < line - 1:
+                self._skip_to(line - 1)
             if not known:
                 self.summary.formats[form] = line
                 known = True
@@ -122,12 +127,23 @@ class Summariser:
             self._exact(RawLine(self._first + base + following[0], _line(block, following)))
             following = next(waiting, None)
         self.summary.rows += len(good)
-        self.summary.lines = base + count
+        self._skip_to(base + count)
+
+    def _skip_to(self, lines: int) -> None:
+        """Leave blank lines without a digest."""
+        blank = bytes(8 * (lines - len(self.summary.wholes)))
+        for digests_of_lines in (self.summary.prompts, self.summary.wholes):
+            digests_of_lines.frombytes(blank)
+        if self.settings.near:
+            self.summary.nears.frombytes(blank)
+        self.summary.lines = lines
 
     def _exact(self, raw: RawLine) -> None:
         """Read a line with the exact parser."""
         parsed = parse_raw(raw, file=self.settings.name, images=self.settings.images)
         line = raw.number - self._first + 1
+        if len(self.summary.wholes) < line - 1:
+            self._skip_to(line - 1)
         example = None
         if parsed is not None:
             self.summary.rows += 1
