@@ -1,0 +1,51 @@
+"""Command line: `python -m infra.automation VERB`. Prints one JSON document: `{"result": …}` or `{"error": …}`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from runner.errors import RunnerError
+
+VERBS = ("bootstrap", "preview", "up", "refresh", "destroy", "outputs", "graph", "iam", "doctor")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    made = argparse.ArgumentParser(prog="python -m infra.automation", description=__doc__)
+    made.add_argument("verb", choices=VERBS)
+    made.add_argument("--stack", default="dev", help="stack, default: %(default)s")
+    made.add_argument("--directory", type=Path, help="folder of Pulumi.yaml, default: this checkout")
+    made.add_argument("--project", help="project, instead of the stack file's")
+    made.add_argument("--location", help="home region, instead of the stack file's")
+    made.add_argument("--embedded", action="store_true", help="without the engine, in an emulator")
+    made.add_argument("--emulator", metavar="URL", help="address of the emulator, for --embedded and bootstrap")
+    made.add_argument("--state", type=Path, help="what --embedded remembers")
+    made.add_argument("--dry-run", action="store_true", help="do nothing; return equivalent gcloud commands")
+    made.add_argument("--expect-no-changes", action="store_true", help="fail if anything would change")
+    made.add_argument("--policies", action="store_true", help="run the policy pack")
+    made.add_argument("--confirmed", action="store_true", help="changes were confirmed")
+    made.add_argument("--install-engine", action="store_true", help="download Pulumi's engine")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb and return the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        from infra.automation.verbs import run
+
+        body: dict[str, Any] = {"result": run(options)}
+        status = 0
+    except RunnerError as error:
+        body = {"error": error.to_json()}
+        status = error.exit_code
+    sys.stdout.write(json.dumps(body) + "\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

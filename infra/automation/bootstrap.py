@@ -1,0 +1,166 @@
+"""What has to be there before the first `up`: base APIs, a bucket for the state, a key for secrets, a stack file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from infra.automation import engine
+from infra.embedded.rest import PLACEHOLDER_TOKEN, RequestError, Rest
+from infra.provider import emulator_endpoints
+from infra.settings import DEFAULT_REGION, Settings
+from runner.errors import ConfigurationError
+
+BASE_APIS = (
+    "cloudkms.googleapis.com",
+    "cloudresourcemanager.googleapis.com",
+    "iam.googleapis.com",
+    "serviceusage.googleapis.com",
+    "storage.googleapis.com",
+)
+"""What the program's own requests need before it can enable the rest."""
+GOOGLE = {
+    "kmsCustomEndpoint": "https://cloudkms.googleapis.com/v1/",
+    "serviceUsageCustomEndpoint": "https://serviceusage.googleapis.com/v1/",
+    "storageCustomEndpoint": "https://storage.googleapis.com/storage/v1/",
+}
+RING, KEY = "pulumi", "state"
+SOFT_DELETE_SECONDS = 30 * 86_400
+
+
+def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
+    """Make what is missing and return what was made and what was there. Doing it again changes nothing.
+
+    Raises:
+        ConfigurationError: no project is named, or a name is malformed.
+        EngineMissingError: the engine was to be installed and could not.
+        RunnerError: Google or the emulator refused.
+    """
+    if options.install_engine:
+        return {"engine": engine.install(), "text": "the engine is installed"}
+    file = directory / f"Pulumi.{options.stack}.yaml"
+    project, region = _place(options, file)
+    bucket = f"{project}-pulumi-state"
+    ring = f"projects/{project}/locations/{region}/keyRings"
+    key = f"{ring}/{RING}/cryptoKeys/{KEY}"
+    body = {"project": project, "location": region, "stateBucket": bucket, "stateKey": key, "stack": options.stack}
+    then = _next(options.stack, bucket, key)
+    if options.dry_run:
+        lines = _commands(project, region, bucket)
+        return {**body, "commands": lines, "next": then, "text": "\n".join([*lines, *then])}
+    rest = _rest(options, project)
+    made: list[str] = []
+    try:
+        _enable(rest, project, made)
+        _make(rest, "storage", "b", {"project": project}, _bucket(bucket, region), f"bucket {bucket}", made)
+        _make(rest, "kms", ring, {"keyRingId": RING}, {}, f"key ring {RING}", made)
+        purpose = {"purpose": "ENCRYPT_DECRYPT"}
+        _make(rest, "kms", f"{ring}/{RING}/cryptoKeys", {"cryptoKeyId": KEY}, purpose, f"key {KEY}", made)
+    finally:
+        rest.close()
+    if not file.exists():
+        _write(file, options.stack, project, region)
+        made.append(f"file {file.name}")
+    lines = [f"+ {name}" for name in made] or ["everything was there already"]
+    return {
+        **body,
+        "created": made,
+        "next": then,
+        "text": "\n".join([*lines, "next:", *(f"  {line}" for line in then)]),
+    }
+
+
+def _place(options: Namespace, file: Path) -> tuple[str, str]:
+    values: dict[str, str] = {}
+    if file.exists():
+        from infra.stack_files import configuration
+
+        values = configuration(options.stack, file.parent)
+    project = options.project or values.get("gcp:project", "")
+    region = options.location or values.get("gcp:region", DEFAULT_REGION)
+    if not project:
+        problem = f"no project is named and there is no {file.name}"
+        raise ConfigurationError(problem, problems=[problem], hint="--project ID")
+    Settings.load({"gcp:project": project, "gcp:region": region})
+    return project, region
+
+
+def _rest(options: Namespace, project: str) -> Rest:
+    if options.emulator:
+        token = os.environ.get("RUNNER_EMULATOR_TOKEN") or PLACEHOLDER_TOKEN
+        return Rest(emulator_endpoints(options.emulator), token=token)
+    from runner.environment import Environment
+    from runner.gcp.session import Session
+
+    with Session(Environment(project=project, token=os.environ.get("RUNNER_TOKEN"))) as session:
+        return Rest(GOOGLE, token=session.token())
+
+
+def _enable(rest: Rest, project: str, made: list[str]) -> None:
+    params = {"filter": "state:ENABLED", "pageSize": "200"}
+    page = rest.call("serviceusage", "GET", f"projects/{project}/services", params=params)
+    enabled = {item["name"].rsplit("/", 1)[-1] for item in page.get("services", [])}
+    missing = [api for api in BASE_APIS if api not in enabled]
+    if missing:
+        path = f"projects/{project}/services:batchEnable"
+        rest.wait("serviceusage", rest.call("serviceusage", "POST", path, {"serviceIds": missing}))
+        made += [f"API {api}" for api in missing]
+
+
+def _make(
+    rest: Rest, service: str, path: str, params: dict[str, str], body: dict[str, Any], name: str, made: list[str]
+) -> None:
+    try:
+        rest.call(service, "POST", path, body, params=params)
+    except RequestError as error:
+        if error.http != httpx.codes.CONFLICT:
+            raise
+    else:
+        made.append(name)
+
+
+def _bucket(name: str, region: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "location": region,
+        "iamConfiguration": {
+            "publicAccessPrevention": "enforced",
+            "uniformBucketLevelAccess": {"enabled": True},
+        },
+        "versioning": {"enabled": True},
+        "softDeletePolicy": {"retentionDurationSeconds": str(SOFT_DELETE_SECONDS)},
+    }
+
+
+def _write(file: Path, stack: str, project: str, region: str) -> None:
+    """Write the stack's file, a minimal one: every other setting has a default."""
+    text = f"config:\n  gcp:project: {project}\n  gcp:region: {region}\n"
+    if stack in {"dev", "test", "staging", "prod"}:
+        text += f"  open-model-tuning:environment: {stack}\n"
+    file.write_text(text, "utf-8")
+
+
+def _commands(project: str, region: str, bucket: str) -> list[str]:
+    at = f"--project={project}"
+    place = f"--location={region}"
+    return [
+        f"gcloud services enable {' '.join(BASE_APIS)} {at}",
+        f"gcloud storage buckets create gs://{bucket} {at} {place} --uniform-bucket-level-access "
+        "--public-access-prevention --soft-delete-duration=30d",
+        f"gcloud storage buckets update gs://{bucket} --versioning",
+        f"gcloud kms keyrings create {RING} {place} {at}",
+        f"gcloud kms keys create {KEY} --keyring={RING} {place} --purpose=encryption {at}",
+    ]
+
+
+def _next(stack: str, bucket: str, key: str) -> list[str]:
+    return [
+        f"export PULUMI_BACKEND_URL=gs://{bucket}",
+        f"pulumi stack init {shlex.quote(stack)} --secrets-provider={shlex.quote(f'gcpkms://{key}')}",
+        f"runner infra preview --stack {shlex.quote(stack)}",
+    ]

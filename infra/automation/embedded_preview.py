@@ -1,0 +1,76 @@
+"""What an application without the engine would change, and what the last one published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from infra.embedded.reconcile import ATTRIBUTION
+from infra.embedded.registry import find_type
+from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
+from infra.embedded.state import opened
+from infra.evaluation import evaluate
+from infra.settings import Settings
+
+
+def preview(config: dict[str, str], state: Path) -> dict[str, Any]:
+    """Compare the program with what the last application remembered. Drift is what `up` finds, not this.
+
+    Raises:
+        ConfigurationError: the settings have mistakes.
+        EmbeddedError: the emulator does not answer, or another process holds the state.
+    """
+    settings = Settings.load(config)
+    rest = _rest(settings)
+    try:
+        number = str(rest.call("projects", "GET", f"projects/{settings.project}")["projectNumber"])
+    finally:
+        rest.close()
+    labels = {**settings.labels, "managed-by": "pulumi", **ATTRIBUTION}
+    wanted: dict[tuple[str, str], dict[str, Any]] = {}
+    for item in evaluate(config, number=number).resources:
+        if item.custom and not item.type.startswith("pulumi:"):
+            inputs = item.inputs
+            if find_type(item.type).labelled:
+                inputs = {**inputs, "labels": {**labels, **inputs.get("labels", {})}}
+            wanted[(item.type, item.name)] = inputs
+    with opened(state if state.exists() else None, settings.project) as remembered:
+        records = {(record.type, record.name): record for record in remembered.records}
+    created = [_key(key) for key in wanted if key not in records]
+    deleted = [record.key for key, record in records.items() if key not in wanted]
+    updated = [
+        _key(key)
+        for key, inputs in wanted.items()
+        if key in records and find_type(key[0]).body(inputs) != find_type(key[0]).body(records[key].inputs)
+    ]
+    lines = [f"{mark} {name}" for mark, names in (("+", created), ("~", updated), ("-", deleted)) for name in names]
+    changes = len(lines)
+    lines.append(f"{len(created)} to create, {len(updated)} to update, {len(deleted)} to delete")
+    return {"created": created, "updated": updated, "deleted": deleted, "changes": changes, "text": "\n".join(lines)}
+
+
+def published(config: dict[str, str]) -> dict[str, Any]:
+    """Return the outputs of the last application: the environment document in the contract bucket.
+
+    Raises:
+        EmbeddedError: nothing was applied, or the emulator does not answer.
+    """
+    settings = Settings.load(config)
+    bucket = settings.home.bucket("contract").name
+    rest = _rest(settings)
+    try:
+        document = rest.find("storage", f"b/{bucket}/o/environment.json", params={"alt": "media"})
+    finally:
+        rest.close()
+    if document is None:
+        raise EmbeddedError(f"gs://{bucket}/environment.json is not there", hint="`runner infra up --embedded`")
+    return {"environment": json.loads(json.dumps(document))}
+
+
+def _rest(settings: Settings) -> Rest:
+    return Rest(settings.api_endpoints, token=settings.access_token or PLACEHOLDER_TOKEN)
+
+
+def _key(key: tuple[str, str]) -> str:
+    return f"{key[0].rsplit(':', 1)[-1]} {key[1]}"

@@ -1,0 +1,200 @@
+"""The verbs: what each does with the engine, without it, and as a dry run."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from infra import stack_files
+from infra.evaluation import Evaluation, evaluate
+from infra.settings_reader import NAMESPACE
+from runner.environment import state_directory
+from runner.errors import ConfigurationError, RunnerError
+
+EMULATOR = "http://127.0.0.1:8085"
+Result = dict[str, Any]
+
+
+class ChangesError(RunnerError):
+    """Something would change, and nothing was expected to."""
+
+    code = "changes"
+
+
+def run(options: Namespace) -> Result:
+    """Run the verb that the options name and return its JSON document; `text` is for people.
+
+    Raises:
+        ConfigurationError: the stack's file or the options have mistakes; all are listed.
+        EngineMissingError: the verb needs the Pulumi engine, which is not here.
+        RunnerError: the engine, Google or the emulator refused.
+    """
+    verbs: dict[str, Callable[[Namespace], Result]] = {
+        "bootstrap": _bootstrap,
+        "preview": _preview,
+        "up": _up,
+        "refresh": _refresh,
+        "destroy": _destroy,
+        "outputs": _outputs,
+        "graph": _graph,
+        "iam": _iam,
+        "doctor": _doctor,
+    }
+    return verbs[options.verb](options)
+
+
+def directory(options: Namespace) -> Path:
+    """Return the folder of Pulumi.yaml."""
+    chosen = Path(options.directory or stack_files.ROOT)
+    if not (chosen / "Pulumi.yaml").is_file():
+        problem = f"there is no Pulumi.yaml in {chosen}"
+        raise ConfigurationError(problem, problems=[problem], hint="--directory names the folder of the checkout")
+    return chosen
+
+
+def configuration(options: Namespace) -> dict[str, str]:
+    """Return the stack's configuration; with --embedded, at the emulator's addresses."""
+    values = stack_files.configuration(options.stack, directory(options))
+    if options.project:
+        values["gcp:project"] = options.project
+    if options.location:
+        values["gcp:region"] = options.location
+    if options.embedded:
+        from infra.provider import emulator_endpoints
+
+        values = {key: value for key, value in values.items() if not key.endswith("CustomEndpoint")}
+        url = options.emulator or EMULATOR
+        values |= {f"gcp:{key}": value for key, value in emulator_endpoints(url).items()}
+        token = os.environ.get("RUNNER_EMULATOR_TOKEN")
+        if token:
+            values["gcp:accessToken"] = token
+    return values
+
+
+def _evaluated(options: Namespace) -> Evaluation:
+    return evaluate(configuration(options), stack=options.stack)
+
+
+def _state(options: Namespace) -> Path:
+    return Path(options.state) if options.state else state_directory() / "emulator" / "infra.json"
+
+
+def _bootstrap(options: Namespace) -> Result:
+    from infra.automation.bootstrap import bootstrap
+
+    return bootstrap(options, directory(options))
+
+
+def _preview(options: Namespace) -> Result:
+    if options.dry_run:
+        return _commands(options)
+    if options.embedded:
+        from infra.automation.embedded_preview import preview
+
+        result = preview(configuration(options), _state(options))
+    else:
+        from infra.automation import engine
+
+        result = engine.preview(options, directory(options))
+    if options.expect_no_changes and result["changes"]:
+        raise ChangesError(
+            f"stack {options.stack} would change:\n{result['text']}", hint=f"`runner infra up --stack {options.stack}`"
+        )
+    return result
+
+
+def _up(options: Namespace) -> Result:
+    if options.dry_run:
+        return _commands(options)
+    if options.embedded:
+        from infra.embedded import apply
+
+        values = configuration(options)
+        own = {key: value for key, value in values.items() if key not in {"gcp:project", "gcp:region"}}
+        done = apply(
+            options.emulator or EMULATOR,
+            project=values["gcp:project"],
+            location=values.get("gcp:region", "us-central1"),
+            config={f"{NAMESPACE}:forceDestroy": "false", **own},
+            state=_state(options),
+        )
+        return _counted(done, {"environment": done.environment})
+    from infra.automation import engine
+
+    return engine.up(options, directory(options))
+
+
+def _refresh(options: Namespace) -> Result:
+    if options.embedded:
+        problem = "without the engine there is nothing to refresh: every `up` looks at what is there"
+        raise ConfigurationError(problem, problems=[problem], hint="`runner infra up --embedded` repairs drift")
+    from infra.automation import engine
+
+    return engine.refresh(options, directory(options))
+
+
+def _destroy(options: Namespace) -> Result:
+    if options.embedded:
+        from infra.embedded import destroy
+
+        project = configuration(options)["gcp:project"]
+        token = os.environ.get("RUNNER_EMULATOR_TOKEN")
+        return _counted(destroy(_state(options), project=project, url=options.emulator, token=token), {})
+    from infra.automation import engine
+
+    return engine.destroy(options, directory(options))
+
+
+def _counted(done: Any, extra: Result) -> Result:
+    counts = {name: list(getattr(done, name)) for name in ("created", "updated", "deleted", "kept")}
+    unchanged = len(done.unchanged)
+    marks = {"created": "+", "updated": "~", "deleted": "-", "kept": "kept:"}
+    lines = [f"{marks[name]} {item}" for name, items in counts.items() for item in items]
+    total = ", ".join(f"{len(items)} {name}" for name, items in counts.items() if items or name != "kept")
+    return {**extra, **counts, "unchanged": unchanged, "text": "\n".join([*lines, f"{total}, {unchanged} unchanged"])}
+
+
+def _outputs(options: Namespace) -> Result:
+    if options.embedded:
+        from infra.automation.embedded_preview import published
+
+        outputs = published(configuration(options))
+    else:
+        from infra.automation import engine
+
+        outputs = engine.outputs(options, directory(options))
+    import json
+
+    return {"outputs": outputs, "text": json.dumps(outputs, indent=2, sort_keys=True)}
+
+
+def _graph(options: Namespace) -> Result:
+    from infra.graph import mermaid, to_json
+
+    evaluation = _evaluated(options)
+    return {"graph": to_json(evaluation), "mermaid": mermaid(evaluation), "text": mermaid(evaluation).rstrip("\n")}
+
+
+def _iam(options: Namespace) -> Result:
+    from infra.graph import roles
+
+    rows = [{"who": who, "role": role, "on": target} for who, role, target in roles(_evaluated(options))]
+    widths = [max(len(row[key]) for row in rows) for key in ("who", "role")]
+    lines = [f"{row['who']:{widths[0]}}  {row['role']:{widths[1]}}  {row['on']}" for row in rows]
+    return {"grants": rows, "text": "\n".join(lines)}
+
+
+def _doctor(options: Namespace) -> Result:
+    from infra.automation.doctor import examine
+
+    return examine(options)
+
+
+def _commands(options: Namespace) -> Result:
+    from infra.automation.gcloud import commands
+
+    lines = commands(_evaluated(options))
+    return {"commands": lines, "changes": len(lines), "text": "\n".join(lines)}
