@@ -41,6 +41,7 @@ COMMANDS = {
     "batch": ("runner.cli.batch", "A file of questions through an endpoint."),
     "eval": ("runner.cli.evaluate", "Is the tuned model better than its base? With intervals."),
     "chat": ("runner.cli.chat", "Talk with a tuned model."),
+    "infra": ("runner.cli.infra", "Set up a Google Cloud project with the Pulumi program."),
     "doctor": ("runner.cli.doctor", "Find out what is missing here, and how to mend it."),
 }
 
