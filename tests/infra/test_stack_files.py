@@ -10,6 +10,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from pulumi_gcp.config import vars as config_vars
 
+from infra.documentation import configuration_table, documents
 from infra.embedded.apply import configuration
 from infra.provider import EMULATOR_PATHS
 from infra.settings import KEYS, NAMESPACE, Settings
@@ -79,12 +80,15 @@ def test_the_local_stack_is_what_the_embedded_application_uses() -> None:
     assert len([key for key in config if key.endswith("CustomEndpoint")]) == len(EMULATOR_PATHS)
 
 
+def test_the_documents_are_those_of_the_program() -> None:
+    stale = [path.name for path, text in documents().items() if path.read_text("utf-8") != text]
+    assert stale == [], "python -m infra.documentation"
+
+
 def test_the_documentation_lists_every_key_with_its_default() -> None:
-    text = (ROOT / "docs" / "infrastructure.md").read_text("utf-8")
-    rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| `") and line.count("|") == 4]
-    documented = {key.strip().strip("`"): default.strip().strip("`") for key, default in rows}
-    schema = read("Pulumi.yaml")["config"]
-    assert tuple(key for key in documented if key in schema) == KEYS
-    for key, entry in schema.items():
-        if entry["default"] not in ("", [], {}):
-            assert documented[key] == str(entry["default"]).replace("True", "true").replace("False", "false"), key
+    rows = [line.split("|")[1:4] for line in configuration_table().splitlines()[2:]]
+    documented = {key.strip().strip("`"): default.strip().strip("`") for key, _, default in rows}
+    assert tuple(documented) == KEYS
+    assert documented["softDeleteDays"] == "7"
+    assert documented["idleGuard"] == "true"
+    assert documented["labels"] == "none"

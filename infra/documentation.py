@@ -1,0 +1,98 @@
+"""Documents made from the program, so that they cannot say anything else: `python -m infra.documentation` writes them.
+
+Parts of docs/infrastructure.md between `<!-- generated: NAME -->` and `<!-- end -->` are replaced; docs/iam.md is
+made as a whole. `--check` writes nothing and fails when something is stale.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from infra.evaluation import Evaluation, evaluate
+from infra.graph import mermaid, roles
+from infra.policy import RULES
+from infra.stack_files import ROOT, configuration, schema
+
+STACK = "prod"
+"""The stack that is drawn and whose permissions are listed: the one with most parts."""
+DOCUMENT = ROOT / "docs" / "infrastructure.md"
+MATRIX = ROOT / "docs" / "iam.md"
+
+
+def documents() -> dict[Path, str]:
+    """Return each document's path and what it should hold."""
+    values = configuration(STACK)
+    evaluation = evaluate(values)
+    text = DOCUMENT.read_text("utf-8")
+    blocks = {
+        "configuration": configuration_table(),
+        "diagram": f"```mermaid\n{mermaid(evaluation)}```\n",
+        "rules": rules_table(),
+    }
+    for name, block in blocks.items():
+        text = _replaced(text, name, block)
+    return {DOCUMENT: text, MATRIX: iam_document(evaluation)}
+
+
+def configuration_table() -> str:
+    """Return the table of settings."""
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for key, entry in schema().items():
+        description = entry["description"].replace("|", "\\|")
+        rows.append(f"| `{key}` | {entry['type']} | {_default(entry['default'])} | {description} |")
+    return "\n".join(rows) + "\n"
+
+
+def rules_table() -> str:
+    """Return the table of the policy pack's rules."""
+    rows = ["| rule | level | what it wants |", "|---|---|---|"]
+    return "\n".join([*rows, *(f"| `{rule.name}` | {rule.level} | {rule.description} |" for rule in RULES)]) + "\n"
+
+
+def iam_document(evaluation: Evaluation) -> str:
+    """Return the matrix of permissions: one table for each account."""
+    lines = [
+        "# Permissions",
+        "",
+        f"Every permission that the example stack `{STACK}` gives. Made from the program: `python -m infra.documentation`.",
+        "`runner infra iam --stack NAME` lists those of another stack. Each is a single member of a role: what others",
+        "have granted stays.",
+    ]
+    granted: dict[str, dict[str, list[str]]] = {}
+    for who, role, target in roles(evaluation):
+        granted.setdefault(who, {}).setdefault(role, []).append(target)
+    for who in sorted(granted):
+        lines += ["", f"## {who}", "", "| role | on |", "|---|---|"]
+        lines += [f"| `{role}` | {'<br>'.join(targets)} |" for role, targets in sorted(granted[who].items())]
+    return "\n".join(lines) + "\n"
+
+
+def _default(value: Any) -> str:
+    if value in ("", [], {}):
+        return "none"
+    return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value}`"
+
+
+def _replaced(text: str, name: str, block: str) -> str:
+    pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"{DOCUMENT} has no place for {name}")
+    return pattern.sub(lambda match: match.group(1) + block + match.group(2), text)
+
+
+def main() -> int:
+    """Write what is stale, or with --check only name it and return 1."""
+    stale = {path: text for path, text in documents().items() if not path.is_file() or path.read_text("utf-8") != text}
+    for path, text in stale.items():
+        if "--check" in sys.argv[1:]:
+            sys.stderr.write(f"{path} is stale: python -m infra.documentation\n")
+        else:
+            path.write_text(text, "utf-8")
+    return 1 if stale and "--check" in sys.argv[1:] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
