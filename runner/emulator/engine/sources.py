@@ -59,6 +59,9 @@ class StandInCard:
         (directory / CARD_FILE).write_text(json.dumps(asdict(self), indent=1))
 
 
+# Rates measured on the bundled dataset (320 definitions, batch 8) by its 14 held-out questions, answered greedily; the
+# base gives none in the dataset's form. LoRA rank 16: at 2e-3 all 14 have the form after 1 epoch, 10 with the headword
+# spelled right, and 11 after 2 epochs; at 1e-3 13 and 10 after 2 epochs. Full: at 1e-4 13 and 9 after 20 steps.
 SMOLLM2 = StandInCard(
     name="SmolLM2-135M-Instruct",
     licence="Apache-2.0",
