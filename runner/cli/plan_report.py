@@ -97,7 +97,10 @@ def markdown(plan: Plan) -> str:
             continue
         cost = price(job.price.low, job.price.expected, job.price.high) if job.bills else ""
         rows.append(f"| {_SIGNS[job.action]} | `{_cell(job.name)}` | {_cell(job.reason)} | {_rows(job)} | {cost} |")
-        changed = [f"- `{item.path}`: {_value(item.before)} → {_value(item.after)}" for item in job.differences]
+        changed = [
+            f"- `{_cell(item.path)}`: {_cell(_value(item.before))} → {_cell(_value(item.after))}"
+            for item in job.differences
+        ]
         if changed:
             details += [f"**{_cell(job.name)}**", *changed, ""]
     rows += [f"| {_SIGNS[item.action]} | `{_cell(item.name)}` | {_cell(_removed(item))} | | |" for item in plan.removed]
