@@ -91,7 +91,7 @@ class Tuned:
 @pytest.fixture(scope="session")
 def tuned(emulator: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
     """One tuned model for the tests of a process."""
-    project = provision(emulator.url, f"tuned-{os.getpid()}")
+    project = provision(emulator.url, f"library-{os.getpid()}")
     environment = environment_of(project)
     updates: list[watching.JobUpdate] = []
     state: Path = tmp_path_factory.mktemp("state")
