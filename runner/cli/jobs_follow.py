@@ -249,7 +249,7 @@ class Follower:
         for event in update.events:
             output.document({**body, "event": event.kind, "time": event.time, **event.data}, lines=True)
         progress = next(item for item in self.watched.values() if item.job and item.job.id == update.job.id)
-        if update.events or not update.state_changed:
+        if update.events or not (update.state_changed or update.problem or update.stalled):
             output.document({**body, "event": "progress", **progress.to_json()}, lines=True)
         if update.state_changed:
             output.document({**body, "event": "state"}, lines=True)

@@ -16,7 +16,7 @@ from runner.errors import ConfigurationError, NotFoundError
 @command(
     name="metrics",
     examples=(
-        "runner jobs metrics latest > losses.csv",
+        "runner jobs metrics latest --to losses.csv",
         "runner jobs metrics 1234567890 --as jsonl --to losses.jsonl",
     ),
 )

@@ -11,6 +11,7 @@ from runner.cli.commands import command
 from runner.cli.jobs import job_name
 from runner.cli.jobs_live import cost
 from runner.cli.options import Invocation
+from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -33,7 +34,7 @@ _EXCERPT = 60
 @click.option(
     "--train",
     "file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="FILE",
     help="Your own copy of the training file, to name its lines [the job's object is read].",
 )
@@ -48,6 +49,8 @@ def why(invocation: Invocation, job: str, file: Path | None, no_data: bool) -> N
     """
     from runner.jobs.explaining import explain
 
+    if file is not None and not file.is_file():
+        raise ConfigurationError(f"{file}: no such file", problems=[f"{file}: no such file"])
     with invocation.session() as session:
         found = explain(session, job_name(session, job))
         lines: list[dict[str, Any]] = []

@@ -220,6 +220,13 @@ def test_a_receiver_that_refuses_changes_nothing_but_is_named(
     assert "secret-path" not in outcome.err + outcome.out
 
 
+@pytest.mark.parametrize(
+    ("url", "style"), [("https://hooks.slack.com/services/x", "slack"), ("https://example.com/x", "json")]
+)
+def test_the_form_follows_from_the_address(url: str, style: str) -> None:
+    assert notifying.webhook(url).style == style
+
+
 @pytest.mark.parametrize("url", ["http://example.com/x", "ftp://example.com", "hooks.slack.com/x"])
 def test_only_https_is_notified(url: str, run: CommandLine, in_project: Provisioned) -> None:
     outcome = run("jobs", "wait", "1", "--notify", url)
@@ -296,6 +303,11 @@ def test_why_names_the_lines_of_the_file(
     shown = run("jobs", "why", job, "--train", str(copy))
     assert "3: " in shown.out
     assert "differs from the job's object" in shown.err
+
+
+def test_why_with_a_file_that_is_not_there(run: CommandLine, in_project: Provisioned) -> None:
+    outcome = run("jobs", "why", "latest", "--train", "nothing.jsonl")
+    assert (outcome.code, outcome.err) == (2, "error: nothing.jsonl: no such file\n")
 
 
 def test_why_of_a_job_that_is_not_there(run: CommandLine, in_project: Provisioned) -> None:
