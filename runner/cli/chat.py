@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
 from runner.cli import commands
 from runner.cli.options import Invocation, sampling_options
-from runner.errors import ConfigurationError, RunnerError
+from runner.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from runner.gcp.session import Session
-
-_HELP = "/reset forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops an answer."
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @commands.command(
@@ -24,12 +22,21 @@ _HELP = "/reset forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops a
         'runner chat "Define: laptop" --endpoint 1234567890',
         "runner chat < question.txt",
         'runner chat "Define: laptop" --format json',
+        'runner chat "What is on it?" --image photo.jpg --endpoint scout',
+        "runner chat --save talk.json && runner chat --resume talk.json",
+        "runner chat --replay talk.json --endpoint newer --temperature 0",
     ),
 )
 @click.argument("message", required=False)
 @click.option("--endpoint", metavar="ID", help="Endpoint: id, name or full name [the environment's, or the only one].")
 @click.option("--model", metavar="ID", help="A model that Google manages, instead of an endpoint.")
 @click.option("--system", metavar="TEXT", help="System message.")
+@click.option(
+    "--image", "images", multiple=True, metavar="FILE", help="Picture for the first message: a file or gs://."
+)
+@click.option("--save", type=_FILE, metavar="FILE", help="Keep the conversation there.")
+@click.option("--resume", type=_FILE, metavar="FILE", help="Go on with a conversation that was kept.")
+@click.option("--replay", type=_FILE, metavar="FILE", help="Ask a kept conversation's questions again and compare.")
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is whole.")
 @sampling_options
 @click.pass_obj
@@ -40,102 +47,52 @@ def command(
     endpoint: str | None,
     model: str | None,
     system: str | None,
+    images: tuple[str, ...],
+    save: Path | None,
+    resume: Path | None,
+    replay: Path | None,
     no_stream: bool,
     **sampling: Any,
 ) -> None:
     """Send MESSAGE, or standard input, to a tuned model; without either, converse at the terminal."""
-    if endpoint and model:
-        problem = "give either --endpoint or --model"
-        raise ConfigurationError(problem, problems=[problem])
-    interactive = message is None and sys.stdin.isatty()
+    _check(message, endpoint, model, resume, replay)
+    interactive = message is None and replay is None and sys.stdin.isatty()
     if interactive and invocation.output.is_json:
         problem = "--format json needs a MESSAGE, or one on standard input"
         raise ConfigurationError(problem, problems=[problem])
-    if message is None and not interactive:
+    if message is None and not interactive and replay is None:
         message = sys.stdin.read().strip()
     if message == "":
         problem = "the message is empty"
         raise ConfigurationError(problem, problems=[problem], hint='`runner chat "MESSAGE"`')
+    from runner.cli.conversation import Conversation
     from runner.serving.prediction import resolve_endpoint
 
     with invocation.session() as session:
         where = {"model": model} if model else {"endpoint": resolve_endpoint(session, endpoint)}
-        conversation = _Conversation(invocation, session, where, system, sampling)
-        if message is not None:
-            conversation.ask(message, stream=not (no_stream or invocation.output.is_json))
-        else:
-            conversation.converse(stream=not no_stream)
-
-
-class _Conversation:
-    def __init__(
-        self,
-        invocation: Invocation,
-        session: Session,
-        where: dict[str, Any],
-        system: str | None,
-        sampling: dict[str, Any],
-    ) -> None:
-        self.invocation = invocation
-        self.session = session
-        self.where = where
-        self.start: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
-        self.messages = list(self.start)
-        self.sampling = sampling
-
-    def ask(self, text: str, *, stream: bool) -> None:
-        """Print the answer to one message and remember both."""
-        from runner.serving.prediction import chat
-
-        output = self.invocation.output
-        asked = [*self.messages, {"role": "user", "content": text}]
-        if not stream:
-            answer = chat(self.session, messages=asked, **self.where, **self.sampling)
-            body = {
-                "text": answer.text,
-                "finishReason": answer.finish_reason,
-                "model": answer.model,
-                "usage": answer.usage,
-            }
-            output.result(body, answer.text, name=answer.text)
-            self.messages = [*asked, {"role": "assistant", "content": answer.text}]
+        conversation = Conversation(invocation, session, where, system, sampling, images)
+        if resume is not None:
+            conversation.resume(resume)
+        if replay is not None:
+            conversation.replay(replay)
             return
-        pieces: list[str] = []
         try:
-            for chunk in chat(self.session, messages=asked, stream=True, **self.where, **self.sampling):
-                output.piece(chunk.text)
-                pieces.append(chunk.text)
+            if message is not None:
+                conversation.ask(message, stream=not (no_stream or invocation.output.is_json))
+            else:
+                conversation.converse(stream=not no_stream)
         finally:
-            output.piece("\n")
-        self.messages = [*asked, {"role": "assistant", "content": "".join(pieces)}]
+            if save is not None and conversation.messages:
+                conversation.save(save)
 
-    def converse(self, *, stream: bool) -> None:
-        """Read messages from the terminal until its end."""
-        import contextlib
 
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401 - gives input() its line editing
-        self.invocation.output.note(_HELP)
-        while True:
-            try:
-                line = input("> ").strip()
-            except EOFError:
-                self.invocation.output.piece("\n")
-                return
-            if line in {"/exit", "/quit"}:
-                return
-            if line == "/reset":
-                self.messages = list(self.start)
-            elif line.startswith("/"):
-                self.invocation.output.note(_HELP)
-            elif line:
-                self._answer(line, stream=stream)
-
-    def _answer(self, line: str, *, stream: bool) -> None:
-        """Answer one line; neither a failure nor Ctrl-C ends the conversation."""
-        try:
-            self.ask(line, stream=stream)
-        except RunnerError as error:
-            self.invocation.output.failure(error.to_json())
-        except KeyboardInterrupt:
-            self.invocation.output.note("stopped")
+def _check(
+    message: str | None, endpoint: str | None, model: str | None, resume: Path | None, replay: Path | None
+) -> None:
+    problems = []
+    if endpoint and model:
+        problems.append("give either --endpoint or --model")
+    if replay and (message is not None or resume):
+        problems.append("--replay takes its questions from the file: leave MESSAGE and --resume out")
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems)

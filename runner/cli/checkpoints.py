@@ -21,6 +21,7 @@ command = commands.Group(
     lazy={
         "ls": ("runner.cli.checkpoints:ls", "List a job's checkpoints."),
         "download": ("runner.cli.checkpoints:download", "Download one, verified."),
+        "export": ("runner.cli.checkpoints_export:export", "Download one with instructions to run it elsewhere."),
         "prune": ("runner.cli.checkpoints:prune", "Delete the intermediate ones."),
     },
 )

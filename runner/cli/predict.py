@@ -19,6 +19,8 @@ from runner.errors import ConfigurationError
     examples=(
         'runner predict "What is a car?" --endpoint 1234567890',
         'runner predict "What is a car?" --max-tokens 200 --temperature 0 --format json',
+        "runner predict --file question.txt",
+        "runner predict < question.txt",
         "runner predict --instances requests.jsonl",
     ),
 )
@@ -30,6 +32,14 @@ from runner.errors import ConfigurationError
     metavar="FILE",
     help="Instances to send as they are: JSON Lines or a JSON array; - is standard input.",
 )
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Its whole text is one prompt; - is standard input.",
+)
 @click.option("--repeat-prompt", is_flag=True, help="Let the service put the prompt before each text.")
 @sampling_options
 @click.pass_obj
@@ -39,31 +49,32 @@ def command(
     prompts: tuple[str, ...],
     endpoint: str | None,
     instances: Path | None,
+    files: tuple[Path, ...],
     repeat_prompt: bool,
     **sampling: Any,
 ) -> None:
-    """Send each PROMPT to a deployed model and print what it makes of it. The first requests take longer."""
+    """Send each PROMPT, or standard input, to a deployed model and print what it makes of it."""
     from runner.serving.prediction import predict
 
     given = _instances(instances) if instances else []
     options = {key: value for key, value in sampling.items() if value is not None}
     raw = {} if repeat_prompt else {"raw_response": True}
-    given += [{"prompt": prompt, **options, **raw} for prompt in prompts]
+    texts = [*prompts, *(_text(path) for path in files)]
+    if not texts and not given and not sys.stdin.isatty():
+        texts = [text] if (text := sys.stdin.read()).strip() else []
+    given += [{"prompt": prompt, **options, **raw} for prompt in texts]
     if not given:
-        problem = "nothing to predict: give a PROMPT or --instances FILE"
+        problem = "nothing to predict: give a PROMPT, --file FILE, --instances FILE, or text on standard input"
         raise ConfigurationError(problem, problems=[problem])
     with invocation.session() as session:
         predictions = predict(session, endpoint, given)
-    texts = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in predictions]
-    invocation.output.result({"predictions": predictions}, "\n".join(texts), name="\n".join(texts))
+    said = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in predictions]
+    invocation.output.result({"predictions": predictions}, "\n".join(said), name="\n".join(said))
 
 
 def _instances(path: Path) -> list[dict[str, Any]]:
     name = "standard input" if str(path) == "-" else str(path)
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read {name}: {error}") from error
+    text = _text(path)
     if text.lstrip().startswith("["):
         numbered = [(1, text)]
     else:
@@ -84,3 +95,14 @@ def _instances(path: Path) -> list[dict[str, Any]]:
     if problems:
         raise ConfigurationError("; ".join(problems[:5]), problems=problems)
     return found
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file, or of standard input for `-`. Raises ConfigurationError."""
+    if str(path) == "-":
+        return sys.stdin.read()
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"cannot read {path}: {error}"
+        raise ConfigurationError(problem, problems=[problem]) from error

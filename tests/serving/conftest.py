@@ -12,9 +12,10 @@ import pytest
 from runner.emulator.server import EmulatorServer
 from runner.gcp import endpoints, operations
 from runner.gcp.session import Session
+from tests.cli.conftest import run
 from tests.runner.conftest import Tuned, own_state, proxy, session, tuned, tuned_session
 
-__all__ = ["own_state", "proxy", "session", "tuned", "tuned_session"]
+__all__ = ["own_state", "proxy", "run", "session", "tuned", "tuned_session"]
 
 MACHINE = "g2-standard-12"
 

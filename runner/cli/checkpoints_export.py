@@ -1,0 +1,48 @@
+"""`runner checkpoints export`: weights with instructions to run them elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from runner.cli import commands
+from runner.cli.jobs import job_name
+from runner.cli.options import Invocation
+
+
+@commands.command(
+    name="export",
+    examples=("runner checkpoints export latest --to ./tuned", "runner checkpoints export 1234567890 --id 2"),
+)
+@click.argument("job", metavar="JOB")
+@click.option("--id", "checkpoint", default="final", show_default=True, help="Which one: `runner checkpoints ls`.")
+@click.option("--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Where to [JOB-ID].")
+@click.option("--force", is_flag=True, help="Overwrite files that differ.")
+@click.pass_obj
+def export(invocation: Invocation, job: str, checkpoint: str, to: Path | None, force: bool) -> None:
+    """Download a checkpoint of JOB, look into its files, and write beside them how to run them elsewhere.
+
+    HOW-TO-RUN.md has what to type for Transformers, vLLM and llama.cpp. Files that could run code when they are loaded,
+    and weights that are torn, are refused.
+    """
+    from runner.gcp import tuning_jobs
+    from runner.jobs import checkpoints
+    from runner.serving.export import inspect, write_instructions
+
+    with invocation.session() as session:
+        name = job_name(session, job)
+        found = checkpoints.find_checkpoint(session, name, checkpoint)
+        base_model = tuning_jobs.get(session, name).base_model
+        directory = to or Path(f"{name.rsplit('/', 1)[-1]}-{found.id}")
+        with invocation.output.progress("download") as progress:
+            checkpoints.download(session, found, directory, progress=progress, force=force)
+    weights = inspect(directory)
+    path = write_instructions(directory, weights, base_model=base_model, job=name.rsplit("/", 1)[-1])
+    body = {"directory": str(directory), "instructions": str(path), "baseModel": base_model, **weights.to_json()}
+    pairs = [
+        ("weights", str(directory)),
+        ("model", f"{weights.architecture}, {weights.parameters / 1e6:,.1f} million parameters"),
+        ("how to run", str(path)),
+    ]
+    invocation.output.result(body, pairs, name=str(directory))

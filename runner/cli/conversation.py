@@ -1,0 +1,207 @@
+"""A conversation with a model: what was said, kept, saved and said again."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import mimetypes
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.errors import ConfigurationError, RunnerError
+
+if TYPE_CHECKING:
+    from runner.cli.options import Invocation
+    from runner.gcp.session import Session
+
+_HELP = """/history shows what was said, /reset forgets it, /system TEXT sets the system message,
+/image FILE sends a picture with the next message, /save FILE keeps the conversation,
+/exit or Ctrl-D leaves, Ctrl-C stops an answer."""
+_LARGEST_IMAGE = 20 * 2**20
+_VERSION = 1
+
+
+class Conversation:
+    """Messages to one model and its answers."""
+
+    def __init__(
+        self,
+        invocation: Invocation,
+        session: Session,
+        where: dict[str, Any],
+        system: str | None,
+        sampling: dict[str, Any],
+        images: tuple[str, ...] = (),
+    ) -> None:
+        self.invocation = invocation
+        self.session = session
+        self.where = where
+        self.messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+        self.sampling = sampling
+        self.images = [image_part(image) for image in images]
+
+    def ask(self, text: str, *, stream: bool) -> str:
+        """Print the answer to one message, remember both, and return the answer."""
+        from runner.serving.prediction import chat
+
+        output = self.invocation.output
+        content: Any = [*self.images, {"type": "text", "text": text}] if self.images else text
+        asked = [*self.messages, {"role": "user", "content": content}]
+        if stream:
+            pieces: list[str] = []
+            try:
+                for chunk in chat(self.session, messages=asked, stream=True, **self.where, **self.sampling):
+                    output.piece(chunk.text)
+                    pieces.append(chunk.text)
+            finally:
+                output.piece("\n")
+            said = "".join(pieces)
+        else:
+            answer = chat(self.session, messages=asked, **self.where, **self.sampling)
+            said = answer.text
+            body = {"text": said, "finishReason": answer.finish_reason, "model": answer.model, "usage": answer.usage}
+            output.result(body, said, name=said)
+        self.images = []
+        self.messages = [*asked, {"role": "assistant", "content": said}]
+        return said
+
+    def converse(self, *, stream: bool) -> None:
+        """Read messages from the terminal until its end."""
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401 - gives input() its line editing
+        self.invocation.output.note(_HELP)
+        while True:
+            try:
+                line = input("> ").strip()
+            except EOFError:
+                self.invocation.output.piece("\n")
+                return
+            if line in {"/exit", "/quit"}:
+                return
+            try:
+                if line.startswith("/"):
+                    self._command(line)
+                elif line:
+                    self.ask(line, stream=stream)
+            except RunnerError as error:
+                # Neither a failure nor Ctrl-C ends the conversation.
+                self.invocation.output.failure(error.to_json())
+            except KeyboardInterrupt:
+                self.invocation.output.note("stopped")
+
+    def _command(self, line: str) -> None:
+        name, _, rest = line.partition(" ")
+        rest = rest.strip()
+        note = self.invocation.output.note
+        if name == "/reset":
+            self.messages = [message for message in self.messages if message["role"] == "system"]
+            self.images = []
+        elif name == "/history":
+            for message in self.messages:
+                note(f"{message['role']}: {text_of(message)}")
+        elif name == "/system":
+            others = [message for message in self.messages if message["role"] != "system"]
+            self.messages = [*([{"role": "system", "content": rest}] if rest else []), *others]
+        elif name == "/image" and rest:
+            self.images.append(image_part(rest))
+            note("it goes with the next message")
+        elif name == "/save" and rest:
+            self.save(Path(rest))
+            note(f"saved to {rest}")
+        else:
+            note(_HELP)
+
+    def save(self, path: Path) -> None:
+        """Write the conversation, for this user only. Raises ConfigurationError."""
+        endpoint = self.where.get("endpoint")
+        body = {
+            "version": _VERSION,
+            "endpoint": endpoint.name if endpoint is not None else None,
+            "model": self.where.get("model"),
+            "sampling": {key: value for key, value in self.sampling.items() if value is not None},
+            "messages": self.messages,
+        }
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(body, file, ensure_ascii=False, indent=1)
+                file.write("\n")
+        except OSError as error:
+            raise _unusable(path, f"cannot write: {error.strerror or error}") from error
+
+    def resume(self, path: Path) -> None:
+        """Go on with a saved conversation. Raises ConfigurationError."""
+        self.messages = read_messages(path)
+
+    def replay(self, path: Path) -> int:
+        """Ask a saved conversation's questions again; print both answers where they differ, return how many do."""
+        from runner.serving.prediction import chat
+
+        output = self.invocation.output
+        results = []
+        before: list[dict[str, Any]] = []
+        saved = read_messages(path)
+        for message in saved:
+            if message["role"] == "assistant" and before:
+                # Asked after what was answered then, so that each answer is compared on its own.
+                now = chat(self.session, messages=before, **self.where, **self.sampling)
+                then = text_of(message)
+                results.append(
+                    {"question": text_of(before[-1]), "then": then, "now": now.text, "same": then == now.text}
+                )
+            before.append(message)
+        different = [result for result in results if not result["same"]]
+        lines = [f"> {item['question']}\nthen: {item['then']}\nnow:  {item['now']}" for item in different]
+        summary = f"{len(results) - len(different)} of {len(results)} answers are the same"
+        output.result({"answers": results, "different": len(different)}, "\n\n".join([*lines, summary]), name=summary)
+        return len(different)
+
+
+def read_messages(path: Path) -> list[dict[str, Any]]:
+    """Return the messages of a saved conversation. Raises ConfigurationError."""
+    try:
+        body = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unusable(path, str(error)) from error
+    messages = body.get("messages") if isinstance(body, dict) and body.get("version") == _VERSION else None
+    if not isinstance(messages, list) or not all(
+        isinstance(item, dict) and isinstance(item.get("role"), str) and "content" in item for item in messages
+    ):
+        raise _unusable(path, "it is no saved conversation")
+    return messages
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """Return the text of a message, pictures as `[image]`."""
+    content = message["content"]
+    if isinstance(content, str):
+        return content
+    return " ".join(str(part.get("text", "[image]")) for part in content)
+
+
+def image_part(source: str) -> dict[str, Any]:
+    """Return the part of a message for a picture: a `gs://`, `https://` or `data:` address, or a file.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is no picture or is too large.
+    """
+    if source.startswith(("gs://", "https://", "data:")):
+        return {"type": "image_url", "image_url": {"url": source}}
+    path = Path(source).expanduser()
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    if not kind.startswith("image/"):
+        raise _unusable(path, "its name is not that of a picture, such as .png or .jpg")
+    try:
+        if path.stat().st_size > _LARGEST_IMAGE:
+            raise _unusable(path, f"it is larger than {_LARGEST_IMAGE // 2**20} MiB")
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from error
+    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{base64.b64encode(content).decode()}"}}
+
+
+def _unusable(path: Path, why: str) -> ConfigurationError:
+    message = f"{path}: {why}"
+    return ConfigurationError(message, problems=[message])

@@ -1,0 +1,90 @@
+"""Exported weights: what is refused, and that the instructions work when they are copied."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import ConfigurationError
+from runner.serving.export import check_safetensors, inspect
+from tests.cli.invocation import process
+from tests.runner.conftest import Tuned
+from tests.serving.test_leases import _variables
+
+
+def _weights(path: Path, header: Any, data: bytes = b"", length: int | None = None) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
+    return path
+
+
+def _tensor(start: int, end: int, shape: list[int], dtype: str = "F32") -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
+def test_a_sound_file(tmp_path: Path) -> None:
+    header = {"a": _tensor(0, 8, [2]), "b": _tensor(8, 10, [1, 1], "BF16"), "__metadata__": {"format": "pt"}}
+    assert check_safetensors(_weights(tmp_path / "x", header, b"0" * 10)) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "length", "message"),
+    [
+        ({"a": _tensor(0, 8, [2])}, b"0" * 7, None, "does not fit"),
+        ({"a": _tensor(0, 8, [3])}, b"0" * 8, None, "does not fit"),
+        ({"a": _tensor(-4, 4, [2])}, b"0" * 8, None, "does not fit"),
+        ({"a": _tensor(0, 8, [2]), "b": _tensor(4, 12, [2])}, b"0" * 12, None, "overlap"),
+        ({"a": _tensor(0, 8, [2], "F3")}, b"0" * 8, None, "unknown type"),
+        ({"a": _tensor(0, 8, [2])}, b"0" * 8, 10**9, "longer than"),
+        (b"{no", b"", None, "not JSON"),
+        (b"", b"", None, "not JSON"),
+    ],
+)
+def test_torn_files_are_refused(header: Any, data: bytes, length: int | None, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_safetensors(_weights(tmp_path / "x", header, data, length))
+
+
+def test_everything_wrong_with_a_folder_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "evil.Model"}}')
+    (tmp_path / "evil.py").write_text("")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "weights.BIN").write_text("")
+    (tmp_path / "short.safetensors").write_bytes(b"123")
+    with pytest.raises(ConfigurationError) as caught:
+        inspect(tmp_path)
+    for part in ("evil.py", "weights.BIN", "auto_map", "tokenizer.json", "short.safetensors: it is too short"):
+        assert any(part in problem for problem in caught.value.problems), (part, caught.value.problems)
+
+
+@pytest.mark.training
+def test_the_instructions_work_when_they_are_copied(tuned: Tuned, state: Path, tmp_path: Path) -> None:
+    target = tmp_path / "tuned"
+    words = ["checkpoints", "export", tuned.job.id, "--to", str(target), "--format", "json"]
+    outcome = process(*words, stdin="", timeout=120, **_variables(tuned, state))
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["architecture"] == "LlamaForCausalLM"
+    assert outcome.document["parameters"] > 100_000
+    guide = (target / "HOW-TO-RUN.md").read_text()
+    assert "vllm serve" in guide
+    assert "convert_hf_to_gguf.py" in guide
+    [snippet] = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", snippet],
+        cwd=target,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip()

@@ -1,0 +1,144 @@
+"""`chat` and `predict` against a real HTTP server whose answers are hostile; conversations kept and asked again."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.cli.conversation import image_part, read_messages
+from runner.errors import ConfigurationError
+from tests.cli.invocation import CommandLine
+from tests.serving.stub_endpoint import StubEndpoint
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+HOSTILE = {
+    "clipboard": "\x1b]52;c;cm0gLXJm\x07",
+    "link": "\x1b]8;;http://evil.example\x1b\\click\x1b]8;;\x1b\\",
+    "title": "\x1b]0;owned\x07",
+    "erase": "\x1b[2J\x1b[H",
+    "report": "\x1b[6n",
+    "device control": "\x1bP$q\x1b\\",
+    "eight bit": "\x9b31m\x9d52;c;x\x9c",
+    "overwrite": "safe\rrm -rf /",
+    "backspace": "ok\x08\x08no",
+    "right to left": "abc\u202egnp.exe\u2066x\u2069",
+    "bell and null": "\x07\x00\x7f",
+    "line separators": "a\u2028b\u2029c\ufeff",
+}
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubEndpoint]:
+    with StubEndpoint(seconds=0.0) as running:
+        for name, value in (("PROJECT", "p"), ("VERTEX_URL", running.url), ("TOKEN", "t")):
+            monkeypatch.setenv(f"RUNNER_{name}", value)
+        yield running
+
+
+def _harmless(text: str) -> bool:
+    return not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]", text)
+
+
+@pytest.mark.parametrize("evil", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("words", [["chat", "--no-stream"], ["predict"], ["chat", "--format", "json"]], ids=" ".join)
+def test_what_a_model_says_cannot_steer_the_terminal(
+    words: list[str], evil: str, stub: StubEndpoint, run: CommandLine
+) -> None:
+    outcome = run(*words, "--endpoint", "77", stdin=f"say {evil}")
+    assert outcome.code == 0, outcome.err
+    assert _harmless(outcome.out + outcome.err), repr(outcome.out)
+    if "json" in words:
+        assert evil in outcome.document["text"], "a program gets what was said"
+
+
+def test_files_standard_input_and_arguments_as_prompts(stub: StubEndpoint, run: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "q.txt").write_text("from a file\nof two lines")
+    outcome = run("predict", "--endpoint", "77", "--file", str(tmp_path / "q.txt"), "--format", "json")
+    assert outcome.document["predictions"] == ["answer to from a file\nof two lines"]
+    assert run("predict", "--endpoint", "77", stdin="from a pipe").out == "answer to from a pipe\n"
+    assert run("predict", "--endpoint", "77", "--file", "-", stdin="from -").out == "answer to from -\n"
+    lines = '{"prompt": "one"}\n\n{"prompt": "two"}\n'
+    assert run("predict", "--endpoint", "77", "--instances", "-", stdin=lines).code == 0
+    for words, stdin in ((["predict"], " \n"), (["predict", "--file", str(tmp_path / "none")], ""), (["chat"], "")):
+        outcome = run(*words, "--format", "json", stdin=stdin)
+        assert (outcome.code, outcome.error["code"]) == (2, "configuration"), words
+
+
+def test_a_conversation_is_kept_taken_up_and_asked_again(stub: StubEndpoint, run: CommandLine, tmp_path: Path) -> None:
+    kept = tmp_path / "talk.json"
+    chat = ["chat", "--endpoint", "77", "--no-stream"]
+    assert run(*chat, "first", "--system", "Be brief.", "--save", str(kept)).code == 0
+    assert kept.stat().st_mode & 0o077 == 0, "nobody else reads it"
+    assert run(*chat, "second", "--resume", str(kept), "--save", str(kept)).code == 0
+    assert [message["role"] for message in read_messages(kept)] == ["system", "user", "assistant", "user", "assistant"]
+
+    same = run("chat", "--endpoint", "77", "--replay", str(kept), "--format", "json").document
+    assert (same["different"], len(same["answers"])) == (0, 2)
+    body = json.loads(kept.read_text())
+    body["messages"][2]["content"] = "another answer"
+    kept.write_text(json.dumps(body))
+    outcome = run("chat", "--endpoint", "77", "--replay", str(kept))
+    assert "then: another answer\nnow:  answer to first" in outcome.out
+    assert "1 of 2 answers are the same" in outcome.out
+
+    assert run("chat", "hi", "--replay", str(kept)).code == 2
+    kept.write_text('{"version": 9}')
+    assert run("chat", "--endpoint", "77", "--replay", str(kept)).code == 2
+
+
+def test_pictures_are_sent_as_they_are(tmp_path: Path) -> None:
+    picture = tmp_path / "dot.png"
+    picture.write_bytes(PNG)
+    url = image_part(str(picture))["image_url"]["url"]
+    assert base64.b64decode(url.removeprefix("data:image/png;base64,")) == PNG
+    assert image_part("gs://b/x.png")["image_url"]["url"] == "gs://b/x.png"
+    for wrong in (tmp_path / "none.png", tmp_path / "notes.txt"):
+        with pytest.raises(ConfigurationError):
+            image_part(str(wrong))
+
+
+def test_a_conversation_at_a_terminal(stub: StubEndpoint, tmp_path: Path) -> None:
+    """Type at a real pseudo-terminal; what comes back holds no control sequence of the model's."""
+    kept = tmp_path / "talk.json"
+    typed = ["hello \u202e", "/history", f"/save {kept}", "/image /no/such.png", "/reset", "/nonsense", "/exit"]
+    main, other = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "runner", "chat", "--endpoint", "77", "--no-stream", "--no-color"],
+        stdin=other,
+        stdout=other,
+        stderr=other,
+        env={**os.environ, "TERM": "dumb", "PYTHON_BASIC_REPL": "1"},
+        cwd=Path(__file__).parents[2],
+    )
+    os.close(other)
+    seen = ""
+    deadline = time.monotonic() + 60
+    while child.poll() is None or select.select([main], [], [], 0)[0]:
+        assert time.monotonic() < deadline, seen
+        if not select.select([main], [], [], 0.1)[0]:
+            continue
+        try:
+            seen += os.read(main, 4096).decode(errors="replace")
+        except OSError:
+            break
+        if typed and seen.endswith("> "):
+            os.write(main, typed.pop(0).encode() + b"\n")
+            seen += "\n"
+    os.close(main)
+    assert child.wait() == 0, seen
+    assert "assistant: answer to hello \\u202e" in seen
+    assert "such.png: " in seen
+    assert [message["role"] for message in read_messages(kept)] == ["user", "assistant"]
