@@ -57,7 +57,7 @@ def iam_document(evaluation: Evaluation) -> str:
     lines = [
         "# Permissions",
         "",
-        f"Every permission that the example stack `{STACK}` gives. Made from the program: `python -m infra.documentation`.",
+        f"Every permission that the example stack `{STACK}` gives, from the program: `python -m infra.documentation`.",
         "`runner infra iam --stack NAME` lists those of another stack. Each is a single member of a role: what others",
         "have granted stays.",
     ]

@@ -89,7 +89,7 @@ def mermaid(evaluation: Evaluation) -> str:
         parent = item.parent.rsplit("::", 1)[-1] if item.parent else ""
         if not item.custom:
             titles[item.name] = short_type(item.type)
-        elif parent and "role" not in item.inputs:
+        elif not item.type.startswith("pulumi:") and "role" not in item.inputs:
             components.setdefault(parent, []).append(item)
     lines = ["flowchart LR"]
     for parent in sorted(components):
