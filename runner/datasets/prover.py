@@ -24,7 +24,10 @@ from runner.datasets import shapes, texts
 from runner.datasets.examples import Format
 from runner.datasets.shapes import Reading
 
-_ESCAPED, _CONTROL, _ANCHOR = 1, 2, 4
+_ESCAPED, _CONTROL = 1, 2
+TOKEN, SECRET, EMAIL = 4, 8, 16
+"""Kinds of anchors: where a control token, a secret or an e-mail address may be."""
+ANCHORS = TOKEN | SECRET | EMAIL
 
 # Around an anchor, in the bytes of the file: what the exact patterns of `texts` demand at least. All of it is ASCII,
 # and escaped ASCII sends a line to the exact parser.
@@ -35,8 +38,8 @@ _SECRET = re.compile(
 _EMAIL = re.compile(rb"[A-Za-z0-9._%+-]@[A-Za-z0-9-]+\.")
 _ESCAPE = re.compile(rb".?(\\u)(?:00([0-7])|00[89]|202[a-eA-E]|206[6-9]|[fF][fF][fF][dD])", re.DOTALL)
 
-Good = tuple[int, Reading, bool]
-"""Index of the line in its block, what it is made of, and whether its texts have an anchor of `texts`."""
+Good = tuple[int, Reading, int]
+"""Index of the line in its block, what it is made of, and the kinds of anchors in its texts."""
 Doubtful = tuple[int, int, int]
 """Index of the line, offset of its first byte and of its line end."""
 
@@ -144,28 +147,26 @@ class Prover:
                 reading = read(decode(view[position:end]), images)
             except shapes.DECODE_ERRORS:
                 reading = None
-            anchored = False
+            kinds = 0
             if next_flag < end:
-                kinds = 0
                 while flag < len(flags) and flags[flag][0] < end:
                     kinds |= flags[flag][1]
                     flag += 1
                 next_flag = flags[flag][0] if flag < len(flags) else size + 1
-                anchored = bool(kinds & _ANCHOR)
                 if reading is not None and not _passes(reading, kinds):
                     reading = None
             if reading is None:
                 doubtful.append((index, position, end))
             else:
-                good.append((index, reading, anchored))
+                good.append((index, reading, kinds & ANCHORS))
             index += 1
             position = end + 1
         return good, doubtful, index
 
     def _flags(self, block: bytes) -> list[tuple[int, int]]:
         """Return offsets in a block where a line needs a closer look, in order, and why."""
-        flags = [(start, _ANCHOR) for _, start, _ in self._secrets(block) if _SECRET.match(block, start)]
-        flags += [(start, _ANCHOR) for _, start, _ in self._tokens(block)]
+        flags = [(start, SECRET) for _, start, _ in self._secrets(block) if _SECRET.match(block, start)]
+        flags += [(start, TOKEN) for _, start, _ in self._tokens(block)]
         flags += [(start, _CONTROL) for _, start, _ in self._controls(block)]
         for _, start, _ in self._escapes(block):
             if (match := _ESCAPE.match(block, max(0, start - 3))) and _is_escape(block, match.start(1)):
@@ -180,7 +181,7 @@ class Prover:
         start = block.find(b"@")
         while start >= 0:
             if _EMAIL.match(block, max(0, start - 1)):
-                flags.append((start, _ANCHOR))
+                flags.append((start, EMAIL))
             start = block.find(b"@", start + 1)
         flags.sort()
         return flags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import io
 from collections.abc import Callable, Iterator
@@ -14,10 +15,10 @@ from runner.datasets.digests import IMAGE, PART
 from runner.datasets.examples import Example, Finding, TextPart
 from runner.datasets.json_lines import MAX_LINE_BYTES, RawLine
 from runner.datasets.parsing import parse_raw
-from runner.datasets.prover import Prover
+from runner.datasets.prover import ANCHORS, EMAIL, SECRET, TOKEN, Prover
 from runner.datasets.shapes import Reading
-from runner.datasets.summary import FINDINGS_KEPT, LINES_NAMED, Summary
-from runner.datasets.tokens import TokenCounter, open_counter
+from runner.datasets.summary import FINDINGS_KEPT, LINES_NAMED, Summary, Tally
+from runner.datasets.tokens import RatioCounter, TokenCounter, open_counter
 
 BLOCK_BYTES = 512 * 1024
 """Small enough for the processor's second-level cache, large enough that the work per block does not count."""
@@ -107,9 +108,11 @@ class Summariser:
         form, good, doubtful, count = self._prover.prove(block)
         base = self.summary.lines
         known = form in self.summary.formats
+        bulk = isinstance(self.counter, RatioCounter)
+        plain: list[tuple[int, Reading]] = []
         waiting = iter(doubtful)
         following = next(waiting, None)
-        for index, reading, anchored in good:
+        for index, reading, anchors in good:
             while following is not None and following[0] < index:
                 self._exact(RawLine(self._first + base + following[0], _line(block, following)))
                 following = next(waiting, None)
@@ -120,12 +123,18 @@ class Summariser:
             if not known:
                 self.summary.formats[form] = line
                 known = True
-            if anchored:
-                self._contents(line, _turn_texts(reading.turns), reading.system)
-            self._account(line, reading)
+            if anchors:
+                self._contents(line, _turn_texts(reading.turns), reading.system, anchors)
+            if bulk and not reading.images:
+                plain.append((line, reading))
+                self._digest(reading)
+            else:
+                self._account(line, reading)
         while following is not None:
             self._exact(RawLine(self._first + base + following[0], _line(block, following)))
             following = next(waiting, None)
+        if plain:
+            self._account_plain(plain)
         self.summary.rows += len(good)
         self._skip_to(base + count)
 
@@ -160,19 +169,19 @@ class Summariser:
         self._contents(line, [message.text for message in example.messages], example.messages[0].role == "system")
         self._account(line, reading_of(example))
 
-    def _contents(self, line: int, turns: list[str], system: bool) -> None:
-        """Look for what a text should not hold."""
+    def _contents(self, line: int, turns: list[str], system: bool, anchors: int = ANCHORS) -> None:
+        """Look for what a text should not hold; `anchors` tells what there may be."""
         for index, text in enumerate(turns):
             role = "system" if system and not index else "assistant" if (index - system) % 2 else "user"
-            if token := texts.special_token(text):
+            if anchors & TOKEN and (token := texts.special_token(text)):
                 self._warn(
                     "special-token",
                     line,
                     f"a {role} turn holds the control token {token!r} as text",
                     "the chat template adds its own; remove it",
                 )
-            found = [("secret", what) for what in texts.secrets(text)]
-            if texts.has_email(text):
+            found = [("secret", what) for what in texts.secrets(text)] if anchors & SECRET else []
+            if anchors & EMAIL and texts.has_email(text):
                 found.append(("personal-data", "an e-mail address"))
             for code, what in found:
                 self._warn(code, line, f"a {role} turn holds {what}", "a tuned model can repeat it; remove it")
@@ -181,32 +190,60 @@ class Summariser:
         name = self.settings.name
         self.summary.find(Finding(code=code, severity="warning", file=name, line=line, message=message, fix=fix))
 
-    def _account(self, line: int, reading: Reading) -> None:
-        """Add an example to the numbers."""
-        turns, images = reading.turns, reading.images
-        prompt, whole = digests.digest(turns, system=reading.system)
+    def _digest(self, reading: Reading) -> None:
+        prompt, whole = digests.digest(reading.turns, system=reading.system)
         self.summary.prompts.append(prompt)
         self.summary.wholes.append(whole)
         if self.settings.near:
-            self.summary.nears.append(digests.normalised(turns))
+            self.summary.nears.append(digests.normalised(reading.turns))
+
+    def _account(self, line: int, reading: Reading) -> None:
+        """Add an example to the numbers."""
+        self._digest(reading)
         written = sum(map(len, reading.texts))
-        tokens, trained = self.counter.measure(turns, reading.system, written, images)
-        tally = self.summary.with_images if images else self.summary.text_only
+        tokens, trained = self.counter.measure(reading.turns, reading.system, written, reading.images)
+        tally = self.summary.with_images if reading.images else self.summary.text_only
         tally.examples += 1
-        tally.turns[len(turns)] += 1
-        if len(tally.first_lines) < LINES_NAMED:
-            tally.first_lines.append(line)
-        limit = self.settings.limit
-        if limit is not None and tokens > limit:
-            tally.over_length += 1
-            if len(tally.longest) < FINDINGS_KEPT:
-                tally.longest.append((line, tokens))
+        tally.turns[len(reading.turns)] += 1
+        # Sorted, because examples of one block may be added in two goes.
+        if len(tally.first_lines) < LINES_NAMED or line < tally.first_lines[-1]:
+            bisect.insort(tally.first_lines, line)
+            del tally.first_lines[LINES_NAMED:]
+        if self._is_too_long(line, tokens, tally):
             return
         tally.kept += 1
         tally.characters += written
-        tally.images += images
+        tally.images += reading.images
         tally.tokens[tokens] += 1
         tally.trained += trained
+
+    def _account_plain(self, lines: list[tuple[int, Reading]]) -> None:
+        """Add examples without images to the numbers, all of a block at once, where tokens are estimated."""
+        ratio = self.settings.ratio
+        written = [sum(map(len, reading.texts)) for _, reading in lines]
+        tokens = [round(characters * ratio) for characters in written]
+        tally = self.summary.text_only
+        tally.examples += len(lines)
+        tally.turns.update([len(reading.turns) for _, reading in lines])
+        tally.first_lines = sorted([*tally.first_lines, *(line for line, _ in lines[:LINES_NAMED])])[:LINES_NAMED]
+        limit = self.settings.limit
+        if limit is not None and max(tokens) > limit:
+            kept = []
+            for (line, _), characters, length in zip(lines, written, tokens, strict=True):
+                if not self._is_too_long(line, length, tally):
+                    kept.append((characters, length))
+            written, tokens = [characters for characters, _ in kept], [length for _, length in kept]
+        tally.kept += len(tokens)
+        tally.characters += sum(written)
+        tally.tokens.update(tokens)
+
+    def _is_too_long(self, line: int, tokens: int, tally: Tally) -> bool:
+        if self.settings.limit is None or tokens <= self.settings.limit:
+            return False
+        tally.over_length += 1
+        bisect.insort(tally.longest, (line, tokens))
+        del tally.longest[FINDINGS_KEPT:]
+        return True
 
 
 def reading_of(example: Example) -> Reading:

@@ -100,7 +100,10 @@ def test_split_leaks_nothing_and_the_service_takes_it(tmp_path: Path) -> None:
     made = split_file(path, tmp_path / "train.jsonl", tmp_path / "validation.jsonl", share=0.2, seed=4)
     assert made.training_rows + made.validation_rows == 600
     assert 0.17 < made.validation_bytes / path.stat().st_size <= 0.2
-    prompts = [{json.loads(line)["prompt"] for line in file.open()} for file in (made.training, made.validation)]
+    prompts = [
+        {json.loads(line)["prompt"] for line in file.read_text().splitlines()}
+        for file in (made.training, made.validation)
+    ]
     assert not prompts[0] & prompts[1]
     report = check_files(made.training, made.validation)
     assert report.errors == []
