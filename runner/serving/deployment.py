@@ -91,7 +91,7 @@ def deploy(
     if check and not wait:
         raise ValueError("a check needs to wait")
     labels = {**plan.labels, **lease_labels(plan.lease_seconds, plan.idle_seconds)}
-    record = _record(session, plan, labels)
+    record = _record(session, plan, labels, checked=check is not None)
     entry = journal.begin(record)
     tell = progress or _silent
     saga = _Saga(session, plan, entry, timeout, poll, tell)
@@ -187,7 +187,7 @@ def take_off(session: Session, endpoint: str, deployed_model: str, timeout: floa
     )
 
 
-def _record(session: Session, plan: DeploymentPlan, labels: dict[str, str]) -> DeploymentRecord:
+def _record(session: Session, plan: DeploymentPlan, labels: dict[str, str], *, checked: bool) -> DeploymentRecord:
     """Return what the deployment will make, every id chosen here, so that it can be found though answers are lost."""
     own = new_id()
     parent = session.environment.parent
@@ -201,6 +201,7 @@ def _record(session: Session, plan: DeploymentPlan, labels: dict[str, str]) -> D
         # The service allows up to ten digits.
         deployed_model=str(10**9 + secrets.randbelow(9 * 10**9)) if before else "",
         traffic_before=dict(before.traffic) if before else {},
+        percent=0 if checked else plan.percent,
         replaces=[
             item.id
             for item in (before.deployed_models if before and plan.percent == 100 else ())
@@ -318,34 +319,40 @@ class _Saga:
 
     def finish(self, check: Check | None) -> Endpoint:
         """Label the model, look at it, give it its traffic and take off those that it replaces."""
-        self.entry.mark("deployed")
         session, record = self.session, self.record
         try:
             endpoint = recovery.label(session, record)
+            model = next(
+                item for item in endpoint.deployed_models if record.own_endpoint or item.id == record.deployed_model
+            )
+            if check is not None:
+                self._look(check, endpoint, model)
+            if not record.own_endpoint or check is not None:
+                split = with_share(endpoint.traffic, model.id, self.plan.percent)
+                endpoint = deployed.set_traffic(session, endpoint.name, split)
+        except _KeptError as kept:
+            raise kept.reason from kept.reason.__cause__
         except RunnerError as error:
             self.undo(error)
             raise
-        model = next(
-            item for item in endpoint.deployed_models if record.own_endpoint or item.id == record.deployed_model
-        )
-        if check is not None:
-            try:
-                if record.own_endpoint:
-                    endpoint = deployed.set_traffic(session, endpoint.name, {})
-                self.tell("checking the model before it gets traffic")
-                check(endpoint, model)
-            except RunnerError:
-                record.replaces.clear()
-                self.entry.close()
-                raise
-        if not record.own_endpoint or check is not None:
-            split = with_share(endpoint.traffic, model.id, self.plan.percent)
-            endpoint = deployed.set_traffic(session, endpoint.name, split)
+        # From here on it is finished, not undone, should this process end.
+        self.entry.mark("deployed")
         for item in record.replaces:
             self.tell(f"undeploying the earlier {item}")
             take_off(session, record.endpoint, item)
         self.entry.close()
         return endpoints.get_endpoint(session, record.endpoint) if record.replaces else endpoint
+
+    def _look(self, check: Check, endpoint: Endpoint, model: DeployedModel) -> None:
+        """Run a check while the model has no traffic. Raises _KeptError: the model stays, to be looked at, without."""
+        if self.record.own_endpoint:
+            deployed.set_traffic(self.session, endpoint.name, {})
+        self.tell("checking the model before it gets traffic")
+        try:
+            check(endpoint, model)
+        except RunnerError as error:
+            self.entry.close()
+            raise _KeptError(error) from error
 
     def _appears(self) -> bool:
         deadline = time.monotonic() + LOOKUP_SECONDS
@@ -358,6 +365,14 @@ class _Saga:
                 time.sleep(0.5)
             else:
                 return True
+
+
+class _KeptError(RunnerError):
+    """A check refused a model, which stays deployed without traffic."""
+
+    def __init__(self, reason: RunnerError) -> None:
+        super().__init__(reason.message, hint=reason.hint)
+        self.reason = reason
 
 
 def _maybe(error: RunnerError) -> bool:

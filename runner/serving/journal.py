@@ -40,6 +40,8 @@ class DeploymentRecord:
     deployed_model: str = ""
     """Id on the endpoint; "" where the service chooses it."""
     traffic_before: dict[str, int] = field(default_factory=dict)
+    percent: int = 100
+    """Share of the traffic that it gets once it serves; 0 leaves the traffic as it is."""
     replaces: list[str] = field(default_factory=list)
     """Ids of the deployed models to take off once this one serves."""
     labels: dict[str, str] = field(default_factory=dict)

@@ -105,7 +105,7 @@ def _recover_one(session: Session, entry: JournalEntry, timeout: float, poll: fl
 
 
 def roll_forward(session: Session, record: DeploymentRecord) -> None:
-    """Label a model that serves and take off those that it replaces; nothing happens if it has gone since."""
+    """Label a model that serves, give it its traffic and take off those that it replaces, unless it has gone since."""
     try:
         endpoint = label(session, record)
     except NotFoundError:
@@ -113,8 +113,11 @@ def roll_forward(session: Session, record: DeploymentRecord) -> None:
     model = next((item for item in endpoint.deployed_models if item.id == record.deployed_model), None)
     if record.own_endpoint or model is None:
         return
-    if record.replaces:
-        deployed.set_traffic(session, record.endpoint, with_share(endpoint.traffic, model.id, 100))
+    if record.percent and not endpoint.traffic.get(model.id):
+        split = with_share(endpoint.traffic, model.id, record.percent)
+        endpoint = deployed.set_traffic(session, record.endpoint, split)
+    if not endpoint.traffic.get(model.id):
+        return  # it was to be looked at first: what serves now goes on to
     for item in record.replaces:
         now = endpoints.get_endpoint(session, record.endpoint)
         staying = [each.id for each in now.deployed_models]
