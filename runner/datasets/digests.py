@@ -9,6 +9,8 @@ import xxhash
 
 from runner.datasets.examples import Example, ImagePart, Message
 
+_hash = xxhash.xxh3_64_intdigest
+
 PART, TURN, IMAGE = "\x1f", "\x1e", "\x1c"
 """Separators of parts and turns, and what marks an image; a text with one of them has a finding of its own."""
 
@@ -18,7 +20,7 @@ def content(message: Message) -> str:
     return PART.join(IMAGE + part.uri if isinstance(part, ImagePart) else part.text for part in message.parts)
 
 
-def digest(turns: Sequence[str], *, system: bool) -> tuple[int, int]:
+def digest(turns: Sequence[str], system: bool) -> tuple[int, int]:
     """Return 64-bit digests of everything but the last turn, and of everything.
 
     Args:
@@ -26,15 +28,18 @@ def digest(turns: Sequence[str], *, system: bool) -> tuple[int, int]:
             and from whether there is a system turn.
         system: whether the first turn is the system's.
     """
-    prompt = TURN.join(turns[:-1]).encode("utf-8", "surrogatepass")
-    before: int = xxhash.xxh3_64_intdigest(prompt, system)
-    whole: int = xxhash.xxh3_64_intdigest(turns[-1].encode("utf-8", "surrogatepass"), before)
-    return before, whole
+    prompt = turns[0] if len(turns) == 2 else TURN.join(turns[:-1])
+    try:
+        before = _hash(prompt.encode(), system)
+        return before, _hash(turns[-1].encode(), before)
+    except UnicodeEncodeError:
+        before = _hash(prompt.encode("utf-8", "surrogatepass"), system)
+        return before, _hash(turns[-1].encode("utf-8", "surrogatepass"), before)
 
 
 def of_example(example: Example) -> tuple[int, int]:
     """Return the digests of an example: prompt, whole."""
-    return digest([content(item) for item in example.messages], system=example.messages[0].role == "system")
+    return digest([content(item) for item in example.messages], example.messages[0].role == "system")
 
 
 _NOISE = re.compile(r"[\W_]+")

@@ -111,14 +111,12 @@ class Prover:
         """
         flags = self._flags(block)
         shape = next((shape for shape in self._shapes if _suits(block, shape)), self._shapes[0])
-        good, doubtful, count = self._pass(block, shape, flags)
+        good, doubtful, count, marks = self._pass(block, shape, flags)
         # The cheaper count first; where keys stand in another order, it does not add up, and the full one decides.
-        for search, kind in ((shape.marks, "marks"), (shape.keys, "keys")):
-            expected = sum(getattr(reading, kind) for _, reading, _ in good)
-            if len(search(block)) - sum(len(search(block[start:end])) for _, start, end in doubtful) == expected:
-                break
-        else:
-            good, doubtful = _counted(block, shape, good, doubtful)
+        if _occurrences(shape.marks, block, doubtful) != marks:
+            keys = sum([reading.keys for _, reading, _ in good])
+            if _occurrences(shape.keys, block, doubtful) != keys:
+                good, doubtful = _counted(block, shape, good, doubtful)
         if shape is not self._shapes[0]:
             # The next block is most likely written in the same way.
             self._shapes.remove(shape)
@@ -127,12 +125,12 @@ class Prover:
 
     def _pass(
         self, block: bytes, shape: _Shape, flags: list[tuple[int, int]]
-    ) -> tuple[list[Good], list[Doubtful], int]:
+    ) -> tuple[list[Good], list[Doubtful], int, int]:
         good: list[Good] = []
         doubtful: list[Doubtful] = []
         decode, read, images = shape.decode, shape.read, self.images
         view = memoryview(block)
-        position = index = flag = 0
+        position = index = flag = marks = 0
         size = len(block)
         next_flag = flags[0][0] if flags else size + 1
         while position < size:
@@ -158,10 +156,11 @@ class Prover:
             if reading is None:
                 doubtful.append((index, position, end))
             else:
+                marks += reading.marks
                 good.append((index, reading, kinds & ANCHORS))
             index += 1
             position = end + 1
-        return good, doubtful, index
+        return good, doubtful, index, marks
 
     def _flags(self, block: bytes) -> list[tuple[int, int]]:
         """Return offsets in a block where a line needs a closer look, in order, and why."""
@@ -185,6 +184,11 @@ class Prover:
             start = block.find(b"@", start + 1)
         flags.sort()
         return flags
+
+
+def _occurrences(search: Search, block: bytes, doubtful: list[Doubtful]) -> int:
+    """Count what a search finds in a block, its doubtful lines left out."""
+    return len(search(block)) - sum([len(search(block[start:end])) for _, start, end in doubtful])
 
 
 def _is_escape(block: bytes, position: int) -> bool:

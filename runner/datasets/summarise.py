@@ -108,7 +108,9 @@ class Summariser:
         form, good, doubtful, count = self._prover.prove(block)
         base = self.summary.lines
         known = form in self.summary.formats
-        bulk = isinstance(self.counter, RatioCounter)
+        bulk = isinstance(self.counter, RatioCounter) and not self.settings.near
+        digest, add_prompt, add_whole = digests.digest, self.summary.prompts.append, self.summary.wholes.append
+        wholes = self.summary.wholes
         plain: list[tuple[int, Reading]] = []
         waiting = iter(doubtful)
         following = next(waiting, None)
@@ -118,7 +120,7 @@ class Summariser:
                 following = next(waiting, None)
                 known = form in self.summary.formats
             line = base + index + 1
-            if len(self.summary.wholes) < line - 1:
+            if len(wholes) < line - 1:
                 self._skip_to(line - 1)
             if not known:
                 self.summary.formats[form] = line
@@ -127,7 +129,9 @@ class Summariser:
                 self._contents(line, _turn_texts(reading.turns), reading.system, anchors)
             if bulk and not reading.images:
                 plain.append((line, reading))
-                self._digest(reading)
+                prompt, whole = digest(reading.turns, reading.system)
+                add_prompt(prompt)
+                add_whole(whole)
             else:
                 self._account(line, reading)
         while following is not None:
@@ -191,7 +195,7 @@ class Summariser:
         self.summary.find(Finding(code=code, severity="warning", file=name, line=line, message=message, fix=fix))
 
     def _digest(self, reading: Reading) -> None:
-        prompt, whole = digests.digest(reading.turns, system=reading.system)
+        prompt, whole = digests.digest(reading.turns, reading.system)
         self.summary.prompts.append(prompt)
         self.summary.wholes.append(whole)
         if self.settings.near:
