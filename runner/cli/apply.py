@@ -118,7 +118,7 @@ def agree(invocation: Invocation, plan: Plan, *, max_cost: float | None, accept_
     if plan.billable and (max_cost is not None or unlimited):
         count = len(plan.billable) if max_cost is not None else len(unlimited)
         prices = plan.billable if max_cost is not None else unlimited
-        high = sum(job.price.high or 0.0 for job in prices)
+        high = sum(job.worst or 0.0 for job in prices)
         expected = sum(job.price.expected or 0.0 for job in prices)
         if high or not total["unknown"]:
             confirm_cost(

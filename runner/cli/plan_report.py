@@ -66,6 +66,8 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
     """Return price, quota and what serving costs now."""
     cost, quota = plan.cost, plan.quota
     found = [("price", price(cost["low"], cost["expected"], cost["high"], cost["unknown"]))] if plan.billable else []
+    if cost["withRepetitions"] != cost["high"]:
+        found.append(("with every repetition", f"up to {amount(cost['withRepetitions'] or 0.0)}"))
     slots = f"{quota.limit} at once ({quota.source}), {max(0, quota.limit - plan.active)} free"
     found.append(("quota", slots + (f", {plan.queued} queued already" if plan.queued else "")))
     if plan.deployed_models:

@@ -15,21 +15,22 @@ def refusals(plan: Plan, *, accept_unknown_cost: bool = False) -> list[str]:
     """
     found = []
     for job in plan.billable:
-        high, limit = job.price.high, job.source.max_cost
-        if high is None:
+        worst, limit = job.worst, job.source.max_cost
+        if worst is None:
             if not accept_unknown_cost:
                 found.append(f"{job.name}: no price is published for {job.run.fields['base_model']}")
-        elif limit is not None and high > limit:
-            found.append(f"{job.name}: may cost ${high:.2f}, more than its maxCost ${limit:.2f}")
+        elif limit is not None and worst > limit:
+            repeated = ", every repetition included" if worst != job.price.high else ""
+            found.append(f"{job.name}: may cost {_usd(worst)}{repeated}, more than its maxCost {_usd(limit)}")
     for name, jobs in _sweeps(plan).items():
         limit = jobs[0].source.sweep_max_cost or 0.0
-        prices = [job.price.high for job in jobs]
+        prices = [job.worst if job.bills else job.price.high for job in jobs]
         if not any(job.bills for job in jobs):
             continue
         total = sum(price or 0.0 for price in prices)
         if total > limit:
             found.append(
-                f"{name}: its {len(jobs)} jobs may cost ${total:.2f} together, more than the sweep's ${limit:.2f}"
+                f"{name}: its {len(jobs)} jobs may cost {_usd(total)} together, more than the sweep's {_usd(limit)}"
             )
     return found
 
@@ -49,3 +50,8 @@ def _sweeps(plan: Plan) -> dict[str, list[PlannedJob]]:
         if job.source.sweep is not None:
             found.setdefault(job.source.sweep, []).append(job)
     return found
+
+
+def _usd(value: float) -> str:
+    """Return dollars with as many digits as a small sum needs."""
+    return f"${value:.2f}" if value >= 0.01 or value == 0 else f"${value:.2g}"

@@ -7,8 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import identity
-from runner.jobs.claiming import LEASE_SECONDS
+from runner.jobs import claiming, identity
 from runner.jobs.manifest import ManifestJob
 from runner.jobs.plan_diff import Difference, against_last_run, against_live
 from runner.jobs.queueing import View, next_attempt, outcome_of
@@ -58,6 +57,12 @@ class PlannedJob:
     def bills(self) -> bool:
         """Tell whether it creates a job."""
         return self.action in BILLING
+
+    @property
+    def worst(self) -> float | None:
+        """Return what it may cost with every repetition that its manifest allows; None for an unknown price."""
+        attempts = max(0, self.run.retries - self.run.attempt + 1) + 1
+        return None if self.price.high is None else self.price.high * attempts
 
     @property
     def acts(self) -> bool:
@@ -180,9 +185,9 @@ def _other_identity(planned: PlannedJob, entry: Entry | None, same: list[TuningJ
     alive = next((job for job in same if not job.ended or job.succeeded), None)
     if entry is not None and entry.record.run.phase == "claimed" and not view.found(entry.record):
         age = view.claim_age(entry)
-        if age < LEASE_SECONDS:
+        if age < claiming.LEASE_SECONDS:
             planned.action = "wait"
-            planned.reason = f"its earlier form is being submitted; plan again in {LEASE_SECONDS - age:.0f} s"
+            planned.reason = f"its earlier form is being submitted; plan again in {claiming.LEASE_SECONDS - age:.0f} s"
             return
     if alive is not None:
         planned.action, planned.job = "adopt", alive

@@ -73,6 +73,7 @@ class Plan:
             "low": round(sum(price.low or 0.0 for price in known), 6),
             "expected": round(sum(price.expected or 0.0 for price in known), 6),
             "high": round(sum(price.high or 0.0 for price in known), 6),
+            "withRepetitions": round(sum(job.worst or 0.0 for job in self.billable), 6),
             "unknown": len(self.billable) - len(known),
         }
 

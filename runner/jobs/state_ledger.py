@@ -20,7 +20,7 @@ from runner.gcp.session import Session
 
 VERSION = 1
 PREFIX = "runner/state/"
-"""Of the objects: `runner/state/NAME.json`."""
+"""Of the objects: `runner/state/LOCATION/NAME.json`."""
 HISTORY = 8
 """Earlier runs that a record keeps."""
 
@@ -190,6 +190,11 @@ class StateLedger:
         session.environment.require("contract_bucket")
         self._session = session
         self.bucket = session.environment.contract_bucket
+        self.prefix = f"{PREFIX}{session.environment.location}/"
+
+    def object_name(self, name: str) -> str:
+        """Return the name of a record's object."""
+        return f"{self.prefix}{name}.json"
 
     def load(self) -> Snapshot:
         """Read all records, in one request for every thousand.
@@ -198,25 +203,23 @@ class StateLedger:
             NotFoundError: there is no such bucket.
             ConfigurationError: a newer version of this program wrote a record.
         """
-        stored, now = records.list_records(self._session, self.bucket, PREFIX)
+        stored, now = records.list_records(self._session, self.bucket, self.prefix)
         entries = [_entry(item) for item in stored if item.name.endswith(".json")]
         return Snapshot({entry.record.name: entry for entry in entries}, now)
 
     def read(self, name: str) -> Entry | None:
         """Read one record, None if there is none."""
-        stored = records.read_record(self._session, self.bucket, _object(name))
+        stored = records.read_record(self._session, self.bucket, self.object_name(name))
         return None if stored is None else _entry(stored)
 
     def write(self, record: Record, generation: int) -> Entry | None:
         """Write a record over the generation that was read (0: over nothing); None if another writer came first."""
         body = record.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
         body = {**body, "version": VERSION}
-        stored = records.write_record(self._session, self.bucket, _object(record.name), body, generation=generation)
+        stored = records.write_record(
+            self._session, self.bucket, self.object_name(record.name), body, generation=generation
+        )
         return None if stored is None else Entry(record, stored.generation, stored.updated)
-
-
-def _object(name: str) -> str:
-    return f"{PREFIX}{name}.json"
 
 
 def _entry(stored: records.StoredRecord) -> Entry:

@@ -104,8 +104,5 @@ def through_proxy(session: Session, proxy: FlakyProxy) -> Iterator[Session]:
 @pytest.fixture
 def no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims run out at once: whoever held one is known to be dead."""
-    from runner.jobs import decisions, queueing
-
     # Below zero because the service tells its time in whole seconds.
-    for module in (claiming, queueing, decisions):
-        monkeypatch.setattr(module, "LEASE_SECONDS", -5.0)
+    monkeypatch.setattr(claiming, "LEASE_SECONDS", -5.0)

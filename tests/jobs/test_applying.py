@@ -108,7 +108,7 @@ def test_a_lost_record_is_made_again_from_the_labels(untrained: Session, manifes
     applied(untrained, manifests, quota=9)
     ledger = StateLedger(untrained)
     entry = ledger.load().entries["tone"]
-    assert records.delete_record(untrained, ledger.bucket, "runner/state/tone.json", generation=entry.generation)
+    assert records.delete_record(untrained, ledger.bucket, ledger.object_name("tone"), generation=entry.generation)
     assert actions(plan_of(untrained, manifests)) == {"tone": "adopt"}
     assert applied(untrained, manifests, quota=9) == []
     assert names_of(untrained) == ["tone"]
@@ -273,10 +273,11 @@ def test_jobs_in_turn_their_bill_and_what_continues_them(session: Session, manif
     plan = plan_of(session, manifests)
     assert [item.to_json()["jobs"] for item in plan.accuracies] == [1]
     (third,) = plan.billable
-    assert third.price.expected is not None
-    assert third.price.high == pytest.approx(
-        third.price.expected * max(accuracy.worst, third.price.high / third.price.expected)
-    )
+    expected, high = third.price.expected, third.price.high
+    assert expected is not None
+    assert high is not None
+    # The upper end of the range covers the worst estimate so far.
+    assert high >= expected * accuracy.worst - 1e-12
 
 
 def test_a_failed_job_is_repeated_as_its_manifest_allows(session: Session, manifests: Manifests) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import signal
 import threading
 from collections import Counter
-from multiprocessing.context import ForkServerProcess
 
 import pytest
 
@@ -16,52 +13,13 @@ from runner.jobs.applying import apply_plan
 from runner.jobs.planning import make_plan
 from runner.jobs.state_ledger import StateLedger
 from tests.jobs import applying_process
+from tests.jobs.kill_sweep import requests_of_an_apply, sweep
 from tests.jobs.manifests import Manifests, names_of
 from tests.runner.flaky import Fault, FlakyProxy
 
 CREATE = r"/tuningJobs$"
 APPLIERS = 16
 ROUNDS = 3
-
-
-def writes_of_an_apply(through_proxy: Session, proxy: FlakyProxy, manifests: Manifests) -> int:
-    """Apply once, undisturbed, and return how many writes that takes."""
-    applying_process.apply(through_proxy, manifests.folder)
-    return proxy.count("POST", ".")
-
-
-def killed_at(session: Session, proxy: FlakyProxy, manifests: Manifests, number: int, kind: str) -> None:
-    """Run an apply that is killed by SIGKILL at its write `number`, before or after that one takes effect."""
-    started: list[ForkServerProcess] = []
-    ready = threading.Event()
-
-    def kill() -> None:
-        ready.wait(60)
-        started[0].kill()  # not joined here: two threads that read one exit status lose it
-
-    proxy.faults[:] = [Fault("POST", ".", kind, skip=number, before=kill)]
-    started.append(applying_process.start(session.environment, manifests.folder))
-    ready.set()
-    started[0].join(180)
-    proxy.faults.clear()
-    assert started[0].exitcode == -signal.SIGKILL, f"write {number}: not killed, {started[0].exitcode}"
-
-
-def sweep(
-    session: Session, through_proxy: Session, proxy: FlakyProxy, manifests: Manifests, points: list[int]
-) -> Counter[str]:
-    """Kill an apply of new manifests at each point, before and after its write, apply again; count jobs by name."""
-    for point in points:
-        for kind in ("lose request", "lose answer"):
-            for old in manifests.folder.glob("*.yaml"):
-                old.unlink()
-            with (manifests.folder / "train.jsonl").open("a") as file:
-                file.write(json.dumps({"prompt": f"Which point is {point} {kind}?", "completion": "This one."}) + "\n")
-            for part in ("a", "b"):
-                manifests.add(f"kill-{point}-{kind[5:7]}-{part}")
-            killed_at(through_proxy, proxy, manifests, point, kind)
-            applying_process.apply(session, manifests.folder)
-    return Counter(names_of(session))
 
 
 @pytest.mark.usefixtures("no_lease")
@@ -71,13 +29,15 @@ def test_kill_9_at_every_write_of_an_apply(
     session, through_proxy = untrained, untrained_through_proxy
     manifests.add("first-a")
     manifests.add("first-b")
-    writes = writes_of_an_apply(through_proxy, proxy, manifests)
+    writes = requests_of_an_apply(through_proxy, proxy, manifests)["POST"]
     assert writes == 9  # the data; for each of two jobs: queued, claimed, created, noted
 
-    counts = sweep(session, through_proxy, proxy, manifests, list(range(writes)))
+    points = [("POST", number) for number in range(writes)]
+    found = sweep(session, through_proxy, proxy, manifests, points)
 
-    assert len(counts) == 2 + 2 * 2 * writes
-    assert set(counts.values()) == {1}
+    assert (found.kills, found.survived) == (2 * writes, [])
+    assert (found.duplicates, found.lost) == ([], [])
+    assert sum(found.jobs.values()) == 2 * 2 * writes
 
 
 @pytest.mark.usefixtures("no_lease")
@@ -90,9 +50,9 @@ def test_the_sweep_catches_a_runner_that_trusts_its_record_alone(
 ) -> None:
     monkeypatch.setattr(identity, "of_attempt", lambda jobs, record: [])
 
-    counts = sweep(untrained, untrained_through_proxy, proxy, manifests, [4])
+    found = sweep(untrained, untrained_through_proxy, proxy, manifests, [("POST", 4)])
 
-    assert max(counts.values()) == 2
+    assert found.duplicates == ["k-post-4-an-a"]
 
 
 def test_a_claim_whose_owner_may_live_is_left_alone(

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from runner.gcp import fleet, tuning_jobs
+from runner.cli import apply_deploy
+from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
 from runner.jobs.manifest_schema import json_schema
-from runner.jobs.state_ledger import StateLedger
+from runner.jobs.state_ledger import Deployment, StateLedger
 from tests.cli.invocation import CommandLine
 from tests.jobs.manifests import MODEL, Manifests, jobs_of, names_of
 from tests.runner.flaky import Fault, FlakyProxy
@@ -135,7 +136,7 @@ def test_nothing_is_paid_without_agreement(idle: CommandLine, manifests: Manifes
     manifests.add("tone", spec="maxCost: 0.000001")
     outcome = idle("apply", "-f", folder, "--yes", "--max-cost", "100")
     assert outcome.code == 7
-    assert "tone: may cost $0.00, more than its maxCost $0.00" in outcome.err
+    assert "tone: may cost $4.7e-05, more than its maxCost $1e-06" in outcome.err
     path = manifests.add("tone", spec="maxCost: 5")
     path.write_text(path.read_text().replace(MODEL, "qwen/qwen3-5@qwen3.5-9b"))
     outcome = idle("apply", "-f", folder, "--yes")
@@ -234,7 +235,7 @@ def test_schema(run: CommandLine) -> None:
 
 @pytest.mark.training
 def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
-    run: CommandLine, manifests: Manifests, session: Session
+    run: CommandLine, manifests: Manifests, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     validation = manifests.folder / "validation.jsonl"
     validation.write_text('{"prompt": "What is 100?", "completion": "It is 100."}\n')
@@ -262,5 +263,16 @@ def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
     assert plan.document["estimateHistory"][0]["jobs"] == 8
     again = run("apply", "-f", str(manifests.folder), "--format", "json")
     assert (again.document["steps"], again.document["deployments"]) == ([], [])
-    assert fleet.all_jobs(session)[0].ended
+    # A runner that died between the deployment and its note: the next one finds the endpoint by its labels.
+    ledger = StateLedger(session)
+    entry = ledger.load().entries["job-0"]
+    died = Deployment(phase="claimed", owner="somebody")
+    assert ledger.write(entry.record.changed(deployment=died), entry.generation)
+    assert run("apply", "-f", str(manifests.folder), "--format", "json").document["deployments"] == []
+    monkeypatch.setattr(apply_deploy, "LEASE_SECONDS", -5.0)
+    taken = run("apply", "-f", str(manifests.folder), "--format", "json").document["deployments"]
+    assert [(item["name"], item["what"], item["endpoint"]) for item in taken] == [
+        ("job-0", "deployed", served["job-0"]["endpoint"])
+    ]
+    assert run("plan", "-f", str(manifests.folder), "--format", "json").document["serving"]["deployedModels"] == 1
     assert run("endpoints", "undeploy", served["job-0"]["endpoint"], "--delete", "--yes").code == 0
