@@ -46,7 +46,7 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         body = yaml.safe_load(path.read_text("utf-8"))

@@ -28,7 +28,7 @@ def wanted_apis(settings: Settings) -> tuple[str, ...]:
         "cloudkms.googleapis.com": any(stamp.kms_key for stamp in settings.stamps) or settings.state_key is not None,
         "cloudquotas.googleapis.com": settings.concurrent_tuning_jobs > 0,
         "cloudscheduler.googleapis.com": settings.idle_guard,
-        "monitoring.googleapis.com": bool(settings.notification_emails),
+        "monitoring.googleapis.com": bool(settings.notification_emails) or settings.idle_guard,
         "run.googleapis.com": settings.idle_guard,
         "sts.googleapis.com": settings.continuous_integration,
         "workloadidentity.googleapis.com": settings.service_agents == "generate",

@@ -105,6 +105,7 @@ class TuningBuckets(pulumi.ComponentResource):
             depends_on=grants,
             import_=spec.name if spec.mode == "import" else None,
         )
+        rules: Any = lifecycle_rules(spec.kind, settings)
         bucket = Bucket(
             f"{spec.kind}{stamp.suffix}",
             name=spec.name,
@@ -116,7 +117,7 @@ class TuningBuckets(pulumi.ComponentResource):
             versioning={"enabled": spec.kind != "images"},
             # Always given: taking the block away would leave the bucket's policy as it is.
             soft_delete_policy={"retention_duration_seconds": settings.soft_delete_days * _SECONDS_A_DAY},
-            lifecycle_rules=lifecycle_rules(spec.kind, settings),  # type: ignore[arg-type]
+            lifecycle_rules=rules,
             encryption={"default_kms_key_name": stamp.kms_key} if stamp.kms_key else None,
             labels={**settings.labels, "content": spec.kind},
             # What the contract holds is made by this program, old versions included: nothing is lost with it.
@@ -124,7 +125,8 @@ class TuningBuckets(pulumi.ComponentResource):
             and (settings.force_destroy or (spec.kind == "contract" and not settings.protect)),
             opts=options,
         )
-        return bucket.name
+        name: pulumi.Output[str] = bucket.name
+        return name
 
     def _attached(self, stamp: Stamp, spec: BucketSpec) -> pulumi.Output[str]:
         from pulumi_gcp.storage.get_bucket import get_bucket_output

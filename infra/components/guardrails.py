@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 
@@ -156,18 +156,21 @@ class Guardrails(pulumi.ComponentResource):
         from pulumi_gcp.billing.budget import Budget as GoogleBudget
 
         shares = [("CURRENT_SPEND", share) for share in BUDGET_THRESHOLDS] + [("FORECASTED_SPEND", 1.0)]
-        notify = {"monitoring_notification_channels": [item.name for item in channels]}
+        # Typed dictionaries do not see through variables.
+        notify: Any = {"monitoring_notification_channels": [item.name for item in channels]}
+        filtered: Any = {
+            "projects": [pulumi.Output.concat("projects/", project_number)],
+            "credit_types_treatment": "INCLUDE_ALL_CREDITS",
+        }
+        rules: Any = [{"threshold_percent": share, "spend_basis": basis} for basis, share in shares]
         GoogleBudget(
             "budget",
             billing_account=budget.billing_account,
             display_name=f"Open model tuning: {settings.name_prefix}",
             amount={"specified_amount": {"currency_code": budget.currency, "units": str(budget.amount)}},
-            budget_filter={
-                "projects": [pulumi.Output.concat("projects/", project_number)],
-                "credit_types_treatment": "INCLUDE_ALL_CREDITS",
-            },
-            threshold_rules=[{"threshold_percent": share, "spend_basis": basis} for basis, share in shares],
-            all_updates_rule=notify if channels else None,  # type: ignore[arg-type]
+            budget_filter=filtered,
+            threshold_rules=rules,
+            all_updates_rule=notify if channels else None,
             opts=self._options,
         )
 

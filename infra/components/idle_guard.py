@@ -1,4 +1,4 @@
-"""Takes models down whose lease is over, also when every laptop is shut."""
+"""Takes models down whose lease is over or that nobody asks, also when every laptop is shut."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from infra.components.runner_identity import short
 from infra.idle_guard.source import files, requirements
 from infra.settings import Settings
 
-GUARD_ROLES = ("roles/aiplatform.user",)
+GUARD_ROLES = ("roles/aiplatform.user", "roles/monitoring.viewer")
+"""Undeploying, and reading when an endpoint was last asked."""
 BUILD_ROLES = ("roles/cloudbuild.builds.builder",)
 RUNTIME = "python312"
 TIMEOUT_SECONDS = 540
@@ -42,7 +43,7 @@ class IdleGuard(pulumi.ComponentResource):
         self._settings = settings
         self._options = pulumi.ResourceOptions(parent=self, hooks=hooks)
         build = self._account("build", "Builds the idle guard.", BUILD_ROLES)
-        work = self._account("guard", "Takes down models whose lease is over.", GUARD_ROLES)
+        work = self._account("guard", "Takes down models that nobody wants any more.", GUARD_ROLES)
         call = self._account("caller", "Calls the idle guard on its schedule.", ())
         function = self._function(contract, build, work)
         invoker = ServiceIamMember(
@@ -59,7 +60,7 @@ class IdleGuard(pulumi.ComponentResource):
             project=settings.project,
             region=settings.region,
             name=f"{settings.name_prefix}-idle-guard",
-            description="Takes down models whose lease is over.",
+            description="Takes down models that nobody wants any more.",
             schedule=f"*/{settings.idle_guard_minutes} * * * *" if settings.idle_guard_minutes < 60 else "0 * * * *",
             time_zone="Etc/UTC",
             attempt_deadline=f"{TIMEOUT_SECONDS}s",
@@ -116,7 +117,7 @@ class IdleGuard(pulumi.ComponentResource):
             project=settings.project,
             location=settings.region,
             name=f"{settings.name_prefix}-idle-guard",
-            description="Takes down models whose lease is over.",
+            description="Takes down models that nobody wants any more.",
             labels=settings.labels or None,
             build_config={
                 "runtime": RUNTIME,
@@ -131,6 +132,7 @@ class IdleGuard(pulumi.ComponentResource):
                 "timeout_seconds": TIMEOUT_SECONDS,
                 "environment_variables": {
                     "RUNNER_PROJECT": settings.project,
+                    "RUNNER_STATE_DIR": "/tmp",  # noqa: S108 - the only place where a function may write
                     "RUNNER_REGIONS": ",".join(stamp.region for stamp in settings.stamps),
                 },
             },

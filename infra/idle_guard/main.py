@@ -1,17 +1,19 @@
-"""Entry point of the function, which the scheduler calls. Its package is this folder and `runner`."""
+"""Entry point of the function, which the scheduler calls. Its archive is this file and parts of `runner`."""
 
 from __future__ import annotations
 
-import json
+import os
 from typing import Any
 
 
-def main(request: Any) -> tuple[str, int, dict[str, str]]:
-    """Make one pass and answer with its report; a failure is answered as one, so that the scheduler's log shows it."""
-    from infra.idle_guard.guard import regions_wanted, run
+def main(request: Any) -> tuple[str, int]:
+    """Make one pass over the regions that `RUNNER_REGIONS` names.
 
-    report = run(regions_wanted())
-    text = json.dumps({"message": "idle guard", "report": report})
-    print(text, flush=True)  # noqa: T201 - Cloud Logging reads standard output
-    failed = any(entry["failed"] for entry in report.values())
-    return text, 500 if failed else 200, {"Content-Type": "application/json"}
+    What it finds and does is a line of JSON each on standard output, which Cloud Logging reads. A pass that failed is
+    answered as a failure, so that the scheduler's own log shows it too.
+    """
+    from runner.serving import idle_guard
+
+    arguments = [word for region in os.environ["RUNNER_REGIONS"].split(",") for word in ("--location", region)]
+    status = idle_guard.main(arguments)
+    return ("done", 200) if status == 0 else (f"status {status}; the log says why", 500)

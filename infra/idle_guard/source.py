@@ -9,7 +9,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("runner/catalog", "runner/gcp", "runner/serving")
 MODULES = ("runner/__init__.py", "runner/environment.py", "runner/errors.py")
-OWN = ("infra/__init__.py", "infra/idle_guard/__init__.py", "infra/idle_guard/guard.py")
 REQUIRED = ("google-auth", "google-cloud-storage", "google-genai", "httpx", "platformdirs")
 """What those parts import; the command line's own packages stay at home."""
 
@@ -17,7 +16,7 @@ REQUIRED = ("google-auth", "google-cloud-storage", "google-genai", "httpx", "pla
 def files() -> dict[str, Path]:
     """Return the files of the function by their path in its archive, in order."""
     found = {"main.py": ROOT / "infra/idle_guard/main.py"}
-    for name in (*MODULES, *OWN):
+    for name in MODULES:
         found[name] = ROOT / name
     for part in PARTS:
         for path in sorted((ROOT / part).rglob("*")):

@@ -273,7 +273,7 @@ def test_the_idle_guard_has_three_accounts_and_a_schedule(minimal: Evaluation) -
     assert invoker["member"] == f"serviceAccount:{job['httpTarget']['oidcToken']['serviceAccountEmail']}"
     assert invoker["role"] == "roles/run.invoker"
     source = next(r for r in minimal.of_type(":BucketObject") if r.name == "idle-guard-source").inputs
-    assert {"main.py", "requirements.txt", "infra/idle_guard/guard.py", "runner/errors.py"} <= set(
+    assert {"main.py", "requirements.txt", "runner/serving/idle_guard.py", "runner/errors.py"} <= set(
         source["source"]["archive"]
     )
 

@@ -1,0 +1,173 @@
+"""`runner infra`: against a live emulator where it can, offline where it needs nothing, and its commonest mistakes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from runner.emulator.server import EmulatorServer
+
+ROOT = Path(__file__).resolve().parents[2]
+_numbers = itertools.count(1)
+
+
+def runner(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line of the runner without an engine on the PATH."""
+    environment = {**os.environ, "PATH": "/usr/bin:/bin", **variables}
+    command = [sys.executable, "-m", "runner", "infra", *arguments]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A folder with a stack file, and the emulator it is for."""
+
+    folder: Path
+    url: str
+    project: str
+
+    def automation(self, verb: str, *options: str) -> dict[str, Any]:
+        """Run a verb without the engine and return its document."""
+        command = [sys.executable, "-m", "infra.automation", verb, "--stack", "local", "--directory", str(self.folder)]
+        command += ["--embedded", "--emulator", self.url, "--state", str(self.folder / "state.json"), *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
+        body: dict[str, Any] = json.loads(done.stdout)
+        assert ("error" in body) == bool(done.returncode), done.stderr
+        return body
+
+
+@pytest.fixture
+def checkout(emulator: EmulatorServer, tmp_path: Path) -> Checkout:
+    project = f"automation-{os.getpid()}-{next(_numbers)}"
+    shutil.copy(ROOT / "Pulumi.yaml", tmp_path)
+    text = (ROOT / "Pulumi.local.yaml").read_text("utf-8").replace("local-project", project)
+    (tmp_path / "Pulumi.local.yaml").write_text(text)
+    return Checkout(tmp_path, emulator.url, project)
+
+
+def test_preview_up_outputs_and_destroy_without_the_engine(checkout: Checkout) -> None:
+    before = checkout.automation("preview")["result"]
+    assert before["changes"] == len(before["created"]) > 20
+    made = checkout.automation("up")["result"]
+    assert sorted(made["created"]) == sorted(before["created"])
+    assert checkout.automation("preview", "--expect-no-changes")["result"]["changes"] == 0
+    outputs = checkout.automation("outputs")["result"]["outputs"]
+    assert outputs == {"environment": made["environment"]}
+    with (checkout.folder / "Pulumi.local.yaml").open("a") as file:
+        file.write("  open-model-tuning:softDeleteDays: 14\n  open-model-tuning:endpoint: false\n")
+    changed = checkout.automation("preview")["result"]
+    assert "Bucket outputs" in changed["updated"]
+    assert changed["deleted"] == ["AiEndpoint endpoint"]
+    assert changed["created"] == []
+    refused = checkout.automation("preview", "--expect-no-changes")["error"]
+    assert refused["code"] == "changes"
+    gone = checkout.automation("destroy")["result"]
+    assert "Bucket outputs" in gone["deleted"]
+    assert "IAMMember tuning-project" in gone["kept"]
+    assert "kept: IAMMember tuning-project" in gone["text"]
+
+
+def test_bootstrap_makes_everything_once(checkout: Checkout) -> None:
+    def bootstrap(*options: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "infra.automation", "bootstrap", "--stack", "dev"]
+        command += ["--directory", str(checkout.folder), "--project", checkout.project, *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
+        assert done.returncode == 0, done.stdout
+        return dict(json.loads(done.stdout)["result"])
+
+    dry = bootstrap("--dry-run")
+    assert any(
+        line.startswith(f"gcloud storage buckets create gs://{checkout.project}-pulumi-state")
+        for line in dry["commands"]
+    )
+    assert not (checkout.folder / "Pulumi.dev.yaml").exists()
+    made = bootstrap("--emulator", checkout.url)
+    assert {f"bucket {checkout.project}-pulumi-state", "key ring pulumi", "key state"} <= set(made["created"])
+    assert "open-model-tuning:environment: dev" in (checkout.folder / "Pulumi.dev.yaml").read_text()
+    assert bootstrap("--emulator", checkout.url)["created"] == []
+    bucket = httpx.get(f"{checkout.url}/storage/v1/b/{made['stateBucket']}", trust_env=False).json()
+    assert bucket["versioning"] == {"enabled": True}
+    assert bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced"
+    assert f"gcpkms://{made['stateKey']}" in made["next"][1]
+
+
+@pytest.mark.parametrize("verb", ["preview", "up", "destroy", "outputs", "refresh"])
+def test_without_an_engine_it_is_said_how_to_get_one(verb: str) -> None:
+    done = runner(verb, "--stack", "dev", "--yes")
+    assert done.returncode == 9
+    assert "https://www.pulumi.com/docs/install/" in done.stderr
+    assert "--embedded" in done.stderr
+
+
+def test_an_unknown_stack_names_those_that_are_there() -> None:
+    done = runner("graph", "--stack", "production", "--format", "json")
+    assert done.returncode == 2
+    error = json.loads(done.stderr)["error"]
+    assert "stacks here: dev, local, prod" in error["message"]
+
+
+def test_all_mistakes_of_a_stack_are_reported(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Pulumi.yaml", tmp_path)
+    text = (
+        "config:\n  gcp:project: demo-project\n  open-model-tuning:labells: x\n  open-model-tuning:softDeleteDays: 3\n"
+    )
+    (tmp_path / "Pulumi.dev.yaml").write_text(text)
+    done = runner("iam", "--directory", str(tmp_path), "--format", "json")
+    assert done.returncode == 2
+    assert len(json.loads(done.stderr)["error"]["problems"]) == 2
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: [")
+    assert runner("iam", "--directory", str(tmp_path)).returncode == 2
+
+
+def test_embedded_needs_an_emulator(tmp_path: Path) -> None:
+    done = runner("up", "--stack", "local", "--embedded", RUNNER_STATE_DIR=str(tmp_path))
+    assert done.returncode == 69
+    assert "runner emulator start" in done.stderr
+
+
+def test_the_graph_and_the_permissions_need_nothing() -> None:
+    drawn = runner("graph", "--stack", "prod")
+    assert drawn.returncode == 0, drawn.stderr
+    assert drawn.stdout.startswith("flowchart LR")
+    listed = runner("iam", "--stack", "prod", "--format", "json")
+    grants = json.loads(listed.stdout)["grants"]
+    wanted = {"who": "gcp-sa-vertex-moss-ft", "role": "roles/storage.objectUser", "on": "bucket my-tuning-prod-images"}
+    assert wanted in grants
+
+
+def test_a_dry_run_prints_commands_that_a_shell_takes() -> None:
+    done = runner("up", "--stack", "prod", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("gcloud storage buckets create gs://my-tuning-prod-datasets ") for line in lines)
+    assert any("gcp-sa-vertex-moss-ft" in line and "roles/storage.objectUser" in line for line in lines)
+    checked = subprocess.run(["bash", "-n"], input=done.stdout, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert all(line.startswith(("gcloud ", "# ")) for line in lines)
+
+
+def test_the_doctor_finds_what_is_missing() -> None:
+    done = runner("doctor", "--stack", "prod", "--format", "json")
+    assert done.returncode == 1
+    checks = {item["check"]: item["status"] for item in json.loads(done.stdout)["checks"]}
+    assert checks["engine"] == "missing"
+    assert checks["stack prod"] == "ok"
