@@ -45,7 +45,7 @@ def created(
     return answer
 
 
-def until(faulty: FaultyEmulator, name: str, *states: str, seconds: float = 60) -> dict[str, Any]:
+def until(faulty: FaultyEmulator, name: str, *states: str, seconds: float = 150) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     while True:
         job: dict[str, Any] = faulty.http.get(f"/v1beta1/{name}").json()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,18 @@ def test_the_time_is_up(command: str, run: CommandLine, faulty: FaultyEmulator, 
 def test_a_watch_through_faults_tells_of_them(
     run: CommandLine, faulty: FaultyEmulator, in_project: Provisioned
 ) -> None:
+    job = job_of(faulty, in_project, "quota-wait=1000000")
     faulty.arm("tuningJobs.get:status=503,skip=1,times=6")
-    job = job_of(faulty, in_project, "capacity-wait=120")
-    faulty.arm("job:fail=capacity")
+
+    def cancel_once_it_has_struck() -> None:
+        while faulty.hits()[-1] < 6:
+            time.sleep(0.05)
+        faulty.http.post(f"/v1beta1/{in_project.parent}/tuningJobs/{job}:cancel", json={}).raise_for_status()
+
+    canceller = threading.Thread(target=cancel_once_it_has_struck, daemon=True)
+    canceller.start()
     outcome = run("jobs", "watch", job, "--format", "json")
+    canceller.join()
     assert outcome.code == 5
     problems = [line for line in outcome.documents if line["event"] == "problem"]
     assert problems

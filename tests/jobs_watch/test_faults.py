@@ -116,15 +116,15 @@ def test_the_agent_that_does_not_exist_yet(faulty: FaultyEmulator, project: Prov
 
 
 def test_waits_run_in_the_emulators_time(faulty: FaultyEmulator, project: Provisioned) -> None:
-    # The emulator's clock runs 60 times faster: 60 of its seconds are one of ours.
-    faulty.arm("job:quota-wait=60,match=slow", "job:capacity-wait=60,match=slow", "job:fail=platform,match=slow")
+    # The emulator's clock runs 60 times faster: 240 of its seconds are four of ours.
+    faulty.arm("job:quota-wait=240,match=slow", "job:capacity-wait=240,match=slow", "job:fail=platform,match=slow")
     start = time.monotonic()
     job = created(faulty, project, "slow")
     assert until(faulty, job["name"], "WAITING_FOR_QUOTA")["state"] == "JOB_STATE_PENDING"
     assert until(faulty, job["name"], "WAITING_FOR_CAPACITY")["state"] == "JOB_STATE_RUNNING"
     failed = until(faulty, job["name"], "JOB_STATE_FAILED")
     took = time.monotonic() - start
-    assert took >= 2
+    assert took >= 8
     assert failed["error"] == {"code": 13, "message": "Internal error encountered.", "details": []}
     shown = faulty.server.emulator.clock
     assert shown.scale == 60
