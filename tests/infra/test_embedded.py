@@ -323,3 +323,65 @@ def test_nothing_answers(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedError, match="no answer from") as caught:
         apply("http://127.0.0.1:9", state=tmp_path / "state.json")
     assert caught.value.hint
+
+
+def test_a_stack_in_two_regions_with_buckets_that_exist(stack: Stack) -> None:
+    for name, location in ((f"{stack.project}-theirs", "us-central1"), (f"{stack.project}-old", "europe-west4")):
+        stack.request("POST", f"/storage/v1/b?project={stack.project}", {"name": name, "location": location})
+    config = {
+        "extraRegions": '["europe-west4"]',
+        "buckets": json.dumps(
+            {
+                "datasets": {"mode": "attach", "name": f"{stack.project}-theirs"},
+                "europe-west4/outputs": {"mode": "import", "name": f"{stack.project}-old"},
+            }
+        ),
+    }
+    result = stack.apply(**config)
+    assert "Bucket outputs-europe-west4" in result.updated
+    assert not [name for name in result.created if name == "Bucket datasets"]
+    old = stack.request("GET", f"/storage/v1/b/{stack.project}-old")
+    assert old["iamConfiguration"]["publicAccessPrevention"] == "enforced"
+    theirs = stack.request("GET", f"/storage/v1/b/{stack.project}-theirs")
+    assert "labels" not in theirs
+    number = result.environment["projectNumber"]
+    agent = f"serviceAccount:service-{number}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com"
+    assert ("roles/storage.objectUser", agent) in stack.members("theirs")
+    assert ("roles/storage.objectUser", agent) in stack.members("old")
+    assert sorted(result.environment["regions"]) == ["europe-west4", "us-central1"]
+    assert stack.apply(**config).created == ()
+    with pytest.raises(EmbeddedError, match="protected"):
+        stack.destroy()
+
+
+def test_a_bucket_to_import_or_attach_has_to_be_there(stack: Stack) -> None:
+    for mode, fragment in (("import", "is to be imported"), ("attach", "does not exist")):
+        with pytest.raises(EmbeddedError, match=fragment):
+            stack.apply(buckets=json.dumps({"images": {"mode": mode, "name": f"{stack.project}-missing"}}))
+
+
+def test_an_attached_bucket_has_to_be_where_the_jobs_are(stack: Stack) -> None:
+    name = f"{stack.project}-far"
+    stack.request("POST", f"/storage/v1/b?project={stack.project}", {"name": name, "location": "europe-west4"})
+    with pytest.raises(Exception, match="jobs in us-central1 need it there"):
+        stack.apply(buckets=json.dumps({"images": {"mode": "attach", "name": name}}))
+
+
+def test_production_outlives_its_stack(stack: Stack) -> None:
+    stack.apply(environment="prod", forceDestroy="false", namePrefix=stack.project)
+    with pytest.raises(EmbeddedError, match="protected, so nothing was deleted"):
+        stack.destroy()
+
+
+def test_an_agent_that_appears_late_is_waited_for(tmp_path: Path) -> None:
+    settings = EmulatorSettings(directory=tmp_path / "emulator", stand_in="tiny")
+    with EmulatorServer(settings) as server:
+        withheld = ["storage.buckets.setIamPolicy:agent-missing,times=4"]
+        faults = f"{server.url}/_emulator/faults"
+        answer = httpx.post(faults, json={"faults": withheld}, trust_env=False)
+        assert answer.is_success, answer.text
+        result = apply(server.url, project="late", state=tmp_path / "state.json")
+        assert "BucketIAMMember tuning-outputs" in result.created
+        hits = [fault["hits"] for fault in httpx.get(faults, trust_env=False).json()["faults"]]
+        assert hits == [4]
+        assert apply(server.url, project="late", state=tmp_path / "state.json").created == ()

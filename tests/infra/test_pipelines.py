@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from infra.automation import report
 from infra.components.pipelines import DEPLOY_WORKFLOW, PREVIEW_WORKFLOWS

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from pulumi_gcp.config import vars as config_vars
 
 from infra.documentation import configuration_table, documents
