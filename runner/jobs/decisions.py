@@ -137,7 +137,7 @@ def decide(source: ManifestJob, run: Run, view: View) -> PlannedJob:
         for (name, other), jobs in view.by_identity.items()
         if name == source.name and other != run.identity
         for job in jobs
-        if not job.ended
+        if _goes_on(job)
     ]
     planned = PlannedJob(
         name=source.name,
@@ -171,7 +171,7 @@ def removed(view: View, planned: list[PlannedJob], paths: list[Path], *, prune: 
         if name in names or not _below(run.file, paths):
             continue
         job = view.by_name.get(run.job) or next(iter(view.found(entry.record)), None)
-        alive = job is not None and not job.ended
+        alive = job is not None and _goes_on(job)
         if alive or (job is None and run.phase in ("queued", "claimed")):
             found.append(
                 Removed(name=name, action=action, reason=f"{run.file} no longer asks for it", job=job, entry=entry)
@@ -243,6 +243,11 @@ def _without_job(planned: PlannedJob, run: Run) -> None:
         )
         if run.outcome is not None and run.outcome.state in _STATES:
             planned.reason = f"job {run.job.rsplit('/', 1)[-1]} {_STATES[run.outcome.state]}, and is no longer listed"
+
+
+def _goes_on(job: TuningJob) -> bool:
+    """Tell whether a job runs and nobody has asked for its end yet."""
+    return not job.ended and job.state != "JOB_STATE_CANCELLING"
 
 
 def _state(job: TuningJob) -> str:
