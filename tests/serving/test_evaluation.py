@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import random
 import re
 from pathlib import Path
 
 import pytest
 
+from runner.gcp.session import Session
+from runner.jobs import submission, watching
+from runner.jobs.specification import TuningJobSpec
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.evaluation import Pair, Question, bootstrap, compare, outcome_of
 from runner.serving.evaluation_report import to_html
 from runner.serving.scores import METRICS, chrf, exact_match, rouge_l, token_agreement
 from tests.cli.invocation import process
-from tests.runner.conftest import Tuned
+from tests.runner.conftest import MODEL, Tuned, upload_dataset
 from tests.serving.test_leases import _variables
 
 
@@ -111,11 +115,8 @@ def test_slices_and_the_report() -> None:
 
 @pytest.mark.training
 def test_a_model_against_its_base_and_against_itself(
-    tuned: Tuned, tuned_session: object, state: Path, tmp_path: Path
+    tuned: Tuned, tuned_session: Session, state: Path, tmp_path: Path
 ) -> None:
-    from runner.gcp.session import Session
-
-    assert isinstance(tuned_session, Session)
     endpoint = deploy(tuned_session, plan_deployment(tuned_session, tuned.job.id, display_name="tuned"), poll=0.3)
     held_out = tmp_path / "held_out.jsonl"
     rows = [
@@ -150,4 +151,26 @@ def test_a_model_against_its_base_and_against_itself(
     assert (code, json.loads(err)["error"]["code"]) == (2, "configuration")
     code, _, err = evaluate("--base-endpoint", endpoint.id, "--slice-by", "nope")
     assert (code, json.loads(err)["error"]["code"]) == (2, "configuration")
+    undeploy(tuned_session, endpoint, delete=True)
+
+
+@pytest.mark.training
+def test_what_has_learned_is_found_better_on_questions_it_has_not_seen(
+    tuned: Tuned, tuned_session: Session, state: Path, tmp_path: Path
+) -> None:
+    dataset = upload_dataset(tuned_session, 48, "learn.jsonl")
+    spec = TuningJobSpec(base_model=MODEL, training_dataset=dataset, epochs=12, display_name="learned")
+    job = watching.wait(tuned_session, submission.submit(tuned_session, spec).id, 400)
+    endpoint = deploy(tuned_session, plan_deployment(tuned_session, job.id, display_name="learned"), poll=0.3)
+    held_out = tmp_path / "held_out.jsonl"
+    rows = [{"prompt": f"What is {index}?", "completion": f"It is {index}."} for index in range(60, 84)]
+    held_out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = Path(os.environ.get("RUNNER_TEST_REPORT", tmp_path / "report.html"))
+    words = ["eval", str(held_out), "--endpoint", endpoint.id, "--base-model", "meta/llama-3.1-8b-instruct-maas"]
+    words += ["--max-tokens", "12", "--gate", "better", "--report", str(report), "--format", "json"]
+    outcome = process(*words, stdin="", timeout=300, **_variables(tuned, state))
+    assert outcome.code == 0, outcome.err
+    chrf_found = outcome.document["metrics"]["chrF"]
+    assert chrf_found["low"] > 0, chrf_found
+    assert outcome.document["usdPer1000Answers"] > 0
     undeploy(tuned_session, endpoint, delete=True)
