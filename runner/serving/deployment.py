@@ -8,16 +8,15 @@ carries this tool's label is ever taken down.
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any
 
 from runner.errors import ConfigurationError, NotFoundError, RunnerError, WaitTimeoutError
-from runner.gcp import deployed, endpoints, failures, operations
-from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp import endpoints, operations
+from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
-from runner.serving import journal, recovery
-from runner.serving.journal import DeploymentRecord, JournalEntry
+from runner.serving import journal
+from runner.serving.journal import DeploymentRecord
 from runner.serving.labels import ID_PREFIX, LABELS, MANAGED_LABEL, MANAGED_VALUE, lease_labels, managed, new_id
 from runner.serving.plan import (
     CHECKPOINTS_FOLDER,
@@ -29,8 +28,8 @@ from runner.serving.plan import (
     plan_deployment,
     resolve_source,
 )
-from runner.serving.recovery import is_ours
-from runner.serving.shares import with_share, without
+from runner.serving.recovery import is_ours, take_off
+from runner.serving.saga import Check, Saga
 
 __all__ = [
     "CHECKPOINTS_FOLDER",
@@ -56,9 +55,6 @@ LOOKUP_SECONDS = 10.0
 """How long the endpoint of a lost answer is looked for."""
 UNDO_SECONDS = 120.0
 """How long a failed deployment waits for its own removal; what is left then is removed by the next command."""
-
-Check = Callable[[Endpoint, DeployedModel], None]
-"""Looks at a deployed model before it gets traffic; raises RunnerError to keep it from getting any."""
 
 
 def deploy(
@@ -94,7 +90,7 @@ def deploy(
     record = _record(session, plan, labels, checked=check is not None)
     entry = journal.begin(record)
     tell = progress or _silent
-    saga = _Saga(session, plan, entry, timeout, poll, tell)
+    saga = Saga(session, plan, entry, timeout, poll, tell, lookup=LOOKUP_SECONDS, undo_within=UNDO_SECONDS)
     try:
         operation = saga.send()
         if not wait:
@@ -175,18 +171,6 @@ def undeploy(
     return removed
 
 
-def take_off(session: Session, endpoint: str, deployed_model: str, timeout: float = 900.0) -> None:
-    """Undeploy one model; its traffic goes to the busiest of those that stay. Nothing happens if it is gone."""
-    now = endpoints.get_endpoint(session, endpoint)
-    staying = [item.id for item in now.deployed_models]
-    if deployed_model not in staying:
-        return
-    traffic = without(now.traffic, staying, deployed_model)
-    operations.wait(
-        session, endpoints.undeploy_model(session, endpoint, deployed_model, traffic=traffic), timeout=timeout
-    )
-
-
 def _record(session: Session, plan: DeploymentPlan, labels: dict[str, str], *, checked: bool) -> DeploymentRecord:
     """Return what the deployment will make, every id chosen here, so that it can be found though answers are lost."""
     own = new_id()
@@ -209,174 +193,6 @@ def _record(session: Session, plan: DeploymentPlan, labels: dict[str, str], *, c
         ],
         labels=labels,
     )
-
-
-class _Saga:
-    """The steps of one deployment."""
-
-    def __init__(
-        self,
-        session: Session,
-        plan: DeploymentPlan,
-        entry: JournalEntry,
-        timeout: float,
-        poll: float,
-        tell: Callable[[str], None],
-    ) -> None:
-        self.session = session
-        self.plan = plan
-        self.entry = entry
-        self.record = entry.record
-        self.timeout = timeout
-        self.poll = poll
-        self.tell = tell
-
-    def send(self) -> str:
-        """Ask for the deployment and return its operation; "" when the answer was lost and the endpoint is there."""
-        operation = self._to_new_endpoint() if self.record.own_endpoint else self._to_existing_endpoint()
-        self.entry.mark("accepted", operation)
-        return operation
-
-    def _to_new_endpoint(self) -> str:
-        plan, record = self.plan, self.record
-        self.tell(f"deploying {plan.source}")
-        self.entry.mark("sent")
-        try:
-            return endpoints.deploy_custom_model(
-                self.session,
-                plan.source,
-                display_name=plan.display_name,
-                machine=plan.machine,
-                labels=record.labels,
-                endpoint_id=record.id,
-                model_id=record.id,
-            )
-        except RunnerError as error:
-            if not failures.maybe_sent(error) or not self._appears():
-                raise
-            return ""
-
-    def _to_existing_endpoint(self) -> str:
-        """Upload a Model and deploy it, without traffic yet."""
-        plan, record = self.plan, self.record
-        if plan.machine is None:
-            raise ValueError("a plan for an existing endpoint has a machine")
-        self.tell("registering the model")
-        self.entry.mark("sent")
-        upload = endpoints.upload_model(
-            self.session,
-            display_name=plan.display_name,
-            gcs_uri=plan.source,
-            container=container_spec(plan.source, plan.machine.accelerator_count),
-            labels=record.labels,
-            model_id=record.id,
-        )
-        operations.wait(self.session, upload, timeout=self.timeout, poll=self.poll)
-        self.tell(f"deploying to endpoint {record.endpoint.rsplit('/', 1)[-1]}")
-        return endpoints.deploy_model(
-            self.session,
-            record.endpoint,
-            record.model,
-            plan.machine,
-            display_name=plan.display_name,
-            deployed_model_id=record.deployed_model,
-            system_labels=record.labels,
-            traffic={},
-        )
-
-    def wait(self, operation: str) -> None:
-        """Wait until the model answers. Raises GoogleApiError, WaitTimeoutError."""
-        if operation:
-            operations.wait(
-                self.session,
-                operation,
-                timeout=self.timeout,
-                poll=self.poll,
-                progress=lambda waited: self.tell(f"waiting, {waited:.0f} s"),
-            )
-            return
-        deadline = time.monotonic() + self.timeout
-        while not endpoints.get_endpoint(self.session, self.record.endpoint).deployed_models:
-            if time.monotonic() > deadline:
-                raise WaitTimeoutError(
-                    f"endpoint {self.record.id} has no model after {self.timeout:.0f} s; the deployment may go on"
-                )
-            time.sleep(self.poll)
-
-    def undo(self, error: RunnerError) -> None:
-        """Remove what was made; what cannot be removed now stays in the journal."""
-        self.tell("removing what the failed deployment left")
-        try:
-            done = recovery.undo(
-                self.session, self.record, timeout=UNDO_SECONDS, poll=min(self.poll, 2.0), unsent=not _maybe(error)
-            )
-        except RunnerError:
-            done = False
-        if done:
-            self.entry.close()
-        else:
-            self.tell("not all of it could be removed yet; `runner leaks --clean` does")
-
-    def finish(self, check: Check | None) -> Endpoint:
-        """Label the model, look at it, give it its traffic and take off those that it replaces."""
-        session, record = self.session, self.record
-        try:
-            endpoint = recovery.label(session, record)
-            model = next(
-                item for item in endpoint.deployed_models if record.own_endpoint or item.id == record.deployed_model
-            )
-            if check is not None:
-                self._look(check, endpoint, model)
-            if not record.own_endpoint or check is not None:
-                split = with_share(endpoint.traffic, model.id, self.plan.percent)
-                endpoint = deployed.set_traffic(session, endpoint.name, split)
-        except _KeptError as kept:
-            raise kept.reason from kept.reason.__cause__
-        except RunnerError as error:
-            self.undo(error)
-            raise
-        # From here on it is finished, not undone, should this process end.
-        self.entry.mark("deployed")
-        for item in record.replaces:
-            self.tell(f"undeploying the earlier {item}")
-            take_off(session, record.endpoint, item)
-        self.entry.close()
-        return endpoints.get_endpoint(session, record.endpoint) if record.replaces else endpoint
-
-    def _look(self, check: Check, endpoint: Endpoint, model: DeployedModel) -> None:
-        """Run a check while the model has no traffic. Raises _KeptError: the model stays, to be looked at, without."""
-        if self.record.own_endpoint:
-            deployed.set_traffic(self.session, endpoint.name, {})
-        self.tell("checking the model before it gets traffic")
-        try:
-            check(endpoint, model)
-        except RunnerError as error:
-            self.entry.close()
-            raise _KeptError(error) from error
-
-    def _appears(self) -> bool:
-        deadline = time.monotonic() + LOOKUP_SECONDS
-        while True:
-            try:
-                endpoints.get_endpoint(self.session, self.record.endpoint)
-            except RunnerError:
-                if time.monotonic() > deadline:
-                    return False
-                time.sleep(0.5)
-            else:
-                return True
-
-
-class _KeptError(RunnerError):
-    """A check refused a model, which stays deployed without traffic."""
-
-    def __init__(self, reason: RunnerError) -> None:
-        super().__init__(reason.message, hint=reason.hint)
-        self.reason = reason
-
-
-def _maybe(error: RunnerError) -> bool:
-    return failures.maybe_sent(error)
 
 
 def _seen(session: Session, record: DeploymentRecord, plan: DeploymentPlan) -> Endpoint:

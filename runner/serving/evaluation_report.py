@@ -14,6 +14,7 @@ p{margin:.3rem 0}.quiet{color:var(--calm)}
 .verdict{display:inline-block;padding:.15rem .6rem;border-radius:.4rem;color:#fff;font-weight:600}
 .verdict{background:var(--calm)}
 .verdict.better{background:var(--good)}.verdict.worse{background:var(--bad)}
+section.slice{margin-top:1.2rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.4rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;color:var(--calm);font-size:.85rem}

@@ -119,11 +119,19 @@ def roll_forward(session: Session, record: DeploymentRecord) -> None:
     if not endpoint.traffic.get(model.id):
         return  # it was to be looked at first: what serves now goes on to
     for item in record.replaces:
-        now = endpoints.get_endpoint(session, record.endpoint)
-        staying = [each.id for each in now.deployed_models]
-        if item in staying:
-            split = without(now.traffic, staying, item)
-            operations.wait(session, endpoints.undeploy_model(session, record.endpoint, item, traffic=split))
+        take_off(session, record.endpoint, item)
+
+
+def take_off(session: Session, endpoint: str, deployed_model: str, timeout: float = 900.0) -> None:
+    """Undeploy one model; its traffic goes to the busiest of those that stay. Nothing happens if it is gone."""
+    now = endpoints.get_endpoint(session, endpoint)
+    staying = [item.id for item in now.deployed_models]
+    if deployed_model not in staying:
+        return
+    traffic = without(now.traffic, staying, deployed_model)
+    operations.wait(
+        session, endpoints.undeploy_model(session, endpoint, deployed_model, traffic=traffic), timeout=timeout
+    )
 
 
 def label(session: Session, record: DeploymentRecord) -> Endpoint:
