@@ -6,8 +6,10 @@ import itertools
 import json
 from pathlib import Path
 
+import hypothesis
 import jsonschema
 import pytest
+from hypothesis import strategies as st
 
 from runner.datasets.upload import object_name
 from runner.environment import Environment
@@ -185,6 +187,16 @@ def test_an_alias_bomb_is_refused_quickly() -> None:
     documents, problems = located_yaml.read("\n".join(lines).encode())
     assert documents == []
     assert [problem.message for problem in problems] == ["more than 20000 values, with aliases expanded"]
+
+
+@hypothesis.given(content=st.binary(max_size=200) | st.text("-[]{}:,&*!?<>|'\"#a1 \n\t", max_size=80).map(str.encode))
+@hypothesis.settings(max_examples=300, deadline=None)
+def test_any_file_is_read_or_refused_but_never_breaks_the_reader(content: bytes) -> None:
+    documents, problems = located_yaml.read(content)
+    for document in documents:
+        json.dumps(document.plain())
+        assert 1 <= document.line <= content.count(b"\n") + content.count(b"\r") + 2
+    assert all(problem.message for problem in problems)
 
 
 def test_the_schema_says_what_the_check_says(manifests: Manifests) -> None:
