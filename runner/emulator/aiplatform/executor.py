@@ -126,6 +126,8 @@ class JobExecutor:
 
     def _fault_wait(self, name: str) -> float:
         """Return for how many seconds more a fault makes a job wait for quota."""
+        if not self.emulator.faults.all():
+            return 0.0
         job = self.emulator.store.read(lambda connection: tuning_jobs.get(connection, name))
         return self.emulator.faults.waits_for_quota(job, self.emulator.clock.scale)
 
