@@ -94,7 +94,8 @@ class IdleGuard(pulumi.ComponentResource):
 
     def _function(self, contract: pulumi.Output[str], build: Account, work: Account) -> Function:
         settings = self._settings
-        contents = {path: file.read_bytes() for path, file in files().items()}
+        parts = files()
+        contents = {path: file.read_bytes() for path, file in parts.items()}
         wanted = requirements()
         digest = hashlib.sha256(wanted.encode())
         for path, content in contents.items():
@@ -107,7 +108,7 @@ class IdleGuard(pulumi.ComponentResource):
             source=pulumi.AssetArchive(
                 {
                     "requirements.txt": pulumi.StringAsset(wanted),
-                    **{path: pulumi.FileAsset(file) for path, file in files().items()},
+                    **{path: pulumi.FileAsset(file) for path, file in parts.items()},
                 }
             ),
             opts=pulumi.ResourceOptions(parent=self),
