@@ -15,6 +15,8 @@
       AmbiguousSubmissionError      exit 8   a create may or may not have happened: nothing was repeated
       EngineMissingError            exit 9   an extra that the command needs is not installed
       StalePlanError                exit 10  a saved plan no longer fits: the manifests or the service have changed
+      GateFailedError               exit 11  a model is not better than its base, or not the one that was trained
+      CanaryFailedError             exit 12  a canary did worse than allowed and lost its traffic
 
 Exit 130 means interrupted (Ctrl-C); whatever was running on the service goes on.
 Add an error here only when a caller can act differently on it: give it a stable `code`, an exit status of its own if
@@ -190,3 +192,17 @@ class StalePlanError(RunnerError):
     def to_json(self) -> dict[str, Any]:
         """Add what moved."""
         return {**super().to_json(), "changes": self.changes}
+
+
+class GateFailedError(RunnerError):
+    """A model did not do what its gate asks for: it is not better than its base, or not the tuned one."""
+
+    code = "gate_failed"
+    exit_code = 11
+
+
+class CanaryFailedError(RunnerError):
+    """A canary did worse than was allowed and lost its traffic."""
+
+    code = "canary_failed"
+    exit_code = 12

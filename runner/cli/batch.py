@@ -23,7 +23,7 @@ _REPORT_SECONDS = 5.0
         "runner batch questions.jsonl -o answers.jsonl --concurrency 32 --max-tokens 200 --temperature 0",
     ),
 )
-@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE")
+@click.argument("source", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 @click.option("--endpoint", metavar="ID", help="Endpoint: id, name or full name [the environment's, or the only one].")
 @click.option(
     "-o",

@@ -25,7 +25,7 @@ def check_options(function: Command) -> Command:
     file = click.option(
         "--check",
         "check_file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
         help="Dataset that it was trained on: ask some of it before there is traffic; if it fails there is none.",
     )
@@ -60,7 +60,7 @@ def deployment_check(
 @click.argument("endpoint", metavar="ENDPOINT")
 @click.option(
     "--golden",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE",
     help="Dataset that the model was trained on.",

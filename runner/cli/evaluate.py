@@ -10,7 +10,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.options import Invocation, sampling_options
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, GateFailedError
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -28,7 +28,7 @@ _REPORT_SECONDS = 5.0
         "runner eval held_out.jsonl --endpoint tuned --base-endpoint base --gate better --slice-by topic",
     ),
 )
-@click.argument("dataset", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE")
+@click.argument("dataset", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 @click.option("--endpoint", metavar="ID", help="The tuned model: id, name or full name [the only one].")
 @click.option("--base-endpoint", metavar="ID", help="Endpoint to compare with.")
 @click.option("--base-model", metavar="ID", help="Model that Google manages to compare with.")
@@ -158,8 +158,6 @@ def _show(invocation: Invocation, found: Evaluation) -> None:
 
 
 def _hold_gate(found: Evaluation, gate: str | None) -> None:
-    from runner.serving.evaluation import GateFailedError
-
     allowed = {"better": {"better"}, "not-worse": {"better", "no difference"}}
     if gate is not None and found.outcome not in allowed[gate]:
         raise GateFailedError(

@@ -19,6 +19,9 @@ def read_questions(path: Path, *, slice_by: str | None = None, limit: int | None
     from runner.datasets.parsing import read_file
     from runner.serving.evaluation import Question
 
+    if not path.is_file():
+        problem = f"cannot read {path}: there is no such file"
+        raise ConfigurationError(problem, problems=[problem])
     labels = _labels(path, slice_by) if slice_by else {}
     questions: list[Question] = []
     findings = []

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from runner.errors import ConfigurationError, RunnerError
+from runner.errors import ConfigurationError
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.failures import call
@@ -26,13 +26,6 @@ SMALLEST_SLICE = 5
 """Slices with fewer questions are not judged."""
 
 Outcome = Literal["better", "worse", "no difference"]
-
-
-class GateFailedError(RunnerError):
-    """A model did not do what its gate asks for: it is not better than its base, or not the tuned one."""
-
-    code = "gate_failed"
-    exit_code = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

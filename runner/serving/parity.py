@@ -18,13 +18,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runner.errors import GoogleApiError
+from runner.errors import GateFailedError, GoogleApiError
 from runner.gcp import deployed, endpoints, prediction
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.failures import call
 from runner.gcp.session import Session
 from runner.serving.deployment import Check
-from runner.serving.evaluation import GateFailedError, Question, bootstrap, outcome_of
+from runner.serving.evaluation import Question, bootstrap, outcome_of
 from runner.serving.scores import chrf
 
 _ANSWER_TOKENS = 64

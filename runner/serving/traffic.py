@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner.errors import ConfigurationError, RunnerError
+from runner.errors import CanaryFailedError, ConfigurationError
 from runner.gcp import deployed, endpoints
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.session import Session
@@ -18,13 +18,6 @@ from runner.serving.shares import with_share
 
 MINIMUM_REQUESTS = 20
 """Below so many answers of a model its rates say nothing."""
-
-
-class CanaryFailedError(RunnerError):
-    """A canary did worse than was allowed and lost its traffic."""
-
-    code = "canary_failed"
-    exit_code = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

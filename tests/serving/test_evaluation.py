@@ -165,7 +165,7 @@ def test_what_has_learned_is_found_better_on_questions_it_has_not_seen(
     held_out = tmp_path / "held_out.jsonl"
     rows = [{"prompt": f"What is {index}?", "completion": f"It is {index}."} for index in range(60, 84)]
     held_out.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    report = Path(os.environ.get("RUNNER_TEST_REPORT", tmp_path / "report.html"))
+    report = Path(os.environ.get("SERVING_TEST_REPORT", tmp_path / "report.html"))
     words = ["eval", str(held_out), "--endpoint", endpoint.id, "--base-model", "meta/llama-3.1-8b-instruct-maas"]
     words += ["--max-tokens", "12", "--gate", "better", "--report", str(report), "--format", "json"]
     outcome = process(*words, stdin="", timeout=300, **_variables(tuned, state))

@@ -32,7 +32,7 @@ from tests.serving.conftest import MACHINE, Truth
 
 pytestmark = pytest.mark.training
 
-KILLS = int(os.environ.get("RUNNER_TEST_KILLS", "30"))
+KILLS = int(os.environ.get("SERVING_TEST_KILLS", "30"))
 """How many processes are killed at random; the seed is printed with a failure."""
 OWN_STEPS = [("POST", r":deploy$"), ("GET", r"/operations/"), ("PATCH", r"/models/"), ("PATCH", r"/endpoints/")]
 STANDING_STEPS = [
@@ -43,7 +43,7 @@ STANDING_STEPS = [
     ("PATCH", r"/endpoints/"),
 ]
 KINDS: list[str | int] = ["lose request", "lose answer", 403]
-if os.environ.get("RUNNER_TEST_THOROUGH"):
+if os.environ.get("SERVING_TEST_THOROUGH"):
     KINDS += ["status after", 503]
 
 

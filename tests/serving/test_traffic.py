@@ -16,23 +16,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.catalog import find_model as find_base
-from runner.errors import ConfigurationError
+from runner.errors import CanaryFailedError, ConfigurationError, GateFailedError
 from runner.gcp import deployed, endpoints, operations
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
 from runner.gcp.usage import ServingFigures
 from runner.serving import traffic
 from runner.serving.deployment import deploy, plan_deployment, undeploy
-from runner.serving.evaluation import GateFailedError, Question
+from runner.serving.evaluation import Question
 from runner.serving.parity import check_parity, parity_check
 from runner.serving.shares import with_share, without
-from runner.serving.traffic import CanaryFailedError, CanaryLimits, judge
+from runner.serving.traffic import CanaryLimits, judge
 from tests.cli.invocation import process
 from tests.runner.conftest import MODEL, Tuned
 from tests.serving.conftest import MACHINE
 from tests.serving.test_leases import _variables
 
-REQUESTS = int(os.environ.get("RUNNER_TEST_REQUESTS", "400"))
+REQUESTS = int(os.environ.get("SERVING_TEST_REQUESTS", "400"))
 """2,000 take a minute and a half of two cores; the interval is as wide as the number makes it."""
 BASE = "meta/llama-3.1-8b-instruct-maas"
 
