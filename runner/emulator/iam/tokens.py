@@ -1,7 +1,7 @@
 """Access tokens of service accounts.
 
-A token issued here stands for its account until it expires. Any other token, or none, is the developer: it may do
-everything, which is what lets the emulator be used without credentials.
+A token issued here stands for its account until it expires, and is refused afterwards. Any other token, or none, is the
+developer: it may do everything, which is what lets the emulator be used without credentials.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import sqlite3
 from datetime import datetime, timedelta
 
 from runner.emulator import store
+from runner.emulator.errors import ApiError
 
 KIND = "access-token"
+_PREFIX = "ya29.emulator-"
+"""Tells a token that was issued here, and has been forgotten since, from a developer's own."""
 
 
 def issue(connection: sqlite3.Connection, email: str, now: datetime, lifetime: timedelta) -> tuple[str, datetime]:
@@ -21,18 +24,28 @@ def issue(connection: sqlite3.Connection, email: str, now: datetime, lifetime: t
     for name, body in store.scan(connection, KIND):
         if datetime.fromisoformat(body["expires"]) <= now:
             store.remove(connection, KIND, name)
-    token = "ya29." + secrets.token_urlsafe(48)
+    token = _PREFIX + secrets.token_urlsafe(48)
     expires = now + lifetime
     store.put(connection, KIND, _hash(token), {"email": email, "expires": expires.isoformat()})
     return token, expires
 
 
 def owner(connection: sqlite3.Connection, token: str, now: datetime) -> str | None:
-    """Return the address of the account a token belongs to, None when it is not one of ours or has expired."""
+    """Return the address of the account a token belongs to, None when it was not issued here.
+
+    Raises:
+        ApiError: UNAUTHENTICATED, it was issued here and has expired.
+    """
     body = store.find(connection, KIND, _hash(token))
-    if body is None or datetime.fromisoformat(body["expires"]) <= now:
-        return None
-    return str(body["email"])
+    if body is not None and datetime.fromisoformat(body["expires"]) > now:
+        return str(body["email"])
+    if body is not None or token.startswith(_PREFIX):
+        raise ApiError(
+            "UNAUTHENTICATED",
+            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other"
+            " valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
+        )
+    return None
 
 
 def _hash(token: str) -> str:
