@@ -6,13 +6,15 @@ import os
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra import stack_files
-from infra.evaluation import Evaluation, evaluate
 from infra.settings_reader import NAMESPACE
 from runner.environment import state_directory
 from runner.errors import ConfigurationError, RunnerError
+
+if TYPE_CHECKING:
+    from infra.evaluation import Evaluation
 
 EMULATOR = "http://127.0.0.1:8085"
 Result = dict[str, Any]
@@ -75,6 +77,9 @@ def configuration(options: Namespace) -> dict[str, str]:
 
 
 def _evaluated(options: Namespace) -> Evaluation:
+    # Loads pulumi, which the verbs of the engine have no use for.
+    from infra.evaluation import evaluate
+
     return evaluate(configuration(options), stack=options.stack)
 
 
