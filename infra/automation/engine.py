@@ -77,6 +77,7 @@ def has_backend(directory: Path) -> bool:
 
 
 def _call(options: Namespace, directory: Path, verb: str, **arguments: Any) -> Any:
+    require()  # before pulumi is loaded for nothing
     from pulumi import automation
 
     stack = _stack(options, directory, create=verb == "up")

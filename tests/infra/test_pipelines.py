@@ -35,9 +35,10 @@ def workflow(name: str) -> dict[str, Any]:
     return dict(body)
 
 
-def triggers(body: dict[str, Any]) -> dict[str, Any]:
+def triggers(body: dict[Any, Any]) -> dict[str, Any]:
     """Return `on`, which YAML 1.1 reads as true."""
-    return dict(body.get("on") or body[True])  # type: ignore[call-overload]
+    keys: dict[Any, Any] = body
+    return dict(keys.get("on") or keys[True])
 
 
 def steps(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
