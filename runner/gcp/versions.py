@@ -32,7 +32,7 @@ def object_versions(session: Session, uris: Iterable[str]) -> dict[str, ObjectIn
         folder, slash, _ = name.rpartition("/")
         folders.setdefault((bucket, folder + slash), []).append(uri)
     with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(lambda item: _folder(session, *item[0], item[1]), folders.items()))
+        found = list(pool.map(lambda item: _folder(session, item[0][0], item[0][1], item[1]), folders.items()))
     return {uri: info for part in found for uri, info in part.items()}
 
 
