@@ -14,7 +14,7 @@ HEADER = "# yaml-language-server: $schema={}"
 
 @commands.command(
     name="schema",
-    examples=("runner schema > tuning-job.schema.json", "runner schema --header tuning-job.schema.json"),
+    examples=("runner schema", "runner schema --header tuning-job.schema.json"),
 )
 @click.option("--header", metavar="ADDRESS", help="Print the line that tells an editor where the schema is instead.")
 @click.pass_obj
