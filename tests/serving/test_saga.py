@@ -26,9 +26,11 @@ from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.journal import DeploymentRecord
 from runner.serving.leaks import clean, find_leaks
 from runner.serving.recovery import recover
+from tests.cli.invocation import process
 from tests.runner.conftest import Tuned
 from tests.runner.flaky import Fault, FlakyProxy
 from tests.serving.conftest import MACHINE, Truth
+from tests.serving.test_leases import _variables
 
 pytestmark = pytest.mark.training
 
@@ -311,3 +313,35 @@ def _kill(proxy: KillingProxy, tuned: Tuned, standing: str | None, request: int,
     assert child.returncode == 0, errors
     assert "endpoints/" in output
     return "finished"
+
+
+def test_the_next_command_removes_what_a_killed_one_left(
+    tuned: Tuned, tuned_session: Session, truth: Truth, state: Path
+) -> None:
+    before = truth.names()
+    parent = tuned_session.environment.parent
+    upload = endpoints.upload_model(
+        tuned_session, display_name="left", gcs_uri="gs://bucket/w", container={}, model_id="omt-left-behind"
+    )
+    operations.wait(tuned_session, upload, timeout=30)
+    record = DeploymentRecord(
+        id="omt-left-behind",
+        parent=parent,
+        endpoint=f"{parent}/endpoints/omt-left-behind",
+        own_endpoint=True,
+        model=f"{parent}/models/omt-left-behind",
+        time=time.time() - 3600,
+    )
+    entry = journal.begin(record)
+    entry.mark("sent")
+    entry.release()
+    variables = _variables(tuned, state)
+    listed = process("leaks", "--format", "json", stdin="", timeout=60, **variables)
+    assert [leak["kind"] for leak in listed.document] == ["unfinished deployment"]
+    warned = process("endpoints", "ls", stdin="", timeout=60, **variables)
+    assert "`runner leaks --clean` deals with it" in warned.err
+    assert truth.names() != before, "commands that read change nothing"
+    refused = process("endpoints", "deploy", tuned.job.id, stdin="", timeout=60, **variables)
+    assert refused.code == 7, refused.err
+    assert "removed what it left" in refused.err
+    assert truth.names() == before
