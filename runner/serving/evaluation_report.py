@@ -26,6 +26,7 @@ svg .g{stroke:var(--good);fill:var(--good)}svg .r{stroke:var(--bad);fill:var(--b
 .pair header{padding:.5rem .8rem;background:var(--tint)}
 .pair header{display:flex;gap:1rem;justify-content:space-between;flex-wrap:wrap}
 .cells{display:grid;grid-template-columns:repeat(3,minmax(0,1fr))}
+.cells div{max-height:16rem;overflow:auto}
 .cells div{padding:.6rem .8rem;border-left:1px solid var(--line);white-space:pre-wrap;overflow-wrap:anywhere}
 .cells div:first-child{border-left:0}.cells b{display:block;font-size:.8rem;color:var(--calm);margin-bottom:.2rem}
 @media(max-width:40rem){.cells{grid-template-columns:1fr}.cells div{border-left:0;border-top:1px solid var(--line)}}
@@ -113,6 +114,10 @@ def _pair(pair: Pair, metric: str) -> str:
         f"<span class=quiet>line {question.line}{label} · {escape(metric)} {change:+.1f}</span></header>"
         "<div class=cells>"
         f"<div><b>reference</b>{escape(question.reference)}</div>"
-        f"<div><b>base · {pair.base_scores[metric]:.1f}</b>{escape(pair.base)}</div>"
-        f"<div><b>tuned · {pair.tuned_scores[metric]:.1f}</b>{escape(pair.tuned)}</div></div></section>"
+        f"<div><b>base · {pair.base_scores[metric]:.1f}</b>{_text(pair.base)}</div>"
+        f"<div><b>tuned · {pair.tuned_scores[metric]:.1f}</b>{_text(pair.tuned)}</div></div></section>"
     )
+
+
+def _text(answer: str) -> str:
+    return escape(answer) if answer.strip() else "<i>blank</i>"

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from math import comb
+from math import exp, lgamma, log
 from pathlib import Path
 
 import pytest
@@ -104,7 +104,12 @@ def _ids(endpoint: Endpoint) -> tuple[str, str]:
 
 def _interval(number: int, share: float, tail: float) -> tuple[int, int]:
     """Return the counts that a binomial leaves with a probability of at most `tail` on each side."""
-    chances = [comb(number, k) * share**k * (1 - share) ** (number - k) for k in range(number + 1)]
+    chances = [
+        exp(
+            lgamma(number + 1) - lgamma(k + 1) - lgamma(number - k + 1) + k * log(share) + (number - k) * log(1 - share)
+        )
+        for k in range(number + 1)
+    ]
     low = high = 0
     total = 0.0
     for count, chance in enumerate(chances):
