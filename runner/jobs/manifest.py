@@ -16,6 +16,7 @@ from runner.environment import Environment
 from runner.errors import ConfigurationError
 from runner.jobs import located_yaml, sweeps
 from runner.jobs.located_yaml import Located
+from runner.jobs.manifest_problems import problem_at, translated
 from runner.jobs.manifest_schema import Deploy, Evaluation, Retry, Spec, TuningJobManifest
 from runner.jobs.specification import TuningJobSpec
 
@@ -66,7 +67,7 @@ class ManifestJob:
 
     def problem(self, path: tuple[str | int, ...], message: str) -> str:
         """Return a problem of it as `file:line: path: what`."""
-        return _problem(self.file, self.tree.line_of(path), path, message)
+        return problem_at(self.file, self.tree.line_of(path), path, message)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -189,25 +190,25 @@ def _document(document: Located, file: str, loaded: Loaded) -> Iterator[Manifest
     try:
         manifest = TuningJobManifest.model_validate(plain)
     except ValidationError as error:
-        problems += [_translated(file, document, item) for item in error.errors(include_url=False)]
+        problems += [translated(file, document, item) for item in error.errors(include_url=False)]
         metadata = plain.get("metadata")
         loaded.refused.add(str(metadata.get("name")) if isinstance(metadata, dict) else "")
         return
     spec = manifest.spec
     if spec.base_model is None and spec.from_ is None and "base_model" not in _swept(spec):
-        problems.append(_problem(file, document.line_of(("spec",)), ("spec", "baseModel"), "is missing"))
+        problems.append(problem_at(file, document.line_of(("spec",)), ("spec", "baseModel"), "is missing"))
     if spec.from_ is not None and spec.custom_base_model is not None:
         path = ("spec", "from")
-        problems.append(_problem(file, document.line_of(path), path, "customBaseModel is given too; take one"))
+        problems.append(problem_at(file, document.line_of(path), path, "customBaseModel is given too; take one"))
     if spec.sweep is None:
         yield _job(manifest, document, file, manifest.metadata.name, {})
         return
     problems += [
-        _problem(file, document.line_of(twice), twice, "stands in the sweep too") for twice in _swept_twice(spec)
+        problem_at(file, document.line_of(twice), twice, "stands in the sweep too") for twice in _swept_twice(spec)
     ]
     jobs, found = sweeps.expand(manifest.metadata.name, spec.sweep)
     problems += [
-        _problem(file, document.line_of(("spec", "sweep", *at)), ("spec", "sweep", *at), what) for at, what in found
+        problem_at(file, document.line_of(("spec", "sweep", *at)), ("spec", "sweep", *at), what) for at, what in found
     ]
     for job in jobs:
         yield _job(manifest, document, file, job.name, job.values)
@@ -318,50 +319,3 @@ def _same_model(one: str, other: str) -> bool:
         return find_model(one).id == find_model(other).id
     except UnknownModelError:
         return True  # `check` reports it
-
-
-def _translated(file: str, document: Located, error: Any) -> str:
-    path = tuple(step for step in error["loc"] if step != "[key]")
-    kind, context = error["type"], error.get("ctx") or {}
-    message = str(error["msg"])
-    if kind == "extra_forbidden":
-        message = f"unknown field{_suggestion(path)}"
-    elif kind == "missing":
-        message = "is missing"
-    elif kind == "literal_error":
-        message = f"{error['input']!r} is not {context.get('expected')}"
-    elif kind == "string_pattern_mismatch":
-        message = f"{error['input']!r} does not match {context.get('pattern')}"
-    elif kind.endswith("_type"):
-        wanted = {
-            "int_type": "a whole number",
-            "float_type": "a number",
-            "string_type": "a text",
-            "bool_type": "true or false",
-        }
-        wanted |= {"list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping"}
-        message = f"{_shown(error['input'])} is not {wanted.get(kind, kind)}"
-    elif message.startswith("Input should be "):
-        message = f"{_shown(error['input'])} is not {message.removeprefix('Input should be ')}"
-    return _problem(file, document.line_of(path), path, message)
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else "a mapping" if isinstance(value, dict) else repr(value)[:80]
-
-
-def _suggestion(path: tuple[str | int, ...]) -> str:
-    model: Any = TuningJobManifest
-    for step in path[:-1]:
-        fields = {item.alias or name: item for name, item in getattr(model, "model_fields", {}).items()}
-        annotation = fields[step].annotation if step in fields else None
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        model = next((item for item in options if hasattr(item, "model_fields")), None)
-    known = [item.alias or name for name, item in getattr(model, "model_fields", {}).items()]
-    near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}" if known else ""
-
-
-def _problem(file: str, line: int, path: tuple[str | int, ...], message: str) -> str:
-    where = ".".join(str(step) for step in path)
-    return f"{file}:{line}: {where}: {message}" if where else f"{file}:{line}: {message}"
