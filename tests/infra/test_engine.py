@@ -13,6 +13,7 @@ import httpx
 import pytest
 import yaml
 
+from infra.embedded import apply
 from runner.emulator.server import EmulatorServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,3 +72,39 @@ def test_up_preview_refresh_and_destroy(emulator: EmulatorServer, tmp_path: Path
     engine.run("destroy", "--yes", "--stack", "local")
     for kind in ("datasets", "images", "outputs", "contract"):
         assert httpx.get(f"{emulator.url}/storage/v1/b/{project}-{kind}", trust_env=False).status_code == 404
+
+
+def test_with_and_without_the_engine_the_same_is_made(emulator: EmulatorServer, tmp_path: Path) -> None:
+    with_engine, without = f"engine-a-{os.getpid()}", f"engine-b-{os.getpid()}"
+    engine = Engine(tmp_path, emulator.url, with_engine)
+    engine.run("stack", "init", "local")
+    engine.run("up", "--yes", "--stack", "local")
+    apply(emulator.url, project=without, state=tmp_path / "state.json")
+    assert _made(emulator.url, with_engine) == _made(emulator.url, without)
+    engine.run("destroy", "--yes", "--stack", "local")
+
+
+def _made(url: str, project: str) -> Any:
+    """Return what a project has, without what differs between any two: names, numbers, times."""
+
+    def get(path: str, method: str = "GET") -> Any:
+        answer = httpx.request(method, f"{url}{path}", json={} if method == "POST" else None, trust_env=False)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    number = str(get(f"/v1/projects/{project}")["projectNumber"])
+    volatile = {"etag", "generation", "metageneration", "timeCreated", "updated", "id", "selfLink"}
+    found: dict[str, Any] = {}
+    for kind in ("datasets", "images", "outputs", "contract"):
+        bucket = get(f"/storage/v1/b/{project}-{kind}")
+        bucket["softDeletePolicy"].pop("effectiveTime", None)
+        for access in ("bucketPolicyOnly", "uniformBucketLevelAccess"):
+            bucket["iamConfiguration"].get(access, {}).pop("lockedTime", None)
+        found[kind] = {key: value for key, value in bucket.items() if key not in volatile}
+        policy = get(f"/storage/v1/b/{project}-{kind}/iam")
+        found[f"{kind}-iam"] = sorted((item["role"], sorted(item["members"])) for item in policy["bindings"])
+    policy = get(f"/v1/projects/{project}:getIamPolicy", "POST")
+    found["iam"] = sorted((item["role"], sorted(item["members"])) for item in policy["bindings"])
+    services = get(f"/v1/projects/{project}/services?filter=state:ENABLED&pageSize=200")["services"]
+    found["services"] = sorted(item["name"].rsplit("/", 1)[-1] for item in services)
+    return json.loads(json.dumps(found).replace(project, "PROJECT").replace(number, "NUMBER"))
