@@ -91,10 +91,14 @@ class Tuned:
 @pytest.fixture(scope="session")
 def tuned(emulator: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
     """One tuned model for the tests of a process."""
-    project = provision(emulator.url, f"library-{os.getpid()}")
+    return train_small(emulator, tmp_path_factory.mktemp("state"), f"library-{os.getpid()}")
+
+
+def train_small(emulator: EmulatorServer, state: Path, project_id: str) -> Tuned:
+    """Train a small model in a new project."""
+    project = provision(emulator.url, project_id)
     environment = environment_of(project)
     updates: list[watching.JobUpdate] = []
-    state: Path = tmp_path_factory.mktemp("state")
     with Session(environment) as opened, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNNER_STATE_DIR", str(state))
         spec = TuningJobSpec(base_model=MODEL, training_dataset=upload_dataset(opened), epochs=2, display_name="small")

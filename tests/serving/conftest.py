@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,9 @@ from runner.emulator.server import EmulatorServer
 from runner.gcp import endpoints, operations
 from runner.gcp.session import Session
 from tests.cli.conftest import run
-from tests.runner.conftest import Tuned, own_state, proxy, session, tuned, tuned_session
+from tests.runner.conftest import Tuned, own_state, proxy, session, train_small, tuned_session
 
-__all__ = ["own_state", "proxy", "run", "session", "tuned", "tuned_session"]
+__all__ = ["own_state", "proxy", "run", "session", "tuned_session"]
 
 MACHINE = "g2-standard-12"
 
@@ -37,6 +38,12 @@ class Truth:
                     found.add(item["name"])
                     found |= {f"{item['name']}/deployedModels/{one['id']}" for one in item.get("deployedModels", [])}
             return found
+
+
+@pytest.fixture(scope="session")
+def tuned(emulator: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    """One tuned model for the serving tests of a process."""
+    return train_small(emulator, tmp_path_factory.mktemp("state"), f"serving-{os.getpid()}")
 
 
 @pytest.fixture
