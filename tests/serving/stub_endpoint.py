@@ -21,7 +21,10 @@ class StubEndpoint:
     seconds: float = 0.004
     failing: dict[int, int] = field(default_factory=dict)
     """HTTP status by number of the request."""
+    refusals: tuple[int, ...] = ()
+    """HTTP statuses that every question meets before it is answered."""
     asked: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
     most: int = 0
     url: str = ""
     _requests: int = 0
@@ -85,6 +88,13 @@ class StubEndpoint:
             status = self.failing.get(number, 200)
             if status != 200:
                 return status, {"error": {"code": status, "message": "injected", "status": "UNAVAILABLE"}}
+            key = json.dumps(body.get("instances") or body.get("messages"))
+            with self._lock:
+                before = self.refused[key]
+                self.refused[key] += before < len(self.refusals)
+            if before < len(self.refusals):
+                error = {"code": self.refusals[before], "message": "injected", "status": "UNAVAILABLE"}
+                return self.refusals[before], {"error": error}
             if "instances" in body:
                 question = str(body["instances"][0]["prompt"])
                 answer: dict[str, Any] = {"predictions": [f"answer to {question}"]}

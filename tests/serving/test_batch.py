@@ -74,7 +74,7 @@ def test_what_passes_is_tried_again(
     asking: Session, stub: StubEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch, "FIRST_PAUSE_SECONDS", 0.01)
-    stub.failing = {number: (429, 503, 500)[number % 3] for number in range(0, 100, 2)}
+    stub.refusals = (429, 503, 500)
     done = _run(asking, _questions(tmp_path / "q.jsonl", 60), tmp_path / "a.jsonl", concurrency=4)
     assert (done.asked, done.failed) == (60, 0)
     assert set(stub.asked.values()) == {1}
