@@ -26,7 +26,9 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def _entry(item: Registered) -> dict[str, Any]:
     inputs = {key: value for key, value in item.inputs.items() if key != "source"}
-    entry: dict[str, Any] = {"parent": item.parent.rsplit("::", 1)[-1] if item.parent else ""}
+    # The stack's own name is left out: within one process Pulumi keeps that of the first evaluation.
+    parent = "" if "pulumi:pulumi:Stack::" in item.parent else item.parent.rsplit("::", 1)[-1]
+    entry: dict[str, Any] = {"parent": parent}
     if inputs:
         entry["inputs"] = inputs
     flags = {"protect": item.protect, "retain": item.retain, "import": item.import_id, "retried": bool(item.hooks)}
@@ -51,7 +53,9 @@ def roles(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     found = []
     for item in evaluation.resources:
         if "role" in item.inputs and "member" in item.inputs:
-            found.append((_who(item.inputs["member"]), str(item.inputs["role"]), _target(item)))
+            condition = item.inputs.get("condition")
+            suffix = f", only {condition['title']}" if condition else ""
+            found.append((_who(item.inputs["member"]), str(item.inputs["role"]), _target(item) + suffix))
     return sorted(found)
 
 

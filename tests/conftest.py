@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,9 @@ for _name in [name for name in os.environ if name.startswith(("RUNNER_", "GOOGLE
     # Nothing of the developer's own configuration may steer a test.
     del os.environ[_name]
 os.environ["HF_HUB_OFFLINE"] = "1"
+if threading.current_thread() is threading.main_thread():
+    # A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C, which some test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 

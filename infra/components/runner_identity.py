@@ -16,6 +16,9 @@ PROJECT_ROLES = ("roles/aiplatform.user",)
 WORK_ROLES = ("roles/storage.objectUser", "roles/storage.bucketViewer")
 """Objects are granted bucket by bucket; the bucket's own data (where it is) comes from bucketViewer."""
 CONTRACT_ROLES = ("roles/storage.objectViewer",)
+STATE_ROLE = "roles/storage.objectUser"
+STATE_PREFIX = "runner/state/"
+"""Where `runner apply` keeps its records in the contract bucket; the rest of it stays read-only."""
 
 
 class RunnerIdentity(pulumi.ComponentResource):
@@ -64,6 +67,26 @@ class RunnerIdentity(pulumi.ComponentResource):
                     member=member,
                     opts=self._options,
                 )
+            if not bucket.of_jobs:
+                self._grant_state(bucket, member)
+
+    def _grant_state(self, bucket: StackBucket, member: pulumi.Output[str]) -> None:
+        prefix = pulumi.Output.concat(
+            'resource.name.startsWith("projects/_/buckets/', bucket.name, f'/objects/{STATE_PREFIX}")'
+        )
+        BucketIAMMember(
+            f"runner-{bucket.label}-state",
+            bucket=bucket.name,
+            role=STATE_ROLE,
+            member=member,
+            # A dictionary, since the class of arguments would load all of `pulumi_gcp.storage`.
+            condition={
+                "title": "runner-state",
+                "description": "Records of the jobs that runner apply made.",
+                "expression": prefix,
+            },
+            opts=self._options,
+        )
 
 
 def short(role: str) -> str:

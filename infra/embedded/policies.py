@@ -139,17 +139,19 @@ class MemberType(_PolicyEntry):
     fixed = frozenset({"role", "member", "bucket", "project", "serviceAccountId", "cryptoKeyId", "condition"})
 
     def body(self, inputs: Inputs) -> dict[str, Any]:
-        """Return role and member."""
-        return {"role": inputs["role"], "member": inputs["member"]}
+        """Return role, member and, where there is one, condition."""
+        condition = inputs.get("condition")
+        return {"role": inputs["role"], "member": inputs["member"]} | ({"condition": condition} if condition else {})
 
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Add the member; others of the role stay."""
 
         def add(policy: Policy) -> bool:
             bindings: list[dict[str, Any]] = policy.setdefault("bindings", [])
-            binding = _find(bindings, inputs["role"])
+            binding = _find(bindings, inputs)
             if binding is None:
-                bindings.append({"role": inputs["role"], "members": [inputs["member"]]})
+                condition = {"condition": inputs["condition"]} if inputs.get("condition") else {}
+                bindings.append({"role": inputs["role"], "members": [inputs["member"]], **condition})
             elif inputs["member"] in binding["members"]:
                 return False
             else:
@@ -162,7 +164,7 @@ class MemberType(_PolicyEntry):
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
         """Return the member if the policy still has it."""
         policy = self.read_policy(context, inputs)
-        binding = _find((policy or {}).get("bindings", []), inputs["role"])
+        binding = _find((policy or {}).get("bindings", []), inputs)
         if binding is None or inputs["member"] not in binding["members"]:
             return None
         return Live(self._id(inputs), self.body(inputs))
@@ -171,7 +173,7 @@ class MemberType(_PolicyEntry):
         """Take the member away."""
 
         def remove(policy: Policy) -> bool:
-            binding = _find(policy.get("bindings", []), inputs["role"])
+            binding = _find(policy.get("bindings", []), inputs)
             if binding is None or inputs["member"] not in binding["members"]:
                 return False
             binding["members"].remove(inputs["member"])
@@ -183,7 +185,9 @@ class MemberType(_PolicyEntry):
         return True
 
     def _id(self, inputs: Inputs) -> str:
-        return f"{self.holder.path(inputs)}/{inputs['role']}/{inputs['member']}"
+        condition = inputs.get("condition")
+        suffix = f"/{condition['title']}" if condition else ""
+        return f"{self.holder.path(inputs)}/{inputs['role']}/{inputs['member']}{suffix}"
 
 
 class AuditType(_PolicyEntry):
@@ -224,8 +228,11 @@ class AuditType(_PolicyEntry):
         return f"{self.holder.path(inputs)}/audit_config/{inputs['service']}"
 
 
-def _find(bindings: list[dict[str, Any]], role: str) -> dict[str, Any] | None:
-    return next((item for item in bindings if item["role"] == role and "condition" not in item), None)
+def _find(bindings: list[dict[str, Any]], inputs: Inputs) -> dict[str, Any] | None:
+    """Return the binding of a role under the same condition: as in the provider, each condition is a binding of
+    its own."""
+    wanted = (inputs["role"], inputs.get("condition") or None)
+    return next((item for item in bindings if (item["role"], item.get("condition") or None) == wanted), None)
 
 
 POLICY_TYPES: tuple[MemberType | AuditType, ...] = (

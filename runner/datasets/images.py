@@ -10,8 +10,6 @@ import re
 import struct
 from dataclasses import dataclass
 
-from runner.errors import RunnerError
-
 MIME_TYPES = ("image/jpeg", "image/png", "image/webp")
 """The specification's image formats."""
 
@@ -24,14 +22,13 @@ GS_URI = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?P<na
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?P<base64>;base64)?,", re.ASCII)
 
 
-class ImageError(RunnerError):
-    """The bytes are no image the service takes. `finding` is the finding's code."""
-
-    code = "image"
+class ImageError(Exception):
+    """The bytes are no image the service takes. `finding` is the finding's code; no user sees the exception."""
 
     def __init__(self, finding: str, message: str) -> None:
         super().__init__(message)
         self.finding = finding
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,8 +23,6 @@ _FREE_BYTES = 64 << 20
 class BombError(RunnerError):
     """A compressed file grows out of all proportion."""
 
-    code = "compressed-bomb"
-
 
 def is_compressed(path: Path) -> bool:
     """Tell by its name whether a file is read through a decompressor."""

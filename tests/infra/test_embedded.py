@@ -385,3 +385,24 @@ def test_an_agent_that_appears_late_is_waited_for(tmp_path: Path) -> None:
         hits = [fault["hits"] for fault in httpx.get(faults, trust_env=False).json()["faults"]]
         assert hits == [4]
         assert apply(server.url, project="late", state=tmp_path / "state.json").created == ()
+
+
+def test_the_runner_writes_the_records_of_jobs_and_nothing_else_of_the_contract(
+    emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    project = f"records-{os.getpid()}"
+    applied = apply(emulator.url, project=project, location="us-central1", config={}, state=tmp_path / "state.json")
+    bucket, runner = applied.environment["buckets"]["contract"], applied.environment["runnerServiceAccount"]
+    with httpx.Client(base_url=emulator.url, timeout=30) as client:
+        enabled = client.post(f"/v1/projects/{project}/services/iamcredentials.googleapis.com:enable", json={})
+        assert enabled.status_code == 200, enabled.text
+        asked = {"scope": ["https://www.googleapis.com/auth/cloud-platform"]}
+        answer = client.post(f"/v1/projects/-/serviceAccounts/{runner}:generateAccessToken", json=asked)
+        client.headers["Authorization"] = f"Bearer {answer.json()['accessToken']}"
+
+        def put(name: str) -> int:
+            where = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={name}"
+            return client.post(where, content=b"{}").status_code
+
+        assert put("runner/state/us-central1/job.json") == 200
+        assert put("environment.json") == 403
