@@ -30,6 +30,10 @@ class Clock:
         """Return the time, aware, in UTC."""
         return self._compressed(self._read())
 
+    def of_clients(self) -> datetime:
+        """Return the time that clients' clocks show, however fast this one runs: what they sign is dated by theirs."""
+        return self._read()
+
     def timestamp(self) -> str:
         """Return RFC 3339 with microseconds and `Z`, as Google's JSON prints it."""
         return _rfc3339(self.now())

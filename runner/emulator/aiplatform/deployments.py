@@ -277,9 +277,12 @@ class Deployments:
         inside = directory / "model.sock"
         if len(str(inside).encode()) <= _MAX_SOCKET_PATH:
             return inside
+        name = f"{directory.name[:24]}.sock"
         if self._sockets is None:
-            self._sockets = Path(tempfile.mkdtemp(prefix="omt-"))
-        return self._sockets / f"{directory.name[:24]}.sock"
+            # The temporary directory may be as deep as the state directory; /tmp never is.
+            fits = len(f"{tempfile.gettempdir()}/omt-12345678/{name}".encode()) <= _MAX_SOCKET_PATH
+            self._sockets = Path(tempfile.mkdtemp(prefix="omt-", dir=None if fits else "/tmp"))  # noqa: S108
+        return self._sockets / name
 
 
 async def _nothing(error: ApiError | None = None) -> None:

@@ -184,7 +184,7 @@ def _exchange(connection: sqlite3.Connection, request: ApiRequest, assertion: st
     if header.get("alg") != "RS256" or key is None or not _verifies(key["publicKey"], signature, signed):
         raise _OauthError("invalid_grant", "Invalid JWT Signature.")
     now = request.emulator.clock.now()
-    _check_claims(request, claims, now)
+    _check_claims(request, claims, request.emulator.clock.of_clients())
     if "target_audience" in claims:
         raise _OauthError("unsupported_response_type", "The emulator issues access tokens, no identity tokens.")
     value, _ = tokens.issue(connection, account["email"], now, _LIFETIME)

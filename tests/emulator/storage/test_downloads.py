@@ -53,10 +53,13 @@ def test_no_header_value_can_end_its_line(text: str) -> None:
 def test_ranges_over_the_wire(bucket: Bucket, size: int) -> None:
     data = os.urandom(size)
     bucket.stored("x", data)
-    for header, expected in [("bytes=2-5", data[2:6]), ("bytes=7-", data[7:]), ("bytes=-3", data[-3:])]:
+    for header, first, expected in [
+        ("bytes=2-5", 2, data[2:6]),
+        ("bytes=7-", 7, data[7:]),
+        ("bytes=-3", size - 3, data[-3:]),
+    ]:
         answer = bucket.data("x", Range=header)
         assert (answer.status_code, answer.content) == (206, expected)
-        first = data.index(expected)
         assert answer.headers["content-range"] == f"bytes {first}-{first + len(expected) - 1}/{size}"
     assert bucket.data("x", Range=f"bytes={size}-").status_code == 416
     assert bucket.data("x", Range="bytes=0-1,3-4").content == data
