@@ -263,3 +263,15 @@ def test_a_deleted_pool_keeps_its_name_for_30_days_and_a_token_an_hour(tmp_path:
         assert client.get(f"{pools}/github").status_code == 404
         assert client.post(f"{pools}/github:undelete", json={}).status_code == 404
         assert client.post(f"{pools}?workloadIdentityPoolId=github", json={}).status_code == 200
+
+
+def test_a_fast_clock_does_not_outrun_what_clients_sign(tmp_path: Path) -> None:
+    clock = Clock(scale=10_000, since=datetime.now(UTC) - timedelta(minutes=1))
+    with (
+        EmulatorServer(EmulatorSettings(directory=tmp_path / "state"), clock=clock) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+        account = client.post("/v1/projects/fast/serviceAccounts", json={"accountId": "tuning-runner"}).json()
+        made = client.post(f"/v1/{account['name']}/keys", json={}).json()
+        key = json.loads(base64.b64decode(made["privateKeyData"]))
+        assert _exchange(client, _assertion(key))["token_type"] == "Bearer"
