@@ -15,6 +15,7 @@ import pulumi
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.stack import Stack
 
+from infra import event_loop
 from infra.embedded.resource_type import plain
 from infra.program import deploy
 from infra.settings_reader import NAMESPACE
@@ -146,6 +147,7 @@ def evaluate(config: Mapping[str, str], *, stack: str = "test", number: str = NU
     mocks = _Mocks(settings.project, locations, number)
     monitor = _Monitor(mocks)
     silent = logging.getLogger("infra.evaluation.pulumi")
+    event_loop.ensure()
     pulumi.runtime.set_mocks(mocks, project=NAMESPACE, stack=stack, preview=False, logger=silent, monitor=monitor)
     pulumi.runtime.set_all_config(dict(config))
     result = Evaluation()

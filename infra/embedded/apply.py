@@ -11,6 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime.stack import Stack
 
+from infra import event_loop
 from infra.embedded.monitor import EmulatorMocks, OptionsMonitor
 from infra.embedded.reconcile import Reconciler
 from infra.embedded.resource_type import Context
@@ -111,6 +112,7 @@ def destroy(
 def _evaluate(mocks: EmulatorMocks, values: dict[str, str]) -> dict[str, Any]:
     silent = logging.getLogger("infra.embedded.pulumi")
     monitor = OptionsMonitor(mocks)
+    event_loop.ensure()
     pulumi.runtime.set_mocks(mocks, project=NAMESPACE, stack=STACK, preview=False, logger=silent, monitor=monitor)
     pulumi.runtime.set_all_config(values)
     outputs: dict[str, Any] = {}

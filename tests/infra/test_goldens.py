@@ -5,6 +5,7 @@ GOLDEN=write pytest tests/infra/test_goldens.py     writes them anew
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -29,3 +30,11 @@ def test_a_stack_is_what_was_reviewed(stack: str) -> None:
 
 def test_every_golden_has_its_stack() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.json")) == stacks()
+
+
+def test_a_program_can_be_evaluated_after_an_event_loop_was_closed() -> None:
+    async def nothing() -> None:
+        pass
+
+    asyncio.run(nothing())
+    assert evaluate(configuration("local")).resources
