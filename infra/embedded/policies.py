@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +86,7 @@ KEY = PolicyHolder(
 )
 
 
-class _PolicyEntry:
+class _PolicyEntry(ABC):
     """What members and audit configurations share."""
 
     labelled = False
@@ -124,9 +125,9 @@ class _PolicyEntry:
         """Write the entry again."""
         return self.create(context, inputs)
 
+    @abstractmethod
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Write the entry."""
-        raise NotImplementedError
 
     def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
         """Return the inputs."""
