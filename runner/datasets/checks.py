@@ -228,6 +228,16 @@ class Check:
             )
         if tally.over_length > len(tally.longest):
             report.counts["over-length"] = tally.over_length
+        too_long = {line for line, _ in tally.longest}
+        for line in tally.untrained:
+            if line in too_long:
+                message = (
+                    f"{about}all {self.settings.limit} tokens allowed go to the prompt: none of the answer is left"
+                )
+                fix = "shorten the prompt: a shorter answer does not help"
+            else:
+                message, fix = "the answer has no token that is trained: nothing is learned from it", "look at its text"
+            self.add(report, "answer-untrained", "warning", message, fix, line=line)
 
     def compare(self, training: FileReport, validation: FileReport) -> None:
         """Check what the service demands of the two sizes."""

@@ -30,7 +30,7 @@ _ROLES = {
 }
 _KEYS = ("messages", "contents", "prompt", "completion", "role", "content", "parts", "text", "systemInstruction")
 _CONTROLS = dict.fromkeys((*range(0x20), 0x7F, *range(0x80, 0xA0), 0xFFFD, *range(0x202A, 0x202F)))
-_CONTROLS |= dict.fromkeys(range(0x2066, 0x206A))
+_CONTROLS |= dict.fromkeys((*range(0x2066, 0x206A), 0x200B, 0x2060, 0xFEFF))
 for _kept in "\n\r\t":
     del _CONTROLS[ord(_kept)]
 

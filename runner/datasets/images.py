@@ -16,6 +16,9 @@ MIME_TYPES = ("image/jpeg", "image/png", "image/webp")
 MAX_PIXELS = 50_000_000
 """Bound against decompression bombs; the service publishes none."""
 
+MANY_IMAGES = 5
+"""Of one example: what Llama 4, by its model card, was tested with. The service publishes no bound."""
+
 GS_URI = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?P<name>[^\r\n\x00]{1,1024})\Z")
 """A Cloud Storage object; its name is opaque."""
 
@@ -39,6 +42,8 @@ class ImageHeader:
     width: int
     height: int
     trailing: int = 0
+    notes: tuple[tuple[str, str, str], ...] = ()
+    """Code, message and fix of what is allowed and probably not meant."""
 
 
 def decode_data_url(url: str) -> tuple[str, bytes]:
@@ -80,44 +85,89 @@ def _cut() -> ImageError:
     return ImageError("image-truncated", "the image is cut short")
 
 
+def _broken(what: str) -> ImageError:
+    return ImageError("image-truncated", what)
+
+
 def _png(data: bytes) -> ImageHeader:
     if len(data) < 33 or data[12:16] != b"IHDR":
         raise _cut()
     width, height = struct.unpack(">II", data[16:24])
-    position = 8
+    position, pixels = 8, False
+    notes: list[tuple[str, str, str]] = []
     while position + 12 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
         kind = data[position + 4 : position + 8]
         end = position + 12 + length
         if end > len(data):
             raise _cut()
-        if binascii.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise ImageError("image-truncated", f"the checksum of the PNG chunk {kind!r} is wrong")
-        if kind == b"IEND":
-            return ImageHeader(mime_type="image/png", width=width, height=height, trailing=len(data) - end)
+        if binascii.crc32(memoryview(data)[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise _broken(f"the checksum of the PNG chunk {kind!r} is wrong")
+        if kind == b"IDAT":
+            pixels = True
+        elif kind == b"acTL":
+            notes.append(_ANIMATED)
+        elif kind == b"eXIf":
+            notes += _exif(data[position + 8 : end - 4])
+        elif kind == b"IEND":
+            if not pixels:
+                raise _broken("the PNG has no picture data")
+            return ImageHeader(
+                mime_type="image/png", width=width, height=height, trailing=len(data) - end, notes=tuple(notes)
+            )
         position = end
     raise _cut()
 
 
+# In a scan every 0xFF is followed by 0x00 (stuffing), a restart marker or the marker of the next segment.
+_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# What may follow a scan: tables, another scan, a comment, application data, the number of lines, the end.
+_AFTER_SCAN = frozenset({0xC4, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
+
+
 def _jpeg(data: bytes) -> ImageHeader:
-    position, width, height = 2, 0, 0
-    while position + 4 <= len(data):
+    position, width, height, scans = 2, 0, 0, 0
+    notes: list[tuple[str, str, str]] = []
+    while position + 2 <= len(data):
         if data[position] != 0xFF:
-            raise ImageError("image-truncated", "the JPEG's segments are broken")
+            raise _broken("the JPEG's segments are broken")
         marker = data[position + 1]
         if marker == 0xFF:
             position += 1
             continue
+        if marker == 0xD9:
+            if not scans or not width:
+                raise _broken("the JPEG has no picture data")
+            trailing = len(data) - position - 2
+            return ImageHeader(
+                mime_type="image/jpeg", width=width, height=height, trailing=trailing, notes=tuple(notes)
+            )
+        if scans and marker not in _AFTER_SCAN:
+            raise _broken(f"the JPEG's picture data are broken at byte {position}")
         length = int.from_bytes(data[position + 2 : position + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC} and position + 9 <= len(data):
+        end = position + 2 + length
+        if length < 2 or end > len(data):
+            raise _cut()
+        if marker in _FRAMES and length >= 8:
             height, width = struct.unpack(">HH", data[position + 5 : position + 9])
-        if marker == 0xDA:
-            end = data.rfind(b"\xff\xd9", position)
-            if end < 0:
-                raise _cut()
-            return ImageHeader(mime_type="image/jpeg", width=width, height=height, trailing=len(data) - end - 2)
-        position += 2 + length
+        elif marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
+            notes += _exif(data[position + 10 : end])
+        elif marker == 0xDA:
+            scans += 1
+            end = _scan_end(data, end)
+        position = end
     raise _cut()
+
+
+def _scan_end(data: bytes, start: int) -> int:
+    """Return where the marker behind a scan stands."""
+    found = _SCAN_END.search(data, start)
+    if found is None:
+        raise _cut()
+    if found.start() == start:
+        raise _broken("the JPEG's scan is empty")
+    return found.start()
 
 
 def _webp(data: bytes) -> ImageHeader:
@@ -129,11 +179,65 @@ def _webp(data: bytes) -> ImageHeader:
         width = int.from_bytes(data[24:27], "little") + 1
         height = int.from_bytes(data[27:30], "little") + 1
     elif kind == b"VP8L":
+        if data[20] != 0x2F:
+            raise _broken("the WEBP's picture data are broken")
         bits = int.from_bytes(data[21:25], "little")
         width, height = (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
     elif kind == b"VP8 ":
+        if data[23:26] != b"\x9d\x01\x2a":
+            raise _broken("the WEBP's picture data are broken")
         width = int.from_bytes(data[26:28], "little") & 0x3FFF
         height = int.from_bytes(data[28:30], "little") & 0x3FFF
     else:
         raise ImageError("image-type", "the WEBP holds no picture")
-    return ImageHeader(mime_type="image/webp", width=width, height=height, trailing=len(data) - size - (size & 1))
+    notes = _webp_chunks(data, size)
+    trailing = len(data) - size - (size & 1)
+    return ImageHeader(mime_type="image/webp", width=width, height=height, trailing=trailing, notes=tuple(notes))
+
+
+def _webp_chunks(data: bytes, size: int) -> list[tuple[str, str, str]]:
+    """Walk the chunks: each must lie within the file, and one must hold the picture."""
+    notes: list[tuple[str, str, str]] = []
+    position, pixels = 12, False
+    while position + 8 <= size:
+        kind = data[position : position + 4]
+        end = position + 8 + int.from_bytes(data[position + 4 : position + 8], "little")
+        if end > size:
+            raise _cut()
+        pixels |= kind in {b"VP8 ", b"VP8L", b"ANMF"}
+        if kind == b"ANIM":
+            notes.append(_ANIMATED)
+        elif kind == b"EXIF":
+            notes += _exif(data[position + 8 : end].removeprefix(b"Exif\0\0"))
+        position = end + (end & 1)
+    if not pixels:
+        raise _broken("the WEBP has no picture data")
+    return notes
+
+
+_ANIMATED = ("image-animated", "the image is animated: at most one frame of it is seen", "save the frame that is meant")
+
+
+def _exif(block: bytes) -> list[tuple[str, str, str]]:
+    """Say what an EXIF block tells that matters: where the photo was taken, and that its pixels lie rotated."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None or len(block) < 10:
+        return []
+    (offset,) = struct.unpack_from(order + "I", block, 4)
+    if offset + 2 > len(block):
+        return []
+    (count,) = struct.unpack_from(order + "H", block, offset)
+    notes = []
+    for index in range(min(count, 200)):
+        entry = offset + 2 + 12 * index
+        if entry + 12 > len(block):
+            break
+        (tag,) = struct.unpack_from(order + "H", block, entry)
+        if tag == 0x8825:
+            notes.append(("personal-data", "the image's EXIF data say where it was taken", "save it without EXIF data"))
+        elif tag == 0x0112:
+            (turned,) = struct.unpack_from(order + "H", block, entry + 8)
+            if 2 <= turned <= 8:
+                message = f"the EXIF orientation is {turned}: the pixels lie turned or mirrored"
+                notes.append(("image-orientation", message, "turn the pixels themselves and save it anew"))
+    return notes

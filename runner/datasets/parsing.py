@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.datasets.examples import Example, Format, ImagePart, Message, ParsedLine, Role, TextPart
-from runner.datasets.images import GS_URI, MIME_TYPES, ImageError, decode_data_url, read_header
+from runner.datasets.images import GS_URI, MANY_IMAGES, MIME_TYPES, ImageError, decode_data_url, read_header
 from runner.datasets.json_lines import (
     Findings,
     RawLine,
@@ -119,6 +119,14 @@ class _Reader:
             messages = self._chat(body)
         else:
             messages = self._generate_content(body)
+        images = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
+        if images > MANY_IMAGES:
+            self.findings.warning(
+                "many-images",
+                "",
+                f"{images} images in one example; the models that take images were tested with up to {MANY_IMAGES}",
+                "use fewer, or several examples",
+            )
         return tuple(messages)
 
     def _prompt_completion(self, body: dict[str, Any]) -> list[Message]:
@@ -321,8 +329,11 @@ class _Reader:
             self._data_url(uri, path)
         elif not uri.startswith("gs://"):
             scheme = uri.split(":", 1)[0][:20] if ":" in uri[:20] else ""
-            what = f"{scheme}: addresses are not read" if scheme else "not an address the service can read"
-            self.findings.error("image-uri", path, what, "upload the image and name it gs://bucket/object")
+            what = f"{scheme}: addresses are not read" if scheme else "a local path, which the service cannot read"
+            fix = (
+                "name an object, gs://bucket/object" if scheme else "`runner data upload --images` uploads and renames"
+            )
+            self.findings.error("image-uri", path, what, fix)
         elif not GS_URI.match(uri) or has_surrogate(uri):
             self.findings.error("image-uri", path, f"{uri[:80]!r} is not of the form gs://bucket/object")
 
@@ -339,6 +350,8 @@ class _Reader:
             self.findings.warning("image-mismatch", path, f"declared as {declared}, the bytes are {header.mime_type}")
         if header.trailing > 0:
             self.findings.warning("image-trailing", path, f"{header.trailing} bytes follow the end of the image")
+        for code, message, fix in header.notes:
+            self.findings.warning(code, path, message, fix)
 
     def _some_content(self, parts: list[TextPart | ImagePart], path: str) -> None:
         if parts and all(isinstance(part, TextPart) and not part.text.strip() for part in parts):

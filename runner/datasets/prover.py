@@ -36,7 +36,9 @@ _SECRET = re.compile(
     rb"|hf_[A-Za-z0-9]{30}|gh[pousr]_[A-Za-z0-9]{36}|xox[abprs]-[A-Za-z0-9-]{10}"
 )
 _EMAIL = re.compile(rb"[A-Za-z0-9._%+-]@[A-Za-z0-9-]+\.")
-_ESCAPE = re.compile(rb".?(\\u)(?:00([0-7])|00[89]|202[a-eA-E]|206[6-9]|[fF][fF][fF][dD])", re.DOTALL)
+_ESCAPE = re.compile(
+    rb".?(\\u)(?:00([0-7])|00[89]|200[bB]|202[a-eA-E]|206[06-9]|[fF][fF][fF][dD]|[fF][eE][fF][fF])", re.DOTALL
+)
 
 Good = tuple[int, Reading, int]
 """Index of the line in its block, what it is made of, and the kinds of anchors in its texts."""
@@ -94,10 +96,13 @@ class Prover:
         self._secrets = _search([anchor.encode() for anchor in texts.ANCHORS])
         self._tokens = _search([token.encode() for token in texts.SPECIAL_TOKENS])
         replacement = [bytes(letters) for letters in itertools.product(b"fF", b"fF", b"dD")]
-        self._escapes = _search([*(b"00%d" % digit for digit in range(10)), b"202", b"206", *replacement])
+        mark = [bytes(letters) for letters in itertools.product(b"fF", b"eE", b"fF")]
+        self._escapes = _search(
+            [*(b"00%d" % digit for digit in range(10)), b"200", b"202", b"206", *replacement, *mark]
+        )
         self._controls = _search([b"\\b", b"\\f"])
         self._c1 = _search([bytes((0xC2, code)) for code in range(0x80, 0xA0)])
-        beyond = [0xFFFD, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+        beyond = [0x200B, 0x2060, 0xFEFF, 0xFFFD, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
         self._beyond = _search([chr(code).encode() for code in beyond])
 
     def prove(self, block: bytes) -> tuple[Format, list[Good], list[Doubtful], int]:

@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from runner.datasets.digests import IMAGE, PART
 from runner.datasets.examples import Format
-from runner.datasets.images import GS_URI, MIME_TYPES, ImageError, read_header
+from runner.datasets.images import GS_URI, MANY_IMAGES, MIME_TYPES, ImageError, read_header
 from runner.datasets.parsing import PLACEHOLDERS
 
 MAX_TURNS = 64
@@ -204,7 +204,7 @@ def read_parts_chat(line: PartsChat, images_allowed: bool) -> Reading | None:
         if not _finish_turn(reading, pieces, texts):
             return None
     reading.marks = reading.keys
-    return reading
+    return reading if reading.images <= MANY_IMAGES else None
 
 
 def read_generate_content(line: GenerateContent, images_allowed: bool) -> Reading | None:
@@ -227,7 +227,7 @@ def read_generate_content(line: GenerateContent, images_allowed: bool) -> Readin
         if not _read_parts(content.parts, reading, images_allowed=images_allowed and role == "user"):
             return None
     reading.marks = reading.keys
-    return reading
+    return reading if reading.images <= MANY_IMAGES else None
 
 
 def _read_parts(parts: list[ContentPart], reading: Reading, *, images_allowed: bool) -> bool:
@@ -301,7 +301,7 @@ def _inline_image_is_sound(text: str, mime_type: str) -> bool:
         header = read_header(pybase64.b64decode(text, validate=True))
     except (ValueError, ImageError):
         return False
-    return header.mime_type == mime_type and header.trailing <= 0
+    return header.mime_type == mime_type and header.trailing <= 0 and not header.notes
 
 
 def key_strings(kind: Any) -> list[bytes]:

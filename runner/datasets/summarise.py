@@ -207,6 +207,9 @@ class Summariser:
         written = sum(map(len, reading.texts))
         tokens, trained = self.counter.measure(reading.turns, reading.system, written, reading.images)
         tally = self.summary.with_images if reading.images else self.summary.text_only
+        if (self.counter.exact and not trained) or self._is_untrained(reading, tokens, trained):
+            bisect.insort(tally.untrained, line)
+            del tally.untrained[FINDINGS_KEPT:]
         tally.examples += 1
         tally.turns[len(reading.turns)] += 1
         # Sorted, because examples of one block may be added in two goes.
@@ -233,13 +236,23 @@ class Summariser:
         limit = self.settings.limit
         if limit is not None and max(tokens) > limit:
             kept = []
-            for (line, _), characters, length in zip(lines, written, tokens, strict=True):
+            for (line, reading), characters, length in zip(lines, written, tokens, strict=True):
+                if self._is_untrained(reading, length, 0):
+                    bisect.insort(tally.untrained, line)
+                    del tally.untrained[FINDINGS_KEPT:]
                 if not self._is_too_long(line, length, tally):
                     kept.append((characters, length))
             written, tokens = [characters for characters, _ in kept], [length for _, length in kept]
         tally.kept += len(tokens)
         tally.characters += sum(written)
         tally.tokens.update(tokens)
+
+    def _is_untrained(self, reading: Reading, tokens: int, trained: int) -> bool:
+        """Tell whether the only answer of an example begins behind the limit."""
+        if self.settings.limit is None or tokens <= self.settings.limit or len(reading.turns) - reading.system != 2:
+            return False
+        answer = trained if self.counter.exact else round(len(reading.turns[-1]) * self.settings.ratio)
+        return tokens - answer >= self.settings.limit
 
     def _is_too_long(self, line: int, tokens: int, tally: Tally) -> bool:
         if self.settings.limit is None or tokens <= self.settings.limit:

@@ -39,7 +39,7 @@ class Tally:
     longest: list[tuple[int, int]] = field(default_factory=list)
     """Line and tokens of the first over-length examples."""
     untrained: list[int] = field(default_factory=list)
-    """Lines of kept examples without a trained token."""
+    """First lines of examples without a trained token: none at all, or none within the limit."""
     first_lines: list[int] = field(default_factory=list)
     """Lines of the first examples."""
 

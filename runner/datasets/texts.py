@@ -50,11 +50,14 @@ ANCHORS = tuple(anchor for anchor, _, _ in _SECRETS)
 _LOCAL_PART = re.compile(r"[A-Za-z0-9._%+-]{1,64}\Z")
 _DOMAIN = re.compile(r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,8}\.[A-Za-z]{2,10}\b")
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")
 
 
 def control_characters(text: str) -> str | None:
-    """Name the first character of a text that does not belong into one: a control, a bidi override or U+FFFD."""
+    """Name the first character of a text that does not belong into one.
+
+    That is a control, a bidi override, an invisible character that joins nothing, or U+FFFD.
+    """
     match = _CONTROL.search(text)
     return f"U+{ord(match[0]):04X}" if match else None
 
