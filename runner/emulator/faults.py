@@ -5,7 +5,8 @@ One syntax everywhere, on the command line, in the header and over HTTP:
     METHOD:ACTION[=VALUE][,OPTION=VALUE…]
 
 METHOD is a method's id (docs/emulator.md), the end of one (`tuningJobs.get`), or a pattern (`storage.*`); `job` stands
-for tuning jobs themselves. Faults live in memory: they end with the server.
+for tuning jobs themselves, `deployment` for models that are being deployed. Faults live in memory: they end with the
+server.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import asyncio
 import fnmatch
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ from runner.emulator.errors import HTTP_CODES, ApiError
 
 JOB = "job"
 """The METHOD that stands for tuning jobs."""
+DEPLOYMENT = "deployment"
+"""The METHOD that stands for models that are being deployed."""
 OWN_METHODS = "emulator.faults."
 """Faults never keep anybody from looking at the faults."""
 
@@ -39,8 +42,12 @@ JOB_ACTIONS = {
     "stall": "TUNING without a step for so many seconds, or until it is cancelled",
     "fail": "fail with a cause: data, configuration, permission, quota, capacity or platform",
 }
-_VALUED = frozenset({"status", "status-after", "delay", "quota-wait", "capacity-wait", "fail"})
-_SECONDS = frozenset({"delay", "quota-wait", "capacity-wait", "stall"})
+DEPLOYMENT_ACTIONS = {
+    "slow": "start serving so many seconds late",
+    "fail": "fail with a cause: quota, capacity or crash",
+}
+_VALUED = frozenset({"slow", "status", "status-after", "delay", "quota-wait", "capacity-wait", "fail"})
+_SECONDS = frozenset({"slow", "delay", "quota-wait", "capacity-wait", "stall"})
 
 _STATUS_OF = {
     400: "INVALID_ARGUMENT",
@@ -95,6 +102,23 @@ _FAILURES: dict[str, tuple[str, str]] = {
     "platform": ("INTERNAL", "Internal error encountered."),
 }
 """Cause to status and message; the wordings of permission and capacity are the service's own, as far as known."""
+_DEPLOYMENT_FAILURES: dict[str, tuple[str, str]] = {
+    "quota": (
+        "RESOURCE_EXHAUSTED",
+        "The following quota metrics exceed quota limits: "
+        "aiplatform.googleapis.com/custom_model_serving_{accelerator}_gpus",
+    ),
+    "capacity": (
+        "RESOURCE_EXHAUSTED",
+        "Machine type {machine} is temporarily unavailable in this region, please deploy with a different machine "
+        "type or retry.",
+    ),
+    "crash": ("UNAVAILABLE", "Model server exited unexpectedly with code 1."),
+}
+"""Cause to status and message. What the service says when it lacks capacity is not recorded."""
+
+
+_KINDS = {JOB: ("tuning jobs", JOB_ACTIONS), DEPLOYMENT: ("deployments", DEPLOYMENT_ACTIONS)}
 
 
 class FaultSyntaxError(ValueError):
@@ -191,6 +215,14 @@ class Fault:
         headers = {} if self.retry_after is None else {"Retry-After": f"{self.retry_after:g}"}
         return ApiError(status, self.message or _MESSAGES[status], http=http, headers=headers)
 
+    def deployment_failure(self, machine: dict[str, Any]) -> ApiError:
+        """Return the error that a `fail` fault ends a deployment with. `machine` is its MachineSpec."""
+        status, text = _DEPLOYMENT_FAILURES[self.value]
+        accelerator = str(machine.get("acceleratorType") or "cpu").lower()
+        return ApiError(
+            status, self.message or text.format(accelerator=accelerator, machine=machine.get("machineType", ""))
+        )
+
     def failure(self, job: dict[str, Any], number: str) -> ApiError:
         """Return the error that a `fail` fault ends a job with. `number` is the project's."""
         status, text = _FAILURES[self.value]
@@ -216,11 +248,11 @@ def parse(text: str, *, method: str | None = None) -> Fault:
             raise FaultSyntaxError(f"{text!r} is not METHOD:ACTION[=VALUE][,OPTION=VALUE…]")
     first, *options = _split(rest)
     action, _, value = (part.strip() for part in first.partition("="))
-    actions = JOB_ACTIONS if method.strip() == JOB else REQUEST_ACTIONS
+    kind, actions = _KINDS.get(method.strip(), ("methods", REQUEST_ACTIONS))
     if action not in actions:
-        kind = "tuning jobs" if method == JOB else "methods"
         raise FaultSyntaxError(f"{action!r} is no fault of {kind}: {', '.join(actions)}")
-    fault = Fault(method=method.strip(), action=action, value=_value(action, value))
+    causes = _DEPLOYMENT_FAILURES if method.strip() == DEPLOYMENT else _FAILURES
+    fault = Fault(method=method.strip(), action=action, value=_value(action, value, causes))
     for option in options:
         _apply_option(fault, option)
     fault.chance.seed(fault.seed)
@@ -233,7 +265,7 @@ def _split(text: str) -> list[str]:
     return [*head.split(","), *([f"message={message}"] if found else [])]
 
 
-def _value(action: str, value: str) -> str:
+def _value(action: str, value: str, causes: Collection[str]) -> str:
     if action in _VALUED and not value:
         raise FaultSyntaxError(f"{action} needs a value: {action}=…")
     if action in _SECONDS and value:
@@ -243,8 +275,8 @@ def _value(action: str, value: str) -> str:
         known = int(value) in _STATUS_OF if value.isdecimal() else value in _MESSAGES
         if not known:
             raise FaultSyntaxError(f"{value!r} is no status: one of {', '.join(map(str, _STATUS_OF))}, or its name")
-    elif action == "fail" and value not in _FAILURES:
-        raise FaultSyntaxError(f"{value!r} is no cause of a failure: {', '.join(_FAILURES)}")
+    elif action == "fail" and value not in causes:
+        raise FaultSyntaxError(f"{value!r} is no cause of a failure: {', '.join(causes)}")
     elif value and action not in _VALUED | _SECONDS:
         raise FaultSyntaxError(f"{action} takes no value")
     return value
@@ -317,7 +349,7 @@ class Faults:
             return []
         struck: list[Fault] = []
         for fault in self._faults:
-            if fault.method == JOB or not _names(fault.method, method):
+            if fault.method in _KINDS or not _names(fault.method, method):
                 continue
             if fault.action != "delay" and any(other.action != "delay" for other in struck):
                 continue
@@ -344,6 +376,11 @@ class Faults:
         fault = self.of_job("quota-wait", job)
         return self._left(fault, job, scale) if fault else 0.0
 
+    def of_deployment(self, action: str, display_name: str) -> Fault | None:
+        """Return the fault of this kind that strikes a deployment now, and count it."""
+        of_kind = (fault for fault in self._faults if (fault.method, fault.action) == (DEPLOYMENT, action))
+        return next((fault for fault in of_kind if fault.befalls(display_name)), None)
+
     async def hold(self, action: str, job: dict[str, Any], scale: float = 1.0) -> None:
         """Wait here as long as a `capacity-wait` or `stall` of the job lasts; `clear` ends it."""
         fault = self.of_job(action, job)
@@ -368,4 +405,4 @@ def _names(pattern: str, method: str) -> bool:
 
 def unknown_method(pattern: str, known: Callable[[], list[str]]) -> bool:
     """Tell whether a pattern names no method at all."""
-    return pattern != JOB and not any(_names(pattern, method) for method in known())
+    return pattern not in _KINDS and not any(_names(pattern, method) for method in known())

@@ -30,6 +30,15 @@ _STATUS_OF_CODE = {
 }
 
 
+_METHOD = "operation"
+"""Method of an error that is an operation's own end, and no failed request."""
+
+
+def ended_badly(error: Exception) -> bool:
+    """Tell whether an error is the end of an operation, after which the service does nothing more."""
+    return isinstance(error, GoogleApiError) and error.method == _METHOD
+
+
 def get(session: Session, name: str) -> dict[str, Any]:
     """Return the document of an operation. Raises NotFoundError."""
 
@@ -81,7 +90,7 @@ def _result(document: dict[str, Any], name: str) -> dict[str, Any]:
         code = int(error.get("code", 2))
         body = {"message": error.get("message", "unknown error"), "status": _STATUS_OF_CODE.get(code, "UNKNOWN")}
         failure: GoogleApiError = api_error(
-            _HTTP_OF_CODE.get(code, 500), body | {"details": error.get("details")}, method="operation", resource=name
+            _HTTP_OF_CODE.get(code, 500), body | {"details": error.get("details")}, method=_METHOD, resource=name
         )
         raise failure
     response = document.get("response")

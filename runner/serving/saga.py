@@ -127,7 +127,8 @@ class Saga:
                 self.record,
                 timeout=self.undo_within,
                 poll=min(self.poll, 2.0),
-                unsent=not failures.maybe_sent(error),
+                # An operation that ended in an error has ended: nothing of it is still to come.
+                unsent=operations.ended_badly(error) or not failures.maybe_sent(error),
             )
         except RunnerError:
             done = False

@@ -26,7 +26,7 @@ from runner.emulator.context import Emulator
 from runner.emulator.engine import launcher
 from runner.emulator.engine.protocol import ModelSource, ServingSpec
 from runner.emulator.engine.sources import choose_source
-from runner.emulator.errors import ApiError
+from runner.emulator.errors import HTTP_CODES, ApiError
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ _ANSWER_SECONDS = 600.0
 """How long a process may take to answer; Vertex AI's own limit on dedicated endpoints is 3600."""
 _MAX_STARTS = 3
 """How often a new deployment's process may die before the deployment fails."""
+_FAILED = "failed.json"
+"""What a process that cannot load its model leaves in its folder: `status` and `message`."""
 _MAX_BACKOFF = 30.0
 _MAX_MANAGED = 2
 _MAX_SOCKET_PATH = 100
@@ -49,9 +51,17 @@ class Serving:
     """One process that serves one set of weights."""
 
     def __init__(
-        self, emulator: Emulator, directory: Path, socket: Path, name: str, source: Callable[[], ModelSource]
+        self,
+        emulator: Emulator,
+        directory: Path,
+        socket: Path,
+        name: str,
+        source: Callable[[], ModelSource],
+        machine: dict[str, Any] | None = None,
     ) -> None:
         self.emulator = emulator
+        self.machine = machine or {}
+        """MachineSpec that it is deployed on; {} for a managed model."""
         self.directory = directory
         self.socket = socket
         self.name = name
@@ -98,6 +108,8 @@ class Serving:
         while True:
             starts += 1
             try:
+                if give_up and self.machine:
+                    await self._befall()
                 await self._serve(ready)
                 starts = 0  # it served until it died
             except ApiError as error:
@@ -112,6 +124,14 @@ class Serving:
             give_up = give_up and starts > 0
             await asyncio.sleep(min(_MAX_BACKOFF, 0.5 * 2 ** min(starts, 6)) if starts else 0)
 
+    async def _befall(self) -> None:
+        """Let an armed fault strike a deployment before it serves. Raises ApiError."""
+        faults = self.emulator.faults
+        if (slow := faults.of_deployment("slow", self.name)) is not None:
+            await asyncio.sleep(slow.seconds / self.emulator.settings.time_scale)
+        if (failing := faults.of_deployment("fail", self.name)) is not None:
+            raise failing.deployment_failure(self.machine)
+
     async def _serve(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Run the process once: return when it dies after having answered. Raises ApiError when it never answers."""
         reason = self.emulator.launcher.available()
@@ -120,6 +140,7 @@ class Serving:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         source = await asyncio.to_thread(self._source)
         self.socket.unlink(missing_ok=True)
+        (self.directory / _FAILED).unlink(missing_ok=True)
         settings = self.emulator.settings
         ServingSpec(
             source=source,
@@ -148,15 +169,26 @@ class Serving:
         while True:
             await asyncio.wait([ended], timeout=_HEALTH_SECONDS)
             if ended.done():
-                raise ApiError(
-                    "UNAVAILABLE", f"Model server exited unexpectedly with code {ended.result()}{self._last_words()}."
-                )
+                raise self._exited(ended.result())
             if asyncio.get_running_loop().time() > deadline:
                 raise ApiError("UNAVAILABLE", f"Model server did not answer within {_START_SECONDS:.0f} seconds.")
             if self.socket.exists():
                 with contextlib.suppress(httpx.HTTPError):
                     if (await self.client.get("/health", timeout=5)).status_code == 200:
                         return
+
+    def _exited(self, code: int) -> ApiError:
+        """Return why the process ended: what it wrote down itself, which another start would not change; else a guess.
+
+        UNAVAILABLE is worth another start.
+        """
+        said = f"Model server exited unexpectedly with code {code}"
+        try:
+            failure = json.loads((self.directory / _FAILED).read_bytes())
+            status, message = str(failure["status"]), str(failure["message"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ApiError("UNAVAILABLE", f"{said}{self._last_words()}.")
+        return ApiError(status if status in HTTP_CODES else "INTERNAL", f"{said}: {message}")
 
     def _last_words(self) -> str:
         for log in sorted(self.directory.glob("*.log")):
@@ -214,6 +246,7 @@ class Deployments:
             self._socket(directory),
             document["deployedModel"]["displayName"],
             lambda: _deployed_source(self.emulator, document["source"], directory),
+            document["deployedModel"].get("dedicatedResources", {}).get("machineSpec"),
         )
         clock, state = self.emulator.clock, self.emulator.store
 
