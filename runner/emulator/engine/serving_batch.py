@@ -6,12 +6,15 @@ Positions are given explicitly, and a row's padding is masked: its tokens do not
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any
 
 import torch
 import torch.nn.functional as functional
 from transformers import DynamicCache
+
+from runner.emulator.engine.serving_scores import PromptScorer
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]
 """Keys and values of each layer, shape (rows, heads, width, head size)."""
@@ -45,7 +48,12 @@ class Batch:
         """Return the positions of each row, padding included."""
         return 0 if self._cache is None else int(self._mask.shape[1])
 
-    def join(self, prompts: list[list[int]], image_inputs: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
+    def join(
+        self,
+        prompts: list[list[int]],
+        image_inputs: dict[str, torch.Tensor] | None = None,
+        scorer: PromptScorer | None = None,
+    ) -> torch.Tensor:
         """Read prompts, append their rows and return the logits after each, shape (prompts, vocabulary).
 
         The batch is unchanged if the model fails.
@@ -53,6 +61,7 @@ class Batch:
         Args:
             prompts: token ids.
             image_inputs: what the processor made besides the ids; only with a single prompt.
+            scorer: keeps what it needs to score these prompts.
         """
         width = max(map(len, prompts))
         ids = torch.tensor([[self._pad_token] * (width - len(one)) + one for one in prompts], device=self._device)
@@ -60,15 +69,16 @@ class Batch:
         # Made without the model's configuration: sliding and chunked layers then keep every position and are limited
         # by their masks, so all layers can be padded and joined alike.
         cache = DynamicCache()
-        output = self._model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            use_cache=True,
-            logits_to_keep=1,
-            **{self._cache_argument: cache},
-            **self._extended(image_inputs or {}, width),
-        )
+        with contextlib.nullcontext() if scorer is None else scorer.keeping():
+            output = self._model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+                use_cache=True,
+                logits_to_keep=1 if scorer is None else 0,
+                **{self._cache_argument: cache},
+                **self._extended(image_inputs or {}, width),
+            )
         self._append(_layers(cache), mask)
         logits: torch.Tensor = output.logits[:, -1]
         return logits

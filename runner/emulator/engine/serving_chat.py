@@ -11,6 +11,7 @@ from typing import Any
 from runner.emulator.engine.serving_engine import Engine
 from runner.emulator.engine.serving_generation import Generation, Output
 from runner.emulator.engine.serving_parameters import (
+    MOST_LOGPROBS,
     READERS,
     Problems,
     Reader,
@@ -32,7 +33,13 @@ _READERS: dict[str, Reader] = {
     "top_logprobs": integer(0, 20),
     "max_completion_tokens": integer(1),
     "stream": boolean,
+    "prompt_logprobs": integer(0, MOST_LOGPROBS),
+    "add_generation_prompt": boolean,
 }
+"""The last two are vLLM's own."""
+
+_LEAST_LOGPROB = -9999.0
+"""JSON has no infinity; this is OpenAI's and vLLM's floor."""
 
 _WITHOUT_EFFECT = {"model", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"}
 """Fields that say nothing about the answer; `model` too: an endpoint has one, and Google's examples send ""."""
@@ -45,6 +52,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "function_call": ("none",),
     "modalities": (["text"],),
     "parallel_tool_calls": (True, False),
+    "continue_final_message": (False,),
 }
 """Unsupported fields, and the values of them that ask for nothing."""
 
@@ -82,6 +90,9 @@ def read_chat_request(
         if body[name] is not None and body[name] not in _NEUTRAL.get(name, ()):
             problems.add(path + name, f"is not supported by this server, got {shown(body[name])}")
     stream = values.pop("stream", False)
+    answering = values.pop("add_generation_prompt", True)
+    if stream and "prompt_logprobs" in values:
+        problems.add(path + "prompt_logprobs", "are not available when stream is true")
     limit = values.pop("max_completion_tokens", None)
     if limit is not None:
         values["max_tokens"] = limit
@@ -91,7 +102,7 @@ def read_chat_request(
     elif alternatives:
         problems.add(path + "top_logprobs", "needs logprobs to be true")
     problems.raise_if_any()
-    prompt = encoder.encode_chat(messages)
+    prompt = encoder.encode_chat(messages, answering=answering)
     room = engine.max_length - len(prompt.ids)
     asked = values.setdefault("max_tokens", max(1, room))
     parameters = make_parameters({**defaults, **values}, path, problems)
@@ -146,7 +157,8 @@ class ChatFormat:
             for index, output in enumerate(outputs)
         ]
         usage = self._usage(sum(len(output.choices) for output in outputs))
-        return {**self._common, "object": "chat.completion", "choices": choices, "usage": usage}
+        scores = {} if self._request.parameters.prompt_logprobs is None else {"prompt_logprobs": self._scores(outputs)}
+        return {**self._common, "object": "chat.completion", "choices": choices, "usage": usage, **scores}
 
     async def chunks(self, generation: Generation) -> AsyncIterator[dict[str, Any]]:
         """Yield the chunks of a streamed answer: a role, texts as they come, an end for each choice, the usage."""
@@ -191,10 +203,26 @@ class ChatFormat:
             ]
         }
 
+    def _scores(self, outputs: list[Output]) -> list[dict[str, Any] | None]:
+        """Return vLLM's `prompt_logprobs`: by token id, the token's own first; null for the prompt's first token."""
+        return [
+            None,
+            *(
+                {
+                    str(token): {
+                        "logprob": max(logprob, _LEAST_LOGPROB),
+                        "rank": rank,
+                        "decoded_token": self._decode([token]),
+                    }
+                    for token, logprob, rank in (place.own, *place.top)
+                }
+                for place in outputs[0].prompt
+            ),
+        ]
+
     def _token(self, token: int, logprob: float | None) -> dict[str, Any]:
         text = self._decode([token])
-        # JSON has no infinity; -9999 is OpenAI's and vLLM's floor.
-        return {"token": text, "logprob": max(logprob or 0.0, -9999.0), "bytes": list(text.encode())}
+        return {"token": text, "logprob": max(logprob or 0.0, _LEAST_LOGPROB), "bytes": list(text.encode())}
 
 
 async def complete_chat(model: str, engine: Engine, request: ChatRequest) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from runner.emulator.engine.serving_batch import Batch
 from runner.emulator.engine.serving_metrics import Metrics
 from runner.emulator.engine.serving_parameters import SamplingParameters
 from runner.emulator.engine.serving_sampling import Choice
+from runner.emulator.engine.serving_scores import PromptScorer, PromptToken
 from runner.emulator.engine.serving_sequence import (
     Deliver,
     Delta,
@@ -77,6 +78,7 @@ class Engine:
         self.decode: Decode = decoder_of(tokenizer, skip_special_tokens=True)
         self.decode_all: Decode = decoder_of(tokenizer, skip_special_tokens=False)
         self._batch = Batch(model, tokenizer.pad_token_id or 0)
+        self._scorer = PromptScorer(model)
         self._max_batch = max(1, max_batch)
         self._max_queue = max(1, max_queue)
         self._cache_positions = cache_positions
@@ -237,10 +239,17 @@ class Engine:
             self._leave()
 
     def _prefill(self, sequences: list[Sequence]) -> None:
+        scored = sequences[0].scores_prompt
         logits = self._batch.join(
-            [[*one.prompt.ids, *one.generated] for one in sequences], sequences[0].prompt.image_inputs
+            [[*one.prompt.ids, *one.generated] for one in sequences],
+            sequences[0].prompt.image_inputs,
+            self._scorer if scored else None,
         )
         self._running += sequences
+        if scored:
+            for row, one in enumerate(sequences):
+                one.prompt_scores = self._scorer.score(row, one.prompt.ids, one.parameters.prompt_logprobs or 0)
+            self._scorer.forget()
         self.metrics.prompt_tokens += sum(len(one.prompt.ids) for one in sequences if not one.generated)
         self._choose(sequences, logits)
         self._leave()
@@ -278,7 +287,7 @@ class Engine:
             elif len(sequence.generated) >= sequence.parameters.max_tokens or sequence.length >= self.max_length:
                 reason = "length"
         if reason is None:
-            sequence.deliver(Delta(text, (choice,)))
+            sequence.deliver(Delta(text, (choice,), prompt=self._first_scores(sequence)))
             return
         text += sequence.text.finish()
         if sequence.text.stopped:
@@ -299,7 +308,12 @@ class Engine:
         sequence.finish_reason = reason
         self.metrics.finished[reason] += 1
         self.metrics.sequence_seconds += time.monotonic() - sequence.created
-        sequence.deliver(Delta(text, choices, reason, error))
+        sequence.deliver(Delta(text, choices, reason, error, self._first_scores(sequence)))
+
+    @staticmethod
+    def _first_scores(sequence: Sequence) -> tuple[PromptToken, ...]:
+        scores, sequence.prompt_scores = sequence.prompt_scores, ()
+        return scores
 
     def _leave(self) -> None:
         """Take the rows of finished sequences out of the batch."""
@@ -319,6 +333,7 @@ def _numbered(deliver: Callable[[int, Delta], None], index: int) -> Deliver:
 
 
 def _prefill_groups(sequences: list[Sequence]) -> list[list[Sequence]]:
-    """Return what is read in one pass: all texts together, each prompt with images alone."""
+    """Return what is read in one pass: all texts together, those to be scored apart, each prompt with images alone."""
     texts = [one for one in sequences if not one.prompt.image_inputs]
-    return ([texts] if texts else []) + [[one] for one in sequences if one.prompt.image_inputs]
+    groups = [[one for one in texts if one.scores_prompt is scored] for scored in (False, True)]
+    return [group for group in groups if group] + [[one] for one in sequences if one.prompt.image_inputs]

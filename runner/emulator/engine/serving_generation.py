@@ -12,6 +12,7 @@ from types import TracebackType
 from runner.emulator.engine.serving_engine import Engine
 from runner.emulator.engine.serving_parameters import SamplingParameters
 from runner.emulator.engine.serving_sampling import Choice
+from runner.emulator.engine.serving_scores import PromptToken
 from runner.emulator.engine.serving_sequence import Delta, FinishReason, Prompt
 from runner.emulator.errors import ApiError
 
@@ -22,6 +23,7 @@ class Output:
 
     text: str = ""
     choices: list[Choice] = field(default_factory=list)
+    prompt: tuple[PromptToken, ...] = ()
     finish_reason: FinishReason = "stop"
 
     @property
@@ -89,5 +91,6 @@ class Generation:
             output = outputs[request][sequence]
             output.text += delta.text
             output.choices += delta.choices
+            output.prompt = output.prompt or delta.prompt
             output.finish_reason = delta.finish_reason or output.finish_reason
         return outputs

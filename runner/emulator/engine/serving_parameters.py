@@ -16,8 +16,8 @@ from runner.emulator.errors import invalid
 GREEDY_TEMPERATURE = 1e-5
 """Below this vLLM takes the most likely token (`vllm/sampling_params.py`, `_SAMPLING_EPS`)."""
 
-_MOST_LOGPROBS = 20
-"""OpenAI's and vLLM's bound of `top_logprobs`."""
+MOST_LOGPROBS = 20
+"""OpenAI's bound of `top_logprobs`, and the default of vLLM's `--max-logprobs`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,8 @@ class SamplingParameters:
     skip_special_tokens: bool = True
     logprobs: int | None = None
     """How many alternatives to report for each token; 0 reports the token's own; None reports nothing."""
+    prompt_logprobs: int | None = None
+    """The same for the tokens of the prompt."""
     n: int = 1
     """Sequences to generate for the prompt."""
 
@@ -166,7 +168,7 @@ READERS: dict[str, Reader] = {
     "include_stop_str_in_output": boolean,
     "ignore_eos": boolean,
     "skip_special_tokens": boolean,
-    "logprobs": integer(0, _MOST_LOGPROBS),
+    "logprobs": integer(0, MOST_LOGPROBS),
     "n": integer(1),
 }
 """Every sampling parameter that is honoured. Any other field is refused, never ignored."""

@@ -40,8 +40,12 @@ class PromptEncoder:
         """Encode a plain prompt, special tokens at its beginning included."""
         return Prompt([int(one) for one in self._tokenizer(text)["input_ids"]])
 
-    def encode_chat(self, messages: list[Message]) -> Prompt:
-        """Render messages with the model's chat template, up to where the assistant answers.
+    def encode_chat(self, messages: list[Message], *, answering: bool = True) -> Prompt:
+        """Render messages with the model's chat template.
+
+        Args:
+            messages: of the conversation.
+            answering: whether the assistant's next message begins at the end, vLLM's `add_generation_prompt`.
 
         Raises:
             ApiError: the template refuses the messages.
@@ -51,15 +55,15 @@ class PromptEncoder:
         images = any(isinstance(one["content"], list) for one in messages)
         try:
             if images and self._processor is not None:
-                return self._encode_images(messages)
+                return self._encode_images(messages, answering)
             encoded = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=True, return_dict=True
+                messages, add_generation_prompt=answering, tokenize=True, return_dict=True
             )
         except jinja2.TemplateError as error:
             raise invalid(f"messages: the model's chat template refuses them: {error}") from error
         return Prompt([int(one) for one in encoded["input_ids"]])
 
-    def _encode_images(self, messages: list[Message]) -> Prompt:
+    def _encode_images(self, messages: list[Message], answering: bool) -> Prompt:
         assert self._processor is not None  # noqa: S101 - checked by the caller
         # Templates for images want every content as parts.
         parts = [
@@ -72,7 +76,7 @@ class PromptEncoder:
             for one in messages
         ]
         encoded = self._processor.apply_chat_template(
-            parts, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            parts, add_generation_prompt=answering, tokenize=True, return_dict=True, return_tensors="pt"
         )
         inputs = {name: value for name, value in encoded.items() if name not in ("input_ids", "attention_mask")}
         return Prompt([int(one) for one in encoded["input_ids"][0]], inputs)

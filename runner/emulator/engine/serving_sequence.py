@@ -11,6 +11,7 @@ import torch
 
 from runner.emulator.engine.serving_parameters import SamplingParameters
 from runner.emulator.engine.serving_sampling import Choice, Sampler
+from runner.emulator.engine.serving_scores import PromptToken
 from runner.emulator.engine.serving_text import Decode, TextAssembler
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
@@ -32,6 +33,8 @@ class Delta:
     choices: tuple[Choice, ...]
     finish_reason: FinishReason | None = None
     error: str = ""
+    prompt: tuple[PromptToken, ...] = ()
+    """With the first token, if they were asked for: the scores of the prompt's tokens but the first."""
 
 
 Deliver = Callable[[Delta], None]
@@ -57,10 +60,16 @@ class Sequence:
         self.cancelled = False
         self.generated: list[int] = []
         self.finish_reason: FinishReason | None = None
+        self.prompt_scores: tuple[PromptToken, ...] = ()
         self.created = time.monotonic()
         self.end_tokens = (frozenset() if parameters.ignore_eos else end_tokens) | parameters.stop_token_ids
         self.sampler = Sampler(parameters, prompt.ids, end_tokens | parameters.stop_token_ids, index)
         self.text = TextAssembler(decode, parameters.stop, parameters.include_stop_str_in_output)
+
+    @property
+    def scores_prompt(self) -> bool:
+        """Tell whether its prompt is to be scored when it is read: once for all sequences of a request."""
+        return self.parameters.prompt_logprobs is not None and not self.index and not self.generated
 
     @property
     def length(self) -> int:

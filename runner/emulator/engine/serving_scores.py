@@ -1,0 +1,96 @@
+"""Log probabilities of the tokens of a prompt, as vLLM's `prompt_logprobs` has them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_LOGITS_AT_ONCE = 2**24
+"""Positions times vocabulary in one piece: 64 MB of float32. A long prompt's logits together would take gigabytes."""
+
+Scored = tuple[int, float, int]
+"""A token, its log probability and its rank, 1 for the most likely."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptToken:
+    """One token of a prompt, given those before it."""
+
+    own: Scored
+    top: tuple[Scored, ...] = ()
+    """The most likely tokens in its place, best first."""
+
+
+class PromptScorer:
+    """Keeps the last hidden states of forward passes, and computes logits from them piece by piece.
+
+    Args:
+        model: a causal language model of transformers.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._head = model.get_output_embeddings()
+        self._cap: float | None = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+        self._keeping = False
+        self._states: torch.Tensor | None = None
+        self._head.register_forward_pre_hook(self._keep)
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Keep the states of the forward pass within; it computes the last position's logits only."""
+        self._keeping = True
+        try:
+            yield
+        finally:
+            self._keeping = False
+
+    def score(self, row: int, tokens: list[int], alternatives: int) -> tuple[PromptToken, ...]:
+        """Return the tokens of a prompt but the first, which nothing is before.
+
+        Args:
+            row: of the pass that was kept; its prompt ends at the last position.
+            tokens: ids of that prompt.
+            alternatives: how many of the most likely tokens to name for each.
+        """
+        if self._states is None:
+            raise RuntimeError("no forward pass was kept")
+        states = self._states[row, self._states.shape[1] - len(tokens) :]
+        found: list[PromptToken] = []
+        step = max(1, _LOGITS_AT_ONCE // int(self._head.weight.shape[0]))
+        for start in range(0, len(tokens) - 1, step):
+            following = tokens[start + 1 : start + 1 + step]
+            logits = self._head(states[start : start + len(following)]).float()
+            if self._cap is not None:
+                logits = torch.tanh(logits / self._cap) * self._cap
+            found += _scored(torch.log_softmax(logits, -1), following, alternatives)
+        return tuple(found)
+
+    def forget(self) -> None:
+        """Give the states' memory back."""
+        self._states = None
+
+    def _keep(self, _module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not self._keeping:
+            return None
+        self._states = arguments[0]
+        return (arguments[0][:, -1:], *arguments[1:])
+
+
+def _scored(logprobs: torch.Tensor, tokens: list[int], alternatives: int) -> list[PromptToken]:
+    """Return what `logprobs`, shape (tokens, vocabulary), says of each token."""
+    own = logprobs.gather(1, torch.tensor(tokens, device=logprobs.device).unsqueeze(1))
+    ranks = (logprobs >= own).sum(1).tolist()
+    values, indices = logprobs.topk(min(alternatives, logprobs.shape[1]), dim=1)
+    return [
+        PromptToken(
+            (token, value, rank),
+            tuple((other, logprob, place) for place, (other, logprob) in enumerate(zip(*best, strict=True), 1)),
+        )
+        for token, value, rank, *best in zip(
+            tokens, own.squeeze(1).tolist(), ranks, indices.tolist(), values.tolist(), strict=True
+        )
+    ]
