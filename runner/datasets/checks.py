@@ -126,7 +126,8 @@ class Check:
             self.add(report, "file-extension", "warning", "the service expects the extension .jsonl", fix)
         container = None if path == STDIN or is_compressed(path) else sniff_container(path)
         if container is not None:
-            self.add(report, "not-text", "error", f"the file is {container}, not JSON Lines in UTF-8", "convert it")
+            message = f"the file is {container}, not JSON Lines in UTF-8"
+            self.add(report, "not-text", "error", message, "convert it", line=1)
             return report
         summary = self._summary(path, report)
         findings = self.files[-1][1]

@@ -354,7 +354,8 @@ class _Reader:
             self.findings.warning(code, path, message, fix)
 
     def _some_content(self, parts: list[TextPart | ImagePart], path: str) -> None:
-        if parts and all(isinstance(part, TextPart) and not part.text.strip() for part in parts):
+        # A single part that is blank has been named already.
+        if len(parts) > 1 and all(isinstance(part, TextPart) and not part.text.strip() for part in parts):
             self.findings.error("empty-text", path, "all parts are empty", "remove the example or fill it")
 
     def _text(self, value: Any, path: str, *, blank_allowed: bool = False) -> str:
