@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.automation import engine
+from infra.policy import ENVIRONMENT_HINT
 from runner.errors import ConfigurationError
 
 OLDEST_ENGINE = (3, 244)
@@ -22,7 +22,7 @@ def examine(options: Namespace) -> dict[str, Any]:
     from infra.automation.verbs import directory
 
     folder = directory(options)
-    findings = [_engine(), _backend(folder), _credentials(), _policy_package(), *_stack(options)]
+    findings = [_engine(), _backend(folder), _credentials(), _policy_pack(folder), *_stack(options)]
     ready = all(item["status"] == "ok" for item in findings if item["needed"])
     lines = [
         f"{item['status']:8} {item['check']}: {item['detail']}" + (f" ({item['hint']})" if item["hint"] else "")
@@ -63,11 +63,11 @@ def _credentials() -> dict[str, Any]:
     return _finding("credentials", "missing", f"no {file}", "`gcloud auth application-default login`")
 
 
-def _policy_package() -> dict[str, Any]:
-    if importlib.util.find_spec("pulumi_policy"):
-        return _finding("policy pack", "ok", "pulumi-policy is installed", needed=False)
-    hint = "`pip install pulumi-policy`, for --policies"
-    return _finding("policy pack", "missing", "pulumi-policy is not installed", hint, needed=False)
+def _policy_pack(folder: Path) -> dict[str, Any]:
+    environment = engine.policy_environment(folder)
+    if environment.is_dir():
+        return _finding("policy pack", "ok", str(environment), needed=False)
+    return _finding("policy pack", "missing", f"no {environment}", f"{ENVIRONMENT_HINT}, for --policies", needed=False)
 
 
 def _stack(options: Namespace) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from infra.policy import ENVIRONMENT_HINT
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError
 
 INSTALL = "https://www.pulumi.com/docs/install/"
@@ -101,8 +102,18 @@ def _failure(error: Exception) -> EngineError:
     return EngineError(text[-_HIDDEN:], hint=hint)
 
 
+def policy_environment(directory: Path) -> Path:
+    """Return the folder of the policy pack's own environment, which may not be there yet."""
+    return directory / POLICIES / ".venv"
+
+
 def _packs(options: Namespace, directory: Path) -> list[str] | None:
-    return [str(directory / POLICIES)] if options.policies else None
+    if not options.policies:
+        return None
+    if not policy_environment(directory).is_dir():
+        problem = f"the policy pack has no environment: {policy_environment(directory)} is not there"
+        raise ConfigurationError(problem, problems=[problem], hint=ENVIRONMENT_HINT)
+    return [str(directory / POLICIES)]
 
 
 def preview(options: Namespace, directory: Path) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""The policy pack: `pulumi preview --policy-pack infra/policy`. It needs the package pulumi-policy."""
+"""The policy pack: `pulumi preview --policy-pack infra/policy`.
+
+The package pulumi-policy wants an older protobuf than Google's clients, so the pack has an environment of its own,
+`infra/policy/.venv`. Nothing that is imported here may need more than the standard library.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ if _CHECKOUT not in sys.path:
     # The engine runs this file by its path.
     sys.path.insert(0, _CHECKOUT)
 
-from infra.policy.resources import PolicyResource  # noqa: E402 - needs the path above
-from infra.policy.rules import RULES, Rule, properties  # noqa: E402
+from infra.policy import ENVIRONMENT_HINT  # noqa: E402 - needs the path above
+from infra.policy.resources import PolicyResource  # noqa: E402
+from infra.policy.rules import RULES, Rule  # noqa: E402
 
 
 def _resource(args: Any) -> PolicyResource:
@@ -20,7 +25,7 @@ def _resource(args: Any) -> PolicyResource:
     return PolicyResource(
         type=args.resource_type,
         name=args.name,
-        props=properties(args.props),
+        props=args.props,
         protect=bool(getattr(opts, "protect", False)),
         urn=args.urn,
     )
@@ -55,7 +60,7 @@ def main() -> None:
     try:
         import pulumi_policy  # type: ignore[import-not-found]
     except ImportError:
-        raise SystemExit("the policy pack needs the package pulumi-policy: `pip install pulumi-policy`") from None
+        raise SystemExit(f"the policy pack needs the package pulumi-policy: {ENVIRONMENT_HINT}") from None
     pulumi_policy.PolicyPack(
         name="open-model-tuning",
         enforcement_level=pulumi_policy.EnforcementLevel.MANDATORY,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyResource:
-    """One resource. `props` are spelled as Pulumi spells them (`publicAccessPrevention`)."""
+    """One resource. `props` are spelled as Pulumi spells them (`publicAccessPrevention`).
+
+    The engine's are not copied: in a preview some are not known yet, and looking at one of those ends the rule that
+    looked, which the engine reports. Rules that do not look go on.
+    """
 
     type: str
     name: str
-    props: dict[str, Any] = field(default_factory=dict)
+    props: Mapping[str, Any] = field(default_factory=dict)
     protect: bool = False
     urn: str = ""
 

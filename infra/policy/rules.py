@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -90,7 +90,7 @@ def _lifecycle(resource: PolicyResource) -> Iterator[str]:
         prefixes = set(condition.get("matchesPrefixes") or [])
         scratch = bool(prefixes) and prefixes <= SCRATCH_PREFIXES and condition.get("age") and kind != "outputs"
         if not old_versions and not scratch:
-            yield f"a Delete rule can reach live objects, a `final/` checkpoint among them: {json.dumps(rule)}"
+            yield f"a Delete rule can reach live objects, a `final/` checkpoint among them: {json.dumps(plain(rule))}"
 
 
 def _location(resource: PolicyResource) -> Iterator[str]:
@@ -234,10 +234,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def properties(value: Any) -> Any:
-    """Return properties as plain JSON: the engine hands over mappings of its own."""
-    if hasattr(value, "items"):
-        return {str(key): properties(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [properties(item) for item in value]
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: the engine hands over mappings and sequences of its own."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(item) for item in value]
     return value
