@@ -15,6 +15,7 @@ from runner.jobs.decisions import PlannedJob, Removed
 from runner.jobs.manifest_data import upload
 from runner.jobs.planning import PLAN_VERSION, Plan
 from runner.jobs.queueing import advance, timestamp
+from runner.jobs.reproduction import git_state
 from runner.jobs.state_ledger import Entry, Record, StateLedger
 
 MAX_PLAN_BYTES = 64 * 1024 * 1024
@@ -82,13 +83,14 @@ def apply_plan(
         RunnerError: the service failed; applying again goes on.
     """
     ledger = StateLedger(session)
+    git = git_state() if plan.billable else None
     for job in plan.jobs:
         if job.bills:
             for source, key in ((job.source.train, "train"), (job.source.validation, "validation")):
                 if isinstance(source, Path):
                     upload(session, source, job.run.data[key])
         if job.acts:
-            _queue(ledger, job)
+            _queue(ledger, job, git)
     steps = []
     for item in plan.removed:
         if item.action == "cancel":
@@ -98,11 +100,11 @@ def apply_plan(
     return steps + advance(session, limit=plan.quota.limit, fair_by=fair_by, progress=progress)
 
 
-def _queue(ledger: StateLedger, job: PlannedJob) -> None:
+def _queue(ledger: StateLedger, job: PlannedJob, git: dict[str, Any] | None) -> None:
     if job.action == "adopt" and job.job is not None:
         run = job.run.model_copy(update={"phase": "submitted", "job": job.job.name})
     else:
-        run = job.run.model_copy(update={"queued": timestamp()})
+        run = job.run.model_copy(update={"queued": timestamp(), "git": git})
     record = job.entry.record.replaced(run) if job.entry else Record(name=job.name, run=run)
     if ledger.write(record, job.generation) is None:
         _check_same(ledger.read(job.name), job)

@@ -9,18 +9,21 @@ second create is sent while a first one may be on its way.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 import uuid
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from runner.errors import GoogleApiError, QuotaExceededError, RunnerError, UnreachableError
 from runner.gcp import failures, tuning_jobs
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.gcp.versions import object_versions
-from runner.jobs import identity
+from runner.jobs import identity, reproduction
+from runner.jobs.specification import TuningJobSpec
 from runner.jobs.state_ledger import Entry, Record, Run, StateLedger
+from runner.jobs.submission import FINGERPRINT_LABEL, PreparedJob
 
 SEND_WITHIN_SECONDS = 60.0
 """A claim older than this sends no create any more."""
@@ -84,6 +87,8 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
     if claimed is None:
         return Step(name=record.name, what="elsewhere", message="another runner was quicker")
     fields = identity.request_fields(session.environment, record.name, record.run, weights)
+    # Before the create, so that no job is without one; after the claim, so that only its owner writes it.
+    unwritten = reproduction.record(session, _prepared(session, record, fields), _details(record))
     if _clock() - since > SEND_WITHIN_SECONDS:
         ledger.write(record, claimed.generation)
         return Step(name=record.name, what="waiting", message="this machine was stopped for a while; run again")
@@ -91,7 +96,37 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
         job = tuning_jobs.create(session, fields)
     except RunnerError as error:
         return _failed(session, ledger, claimed, error)
-    return _recorded(session, ledger, claimed, job, "created")
+    step = _recorded(session, ledger, claimed, job, "created")
+    if unwritten and not step.message:
+        return dataclasses.replace(step, message=f"no run manifest beside its results: {unwritten}")
+    return step
+
+
+def _prepared(session: Session, record: Record, fields: dict[str, Any]) -> PreparedJob:
+    """Return what the run manifest says of a job."""
+    wanted = {"training": fields.get("training_dataset"), "validation": fields.get("validation_dataset")}
+    found = object_versions(session, [uri for uri in wanted.values() if uri])
+    datasets: dict[str, Any] = {}
+    for role, uri in wanted.items():
+        info = found.get(uri) if uri else None
+        datasets[role] = {"uri": uri, "generation": info.generation, "crc32c": info.crc32c} if info else None
+    return PreparedJob(
+        spec=TuningJobSpec(**{**fields, "labels": record.run.labels}),
+        fingerprint=fields["labels"][FINGERPRINT_LABEL],
+        labels=fields["labels"],
+        datasets=datasets,
+    )
+
+
+def _details(record: Record) -> dict[str, Any]:
+    run = record.run
+    details: dict[str, Any] = {
+        "manifest": {"name": record.name, "file": run.file, "identity": run.identity, "attempt": run.attempt},
+        "estimate": run.price.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "statistics": {role: data.model_dump(mode="json", by_alias=True) for role, data in run.data.items()},
+    }
+    # Of the tree that was applied: whoever submits from the queue may be somewhere else.
+    return {**details, "git": run.git} if run.git else details
 
 
 def _failed(session: Session, ledger: StateLedger, claimed: Entry, error: RunnerError) -> Step:

@@ -75,9 +75,31 @@ class Ledger:
                 found = None
         return found
 
-    def intend(self, fingerprint: str, parent: str) -> None:
-        """Record that a create is about to be sent. Raises ConfigurationError: then nothing may be sent."""
-        self._append({"kind": "intent", "fingerprint": fingerprint, "parent": parent, "time": time.time()})
+    def dead_owners(self, fingerprint: str, parent: str) -> frozenset[str]:
+        """Return the names under which this user claimed the create, of intents that no known job came of.
+
+        Their processes are gone: whoever holds the ledger is the only one that runs.
+        """
+        owners: set[str] = set()
+        last = ""
+        for entry in self._entries():
+            if (entry.get("fingerprint"), entry.get("parent")) != (fingerprint, parent):
+                continue
+            if entry.get("kind") == "intent":
+                last = str(entry.get("owner", ""))
+                owners.add(last)
+            elif entry.get("kind") in ("created", "adopted"):
+                owners.discard(last)
+        return frozenset(owners - {""})
+
+    def intend(self, fingerprint: str, parent: str, owner: str = "") -> None:
+        """Record that a create is about to be sent, claimed as `owner`.
+
+        Raises:
+            ConfigurationError: it cannot be recorded; then nothing may be sent.
+        """
+        entry = {"kind": "intent", "fingerprint": fingerprint, "parent": parent, "time": time.time()}
+        self._append({**entry, "owner": owner} if owner else entry)
 
     def record(self, fingerprint: str, parent: str, outcome: Outcome, job: str = "") -> None:
         """Record what became of an intent."""

@@ -107,6 +107,8 @@ class Run(_Stored):
     job: str = ""
     """Full name of the tuning job, once there is one."""
     file: str = ""
+    git: dict[str, Any] | None = None
+    """Commit of the manifests, and whether the tree was `dirty`; None outside of git."""
     inputs: dict[str, Any] = Field(default_factory=dict)
     """What the identity is made of, for value-level differences."""
     fields: dict[str, Any] = Field(default_factory=dict)

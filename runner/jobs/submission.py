@@ -3,7 +3,8 @@
 Creating a tuning job has no request id: a create that is repeated after a lost answer is a second paid job. So every
 job carries a fingerprint of what it is to do, as a label, and a create is sent only after the list of jobs shows none
 with that fingerprint and the intent is on disk. Whatever happens after that, from a reset connection to `kill -9`, the
-next submission finds the intent, looks the job up by its label and adopts it.
+next submission finds the intent, looks the job up by its label and adopts it. Runners of other machines, which do not
+see the intent, are kept off by a claim in the output folder (`runner.jobs.output_claims`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from runner.errors import AmbiguousSubmissionError, NotFoundError, RunnerError, 
 from runner.gcp import failures, storage, tuning_jobs
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import reproduction
+from runner.jobs import output_claims
 from runner.jobs.ledger import Ledger
+from runner.jobs.output_claims import OutputClaim
 from runner.jobs.specification import TuningJobSpec, check
 
 FINGERPRINT_LABEL = "runner-fingerprint"
@@ -152,18 +154,54 @@ def submit_once(
             if intent.age < SETTLE_SECONDS and not known:
                 raise _ambiguous(f"a create was sent {intent.age:.0f} s ago and its answer lost", intent.age)
             ledger.record(prepared.fingerprint, parent, "abandoned")
-        problem = reproduction.record(session, prepared, details or {})
-        ledger.intend(prepared.fingerprint, parent)
-        submission = _create(session, prepared, ledger, {job.name for job in known})
-    return dataclasses.replace(submission, manifest_problem=problem)
+        owner, dead = uuid.uuid4().hex, ledger.dead_owners(prepared.fingerprint, parent)
+        ledger.intend(prepared.fingerprint, parent, owner)
+        try:
+            claim = output_claims.take(
+                session,
+                prepared,
+                details or {},
+                owner=owner,
+                dead=dead,
+                jobs=lambda: _jobs(session, prepared.fingerprint),
+            )
+        except RunnerError:
+            ledger.record(prepared.fingerprint, parent, "unsent")
+            raise
+        if not claim.won:
+            return _of_another(claim, ledger, prepared.fingerprint, parent)
+        submission = _create(session, prepared, ledger, claim, {job.name for job in known})
+    return dataclasses.replace(submission, manifest_problem=claim.problem)
 
 
-def _create(session: Session, prepared: PreparedJob, ledger: Ledger, before: set[str]) -> Submission:
+def _of_another(claim: OutputClaim, ledger: Ledger, fingerprint: str, parent: str) -> Submission:
+    """Return the job that a runner of another machine has created. Raises AmbiguousSubmissionError: it may have."""
+    if claim.job is not None:
+        ledger.record(fingerprint, parent, "adopted", claim.job.name)
+        return Submission(job=claim.job, created=False)
+    ledger.record(fingerprint, parent, "unsent")
+    raise AmbiguousSubmissionError(
+        "another runner has claimed this job and may be creating it; nothing was sent from here",
+        hint=f"submit again in {max(1, round(claim.left_seconds))} s: its job is found by its fingerprint, and if it "
+        "died the job is created",
+    )
+
+
+def _create(
+    session: Session, prepared: PreparedJob, ledger: Ledger, claim: OutputClaim, before: set[str]
+) -> Submission:
     parent = session.environment.parent
+    if claim.expired:
+        ledger.record(prepared.fingerprint, parent, "unsent")
+        output_claims.release(session, prepared, claim)
+        raise AmbiguousSubmissionError(
+            "this machine was stopped for a while before the job was created; nothing was sent", hint="submit again"
+        )
     try:
         job = tuning_jobs.create(session, prepared.fields)
     except RunnerError as error:
         if not failures.maybe_sent(error):
+            output_claims.release(session, prepared, claim)
             ledger.record(prepared.fingerprint, parent, "unsent" if isinstance(error, UnreachableError) else "refused")
             raise
         return Submission(job=_recover(session, prepared, ledger, before, error), created=True)

@@ -13,6 +13,7 @@ from google.cloud.storage import Client  # noqa: F401 - both imported once, in t
 from runner.environment import Environment
 from runner.gcp.session import Session
 from runner.jobs.applying import apply_plan
+from runner.jobs.claiming import Step
 from runner.jobs.planning import make_plan
 
 MANY = 1000
@@ -28,9 +29,9 @@ def start(environment: Environment, folder: Path) -> ForkServerProcess:
     return process
 
 
-def apply(session: Session, folder: Path) -> None:
-    """Apply the manifests of a folder."""
-    apply_plan(session, make_plan(session, [folder], quota=MANY, preflight=False))
+def apply(session: Session, folder: Path) -> list[Step]:
+    """Apply the manifests of a folder and return what happened."""
+    return apply_plan(session, make_plan(session, [folder], quota=MANY, preflight=False))
 
 
 def _apply(environment: Environment, folder: Path, state: str) -> None:

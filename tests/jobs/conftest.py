@@ -15,6 +15,7 @@ from runner.emulator.server import EmulatorServer
 from runner.gcp import fleet, tuning_jobs
 from runner.gcp.session import Session
 from runner.jobs import claiming
+from tests.cli.invocation import CommandLine
 from tests.jobs.manifests import Manifests
 from tests.provisioning import Provisioned, provision
 from tests.runner.conftest import environment_of
@@ -106,3 +107,36 @@ def no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims run out at once: whoever held one is known to be dead."""
     # Below zero because the service tells its time in whole seconds.
     monkeypatch.setattr(claiming, "LEASE_SECONDS", -5.0)
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, state_directory: Path, session: Session
+) -> CommandLine:
+    """Runs command lines in the project of `session`."""
+    point_at(monkeypatch, session)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    return CommandLine(capsys, monkeypatch)
+
+
+@pytest.fixture
+def idle(run: CommandLine, untrained: Session, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """Runs command lines in the project of `untrained`, whose jobs wait for ever."""
+    point_at(monkeypatch, untrained)
+    return run
+
+
+def point_at(monkeypatch: pytest.MonkeyPatch, session: Session) -> None:
+    environment = session.environment
+    variables = {
+        "RUNNER_PROJECT": environment.project,
+        "RUNNER_PROJECT_NUMBER": environment.project_number,
+        "RUNNER_LOCATION": environment.location,
+        "RUNNER_DATASETS_BUCKET": environment.datasets_bucket,
+        "RUNNER_OUTPUTS_BUCKET": environment.outputs_bucket,
+        "RUNNER_CONTRACT_BUCKET": environment.contract_bucket,
+        "RUNNER_VERTEX_URL": environment.vertex_url or "",
+        "RUNNER_STORAGE_URL": environment.storage_url or "",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)

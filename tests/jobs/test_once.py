@@ -30,7 +30,7 @@ def test_kill_9_at_every_write_of_an_apply(
     manifests.add("first-a")
     manifests.add("first-b")
     writes = requests_of_an_apply(through_proxy, proxy, manifests)["POST"]
-    assert writes == 9  # the data; for each of two jobs: queued, claimed, created, noted
+    assert writes == 11  # the data; for each of two jobs: queued, claimed, run manifest, created, noted
 
     points = [("POST", number) for number in range(writes)]
     found = sweep(session, through_proxy, proxy, manifests, points)
@@ -50,9 +50,9 @@ def test_the_sweep_catches_a_runner_that_trusts_its_record_alone(
 ) -> None:
     monkeypatch.setattr(identity, "of_attempt", lambda jobs, record: [])
 
-    found = sweep(untrained, untrained_through_proxy, proxy, manifests, [("POST", 4)])
+    found = sweep(untrained, untrained_through_proxy, proxy, manifests, [("POST", 5)])
 
-    assert found.duplicates == ["k-post-4-an-a"]
+    assert found.duplicates == ["k-post-5-an-a"]
 
 
 def test_a_claim_whose_owner_may_live_is_left_alone(

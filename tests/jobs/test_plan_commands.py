@@ -17,39 +17,6 @@ from tests.jobs.manifests import MODEL, Manifests, jobs_of, names_of
 from tests.runner.flaky import Fault, FlakyProxy
 
 
-@pytest.fixture
-def run(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, state_directory: Path, session: Session
-) -> CommandLine:
-    """Runs command lines in the project of `session`."""
-    point_at(monkeypatch, session)
-    monkeypatch.delenv("COLUMNS", raising=False)
-    return CommandLine(capsys, monkeypatch)
-
-
-@pytest.fixture
-def idle(run: CommandLine, untrained: Session, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    """Runs command lines in the project of `untrained`, whose jobs wait for ever."""
-    point_at(monkeypatch, untrained)
-    return run
-
-
-def point_at(monkeypatch: pytest.MonkeyPatch, session: Session) -> None:
-    environment = session.environment
-    variables = {
-        "RUNNER_PROJECT": environment.project,
-        "RUNNER_PROJECT_NUMBER": environment.project_number,
-        "RUNNER_LOCATION": environment.location,
-        "RUNNER_DATASETS_BUCKET": environment.datasets_bucket,
-        "RUNNER_OUTPUTS_BUCKET": environment.outputs_bucket,
-        "RUNNER_CONTRACT_BUCKET": environment.contract_bucket,
-        "RUNNER_VERTEX_URL": environment.vertex_url or "",
-        "RUNNER_STORAGE_URL": environment.storage_url or "",
-    }
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-
-
 def test_plan_answers_with_its_exit_code(idle: CommandLine, manifests: Manifests, tmp_path: Path) -> None:
     folder = str(manifests.folder)
     manifests.add("tone", spec="maxCost: 5")

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.queues import Queue
+from pathlib import Path
 from typing import Any
 
 import google.genai  # noqa: F401
@@ -25,9 +26,11 @@ def answers() -> Queue[Any]:
     return _context.Queue()
 
 
-def start(environment: Environment, spec: TuningJobSpec, queue: Queue[Any]) -> ForkServerProcess:
-    """Start a process that submits and puts (job id, created) into the queue."""
-    arguments = (environment, spec, os.environ["RUNNER_STATE_DIR"], queue)
+def start(
+    environment: Environment, spec: TuningJobSpec, queue: Queue[Any], state: Path | None = None
+) -> ForkServerProcess:
+    """Start a process that submits and puts (job id, created) into the queue; `state` makes another machine of it."""
+    arguments = (environment, spec, str(state or os.environ["RUNNER_STATE_DIR"]), queue)
     process = _context.Process(target=_submit, args=arguments, daemon=True)
     process.start()
     return process

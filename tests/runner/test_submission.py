@@ -19,7 +19,7 @@ from runner.errors import (
 )
 from runner.gcp import storage, tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs import submission, watching
+from runner.jobs import output_claims, submission, watching
 from runner.jobs.ledger import Ledger
 from runner.jobs.preflight import preflight
 from runner.jobs.specification import TuningJobSpec
@@ -230,15 +230,79 @@ def test_kill_9_during_the_create(
     assert jobs_of(session) == [again.job.id]
 
 
-def test_concurrent_submissions_of_one_user_make_one_job(session: Session, spec: TuningJobSpec) -> None:
+@pytest.mark.parametrize("machines", [1, 6])
+def test_concurrent_submissions_make_one_job(
+    machines: int, session: Session, spec: TuningJobSpec, tmp_path: Path
+) -> None:
     queue = submitting.answers()
-    processes = [submitting.start(session.environment, spec, queue) for _ in range(6)]
+    processes = [
+        submitting.start(session.environment, spec, queue, tmp_path / f"machine-{number % machines}")
+        for number in range(6)
+    ]
     answers = [queue.get(timeout=120) for _ in processes]
     for process in processes:
         process.join(30)
     assert len({job for job, _ in answers}) == 1
     assert sum(created for _, created in answers) == 1
     assert len(jobs_of(session)) == 1
+
+
+def test_the_claim_of_another_machine_is_left_alone_until_it_runs_out(
+    session: Session,
+    through_proxy: Session,
+    proxy: FlakyProxy,
+    spec: TuningJobSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(submission, "LOOKUP_SECONDS", 0.3)
+    monkeypatch.setattr(output_claims, "LOOKUP_SECONDS", 0.3)
+    proxy.faults.append(Fault("POST", CREATE, "lose request"))
+    with pytest.raises(AmbiguousSubmissionError):
+        submit(through_proxy, spec)
+    monkeypatch.setenv("RUNNER_STATE_DIR", str(tmp_path / "another-machine"))
+    with pytest.raises(AmbiguousSubmissionError, match="another runner has claimed"):
+        submit(session, spec)
+    with pytest.raises(AmbiguousSubmissionError, match="another runner has claimed"):
+        submit(session, spec)
+    assert jobs_of(session) == []
+    monkeypatch.setattr(output_claims, "LEASE_SECONDS", -5.0)  # the service tells its time in whole seconds
+    assert submit_once(session, spec).created
+    assert len(jobs_of(session)) == 1
+
+
+def test_a_refused_create_keeps_nobody_off(
+    session: Session, through_proxy: Session, proxy: FlakyProxy, spec: TuningJobSpec, tmp_path: Path
+) -> None:
+    proxy.faults.append(Fault("POST", CREATE, 400))
+    with pytest.raises(GoogleApiError, match="injected"):
+        submit(through_proxy, spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNNER_STATE_DIR", str(tmp_path / "another-machine"))
+        assert submit_once(session, spec).created
+    assert not submit_once(session, spec).created
+
+
+def test_a_machine_that_slept_sends_nothing(
+    session: Session, spec: TuningJobSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(output_claims, "SEND_WITHIN_SECONDS", -1.0)
+        with pytest.raises(AmbiguousSubmissionError, match="was stopped for a while"):
+            submit(session, spec)
+    assert jobs_of(session) == []
+    assert submit_once(session, spec).created
+
+
+def test_an_output_folder_that_may_not_be_written_is_a_warning(
+    session: Session, through_proxy: Session, proxy: FlakyProxy, spec: TuningJobSpec
+) -> None:
+    environment = dataclasses.replace(session.environment, vertex_url=proxy.url, storage_url=proxy.url)
+    proxy.faults.append(Fault("POST", r"uploadType=multipart", 403))
+    with Session(environment) as opened:
+        done = submit_once(opened, spec)
+    assert done.created
+    assert "injected" in done.manifest_problem
 
 
 def test_the_fingerprint_is_a_label_that_the_service_can_filter(session: Session, spec: TuningJobSpec) -> None:

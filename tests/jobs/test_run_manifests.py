@@ -1,0 +1,66 @@
+"""Jobs of manifests leave a run manifest beside their results, as submitted ones do."""
+
+from __future__ import annotations
+
+from runner.gcp import storage, tuning_jobs
+from runner.gcp.session import Session
+from runner.jobs import reproduction
+from tests.cli.invocation import CommandLine
+from tests.jobs import applying_process
+from tests.jobs.manifests import Manifests, jobs_of
+from tests.runner.flaky import Fault, FlakyProxy
+
+
+def test_reproduce_reads_jobs_of_apply_and_of_the_queue(
+    idle: CommandLine, manifests: Manifests, untrained: Session
+) -> None:
+    folder = manifests.folder
+    (folder / "check.jsonl").write_text('{"prompt": "What is 90?", "completion": "It is 90."}\n')
+    remote = storage.upload_file(
+        untrained, folder / "check.jsonl", f"gs://{untrained.environment.datasets_bucket}/check.jsonl"
+    )
+    manifests.add("now", labels="{team: search}", spec="maxCost: 5")
+    manifests.add("later", data=f"{{train: train.jsonl, validation: '{remote.uri}'}}", spec="maxCost: 5\npriority: -1")
+    assert idle("apply", "-f", str(folder), "--quota", "1").code == 0
+    assert idle("queue", "run", "--once", "--quota", "2").code == 0
+    now, later = jobs_of(untrained)
+
+    for job, name in ((now, "now"), (later, "later")):
+        told = idle("reproduce", job.id, "--format", "json")
+        assert told.code == 0, told.err
+        assert told.document["reproducible"] is True
+        written = told.document["manifest"]
+        assert written["fingerprint"] == job.labels["runner-fingerprint"]
+        assert written["manifest"]["name"] == name
+        assert written["manifest"]["identity"] == job.labels["runner-identity"]
+        assert written["manifest"]["file"].endswith(f"{name}.yaml")
+        assert written["datasets"]["training"]["crc32c"]
+        assert written["statistics"]["train"]["rows"] == 12
+        assert written["estimate"]["expected"] > 0
+        assert written["git"]["commit"]
+        assert written["spec"]["output_uri"] == job.output_uri
+    assert later.validation_dataset_uri == remote.uri
+    manifest = reproduction.read_manifest(untrained, later)
+    assert manifest["datasets"]["validation"] == {
+        "uri": remote.uri,
+        "generation": remote.generation,
+        "crc32c": remote.crc32c,
+    }
+
+    again = idle("reproduce", now.id, "--submit", "--yes", "--format", "json")
+    assert again.code == 0, again.err
+    assert again.document["created"] is True
+    assert again.document["labels"]["team"] == "search"
+    assert "runner-manifest" not in again.document["labels"]
+    assert again.document["outputUri"] != now.output_uri
+
+
+def test_a_manifest_that_cannot_be_written_is_told_and_loses_no_job(
+    untrained: Session, manifests: Manifests, untrained_through_proxy: Session, proxy: FlakyProxy
+) -> None:
+    manifests.add("tone")
+    proxy.faults.append(Fault("POST", rf"/b/{untrained.environment.outputs_bucket}/o", 403, times=9))
+    steps = applying_process.apply(untrained_through_proxy, manifests.folder)
+    assert [step.what for step in steps] == ["created"]
+    assert "no run manifest beside its results" in steps[0].message
+    assert len(tuning_jobs.list_jobs(untrained)) == 1
