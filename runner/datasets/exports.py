@@ -6,10 +6,11 @@ import re
 from typing import Any
 from xml.etree import ElementTree
 
+from runner.datasets.codes import CODES
 from runner.datasets.examples import Finding
 from runner.datasets.report import Report
 
-_DOCUMENTATION = "docs/dataset-format.md"
+_DOCUMENTATION = "docs/dataset-findings.md"
 # What XML 1.0 cannot hold, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -73,7 +74,10 @@ def sarif(report: Report, version: str) -> dict[str, Any]:
             }
         )
     codes = sorted({finding.code for finding in report.findings})
-    rules = [{"id": code, "helpUri": _DOCUMENTATION} for code in codes]
+    rules = [
+        {"id": code, "shortDescription": {"text": CODES[code][1]}, "helpUri": f"{_DOCUMENTATION}#{code}"}
+        for code in codes
+    ]
     driver = {"name": "runner data check", "version": version, "rules": rules}
     return {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",

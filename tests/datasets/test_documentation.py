@@ -1,0 +1,92 @@
+"""Every finding has a code in the list, a row in the table, and a bad and a good example that are what they say."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runner.catalog import find_model
+from runner.datasets.checks import check_files
+from runner.datasets.codes import CODES
+from runner.datasets.examples import Finding
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = (ROOT / "docs" / "dataset-findings.md").read_text("utf-8")
+FORMATS = (ROOT / "docs" / "dataset-format.md").read_text("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A file of the documentation and how it is to be checked."""
+
+    content: bytes
+    label: str
+
+    @property
+    def model(self) -> str | None:
+        match = re.search(r"`--model (\S+)`", self.label)
+        return match[1] if match else None
+
+    @property
+    def name(self) -> str:
+        match = re.search(r"in `(\S+)`", self.label)
+        return match[1] if match else "train.jsonl"
+
+
+def blocks(code: str) -> dict[str, Block]:
+    """Return the files of a code's section: bad, good, perhaps training."""
+    section = EXAMPLES.split(f"\n## {code}\n")[1].split("\n## ")[0]
+    found: dict[str, Block] = {}
+    for label, kind, body in re.findall(r"^(\S[^\n]*):\n\n```(\w+)\n(.*?)\n```$", section, re.M | re.S):
+        # Our own documentation, never a dataset.
+        content = eval(body, {"gzip": gzip, "json": json}) if kind == "python" else body.encode()  # noqa: S307
+        found[label.split(",")[0].split()[0].lower()] = Block(content, label)
+    return found
+
+
+def findings(block: Block, training: Block | None, folder: Path) -> list[Finding]:
+    path = folder / block.name
+    path.write_bytes(block.content)
+    model = find_model(block.model) if block.model else None
+    near = "--near-duplicates" in block.label
+    if training is None:
+        return check_files(path, model=model, near_duplicates=near, workers=1).findings
+    first = folder / "training.jsonl"
+    first.write_bytes(training.content)
+    return check_files(first, path, model=model, near_duplicates=near, workers=1).findings
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_the_bad_example_has_the_finding_and_the_good_one_has_not(code: str, tmp_path: Path) -> None:
+    files = blocks(code)
+    assert {"bad", "good"} <= set(files) <= {"bad", "good", "training"}
+    bad = findings(files["bad"], files.get("training"), tmp_path)
+    assert code in {finding.code for finding in bad}
+    assert {finding.severity for finding in bad if finding.code == code} == {CODES[code][0]}
+    good = findings(files["good"], files.get("training"), tmp_path)
+    assert code not in {finding.code for finding in good}
+    assert {finding.severity for finding in good} <= {"warning"}
+
+
+def test_list_table_and_examples_hold_the_same_codes() -> None:
+    assert re.findall(r"^## (\S+)$", EXAMPLES, re.M) == list(CODES) == sorted(CODES)
+    table = re.findall(r"^\| `([a-z0-9-]+)` \| (error|warning) \|", FORMATS, re.M)
+    assert table == [(code, severity) for code, (severity, _) in CODES.items()]
+    for code, (severity, _) in CODES.items():
+        assert f"\n## {code}\n\n*{severity.capitalize()}.* " in EXAMPLES
+
+
+def test_no_code_is_missing_in_the_list() -> None:
+    used: set[str] = set()
+    for path in (ROOT / "runner" / "datasets").rglob("*.py"):
+        source = path.read_text("utf-8")
+        call = r'(?:\.error|\.warning|self\.add|_warn|ImageError)\(\s*(?:report,\s*|validation,\s*)?"([a-z0-9-]+)"'
+        pair = r'\("([a-z0-9]+(?:-[a-z0-9]+)+)", (?:f?"|message|what)'
+        used |= set(re.findall(call, source)) | (set(re.findall(pair, source)) if path.name != "codes.py" else set())
+        used |= {"secret"} if '("secret", what)' in source else set()
+    assert used - {"utf-8"} == set(CODES)
