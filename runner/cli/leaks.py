@@ -6,35 +6,51 @@ import click
 
 from runner.cli import commands
 from runner.cli.cost_gate import confirmed
-from runner.cli.options import Invocation
+from runner.cli.options import Duration, Invocation
 from runner.cli.text import amount, duration
 from runner.errors import ConfigurationError, RunnerError
 
 
 @commands.command(
     name="leaks",
-    examples=("runner leaks", "runner leaks --clean", "runner leaks --clean --yes --format json"),
+    examples=(
+        "runner leaks",
+        "runner leaks --clean",
+        "runner leaks --stale 7d",
+        "runner leaks --clean --yes --format json",
+    ),
 )
 @click.option("--clean", is_flag=True, help="Remove what is listed, after asking.")
+@click.option(
+    "--stale",
+    type=Duration(),
+    default="30d",
+    show_default=True,
+    metavar="TIME",
+    help="How old uploaded datasets, and checkpoints of ended jobs, must be to be listed.",
+)
 @click.pass_obj
-def command(invocation: Invocation, clean: bool) -> None:
+def command(invocation: Invocation, clean: bool, stale: float) -> None:
     """List what this tool made and nobody wants.
 
     That is deployments whose lease has ended or that nobody asks, what interrupted deployments left, empty endpoints,
-    and models that are deployed nowhere.
+    models that are deployed nowhere, datasets that no job of late was trained on, and checkpoints on the way to a
+    model. Final weights stay, and so does what a model, an endpoint or a job under way names.
 
     Only what carries this tool's labels is listed or removed. Whether a model is asked is read from Cloud Monitoring;
     where that may not be read, leases alone count.
     """
     from runner.serving import leaks
+    from runner.serving.stale import find_stale
 
     output = invocation.output
     with invocation.session() as session:
         found = leaks.find_leaks(session)
+        found += find_stale(session, older_than=stale, note=output.note)
         rows = [
             [
                 leak.kind,
-                leak.resource.rsplit("/", 1)[-1],
+                leak.resource if leak.generations else leak.resource.rsplit("/", 1)[-1],
                 leak.display_name or "-",
                 "?" if leak.age is None else duration(leak.age),
                 "?" if leak.usd_per_day is None else amount(leak.usd_per_day),

@@ -8,7 +8,7 @@ from typing import Any
 
 from runner.errors import NotFoundError
 from runner.gcp import endpoints
-from runner.gcp.endpoints import Endpoint
+from runner.gcp.endpoints import Endpoint, paged
 from runner.gcp.failures import call, check
 from runner.gcp.session import Session
 
@@ -24,24 +24,12 @@ class ModelResource:
     labels: dict[str, str] = field(default_factory=dict)
     artifact_uri: str = ""
     create_time: str = ""
+    document: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 def list_models(session: Session) -> list[ModelResource]:
     """Return the location's models, each in its default version."""
-    parent = session.environment.parent
-    found: list[ModelResource] = []
-    token = ""
-    while True:
-        parameters = {"pageSize": "100", **({"pageToken": token} if token else {})}
-
-        def read(parameters: dict[str, str] = parameters) -> dict[str, Any]:
-            return check(session.http.get(f"/v1beta1/{parent}/models", params=parameters), "models.list", parent)
-
-        page = call("models.list", parent, read, idempotent=True)
-        found += [model_of(item) for item in page.get("models", [])]
-        token = str(page.get("nextPageToken", ""))
-        if not token:
-            return found
+    return [model_of(item) for item in paged(session, f"{session.environment.parent}/models", "models", "models.list")]
 
 
 def model_of(document: Mapping[str, Any]) -> ModelResource:
@@ -54,7 +42,13 @@ def model_of(document: Mapping[str, Any]) -> ModelResource:
         labels=dict(document.get("labels") or {}),
         artifact_uri=str(document.get("artifactUri", "")),
         create_time=str(document.get("createTime", "")),
+        document=dict(document),
     )
+
+
+def list_versions(session: Session, model: str) -> list[dict[str, Any]]:
+    """Return the documents of all versions of a model. Raises NotFoundError."""
+    return list(paged(session, f"{model}:listVersions", "models", "models.listVersions"))
 
 
 def set_traffic(session: Session, endpoint: str, traffic: Mapping[str, int]) -> Endpoint:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +79,8 @@ def full_name(session: Session, name_or_id: str) -> str:
 
 def list_endpoints(session: Session, filter: str = "") -> list[Endpoint]:
     """Return all endpoints of the location; `filter` is the API's filter language."""
-    return [_endpoint(item) for item in _list(session, "endpoints", filter)]
+    path = f"{session.environment.parent}/endpoints"
+    return [_endpoint(item) for item in paged(session, path, "endpoints", "endpoints.list", filter)]
 
 
 def get_endpoint(session: Session, name_or_id: str) -> Endpoint:
@@ -267,24 +268,29 @@ def _get(session: Session, method: str, name: str) -> dict[str, Any]:
     return call(method, name, read, idempotent=True)
 
 
-def _list(session: Session, collection: str, filter: str) -> list[dict[str, Any]]:
-    parent = session.environment.parent
-    found: list[dict[str, Any]] = []
+def paged(session: Session, path: str, key: str, method: str, filter: str = "") -> Iterator[dict[str, Any]]:
+    """Yield the items of all pages of a list.
+
+    Args:
+        session: where.
+        path: of the collection, after the version.
+        key: of the items in a page.
+        method: for errors.
+        filter: the API's filter language.
+    """
     token = ""
     while True:
-        params = {"pageSize": "100", "filter": filter, "pageToken": token}
-        given = {key: value for key, value in params.items() if value}
+        given = {"pageSize": "100", "filter": filter, "pageToken": token}
+        given = {name: value for name, value in given.items() if value}
 
         def read(given: dict[str, str] = given) -> dict[str, Any]:
-            return check(
-                session.http.get(f"/v1beta1/{parent}/{collection}", params=given), f"{collection}.list", parent
-            )
+            return check(session.http.get(f"/v1beta1/{path}", params=given), method, path)
 
-        body = call(f"{collection}.list", parent, read, idempotent=True)
-        found += body.get(collection, [])
-        token = str(body.get("nextPageToken", ""))
+        page = call(method, path, read, idempotent=True)
+        yield from page.get(key, [])
+        token = str(page.get("nextPageToken", ""))
         if not token:
-            return found
+            return
 
 
 def _operation(session: Session, method: str, path: str, body: Mapping[str, Any]) -> str:

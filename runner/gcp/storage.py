@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
 
+STAGED = {"managed-by": "open-model-tuning-runner", "runner-purpose": "staging"}
+"""Metadata of files that were uploaded for a job."""
 UPLOAD_CHUNK_BYTES = 8 * 1024 * 1024
 READ_CHUNK_BYTES = 1024 * 1024
 _URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?", re.DOTALL)
@@ -74,6 +76,8 @@ def upload_file(
 ) -> ObjectInfo:
     """Upload a file, unless the object is there already with the same content.
 
+    Its metadata says that this tool put it there (`STAGED`), so that it can be found again when nobody wants it.
+
     Raises:
         AlreadyExistsError: another object has that name and `replace` is false.
         ConfigurationError: the file cannot be read or the address is malformed.
@@ -82,7 +86,7 @@ def upload_file(
     try:
         checksum, size = crc32c_of(path), path.stat().st_size
         with path.open("rb") as stream:
-            return _upload(session, uri, stream, size, checksum, replace=replace, progress=progress)
+            return _upload(session, uri, stream, size, checksum, replace=replace, progress=progress, metadata=STAGED)
     except OSError as error:
         if not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise
@@ -206,6 +210,7 @@ def _upload(
     replace: bool,
     progress: Progress | None = None,
     content_type: str = "application/octet-stream",
+    metadata: dict[str, str] | None = None,
 ) -> ObjectInfo:
     present = stat(session, uri)
     if present is not None and (present.crc32c, present.size) == (checksum, size):
@@ -225,6 +230,8 @@ def _upload(
     if size > UPLOAD_CHUNK_BYTES:
         blob.chunk_size = UPLOAD_CHUNK_BYTES
     blob.crc32c = checksum
+    if metadata:
+        blob.metadata = dict(metadata)
 
     def send() -> None:
         stream.seek(0)

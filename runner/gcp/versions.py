@@ -47,7 +47,7 @@ def _one(session: Session, uri: str) -> ObjectInfo | None:
     bucket, name = parse_gs_uri(uri)
 
     def read() -> dict[str, Any]:
-        address = f"{_base(session)}/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
+        address = f"{storage_base(session)}/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
         return check(session.http.get(address, params={"fields": _FIELDS}), "storage.objects.get", uri)
 
     try:
@@ -64,7 +64,7 @@ def _listed(session: Session, bucket: str, folder: str) -> dict[str, ObjectInfo]
         parameters |= {"fields": f"nextPageToken,items({_FIELDS})", **({"pageToken": token} if token else {})}
 
         def read(parameters: dict[str, str] = parameters) -> dict[str, Any]:
-            response = session.http.get(f"{_base(session)}/storage/v1/b/{bucket}/o", params=parameters)
+            response = session.http.get(f"{storage_base(session)}/storage/v1/b/{bucket}/o", params=parameters)
             return check(response, "storage.objects.list", f"gs://{bucket}/{folder}")
 
         try:
@@ -89,5 +89,6 @@ def _info(bucket: str, item: dict[str, Any]) -> ObjectInfo:
     )
 
 
-def _base(session: Session) -> str:
+def storage_base(session: Session) -> str:
+    """Return the base address of Cloud Storage."""
     return session.environment.storage_url or _STORAGE

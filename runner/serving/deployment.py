@@ -176,6 +176,11 @@ def _record(session: Session, plan: DeploymentPlan, labels: dict[str, str], *, c
     own = new_id()
     parent = session.environment.parent
     before = endpoints.get_endpoint(session, plan.endpoint) if plan.endpoint else None
+    replaced = [
+        item
+        for item in (before.deployed_models if before and plan.percent == 100 else ())
+        if before and is_ours(session, before, item)
+    ]
     return DeploymentRecord(
         id=own,
         parent=parent,
@@ -186,11 +191,8 @@ def _record(session: Session, plan: DeploymentPlan, labels: dict[str, str], *, c
         deployed_model=str(10**9 + secrets.randbelow(9 * 10**9)) if before else "",
         traffic_before=dict(before.traffic) if before else {},
         percent=0 if checked else plan.percent,
-        replaces=[
-            item.id
-            for item in (before.deployed_models if before and plan.percent == 100 else ())
-            if before and is_ours(session, before, item)
-        ],
+        replaces=[item.id for item in replaced],
+        replaced_models=sorted({item.model.split("@", 1)[0] for item in replaced if item.model}),
         labels=labels,
     )
 

@@ -44,6 +44,8 @@ class DeploymentRecord:
     """Share of the traffic that it gets once it serves; 0 leaves the traffic as it is."""
     replaces: list[str] = field(default_factory=list)
     """Ids of the deployed models to take off once this one serves."""
+    replaced_models: list[str] = field(default_factory=list)
+    """Full names of their Model resources, which go with them."""
     labels: dict[str, str] = field(default_factory=dict)
     time: float = field(default_factory=time.time)
     """Seconds since 1970."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
 
 from runner.errors import NotFoundError, RunnerError
 from runner.gcp import deployed, endpoints, operations, usage
 from runner.gcp.deployed import ModelResource
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.session import Session
-from runner.serving import recovery
+from runner.serving import recovery, stale
 from runner.serving.deployment import undeploy
 from runner.serving.journal import DeploymentRecord
 from runner.serving.labels import ID_PREFIX, LEASE_LABEL, managed
+from runner.serving.leak import Kind, Leak
 from runner.serving.leases import Lease, lease_of, seconds_of_time
 from runner.serving.plan import hourly_price
 
@@ -23,42 +22,6 @@ GRACE_SECONDS = 2 * 3600.0
 """Something without a model, or a model that is not deployed, may belong to a deployment under way for so long."""
 _LONGEST_IDLE = 7 * 86400.0
 """How far back requests are looked for."""
-
-Kind = Literal["expired", "idle", "empty endpoint", "orphaned model", "unfinished deployment"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leak:
-    """One thing that nobody wants any more."""
-
-    kind: Kind
-    resource: str
-    """Full name of the endpoint or model, or of the endpoint of an unfinished deployment."""
-    reason: str
-    deployed_model: str = ""
-    display_name: str = ""
-    usd_per_hour: float | None = 0.0
-    """What it costs as long as it is there; None when the machine's price is unknown."""
-    age: float | None = None
-    """Seconds since it was made."""
-    record: DeploymentRecord | None = None
-
-    @property
-    def usd_per_day(self) -> float | None:
-        """Return 24 times the hourly cost."""
-        return None if self.usd_per_hour is None else 24 * self.usd_per_hour
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the stable JSON form."""
-        return {
-            "kind": self.kind,
-            "resource": self.resource,
-            "deployedModel": self.deployed_model or None,
-            "displayName": self.display_name,
-            "reason": self.reason,
-            "usdPerDay": None if self.usd_per_day is None else round(self.usd_per_day, 2),
-            "ageSeconds": None if self.age is None else round(self.age),
-        }
 
 
 def find_leaks(session: Session, *, now: float | None = None, grace: float = GRACE_SECONDS) -> list[Leak]:
@@ -74,9 +37,10 @@ def find_leaks(session: Session, *, now: float | None = None, grace: float = GRA
     every = endpoints.list_endpoints(session)
     models = deployed.list_models(session)
     labels = {_key(model.name): model.labels for model in models}
+    names = {_key(model.name): model.name for model in models}
     asked = usage.last_requests(session, moment - _LONGEST_IDLE)
     unfinished = {_key(name) for record in records for name in (record.endpoint, record.model) if _made(record, name)}
-    leaks = [leak for record in records if (leak := _of_record(record, every, set(labels))) is not None]
+    leaks = [leak for record in records if (leak := _of_record(record, every, names)) is not None]
     for endpoint in every:
         if _key(endpoint.name) in unfinished:
             continue
@@ -110,8 +74,9 @@ def clean(
             removed.append(result.record.model)
         elif result.outcome == "pending" and result.record.id in shown:
             failed.append(f"{result.record.endpoint}: {result.reason or 'the service still works on it'}")
+    stored = [leak for leak in leaks if leak.generations]
     for leak in leaks:
-        if leak.record is not None:
+        if leak.record is not None or leak.generations:
             continue
         try:
             removed += _remove(session, leak, progress)
@@ -119,18 +84,24 @@ def clean(
             continue  # gone already
         except RunnerError as error:
             failed.append(f"{leak.resource}: {error.message}")
+    if stored:
+        gone, kept = stale.remove(session, stored, progress=progress)
+        removed, failed = removed + gone, failed + kept
     return removed, failed
 
 
-def _of_record(record: DeploymentRecord, every: Sequence[Endpoint], models: set[str]) -> Leak | None:
-    """Return what an interrupted deployment left; None if nothing of it is there."""
+def _of_record(record: DeploymentRecord, every: Sequence[Endpoint], models: Mapping[str, str]) -> Leak | None:
+    """Return what an interrupted deployment left; None if nothing of it is there. `models` are names by their key."""
     found = next((item for item in every if _key(item.name) == _key(record.endpoint)), None)
     mine = [
         item
         for item in (found.deployed_models if found else ())
         if record.own_endpoint or item.id == record.deployed_model
     ]
-    if not mine and _key(record.model) not in models and not (found and record.own_endpoint):
+    there = [f"{found.name}/deployedModels/{item.id}" for item in mine] if found else []
+    there += [found.name] if found and record.own_endpoint else []
+    there += [models[_key(record.model)]] if _key(record.model) in models else []
+    if not there:
         return None
     wanted = record.phase in {"deployed", "handed over"}
     return Leak(
@@ -140,6 +111,7 @@ def _of_record(record: DeploymentRecord, every: Sequence[Endpoint], models: set[
         display_name=found.display_name if found else "",
         usd_per_hour=_price(mine) if mine else 0.0,
         age=record.age,
+        resources=tuple(there),
         reason="it serves, but its command did not end" if wanted else "its command ended before it served",
         record=record,
     )
@@ -166,8 +138,17 @@ def _of_deployed(
         display_name=item.display_name or endpoint.display_name,
         usd_per_hour=_price([item]),
         age=None if made is None else now - made,
+        resources=_going(endpoint, item),
         reason=reason[1],
     )
+
+
+def _going(endpoint: Endpoint, item: DeployedModel) -> tuple[str, ...]:
+    """Return what goes when a deployed model is taken down."""
+    own = managed(endpoint.labels) or endpoint.id.startswith(ID_PREFIX)
+    last = own and len(endpoint.deployed_models) == 1
+    model = [item.model.split("@", 1)[0]] if item.model else []
+    return (f"{endpoint.name}/deployedModels/{item.id}", *([endpoint.name] if last else []), *model)
 
 
 def _ended(lease: Lease, made: float | None, asked: float | None, now: float) -> tuple[Kind, str] | None:
@@ -191,6 +172,7 @@ def _of_empty(endpoint: Endpoint, now: float, grace: float) -> Leak | None:
         resource=endpoint.name,
         display_name=endpoint.display_name,
         age=age,
+        resources=(endpoint.name,),
         reason="it has no model",
     )
 
@@ -201,6 +183,7 @@ def _of_model(model: ModelResource, now: float) -> Leak:
         resource=model.name,
         display_name=model.display_name,
         age=_age(model.create_time, now),
+        resources=(model.name,),
         reason="it was made for a deployment and is deployed nowhere",
     )
 

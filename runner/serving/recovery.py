@@ -118,8 +118,23 @@ def roll_forward(session: Session, record: DeploymentRecord) -> None:
         endpoint = deployed.set_traffic(session, record.endpoint, split)
     if not endpoint.traffic.get(model.id):
         return  # it was to be looked at first: what serves now goes on to
+    retire(session, record)
+
+
+def retire(session: Session, record: DeploymentRecord, progress: Callable[[str], None] | None = None) -> None:
+    """Take off the models that a deployment replaces, and delete them; what is gone already is."""
     for item in record.replaces:
+        if progress:
+            progress(f"undeploying the earlier {item}")
         take_off(session, record.endpoint, item)
+    for model in record.replaced_models:
+        try:
+            operations.wait(session, endpoints.delete_model(session, model), timeout=300)
+        except NotFoundError:
+            continue
+        except GoogleApiError as error:
+            if error.status != "FAILED_PRECONDITION":  # it is deployed elsewhere as well
+                raise
 
 
 def take_off(session: Session, endpoint: str, deployed_model: str, timeout: float = 900.0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -12,7 +13,6 @@ from runner.gcp.session import Session
 from runner.serving import recovery
 from runner.serving.journal import JournalEntry
 from runner.serving.plan import DeploymentPlan, container_spec
-from runner.serving.recovery import take_off
 from runner.serving.shares import with_share
 
 Check = Callable[[Endpoint, DeployedModel], None]
@@ -157,11 +157,12 @@ class Saga:
             raise
         # From here on it is finished, not undone, should this process end.
         self.entry.mark("deployed")
-        for item in record.replaces:
-            self.tell(f"undeploying the earlier {item}")
-            take_off(session, record.endpoint, item)
+        recovery.retire(session, record, self.tell)
         self.entry.close()
-        return endpoints.get_endpoint(session, record.endpoint) if record.replaces else endpoint
+        if not record.replaces:
+            return endpoint
+        staying = tuple(item for item in endpoint.deployed_models if item.id not in record.replaces)
+        return dataclasses.replace(endpoint, deployed_models=staying, traffic={model.id: endpoint.traffic[model.id]})
 
     def _look(self, check: Check, endpoint: Endpoint, model: DeployedModel) -> None:
         """Run a check while the model has no traffic. Raises _KeptError: the model stays, to be looked at, without."""

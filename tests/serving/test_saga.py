@@ -216,6 +216,7 @@ def test_a_deployment_killed_after_its_model_serves_is_finished(
             model=new.model,
             deployed_model=new.id,
             replaces=[old.id],
+            replaced_models=[old.model],
             labels=dict(new.labels),
         )
     )
@@ -227,7 +228,6 @@ def test_a_deployment_killed_after_its_model_serves_is_finished(
     assert [item.id for item in now.deployed_models] == [new.id]
     assert now.traffic == {new.id: 100}
     undeploy(tuned_session, now)
-    operations.wait(tuned_session, endpoints.delete_model(tuned_session, old.model), timeout=60)
     assert truth.names() == before
 
 

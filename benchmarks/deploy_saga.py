@@ -1,0 +1,511 @@
+"""Every request of a deployment lost, refused, late or its process killed there, then kills anywhere: what is left?
+
+    python -m benchmarks.deploy_saga [--faults all|N] [--kills 200] [--seed N]
+
+Three ways to deploy (a new endpoint; an endpoint that is there; one whose older model is replaced) are traced once
+without a fault. Each request of each trace then meets four fates: refused before it takes effect, answer lost after it
+took effect, carried out only after the client has given up, and its process killed (SIGKILL). Kills hit a process that
+deploys at a random request or a random moment.
+
+After each: `find_leaks` must name exactly the resources that the emulator has and had not before; `clean` must leave
+exactly what was there before; a model that served already may be finished instead, and must then carry its lease. An
+endpoint and two models of somebody else stand beside it all the time, and must not change by a byte.
+
+The emulator runs whole but for the serving processes: a process that only says that it is healthy stands in for the
+model server, since nobody asks it anything here. Nothing of this is part of the product.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import httpx
+from google.cloud.storage import Client  # noqa: F401 - imported once, in the fork server
+
+from runner.emulator.server import EmulatorServer
+from runner.emulator.settings import EmulatorSettings
+from runner.environment import Environment
+from runner.errors import RunnerError
+from runner.gcp import endpoints, failures, operations, storage
+from runner.gcp import session as sessions
+from runner.gcp.session import Session
+from runner.serving import deployment, recovery
+from runner.serving.deployment import deploy, plan_deployment, undeploy
+from runner.serving.labels import LEASE_LABEL
+from runner.serving.leaks import clean, find_leaks
+from tests.provisioning import provision
+from tests.runner.flaky import Fault, FlakyProxy
+
+MACHINE = "g2-standard-12"
+WAYS = ("new", "standing", "replacing")
+FATES = ("refused", "answer lost", "late", "killed")
+PATIENCE = 1.5
+"""Seconds that a client waits for an answer here; it is 60 otherwise."""
+LATE = 2.5
+"""Seconds after which a late request takes effect."""
+SETTLE = 4.0
+"""Seconds for which an unanswered request may still take effect here; it is 60 otherwise."""
+_SERVER = """
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1] + "~"); s.listen(8); os.rename(sys.argv[1] + "~", sys.argv[1])
+while True:
+    c, _ = s.accept(); c.recv(65536); c.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\nconnection: close\\r\\n\\r\\n{}"); c.close()
+"""  # noqa: E501
+_IDS = re.compile(r"(endpoints|models|operations)/[^/:?]+")
+
+
+class HealthyProcess:
+    """A process that says that it is healthy, and nothing else."""
+
+    def __init__(self, directory: Path) -> None:
+        path = json.loads((directory / "serving.json").read_text())["socket"]
+        self._process = subprocess.Popen([sys.executable, "-S", "-E", "-c", _SERVER, path])
+
+    def is_alive(self) -> bool:
+        """Tell whether it runs."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it."""
+        self._process.kill()
+
+    async def wait(self) -> int:
+        """Return its exit code."""
+        while (code := self._process.poll()) is None:
+            await asyncio.sleep(0.05)
+        return code
+
+
+class HealthyLauncher:
+    """Starts `HealthyProcess`es where a real launcher starts models."""
+
+    def available(self) -> None:
+        """Nothing is missing."""
+
+    def start_serving(self, directory: Path) -> HealthyProcess:
+        """Start one."""
+        return HealthyProcess(directory)
+
+    def close(self) -> None:
+        """Do nothing: the server has stopped them all."""
+
+
+@dataclass(slots=True)
+class Proxy(FlakyProxy):
+    """Also carries requests out late, and strikes the so many-th request whatever it asks."""
+
+    deadly: Fault | None = None
+    countdown: int = 0
+    late: list[threading.Thread] = field(default_factory=list)
+
+    def _handle(self, handler: BaseHTTPRequestHandler) -> None:
+        fault = next((item for item in self.faults if item.kind == "late"), None)
+        if fault is None or not self._is_next(fault, handler):
+            FlakyProxy._handle(self, handler)
+            return
+        body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
+        self.requests.append(f"{handler.command} {handler.path}")
+        thread = threading.Thread(
+            target=self._carry_out_late, args=(handler.command, handler.path, dict(handler.headers.items()), body)
+        )
+        thread.start()
+        self.late.append(thread)
+        time.sleep(PATIENCE + 0.3)
+        handler.close_connection = True
+
+    def _is_next(self, fault: Fault, handler: BaseHTTPRequestHandler) -> bool:
+        if fault.times <= 0 or fault.method != handler.command or not re.search(fault.path, handler.path):
+            return False
+        if fault.skip > 0:
+            fault.skip -= 1
+            return False
+        fault.times -= 1
+        return True
+
+    def _carry_out_late(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
+        time.sleep(LATE)
+        kept = {key: value for key, value in headers.items() if key.lower() not in {"host", "content-length"}}
+        httpx.request(method, self.upstream + path, content=body, headers=kept, timeout=60)
+
+    def _fault(self, method: str, path: str) -> Fault | None:
+        if self.deadly is None:
+            return FlakyProxy._fault(self, method, path)
+        self.countdown -= 1
+        return self.deadly if self.countdown == -1 else None
+
+
+@dataclass(slots=True)
+class World:
+    """The emulator, the proxy before it, and what is somebody else's."""
+
+    environment: Environment
+    proxy: Proxy
+    direct: Session
+    source: str
+    foreign: set[str] = field(default_factory=set)
+    documents: str = ""
+    failures: list[str] = field(default_factory=list)
+
+    def truth(self) -> dict[str, Any]:
+        """Return the documents of all endpoints, models and deployed models, by name."""
+        found: dict[str, Any] = {}
+        for collection in ("endpoints", "models"):
+            path = f"/v1beta1/{self.environment.parent}/{collection}"
+            for item in self.direct.http.get(path, params={"pageSize": "1000"}).json().get(collection, []):
+                found[item["name"]] = item
+                for one in item.get("deployedModels", []) if collection == "endpoints" else []:
+                    found[f"{item['name']}/deployedModels/{one['id']}"] = one
+        return found
+
+    def theirs(self) -> str:
+        """Return the documents of what is somebody else's, as text."""
+        return json.dumps({key: value for key, value in self.truth().items() if key in self.foreign}, sort_keys=True)
+
+    def expect(self, right: bool, what: str) -> None:
+        """Record a failure."""
+        if not right:
+            self.failures.append(what)
+            print(f"FAILED {what}", flush=True)
+
+
+def plan_of(session: Session, world_source: str, endpoint: str | None, percent: int = 100) -> Any:
+    """Return the plan of one deployment."""
+    return plan_deployment(
+        session, world_source, machine_type=MACHINE, endpoint=endpoint, display_name="saga", percent=percent
+    )
+
+
+def deploying(pipe: Connection, environment: Environment, source: str, endpoint: str | None, state: str) -> None:
+    """Deploy in a process of its own, once told to."""
+    _hurry()
+    os.environ["RUNNER_STATE_DIR"] = state
+    with Session(environment) as session:
+        plan = plan_of(session, source, endpoint)
+        pipe.send("planned")
+        pipe.recv()
+        try:
+            pipe.send(deploy(session, plan, poll=0.1).name)
+        except RunnerError as error:
+            pipe.send(f"error: {error.message}")
+
+
+def _hurry() -> None:
+    failures.FIRST_PAUSE_SECONDS = 0.02
+    deployment.LOOKUP_SECONDS = 0.3
+    deployment.UNDO_SECONDS = 20.0
+    recovery.SETTLE_SECONDS = SETTLE
+    sessions.TIMEOUT_SECONDS = PATIENCE
+
+
+def standing_endpoint(world: World, way: str) -> str | None:
+    """Make the endpoint that a way needs, with an older model of this tool if it is to be replaced."""
+    if way == "new":
+        return None
+    path = f"/v1beta1/{world.environment.parent}/endpoints"
+    answer = world.direct.http.post(path, json={"displayName": "standing"}).raise_for_status().json()
+    name = str(answer["response"]["name"])
+    if way == "replacing":
+        deploy(world.direct, plan_of(world.direct, world.source, name), poll=0.1)
+    return name
+
+
+def take_away(world: World, endpoint: str | None, way: str) -> None:
+    """Remove what `standing_endpoint` made, and whatever serves on it."""
+    if endpoint is None:
+        return
+    found = endpoints.get_endpoint(world.direct, endpoint)
+    if found.deployed_models:
+        undeploy(world.direct, found)
+    operations.wait(world.direct, endpoints.delete_endpoint(world.direct, endpoint), timeout=30, poll=0.1)
+
+
+def trace(world: World, way: str) -> list[tuple[str, str, int]]:
+    """Return the requests of one deployment: method, pattern of the path, and how many like it went before.
+
+    Further looks at the same operation are one request with the first.
+    """
+    endpoint = standing_endpoint(world, way)
+    with Session(_through(world)) as session:
+        plan = plan_of(session, world.source, endpoint)
+        world.proxy.requests.clear()
+        made = deploy(session, plan, poll=0.1)
+    lines = list(world.proxy.requests)
+    if way == "new":
+        undeploy(world.direct, made, delete=True)
+    take_away(world, endpoint, way)
+    seen: Counter[tuple[str, str]] = Counter()
+    calls: list[tuple[str, str, int]] = []
+    operation = ""
+    for line in lines:
+        method, path = line.split(" ", 1)
+        if "/operations/" in path:
+            if path == operation:
+                seen[method, "/operations/"] += 1
+                continue
+            operation = path
+        pattern = "/operations/" if "/operations/" in path else _pattern(path)
+        calls.append((method, pattern, seen[method, pattern]))
+        seen[method, pattern] += 1
+    return calls
+
+
+def _pattern(path: str) -> str:
+    """Return a regular expression for paths of this kind."""
+    last = path.split("?")[0].rsplit("/locations/", 1)[-1].split("/", 1)
+    rest = last[1] if len(last) > 1 else last[0].partition(":")[2] and ":" + last[0].partition(":")[2]
+    return _IDS.sub(lambda match: f"{match[1]}/[^/:?]+", rest).replace("?", r"\?").replace("[^/:\\?]", "[^/:?]") + "$"
+
+
+def _through(world: World) -> Environment:
+    import dataclasses
+
+    return dataclasses.replace(world.environment, vertex_url=world.proxy.url)
+
+
+def examine(world: World, before: set[str], what: str, state: Path) -> str:
+    """Check what is left, clean up and check again; return what became of it."""
+    for thread in world.proxy.late:
+        thread.join()
+    world.proxy.late.clear()
+    deadline = time.monotonic() + 60
+    while True:
+        now = set(world.truth())
+        shown = find_leaks(world.direct)
+        if now == set(world.truth()):
+            break  # the service was not in the middle of something
+    left = now - before
+    named = {name for leak in shown for name in leak.resources}
+    # An earlier model that was taken off by a deployment that got so far is a model resource that is still there.
+    world.expect(named == left, f"{what}: shown {sorted(named)}, left {sorted(left)}")
+    outcome = "nothing left" if not left else "removed"
+    while list((state / "deployments").glob("*")):
+        clean(world.direct, find_leaks(world.direct))
+        if time.monotonic() > deadline:
+            world.expect(False, f"{what}: not settled after 60 s")
+            break
+        time.sleep(0.1)
+    after = world.truth()
+    served = {name for name in set(after) - before if "/deployedModels/" in name}
+    if served:
+        outcome = "finished"
+        for name in served:
+            found = endpoints.get_endpoint(world.direct, name.split("/deployedModels/")[0])
+            leased = all(LEASE_LABEL in item.labels for item in found.deployed_models)
+            world.expect(leased, f"{what}: serves without a lease")
+            undeploy(world.direct, found, delete=found.id.startswith("omt-"))
+    world.expect(find_leaks(world.direct) == [], f"{what}: something is shown after all was removed")
+    world.expect(world.theirs() == world.documents, f"{what}: what is somebody else's has changed")
+    return outcome
+
+
+def one_case(world: World, way: str, what: str, state: Path, run: Callable[[str | None], str]) -> str:
+    """Let `run` deploy and fail, examine what is left; return what became of it."""
+    endpoint = standing_endpoint(world, way)
+    before = set(world.truth())
+    old = {name for name in before - world.foreign if name != endpoint}
+    ended = run(endpoint)
+    world.proxy.faults.clear()
+    if way == "replacing":
+        # The model that is replaced is the tool's own, and in place: whether it is gone is part of the outcome.
+        before -= {name for name in old if name not in world.truth()}
+    outcome = examine(world, before, what, state)
+    remaining = set(world.truth()) - world.foreign - ({endpoint} if endpoint else set())
+    if way == "replacing":
+        kept = {name for name in remaining if "/deployedModels/" in name}
+        world.expect(len(kept) <= 1, f"{what}: {len(kept)} models are billed")
+    else:
+        world.expect(remaining == set(), f"{what}: {sorted(remaining)} remain")
+    take_away(world, endpoint, way)
+    for model in [name for name in set(world.truth()) - world.foreign if "/models/" in name]:
+        world.expect(way == "replacing", f"{what}: the model {model} remains")
+        operations.wait(world.direct, endpoints.delete_model(world.direct, model), timeout=30, poll=0.1)
+    world.expect(set(world.truth()) == world.foreign, f"{what}: {sorted(set(world.truth()) - world.foreign)} remain")
+    return outcome if ended != "deployed" else "deployed"
+
+
+def fault_of(call: tuple[str, str, int], fate: str) -> Fault:
+    """Return the fault that gives a request its fate; it lasts longer than requests are repeated."""
+    method, pattern, skip = call
+    kind: str | int = {"refused": 503, "answer lost": "lose answer", "late": "late"}[fate]
+    return Fault(method, pattern, kind, times=8, skip=skip)
+
+
+def in_process(world: World, fault: Fault) -> Callable[[str | None], str]:
+    """Return how to deploy here, with a fault."""
+
+    def run(endpoint: str | None) -> str:
+        with Session(_through(world)) as session:
+            plan = plan_of(session, world.source, endpoint)
+            world.proxy.faults.append(fault)
+            try:
+                made = deploy(session, plan, poll=0.1)
+            except RunnerError:
+                return "failed"
+        world.proxy.faults.clear()
+        undeploy(world.direct, made, delete=endpoint is None)
+        return "deployed"
+
+    return run
+
+
+def killed(world: World, state: Path, strike: Callable[[Any], None]) -> Callable[[str | None], str]:
+    """Return how to deploy in a process that `strike` arranges to kill."""
+    context = multiprocessing.get_context("forkserver")
+
+    def run(endpoint: str | None) -> str:
+        here, there = context.Pipe()
+        child = context.Process(target=deploying, args=(there, _through(world), world.source, endpoint, str(state)))
+        child.start()
+        there.close()
+        assert here.recv() == "planned"
+        strike(child)
+        here.send("go")
+        child.join(60)
+        world.proxy.deadly = None
+        answer = ""
+        with contextlib.suppress(EOFError, ConnectionError):
+            answer = here.recv() if here.poll() else ""
+        here.close()
+        if child.exitcode == -9 and not answer:
+            return "killed"
+        if child.exitcode is None:
+            child.kill()
+            raise RuntimeError("a deployment hangs")
+        if answer.startswith("projects/"):
+            undeploy(world.direct, answer, delete=endpoint is None)
+            return "deployed"
+        return "failed"
+
+    return run
+
+
+def at_request(world: World, number: int, forwarded: bool) -> Callable[[Any], None]:
+    """Return what kills a process at its so many-th request, before or after it took effect."""
+
+    def strike(child: Any) -> None:
+        def kill() -> None:
+            child.kill()
+            child.join()
+
+        world.proxy.deadly = Fault("ANY", ".", "lose answer" if forwarded else "lose request", before=kill)
+        world.proxy.countdown = number
+
+    return strike
+
+
+def after(seconds: float) -> Callable[[Any], None]:
+    """Return what kills a process after so many seconds."""
+
+    def strike(child: Any) -> None:
+        threading.Timer(seconds, child.kill).start()
+
+    return strike
+
+
+def strangers(world: World) -> None:
+    """Deploy a model of somebody else's, and leave another one about."""
+    operation = endpoints.deploy_custom_model(world.direct, world.source, display_name="another's")
+    operations.wait(world.direct, operation, timeout=60, poll=0.1)
+    upload = endpoints.upload_model(world.direct, display_name="theirs", gcs_uri=world.source, container={})
+    operations.wait(world.direct, upload, timeout=30, poll=0.1)
+    world.foreign = set(world.truth())
+    world.documents = world.theirs()
+
+
+def main() -> int:
+    """Run and print; exit code 1 if anything was not as promised."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--faults", default="all", help="all, or so many of them, chosen at random")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--only", default="", help="only faults whose description has this")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    _hurry()
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="saga-") as name:
+        directory = Path(name)
+        state = directory / "state"
+        os.environ["RUNNER_STATE_DIR"] = str(state)
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["benchmarks.deploy_saga"])
+        with EmulatorServer(EmulatorSettings(directory=directory / "emulator")) as server:
+            launcher: Any = HealthyLauncher()
+            server.emulator.launcher = launcher
+            project = provision(server.url, "saga")
+            environment = Environment(
+                project=project.project,
+                location=project.location,
+                outputs_bucket=project.outputs,
+                vertex_url=server.url,
+                storage_url=server.url,
+                token="a-token",  # noqa: S106
+            )
+            with Proxy(server.url) as proxy, Session(environment) as direct:
+                source = f"gs://{project.outputs}/weights"
+                storage.upload_bytes(direct, b'{"model_type": "llama"}', f"{source}/config.json")
+                storage.upload_bytes(direct, b"never read", f"{source}/model.safetensors")
+                world = World(environment, proxy, direct, source)
+                strangers(world)
+                traces = {way: trace(world, way) for way in WAYS}
+                cases = [(way, call, fate) for way in WAYS for call in traces[way] for fate in FATES]
+                cases = [case for case in cases if options.only in describe(*case)]
+                if options.faults != "all":
+                    cases = chance.sample(cases, int(options.faults))
+                print(f"seed {options.seed}; " + ", ".join(f"{way}: {len(traces[way])} requests" for way in WAYS))
+                outcomes: Counter[tuple[str, str]] = Counter()
+                for way, call, fate in cases:
+                    what = describe(way, call, fate)
+                    if fate == "killed":
+                        run = killed(world, state, at_request(world, traces[way].index(call), chance.random() < 0.5))
+                    else:
+                        run = in_process(world, fault_of(call, fate))
+                    outcomes[fate, one_case(world, way, what, state, run)] += 1
+                report(f"{len(cases)} faults", outcomes, world, start)
+                outcomes.clear()
+                for number in range(options.kills):
+                    way = WAYS[number % 3]
+                    what = f"seed {options.seed}, kill {number}, {way}"
+                    if chance.random() < 0.5:
+                        length = len(traces[way]) + 2
+                        strike = at_request(world, chance.randrange(length), chance.random() < 0.5)
+                    else:
+                        strike = after(chance.uniform(0.0, 0.8))
+                    outcomes[way, one_case(world, way, what, state, killed(world, state, strike))] += 1
+                report(f"{options.kills} kills", outcomes, world, start)
+    return 1 if world.failures else 0
+
+
+def describe(way: str, call: tuple[str, str, int], fate: str) -> str:
+    """Return a case in words."""
+    return f"{way}, {call[0]} {call[1]} #{call[2]}, {fate}"
+
+
+def report(title: str, outcomes: Counter[tuple[str, str]], world: World, start: float) -> None:
+    """Print what became of the cases."""
+    print(f"{title}, {time.monotonic() - start:.0f} s, {len(world.failures)} not as promised")
+    for (kind, outcome), number in sorted(outcomes.items()):
+        print(f"  {kind:>12}: {outcome:<12} {number}")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

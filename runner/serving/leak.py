@@ -1,0 +1,57 @@
+"""What one leak is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runner.serving.journal import DeploymentRecord
+
+Kind = Literal[
+    "expired",
+    "idle",
+    "empty endpoint",
+    "orphaned model",
+    "unfinished deployment",
+    "stale staging object",
+    "stale checkpoint",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """One thing that nobody wants any more."""
+
+    kind: Kind
+    resource: str
+    """Full name of the endpoint or model, or of the endpoint of an unfinished deployment; address of what is stored."""
+    reason: str
+    deployed_model: str = ""
+    display_name: str = ""
+    usd_per_hour: float | None = 0.0
+    """What it costs as long as it is there; None when the price is unknown."""
+    age: float | None = None
+    """Seconds since it was made."""
+    resources: tuple[str, ...] = ()
+    """Full names, or addresses, of all that is there and goes with it."""
+    generations: tuple[int, ...] = ()
+    """Of stored objects, in the order of `resources`: another content of that name is another object."""
+    record: DeploymentRecord | None = None
+
+    @property
+    def usd_per_day(self) -> float | None:
+        """Return 24 times the hourly cost."""
+        return None if self.usd_per_hour is None else 24 * self.usd_per_hour
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "kind": self.kind,
+            "resource": self.resource,
+            "deployedModel": self.deployed_model or None,
+            "displayName": self.display_name,
+            "resources": list(self.resources),
+            "reason": self.reason,
+            "usdPerDay": None if self.usd_per_day is None else round(self.usd_per_day, 4),
+            "ageSeconds": None if self.age is None else round(self.age),
+        }

@@ -1,0 +1,179 @@
+"""What lies in buckets though nobody wants it: datasets that were uploaded for jobs, and checkpoints on the way.
+
+Only what this tool made is looked at: objects whose metadata says that it uploaded them, and the intermediate
+checkpoints of jobs with its label. `final/` is never touched, nor what a model, an endpoint or a job that has not ended
+names, nor an object that came into a checkpoint's folder after its job had ended.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from runner.errors import GoogleApiError, NotFoundError, RunnerError
+from runner.gcp import deployed, endpoints, fleet, records, storage
+from runner.gcp.session import Session
+from runner.gcp.stored import StoredObject, stored_objects
+from runner.gcp.tuning_jobs import TuningJob
+from runner.serving.labels import managed
+from runner.serving.leak import Kind, Leak
+from runner.serving.leases import seconds_of_time
+from runner.serving.plan import CHECKPOINTS_FOLDER
+
+STALE_SECONDS = 30 * 86400.0
+"""How old something stored must be to count."""
+USD_PER_GIB_MONTH = {"STANDARD": 0.020, "NEARLINE": 0.010, "COLDLINE": 0.004, "ARCHIVE": 0.0012}
+"""List price in us-central1 (cloud.google.com/storage/pricing, seen 2026-11); other places may cost more."""
+HOURS_PER_MONTH = 730.0
+_DATASETS = "datasets/"
+"""Where datasets go in their bucket; images lie below it too, and are not looked at: datasets name them."""
+_CHECKPOINT = re.compile(r"checkpoint-([0-9]+)/")
+
+
+def find_stale(
+    session: Session,
+    *,
+    older_than: float = STALE_SECONDS,
+    now: float | None = None,
+    note: Callable[[str], None] | None = None,
+) -> list[Leak]:
+    """Return what is stored and not wanted any more, dearest first. Changes nothing.
+
+    Args:
+        session: where; jobs of other locations are not seen.
+        older_than: seconds since it was written, or since its job ended.
+        now: seconds since 1970; None is this machine's clock.
+        note: called with a line for each bucket that cannot be read.
+    """
+    moment = time.time() if now is None else now
+    jobs = fleet.all_jobs(session)
+    wanted = _Wanted(session, jobs, moment - older_than)
+    found = [*_staging(session, wanted, moment, older_than, note)]
+    for job in jobs:
+        if managed(job.labels) and _ended_before(job, moment - older_than):
+            found += _checkpoints(session, job, wanted, moment, note)
+    return sorted(found, key=lambda leak: -(float("inf") if leak.usd_per_hour is None else leak.usd_per_hour))
+
+
+def remove(
+    session: Session, leaks: Sequence[Leak], *, progress: Callable[[str], None] | None = None
+) -> tuple[list[str], list[str]]:
+    """Delete stored leaks, in the version that was seen; return what was deleted, and what could not be and why.
+
+    What is named by a model, an endpoint or a job by now stays.
+    """
+    wanted = _Wanted(session, fleet.all_jobs(session), float("inf"))
+    removed: list[str] = []
+    failed: list[str] = []
+    for leak in leaks:
+        if wanted.names(leak.resource.rstrip("/")):
+            continue
+        if progress:
+            progress(f"deleting {leak.resource}")
+        for uri, generation in zip(leak.resources, leak.generations, strict=True):
+            bucket, name = storage.parse_gs_uri(uri)
+            try:
+                if records.delete_record(session, bucket, name, generation=generation):
+                    removed.append(uri)
+            except NotFoundError:
+                continue
+            except RunnerError as error:
+                failed.append(f"{uri}: {error.message}")
+    return removed, failed
+
+
+class _Wanted:
+    """What models, endpoints and jobs name."""
+
+    def __init__(self, session: Session, jobs: Sequence[TuningJob], recent: float) -> None:
+        """Read it. Jobs that have not ended count, and those that ended after `recent`, in seconds since 1970."""
+        self.running = [job for job in jobs if not job.ended]
+        lately = [job for job in jobs if job.ended and not _ended_before(job, recent)]
+        self._datasets = {
+            uri for job in (*self.running, *lately) for uri in (job.training_dataset_uri, job.validation_dataset_uri)
+        }
+        models = deployed.list_models(session)
+        documents = [model.document for model in models]
+        for model in models:
+            if model.document.get("versionId", "1") != "1":
+                documents += deployed.list_versions(session, model.name)
+        documents += [endpoint.raw for endpoint in endpoints.list_endpoints(session)]
+        self._running = json.dumps([job.raw for job in self.running])
+        self._text = json.dumps(documents) + self._running
+
+    def names(self, uri: str) -> bool:
+        """Tell whether an address, or something below it, is named."""
+        plain = json.dumps(uri)[1:-1]
+        return uri in self._datasets or re.search(re.escape(plain) + r"(?![\w.-])", self._text) is not None
+
+    def continues(self, job: TuningJob) -> bool:
+        """Tell whether a job that has not ended goes on from this one's model."""
+        return bool(job.tuned_model) and job.tuned_model.split("@", 1)[0] in self._running
+
+
+def _staging(
+    session: Session, wanted: _Wanted, now: float, older_than: float, note: Callable[[str], None] | None
+) -> Iterator[Leak]:
+    bucket = session.environment.datasets_bucket
+    if not bucket:
+        return
+    uri = f"gs://{bucket}/{_DATASETS}"
+    for item in _readable(session, uri, note):
+        made = seconds_of_time(item.created)
+        ours = storage.STAGED.items() <= item.metadata.items()
+        if not ours or "/images/" in item.uri or made is None or now - made < older_than or wanted.names(item.uri):
+            continue
+        yield _leak("stale staging object", item.uri, [item], now, made, "no job of late was trained on it")
+
+
+def _checkpoints(
+    session: Session, job: TuningJob, wanted: _Wanted, now: float, note: Callable[[str], None] | None
+) -> Iterator[Leak]:
+    if not job.output_uri or job.create_time is None or job.end_time is None or wanted.continues(job):
+        return
+    folder = f"{job.output_uri.rstrip('/')}/{CHECKPOINTS_FOLDER}/"
+    begun, ended = job.create_time.timestamp(), job.end_time.timestamp()
+    serving = {item.id for item in job.checkpoints if item.endpoint}
+    found: dict[str, list[StoredObject]] = {}
+    for item in _readable(session, folder, note):
+        match = _CHECKPOINT.match(item.uri.removeprefix(folder))
+        made = seconds_of_time(item.created)
+        if match is None or match[1] in serving or made is None or not begun <= made <= ended:
+            continue
+        found.setdefault(folder + match[0], []).append(item)
+    for uri, items in sorted(found.items()):
+        if not wanted.names(uri.rstrip("/")):
+            yield _leak("stale checkpoint", uri, items, now, ended, f"job {job.id} has ended, and nothing uses it")
+
+
+def _readable(session: Session, uri: str, note: Callable[[str], None] | None) -> Iterator[StoredObject]:
+    try:
+        yield from stored_objects(session, uri)
+    except NotFoundError:
+        return  # no such bucket
+    except GoogleApiError as error:
+        if note:
+            note(f"not looked at: {error.message}")
+
+
+def _leak(kind: Kind, uri: str, items: Sequence[StoredObject], now: float, since: float, reason: str) -> Leak:
+    prices = [USD_PER_GIB_MONTH.get(item.storage_class) for item in items]
+    per_month: float | None = 0.0
+    for item, price in zip(items, prices, strict=True):
+        per_month = None if price is None or per_month is None else per_month + price * item.size / 2**30
+    return Leak(
+        kind=kind,
+        resource=uri,
+        usd_per_hour=None if per_month is None else per_month / HOURS_PER_MONTH,
+        age=now - since,
+        resources=tuple(item.uri for item in items),
+        generations=tuple(item.generation for item in items),
+        reason=reason,
+    )
+
+
+def _ended_before(job: TuningJob, moment: float) -> bool:
+    """Tell whether a job had ended by then; one without a time has not."""
+    return job.ended and job.end_time is not None and job.end_time.timestamp() < moment

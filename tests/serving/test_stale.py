@@ -1,0 +1,113 @@
+"""Stored things that nobody wants: found by whose they are and what names them, deleted in the version that was seen."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from runner.emulator import faults
+from runner.emulator.server import EmulatorServer
+from runner.gcp import endpoints, operations, storage, tuning_jobs
+from runner.gcp.session import Session
+from runner.jobs import submission
+from runner.jobs.specification import TuningJobSpec
+from runner.serving.leaks import clean
+from runner.serving.stale import find_stale
+from tests.cli.invocation import process
+from tests.runner.conftest import MODEL, Tuned
+from tests.serving.test_leases import _variables
+
+DAY = 86400.0
+
+
+def _dataset(path: Path, answer: str) -> Path:
+    lines = [json.dumps({"prompt": f"What is {i}?", "completion": f"{answer} {i}."}) for i in range(12)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _stored(session: Session, bucket: str) -> set[str]:
+    return {item.uri for item in storage.list_objects(session, f"gs://{bucket}/")}
+
+
+def test_uploaded_datasets_that_no_job_of_late_was_trained_on(
+    session: Session, emulator: EmulatorServer, tmp_path: Path, state: Path
+) -> None:
+    bucket = session.environment.datasets_bucket
+    base = f"gs://{bucket}/datasets"
+    waiting, gone = f"{base}/waiting-0123456789ab.jsonl", f"{base}/gone-0123456789ab.jsonl"
+    for uri in (waiting, gone, f"{base}/images/0123456789ab.png", f"gs://{bucket}/elsewhere/x-0123456789ab.jsonl"):
+        storage.upload_file(session, _dataset(tmp_path / "d.jsonl", uri), uri)
+    theirs = storage.upload_bytes(session, b"{}\n", f"{base}/theirs-0123456789ab.jsonl").uri
+    fault = emulator.emulator.faults.add(faults.parse("job:capacity-wait=600,match=waits"))
+    spec = TuningJobSpec(base_model=MODEL, training_dataset=waiting, epochs=1, display_name="waits")
+    job = submission.submit(session, spec)
+    later = time.time() + 31 * DAY
+    assert find_stale(session) == [], "all of it is new"
+    [leak] = find_stale(session, now=later)
+    assert (leak.kind, leak.resource, leak.resources) == ("stale staging object", gone, (gone,))
+    assert leak.usd_per_day is not None
+    gib_days = storage.list_objects(session, gone)[0].size / 2**30 / 730 * 24
+    assert leak.usd_per_day == pytest.approx(0.020 * gib_days)
+
+    # Written anew since it was looked at: another object, which stays.
+    storage.upload_file(session, _dataset(tmp_path / "d.jsonl", "newer"), gone, replace=True)
+    assert clean(session, [leak]) == ([], [])
+    [leak] = find_stale(session, now=later)
+    # Wanted again since.
+    again = submission.submit(
+        session, TuningJobSpec(base_model=MODEL, training_dataset=gone, epochs=1, display_name="waits")
+    )
+    assert clean(session, [leak]) == ([], [])
+    middle = time.time()
+    for item in (job, again):
+        tuning_jobs.cancel(session, item.name)
+    emulator.emulator.faults.clear(fault.id)
+    deadline = time.monotonic() + 60
+    while not all(item.ended for item in tuning_jobs.list_jobs(session)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert find_stale(session, older_than=time.time() - middle) == [], "a job of late was trained on it"
+    found = find_stale(session, now=later)
+    assert {item.resource for item in found} == {waiting, gone}
+    before = _stored(session, bucket)
+    assert clean(session, found) == ([item.resource for item in found], [])
+    assert _stored(session, bucket) == before - {waiting, gone}
+    assert theirs in _stored(session, bucket)
+
+
+@pytest.mark.training
+def test_checkpoints_that_nothing_uses(tuned: Tuned, tuned_session: Session, state: Path) -> None:
+    bucket = tuned.environment.outputs_bucket
+    folder = tuned.job.final_checkpoint_uri.removesuffix("final")
+    later = time.time() + 31 * DAY
+    assert find_stale(tuned_session) == []
+    assert {leak.resource for leak in find_stale(tuned_session, now=later)} == {
+        f"{folder}checkpoint-1/",
+        f"{folder}checkpoint-2/",
+    }
+    live = endpoints.upload_model(
+        tuned_session, display_name="live", gcs_uri=f"{folder}checkpoint-1", container={}, model_id="live"
+    )
+    operations.wait(tuned_session, live, timeout=30)
+    storage.upload_bytes(tuned_session, b"keep me", f"{folder}checkpoint-2/notes.txt")
+    [leak] = find_stale(tuned_session, now=later)
+    assert (leak.kind, leak.resource) == ("stale checkpoint", f"{folder}checkpoint-2/")
+    assert f"{folder}checkpoint-2/model.safetensors" in leak.resources
+    assert f"{folder}checkpoint-2/notes.txt" not in leak.resources, "it came after the job had ended"
+
+    before = _stored(tuned_session, bucket)
+    listed = process("leaks", "--stale", "0s", "--clean", "--yes", "--format", "json", **_variables(tuned, state))
+    assert listed.code == 0, listed.err
+    assert [item["kind"] for item in listed.document["found"]] == ["stale checkpoint"]
+    assert set(listed.document["removed"]) == set(leak.resources)
+    assert _stored(tuned_session, bucket) == before - set(leak.resources)
+    assert f"{folder}final/model.safetensors" in _stored(tuned_session, bucket)
+    operations.wait(
+        tuned_session,
+        endpoints.delete_model(tuned_session, f"{tuned.environment.parent}/models/live"),
+        timeout=30,
+    )
