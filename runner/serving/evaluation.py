@@ -6,26 +6,28 @@ Both answer the same questions, so the differences are paired: the bootstrap dra
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from runner.errors import ConfigurationError
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.failures import call
 from runner.gcp.session import Session
+from runner.serving.differences import CONFIDENCE, Difference, Outcome, bootstrap
+from runner.serving.judging import Judge, Judgement, judge_pairs
+from runner.serving.likelihood import AnswerLoss, Likelihood, NotOfferedError, answer_loss, compare_losses
 from runner.serving.scores import METRICS
 
-RESAMPLES = 2000
-CONFIDENCE = 0.95
 SMALLEST_SLICE = 5
 """Slices with fewer questions are not judged."""
 
-Outcome = Literal["better", "worse", "no difference"]
+LOSS, JUDGE = "loss", "judge"
+DECIDERS = (*METRICS, LOSS, JUDGE)
+"""What may decide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,27 +70,9 @@ class Pair:
     tuned_scores: dict[str, float]
     base_seconds: float
     tuned_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """Tuned minus base, in the mean, with its interval."""
-
-    base: float
-    tuned: float
-    low: float
-    high: float
-    questions: int
-
-    @property
-    def mean(self) -> float:
-        """Return the difference of the means."""
-        return self.tuned - self.base
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the stable JSON form."""
-        numbers = {"base": self.base, "tuned": self.tuned, "difference": self.mean, "low": self.low, "high": self.high}
-        return {**{key: round(value, 4) for key, value in numbers.items()}, "questions": self.questions}
+    base_loss: AnswerLoss | None = None
+    tuned_loss: AnswerLoss | None = None
+    """Of the reference; None where it was not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +89,29 @@ class Evaluation:
     primary: str
     usd_per_1000: float | None = None
     """Of the tuned model's answers, at its hourly price and the rate of this run; None where the price is unknown."""
+    likelihood: Likelihood | None = None
+    """Of the references; None where it could not be measured, and `likelihood_missing` says why."""
+    likelihood_missing: str = ""
+    slice_losses: dict[str, Difference] = field(default_factory=dict)
+    judgement: Judgement | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
     def outcome(self) -> Outcome:
-        """Return what the primary metric's interval says."""
-        return outcome_of(self.metrics[self.primary])
+        """Return what decides says: `undecided` if it could not be measured."""
+        if self.primary == JUDGE:
+            return self.judgement.outcome if self.judgement else "undecided"
+        decisive = self.decisive
+        return decisive.outcome if decisive else "undecided"
+
+    @property
+    def decisive(self) -> Difference | None:
+        """Return the difference that decides, if it could be measured."""
+        if self.primary == JUDGE:
+            return self.judgement.win_rate if self.judgement else None
+        if self.primary == LOSS:
+            return self.likelihood.difference if self.likelihood else None
+        return self.metrics[self.primary]
 
     def to_json(self, *, pairs: bool = False) -> dict[str, Any]:
         """Return the stable JSON form."""
@@ -121,16 +122,22 @@ class Evaluation:
             "primary": self.primary,
             "outcome": self.outcome,
             "confidence": CONFIDENCE,
-            "metrics": {name: {**item.to_json(), "outcome": outcome_of(item)} for name, item in self.metrics.items()},
+            "metrics": {name: {**item.to_json(), "outcome": item.outcome} for name, item in self.metrics.items()},
+            "loss": self.likelihood.to_json() if self.likelihood else {"unavailable": self.likelihood_missing},
+            "judge": self.judgement.to_json() if self.judgement else None,
             "latencySeconds": self.latency.to_json(),
             "slices": {
-                label: {name: {**item.to_json(), "outcome": outcome_of(item)} for name, item in metrics.items()}
+                label: {name: {**item.to_json(), "outcome": item.outcome} for name, item in metrics.items()}
                 for label, metrics in self.slices.items()
+            },
+            "sliceLosses": {
+                label: {**item.to_json(), "outcome": item.outcome} for label, item in self.slice_losses.items()
             },
             "usdPer1000Answers": None if self.usd_per_1000 is None else round(self.usd_per_1000, 4),
             "notes": list(self.notes),
         }
         if pairs:
+            verdicts = self.judgement.verdicts if self.judgement else (None,) * len(self.pairs)
             body["pairs"] = [
                 {
                     "line": pair.question.line,
@@ -141,17 +148,13 @@ class Evaluation:
                     "tuned": pair.tuned,
                     "baseScores": pair.base_scores,
                     "tunedScores": pair.tuned_scores,
+                    "baseLoss": round(pair.base_loss.per_token, 4) if pair.base_loss else None,
+                    "tunedLoss": round(pair.tuned_loss.per_token, 4) if pair.tuned_loss else None,
+                    "verdict": verdict,
                 }
-                for pair in self.pairs
+                for pair, verdict in zip(self.pairs, verdicts, strict=True)
             ]
         return body
-
-
-def outcome_of(difference: Difference) -> Outcome:
-    """Return `no difference` unless the interval excludes zero."""
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "no difference"
 
 
 def evaluate(
@@ -164,6 +167,7 @@ def evaluate(
     concurrency: int = 4,
     sampling: Mapping[str, Any] | None = None,
     seed: int = 0,
+    judge: Judge | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Ask both every question, and compare.
@@ -173,38 +177,69 @@ def evaluate(
         questions: held-out examples, with references.
         base: whom to compare with.
         tuned: who is to be better.
-        primary: metric of `scores.METRICS` that decides.
+        primary: one of `DECIDERS`: which decides.
         concurrency: questions asked at once; both models answer a question one after the other, in alternating order,
             so that neither profits from a quiet machine.
         sampling: as for chat; temperature is 0 unless given.
         seed: of the bootstrap.
-        progress: called with questions answered, and all.
+        judge: who compares the answers too; None for nobody.
+        progress: called with questions done, and all; first of the answers, then of the losses.
 
     Raises:
-        ConfigurationError: no questions, or no such metric.
+        ConfigurationError: no questions, no such metric, or one that decides and cannot be measured.
         GoogleApiError, UnreachableError: a model does not answer.
     """
-    if not questions:
-        message = "there are no questions with a reference answer"
-        raise ConfigurationError(message, problems=[message])
-    if primary not in METRICS:
-        message = f"no metric {primary!r}; there are {', '.join(METRICS)}"
-        raise ConfigurationError(message, problems=[message])
+    missing = _not_offered(session, questions, base, tuned) if questions else ""
+    problem = _problem(questions, primary, judge, missing)
+    if problem:
+        raise ConfigurationError(problem, problems=[problem])
     given = {"temperature": 0.0, **{key: value for key, value in (sampling or {}).items() if value is not None}}
+
+    def run(work: Callable[[tuple[int, Any]], Pair], items: Sequence[Any]) -> list[Pair]:
+        pairs: list[Pair] = []
+        with ThreadPoolExecutor(concurrency, thread_name_prefix="eval") as pool:
+            for pair in pool.map(work, enumerate(items)):
+                pairs.append(pair)
+                if progress:
+                    progress(len(pairs), len(questions))
+        return pairs
+
     start = time.monotonic()
-    pairs: list[Pair] = []
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="eval") as pool:
-        asked = pool.map(lambda item: _pair(session, item[1], item[0], base, tuned, given), enumerate(questions))
-        for pair in asked:
-            pairs.append(pair)
-            if progress:
-                progress(len(pairs), len(questions))
+    pairs = run(lambda item: _pair(session, item[1], item[0], base, tuned, given), questions)
     seconds = time.monotonic() - start
     share = sum(pair.tuned_seconds for pair in pairs) / max(
         1e-9, sum(pair.tuned_seconds + pair.base_seconds for pair in pairs)
     )
     cost = None if tuned.usd_per_hour is None else tuned.usd_per_hour * seconds * share / 3600 / len(pairs) * 1000
-    return compare(base.name, tuned.name, pairs, primary=primary, seed=seed, usd_per_1000=cost)
+    if not missing:
+        pairs = run(lambda item: _with_losses(session, item[1], base, tuned), pairs)
+    judgement = None
+    if judge is not None:
+        asked = [(pair.question.text, pair.question.reference, pair) for pair in pairs]
+        judgement = judge_pairs(session, judge, asked, concurrency=concurrency, seed=seed)
+    return compare(
+        base.name,
+        tuned.name,
+        pairs,
+        primary=primary,
+        seed=seed,
+        usd_per_1000=cost,
+        likelihood_missing=missing,
+        judgement=judgement,
+    )
+
+
+def _problem(questions: Sequence[Question], primary: str, judge: Judge | None, missing: str) -> str:
+    """Return why nothing can be decided, or ""."""
+    if not questions:
+        return "there are no questions with a reference answer"
+    if primary not in DECIDERS:
+        return f"no metric {primary!r}; there are {', '.join(DECIDERS)}"
+    if primary == JUDGE and judge is None:
+        return "the judge is to decide, and none is given"
+    if primary == LOSS and missing:
+        return f"the loss is to decide, and cannot be measured: {missing}"
+    return ""
 
 
 def compare(
@@ -215,6 +250,8 @@ def compare(
     primary: str = "chrF",
     seed: int = 0,
     usd_per_1000: float | None = None,
+    likelihood_missing: str = "",
+    judgement: Judgement | None = None,
 ) -> Evaluation:
     """Return the comparison of answers that are there."""
     labels = sorted({pair.question.label for pair in pairs} - {""})
@@ -223,30 +260,77 @@ def compare(
     notes = [f"slice {label!r} has only {len(groups[label])} questions and is not judged" for label in small]
     if len(pairs) < 2 * SMALLEST_SLICE:
         notes.append(f"{len(pairs)} questions are too few to find anything but a huge difference")
+    likelihood, why_not = _likelihood(pairs, seed)
+    if likelihood is not None and likelihood.left_out:
+        notes.append(f"the loss of {likelihood.left_out} answers could not be measured and is left out")
+    if judgement is not None and judgement.count("unreadable"):
+        number = judgement.count("unreadable")
+        notes.append(f"{number} of {len(pairs)} verdicts of the judge could not be read and count for nobody")
     return Evaluation(
         base=base,
         tuned=tuned,
         pairs=tuple(pairs),
         metrics=_differences(pairs, seed),
-        latency=bootstrap([pair.base_seconds for pair in pairs], [pair.tuned_seconds for pair in pairs], seed=seed),
+        latency=bootstrap(
+            [pair.base_seconds for pair in pairs],
+            [pair.tuned_seconds for pair in pairs],
+            seed=seed,
+            lower_is_better=True,
+        ),
         slices={label: _differences(group, seed) for label, group in groups.items() if label not in small},
         primary=primary,
         usd_per_1000=usd_per_1000,
+        likelihood=likelihood,
+        likelihood_missing=likelihood_missing or why_not,
+        slice_losses={
+            label: found.difference
+            for label, group in groups.items()
+            if label not in small and (found := _likelihood(group, seed)[0]) is not None
+        },
+        judgement=judgement,
         notes=tuple(notes),
     )
 
 
-def bootstrap(
-    base: Sequence[float], tuned: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
-) -> Difference:
-    """Return the difference of two paired samples with its percentile bootstrap interval."""
-    chance = random.Random(seed)
-    differences = [new - old for old, new in zip(base, tuned, strict=True)]
-    number = len(differences)
-    means = sorted(sum(chance.choices(differences, k=number)) / number for _ in range(resamples))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = means[int(tail * resamples)], means[min(resamples - 1, int((1 - tail) * resamples))]
-    return Difference(base=sum(base) / number, tuned=sum(tuned) / number, low=low, high=high, questions=number)
+def _likelihood(pairs: Sequence[Pair], seed: int) -> tuple[Likelihood | None, str]:
+    """Return the comparison of the references' losses, or why there is none."""
+    measured = [(pair.base_loss, pair.tuned_loss) for pair in pairs if pair.base_loss and pair.tuned_loss]
+    base = [old for old, _ in measured if old]
+    tuned = [new for _, new in measured if new]
+    if not measured:
+        return None, "no answer's tokens could be told from its question's"
+    if any(old.tokens != new.tokens for old, new in zip(base, tuned, strict=True)):
+        return None, "base and tuned model cut the answers into different tokens, so that a loss per token says nothing"
+    found = Likelihood(
+        difference=compare_losses(base, tuned, seed=seed),
+        tokens=sum(len(one.tokens) for one in base),
+        left_out=len(pairs) - len(measured),
+    )
+    return found, ""
+
+
+def _not_offered(session: Session, questions: Sequence[Question], base: Contestant, tuned: Contestant) -> str:
+    """Return why the loss cannot be measured, or "": the first question is tried."""
+    for who in (base, tuned):
+        try:
+            _loss(session, who, questions[0])
+        except NotOfferedError as error:
+            return f"{who.name} does not offer it: {error}"
+    return ""
+
+
+def _with_losses(session: Session, pair: Pair, base: Contestant, tuned: Contestant) -> Pair:
+    try:
+        losses = [_loss(session, who, pair.question) for who in (base, tuned)]
+    except NotOfferedError:
+        return pair  # this one only, such as one that is too long: the first question showed that it is offered
+    return replace(pair, base_loss=losses[0], tuned_loss=losses[1])
+
+
+def _loss(session: Session, who: Contestant, question: Question) -> AnswerLoss | None:
+    return answer_loss(
+        session, question.messages, question.reference, name=who.name, endpoint=who.endpoint, model=who.model
+    )
 
 
 def _differences(pairs: Sequence[Pair], seed: int) -> dict[str, Difference]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from runner.serving.evaluation import CONFIDENCE, Difference, Evaluation, Pair, outcome_of
+from runner.serving.differences import CONFIDENCE, Difference
+from runner.serving.evaluation import JUDGE, LOSS, Evaluation, Pair
+from runner.serving.judging import VERDICTS, Judgement, Verdict
+from runner.serving.likelihood import Likelihood
 
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--good:#2a7d3f;--bad:#b3342d;--calm:#6b7280;--tint:#8881}
@@ -31,18 +34,14 @@ svg .g{stroke:var(--good);fill:var(--good)}svg .r{stroke:var(--bad);fill:var(--b
 .cells div:first-child{border-left:0}.cells b{display:block;font-size:.8rem;color:var(--calm);margin-bottom:.2rem}
 @media(max-width:40rem){.cells{grid-template-columns:1fr}.cells div{border-left:0;border-top:1px solid var(--line)}}
 """
-_CLASS = {"better": "g", "worse": "r", "no difference": "b"}
+_CLASS = {"better": "g", "worse": "r", "no difference": "b", "undecided": "b"}
 _WIDTH, _HEIGHT = 220, 18
 
 
 def to_html(evaluation: Evaluation) -> str:
     """Return the page; every text of the data and of the models is escaped."""
     outcome = evaluation.outcome
-    main = evaluation.metrics[evaluation.primary]
-    sentence = (
-        f"{evaluation.primary} {main.base:.1f} → {main.tuned:.1f}, difference {main.mean:+.1f} "
-        f"({CONFIDENCE:.0%} interval {main.low:+.1f} to {main.high:+.1f})"
-    )
+    sentence = _sentence(evaluation)
     cost = (
         "" if evaluation.usd_per_1000 is None else f" · ${evaluation.usd_per_1000:.2f} per 1,000 answers at this rate"
     )
@@ -61,6 +60,9 @@ def to_html(evaluation: Evaluation) -> str:
         f"<p>{evaluation.latency.base:.2f} s → {evaluation.latency.tuned:.2f} s to a whole answer, difference "
         f"{evaluation.latency.mean:+.2f} s ({evaluation.latency.low:+.2f} to {evaluation.latency.high:+.2f})</p>",
     ]
+    parts += _likelihood(evaluation.likelihood, evaluation.likelihood_missing)
+    if evaluation.judgement is not None:
+        parts += _judgement(evaluation.judgement)
     if evaluation.slices:
         parts.append("<h2>Slices</h2>")
         for label, metrics in evaluation.slices.items():
@@ -68,18 +70,65 @@ def to_html(evaluation: Evaluation) -> str:
                 f"<p><b>{escape(label)}</b> <span class=quiet>{metrics['chrF'].questions} questions</span></p>"
             )
             parts.append(_table(metrics))
-    parts.append("<h2>Answers, side by side</h2><p class=quiet>Largest loss first.</p>")
-    metric = evaluation.primary
-    ordered = sorted(evaluation.pairs, key=lambda pair: pair.tuned_scores[metric] - pair.base_scores[metric])
-    parts += [_pair(pair, metric) for pair in ordered]
+            if label in evaluation.slice_losses:
+                parts.append(_table({"loss per token": evaluation.slice_losses[label]}, digits=3))
+    metric = evaluation.primary if evaluation.primary in evaluation.metrics else next(iter(evaluation.metrics))
+    parts.append(f"<h2>Answers, side by side</h2><p class=quiet>Where {escape(metric)} fell most, first.</p>")
+    verdicts = evaluation.judgement.verdicts if evaluation.judgement else (None,) * len(evaluation.pairs)
+    ordered = sorted(
+        zip(evaluation.pairs, verdicts, strict=True),
+        key=lambda item: item[0].tuned_scores[metric] - item[0].base_scores[metric],
+    )
+    parts += [_pair(pair, metric, verdict) for pair, verdict in ordered]
     return "\n".join(parts) + "</html>\n"
 
 
-def _table(metrics: dict[str, Difference]) -> str:
+def _sentence(evaluation: Evaluation) -> str:
+    main = evaluation.decisive
+    if main is None:
+        return f"{evaluation.primary} could not be measured"
+    digits = 3 if evaluation.primary == LOSS else 1
+    name = "win rate by the judge" if evaluation.primary == JUDGE else evaluation.primary
+    return (
+        f"{name} {main.base:.{digits}f} → {main.tuned:.{digits}f}, difference {main.mean:+.{digits}f} "
+        f"({CONFIDENCE:.0%} interval {main.low:+.{digits}f} to {main.high:+.{digits}f})"
+    )
+
+
+def _likelihood(found: Likelihood | None, missing: str) -> list[str]:
+    heading = "<h2>Loss and perplexity of the references</h2>"
+    if found is None:
+        return [heading, f"<p class=quiet>Not measured: {escape(missing)}.</p>"]
+    before, after = found.perplexity
+    return [
+        heading,
+        _table({"loss per token": found.difference}, digits=3),
+        f"<p>Perplexity {before:,.2f} → {after:,.2f}, over {found.tokens:,} tokens. Lower is better.</p>",
+    ]
+
+
+def _judgement(found: Judgement) -> list[str]:
+    rate = found.win_rate
+    share = (
+        "No verdict could be read."
+        if rate is None
+        else f"The tuned model wins {rate.tuned:.1f} % ({CONFIDENCE:.0%} interval {rate.low + 50:.1f} to "
+        f"{rate.high + 50:.1f}), ties counting half: {found.outcome}."
+    )
+    cells = "".join(f"<tr><td>{label}<td class=n>{found.count(verdict)}" for verdict, label in VERDICTS.items())
+    return [
+        f"<h2>Judged by {escape(found.judge)}</h2>",
+        f"<p>{share} Each pair was shown in both orders; swayed ones count as neither.</p>",
+        f"<div class=scroll><table><tr><th>verdict<th class=n>questions{cells}</table></div>",
+    ]
+
+
+def _table(metrics: dict[str, Difference], *, digits: int = 1) -> str:
     widest = max(max(abs(item.low), abs(item.high)) for item in metrics.values()) or 1.0
     rows = [
-        f"<tr><td>{escape(name)}<td class=n>{item.base:.1f}<td class=n>{item.tuned:.1f}<td class=n>{item.mean:+.1f}"
-        f"<td class=n>{item.low:+.1f} … {item.high:+.1f}<td>{_bar(item, widest)}<td>{outcome_of(item)}"
+        f"<tr><td>{escape(name)}<td class=n>{item.base:.{digits}f}<td class=n>{item.tuned:.{digits}f}"
+        f"<td class=n>{item.mean:+.{digits}f}<td class=n>{item.low:+.{digits}f} … {item.high:+.{digits}f}"
+        f"<td>{_bar(item, widest, digits)}<td>{item.outcome}"
         for name, item in metrics.items()
     ]
     head = (
@@ -89,15 +138,15 @@ def _table(metrics: dict[str, Difference]) -> str:
     return f"<div class=scroll><table>{head}{''.join(rows)}</table></div>"
 
 
-def _bar(item: Difference, widest: float) -> str:
+def _bar(item: Difference, widest: float, digits: int) -> str:
     """Draw the interval on a line whose middle is zero."""
 
     def place(value: float) -> float:
         return _WIDTH / 2 + value / widest * (_WIDTH / 2 - 6)
 
-    middle, kind = _HEIGHT / 2, _CLASS[outcome_of(item)]
+    middle, kind = _HEIGHT / 2, _CLASS[item.outcome]
     return (
-        f'<svg width={_WIDTH} height={_HEIGHT} role=img aria-label="{item.low:+.1f} to {item.high:+.1f}">'
+        f'<svg width={_WIDTH} height={_HEIGHT} role=img aria-label="{item.low:+.{digits}f} to {item.high:+.{digits}f}">'
         f"<line class=zero x1={_WIDTH / 2} x2={_WIDTH / 2} y1=0 y2={_HEIGHT} />"
         f"<line class={kind} stroke-width=2 x1={place(item.low):.1f} x2={place(item.high):.1f}"
         f" y1={middle} y2={middle} />"
@@ -105,13 +154,14 @@ def _bar(item: Difference, widest: float) -> str:
     )
 
 
-def _pair(pair: Pair, metric: str) -> str:
+def _pair(pair: Pair, metric: str, verdict: Verdict | None) -> str:
     question = pair.question
     label = f" · {escape(question.label)}" if question.label else ""
+    judged = f" · judge: {VERDICTS[verdict]}" if verdict else ""
     change = pair.tuned_scores[metric] - pair.base_scores[metric]
     return (
         f"<section class=pair><header><span>{escape(question.text)}</span>"
-        f"<span class=quiet>line {question.line}{label} · {escape(metric)} {change:+.1f}</span></header>"
+        f"<span class=quiet>line {question.line}{label} · {escape(metric)} {change:+.1f}{judged}</span></header>"
         "<div class=cells>"
         f"<div><b>reference</b>{escape(question.reference)}</div>"
         f"<div><b>base · {pair.base_scores[metric]:.1f}</b>{_text(pair.base)}</div>"

@@ -24,7 +24,8 @@ from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.failures import call
 from runner.gcp.session import Session
 from runner.serving.deployment import Check
-from runner.serving.evaluation import Question, bootstrap, outcome_of
+from runner.serving.differences import bootstrap
+from runner.serving.evaluation import Question
 from runner.serving.scores import chrf
 
 _ANSWER_TOKENS = 64
@@ -153,7 +154,7 @@ def _training(questions: Sequence[Question], base: Sequence[_Answer], tuned: Seq
         return [chrf(answer.text, question.reference) for question, answer in zip(questions, answers, strict=True)]
 
     found = bootstrap(scores(base), scores(tuned))
-    outcome = outcome_of(found)
+    outcome = found.outcome
     message = f"chrF to the training answers {found.tuned:.1f}, the base's {found.base:.1f}: {outcome}"
     return ParityFinding(check="training", state="failed" if outcome == "worse" else "ok", message=message)
 

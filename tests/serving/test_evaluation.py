@@ -7,20 +7,31 @@ import json
 import os
 import random
 import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import exp
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from runner.gcp import storage
+from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs import submission, watching
 from runner.jobs.specification import TuningJobSpec
+from runner.quickstart.story import fast_story
 from runner.serving.deployment import deploy, plan_deployment, undeploy
-from runner.serving.evaluation import Pair, Question, bootstrap, compare, outcome_of
+from runner.serving.differences import bootstrap
+from runner.serving.evaluation import Pair, Question, compare
 from runner.serving.evaluation_report import to_html
 from runner.serving.scores import METRICS, chrf, exact_match, rouge_l, token_agreement
-from tests.cli.invocation import process
+from tests.cli.invocation import CommandLine, Outcome
 from tests.runner.conftest import MODEL, Tuned, upload_dataset
 from tests.serving.test_leases import _variables
+
+BASE = "meta/llama-3.1-8b-instruct-maas"
 
 
 def test_scores_of_known_pairs() -> None:
@@ -58,7 +69,7 @@ def test_equal_models_are_seldom_found_different() -> None:
     for seed in range(200):
         base = [chance.gauss(50, 20) for _ in range(40)]
         tuned = [value + chance.gauss(0, 10) for value in base]
-        wrong += outcome_of(bootstrap(base, tuned, seed=seed, resamples=400)) != "no difference"
+        wrong += bootstrap(base, tuned, seed=seed, resamples=400).outcome != "no difference"
     # At 95 % some 10 of 200 are expected; a binomial with p = 0.07 exceeds 26 once in a thousand times.
     assert wrong <= 26
 
@@ -68,10 +79,10 @@ def test_a_real_difference_is_found() -> None:
     base = [chance.gauss(50, 20) for _ in range(40)]
     tuned = [value + chance.gauss(8, 10) for value in base]
     found = bootstrap(base, tuned)
-    assert outcome_of(found) == "better"
+    assert found.outcome == "better"
     assert found.low < found.mean < found.high
-    assert outcome_of(bootstrap(tuned, base)) == "worse"
-    assert outcome_of(bootstrap(base, base)) == "no difference"
+    assert bootstrap(tuned, base).outcome == "worse"
+    assert bootstrap(base, base).outcome == "no difference"
 
 
 def _pairs(number: int, label: str, base: str, tuned: str) -> list[Pair]:
@@ -98,7 +109,7 @@ def test_slices_and_the_report() -> None:
         *_pairs(2, "tiny", "a", "b"),
     ]
     found = compare("base", "tuned", pairs, usd_per_1000=1.5)
-    assert {label: outcome_of(metrics["chrF"]) for label, metrics in found.slices.items()} == {
+    assert {label: metrics["chrF"].outcome for label, metrics in found.slices.items()} == {
         "up": "better",
         "<down>": "worse",
     }
@@ -113,64 +124,132 @@ def test_slices_and_the_report() -> None:
     assert json.loads(json.dumps(found.to_json(pairs=True)))["pairs"][0]["base"] == evil
 
 
+@pytest.fixture
+def evaluate(
+    tuned: Tuned, state: Path, run: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Outcome]:
+    """Run `eval` on rows of a dataset, in the project of the tuned model."""
+    for name, value in _variables(tuned, state).items():
+        monkeypatch.setenv(name, value)
+
+    def command(rows: Sequence[dict[str, Any]], *words: str) -> Outcome:
+        held_out = tmp_path / "held_out.jsonl"
+        held_out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return run("eval", str(held_out), "--format", "json", *words)
+
+    return command
+
+
+@contextmanager
+def _learned(session: Session, **fields: Any) -> Iterator[tuple[TuningJob, Endpoint]]:
+    """Train on this project and serve what comes of it."""
+    job = watching.wait(session, submission.submit(session, TuningJobSpec(base_model=MODEL, **fields)).id, 400)
+    endpoint = deploy(session, plan_deployment(session, job.id, display_name="learned"), poll=0.3)
+    try:
+        yield job, endpoint
+    finally:
+        undeploy(session, endpoint, delete=True)
+
+
+def _upload(session: Session, name: str, rows: Sequence[dict[str, Any]]) -> str:
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    return storage.upload_bytes(session, content, f"gs://{session.environment.datasets_bucket}/{name}").uri
+
+
 @pytest.mark.training
 def test_a_model_against_its_base_and_against_itself(
-    tuned: Tuned, tuned_session: Session, state: Path, tmp_path: Path
+    tuned: Tuned, tuned_session: Session, evaluate: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     endpoint = deploy(tuned_session, plan_deployment(tuned_session, tuned.job.id, display_name="tuned"), poll=0.3)
-    held_out = tmp_path / "held_out.jsonl"
     rows = [
         {"prompt": f"What is {index}?", "completion": f"It is {index}.", "parity": "even" if index % 2 == 0 else "odd"}
-        for index in range(16)
+        for index in range(10)
     ]
-    held_out.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    variables = _variables(tuned, state)
-
-    def evaluate(*more: str) -> tuple[int, dict[str, object], str]:
-        words = ["eval", str(held_out), "--endpoint", endpoint.id, "--max-tokens", "8", "--format", "json", *more]
-        outcome = process(*words, stdin="", timeout=240, **variables)
-        return outcome.code, outcome.document if outcome.out else {}, outcome.err
-
-    code, same, err = evaluate("--base-endpoint", endpoint.id, "--gate", "not-worse")
-    assert code == 0, err
-    assert same["outcome"] == "no difference"
-    code, _, err = evaluate("--base-endpoint", endpoint.id, "--gate", "better", "--limit", "4")
-    assert (code, json.loads(err.splitlines()[-1])["error"]["code"]) == (11, "gate_failed")
+    few = ["--endpoint", endpoint.id, "--max-tokens", "8"]
+    outcome = evaluate(rows, *few, "--base-endpoint", endpoint.id, "--gate", "not-worse")
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["outcome"] == "no difference"
+    assert outcome.document["loss"]["outcome"] == "no difference"
+    outcome = evaluate(rows, *few, "--base-endpoint", endpoint.id, "--gate", "better", "--limit", "4")
+    assert (outcome.code, outcome.error["code"]) == (11, "gate_failed")
 
     report = tmp_path / "report.html"
-    base = ["--base-model", "meta/llama-3.1-8b-instruct-maas", "--report", str(report), "--slice-by", "parity"]
-    code, found, err = evaluate(*base)
-    assert code == 0, err
-    assert found["questions"] == 16
-    slices = found["slices"]
-    assert isinstance(slices, dict)
-    assert set(slices) == {"even", "odd"}
-    assert report.read_text().count("<section class=pair>") == 16
+    base = ["--base-model", BASE, "--report", str(report), "--slice-by", "parity"]
+    outcome = evaluate(rows, *few, *base)
+    assert outcome.code == 0, outcome.err
+    found = outcome.document
+    assert found["questions"] == 10
+    assert set(found["slices"]) == set(found["sliceLosses"]) == {"even", "odd"}
+    assert report.read_text().count("<section class=pair>") == 10
 
-    code, _, err = evaluate()
-    assert (code, json.loads(err)["error"]["code"]) == (2, "configuration")
-    code, _, err = evaluate("--base-endpoint", endpoint.id, "--slice-by", "nope")
-    assert (code, json.loads(err)["error"]["code"]) == (2, "configuration")
+    # A model of under a million parameters does not keep to a form: that is said, and nothing is made of it.
+    outcome = evaluate(rows, *few, "--base-model", BASE, "--judge", endpoint.id, "--limit", "3")
+    judged = outcome.document["judge"]
+    assert judged["unreadable"] + judged["sameAnswers"] == 3
+    assert judged["unreadable"] > 0
+    assert judged["outcome"] == "undecided"
+    assert "could not be read" in outcome.err
+
+    for wrong in (few, [*few, "--base-endpoint", endpoint.id, "--slice-by", "nope"], [*few, *base, "--model", BASE]):
+        outcome = evaluate(rows, *wrong)
+        assert (outcome.code, outcome.error["code"]) == (2, "configuration"), wrong
     undeploy(tuned_session, endpoint, delete=True)
 
 
 @pytest.mark.training
 def test_what_has_learned_is_found_better_on_questions_it_has_not_seen(
-    tuned: Tuned, tuned_session: Session, state: Path, tmp_path: Path
+    tuned_session: Session, evaluate: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    dataset = upload_dataset(tuned_session, 48, "learn.jsonl")
-    spec = TuningJobSpec(base_model=MODEL, training_dataset=dataset, epochs=12, display_name="learned")
-    job = watching.wait(tuned_session, submission.submit(tuned_session, spec).id, 400)
-    endpoint = deploy(tuned_session, plan_deployment(tuned_session, job.id, display_name="learned"), poll=0.3)
-    held_out = tmp_path / "held_out.jsonl"
-    rows = [{"prompt": f"What is {index}?", "completion": f"It is {index}."} for index in range(60, 84)]
-    held_out.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    report = Path(os.environ.get("SERVING_TEST_REPORT", tmp_path / "report.html"))
-    words = ["eval", str(held_out), "--endpoint", endpoint.id, "--base-model", "meta/llama-3.1-8b-instruct-maas"]
-    words += ["--max-tokens", "12", "--gate", "better", "--report", str(report), "--format", "json"]
-    outcome = process(*words, stdin="", timeout=300, **_variables(tuned, state))
+    """And its loss there is the one that training itself measured."""
+    unseen = [{"prompt": f"What is {index}?", "completion": f"It is {index}."} for index in range(60, 71)]
+    with _learned(
+        tuned_session,
+        training_dataset=upload_dataset(tuned_session, 48, "learn.jsonl"),
+        validation_dataset=_upload(tuned_session, "unseen.jsonl", unseen),
+        epochs=12,
+        display_name="learned",
+    ) as (job, endpoint):
+        report = Path(os.environ.get("SERVING_TEST_REPORT", tmp_path / "report.html"))
+        words = ["--endpoint", endpoint.id, "--base-model", BASE, "--max-tokens", "12"]
+        outcome = evaluate(unseen, *words, "--gate", "better", "--report", str(report))
+        assert outcome.code == 0, outcome.err
+        found = outcome.document
+        assert found["metrics"]["chrF"]["low"] > 0, found["metrics"]
+        assert found["usdPer1000Answers"] > 0
+        facts = json.loads(storage.read_bytes(tuned_session, f"{job.final_checkpoint_uri}/run.json"))
+        loss = found["loss"]
+        assert loss["tuned"] == pytest.approx(facts["validationLosses"][-1], abs=2e-3)
+        assert loss["tunedPerplexity"] == pytest.approx(exp(loss["tuned"]), rel=1e-3)
+        assert (loss["outcome"], loss["questions"], loss["leftOut"]) == ("better", 11, 0)
+        assert loss["high"] < 0 < loss["base"] - loss["tuned"]
+        # Bound to decide, the loss does.
+        outcome = evaluate(unseen, *words, "--metric", "loss", "--gate", "better", "--max-tokens", "1")
+        assert (outcome.code, outcome.document["outcome"]) == (0, "better")
+
+
+@pytest.mark.training
+def test_the_quickstart_is_an_improvement_and_its_base_is_none(
+    tuned_session: Session, evaluate: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    story = fast_story(tmp_path)
+    rows = [json.loads(line) for line in story.training.read_text("utf-8").splitlines()]
+    with _learned(
+        tuned_session,
+        mode=story.mode,
+        training_dataset=_upload(tuned_session, "fast.jsonl", rows),
+        epochs=story.epochs,
+        learning_rate=story.learning_rate,
+        batch_size=story.batch_size,
+        export_last_checkpoint_only=True,
+        display_name="quickstart",
+    ) as (_, endpoint):
+        outcome = evaluate(rows, "--endpoint", endpoint.id, "--base-model", BASE, "--max-tokens", "48")
     assert outcome.code == 0, outcome.err
-    chrf_found = outcome.document["metrics"]["chrF"]
-    assert chrf_found["low"] > 0, chrf_found
-    assert outcome.document["usdPer1000Answers"] > 0
-    undeploy(tuned_session, endpoint, delete=True)
+    found = outcome.document
+    assert found["outcome"] == "better", found["metrics"]
+    assert found["metrics"]["chrF"]["low"] > 0
+    assert found["loss"]["high"] < 0
+    twice = evaluate(rows, "--model", BASE, "--base-model", BASE, "--max-tokens", "16", "--gate", "not-worse")
+    assert twice.code == 0, twice.err
+    assert twice.document["outcome"] == twice.document["loss"]["outcome"] == "no difference"
+    assert {item["outcome"] for item in twice.document["metrics"].values()} == {"no difference"}

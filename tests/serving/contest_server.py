@@ -1,0 +1,96 @@
+"""A real HTTP server with endpoints that answer by a rule of the test's, for evaluations whose result is known."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+from runner.environment import Environment
+from runner.gcp.session import Session
+
+PARENT = "projects/p/locations/us-central1"
+Rule = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
+"""Takes the body of a chat completions request, returns status and body of the answer."""
+
+
+def says(text: str) -> tuple[int, dict[str, Any]]:
+    """Return an ordinary answer."""
+    message = {"role": "assistant", "content": text}
+    return 200, {"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": {}}
+
+
+@dataclass(slots=True)
+class ContestServer:
+    """A context manager. `rules` by name of the endpoint, or of the managed model; `asked` are the bodies that came."""
+
+    rules: dict[str, Rule]
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    url: str = ""
+    _server: ThreadingHTTPServer | None = None
+
+    def __enter__(self) -> ContestServer:
+        contest = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                """Say nothing."""
+
+            def do_GET(self) -> None:
+                every = [
+                    {"name": f"{PARENT}/endpoints/{name}", "displayName": name, "deployedModels": [{"id": "1"}]}
+                    for name in contest.rules
+                    if "/" not in name
+                ]
+                last = self.path.split("?")[0].rsplit("/", 1)[-1]
+                one = next((item for item in every if str(item["name"]).endswith(f"/{last}")), None)
+                self._send(200, one or {"endpoints": every})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                [name] = re.findall(r"/endpoints/([^/]+)/chat/completions", self.path)
+                name = body["model"] if name == "openapi" else name
+                contest.asked.append((name, body))
+                self._send(*contest.rules[name](body))
+
+            def _send(self, status: int, body: dict[str, Any]) -> None:
+                content = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    def session(self) -> Session:
+        """Return a session on this server."""
+        return Session(Environment(project="p", location="us-central1", vertex_url=self.url, token="t"))
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that lead a command here."""
+        return {"RUNNER_PROJECT": "p", "RUNNER_LOCATION": "us-central1", "RUNNER_VERTEX_URL": self.url} | {
+            "RUNNER_TOKEN": "t"
+        }
+
+    def count(self, name: str) -> int:
+        """Return how often an endpoint was asked."""
+        return sum(one == name for one, _ in self.asked)
