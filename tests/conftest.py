@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
 import pytest
 
 from runner.emulator.server import EmulatorServer
@@ -25,6 +26,19 @@ if threading.current_thread() is threading.main_thread():
     # A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C, which some test.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Make clients load one certificate of an authority instead of all: 0.1 s less for each session of Google's SDK.
+
+    No test speaks TLS.
+    """
+    path = tmp_path_factory.mktemp("authority") / "authority.pem"
+    path.write_text(certifi.contents().partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(path))
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
