@@ -222,4 +222,8 @@ def open_environment(flags: Mapping[str, str | None]) -> Environment:
 def _user_agent() -> str:
     from importlib import metadata
 
-    return f"open-model-tuning/{metadata.version('open-model-tuning')}"
+    try:
+        return f"open-model-tuning/{metadata.version('open-model-tuning')}"
+    except metadata.PackageNotFoundError:
+        # Files without an installed package: the idle guard's function, a checkout on PYTHONPATH.
+        return "open-model-tuning"
