@@ -10,6 +10,7 @@ import click
 from runner.cli import commands
 from runner.cli.cost_gate import confirm_cost, confirmed
 from runner.cli.endpoints_check import check_options, deployment_check
+from runner.cli.endpoints_resources import resource_choices, resource_options
 from runner.cli.lease_options import lease_options, seconds_or_none
 from runner.cli.options import Duration, Invocation, Money, cost_options
 from runner.cli.text import amount, duration
@@ -44,6 +45,7 @@ command = commands.Group(
         "runner endpoints deploy latest --max-cost 2.50",
         "runner endpoints deploy 1234567890 --checkpoint 2 --yes",
         "runner endpoints deploy gs://my-bucket/weights --machine-type g2-standard-12",
+        "runner endpoints deploy latest --max-replicas 4 --autoscale gpu=60 --max-cost 5",
     ),
 )
 @click.argument("source", metavar="JOB|gs://…")
@@ -61,6 +63,7 @@ command = commands.Group(
     metavar="N",
     help="Share of the traffic on --endpoint; below 100 the models that serve there stay.",
 )
+@resource_options
 @check_options
 @lease_options
 @cost_options
@@ -96,8 +99,8 @@ def deploy(
 ) -> None:
     """Deploy the weights of a job, or of a folder in Cloud Storage, and wait until they answer.
 
-    --max-cost is in dollars per hour here. What a failed deployment made is removed; what an interrupted or killed one
-    made is removed by the next command. JOB is an id, a full name, or `latest`.
+    --max-cost is in dollars per hour here, with all replicas that may run. What a failed deployment made is removed;
+    what an interrupted or killed one made is removed by the next command. JOB is an id, a full name, or `latest`.
     """
     from runner.cli.jobs import job_name
     from runner.cli.unfinished import settle
@@ -105,6 +108,7 @@ def deploy(
     from runner.serving.spending import check_hourly_limit
 
     output = invocation.output
+    choices |= resource_choices(choices)
     with invocation.session() as session:
         plan = deployment.plan_deployment(
             session,
@@ -115,9 +119,8 @@ def deploy(
         )
         machine = plan.machine.machine_type if plan.machine else None
         if dry_run:
-            per_hour = None if plan.usd_per_hour is None else amount(plan.usd_per_hour)
             pairs = [("weights", plan.source), ("name", plan.display_name), ("machine", machine)]
-            output.result(plan.to_json(), [*pairs, ("per hour", per_hour or "unknown"), ("endpoint", plan.endpoint)])
+            output.result(plan.to_json(), [*pairs, *_prices(plan), ("endpoint", plan.endpoint)])
             output.note("dry run: nothing was changed")
             return
         settle(invocation, session)
@@ -126,6 +129,7 @@ def deploy(
             invocation,
             what=f"serving {plan.display_name} on {machine or 'a machine that the service chooses'}",
             usd=plan.usd_per_hour,
+            expected=plan.least_usd_per_hour,
             per="hour",
             max_cost=max_cost,
             accept_unknown_cost=accept_unknown_cost,
@@ -211,6 +215,21 @@ def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | No
         removed = take_down(session, found, delete=delete, only=only, progress=invocation.output.note)
     text = "\n".join(f"removed {name}" for name in removed) or "nothing was deployed"
     invocation.output.result({"removed": removed}, text, name="\n".join(removed))
+
+
+def _prices(plan: Any) -> list[tuple[str, Any]]:
+    """Return what a plan costs with its least and its most replicas."""
+    if plan.usd_per_hour is None:
+        return [("per hour", "unknown")]
+
+    def between(least: float, most: float) -> str:
+        return amount(most) if least == most else f"{amount(least)} to {amount(most)}"
+
+    spot = ", less on spot machines" if plan.resources.spot else ""
+    return [
+        ("per hour", between(plan.least_usd_per_hour, plan.usd_per_hour) + spot),
+        ("per month", between(*plan.usd_per_month) + spot),
+    ]
 
 
 def _pairs(found: Any) -> list[tuple[str, Any]]:

@@ -141,6 +141,9 @@ def deploy_custom_model(
     labels: Mapping[str, str] | None = None,
     endpoint_id: str | None = None,
     model_id: str | None = None,
+    resources: Mapping[str, Any] | None = None,
+    affinity: Mapping[str, Any] | None = None,
+    endpoint_config: Mapping[str, Any] | None = None,
 ) -> str:
     """Deploy weights to a new endpoint through Model Garden and return the operation's name. Sent once.
 
@@ -152,14 +155,14 @@ def deploy_custom_model(
         labels: written as system labels of the deployment.
         endpoint_id: id for the new endpoint; with one chosen before, a lost answer can be looked up.
         model_id: id for the new model, likewise.
+        resources: the API's DedicatedResources without the machine; None is one replica.
+        affinity: the API's ReservationAffinity of the machine.
+        endpoint_config: further fields of the API's EndpointConfig.
     """
-    resources: dict[str, Any] = {"minReplicaCount": 1, "maxReplicaCount": 1}
-    if machine is not None:
-        resources = {"machineSpec": _machine_spec(machine), **resources}
-    deployment: dict[str, Any] = {"dedicatedResources": resources}
+    deployment: dict[str, Any] = {"dedicatedResources": _dedicated(machine, resources, affinity)}
     if labels:
         deployment["systemLabels"] = dict(labels)
-    endpoint: dict[str, Any] = {"endpointDisplayName": display_name}
+    endpoint: dict[str, Any] = {"endpointDisplayName": display_name, **(endpoint_config or {})}
     if endpoint_id:
         endpoint["endpointUserId"] = endpoint_id
     model: dict[str, Any] = {"modelDisplayName": display_name}
@@ -217,16 +220,19 @@ def deploy_model(
     deployed_model_id: str | None = None,
     system_labels: Mapping[str, str] | None = None,
     traffic: Mapping[str, int] | None = None,
+    resources: Mapping[str, Any] | None = None,
+    affinity: Mapping[str, Any] | None = None,
 ) -> str:
     """Deploy a Model resource to an existing endpoint and return the operation's name. Sent once.
 
     `traffic` is per cent by deployed model id, where "0" stands for the model of this very request; {} leaves the
-    endpoint's as it is, which gives the new model nothing; None gives it everything.
+    endpoint's as it is, which gives the new model nothing; None gives it everything. `resources` and `affinity` are as
+    of `deploy_custom_model`.
     """
     deployed: dict[str, Any] = {
         "model": model,
         "displayName": display_name,
-        "dedicatedResources": {"machineSpec": _machine_spec(machine), "minReplicaCount": 1, "maxReplicaCount": 1},
+        "dedicatedResources": _dedicated(machine, resources, affinity),
     }
     if deployed_model_id:
         deployed["id"] = deployed_model_id
@@ -305,6 +311,17 @@ def _delete(session: Session, method: str, name: str) -> str:
         return str(check(session.http.delete(f"/v1beta1/{name}"), method, name).get("name", ""))
 
     return call(method, name, send)
+
+
+def _dedicated(
+    machine: MachineChoice | None, resources: Mapping[str, Any] | None, affinity: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    body = dict(resources or {"minReplicaCount": 1, "maxReplicaCount": 1})
+    spec = {
+        **(_machine_spec(machine) if machine else {}),
+        **({"reservationAffinity": dict(affinity)} if affinity else {}),
+    }
+    return {**({"machineSpec": spec} if spec else {}), **body}
 
 
 def _machine_spec(machine: MachineChoice) -> dict[str, Any]:

@@ -8,15 +8,17 @@ from typing import Any
 
 from runner.catalog import UnknownModelError, find_model, load_catalog, machines
 from runner.catalog.models import MachineChoice
-from runner.errors import ConfigurationError, NotFoundError
+from runner.errors import ConfigurationError, GoogleApiError, NotFoundError
 from runner.gcp import endpoints, storage, tuning_jobs
 from runner.gcp.session import Session
 from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS, LABELS
+from runner.serving.resources import Reach, Resources, machine_problems, require_sound
 
 CHECKPOINTS_FOLDER = "postprocess/node-0/checkpoints"
 """Where a job writes checkpoints below its output address (specification)."""
 VLLM_IMAGE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20251205_0916_RC01"
 """Serving container of Google's Model Garden notebooks, for endpoints that exist already."""
+HOURS_PER_MONTH = 730.0
 _CUSTOM_NAME = re.compile(r"[^a-z0-9-]+")
 
 
@@ -30,8 +32,13 @@ class DeploymentPlan:
     machine: MachineChoice | None
     """None lets the service choose; the price is then unknown."""
     usd_per_hour: float | None
-    """List price of the machine in us-central1; None when it is not in the catalogue."""
+    """List price in us-central1 of all replicas that may run; None when the machine is not in the catalogue.
+
+    Spot machines cost less, by how much is not published here.
+    """
     price_date: str
+    resources: Resources = field(default_factory=Resources)
+    reach: Reach = field(default_factory=Reach)
     endpoint: str | None = None
     """Existing endpoint to deploy to; None makes a new one."""
     labels: dict[str, str] = field(default_factory=dict)
@@ -47,6 +54,19 @@ class DeploymentPlan:
         """Return 24 times the hourly price."""
         return None if self.usd_per_hour is None else 24 * self.usd_per_hour
 
+    @property
+    def least_usd_per_hour(self) -> float | None:
+        """Return the price of the replicas that always run: 0 where it scales to zero."""
+        least = 0 if self.resources.scale_to_zero is not None else self.resources.min_replicas
+        return None if self.usd_per_hour is None else self.usd_per_hour * least / self.resources.max_replicas
+
+    @property
+    def usd_per_month(self) -> tuple[float, float] | None:
+        """Return the least and the most for 730 hours."""
+        if self.usd_per_hour is None or self.least_usd_per_hour is None:
+            return None
+        return HOURS_PER_MONTH * self.least_usd_per_hour, HOURS_PER_MONTH * self.usd_per_hour
+
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
         machine = self.machine
@@ -58,7 +78,14 @@ class DeploymentPlan:
             "acceleratorType": machine.accelerator_type if machine else None,
             "acceleratorCount": machine.accelerator_count if machine else None,
             "usdPerHour": self.usd_per_hour,
+            "minReplicas": self.resources.body()["minReplicaCount"],
+            "maxReplicas": self.resources.max_replicas,
+            "spot": self.resources.spot,
+            "reservation": self.resources.reservation,
+            "access": self.reach.access,
+            "leastUsdPerHour": self.least_usd_per_hour,
             "usdPerDay": None if self.usd_per_day is None else round(self.usd_per_day, 2),
+            "usdPerMonth": None if self.usd_per_month is None else [round(usd, 2) for usd in self.usd_per_month],
             "priceDate": self.price_date,
             "leaseSeconds": self.lease_seconds,
             "idleSeconds": self.idle_seconds,
@@ -127,7 +154,8 @@ def choose_machine(
         accelerator_count: goes with the other two.
 
     Raises:
-        ConfigurationError: an accelerator without a machine, or an unknown machine without its accelerator.
+        ConfigurationError: an accelerator without a machine, an unknown machine without its accelerator, or a known one
+            with another.
     """
     if machine_type is None:
         if accelerator_type is not None or accelerator_count is not None:
@@ -141,11 +169,13 @@ def choose_machine(
     if known is None and (accelerator_type is None or accelerator_count is None):
         message = f"machine type {machine_type!r} is not in the catalogue: give accelerator type and count with it"
         raise ConfigurationError(message, problems=[message])
-    return MachineChoice(
+    chosen = MachineChoice(
         machine_type=machine_type,
         accelerator_type=accelerator_type or (known.accelerator_type if known else ""),
         accelerator_count=accelerator_count or (known.accelerator_count if known else 0),
     )
+    require_sound(machine_problems(chosen))
+    return chosen
 
 
 def plan_deployment(
@@ -161,6 +191,8 @@ def plan_deployment(
     lease_seconds: float | None = DEFAULT_LEASE_SECONDS,
     idle_seconds: float | None = DEFAULT_IDLE_SECONDS,
     percent: int = 100,
+    resources: Resources | None = None,
+    reach: Reach | None = None,
 ) -> DeploymentPlan:
     """Return what `deploy` would do. Changes nothing.
 
@@ -176,11 +208,19 @@ def plan_deployment(
         lease_seconds: how long it may live; None for ever.
         idle_seconds: how long it may live without a request; None for ever.
         percent: share of the traffic on an existing endpoint.
+        resources: replicas, scaling, spot, reservation; None is one machine on demand.
+        reach: who can reach a new endpoint; None is the service's default.
 
     Raises:
         NotFoundError, ConfigurationError: see `resolve_source` and `choose_machine`; or the endpoint does not exist,
-            or an existing endpoint is to get a model without a known machine.
+            an existing endpoint is to get a model without a known machine, or what was asked for does not go together.
     """
+    resources, reach = resources or Resources(), reach or Reach()
+    given = choose_machine("", machine_type, accelerator_type, accelerator_count)
+    problems = [*resources.problems(given), *reach.problems(endpoint)]
+    if percent != 100 and not endpoint:
+        problems.append("a share of the traffic needs an existing endpoint: give --endpoint")
+    require_sound(problems)
     source = resolve_source(session, job_or_uri, checkpoint)
     base_model = ""
     name = display_name
@@ -188,19 +228,22 @@ def plan_deployment(
         job = tuning_jobs.get(session, job_or_uri)
         base_model = job.base_model
         name = name or job.display_name or job.id
-    machine = choose_machine(base_model, machine_type, accelerator_type, accelerator_count)
+    machine = given or choose_machine(base_model) or _recommended(session, source)
     existing = endpoints.get_endpoint(session, endpoint).name if endpoint else None
-    if existing and machine is None:
-        message = "an existing endpoint needs a machine: give --machine-type"
+    needing = "an existing endpoint" if existing else "spot" if resources.spot else ""
+    needing = needing or ("a reservation" if resources.reservation else "")
+    if needing and machine is None:
+        message = f"{needing} needs a machine: give --machine-type"
         raise ConfigurationError(message, problems=[message])
-    if percent != 100 and not existing:
-        message = "a share of the traffic needs an existing endpoint: give --endpoint"
-        raise ConfigurationError(message, problems=[message])
+    require_sound(resources.problems(machine))
+    price = hourly_price(machine)
     return DeploymentPlan(
         source=source,
         display_name=(name or _name_of(source))[:128],
         machine=machine,
-        usd_per_hour=hourly_price(machine),
+        usd_per_hour=None if price is None else price * resources.max_replicas,
+        resources=resources,
+        reach=reach,
         price_date=load_catalog().hourly_price_date,
         endpoint=existing,
         labels=dict(LABELS),
@@ -208,6 +251,14 @@ def plan_deployment(
         idle_seconds=idle_seconds,
         percent=percent,
     )
+
+
+def _recommended(session: Session, source: str) -> MachineChoice | None:
+    """Return the machine that the service recommends for the weights; None where it has nothing to say."""
+    try:
+        return next(iter(endpoints.recommend_machines(session, source)), None)
+    except GoogleApiError:
+        return None
 
 
 def container_spec(source: str, accelerators: int) -> dict[str, Any]:

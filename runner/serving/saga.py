@@ -65,6 +65,9 @@ class Saga:
                 labels=record.labels,
                 endpoint_id=record.id,
                 model_id=record.id,
+                resources=plan.resources.body(),
+                affinity=plan.resources.affinity(),
+                endpoint_config=plan.reach.body(),
             )
         except RunnerError as error:
             if not failures.maybe_sent(error) or not self._appears():
@@ -97,6 +100,8 @@ class Saga:
             deployed_model_id=record.deployed_model,
             system_labels=record.labels,
             traffic={},
+            resources=plan.resources.body(),
+            affinity=plan.resources.affinity(),
         )
 
     def wait(self, operation: str) -> None:

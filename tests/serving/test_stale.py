@@ -1,4 +1,4 @@
-"""Stored things that nobody wants: found by whose they are and what names them, deleted in the version that was seen."""
+"""Stored things that nobody wants: found by who made them and who names them, deleted in the version that was seen."""
 
 from __future__ import annotations
 

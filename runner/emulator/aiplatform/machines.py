@@ -10,6 +10,7 @@ from runner.emulator.errors import invalid
 DEFAULT_MACHINE = {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1}
 """What a model without a recommendation of its own is deployed on (the specification's sample)."""
 
+_RESERVED = ("ANY_RESERVATION", "SPECIFIC_RESERVATION")
 _CPU_FAMILIES = ("n1-", "n2-", "n2d-", "c2-", "c2d-", "c3-", "e2-", "m1-", "t2d-")
 
 
@@ -38,11 +39,29 @@ def complete(resources: dict[str, Any] | None, model: Model | None) -> dict[str,
         spec |= recommended(model)
     else:
         _check(spec)
-    least = int(given.get("minReplicaCount", 1))
-    most = int(given.get("maxReplicaCount", least))
-    if least < 1 or most < least:
+    if given.get("spot") and spec.get("reservationAffinity", {}).get("reservationAffinityType") in _RESERVED:
+        raise invalid("Spot VMs cannot consume reservations.")
+    return {**given, "machineSpec": spec, **_replicas(given)}
+
+
+def _replicas(given: dict[str, Any]) -> dict[str, int]:
+    """Return the counts of replicas, complete. Raises ApiError INVALID_ARGUMENT."""
+    to_zero = "scaleToZeroSpec" in given
+    least = int(given.get("minReplicaCount", 0 if to_zero else 1))
+    most = int(given.get("maxReplicaCount", max(1, least)))
+    initial = int(given.get("initialReplicaCount", 0))
+    if least < (0 if to_zero else 1) or most < max(1, least):
         raise invalid(f"Invalid replica counts: min_replica_count {least}, max_replica_count {most}.")
-    return {**given, "machineSpec": spec, "minReplicaCount": least, "maxReplicaCount": most}
+    if initial and (least or initial > most):
+        raise invalid(
+            f"Invalid initial_replica_count {initial}: it goes with min_replica_count 0, and is at most {most}."
+        )
+    for name in ("minScaleupPeriod", "idleScaledownPeriod"):
+        period = (given.get("scaleToZeroSpec") or {}).get(name)
+        seconds = str(period or "300s").removesuffix("s")
+        if not seconds.replace(".", "", 1).isdecimal() or not 300 <= float(seconds) <= 28800:
+            raise invalid(f"Invalid scale_to_zero_spec: {period} is not between 300s and 28800s.")
+    return {"minReplicaCount": least, "maxReplicaCount": most}
 
 
 def _check(spec: dict[str, Any]) -> None:

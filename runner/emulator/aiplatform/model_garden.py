@@ -39,6 +39,10 @@ Here a process of our own answers in its place.
 """
 
 
+_KEPT = ("labels", "dedicatedEndpointEnabled", "privateServiceConnectConfig")
+"""Fields of an EndpointConfig that are the endpoint's own."""
+
+
 async def deploy(request: ApiRequest) -> Response:
     """Make a model and an endpoint, and start serving; the operation ends when the process answers."""
     body = messages.parse(DEPLOY, await request.read_json())
@@ -133,9 +137,7 @@ def _store(
         about["artifactUri"] = source["artifactUri"]
     model = models.insert(connection, model_name, about, now)
     display = wanted.get("endpointDisplayName") or f"{about['displayName']}-endpoint"
-    endpoint_body = {"displayName": display}
-    if wanted.get("labels"):
-        endpoint_body["labels"] = wanted["labels"]
+    endpoint_body = {"displayName": display, **{key: wanted[key] for key in _KEPT if wanted.get(key)}}
     endpoint = endpoints.create(connection, where, wanted.get("endpointUserId", ""), endpoint_body, now)
     deployed: dict[str, Any] = {
         "id": scope.new_id(),

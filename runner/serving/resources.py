@@ -1,0 +1,160 @@
+"""How many machines serve a model, of which kind, and who can reach it: checked here, before the service is asked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runner.catalog import machines
+from runner.catalog.models import MachineChoice
+from runner.errors import ConfigurationError
+
+Access = Literal["default", "shared", "dedicated", "private"]
+
+METRICS = {
+    "cpu": "aiplatform.googleapis.com/prediction/online/cpu/utilization",
+    "gpu": "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle",
+    "requests": "aiplatform.googleapis.com/prediction/online/request_count",
+}
+"""What replicas can follow (AutoscalingMetricSpec)."""
+SHORTEST_IDLE_SECONDS = 300.0
+LONGEST_IDLE_SECONDS = 28800.0
+"""Bounds of DedicatedResources.ScaleToZeroSpec."""
+_RESERVATION = re.compile(r"projects/[^/]+/zones/[^/]+/reservations/[^/]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a deployment runs on besides its machine type. The default is one machine on demand, all the time."""
+
+    min_replicas: int = 1
+    max_replicas: int = 1
+    autoscale: tuple[tuple[str, int], ...] = ()
+    """Metric of METRICS and its target: per cent, or requests a minute."""
+    spot: bool = False
+    """Cheaper machines that may be taken away at any time."""
+    reservation: str | None = None
+    """`any`, `none`, or `projects/P/zones/Z/reservations/R`."""
+    scale_to_zero: float | None = None
+    """Seconds without a request after which no machine is left; None keeps the least."""
+
+    def problems(self, machine: MachineChoice | None) -> list[str]:
+        """Return what does not go together, in words."""
+        found = [*self._replica_problems(), *self._autoscale_problems(machine)]
+        if self.spot and self.reservation not in (None, "none"):
+            found.append("spot machines do not come from reservations: leave --spot or --reservation out")
+        if self.reservation not in (None, "any", "none") and not _RESERVATION.fullmatch(self.reservation or ""):
+            found.append(
+                f"reservation {self.reservation!r} is not any, none or projects/PROJECT/zones/ZONE/reservations/NAME"
+            )
+        return found + machine_problems(machine)
+
+    def _replica_problems(self) -> list[str]:
+        found = []
+        if self.max_replicas < max(1, self.min_replicas):
+            found.append(f"at most {self.max_replicas} replicas are fewer than at least {self.min_replicas}")
+        if self.scale_to_zero is None and self.min_replicas < 1:
+            found.append("no replica at all needs --scale-to-zero")
+        if self.scale_to_zero is not None and self.min_replicas > 0:
+            found.append(f"at least {self.min_replicas} replicas never become none: leave --min-replicas out")
+        if self.scale_to_zero is not None and not SHORTEST_IDLE_SECONDS <= self.scale_to_zero <= LONGEST_IDLE_SECONDS:
+            found.append("scaling to zero comes after 5 minutes to 8 hours without a request")
+        return found
+
+    def _autoscale_problems(self, machine: MachineChoice | None) -> list[str]:
+        found = []
+        names = [name for name, _ in self.autoscale]
+        for name, target in self.autoscale:
+            if name not in METRICS:
+                found.append(f"{name!r} is no metric to scale by: {', '.join(METRICS)}")
+            elif names.count(name) > 1:
+                found.append(f"the metric {name} is given twice")
+            elif target < 1 or (name != "requests" and target > 100):
+                found.append(f"the target of {name} is {target}: 1 to 100 per cent")
+        if self.autoscale and self.max_replicas <= max(1, self.min_replicas):
+            found.append("a metric to scale by needs more replicas to scale to: give --max-replicas")
+        if "gpu" in names and machine is not None and not machine.accelerator_count:
+            found.append(f"{machine.machine_type} has no accelerator whose use could be followed")
+        return list(dict.fromkeys(found))
+
+    def body(self) -> dict[str, Any]:
+        """Return the API's DedicatedResources, without the machine."""
+        least = 0 if self.scale_to_zero is not None else self.min_replicas
+        body: dict[str, Any] = {"minReplicaCount": least, "maxReplicaCount": self.max_replicas}
+        if self.autoscale:
+            body["autoscalingMetricSpecs"] = [
+                {"metricName": METRICS[name], "target": target} for name, target in self.autoscale
+            ]
+        if self.spot:
+            body["spot"] = True
+        if self.scale_to_zero is not None:
+            body["initialReplicaCount"] = 1
+            body["scaleToZeroSpec"] = {"idleScaledownPeriod": f"{self.scale_to_zero:.0f}s"}
+        return body
+
+    def affinity(self) -> dict[str, Any]:
+        """Return the API's ReservationAffinity; {} leaves it to the service."""
+        if self.reservation is None:
+            return {}
+        if self.reservation in ("any", "none"):
+            kind = "ANY_RESERVATION" if self.reservation == "any" else "NO_RESERVATION"
+            return {"reservationAffinityType": kind}
+        return {
+            "reservationAffinityType": "SPECIFIC_RESERVATION",
+            "key": "compute.googleapis.com/reservation-name",
+            "values": [self.reservation],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Who can reach a new endpoint."""
+
+    access: Access = "default"
+    """`shared` and `dedicated` are public; `private` is Private Service Connect; the default is the service's own."""
+    projects: tuple[str, ...] = ()
+    """Projects that may connect to a private endpoint."""
+
+    def problems(self, existing: str | None) -> list[str]:
+        """Return what does not go together, in words. `existing` is the endpoint that is deployed to."""
+        if self.access == "default":
+            return []
+        if existing:
+            return [f"endpoint {existing} exists, and is as it is: --{self.access} is for new endpoints"]
+        if self.access == "private" and not self.projects:
+            return ["a private endpoint needs the projects that may connect to it"]
+        return []
+
+    def body(self) -> dict[str, Any]:
+        """Return what it adds to the API's EndpointConfig."""
+        if self.access == "private":
+            return {
+                "privateServiceConnectConfig": {
+                    "enablePrivateServiceConnect": True,
+                    "projectAllowlist": list(self.projects),
+                }
+            }
+        return {
+            "shared": {"dedicatedEndpointDisabled": True},
+            "dedicated": {"dedicatedEndpointEnabled": True},
+        }.get(self.access, {})
+
+
+def machine_problems(machine: MachineChoice | None) -> list[str]:
+    """Return what is wrong with a machine and its accelerators; machines that the catalogue does not know pass."""
+    if machine is None:
+        return []
+    fitting = [known for known in machines() if known.machine_type == machine.machine_type]
+    pairs = {(known.accelerator_type, known.accelerator_count) for known in fitting}
+    if not fitting or (machine.accelerator_type, machine.accelerator_count) in pairs:
+        return []
+    has = " or ".join(f"{count} {kind}" for kind, count in sorted(pairs))
+    given = f"{machine.accelerator_count} {machine.accelerator_type}"
+    return [f"machine type {machine.machine_type} has {has}, not {given}"]
+
+
+def require_sound(problems: list[str]) -> None:
+    """Raise ConfigurationError if there are problems."""
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems)
