@@ -106,6 +106,10 @@ class ChatTemplate:
                 return rendered
         return segments
 
+    def prompt(self, messages: list[dict[str, Any]]) -> str:
+        """Return messages rendered up to where the assistant answers. Raises ConfigurationError."""
+        return self._render(messages, prompt=True)
+
     def _steers(self, turn: str) -> bool:
         """Tell whether a content may change what the template does."""
         if PART in turn or IMAGE in turn:

@@ -4,7 +4,8 @@ Golden prompts are examples that it was trained on, sent as a client sends them,
 what is tried. The checks:
 
 - `weights`: the model's artefacts are those that were to be deployed;
-- `answers`: it answers every prompt, also one with a system message, and no answer is empty;
+- `template`: it makes of each prompt the tokens that training made of it;
+- `answers`: it answers, and a system message is neither refused nor dropped;
 - `adapter`: it does not answer as its base does, word for word;
 - `training`: its answers are not further from those it was trained on than its base's;
 - `stops`: it ends its answers by itself, if its base does.
@@ -26,6 +27,7 @@ from runner.gcp.session import Session
 from runner.serving.deployment import Check
 from runner.serving.differences import bootstrap
 from runner.serving.evaluation import Question
+from runner.serving.rendering import TrainingTemplate, training_template
 from runner.serving.scores import chrf
 
 _ANSWER_TOKENS = 64
@@ -49,6 +51,10 @@ class ParityFinding:
 class _Answer:
     text: str
     stopped: bool
+    prompt_tokens: int | None = None
+    """How many the server says the prompt has."""
+    prompt: tuple[int, ...] | None = None
+    """Their ids but the first, where it tells them."""
 
 
 def check_parity(
@@ -59,6 +65,7 @@ def check_parity(
     *,
     source: str = "",
     base_model: str | None = None,
+    template: TrainingTemplate | None = None,
 ) -> list[ParityFinding]:
     """Return what was found of each check.
 
@@ -69,16 +76,21 @@ def check_parity(
         questions: what it was trained on, some 5 to 20.
         source: `gs://` folder that was to be deployed; "" if unknown.
         base_model: name of the base as Google manages it; None leaves the comparisons out.
+        template: what training rendered prompts with; None takes it from the source.
 
     Raises:
         GoogleApiError: the model cannot be asked by itself, as on Google's shared endpoints, or the base cannot.
     """
     findings = [_weights(session, model, source)]
     tuned = [_ask(session, endpoint, model, question.messages) for question in questions]
+    why = ""
+    if template is None:
+        template, why = training_template(session, source)
+    findings.append(_unknown("template", why) if template is None else _template(template, questions, tuned))
     findings.append(_answers(session, endpoint, model, questions, tuned))
     if base_model is None:
         why = "no base was given to compare with"
-        return [*findings, *(ParityFinding(check=name, state="unknown", message=why) for name in _COMPARED)]
+        return [*findings, *(_unknown(name, why) for name in _COMPARED)]
     base = [_ask_base(session, base_model, question.messages) for question in questions]
     return [*findings, _adapter(base, tuned), _training(questions, base, tuned), _stops(base, tuned)]
 
@@ -89,12 +101,15 @@ def parity_check(
     *,
     source: str = "",
     base_model: str | None = None,
+    template: TrainingTemplate | None = None,
     found: list[ParityFinding] | None = None,
 ) -> Check:
     """Return what `deploy` takes as `check`; it raises GateFailedError. Findings are appended to `found`."""
 
     def check(endpoint: Endpoint, model: DeployedModel) -> None:
-        findings = check_parity(session, endpoint, model, questions, source=source, base_model=base_model)
+        findings = check_parity(
+            session, endpoint, model, questions, source=source, base_model=base_model, template=template
+        )
         if found is not None:
             found.extend(findings)
         require(findings, endpoint)
@@ -115,10 +130,39 @@ def require(findings: Sequence[ParityFinding], endpoint: Endpoint) -> None:
 _COMPARED = ("adapter", "training", "stops")
 
 
+def _unknown(check: str, why: str) -> ParityFinding:
+    return ParityFinding(check=check, state="unknown", message=why)
+
+
+def _template(template: TrainingTemplate, questions: Sequence[Question], tuned: Sequence[_Answer]) -> ParityFinding:
+    """Compare the tokens of the prompts where the server tells them, else their number."""
+    counted = told = 0
+    for question, answer in zip(questions, tuned, strict=True):
+        expected = template.tokens(question.messages)
+        if expected is None or answer.prompt_tokens is None:
+            continue
+        counted += 1
+        if answer.prompt_tokens != len(expected):
+            message = (
+                f"it makes {answer.prompt_tokens} tokens of the prompt of line {question.line}, training "
+                f"{len(expected)}: another chat template or tokenizer"
+            )
+            return ParityFinding(check="template", state="failed", message=message)
+        if answer.prompt is not None:
+            told += 1
+            if list(answer.prompt) != expected[1:]:
+                message = f"it makes other tokens of the prompt of line {question.line} than training, as many"
+                return ParityFinding(check="template", state="failed", message=message)
+    if not counted:
+        return _unknown("template", "the prompts are no texts, or the server does not count their tokens")
+    how = "the tokens that training made" if told == counted else "as many tokens as training made"
+    return ParityFinding(check="template", state="ok", message=f"{counted} prompts have {how}")
+
+
 def _weights(session: Session, model: DeployedModel, source: str) -> ParityFinding:
     found = str(endpoints.get_model(session, model.model).get("artifactUri", "")) if model.model else ""
     if not source or not found:
-        return ParityFinding(check="weights", state="unknown", message="the service does not say where they are from")
+        return _unknown("weights", "the service does not say where they are from")
     same = found.rstrip("/") == source.rstrip("/")
     message = f"from {found}" if same else f"they are from {found}, not from {source}"
     return ParityFinding(check="weights", state="ok" if same else "failed", message=message)
@@ -137,9 +181,12 @@ def _answers(
         return ParityFinding(check="answers", state="failed", message=message)
     first = [message for message in questions[0].messages if message.get("role") != "system"]
     try:
-        _ask(session, endpoint, model, [_SYSTEM, *first])
+        without = _ask(session, endpoint, model, first)
+        instructed = _ask(session, endpoint, model, [_SYSTEM, *first])
     except GoogleApiError as error:
         return ParityFinding(check="answers", state="failed", message=f"a system message is refused: {error.message}")
+    if instructed.prompt_tokens is not None and instructed.prompt_tokens == without.prompt_tokens:
+        return ParityFinding(check="answers", state="failed", message="a system message is dropped from the prompt")
     return ParityFinding(check="answers", state="ok", message=f"{len(tuned)} answers, and one with a system message")
 
 
@@ -167,12 +214,31 @@ def _stops(base: Sequence[_Answer], tuned: Sequence[_Answer]) -> ParityFinding:
 
 
 def _ask(session: Session, endpoint: Endpoint, model: DeployedModel, messages: Sequence[Mapping[str, Any]]) -> _Answer:
-    body = deployed.ask_deployed_model(
-        session, endpoint, model.id, messages, temperature=0.0, max_tokens=_ANSWER_TOKENS
-    )
+    sampling = {"temperature": 0.0, "max_tokens": _ANSWER_TOKENS}
+    try:
+        body = deployed.ask_deployed_model(session, endpoint, model.id, messages, prompt_logprobs=0, **sampling)
+    except GoogleApiError as error:
+        if error.status != "INVALID_ARGUMENT":
+            raise
+        # vLLM's own field may not be known there; whatever else is wrong is wrong without it too.
+        body = deployed.ask_deployed_model(session, endpoint, model.id, messages, **sampling)
     choice = (body.get("choices") or [{}])[0]
     text = str((choice.get("message") or {}).get("content") or "")
-    return _Answer(text, choice.get("finish_reason") == "stop")
+    counted = (body.get("usage") or {}).get("prompt_tokens")
+    return _Answer(
+        text,
+        choice.get("finish_reason") == "stop",
+        counted if isinstance(counted, int) else None,
+        _prompt(body.get("prompt_logprobs")),
+    )
+
+
+def _prompt(places: Any) -> tuple[int, ...] | None:
+    """Return the ids of vLLM's `prompt_logprobs` but the first; None for what has another form."""
+    try:
+        return tuple(int(next(iter(place))) for place in places[1:])
+    except (TypeError, ValueError, StopIteration):
+        return None
 
 
 def _ask_base(session: Session, name: str, messages: Sequence[Mapping[str, Any]]) -> _Answer:

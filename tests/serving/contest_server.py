@@ -19,10 +19,11 @@ Rule = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
 """Takes the body of a chat completions request, returns status and body of the answer."""
 
 
-def says(text: str) -> tuple[int, dict[str, Any]]:
+def says(text: str, *, reason: str = "stop", **fields: Any) -> tuple[int, dict[str, Any]]:
     """Return an ordinary answer."""
     message = {"role": "assistant", "content": text}
-    return 200, {"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": {}}
+    choice = {"index": 0, "message": message, "finish_reason": reason}
+    return 200, {"model": "m", "choices": [choice], "usage": {}, **fields}
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class ContestServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body are two packets, and the second would wait 40 ms
 
             def log_message(self, format: str, *arguments: object) -> None:
                 """Say nothing."""
@@ -55,7 +57,7 @@ class ContestServer:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                [name] = re.findall(r"/endpoints/([^/]+)/chat/completions", self.path)
+                [name] = re.findall(r"/endpoints/([^/]+)/(?:deployedModels/1/invoke/v1/)?chat/completions", self.path)
                 name = body["model"] if name == "openapi" else name
                 contest.asked.append((name, body))
                 self._send(*contest.rules[name](body))

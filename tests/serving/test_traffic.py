@@ -213,11 +213,12 @@ def test_parity_of_a_tuned_model_and_of_its_base(two: Endpoint, tuned: Tuned, tu
     source = tuned.job.final_checkpoint_uri
     findings = check_parity(tuned_session, two, model, questions, source=source, base_model=BASE)
     assert {item.check: item.state for item in findings} == dict.fromkeys(
-        ("weights", "answers", "adapter", "training", "stops"), "ok"
+        ("weights", "template", "answers", "adapter", "training", "stops"), "ok"
     ), findings
     wrong = check_parity(tuned_session, two, model, questions, source=source + "-other")
     assert {item.check: item.state for item in wrong} == {
         "weights": "failed",
+        "template": "unknown",
         "answers": "ok",
         "adapter": "unknown",
         "training": "unknown",
