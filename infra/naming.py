@@ -15,6 +15,7 @@ SCRATCH_PREFIX = "tmp/"
 """What is put under it in the datasets bucket goes by itself. No bucket of outputs has such a place."""
 
 BUCKET_NAME_LIMIT = 63
+FUNCTION_NAME_LIMIT = 63
 
 
 def bucket_name(prefix: str, kind: str, region: str | None = None) -> str:
@@ -30,3 +31,14 @@ def endpoint_id(project: str, region: str, prefix: str) -> str:
     """
     digest = hashlib.sha256(f"{project}/{region}/{prefix}".encode()).digest()
     return str(10**9 + int.from_bytes(digest[:8], "big") % (9 * 10**9))
+
+
+def idle_guard_name(prefix: str) -> str:
+    """Return the name of the idle guard's function and schedule: a letter first, at most 63 characters."""
+    name = f"{prefix}-idle-guard"
+    if name[0].isdigit():
+        name = f"tuning-{name}"
+    if len(name) > FUNCTION_NAME_LIMIT:
+        digest = hashlib.sha256(prefix.encode()).hexdigest()[:8]
+        name = f"{name[: FUNCTION_NAME_LIMIT - 20].rstrip('-')}-{digest}-idle-guard"
+    return name

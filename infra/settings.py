@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from infra.addresses import ENDPOINT_KEYS
 from infra.settings_identity import GitHub, GitLab, read_github, read_gitlab
 from infra.settings_reader import NAMESPACE, Reader
 from infra.settings_stamps import DEFAULT_REGION, Stamp, read_stamps
@@ -58,6 +59,7 @@ KEYS = (
     "notificationEmails",
     "servingAlertHours",
     "idleAlertHours",
+    "waitingAlertHours",
     "idleGuard",
     "idleGuardMinutes",
     "dataAccessAudit",
@@ -68,6 +70,9 @@ KEYS = (
 """Every key of the project's own namespace, in the order of Pulumi.yaml and of the documentation."""
 
 PRODUCTION = "prod"
+
+_PROVIDER_KEYS = frozenset({"project", "region", "accessToken", "impersonateServiceAccount", *ENDPOINT_KEYS})
+"""What is handed over to the provider; anything else in its namespace would be lost without a word."""
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{1,28}[a-z0-9]")
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,20}")
@@ -135,6 +140,8 @@ class Settings:
     notification_emails: tuple[str, ...]
     serving_alert_hours: int
     idle_alert_hours: int
+    waiting_alert_hours: int
+    """Hours in which a tuning job has to start, before somebody is told."""
     idle_guard: bool
     """Whether a scheduled function takes models down whose lease is over. Off where Google's own API is not used."""
     idle_guard_minutes: int
@@ -147,6 +154,8 @@ class Settings:
     """`gcp:…CustomEndpoint` settings: empty on Google Cloud, the emulator's addresses otherwise."""
     access_token: str | None = field(default=None, repr=False)
     """`gcp:accessToken`, for the emulator; on Google Cloud the provider finds credentials by itself."""
+    impersonate: str | None = None
+    """`gcp:impersonateServiceAccount`: the account that the provider acts as."""
 
     @property
     def home(self) -> Stamp:
@@ -235,6 +244,7 @@ def _read(reader: Reader) -> Settings:
         notification_emails=reader.texts("notificationEmails", _EMAIL, "an e-mail address"),
         serving_alert_hours=reader.number("servingAlertHours", 12, low=1, high=_MAX_ALERT_HOURS),
         idle_alert_hours=reader.number("idleAlertHours", 2, low=1, high=_MAX_ALERT_HOURS),
+        waiting_alert_hours=reader.number("waitingAlertHours", 4, low=1, high=168),
         # The function runs in Google Cloud: it cannot reach, and must not stand in for, another server.
         idle_guard=reader.boolean("idleGuard", True) and not addresses,
         idle_guard_minutes=reader.number("idleGuardMinutes", 15, low=5, high=60),
@@ -244,6 +254,7 @@ def _read(reader: Reader) -> Settings:
         perimeter_dry_run=reader.boolean("perimeterDryRun", True),
         api_endpoints=addresses,
         access_token=reader.raw("gcp:accessToken") or None,
+        impersonate=reader.text("gcp:impersonateServiceAccount", _EMAIL, "a service account's address") or None,
     )
     _check_combinations(reader, settings)
     return settings
@@ -301,6 +312,8 @@ def _check_keys(reader: Reader, settings: Settings) -> None:
     for key in sorted(reader.values):
         if key.startswith(f"{NAMESPACE}:") and key not in known:
             reader.problems.append(f"{key} is not a setting of this program")
+        elif key.startswith("gcp:") and key.removeprefix("gcp:") not in _PROVIDER_KEYS:
+            reader.problems.append(f"{key} would have no effect: the stack has a provider of its own")
     for key, value in settings.api_endpoints.items():
         if not re.fullmatch(r"https?://[^/\s]+(/\S*)?/", value):
             reader.problems.append(

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
+from infra.addresses import emulator_endpoints
 from infra.automation import engine
 from infra.embedded.rest import PLACEHOLDER_TOKEN, RequestError, Rest
-from infra.provider import emulator_endpoints
 from infra.settings import DEFAULT_REGION, Settings
 from runner.errors import ConfigurationError
 

@@ -65,7 +65,7 @@ def configuration(options: Namespace) -> dict[str, str]:
     if options.location:
         values["gcp:region"] = options.location
     if options.embedded:
-        from infra.provider import emulator_endpoints
+        from infra.addresses import emulator_endpoints
 
         values = {key: value for key, value in values.items() if not key.endswith("CustomEndpoint")}
         url = options.emulator or EMULATOR

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pulumi
 
 from infra.components import TYPE_PREFIX
 from infra.settings import Budget, Settings
-
-if TYPE_CHECKING:
-    from pulumi_gcp.monitoring.notification_channel import NotificationChannel
 
 BUDGET_THRESHOLDS = (0.5, 0.9, 1.0)
 AUDITED_SERVICES = ("aiplatform.googleapis.com", "storage.googleapis.com")
@@ -21,19 +18,9 @@ QUOTA_ID = "GlobalConcurrentManagedOssModelTuningJobs"
 """`Global concurrent managed OSS model fine-tuning jobs per project`. The display name is the service's, this spelling
 of the id has not been confirmed against it: the preference is refused with 404 if it is another."""
 
-_REPLICAS = (
-    'resource.type = "aiplatform.googleapis.com/Endpoint" AND '
-    'metric.type = "aiplatform.googleapis.com/prediction/online/replicas"'
-)
-_PREDICTIONS = (
-    'resource.type = "aiplatform.googleapis.com/Endpoint" AND '
-    'metric.type = "aiplatform.googleapis.com/prediction/online/prediction_count"'
-)
-_SECONDS_AN_HOUR = 3600
-
 
 class Guardrails(pulumi.ComponentResource):
-    """Budget, alerts on models that stay deployed or idle, audit logs, quota of concurrent jobs, perimeter."""
+    """Budget, alerts, audit logs, quota of concurrent jobs, perimeter."""
 
     def __init__(
         self,
@@ -44,10 +31,11 @@ class Guardrails(pulumi.ComponentResource):
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:Guardrails", name, None, opts)
         self._options = pulumi.ResourceOptions(parent=self)
-        channels = self._channels(settings)
-        if channels:
-            self._alert_on_serving(settings, channels)
-            self._alert_on_idleness(settings, channels)
+        channels: list[pulumi.Output[str]] = []
+        if settings.notification_emails:
+            from infra.components.alerts import declare_alerts
+
+            channels = declare_alerts(settings, self._options)
         if settings.budget:
             self._budget(settings, settings.budget, project_number, channels)
         if settings.data_access_audit:
@@ -58,106 +46,18 @@ class Guardrails(pulumi.ComponentResource):
             self._join_perimeter(settings, settings.perimeter, project_number)
         self.register_outputs({})
 
-    def _channels(self, settings: Settings) -> list[NotificationChannel]:
-        if not settings.notification_emails:
-            return []
-        from pulumi_gcp.monitoring.notification_channel import NotificationChannel
-
-        return [
-            NotificationChannel(
-                f"email-{index}",
-                project=settings.project,
-                display_name=f"Open model tuning: {email}",
-                type="email",
-                labels={"email_address": email},
-                opts=self._options,
-            )
-            for index, email in enumerate(settings.notification_emails)
-        ]
-
-    def _alert_on_serving(self, settings: Settings, channels: list[NotificationChannel]) -> None:
-        """Say that a model has been deployed for hours: its machines are billed whether or not anybody asks it."""
-        from pulumi_gcp.monitoring.alert_policy import AlertPolicy
-
-        hours = settings.serving_alert_hours
-        AlertPolicy(
-            "model-still-deployed",
-            project=settings.project,
-            display_name=f"A model has been deployed for {hours} h ({settings.name_prefix})",
-            combiner="OR",
-            conditions=[
-                {
-                    "display_name": f"replicas for {hours} h",
-                    "condition_threshold": {
-                        "filter": _REPLICAS,
-                        "comparison": "COMPARISON_GT",
-                        "threshold_value": 0,
-                        "duration": f"{hours * _SECONDS_AN_HOUR}s",
-                        "aggregations": [{"alignment_period": "300s", "per_series_aligner": "ALIGN_MAX"}],
-                    },
-                }
-            ],
-            documentation={
-                "content": "`runner endpoints ls` shows it; `runner endpoints undeploy` ends its bill.",
-                "mime_type": "text/markdown",
-            },
-            notification_channels=[channel.name for channel in channels],
-            user_labels=settings.labels or None,
-            opts=self._options,
-        )
-
-    def _alert_on_idleness(self, settings: Settings, channels: list[NotificationChannel]) -> None:
-        """Say that an endpoint has replicas and answers nothing."""
-        from pulumi_gcp.monitoring.alert_policy import AlertPolicy
-
-        hours = settings.idle_alert_hours
-        AlertPolicy(
-            "endpoint-idle",
-            project=settings.project,
-            display_name=f"An endpoint is billed and has answered nothing for {hours} h ({settings.name_prefix})",
-            # Both of one endpoint: another one's traffic says nothing about it.
-            combiner="AND_WITH_MATCHING_RESOURCE",
-            conditions=[
-                {
-                    "display_name": f"replicas for {hours} h",
-                    "condition_threshold": {
-                        "filter": _REPLICAS,
-                        "comparison": "COMPARISON_GT",
-                        "threshold_value": 0,
-                        "duration": f"{hours * _SECONDS_AN_HOUR}s",
-                        "aggregations": [{"alignment_period": "300s", "per_series_aligner": "ALIGN_MAX"}],
-                    },
-                },
-                {
-                    "display_name": f"no predictions for {hours} h",
-                    "condition_absent": {
-                        "filter": _PREDICTIONS,
-                        "duration": f"{hours * _SECONDS_AN_HOUR}s",
-                        "aggregations": [{"alignment_period": "300s", "per_series_aligner": "ALIGN_SUM"}],
-                    },
-                },
-            ],
-            documentation={
-                "content": "`runner endpoints undeploy` ends its bill; the idle guard does it when its lease is over.",
-                "mime_type": "text/markdown",
-            },
-            notification_channels=[channel.name for channel in channels],
-            user_labels=settings.labels or None,
-            opts=self._options,
-        )
-
     def _budget(
         self,
         settings: Settings,
         budget: Budget,
         project_number: pulumi.Output[str],
-        channels: list[NotificationChannel],
+        channels: list[pulumi.Output[str]],
     ) -> None:
         from pulumi_gcp.billing.budget import Budget as GoogleBudget
 
         shares = [("CURRENT_SPEND", share) for share in BUDGET_THRESHOLDS] + [("FORECASTED_SPEND", 1.0)]
         # Typed dictionaries do not see through variables.
-        notify: Any = {"monitoring_notification_channels": [item.name for item in channels]}
+        notify: Any = {"monitoring_notification_channels": channels}
         filtered: Any = {
             "projects": [pulumi.Output.concat("projects/", project_number)],
             "credit_types_treatment": "INCLUDE_ALL_CREDITS",

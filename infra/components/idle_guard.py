@@ -15,10 +15,11 @@ from pulumi_gcp.storage.bucket_object import BucketObject
 from infra.components import TYPE_PREFIX
 from infra.components.runner_identity import short
 from infra.idle_guard.source import files, requirements
+from infra.naming import idle_guard_name
 from infra.settings import Settings
 
 GUARD_ROLES = ("roles/aiplatform.user", "roles/monitoring.viewer")
-"""Undeploying, and reading when an endpoint was last asked."""
+"""Undeploying, listing jobs, and reading when an endpoint was last asked."""
 BUILD_ROLES = ("roles/cloudbuild.builds.builder",)
 RUNTIME = "python312"
 TIMEOUT_SECONDS = 540
@@ -28,7 +29,8 @@ class IdleGuard(pulumi.ComponentResource):
     """A small function, the account it acts as, and the schedule that calls it.
 
     It is built from this repository's own code and takes down only what the runner deployed with a lease, so a stack
-    without deployments costs a few requests an hour. Three accounts: one builds, one works, one calls.
+    without deployments costs a few requests an hour. What it logs of jobs that fail or wait is what alerts match.
+    Three accounts: one builds, one works, one calls.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class IdleGuard(pulumi.ComponentResource):
             "idle-guard-schedule",
             project=settings.project,
             region=settings.region,
-            name=f"{settings.name_prefix}-idle-guard",
+            name=idle_guard_name(settings.name_prefix),
             description="Takes down models that nobody wants any more.",
             schedule=f"*/{settings.idle_guard_minutes} * * * *" if settings.idle_guard_minutes < 60 else "0 * * * *",
             time_zone="Etc/UTC",
@@ -117,7 +119,7 @@ class IdleGuard(pulumi.ComponentResource):
             "idle-guard",
             project=settings.project,
             location=settings.region,
-            name=f"{settings.name_prefix}-idle-guard",
+            name=idle_guard_name(settings.name_prefix),
             description="Takes down models that nobody wants any more.",
             labels=settings.labels or None,
             build_config={
@@ -135,6 +137,9 @@ class IdleGuard(pulumi.ComponentResource):
                     "RUNNER_PROJECT": settings.project,
                     "RUNNER_STATE_DIR": "/tmp",  # noqa: S108 - the only place where a function may write
                     "RUNNER_REGIONS": ",".join(stamp.region for stamp in settings.stamps),
+                    # Two passes see each end of a job: one that is lost is made up for.
+                    "RUNNER_JOBS_ENDED_MINUTES": str(2 * settings.idle_guard_minutes),
+                    "RUNNER_JOBS_WAITING_HOURS": str(settings.waiting_alert_hours),
                 },
             },
             opts=pulumi.ResourceOptions(parent=self),

@@ -12,13 +12,13 @@ import pulumi
 from pulumi.runtime.stack import Stack
 
 from infra import event_loop
+from infra.addresses import emulator_endpoints
 from infra.embedded.monitor import EmulatorMocks, OptionsMonitor
 from infra.embedded.reconcile import Reconciler
 from infra.embedded.resource_type import Context
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
 from infra.embedded.state import opened
 from infra.program import deploy
-from infra.provider import emulator_endpoints
 from infra.settings import DEFAULT_REGION, NAMESPACE, Settings
 
 STACK = "local"

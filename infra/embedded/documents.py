@@ -224,6 +224,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         body=lambda inputs: {
             "enabled": True,
             **pick(inputs, "displayName", "combiner", "documentation", "notificationChannels", "userLabels", "enabled"),
+            **pick(inputs, "alertStrategy", "severity"),
             "conditions": [_condition(item) for item in inputs.get("conditions", [])],
         },
         fixed=frozenset({"project"}),
@@ -254,4 +255,4 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
 
 
 def _condition(condition: Inputs) -> dict[str, Any]:
-    return pick(plain(condition), "displayName", "conditionThreshold", "conditionAbsent")
+    return pick(plain(condition), "displayName", "conditionThreshold", "conditionAbsent", "conditionMatchedLog")

@@ -7,13 +7,19 @@ from typing import Any
 
 
 def main(request: Any) -> tuple[str, int]:
-    """Make one pass over the regions that `RUNNER_REGIONS` names.
+    """Make one pass over the regions that `RUNNER_REGIONS` names, and over the jobs of `global`.
 
     What it finds and does is a line of JSON each on standard output, which Cloud Logging reads. A pass that failed is
     answered as a failure, so that the scheduler's own log shows it too.
     """
     from runner.serving import idle_guard
 
-    arguments = [word for region in os.environ["RUNNER_REGIONS"].split(",") for word in ("--location", region)]
-    status = idle_guard.main(arguments)
+    regions = os.environ["RUNNER_REGIONS"].split(",")
+    jobs = ["--jobs-ended-minutes", os.environ.get("RUNNER_JOBS_ENDED_MINUTES", "30")]
+    jobs += ["--jobs-waiting-hours", os.environ.get("RUNNER_JOBS_WAITING_HOURS", "4")]
+    passes = [
+        [*jobs, *(word for region in regions for word in ("--location", region))],
+        [*jobs, "--only-jobs", "--location", "global"],
+    ]
+    status = max(idle_guard.main(arguments) for arguments in passes)
     return ("done", 200) if status == 0 else (f"status {status}; the log says why", 500)

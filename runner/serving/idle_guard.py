@@ -1,13 +1,16 @@
-"""Take down what nobody wants any more, without anybody at a keyboard.
+"""Take down what nobody wants any more, and say which jobs need somebody, without anybody at a keyboard.
 
-    python -m runner.serving.idle_guard --project P --location L [--dry-run]
+    python -m runner.serving.idle_guard --project P --location L [--dry-run] [--jobs-ended-minutes 30]
 
 For a scheduled job. Ends what this tool deployed and whose lease has ended or that was not asked for longer than its
 idle limit, and deletes the empty endpoints and orphaned models that deployments left. The time of the last request
 comes from Cloud Monitoring; where that cannot be read, only leases count, which is said.
 
-A line of JSON for each thing found and for each removed goes to standard output. Exit codes: 0 done, 1 something could
-not be removed or the service failed, 2 the command line is wrong.
+With --jobs-ended-minutes it also names the tuning jobs that failed in the last so many minutes, and those that were
+created --jobs-waiting-hours ago and have not started. Jobs are only looked at.
+
+A line of JSON for each thing found and for each removed goes to standard output, with the `severity` that Cloud Logging
+reads. Exit codes: 0 done, 1 something could not be removed or the service failed, 2 the command line is wrong.
 """
 
 from __future__ import annotations
@@ -20,9 +23,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from runner.errors import RunnerError
-from runner.gcp import usage
+from runner.gcp import tuning_jobs, usage
 from runner.gcp.session import Session, open_environment
 from runner.serving.leaks import clean, find_leaks
+
+_NEWEST = 500
+"""Jobs of a location that are looked at, newest first: what failed lately and what waits is among them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,39 +38,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--location", action="append", help="location, several times for several [RUNNER_LOCATION]")
     parser.add_argument("--environment", help="environment document: a file or a gs:// object")
     parser.add_argument("--dry-run", action="store_true", help="say what would be removed, change nothing")
+    parser.add_argument(
+        "--jobs-ended-minutes", type=float, metavar="N", help="name jobs that failed in the last N minutes"
+    )
+    parser.add_argument(
+        "--jobs-waiting-hours", type=float, metavar="N", default=4.0, help="name jobs that wait longer [4]"
+    )
+    parser.add_argument("--only-jobs", action="store_true", help="look at jobs only")
     given = parser.parse_args(arguments)
     status = 0
     for location in given.location or [None]:
         flags = {"project": given.project, "location": location, "environment": given.environment}
         try:
             with Session(open_environment(flags)) as session:
-                status = max(status, guard(session, dry_run=given.dry_run))
+                # First, and whatever becomes of the deployments: it changes nothing.
+                if given.jobs_ended_minutes is not None:
+                    report_jobs(session, ended=given.jobs_ended_minutes * 60, waiting=given.jobs_waiting_hours * 3600)
+                if not given.only_jobs:
+                    status = max(status, guard(session, dry_run=given.dry_run))
         except RunnerError as error:
-            _say({"event": "error", "location": location, **error.to_json()})
+            _say("ERROR", {"event": "error", "location": location, **error.to_json()})
             status = max(status, error.exit_code if error.exit_code == 2 else 1)
     return status
 
 
 def guard(session: Session, *, dry_run: bool) -> int:
-    """Look at one location; return the exit code."""
+    """Look at the deployments of one location; return the exit code."""
     location = session.environment.location
     if usage.last_requests(session, time.time() - 60) is None:
-        _say({"event": "no metrics", "location": location, "message": "only leases count: requests cannot be read"})
+        message = "only leases count: requests cannot be read"
+        _say("WARNING", {"event": "no metrics", "location": location, "message": message})
     leaks = find_leaks(session)
     for leak in leaks:
-        _say({"event": "found", "location": location, **leak.to_json()})
+        _say("NOTICE", {"event": "found", "location": location, **leak.to_json()})
     if dry_run:
         return 0
     removed, failed = clean(session, leaks)
     for name in removed:
-        _say({"event": "removed", "location": location, "resource": name})
+        _say("NOTICE", {"event": "removed", "location": location, "resource": name})
     for line in failed:
-        _say({"event": "not removed", "location": location, "message": line})
+        _say("ERROR", {"event": "not removed", "location": location, "message": line})
     return 1 if failed else 0
 
 
-def _say(body: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(body) + "\n")
+def report_jobs(session: Session, *, ended: float, waiting: float) -> None:
+    """Name the jobs of one location that failed within `ended` seconds, and those not started after `waiting`."""
+    location, now = session.environment.location, time.time()
+    for job in tuning_jobs.list_jobs(session, limit=_NEWEST):
+        about = {"location": location, "job": job.name, "displayName": job.display_name, "state": job.state}
+        if job.state == "JOB_STATE_FAILED" and job.end_time and now - job.end_time.timestamp() <= ended:
+            message = job.error_message or "the service gave no reason"
+            _say("ERROR", {"event": "job failed", **about, "code": job.error_code, "message": message})
+        elif not job.ended and not job.start_time and job.create_time:
+            age = now - job.create_time.timestamp()
+            if age > waiting:
+                message = f"created {age / 3600:.1f} h ago, not started: {job.detail_state or job.state}"
+                _say("WARNING", {"event": "job waiting", **about, "message": message})
+
+
+def _say(severity: str, body: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps({"severity": severity, **body}) + "\n")
     sys.stdout.flush()
 
 

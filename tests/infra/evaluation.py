@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from infra.addresses import emulator_endpoints
 from infra.evaluation import NUMBER, Evaluation, Registered, evaluate
-from infra.provider import emulator_endpoints
 
 __all__ = ["FULL", "LOCAL", "MINIMAL", "NUMBER", "PRODUCTION", "PROJECT", "Evaluation", "Registered", "evaluate"]
 

@@ -2,68 +2,104 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
+import ast
+import re
 import sys
-import zipfile
+import time
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-import pytest
+import httpx
 
+from infra.evaluation import evaluate
 from infra.idle_guard import source
 from runner.emulator.server import EmulatorServer
+from tests.infra.evaluation import FULL
+from tests.infra.guard_function import call, closure, unpack
 from tests.provisioning import Provisioned
 
-ROOT = Path(__file__).resolve().parents[2]
+MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
 
 
-@pytest.mark.parametrize(("port", "status"), [(None, 200), (9, 500)])
-def test_the_function_alone_makes_a_pass(
-    project: Provisioned, emulator: EmulatorServer, tmp_path: Path, port: int | None, status: int
-) -> None:
-    """Its archive elsewhere, with this checkout out of reach; where nothing answers it fails, and says so."""
-    url = emulator.url if port is None else f"http://127.0.0.1:{port}"
-    environment = {
-        **os.environ,
+def variables(project: Provisioned, url: str, state: Path) -> dict[str, str]:
+    return {
         "RUNNER_PROJECT": project.project,
         "RUNNER_REGIONS": f"{project.location},europe-west4",
         "RUNNER_VERTEX_URL": url,
         "RUNNER_STORAGE_URL": url,
-        "RUNNER_STATE_DIR": str(tmp_path / "state"),
+        "RUNNER_STATE_DIR": str(state),
+        "RUNNER_JOBS_ENDED_MINUTES": "30",
+        "RUNNER_JOBS_WAITING_HOURS": "0",
     }
-    archive = tmp_path / "function.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        for name, path in source.files().items():
-            file.write(path, name)
-    unpacked = tmp_path / "function"
-    with zipfile.ZipFile(archive) as file:
-        file.extractall(unpacked)
-    script = (
-        "import sys\n"
-        "sys.path.insert(0, '.')\n"
-        "sys.meta_path[:] = [finder for finder in sys.meta_path if 'editable' not in repr(finder).lower()]\n"
-        "import main\n"
-        "from runner.serving import idle_guard\n"
-        "assert idle_guard.__file__.startswith(sys.argv[1]), idle_guard.__file__\n"
-        "answer = main.main(None)\n"
-        "assert not [name for name in sys.modules if name.split('.')[0] in ('pulumi', 'infra', 'torch')]\n"
-        "print(answer)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(unpacked)],
-        cwd=unpacked,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    *said, answer = done.stdout.splitlines()
-    assert answer.endswith(f"{status})")
-    assert all("event" in json.loads(line) for line in said)
-    assert (status == 500) == any(json.loads(line)["event"] == "error" for line in said)
+
+
+def submit(project: Provisioned, location: str, fate: str) -> str:
+    """Create a job that meets a fate, and return its name."""
+    body = {
+        "baseModel": MODEL,
+        "supervisedTuningSpec": {"trainingDatasetUri": f"gs://{project.datasets}/train.jsonl"},
+        "outputUri": f"gs://{project.outputs}/{fate.replace('=', '-')}",
+        "tunedModelDisplayName": fate,
+    }
+    url = f"{project.url}/v1beta1/projects/{project.project}/locations/{location}/tuningJobs"
+    answer = httpx.post(url, json=body, headers={"x-emulator-fault": fate}, trust_env=False, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["name"])
+
+
+def wait(url: str, name: str, wanted: str) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        body = httpx.get(f"{url}/v1beta1/{name}", trust_env=False).json()
+        if wanted in (body["state"], body.get("tuningJobState")):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{name} is not {wanted}: {body}")
+
+
+def matching(graph: list[dict[str, Any]], entry: dict[str, Any]) -> list[str]:
+    """Return the events of the alerts that an entry of the function's log sets off."""
+    found = []
+    for alert in graph:
+        for condition in alert["conditions"]:
+            wanted = re.search(
+                r'jsonPayload\.event = "([^"]+)"', condition.get("conditionMatchedLog", {}).get("filter", "")
+            )
+            if wanted and entry["event"] == wanted[1]:
+                # One incident for each job needs the field that the extractor reads.
+                assert entry["job"]
+                found.append(wanted[1])
+    return found
+
+
+def test_the_function_names_jobs_that_fail_and_wait_as_the_alerts_expect(
+    project: Provisioned, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    failed = submit(project, project.location, "fail=data")
+    waiting = submit(project, "global", "quota-wait=3600")
+    wait(emulator.url, failed, "JOB_STATE_FAILED")
+    wait(emulator.url, waiting, "TUNING_JOB_STATE_WAITING_FOR_QUOTA")
+    answer, said = call(unpack(tmp_path), **variables(project, emulator.url, tmp_path / "state"))
+    httpx.post(f"{emulator.url}/v1beta1/{waiting}:cancel", json={}, trust_env=False)
+    assert answer == "('done', 200)"
+    jobs = {entry["event"]: entry for entry in said if "job" in entry}
+    assert jobs["job failed"]["job"].endswith(failed.split("/locations/")[1])
+    assert (jobs["job failed"]["severity"], jobs["job waiting"]["severity"]) == ("ERROR", "WARNING")
+    assert "TUNING_JOB_STATE_WAITING_FOR_QUOTA" in jobs["job waiting"]["message"]
+    assert jobs["job waiting"]["location"] == "global"
+    alerts = [item.inputs for item in evaluate(FULL).of_type(":AlertPolicy")]
+    assert sorted(event for entry in jobs.values() for event in matching(alerts, entry)) == [
+        "job failed",
+        "job waiting",
+    ]
+
+
+def test_where_nothing_answers_the_function_fails_and_says_so(project: Provisioned, tmp_path: Path) -> None:
+    answer, said = call(unpack(tmp_path), **variables(project, "http://127.0.0.1:9", tmp_path / "state"))
+    assert answer.endswith("500)")
+    assert {entry["event"] for entry in said} == {"error"}
+    assert {entry["location"] for entry in said} == {project.location, "europe-west4", "global"}
 
 
 def test_its_requirements_are_the_projects() -> None:
@@ -71,3 +107,25 @@ def test_its_requirements_are_the_projects() -> None:
     assert lines[0].startswith("functions-framework")
     assert any(line.startswith("google-genai>=") for line in lines)
     assert not any(line.startswith(("click", "rich", "pulumi", "torch")) for line in lines)
+
+
+def test_its_archive_imports_nothing_that_it_does_not_ask_for_or_bring() -> None:
+    """Imports inside functions too, which a pass may not reach."""
+    owners = metadata.packages_distributions()
+    allowed = closure(source.requirements().splitlines())
+    modules = {name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in source.files()}
+    for name, path in source.files().items():
+        if path.suffix != ".py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            wanted = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, name
+                wanted = [node.module or ""]
+            for module in wanted:
+                top = module.split(".")[0]
+                if top == "runner":
+                    assert module in modules, f"{name} imports {module}, which the archive lacks"
+                elif top not in sys.stdlib_module_names:
+                    mine = {re.sub(r"[-_.]+", "-", owner).lower() for owner in owners[top]}
+                    assert mine & allowed, f"{name} imports {module}, which the requirements lack"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import empty_pb2, json_format, struct_pb2
+from google.protobuf import empty_pb2, json_format, struct_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
 from infra.evaluation import evaluate
@@ -64,7 +64,7 @@ def said(response: Any) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def pack() -> Iterator[Pack]:
-    import grpc
+    import grpc  # type: ignore[import-untyped]
 
     process = subprocess.Popen([PYTHON, "-u", PACK], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

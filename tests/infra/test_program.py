@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from infra.naming import endpoint_id
+from infra.naming import endpoint_id, idle_guard_name
+from runner.cli.main import root
 from runner.environment import resolve
 from tests.infra.evaluation import FULL, LOCAL, MINIMAL, NUMBER, PRODUCTION, PROJECT, Evaluation, evaluate
 
@@ -142,13 +145,63 @@ def test_configured_guardrails_are_made(full: Evaluation) -> None:
         "aiplatform.googleapis.com",
         "storage.googleapis.com",
     }
-    idle, deployed = full.of_type(":AlertPolicy")
+    alerts = {item.name: item for item in full.of_type(":AlertPolicy")}
+    assert set(alerts) == {"endpoint-idle", "idle-guard-failed", "job-failed", "job-waiting", "model-still-deployed"}
+    idle, deployed = alerts["endpoint-idle"], alerts["model-still-deployed"]
     assert deployed.inputs["conditions"][0]["conditionThreshold"]["duration"] == "43200s"
     assert idle.inputs["combiner"] == "AND_WITH_MATCHING_RESOURCE"
     assert [set(condition) - {"displayName"} for condition in idle.inputs["conditions"]] == [
         {"conditionThreshold"},
         {"conditionAbsent"},
     ]
+
+
+def test_alerts_on_logs_watch_the_guard_that_writes_them(full: Evaluation) -> None:
+    function = full.of_type(":Function")[0].inputs["name"]
+    schedule = full.of_type("cloudscheduler/job:Job")[0].inputs["name"]
+    watched = {}
+    for alert in full.of_type(":AlertPolicy"):
+        for condition in alert.inputs["conditions"]:
+            if "conditionMatchedLog" in condition:
+                watched[alert.name] = condition["conditionMatchedLog"]["filter"]
+                # The service takes one such condition in a policy, and wants its mails limited.
+                assert len(alert.inputs["conditions"]) == 1
+                assert alert.inputs["alertStrategy"]["notificationRateLimit"] == {"period": "300s"}
+    assert f'service_name = "{function}"' in watched["job-failed"]
+    assert f'service_name = "{function}"' in watched["job-waiting"]
+    assert f'job_id = "{schedule}"' in watched["idle-guard-failed"]
+
+
+def test_without_the_guard_no_alert_pretends_to_watch_jobs() -> None:
+    for config in (FULL | {"open-model-tuning:idleGuard": "false"}, LOCAL):
+        names = {alert.name for alert in evaluate(config).of_type(":AlertPolicy")}
+        assert names == {"endpoint-idle", "model-still-deployed"}
+
+
+def test_every_alert_names_commands_that_exist(full: Evaluation) -> None:
+    for alert in full.of_type(":AlertPolicy"):
+        for line in re.findall(r"`runner ([^`]+)`", alert.inputs["documentation"]["content"]):
+            context, command = click.Context(root), root
+            for word in line.split():
+                if not isinstance(command, click.Group):
+                    break
+                found = command.get_command(context, word)
+                assert found is not None, line
+                context, command = click.Context(found, parent=context), found  # type: ignore[assignment]
+
+
+def test_the_guards_name_fits_whatever_the_prefix_is() -> None:
+    for prefix in ("a" * 54, "9lives", "my-tuning", "a" * 40 + "-" * 10 + "b"):
+        assert re.fullmatch(r"[a-z][a-z0-9-]{0,61}[a-z0-9]", idle_guard_name(prefix)), prefix
+    assert idle_guard_name("my-tuning") == "my-tuning-idle-guard"
+    assert idle_guard_name("a" * 54) != idle_guard_name("a" * 53)
+
+
+def test_the_provider_acts_as_another_account_when_it_is_told_to(minimal: Evaluation) -> None:
+    account = f"tuning-preview@{PROJECT}.iam.gserviceaccount.com"
+    provider = evaluate(MINIMAL | {"gcp:impersonateServiceAccount": account}).of_type("pulumi:providers:gcp")[0].inputs
+    assert provider["impersonateServiceAccount"] == account
+    assert "impersonateServiceAccount" not in minimal.of_type("pulumi:providers:gcp")[0].inputs
 
 
 def test_protected_buckets_and_their_key(full: Evaluation) -> None:

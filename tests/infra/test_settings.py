@@ -42,6 +42,9 @@ def test_all_mistakes_are_reported_at_once() -> None:
             "open-model-tuning:scratchDays": "soon",
             "open-model-tuning:labells": "{}",
             "gcp:storageCustomEndpoint": "http://127.0.0.1:8085/storage/v1",
+            "gcp:zone": "us-central1-a",
+            "gcp:vertexCustomEndpoint": "http://127.0.0.1:8085/v1/",
+            "gcp:impersonateServiceAccount": "tuning-preview",
         }
     )
     expected = [
@@ -56,6 +59,9 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ":scratchDays is 'soon'",
         ":labells is not a setting",
         "gcp:storageCustomEndpoint",
+        "gcp:zone would have no effect",
+        "gcp:vertexCustomEndpoint would have no effect",
+        "gcp:impersonateServiceAccount is 'tuning-preview'",
     ]
     for fragment in expected:
         assert len([problem for problem in found if fragment in problem]) == 1, fragment

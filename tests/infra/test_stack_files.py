@@ -10,9 +10,9 @@ import pytest
 import yaml
 from pulumi_gcp.config import vars as config_vars
 
+from infra.addresses import EMULATOR_PATHS
 from infra.documentation import configuration_table, documents
 from infra.embedded.apply import configuration
-from infra.provider import EMULATOR_PATHS
 from infra.settings import KEYS, NAMESPACE, Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,144 @@
+"""Who is told of what: models that stay deployed or idle, jobs that fail or wait, a guard that fails.
+
+Vertex AI publishes metrics of endpoints and none of tuning jobs, so jobs are alerted on by what the idle guard writes
+to its log about them (docs/decisions/0011-alerts-on-jobs.md); without the guard there is nothing to match.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+from pulumi_gcp.monitoring.alert_policy import AlertPolicy
+from pulumi_gcp.monitoring.notification_channel import NotificationChannel
+
+from infra.naming import idle_guard_name
+from infra.settings import Settings
+
+_ENDPOINT = 'resource.type = "aiplatform.googleapis.com/Endpoint" AND metric.type = '
+_REPLICAS = f'{_ENDPOINT}"aiplatform.googleapis.com/prediction/online/replicas"'
+_PREDICTIONS = f'{_ENDPOINT}"aiplatform.googleapis.com/prediction/online/prediction_count"'
+_SECONDS_AN_HOUR = 3600
+_LOG_STRATEGY = {"notification_rate_limit": {"period": "300s"}, "auto_close": "86400s"}
+"""An alert on a log entry needs a limit of its mails; without new entries it is over after a day."""
+
+
+def declare_alerts(settings: Settings, options: pulumi.ResourceOptions) -> list[pulumi.Output[str]]:
+    """Declare a channel for each address and every alert; return the channels' names."""
+    channels = [
+        NotificationChannel(
+            f"email-{index}",
+            project=settings.project,
+            display_name=f"Open model tuning: {email}",
+            type="email",
+            labels={"email_address": email},
+            opts=options,
+        ).name
+        for index, email in enumerate(settings.notification_emails)
+    ]
+
+    def alert(name: str, title: str, conditions: list[dict[str, Any]], advice: str, **more: Any) -> None:
+        # Typed dictionaries do not see through variables.
+        given: Any = conditions
+        AlertPolicy(
+            name,
+            project=settings.project,
+            display_name=f"{title} ({settings.name_prefix})",
+            combiner=more.pop("combiner", "OR"),
+            conditions=given,
+            documentation={"content": advice, "mime_type": "text/markdown"},
+            notification_channels=channels,
+            user_labels=settings.labels or None,
+            opts=options,
+            **more,
+        )
+
+    serving, idle = settings.serving_alert_hours, settings.idle_alert_hours
+    alert(
+        "model-still-deployed",
+        f"A model has been deployed for {serving} h",
+        [_replicas(serving)],
+        "Its machines are billed whether or not anybody asks it. `runner endpoints ls` shows it; "
+        "`runner endpoints undeploy` ends its bill.",
+    )
+    alert(
+        "endpoint-idle",
+        f"An endpoint is billed and has answered nothing for {idle} h",
+        [_replicas(idle), _no_predictions(idle)],
+        "`runner endpoints undeploy` ends its bill; the idle guard does it when its lease is over.",
+        # Both of one endpoint: another one's traffic says nothing about it.
+        combiner="AND_WITH_MATCHING_RESOURCE",
+    )
+    if not settings.idle_guard:
+        return channels
+    guard = idle_guard_name(settings.name_prefix)
+    alert(
+        "job-failed",
+        "A tuning job failed",
+        [_logged(guard, "job failed")],
+        "`runner jobs why JOB` says why and what to type next.",
+        alert_strategy=_LOG_STRATEGY,
+        severity="ERROR",
+    )
+    alert(
+        "job-waiting",
+        f"A tuning job has waited for {settings.waiting_alert_hours} h to start",
+        [_logged(guard, "job waiting")],
+        "Jobs wait for the project's quota of concurrent tuning jobs: `runner queue` shows them, "
+        "`concurrentTuningJobs` of the stack asks Google for more.",
+        alert_strategy=_LOG_STRATEGY,
+        severity="WARNING",
+    )
+    alert(
+        "idle-guard-failed",
+        "The idle guard failed: models may go on being billed, and jobs are not watched",
+        [
+            {
+                "display_name": "its schedule logged a failure",
+                "condition_matched_log": {
+                    "filter": 'resource.type = "cloud_scheduler_job" AND '
+                    f'resource.labels.job_id = "{guard}" AND severity >= ERROR'
+                },
+            }
+        ],
+        "The log of the function says why; `python -m runner.serving.idle_guard --dry-run` is the same pass from here.",
+        alert_strategy=_LOG_STRATEGY,
+        severity="ERROR",
+    )
+    return channels
+
+
+def _replicas(hours: int) -> dict[str, Any]:
+    return {
+        "display_name": f"replicas for {hours} h",
+        "condition_threshold": {
+            "filter": _REPLICAS,
+            "comparison": "COMPARISON_GT",
+            "threshold_value": 0,
+            "duration": f"{hours * _SECONDS_AN_HOUR}s",
+            "aggregations": [{"alignment_period": "300s", "per_series_aligner": "ALIGN_MAX"}],
+        },
+    }
+
+
+def _no_predictions(hours: int) -> dict[str, Any]:
+    return {
+        "display_name": f"no predictions for {hours} h",
+        "condition_absent": {
+            "filter": _PREDICTIONS,
+            "duration": f"{hours * _SECONDS_AN_HOUR}s",
+            "aggregations": [{"alignment_period": "300s", "per_series_aligner": "ALIGN_SUM"}],
+        },
+    }
+
+
+def _logged(guard: str, event: str) -> dict[str, Any]:
+    """Return a condition on what the guard's function writes; one incident for each job."""
+    return {
+        "display_name": event,
+        "condition_matched_log": {
+            "filter": f'resource.type = "cloud_run_revision" AND resource.labels.service_name = "{guard}" AND '
+            f'jsonPayload.event = "{event}"',
+            "label_extractors": {"job": "EXTRACT(jsonPayload.job)"},
+        },
+    }
