@@ -85,9 +85,24 @@ def policy(body: dict[str, Any]) -> None:
         raise invalid(f"An alert policy must have between 1 and {_MAX_CONDITIONS} conditions.")
     for condition in conditions:
         _condition(condition)
+    _log_matches(body)
     channels = body.get("notificationChannels", [])
     if not isinstance(channels, list) or len(channels) > _MAX_CHANNELS:
         raise invalid(f"An alert policy must not have more than {_MAX_CHANNELS} notification channels.")
+
+
+def _log_matches(body: dict[str, Any]) -> None:
+    """A condition on log entries stands alone in its policy, which limits its notifications."""
+    conditions = body["conditions"]
+    if not any("conditionMatchedLog" in condition for condition in conditions):
+        return
+    if len(conditions) > 1:
+        raise invalid("An alert policy with a log match condition must have exactly one condition.")
+    limit = (body.get("alertStrategy") or {}).get("notificationRateLimit") or {}
+    if not _DURATION.match(str(limit.get("period"))):
+        raise invalid(
+            'Field "alert_policy.alert_strategy.notification_rate_limit" is required for log match conditions.'
+        )
 
 
 def _condition(condition: Any) -> None:
