@@ -44,7 +44,8 @@ command = commands.Group(
         "runner data check train.jsonl --model meta/llama3_1@llama-3.1-8b-instruct --mode PEFT_ADAPTER",
         "runner data check train.jsonl --validation validation.jsonl --strict --format json",
         "runner data check train.jsonl --report sarif > findings.sarif",
-        "zcat train.jsonl.gz | runner data check -",
+        "runner data check gs://my-bucket/datasets/train.jsonl.gz",
+        "gzip -cd train.jsonl.gz | runner data check -",
     ),
 )
 @dataset_options
@@ -64,8 +65,8 @@ command = commands.Group(
 @click.pass_obj
 def check(
     invocation: Invocation,
-    training: Path,
-    validation: Path | None,
+    training: Path | str,
+    validation: Path | str | None,
     model: str | None,
     mode: Any,
     tokenizer: Path | None,
@@ -77,8 +78,8 @@ def check(
 ) -> None:
     """Check the dataset file TRAINING and list everything wrong with it. Exit code 3 if there are errors.
 
-    Nothing leaves this machine. --model adds the limits of that model. TRAINING may be compressed (.gz, .zst) or `-`,
-    the standard input.
+    Nothing leaves this machine. --model adds the limits of that model. TRAINING may be compressed (.gz, .zst), an
+    object (gs://…) or `-`, the standard input.
     """
     report = checked(
         invocation, training, validation, model, mode, tokenizer, near_duplicates=near_duplicates, workers=workers
@@ -129,8 +130,8 @@ def _export(invocation: Invocation, report: Report, kind: str) -> None:
 @click.pass_obj
 def upload(
     invocation: Invocation,
-    training: Path,
-    validation: Path | None,
+    training: Path | str,
+    validation: Path | str | None,
     model: str | None,
     mode: Any,
     tokenizer: Path | None,
@@ -143,20 +144,29 @@ def upload(
     """
     import contextlib
 
+    from runner.cli.data_sources import sources
     from runner.datasets import upload as uploading
+    from runner.datasets.sources import plain_copy
 
     output = invocation.output
     with contextlib.ExitStack() as stack:
+        named = str(training).rsplit("/", 1)[-1]
+        first, second = stack.enter_context(sources(invocation, training, validation))
+        # The service takes plain files only: what is compressed is decompressed on the way.
+        plain = stack.enter_context(plain_copy(first))
+        held_out = stack.enter_context(plain_copy(second)) if second is not None else None
         session = None
         if images:
             session = stack.enter_context(invocation.session())
             from runner.datasets.local_images import uploaded
 
-            paths = stack.enter_context(uploaded(session, [training, validation], destination))
-            training, validation = paths[0] or training, paths[1]
-        report = checked(invocation, training, validation, model, mode, tokenizer)
+            with output.progress("upload images") as progress:
+                copies = uploaded(session, [plain, held_out], destination, progress=progress)
+                renamed = stack.enter_context(copies)
+            plain, held_out = renamed[0] or plain, renamed[1]
+        report = checked(invocation, plain, held_out, model, mode, tokenizer)
         session = session or stack.enter_context(invocation.session())
-        progress = stack.enter_context(output.progress(f"upload {training.name}"))
+        progress = stack.enter_context(output.progress(f"upload {named}"))
         result = uploading.upload(session, report, destination=destination, progress=progress)
     rows = [[file.uri, size(file.size), "sent" if file.sent else "was there"] for file in result.files]
     names = [file.uri for file in result.files]
@@ -165,8 +175,8 @@ def upload(
 
 def checked(
     invocation: Invocation,
-    training: Path,
-    validation: Path | None,
+    training: Path | str,
+    validation: Path | str | None,
     model: str | None,
     mode: Any,
     tokenizer: Path | None,
@@ -176,18 +186,20 @@ def checked(
 ) -> Report:
     """Return the report on a dataset. Raises ConfigurationError."""
     from runner.catalog import find_model
+    from runner.cli.data_sources import sources
     from runner.datasets.checks import check_files
 
     found = find_model(model) if model else None
-    return check_files(
-        training,
-        validation,
-        model=found,
-        mode=mode,
-        tokenizer=tokenizer,
-        near_duplicates=near_duplicates,
-        workers=workers,
-    )
+    with sources(invocation, training, validation) as (first, second):
+        return check_files(
+            first,
+            second,
+            model=found,
+            mode=mode,
+            tokenizer=tokenizer,
+            near_duplicates=near_duplicates,
+            workers=workers,
+        )
 
 
 def print_findings(invocation: Invocation, report: Report, limit: int, *, error: bool = False) -> None:

@@ -11,6 +11,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.data import checked, statistics
+from runner.cli.data_sources import DataFile, sources
 from runner.cli.options import Invocation, dataset_options, mode_option
 from runner.cli.text import amount, visible
 
@@ -35,8 +36,8 @@ _BAR_COLUMNS = 40
 @click.pass_obj
 def stats(
     invocation: Invocation,
-    training: Path,
-    validation: Path | None,
+    training: Path | str,
+    validation: Path | str | None,
     model: str | None,
     mode: Any,
     tokenizer: Path | None,
@@ -85,18 +86,21 @@ def _matches(offer: Any, model: str | None, mode: Any) -> bool:
     return (model is None or offer.model == find_model(model).id) and (mode is None or offer.mode == mode)
 
 
-def _sample(invocation: Invocation, path: Path, model: str | None, mode: Any, tokenizer: Path | None) -> None:
+def _sample(invocation: Invocation, given: Path | str, model: str | None, mode: Any, tokenizer: Path | None) -> None:
     from runner.catalog import find_model
     from runner.datasets.sampling import sample_tokens
+    from runner.datasets.sources import is_there, plain_copy
     from runner.datasets.tokens import open_counter, ratio_of
     from runner.errors import ConfigurationError
 
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: no such file")
     found = find_model(model) if model else None
     limits = found.modes.get(mode or next(iter(found.modes))) if found else None
     counter = open_counter(ratio_of(found, mode), tokenizer)
-    sample = sample_tokens(path, counter, limit=limits.max_sequence_length if limits else None)
+    with sources(invocation, given) as (source, _):
+        if not is_there(source):
+            raise ConfigurationError(f"{given}: no such file")
+        with plain_copy(source) as path:
+            sample = sample_tokens(path, counter, limit=limits.max_sequence_length if limits else None)
     body = {**sample.to_json(), "tokenCount": counter.describe()}
     text = [
         ("tokens", f"{sample.tokens} ± {sample.margin} (95 %)"),
@@ -141,7 +145,7 @@ def _lengths(invocation: Invocation, file: FileReport, *, exact: bool) -> None:
         "runner data preview train.jsonl --model google/gemma3@gemma-3-27b-it",
     ),
 )
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=DataFile())
 @click.option("--line", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Line to show.")
 @click.option("--model", metavar="ID", help="Base model, for its limit: `runner models ls`.")
 @mode_option
@@ -153,7 +157,7 @@ def _lengths(invocation: Invocation, file: FileReport, *, exact: bool) -> None:
 )
 @click.pass_obj
 def preview(
-    invocation: Invocation, path: Path, line: int, model: str | None, mode: Any, tokenizer: Path | None
+    invocation: Invocation, path: Path | str, line: int, model: str | None, mode: Any, tokenizer: Path | None
 ) -> None:
     """Show one example of FILE as the model sees it: what is learned bright, the rest dim, and where it is too long.
 
@@ -166,7 +170,8 @@ def preview(
     found = find_model(model) if model else None
     limits = found.modes.get(mode or next(iter(found.modes))) if found else None
     counter = open_counter(ratio_of(found, mode), tokenizer)
-    shown = preview_line(path, line, counter, limit=limits.max_sequence_length if limits else None)
+    with sources(invocation, path) as (source, _):
+        shown = preview_line(source, line, counter, limit=limits.max_sequence_length if limits else None)
     output = invocation.output
     if output.is_json:
         output.document(shown.to_json())
@@ -210,8 +215,8 @@ def _show(invocation: Invocation, shown: Preview) -> None:
 @click.pass_obj
 def report(
     invocation: Invocation,
-    training: Path,
-    validation: Path | None,
+    training: Path | str,
+    validation: Path | str | None,
     model: str | None,
     mode: Any,
     tokenizer: Path | None,

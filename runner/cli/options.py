@@ -154,9 +154,11 @@ def dataset_options(function: Command) -> Command:
     """Add `training`, `validation`, `model`, `mode` and `tokenizer`: a dataset on this machine and what it is for."""
     from pathlib import Path
 
+    from runner.cli.data_sources import DataFile
+
     decorators = (
-        click.argument("training", type=click.Path(path_type=Path)),
-        click.option("--validation", type=click.Path(path_type=Path), metavar="FILE", help="Validation dataset."),
+        click.argument("training", type=DataFile()),
+        click.option("--validation", type=DataFile(), metavar="FILE", help="Validation dataset."),
         click.option("--model", metavar="ID", help="Base model, for its limits: `runner models ls`."),
         mode_option,
         click.option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import zlib
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,18 @@ from runner.datasets.examples import Finding, Severity
 from runner.datasets.json_lines import sniff_container
 from runner.datasets.repeats import repeats
 from runner.datasets.report import FileReport, Lengths, Report
-from runner.datasets.sources import STDIN, BombError, is_compressed, open_source
+from runner.datasets.sources import (
+    STDIN,
+    BombError,
+    BrokenCompressionError,
+    RemoteObject,
+    Source,
+    is_compressed,
+    is_plain,
+    is_there,
+    name_of,
+    open_source,
+)
 from runner.datasets.summarise import Settings, Summariser
 from runner.datasets.summary import FINDINGS_KEPT, LINES_NAMED, Summary, Tally
 from runner.datasets.tokens import TokenCounter, open_counter, ratio_of
@@ -29,8 +39,8 @@ MAX_VALIDATION_ROWS = 5000
 
 
 def check_files(
-    training: Path,
-    validation: Path | None = None,
+    training: Source,
+    validation: Source | None = None,
     *,
     model: Model | None = None,
     mode: TuningMode | None = None,
@@ -42,7 +52,7 @@ def check_files(
     """Check a training file and, if given, its validation file.
 
     Args:
-        training: JSONL file, `.jsonl.gz`, `.jsonl.zst`, or `-` for standard input.
+        training: JSONL file, `.jsonl.gz`, `.jsonl.zst`, an object in a bucket, or `-` for standard input.
         validation: the same.
         model: base model, for its limits; without it only what holds for all models is checked.
         mode: tuning mode; without it the model's first.
@@ -54,8 +64,8 @@ def check_files(
     Raises:
         ConfigurationError: a file is not there, or the model does not offer the mode.
     """
-    given = [path for path in (training, validation) if path is not None]
-    problems = [f"{path}: no such file" for path in given if path != STDIN and not path.is_file()]
+    given = [source for source in (training, validation) if source is not None]
+    problems = [f"{source}: no such file" for source in given if not is_there(source)]
     if model is not None and mode is not None and mode not in model.modes:
         problems.append(f"{model.id} does not offer {mode}: only {', '.join(model.modes)}")
     if problems:
@@ -117,14 +127,15 @@ class Check:
             ordered += sorted(findings, key=lambda finding: finding.line or sys.maxsize)
         return ordered
 
-    def file(self, path: Path, role: Literal["training", "validation"]) -> FileReport:
+    def file(self, path: Source, role: Literal["training", "validation"]) -> FileReport:
         """Check one file."""
-        report = FileReport(path=path, role=role, size=0 if path == STDIN else path.stat().st_size)
+        size = path.size if isinstance(path, RemoteObject) else 0 if path == STDIN else path.stat().st_size
+        report = FileReport(path=path, role=role, size=size)
         self.files.append((report, []))
         if path != STDIN and path.suffix != ".jsonl":
             fix = "decompress it before it is uploaded" if is_compressed(path) else "rename it"
             self.add(report, "file-extension", "warning", "the service expects the extension .jsonl", fix)
-        container = None if path == STDIN or is_compressed(path) else sniff_container(path)
+        container = sniff_container(path) if isinstance(path, Path) and is_plain(path) else None
         if container is not None:
             message = f"the file is {container}, not JSON Lines in UTF-8"
             self.add(report, "not-text", "error", message, "convert it", line=1)
@@ -143,8 +154,8 @@ class Check:
         self._count(summary, report)
         return report
 
-    def _summary(self, path: Path, report: FileReport) -> Summary:
-        settings = replace(self.settings, name=path.name if path != STDIN else "standard input")
+    def _summary(self, path: Source, report: FileReport) -> Summary:
+        settings = replace(self.settings, name=name_of(path))
         done = 0
 
         def progress(count: int) -> None:
@@ -153,7 +164,7 @@ class Check:
             if self.progress is not None:
                 self.progress(path.name, done)
 
-        if path != STDIN and not is_compressed(path):
+        if isinstance(path, Path) and is_plain(path):
             return summarise_file(path, settings, workers=self.workers, progress=progress)
         reader = Summariser(settings, counter=self.counter)
         try:
@@ -161,8 +172,8 @@ class Check:
                 reader.read(stream, progress=progress)
         except BombError as error:
             self.add(report, "compressed-bomb", "error", error.message, "look at what made it")
-        except (OSError, EOFError, zlib.error) as error:
-            self.add(report, "not-text", "error", f"the compressed data are broken ({error})", "compress it again")
+        except BrokenCompressionError as error:
+            self.add(report, "not-text", "error", error.message, "compress it again")
         report.size = done
         return reader.summary
 

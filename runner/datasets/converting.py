@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import util
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -18,7 +19,9 @@ from runner.datasets.json_lines import RawLine
 from runner.datasets.parsing import parse_raw
 from runner.datasets.prover import Prover
 from runner.datasets.shapes import Reading
+from runner.datasets.sources import Source, is_there, name_of, open_source, plain_copy, plain_name
 from runner.datasets.summarise import blocks
+from runner.datasets.targets import open_target, refuse_existing
 from runner.datasets.writing import NotExpressibleError, to_line
 from runner.errors import ConfigurationError, EngineMissingError
 
@@ -77,33 +80,39 @@ class Conversion:
         }
 
 
-def convert_file(path: Path, output: Path, form: Format, *, columns: Columns | None = None) -> Conversion:
+def convert_file(
+    path: Source, output: Path, form: Format, *, columns: Columns | None = None, kind: str | None = None
+) -> Conversion:
     """Write a file's rows as lines of a documented format.
 
     Read are JSON Lines of any documented format, ShareGPT's `conversations` and records with a prompt and an answer
     (Alpaca and the like); the same in a JSON array; CSV and TSV with a heading; Parquet where pyarrow is installed.
 
     Args:
-        path: its suffix says what it is: .jsonl, .json, .csv, .tsv or .parquet.
-        output: written; must not exist.
+        path: its suffix says what it is: .jsonl, .json, .csv, .tsv or .parquet, perhaps with .gz or .zst behind it.
+        output: written; must not exist. Compressed if its name says so.
         form: format of the output.
+        kind: what it is where the name does not say: `jsonl`, `json`, `csv`, `tsv` or `parquet`.
         columns: names of columns, where they are not the usual ones.
 
     Raises:
         ConfigurationError: a file is not there or there already, or a column is missing.
         EngineMissingError: Parquet without pyarrow.
     """
-    if not path.is_file():
+    if not is_there(path):
         raise ConfigurationError(f"{path}: no such file")
-    if output.exists():
-        raise ConfigurationError(f"{output} is there already", hint="choose another name: nothing is overwritten")
+    refuse_existing(output)
     conversion = Conversion(output=output, format=form)
     columns = columns or Columns()
-    if path.suffix in {".csv", ".tsv", ".parquet", ".json"}:
-        readers: dict[str, Callable[[Path], Iterator[Any]]] = {".json": _array, ".parquet": _parquet}
-        read: Callable[[Path], Iterator[Any]] = readers.get(path.suffix, _table)
-        records = read(path)
-        _convert_records(records, conversion, columns)
+    kind = kind or PurePosixPath(plain_name(path)).suffix.removeprefix(".")
+    readers: dict[str, Callable[[Source], Iterator[Any]]] = {
+        "json": _array,
+        "parquet": _parquet,
+        "csv": lambda source: _table(source, ","),
+        "tsv": lambda source: _table(source, "\t"),
+    }
+    if kind in readers:
+        _convert_records(readers[kind](path), conversion, columns)
     else:
         _convert_lines(path, conversion, columns)
     return conversion
@@ -116,7 +125,7 @@ def _convert_records(records: Iterator[Any], conversion: Conversion, columns: Co
     problem = _missing_columns(first, columns)
     if problem:
         raise ConfigurationError(problem, hint="--prompt-column and --answer-column name the columns")
-    with conversion.output.open("xb") as target:
+    with open_target(conversion.output) as target:
         row = 0
         record: Any = first
         while record is not None:
@@ -146,10 +155,10 @@ def _write(example: Example, row: int, conversion: Conversion, target: Any) -> N
         conversion.skip(row, error.message)
 
 
-def _convert_lines(path: Path, conversion: Conversion, columns: Columns) -> None:
+def _convert_lines(path: Source, conversion: Conversion, columns: Columns) -> None:
     prover = Prover(images=True)
     base = 0
-    with path.open("rb") as stream, conversion.output.open("xb") as target:
+    with open_source(path) as stream, open_target(conversion.output) as target:
         for block in blocks(stream):
             if block is None:
                 base += 1
@@ -277,35 +286,51 @@ def _text(record: dict[str, Any], name: str | None, usual: tuple[str, ...]) -> s
     return None
 
 
-def _table(path: Path) -> Iterator[dict[str, Any]]:
+def _table(path: Source, delimiter: str) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(64 << 20)
-    with path.open(encoding="utf-8-sig", newline="", errors="strict") as stream:
+    with open_source(path) as source:
+        stream = io.TextIOWrapper(source, encoding="utf-8-sig", newline="", errors="strict")
         try:
-            for row in csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True):
+            for row in csv.DictReader(stream, delimiter=delimiter, strict=True):
                 yield {key: value for key, value in row.items() if key is not None}
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{path.name} is no valid table: {error}") from error
+            raise ConfigurationError(f"{name_of(path)} is no valid table: {error}") from error
 
 
-def _array(path: Path) -> Iterator[Any]:
-    if path.stat().st_size > _MAX_JSON_BYTES:
-        raise ConfigurationError(f"{path.name} is larger than 1 GiB: a JSON array is read whole", hint="use JSON Lines")
+def _array(path: Source) -> Iterator[Any]:
+    name = name_of(path)
+    with open_source(path) as stream:
+        data = stream.read(_MAX_JSON_BYTES + 1)
+    if len(data) > _MAX_JSON_BYTES:
+        raise ConfigurationError(f"{name} is larger than 1 GiB: a JSON array is read whole", hint="use JSON Lines")
     try:
-        body = msgspec.json.decode(path.read_bytes())
+        body = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigurationError(f"{path.name} is no JSON: {error}") from error
+        raise ConfigurationError(f"{name} is no JSON: {error}") from error
     if isinstance(body, dict):
         lists = [value for value in body.values() if isinstance(value, list)]
         body = lists[0] if len(lists) == 1 else body
     if not isinstance(body, list):
-        raise ConfigurationError(f"{path.name} holds no list of records", hint="JSON Lines have the suffix .jsonl")
+        raise ConfigurationError(f"{name} holds no list of records", hint="JSON Lines have the suffix .jsonl")
     yield from body
 
 
-def _parquet(path: Path) -> Iterator[Any]:
+def _parquet(path: Source) -> Iterator[Any]:
     if util.find_spec("pyarrow") is None:
         raise EngineMissingError("reading Parquet needs pyarrow", hint="pip install pyarrow")
-    from pyarrow import parquet  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    import pyarrow  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from pyarrow import parquet
 
-    for batch in parquet.ParquetFile(path).iter_batches(batch_size=1000):
-        yield from batch.to_pylist()
+    with plain_copy(path) as copy:
+        try:
+            for batch in parquet.ParquetFile(copy).iter_batches(batch_size=1000):
+                yield from map(_without_nulls, batch.to_pylist())
+        except pyarrow.ArrowException as error:
+            raise ConfigurationError(f"{name_of(path)} is no valid Parquet file: {error}") from error
+
+
+def _without_nulls(value: Any) -> Any:
+    """Leave out the keys without a value: a column of Parquet has every key of any of its rows."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(child) for key, child in value.items() if child is not None}
+    return [_without_nulls(child) for child in value] if isinstance(value, list) else value

@@ -16,6 +16,8 @@ from runner.datasets import digests
 from runner.datasets.examples import Example, ParsedLine
 from runner.datasets.json_lines import RawLine, raw_lines
 from runner.datasets.parsing import PLACEHOLDERS, parse_raw
+from runner.datasets.sources import Source, is_there, open_source
+from runner.datasets.targets import open_target, refuse_existing
 from runner.errors import ConfigurationError
 
 CHANGES_KEPT = 1000
@@ -79,7 +81,7 @@ class Repair:
         }
 
 
-def fix_file(path: Path, output: Path, *, duplicates: bool = True, images: bool = True) -> Repair:
+def fix_file(path: Source, output: Path, *, duplicates: bool = True, images: bool = True) -> Repair:
     """Write the mended copy of a dataset.
 
     Mended: byte order marks, blank lines, several objects on one line, misspelt keys and roles, keys that the service
@@ -87,21 +89,20 @@ def fix_file(path: Path, output: Path, *, duplicates: bool = True, images: bool 
     repeats.
 
     Args:
-        path: JSONL file.
-        output: written; must not exist, so that nothing is ever overwritten.
+        path: JSONL file, perhaps compressed or in a bucket.
+        output: written; must not exist, so that nothing is ever overwritten. Compressed if its name says so.
         duplicates: drop examples that are there already.
         images: whether the base model takes images.
 
     Raises:
         ConfigurationError: the output is there already, or the input is not.
     """
-    if not path.is_file():
+    if not is_there(path):
         raise ConfigurationError(f"{path}: no such file")
-    if output.exists():
-        raise ConfigurationError(f"{output} is there already", hint="choose another name: nothing is overwritten")
+    refuse_existing(output)
     repair = Repair(output=output)
     seen: dict[int, int] = {}
-    with path.open("rb") as source, output.open("xb") as target:
+    with open_source(path) as source, open_target(output) as target:
         for raw in raw_lines(source):
             for line, example in _mended(raw, repair, images=images):
                 if duplicates:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,22 @@ import msgspec
 from runner.datasets.images import ImageError, read_header
 from runner.datasets.json_lines import raw_lines
 from runner.errors import DatasetError
-from runner.gcp import storage
+from runner.gcp.bulk_uploads import Item, stored_under, upload_many
 from runner.gcp.session import Session
 
 MAX_IMAGE_BYTES = 64 << 20
 _SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
-_PARALLEL = 16
+_TYPES = {suffix: kind for kind, suffix in _SUFFIXES.items()}
 
 
 @contextmanager
-def uploaded(session: Session, paths: list[Path | None], destination: str | None) -> Iterator[list[Path | None]]:
+def uploaded(
+    session: Session,
+    paths: list[Path | None],
+    destination: str | None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[list[Path | None]]:
     """Upload the local images of datasets and yield copies of the files that name the objects.
 
     A path is taken relative to its dataset and must lead to a regular file in or below the dataset's folder.
@@ -33,6 +38,7 @@ def uploaded(session: Session, paths: list[Path | None], destination: str | None
         session: connection; its environment names the bucket when `destination` is None.
         paths: JSONL files; None is passed on.
         destination: `gs://bucket/prefix/`; images go below `images/` in it.
+        progress: called with bytes done and bytes in all, of all images.
 
     Raises:
         DatasetError: an image is not there, outside the folder or no image; nothing was uploaded then.
@@ -48,11 +54,26 @@ def uploaded(session: Session, paths: list[Path | None], destination: str | None
             _collect(path, prefix, found, problems)
     if problems:
         raise DatasetError(f"{len(problems)} images cannot be uploaded", findings=problems)
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        # Content-addressed: an object of that name has that content, and is not sent again.
-        list(pool.map(lambda item: storage.upload_file(session, item[0], item[1]), found.items()))
+    # Content-addressed: an object of that name has that content, and is not sent again.
+    items = {
+        uri: Item(path=path, uri=uri, content_type=_TYPES[Path(uri).suffix], size=path.stat().st_size)
+        for path, uri in found.items()
+    }
+    total = sum(item.size for item in items.values())
+    present = stored_under(session, prefix, len(items)) if items else {}
+    missing = [item for item in items.values() if present.get(item.uri) != item.size]
+    before = total - sum(item.size for item in missing)
+    for _ in upload_many(session, missing, total=total, progress=_after(progress, before)):
+        pass
     with tempfile.TemporaryDirectory(prefix="runner-images-") as folder:
         yield [_rewrite(path, Path(folder), found) if path is not None else None for path in paths]
+
+
+def _after(progress: Callable[[int, int], None] | None, before: int) -> Callable[[int, int], None] | None:
+    """Return a progress that counts what was there already as done."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(min(before + done, total), total)
 
 
 def addresses(body: Any) -> Iterator[tuple[dict[str, Any], str]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from runner.datasets.examples import Example, Finding
 from runner.datasets.json_lines import raw_lines
 from runner.datasets.parsing import parse_raw
+from runner.datasets.sources import Source, is_there, name_of, open_source
 from runner.datasets.summarise import reading_of
 from runner.datasets.tokens import TokenCounter, TokenizerCounter
 from runner.errors import ConfigurationError, DatasetError
@@ -56,11 +56,11 @@ class Preview:
         }
 
 
-def preview_line(path: Path, line: int, counter: TokenCounter, *, limit: int | None = None) -> Preview:
+def preview_line(path: Source, line: int, counter: TokenCounter, *, limit: int | None = None) -> Preview:
     """Return one example as the model sees it.
 
     Args:
-        path: JSONL file.
+        path: JSONL file, perhaps compressed or in a bucket.
         line: from 1.
         counter: with a tokenizer, the template is applied and tokens are exact; else the turns are shown as they are.
         limit: tokens of one example.
@@ -69,17 +69,17 @@ def preview_line(path: Path, line: int, counter: TokenCounter, *, limit: int | N
         ConfigurationError: there is no such line.
         DatasetError: the line is no example.
     """
-    if not path.is_file():
+    if not is_there(path):
         raise ConfigurationError(f"{path}: no such file")
-    with path.open("rb") as stream:
+    with open_source(path) as stream:
         raw = next((raw for raw in raw_lines(stream) if raw.number == line), None)
-    parsed = parse_raw(raw, file=path.name) if raw is not None else None
+    parsed = parse_raw(raw, file=name_of(path)) if raw is not None else None
     if parsed is None:
         what = "is blank" if raw is not None else "is not there"
-        raise ConfigurationError(f"line {line} of {path.name} {what}")
+        raise ConfigurationError(f"line {line} of {name_of(path)} {what}")
     if parsed.example is None:
         findings = [finding.to_json() for finding in parsed.findings]
-        message = f"line {line} of {path.name} is no example: {parsed.findings[0].message}"
+        message = f"line {line} of {name_of(path)} is no example: {parsed.findings[0].message}"
         raise DatasetError(message, findings=findings, hint="`runner data check` explains")
     reading = reading_of(parsed.example)
     characters = sum(map(len, reading.texts))

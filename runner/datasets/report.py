@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from runner.datasets.examples import Finding, Format
+from runner.datasets.sources import Source
 from runner.errors import DatasetError
 
 
@@ -53,7 +53,7 @@ class Lengths:
 class FileReport:
     """One file of the dataset."""
 
-    path: Path
+    path: Source
     role: Literal["training", "validation"]
     size: int = 0
     """Bytes."""

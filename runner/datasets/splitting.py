@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ import xxhash
 
 from runner.datasets.checks import MAX_VALIDATION_ROWS, MAX_VALIDATION_SHARE
 from runner.datasets.json_lines import RawLine, raw_lines
+from runner.datasets.sources import Source, plain_copy
 from runner.datasets.summarise import Settings, Summariser
+from runner.datasets.targets import open_target
 from runner.errors import ConfigurationError, DatasetError
 
 
@@ -35,16 +38,16 @@ class Split:
         }
 
 
-def split_file(path: Path, training: Path, validation: Path, *, share: float = 0.1, seed: int = 0) -> Split:
+def split_file(path: Source, training: Path, validation: Path, *, share: float = 0.1, seed: int = 0) -> Split:
     """Write the lines of a dataset into two files, in their order.
 
     Examples with the same prompt stay together, repeats included. Which go into validation depends on the prompts and
     the seed alone: adding examples to the dataset moves few others.
 
     Args:
-        path: JSONL file without errors.
-        training: written; must not exist.
-        validation: written; must not exist.
+        path: JSONL file without errors, perhaps compressed or in a bucket.
+        training: written; must not exist. Compressed if its name says so.
+        validation: the same.
         share: of the bytes that goes into validation, at most the service's 20 % of the whole (25 % of the rest).
         seed: another seed, another split.
 
@@ -53,13 +56,18 @@ def split_file(path: Path, training: Path, validation: Path, *, share: float = 0
         DatasetError: the dataset has errors.
     """
     most = MAX_VALIDATION_SHARE / (1 + MAX_VALIDATION_SHARE)
-    problems = [f"{target} is there already" for target in (training, validation) if target.exists()]
+    problems = [f"{target} is there already" for target in (training, validation) if os.path.lexists(target)]
     if not 0 < share <= most:
         problems.append(
             f"the share must be above 0 and at most {most:.2f}: validation may have 25 % of training's bytes"
         )
     if problems:
         raise ConfigurationError("; ".join(problems), problems=problems)
+    with plain_copy(path) as copy:
+        return _split(copy, training, validation, share, seed)
+
+
+def _split(path: Path, training: Path, validation: Path, share: float, seed: int) -> Split:
     with path.open("rb") as stream:
         summary = Summariser(Settings(ratio=0.25, name=path.name)).read(stream)
     if summary.errors:
@@ -68,7 +76,7 @@ def split_file(path: Path, training: Path, validation: Path, *, share: float = 0
         raise DatasetError(message, findings=findings, hint="`runner data fix` first")
     held_out = _choose(path, list(summary.prompts), share, seed)
     counts = {True: [0, 0], False: [0, 0]}
-    with training.open("xb") as kept, validation.open("xb") as held:
+    with open_target(training) as kept, open_target(validation) as held:
         for raw, line in _lines(path):
             out = summary.prompts[raw.number - 1] in held_out
             (held if out else kept).write(line)

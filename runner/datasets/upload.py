@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from runner.datasets.report import Report
-from runner.gcp import storage
+from runner.datasets.sources import is_plain
+from runner.errors import ConfigurationError
+from runner.gcp.bulk_uploads import Item, upload_one
+from runner.gcp.object_http import ObjectClient
 from runner.gcp.session import Session
 
 
@@ -81,11 +84,13 @@ def upload(
         session.environment.require("datasets_bucket")
         destination = f"gs://{session.environment.datasets_bucket}/datasets/"
     done: list[UploadedFile] = []
-    for file in report.files:
-        uri = destination.rstrip("/") + "/" + object_name(file.path, prefix="")
-        sent = not storage.exists(session, uri)
-        # upload_file compares checksums itself: an object of that name with other content would be an error,
-        # not a skip.
-        info = storage.upload_file(session, file.path, uri, progress=progress)
-        done.append(UploadedFile(path=file.path, uri=info.uri, size=info.size, sent=sent))
+    with ObjectClient(session) as client:
+        for file in report.files:
+            if not isinstance(file.path, Path) or not is_plain(file.path):
+                message = f"{file.path} cannot be uploaded: the service takes plain files"
+                raise ConfigurationError(message, problems=[message], hint="decompress it first")
+            uri = destination.rstrip("/") + "/" + object_name(file.path, prefix="")
+            item = Item(path=file.path, uri=uri, content_type="application/jsonl")
+            result = upload_one(client, item, progress=progress)
+            done.append(UploadedFile(path=file.path, uri=uri, size=result.info.size, sent=result.sent))
     return UploadResult(training=done[0], validation=done[1] if len(done) > 1 else None)
