@@ -32,6 +32,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="further Host name to answer to"
     )
+    made.add_argument("--dedicated-certificate", type=Path, metavar="PEM", help="makes dedicated endpoints possible")
+    made.add_argument("--dedicated-key", type=Path, metavar="PEM", help="its key")
+    made.add_argument("--dedicated-port", type=int, default=0, metavar="N", help="their port; 0: a free one")
+    made.add_argument(
+        "--dedicated-host", default="localhost", metavar="NAME", help="their name; {endpoint}, {location}, {number}"
+    )
     made.add_argument("--fault", action="append", default=[], metavar="METHOD:ACTION", help="docs/faults.md")
     made.add_argument("--time-scale", type=float, default=1.0, metavar="N", help="how much faster its clock runs")
     made.add_argument("--ready-file", type=Path, help="file that receives the address once it can be reached")
@@ -84,6 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         port=daemon.free_port(given.host) if given.port is None else given.port,
         token=os.environ.pop(daemon.TOKEN_VARIABLE, None),
         allowed_hosts=tuple(given.allow_host),
+        dedicated_certificate=given.dedicated_certificate,
+        dedicated_key=given.dedicated_key,
+        dedicated_port=given.dedicated_port,
+        dedicated_host=given.dedicated_host,
         stand_in=given.stand_in,
         model_directories=dict(_model_directory(text) for text in given.model_directory),
         concurrent_tuning_jobs=given.concurrent_tuning_jobs,

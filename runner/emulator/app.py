@@ -11,6 +11,7 @@ import hmac
 import logging
 from collections.abc import Iterable
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -53,6 +54,8 @@ class EmulatorApp:
             response = await fault_routes.answer(method, request)
         except ApiError as error:
             response = _error_response(error, storage_style=storage_style)
+        except ClientDisconnect:
+            return  # in the middle of its request: nobody is there to be answered
         except Exception:
             logger.exception("bug while answering %s %s", scope["method"], scope["path"])
             response = _error_response(ApiError("INTERNAL", "Internal error encountered."), storage_style=storage_style)
@@ -65,6 +68,10 @@ class EmulatorApp:
         name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.split(":", 1)[0]
         if name.lower() not in _LOOPBACK_NAMES and name.lower() not in settings.allowed_hosts:
             raise ApiError("PERMISSION_DENIED", f"Host {host!r} is not served here.", http=421)
+        self._guard_origin_and_token(request)
+
+    def _guard_origin_and_token(self, request: ApiRequest) -> None:
+        settings = self.emulator.settings
         if "origin" in request.headers or request.headers.get("sec-fetch-site") == "cross-site":
             raise ApiError("PERMISSION_DENIED", "Requests from web pages are refused.")
         if settings.token is not None:

@@ -219,6 +219,10 @@ def to_arguments(settings: EmulatorSettings, port: int) -> list[str]:
     arguments += ["--training-threads", str(settings.training_threads)]
     for host in settings.allowed_hosts:
         arguments += ["--allow-host", host]
+    if settings.dedicated_certificate and settings.dedicated_key:
+        arguments += ["--dedicated-certificate", str(settings.dedicated_certificate.absolute())]
+        arguments += ["--dedicated-key", str(settings.dedicated_key.absolute())]
+        arguments += ["--dedicated-port", str(settings.dedicated_port), "--dedicated-host", settings.dedicated_host]
     for fault in settings.faults:
         arguments += ["--fault", fault]
     if settings.time_scale != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import ipaddress
 import os
@@ -17,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runner.emulator import services
+from runner.emulator.aiplatform.dedicated import DedicatedServer
 from runner.emulator.app import EmulatorApp
 from runner.emulator.clock import Clock, compressed
 from runner.emulator.context import Emulator
@@ -58,32 +60,47 @@ def _check_address(settings: EmulatorSettings) -> None:
         raise UnsafeAddressError(f"{settings.host} is reachable from other machines: give a token as well")
 
 
-def _bind(settings: EmulatorSettings) -> socket.socket:
+def _bind(settings: EmulatorSettings, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((settings.host, settings.port))
+    listener.bind((settings.host, port))
     listener.listen(1024)
     return listener
+
+
+def _bind_dedicated(settings: EmulatorSettings) -> tuple[EmulatorSettings, socket.socket | None]:
+    """Return the settings with the port of dedicated endpoints, and its socket; None if there are no such endpoints."""
+    if settings.dedicated_certificate is None:
+        return settings, None
+    listener = _bind(settings, settings.dedicated_port)
+    return dataclasses.replace(settings, dedicated_port=listener.getsockname()[1]), listener
 
 
 class _Lifespan:
     """Runs the services' start and stop inside the server's event loop, before and after it answers."""
 
-    def __init__(self, emulator: Emulator) -> None:
+    def __init__(self, emulator: Emulator, dedicated: socket.socket | None = None) -> None:
         self.emulator = emulator
+        self.dedicated = dedicated
         self.app = EmulatorApp(emulator, services.all_methods())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await receive()
+            dedicated: DedicatedServer | None = None
             try:
                 await services.start(self.emulator)
+                if self.dedicated is not None:
+                    dedicated = DedicatedServer(self.emulator, self.dedicated)
+                    await dedicated.start()
             except Exception as error:
                 await send({"type": "lifespan.startup.failed", "message": repr(error)})
                 raise
             await send({"type": "lifespan.startup.complete"})
             await receive()
+            if dedicated is not None:
+                await dedicated.stop()
             await services.stop(self.emulator)
             await send({"type": "lifespan.shutdown.complete"})
             return
@@ -137,11 +154,12 @@ class EmulatorServer:
         _check_address(self.settings)
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(_locked(self.settings.directory))
-        self.emulator = open_emulator(self.settings, self.clock)
+        settings, dedicated = _bind_dedicated(self.settings)
+        self.emulator = open_emulator(settings, self.clock)
         self._stack.callback(self.emulator.store.close)
-        listener = _bind(self.settings)
+        listener = _bind(settings, settings.port)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self._server = uvicorn.Server(_uvicorn_config(_Lifespan(self.emulator)))
+        self._server = uvicorn.Server(_uvicorn_config(_Lifespan(self.emulator, dedicated)))
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="emulator", daemon=True)
         self._thread.start()
         while not self._server.started:
@@ -182,8 +200,9 @@ def serve(
     """
     _check_address(settings)
     with _locked(settings.directory):
+        settings, dedicated = _bind_dedicated(settings)
         emulator = open_emulator(settings, Clock())
-        listener = _bind(settings)
+        listener = _bind(settings, settings.port)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         url = f"http://{host}:{listener.getsockname()[1]}"
         if ready_file is not None:
@@ -193,6 +212,6 @@ def serve(
         if on_ready is not None:
             on_ready(url)
         try:
-            uvicorn.Server(_uvicorn_config(_Lifespan(emulator))).run([listener])
+            uvicorn.Server(_uvicorn_config(_Lifespan(emulator, dedicated))).run([listener])
         finally:
             emulator.store.close()

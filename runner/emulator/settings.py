@@ -30,6 +30,17 @@ class EmulatorSettings:
     """Bearer token required of every request; None lets any or no credential pass."""
     allowed_hosts: tuple[str, ...] = ()
     """Further `Host` names (without port) to answer to, besides localhost, 127.0.0.1 and [::1]."""
+    dedicated_certificate: Path | None = None
+    """PEM certificate of dedicated endpoints' host names; None, and there are no dedicated endpoints.
+
+    With one, what Model Garden deploys is dedicated unless the request disables that, as on the service.
+    """
+    dedicated_key: Path | None = None
+    """Its PEM key."""
+    dedicated_port: int = 0
+    """Port of dedicated endpoints; 0 takes a free one."""
+    dedicated_host: str = "localhost"
+    """Their host name; `{endpoint}`, `{location}` and `{number}`, the project's, are filled in."""
     concurrent_tuning_jobs: int = 1
     """Google's default of `Global concurrent managed OSS model fine-tuning jobs per project`."""
     stand_in: StandIn = "auto"

@@ -1,4 +1,4 @@
-"""Replicas, scaling, spot, reservations and reach: in the API's body as they were asked for, or refused before a call."""
+"""Replicas, scaling, spot, reservations, reach: in the API's body as they were asked for, or refused before a call."""
 
 from __future__ import annotations
 

@@ -7,8 +7,17 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import paging, update_mask
-from runner.emulator.aiplatform import endpoints, lifecycle, long_running, machines, messages, models, scope
+from runner.emulator.aiplatform import (
+    collections,
+    dedicated,
+    endpoints,
+    lifecycle,
+    long_running,
+    machines,
+    messages,
+    models,
+    scope,
+)
 from runner.emulator.aiplatform.schemas import DEPLOY_MODEL, ENDPOINT, UNDEPLOY_MODEL
 from runner.emulator.aiplatform.scope import PARENT, Scope
 from runner.emulator.aiplatform.tuning_validation import check_labels
@@ -51,7 +60,8 @@ async def create(request: ApiRequest) -> Response:
             raise invalid("Endpoints cannot be created in location global.")
         projects.ensure(connection, where.project.id)
         endpoint = endpoints.create(connection, where, endpoint_id, body, now)
-        response = {"@type": long_running.type_url(version, "Endpoint"), **endpoint}
+        shown = dedicated.shown(request.emulator.settings, endpoint)
+        response = {"@type": long_running.type_url(version, "Endpoint"), **shown}
         return long_running.immediate(connection, endpoint["name"], version, "CreateEndpoint", now, response)
 
     return json_response(await request.emulator.store.write(work))
@@ -59,9 +69,8 @@ async def create(request: ApiRequest) -> Response:
 
 async def get(request: ApiRequest) -> Response:
     """Return one endpoint."""
-    return json_response(
-        request.emulator.store.read(lambda connection: endpoints.get(connection, place(connection, request)[1]))
-    )
+    found = request.emulator.store.read(lambda connection: endpoints.get(connection, place(connection, request)[1]))
+    return json_response(dedicated.shown(request.emulator.settings, found))
 
 
 async def list_endpoints(request: ApiRequest) -> Response:
@@ -72,34 +81,24 @@ async def list_endpoints(request: ApiRequest) -> Response:
             connection, scope.resolve(connection, request.fields), query.get("filter", ""), query.get("orderBy", "")
         )
     )
-    items, token = paging.page(found, query.get("pageSize"), query.get("pageToken"))
-    body: dict[str, Any] = {"endpoints": items} if items else {}
-    return json_response(body | ({"nextPageToken": token} if token else {}))
+    return collections.page(request, "endpoints", [dedicated.shown(request.emulator.settings, item) for item in found])
 
 
 async def patch(request: ApiRequest) -> Response:
     """Change the fields that the mask names."""
     body = messages.parse(ENDPOINT, await request.read_json(), "endpoint")
-    check_labels(body.get("labels", {}))
-    mask = request.query_params.get("updateMask") or request.query_params.get("update_mask")
     now = request.emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         endpoint = endpoints.get(connection, place(connection, request)[1])
-        if body.get("etag") and body["etag"] != endpoint["etag"]:
-            raise ApiError("ABORTED", f"The etag of Endpoint {endpoint['name']} has changed.")
-        if not mask:
-            raise invalid("The update_mask field is required.")
-        changed = update_mask.apply(endpoint, body, mask)
-        fixed = [key for key in {*changed, *endpoint} - _PATCHABLE if changed.get(key) != endpoint.get(key)]
-        if fixed:
-            raise invalid(f"The field {messages.snake(sorted(fixed)[0])} cannot be updated.")
+        changed = collections.patched(request, endpoint, body, _PATCHABLE, "Endpoint")
         endpoints.check_split(
             changed.get("trafficSplit", {}), {item["id"] for item in endpoint.get("deployedModels", [])}
         )
         return endpoints.save(connection, changed, now)
 
-    return json_response(await request.emulator.store.write(work))
+    changed = await request.emulator.store.write(work)
+    return json_response(dedicated.shown(request.emulator.settings, changed))
 
 
 async def delete(request: ApiRequest) -> Response:

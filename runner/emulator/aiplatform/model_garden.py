@@ -138,6 +138,9 @@ def _store(
     model = models.insert(connection, model_name, about, now)
     display = wanted.get("endpointDisplayName") or f"{about['displayName']}-endpoint"
     endpoint_body = {"displayName": display, **{key: wanted[key] for key in _KEPT if wanted.get(key)}}
+    private = "privateServiceConnectConfig" in endpoint_body or wanted.get("dedicatedEndpointDisabled")
+    if request.emulator.settings.dedicated_certificate and not private:
+        endpoint_body["dedicatedEndpointEnabled"] = True
     endpoint = endpoints.create(connection, where, wanted.get("endpointUserId", ""), endpoint_body, now)
     deployed: dict[str, Any] = {
         "id": scope.new_id(),

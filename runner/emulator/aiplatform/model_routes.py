@@ -7,13 +7,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import paging, update_mask
-from runner.emulator.aiplatform import long_running, messages, models, scope
+from runner.emulator.aiplatform import collections, long_running, messages, models, scope
 from runner.emulator.aiplatform.schemas import MODEL, UPLOAD_MODEL
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.aiplatform.tuning_validation import check_labels, split_uri
 from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.errors import ApiError, invalid
+from runner.emulator.errors import invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 _PATCHABLE = frozenset({"displayName", "description", "versionDescription", "labels", "metadata"})
@@ -80,42 +79,23 @@ async def list_models(request: ApiRequest) -> Response:
             connection, scope.resolve(connection, request.fields), query.get("filter", ""), query.get("orderBy", "")
         )
     )
-    return _page(request, found)
+    return collections.page(request, "models", found)
 
 
 async def list_versions(request: ApiRequest) -> Response:
     """Return one page of the versions of a model."""
-    return _page(
-        request,
-        request.emulator.store.read(lambda connection: models.versions(connection, _name(connection, request))),
-    )
-
-
-def _page(request: ApiRequest, found: list[dict[str, Any]]) -> Response:
-    query = request.query_params
-    items, token = paging.page(found, query.get("pageSize"), query.get("pageToken"))
-    body: dict[str, Any] = {"models": items} if items else {}
-    return json_response(body | ({"nextPageToken": token} if token else {}))
+    found = request.emulator.store.read(lambda connection: models.versions(connection, _name(connection, request)))
+    return collections.page(request, "models", found)
 
 
 async def patch(request: ApiRequest) -> Response:
     """Change the fields that the mask names."""
     body = messages.parse(MODEL, await request.read_json(), "model")
-    check_labels(body.get("labels", {}))
-    mask = request.query_params.get("updateMask") or request.query_params.get("update_mask")
     now = request.emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         name = _name(connection, request)
-        current = models.get(connection, name)
-        if body.get("etag") and body["etag"] != current["etag"]:
-            raise ApiError("ABORTED", f"The etag of Model {name} has changed.")
-        if not mask:
-            raise invalid("The update_mask field is required.")
-        changed = update_mask.apply(current, body, mask)
-        fixed = [key for key in {*changed, *current} - _PATCHABLE if changed.get(key) != current.get(key)]
-        if fixed:
-            raise invalid(f"The field {messages.snake(sorted(fixed)[0])} cannot be updated.")
+        changed = collections.patched(request, models.get(connection, name), body, _PATCHABLE, "Model")
         return models.replace(connection, name, changed, now)
 
     return json_response(await request.emulator.store.write(work))

@@ -12,8 +12,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import operations, paging, store
-from runner.emulator.aiplatform import scope
+from runner.emulator import operations, store
+from runner.emulator.aiplatform import collections, scope
 from runner.emulator.errors import ApiError, invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
 
@@ -86,10 +86,7 @@ async def list_operations(request: ApiRequest) -> Response:
         return [body for _, body in store.scan(connection, operations.KIND, f"{parent}/")]
 
     found = request.emulator.store.read(work)
-    query = request.query_params
-    items, token = paging.page(found, query.get("pageSize"), query.get("pageToken"))
-    answer: dict[str, Any] = {"operations": items} if items else {}
-    return json_response(answer | ({"nextPageToken": token} if token else {}))
+    return collections.page(request, "operations", found)
 
 
 async def cancel(request: ApiRequest) -> Response:

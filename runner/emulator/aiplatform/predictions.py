@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from runner.catalog import Model
 from runner.catalog import models as catalogue_models
-from runner.emulator.aiplatform import endpoints, lifecycle, models
+from runner.emulator.aiplatform import dedicated, endpoints, lifecycle, models
 from runner.emulator.aiplatform.deployments import Serving
 from runner.emulator.aiplatform.endpoint_routes import place
 from runner.emulator.aiplatform.scope import PARENT
@@ -121,6 +121,7 @@ def _pick(request: ApiRequest) -> tuple[dict[str, Any], dict[str, Any]]:
 
     def work(connection: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         endpoint = endpoints.get(connection, place(connection, request)[1])
+        dedicated.refuse_shared(request, endpoint)
         wanted = request.fields.get("deployed")
         if wanted is None:
             return endpoint, endpoints.pick(endpoint)
@@ -256,3 +257,5 @@ METHODS = [
         chat_completions,
     ),
 ]
+DEDICATED_METHODS = [method for method in METHODS if method.handler is not managed_chat_completions]
+"""What the host of a dedicated endpoint answers."""

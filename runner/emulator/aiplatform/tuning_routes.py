@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from runner.emulator import paging
-from runner.emulator.aiplatform import lifecycle, messages, scope, tuning_jobs
+from runner.emulator.aiplatform import collections, lifecycle, messages, scope, tuning_jobs
 from runner.emulator.aiplatform.schemas import TUNING_JOB
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.routing import ApiRequest, Method, json_response
@@ -44,11 +43,7 @@ async def list_jobs(request: ApiRequest) -> Response:
             connection, scope.resolve(connection, request.fields), query.get("filter", "")
         )
     )
-    items, token = paging.page(jobs, query.get("pageSize"), query.get("pageToken"))
-    body: dict[str, object] = {"tuningJobs": items} if items else {}
-    if token:
-        body["nextPageToken"] = token
-    return json_response(body)
+    return collections.page(request, "tuningJobs", jobs)
 
 
 async def cancel(request: ApiRequest) -> Response:

@@ -1,0 +1,43 @@
+"""What every collection of resources does alike: answer one page of a list, change what a field mask names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator import paging, update_mask
+from runner.emulator.aiplatform import messages
+from runner.emulator.aiplatform.tuning_validation import check_labels
+from runner.emulator.errors import ApiError, invalid
+from runner.emulator.routing import ApiRequest, json_response
+
+
+def page(request: ApiRequest, key: str, found: Sequence[dict[str, Any]]) -> Response:
+    """Return the page of `found` that a request asks for, its items below `key`; an empty list is left out."""
+    query = request.query_params
+    items, token = paging.page(found, query.get("pageSize"), query.get("pageToken"))
+    return json_response(({key: items} if items else {}) | ({"nextPageToken": token} if token else {}))
+
+
+def patched(
+    request: ApiRequest, current: dict[str, Any], body: dict[str, Any], patchable: frozenset[str], kind: str
+) -> dict[str, Any]:
+    """Return a resource with the fields of the request's mask taken from `body`.
+
+    Raises:
+        ApiError: ABORTED for another etag, INVALID_ARGUMENT for labels that are wrong, without a mask, or for a field
+            that cannot be changed.
+    """
+    check_labels(body.get("labels", {}))
+    if body.get("etag") and body["etag"] != current["etag"]:
+        raise ApiError("ABORTED", f"The etag of {kind} {current['name']} has changed.")
+    mask = request.query_params.get("updateMask") or request.query_params.get("update_mask")
+    if not mask:
+        raise invalid("The update_mask field is required.")
+    changed = update_mask.apply(current, body, mask)
+    fixed = [key for key in {*changed, *current} - patchable if changed.get(key) != current.get(key)]
+    if fixed:
+        raise invalid(f"The field {messages.snake(sorted(fixed)[0])} cannot be updated.")
+    return changed
