@@ -1,0 +1,49 @@
+"""`runner checkpoints export --push`: exported weights to a model hub, after asking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli.options import Command, Invocation
+from runner.cli.text import size
+from runner.errors import ConfigurationError, CostRefusedError
+
+
+def push_options(function: Command) -> Command:
+    """Add `push` and `public`."""
+    push = click.option(
+        "--push", metavar="NAMESPACE/NAME", help="Then push them to a new, private repository of a model hub."
+    )
+    public = click.option("--public", is_flag=True, help="With --push: let everyone see it.")
+    return push(public(function))
+
+
+def check_push(repository: str | None, *, public: bool) -> None:
+    """Refuse options that do not go together. Raises ConfigurationError."""
+    if public and repository is None:
+        problem = "--public is about --push"
+        raise ConfigurationError(problem, problems=[problem], hint="--push NAMESPACE/NAME")
+
+
+def push_weights(invocation: Invocation, directory: Path, repository: str, *, public: bool) -> dict[str, Any]:
+    """Push a folder of checked weights and return what to print. Raises CostRefusedError and what `hub.push` does."""
+    from runner.cli.cost_gate import confirmed
+    from runner.serving import hub
+
+    output = invocation.output
+    plan = hub.plan_push(directory, repository, private=not public)
+    if plan.state == "done":
+        output.note(f"{plan.url} has these files already: nothing was pushed")
+        return {**plan.to_json(), "commit": None}
+    seen = "only its owner sees it" if plan.private else "EVERYONE sees it: the base model's licence must allow that"
+    output.note(f"push: {len(plan.files)} files, {size(plan.size)}, to {plan.url}: {seen}")
+    output.note("a hub may bill storage beyond what an account has free; no price of it is known here")
+    if not invocation.yes and not confirmed("Push them?"):
+        raise CostRefusedError(f"nobody agreed to push the weights to {plan.url}", hint="give --yes")
+    invocation.interrupted = "the same command goes on; the hub shows nothing until all files are there"
+    commit = hub.push(plan)
+    invocation.interrupted = ""
+    return {**plan.to_json(), "commit": commit}

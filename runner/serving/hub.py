@@ -1,0 +1,208 @@
+"""Weights to a model hub that speaks Hugging Face's API, by its own client.
+
+Nothing there is overwritten: a repository that holds anything else is refused, and the one commit names what it was
+made upon, so that the hub refuses it if somebody was faster. A push that broke off is taken up by the same command:
+the client sends only what the hub does not have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import util
+from pathlib import Path
+from typing import Any, Literal
+
+from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
+from runner.serving.export import INSTRUCTIONS
+
+_OURS_TO_IGNORE = {".gitattributes"}
+"""What the hub itself puts into a new repository."""
+_PAGE = "README.md"
+"""What the hub shows of a repository: the instructions become it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushPlan:
+    """What will be pushed where."""
+
+    repository: str
+    """`NAMESPACE/NAME`."""
+    url: str
+    private: bool
+    files: dict[str, Path]
+    """By name in the repository."""
+    size: int
+    """Bytes of all files."""
+    state: Literal["new", "empty", "done"]
+    """Whether the repository is still to be made, is there without files, or holds these files already."""
+    head: str | None = None
+    """Commit that the push is made upon."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "repository": self.repository,
+            "url": self.url,
+            "private": self.private,
+            "files": sorted(self.files),
+            "bytes": self.size,
+            "state": self.state,
+        }
+
+
+def plan_push(directory: Path, repository: str, *, private: bool) -> PushPlan:
+    """Look at a folder of checked weights and at the hub; change nothing.
+
+    Args:
+        directory: what `export.inspect` let pass.
+        repository: `NAMESPACE/NAME`.
+        private: whether only its owner is to see it.
+
+    Raises:
+        ConfigurationError: the name is none, the repository holds other files or has another visibility, or the login
+            is not accepted.
+        EngineMissingError: the hub's client is not installed.
+        UnreachableError: the hub does not answer.
+    """
+    api = _client()
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    if repository.count("/") != 1:
+        raise _refused(f"{repository!r} is no name of a repository", hint="NAMESPACE/NAME, for example me/my-model")
+    files = _files(directory)
+    plan = PushPlan(
+        repository=repository,
+        url=f"{api.endpoint}/{repository}",
+        private=private,
+        files=files,
+        size=sum(path.stat().st_size for path in files.values()),
+        state="new",
+    )
+    with _failures(repository):
+        try:
+            info = api.model_info(repository, files_metadata=True)
+        except RepositoryNotFoundError:
+            return plan
+    return _upon(plan, info)
+
+
+def push(plan: PushPlan) -> str:
+    """Push, and return the address of the commit, or of the repository if everything was there.
+
+    Raises:
+        ConfigurationError: the hub refuses; UnreachableError: it does not answer. The same command goes on.
+    """
+    if plan.state == "done":
+        return plan.url
+    api = _client()
+    from huggingface_hub import CommitOperationAdd
+
+    with _failures(plan.repository), warnings.catch_warnings():
+        # Such as one about a page without metadata, which says nothing to whoever pushes.
+        warnings.simplefilter("ignore", UserWarning)
+        if plan.state == "new":
+            api.create_repo(plan.repository, private=plan.private)
+            plan = _upon(plan, api.model_info(plan.repository, files_metadata=True))
+        operations = [CommitOperationAdd(name, str(path)) for name, path in plan.files.items()]
+        done = api.create_commit(
+            plan.repository, operations, commit_message="Add weights and how to run them", parent_commit=plan.head
+        )
+    return str(done.commit_url)
+
+
+def _client() -> Any:
+    if util.find_spec("huggingface_hub") is None:
+        raise EngineMissingError(
+            "pushing to a hub needs its client, huggingface_hub", hint="pip install 'open-model-tuning[hub]'"
+        )
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read when the client is imported
+    from huggingface_hub import HfApi
+
+    return HfApi(library_name="open-model-tuning")
+
+
+def _files(directory: Path) -> dict[str, Path]:
+    """Return the files to push by their name there; links and hidden files stay."""
+    found = {}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory)
+        if path.is_file() and not path.is_symlink() and not any(part.startswith(".") for part in name.parts):
+            found[_PAGE if str(name) == INSTRUCTIONS else name.as_posix()] = path
+    return found
+
+
+def _upon(plan: PushPlan, info: Any) -> PushPlan:
+    """Return the plan for a repository that is there. Raises ConfigurationError if anything would be overwritten."""
+    if bool(info.private) is not plan.private:
+        now, wanted = ("private", "public") if info.private else ("public", "private")
+        raise _refused(f"{plan.repository} is there and {now}, and is to be {wanted}", hint="push to a new name")
+    there = {item.rfilename: item for item in info.siblings or [] if item.rfilename not in _OURS_TO_IGNORE}
+    if not there:
+        return replace(plan, state="empty", head=info.sha)
+    other = sorted(name for name in there if name not in plan.files or not _same(plan.files[name], there[name]))
+    if other:
+        names = ", ".join(other[:3]) + (", …" if len(other) > 3 else "")
+        raise _refused(f"{plan.repository} holds other files: {names}", hint="push to a new name")
+    if plan.files.keys() != there.keys():
+        raise _refused(f"{plan.repository} holds some of these files and not all", hint="push to a new name")
+    return replace(plan, state="done", head=info.sha)
+
+
+def _same(path: Path, there: Any) -> bool:
+    """Tell whether a file is what the hub has: by SHA-256 for large files, by git's blob id for small ones."""
+    if there.lfs is not None:
+        digest = hashlib.sha256()
+        wanted = str(there.lfs.sha256)
+    else:
+        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+        wanted = str(there.blob_id)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest() == wanted
+
+
+@contextmanager
+def _failures(repository: str) -> Iterator[None]:
+    """Say in this tool's words what the hub's client raises."""
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalTokenNotFoundError,
+        OfflineModeIsEnabled,
+    )
+
+    # Whichever HTTP library the client is built on, its errors have a base in common with HfHubHTTPError.
+    network = tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+    login = "`hf auth login`, or HF_TOKEN: a token that may write"
+    try:
+        yield
+    except RunnerError:
+        raise
+    except HFValidationError as error:
+        raise _refused(f"{repository!r} is no name of a repository: {error}") from error
+    except LocalTokenNotFoundError as error:
+        raise _refused("nobody is logged in at the hub", hint=login) from error
+    except OfflineModeIsEnabled as error:
+        raise _refused("the hub's client is offline: HF_HUB_OFFLINE is set", hint="unset HF_HUB_OFFLINE") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        said = str(error.server_message or error).splitlines()[0]
+        if status >= 500 or status == 429:
+            raise UnreachableError(f"the hub failed ({status}): {said}", hint="the same command goes on") from error
+        hints = {401: login, 403: login, 409: "push to a new name", 412: "somebody else pushed: look there first"}
+        raise _refused(f"the hub refuses {repository} ({status}): {said}", hint=hints.get(status, "")) from error
+    except (OSError, RuntimeError, *network) as error:
+        cause = error.__cause__ or error
+        raise UnreachableError(f"the hub does not answer: {cause}", hint="the same command goes on") from error
+
+
+def _refused(message: str, *, hint: str = "") -> ConfigurationError:
+    return ConfigurationError(message, problems=[message], hint=hint)
