@@ -10,11 +10,12 @@ import base64
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import quote
 
@@ -28,7 +29,6 @@ THREADS = 32
 """Uploads at once. With small objects the time goes into waiting for answers: about 30 ms each."""
 SMALL_BYTES = 8 << 20
 """Sent in one request; what is larger is sent in pieces of this size."""
-_WAITING = 4 * THREADS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,29 +75,49 @@ def upload_many(
         GoogleApiError: the service refused, or stored something else than was sent.
         OSError: a file cannot be read.
     """
-    done = 0
-    with ObjectClient(session) as client, ThreadPoolExecutor(threads, "upload") as pool:
-        waiting: set[Future[Sent]] = set()
-        more = iter(items)
-        exhausted = False
+    done = running = 0
+    more = iter(items)
+    lock = threading.Lock()
+    results: SimpleQueue[Sent | BaseException | None] = SimpleQueue()
+    stopped = threading.Event()
+
+    def following() -> Item | None:
+        with lock:
+            return None if stopped.is_set() else next(more, None)
+
+    def work(client: ObjectClient) -> None:
         try:
-            while waiting or not exhausted:
-                while not exhausted and len(waiting) < _WAITING:
-                    item = next(more, None)
-                    if item is None:
-                        exhausted = True
-                    else:
-                        waiting.add(pool.submit(upload_one, client, item))
-                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    result = future.result()
-                    done += result.info.size
-                    if progress:
-                        progress(min(done, total), total)
-                    yield result
+            while (item := following()) is not None:
+                results.put(upload_one(client, item))
+        except BaseException as error:
+            # Whatever it is, it is raised where the caller can see it.
+            results.put(error)
         finally:
-            for future in waiting:
-                future.cancel()
+            client.drop()
+            results.put(None)
+
+    with ObjectClient(session) as client:
+        workers = [threading.Thread(target=work, args=(client,), name="upload") for _ in range(threads)]
+        try:
+            for worker in workers:
+                worker.start()
+                running += 1
+            while running:
+                result = results.get()
+                if result is None:
+                    running -= 1
+                    continue
+                if isinstance(result, BaseException):
+                    raise result
+                done += result.info.size
+                if progress:
+                    progress(min(done, total), total)
+                yield result
+        finally:
+            stopped.set()
+            for worker in workers:
+                if worker.ident is not None:
+                    worker.join()
 
 
 def stored_under(session: Session, prefix_uri: str, expected: int) -> dict[str, int]:
@@ -128,18 +148,17 @@ def upload_one(client: ObjectClient, item: Item, *, progress: Callable[[int, int
     """Upload one file; see `upload_many`."""
     if item.path.stat().st_size > SMALL_BYTES:
         return _Resumable(client, item, progress).run()
-    data = item.path.read_bytes()
+    with item.path.open("rb", buffering=0) as stream:
+        data = stream.read()
     checksum = _crc32c(data)
     bucket, name = parse_gs_uri(item.uri)
     head = json.dumps({"name": name, "contentType": item.content_type, "crc32c": checksum})
-    body = b"".join(
-        (
-            b"--part\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n",
-            head.encode(),
-            b"\r\n--part\r\nContent-Type: application/octet-stream\r\n\r\n",
-            data,
-            b"\r\n--part--",
-        )
+    body = (
+        b"--part\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n",
+        head.encode(),
+        b"\r\n--part\r\nContent-Type: application/octet-stream\r\n\r\n",
+        data,
+        b"\r\n--part--",
     )
     answer = client.request(
         "POST",
@@ -239,7 +258,7 @@ class _Resumable:
             f"/upload/storage/v1/b/{bucket}/o?uploadType=resumable&ifGenerationMatch=0&name={quote(name, safe='')}",
             resource=self.item.uri,
             what="storage.objects.insert",
-            body=json.dumps(body).encode(),
+            body=[json.dumps(body).encode()],
             headers={"Content-Type": "application/json", "X-Upload-Content-Length": str(self.size)},
         )
         address = answer.headers.get("location", "")
@@ -254,7 +273,7 @@ class _Resumable:
 
     def _offset(self, address: str) -> int | None:
         """Return how many bytes the service has; None if it does not know the upload any more."""
-        answer = self._put(address, b"", f"bytes */{self.size}", expected=(200, 201, 308, 400, 404, 410, 412, 499))
+        answer = self._put(address, [], f"bytes */{self.size}", expected=(200, 201, 308, 400, 404, 410, 412, 499))
         if answer.status == 308:
             return _received(answer.headers.get("range"))
         return self.size if answer.status in {200, 201} else None
@@ -267,7 +286,7 @@ class _Resumable:
                 last = offset + len(data)
                 if not data:
                     raise RunnerError(f"{self.item.path} became shorter while it was uploaded")
-                answer = self._put(address, data, f"bytes {offset}-{last - 1}/{self.size}", expected=(200, 201, 308))
+                answer = self._put(address, [data], f"bytes {offset}-{last - 1}/{self.size}", expected=(200, 201, 308))
                 offset = self.size if answer.status != 308 else _received(answer.headers.get("range"))
                 if self.progress:
                     self.progress(offset, self.size)
@@ -275,7 +294,7 @@ class _Resumable:
                     return info_of(self.item.uri, answer.document())
         return None
 
-    def _put(self, address: str, data: bytes, span: str, *, expected: tuple[int, ...]) -> Any:
+    def _put(self, address: str, data: list[bytes], span: str, *, expected: tuple[int, ...]) -> Any:
         try:
             return self.client.request(
                 "PUT",

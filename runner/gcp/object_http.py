@@ -11,37 +11,24 @@ import http.client
 import io
 import json
 import random
+import re
 import threading
 import time
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from runner.errors import ConfigurationError, GoogleApiError, NotFoundError
-from runner.gcp import failures
+from runner.gcp import failures, http_wire
 from runner.gcp.failures import ATTEMPTS, LONGEST_PAUSE_SECONDS, ConnectionLostError, api_error
+from runner.gcp.http_wire import Answer
 from runner.gcp.session import TIMEOUT_SECONDS, Session
 from runner.gcp.storage import ObjectInfo, parse_gs_uri
 from runner.gcp.versions import storage_base
 
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the service said."""
-
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    def document(self) -> Any:
-        """Return the JSON body; an empty object if there is none."""
-        try:
-            return json.loads(self.body)
-        except ValueError:
-            return {}
+_SAFE = re.compile(r"[!-~]+")
 
 
 class ObjectClient:
@@ -54,6 +41,7 @@ class ObjectClient:
         self._host = address.hostname or ""
         self._port = address.port or (443 if self._secure else 80)
         self._prefix = address.path.rstrip("/")
+        self._authority = address.netloc
         self._local = threading.local()
         self._open: set[http.client.HTTPConnection] = set()
         self._lock = threading.Lock()
@@ -78,7 +66,7 @@ class ObjectClient:
         *,
         resource: str,
         what: str,
-        body: bytes = b"",
+        body: Sequence[bytes] = (),
         headers: dict[str, str] | None = None,
         expected: tuple[int, ...] = (200,),
     ) -> Answer:
@@ -91,7 +79,7 @@ class ObjectClient:
             path: with its query, or a whole address of the same service.
             resource: the object, for messages.
             what: the API's name of the method, for messages.
-            body: sent as it is.
+            body: sent one behind the other.
             headers: beside the login.
             expected: statuses to return; any other is an error.
 
@@ -138,16 +126,21 @@ class ObjectClient:
                 self._open.discard(connection)
             connection.close()
 
-    def _once(self, method: str, path: str, body: bytes, headers: dict[str, str], *, fresh: bool) -> Answer:
+    def _once(self, method: str, path: str, body: Sequence[bytes], headers: dict[str, str], *, fresh: bool) -> Answer:
         connection = self._connection()
+        if connection.sock is None:
+            connection.connect()
         address = path if path.startswith("http") else self._prefix + path
         if path.startswith("http"):
             parts = urlsplit(path)
             address = parts.path + (f"?{parts.query}" if parts.query else "")
-        connection.request(method, address, body, {**self._login(fresh=fresh), **headers})
-        response = connection.getresponse()
-        answer = Answer(response.status, response.headers, response.read())
-        if response.will_close:
+        if not _SAFE.fullmatch(address):
+            raise ConfigurationError(f"{address[:200]!r} cannot be asked for")
+        fields = {"Host": self._authority, "Content-Length": str(sum(map(len, body)))}
+        fields |= self._login(fresh=fresh) | headers
+        lines = [f"{method} {address} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "\r\n"]
+        answer, closes = http_wire.exchange(connection.sock, ["\r\n".join(lines).encode("latin-1"), *body], method)
+        if closes:
             self.drop()
         return answer
 

@@ -1,0 +1,236 @@
+"""CPU of uploading many small files and of reading a large one, as ratios to Google's own client.
+
+`python -m benchmarks.upload_rate`
+
+A plain server on this machine takes the objects, so that what is measured is the client: CPU time of its process for
+each object, the best of several runs by turns, imports left out. Every upload waits some milliseconds for its answer,
+as it does in a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import random
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+_BUCKET = "upload-rate"
+_LARGE_BYTES = 256 << 20
+"""Of the object that is read."""
+
+
+def serve(port_file: Path, latency: float) -> None:
+    """Answer uploads with what the API would say of them. One thread a connection."""
+    server = socket.create_server(("127.0.0.1", 0), backlog=256)
+    port_file.write_text(str(server.getsockname()[1]))
+    while True:
+        connection, _ = server.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=_answer, args=(connection, latency), daemon=True).start()
+
+
+def _answer(connection: socket.socket, latency: float) -> None:
+    stream = connection.makefile("rb", 1 << 20)
+    while line := stream.readline():
+        length, span = 0, b""
+        while (header := stream.readline()) not in {b"\r\n", b""}:
+            if header.lower().startswith(b"content-length:"):
+                length = int(header.split(b":")[1])
+            if header.lower().startswith(b"range:"):
+                span = header.split(b"=")[1].strip()
+        body = stream.read(length)
+        answer = b"{}"
+        if line.startswith(b"POST"):
+            # multipart/related: a part of JSON, then the content, between lines of the boundary.
+            boundary = body.split(b"\r\n", 1)[0]
+            first, rest = body.split(b"\r\n\r\n", 1)[1].split(b"\r\n" + boundary, 1)
+            content = rest.split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n" + boundary, 1)[0]
+            described = json.loads(first)
+            checksum = base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode()
+            answer = json.dumps(
+                {
+                    "kind": "storage#object",
+                    "name": described["name"],
+                    "bucket": _BUCKET,
+                    "size": str(len(content)),
+                    "crc32c": checksum,
+                    "md5Hash": base64.b64encode(hashlib.md5(content).digest()).decode(),  # noqa: S324
+                    "generation": "1",
+                    "metageneration": "1",
+                }
+            ).encode()
+        if line.startswith(b"GET"):
+            _content(connection, line, span)
+            continue
+        time.sleep(latency)
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=UTF-8\r\nX-GUploader-UploadID: x\r\n"
+            b"Server: UploadServer\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer
+        )
+
+
+def _content(connection: socket.socket, line: bytes, span: bytes) -> None:
+    """Answer with a large object of zeros, or with what is to be said of it."""
+    if b"alt=media" not in line:
+        described = {"name": "large", "bucket": _BUCKET, "size": str(_LARGE_BYTES), "generation": "1"}
+        body = json.dumps(described).encode()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        connection.sendall(head % len(body) + body)
+        return
+    first, _, last = span.partition(b"-")
+    start, end = int(first or 0), min(int(last or _LARGE_BYTES) + 1, _LARGE_BYTES)
+    status = b"206 Partial Content" if span else b"200 OK"
+    head = b"HTTP/1.1 %s\r\nContent-Length: %d\r\nContent-Range: bytes %d-%d/%d\r\n\r\n"
+    connection.sendall(head % (status, end - start, start, end - 1, _LARGE_BYTES))
+    zeros = memoryview(bytes(1 << 20))
+    while start < end:
+        connection.sendall(zeros[: min(len(zeros), end - start)])
+        start += len(zeros)
+
+
+def make(folder: Path, count: int, size: int) -> list[Path]:
+    """Write files of about a size."""
+    draw = random.Random(5)
+    paths = []
+    for number in range(count):
+        path = folder / f"{number:06}.jpg"
+        path.write_bytes(draw.randbytes(draw.randint(size // 2, size * 3 // 2)))
+        paths.append(path)
+    return paths
+
+
+def ours(url: str, paths: list[Path], threads: int) -> Callable[[], None]:
+    """Return a run with this package's uploader."""
+    from runner.environment import Environment
+    from runner.gcp.bulk_uploads import Item, upload_many
+    from runner.gcp.session import Session
+
+    session = Session(Environment(project="p", vertex_url=url, storage_url=url, token="t"))  # noqa: S106
+    items = [Item(path=path, uri=f"gs://{_BUCKET}/{path.name}", size=path.stat().st_size) for path in paths]
+
+    def run() -> None:
+        assert sum(result.sent for result in upload_many(session, items, threads=threads)) == len(items)
+
+    return run
+
+
+def googles(url: str, paths: list[Path], threads: int) -> Callable[[], None]:
+    """Return a run with Google's transfer manager, which checks the content too."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.storage import Client, transfer_manager
+
+    anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    client = Client(project="p", credentials=anonymous, client_options={"api_endpoint": url})
+    bucket = client.bucket(_BUCKET)
+
+    def run() -> None:
+        results = transfer_manager.upload_many_from_filenames(
+            bucket,
+            [path.name for path in paths],
+            source_directory=str(paths[0].parent),
+            max_workers=threads,
+            worker_type=transfer_manager.THREAD,
+            raise_exception=True,
+            upload_kwargs={"checksum": "crc32c", "if_generation_match": 0},
+        )
+        assert len(results) == len(paths)
+
+    return run
+
+
+def readers(url: str) -> dict[str, Callable[[], None]]:
+    """Return runs that read the large object, in pieces of 1 MiB."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.storage import Client
+
+    from runner.environment import Environment
+    from runner.gcp.object_http import ObjectClient, open_object
+    from runner.gcp.session import Session
+
+    lean = ObjectClient(Session(Environment(project="p", vertex_url=url, storage_url=url, token="t"))  # noqa: S106)
+    anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    client = Client(project="p", credentials=anonymous, client_options={"api_endpoint": url})
+
+    def drain(stream: Any) -> None:
+        count = 0
+        while data := stream.read(1 << 20):
+            count += len(data)
+        assert count == _LARGE_BYTES
+
+    return {
+        "ours": lambda: drain(open_object(lean, f"gs://{_BUCKET}/large")[1]),
+        "blob.open": lambda: drain(client.bucket(_BUCKET).blob("large").open("rb")),
+    }
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main() -> int:
+    """Measure and print; exit 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=400)
+    parser.add_argument("--size", type=int, default=107_000, help="mean bytes of a file")
+    parser.add_argument("--threads", type=int, default=32)
+    parser.add_argument("--latency", type=float, default=30, help="milliseconds of an answer")
+    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve, options.latency / 1000)
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder, "files")
+        files.mkdir()
+        paths = make(files, options.files, options.size)
+        ready = Path(folder, "port")
+        command = [sys.executable, "-m", "benchmarks.upload_rate", "--serve", str(ready)]
+        server = subprocess.Popen([*command, "--latency", str(options.latency)], env={**os.environ})
+        try:
+            while not ready.exists() or not ready.read_text():
+                time.sleep(0.05)
+            url = f"http://127.0.0.1:{ready.read_text()}"
+            runs = {"ours": ours(url, paths, options.threads), "google": googles(url, paths, options.threads)}
+            cpu: dict[str, float] = {}
+            wall: dict[str, float] = {}
+            runs |= {f"read, {name}": run for name, run in readers(url).items()}
+            for _ in range(options.repeats):
+                for name, run in runs.items():
+                    before, started = _cpu(), time.perf_counter()
+                    run()
+                    cpu[name] = min(cpu.get(name, 1e9), _cpu() - before)
+                    wall[name] = min(wall.get(name, 1e9), time.perf_counter() - started)
+        finally:
+            server.kill()
+            server.wait()
+    count = len(paths)
+    print(f"{count} files of {options.size} bytes, {options.threads} threads, {options.latency:g} ms an answer")
+    for name in ("ours", "google"):
+        bound = options.threads / (options.latency / 1000)
+        rate = count / wall[name]
+        print(f"{name}: {cpu[name] / count * 1000:.2f} ms of CPU an object, {rate:.0f} objects/s ({rate / bound:.0%})")
+    ratio = cpu["google"] / cpu["ours"]
+    print(f"{ratio:.1f} times Google's transfer manager per CPU (goal 4)")
+    speeds = {name: _LARGE_BYTES / cpu[f"read, {name}"] / 1e6 for name in ("ours", "blob.open")}
+    times = speeds["ours"] / speeds["blob.open"]
+    print(f"reading: {speeds['ours']:.0f} MB/s a core, {times:.1f} times blob.open (goal 3)")
+    return 0 if ratio >= 4 and cpu["ours"] / count <= 0.0005 else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
