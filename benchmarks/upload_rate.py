@@ -161,7 +161,7 @@ def readers(url: str) -> dict[str, Callable[[], None]]:
     from runner.gcp.object_http import ObjectClient, open_object
     from runner.gcp.session import Session
 
-    lean = ObjectClient(Session(Environment(project="p", vertex_url=url, storage_url=url, token="t"))  # noqa: S106)
+    lean = ObjectClient(Session(Environment(project="p", vertex_url=url, storage_url=url, token="t")))  # noqa: S106
     anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
     client = Client(project="p", credentials=anonymous, client_options={"api_endpoint": url})
 
