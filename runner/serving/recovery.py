@@ -175,15 +175,16 @@ def undo(session: Session, record: DeploymentRecord, *, timeout: float, poll: fl
         Whether nothing is left.
     """
     deadline = time.monotonic() + timeout
-    anything = False
+    # A new endpoint and its model do not appear in one instant: where only one was seen, the other may be on its way.
+    missing = {"endpoint", "model"} if record.own_endpoint else {"model"}
     while True:
         endpoint, model = _find(session, record)
-        pending = not record.own_endpoint and _is_pending(session, record)
+        pending = _is_pending(session, record)
+        missing -= {*(["endpoint"] if endpoint else []), *(["model"] if model else [])}
         if endpoint is None and not model and not pending:
-            return anything or unsent
-        anything = True
+            return unsent or not missing
         if not pending and _remove(session, record, endpoint):
-            return True
+            continue
         if time.monotonic() > deadline:
             return False
         time.sleep(poll)
@@ -215,8 +216,15 @@ def _serves(session: Session, record: DeploymentRecord) -> bool:
 
 
 def _is_pending(session: Session, record: DeploymentRecord) -> bool:
-    """Tell whether the service still deploys to an endpoint that was there before."""
-    return bool(deployed.unfinished_operations(session, record.endpoint))
+    """Tell whether the service still works on the deployment, as far as that is known."""
+    if not record.own_endpoint:
+        return bool(deployed.unfinished_operations(session, record.endpoint))
+    if not record.operation:
+        return False
+    try:
+        return not operations.get(session, record.operation).get("done")
+    except NotFoundError:
+        return False  # forgotten by the service, so it has ended
 
 
 def _remove(session: Session, record: DeploymentRecord, endpoint: Endpoint | None) -> bool:

@@ -345,3 +345,36 @@ def test_the_next_command_removes_what_a_killed_one_left(
     assert refused.code == 7, refused.err
     assert "removed what it left" in refused.err
     assert truth.names() == before
+
+
+def test_an_endpoint_that_appears_after_its_model_is_not_forgotten(
+    tuned: Tuned, tuned_session: Session, through: Session, proxy: FlakyProxy, truth: Truth, state: Path
+) -> None:
+    before = truth.names()
+    parent = tuned_session.environment.parent
+    identity = "omt-appears-late"
+    record = DeploymentRecord(
+        id=identity,
+        parent=parent,
+        endpoint=f"{parent}/endpoints/{identity}",
+        own_endpoint=True,
+        model=f"{parent}/models/{identity}",
+    )
+    entry = journal.begin(record)
+    entry.mark("sent")
+    endpoints.deploy_custom_model(
+        tuned_session,
+        tuned.job.final_checkpoint_uri,
+        display_name=identity,
+        endpoint_id=identity,
+        model_id=identity,
+    )
+    entry.release()
+    # The service shows the model already, the endpoint not yet.
+    proxy.faults.append(Fault("GET", rf"/endpoints/{identity}$", 404, times=2))
+    assert [item.outcome for item in recover(through, timeout=0, settle=60)] == ["pending"]
+    deadline = time.monotonic() + 60
+    while recover(through, timeout=1, poll=0.2, settle=3)[0].outcome == "pending":
+        assert time.monotonic() < deadline
+    assert recover(through) == []
+    assert truth.names() == before
