@@ -180,7 +180,8 @@ def _failures(repository: str) -> Iterator[None]:
     )
 
     # Whichever HTTP library the client is built on, its errors have a base in common with HfHubHTTPError.
-    network = tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+    bases = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
+    network: tuple[type[Exception], ...] = (OSError, RuntimeError, *bases)
     login = "`hf auth login`, or HF_TOKEN: a token that may write"
     try:
         yield
@@ -199,7 +200,7 @@ def _failures(repository: str) -> Iterator[None]:
             raise UnreachableError(f"the hub failed ({status}): {said}", hint="the same command goes on") from error
         hints = {401: login, 403: login, 409: "push to a new name", 412: "somebody else pushed: look there first"}
         raise _refused(f"the hub refuses {repository} ({status}): {said}", hint=hints.get(status, "")) from error
-    except (OSError, RuntimeError, *network) as error:
+    except network as error:
         cause = error.__cause__ or error
         raise UnreachableError(f"the hub does not answer: {cause}", hint="the same command goes on") from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.emulator.engine.launcher import Launcher
+from tests.emulator.engine.serving_processes import LLAMA, Served, served
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +23,10 @@ def launcher() -> Iterator[Launcher]:
 def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for stand-in models, empty at first."""
     return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def server(launcher: Launcher, model_cache: Path) -> Iterator[Served]:
+    """One serving process of the text stand-in, for the tests that only ask it."""
+    with served(launcher, LLAMA, model_cache) as running:
+        yield running

@@ -15,6 +15,13 @@ import httpx
 from runner.emulator.engine.launcher import Launcher, WorkerProcess
 from runner.emulator.engine.protocol import ModelSource, ServingSpec
 
+LLAMA = ModelSource(kind="tiny", family="llama3")
+
+
+def chat(text: str, **fields: Any) -> dict[str, Any]:
+    """Return a chat completions request of one message."""
+    return {"messages": [{"role": "user", "content": text}], **fields}
+
 
 @dataclass(frozen=True, slots=True)
 class Served:

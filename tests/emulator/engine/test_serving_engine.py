@@ -27,13 +27,8 @@ FAMILIES: tuple[Family, ...] = ("llama3", "llama4", "gemma3", "qwen3")
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
-def llama(cache: Path) -> LoadedModel:
-    return load(ModelSource(kind="tiny", family="llama3"), cache_directory=str(cache), threads=1)
+def llama(model_cache: Path) -> LoadedModel:
+    return load(ModelSource(kind="tiny", family="llama3"), cache_directory=str(model_cache), threads=1)
 
 
 class Collector:
@@ -83,9 +78,9 @@ def random_prompts(loaded: LoadedModel, lengths: list[int]) -> list[Prompt]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_output_equals_generate(family: Family, cache: Path) -> None:
+def test_greedy_output_equals_generate(family: Family, model_cache: Path) -> None:
     """Prompts of 3 to 400 tokens cross the sliding window and the attention chunk of the families that have them."""
-    loaded = load(ModelSource(kind="tiny", family=family), cache_directory=str(cache), threads=1)
+    loaded = load(ModelSource(kind="tiny", family=family), cache_directory=str(model_cache), threads=1)
     prompts = random_prompts(loaded, [5, 90, 3, 400, 40, 17, 260, 8])
     expected = []
     for prompt in prompts:
@@ -111,9 +106,9 @@ def test_greedy_output_equals_generate(family: Family, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_log_probabilities_equal_one_forward_pass(family: Family, cache: Path) -> None:
+def test_log_probabilities_equal_one_forward_pass(family: Family, model_cache: Path) -> None:
     """Sampled text, which depends on every position of cache, mask and positions; images among the prompts."""
-    loaded = load(ModelSource(kind="tiny", family=family), cache_directory=str(cache), threads=1)
+    loaded = load(ModelSource(kind="tiny", family=family), cache_directory=str(model_cache), threads=1)
     prompts = random_prompts(loaded, [70, 5, 300])
     if loaded.processor is not None:
         encoder = PromptEncoder(loaded.tokenizer, loaded.processor)
@@ -235,8 +230,8 @@ def test_cancelled_sequences_free_rows_and_queue(llama: LoadedModel) -> None:
     assert (engine.metrics.running, engine.metrics.waiting) == (0, 0)
 
 
-def test_a_prompt_that_the_model_fails_on_fails_alone(cache: Path) -> None:
-    loaded = load(ModelSource(kind="tiny", family="llama4"), cache_directory=str(cache), threads=1)
+def test_a_prompt_that_the_model_fails_on_fails_alone(model_cache: Path) -> None:
+    loaded = load(ModelSource(kind="tiny", family="llama4"), cache_directory=str(model_cache), threads=1)
     engine = Engine(loaded.model, loaded.tokenizer, max_length=1024)
     engine.start()
     collector = Collector(engine)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,17 @@ import openai
 import pytest
 import torch
 
-from runner.emulator.engine.launcher import Launcher
 from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.protocol import ModelSource
 from runner.emulator.engine.serving_engine import Engine
 from runner.emulator.engine.serving_sequence import Prompt
-from tests.emulator.engine.serving_processes import Served, client_of, served
+from tests.emulator.engine.serving_processes import Served, client_of
 from tests.emulator.engine.test_serving_engine import FAMILIES, Collector, Family, random_prompts
 
 pytestmark = pytest.mark.training
 
 QUESTION = {"role": "user", "content": "What is a car?"}
 ANSWER = {"role": "assistant", "content": "A thing with wheels."}
-
-
-@pytest.fixture(scope="module")
-def server(launcher: Launcher, model_cache: Path) -> Iterator[Served]:
-    with served(launcher, ModelSource(kind="tiny", family="llama3"), model_cache) as running:
-        yield running
 
 
 def expected_scores(loaded: LoadedModel, prompt: Prompt) -> list[float]:
