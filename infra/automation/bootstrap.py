@@ -64,7 +64,7 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     finally:
         rest.close()
     if not file.exists():
-        _write(file, options.stack, project, region)
+        _write(file, options.stack, project, region, key)
         made.append(f"file {file.name}")
     lines = [f"+ {name}" for name in made] or ["everything was there already"]
     return {
@@ -137,9 +137,9 @@ def _bucket(name: str, region: str) -> dict[str, Any]:
     }
 
 
-def _write(file: Path, stack: str, project: str, region: str) -> None:
-    """Write the stack's file, a minimal one: every other setting has a default."""
-    text = f"config:\n  gcp:project: {project}\n  gcp:region: {region}\n"
+def _write(file: Path, stack: str, project: str, region: str, key: str) -> None:
+    """Write the stack's file, a minimal one: every other setting has a default. The first `up` uses the key."""
+    text = f"secretsprovider: gcpkms://{key}\nconfig:\n  gcp:project: {project}\n  gcp:region: {region}\n"
     if stack in {"dev", "test", "staging", "prod"}:
         text += f"  open-model-tuning:environment: {stack}\n"
     file.write_text(text, "utf-8")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import shutil
 import subprocess
 from argparse import Namespace
@@ -14,15 +14,14 @@ from infra.automation import engine
 from infra.policy import ENVIRONMENT_HINT
 from runner.errors import ConfigurationError
 
-OLDEST_ENGINE = (3, 244)
-
 
 def examine(options: Namespace) -> dict[str, Any]:
     """Return one finding per check: `ok`, `missing` or `wrong`, with what to do. `ready` says whether `up` can run."""
     from infra.automation.verbs import directory
 
     folder = directory(options)
-    findings = [_engine(), _backend(folder), _credentials(), _policy_pack(folder), *_stack(options)]
+    findings = [_engine(), _state(folder, options.stack), _secrets(folder, options.stack), _credentials()]
+    findings += [_policy_pack(folder), *_stack(options)]
     ready = all(item["status"] == "ok" for item in findings if item["needed"])
     lines = [
         f"{item['status']:8} {item['check']}: {item['detail']}" + (f" ({item['hint']})" if item["hint"] else "")
@@ -39,19 +38,42 @@ def _engine() -> dict[str, Any]:
     found = shutil.which("pulumi")
     if found is None:
         return _finding("engine", "missing", "`pulumi` is not on the PATH", f"see {engine.INSTALL}")
-    done = subprocess.run([found, "version"], capture_output=True, text=True, check=False, timeout=60)
-    match = re.search(r"v?(\d+)\.(\d+)", done.stdout)
-    if match is None or (int(match[1]), int(match[2])) < OLDEST_ENGINE:
-        wanted = ".".join(map(str, OLDEST_ENGINE))
-        return _finding("engine", "wrong", f"version {done.stdout.strip() or '?'}", f"{wanted} or newer is needed")
-    return _finding("engine", "ok", f"{found} {done.stdout.strip()}")
+    said, numbers = engine.version(found)
+    if numbers < engine.OLDEST:
+        return _finding("engine", "wrong", f"version {said or '?'}", f"{engine.OLDEST_TEXT} or newer is needed")
+    return _finding("engine", "ok", f"{found} {said}")
 
 
-def _backend(folder: Path) -> dict[str, Any]:
-    url = os.environ.get("PULUMI_BACKEND_URL")
-    if url or engine.has_backend(folder) or os.environ.get("PULUMI_ACCESS_TOKEN"):
-        return _finding("state", "ok", url or "named by Pulumi.yaml or by the login")
-    return _finding("state", "missing", "PULUMI_BACKEND_URL is not set", "`runner infra bootstrap` makes a bucket")
+def _state(folder: Path, stack: str) -> dict[str, Any]:
+    """Look whether the state can be opened, where there is an engine to ask."""
+    where = engine.backend(folder)
+    if not where:
+        return _finding("state", "missing", "PULUMI_BACKEND_URL is not set", "`runner infra bootstrap` makes a bucket")
+    found = shutil.which("pulumi")
+    if found is None or engine.version(found)[1] < engine.OLDEST:
+        return _finding("state", "ok", f"{where}, not looked at without the engine")
+    command = [found, "stack", "ls", "--json", "--non-interactive"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    except subprocess.TimeoutExpired:
+        return _finding("state", "wrong", f"{where} did not answer in a minute", "is the network there?")
+    if done.returncode:
+        error = engine.failure(RuntimeError(done.stderr.strip()), stack)
+        return _finding("state", "wrong", error.message, error.hint or "")
+    names = {str(item["name"]).rsplit("/", 1)[-1] for item in json.loads(done.stdout or "[]")}
+    return _finding("state", "ok", where + ("" if stack in names else f"; the first `up` makes stack {stack}"))
+
+
+def _secrets(folder: Path, stack: str) -> dict[str, Any]:
+    key = engine.secrets_provider(folder, stack)
+    if key and key != "passphrase":
+        return _finding("secrets", "ok", key)
+    if any(os.environ.get(f"PULUMI_CONFIG_PASSPHRASE{end}") is not None for end in ("", "_FILE")):
+        return _finding("secrets", "ok", "a passphrase")
+    if "Pulumi Cloud" in engine.backend(folder) or "https://" in engine.backend(folder):
+        return _finding("secrets", "ok", "kept by Pulumi Cloud")
+    detail = f"Pulumi.{stack}.yaml names no key and PULUMI_CONFIG_PASSPHRASE is not set"
+    return _finding("secrets", "missing", detail, f"`runner infra bootstrap --stack {stack}` makes a key")
 
 
 def _credentials() -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -15,6 +18,9 @@ from runner.errors import ConfigurationError, EngineMissingError, RunnerError
 INSTALL = "https://www.pulumi.com/docs/install/"
 POLICIES = "infra/policy"
 _HIDDEN = 4000
+OLDEST = (3, 244)
+OLDEST_TEXT = ".".join(map(str, OLDEST))
+"""The first engine whose error hooks see every error of the provider (requiredPulumiVersion of Pulumi.yaml)."""
 
 
 class EngineError(RunnerError):
@@ -24,7 +30,11 @@ class EngineError(RunnerError):
 
 
 def require() -> str:
-    """Return the path of the engine. Raises EngineMissingError, which says how to get it."""
+    """Return the path of the engine.
+
+    Raises:
+        EngineMissingError: it is not here, or too old; the hint says how to get it.
+    """
     found = shutil.which("pulumi")
     if found is None:
         raise EngineMissingError(
@@ -32,7 +42,20 @@ def require() -> str:
             hint=f"install it from {INSTALL} or by `runner infra bootstrap --install-engine`; "
             "`--embedded` works without it in the emulator, `--dry-run` prints gcloud commands",
         )
+    said, numbers = version(found)
+    if numbers < OLDEST:
+        raise EngineMissingError(
+            f"the Pulumi engine {found} is {said or 'of no known version'}; {OLDEST_TEXT} or newer is needed",
+            hint=f"update it: {INSTALL}, or `runner infra bootstrap --install-engine`",
+        )
     return found
+
+
+def version(path: str) -> tuple[str, tuple[int, int]]:
+    """Return what the engine says of its version, and major and minor number; (0, 0) where it says none."""
+    done = subprocess.run([path, "version"], capture_output=True, text=True, check=False, timeout=60)
+    match = re.match(r"v?(\d+)\.(\d+)", done.stdout)
+    return done.stdout.strip(), (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def install() -> str:
@@ -54,52 +77,88 @@ def _stack(options: Namespace, directory: Path, *, create: bool = False) -> Any:
     require()
     from pulumi import automation
 
-    if not (os.environ.get("PULUMI_BACKEND_URL") or has_backend(directory) or os.environ.get("PULUMI_ACCESS_TOKEN")):
+    if not backend(directory):
         problem = "it is not said where Pulumi's state is"
         raise ConfigurationError(
             problem,
             problems=[problem],
             hint="PULUMI_BACKEND_URL=gs://BUCKET; `runner infra bootstrap` makes the bucket",
         )
+    settings = automation.LocalWorkspaceOptions(secrets_provider=secrets_provider(directory, options.stack))
+    open_stack = automation.create_or_select_stack if create else automation.select_stack
     try:
-        if create:
-            return automation.create_or_select_stack(options.stack, work_dir=str(directory))
-        return automation.select_stack(options.stack, work_dir=str(directory))
+        return open_stack(options.stack, work_dir=str(directory), opts=settings)
     except automation.StackNotFoundError as error:
-        problem = f"there is no stack {options.stack} in this backend"
-        raise ConfigurationError(problem, problems=[problem], hint="`runner infra bootstrap` makes it") from error
-    except automation.CommandError as error:
-        raise _failure(error) from error
+        problem = f"there is no stack {options.stack} in {backend(directory)}"
+        hint = f"`runner infra up --stack {options.stack}` makes it, after `runner infra bootstrap`"
+        raise ConfigurationError(problem, problems=[problem], hint=hint) from error
+    except Exception as error:  # whatever the Automation API raises: it has no common class
+        raise failure(error, options.stack) from error
 
 
-def has_backend(directory: Path) -> bool:
-    """Tell whether Pulumi.yaml says where the state is."""
-    return any(line.startswith("backend:") for line in (directory / "Pulumi.yaml").read_text("utf-8").splitlines())
+def backend(directory: Path) -> str:
+    """Return where Pulumi's state is, as far as it is said here; "" when it is not."""
+    if os.environ.get("PULUMI_BACKEND_URL"):
+        return os.environ["PULUMI_BACKEND_URL"]
+    if any(line.startswith("backend:") for line in (directory / "Pulumi.yaml").read_text("utf-8").splitlines()):
+        return "the backend that Pulumi.yaml names"
+    if os.environ.get("PULUMI_ACCESS_TOKEN"):
+        return "Pulumi Cloud"
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    try:
+        current = json.loads((home / "credentials.json").read_text("utf-8")).get("current")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return str(current or "")
+
+
+def secrets_provider(directory: Path, stack: str) -> str | None:
+    """Return what encrypts a stack's secrets, as its file says; None is a passphrase."""
+    file = directory / f"Pulumi.{stack}.yaml"
+    text = file.read_text("utf-8") if file.is_file() else ""
+    match = re.search(r"^secretsprovider:\s*(\S+)", text, re.MULTILINE)
+    return match[1] if match else None
 
 
 def _call(options: Namespace, directory: Path, verb: str, **arguments: Any) -> Any:
-    require()  # before pulumi is loaded for nothing
-    from pulumi import automation
-
     stack = _stack(options, directory, create=verb == "up")
     try:
         return getattr(stack, verb)(on_output=_show, color="never", **arguments)
-    except automation.CommandError as error:
-        raise _failure(error) from error
+    except Exception as error:
+        raise failure(error, options.stack) from error
 
 
 def _show(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def _failure(error: Exception) -> EngineError:
+_HINTS = (
+    ("currently locked", "if no other run is alive, `pulumi cancel --stack STACK` removes the lock"),
+    ("incorrect passphrase", "PULUMI_CONFIG_PASSPHRASE is not the one that the stack was made with"),
+    (
+        "passphrase must be set",
+        "set PULUMI_CONFIG_PASSPHRASE, or make the stack with a key, as `runner infra bootstrap --stack STACK` says",
+    ),
+    ("does not satisfy the version range", f"update the engine: {INSTALL}"),
+    ("no language plugin", f"the engine alone is not enough; install all of Pulumi: {INSTALL}"),
+    ("no resource plugin", "`pulumi install` in the folder of Pulumi.yaml fetches the provider"),
+    ("unable to open state directory", "make that folder, or have PULUMI_BACKEND_URL name another"),
+    ("PULUMI_ACCESS_TOKEN must be set", "`pulumi login`, or PULUMI_BACKEND_URL=gs://BUCKET"),
+    ("could not find default credentials", "`gcloud auth application-default login`"),
+    ("bucket doesn't exist", "`runner infra bootstrap --stack STACK` makes it"),
+)
+
+
+def failure(error: Exception, stack: str) -> EngineError:
+    """Return what the engine said last, without the frame of the Automation API, and what to do about it."""
     text = str(error).strip()
-    hint = None
-    if "the stack is currently locked" in text:
-        hint = "if no other run is alive, `pulumi cancel` removes the lock"
-    elif "passphrase" in text:
-        hint = "PULUMI_CONFIG_PASSPHRASE, or a key: `runner infra bootstrap`"
-    return EngineError(text[-_HIDDEN:], hint=hint)
+    if match := re.search(r"^ ?stderr: (.*)", text, re.MULTILINE | re.DOTALL):
+        said = match[1].strip()
+        # What went to standard output was shown while it ran.
+        text = said or text
+    hint = next((hint for fragment, hint in _HINTS if fragment in text), None)
+    hint = hint or f"`pulumi stack --stack {stack}` in the folder of Pulumi.yaml shows what is there"
+    return EngineError(text.removeprefix("error: ")[-_HIDDEN:], hint=hint.replace("STACK", stack))
 
 
 def policy_environment(directory: Path) -> Path:
@@ -119,9 +178,9 @@ def _packs(options: Namespace, directory: Path) -> list[str] | None:
 def preview(options: Namespace, directory: Path) -> dict[str, Any]:
     """Preview, refreshed: what the stack would change."""
     result = _call(options, directory, "preview", diff=True, refresh=True, policy_packs=_packs(options, directory))
-    summary = {str(key): count for key, count in result.change_summary.items()}
-    changes = sum(count for key, count in summary.items() if key not in {"same", "OpType.SAME", "read"})
-    return {"summary": summary, "changes": changes, "diff": result.stdout, "text": result.stdout}
+    summary = {_word(key): count for key, count in result.change_summary.items()}
+    changes = sum(count for key, count in summary.items() if key not in _UNCHANGED)
+    return {"summary": summary, "changes": changes, "diff": result.stdout, "text": _counted(summary, "to ")}
 
 
 def up(options: Namespace, directory: Path) -> dict[str, Any]:
@@ -129,26 +188,60 @@ def up(options: Namespace, directory: Path) -> dict[str, Any]:
     _confirmed(options, "up")
     result = _call(options, directory, "up", refresh=True, policy_packs=_packs(options, directory))
     outputs = {key: value.value for key, value in result.outputs.items()}
-    return {"summary": dict(result.summary.resource_changes or {}), "outputs": outputs, "text": result.stdout}
+    return {**_ended(result), "outputs": outputs}
 
 
 def refresh(options: Namespace, directory: Path) -> dict[str, Any]:
     """Bring the state to what is there."""
     _confirmed(options, "refresh")
     result = _call(options, directory, "refresh", expect_no_changes=options.expect_no_changes or None)
-    return {"summary": dict(result.summary.resource_changes or {}), "text": result.stdout}
+    return _ended(result)
 
 
 def destroy(options: Namespace, directory: Path) -> dict[str, Any]:
-    """Delete what is not protected. What is stays, and the engine's output names it."""
+    """Delete what is not protected. What is stays, and is named."""
     _confirmed(options, "destroy")
     result = _call(options, directory, "destroy", exclude_protected=True)
-    return {"summary": dict(result.summary.resource_changes or {}), "text": result.stdout}
+    kept = _left(_stack(options, directory))
+    done = _ended(result)
+    named = [f"kept: {name}" for name in kept]
+    return {**done, "kept": kept, "text": "\n".join([*named, done["text"]])}
+
+
+def _left(stack: Any) -> list[str]:
+    """Return the protected resources that a stack still has, as `Type name`."""
+    found = stack.export_stack().deployment.get("resources") or []
+    protected = [item for item in found if item.get("protect")]
+    return sorted(f"{item['type'].rsplit(':', 1)[-1]} {item['urn'].rsplit('::', 1)[-1]}" for item in protected)
 
 
 def outputs(options: Namespace, directory: Path) -> dict[str, Any]:
-    """Return the outputs of the last `up`."""
-    return {key: value.value for key, value in _stack(options, directory).outputs().items()}
+    """Return the outputs of the last `up`; {} before there was one."""
+    stack = _stack(options, directory)
+    try:
+        return {key: value.value for key, value in stack.outputs().items()}
+    except Exception as error:
+        raise failure(error, options.stack) from error
+
+
+_UNCHANGED = frozenset({"same", "read"})
+
+
+def _word(key: Any) -> str:
+    """Return `create` for the Automation API's `OpType.CREATE`."""
+    return str(getattr(key, "value", key)).rsplit(".", 1)[-1].lower()
+
+
+def _ended(result: Any) -> dict[str, Any]:
+    summary = {_word(key): count for key, count in (result.summary.resource_changes or {}).items()}
+    return {"summary": summary, "text": _counted(summary)}
+
+
+def _counted(summary: dict[str, int], prefix: str = "") -> str:
+    """Return one line for people: all else was shown while the engine ran."""
+    words = {"same": "unchanged"}
+    parts = [f"{count} {words.get(name, prefix + name)}" for name, count in sorted(summary.items())]
+    return ", ".join(parts) or "nothing to do"
 
 
 def _confirmed(options: Namespace, verb: str) -> None:

@@ -1,0 +1,199 @@
+"""What `runner infra` says when the engine fails: in the engine's recorded words, and with the engine where it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.automation import engine
+from runner.errors import ConfigurationError, EngineMissingError
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = {"pid": 4242, "username": "ci", "hostname": "runner-7", "timestamp": "2026-11-25T10:00:00Z"}
+
+FRAME = "code: 1\n stdout: {}\n stderr: error: {}\n"
+"""How the Automation API puts what the engine said."""
+RECORDED = [
+    (
+        "",
+        "the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or delete the lock "
+        "file with `pulumi cancel`.\n  file:///s/x.json: created by ci@runner-7 (pid 4242) at 2026-11-25T10:00:00Z",
+        "`pulumi cancel --stack prod` removes the lock",
+    ),
+    (
+        "",
+        "getting stack configuration: get stack secrets manager: incorrect passphrase",
+        "not the one that the stack was made with",
+    ),
+    (
+        "",
+        "could not create secrets manager for new stack: passphrase must be set with PULUMI_CONFIG_PASSPHRASE or "
+        "PULUMI_CONFIG_PASSPHRASE_FILE environment variables",
+        "`runner infra bootstrap --stack prod`",
+    ),
+    ("", 'Pulumi CLI version 3.274.1 does not satisfy the version range ">=99.0.0"', "update the engine"),
+    (
+        "Previewing update (local):\n",
+        "failed to load language plugin python: no language plugin 'pulumi-language-python' found in the workspace or "
+        "on your $PATH",
+        "install all of Pulumi",
+    ),
+    (
+        "",
+        'unable to open state directory "file:///nowhere": stat /nowhere: no such file or directory',
+        "PULUMI_BACKEND_URL",
+    ),
+    (
+        "",
+        "missing google credentials: unable to find gcp credentials: google: could not find default credentials.",
+        "gcloud auth application-default login",
+    ),
+]
+"""What Pulumi 3.274.1 wrote to standard output and error, and what the hint holds."""
+
+
+@pytest.mark.parametrize(("output", "said", "advice"), RECORDED, ids=[item[1][:20] for item in RECORDED])
+def test_an_error_of_the_engine_is_its_own_words_and_what_to_do(output: str, said: str, advice: str) -> None:
+    error = engine.failure(RuntimeError(FRAME.format(output, said)), "prod")
+    assert error.message == said
+    assert advice in str(error.hint)
+
+
+def test_an_error_of_the_automation_interface_is_passed_on() -> None:
+    error = engine.failure(RuntimeError("summary event never found"), "prod")
+    assert error.message == "summary event never found"
+    assert "`pulumi stack --stack prod`" in str(error.hint)
+
+
+def program(folder: Path, text: str) -> None:
+    folder.mkdir()
+    (folder / "pulumi").write_text(f"#!/bin/sh\n{text}\n")
+    (folder / "pulumi").chmod(0o755)
+
+
+@pytest.mark.parametrize("said", ["echo v3.100.0", "echo v2.99.0", "echo nonsense", "exit 3"])
+def test_an_engine_that_is_too_old_or_none_at_all_is_refused(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path / "bin", said)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    with pytest.raises(EngineMissingError, match=r"3\.244 or newer is needed") as caught:
+        engine.require()
+    assert engine.INSTALL in str(caught.value.hint)
+
+
+def test_where_the_state_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: x\n")
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    assert engine.backend(tmp_path) == ""
+    (tmp_path / "home").mkdir()
+    for text, expected in (("{", ""), ("[]", ""), ('{"current": "gs://logged-in"}', "gs://logged-in")):
+        (tmp_path / "home" / "credentials.json").write_text(text)
+        assert engine.backend(tmp_path) == expected
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "file:///state")
+    assert engine.backend(tmp_path) == "file:///state"
+
+
+def test_what_encrypts_the_secrets(tmp_path: Path) -> None:
+    assert engine.secrets_provider(tmp_path, "dev") is None
+    (tmp_path / "Pulumi.dev.yaml").write_text("secretsprovider: gcpkms://projects/p/k\nconfig: {}\n")
+    assert engine.secrets_provider(tmp_path, "dev") == "gcpkms://projects/p/k"
+
+
+def test_the_policy_pack_needs_its_environment(tmp_path: Path) -> None:
+    options = type("Options", (), {"policies": True})()
+    with pytest.raises(ConfigurationError, match="the policy pack has no environment") as caught:
+        engine._packs(options, tmp_path)
+    assert "infra/policy/requirements.txt" in str(caught.value.hint)
+
+
+class Real:
+    """`runner infra` with the engine, on a state of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("infra", "runner"):
+            (folder / name).symlink_to(ROOT / name)
+        for name in ("Pulumi.yaml", "Pulumi.local.yaml"):
+            shutil.copy(ROOT / name, folder)
+        (folder / "state").mkdir()
+        self.variables = {
+            "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
+            "PULUMI_CONFIG_PASSPHRASE": "test",
+            "PULUMI_HOME": str(folder / "home"),
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+        }
+
+    def run(self, verb: str, *options: str, **variables: str | None) -> dict[str, Any]:
+        environment = {**os.environ, **self.variables}
+        for name, value in variables.items():
+            environment.pop(name, None)
+            if value is not None:
+                environment[name] = value
+        command = [sys.executable, "-m", "infra.automation", verb, "--stack", "local", "--directory", str(self.folder)]
+        done = subprocess.run(
+            [*command, *options], env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+needs_engine = pytest.mark.skipif(shutil.which("pulumi") is None, reason="needs the Pulumi engine: `pulumi` on PATH")
+
+
+@pytest.mark.engine
+@needs_engine
+def test_every_failure_of_a_real_engine_says_what_to_do(tmp_path: Path) -> None:
+    real = Real(tmp_path)
+    failures = {
+        "nowhere": real.run("outputs", PULUMI_BACKEND_URL=None),
+        "no folder": real.run("outputs", PULUMI_BACKEND_URL=f"file://{tmp_path / 'missing'}"),
+        "no stack": real.run("preview"),
+        "no passphrase": real.run("up", "--confirmed", PULUMI_CONFIG_PASSPHRASE=None),
+    }
+    init = ["pulumi", "stack", "init", "local", "--non-interactive"]
+    subprocess.run(init, cwd=tmp_path, env={**os.environ, **real.variables}, check=True, capture_output=True)
+    assert real.run("outputs")["result"]["outputs"] == {}
+    failures["wrong passphrase"] = real.run("up", "--confirmed", PULUMI_CONFIG_PASSPHRASE="other")
+    locks = tmp_path / "state/.pulumi/locks/organization/open-model-tuning/local"
+    locks.mkdir(parents=True, exist_ok=True)
+    (locks / "0b6f1d3c-1111-4222-8333-944444444444.json").write_text(json.dumps(LOCK))
+    failures["locked"] = real.run("up", "--confirmed")
+    shutil.rmtree(locks)
+    text = (tmp_path / "Pulumi.yaml").read_text()
+    (tmp_path / "Pulumi.yaml").write_text(text.replace('">=3.244.0"', '">=99.0.0"'))
+    failures["too old"] = real.run("preview")
+    expected = {
+        "nowhere": "runner infra bootstrap",
+        "no folder": "make that folder",
+        "no stack": "runner infra up --stack local",
+        "no passphrase": "PULUMI_CONFIG_PASSPHRASE",
+        "wrong passphrase": "not the one",
+        "locked": "pulumi cancel --stack local",
+        "too old": engine.INSTALL,
+    }
+    for name, fragment in expected.items():
+        assert fragment in failures[name]["error"]["hint"], (name, failures[name])
+
+
+@pytest.mark.engine
+@needs_engine
+def test_the_doctor_opens_the_state(tmp_path: Path) -> None:
+    real = Real(tmp_path)
+
+    def checks(**variables: str | None) -> dict[str, str]:
+        found = real.run("doctor", **variables)["result"]["checks"]
+        return {item["check"]: item["status"] for item in found}
+
+    assert checks()["state"] == "ok"
+    assert checks(PULUMI_BACKEND_URL=f"file://{tmp_path / 'missing'}")["state"] == "wrong"
+    assert checks(PULUMI_CONFIG_PASSPHRASE=None)["secrets"] == "missing"
