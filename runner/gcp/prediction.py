@@ -13,8 +13,8 @@ from typing import Any, Literal, overload
 
 import httpx
 
-from runner.errors import GoogleApiError
-from runner.gcp.endpoints import Endpoint, full_name, get_endpoint
+from runner.errors import ConfigurationError, GoogleApiError, NotFoundError
+from runner.gcp.endpoints import Endpoint, get_endpoint, list_endpoints
 from runner.gcp.failures import call, check, raise_from
 from runner.gcp.session import Session
 
@@ -42,9 +42,60 @@ class ChatChunk:
     finish_reason: str = ""
 
 
+def resolve_endpoint(session: Session, given: str | None = None) -> Endpoint:
+    """Return an endpoint.
+
+    Args:
+        session: where.
+        given: full name, id or display name. None is the environment's default endpoint or, where that has no model,
+            the only endpoint that has one.
+
+    Raises:
+        NotFoundError: there is none of that name.
+        ConfigurationError: several have that display name, or nothing says which one is meant.
+    """
+    wanted = given or session.environment.default_endpoint
+    if wanted.startswith("projects/"):
+        found = get_endpoint(session, wanted)
+        if given or found.deployed_models:
+            return found
+        wanted = ""
+    every = list_endpoints(session)
+    if not wanted:
+        return _only(every)
+    wanted = wanted.removeprefix("endpoints/")
+    by_id = [item for item in every if item.id == wanted]
+    matches = by_id or [item for item in every if item.display_name == wanted]
+    if len(matches) == 1:
+        if not given and not matches[0].deployed_models:
+            return _only(every)
+        return matches[0]
+    if matches:
+        ids = ", ".join(item.id for item in matches)
+        message = f"{len(matches)} endpoints are called {wanted!r}: {ids}"
+        raise ConfigurationError(message, problems=[message], hint="name one by its id")
+    raise NotFoundError(
+        f"no endpoint in {session.environment.location} has the id or the name {wanted!r}",
+        status="NOT_FOUND",
+        http=404,
+        method="endpoints.get",
+        resource=wanted,
+        hint="`runner endpoints ls` lists them",
+    )
+
+
+def _only(every: Sequence[Endpoint]) -> Endpoint:
+    ready = [item for item in every if item.deployed_models]
+    if len(ready) == 1:
+        return ready[0]
+    what = "no endpoint has a model" if not ready else f"{len(ready)} endpoints have a model"
+    message = f"no endpoint was named and {what}"
+    raise ConfigurationError(message, problems=[message], hint="--endpoint ID; `runner endpoints ls` lists them")
+
+
 def predict(
     session: Session,
-    endpoint: str | Endpoint,
+    endpoint: str | Endpoint | None,
     instances: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any] | None = None,
 ) -> list[Any]:
@@ -52,13 +103,14 @@ def predict(
 
     Args:
         session: where.
-        endpoint: id, full name or endpoint.
+        endpoint: see `resolve_endpoint`.
         instances: such as `{"prompt": …, "max_tokens": 200, "temperature": 1.0, "top_p": 1.0, "top_k": 1,
             "raw_response": True}`; without `raw_response` the text repeats the prompt.
         parameters: for all instances.
 
     Raises:
-        NotFoundError: no such endpoint; GoogleApiError: nothing is deployed there, or an instance is wrong.
+        NotFoundError, ConfigurationError: see `resolve_endpoint`.
+        GoogleApiError: nothing is deployed there, or an instance is wrong.
     """
     name, base = _address(session, endpoint)
     body: dict[str, Any] = {"instances": [dict(item) for item in instances]}
@@ -109,19 +161,20 @@ def chat(
 
     Args:
         session: where.
-        endpoint: id, full name or endpoint of a deployed model.
-        model: a managed model, `meta/llama-3.3-70b-instruct-maas`.
+        endpoint: of a deployed model; see `resolve_endpoint`.
+        model: a managed model, `meta/llama-3.3-70b-instruct-maas`, instead.
         messages: `{"role": "user", "content": "…"}` in order.
         stream: return the pieces as they come instead of the whole.
         sampling: `max_tokens`, `temperature`, `top_p`, `stop`, `seed`, …; None is left out.
 
     Raises:
-        ValueError: neither or both of endpoint and model are given.
+        ValueError: both endpoint and model are given.
+        NotFoundError, ConfigurationError: see `resolve_endpoint`.
         GoogleApiError, UnreachableError: as the service answers; of a stream, also between its pieces.
     """
-    if (endpoint is None) == (model is None):
+    if endpoint is not None and model is not None:
         raise ValueError("give either endpoint or model")
-    if endpoint is not None:
+    if model is None:
         name, base = _address(session, endpoint)
     else:
         name, base = f"{session.environment.parent}/endpoints/openapi", ""
@@ -137,9 +190,9 @@ def chat(
     return _answer(call("chat.completions", name, send))
 
 
-def _address(session: Session, endpoint: str | Endpoint) -> tuple[str, str]:
+def _address(session: Session, endpoint: str | Endpoint | None) -> tuple[str, str]:
     """Return the endpoint's full name, and its own base address or ""."""
-    found = endpoint if isinstance(endpoint, Endpoint) else get_endpoint(session, full_name(session, endpoint))
+    found = endpoint if isinstance(endpoint, Endpoint) else resolve_endpoint(session, endpoint)
     return found.name, f"https://{found.dedicated_dns}" if found.dedicated_dns else ""
 
 

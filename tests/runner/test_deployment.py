@@ -150,7 +150,7 @@ def test_wrong_requests_are_errors_of_the_service(deployed: Endpoint, tuned_sess
     with pytest.raises(GoogleApiError):
         list(prediction.chat(tuned_session, endpoint=deployed, messages=[], stream=True))
     with pytest.raises(ValueError, match="either endpoint or model"):
-        gcp_chat(tuned_session, messages=MESSAGES)
+        gcp_chat(tuned_session, endpoint=deployed, model="meta/x-maas", messages=MESSAGES)
 
 
 @pytest.mark.training
