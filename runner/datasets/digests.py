@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 
 import xxhash
 
@@ -15,9 +16,37 @@ PART, TURN, IMAGE = "\x1f", "\x1e", "\x1c"
 """Separators of parts and turns, and what marks an image; a text with one of them has a finding of its own."""
 
 
+def address_digest(address: str) -> str:
+    """Return what stands for the address of an image; an inline image is all in its address."""
+    found: str = xxhash.xxh3_128_hexdigest(_encoded(address))
+    return found
+
+
 def content(message: Message) -> str:
-    """Return a message's parts as one text, with the addresses of its images."""
-    return PART.join(IMAGE + part.uri if isinstance(part, ImagePart) else part.text for part in message.parts)
+    """Return a message's parts as one text, with digests in place of its images."""
+    return PART.join(
+        IMAGE + address_digest(part.uri) if isinstance(part, ImagePart) else part.text for part in message.parts
+    )
+
+
+def digests(contents: list[bytes], turns: list[int]) -> tuple[list[int], list[int]]:
+    """Return what `digest` returns for many examples: of their prompts, and of the wholes.
+
+    Args:
+        contents: the turns of all examples, one after the other, in UTF-8.
+        turns: how many turns each example has; an odd number includes one of the system.
+    """
+    ends = list(accumulate(turns))
+    starts = [0, *ends][:-1]
+    prompts = list(map(_hash, [contents[start] for start in starts], [count & 1 for count in turns]))
+    if turns and max(turns) > 2:
+        for place, count in enumerate(turns):
+            if count > 2:
+                digest = prompts[place]
+                for turn in contents[starts[place] + 1 : ends[place] - 1]:
+                    digest = _hash(turn, digest)
+                prompts[place] = digest
+    return prompts, list(map(_hash, [contents[end - 1] for end in ends], prompts))
 
 
 def digest(turns: Sequence[str], system: bool) -> tuple[int, int]:
@@ -28,13 +57,14 @@ def digest(turns: Sequence[str], system: bool) -> tuple[int, int]:
             and from whether there is a system turn.
         system: whether the first turn is the system's.
     """
-    prompt = turns[0] if len(turns) == 2 else TURN.join(turns[:-1])
-    try:
-        before = _hash(prompt.encode(), system)
-        return before, _hash(turns[-1].encode(), before)
-    except UnicodeEncodeError:
-        before = _hash(prompt.encode("utf-8", "surrogatepass"), system)
-        return before, _hash(turns[-1].encode("utf-8", "surrogatepass"), before)
+    before: int = system
+    for turn in turns[:-1]:
+        before = _hash(_encoded(turn), before)
+    return before, _hash(_encoded(turns[-1]), before)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def of_example(example: Example) -> tuple[int, int]:
@@ -48,5 +78,5 @@ _NOISE = re.compile(r"[\W_]+")
 def normalised(turns: Sequence[str]) -> int:
     """Return a digest that examples share which differ only in case, white space and punctuation."""
     text = TURN.join(_NOISE.sub(" ", turn.casefold()).strip() for turn in turns)
-    found: int = xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
+    found: int = xxhash.xxh3_64_intdigest(_encoded(text))
     return found

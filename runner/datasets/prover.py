@@ -1,60 +1,62 @@
 """The fast path: proves lines good, a block of a file at a time; whatever it cannot prove, the exact parser reads.
 
-A line is proven good when the typed decoder takes it, its turns and texts are in order, and nothing in it can be one of
-the things that only the exact parser names. Those are found by a few searches over the whole block:
+A line is proven good when
 
-* duplicate keys, which the decoder lets pass: the names of keys stand in the block exactly as often as its good lines
-  have keys (an escaped letter in a key is caught by the next search);
-* control characters and escaped ASCII (`\\u0041`), which could hide an anchor or a key;
-* anchors of secrets, e-mail addresses and control tokens (`texts`).
+* the typed decoder takes it (`shapes`), and its turns, texts and images are in order (`tables`);
+* its JSON has as many strings as its type needs, for the decoder lets a key pass that is there twice: the quotes of a
+  whole block are counted at once, and line by line only where they do not add up;
+* no text holds a control character.
+
+Where a text may hold a secret, an e-mail address or a control token, the line is good and the place is noted. All texts
+of a block are searched at once, after decoding, so that no escape can hide anything.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
-from runner.datasets import shapes, texts
+from runner.datasets import scanning, texts
+from runner.datasets.digests import IMAGE, PART, TURN
 from runner.datasets.examples import Format
-from runner.datasets.shapes import Reading
+from runner.datasets.shapes import DECODE_ERRORS, Reading
+from runner.datasets.tables import READERS, Reader, Table
 
-_ESCAPED, _CONTROL = 1, 2
-TOKEN, SECRET, EMAIL = 4, 8, 16
+TOKEN, SECRET, EMAIL = 1, 2, 4
 """Kinds of anchors: where a control token, a secret or an e-mail address may be."""
 ANCHORS = TOKEN | SECRET | EMAIL
 
-# Around an anchor, in the bytes of the file: what the exact patterns of `texts` demand at least. All of it is ASCII,
-# and escaped ASCII sends a line to the exact parser.
+# Around an anchor, in UTF-8: what the exact patterns of `texts` demand at least. All of it is ASCII.
 _SECRET = re.compile(
     rb"-----BEGIN [A-Z ]{0,60}PRIVATE KEY|A[KS]IA[0-9A-Z]{16}|AIza[0-9A-Za-z_\-]{35}|sk-[A-Za-z0-9_\-]{32}"
     rb"|hf_[A-Za-z0-9]{30}|gh[pousr]_[A-Za-z0-9]{36}|xox[abprs]-[A-Za-z0-9-]{10}"
 )
 _EMAIL = re.compile(rb"[A-Za-z0-9._%+-]@[A-Za-z0-9-]+\.")
-_ESCAPE = re.compile(
-    rb".?(\\u)(?:00([0-7])|00[89]|200[bB]|202[a-eA-E]|206[06-9]|[fF][fF][fF][dD]|[fF][eE][fF][fF])", re.DOTALL
-)
+_JOINT = TURN.encode()
+_SAMPLED = 2
+"""Lines tried with the other types when the type of the last block does not suit."""
 
 Good = tuple[int, Reading, int]
 """Index of the line in its block, what it is made of, and the kinds of anchors in its texts."""
 Doubtful = tuple[int, int, int]
 """Index of the line, offset of its first byte and of its line end."""
 
-
 Search = Callable[[bytes], list[tuple[int, int, int]]]
 
 
 def _search(patterns: list[bytes]) -> Search:
-    """Return a search for a few patterns, all at once.
+    """Return a search for several patterns at once: (pattern, start, end) of each place.
 
-    With up to three different first bytes the library looks for these bytes, which is slow where they are frequent
-    (backslash, quote, zero); with more it compares whole vectors. Patterns that are in no JSON see to that: measured,
-    they make a search up to ten times faster.
+    With up to three different first bytes the library looks for these bytes, which is slow where they are frequent;
+    with more it compares whole vectors. Patterns that are in no text see to that.
     """
     length = min(map(len, patterns))
     patterns = [*patterns, *(bytes([code]) * length for code in range(1, 5))]
@@ -64,13 +66,29 @@ def _search(patterns: list[bytes]) -> Search:
 
 @dataclass(slots=True)
 class _Shape:
-    decode: Callable[[Any], Any]
-    read: Callable[[Any, bool], Reading | None]
+    decoder: msgspec.json.Decoder[Any]
+    read: Reader
     format: Format
-    keys: Search
-    """Finds all that `Reading.keys` counts."""
-    marks: Search
-    """Finds less: what `Reading.marks` counts, as long as the keys stand in their usual order."""
+
+
+@dataclass(slots=True)
+class Proven:
+    """The lines of a block."""
+
+    format: Format
+    """Of the good lines."""
+    count: int
+    """Of all lines, blank ones too."""
+    table: Table
+    """The good lines."""
+    index: list[int]
+    """Index in the block of each good line."""
+    contents: list[bytes]
+    """`Table.contents` in UTF-8."""
+    anchors: dict[int, int] = field(default_factory=dict)
+    """Place in the table to the kinds of anchors there."""
+    doubtful: list[tuple[int, bytes]] = field(default_factory=list)
+    """Index and bytes of each line for the exact parser, blank ones left out."""
 
 
 class Prover:
@@ -82,171 +100,223 @@ class Prover:
 
     def __init__(self, *, images: bool) -> None:
         self.images = images
-        self._shapes = [
-            _Shape(
-                msgspec.json.Decoder(kind).decode,
-                read,
-                form,
-                _search(shapes.key_strings(kind)),
-                _search(shapes.mark_strings(kind)),
-            )
-            for kind, read, form in shapes.READERS
-        ]
-        # Several small searches are several times faster than one with all patterns: few patterns fit the vector unit.
-        self._secrets = _search([anchor.encode() for anchor in texts.ANCHORS])
-        self._tokens = _search([token.encode() for token in texts.SPECIAL_TOKENS])
-        replacement = [bytes(letters) for letters in itertools.product(b"fF", b"fF", b"dD")]
-        mark = [bytes(letters) for letters in itertools.product(b"fF", b"eE", b"fF")]
-        self._escapes = _search(
-            [*(b"00%d" % digit for digit in range(10)), b"200", b"202", b"206", *replacement, *mark]
-        )
-        self._controls = _search([b"\\b", b"\\f"])
-        self._c1 = _search([bytes((0xC2, code)) for code in range(0x80, 0xA0)])
+        self._shapes = [_Shape(msgspec.json.Decoder(kind), read, form) for kind, read, form in READERS]
+        tokens, secrets = texts.SPECIAL_TOKENS, texts.ANCHORS
+        self._tokens = len(tokens)
+        self._whole = True
+        self._anchors = _search([anchor.encode() for anchor in (*tokens, *secrets)])
+        # Two searches with few patterns are several times faster than one with all of them.
+        self._c1 = _search([chr(code).encode() for code in range(0x80, 0xA0)])
         beyond = [0x200B, 0x2060, 0xFEFF, 0xFFFD, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
         self._beyond = _search([chr(code).encode() for code in beyond])
 
-    def prove(self, block: bytes) -> tuple[Format, list[Good], list[Doubtful], int]:
+    def read(self, block: bytes) -> Proven:
         """Sort the lines of a block.
 
         Args:
             block: whole lines, the last one's line end may be missing.
-
-        Returns:
-            The format of the good lines, the good lines, the others, and the number of lines; blank lines are neither.
         """
-        flags = self._flags(block)
-        shape = next((shape for shape in self._shapes if _suits(block, shape)), self._shapes[0])
-        good, doubtful, count, marks = self._pass(block, shape, flags)
-        # The cheaper count first; where keys stand in another order, it does not add up, and the full one decides.
-        if _occurrences(shape.marks, block, doubtful) != marks:
-            keys = sum([reading.keys for _, reading, _ in good])
-            if _occurrences(shape.keys, block, doubtful) != keys:
-                good, doubtful = _counted(block, shape, good, doubtful)
+        shape, rows, holes = self._decode(block)
+        table = shape.read(rows, self.images)
+        count = len(rows) + len(holes)
+        index = table.rows
+        if holes:
+            missing = set(holes)
+            lines_of_rows = [line for line in range(count) if line not in missing]
+            index = [lines_of_rows[row] for row in index]
+        whole = len(index) == count
+        lines = [] if whole else list(BytesIO(block))
+        proven = Proven(
+            shape.format,
+            count,
+            table,
+            index,
+            list(map(str.encode, table.contents)),
+        )
+        suspects = self._search_texts(proven)
+        good = block if whole else b"".join([lines[line] for line in index])
+        if scanning.quotes(good) != sum(table.quotes):
+            lines = lines or list(BytesIO(block))
+            suspects |= {
+                place
+                for place, (line, quotes) in enumerate(zip(index, table.quotes, strict=True))
+                if scanning.quotes(lines[line]) != quotes
+            }
+        if suspects:
+            proven = _without(proven, suspects)
+        if len(proven.index) < count:
+            lines = lines or list(BytesIO(block))
+            good_lines = set(proven.index)
+            proven.doubtful = [
+                (line, data) for line, data in enumerate(lines) if line not in good_lines and not data.isspace()
+            ]
+        return proven
+
+    def prove(self, block: bytes) -> tuple[Format, list[Good], list[Doubtful], int]:
+        """Return the format of the good lines, each good line, the places of the others, and the number of lines.
+
+        Blank lines are neither. See `read`, which is quicker.
+        """
+        proven = self.read(block)
+        table = proven.table
+        readings = table.readings or [Reading(turns, turns, len(turns) % 2 == 1) for turns in table.conversations()]
+        good = [
+            (line, reading, proven.anchors.get(place, 0))
+            for place, (line, reading) in enumerate(zip(proven.index, readings, strict=True))
+        ]
+        ends = list(accumulate(map(len, BytesIO(block)))) if proven.doubtful else []
+        doubtful = [(line, ends[line] - len(data), ends[line] - data.endswith(b"\n")) for line, data in proven.doubtful]
+        return proven.format, good, doubtful, proven.count
+
+    def _decode(self, block: bytes) -> tuple[_Shape, list[Any], list[int]]:
+        """Return decoded lines and the indices of those that could not be, with the type that suits the block."""
+        shape = self._shapes[0]
+        if self._whole:
+            rows = _all_decoded(block, shape)
+            if rows is not None:
+                return shape, rows, []
+        rows, holes = _decoded(block, shape)
+        # Where one block has broken lines, the next one will have them.
+        self._whole = not holes
+        if not holes:
+            return shape, rows, holes
+        # The next block is most likely written in the same way, so another type is only tried where this one fails.
+        lines = list(BytesIO(block))
+        sample = [line for line in holes if not lines[line].isspace()][:_SAMPLED]
+        missing = set(holes)
+        sample += [line for line in range(len(lines)) if line not in missing][:_SAMPLED]
+        best = sum(_takes(shape, lines[line]) for line in sample)
+        for other in self._shapes[1:]:
+            taken = sum(_takes(other, lines[line]) for line in sample)
+            if taken > best:
+                shape, best = other, taken
         if shape is not self._shapes[0]:
-            # The next block is most likely written in the same way.
             self._shapes.remove(shape)
             self._shapes.insert(0, shape)
-        return shape.format, good, doubtful, count
+            rows, holes = _decoded(block, shape)
+            self._whole = not holes
+        return shape, rows, holes
 
-    def _pass(
-        self, block: bytes, shape: _Shape, flags: list[tuple[int, int]]
-    ) -> tuple[list[Good], list[Doubtful], int, int]:
-        good: list[Good] = []
-        doubtful: list[Doubtful] = []
-        decode, read, images = shape.decode, shape.read, self.images
-        view = memoryview(block)
-        position = index = flag = marks = 0
-        size = len(block)
-        next_flag = flags[0][0] if flags else size + 1
-        while position < size:
-            end = block.find(b"\n", position)
-            if end < 0:
-                end = size
-            if end - position < 2 and not block[position:end].strip():
-                index += 1  # a blank line
-                position = end + 1
-                continue
-            try:
-                reading = read(decode(view[position:end]), images)
-            except shapes.DECODE_ERRORS:
-                reading = None
-            kinds = 0
-            if next_flag < end:
-                while flag < len(flags) and flags[flag][0] < end:
-                    kinds |= flags[flag][1]
-                    flag += 1
-                next_flag = flags[flag][0] if flag < len(flags) else size + 1
-                if reading is not None and not _passes(reading, kinds):
-                    reading = None
-            if reading is None:
-                doubtful.append((index, position, end))
-            else:
-                marks += reading.marks
-                good.append((index, reading, kinds & ANCHORS))
-            index += 1
-            position = end + 1
-        return good, doubtful, index, marks
-
-    def _flags(self, block: bytes) -> list[tuple[int, int]]:
-        """Return offsets in a block where a line needs a closer look, in order, and why."""
-        flags = [(start, SECRET) for _, start, _ in self._secrets(block) if _SECRET.match(block, start)]
-        flags += [(start, TOKEN) for _, start, _ in self._tokens(block)]
-        flags += [(start, _CONTROL) for _, start, _ in self._controls(block)]
-        for _, start, _ in self._escapes(block):
-            if (match := _ESCAPE.match(block, max(0, start - 3))) and _is_escape(block, match.start(1)):
-                flags.append((start, _ESCAPED if match[2] else _CONTROL))
-        if not block.isascii():
-            for search in (self._c1, self._beyond):
-                flags += [(start, _CONTROL) for _, start, _ in search(block)]
-        start = block.find(b"\x7f")
-        while start >= 0:
-            flags.append((start, _CONTROL))
-            start = block.find(b"\x7f", start + 1)
-        start = block.find(b"@")
-        while start >= 0:
-            if _EMAIL.match(block, max(0, start - 1)):
-                flags.append((start, EMAIL))
-            start = block.find(b"@", start + 1)
-        flags.sort()
-        return flags
-
-
-def _occurrences(search: Search, block: bytes, doubtful: list[Doubtful]) -> int:
-    """Count what a search finds in a block, its doubtful lines left out."""
-    return len(search(block)) - sum([len(search(block[start:end])) for _, start, end in doubtful])
-
-
-def _is_escape(block: bytes, position: int) -> bool:
-    """Tell a backslash that begins an escape from one that is escaped."""
-    before = position
-    while before and block[before - 1] == 0x5C:
-        before -= 1
-    return (position - before) % 2 == 0
-
-
-def _suits(block: bytes, shape: _Shape) -> bool:
-    """Tell whether one of the first lines of a block is of a shape."""
-    position = 0
-    for _ in range(8):
-        end = block.find(b"\n", position)
-        try:
-            shape.decode(block[position : end if end >= 0 else None])
-            return True
-        except shapes.DECODE_ERRORS:
-            if end < 0:
-                return False
-        position = end + 1
-    return False
-
-
-def _passes(reading: Reading, kinds: int) -> bool:
-    """Look closer at a line with an escape or a control character somewhere."""
-    if kinds & _ESCAPED:
-        return False
-    return not kinds & _CONTROL or not any(map(texts.control_characters, reading.texts))
-
-
-def _counted(
-    block: bytes, shape: _Shape, good: list[Good], doubtful: list[Doubtful]
-) -> tuple[list[Good], list[Doubtful]]:
-    """Count the keys of each line of a block in which they do not add up."""
-    suspects = {index: (start, end) for index, start, end in _lines(block)}
-    proven: list[Good] = []
-    for line in good:
-        start, end = suspects[line[0]]
-        if len(shape.keys(block[start:end])) == line[1].keys:
-            proven.append(line)
+    def _search_texts(self, proven: Proven) -> set[int]:
+        """Note anchors, settle the quotes; return the places of lines with a control character."""
+        table, pieces = proven.table, proven.contents
+        if not pieces:
+            return set()
+        joined = _JOINT.join(pieces)
+        if table.readings is None:
+            suspects = _rows_of(self._controls(pieces, joined), table.turns)
+            if scanning.ends_with_backslash(pieces, joined):
+                for row in _rows_of(
+                    [place for place, piece in enumerate(pieces) if piece.endswith(b"\\")], table.turns
+                ):
+                    table.quotes[row] -= 1
         else:
-            doubtful.append((line[0], start, end))
-    return proven, sorted(doubtful)
+            # A turn may be of several texts, with marks between them and for images.
+            parts = [text.encode() for reading in table.readings for text in reading.texts]
+            counts = [len(reading.texts) for reading in table.readings]
+            suspects = _rows_of(self._controls(parts, _JOINT.join(parts)), counts)
+            pieces = [text.encode() for text in turn_texts(table.contents)]
+            joined = _JOINT.join(pieces)
+        if hits := self._hits(joined):
+            rows = _rows_of(_places(pieces, [start for start, _ in hits]), table.turns)
+            for row, (_, kind) in zip(rows, hits, strict=True):
+                proven.anchors[row] = proven.anchors.get(row, 0) | kind
+        return set(suspects)
+
+    def _hits(self, joined: bytes) -> list[tuple[int, int]]:
+        """Return where in a text an anchor is, and of which kind."""
+        hits: list[tuple[int, int]] = []
+        for number, start, _ in self._anchors(joined):
+            if number < self._tokens:
+                hits.append((start, TOKEN))
+            elif _SECRET.match(joined, start):
+                hits.append((start, SECRET))
+        start = joined.find(b"@")
+        while start >= 0:
+            if _EMAIL.match(joined, max(0, start - 1)):
+                hits.append((start, EMAIL))
+            start = joined.find(b"@", start + 1)
+        return hits
+
+    def _controls(self, pieces: list[bytes], joined: bytes) -> list[int]:
+        """Return which pieces have a control character or another that does not belong into a text."""
+        suspects: list[int] = []
+        # One stands between any two pieces.
+        if scanning.controls(joined) >= len(pieces):
+            suspects = [place for place, piece in enumerate(pieces) if scanning.controls(piece)]
+        if joined.isascii():
+            return suspects
+        wide = _JOINT.join([piece for piece in pieces if not piece.isascii()])
+        if (b"\xc2" in wide and self._c1(wide)) or self._beyond(wide):
+            suspects += [place for place, piece in enumerate(pieces) if self._c1(piece) or self._beyond(piece)]
+        return suspects
 
 
-def _lines(block: bytes) -> Iterator[Doubtful]:
-    position = index = 0
-    while position < len(block):
-        end = block.find(b"\n", position)
-        if end < 0:
-            end = len(block)
-        yield index, position, end
-        index += 1
-        position = end + 1
+def turn_texts(turns: Iterable[str]) -> list[str]:
+    """Return the text of each turn, without images and joints."""
+    return [
+        "".join(part for part in turn.split(PART) if not part.startswith(IMAGE))
+        if IMAGE in turn or PART in turn
+        else turn
+        for turn in turns
+    ]
+
+
+def _all_decoded(block: bytes, shape: _Shape) -> list[Any] | None:
+    """Return the decoded lines if all of them can be decoded: quicker than line by line."""
+    try:
+        rows = shape.decoder.decode_lines(block)
+    except DECODE_ERRORS:
+        return None
+    return rows if scanning.one_object_a_line(block, len(rows)) else None
+
+
+def _decoded(block: bytes, shape: _Shape) -> tuple[list[Any], list[int]]:
+    rows: list[Any] = []
+    holes: list[int] = []
+    decoded = map(shape.decoder.decode, BytesIO(block))
+    while True:
+        try:
+            # Keeps what it has when a line fails, and goes on behind that line.
+            rows.extend(decoded)
+        except DECODE_ERRORS:
+            holes.append(len(rows) + len(holes))
+        else:
+            return rows, holes
+
+
+def _takes(shape: _Shape, line: bytes) -> bool:
+    try:
+        shape.decoder.decode(line)
+    except DECODE_ERRORS:
+        return False
+    return True
+
+
+def _places(pieces: list[bytes], offsets: list[int]) -> list[int]:
+    """Return which piece is at each offset of the joined pieces."""
+    if not offsets:
+        return []
+    starts = list(accumulate([len(piece) + 1 for piece in pieces], initial=0))
+    return [bisect_right(starts, offset) - 1 for offset in offsets]
+
+
+def _rows_of(pieces: list[int], counts: list[int]) -> list[int]:
+    """Return the row that each piece is of, when each row has so many."""
+    if not pieces:
+        return []
+    ends = list(accumulate(counts))
+    return [bisect_right(ends, piece) for piece in pieces]
+
+
+def _without(proven: Proven, bad: set[int]) -> Proven:
+    keep = [place for place in range(len(proven.index)) if place not in bad]
+    bounds = proven.table.bounds
+    return Proven(
+        proven.format,
+        proven.count,
+        proven.table.without(bad),
+        [proven.index[place] for place in keep],
+        [content for place in keep for content in proven.contents[bounds[place] : bounds[place + 1]]],
+        {new: proven.anchors[place] for new, place in enumerate(keep) if place in proven.anchors},
+    )

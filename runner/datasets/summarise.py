@@ -5,23 +5,25 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import io
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from runner.datasets import digests, texts
-from runner.datasets.digests import IMAGE, PART
 from runner.datasets.examples import Example, Finding, TextPart
 from runner.datasets.json_lines import MAX_LINE_BYTES, RawLine
 from runner.datasets.parsing import parse_raw
-from runner.datasets.prover import ANCHORS, EMAIL, SECRET, TOKEN, Prover
+from runner.datasets.prover import ANCHORS, EMAIL, SECRET, TOKEN, Proven, Prover, turn_texts
 from runner.datasets.shapes import Reading
 from runner.datasets.summary import FINDINGS_KEPT, LINES_NAMED, Summary, Tally
 from runner.datasets.tokens import RatioCounter, TokenCounter, open_counter
 
-BLOCK_BYTES = 512 * 1024
-"""Small enough for the processor's second-level cache, large enough that the work per block does not count."""
+BLOCK_BYTES = 128 * 1024
+"""Small enough that a block, its texts and their bytes fit into the processor's second-level cache."""
+_LENGTHS_KEPT = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,96 +84,97 @@ class Summariser:
         self._prover = Prover(images=settings.images)
         # The number only says whether a byte order mark is in its place.
         self._first = 1 if first else 2
+        self._written: Counter[int] = Counter()
 
     def read(
         self, stream: BinaryIO, remaining: int | None = None, *, progress: Callable[[int], None] | None = None
     ) -> Summary:
         """Read lines until the end, or as many as begin in the `remaining` bytes; return the summary."""
-        for block in blocks(stream, remaining):
-            if block is None:
-                self._exact(RawLine(self._first + self.summary.lines, b"", too_long=True))
-                self.summary.lines += 1
-            elif self.settings.exact:
-                for line in block.removesuffix(b"\n").split(b"\n"):
-                    self._exact(RawLine(self._first + self.summary.lines, line.rstrip(b"\r\n")))
-                    self.summary.lines += 1
-            else:
-                self._block(block)
-            if progress is not None:
-                progress(len(block) if block is not None else MAX_LINE_BYTES)
+        try:
+            for block in blocks(stream, remaining):
+                if block is None:
+                    self._only_exact(b"", too_long=True)
+                elif self.settings.exact:
+                    for line in block.removesuffix(b"\n").split(b"\n"):
+                        self._only_exact(line.rstrip(b"\r\n"))
+                else:
+                    self._block(block)
+                if progress is not None:
+                    progress(len(block) if block is not None else MAX_LINE_BYTES)
+        finally:
+            self._finish()
         return self.summary
 
-    def _block(self, block: bytes) -> None:
-        if not block.strip():
-            self._skip_to(self.summary.lines + block.count(b"\n") + (not block.endswith(b"\n")))
-            return
-        form, good, doubtful, count = self._prover.prove(block)
-        base = self.summary.lines
-        known = form in self.summary.formats
-        bulk = isinstance(self.counter, RatioCounter) and not self.settings.near
-        digest, add_prompt, add_whole = digests.digest, self.summary.prompts.append, self.summary.wholes.append
-        wholes = self.summary.wholes
-        plain: list[tuple[int, Reading]] = []
-        waiting = iter(doubtful)
-        following = next(waiting, None)
-        for index, reading, anchors in good:
-            while following is not None and following[0] < index:
-                self._exact(RawLine(self._first + base + following[0], _line(block, following)))
-                following = next(waiting, None)
-                known = form in self.summary.formats
-            line = base + index + 1
-            if len(wholes) < line - 1:
-                self._skip_to(line - 1)
-            if not known:
-                self.summary.formats[form] = line
-                known = True
-            if anchors:
-                self._contents(line, _turn_texts(reading.turns), reading.system, anchors)
-            if bulk and not reading.images:
-                plain.append((line, reading))
-                prompt, whole = digest(reading.turns, reading.system)
-                add_prompt(prompt)
-                add_whole(whole)
-            else:
-                self._account(line, reading)
-        while following is not None:
-            self._exact(RawLine(self._first + base + following[0], _line(block, following)))
-            following = next(waiting, None)
-        if plain:
-            self._account_plain(plain)
-        self.summary.rows += len(good)
-        self._skip_to(base + count)
+    def _only_exact(self, line: bytes, *, too_long: bool = False) -> None:
+        self._skip(1)
+        self._exact(RawLine(self._first + self.summary.lines - 1, line, too_long=too_long))
 
-    def _skip_to(self, lines: int) -> None:
-        """Leave blank lines without a digest."""
-        blank = bytes(8 * (lines - len(self.summary.wholes)))
-        for digests_of_lines in (self.summary.prompts, self.summary.wholes):
-            digests_of_lines.frombytes(blank)
+    def _block(self, block: bytes) -> None:
+        if block.isspace():
+            self._skip(block.count(b"\n") + (not block.endswith(b"\n")))
+            return
+        proven = self._prover.read(block)
+        index, summary = proven.index, self.summary
+        base = summary.lines
+        prompts, wholes = digests.digests(proven.contents, proven.table.turns)
+        places = None if len(index) == proven.count else index
+        _place(summary.prompts, prompts, proven.count, places)
+        _place(summary.wholes, wholes, proven.count, places)
         if self.settings.near:
-            self.summary.nears.frombytes(blank)
-        self.summary.lines = lines
+            nears = list(map(digests.normalised, proven.table.conversations()))
+            _place(summary.nears, nears, proven.count, places)
+        self._in_order(proven)
+        self._account_all(proven)
+        summary.rows += len(index)
+        summary.lines = base + proven.count
+
+    def _in_order(self, proven: Proven) -> None:
+        """Find what there is to find in a block, line by line, where there may be something."""
+        base, index = self.summary.lines, proven.index
+        events: list[tuple[int, int, bytes]] = [(line, -1, data) for line, data in proven.doubtful]
+        events += [(index[place], place, b"") for place in proven.anchors]
+        if index and proven.format not in self.summary.formats:
+            events.append((index[0], -2, b""))
+        events.sort()
+        bounds = proven.table.bounds if proven.anchors else []
+        for line, place, data in events:
+            if place == -2:
+                self.summary.formats.setdefault(proven.format, base + line + 1)
+            elif place == -1:
+                self._exact(RawLine(self._first + base + line, data.rstrip(b"\r\n")))
+            else:
+                turns = proven.table.contents[bounds[place] : bounds[place + 1]]
+                self._contents(base + line + 1, turn_texts(turns), len(turns) % 2 == 1, proven.anchors[place])
+
+    def _skip(self, lines: int) -> None:
+        """Leave lines without a digest."""
+        for column in self._columns():
+            column.frombytes(bytes(8 * lines))
+        self.summary.lines += lines
+
+    def _columns(self) -> list[array[int]]:
+        summary = self.summary
+        return [summary.prompts, summary.wholes, *([summary.nears] if self.settings.near else [])]
 
     def _exact(self, raw: RawLine) -> None:
-        """Read a line with the exact parser."""
+        """Read a line with the exact parser; its digests have a place already."""
         parsed = parse_raw(raw, file=self.settings.name, images=self.settings.images)
+        if parsed is None:
+            return
         line = raw.number - self._first + 1
-        if len(self.summary.wholes) < line - 1:
-            self._skip_to(line - 1)
-        example = None
-        if parsed is not None:
-            self.summary.rows += 1
-            for finding in parsed.findings:
-                self.summary.find(dataclasses.replace(finding, line=line) if finding.line != line else finding)
-            example = parsed.example
+        self.summary.rows += 1
+        for finding in parsed.findings:
+            self.summary.find(dataclasses.replace(finding, line=line) if finding.line != line else finding)
+        example = parsed.example
         if example is None:
-            self.summary.prompts.append(0)
-            self.summary.wholes.append(0)
-            if self.settings.near:
-                self.summary.nears.append(0)
             return
         self.summary.formats.setdefault(example.format, line)
         self._contents(line, [message.text for message in example.messages], example.messages[0].role == "system")
-        self._account(line, reading_of(example))
+        reading = reading_of(example)
+        self.summary.prompts[line - 1], self.summary.wholes[line - 1] = digests.digest(reading.turns, reading.system)
+        if self.settings.near:
+            self.summary.nears[line - 1] = digests.normalised(reading.turns)
+        self._account([line], [reading])
 
     def _contents(self, line: int, turns: list[str], system: bool, anchors: int = ANCHORS) -> None:
         """Look for what a text should not hold; `anchors` tells what there may be."""
@@ -192,82 +195,142 @@ class Summariser:
 
     def _warn(self, code: str, line: int, message: str, fix: str) -> None:
         name = self.settings.name
+        if self.summary.counts[code] >= FINDINGS_KEPT:
+            self.summary.counts[code] += 1  # only counted
+            return
         self.summary.find(Finding(code=code, severity="warning", file=name, line=line, message=message, fix=fix))
 
-    def _digest(self, reading: Reading) -> None:
-        prompt, whole = digests.digest(reading.turns, reading.system)
-        self.summary.prompts.append(prompt)
-        self.summary.wholes.append(whole)
-        if self.settings.near:
-            self.summary.nears.append(digests.normalised(reading.turns))
-
-    def _account(self, line: int, reading: Reading) -> None:
-        """Add an example to the numbers."""
-        self._digest(reading)
-        written = sum(map(len, reading.texts))
-        tokens, trained = self.counter.measure(reading.turns, reading.system, written, reading.images)
-        tally = self.summary.with_images if reading.images else self.summary.text_only
-        if (self.counter.exact and not trained) or self._is_untrained(reading, tokens, trained):
-            bisect.insort(tally.untrained, line)
-            del tally.untrained[FINDINGS_KEPT:]
-        tally.examples += 1
-        tally.turns[len(reading.turns)] += 1
-        # Sorted, because examples of one block may be added in two goes.
-        if len(tally.first_lines) < LINES_NAMED or line < tally.first_lines[-1]:
-            bisect.insort(tally.first_lines, line)
-            del tally.first_lines[LINES_NAMED:]
-        if self._is_too_long(line, tokens, tally):
+    def _account_all(self, proven: Proven) -> None:
+        """Add the good lines of a block to the numbers."""
+        table, base = proven.table, self.summary.lines + 1
+        if table.readings is not None:
+            self._account([base + line for line in proven.index], table.readings)
             return
-        tally.kept += 1
-        tally.characters += written
-        tally.images += reading.images
-        tally.tokens[tokens] += 1
-        tally.trained += trained
+        written = table.characters()
+        if not written:
+            return
+        counter, limit, tally = self.counter, self.settings.limit, self.summary.text_only
+        if isinstance(counter, RatioCounter) and (limit is None or round(max(written) * counter.ratio) <= limit):
+            tally.examples += len(written)
+            tally.kept += len(written)
+            tally.turns.update(table.turns)
+            self._name_first(tally, [base + line for line in proven.index[:LINES_NAMED]])
+            tally.characters += sum(written)
+            self._written.update(written)
+            if len(self._written) > _LENGTHS_KEPT:
+                self._finish()
+            return
+        conversations = table.conversations()
+        tokens, trained = counter.measure_all(((turns, len(turns) % 2 == 1) for turns in conversations), written)
+        lines = [base + line for line in proven.index]
+        answers = [len(turns[-1]) for turns in conversations]
+        self._tally(tally, lines, table.turns, written, answers, tokens, trained)
 
-    def _account_plain(self, lines: list[tuple[int, Reading]]) -> None:
-        """Add examples without images to the numbers, all of a block at once, where tokens are estimated."""
-        ratio = self.settings.ratio
-        written = [sum(map(len, reading.texts)) for _, reading in lines]
-        tokens = [round(characters * ratio) for characters in written]
-        tally = self.summary.text_only
+    def _finish(self) -> None:
+        """Turn lengths in characters into lengths in tokens: once for each length, not for each example."""
+        tokens, ratio = self.summary.text_only.tokens, self.settings.ratio
+        for written, count in self._written.items():
+            tokens[round(written * ratio)] += count
+        self._written.clear()
+
+    def _account(self, lines: list[int], readings: list[Reading]) -> None:
+        """Add examples that may have images to the numbers."""
+        for with_images in (False, True):
+            some = [
+                (line, reading)
+                for line, reading in zip(lines, readings, strict=True)
+                if (reading.images > 0) is with_images
+            ]
+            if not some:
+                continue
+            written = [sum(map(len, reading.texts)) for _, reading in some]
+            images = [reading.images for _, reading in some]
+            conversations = ((reading.turns, reading.system) for _, reading in some)
+            tokens, trained = self.counter.measure_all(conversations, written, images)
+            tally = self.summary.with_images if with_images else self.summary.text_only
+            turns = [len(reading.turns) for _, reading in some]
+            answers = [len(reading.turns[-1]) for _, reading in some]
+            self._tally(tally, [line for line, _ in some], turns, written, answers, tokens, trained, images)
+
+    def _tally(
+        self,
+        tally: Tally,
+        lines: list[int],
+        turns: list[int],
+        written: list[int],
+        answers: list[int],
+        tokens: list[int],
+        trained: list[int] | None,
+        images: list[int] | None = None,
+    ) -> None:
+        if not lines:
+            return
         tally.examples += len(lines)
-        tally.turns.update([len(reading.turns) for _, reading in lines])
-        tally.first_lines = sorted([*tally.first_lines, *(line for line, _ in lines[:LINES_NAMED])])[:LINES_NAMED]
+        tally.turns.update(turns)
+        self._name_first(tally, lines)
+        self._find_untrained(tally, lines, turns, answers, tokens, trained)
         limit = self.settings.limit
         if limit is not None and max(tokens) > limit:
-            kept = []
-            for (line, reading), characters, length in zip(lines, written, tokens, strict=True):
-                if self._is_untrained(reading, length, 0):
-                    bisect.insort(tally.untrained, line)
-                    del tally.untrained[FINDINGS_KEPT:]
-                if not self._is_too_long(line, length, tally):
-                    kept.append((characters, length))
-            written, tokens = [characters for characters, _ in kept], [length for _, length in kept]
+            for line, length in zip(lines, tokens, strict=True):
+                if length > limit:
+                    tally.over_length += 1
+                    bisect.insort(tally.longest, (line, length))
+            del tally.longest[FINDINGS_KEPT:]
+            keep = [place for place, length in enumerate(tokens) if length <= limit]
+            written, tokens = [written[place] for place in keep], [tokens[place] for place in keep]
+            trained = [trained[place] for place in keep] if trained is not None else None
+            images = [images[place] for place in keep] if images is not None else None
         tally.kept += len(tokens)
         tally.characters += sum(written)
         tally.tokens.update(tokens)
+        tally.trained += sum(trained or ())
+        tally.images += sum(images or ())
 
-    def _is_untrained(self, reading: Reading, tokens: int, trained: int) -> bool:
-        """Tell whether the only answer of an example begins behind the limit."""
-        if self.settings.limit is None or tokens <= self.settings.limit or len(reading.turns) - reading.system != 2:
-            return False
-        answer = trained if self.counter.exact else round(len(reading.turns[-1]) * self.settings.ratio)
-        return tokens - answer >= self.settings.limit
+    def _name_first(self, tally: Tally, lines: list[int]) -> None:
+        if len(tally.first_lines) < LINES_NAMED or lines[0] < tally.first_lines[-1]:
+            # Sorted, because the exact parser's lines of a block come before the others.
+            tally.first_lines = sorted([*tally.first_lines, *lines[:LINES_NAMED]])[:LINES_NAMED]
 
-    def _is_too_long(self, line: int, tokens: int, tally: Tally) -> bool:
-        if self.settings.limit is None or tokens <= self.settings.limit:
-            return False
-        tally.over_length += 1
-        bisect.insort(tally.longest, (line, tokens))
-        del tally.longest[FINDINGS_KEPT:]
-        return True
+    def _find_untrained(
+        self,
+        tally: Tally,
+        lines: list[int],
+        turns: list[int],
+        answers: list[int],
+        tokens: list[int],
+        trained: list[int] | None,
+    ) -> None:
+        """Name examples that train nothing, and those whose only answer begins behind the limit."""
+        found: list[int] = []
+        if trained is not None and not all(trained):
+            found = [line for line, learned in zip(lines, trained, strict=True) if not learned]
+        limit = self.settings.limit
+        if limit is not None and max(tokens) > limit:
+            learned = trained if trained is not None else [round(count * self.settings.ratio) for count in answers]
+            found += [
+                line
+                for line, count, length, answer in zip(lines, turns, tokens, learned, strict=True)
+                if length > limit and count in {2, 3} and length - answer >= limit
+            ]
+        if found:
+            tally.untrained = sorted({*tally.untrained, *found})[:FINDINGS_KEPT]
+
+
+def _place(column: array[int], digests_of_lines: list[int], count: int, index: list[int] | None) -> None:
+    """Append the digests of a block of `count` lines, 0 for those that are not in `index`."""
+    if index is not None:
+        padded = [0] * count
+        for line, digest in zip(index, digests_of_lines, strict=True):
+            padded[line] = digest
+        digests_of_lines = padded
+    column.extend(array("Q", digests_of_lines))
 
 
 def reading_of(example: Example) -> Reading:
     """Return what the fast path would have made of an example."""
     parts = [part.text for message in example.messages for part in message.parts if isinstance(part, TextPart)]
     turns = [digests.content(message) for message in example.messages]
-    return Reading(turns, parts, example.messages[0].role == "system", 0, 0, len(example.images))
+    return Reading(turns, parts, example.messages[0].role == "system", len(example.images))
 
 
 def blocks(stream: BinaryIO, remaining: int | None = None) -> Iterator[bytes | None]:
@@ -304,17 +367,3 @@ def blocks(stream: BinaryIO, remaining: int | None = None) -> Iterator[bytes | N
             yield None
         if remaining is not None:
             remaining -= size
-
-
-def _line(block: bytes, place: tuple[int, int, int]) -> bytes:
-    return block[place[1] : place[2]].rstrip(b"\r\n")
-
-
-def _turn_texts(turns: list[str]) -> list[str]:
-    """Return the text of each turn, without images and joints."""
-    return [
-        "".join(part for part in turn.split(PART) if not part.startswith(IMAGE))
-        if IMAGE in turn or PART in turn
-        else turn
-        for turn in turns
-    ]

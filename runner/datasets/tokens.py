@@ -8,6 +8,7 @@ estimates.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -53,6 +54,21 @@ class TokenCounter(Protocol):
         """
         ...
 
+    def measure_all(
+        self,
+        conversations: Iterable[tuple[Sequence[str], bool]],
+        characters: list[int],
+        images: list[int] | None = None,
+    ) -> tuple[list[int], list[int] | None]:
+        """Return the same of many examples, and None where trained tokens are not known.
+
+        Args:
+            conversations: turns of each example, and whether the first is the system's.
+            characters: of all texts of each example.
+            images: number of images of each example; None: there are none.
+        """
+        ...
+
     def describe(self) -> str:
         """Say how tokens are counted."""
         ...
@@ -68,6 +84,19 @@ class RatioCounter:
     def measure(self, turns: list[str], system: bool, characters: int, images: int) -> tuple[int, int]:
         """Return characters times ratio, plus a fixed number for each image."""
         return round(characters * self.ratio) + TOKENS_PER_IMAGE * images, 0
+
+    def measure_all(
+        self,
+        conversations: Iterable[tuple[Sequence[str], bool]],
+        characters: list[int],
+        images: list[int] | None = None,
+    ) -> tuple[list[int], list[int] | None]:
+        """Return characters times ratio, plus a fixed number for each image."""
+        ratio = self.ratio
+        tokens = [round(count * ratio) for count in characters]
+        if images is not None:
+            tokens = [count + TOKENS_PER_IMAGE * some for count, some in zip(tokens, images, strict=True)]
+        return tokens, None
 
     def describe(self) -> str:
         """Name the ratio."""
@@ -120,6 +149,21 @@ class TokenizerCounter:
             if segment.trained:
                 trained += count
         return total + (TOKENS_PER_IMAGE * images), trained
+
+    def measure_all(
+        self,
+        conversations: Iterable[tuple[Sequence[str], bool]],
+        characters: list[int],
+        images: list[int] | None = None,
+    ) -> tuple[list[int], list[int] | None]:
+        """Return tokens and trained tokens of each example. Raises ConfigurationError when the template fails."""
+        counted = [
+            self.measure(list(turns), system, count, some)
+            for (turns, system), count, some in zip(
+                conversations, characters, images or [0] * len(characters), strict=True
+            )
+        ]
+        return [tokens for tokens, _ in counted], [trained for _, trained in counted]
 
     def encode(self, text: str) -> list[tuple[int, int]]:
         """Return the id of each token and the character at which it starts, by the reference."""
