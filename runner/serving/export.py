@@ -136,6 +136,8 @@ def instructions(weights: Weights, *, base_model: str, job: str) -> str:
         else ""
     )
     millions = weights.parameters / 1e6
+    # 5.24's Llama4ForConditionalGeneration reads `image_outputs` of an output that has no such field.
+    transformers = '"transformers!=5.24.*"' if weights.model_type == "llama4" else "transformers"
     return f"""# Running these weights
 
 Tuned from `{base_model}` by job `{job}`: {weights.architecture}, {millions:,.1f} million parameters, in safetensors.
@@ -144,7 +146,7 @@ Run everything in this folder. No code comes with the weights: `trust_remote_cod
 ## Transformers
 
 ```
-pip install torch transformers{" pillow torchvision" if weights.images else ""}
+pip install torch {transformers}{" pillow torchvision" if weights.images else ""}
 ```
 
 ```python
