@@ -7,13 +7,17 @@ import json
 import os
 import random
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import exp
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from runner.gcp import storage
 from runner.gcp.endpoints import Endpoint
@@ -26,6 +30,8 @@ from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.differences import bootstrap
 from runner.serving.evaluation import Pair, Question, compare
 from runner.serving.evaluation_report import to_html
+from runner.serving.judging import Judgement
+from runner.serving.likelihood import AnswerLoss
 from runner.serving.scores import METRICS, chrf, exact_match, rouge_l, token_agreement
 from tests.cli.invocation import CommandLine, Outcome
 from tests.runner.conftest import MODEL, Tuned, upload_dataset
@@ -122,6 +128,57 @@ def test_slices_and_the_report() -> None:
     assert not re.search(r"(?:src|href)=|url\(|@import", page.replace(html.escape(evil), ""))
     assert "default-src 'none'" in page
     assert json.loads(json.dumps(found.to_json(pairs=True)))["pairs"][0]["base"] == evil
+
+
+def test_losses_are_compared_by_the_token_and_only_if_the_tokens_are_the_same() -> None:
+    def pair(base: AnswerLoss | None, tuned: AnswerLoss | None) -> Pair:
+        [made] = _pairs(1, "", "a", "b")
+        return replace(made, base_loss=base, tuned_loss=tuned)
+
+    short, long = (7, 8), tuple(range(8))
+    pairs = [
+        *[pair(AnswerLoss(4.0, short), AnswerLoss(2.0, short)) for _ in range(6)],
+        *[pair(AnswerLoss(8.0, long), AnswerLoss(8.0, long)) for _ in range(6)],
+        pair(None, None),
+    ]
+    found = compare("b", "t", pairs, primary="loss")
+    assert found.likelihood is not None
+    # (6 x 4 + 6 x 8) nats over 6 x 2 + 6 x 8 tokens: a long answer counts for more than a short one.
+    assert found.likelihood.difference.base == pytest.approx(72 / 60)
+    assert found.likelihood.difference.tuned == pytest.approx(60 / 60)
+    assert found.likelihood.perplexity == pytest.approx((exp(1.2), exp(1.0)))
+    assert (found.outcome, found.likelihood.left_out) == ("better", 1)
+    assert any("1 answers could not be measured" in note for note in found.notes)
+    other = compare("b", "t", [*pairs, pair(AnswerLoss(4.0, (7, 9)), AnswerLoss(2.0, short))], primary="loss")
+    assert (other.outcome, other.likelihood) == ("undecided", None)
+    assert "different tokens" in to_html(other)
+    assert "loss could not be measured" in to_html(other)
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_browser_paints_the_report(tmp_path: Path) -> None:
+    """The verdict is green, and text is there. What a model wrote would turn the page white if it ran."""
+    assert BROWSER is not None
+    losses = (AnswerLoss(4.0, (7, 8)), AnswerLoss(2.0, (7, 8)))
+    evil = '<script>document.body.innerHTML = ""</script><img src=x onerror="document.body.innerHTML = 0">'
+    pairs = [
+        replace(one, base_loss=losses[0], tuned_loss=losses[1])
+        for one in [*_pairs(8, "up", evil, "right answer"), *_pairs(6, "down", "right answer", "wrong")]
+    ]
+    judgement = Judgement(judge="a judge", verdicts=("tuned",) * 8 + ("unreadable", "swayed") * 3)
+    report = Path(os.environ.get("SERVING_TEST_REPORT", tmp_path / "report.html"))
+    report.write_text(to_html(compare("base", "tuned", pairs, primary="loss", judgement=judgement)), "utf-8")
+    picture = report.with_suffix(".png")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--window-size=900,1800", f"--screenshot={picture}", report.as_uri()]
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    with Image.open(picture) as image:
+        colours = {colour: count for count, colour in image.convert("RGB").getcolors(1 << 24) or []}
+    assert colours.get((0x2A, 0x7D, 0x3F), 0) > 500, "the verdict's badge, in the colour of the style sheet"
+    assert sum(count for colour, count in colours.items() if max(colour) < 80) > 5000, "text"
 
 
 @pytest.fixture
