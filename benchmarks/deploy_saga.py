@@ -468,6 +468,9 @@ def main() -> int:
             proxy = Proxy(server.url)
             with proxy, Session(environment) as direct:
                 # Killed clients break their connections; that is the point.
+                sessions.TIMEOUT_SECONDS = 60.0
+                assert direct.http, "what looks on has the usual patience"
+                sessions.TIMEOUT_SECONDS = PATIENCE
                 proxy._server.handle_error = lambda *_: None  # type: ignore[union-attr,method-assign]
                 source = f"gs://{project.outputs}/weights"
                 storage.upload_bytes(direct, b'{"model_type": "llama"}', f"{source}/config.json")
