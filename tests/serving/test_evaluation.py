@@ -176,7 +176,7 @@ def test_a_browser_paints_the_report(tmp_path: Path) -> None:
     command += ["--window-size=900,1800", f"--screenshot={picture}", report.as_uri()]
     subprocess.run(command, check=True, timeout=120, capture_output=True)
     with Image.open(picture) as image:
-        colours = {colour: count for count, colour in image.convert("RGB").getcolors(1 << 24) or []}
+        colours: dict[Any, int] = {colour: count for count, colour in image.convert("RGB").getcolors(1 << 24) or []}
     assert colours.get((0x2A, 0x7D, 0x3F), 0) > 500, "the verdict's badge, in the colour of the style sheet"
     assert sum(count for colour, count in colours.items() if max(colour) < 80) > 5000, "text"
 
