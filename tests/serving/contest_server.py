@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -15,8 +15,8 @@ from runner.environment import Environment
 from runner.gcp.session import Session
 
 PARENT = "projects/p/locations/us-central1"
-Rule = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
-"""Takes the body of a chat completions request, returns status and body of the answer."""
+Rule = Callable[[dict[str, Any]], tuple[int, dict[str, Any] | Iterator[str]]]
+"""Takes the body of a chat completions request, returns status and body of the answer, or the pieces of a stream."""
 
 
 def says(text: str, *, reason: str = "stop", **fields: Any) -> tuple[int, dict[str, Any]]:
@@ -32,6 +32,8 @@ class ContestServer:
 
     rules: dict[str, Rule]
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    left: threading.Event = field(default_factory=threading.Event)
+    """Set once a client has gone away in the middle of a stream."""
     url: str = ""
     _server: ThreadingHTTPServer | None = None
 
@@ -60,7 +62,24 @@ class ContestServer:
                 [name] = re.findall(r"/endpoints/([^/]+)/(?:deployedModels/1/invoke/v1/)?chat/completions", self.path)
                 name = body["model"] if name == "openapi" else name
                 contest.asked.append((name, body))
-                self._send(*contest.rules[name](body))
+                status, answer = contest.rules[name](body)
+                if isinstance(answer, dict):
+                    self._send(status, answer)
+                    return
+                try:
+                    self._stream(answer)
+                except ConnectionError:
+                    contest.left.set()
+
+            def _stream(self, pieces: Iterator[str]) -> None:
+                self.send_response(200)
+                self.send_header("content-type", "text/event-stream")
+                self.send_header("connection", "close")
+                self.end_headers()
+                for piece in pieces:
+                    chunk = {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
+                    self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+                self.wfile.write(b"data: [DONE]\n\n")
 
             def _send(self, status: int, body: dict[str, Any]) -> None:
                 content = json.dumps(body).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import pty
@@ -10,15 +11,18 @@ import re
 import select
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runner.cli.conversation import image_part, read_messages
 from runner.errors import ConfigurationError
 from tests.cli.invocation import CommandLine
+from tests.serving.contest_server import ContestServer, says
 from tests.serving.stub_endpoint import StubEndpoint
 
 PNG = base64.b64decode(
@@ -110,35 +114,70 @@ def test_pictures_are_sent_as_they_are(tmp_path: Path) -> None:
             image_part(str(wrong))
 
 
-def test_a_conversation_at_a_terminal(stub: StubEndpoint, tmp_path: Path) -> None:
-    """Type at a real pseudo-terminal; what comes back holds no control sequence of the model's."""
+def _says_back(body: dict[str, Any]) -> tuple[int, dict[str, Any] | Iterator[str]]:
+    """Say back what was asked, in pieces of one character; never end if told so."""
+    asked = str(body["messages"][-1]["content"])
+    if not body.get("stream"):
+        return says(f"answer to {asked}")
+    return 200, _endless() if asked == "endless" else iter(f"answer to {asked}\x1b[2J")
+
+
+def _endless() -> Iterator[str]:
+    while True:
+        yield "more "
+        time.sleep(0.05)
+
+
+def test_a_conversation_at_a_terminal(tmp_path: Path) -> None:
+    """Type at a real pseudo-terminal. Answers come in pieces, hold no control sequence, and end at Ctrl-C."""
     kept = tmp_path / "talk.json"
-    typed = ["hello \u202e", "/history", f"/save {kept}", "/image /no/such.png", "/reset", "/nonsense", "/exit"]
+    typed = [
+        "hello \u202e",
+        "/history",
+        f"/save {kept}",
+        "endless",
+        "/image /no/such.png",
+        "/reset",
+        "/nonsense",
+        "/exit",
+    ]
     main, other = pty.openpty()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "runner", "chat", "--endpoint", "77", "--no-stream", "--no-color"],
-        stdin=other,
-        stdout=other,
-        stderr=other,
-        env={**os.environ, "TERM": "dumb", "PYTHON_BASIC_REPL": "1"},
-        cwd=Path(__file__).parents[2],
-    )
-    os.close(other)
-    seen = ""
-    deadline = time.monotonic() + 60
-    while child.poll() is None or select.select([main], [], [], 0)[0]:
-        assert time.monotonic() < deadline, seen
-        if not select.select([main], [], [], 0.1)[0]:
-            continue
-        try:
-            seen += os.read(main, 4096).decode(errors="replace")
-        except OSError:
-            break
-        if typed and seen.endswith("> "):
-            os.write(main, typed.pop(0).encode() + b"\n")
-            seen += "\n"
-    os.close(main)
-    assert child.wait() == 0, seen
+    with ContestServer({"talker": _says_back}) as server:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "runner", "chat", "--endpoint", "talker", "--no-color", "--system", "Be brief."],
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            env={**os.environ, **server.variables(), "TERM": "dumb", "PYTHON_BASIC_REPL": "1"},
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(other)
+        seen = ""
+        interrupted = False
+        deadline = time.monotonic() + 60
+        while child.poll() is None or select.select([main], [], [], 0)[0]:
+            assert time.monotonic() < deadline, seen
+            if not select.select([main], [], [], 0.1)[0]:
+                continue
+            try:
+                seen += os.read(main, 4096).decode(errors="replace")
+            except OSError:
+                break
+            if typed and seen.endswith("> "):
+                os.write(main, typed.pop(0).encode() + b"\n")
+                seen += "\n"
+            elif not interrupted and "more more more" in seen:
+                os.write(main, b"\x03")
+                interrupted = True
+        os.close(main)
+        assert child.wait() == 0, seen
+        assert server.left.wait(30), "the request of an answer that was stopped is given up"
+    assert "answer to hello \\u202e\\x1b[2J" in seen
+    assert "\x1b[2J" not in seen
     assert "assistant: answer to hello \\u202e" in seen
+    assert "stopped" in seen
     assert "such.png: " in seen
-    assert [message["role"] for message in read_messages(kept)] == ["user", "assistant"]
+    assert [message["role"] for message in read_messages(kept)] == ["system", "user", "assistant"]
+    assert [message["role"] for message in server.asked[-1][1]["messages"]] == ["system", "user", "assistant", "user"]
