@@ -50,6 +50,11 @@ def finish(
     return store.put(connection, KIND, name, body)
 
 
+def describe(connection: sqlite3.Connection, name: str, metadata: dict[str, Any]) -> None:
+    """Replace the metadata of an operation."""
+    store.put(connection, KIND, name, {**get(connection, name), "metadata": metadata})
+
+
 def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
     """Return an operation by its full name. Raises ApiError NOT_FOUND."""
     return store.get(connection, KIND, name)

@@ -54,7 +54,7 @@ def wait(
     *,
     timeout: float = 3600.0,
     poll: float = POLL_SECONDS,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
     """Wait for an operation and return its `response`.
 
@@ -63,7 +63,8 @@ def wait(
         name: full name of the operation.
         timeout: seconds.
         poll: longest pause between two looks, in seconds; the first pauses are shorter.
-        progress: called with the seconds waited after every look.
+        progress: called after every look with the seconds waited and the stage of a deployment, `PREPARING_MODEL`, or
+            "" where the service tells none.
 
     Raises:
         GoogleApiError: the operation ended in an error.
@@ -77,7 +78,7 @@ def wait(
             return _result(document, name)
         waited = time.monotonic() - start
         if progress:
-            progress(waited)
+            progress(waited, str((document.get("metadata") or {}).get("deploymentStage", "")))
         if waited + pause > timeout:
             raise WaitTimeoutError(f"{name} has not ended after {waited:.0f} s; it goes on")
         time.sleep(pause)

@@ -19,6 +19,10 @@ Check = Callable[[Endpoint, DeployedModel], None]
 """Looks at a deployed model before it gets traffic; raises RunnerError to keep it from getting any."""
 
 
+TELL_SECONDS = 60.0
+"""How often a wait says that it still waits."""
+
+
 class Saga:
     """The steps of one deployment."""
 
@@ -45,6 +49,8 @@ class Saga:
         """Seconds for which the endpoint of a lost answer is looked for."""
         self.undo_within = undo_within
         """Seconds that a failed deployment waits for its own removal."""
+        self._stage = ""
+        self._silent_until = 0.0
 
     def send(self) -> str:
         """Ask for the deployment and return its operation; "" when the answer was lost and the endpoint is there."""
@@ -112,7 +118,7 @@ class Saga:
                 operation,
                 timeout=self.timeout,
                 poll=self.poll,
-                progress=lambda waited: self.tell(f"waiting, {waited:.0f} s"),
+                progress=self._report,
             )
             return
         deadline = time.monotonic() + self.timeout
@@ -122,6 +128,17 @@ class Saga:
                     f"endpoint {self.record.id} has no model after {self.timeout:.0f} s; the deployment may go on"
                 )
             time.sleep(self.poll)
+
+    def _report(self, waited: float, stage: str) -> None:
+        """Tell a stage when it begins, and each minute that nothing else is told."""
+        if stage != self._stage:
+            self._stage = stage
+            self.tell(f"{stage.lower().replace('_', ' ')}")
+        elif waited >= self._silent_until:
+            self.tell(f"still waiting, {waited / 60:.0f} min" if waited >= 60 else "waiting for the service")
+        else:
+            return
+        self._silent_until = waited + TELL_SECONDS
 
     def undo(self, error: RunnerError) -> None:
         """Remove what was made; what cannot be removed now stays in the journal."""

@@ -108,7 +108,10 @@ def test_a_reservation_reaches_a_standing_endpoint(tuned: Tuned, tuned_session: 
         resources=Resources(min_replicas=2, max_replicas=2, reservation="any"),
     )
     assert plan.machine is not None, "the service recommends one for weights whose base nobody named"
-    made = deploy(tuned_session, plan, poll=0.2)
+    steps: list[str] = []
+    made = deploy(tuned_session, plan, poll=0.2, progress=steps.append)
+    assert {"starting deployment", "preparing model", "starting model server"} & {*steps}, "the service's own stages"
+    assert len(steps) == len(set(steps)), "each is told once"
     given = made.raw["deployedModels"][0]["dedicatedResources"]
     assert given["machineSpec"]["reservationAffinity"] == {"reservationAffinityType": "ANY_RESERVATION"}
     assert (given["minReplicaCount"], given["maxReplicaCount"]) == (2, 2)

@@ -21,7 +21,7 @@ import httpx
 
 from runner.catalog import Model, UnknownModelError, find_model, models
 from runner.emulator import store
-from runner.emulator.aiplatform import endpoints, tuning_inputs
+from runner.emulator.aiplatform import endpoints, long_running, tuning_inputs
 from runner.emulator.context import Emulator
 from runner.emulator.engine import launcher
 from runner.emulator.engine.protocol import ModelSource, ServingSpec
@@ -58,8 +58,10 @@ class Serving:
         name: str,
         source: Callable[[], ModelSource],
         machine: dict[str, Any] | None = None,
+        operation: str = "",
     ) -> None:
         self.emulator = emulator
+        self._operation = operation
         self.machine = machine or {}
         """MachineSpec that it is deployed on; {} for a managed model."""
         self.directory = directory
@@ -132,13 +134,22 @@ class Serving:
         if (failing := faults.of_deployment("fail", self.name)) is not None:
             raise failing.deployment_failure(self.machine)
 
+    async def _stage(self, value: str) -> None:
+        """Say in the operation of a deployment how far it is."""
+        name, now = self._operation, self.emulator.clock.timestamp()
+        with contextlib.suppress(ApiError):  # the operation was deleted
+            if name:
+                await self.emulator.store.write(lambda connection: long_running.stage(connection, name, now, value))
+
     async def _serve(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Run the process once: return when it dies after having answered. Raises ApiError when it never answers."""
         reason = self.emulator.launcher.available()
         if reason is not None:
             raise ApiError("FAILED_PRECONDITION", reason)
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await self._stage("PREPARING_MODEL")
         source = await asyncio.to_thread(self._source)
+        await self._stage("STARTING_MODEL_SERVER")
         self.socket.unlink(missing_ok=True)
         (self.directory / _FAILED).unlink(missing_ok=True)
         settings = self.emulator.settings
@@ -247,6 +258,7 @@ class Deployments:
             document["deployedModel"]["displayName"],
             lambda: _deployed_source(self.emulator, document["source"], directory),
             document["deployedModel"].get("dedicatedResources", {}).get("machineSpec"),
+            document["operation"],
         )
         clock, state = self.emulator.clock, self.emulator.store
 

@@ -126,7 +126,9 @@ async def deploy_model(request: ApiRequest) -> Response:
         deployed, source = _deployed_model(connection, body.get("deployedModel", {}), name)
         split = body.get("trafficSplit", {})
         endpoints.check_split(split, {"0", *(item["id"] for item in endpoint.get("deployedModels", []))})
-        operation = long_running.begin(connection, name, version, "DeployModel", now)
+        operation = long_running.begin(
+            connection, name, version, "DeployModel", now, deploymentStage="STARTING_DEPLOYMENT"
+        )
         deployment = endpoints.add_deployment(
             connection,
             endpoint,

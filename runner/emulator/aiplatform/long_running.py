@@ -27,6 +27,16 @@ def begin(
     return operations.create(connection, f"{parent}/operations/{new_id()}", metadata=body)
 
 
+def stage(connection: sqlite3.Connection, name: str, now: str, value: str) -> None:
+    """Set the stage of a deployment's operation, as far as its metadata has one and it has not ended."""
+    operation = operations.get(connection, name)
+    metadata = operation["metadata"]
+    if "deploymentStage" in metadata and not operation.get("done"):
+        metadata["deploymentStage"] = value
+        metadata["genericMetadata"]["updateTime"] = now
+        operations.describe(connection, name, metadata)
+
+
 def end(
     connection: sqlite3.Connection,
     name: str,
@@ -41,6 +51,8 @@ def end(
         return operation
     metadata = operation["metadata"]
     metadata["genericMetadata"]["updateTime"] = now
+    if "deploymentStage" in metadata:
+        metadata["deploymentStage"] = "FAILED_TO_DEPLOY" if error else "SUCCESSFULLY_DEPLOYED"
     return operations.finish(connection, name, response=response, error=error, metadata=metadata)
 
 
