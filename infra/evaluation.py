@@ -83,6 +83,8 @@ class _Mocks(pulumi.runtime.Mocks):
         if args.token == "gcp:storage/getBucket:getBucket":  # noqa: S105 - a function token
             name = str(args.args["name"])
             return {"name": name, "location": self._bucket_locations[name].upper()}, []
+        if args.token == "gcp:storage/getProjectServiceAccount:getProjectServiceAccount":  # noqa: S105
+            return {"emailAddress": f"service-{self._number}@gs-project-accounts.iam.gserviceaccount.com"}, []
         if args.token != "gcp:organizations/getProject:getProject":  # noqa: S105
             raise RunnerError(f"{args.token} cannot be answered without Google")
         return {"number": self._number, "projectId": args.args["projectId"]}, []

@@ -38,7 +38,7 @@ class TuningPlatform(pulumi.ComponentResource):
         )
         number = project.number.apply(str)
         agents = ServiceAgents("service-agents", settings, number, hooks, after_apis)
-        buckets = TuningBuckets("buckets", settings, number, agents.granted, after_apis)
+        buckets = TuningBuckets("buckets", settings, agents, hooks, apis.services, after_apis)
         access = AgentAccess(
             "agent-access", settings, buckets.buckets, agents.granted, agents.generated, hooks, after_apis
         )

@@ -202,10 +202,10 @@ def destroy(options: Namespace, directory: Path) -> dict[str, Any]:
     """Delete what is not protected. What is stays, and is named."""
     _confirmed(options, "destroy")
     result = _call(options, directory, "destroy", exclude_protected=True)
-    kept = _left(_stack(options, directory))
+    protected = _left(_stack(options, directory))
     done = _ended(result)
-    named = [f"kept: {name}" for name in kept]
-    return {**done, "kept": kept, "text": "\n".join([*named, done["text"]])}
+    named = [f"protected: {name}" for name in protected]
+    return {**done, "protected": protected, "text": "\n".join([*named, done["text"]])}
 
 
 def _left(stack: Any) -> list[str]:

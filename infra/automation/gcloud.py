@@ -34,6 +34,10 @@ def commands(evaluation: Evaluation) -> list[str]:
         key=lambda item: next((rank for rank, kind in enumerate(ORDER) if item.type.endswith(kind)), len(ORDER)),
     )
     lines = []
+    if any("@gs-project-accounts." in str(item.inputs.get("member")) for item in ranked):
+        # The program asks for this account, which makes it.
+        (provider,) = evaluation.of_type("pulumi:providers:gcp")
+        lines.append(f"gcloud storage service-agent --project={provider.inputs['project']}")
     for item in ranked:
         write = next((write for kind, write in _WRITERS.items() if item.type.endswith(kind)), None)
         if write is None:

@@ -153,13 +153,18 @@ def _destroy(options: Namespace) -> Result:
     return engine.destroy(options, directory(options))
 
 
+_MARKS = {"created": "+", "updated": "~", "deleted": "-", "kept": "kept:", "protected": "protected:"}
+
+
 def _counted(done: Any, extra: Result) -> Result:
-    counts = {name: list(getattr(done, name)) for name in ("created", "updated", "deleted", "kept")}
+    counts = {name: list(getattr(done, name)) for name in _MARKS}
     unchanged = len(done.unchanged)
-    marks = {"created": "+", "updated": "~", "deleted": "-", "kept": "kept:"}
-    lines = [f"{marks[name]} {item}" for name, items in counts.items() for item in items]
-    total = ", ".join(f"{len(items)} {name}" for name, items in counts.items() if items or name != "kept")
-    return {**extra, **counts, "unchanged": unchanged, "text": "\n".join([*lines, f"{total}, {unchanged} unchanged"])}
+    lines = [f"{_MARKS[name]} {item}" for name, items in counts.items() for item in items]
+    total = ", ".join(f"{len(items)} {name}" for name, items in counts.items() if items or name in list(_MARKS)[:3])
+    lines.append(f"{total}, {unchanged} unchanged")
+    if counts["protected"]:
+        lines.append("what is protected goes after `open-model-tuning:protect: false` and another `up`")
+    return {**extra, **counts, "unchanged": unchanged, "text": "\n".join(lines)}
 
 
 def _outputs(options: Namespace) -> Result:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi_gcp.storage.bucket import Bucket
 
 from infra.components import TYPE_PREFIX
+from infra.components.service_agents import ServiceAgents
 from infra.naming import SCRATCH_PREFIX
 from infra.settings import Settings
 from infra.settings_stamps import BucketSpec, Stamp
+
+if TYPE_CHECKING:
+    from pulumi_gcp.projects.service import Service
 
 _SECONDS_A_DAY = 86_400
 _ABANDONED_UPLOAD_DAYS = 7
@@ -68,15 +72,17 @@ class TuningBuckets(pulumi.ComponentResource):
         self,
         name: str,
         settings: Settings,
-        project_number: pulumi.Output[str],
-        agents: dict[str, pulumi.Output[str]],
+        agents: ServiceAgents,
+        hooks: pulumi.ResourceHookBinding,
+        services: list[Service],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:TuningBuckets", name, None, opts)
+        self._storage_agent: pulumi.Output[str] | None = None
         self._by_region: dict[str, dict[str, pulumi.Output[str]]] = {}
         self.buckets = []
         for stamp in settings.stamps:
-            grants = self._grant_key(stamp, project_number, agents)
+            grants = self._grant_key(settings, stamp, agents, hooks, services)
             names = {spec.kind: self._bucket(settings, stamp, spec, grants) for spec in stamp.buckets}
             self._by_region[stamp.region] = names
             self.buckets += [
@@ -143,21 +149,32 @@ class TuningBuckets(pulumi.ComponentResource):
         return found.location.apply(check)
 
     def _grant_key(
-        self, stamp: Stamp, project_number: pulumi.Output[str], agents: dict[str, pulumi.Output[str]]
+        self,
+        settings: Settings,
+        stamp: Stamp,
+        agents: ServiceAgents,
+        hooks: pulumi.ResourceHookBinding,
+        services: list[Service],
     ) -> list[pulumi.Resource]:
         """Let Cloud Storage and both agents use the key; a bucket with a default key needs the first at once."""
         if stamp.kms_key is None:
             return []
         from pulumi_gcp.kms.crypto_key_iam_member import CryptoKeyIAMMember
+        from pulumi_gcp.storage.get_project_service_account import get_project_service_account_output
 
-        storage_agent = pulumi.Output.concat("service-", project_number, "@gs-project-accounts.iam.gserviceaccount.com")
+        if self._storage_agent is None:
+            # Asked for, not put together: a project has this agent only once somebody has asked.
+            asked = pulumi.InvokeOutputOptions(parent=self, depends_on=services)
+            self._storage_agent = get_project_service_account_output(
+                project=settings.project, opts=asked
+            ).email_address.apply(str)
         return [
             CryptoKeyIAMMember(
                 f"key-{who}{stamp.suffix}",
                 crypto_key_id=stamp.kms_key,
                 role=KMS_ROLE,
                 member=pulumi.Output.concat("serviceAccount:", email),
-                opts=pulumi.ResourceOptions(parent=self),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=agents.generated, hooks=hooks),
             )
-            for who, email in {"storage": storage_agent, **agents}.items()
+            for who, email in {"storage": self._storage_agent, **agents.granted}.items()
         ]

@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--location", default=DEFAULT_REGION, help="region, default: %(default)s")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the environment document here")
     parser.add_argument("--state", metavar="FILE", type=Path, help="file that remembers what was made")
-    parser.add_argument("--destroy", action="store_true", help="delete everything that the state remembers")
+    parser.add_argument("--destroy", action="store_true", help="delete what the state remembers and is not protected")
     parser.add_argument(
         "--config", metavar="KEY=VALUE", action="append", default=[], help="a setting, as in Pulumi.yaml; repeatable"
     )
@@ -44,6 +44,7 @@ def _report(result: ApplyResult) -> None:
         ("~", result.updated),
         ("-", result.deleted),
         ("kept:", result.kept),
+        ("protected:", result.protected),
     ):
         for name in names:
             sys.stderr.write(f" {mark} {name}\n")

@@ -39,6 +39,8 @@ class ApplyResult:
     deleted: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     """No longer of the stack, and still there: what is to outlive it."""
+    protected: tuple[str, ...] = ()
+    """Still of the stack after `destroy`: protected, or needed by what is."""
 
 
 def configuration(url: str, *, project: str, location: str, config: Mapping[str, str]) -> dict[str, str]:
@@ -88,7 +90,7 @@ def apply(
 def destroy(
     state: Path, *, project: str = DEFAULT_PROJECT, url: str | None = None, token: str | None = None
 ) -> ApplyResult:
-    """Delete everything that `state` remembers of a project, in reverse order of its creation.
+    """Delete everything that `state` remembers of a project and that is not protected, the newest first.
 
     Args:
         state: the file that `apply` was given.
@@ -97,7 +99,7 @@ def destroy(
         token: what an emulator wants that was started with a token.
 
     Raises:
-        EmbeddedError: something is protected, a bucket holds objects, or the emulator does not answer.
+        EmbeddedError: a bucket holds objects, or the emulator does not answer.
     """
     with opened(state, project) as remembered:
         rest = Rest(emulator_endpoints(url) if url else remembered.endpoints, token=token or PLACEHOLDER_TOKEN)
@@ -144,4 +146,5 @@ def _result(reconciler: Reconciler, environment: dict[str, Any]) -> ApplyResult:
         unchanged=tuple(tally.unchanged),
         deleted=tuple(tally.deleted),
         kept=tuple(tally.kept),
+        protected=tuple(tally.protected),
     )

@@ -17,6 +17,7 @@ from infra.embedded.state import State
 _PROVIDER = "pulumi:providers:gcp"
 _GET_PROJECT = "gcp:organizations/getProject:getProject"
 _GET_BUCKET = "gcp:storage/getBucket:getBucket"
+_GET_STORAGE_AGENT = "gcp:storage/getProjectServiceAccount:getProjectServiceAccount"
 
 
 class EmulatorMocks(pulumi.runtime.Mocks):
@@ -58,6 +59,8 @@ class EmulatorMocks(pulumi.runtime.Mocks):
             try:
                 if args.token == _GET_BUCKET:
                     return self._bucket(str(args.args["name"])), []
+                if args.token == _GET_STORAGE_AGENT:
+                    return self._storage_agent(str(args.args["project"])), []
                 if args.token != _GET_PROJECT:
                     raise EmbeddedError(f"{args.token} cannot be answered without the Pulumi engine")
                 return self._project(str(args.args["projectId"])), []
@@ -89,6 +92,10 @@ class EmulatorMocks(pulumi.runtime.Mocks):
             raise EmbeddedError(f"bucket {name} is to be attached and does not exist", hint="make it first")
         return {"id": name, "name": name, "location": body.get("location", "")}
 
+    def _storage_agent(self, project: str) -> dict[str, Any]:
+        body = self._reconciler().context.rest.call("storage", "GET", f"projects/{project}/serviceAccount")
+        return {"id": project, "emailAddress": body["email_address"]}
+
     def _project(self, project: str) -> dict[str, Any]:
         rest = self._reconciler().context.rest
         body = rest.call("projects", "GET", f"projects/{project}")
@@ -116,5 +123,12 @@ class OptionsMonitor(MockMonitor):
             ignore_changes=tuple(request.ignoreChanges),
             import_id=request.importId,
             retried=bool(request.hooks.on_error),
+            dependencies=tuple(sorted(_key(urn) for urn in request.dependencies)),
         )
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]
+
+
+def _key(urn: str) -> str:
+    """Return `Type name`, as records are called, of `urn:pulumi:STACK::PROJECT::PARENTS$TYPE::NAME`."""
+    *_, types, name = urn.split("::")
+    return f"{types.rsplit(':', 1)[-1]} {name}"

@@ -30,6 +30,8 @@ class Tally:
     deleted: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     """Forgotten and left where they are, because they are to outlive the stack."""
+    protected: list[str] = field(default_factory=list)
+    """Still of the stack: protected, or needed by what is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,8 @@ class Options:
     ignore_changes: tuple[str, ...] = ()
     import_id: str = ""
     """What is to be taken over; it must be there."""
+    dependencies: tuple[str, ...] = ()
+    """Keys of what it needs."""
     retried: bool = False
     """Whether the program wants what Google does not know yet to be tried again."""
 
@@ -72,7 +76,15 @@ class Reconciler:
             self._make_way(record, kind)
             record = None
         live = kind.read(self.context, record.id, inputs) if record is not None else None
-        fresh = Record(type=token, name=name, id="", inputs=inputs, protect=options.protect, retain=options.retain)
+        fresh = Record(
+            type=token,
+            name=name,
+            id="",
+            inputs=inputs,
+            protect=options.protect,
+            retain=options.retain,
+            dependencies=list(options.dependencies),
+        )
         if live is None:
             live = self._create(kind, fresh, options)
         else:
@@ -130,19 +142,29 @@ class Reconciler:
                 self._remove(record, find_type(record.type), why="removed from the program")
 
     def remove_all(self) -> None:
-        """Delete everything, newest first.
+        """Delete everything but what is protected and what that needs, newest first, as the engine does.
 
         Raises:
-            EmbeddedError: something is protected, in which case nothing at all is deleted, or the emulator refused.
+            EmbeddedError: the emulator refused. What was deleted until then is forgotten.
         """
-        protected = [record.key for record in self.state.records if record.protect]
-        if protected:
-            raise EmbeddedError(
-                f"protected, so nothing was deleted: {', '.join(protected)}",
-                hint="set open-model-tuning:protect to false and apply first",
-            )
-        for record in reversed(self.state.records):
-            self._remove(record, find_type(record.type), why="destroyed")
+        records = self.state.records
+        staying = self._needed([record for record in records if record.protect])
+        for record in reversed(records):
+            if record.key not in staying:
+                self._remove(record, find_type(record.type), why="destroyed")
+        self.tally.protected += [record.key for record in records if record.key in staying]
+
+    def _needed(self, records: list[Record]) -> set[str]:
+        """Return the keys of records and of all that they need."""
+        by_key = {record.key: record for record in self.state.records}
+        found: set[str] = set()
+        todo = [record.key for record in records]
+        while todo:
+            key = todo.pop()
+            if key in by_key and key not in found:
+                found.add(key)
+                todo += by_key[key].dependencies
+        return found
 
     def _make_way(self, record: Record, kind: ResourceType) -> None:
         """Delete what is to be made again otherwise. Nobody's data goes for it: only objects that the program wrote."""

@@ -31,6 +31,8 @@ class Record:
     protect: bool = False
     retain: bool = False
     """Left alone when the program no longer has it."""
+    dependencies: list[str] = field(default_factory=list)
+    """Keys of what it needs."""
 
     @property
     def key(self) -> str:

@@ -2,80 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from infra.embedded import ApplyResult, EmbeddedError, apply, destroy
-from infra.naming import endpoint_id
+from infra.embedded import EmbeddedError, apply, destroy
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
 from runner.environment import resolve
-
-_numbers = itertools.count(1)
-
-GUARDRAILS = {
-    "labels": '{"team": "ml"}',
-    "githubRepository": "owner/repository",
-    "githubRepositoryId": "1234",
-    "githubOwnerId": "56",
-    "runnerImpersonators": '["user:ada@example.com"]',
-    "notificationEmails": '["ml@example.com"]',
-    "budgetAmount": "100",
-    "billingAccount": "012345-6789AB-CDEF01",
-    "dataAccessAudit": "true",
-    "concurrentTuningJobs": "3",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """One project of the emulator, and what is applied to it."""
-
-    url: str
-    project: str
-    state: Path
-
-    def apply(self, **config: str) -> ApplyResult:
-        return apply(self.url, project=self.project, config=config, state=self.state)
-
-    def destroy(self) -> ApplyResult:
-        return destroy(self.state, project=self.project)
-
-    def request(self, method: str, path: str, body: Any = None) -> Any:
-        response = httpx.request(method, f"{self.url}{path}", json=body, trust_env=False)
-        assert response.is_success, response.text
-        return response.json() if response.content else {}
-
-    def status(self, path: str) -> int:
-        return httpx.get(f"{self.url}{path}", trust_env=False).status_code
-
-    @property
-    def account(self) -> str:
-        name = f"tuning-runner@{self.project}.iam.gserviceaccount.com"
-        return f"/v1/projects/{self.project}/serviceAccounts/{name}"
-
-    @property
-    def endpoint(self) -> str:
-        number = endpoint_id(self.project, "us-central1", self.project)
-        return f"/v1/projects/{self.project}/locations/us-central1/endpoints/{number}"
-
-    def members(self, kind: str) -> set[tuple[str, str]]:
-        policy = self.request("GET", f"/storage/v1/b/{self.project}-{kind}/iam")
-        return {(item["role"], member) for item in policy.get("bindings", []) for member in item["members"]}
-
-
-@pytest.fixture
-def stack(emulator: EmulatorServer, tmp_path: Path) -> Stack:
-    return Stack(emulator.url, f"infra-{os.getpid()}-{next(_numbers)}", tmp_path / "state.json")
+from tests.infra.embedded_stack import GUARDRAILS, Stack
 
 
 def test_what_is_made_is_there(stack: Stack, tmp_path: Path) -> None:
@@ -159,76 +100,6 @@ def test_what_the_settings_no_longer_ask_for_goes(stack: Stack) -> None:
     assert "WorkloadIdentityPool github" in again.created
 
 
-def test_destroying_leaves_nothing_but_what_the_project_needs(stack: Stack) -> None:
-    stack.apply(**GUARDRAILS)
-    stack.request("POST", f"/upload/storage/v1/b/{stack.project}-outputs/o?uploadType=media&name=model/weights", {})
-    result = stack.destroy()
-    assert {name for name in result.deleted if name.startswith("Bucket ")} == {
-        "Bucket contract",
-        "Bucket datasets",
-        "Bucket images",
-        "Bucket outputs",
-    }
-    for kind in ("datasets", "images", "outputs", "contract"):
-        assert stack.status(f"/storage/v1/b/{stack.project}-{kind}") == 404
-    assert stack.status(stack.account) == 404
-    assert stack.status(stack.endpoint) == 404
-    channels = stack.request("GET", f"/monitoring/v3/projects/{stack.project}/notificationChannels")
-    assert channels.get("notificationChannels", []) == []
-    policy = stack.request("POST", f"/v1/projects/{stack.project}:getIamPolicy", {})
-    roles = {binding["role"] for binding in policy["bindings"]}
-    assert {"roles/aiplatform.serviceAgent", "roles/aiplatform.tuningServiceAgent"} <= roles
-    assert "roles/aiplatform.user" not in roles
-    assert not stack.state.exists()
-    assert stack.apply().updated == ()
-
-
-def test_a_bucket_with_objects_is_kept_unless_told_otherwise(stack: Stack) -> None:
-    stack.apply(forceDestroy="false")
-    stack.request("POST", f"/upload/storage/v1/b/{stack.project}-outputs/o?uploadType=media&name=model/weights", {})
-    with pytest.raises(EmbeddedError, match="holds objects"):
-        stack.destroy()
-    assert stack.status(f"/storage/v1/b/{stack.project}-outputs/o/model%2Fweights") == 200
-    stack.apply(forceDestroy="true")
-    stack.destroy()
-    assert stack.status(f"/storage/v1/b/{stack.project}-outputs") == 404
-
-
-def test_protected_buckets_survive(stack: Stack) -> None:
-    stack.apply(protect="true", forceDestroy="false")
-    with pytest.raises(EmbeddedError, match="protected, so nothing was deleted"):
-        stack.destroy()
-    assert stack.status(stack.account) == 200
-    with pytest.raises(EmbeddedError, match="protected and would be replaced"):
-        stack.apply(protect="true", forceDestroy="false", namePrefix=f"{stack.project}-b")
-    stack.apply(protect="false")
-    assert stack.destroy().deleted
-
-
-def test_one_state_file_holds_several_projects(stack: Stack) -> None:
-    other = replace(stack, project=f"{stack.project}-b")
-    stack.apply()
-    made = other.apply()
-    assert made.deleted == ()
-    assert stack.apply().unchanged
-    other.destroy()
-    assert stack.status(f"/storage/v1/b/{other.project}-datasets") == 404
-    assert stack.status(f"/storage/v1/b/{stack.project}-datasets") == 200
-    assert stack.destroy().deleted
-    assert not stack.state.exists()
-
-
-def test_buckets_move_only_without_data(stack: Stack) -> None:
-    stack.apply()
-    moved = apply(stack.url, project=stack.project, location="europe-west4", state=stack.state)
-    assert "Bucket datasets" in moved.created
-    assert stack.request("GET", f"/storage/v1/b/{stack.project}-outputs")["location"] == "EUROPE-WEST4"
-    stack.request("POST", f"/upload/storage/v1/b/{stack.project}-outputs/o?uploadType=media&name=model/weights", {})
-    with pytest.raises(EmbeddedError, match="holds objects"):
-        stack.apply()
-    assert stack.status(f"/storage/v1/b/{stack.project}-outputs/o/model%2Fweights") == 200
-
-
 def test_a_lost_state_takes_over_what_is_there(stack: Stack) -> None:
     first = stack.apply()
     stack.state.unlink()
@@ -236,13 +107,6 @@ def test_a_lost_state_takes_over_what_is_there(stack: Stack) -> None:
     assert second.updated == ()
     assert second.environment == first.environment
     assert stack.destroy().deleted
-
-
-def test_a_bucket_of_another_project_is_not_taken_over(stack: Stack) -> None:
-    stack.apply()
-    other = replace(stack, project=f"{stack.project}-b", state=stack.state.with_name("other.json"))
-    with pytest.raises(EmbeddedError, match="belongs to another project"):
-        other.apply(namePrefix=stack.project)
 
 
 def test_a_fresh_emulator_gets_everything_again(stack: Stack) -> None:
@@ -289,24 +153,6 @@ def test_the_command_line(stack: Stack, tmp_path: Path) -> None:
     assert "- Bucket datasets" in gone.stderr
 
 
-def test_buckets_with_a_key(stack: Stack) -> None:
-    ring = f"projects/{stack.project}/locations/us-central1/keyRings"
-    stack.request("POST", f"/v1/projects/{stack.project}/services/cloudkms.googleapis.com:enable", {})
-    stack.request("POST", f"/kms/v1/{ring}?keyRingId=ring", {})
-    stack.request("POST", f"/kms/v1/{ring}/ring/cryptoKeys?cryptoKeyId=key", {"purpose": "ENCRYPT_DECRYPT"})
-    key = f"{ring}/ring/cryptoKeys/key"
-    result = stack.apply(kmsKeys=json.dumps([key]))
-    bucket = stack.request("GET", f"/storage/v1/b/{stack.project}-outputs")
-    assert bucket["encryption"]["defaultKmsKeyName"] == key
-    (binding,) = stack.request("GET", f"/kms/v1/{key}:getIamPolicy")["bindings"]
-    assert binding["role"] == "roles/cloudkms.cryptoKeyEncrypterDecrypter"
-    assert len(binding["members"]) == 3
-    assert stack.apply(kmsKeys=json.dumps([key])).unchanged
-    assert "CryptoKeyIAMMember key-storage" in result.created
-    stack.destroy()
-    assert stack.request("GET", f"/kms/v1/{key}:getIamPolicy").get("bindings", []) == []
-
-
 def test_an_emulator_with_a_token(tmp_path: Path) -> None:
     settings = EmulatorSettings(directory=tmp_path / "emulator", stand_in="tiny", token="only-for-this-test")
     state = tmp_path / "state.json"
@@ -323,54 +169,6 @@ def test_nothing_answers(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedError, match="no answer from") as caught:
         apply("http://127.0.0.1:9", state=tmp_path / "state.json")
     assert caught.value.hint
-
-
-def test_a_stack_in_two_regions_with_buckets_that_exist(stack: Stack) -> None:
-    for name, location in ((f"{stack.project}-theirs", "us-central1"), (f"{stack.project}-old", "europe-west4")):
-        stack.request("POST", f"/storage/v1/b?project={stack.project}", {"name": name, "location": location})
-    config = {
-        "extraRegions": '["europe-west4"]',
-        "buckets": json.dumps(
-            {
-                "datasets": {"mode": "attach", "name": f"{stack.project}-theirs"},
-                "europe-west4/outputs": {"mode": "import", "name": f"{stack.project}-old"},
-            }
-        ),
-    }
-    result = stack.apply(**config)
-    assert "Bucket outputs-europe-west4" in result.updated
-    assert not [name for name in result.created if name == "Bucket datasets"]
-    old = stack.request("GET", f"/storage/v1/b/{stack.project}-old")
-    assert old["iamConfiguration"]["publicAccessPrevention"] == "enforced"
-    theirs = stack.request("GET", f"/storage/v1/b/{stack.project}-theirs")
-    assert "labels" not in theirs
-    number = result.environment["projectNumber"]
-    agent = f"serviceAccount:service-{number}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com"
-    assert ("roles/storage.objectUser", agent) in stack.members("theirs")
-    assert ("roles/storage.objectUser", agent) in stack.members("old")
-    assert sorted(result.environment["regions"]) == ["europe-west4", "us-central1"]
-    assert stack.apply(**config).created == ()
-    with pytest.raises(EmbeddedError, match="protected"):
-        stack.destroy()
-
-
-def test_a_bucket_to_import_or_attach_has_to_be_there(stack: Stack) -> None:
-    for mode, fragment in (("import", "is to be imported"), ("attach", "does not exist")):
-        with pytest.raises(EmbeddedError, match=fragment):
-            stack.apply(buckets=json.dumps({"images": {"mode": mode, "name": f"{stack.project}-missing"}}))
-
-
-def test_an_attached_bucket_has_to_be_where_the_jobs_are(stack: Stack) -> None:
-    name = f"{stack.project}-far"
-    stack.request("POST", f"/storage/v1/b?project={stack.project}", {"name": name, "location": "europe-west4"})
-    with pytest.raises(Exception, match="jobs in us-central1 need it there"):
-        stack.apply(buckets=json.dumps({"images": {"mode": "attach", "name": name}}))
-
-
-def test_production_outlives_its_stack(stack: Stack) -> None:
-    stack.apply(environment="prod", forceDestroy="false", namePrefix=stack.project)
-    with pytest.raises(EmbeddedError, match="protected, so nothing was deleted"):
-        stack.destroy()
 
 
 def test_an_agent_that_appears_late_is_waited_for(tmp_path: Path) -> None:

@@ -116,6 +116,15 @@ def check_agents(stack: Settings, evaluation: Evaluation) -> None:
     projects = {(r.inputs["role"], r.inputs["member"]) for r in evaluation.of_type("projects/iAMMember:IAMMember")}
     assert {member for role, member in projects if role.endswith("erviceAgent")} == AGENTS
 
+    # Nothing is granted to an agent before it was made, and each grant waits until Google knows it.
+    made = {
+        item.urn for kind in (":ServiceIdentity", ":WorkloadIdentityServiceAgent") for item in evaluation.of_type(kind)
+    }
+    for item in evaluation.resources:
+        if item.inputs.get("member") in AGENTS:
+            assert made <= set(item.dependencies), item.name
+            assert item.hooks == ("google-eventual-consistency",)
+
 
 def check_grants(evaluation: Evaluation) -> None:
     for item in evaluation.resources:
