@@ -125,6 +125,8 @@ def deploy(
             return
         settle(invocation, session)
         check_hourly_limit(session, plan, max_hourly_cost)
+        if plan.usd_per_month is not None:
+            output.note(f"per month: {dict(_prices(plan))['per month']}")
         confirm_cost(
             invocation,
             what=f"serving {plan.display_name} on {machine or 'a machine that the service chooses'}",

@@ -22,6 +22,7 @@ from runner.errors import ConfigurationError
         "runner predict --file question.txt",
         "runner predict < question.txt",
         "runner predict --instances requests.jsonl",
+        'runner predict "What is on it?" --image photo.jpg --endpoint scout',
     ),
 )
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
@@ -40,6 +41,9 @@ from runner.errors import ConfigurationError
     metavar="FILE",
     help="Its whole text is one prompt; - is standard input.",
 )
+@click.option(
+    "--image", "images", multiple=True, metavar="FILE", help="Picture for every prompt: a file, gs:// or https://."
+)
 @click.option("--repeat-prompt", is_flag=True, help="Let the service put the prompt before each text.")
 @sampling_options
 @click.pass_obj
@@ -50,6 +54,7 @@ def command(
     endpoint: str | None,
     instances: Path | None,
     files: tuple[Path, ...],
+    images: tuple[str, ...],
     repeat_prompt: bool,
     **sampling: Any,
 ) -> None:
@@ -62,14 +67,42 @@ def command(
     texts = [*prompts, *(_text(path) for path in files)]
     if not texts and not given and not sys.stdin.isatty():
         texts = [text] if (text := sys.stdin.read()).strip() else []
-    given += [{"prompt": prompt, **options, **raw} for prompt in texts]
+    if images and texts:
+        given += _with_images(texts, images, options)
+    else:
+        given += [{"prompt": prompt, **options, **raw} for prompt in texts]
     if not given:
         problem = "nothing to predict: give a PROMPT, --file FILE, --instances FILE, or text on standard input"
         raise ConfigurationError(problem, problems=[problem])
     with invocation.session() as session:
         predictions = predict(session, endpoint, given)
-    said = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in predictions]
+    said = [_said(item) for item in predictions]
     invocation.output.result({"predictions": predictions}, "\n".join(said), name="\n".join(said))
+
+
+def _with_images(texts: list[str], images: tuple[str, ...], options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a chat instance a prompt, each with all pictures: prompts themselves have no place for them."""
+    from runner.cli.conversation import image_part
+
+    parts = [image_part(image) for image in images]
+    return [
+        {
+            "@requestFormat": "chatCompletions",
+            "messages": [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}],
+            **options,
+        }
+        for text in texts
+    ]
+
+
+def _said(prediction: Any) -> str:
+    """Return the text of a prediction: itself, that of a chat answer, or JSON."""
+    if isinstance(prediction, str):
+        return prediction
+    try:
+        return str(prediction["choices"][0]["message"]["content"])
+    except (KeyError, IndexError, TypeError):
+        return json.dumps(prediction, ensure_ascii=False)
 
 
 def _instances(path: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -13,6 +15,7 @@ from runner.gcp.session import Session
 from runner.jobs import submission, watching
 from runner.jobs.specification import TuningJobSpec
 from runner.serving import deployment
+from tests.cli.invocation import process
 from tests.end_to_end.datasets import COLOURS, colours, data_url, picture
 from tests.provisioning import Provisioned
 
@@ -54,7 +57,7 @@ def spec_for(session: Session, place: Provisioned, *, epochs: int, batch_size: i
     )
 
 
-def test_a_model_learns_to_see(emulator: EmulatorServer, project: Provisioned) -> None:
+def test_a_model_learns_to_see(emulator: EmulatorServer, project: Provisioned, tmp_path: Path) -> None:
     with session_for(project) as session:
         job = submission.submit(session, spec_for(session, project, epochs=60, batch_size=4))
         job = watching.wait(session, job.name, timeout=400, poll=0.5)
@@ -68,6 +71,16 @@ def test_a_model_learns_to_see(emulator: EmulatorServer, project: Provisioned) -
             answer = prediction.chat(session, endpoint=endpoint, messages=turns, temperature=0, max_tokens=6)
             right += answer.text.strip() == name
         assert right >= len(COLOURS) - 1
+        file = tmp_path / f"{name}.png"
+        file.write_bytes(picture(name))
+        predicted = process(
+            *("predict", "Which colour?", "--image", str(file), "--endpoint", endpoint.id),
+            *("--temperature", "0", "--max-tokens", "6"),
+            RUNNER_PROJECT=project.project,
+            RUNNER_VERTEX_URL=project.url,
+            RUNNER_TOKEN="t",
+        )
+        assert predicted.out.strip() == answer.text.strip(), predicted.err
         deployment.undeploy(session, endpoint, delete=True)
 
 
