@@ -22,10 +22,14 @@ def push_options(function: Command) -> Command:
 
 
 def check_push(repository: str | None, *, public: bool) -> None:
-    """Refuse options that do not go together. Raises ConfigurationError."""
+    """Refuse, before anything is downloaded, what cannot be pushed. Raises ConfigurationError, EngineMissingError."""
     if public and repository is None:
         problem = "--public is about --push"
         raise ConfigurationError(problem, problems=[problem], hint="--push NAMESPACE/NAME")
+    if repository is not None:
+        from runner.serving.hub import check_name
+
+        check_name(repository)
 
 
 def push_weights(invocation: Invocation, directory: Path, repository: str, *, public: bool) -> dict[str, Any]:

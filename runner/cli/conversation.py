@@ -56,7 +56,8 @@ class Conversation:
                     output.piece(chunk.text)
                     pieces.append(chunk.text)
             finally:
-                output.piece("\n")
+                if pieces:
+                    output.piece("\n")
             said = "".join(pieces)
         else:
             answer = chat(self.session, messages=asked, **self.where, **self.sampling)
@@ -163,8 +164,10 @@ def read_messages(path: Path) -> list[dict[str, Any]]:
     """Return the messages of a saved conversation. Raises ConfigurationError."""
     try:
         body = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise _unusable(path, str(error)) from error
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from error
+    except ValueError as error:
+        raise _unusable(path, f"it is no saved conversation: {error}") from error
     messages = body.get("messages") if isinstance(body, dict) and body.get("version") == _VERSION else None
     if not isinstance(messages, list) or not all(
         isinstance(item, dict) and isinstance(item.get("role"), str) and "content" in item for item in messages

@@ -89,12 +89,14 @@ def command(
         problem = "give either --endpoint or --model"
         raise ConfigurationError(problem, problems=[problem])
     from runner.cli.evaluate_judge import agree_to_judge, find_judge
-    from runner.cli.questions import read_questions
+    from runner.cli.questions import counted, read_questions
     from runner.serving.evaluation import evaluate
     from runner.serving.evaluation_report import to_html
 
     output = invocation.output
     questions = read_questions(dataset, slice_by=slice_by, limit=limit)
+    if report is not None:
+        _check_writable(report)
     with invocation.session() as session:
         tuned = _contestant(session, endpoint, model)
         base = _contestant(session, base_endpoint, base_model)
@@ -108,7 +110,7 @@ def command(
                 max_cost=max_cost,
                 accept_unknown_cost=accept_unknown_cost,
             )
-        output.note(f"{len(questions)} questions to {base.name} and {tuned.name}")
+        output.note(f"{counted(len(questions), 'question')} to {base.name} and {tuned.name}")
         found = evaluate(
             session,
             questions,
@@ -121,11 +123,23 @@ def command(
             progress=_reporter(invocation),
         )
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(to_html(found), "utf-8")
         output.note(f"report: {report}")
     _show(invocation, found)
     _hold_gate(found, gate)
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before anybody is asked whether a file can be written. Raises ConfigurationError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        path.open("ab").close()
+        if new:
+            path.unlink()
+    except OSError as error:
+        problem = f"cannot write {path}: {error.strerror or error}"
+        raise ConfigurationError(problem, problems=[problem]) from error
 
 
 def _reporter(invocation: Invocation) -> Callable[[int, int], None]:

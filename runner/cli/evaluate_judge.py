@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.cli.options import Command, Invocation, Money, cost_options
+from runner.errors import CostRefusedError
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -71,6 +72,11 @@ def agree_to_judge(
     tokens = estimate_tokens(questions)
     what = f"the judge {judge.name}, up to {requests} requests of about {tokens:,} tokens together"
     usd = None if price is None else tokens * price / 1e6
+    if usd is None and not accept_unknown_cost:
+        raise CostRefusedError(
+            f"no price is published for {what}",
+            hint="--judge-price USD gives that of a million tokens; --accept-unknown-cost goes on without",
+        )
     confirm_cost(invocation, what=what, usd=usd, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost)
 
 

@@ -35,11 +35,18 @@ def read_questions(path: Path, *, slice_by: str | None = None, limit: int | None
             label = labels.get(parsed.line, "")
             questions.append(Question(line=parsed.line, messages=messages, reference=last.text, label=label))
     if findings:
-        raise DatasetError(f"{path} has {len(findings)} errors", findings=findings, hint=f"`runner data check {path}`")
+        raise DatasetError(
+            f"{path} has {counted(len(findings), 'error')}", findings=findings, hint=f"`runner data check {path}`"
+        )
     if not questions:
         problem = f"{path} has no example that ends in an answer"
         raise ConfigurationError(problem, problems=[problem])
     return questions
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 error`, `2 errors`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _labels(path: Path, key: str) -> dict[int, str]:

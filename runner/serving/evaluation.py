@@ -17,13 +17,10 @@ from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.failures import call
 from runner.gcp.session import Session
-from runner.serving.differences import CONFIDENCE, Difference, Outcome, bootstrap
+from runner.serving.differences import CONFIDENCE, FEWEST, Difference, Outcome, bootstrap
 from runner.serving.judging import Judge, Judgement, judge_pairs
 from runner.serving.likelihood import AnswerLoss, Likelihood, NotOfferedError, answer_loss, compare_losses
 from runner.serving.scores import METRICS
-
-SMALLEST_SLICE = 5
-"""Slices with fewer questions are not judged."""
 
 LOSS, JUDGE = "loss", "judge"
 DECIDERS = (*METRICS, LOSS, JUDGE)
@@ -256,9 +253,11 @@ def compare(
     """Return the comparison of answers that are there."""
     labels = sorted({pair.question.label for pair in pairs} - {""})
     groups = {label: [pair for pair in pairs if pair.question.label == label] for label in labels}
-    small = [label for label, group in groups.items() if len(group) < SMALLEST_SLICE]
+    small = [label for label, group in groups.items() if len(group) < FEWEST]
     notes = [f"slice {label!r} has only {len(groups[label])} questions and is not judged" for label in small]
-    if len(pairs) < 2 * SMALLEST_SLICE:
+    if len(pairs) < FEWEST:
+        notes.append(f"nothing is claimed of fewer than {FEWEST} questions")
+    elif len(pairs) < 2 * FEWEST:
         notes.append(f"{len(pairs)} questions are too few to find anything but a huge difference")
     likelihood, why_not = _likelihood(pairs, seed)
     if likelihood is not None and likelihood.left_out:

@@ -21,7 +21,7 @@ from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.failures import call
 from runner.gcp.session import Session
-from runner.serving.differences import CONFIDENCE, RESAMPLES, Difference
+from runner.serving.differences import RESAMPLES, Difference, interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +137,12 @@ def compare_losses(base: Sequence[AnswerLoss], tuned: Sequence[AnswerLoss], *, s
     for _ in range(RESAMPLES):
         drawn = chance.choices(rows, k=len(rows))
         means.append(sum(row[1] - row[0] for row in drawn) / sum(row[2] for row in drawn))
-    means.sort()
-    tail = (1 - CONFIDENCE) / 2
+    low, high = interval(means, len(rows))
     return Difference(
         base=sum(row[0] for row in rows) / tokens,
         tuned=sum(row[1] for row in rows) / tokens,
-        low=means[int(tail * RESAMPLES)],
-        high=means[min(RESAMPLES - 1, int((1 - tail) * RESAMPLES))],
+        low=low,
+        high=high,
         questions=len(rows),
         lower_is_better=True,
     )

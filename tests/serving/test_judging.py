@@ -143,6 +143,11 @@ def test_judges_by_command(run: CommandLine, monkeypatch: pytest.MonkeyPatch, tm
         assert run(*words, "--judge", "pub/managed", "--accept-unknown-cost").code == 0
 
         assert run(*words, "--metric", "judge").error["code"] == "configuration"
+        # A report that cannot be written is found before anybody is asked.
+        before = len(server.asked)
+        (tmp_path / "file").write_text("")
+        outcome = run(*words, "--report", str(tmp_path / "file" / "report.html"))
+        assert (outcome.code, outcome.error["code"], len(server.asked)) == (2, "configuration", before)
         outcome = run(*words, "--metric", "loss")
         assert (outcome.code, outcome.error["code"]) == (2, "configuration")
         assert "does not offer it" in outcome.error["message"]

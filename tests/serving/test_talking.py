@@ -99,6 +99,8 @@ def test_a_conversation_is_kept_taken_up_and_asked_again(stub: StubEndpoint, run
     assert "1 of 2 answers are the same" in outcome.out
 
     assert run("chat", "hi", "--replay", str(kept)).code == 2
+    missing = run("chat", "hi", "--endpoint", "77", "--resume", str(tmp_path / "none.json"), "--format", "json")
+    assert missing.error["message"] == f"{tmp_path / 'none.json'}: No such file or directory"
     kept.write_text('{"version": 9}')
     assert run("chat", "--endpoint", "77", "--replay", str(kept)).code == 2
 
