@@ -13,18 +13,23 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from runner.cli.conversation import image_part, read_messages
+from runner.emulator.server import EmulatorServer
 from runner.errors import ConfigurationError
+from runner.gcp import prediction
+from runner.gcp.session import Session
 from tests.cli.invocation import CommandLine
 from tests.serving.contest_server import ContestServer, says
 from tests.serving.stub_endpoint import StubEndpoint
 
+MANAGED = "meta/llama-3.1-8b-instruct-maas"
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
@@ -183,3 +188,34 @@ def test_a_conversation_at_a_terminal(tmp_path: Path) -> None:
     assert "such.png: " in seen
     assert [message["role"] for message in read_messages(kept)] == ["system", "user", "assistant"]
     assert [message["role"] for message in server.asked[-1][1]["messages"]] == ["system", "user", "assistant", "user"]
+
+
+@pytest.mark.training
+def test_a_client_that_leaves_ends_the_generation(session: Session, emulator: EmulatorServer) -> None:
+    """Through the whole emulator, to the counters of the process that generates."""
+    messages = [{"role": "user", "content": "go on"}]
+    pieces = prediction.chat(
+        session, model=MANAGED, messages=messages, stream=True, max_tokens=4000, temperature=1.5, ignore_eos=True
+    )
+    assert isinstance(pieces, Generator)
+    next(pieces)
+
+    def counters() -> list[dict[str, Any]]:
+        found = []
+        for socket in emulator.settings.directory.glob("deployments/*/model.sock"):
+            transport = httpx.HTTPTransport(uds=str(socket))
+            with httpx.Client(transport=transport, base_url="http://model", timeout=30) as client:
+                found.append(client.get("/metrics").json())
+        return found
+
+    before = counters()
+    assert sum(one["runningSequences"] for one in before) == 1
+    pieces.close()
+    deadline = time.monotonic() + 30
+    while any(one["runningSequences"] for one in (now := counters())):
+        assert time.monotonic() < deadline, now
+        time.sleep(0.02)
+    for reason, more in (("cancelled", 1), ("length", 0), ("stop", 0)):
+        assert sum(one["finishedSequences"][reason] for one in now) == more + sum(
+            one["finishedSequences"][reason] for one in before
+        ), reason
