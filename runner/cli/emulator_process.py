@@ -63,6 +63,13 @@ from runner.errors import ConfigurationError
     metavar="N",
     help="Run its clock N times faster: timestamps, expiry, waits of faults; training takes its time [1].",
 )
+@click.option(
+    "--dedicated",
+    nargs=2,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="CERTIFICATE KEY",
+    help="Give deployed models dedicated endpoints, by TLS at localhost with these PEM files.",
+)
 @click.option("--foreground", is_flag=True, help="Run here until Ctrl-C.")
 @click.option("--timeout", type=Duration(), default=60.0, metavar="TIME", help="How long to wait for it [60s].")
 @click.pass_obj
@@ -76,6 +83,7 @@ def start(
     jobs: int,
     faults: tuple[str, ...],
     time_scale: float,
+    dedicated: tuple[Path, Path] | None,
     foreground: bool,
     timeout: float,
 ) -> None:
@@ -97,6 +105,8 @@ def start(
         concurrent_tuning_jobs=jobs,
         faults=checked(faults),
         time_scale=time_scale,
+        dedicated_certificate=dedicated[0] if dedicated else None,
+        dedicated_key=dedicated[1] if dedicated else None,
     )
     output = invocation.output
     if foreground:
