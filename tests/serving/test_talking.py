@@ -212,9 +212,11 @@ def test_a_client_that_leaves_ends_the_generation(session: Session, emulator: Em
     assert sum(one["runningSequences"] for one in before) == 1
     pieces.close()
     deadline = time.monotonic() + 30
-    while any(one["runningSequences"] for one in (now := counters())):
+    now = counters()
+    while any(one["runningSequences"] for one in now):
         assert time.monotonic() < deadline, now
         time.sleep(0.02)
+        now = counters()
     for reason, more in (("cancelled", 1), ("length", 0), ("stop", 0)):
         assert sum(one["finishedSequences"][reason] for one in now) == more + sum(
             one["finishedSequences"][reason] for one in before
