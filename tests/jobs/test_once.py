@@ -8,51 +8,17 @@ from collections import Counter
 import pytest
 
 from runner.gcp.session import Session
-from runner.jobs import claiming, identity
+from runner.jobs import claiming
 from runner.jobs.applying import apply_plan
 from runner.jobs.planning import make_plan
 from runner.jobs.state_ledger import StateLedger
 from tests.jobs import applying_process
-from tests.jobs.kill_sweep import requests_of_an_apply, sweep
 from tests.jobs.manifests import Manifests, names_of
 from tests.runner.flaky import Fault, FlakyProxy
 
 CREATE = r"/tuningJobs$"
 APPLIERS = 16
 ROUNDS = 3
-
-
-@pytest.mark.usefixtures("no_lease")
-def test_kill_9_at_every_write_of_an_apply(
-    untrained: Session, untrained_through_proxy: Session, proxy: FlakyProxy, manifests: Manifests
-) -> None:
-    session, through_proxy = untrained, untrained_through_proxy
-    manifests.add("first-a")
-    manifests.add("first-b")
-    writes = requests_of_an_apply(through_proxy, proxy, manifests)["POST"]
-    assert writes == 11  # the data; for each of two jobs: queued, claimed, run manifest, created, noted
-
-    points = [("POST", number) for number in range(writes)]
-    found = sweep(session, through_proxy, proxy, manifests, points)
-
-    assert (found.kills, found.survived) == (2 * writes, [])
-    assert (found.duplicates, found.lost) == ([], [])
-    assert sum(found.jobs.values()) == 2 * 2 * writes
-
-
-@pytest.mark.usefixtures("no_lease")
-def test_the_sweep_catches_a_runner_that_trusts_its_record_alone(
-    untrained: Session,
-    untrained_through_proxy: Session,
-    proxy: FlakyProxy,
-    manifests: Manifests,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(identity, "of_attempt", lambda jobs, record: [])
-
-    found = sweep(untrained, untrained_through_proxy, proxy, manifests, [("POST", 5)])
-
-    assert found.duplicates == ["k-post-5-an-a"]
 
 
 def test_a_claim_whose_owner_may_live_is_left_alone(

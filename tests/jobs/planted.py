@@ -1,0 +1,37 @@
+"""Mistakes that a kill sweep must find, put into the program in the process that is killed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runner.gcp import tuning_jobs
+from runner.gcp.session import Session
+from runner.jobs import identity, submission
+from runner.jobs.ledger import Ledger
+from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submission import Submission
+
+
+def post_then_record() -> None:
+    """Make a submission create the job first, record it afterwards, and believe its record alone."""
+
+    def careless(session: Session, spec: TuningJobSpec, **options: Any) -> Submission:
+        prepared = submission.prepare(session, spec)
+        with Ledger.open() as ledger:
+            done = [
+                entry["job"]
+                for entry in ledger._entries()
+                if (entry["fingerprint"], entry["kind"]) == (prepared.fingerprint, "created")
+            ]
+            if done:
+                return Submission(job=tuning_jobs.get(session, done[0]), created=False)
+            job = tuning_jobs.create(session, prepared.fields)
+            ledger.record(prepared.fingerprint, session.environment.parent, "created", job.name)
+        return Submission(job=job, created=True)
+
+    submission.submit_once = careless
+
+
+def trust_the_record() -> None:
+    """Make `apply` believe its records alone: no job is looked for by its labels."""
+    identity.of_attempt = lambda jobs, record: []
