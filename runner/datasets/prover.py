@@ -116,6 +116,7 @@ class Prover:
         Args:
             block: whole lines, the last one's line end may be missing.
         """
+        quotes = scanning.quotes(block)  # first, while the block is in the processor's cache
         shape, rows, holes = self._decode(block)
         table = shape.read(rows, self.images)
         count = len(rows) + len(holes)
@@ -124,23 +125,19 @@ class Prover:
             missing = set(holes)
             lines_of_rows = [line for line in range(count) if line not in missing]
             index = [lines_of_rows[row] for row in index]
-        whole = len(index) == count
-        lines = [] if whole else list(BytesIO(block))
-        proven = Proven(
-            shape.format,
-            count,
-            table,
-            index,
-            list(map(str.encode, table.contents)),
-        )
+        proven = Proven(shape.format, count, table, index, list(map(str.encode, table.contents)))
         suspects = self._search_texts(proven)
-        good = block if whole else b"".join([lines[line] for line in index])
-        if scanning.quotes(good) != sum(table.quotes):
+        lines: list[bytes] = []
+        if len(index) < count:
+            lines = list(BytesIO(block))
+            proved = set(index)
+            quotes -= sum(scanning.quotes(data) for line, data in enumerate(lines) if line not in proved)
+        if quotes != sum(table.quotes):
             lines = lines or list(BytesIO(block))
             suspects |= {
                 place
-                for place, (line, quotes) in enumerate(zip(index, table.quotes, strict=True))
-                if scanning.quotes(lines[line]) != quotes
+                for place, (line, expected) in enumerate(zip(index, table.quotes, strict=True))
+                if scanning.quotes(lines[line]) != expected
             }
         if suspects:
             proven = _without(proven, suspects)

@@ -21,8 +21,8 @@ from runner.datasets.shapes import Reading
 from runner.datasets.summary import FINDINGS_KEPT, LINES_NAMED, Summary, Tally
 from runner.datasets.tokens import RatioCounter, TokenCounter, open_counter
 
-BLOCK_BYTES = 128 * 1024
-"""Small enough that a block, its texts and their bytes fit into the processor's second-level cache."""
+BLOCK_BYTES = 256 * 1024
+"""Small enough for the processor's second-level cache, large enough that the work per block does not count."""
 _LENGTHS_KEPT = 1 << 16
 
 
