@@ -2,6 +2,7 @@
 
     python -m infra.automation.report comment preview-*.json     Markdown of the comment
     python -m infra.automation.report drift preview-*.json       Markdown of the issue; exit code 1 when there is drift
+    python -m infra.automation.report counts preview-*.json      JSON of GitLab's report on changes of infrastructure
 
 The files are what `runner infra preview --format json` printed, on standard output or, where it failed, on standard
 error. It needs nothing but Python, so the job that may write comments runs no code of the change.
@@ -68,6 +69,24 @@ def drift(previews: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def counts(previews: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """Return what GitLab shows in a merge request: numbers only, so there is nothing to redact, and no token is needed.
+
+    A replacement is one deletion and one creation.
+    """
+    found = {"create": 0, "update": 0, "delete": 0}
+    for preview in previews.values():
+        for name, count in _changes(preview).items():
+            for word in ("create", "delete") if name == "replace" else (name,):
+                if word in found:
+                    found[word] += count
+    return found
+
+
+def _changes(preview: dict[str, Any]) -> dict[str, int]:
+    return {name.rsplit(".", 1)[-1].lower(): count for name, count in (preview.get("summary") or {}).items()}
+
+
 def _text(preview: dict[str, Any]) -> str:
     if "error" in preview:
         return str(preview["error"].get("message", ""))
@@ -77,8 +96,7 @@ def _text(preview: dict[str, Any]) -> str:
 def _summary(preview: dict[str, Any]) -> str:
     if "error" in preview:
         return f"failed: {preview['error'].get('code', 'unknown')}"
-    counts = {name.rsplit(".", 1)[-1].lower(): count for name, count in (preview.get("summary") or {}).items()}
-    changes = [f"{count} {name}" for name, count in sorted(counts.items()) if name != "same"]
+    changes = [f"{count} {name}" for name, count in sorted(_changes(preview).items()) if name != "same"]
     return ", ".join(changes) or ("no changes" if not preview.get("changes") else f"{preview['changes']} changes")
 
 
@@ -103,10 +121,13 @@ def read(paths: list[Path]) -> dict[str, dict[str, Any]]:
 
 def main(arguments: list[str]) -> int:
     """Print what is asked for and return the exit status."""
-    if len(arguments) < 2 or arguments[0] not in {"comment", "drift"}:
+    if len(arguments) < 2 or arguments[0] not in {"comment", "counts", "drift"}:
         sys.stderr.write(__doc__ or "")
         return 2
     previews = read([Path(name) for name in arguments[1:]])
+    if arguments[0] == "counts":
+        sys.stdout.write(json.dumps(counts(previews)) + "\n")
+        return 0
     text = comment(previews) if arguments[0] == "comment" else drift(previews)
     sys.stdout.write(text)
     return 1 if arguments[0] == "drift" and text else 0
