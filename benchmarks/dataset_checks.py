@@ -1,19 +1,15 @@
 """How fast datasets are checked, as ratios: `python -m benchmarks.dataset_checks`.
 
-Every figure is CPU time of this process, the best of several interleaved runs, on files made from a seed. Ratios hold
-on other machines, megabytes a second do not.
+Every ratio is the median over several rounds in which both are run one after the other, in CPU time of this process, on
+files made from a seed. Ratios hold on other machines, megabytes a second do not.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import json
-import random
 import resource
-import subprocess
-import sys
-import sysconfig
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,171 +18,122 @@ from typing import Any
 
 import msgspec
 
-from runner.datasets.shapes import Chat, PromptCompletion
+from benchmarks.dataset_files import KINDS, write
+from runner.datasets import scanning
+from runner.datasets.shapes import Chat, GenerateText, PartsChat, PromptCompletion
 from runner.datasets.summarise import Settings, summarise
 from runner.datasets.workers import summarise_file
 
-_FOREIGN = (
-    "Voilà un café très élégant à côté de la forêt. ",
-    "Größe und Übermut. ",
-    "これは日本語の例です。",
-    "Привет, как дела? ",
-)
+_SHAPES: dict[str, Any] = {
+    "chat": Chat,
+    "prompt_completion": PromptCompletion,
+    "generate_content": GenerateText,
+    "multimodal": PartsChat,
+}
 
 
-def paragraphs(seed: int = 1) -> list[str]:
-    """Return English prose, code and a little of other languages, from the documentation of the standard library."""
-    draw = random.Random(seed)
-    found: list[str] = []
-    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
-        source = path.read_text("utf-8", "replace")
-        try:
-            tree = ast.parse(source)
-        except SyntaxError:
-            continue
-        documented = (ast.FunctionDef, ast.ClassDef, ast.Module)
-        texts = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, documented)]
-        found += [text for text in texts if len(text) > 120]
-        if draw.random() < 0.3:
-            found.append(source[:1500])
-    return found
+def two_passes(path: Path, progress: Callable[[int], None]) -> int:
+    """Do what another service's client does before an upload, as its version 3.1 was measured to.
 
-
-def write(path: Path, size: int, kind: str, *, broken: float = 0.0, seed: int = 2) -> None:
-    """Write about `size` bytes of examples, half of them with escapes for all that is not ASCII."""
-    draw = random.Random(seed)
-    texts = paragraphs()
-
-    def text() -> str:
-        length, made = int(draw.lognormvariate(6.2, 1.1)), ""
-        while len(made) < length:
-            made += draw.choice(texts) if draw.random() < 0.95 else draw.choice(_FOREIGN) * 5
-        return made[: max(length, 20)].strip() or "text"
-
-    written = 0
-    with path.open("wb") as target:
-        while written < size:
-            body: dict[str, Any] = {"prompt": text(), "completion": text()}
-            if kind == "chat":
-                turns = [{"role": "system", "content": "You are brief."}] if draw.random() < 0.5 else []
-                for _ in range(draw.choice((1, 1, 1, 2, 3))):
-                    turns += [{"role": "user", "content": text()}, {"role": "assistant", "content": text()}]
-                body = {"messages": turns}
-            line = json.dumps(body, ensure_ascii=draw.random() < 0.5).encode()
-            if draw.random() < broken:
-                line = draw.choice(
-                    (line[:-1], line.replace(b'"role"', b'"rol"', 1), line.replace(b'"prompt"', b'"promt"'))
-                )
-            written += target.write(line + b"\n")
-
-
-def best(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Return the best CPU seconds of each, run by turns so that a busy moment hits all of them."""
-    times: dict[str, float] = {}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            start = time.process_time()
-            run()
-            times[name] = min(times.get(name, 1e9), time.process_time() - start)
-    return times
-
-
-def _plain_loop(path: Path, kind: str) -> None:
-    """Do what simple validators do: parse, look for the keys, look at the roles; no duplicates, no positions."""
-    with path.open("rb") as stream:
+    It reads the file as text to see that it is UTF-8, and once more, line by line: JSON, an object, progress in bytes,
+    at least one line. No keys, roles, texts or images.
+    """
+    with path.open(encoding="utf-8") as stream:
+        for _ in stream:
+            pass
+    count = 0
+    with path.open(encoding="utf-8") as stream:
         for line in stream:
-            body = json.loads(line)
-            if kind == "chat":
-                for turn in body["messages"]:
-                    assert turn["role"] in {"system", "user", "assistant"}
-                    assert isinstance(turn["content"], str)
-            else:
-                assert isinstance(body["prompt"], str)
-                assert isinstance(body["completion"], str)
+            if not isinstance(json.loads(line), dict):
+                raise ValueError(f"line {count + 1} is no object")
+            count += 1
+            progress(len(line.encode("utf-8")))
+    if not count:
+        raise ValueError("no lines")
+    return count
 
 
-def _decode(path: Path, decode: Callable[[bytes], Any]) -> None:
+def decode(path: Path, decoder: Callable[[bytes], Any]) -> None:
+    """Decode each line."""
     with path.open("rb", buffering=1 << 20) as stream:
         for line in stream:
-            decode(line)
+            decoder(line)
+
+
+def ratio(one: Callable[[], Any], other: Callable[[], Any], rounds: int) -> float:
+    """Return the median over rounds of the CPU time of one to that of another, which runs before and after it."""
+    found = []
+    one()
+    for _ in range(rounds):
+        times = []
+        for run in (other, one, other):
+            start = time.process_time()
+            run()
+            times.append(time.process_time() - start)
+        found.append(2 * times[1] / (times[0] + times[2]))
+    return statistics.median(found)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=24)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--tokenizer", type=Path, help="Hugging Face folder, for the exact count")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--kind", choices=KINDS, action="append")
     options = parser.parse_args()
+    print("stringzilla counts" if scanning.VECTORISED else "stringzilla is not installed: bytes.count counts")
     settings = Settings(ratio=0.25, limit=8192, name="t.jsonl")
     with tempfile.TemporaryDirectory() as folder:
-        for kind, shape in (("chat", Chat), ("prompt_completion", PromptCompletion)):
+        for kind in options.kind or KINDS:
             path, bad = Path(folder, f"{kind}.jsonl"), Path(folder, f"{kind}-broken.jsonl")
             write(path, options.megabytes << 20, kind)
             write(bad, options.megabytes << 20, kind, broken=0.1)
             size, bad_size = path.stat().st_size, bad.stat().st_size
-            decoder = msgspec.json.Decoder(shape)
-            times = best(
-                {
-                    "floor": lambda path=path, decoder=decoder: _decode(path, decoder.decode),  # type: ignore[misc]
-                    "json": lambda path=path: _decode(path, json.loads),  # type: ignore[misc]
-                    "loop": lambda path=path, kind=kind: _plain_loop(path, kind),  # type: ignore[misc]
-                    "check": lambda path=path, size=size: summarise(path, 0, size, settings),  # type: ignore[misc]
-                    "broken": lambda bad=bad, size=bad_size: summarise(bad, 0, size, settings),  # type: ignore[misc]
-                },
-                options.repeats,
-            )
-            check = times["check"]
-            print(f"{kind}: {size / check / 1e6:.0f} MB/s a core")
-            print(f"  {check / times['floor']:.2f} x the time of decoding into types alone")
-            print(f"  {times['json'] / check:.2f} x faster than json.loads alone")
-            print(f"  {times['loop'] / check:.2f} x faster than json.loads with checks of keys and roles")
-            print(f"  10 % broken lines: {times['broken'] / bad_size / (check / size):.2f} x the time")
-        _processes(Path(folder, "chat.jsonl"), settings)
-        if options.tokenizer:
-            _tokens(Path(folder, "chat.jsonl"), options.tokenizer)
+            decoder = msgspec.json.Decoder(_SHAPES[kind]).decode
+
+            def check(path: Path = path, size: int = size) -> None:
+                summarise(path, 0, size, settings)
+
+            def check_bad(path: Path = bad, size: int = bad_size) -> None:
+                summarise(path, 0, size, settings)
+
+            def floor(path: Path = path, decoder: Callable[[bytes], Any] = decoder) -> None:
+                decode(path, decoder)
+
+            def loads(path: Path = path) -> None:
+                decode(path, json.loads)
+
+            def passes(path: Path = path) -> None:
+                two_passes(path, lambda _: None)
+
+            start = time.process_time()
+            check()
+            print(f"{kind}: {size / (time.process_time() - start) / 1e6:.0f} MB/s a core")
+            print(f"  {ratio(check, floor, options.rounds):.2f} x the time of decoding into types alone", flush=True)
+            print(f"  {ratio(loads, check, options.rounds):.2f} x faster than json.loads of each line", flush=True)
+            print(f"  {ratio(passes, check, options.rounds):.2f} x faster than two passes, UTF-8 and JSON", flush=True)
+            broken = ratio(check_bad, check, options.rounds) * size / bad_size
+            print(f"  {broken:.2f} x the time with 10 % broken lines", flush=True)
+        if "chat" in (options.kind or KINDS):
+            _processes(Path(folder, "chat.jsonl"), settings)
 
 
 def _processes(path: Path, settings: Settings) -> None:
+    write(path, 200 << 20, "chat")
     size = path.stat().st_size
-    start = time.process_time()
-    summarise(path, 0, size, settings)
-    alone = time.process_time() - start
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    summarise_file(path, settings, workers=2)
-    time.sleep(0.5)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    shared = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"two processes: {shared:.2f} s of CPU, start-up included; one, warm: {alone:.2f} s")
-    code = (
-        "import resource,sys;from pathlib import Path;from runner.datasets.summarise import Settings,summarise;"
-        "p=Path(sys.argv[1]);summarise(p,0,p.stat().st_size,Settings(ratio=.25));"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    print(f"peak memory of one process: {done.stdout.strip()} MB")
-
-
-def _tokens(path: Path, folder: Path) -> None:
-    from tokenizers import Tokenizer
-
-    size = 2 << 20
-    settings = Settings(ratio=0.25, tokenizer=folder)
-    reference = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    with path.open("rb") as stream:
-        lines = stream.read(size).split(b"\n")[:-1]
-    texts = [turn["content"] for line in lines for turn in json.loads(line)["messages"]]
-    times = best(
-        {
-            "check": lambda: summarise(path, 0, size, settings),
-            "reference": lambda: reference.encode_batch_fast(texts, add_special_tokens=False),
-        },
-        2,
-    )
-    print(f"exact tokens: {size / times['check'] / 1e6:.1f} MB/s a core, template, checks and loading included")
-    print(
-        f"  {times['reference'] / times['check']:.1f} x faster than encode_batch_fast of the reference tokenizer alone"
-    )
+    found = []
+    for _ in range(3):
+        start = time.process_time()
+        summarise(path, 0, size, settings)
+        alone = time.process_time() - start
+        before, own = resource.getrusage(resource.RUSAGE_CHILDREN), time.process_time()
+        summarise_file(path, settings, workers=2)
+        own = time.process_time() - own
+        time.sleep(0.5)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        shared = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime + own
+        found.append(shared / alone)
+    print(f"two processes, 200 MB: {statistics.median(found):.2f} x the CPU time of one, start-up included")
 
 
 if __name__ == "__main__":

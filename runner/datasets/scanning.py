@@ -13,6 +13,8 @@ try:
 except ImportError:
     _fast: Any = None  # type: ignore[no-redef]
 
+VECTORISED = _fast is not None
+
 CONTROLS = bytes([*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 """ASCII controls that do not belong into a text."""
 
