@@ -13,12 +13,10 @@ from typing import Any
 
 import msgspec
 
-from runner.datasets.digests import IMAGE, PART
-from runner.datasets.examples import Example, Format, Message, Role, TextPart
+from runner.datasets.examples import Example, Format, Role
 from runner.datasets.json_lines import RawLine
 from runner.datasets.parsing import parse_raw
-from runner.datasets.prover import Prover
-from runner.datasets.shapes import Reading
+from runner.datasets.reshaping import Piece, Reshaper
 from runner.datasets.sources import Source, is_there, name_of, open_source, plain_copy, plain_name
 from runner.datasets.summarise import blocks
 from runner.datasets.targets import open_target, refuse_existing
@@ -26,6 +24,8 @@ from runner.datasets.writing import NotExpressibleError, to_line
 from runner.errors import ConfigurationError, EngineMissingError
 
 PROBLEMS_KEPT = 1000
+_LARGE_PIECES = 8192
+"""Mean bytes."""
 _MAX_JSON_BYTES = 1 << 30
 """A JSON array is read whole; more than this does not belong into one."""
 
@@ -156,46 +156,37 @@ def _write(example: Example, row: int, conversion: Conversion, target: Any) -> N
 
 
 def _convert_lines(path: Source, conversion: Conversion, columns: Columns) -> None:
-    prover = Prover(images=True)
+    reshape = Reshaper(conversion.format).reshape
     base = 0
+    ready: list[Piece] = []
     with open_source(path) as stream, open_target(conversion.output) as target:
         for block in blocks(stream):
             if block is None:
                 base += 1
                 conversion.skip(base, "the line is too long")
                 continue
-            _, good, doubtful, count = prover.prove(block)
-            waiting = {index: (start, end) for index, start, end in doubtful}
-            proven = {index: reading for index, reading, _ in good}
-            places = _Places(block)
-            for index in range(count):
-                row = base + index + 1
-                reading = proven.get(index)
-                if reading is not None and not any(IMAGE in turn or PART in turn for turn in reading.turns):
-                    _write(_example(reading, row), row, conversion, target)
+            # A block of one line is a long line, which is not copied for its line end.
+            alone = block.find(b"\n") in {-1, len(block) - 1}
+            lines = [block] if alone else block.removesuffix(b"\n").split(b"\n")
+            for row, line in enumerate(lines, base + 1):
+                pieces = reshape(line)
+                if pieces is not None:
+                    conversion.rows += 1
+                    ready += pieces
                     continue
-                start, end = waiting[index] if index in waiting else places[index]
-                _convert_line(block[start:end], row, conversion, columns, target)
-            base += count
+                _flush(ready, target)
+                _convert_line(line, row, conversion, columns, target)
+            _flush(ready, target)
+            base += len(lines)
 
 
-class _Places:
-    """Offsets of the lines of a block, found only when one is asked for."""
-
-    def __init__(self, block: bytes) -> None:
-        self.block = block
-        self._known: list[tuple[int, int]] | None = None
-
-    def __getitem__(self, index: int) -> tuple[int, int]:
-        if self._known is None:
-            self._known = []
-            position = 0
-            while position < len(self.block):
-                end = self.block.find(b"\n", position)
-                end = len(self.block) if end < 0 else end
-                self._known.append((position, end))
-                position = end + 1
-        return self._known[index]
+def _flush(ready: list[Piece], target: Any) -> None:
+    """Write pieces and forget them; joining them first pays where they are small."""
+    if sum(map(len, ready)) > _LARGE_PIECES * len(ready):
+        target.writelines(ready)
+    else:
+        target.write(b"".join(ready))
+    ready.clear()
 
 
 def _convert_line(line: bytes, row: int, conversion: Conversion, columns: Columns, target: Any) -> None:
@@ -216,15 +207,6 @@ def _convert_line(line: bytes, row: int, conversion: Conversion, columns: Column
             return
     error = next(finding for finding in parsed.findings if finding.severity == "error")
     conversion.skip(row, f"{error.path}: {error.message}" if error.path else error.message)
-
-
-def _example(reading: Reading, line: int) -> Example:
-    messages = []
-    for index, turn in enumerate(reading.turns):
-        answer = (index - reading.system) % 2 == 1
-        role: Role = "system" if reading.system and not index else "assistant" if answer else "user"
-        messages.append(Message(role, (TextPart(turn),)))
-    return Example(line=line, format="chat", messages=tuple(messages))
 
 
 def _missing_columns(record: Any, columns: Columns) -> str:

@@ -16,12 +16,15 @@ from runner.datasets.checks import check_files
 from runner.datasets.converting import Columns, convert_file
 from runner.datasets.fixing import fix_file
 from runner.datasets.page import render
-from runner.datasets.parsing import read_file
+from runner.datasets.parsing import parse_line, read_file
+from runner.datasets.reshaping import Reshaper
 from runner.datasets.sampling import sample_tokens
 from runner.datasets.splitting import split_file
 from runner.datasets.statistics import histogram, offers
 from runner.datasets.tokens import RatioCounter
+from runner.datasets.writing import to_line
 from runner.errors import ConfigurationError, DatasetError
+from tests.datasets.test_fast_path import all_lines
 from tests.datasets.test_parsing import ASSISTANT, BROKEN, BROKEN_TEXT, GOOD, SYSTEM, USER, WARNED, chat
 
 
@@ -278,3 +281,83 @@ def test_near_duplicates(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", rows)
     assert check_files(path).findings == []
     assert [(f.code, f.line) for f in check_files(path, near_duplicates=True).findings] == [("near-duplicate", 2)]
+
+
+def _messages(line: bytes) -> Any:
+    """Return what a line says, however it is written; None for what is no example."""
+    parsed = parse_line(line.decode("utf-8", "strict"), 2)
+    return parsed.example.messages if parsed.example is not None else None
+
+
+@pytest.mark.parametrize("form", ["prompt_completion", "chat", "generate_content"])
+def test_lines_are_reshaped_only_if_that_is_right(form: Any) -> None:
+    """What the exact parser would refuse is never reshaped, and what is reshaped says the same."""
+    reshaper = Reshaper(form)
+    draw = random.Random(form)
+    lines = all_lines()
+    pieces = [
+        b'"',
+        b"\\",
+        b'"role":"user",',
+        b"\\ud800",
+        b"\\u0020",
+        b"\xff",
+        b"\x00",
+        b",",
+        b"}",
+        b" ",
+        b'"a":1,',
+        b"\n",
+    ]
+    reshaped = 0
+    for number in range(6000):
+        line = bytearray(draw.choice(lines))
+        for _ in range(draw.choice((0, 0, 1, 2)) if number > 2 * len(lines) else 0):
+            position = draw.randrange(len(line) + 1)
+            if draw.random() < 0.5:
+                line[position:position] = draw.choice(pieces)
+            else:
+                del line[position : position + draw.randint(1, 12)]
+        made = reshaper.reshape(bytes(line))
+        if made is None:
+            continue
+        reshaped += 1
+        written = b"".join(made)
+        assert written.endswith(b"}\n")
+        example = parse_line(bytes(line).decode(), 2).example
+        assert example is not None, bytes(line)
+        again = _messages(written)
+        expected = _messages(to_line(example, form))
+        assert again == expected, bytes(line)
+    assert reshaped > 300
+
+
+@pytest.mark.parametrize("form", ["chat", "generate_content"])
+def test_good_lines_are_reshaped(form: Any) -> None:
+    """Otherwise the test above would prove little."""
+    for name, body in GOOD.items():
+        objects = any(word in name for word in ("object", "before", "file", "system_instruction"))
+        for line in (json.dumps(body), json.dumps(body, separators=(",", ":"))):
+            assert (Reshaper(form).reshape(line.encode()) is None) == objects, name
+
+
+def test_parquet_as_other_tools_write_it(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow")
+    from pyarrow import parquet  # type: ignore[import-not-found,unused-ignore]
+
+    conversations = [[USER, ASSISTANT], [SYSTEM, USER, ASSISTANT]]
+    parts = [{"role": "user", "content": [{"type": "text", "text": "Hi", "image_url": None}]}, dict(ASSISTANT)]
+    tables: dict[str, Any] = {
+        "chats": {"messages": conversations},
+        "records": {"instruction": ["Sum", "Go"], "input": ["1 2", ""], "output": ["3", "ok"]},
+        "parts": {"messages": [[parts[0], {"role": "assistant", "content": [{"type": "text", "text": "a"}]}]]},
+    }
+    for name, columns in tables.items():
+        path = tmp_path / f"{name}.parquet"
+        parquet.write_table(pyarrow.table(columns), path)
+        made = convert_file(path, tmp_path / f"{name}.jsonl", "chat")
+        assert (made.rows, made.skipped) == (len(next(iter(columns.values()))), 0), made.problems
+        assert check_files(made.output).errors == []
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and nothing")
+    with pytest.raises(ConfigurationError, match="no valid Parquet"):
+        convert_file(tmp_path / "broken.parquet", tmp_path / "out.jsonl", "chat")
