@@ -74,18 +74,19 @@ def check_parity(
         endpoint: that the model is deployed on.
         model: whom to ask; it needs no traffic.
         questions: what it was trained on, some 5 to 20.
-        source: `gs://` folder that was to be deployed; "" if unknown.
+        source: `gs://` folder that was to be deployed; "" if unknown: the template is then that of what is deployed.
         base_model: name of the base as Google manages it; None leaves the comparisons out.
         template: what training rendered prompts with; None takes it from the source.
 
     Raises:
         GoogleApiError: the model cannot be asked by itself, as on Google's shared endpoints, or the base cannot.
     """
-    findings = [_weights(session, model, source)]
+    deployed_from = str(endpoints.get_model(session, model.model).get("artifactUri", "")) if model.model else ""
+    findings = [_weights(deployed_from, source)]
     tuned = [_ask(session, endpoint, model, question.messages) for question in questions]
     why = ""
     if template is None:
-        template, why = training_template(session, source)
+        template, why = training_template(session, source or deployed_from)
     findings.append(_unknown("template", why) if template is None else _template(template, questions, tuned))
     findings.append(_answers(session, endpoint, model, questions, tuned))
     if base_model is None:
@@ -159,9 +160,10 @@ def _template(template: TrainingTemplate, questions: Sequence[Question], tuned: 
     return ParityFinding(check="template", state="ok", message=f"{counted} prompts have {how}")
 
 
-def _weights(session: Session, model: DeployedModel, source: str) -> ParityFinding:
-    found = str(endpoints.get_model(session, model.model).get("artifactUri", "")) if model.model else ""
-    if not source or not found:
+def _weights(found: str, source: str) -> ParityFinding:
+    if not source:
+        return _unknown("weights", f"nothing says where they should be from; they are from {found or 'somewhere'}")
+    if not found:
         return _unknown("weights", "the service does not say where they are from")
     same = found.rstrip("/") == source.rstrip("/")
     message = f"from {found}" if same else f"they are from {found}, not from {source}"

@@ -48,7 +48,7 @@ def training_template(session: Session, source: str) -> tuple[TrainingTemplate |
         GoogleApiError, UnreachableError: the storage does not answer.
     """
     if not source:
-        return None, "the folder of the weights was not given"
+        return None, "nothing says where the weights are"
     with tempfile.TemporaryDirectory(prefix="runner-template-") as name:
         directory = Path(name)
         for file in _FILES:

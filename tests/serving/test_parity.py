@@ -167,6 +167,8 @@ def test_a_template_that_was_lost_on_the_way_keeps_a_deployment_without_traffic(
     findings = {item.check: item for item in check_parity(tuned_session, endpoint, model, questions, source=source)}
     assert findings["template"].message == "3 prompts have the tokens that training made"
     assert findings["weights"].state == findings["answers"].state == "ok"
+    unnamed = {item.check: item.state for item in check_parity(tuned_session, endpoint, model, questions)}
+    assert (unnamed["weights"], unnamed["template"]) == ("unknown", "ok"), "by the template of what is deployed"
     nowhere, why = training_template(tuned_session, source + "-other")
     assert nowhere is None
     assert "tokenizer.json" in why
