@@ -185,7 +185,7 @@ def preview(options: Namespace, directory: Path) -> dict[str, Any]:
 
 def up(options: Namespace, directory: Path) -> dict[str, Any]:
     """Apply, refreshed. Raises ConfigurationError when nobody confirmed it."""
-    _confirmed(options, "up")
+    _ready(options, "up")
     result = _call(options, directory, "up", refresh=True, policy_packs=_packs(options, directory))
     outputs = {key: value.value for key, value in result.outputs.items()}
     return {**_ended(result), "outputs": outputs}
@@ -193,14 +193,14 @@ def up(options: Namespace, directory: Path) -> dict[str, Any]:
 
 def refresh(options: Namespace, directory: Path) -> dict[str, Any]:
     """Bring the state to what is there."""
-    _confirmed(options, "refresh")
+    _ready(options, "refresh")
     result = _call(options, directory, "refresh", expect_no_changes=options.expect_no_changes or None)
     return _ended(result)
 
 
 def destroy(options: Namespace, directory: Path) -> dict[str, Any]:
     """Delete what is not protected. What is stays, and is named."""
-    _confirmed(options, "destroy")
+    _ready(options, "destroy")
     result = _call(options, directory, "destroy", exclude_protected=True)
     protected = _left(_stack(options, directory))
     done = _ended(result)
@@ -244,8 +244,13 @@ def _counted(summary: dict[str, int], prefix: str = "") -> str:
     return ", ".join(parts) or "nothing to do"
 
 
-def _confirmed(options: Namespace, verb: str) -> None:
-    require()
+def confirm(options: Namespace, verb: str) -> None:
+    """Raise ConfigurationError when nobody confirmed a verb that changes something."""
     if not options.confirmed:
         problem = f"{verb} of stack {options.stack} was not confirmed"
         raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it; `runner infra preview` shows it")
+
+
+def _ready(options: Namespace, verb: str) -> None:
+    require()
+    confirm(options, verb)

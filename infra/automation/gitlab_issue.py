@@ -3,8 +3,8 @@
     python -m infra.automation.gitlab_issue preview-*.json
 
 Variables, which GitLab sets but for the first: ISSUE_TOKEN (a project access token with the scope `api`, as a protected
-variable, so that only pipelines of protected branches have it), CI_API_V4_URL, CI_PROJECT_ID. Exit code 1 while there is
-drift. It needs nothing but Python.
+variable, so that only pipelines of protected branches have it), CI_API_V4_URL, CI_PROJECT_ID. Exit code 1 while there
+is drift. It needs nothing but Python.
 """
 
 from __future__ import annotations

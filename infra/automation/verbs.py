@@ -143,8 +143,10 @@ def _refresh(options: Namespace) -> Result:
 
 def _destroy(options: Namespace) -> Result:
     if options.embedded:
+        from infra.automation.engine import confirm
         from infra.embedded import destroy
 
+        confirm(options, "destroy")
         project = configuration(options)["gcp:project"]
         token = os.environ.get("RUNNER_EMULATOR_TOKEN")
         return _counted(destroy(_state(options), project=project, url=options.emulator, token=token), {})

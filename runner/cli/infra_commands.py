@@ -2,55 +2,76 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
-from runner.cli.commands import command
+from runner.cli.commands import Command, command
 from runner.cli.cost_gate import confirmed
 from runner.cli.infra_process import call, embedded_options, show, stack_options
 from runner.cli.options import Invocation
 
+_POLICIES = click.option("--policies", is_flag=True, help="Have the engine check the policy pack as well.")
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Print gcloud commands that make the same stack.")
 
-@command(
-    name="bootstrap",
+
+def _verb(
+    name: str, *options: Callable[..., Any], examples: Sequence[str], ask: str = ""
+) -> Callable[[Callable[..., str]], Command]:
+    """Make a command of a verb: its options go to the infrastructure program, and its document is shown.
+
+    Args:
+        name: of the verb.
+        options: decorators of its own options.
+        examples: for its help.
+        ask: question to a person before anything changes; empty asks nothing. An emulator is changed without one, but
+            for what deletes.
+    """
+
+    def decorate(name_of: Callable[..., str]) -> Command:
+        def run(invocation: Invocation, **given: Any) -> None:
+            if ask:
+                harmless = given.get("dry_run") or (given.get("embedded") and name != "destroy")
+                given["confirmed"] = bool(harmless or invocation.yes or confirmed(ask.format(given["stack"])))
+            result = call(invocation, name, **given)
+            show(invocation, result, name_of(result))
+
+        run.__doc__ = name_of.__doc__
+        body: Callable[..., Any] = click.pass_obj(run)
+        for option in reversed((stack_options, *options)):
+            body = option(body)
+        made: Command = command(name=name, examples=examples)(body)
+        return made
+
+    return decorate
+
+
+@_verb(
+    "bootstrap",
+    click.option("--dry-run", is_flag=True, help="Do nothing; print the gcloud commands that do the same."),
+    click.option("--install-engine", is_flag=True, help="Only download Pulumi's engine, into ~/.pulumi."),
+    click.option("--emulator", metavar="URL", help="Do it in an emulator."),
     examples=(
         "runner infra bootstrap --stack dev --project my-project",
         "runner infra bootstrap --stack dev --project my-project --dry-run",
         "runner infra bootstrap --install-engine",
     ),
 )
-@stack_options
-@click.option("--dry-run", is_flag=True, help="Do nothing; print the gcloud commands that do the same.")
-@click.option("--install-engine", is_flag=True, help="Only download Pulumi's engine, into ~/.pulumi.")
-@click.option("--emulator", metavar="URL", help="Do it in an emulator.")
-@click.pass_obj
-def bootstrap(
-    invocation: Invocation,
-    stack: str,
-    directory: Path | None,
-    dry_run: bool,
-    install_engine: bool,
-    emulator: str | None,
-) -> None:
+def bootstrap(result: dict[str, Any]) -> str:
     """Make what the first `up` needs: base APIs, a bucket for Pulumi's state, a key for its secrets, a stack file.
 
     Doing it again changes nothing. It needs Google credentials, not the engine.
     """
-    result = call(
-        invocation,
-        "bootstrap",
-        stack=stack,
-        directory=directory,
-        dry_run=dry_run,
-        install_engine=install_engine,
-        emulator=emulator,
-    )
-    show(invocation, result, str(result.get("stateBucket", "")))
+    return str(result.get("stateBucket", ""))
 
 
-@command(
-    name="preview",
+@_verb(
+    "preview",
+    embedded_options,
+    _POLICIES,
+    click.option("--expect-no-changes", is_flag=True, help="Exit code 1 if anything would change."),
+    _DRY_RUN,
     examples=(
         "runner infra preview --stack dev",
         "runner infra preview --stack prod --policies --expect-no-changes",
@@ -58,110 +79,59 @@ def bootstrap(
         "runner infra preview --stack prod --dry-run",
     ),
 )
-@stack_options
-@embedded_options
-@click.option("--policies", is_flag=True, help="Run the policy pack; needs the package pulumi-policy.")
-@click.option("--expect-no-changes", is_flag=True, help="Exit code 1 if anything would change.")
-@click.option("--dry-run", is_flag=True, help="Print gcloud commands that make the same stack.")
-@click.pass_obj
-def preview(
-    invocation: Invocation,
-    stack: str,
-    directory: Path | None,
-    embedded: bool,
-    policies: bool,
-    expect_no_changes: bool,
-    dry_run: bool,
-) -> None:
+def preview(result: dict[str, Any]) -> str:
     """Show what `up` would change, after a look at what is there."""
-    result = call(
-        invocation,
-        "preview",
-        embedded=embedded,
-        stack=stack,
-        directory=directory,
-        policies=policies,
-        expect_no_changes=expect_no_changes,
-        dry_run=dry_run,
-    )
-    show(invocation, result)
+    return ""
 
 
-@command(
-    name="up",
+@_verb(
+    "up",
+    embedded_options,
+    _POLICIES,
+    _DRY_RUN,
     examples=(
         "runner infra up --stack dev",
         "runner infra up --stack prod --policies --yes",
         "runner infra up --stack local --embedded",
         "runner infra up --stack prod --dry-run",
     ),
+    ask="Apply stack {}?",
 )
-@stack_options
-@embedded_options
-@click.option("--policies", is_flag=True, help="Run the policy pack; needs the package pulumi-policy.")
-@click.option("--dry-run", is_flag=True, help="Print gcloud commands that make the same stack.")
-@click.pass_obj
-def up(
-    invocation: Invocation, stack: str, directory: Path | None, embedded: bool, policies: bool, dry_run: bool
-) -> None:
+def up(result: dict[str, Any]) -> str:
     """Make or change what the stack says."""
-    sure = embedded or dry_run or invocation.yes or confirmed(f"Apply stack {stack}?")
-    result = call(
-        invocation,
-        "up",
-        embedded=embedded,
-        stack=stack,
-        directory=directory,
-        policies=policies,
-        dry_run=dry_run,
-        confirmed=sure,
-    )
-    show(invocation, result)
+    return ""
 
 
-@command(name="refresh", examples=("runner infra refresh --stack dev", "runner infra refresh --stack prod --yes"))
-@stack_options
-@click.option("--expect-no-changes", is_flag=True, help="Exit code 1 if the state was not what is there.")
-@click.pass_obj
-def refresh(invocation: Invocation, stack: str, directory: Path | None, expect_no_changes: bool) -> None:
-    """Bring Pulumi's state to what is there. Nothing in the project changes."""
-    sure = invocation.yes or confirmed(f"Refresh the state of stack {stack}?")
-    result = call(
-        invocation,
-        "refresh",
-        stack=stack,
-        directory=directory,
-        expect_no_changes=expect_no_changes,
-        confirmed=sure,
-    )
-    show(invocation, result)
-
-
-@command(
-    name="destroy",
-    examples=("runner infra destroy --stack dev", "runner infra destroy --stack local --embedded --yes"),
+@_verb(
+    "refresh",
+    click.option("--expect-no-changes", is_flag=True, help="Exit code 1 if the state was not what is there."),
+    examples=("runner infra refresh --stack dev", "runner infra refresh --stack prod --yes"),
+    ask="Refresh the state of stack {}?",
 )
-@stack_options
-@embedded_options
-@click.pass_obj
-def destroy(invocation: Invocation, stack: str, directory: Path | None, embedded: bool) -> None:
+def refresh(result: dict[str, Any]) -> str:
+    """Bring Pulumi's state to what is there. Nothing in the project changes."""
+    return ""
+
+
+@_verb(
+    "destroy",
+    embedded_options,
+    examples=("runner infra destroy --stack dev", "runner infra destroy --stack local --embedded --yes"),
+    ask="Delete the resources of stack {}?",
+)
+def destroy(result: dict[str, Any]) -> str:
     """Delete the stack's resources. What is protected stays, and is named."""
-    sure = invocation.yes or confirmed(f"Delete the resources of stack {stack}?")
-    result = call(invocation, "destroy", embedded=embedded, stack=stack, directory=directory, confirmed=sure)
-    show(invocation, result)
+    return ""
 
 
-@command(
-    name="outputs",
+@_verb(
+    "outputs",
+    embedded_options,
     examples=("runner infra outputs --stack dev", "runner infra outputs --stack local --embedded --format json"),
 )
-@stack_options
-@embedded_options
-@click.pass_obj
-def outputs(invocation: Invocation, stack: str, directory: Path | None, embedded: bool) -> None:
+def outputs(result: dict[str, Any]) -> str:
     """Show what the last `up` made: the environment document.
 
     Who cannot read Pulumi's state reads it from the contract bucket: `--environment gs://BUCKET/environment.json`.
     """
-    result = call(invocation, "outputs", embedded=embedded, stack=stack, directory=directory)
-    show(invocation, result)
+    return ""

@@ -90,7 +90,10 @@ def test_preview_up_outputs_and_destroy_without_the_engine(checkout: Checkout) -
     assert changed["created"] == []
     refused = checkout.automation("preview", "--expect-no-changes")["error"]
     assert refused["code"] == "changes"
-    gone = checkout.automation("destroy")["result"]
+    unasked = checkout.automation("destroy")["error"]
+    assert "was not confirmed" in unasked["message"]
+    assert checkout.automation("outputs")["result"]["outputs"] == outputs
+    gone = checkout.automation("destroy", "--confirmed")["result"]
     assert "Bucket outputs" in gone["deleted"]
     assert "IAMMember tuning-project" in gone["kept"]
     assert "kept: IAMMember tuning-project" in gone["text"]
