@@ -19,16 +19,21 @@ CONTROLS = bytes([*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 """ASCII controls that do not belong into a text."""
 
 
-def _slow_count(data: bytes, wanted: bytes) -> int:
-    return data.count(wanted)
+def _slow_count(data: bytes, wanted: bytes, start: int = 0, end: int | None = None) -> int:
+    return data.count(wanted, start, end)
 
 
 def _slow_count_set(data: bytes, wanted: bytes) -> int:
     return len(data) - len(data.translate(None, wanted))
 
 
-_count: Callable[[bytes, bytes], int] = _fast.count if _fast is not None else _slow_count
+_count: Callable[..., int] = _fast.count if _fast is not None else _slow_count
 _count_set: Callable[[bytes, bytes], int] = _fast.count_byteset if _fast is not None else _slow_count_set
+
+
+def count(data: bytes, wanted: bytes, start: int, end: int) -> int:
+    """Return how often a byte string that cannot overlap itself stands in a part of another."""
+    return _count(data, wanted, start, end)
 
 
 def controls(data: bytes) -> int:

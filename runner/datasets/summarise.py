@@ -23,6 +23,7 @@ from runner.datasets.tokens import RatioCounter, TokenCounter, open_counter
 
 BLOCK_BYTES = 256 * 1024
 """Small enough for the processor's second-level cache, large enough that the work per block does not count."""
+_LARGEST_BLOCK = 2 << 20
 _LENGTHS_KEPT = 1 << 16
 
 
@@ -59,13 +60,20 @@ def summarise(
         progress: called with the bytes done, block by block.
     """
     with io.BufferedReader(path.open("rb", buffering=0), BLOCK_BYTES) as stream:
-        if start:
-            stream.seek(start - 1)
+        return summarise_range(stream, start, end, settings, progress=progress)
+
+
+def summarise_range(
+    stream: BinaryIO, start: int, end: int, settings: Settings, *, progress: Callable[[int], None] | None = None
+) -> Summary:
+    """Return the same of a buffered stream that can seek, wherever its bytes come from."""
+    if start:
+        stream.seek(start - 1)
+        line = stream.readline(1 << 20)
+        while line and not line.endswith(b"\n"):
             line = stream.readline(1 << 20)
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(1 << 20)
-        remaining = end - stream.tell() if start else end
-        return Summariser(settings, first=not start).read(stream, remaining, progress=progress)
+    remaining = end - stream.tell() if start else end
+    return Summariser(settings, first=not start).read(stream, remaining, progress=progress)
 
 
 class Summariser:
@@ -340,8 +348,9 @@ def blocks(stream: BinaryIO, remaining: int | None = None) -> Iterator[bytes | N
         stream: a buffered binary stream.
         remaining: stop behind the line that the byte at this distance is in.
     """
+    wanted = BLOCK_BYTES
     while remaining is None or remaining > 0:
-        block = stream.read(BLOCK_BYTES if remaining is None else min(BLOCK_BYTES, remaining))
+        block = stream.read(wanted if remaining is None else min(wanted, remaining))
         if not block:
             return
         size = len(block)
@@ -351,6 +360,9 @@ def blocks(stream: BinaryIO, remaining: int | None = None) -> Iterator[bytes | N
             room = MAX_LINE_BYTES + 2 - (size - last)
             rest = stream.readline(room)
             size += len(rest)
+            if len(rest) > wanted // 4:
+                # Long lines: larger blocks, so that less is read twice.
+                wanted = min(2 * wanted, _LARGEST_BLOCK)
             if len(rest) == room and not rest.endswith(b"\n"):
                 too_long = True
                 block = block[:last]

@@ -10,14 +10,15 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import util
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from runner.catalog import Model
-from runner.catalog.models import TuningMode
 from runner.datasets.templates import ChatTemplate
 from runner.errors import ConfigurationError, EngineMissingError
+
+if TYPE_CHECKING:
+    from runner.catalog import Model
+    from runner.catalog.models import TuningMode
 
 DEFAULT_TOKENS_PER_CHARACTER = 0.25
 """Four characters a token: Google's rule of thumb, where the catalogue has no measured ratio."""
@@ -113,6 +114,8 @@ class TokenizerCounter:
     exact = True
 
     def __init__(self, directory: Path) -> None:
+        from importlib import util
+
         missing = [name for name in ("tokenizers", "jinja2") if util.find_spec(name) is None]
         if missing:
             raise EngineMissingError(
@@ -189,6 +192,8 @@ class TokenizerCounter:
 
 
 def _fast_tokenizer(path: Path) -> Any | None:
+    from importlib import util
+
     if util.find_spec("fastokens") is None:
         return None
     from fastokens import Tokenizer  # type: ignore[import-untyped]

@@ -1,0 +1,194 @@
+"""Checks of single JSON values: texts, lists, objects and their keys, images; `parsing` checks what they make up."""
+
+from __future__ import annotations
+
+import difflib
+from functools import lru_cache
+from typing import Any
+
+from runner.datasets.examples import ImagePart, TextPart
+from runner.datasets.images import GS_URI, MIME_TYPES, ImageError, decode_data_url, read_header
+from runner.datasets.json_lines import Findings, has_surrogate
+from runner.datasets.texts import control_characters
+
+DETAILS = {"low", "high", "auto"}
+PLACEHOLDERS = frozenset({"nan", "none", "null", "undefined"})
+"""What programs write for a missing value."""
+_LONGEST_WORD = 80
+
+
+@lru_cache(1024)
+def closest(word: str, known: tuple[str, ...], cutoff: float) -> str | None:
+    """Return the known word that is most like another, None where none is like it."""
+    near = difflib.get_close_matches(
+        word[:_LONGEST_WORD], [name for name in known if len(name) <= _LONGEST_WORD], n=1, cutoff=cutoff
+    )
+    return near[0] if near else None
+
+
+class ValueChecks:
+    """Adds what is wrong with single values to the findings of a line.
+
+    Args:
+        findings: of the line.
+        images: whether the base model takes images.
+    """
+
+    def __init__(self, findings: Findings, *, images: bool) -> None:
+        self.findings = findings
+        self.images = images
+
+    def image_url(self, value: Any, path: str) -> list[ImagePart]:
+        """Check the `image_url` of a part of a chat."""
+        if value is None or not self.is_object(value, path):
+            return []
+        self.keys(value, path, required=("url",), optional=("detail",))
+        detail = value.get("detail")
+        if detail is not None and detail not in DETAILS:
+            self.findings.error("image-detail", f"{path}.detail", f"detail is {detail!r:.40}", "low, high or auto")
+        url = value.get("url")
+        if not isinstance(url, str):
+            if "url" in value:
+                self.findings.error("wrong-type", f"{path}.url", f"the url is {kind_of(url)}, not a string")
+            return []
+        self.address(url, f"{path}.url", declared=None)
+        return [ImagePart(url, detail=detail if isinstance(detail, str) else None)]
+
+    def file_of(self, value: Any, path: str, *, inline: bool) -> list[ImagePart]:
+        """Check `file_data` or, inline, `inline_data` of a part of GenerateContent."""
+        if not self.is_object(value, path):
+            return []
+        value = self.either(value, path, {"mimeType": "mime_type", "fileUri": "file_uri"})
+        content = "data" if inline else "file_uri"
+        self.keys(value, path, required=("mime_type", content))
+        declared, uri = value.get("mime_type"), value.get(content)
+        for key, field in (("mime_type", declared), (content, uri)):
+            if key in value and not isinstance(field, str):
+                self.findings.error("wrong-type", f"{path}.{key}", f"{key} is {kind_of(field)}, not a string")
+        if not isinstance(uri, str) or not isinstance(declared, str):
+            return []
+        if declared.lower() not in MIME_TYPES:
+            self.findings.error(
+                "image-type",
+                f"{path}.mime_type",
+                f"{declared[:40]!r} is not taken",
+                "image/jpeg, image/png or image/webp",
+            )
+        uri = f"data:{declared};base64,{uri}" if inline else uri
+        self.address(uri, f"{path}.{content}", declared=declared.lower())
+        return [ImagePart(uri, mime_type=declared)]
+
+    def address(self, uri: str, path: str, *, declared: str | None) -> None:
+        """Check the address of an image."""
+        if not self.images:
+            self.findings.error(
+                "image-unsupported", path, "the base model is text-only", "`runner models ls` shows which take images"
+            )
+        if uri.startswith("data:"):
+            self.data_url(uri, path)
+        elif not uri.startswith("gs://"):
+            scheme = uri.split(":", 1)[0][:20] if ":" in uri[:20] else ""
+            what = f"{scheme}: addresses are not read" if scheme else "a local path, which the service cannot read"
+            fix = (
+                "name an object, gs://bucket/object" if scheme else "`runner data upload --images` uploads and renames"
+            )
+            self.findings.error("image-uri", path, what, fix)
+        elif not GS_URI.match(uri) or has_surrogate(uri):
+            self.findings.error("image-uri", path, f"{uri[:80]!r} is not of the form gs://bucket/object")
+
+    def data_url(self, uri: str, path: str) -> None:
+        """Check an inline image."""
+        try:
+            declared, data = decode_data_url(uri)
+            header = read_header(data)
+        except ImageError as error:
+            self.findings.error(error.finding, path, error.message)
+            return
+        if declared not in MIME_TYPES:
+            self.findings.error("image-type", path, f"declared as {declared[:40]!r}", f"it is {header.mime_type}")
+        elif declared != header.mime_type:
+            self.findings.warning("image-mismatch", path, f"declared as {declared}, the bytes are {header.mime_type}")
+        if header.trailing > 0:
+            self.findings.warning("image-trailing", path, f"{header.trailing} bytes follow the end of the image")
+        for code, message, fix in header.notes:
+            self.findings.warning(code, path, message, fix)
+
+    def some_content(self, parts: list[TextPart | ImagePart], path: str) -> None:
+        """Check that not all parts are blank."""
+        # A single part that is blank has been named already.
+        if len(parts) > 1 and all(isinstance(part, TextPart) and not part.text.strip() for part in parts):
+            self.findings.error("empty-text", path, "all parts are empty", "remove the example or fill it")
+
+    def text_of(self, value: Any, path: str, *, blank_allowed: bool = False) -> str:
+        """Return a text after checking it."""
+        if not isinstance(value, str):
+            self.findings.error("wrong-type", path, f"{kind_of(value)} where a string belongs")
+            return ""
+        if not value.strip():
+            if not blank_allowed:
+                what = "empty" if not value else "only white space"
+                self.findings.error("empty-text", path, f"the text is {what}", "remove the example or fill it")
+        elif value.strip().lower() in PLACEHOLDERS:
+            self.findings.error(
+                "placeholder-text",
+                path,
+                f"the text is {value.strip()!r}",
+                "a missing value of the source was written out",
+            )
+        if has_surrogate(value):
+            self.findings.error("lone-surrogate", path, "the text holds half a surrogate pair (\\ud800…\\udfff)")
+        elif (character := control_characters(value)) is not None:
+            self.findings.warning("control-character", path, f"the text holds {character}", "remove it")
+        return value
+
+    def items_of(self, value: Any, path: str) -> list[Any]:
+        """Return a list, empty when the value is none."""
+        if not isinstance(value, list):
+            self.findings.error("wrong-type", path, f"{kind_of(value)} where a list belongs")
+            return []
+        if not value:
+            self.findings.error("empty-list", path, "the list is empty")
+        return value
+
+    def is_object(self, value: Any, path: str) -> bool:
+        """Tell whether a value is an object."""
+        if isinstance(value, dict):
+            return True
+        self.findings.error("wrong-type", path, f"{kind_of(value)} where an object belongs")
+        return False
+
+    def either(self, body: dict[str, Any], path: str, spellings: dict[str, str]) -> dict[str, Any]:
+        """Bring camelCase and snake_case to one spelling; both at once is an error."""
+        renamed = dict(body)
+        for other, name in spellings.items():
+            if other in renamed:
+                if name in renamed:
+                    self.findings.error("duplicate-key", path, f"both {other!r} and {name!r} are given", "keep one")
+                renamed[name] = renamed.pop(other)
+        return renamed
+
+    def keys(
+        self, body: dict[str, Any], path: str, *, required: tuple[str, ...], optional: tuple[str, ...] = ()
+    ) -> None:
+        """Check which keys are there."""
+        known = required + optional
+        unknown = [key for key in body if key not in known]
+        for key in required:
+            if key in body:
+                continue
+            near = closest(key, tuple(name.lower() for name in unknown), 0.7)
+            fix = f"{near!r} is there: did you mean {key!r}?" if near else ""
+            self.findings.error("missing-key", path, f"the key {key!r} is missing", fix)
+        for key in unknown:
+            place = f"{path}.{key[:60]}" if path else key[:60]
+            self.findings.warning("unknown-key", place, "the service does not know this key and ignores it")
+
+
+def kind_of(value: Any) -> str:
+    """Name the JSON type of a value, with its article."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    names: dict[type, str] = {dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number"}
+    return names.get(type(value), type(value).__name__)
