@@ -69,6 +69,7 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
     if cost["withRepetitions"] != cost["high"]:
         found.append(("with every repetition", f"up to {amount(cost['withRepetitions'] or 0.0)}"))
     slots = f"{quota.limit} at once ({quota.source}), {max(0, quota.limit - plan.active)} free"
+    slots += f", {plan.elsewhere} taken in other locations" if plan.elsewhere else ""
     found.append(("quota", slots + (f", {plan.queued} queued already" if plan.queued else "")))
     if plan.deployed_models:
         hourly = "an unknown price" if plan.running_usd_per_hour is None else amount(plan.running_usd_per_hour)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from runner.errors import GoogleApiError
+from runner.catalog import load_catalog
+from runner.errors import GoogleApiError, UnreachableError
 from runner.gcp.failures import call, check
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob, from_document
@@ -48,6 +51,34 @@ def all_jobs(session: Session) -> list[TuningJob]:
         token = str(page.get("nextPageToken", ""))
         if not token:
             return jobs
+
+
+def unended_elsewhere(session: Session) -> list[TuningJob]:
+    """Return the jobs of all other locations that have not ended: the quota counts them too.
+
+    One request a location, all at once. Only the newest 1,000 jobs of each are looked through; a location that cannot be
+    asked counts as empty.
+    """
+    here = session.environment.location
+    others = [location.id for location in load_catalog().locations if location.id != here]
+    with ThreadPoolExecutor(len(others) or 1) as pool:
+        found = list(pool.map(lambda location: _newest(session, location), others))
+    return [job for jobs in found for job in jobs if not job.ended]
+
+
+def _newest(session: Session, location: str) -> list[TuningJob]:
+    environment = dataclasses.replace(session.environment, location=location)
+    address = f"{environment.vertex_base}/v1beta1/{environment.parent}/tuningJobs"
+
+    def read() -> dict[str, Any]:
+        response = session.http.get(address, params={"pageSize": str(PAGE_SIZE)})
+        return check(response, "tuningJobs.list", environment.parent)
+
+    try:
+        page = call("tuningJobs.list", environment.parent, read)
+    except (GoogleApiError, UnreachableError):
+        return []
+    return [from_document(item) for item in page.get("tuningJobs", [])]
 
 
 def tuning_quota(session: Session) -> Quota:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from runner.catalog import load_catalog
 from runner.errors import RunnerError
-from runner.gcp import events, tuning_jobs
+from runner.gcp import events, fleet, tuning_jobs
 from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
@@ -267,6 +267,8 @@ def _tell_quota(session: Session, found: Explanation) -> None:
         found.evidence.append(
             f"running in {session.environment.location}: {job.id} ({job.display_name or job.base_model})"
         )
+    for job in fleet.unended_elsewhere(session)[:10]:
+        found.evidence.append(f"not ended elsewhere: {job.name} ({job.display_name or job.base_model})")
     if others:
         found.next_steps.append(f"`runner jobs wait {' '.join(job.id for job in others)}`")
     found.next_steps.append(f"ask for more: console, IAM & Admin, Quotas, {QUOTA!r}")

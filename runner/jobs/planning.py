@@ -40,6 +40,8 @@ class Plan:
     quota: fleet.Quota
     active: int
     """Slots that are taken."""
+    elsewhere: int = 0
+    """Of them by jobs of other locations."""
     queued: int
     findings: list[PreflightFinding] = field(default_factory=list)
     accuracies: list[Accuracy] = field(default_factory=list)
@@ -98,6 +100,7 @@ class Plan:
                 "limit": self.quota.limit,
                 "source": self.quota.source,
                 "active": self.active,
+                "elsewhere": self.elsewhere,
                 "free": max(0, self.quota.limit - self.active),
                 "queued": self.queued,
             },
@@ -139,7 +142,7 @@ def make_plan(
     ledger = StateLedger(session)
     reader = DataReader(session)
     with ThreadPoolExecutor(3) as pool:
-        looking = pool.submit(look, session, ledger)
+        looking = pool.submit(look, session, ledger, everywhere=True)
         asking = pool.submit(fleet.tuning_quota, session)
         reading = pool.submit(reader.look_up, _sources(loaded))
         view, found_quota = looking.result(), asking.result()
@@ -158,6 +161,7 @@ def make_plan(
         removed=decisions.removed(view, planned, paths, prune=prune),
         quota=found_quota if quota is None else fleet.Quota(quota, "--quota"),
         active=view.active(),
+        elsewhere=view.elsewhere,
         queued=sum(entry.record.run.phase == "queued" for entry in view.entries.values()),
         findings=_preflight(session, planned) if preflight else [],
         accuracies=_relevant(planned, history),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from runner.gcp import fleet
@@ -12,7 +13,7 @@ from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs import claiming, identity
 from runner.jobs.claiming import Step, submit
-from runner.jobs.state_ledger import Entry, Outcome, Record, Run, Snapshot, StateLedger
+from runner.jobs.state_ledger import Entry, Outcome, Record, Run, StateLedger
 
 _PLATFORM_CODES = frozenset({4, 8, 10, 13, 14})
 """google.rpc.Code of failures that are not the job's own: DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL,
@@ -26,6 +27,8 @@ class View:
     entries: dict[str, Entry]
     now: datetime.datetime
     jobs: list[TuningJob]
+    elsewhere: int = 0
+    """Jobs of other locations that have not ended; they take slots of the same quota."""
     by_name: dict[str, TuningJob] = field(default_factory=dict)
     by_identity: dict[tuple[str, str], list[TuningJob]] = field(default_factory=dict)
 
@@ -44,18 +47,26 @@ class View:
     def active(self) -> int:
         """Return how many slots are taken: jobs that have not ended, and creates that are on their way."""
         running = sum(not job.ended for job in self.jobs)
-        return running + sum(
-            entry.record.run.phase == "claimed"
-            and not self.found(entry.record)
-            and self.claim_age(entry) < claiming.LEASE_SECONDS
-            for entry in self.entries.values()
+        return (
+            running
+            + self.elsewhere
+            + sum(
+                entry.record.run.phase == "claimed"
+                and not self.found(entry.record)
+                and self.claim_age(entry) < claiming.LEASE_SECONDS
+                for entry in self.entries.values()
+            )
         )
 
 
-def look(session: Session, ledger: StateLedger, snapshot: Snapshot | None = None) -> View:
-    """Read records, then jobs."""
-    snapshot = snapshot or ledger.load()
-    return View(dict(snapshot.entries), snapshot.now, fleet.all_jobs(session))
+def look(session: Session, ledger: StateLedger, *, everywhere: bool = False) -> View:
+    """Read records, then jobs; with `everywhere` those of other locations are counted."""
+    snapshot = ledger.load()
+    with ThreadPoolExecutor(1) as pool:
+        elsewhere = pool.submit(fleet.unended_elsewhere, session) if everywhere else None
+        jobs = fleet.all_jobs(session)
+        others = len(elsewhere.result()) if elsewhere else 0
+    return View(dict(snapshot.entries), snapshot.now, jobs, others)
 
 
 def advance(
@@ -86,7 +97,7 @@ def advance(
             progress(step)
 
     ledger = StateLedger(session)
-    view = look(session, ledger)
+    view = look(session, ledger, everywhere=True)
     wanted = [name for name in view.entries if only is None or only(name)]
     stuck = set()
     for name in wanted:

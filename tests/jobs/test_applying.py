@@ -308,3 +308,25 @@ def test_a_cancelled_job_is_not_repeated_by_itself(untrained: Session, manifests
     assert actions(plan_of(untrained, manifests)) == {"tone": "failed"}
     assert applied(untrained, manifests, quota=9) == [("tone", "ended")]
     assert len(jobs_of(untrained)) == 1
+
+
+def test_jobs_of_other_locations_take_slots_of_the_one_quota(untrained: Session, manifests: Manifests) -> None:
+    manifests.add("here", spec="maxCost: 5")
+    bucket = untrained.environment.datasets_bucket
+    storage.upload_file(untrained, manifests.folder / "train.jsonl", f"gs://{bucket}/train.jsonl")
+    body = {
+        "baseModel": MODEL,
+        "supervisedTuningSpec": {
+            "trainingDatasetUri": f"gs://{bucket}/train.jsonl",
+            "tuningMode": "TUNING_MODE_PEFT_ADAPTER",
+        },
+        "outputUri": f"gs://{untrained.environment.outputs_bucket}/elsewhere",
+    }
+    parent = f"/v1beta1/projects/{untrained.environment.project}/locations/global"
+    elsewhere = untrained.http.post(f"{parent}/tuningJobs", json=body).raise_for_status().json()["name"]
+
+    plan = plan_of(untrained, manifests, quota=1)
+    assert (plan.active, plan.elsewhere) == (1, 1)
+    assert applied(untrained, manifests, quota=1) == [("here", "waiting")]
+    untrained.http.post(f"/v1beta1/{elsewhere}:cancel", json={}).raise_for_status()
+    assert applied(untrained, manifests, quota=1) == [("here", "created")]
