@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from runner.gcp import storage
@@ -57,6 +59,17 @@ def test_scores_of_known_pairs() -> None:
     assert rouge_l("", "x") == 0
     assert token_agreement("a b c", "a x c d") == 50
     assert token_agreement("", "") == 100
+
+
+@given(st.text("abc ", max_size=40), st.text("abc ", max_size=40))
+def test_rouge_l_is_by_the_longest_common_subsequence(left: str, right: str) -> None:
+    own, wanted = " ".join(left).split(), " ".join(right).split()
+    table = [[0] * (len(wanted) + 1) for _ in range(len(own) + 1)]
+    for i, one in enumerate(own):
+        for j, other in enumerate(wanted):
+            table[i + 1][j + 1] = table[i][j] + 1 if one == other else max(table[i][j + 1], table[i + 1][j])
+    expected = 100 * 2 * table[-1][-1] / (len(own) + len(wanted)) if own and wanted else 100.0 * (own == wanted)
+    assert rouge_l(" ".join(own), " ".join(wanted)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
