@@ -12,6 +12,7 @@ from runner.cli.options import Invocation, dataset_options
 from runner.cli.text import size
 
 if TYPE_CHECKING:
+    from runner.datasets.checks import Engine
     from runner.datasets.report import Report
 
 command = commands.Group(
@@ -44,6 +45,8 @@ command = commands.Group(
         "runner data check train.jsonl --model meta/llama3_1@llama-3.1-8b-instruct --mode PEFT_ADAPTER",
         "runner data check train.jsonl --validation validation.jsonl --strict --format json",
         "runner data check train.jsonl --report sarif > findings.sarif",
+        "runner data check gs://my-bucket/train.jsonl --engine beam --runner DataflowRunner"
+        " --pipeline project=my-project --pipeline region=us-central1 --pipeline temp_location=gs://my-bucket/tmp",
         "runner data check gs://my-bucket/datasets/train.jsonl.gz",
         "gzip -cd train.jsonl.gz | runner data check -",
     ),
@@ -55,6 +58,14 @@ command = commands.Group(
 @click.option("--strict", is_flag=True, help="Warnings fail too.")
 @click.option("--near-duplicates", is_flag=True, help="Find examples too that differ in case or punctuation only.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes for a large file [one a core].")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "beam"]),
+    default="local",
+    help="Read the files on this machine, or in an Apache Beam pipeline [local].",
+)
+@click.option("--runner", "beam_runner", metavar="NAME", help="Beam runner, for example DataflowRunner [DirectRunner].")
+@click.option("--pipeline", multiple=True, metavar="KEY=VALUE", help="Option of the Beam pipeline; may be repeated.")
 @click.option(
     "--report",
     "kind",
@@ -74,6 +85,9 @@ def check(
     strict: bool,
     near_duplicates: bool,
     workers: int | None,
+    engine: str,
+    beam_runner: str | None,
+    pipeline: tuple[str, ...],
     kind: str,
 ) -> None:
     """Check the dataset file TRAINING and list everything wrong with it. Exit code 3 if there are errors.
@@ -82,7 +96,15 @@ def check(
     object (gs://…) or `-`, the standard input.
     """
     report = checked(
-        invocation, training, validation, model, mode, tokenizer, near_duplicates=near_duplicates, workers=workers
+        invocation,
+        training,
+        validation,
+        model,
+        mode,
+        tokenizer,
+        near_duplicates=near_duplicates,
+        workers=workers,
+        engine=_engine(engine, beam_runner, pipeline),
     )
     output = invocation.output
     if output.is_json or kind == "json":
@@ -100,6 +122,19 @@ def check(
         findings = [finding.to_json() for finding in report.warnings]
         raise DatasetError(f"{count} warning{'s' if count != 1 else ''}, and --strict", findings=findings)
     output.note("no errors" + (f", {report.warning_count} warnings" if report.warning_count else ""))
+
+
+def _engine(name: str, beam_runner: str | None, pipeline: tuple[str, ...]) -> Engine | None:
+    """Return what reads the files. Raises ConfigurationError."""
+    if name == "local":
+        if beam_runner or pipeline:
+            from runner.errors import ConfigurationError
+
+            raise ConfigurationError("--runner and --pipeline are of a Beam pipeline", hint="--engine beam")
+        return None
+    from runner.datasets.beam import beam_engine
+
+    return beam_engine(beam_runner or "DirectRunner", [f"--{option.removeprefix('--')}" for option in pipeline])
 
 
 def _export(invocation: Invocation, report: Report, kind: str) -> None:
@@ -183,6 +218,7 @@ def checked(
     *,
     near_duplicates: bool = False,
     workers: int | None = None,
+    engine: Engine | None = None,
 ) -> Report:
     """Return the report on a dataset. Raises ConfigurationError."""
     from runner.catalog import find_model
@@ -199,6 +235,7 @@ def checked(
             tokenizer=tokenizer,
             near_duplicates=near_duplicates,
             workers=workers,
+            engine=engine,
         )
 
 

@@ -37,6 +37,8 @@ MAX_VALIDATION_SHARE = 0.25
 """Of the training file, in bytes: the service refuses more."""
 MAX_VALIDATION_ROWS = 5000
 
+Engine = Callable[[Source, Settings], Summary]
+
 
 def check_files(
     training: Source,
@@ -48,6 +50,7 @@ def check_files(
     progress: Callable[[str, int], None] | None = None,
     workers: int | None = None,
     near_duplicates: bool = False,
+    engine: Engine | None = None,
 ) -> Report:
     """Check a training file and, if given, its validation file.
 
@@ -60,6 +63,8 @@ def check_files(
         progress: called now and then with the name of the file and the bytes read of it.
         workers: processes to share a large file among; by default one for each core.
         near_duplicates: look for examples too that differ only in case, white space and punctuation; takes longer.
+
+        engine: reads the files instead of this machine's processes; gives the same summaries.
 
     Raises:
         ConfigurationError: a file is not there, or the model does not offer the mode.
@@ -81,7 +86,7 @@ def check_files(
         near=near_duplicates,
     )
     counter = open_counter(settings.ratio, tokenizer)
-    check = Check(settings=settings, counter=counter, progress=progress, workers=workers)
+    check = Check(settings=settings, counter=counter, progress=progress, workers=workers, engine=engine)
     report = Report(
         training=check.file(training, "training"),
         model=model.id if model else None,
@@ -105,6 +110,7 @@ class Check:
     counter: TokenCounter
     progress: Callable[[str, int], None] | None = None
     workers: int | None = None
+    engine: Engine | None = None
     files: list[tuple[FileReport, list[Finding]]] = field(default_factory=list)
     training_wholes: array[int] = field(default_factory=lambda: array("Q"))
 
@@ -164,6 +170,8 @@ class Check:
             if self.progress is not None:
                 self.progress(path.name, done)
 
+        if self.engine is not None:
+            return self.engine(path, settings)
         if isinstance(path, Path) and is_plain(path):
             return summarise_file(path, settings, workers=self.workers, progress=progress)
         reader = Summariser(settings, counter=self.counter)
