@@ -52,6 +52,6 @@ class Leak:
             "displayName": self.display_name,
             "resources": list(self.resources),
             "reason": self.reason,
-            "usdPerDay": None if self.usd_per_day is None else round(self.usd_per_day, 4),
+            "usdPerDay": None if self.usd_per_day is None else round(self.usd_per_day, 6 if self.generations else 2),
             "ageSeconds": None if self.age is None else round(self.age),
         }
