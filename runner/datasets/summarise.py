@@ -23,7 +23,6 @@ from runner.datasets.tokens import RatioCounter, TokenCounter, open_counter
 
 BLOCK_BYTES = 256 * 1024
 """Small enough for the processor's second-level cache, large enough that the work per block does not count."""
-_LARGEST_BLOCK = 2 << 20
 _LENGTHS_KEPT = 1 << 16
 
 
@@ -348,9 +347,8 @@ def blocks(stream: BinaryIO, remaining: int | None = None) -> Iterator[bytes | N
         stream: a buffered binary stream.
         remaining: stop behind the line that the byte at this distance is in.
     """
-    wanted = BLOCK_BYTES
     while remaining is None or remaining > 0:
-        block = stream.read(wanted if remaining is None else min(wanted, remaining))
+        block = stream.read(BLOCK_BYTES if remaining is None else min(BLOCK_BYTES, remaining))
         if not block:
             return
         size = len(block)
@@ -360,9 +358,6 @@ def blocks(stream: BinaryIO, remaining: int | None = None) -> Iterator[bytes | N
             room = MAX_LINE_BYTES + 2 - (size - last)
             rest = stream.readline(room)
             size += len(rest)
-            if len(rest) > wanted // 4:
-                # Long lines: larger blocks, so that less is read twice.
-                wanted = min(2 * wanted, _LARGEST_BLOCK)
             if len(rest) == room and not rest.endswith(b"\n"):
                 too_long = True
                 block = block[:last]
