@@ -12,9 +12,10 @@ import httpx
 
 from infra.addresses import emulator_endpoints
 from infra.automation import engine
+from infra.embedded.resource_type import differences
 from infra.embedded.rest import PLACEHOLDER_TOKEN, RequestError, Rest
 from infra.settings import DEFAULT_REGION, Settings
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, RunnerError
 
 BASE_APIS = (
     "cloudkms.googleapis.com",
@@ -26,11 +27,20 @@ BASE_APIS = (
 """What the program's own requests need before it can enable the rest."""
 GOOGLE = {
     "kmsCustomEndpoint": "https://cloudkms.googleapis.com/v1/",
+    "resourceManagerCustomEndpoint": "https://cloudresourcemanager.googleapis.com/v1/",
     "serviceUsageCustomEndpoint": "https://serviceusage.googleapis.com/v1/",
     "storageCustomEndpoint": "https://storage.googleapis.com/storage/v1/",
 }
 RING, KEY = "pulumi", "state"
 SOFT_DELETE_SECONDS = 30 * 86_400
+_KEPT = ("iamConfiguration", "versioning", "softDeletePolicy")
+"""What a bucket that is there is brought to; where it is cannot change."""
+
+
+class ForeignBucketError(RunnerError):
+    """The bucket of the state has a name that somebody else has taken."""
+
+    code = "infrastructure"
 
 
 def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
@@ -57,7 +67,7 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     made: list[str] = []
     try:
         _enable(rest, project, made)
-        _make(rest, "storage", "b", {"project": project}, _bucket(bucket, region), f"bucket {bucket}", made)
+        _make_bucket(rest, project, _bucket(bucket, region), made)
         _make(rest, "kms", ring, {"keyRingId": RING}, {}, f"key ring {RING}", made)
         purpose = {"purpose": "ENCRYPT_DECRYPT"}
         _make(rest, "kms", f"{ring}/{RING}/cryptoKeys", {"cryptoKeyId": KEY}, purpose, f"key {KEY}", made)
@@ -114,14 +124,40 @@ def _enable(rest: Rest, project: str, made: list[str]) -> None:
 
 def _make(
     rest: Rest, service: str, path: str, params: dict[str, str], body: dict[str, Any], name: str, made: list[str]
-) -> None:
+) -> bool:
+    """Make something and return True; False where it is there."""
     try:
         rest.call(service, "POST", path, body, params=params)
     except RequestError as error:
         if error.http != httpx.codes.CONFLICT:
             raise
-    else:
-        made.append(name)
+        return False
+    made.append(name)
+    return True
+
+
+def _make_bucket(rest: Rest, project: str, wanted: dict[str, Any], made: list[str]) -> None:
+    """Make the bucket of the state, or bring the one that is there to the same settings."""
+    name = wanted["name"]
+    if _make(rest, "storage", "b", {"project": project}, wanted, f"bucket {name}", made):
+        return
+    number = str(rest.call("projects", "GET", f"projects/{project}")["projectNumber"])
+    try:
+        there = rest.call("storage", "GET", f"b/{name}")
+    except RequestError as error:
+        if error.http != httpx.codes.FORBIDDEN:
+            raise
+        there = {}
+    if str(there.get("projectNumber")) != number:
+        # Names of buckets are the world's: whoever has this one would read the state.
+        raise ForeignBucketError(
+            f"bucket {name} is there already, and is not of project {project}",
+            hint="make a bucket of another name by hand and let PULUMI_BACKEND_URL name it",
+        )
+    changes = differences({key: wanted[key] for key in _KEPT}, there)
+    if changes:
+        rest.call("storage", "PATCH", f"b/{name}", changes)
+        made.append(f"bucket {name}: {', '.join(changes)}")
 
 
 def _bucket(name: str, region: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def examine(options: Namespace) -> dict[str, Any]:
     findings += [_policy_pack(folder), *_stack(options)]
     ready = all(item["status"] == "ok" for item in findings if item["needed"])
     lines = [
-        f"{item['status']:8} {item['check']}: {item['detail']}" + (f" ({item['hint']})" if item["hint"] else "")
+        f"{item['status']:8} {item['check']}: {item['detail']}" + (f"\n{'':9}{item['hint']}" if item["hint"] else "")
         for item in findings
     ]
     return {"ready": ready, "checks": findings, "text": "\n".join(lines)}

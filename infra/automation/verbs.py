@@ -164,6 +164,8 @@ def _counted(done: Any, extra: Result) -> Result:
     lines = [f"{_MARKS[name]} {item}" for name, items in counts.items() for item in items]
     total = ", ".join(f"{len(items)} {name}" for name, items in counts.items() if items or name in list(_MARKS)[:3])
     lines.append(f"{total}, {unchanged} unchanged")
+    if counts["kept"]:
+        lines.append("what is kept is meant to outlive the stack, and no longer of it")
     if counts["protected"]:
         lines.append("what is protected goes after `open-model-tuning:protect: false` and another `up`")
     return {**extra, **counts, "unchanged": unchanged, "text": "\n".join(lines)}

@@ -113,11 +113,47 @@ def test_bootstrap_makes_everything_once(checkout: Checkout) -> None:
     made = bootstrap("--emulator", checkout.url)
     assert {f"bucket {checkout.project}-pulumi-state", "key ring pulumi", "key state"} <= set(made["created"])
     assert "open-model-tuning:environment: dev" in (checkout.folder / "Pulumi.dev.yaml").read_text()
+    # Each thing that was made is named by a command of the dry run, and each API.
+    commands = " ".join(dry["commands"])
+    for name in made["created"]:
+        if not name.startswith("file "):
+            assert name.split()[-1] in commands, name
     assert bootstrap("--emulator", checkout.url)["created"] == []
-    bucket = httpx.get(f"{checkout.url}/storage/v1/b/{made['stateBucket']}", trust_env=False).json()
+    assert (
+        (checkout.folder / "Pulumi.dev.yaml").read_text().startswith(f"secretsprovider: gcpkms://{made['stateKey']}\n")
+    )
+    address = f"{checkout.url}/storage/v1/b/{made['stateBucket']}"
+    httpx.patch(address, json={"versioning": {"enabled": False}}, trust_env=False).raise_for_status()
+    assert bootstrap("--emulator", checkout.url)["created"] == [f"bucket {made['stateBucket']}: versioning"]
+    bucket = httpx.get(address, trust_env=False).json()
     assert bucket["versioning"] == {"enabled": True}
     assert bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced"
     assert f"gcpkms://{made['stateKey']}" in made["next"][1]
+
+
+def test_bootstrap_goes_on_where_it_was_cut_off(checkout: Checkout) -> None:
+    """Its own requests are refused half-way; the next run makes the rest."""
+    where = ["--stack", "dev", "--directory", str(checkout.folder), "--project", checkout.project]
+    faults = {"faults": ["cryptoKeys.create:status=503,times=1"]}
+    httpx.post(f"{checkout.url}/_emulator/faults", json=faults, trust_env=False).raise_for_status()
+    try:
+        failed = automation("bootstrap", *where, "--emulator", checkout.url)["error"]
+    finally:
+        httpx.delete(f"{checkout.url}/_emulator/faults", trust_env=False)
+    assert "503" in failed["message"]
+    assert not (checkout.folder / "Pulumi.dev.yaml").exists()
+    made = automation("bootstrap", *where, "--emulator", checkout.url)["result"]["created"]
+    assert made == ["key state", "file Pulumi.dev.yaml"]
+
+
+def test_bootstrap_puts_no_state_into_a_bucket_of_others(checkout: Checkout) -> None:
+    name = f"{checkout.project}-pulumi-state"
+    theirs = f"{checkout.url}/storage/v1/b?project=somebody-else"
+    httpx.post(theirs, json={"name": name}, trust_env=False).raise_for_status()
+    where = ["--stack", "dev", "--directory", str(checkout.folder), "--project", checkout.project]
+    refused = automation("bootstrap", *where, "--emulator", checkout.url)["error"]
+    assert f"bucket {name} is there already, and is not of project {checkout.project}" in refused["message"]
+    assert "PULUMI_BACKEND_URL" in refused["hint"]
 
 
 @pytest.mark.parametrize("verb", ["preview", "up", "destroy", "outputs", "refresh"])
