@@ -98,10 +98,20 @@ def checked(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 def unused() -> list[str]:
     """Return the faults of the running emulator that have befallen nothing; [] when none runs."""
+    return [str(fault["fault"]) for fault in _listed() if fault["unused"]]
+
+
+def armed() -> list[str]:
+    """Return the faults of the running emulator that may strike yet; [] when none runs."""
+    return [str(fault["fault"]) for fault in _listed() if not fault["spent"]]
+
+
+def _listed() -> list[dict[str, Any]]:
     try:
-        return [str(fault["fault"]) for fault in _call("GET", _PATH)["faults"] if fault["unused"]]
+        found: list[dict[str, Any]] = _call("GET", _PATH)["faults"]
     except RunnerError:
         return []
+    return found
 
 
 def _state(fault: dict[str, Any]) -> str:

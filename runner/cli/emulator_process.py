@@ -91,7 +91,7 @@ def start(
 
     It goes on until `runner emulator stop`. Starting it twice is no error.
     """
-    from runner.cli.emulator_faults import checked
+    from runner.cli.emulator_faults import armed, checked
     from runner.emulator import daemon
     from runner.emulator.settings import EmulatorSettings
 
@@ -120,6 +120,8 @@ def start(
     output.result(body, [("url", info.url), ("log", body["log"])], name=info.url)
     if not fresh:
         output.note("it ran already")
+    if left := [text for text in armed() if text not in faults]:
+        output.warning(f"faults are armed from before: {'; '.join(left)}; `runner emulator faults clear` removes them")
     output.note("next: `runner quickstart`" if provisioned else "next: `runner emulator provision`")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.emulator.clock import Clock
-from runner.emulator.faults import Faults
+from runner.emulator.fault_register import Faults
 from runner.emulator.settings import EmulatorSettings
 from runner.emulator.store import Store
 

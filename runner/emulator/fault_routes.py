@@ -17,6 +17,7 @@ from starlette.types import Message
 
 from runner.emulator import faults
 from runner.emulator.errors import ApiError, invalid, not_found
+from runner.emulator.fault_register import Faults
 from runner.emulator.faults import JOB_ACTIONS, Fault, FaultSyntaxError
 from runner.emulator.routing import ApiRequest, Method, json_response
 
@@ -82,6 +83,7 @@ async def _refuse_agent(fault: Fault, request: ApiRequest) -> ApiRequest:
     """Refuse a policy that names the tuning agent; else return the request with its body to be read again."""
     body = await request.read_body()
     if faults.TUNING_AGENT in body.decode("latin-1") and fault.befalls(request.scope["path"]):
+        request.emulator.faults.save()
         member = next(word for word in body.decode("latin-1").split('"') if faults.TUNING_AGENT in word)
         raise invalid(f"Service account {member.removeprefix('serviceAccount:')} does not exist.")
 
@@ -114,7 +116,7 @@ def _require_loopback(request: ApiRequest) -> None:
         raise ApiError("PERMISSION_DENIED", "Faults are taken from this machine only.")
 
 
-def report_unused(armed: faults.Faults) -> None:
+def report_unused(armed: Faults) -> None:
     """Log the faults that have befallen nothing; called when the server stops."""
     for fault in armed.unused():
         logger.warning("unused fault %d: %s", fault.id, fault.text)

@@ -5,16 +5,14 @@ One syntax everywhere, on the command line, in the header and over HTTP:
     METHOD:ACTION[=VALUE][,OPTION=VALUE…]
 
 METHOD is a method's id (docs/emulator.md), the end of one (`tuningJobs.get`), or a pattern (`storage.*`); `job` stands
-for tuning jobs themselves, `deployment` for models that are being deployed. Faults live in memory: they end with the
-server.
+for tuning jobs themselves, `deployment` for models that are being deployed. `runner.emulator.fault_register` keeps
+what is armed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import fnmatch
 import random
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,7 +116,7 @@ _DEPLOYMENT_FAILURES: dict[str, tuple[str, str]] = {
 """Cause to status and message. What the service says when it lacks capacity is not recorded."""
 
 
-_KINDS = {JOB: ("tuning jobs", JOB_ACTIONS), DEPLOYMENT: ("deployments", DEPLOYMENT_ACTIONS)}
+KINDS = {JOB: ("tuning jobs", JOB_ACTIONS), DEPLOYMENT: ("deployments", DEPLOYMENT_ACTIONS)}
 
 
 class FaultSyntaxError(ValueError):
@@ -248,7 +246,7 @@ def parse(text: str, *, method: str | None = None) -> Fault:
             raise FaultSyntaxError(f"{text!r} is not METHOD:ACTION[=VALUE][,OPTION=VALUE…]")
     first, *options = _split(rest)
     action, _, value = (part.strip() for part in first.partition("="))
-    kind, actions = _KINDS.get(method.strip(), ("methods", REQUEST_ACTIONS))
+    kind, actions = KINDS.get(method.strip(), ("methods", REQUEST_ACTIONS))
     if action not in actions:
         raise FaultSyntaxError(f"{action!r} is no fault of {kind}: {', '.join(actions)}")
     causes = _DEPLOYMENT_FAILURES if method.strip() == DEPLOYMENT else _FAILURES
@@ -310,99 +308,11 @@ def _number(name: str, value: str, *, whole: bool = False) -> float:
     return number
 
 
-class Faults:
-    """The faults of one emulator; used on its event loop, and from tests between requests."""
-
-    def __init__(self, texts: tuple[str, ...] = ()) -> None:
-        self._faults: list[Fault] = []
-        self._last = 0
-        self._started: dict[tuple[int, str], float] = {}
-        """(fault, job) to the moment when the job met it, on the clock of `time.monotonic`."""
-        self._met: dict[tuple[int, str], bool] = {}
-        for text in texts:
-            self.add(parse(text))
-
-    def add(self, fault: Fault) -> Fault:
-        """Arm a fault and return it, numbered."""
-        self._last += 1
-        fault.id = self._last
-        self._faults.append(fault)
-        return fault
-
-    def all(self) -> list[Fault]:
-        """Return all faults, oldest first, spent ones among them."""
-        return list(self._faults)
-
-    def unused(self) -> list[Fault]:
-        """Return the faults that have befallen nothing: a test that armed them has not tested what it meant to."""
-        return [fault for fault in self._faults if fault.hits == 0]
-
-    def clear(self, number: int | None = None) -> list[Fault]:
-        """Remove one fault by its number, or all; return what was removed."""
-        gone = [fault for fault in self._faults if number in (None, fault.id)]
-        self._faults = [fault for fault in self._faults if fault not in gone]
-        return gone
-
-    def of_request(self, method: str, path: str) -> list[Fault]:
-        """Return the faults that strike this request: any number of delays, and the first of anything else."""
-        if not self._faults or method.startswith(OWN_METHODS):
-            return []
-        struck: list[Fault] = []
-        for fault in self._faults:
-            if fault.method in _KINDS or not _names(fault.method, method):
-                continue
-            if fault.action != "delay" and any(other.action != "delay" for other in struck):
-                continue
-            # What it says about the body is known only later: `agent-missing` is counted by `fault_routes`.
-            if fault.action == "agent-missing" or fault.befalls(path):
-                struck.append(fault)
-        return struck
-
-    def of_job(self, action: str, job: dict[str, Any]) -> Fault | None:
-        """Return the fault of this kind that has befallen a job. Asking again about the same job gives the same."""
-        name = job["name"]
-        for fault in self._faults:
-            if fault.method != JOB or fault.action != action or fault.job not in ("", name):
-                continue
-            key = (fault.id, name)
-            if key not in self._met:
-                self._met[key] = fault.befalls(job.get("tunedModelDisplayName", ""))
-            if self._met[key]:
-                return fault
-        return None
-
-    def waits_for_quota(self, job: dict[str, Any], scale: float = 1.0) -> float:
-        """Return for how many more real seconds a job waits for quota though there is some; 0 if it does not."""
-        fault = self.of_job("quota-wait", job)
-        return self._left(fault, job, scale) if fault else 0.0
-
-    def of_deployment(self, action: str, display_name: str) -> Fault | None:
-        """Return the fault of this kind that strikes a deployment now, and count it."""
-        of_kind = (fault for fault in self._faults if (fault.method, fault.action) == (DEPLOYMENT, action))
-        return next((fault for fault in of_kind if fault.befalls(display_name)), None)
-
-    async def hold(self, action: str, job: dict[str, Any], scale: float = 1.0) -> None:
-        """Wait here as long as a `capacity-wait` or `stall` of the job lasts; `clear` ends it."""
-        fault = self.of_job(action, job)
-        while fault is not None and fault in self._faults and (left := self._left(fault, job, scale)) > 0:
-            await asyncio.sleep(min(left, 0.2))
-
-    def fail(self, job: dict[str, Any], number: str, causes: tuple[str, ...]) -> None:
-        """Raise the ApiError of a `fail` fault of the job, if its cause is one of these."""
-        fault = self.of_job("fail", job)
-        if fault is not None and fault.value in causes:
-            raise fault.failure(job, number)
-
-    def _left(self, fault: Fault, job: dict[str, Any], scale: float) -> float:
-        start = self._started.setdefault((fault.id, job["name"]), time.monotonic())
-        return max(0.0, fault.seconds / scale - (time.monotonic() - start))
-
-
-def _names(pattern: str, method: str) -> bool:
+def names(pattern: str, method: str) -> bool:
     """Tell whether a pattern names a method: whole, as its end after a dot, or with wildcards."""
     return fnmatch.fnmatchcase(method, pattern) or fnmatch.fnmatchcase(method, f"*.{pattern}")
 
 
 def unknown_method(pattern: str, known: Callable[[], list[str]]) -> bool:
     """Tell whether a pattern names no method at all."""
-    return pattern not in _KINDS and not any(_names(pattern, method) for method in known())
+    return pattern not in KINDS and not any(names(pattern, method) for method in known())

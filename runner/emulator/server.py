@@ -23,7 +23,7 @@ from runner.emulator.app import EmulatorApp
 from runner.emulator.clock import Clock, compressed
 from runner.emulator.context import Emulator
 from runner.emulator.engine.launcher import Launcher
-from runner.emulator.faults import Faults
+from runner.emulator.fault_register import FILE_NAME, Faults
 from runner.emulator.settings import EmulatorSettings
 from runner.emulator.store import Store
 
@@ -177,7 +177,7 @@ class EmulatorServer:
 
 def open_emulator(settings: EmulatorSettings, clock: Clock) -> Emulator:
     """Open the state of an emulator. The caller holds the directory's lock and closes the store."""
-    faults = Faults(settings.faults)
+    faults = Faults(settings.faults, settings.directory / FILE_NAME)
     store = Store(settings.directory / "state.sqlite3", services.schemas())
     if settings.time_scale != 1:
         clock = compressed(store, settings.time_scale)

@@ -56,8 +56,8 @@ def all_jobs(session: Session) -> list[TuningJob]:
 def unended_elsewhere(session: Session) -> list[TuningJob]:
     """Return the jobs of all other locations that have not ended: the quota counts them too.
 
-    One request a location, all at once. Only the newest 1,000 jobs of each are looked through; a location that cannot be
-    asked counts as empty.
+    One request a location, all at once. Only the newest 1,000 jobs of each are looked through; a location that cannot
+    be asked counts as empty.
     """
     here = session.environment.location
     others = [location.id for location in load_catalog().locations if location.id != here]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from runner.emulator.faults import Faults, FaultSyntaxError, parse
+from runner.emulator.fault_register import Faults
+from runner.emulator.faults import FaultSyntaxError, parse
 from runner.emulator.server import EmulatorServer
 from tests.jobs_watch.conftest import FaultyEmulator
 from tests.jobs_watch.rest import created, job_body, jobs_path, until
@@ -205,6 +208,51 @@ def test_unused_faults_are_known() -> None:
     armed = Faults(("a.b:drop", "c.d:drop"))
     assert [fault.action for fault in armed.of_request("x.a.b", "/")] == ["drop"]
     assert [fault.method for fault in armed.unused()] == ["c.d"]
+
+
+def test_faults_outlive_a_restart_with_what_they_have_struck(tmp_path: Path) -> None:
+    from runner.emulator.settings import EmulatorSettings
+
+    settings = EmulatorSettings(directory=tmp_path, stand_in="tiny", faults=("job:stall,times=1",))
+    with EmulatorServer(settings) as server, httpx.Client(base_url=server.url) as http:
+        armed = ["projects.get:status=429,times=2", "storage.buckets.get:drop"]
+        http.post("/_emulator/faults", json={"faults": armed}).raise_for_status()
+        assert http.get("/v1/projects/a-project").status_code == 429
+    with EmulatorServer(settings) as server, httpx.Client(base_url=server.url) as http:
+        listed = http.get("/_emulator/faults").json()["faults"]
+        assert [(fault["fault"], fault["hits"]) for fault in listed] == [
+            ("job:stall,times=1", 0),
+            ("projects.get:status=429,times=2", 1),
+            ("storage.buckets.get:drop", 0),
+        ]
+        assert [http.get("/v1/projects/a-project").status_code for _ in range(2)] == [429, 200]
+        assert http.delete("/_emulator/faults").status_code == 200
+    with EmulatorServer(dataclasses.replace(settings, faults=())) as server:
+        assert httpx.get(f"{server.url}/_emulator/faults").json() == {"faults": []}
+
+
+def test_a_stall_and_a_seed_go_on_after_a_restart(tmp_path: Path) -> None:
+    place = tmp_path / "faults.json"
+    text = "a.b:drop,probability=0.5,seed=3,skip=2"
+    whole, first = Faults((text,)), Faults((text, "job:quota-wait=100", "job:stall"), place)
+    job = {"name": "jobs/1"}
+    waits = first.waits_for_quota(job)
+    assert first.of_job("stall", job) is not None
+    struck = [bool(first.of_request("a.b", "/")) for _ in range(20)]
+    second = Faults(place=place)
+    assert 0 < second.waits_for_quota(job) <= waits
+    assert second.of_job("stall", job) is not None
+    assert [fault.hits for fault in second.all()][2] == 1
+    struck += [bool(second.of_request("a.b", "/")) for _ in range(20)]
+    assert struck == [bool(whole.of_request("a.b", "/")) for _ in range(40)]
+    assert place.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"version": 2}', b'{"version": 1}', b"[]"])
+def test_a_file_of_faults_that_cannot_be_read_is_left_out(content: bytes, tmp_path: Path) -> None:
+    place = tmp_path / "faults.json"
+    place.write_bytes(content)
+    assert Faults(place=place).all() == []
 
 
 def test_the_time_goes_on_faster_after_a_restart(tmp_path: Any) -> None:
