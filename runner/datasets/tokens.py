@@ -33,7 +33,8 @@ PROBES = (
     "<|im_start|>\u0000\ufffd\u200b\u0301 \u0416\u0438\u0432\u0451\u043c  \u3042\u3044\u3046 HTTPServer_v2 don't WE'LL",
 )
 """Texts on which the fast tokenizer must agree with the reference before it is used, with the first examples."""
-_COMPARED_TEXTS = 100
+_COMPARED_BYTES = 64 << 10
+"""Of the first texts: about a fiftieth of a second of the reference's time."""
 
 
 class TokenCounter(Protocol):
@@ -44,7 +45,7 @@ class TokenCounter(Protocol):
         """Tell counting from estimating."""
         ...
 
-    def measure(self, turns: list[str], system: bool, characters: int, images: int) -> tuple[int, int]:
+    def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
         """Return the tokens of an example, and how many of them are trained (0 where that is not known).
 
         Args:
@@ -82,7 +83,7 @@ class RatioCounter:
     ratio: float
     exact: bool = False
 
-    def measure(self, turns: list[str], system: bool, characters: int, images: int) -> tuple[int, int]:
+    def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
         """Return characters times ratio, plus a fixed number for each image."""
         return round(characters * self.ratio) + TOKENS_PER_IMAGE * images, 0
 
@@ -143,13 +144,13 @@ class TokenizerCounter:
         """Name the library that counts."""
         return "fastokens" if self._fast is not None else "tokenizers"
 
-    def measure(self, turns: list[str], system: bool, characters: int, images: int) -> tuple[int, int]:
+    def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
         """Return the tokens of an example and the trained ones. Raises ConfigurationError when the template fails."""
         total = trained = 0
-        for segment in self.template.segments(turns, system):
-            count = self._count(segment.text)
+        for text, learned in self.template.pieces(turns, system):
+            count = self._count(text)
             total += count
-            if segment.trained:
+            if learned:
                 trained += count
         return total + (TOKENS_PER_IMAGE * images), trained
 
@@ -161,7 +162,7 @@ class TokenizerCounter:
     ) -> tuple[list[int], list[int] | None]:
         """Return tokens and trained tokens of each example. Raises ConfigurationError when the template fails."""
         counted = [
-            self.measure(list(turns), system, count, some)
+            self.measure(turns, system, count, some)
             for (turns, system), count, some in zip(
                 conversations, characters, images or [0] * len(characters), strict=True
             )
@@ -179,16 +180,17 @@ class TokenizerCounter:
 
     def _count(self, text: str) -> int:
         if self._fast is not None:
-            # The flat form makes no Python object for each token.
+            # The flat form makes no Python object for each token. One text at a time: a batch would be shared among
+            # threads, which costs more than it saves.
             ids: bytes = self._fast.encode_batch_flat([text])[0]
-            if self._compared >= _COMPARED_TEXTS:
+            if self._compared >= _COMPARED_BYTES:
                 return len(ids) // 4
-            self._compared += 1
+            self._compared += len(text) + 16
             expected = self._reference.encode(text, add_special_tokens=False).ids
             if array("I", ids).tolist() == expected:
                 return len(expected)
             self._fast = None
-        return len(self._reference.encode(text, add_special_tokens=False).ids)
+        return len(self._reference.encode_batch_fast([text], add_special_tokens=False)[0])
 
 
 def _fast_tokenizer(path: Path) -> Any | None:
