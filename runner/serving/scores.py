@@ -87,8 +87,8 @@ def _words(text: str) -> list[str]:
 def _longest_common_subsequence(left: Sequence[str], right: Sequence[str]) -> int:
     """Return its length, a row of the table at a time in the bits of one number.
 
-    Hyyrö, "Bit-parallel LCS-length computation revisited", AWOCA 2004. Two texts of 400 words take 0.5 ms where the table
-    took 34, and scoring one answer does not hold up the clock of those that are on their way.
+    Hyyrö, "Bit-parallel LCS-length computation revisited", AWOCA 2004. Two texts of 400 words take 0.5 ms where the
+    table took 34, and scoring one answer does not hold up the clock of those that are on their way.
     """
     places: dict[str, int] = {}
     for place, word in enumerate(left):
