@@ -88,7 +88,7 @@ def preview_line(path: Source, line: int, counter: TokenCounter, *, limit: int |
     if isinstance(counter, TokenizerCounter):
         pieces = _rendered(counter, reading.turns, reading.system, limit)
     else:
-        pieces = _plain(parsed.example, tokens / characters if characters else 1.0, limit)
+        pieces = _plain(parsed.example, (tokens / characters if characters else 0) or 1.0, limit)
     return Preview(
         line=line,
         pieces=pieces,

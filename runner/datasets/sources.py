@@ -166,6 +166,18 @@ def _gunzipped(stream: Any) -> Any:
     return gzip.GzipFile(fileobj=stream)
 
 
+def _errors() -> tuple[type[Exception], ...]:
+    """Return what decompressors raise on data that are corrupt or cut short."""
+    import zlib
+
+    if util.find_spec("isal") is None:
+        return OSError, EOFError, zlib.error
+    from isal import igzip_lib
+
+    broken: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
+    return OSError, EOFError, zlib.error, broken
+
+
 class _Counted:
     """Reads from a stream and counts; never seeks, so that it does for pipes."""
 
@@ -232,16 +244,15 @@ class _Bounded(io.RawIOBase):
         self._stream = stream
         self._compressed = compressed
         self._count = 0
+        self._broken = _errors()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        import zlib
-
         try:
             data = self._stream.read(len(buffer))
-        except (OSError, EOFError, zlib.error) as error:
+        except self._broken as error:
             raise BrokenCompressionError(f"the compressed data are broken ({error})") from error
         self._count += len(data)
         if self._count > MAX_EXPANSION * self._compressed.count + _FREE_BYTES:

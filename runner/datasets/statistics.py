@@ -63,7 +63,11 @@ def histogram(file: FileReport, bars: int = _BARS) -> list[Bar]:
     if len(edges) - 1 > bars:
         edges = [0, *edges[-bars:]]
     return [
-        Bar(above=low, up_to=high, count=sum(count for length, count in counts.items() if low < length <= high))
+        Bar(
+            above=low,
+            up_to=high,
+            count=sum(count for length, count in counts.items() if low < length <= high or length == low == 0),
+        )
         for low, high in itertools.pairwise(edges)
     ]
 

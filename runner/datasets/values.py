@@ -182,6 +182,8 @@ class ValueChecks:
         for key in unknown:
             place = f"{path}.{key[:60]}" if path else key[:60]
             self.findings.warning("unknown-key", place, "the service does not know this key and ignores it")
+            if has_surrogate(key):
+                self.findings.error("lone-surrogate", place, "the key holds half a surrogate pair")
 
 
 def kind_of(value: Any) -> str:
