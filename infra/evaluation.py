@@ -16,7 +16,7 @@ from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.stack import Stack
 
 from infra import event_loop
-from infra.embedded.resource_type import plain
+from infra.plain_values import plain
 from infra.program import deploy
 from infra.settings_reader import NAMESPACE
 from runner.errors import RunnerError

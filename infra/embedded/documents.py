@@ -8,8 +8,9 @@ from typing import Any
 
 import httpx
 
-from infra.embedded.resource_type import Context, Live, plain, without_none
+from infra.embedded.resource_type import Context, Live, without_none
 from infra.embedded.rest import EmbeddedError, RequestError
+from infra.plain_values import plain
 
 Inputs = dict[str, Any]
 

@@ -10,9 +10,10 @@ import pulumi
 from pulumi.runtime.mocks import MockMonitor
 
 from infra.embedded.reconcile import Options, Reconciler
-from infra.embedded.resource_type import Context, plain
+from infra.embedded.resource_type import Context
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
 from infra.embedded.state import State
+from infra.plain_values import plain
 
 _PROVIDER = "pulumi:providers:gcp"
 _GET_PROJECT = "gcp:organizations/getProject:getProject"

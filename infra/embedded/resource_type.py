@@ -116,16 +116,3 @@ def _matches(wanted: Any, live: Any) -> bool:
     if wanted in (0, "") and live is None:
         return True
     return bool(wanted == live)
-
-
-def plain(value: Any) -> Any:
-    """Return an input as JSON: secrets opened, whole floats (all numbers arrive as floats) as integers."""
-    if isinstance(value, dict):
-        if "4dabf18193072939515e22adb298388d" in value:  # Pulumi's mark of a wrapped value
-            return plain(value.get("value"))
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import json
+
 from infra.addresses import emulator_endpoints
 from infra.evaluation import NUMBER, Evaluation, Registered, evaluate
+from runner.catalog import load_catalog
 
-__all__ = ["FULL", "LOCAL", "MINIMAL", "NUMBER", "PRODUCTION", "PROJECT", "Evaluation", "Registered", "evaluate"]
+__all__ = [
+    "EVERYWHERE",
+    "FULL",
+    "LOCAL",
+    "MINIMAL",
+    "NUMBER",
+    "PRODUCTION",
+    "PROJECT",
+    "Evaluation",
+    "Registered",
+    "evaluate",
+]
 
 PROJECT = "demo-project"
+_REGIONS = [place.id for place in load_catalog().locations if place.id != "global"]
 MINIMAL = {"gcp:project": PROJECT}
 FULL = {
     "gcp:project": PROJECT,
@@ -42,6 +57,16 @@ PRODUCTION = {
     "open-model-tuning:extraDataBuckets": '["company-images"]',
 }
 """Everything at once, in two regions."""
+EVERYWHERE = {
+    **{key: value for key, value in PRODUCTION.items() if not key.endswith(("buckets", "kmsKeys"))},
+    "open-model-tuning:extraRegions": json.dumps(_REGIONS[1:]),
+    "open-model-tuning:kmsKeys": json.dumps(
+        [f"projects/keys/locations/{region}/keyRings/r/cryptoKeys/k" for region in _REGIONS]
+    ),
+    "open-model-tuning:dedicatedEndpoint": "true",
+    "open-model-tuning:perimeterDryRun": "false",
+}
+"""All parts in every region that the service has, each with a key of its own."""
 
 LOCAL = {
     **{

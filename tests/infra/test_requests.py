@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from infra.embedded.registry import GOOGLE_ONLY, TYPES, find_type
-from infra.embedded.resource_type import differences, plain
+from infra.embedded.resource_type import differences
 from infra.embedded.rest import EmbeddedError
+from infra.plain_values import plain
 from tests.infra.evaluation import FULL, LOCAL, MINIMAL, PRODUCTION, evaluate
 
 RECORDED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
