@@ -42,6 +42,8 @@ class FlakyProxy:
     upstream: str
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    bodies: list[tuple[str, bytes]] = field(default_factory=list)
+    """`METHOD path` and body of everything that arrived."""
     rewrites: list[tuple[bytes, bytes, int]] = field(default_factory=list)
     """What to replace in answers, by what, in how many answers that have it."""
     url: str = ""
@@ -82,6 +84,7 @@ class FlakyProxy:
         length = int(handler.headers.get("content-length") or 0)
         body = handler.rfile.read(length)
         self.requests.append(f"{handler.command} {handler.path}")
+        self.bodies.append((self.requests[-1], body))
         fault = self._fault(handler.command, handler.path)
         if fault is None or fault.kind in {"lose answer", "status after"}:
             headers = {key: value for key, value in handler.headers.items() if key.lower() not in _HOP_BY_HOP}
