@@ -55,10 +55,11 @@ def test_frequencies_follow_the_distribution(parameters: dict[str, Any], expecte
 def test_nucleus_of_a_flat_distribution_reaches_past_the_candidates_sorted_first() -> None:
     drawn = draw(300, torch.zeros(2000), top_p=0.9)
     assert len(drawn) > 200
-    logits = torch.zeros(2000)
+    logits = torch.zeros(700)
     sampler = Sampler(SamplingParameters(seed=1, top_p=0.9, temperature=1.0), [], END)
-    tokens = {sampler.choose(logits, 0).token for _ in range(8000)}
-    assert len(tokens) == pytest.approx(1800, abs=40)
+    tokens = {sampler.choose(logits, 0).token for _ in range(3000)}
+    # 630 tokens have 0.9 of the likelihood, more than the 512 that are sorted first; some 5 of them are not drawn.
+    assert len(tokens) == pytest.approx(625, abs=5)
 
 
 def test_penalties_lower_what_was_generated() -> None:
