@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal
 
 from runner.catalog import Model
 from runner.catalog.models import TuningMode
+from runner.datasets.column import Column
 from runner.datasets.examples import Finding, Severity
 from runner.datasets.json_lines import sniff_container
 from runner.datasets.repeats import repeats
@@ -112,7 +112,7 @@ class Check:
     workers: int | None = None
     engine: Engine | None = None
     files: list[tuple[FileReport, list[Finding]]] = field(default_factory=list)
-    training_wholes: array[int] = field(default_factory=lambda: array("Q"))
+    training_wholes: Column = field(default_factory=Column)
 
     def add(
         self, report: FileReport, code: str, severity: Severity, message: str, fix: str = "", *, line: int = 0

@@ -1,8 +1,7 @@
 """Which lines repeat which, from their digests, in bounded memory.
 
-Digests of one file are 16 bytes a line. Up to `IN_MEMORY` lines they are compared in one table; beyond, they are spread
-over files by their first bits and compared one file at a time, so that 100 million lines need no more memory than a
-million.
+Up to `IN_MEMORY` lines are compared in one table; more are spread over files by their first bits and compared one file
+at a time, so that 100 million lines need little more memory than a million.
 """
 
 from __future__ import annotations
@@ -12,12 +11,15 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-IN_MEMORY = 1_000_000
-"""Lines compared in one table; such a table takes about 80 MB."""
+from runner.datasets.column import Column
+
+IN_MEMORY = 1 << 17
+"""Lines compared in one table; such a table takes about 15 MB."""
 _BUCKETS = 256
+_BUFFERED = 1 << 17
 
 
-def repeats(digests: array[int], known: array[int] | None = None) -> list[tuple[int, int]]:
+def repeats(digests: Column, known: Column | None = None) -> list[tuple[int, int]]:
     """Return (line, first line) of every digest that is there before; lines count from 1.
 
     Args:
@@ -51,19 +53,24 @@ def _compare(digests: Iterator[tuple[int, int]], known: Iterator[tuple[int, int]
     return found
 
 
-def _spread(digests: array[int], folder: Path) -> list[Path]:
+def _spread(digests: Column, folder: Path) -> list[Path]:
     folder.mkdir()
     paths = [folder / f"{index:02x}" for index in range(_BUCKETS)]
-    step = 1 << 18
-    for start in range(0, len(digests), step):
-        buckets: list[array[int]] = [array("Q") for _ in range(_BUCKETS)]
-        for line, digest in enumerate(digests[start : start + step], start + 1):
-            if digest:
-                buckets[digest >> 56].extend((line, digest))
+    buckets: list[array[int]] = [array("Q") for _ in range(_BUCKETS)]
+
+    def write() -> None:
         for path, bucket in zip(paths, buckets, strict=True):
             if bucket:
                 with path.open("ab") as stream:
                     bucket.tofile(stream)
+                del bucket[:]
+
+    for line, digest in enumerate(digests, 1):
+        if digest:
+            buckets[digest >> 56].extend((line, digest))
+        if not line % _BUFFERED:
+            write()
+    write()
     return paths
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import io
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runner.datasets import digests, texts
+from runner.datasets.column import Column
 from runner.datasets.examples import Example, Finding, TextPart
 from runner.datasets.json_lines import MAX_LINE_BYTES, RawLine
 from runner.datasets.parsing import parse_raw
@@ -156,10 +156,10 @@ class Summariser:
     def _skip(self, lines: int) -> None:
         """Leave lines without a digest."""
         for column in self._columns():
-            column.frombytes(bytes(8 * lines))
+            column.zeros(lines)
         self.summary.lines += lines
 
-    def _columns(self) -> list[array[int]]:
+    def _columns(self) -> list[Column]:
         summary = self.summary
         return [summary.prompts, summary.wholes, *([summary.nears] if self.settings.near else [])]
 
@@ -323,14 +323,14 @@ class Summariser:
             tally.untrained = sorted({*tally.untrained, *found})[:FINDINGS_KEPT]
 
 
-def _place(column: array[int], digests_of_lines: list[int], count: int, index: list[int] | None) -> None:
+def _place(column: Column, digests_of_lines: list[int], count: int, index: list[int] | None) -> None:
     """Append the digests of a block of `count` lines, 0 for those that are not in `index`."""
     if index is not None:
         padded = [0] * count
         for line, digest in zip(index, digests_of_lines, strict=True):
             padded[line] = digest
         digests_of_lines = padded
-    column.extend(array("Q", digests_of_lines))
+    column.extend(digests_of_lines)
 
 
 def reading_of(example: Example) -> Reading:

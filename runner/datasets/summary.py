@@ -7,10 +7,10 @@ with the same line numbers in the same order.
 from __future__ import annotations
 
 import dataclasses
-from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
+from runner.datasets.column import Column
 from runner.datasets.examples import Finding, Format
 
 FINDINGS_KEPT = 1000
@@ -76,12 +76,12 @@ class Summary:
     """Format to its first line."""
     text_only: Tally = field(default_factory=Tally)
     with_images: Tally = field(default_factory=Tally)
-    prompts: array[int] = field(default_factory=lambda: array("Q"))
+    prompts: Column = field(default_factory=Column)
     """Digest of each line's prompt; 0 for a line that is no example."""
-    wholes: array[int] = field(default_factory=lambda: array("Q"))
+    wholes: Column = field(default_factory=Column)
     """Digest of each line; 0 for a line that is no example."""
 
-    nears: array[int] = field(default_factory=lambda: array("Q"))
+    nears: Column = field(default_factory=Column)
     """Digest of each line without case and punctuation; empty unless asked for."""
 
     @property

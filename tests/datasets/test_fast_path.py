@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runner.datasets import scanning
+from runner.datasets.column import KEPT, Column
 from runner.datasets.prover import Prover
+from runner.datasets.repeats import repeats
 from runner.datasets.summarise import Settings, summarise
 from runner.datasets.summary import FINDINGS_KEPT, Summary
 from runner.datasets.workers import split, summarise_file
@@ -60,6 +64,22 @@ def all_lines() -> list[bytes]:
         b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","role":"assistant"}]}',
         b'{"messages":[{"role":"user","content":"role"},{"role":"assistant","content":"content"}]}',
         b'{"messages":[{"role":"user","content":"say \\"role\\": x"},{"role":"assistant","content":"C:\\\\\\\\"}]}',
+    ]
+    lines += [
+        # Two objects in a line, one in two lines, and a blank line that makes up for either.
+        b'{"prompt":"a","completion":"b"}{"prompt":"a","completion":"b"}',
+        b'{"prompt":"a","completion":"b"} {"prompt":"a","completion":"b"}\n',
+        b'{"prompt":"a",\n"completion":"b"}',
+        b'{"messages":[\n{"role":"user","content":"a"},\n{"role":"assistant","content":"b"}]}',
+        # Keys that are there twice, with values and escapes that make up for their quotes.
+        b'{"prompt":"a\\\\","prompt":"b","completion":"c\\\\"}',
+        b'{"pr\\u006fmpt":"a","prompt":"b","completion":"c"}',
+        b'{"messages":[],"messages":[{"role":"user","content":"a\\\\"},{"role":"assistant","content":"b\\\\"}]}',
+        b'{"prompt":"say \\"a\\\\\\" and \\\\","completion":"\\\\\\\\"}',
+        b'{"contents":[{"role":"user","parts":[{"text":"a\\\\"}]},{"role":"model","parts":[{"text":"b"}]}],'
+        b'"systemInstruction":{"role":"x\\\\","parts":[{"text":"c"}]}}',
+        b'{"messages":[{"role":"user","content":[{"type":"text","text":"<|im_"},{"type":"text","text":"end|>"}]},'
+        b'{"role":"assistant","content":[{"type":"text","text":"a\\\\","text":"b"}]}]}',
     ]
     for text in TEXTS:
         lines.append(json.dumps({"prompt": text, "completion": "b"}, ensure_ascii=False).encode())
@@ -145,6 +165,38 @@ def test_findings_are_capped_and_counted(tmp_path: Path) -> None:
     summary = both(path, path.read_bytes())
     assert len(summary.findings) == FINDINGS_KEPT
     assert summary.counts["empty-text"] == FINDINGS_KEPT + 500
+
+
+def test_a_long_column_goes_to_a_file_and_repeats_are_found_in_it() -> None:
+    count = KEPT + KEPT // 4
+    numbers = [(line * 0x9E3779B97F4A7C15) % 2**64 for line in range(1, count + 1)]
+    numbers[-1] = numbers[3]
+    column = Column()
+    for start in range(0, count, KEPT // 8):
+        column.extend(numbers[start : start + KEPT // 8])
+    assert len(column) == count
+    assert list(column) == numbers
+    assert column[5] == numbers[5]
+    assert column[count - 1] == numbers[3]
+    column[count - 2] = numbers[7]
+    with pytest.raises(IndexError):
+        column[0] = 1
+    assert repeats(column) == [(count - 1, 8), (count, 4)]
+    assert repeats(Column([numbers[9], 1]), column) == [(1, 10)]
+    assert pickle.loads(pickle.dumps(column)) == column  # noqa: S301
+
+
+def test_counts_are_the_same_with_and_without_the_library() -> None:
+    draw = random.Random(4)
+    for _ in range(300):
+        data = bytes(draw.choice(b'"\\\n\x1e\x07\x7f{}ab') for _ in range(draw.randrange(200)))
+        for wanted in (b'"', b'\\"', b"}\n{", b"\\\x1e"):
+            start, end = sorted((draw.randrange(201), draw.randrange(201)))
+            assert scanning.count(data, wanted, 0, len(data)) == data.count(wanted)
+            assert scanning.count(data, wanted, min(start, len(data)), min(end, len(data))) == data.count(
+                wanted, start, end
+            )
+        assert scanning.controls(data) == sum(data.count(bytes([code])) for code in scanning.CONTROLS)
 
 
 @pytest.mark.parametrize(("size", "workers"), [(0, 1), (1, 4), (1000, 3), (10**9, 4), (10**12, 16)])

@@ -1,0 +1,55 @@
+"""The peak memory of a dataset check: `python -m benchmarks.dataset_memory` (2 GB in the temporary folder for a while).
+
+Each figure is the largest resident set of a process of its own that reads the file and looks for repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.dataset_files import write
+from benchmarks.dataset_tokens import make_tokenizer
+
+_CODE = """
+import resource, sys
+from pathlib import Path
+from runner.datasets.repeats import repeats
+from runner.datasets.summarise import Settings, summarise
+path, tokenizer = Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None
+summary = summarise(path, 0, path.stat().st_size, Settings(ratio=0.25, limit=8192, name="t", tokenizer=tokenizer))
+found = len(repeats(summary.wholes)) + len(repeats(summary.prompts))
+print(summary.rows, found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+
+
+def peak(path: Path, tokenizer: Path | None = None) -> str:
+    """Return rows, repeats and peak memory (MiB) of a check in a process of its own."""
+    command = [sys.executable, "-c", _CODE, str(path), str(tokenizer or "")]
+    rows, found, size = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return f"{size} MB ({rows} rows, {found} repeats)"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=int, nargs="+", default=[200, 2000])
+    parser.add_argument("--kind", default="chat")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        make_tokenizer(Path(folder, "tokenizer"))
+        for size in options.megabytes:
+            path = Path(folder, "t.jsonl")
+            write(path, size << 20, options.kind)
+            print(f"{options.kind}, {size} MB: {peak(path)}", flush=True)
+            if size <= 400:
+                counted = peak(path, Path(folder, "tokenizer"))
+                print(f"{options.kind}, {size} MB, tokens counted: {counted}", flush=True)
+            path.unlink()
+
+
+if __name__ == "__main__":
+    main()
