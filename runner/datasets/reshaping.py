@@ -280,7 +280,9 @@ def _is_sound(line: bytes, strings: int, turns: Sequence[_Turn] = ()) -> bool:
         position = start + len(image)
     quotes += line.count(b'"', position)
     if b"\\" in line:
-        # A string that ends with a backslash makes the count too low: the exact parser then.
+        # A string that ends with a backslash would make the count too low, and make up for a key that is there twice.
+        if b'\\\\"' in line:
+            return False
         quotes -= line.count(b'\\"')
     if quotes != 2 * strings:
         return False
