@@ -113,6 +113,10 @@ class ChatTemplate:
                 return rendered
         return pieces
 
+    def prompt(self, messages: list[dict[str, Any]]) -> str:
+        """Return messages rendered up to where the assistant answers. Raises ConfigurationError."""
+        return self._render(messages, prompt=True)
+
     def _steers(self, turn: str) -> bool:
         """Tell whether a content may change what the template does."""
         if PART in turn or IMAGE in turn:
