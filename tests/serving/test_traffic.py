@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.catalog import find_model as find_base
+from runner.emulator.engine.liveness import read_worker
+from runner.emulator.server import EmulatorServer
 from runner.errors import CanaryFailedError, ConfigurationError, GateFailedError
 from runner.gcp import deployed, endpoints, operations
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
-from runner.gcp.usage import ServingFigures
+from runner.gcp.usage import ServingFigures, serving_figures
 from runner.serving import traffic
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.evaluation import Question
@@ -121,23 +125,6 @@ def _interval(number: int, share: float, tail: float) -> tuple[int, int]:
 
 
 @pytest.mark.training
-def test_requests_land_as_the_split_says(two: Endpoint, tuned_session: Session) -> None:
-    old, new = _ids(two)
-    assert two.traffic == {old: 90, new: 10}
-    body = {"instances": [{"prompt": "What is 3?", "max_tokens": 1, "raw_response": True}]}
-
-    def ask(_: int) -> str:
-        answer = tuned_session.http.post(f"/v1beta1/{two.name}:predict", json=body, timeout=120)
-        return str(answer.raise_for_status().json()["deployedModelId"])
-
-    with ThreadPoolExecutor(8) as pool:
-        landed = Counter(pool.map(ask, range(REQUESTS)))
-    assert set(landed) == {old, new}
-    low, high = _interval(REQUESTS, 0.1, 0.0005)
-    assert low <= landed[new] <= high, landed
-
-
-@pytest.mark.training
 def test_traffic_by_command(two: Endpoint, tuned: Tuned, tuned_session: Session, state: Path) -> None:
     old, new = _ids(two)
     variables = _variables(tuned, state)
@@ -184,7 +171,7 @@ def test_a_slow_canary_loses_its_traffic_by_itself(two: Endpoint, tuned_session:
 
     limits = CanaryLimits(latency_ratio=max(1.0, 1.3 * well.canary.seconds / well.others.seconds))
     for _ in range(25):
-        ask(new, 100)
+        ask(new, 40)
     seen: list[str] = []
     with pytest.raises(CanaryFailedError, match="times as long"):
         traffic.watch_canary(
@@ -199,6 +186,64 @@ def test_a_slow_canary_loses_its_traffic_by_itself(two: Endpoint, tuned_session:
         )
     assert seen == ["badly"]
     assert endpoints.get_endpoint(tuned_session, two.id).traffic == {old: 100, new: 0}
+
+
+@pytest.mark.training
+def test_a_failing_canary_loses_its_traffic_by_itself(
+    two: Endpoint, tuned_session: Session, emulator: EmulatorServer
+) -> None:
+    old, new = _ids(two)
+    now = traffic.set_shares(tuned_session, endpoints.get_endpoint(tuned_session, two.id), {new: 50})
+    since = time.time() - 3600
+    url = f"/v1beta1/{now.name}/deployedModels/{new}/invoke/v1/chat/completions"
+    body = {"messages": [{"role": "user", "content": "What is 3?"}], "max_tokens": 200, "ignore_eos": True}
+
+    def ask(_: int) -> int:
+        return tuned_session.http.post(url, json=body, timeout=120).status_code
+
+    [worker] = [
+        worker
+        for path in emulator.emulator.deployments.glob("*/serving.json")
+        if json.loads(path.read_text())["name"] == "new" and (worker := read_worker(path.parent)) is not None
+    ]
+    with ThreadPoolExecutor(24) as pool:
+        asked = [pool.submit(ask, number) for number in range(24)]
+        time.sleep(0.5)
+        os.kill(worker.pid, signal.SIGKILL)
+        answers = Counter(one.result() for one in asked)
+    assert answers[503] >= 12, "those that were being answered when the container ended"
+    figures = serving_figures(tuned_session, now.id, since)
+    verdict = judge(figures, new, CanaryLimits(latency_ratio=1000))
+    assert verdict.state == "badly", verdict
+    assert "of its answers are errors" in verdict.reason
+    with pytest.raises(CanaryFailedError, match="of its answers are errors"):
+        traffic.watch_canary(
+            tuned_session,
+            now,
+            traffic.find_model(now, new),
+            CanaryLimits(latency_ratio=1000),
+            duration=0,
+            since=since,
+        )
+    assert endpoints.get_endpoint(tuned_session, two.id).traffic == {old: 100, new: 0}
+
+
+@pytest.mark.training
+def test_requests_land_as_the_split_says(two: Endpoint, tuned_session: Session) -> None:
+    old, new = _ids(two)
+    now = traffic.set_shares(tuned_session, endpoints.get_endpoint(tuned_session, two.id), {new: 10})
+    assert now.traffic == two.traffic == {old: 90, new: 10}
+    body = {"instances": [{"prompt": "What is 3?", "max_tokens": 1, "raw_response": True}]}
+
+    def ask(_: int) -> str:
+        answer = tuned_session.http.post(f"/v1beta1/{two.name}:predict", json=body, timeout=120)
+        return str(answer.raise_for_status().json()["deployedModelId"])
+
+    with ThreadPoolExecutor(8) as pool:
+        landed = Counter(pool.map(ask, range(REQUESTS)))
+    assert set(landed) == {old, new}
+    low, high = _interval(REQUESTS, 0.1, 0.0005)
+    assert low <= landed[new] <= high, landed
 
 
 @pytest.mark.training
