@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from runner.datasets.checks import Engine
+from runner.datasets.column import Column
 from runner.datasets.examples import Finding
 from runner.datasets.sources import STDIN, RemoteObject, Source, is_compressed
 from runner.datasets.summarise import BLOCK_BYTES, Settings, summarise_range
@@ -160,8 +161,8 @@ def decode(data: bytes) -> Summary:
 def _packed(value: Any) -> Any:
     if isinstance(value, (Summary, Tally)):
         return {item.name: _packed(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, array):
-        return value.tobytes()
+    if isinstance(value, Column):
+        return b"".join(chunk.tobytes() for chunk in value.chunks())
     if isinstance(value, Finding):
         return value.to_json()
     return [_packed(item) for item in value] if isinstance(value, list) else value
@@ -173,10 +174,8 @@ def _unpacked(like: Any, value: Any) -> Any:
         for item in dataclasses.fields(like):
             setattr(like, item.name, _unpacked(getattr(like, item.name), value[item.name]))
         return like
-    if isinstance(like, array):
-        made: array[int] = array(like.typecode)
-        made.frombytes(value)
-        return made
+    if isinstance(like, Column):
+        return Column(array("Q", value))
     if isinstance(like, Counter):
         return Counter(value)
     if isinstance(like, list):

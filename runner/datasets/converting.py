@@ -139,7 +139,12 @@ def _record(record: Any, row: int, conversion: Conversion, columns: Columns, tar
     if body is None:
         conversion.skip(row, "no prompt and answer in it")
         return
-    parsed = parse_raw(RawLine(row + 1, msgspec.json.encode(body)))
+    try:
+        line = msgspec.json.encode(body)
+    except (UnicodeEncodeError, TypeError) as error:
+        conversion.skip(row, f"it cannot be written as JSON ({error})")
+        return
+    parsed = parse_raw(RawLine(row + 1, line))
     if parsed is None or parsed.example is None:
         errors = [finding for finding in parsed.findings if finding.severity == "error"] if parsed else []
         conversion.skip(row, f"{errors[0].path}: {errors[0].message}" if errors else "it is empty")

@@ -222,7 +222,10 @@ def _rename_keys(value: Any, notes: list[str]) -> Any:
     if not isinstance(value, dict):
         return value
     renamed: dict[str, Any] = {}
-    for key, child in value.items():
+    for written, child in value.items():
+        key = written.encode("utf-8", "ignore").decode("utf-8")
+        if key != written:
+            notes.append("control characters removed")
         near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8) if key not in _ALL_KEYS else []
         if near and near[0] not in value:
             notes.append(f"key {key[:40]!r} renamed {near[0]!r}")

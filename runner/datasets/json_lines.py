@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Findings:
         self.items: list[Finding] = []
 
     def add(self, code: str, severity: Severity, path: str, message: str, fix: str = "") -> None:
-        """Add a finding at a JSON path of this line. Halves of surrogate pairs, which no file takes, are spelled out."""
+        """Add a finding at a JSON path of this line; halves of surrogate pairs, which no file takes, are spelled out."""
         path, message, fix = (text.encode("utf-8", "backslashreplace").decode() for text in (path, message, fix))
         self.items.append(
             Finding(code=code, severity=severity, file=self.file, line=self.line, path=path, message=message, fix=fix)
@@ -125,24 +126,38 @@ def decode_object(raw: RawLine, findings: Findings) -> dict[str, Any] | None:
     return decode_text(text, findings)
 
 
-def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
-    """Return the JSON object of a line of text, or None after adding what is wrong with it."""
-    duplicates: list[str] = []
+class _Strict(threading.local):
+    """The decoder, made once, and what it has seen that it should not have."""
 
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    def __init__(self) -> None:
+        self.duplicates: list[str] = []
+        self.constants: list[str] = []
+        # Nothing but these two lists outlives a call, and each thread has its own.
+        self.decode = json.JSONDecoder(object_pairs_hook=self._pairs, parse_constant=self._constant).decode
+
+    def _pairs(self, items: list[tuple[str, Any]]) -> dict[str, Any]:
         body = dict(items)
         if len(body) != len(items):
             counts = Counter(key for key, _ in items)
-            duplicates.extend(key for key, count in counts.items() if count > 1)
+            self.duplicates.extend(key for key, count in counts.items() if count > 1)
         return body
 
-    constants: list[str] = []
+    def _constant(self, name: str) -> None:
+        self.constants.append(name)
 
-    def constant(name: str) -> None:
-        constants.append(name)
 
+_strict = _Strict()
+
+
+def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
+    """Return the JSON object of a line of text, or None after adding what is wrong with it."""
+    duplicates, constants = _strict.duplicates, _strict.constants
+    duplicates.clear()
+    constants.clear()
     try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+        if text.startswith("\ufeff"):
+            raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
+        value = _strict.decode(text)
     except RecursionError:
         findings.error("too-deep", "", f"nested deeper than {MAX_DEPTH} levels")
         return None

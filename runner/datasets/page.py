@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from html import escape
 
 from runner.datasets.examples import Finding
+from runner.datasets.json_lines import raw_lines
 from runner.datasets.report import FileReport, Report
+from runner.datasets.sources import STDIN, is_there, open_source
 from runner.datasets.statistics import Bar, histogram, offers
+from runner.errors import RunnerError
 
 _SHOWN_OF_A_CODE = 20
+_WORST = 12
+"""Examples shown with their text."""
+_EXCERPT = 400
+"""Characters of each."""
+_PRIVATE = frozenset({"secret", "personal-data"})
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--bad:#c5221f;--odd:#b06000;--bar:#1a73e8}
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -42,7 +51,10 @@ def render(report: Report) -> str:
         if bars:
             kind = "counted" if report.tokens_exact else "estimated"
             parts.append(f"<h2>Tokens of an example in {_text(file.path.name)} ({kind})</h2>{_plot(bars)}")
-    parts += [_findings(report), _prices(report), "</main></body></html>\n"]
+        if len(file.turns) > 1:
+            turns = [Bar(above=count - 1, up_to=count, count=number) for count, number in sorted(file.turns.items())]
+            parts.append(f"<h2>Turns of an example in {_text(file.path.name)}</h2>{_plot(turns[:20])}")
+    parts += [_findings(report), _worst(report), _prices(report), "</main></body></html>\n"]
     return "\n".join(parts)
 
 
@@ -102,6 +114,43 @@ def _findings(report: Report) -> str:
             f"<code>{code}</code> ({count:,})</summary>{_table(['place', 'what', 'do'], rows, set())}{more}</details>"
         )
     return "\n".join(parts)
+
+
+def _worst(report: Report) -> str:
+    """Return the examples with the most errors and findings, as far as their file can be read again."""
+    rows: list[list[str]] = []
+    for file in report.files:
+        found: dict[int, list[Finding]] = defaultdict(list)
+        for finding in report.findings:
+            if finding.line and finding.file == file.path.name:
+                found[finding.line].append(finding)
+        worst = sorted(found, key=lambda line: (-_weight(found[line]), line))[:_WORST]
+        if not worst or file.path == STDIN or "not-text" in file.counts or not is_there(file.path):
+            continue
+        texts: dict[int, str] = {}
+        try:
+            with open_source(file.path) as stream:
+                for raw in raw_lines(stream):
+                    if raw.number in worst:
+                        texts[raw.number] = raw.data[: 4 * _EXCERPT].decode("utf-8", "replace")[:_EXCERPT]
+                    if raw.number >= max(worst):
+                        break
+        except RunnerError:
+            continue  # what is wrong with it is among the findings
+        for line in worst:
+            codes = dict.fromkeys(finding.code for finding in found[line])
+            private = _PRIVATE & set(codes)
+            text = (
+                "<em>not shown: it holds what should not be passed on</em>" if private else _text(texts.get(line, ""))
+            )
+            rows.append([f"{_text(file.path.name)}:{line}", _text(", ".join(codes)), f"<code>{text}</code>"])
+    if not rows:
+        return ""
+    return f"<h2>Worst examples</h2>{_table(['place', 'findings', 'beginning'], rows, set())}"
+
+
+def _weight(findings: list[Finding]) -> int:
+    return sum(100 if finding.severity == "error" else 1 for finding in findings)
 
 
 def _prices(report: Report) -> str:
