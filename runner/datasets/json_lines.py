@@ -42,7 +42,7 @@ class Findings:
         self.items: list[Finding] = []
 
     def add(self, code: str, severity: Severity, path: str, message: str, fix: str = "") -> None:
-        """Add a finding at a JSON path of this line; halves of surrogate pairs, which no file takes, are spelled out."""
+        """Add a finding at a JSON path of this line; halves of surrogate pairs, which no file takes, are spelled."""
         path, message, fix = (text.encode("utf-8", "backslashreplace").decode() for text in (path, message, fix))
         self.items.append(
             Finding(code=code, severity=severity, file=self.file, line=self.line, path=path, message=message, fix=fix)
