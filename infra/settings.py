@@ -53,6 +53,7 @@ KEYS = (
     "stateKey",
     "endpoint",
     "dedicatedEndpoint",
+    "privateEndpoint",
     "budgetAmount",
     "budgetCurrency",
     "billingAccount",
@@ -136,6 +137,8 @@ class Settings:
     state_key: str | None
     endpoint: bool
     dedicated_endpoint: bool
+    private_endpoint: bool
+    """Whether endpoints are reached by Private Service Connect from the project's networks only."""
     budget: Budget | None
     notification_emails: tuple[str, ...]
     serving_alert_hours: int
@@ -240,6 +243,7 @@ def _read(reader: Reader) -> Settings:
         state_key=reader.text("stateKey", _KMS_KEY, "projects/P/locations/L/keyRings/R/cryptoKeys/K") or None,
         endpoint=reader.boolean("endpoint", True),
         dedicated_endpoint=reader.boolean("dedicatedEndpoint", False),
+        private_endpoint=reader.boolean("privateEndpoint", False),
         budget=_budget(reader),
         notification_emails=reader.texts("notificationEmails", _EMAIL, "an e-mail address"),
         serving_alert_hours=reader.number("servingAlertHours", 12, low=1, high=_MAX_ALERT_HOURS),
@@ -295,8 +299,14 @@ def _check_combinations(reader: Reader, settings: Settings) -> None:
         reader.problem("softDeleteDays", f"is 0, which {NAMESPACE}:environment {PRODUCTION} does not allow")
     if settings.runner_account_id in CI_ACCOUNTS:
         reader.problem("runnerAccountId", f"may not be one of {', '.join(CI_ACCOUNTS)}, the pipelines' own accounts")
-    if settings.dedicated_endpoint and not settings.endpoint:
-        reader.problem("dedicatedEndpoint", f"needs {NAMESPACE}:endpoint")
+    for key, wanted in (
+        ("dedicatedEndpoint", settings.dedicated_endpoint),
+        ("privateEndpoint", settings.private_endpoint),
+    ):
+        if wanted and not settings.endpoint:
+            reader.problem(key, f"needs {NAMESPACE}:endpoint")
+    if settings.dedicated_endpoint and settings.private_endpoint:
+        reader.problem("privateEndpoint", "and dedicatedEndpoint exclude each other: a dedicated address is public")
     if settings.concurrent_tuning_jobs and not settings.notification_emails:
         reader.problem("concurrentTuningJobs", f"needs {NAMESPACE}:notificationEmails: Google asks whom to answer")
     if (settings.state_bucket or settings.state_key) and not settings.continuous_integration:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pulumi
 from pulumi_gcp.vertex.ai_endpoint import AiEndpoint
 
@@ -24,6 +26,8 @@ class ServingEndpoint(pulumi.ComponentResource):
         self.register_outputs({"resourceNames": self.resource_names})
 
     def _endpoint(self, settings: Settings, stamp: Stamp) -> pulumi.Output[str]:
+        # A variable, since typed dictionaries do not see through the condition.
+        private: Any = {"enable_private_service_connect": True, "project_allowlists": [settings.project]}
         endpoint = AiEndpoint(
             f"endpoint{stamp.suffix}",
             name=endpoint_id(settings.project, stamp.region, settings.name_prefix),
@@ -34,6 +38,7 @@ class ServingEndpoint(pulumi.ComponentResource):
             description="Serves tuned open models.",
             labels=settings.labels or None,
             dedicated_endpoint_enabled=settings.dedicated_endpoint or None,
+            private_service_connect_config=private if settings.private_endpoint else None,
             encryption_spec={"kms_key_name": stamp.kms_key} if stamp.kms_key else None,
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=["trafficSplit"]),
         )

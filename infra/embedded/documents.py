@@ -198,12 +198,28 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         service="vertex",
         collection=lambda inputs: f"projects/{inputs['project']}/locations/{inputs['location']}/endpoints",
         body=lambda inputs: pick(
-            inputs, "displayName", "description", "labels", "dedicatedEndpointEnabled", "encryptionSpec"
+            inputs,
+            "displayName",
+            "description",
+            "labels",
+            "dedicatedEndpointEnabled",
+            "privateServiceConnectConfig",
+            "encryptionSpec",
         ),
         id_parameter="endpointId",
         id_of=lambda inputs: str(inputs["name"]),
         long_running=True,
-        fixed=frozenset({"name", "location", "region", "project", "encryptionSpec", "dedicatedEndpointEnabled"}),
+        fixed=frozenset(
+            {
+                "name",
+                "location",
+                "region",
+                "project",
+                "encryptionSpec",
+                "dedicatedEndpointEnabled",
+                "privateServiceConnectConfig",
+            }
+        ),
         labelled=True,
     ),
     DocumentType(

@@ -63,7 +63,7 @@ EVERYWHERE = {
     "open-model-tuning:kmsKeys": json.dumps(
         [f"projects/keys/locations/{region}/keyRings/r/cryptoKeys/k" for region in _REGIONS]
     ),
-    "open-model-tuning:dedicatedEndpoint": "true",
+    "open-model-tuning:privateEndpoint": "true",
     "open-model-tuning:perimeterDryRun": "false",
 }
 """All parts in every region that the service has, each with a key of its own."""

@@ -25,7 +25,7 @@ EVERYTHING = {
     **{key: value for key, value in FULL.items() if not key.endswith(("perimeter", "protect"))},
     f"{OWN}environment": "prod",
     f"{OWN}extraRegions": '["us-central1", "us-west1"]',
-    f"{OWN}dedicatedEndpoint": "true",
+    f"{OWN}privateEndpoint": "true",
     f"{OWN}concurrentTuningJobs": "4",
     f"{OWN}extraDataBuckets": '["company-images"]',
     f"{OWN}kmsKeys": json.dumps(

@@ -13,9 +13,11 @@ import click
 import pytest
 
 from infra.naming import endpoint_id, idle_guard_name
+from infra.policy import of_evaluation, violations
 from runner.cli.main import root
 from runner.environment import resolve
-from tests.infra.evaluation import FULL, LOCAL, MINIMAL, NUMBER, PRODUCTION, PROJECT, Evaluation, evaluate
+from runner.errors import ConfigurationError
+from tests.infra.evaluation import EVERYWHERE, FULL, LOCAL, MINIMAL, NUMBER, PRODUCTION, PROJECT, Evaluation, evaluate
 
 AGENTS = [
     f"serviceAccount:service-{NUMBER}@gcp-sa-aiplatform.iam.gserviceaccount.com",
@@ -355,6 +357,18 @@ def test_the_endpoint_keeps_its_number() -> None:
     first, second = (evaluate(MINIMAL).of_type(":AiEndpoint")[0].inputs["name"] for _ in range(2))
     assert first == second == endpoint_id(PROJECT, "us-central1", PROJECT)
     assert endpoint_id(PROJECT, "europe-west4", PROJECT) != first
+
+
+def test_endpoints_can_be_private_and_then_satisfy_the_rules_of_a_perimeter() -> None:
+    for endpoint in evaluate(EVERYWHERE).of_type(":AiEndpoint"):
+        assert endpoint.inputs["privateServiceConnectConfig"] == {
+            "enablePrivateServiceConnect": True,
+            "projectAllowlists": [PROJECT],
+        }
+        assert "dedicatedEndpointEnabled" not in endpoint.inputs
+    assert violations(of_evaluation(evaluate(EVERYWHERE))) == []
+    with pytest.raises(ConfigurationError, match="exclude each other"):
+        evaluate(EVERYWHERE | {"open-model-tuning:dedicatedEndpoint": "true"})
 
 
 def test_the_endpoint_can_be_left_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -40,6 +41,7 @@ def configurations(draw: st.DrawFn) -> dict[str, str]:
         "scratchDays": draw(st.integers(1, 400)),
         "serviceAgents": draw(st.sampled_from(["generate", "assume"])),
         "endpoint": draw(st.booleans()),
+        "access": draw(st.sampled_from(["", "dedicatedEndpoint", "privateEndpoint"])),
         "idleGuard": draw(st.booleans()),
         "dataAccessAudit": draw(st.booleans()),
         "extraDataBuckets": [f"other-{index}" for index in range(draw(st.integers(0, 2)))],
@@ -50,6 +52,9 @@ def configurations(draw: st.DrawFn) -> dict[str, str]:
         "runnerImpersonators": draw(st.sampled_from([[], ["group:ml@example.com"]])),
         "notificationEmails": draw(st.sampled_from([[], ["ml@example.com"]])),
     }
+    access = own.pop("access")
+    if access and own["endpoint"]:
+        own[access] = True
     kinds = ["datasets", "images", "outputs"]
     places = [*kinds, *(f"{region}/{kind}" for region in regions[1:] for kind in kinds)]
     own["buckets"] = {
@@ -171,6 +176,11 @@ def check_shape(stack: Settings, evaluation: Evaluation) -> None:
             assert "open-model-tuning:infra:" in item.parent
         location = item.inputs.get("location")
         assert location is None or location in regions
+    for endpoint in evaluation.of_type(":AiEndpoint"):
+        # The service refuses both; the traffic is the runner's, and the number outlives everything.
+        assert not {"dedicatedEndpointEnabled", "privateServiceConnectConfig"} <= set(endpoint.inputs)
+        assert endpoint.ignore_changes == ("trafficSplit",)
+        assert re.fullmatch(r"[1-9][0-9]{9}", endpoint.inputs["name"])
     assert len(evaluation.of_type(":AiEndpoint")) == (len(regions) if stack.endpoint else 0)
     guard = [item for item in evaluation.resources if "cloudfunctions" in item.type or "cloudscheduler" in item.type]
     assert bool(guard) is stack.idle_guard

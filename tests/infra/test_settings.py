@@ -168,6 +168,7 @@ def test_contradictions() -> None:
     assert "forceDestroy" in problems(values)[0]
     values = {"gcp:project": "demo-project", "open-model-tuning:endpoint": "false"}
     assert "dedicatedEndpoint" in problems(values | {"open-model-tuning:dedicatedEndpoint": "true"})[0]
+    assert "privateEndpoint" in problems(values | {"open-model-tuning:privateEndpoint": "true"})[0]
 
 
 def test_buckets_cannot_be_global() -> None:
