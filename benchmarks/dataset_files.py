@@ -19,6 +19,13 @@ FOREIGN = (
 )
 KINDS = ("chat", "prompt_completion", "generate_content", "multimodal")
 
+_FIRST = {
+    "chat": b'"content": "',
+    "prompt_completion": b'"prompt": "',
+    "generate_content": b'"text": "',
+    "multimodal": b'"text": "',
+}
+
 
 def paragraphs(seed: int = 1) -> list[str]:
     """Return English prose, code and a little of other languages, from the documentation of the standard library.
@@ -105,8 +112,8 @@ def write(path: Path, size: int, kind: str, *, broken: float = 0.0, seed: int = 
         while written < size:
             for line in made:
                 number += 1
-                # The number goes to the end of the last text, so that no line is another's repeat.
-                head, quote, tail = line.rpartition(b'"')
-                written += target.write(b"%b %d%b%b" % (head, number, quote, tail))
+                # The number goes to the start of the first text, so that no line is another's repeat.
+                head, key, tail = line.partition(_FIRST[kind])
+                written += target.write(b"%b%b%d %b" % (head, key, number, tail))
                 if written >= size:
                     break

@@ -15,14 +15,16 @@ from benchmarks.dataset_files import write
 from benchmarks.dataset_tokens import make_tokenizer
 
 _CODE = """
-import resource, sys
+import sys
 from pathlib import Path
 from runner.datasets.repeats import repeats
 from runner.datasets.summarise import Settings, summarise
 path, tokenizer = Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None
 summary = summarise(path, 0, path.stat().st_size, Settings(ratio=0.25, limit=8192, name="t", tokenizer=tokenizer))
 found = len(repeats(summary.wholes)) + len(repeats(summary.prompts))
-print(summary.rows, found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+# Not getrusage: its maximum includes the parent before it became this program.
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(summary.rows, found, int(peak.split()[1]) >> 10)
 """
 
 

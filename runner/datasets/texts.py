@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from runner.datasets import scanning
+
 SPECIAL_TOKENS = (
     "<|im_start|>",
     "<|im_end|>",
@@ -52,12 +54,18 @@ _DOMAIN = re.compile(r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,8}\.[A-Za-z]
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")
 
+_LEADS = (b"\xc2", b"\xe2\x80", b"\xe2\x81", b"\xef\xbb", b"\xef\xbf")
+"""What the characters beyond ASCII among them begin with in UTF-8."""
+
 
 def control_characters(text: str) -> str | None:
     """Name the first character of a text that does not belong into one.
 
     That is a control, a bidi override, an invisible character that joins nothing, or U+FFFD.
     """
+    data = text.encode("utf-8", "surrogatepass")
+    if not scanning.controls(data) and (data.isascii() or not any(map(data.__contains__, _LEADS))):
+        return None
     match = _CONTROL.search(text)
     return f"U+{ord(match[0]):04X}" if match else None
 
