@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runner.datasets.templates import ChatTemplate
 from runner.errors import ConfigurationError, EngineMissingError
 
 if TYPE_CHECKING:
@@ -129,6 +128,8 @@ class TokenizerCounter:
         if not path.is_file():
             raise ConfigurationError(f"{path} is not there", hint="--tokenizer takes a Hugging Face model folder")
         self.directory = directory
+        from runner.datasets.templates import ChatTemplate
+
         self.template = ChatTemplate(directory)
         try:
             self._reference = Tokenizer.from_file(str(path))

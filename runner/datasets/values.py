@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +19,8 @@ _LONGEST_WORD = 80
 @lru_cache(1024)
 def closest(word: str, known: tuple[str, ...], cutoff: float) -> str | None:
     """Return the known word that is most like another, None where none is like it."""
+    import difflib
+
     near = difflib.get_close_matches(
         word[:_LONGEST_WORD], [name for name in known if len(name) <= _LONGEST_WORD], n=1, cutoff=cutoff
     )
