@@ -23,7 +23,7 @@ from runner.environment import state_directory
 from runner.errors import AlreadyExistsError, GoogleApiError, NotFoundError, RunnerError
 from runner.gcp.object_http import ObjectClient, find, info_of
 from runner.gcp.session import Session
-from runner.gcp.storage import ObjectInfo, Progress, parse_gs_uri
+from runner.gcp.storage import STAGED, ObjectInfo, Progress, parse_gs_uri
 
 THREADS = 32
 """Uploads at once. With small objects the time goes into waiting for answers: about 30 ms each."""
@@ -152,7 +152,7 @@ def upload_one(client: ObjectClient, item: Item, *, progress: Callable[[int, int
         data = stream.read()
     checksum = _crc32c(data)
     bucket, name = parse_gs_uri(item.uri)
-    head = json.dumps({"name": name, "contentType": item.content_type, "crc32c": checksum})
+    head = json.dumps({"name": name, "contentType": item.content_type, "crc32c": checksum, "metadata": STAGED})
     body = (
         b"--part\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n",
         head.encode(),
@@ -252,7 +252,8 @@ class _Resumable:
 
     def _start(self) -> str:
         bucket, name = parse_gs_uri(self.item.uri)
-        body = {"name": name, "contentType": self.item.content_type, "crc32c": self.checksum}
+        body: dict[str, Any] = {"name": name, "contentType": self.item.content_type, "crc32c": self.checksum}
+        body["metadata"] = STAGED
         answer = self.client.request(
             "POST",
             f"/upload/storage/v1/b/{bucket}/o?uploadType=resumable&ifGenerationMatch=0&name={quote(name, safe='')}",

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from runner.datasets.checks import check_files
+from runner.datasets.upload import upload
 from runner.emulator import faults
 from runner.emulator.server import EmulatorServer
 from runner.gcp import endpoints, operations, storage, tuning_jobs
+from runner.gcp.bulk_uploads import SMALL_BYTES, Item, upload_one
+from runner.gcp.object_http import ObjectClient
 from runner.gcp.session import Session
 from runner.jobs import submission
 from runner.jobs.specification import TuningJobSpec
@@ -39,6 +43,12 @@ def test_uploaded_datasets_that_no_job_of_late_was_trained_on(
     bucket = session.environment.datasets_bucket
     base = f"gs://{bucket}/datasets"
     waiting, gone = f"{base}/waiting-0123456789ab.jsonl", f"{base}/gone-0123456789ab.jsonl"
+    as_commands_do = upload(session, check_files(_dataset(tmp_path / "sent.jsonl", "It is"))).training.uri
+    large = tmp_path / "large.jsonl"
+    large.write_text(_dataset(tmp_path / "d.jsonl", "It is").read_text() * (SMALL_BYTES // 600))
+    assert large.stat().st_size > SMALL_BYTES, "it goes in pieces"
+    with ObjectClient(session) as client:
+        in_pieces = upload_one(client, Item(path=large, uri=f"{base}/large-0123456789ab.jsonl")).info.uri
     for uri in (waiting, gone, f"{base}/images/0123456789ab.png", f"gs://{bucket}/elsewhere/x-0123456789ab.jsonl"):
         storage.upload_file(session, _dataset(tmp_path / "d.jsonl", uri), uri)
     theirs = storage.upload_bytes(session, b"{}\n", f"{base}/theirs-0123456789ab.jsonl").uri
@@ -47,6 +57,8 @@ def test_uploaded_datasets_that_no_job_of_late_was_trained_on(
     job = submission.submit(session, spec)
     later = time.time() + 31 * DAY
     assert find_stale(session) == [], "all of it is new"
+    assert {leak.resource for leak in find_stale(session, now=later)} == {gone, as_commands_do, in_pieces}
+    assert clean(session, [leak for leak in find_stale(session, now=later) if leak.resource != gone])[1] == []
     [leak] = find_stale(session, now=later)
     assert (leak.kind, leak.resource, leak.resources) == ("stale staging object", gone, (gone,))
     assert leak.usd_per_day is not None
@@ -100,7 +112,9 @@ def test_checkpoints_that_nothing_uses(tuned: Tuned, tuned_session: Session, sta
     assert f"{folder}checkpoint-2/notes.txt" not in leak.resources, "it came after the job had ended"
 
     before = _stored(tuned_session, bucket)
-    listed = process("leaks", "--stale", "0s", "--clean", "--yes", "--format", "json", **_variables(tuned, state))
+    listed = process(
+        *("leaks", "--stale", "0s", "--clean", "--yes", "--format", "json"), timeout=120, **_variables(tuned, state)
+    )
     assert listed.code == 0, listed.err
     assert [item["kind"] for item in listed.document["found"]] == ["stale checkpoint"]
     assert set(listed.document["removed"]) == set(leak.resources)
