@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [
     pytest.mark.engine,
-    pytest.mark.skipif(shutil.which("pulumi") is None, reason="needs the Pulumi engine: `pulumi` on PATH"),
+    pytest.mark.skipif(
+        shutil.which("pulumi") is None or shutil.which("pulumi-language-python") is None,
+        reason="needs all of Pulumi: `pulumi` and `pulumi-language-python` on PATH",
+    ),
 ]
 
 
