@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
+
+from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 try:
     import stringzilla as _fast  # type: ignore[import-not-found,import-untyped,unused-ignore]
@@ -19,8 +22,16 @@ CONTROLS = bytes([*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 """ASCII controls that do not belong into a text."""
 
 
+@lru_cache(64)
+def _finder(wanted: bytes) -> Callable[[bytes], list[tuple[int, int, int]]]:
+    return BytesAhoCorasick([wanted], implementation=Implementation.DFA).find_matches_as_indexes
+
+
 def _slow_count(data: bytes, wanted: bytes, start: int = 0, end: int | None = None) -> int:
-    return data.count(wanted, start, end)
+    if (len(wanted) == 1 and wanted != b"\n") or start or end is not None:
+        return data.count(wanted, start, end)
+    # What is rare is found several times faster than counted.
+    return len(_finder(wanted)(data))
 
 
 def _slow_count_set(data: bytes, wanted: bytes) -> int:
