@@ -53,7 +53,7 @@ def command(invocation: Invocation, clean: bool, stale: float) -> None:
                 leak.resource if leak.generations else leak.resource.rsplit("/", 1)[-1],
                 leak.display_name or "-",
                 "?" if leak.age is None else duration(leak.age),
-                "?" if leak.usd_per_day is None else amount(leak.usd_per_day),
+                "?" if leak.usd_per_day is None else _price(leak.usd_per_day),
                 leak.reason,
             ]
             for leak in found
@@ -69,7 +69,7 @@ def command(invocation: Invocation, clean: bool, stale: float) -> None:
             )
         total = sum(leak.usd_per_day or 0.0 for leak in found)
         if total:
-            output.note(f"together {amount(total)} per day")
+            output.note(f"together {_price(total)} per day")
         if not clean:
             if found:
                 output.note("`runner leaks --clean` removes it, `runner endpoints extend` keeps an endpoint")
@@ -85,3 +85,8 @@ def command(invocation: Invocation, clean: bool, stale: float) -> None:
             output.note(f"removed {name}")
     if failed:
         raise RunnerError(f"not removed: {'; '.join(failed)}", hint="`runner leaks --clean` again, in a minute")
+
+
+def _price(usd: float) -> str:
+    """Return a price; what is less than a cent is said to be that."""
+    return "<$0.01" if 0 < usd < 0.01 else amount(usd)
