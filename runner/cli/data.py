@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,7 @@ command = commands.Group(
         "runner data check train.jsonl",
         "runner data check train.jsonl --model meta/llama3_1@llama-3.1-8b-instruct --mode PEFT_ADAPTER",
         "runner data check train.jsonl --validation validation.jsonl --strict --format json",
+        "runner data check train.jsonl --fetch-images --decode-images",
         "runner data check train.jsonl --report sarif > findings.sarif",
         "runner data check gs://my-bucket/train.jsonl --engine beam --runner DataflowRunner"
         " --pipeline project=my-project --pipeline region=us-central1 --pipeline temp_location=gs://my-bucket/tmp",
@@ -58,6 +61,10 @@ command = commands.Group(
 @click.option("--strict", is_flag=True, help="Warnings fail too.")
 @click.option("--near-duplicates", is_flag=True, help="Find examples too that differ in case or punctuation only.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes for a large file [one a core].")
+@click.option(
+    "--fetch-images", is_flag=True, help="Read the images in buckets too: are they there, whole, of their type?"
+)
+@click.option("--decode-images", is_flag=True, help="Decode the pixels of images; slow.")
 @click.option(
     "--engine",
     type=click.Choice(["local", "beam"]),
@@ -85,6 +92,8 @@ def check(
     strict: bool,
     near_duplicates: bool,
     workers: int | None,
+    fetch_images: bool,
+    decode_images: bool,
     engine: str,
     beam_runner: str | None,
     pipeline: tuple[str, ...],
@@ -92,20 +101,22 @@ def check(
 ) -> None:
     """Check the dataset file TRAINING and list everything wrong with it. Exit code 3 if there are errors.
 
-    Nothing leaves this machine. --model adds the limits of that model. TRAINING may be compressed (.gz, .zst), an
-    object (gs://…) or `-`, the standard input.
+    Nothing leaves this machine, unless buckets are named. --model adds the limits of that model. TRAINING may be
+    compressed (.gz, .zst), an object (gs://…) or `-`, the standard input.
     """
-    report = checked(
-        invocation,
-        training,
-        validation,
-        model,
-        mode,
-        tokenizer,
-        near_duplicates=near_duplicates,
-        workers=workers,
-        engine=_engine(engine, beam_runner, pipeline),
-    )
+    with _closer(invocation, fetch=fetch_images, decode=decode_images) as look_closer:
+        report = checked(
+            invocation,
+            training,
+            validation,
+            model,
+            mode,
+            tokenizer,
+            near_duplicates=near_duplicates,
+            workers=workers,
+            engine=_engine(engine, beam_runner, pipeline),
+            look_closer=look_closer,
+        )
     output = invocation.output
     if output.is_json or kind == "json":
         output.document(report.to_json())
@@ -122,6 +133,22 @@ def check(
         findings = [finding.to_json() for finding in report.warnings]
         raise DatasetError(f"{count} warning{'s' if count != 1 else ''}, and --strict", findings=findings)
     output.note("no errors" + (f", {report.warning_count} warnings" if report.warning_count else ""))
+
+
+@contextlib.contextmanager
+def _closer(invocation: Invocation, *, fetch: bool, decode: bool) -> Iterator[Any]:
+    """Yield what looks closer at images, None if nothing shall."""
+    if not fetch and not decode:
+        yield None
+        return
+    from runner.datasets.pictures import PictureCheck
+    from runner.gcp.object_http import ObjectClient
+
+    with contextlib.ExitStack() as stack:
+        client = None
+        if fetch:
+            client = stack.enter_context(ObjectClient(stack.enter_context(invocation.session())))
+        yield stack.enter_context(PictureCheck(client, decode=decode)).findings
 
 
 def _engine(name: str, beam_runner: str | None, pipeline: tuple[str, ...]) -> Engine | None:
@@ -177,8 +204,6 @@ def upload(
 
     Nothing is sent if there are errors, nor what is there already.
     """
-    import contextlib
-
     from runner.cli.data_sources import sources
     from runner.datasets import upload as uploading
     from runner.datasets.sources import plain_copy
@@ -219,6 +244,7 @@ def checked(
     near_duplicates: bool = False,
     workers: int | None = None,
     engine: Engine | None = None,
+    look_closer: Any = None,
 ) -> Report:
     """Return the report on a dataset. Raises ConfigurationError."""
     from runner.catalog import find_model
@@ -236,6 +262,7 @@ def checked(
             near_duplicates=near_duplicates,
             workers=workers,
             engine=engine,
+            look_closer=look_closer,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -51,6 +51,7 @@ def check_files(
     workers: int | None = None,
     near_duplicates: bool = False,
     engine: Engine | None = None,
+    look_closer: Callable[[Source], Iterable[Finding]] | None = None,
 ) -> Report:
     """Check a training file and, if given, its validation file.
 
@@ -65,6 +66,7 @@ def check_files(
         near_duplicates: look for examples too that differ only in case, white space and punctuation; takes longer.
 
         engine: reads the files instead of this machine's processes; gives the same summaries.
+        look_closer: gives more findings of a file, of its images for example.
 
     Raises:
         ConfigurationError: a file is not there, or the model does not offer the mode.
@@ -87,6 +89,7 @@ def check_files(
     )
     counter = open_counter(settings.ratio, tokenizer)
     check = Check(settings=settings, counter=counter, progress=progress, workers=workers, engine=engine)
+    check.look_closer = look_closer
     report = Report(
         training=check.file(training, "training"),
         model=model.id if model else None,
@@ -111,6 +114,7 @@ class Check:
     progress: Callable[[str, int], None] | None = None
     workers: int | None = None
     engine: Engine | None = None
+    look_closer: Callable[[Source], Iterable[Finding]] | None = None
     files: list[tuple[FileReport, list[Finding]]] = field(default_factory=list)
     training_wholes: Column = field(default_factory=Column)
 
@@ -118,13 +122,16 @@ class Check:
         self, report: FileReport, code: str, severity: Severity, message: str, fix: str = "", *, line: int = 0
     ) -> None:
         """Count a finding of a file and keep it if there is room."""
-        report.counts[code] = report.counts.get(code, 0) + 1
-        if severity == "error":
+        name = report.path.name
+        self._keep(report, Finding(code=code, severity=severity, file=name, line=line, message=message, fix=fix))
+
+    def _keep(self, report: FileReport, finding: Finding) -> None:
+        report.counts[finding.code] = report.counts.get(finding.code, 0) + 1
+        if finding.severity == "error":
             report.error_count += 1
         findings = next(findings for known, findings in self.files if known is report)
-        if report.counts[code] <= FINDINGS_KEPT:
-            name = report.path.name
-            findings.append(Finding(code=code, severity=severity, file=name, line=line, message=message, fix=fix))
+        if report.counts[finding.code] <= FINDINGS_KEPT:
+            findings.append(finding)
 
     def findings(self) -> list[Finding]:
         """Return all findings: file by file, line by line, what holds of a whole file last."""
@@ -155,6 +162,9 @@ class Check:
         report.lines, report.examples = summary.rows, summary.examples
         if report.lines == 0 and not report.error_count:
             self.add(report, "empty-file", "error", "the file holds no example")
+        if self.look_closer is not None:
+            for finding in self.look_closer(path):
+                self._keep(report, finding)
         self._formats(summary, report)
         self._repeats(summary, report)
         self._count(summary, report)

@@ -25,6 +25,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "image-data-url": ("error", "not data:TYPE;base64,…"),
     "image-detail": ("error", "detail is not low, high or auto"),
     "image-mismatch": ("warning", "declared as another type than the bytes are"),
+    "image-missing": ("error", "the object is not there or cannot be read (--fetch-images)"),
     "image-orientation": ("warning", "the EXIF data say that the pixels lie turned"),
     "image-place": ("error", "an image in an assistant or system turn"),
     "image-too-large": ("error", "more than 50 million pixels"),

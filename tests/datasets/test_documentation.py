@@ -5,15 +5,24 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from runner.catalog import find_model
 from runner.datasets.checks import check_files
 from runner.datasets.codes import CODES
 from runner.datasets.examples import Finding
+from runner.datasets.pictures import PictureCheck
+from runner.environment import Environment
+from runner.gcp import storage
+from runner.gcp.object_http import ObjectClient
+from runner.gcp.session import Session
+from tests.datasets.test_defects import JPEG
+from tests.provisioning import Provisioned
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = (ROOT / "docs" / "dataset-findings.md").read_text("utf-8")
@@ -49,9 +58,12 @@ def blocks(code: str) -> dict[str, Block]:
     return found
 
 
-def findings(block: Block, training: Block | None, folder: Path) -> list[Finding]:
+def findings(block: Block, training: Block | None, folder: Path, client: ObjectClient | None) -> list[Finding]:
     path = folder / block.name
     path.write_bytes(block.content)
+    if "--fetch-images" in block.label:
+        with PictureCheck(client, decode=False) as pictures:
+            return check_files(path, look_closer=pictures.findings).findings
     model = find_model(block.model) if block.model else None
     near = "--near-duplicates" in block.label
     if training is None:
@@ -61,14 +73,27 @@ def findings(block: Block, training: Block | None, folder: Path) -> list[Finding
     return check_files(first, path, model=model, near_duplicates=near, workers=1).findings
 
 
+@pytest.fixture
+def with_a_cat(project: Provisioned) -> Iterator[ObjectClient]:
+    """The bucket of the examples, with one picture in it."""
+    httpx.post(f"{project.url}/storage/v1/b?project={project.project}", json={"name": "my-bucket"})
+    environment = Environment(vertex_url=project.url, storage_url=project.url, token="a-token")
+    with Session(environment) as session, ObjectClient(session) as client:
+        storage.upload_bytes(session, JPEG, "gs://my-bucket/cat.jpg")
+        yield client
+
+
 @pytest.mark.parametrize("code", CODES)
-def test_the_bad_example_has_the_finding_and_the_good_one_has_not(code: str, tmp_path: Path) -> None:
+def test_the_bad_example_has_the_finding_and_the_good_one_has_not(
+    code: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     files = blocks(code)
+    client = request.getfixturevalue("with_a_cat") if "--fetch-images" in files["bad"].label else None
     assert {"bad", "good"} <= set(files) <= {"bad", "good", "training"}
-    bad = findings(files["bad"], files.get("training"), tmp_path)
+    bad = findings(files["bad"], files.get("training"), tmp_path, client)
     assert code in {finding.code for finding in bad}
     assert {finding.severity for finding in bad if finding.code == code} == {CODES[code][0]}
-    good = findings(files["good"], files.get("training"), tmp_path)
+    good = findings(files["good"], files.get("training"), tmp_path, client)
     assert code not in {finding.code for finding in good}
     assert {finding.severity for finding in good} <= {"warning"}
 
@@ -86,7 +111,7 @@ def test_no_code_is_missing_in_the_list() -> None:
     for path in (ROOT / "runner" / "datasets").rglob("*.py"):
         source = path.read_text("utf-8")
         call = r'(?:\.error|\.warning|self\.add|_warn|ImageError)\(\s*(?:report,\s*|validation,\s*)?"([a-z0-9-]+)"'
-        pair = r'\("([a-z0-9]+(?:-[a-z0-9]+)+)", (?:f?"|message|what)'
+        pair = r'\("([a-z0-9]+(?:-[a-z0-9]+)+)", (?:f?"|message|what|error\.message)'
         used |= set(re.findall(call, source)) | (set(re.findall(pair, source)) if path.name != "codes.py" else set())
         used |= {"secret"} if '("secret", what)' in source else set()
     assert used - {"utf-8"} == set(CODES)
