@@ -16,11 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runner.catalog import find_model
 from runner.datasets import images
 from runner.datasets.checks import check_files
 from runner.datasets.examples import Finding
+from runner.datasets.json_lines import RawLine
+from runner.datasets.parsing import parse_raw
+from runner.datasets.prover import Prover
 from tests.datasets.test_parsing import png
 
 TEXT_ONLY = find_model("meta/llama3_1@llama-3.1-8b-instruct")
@@ -674,3 +679,96 @@ def test_the_pictures_of_the_table_are_what_they_are_said_to_be() -> None:
         "image/webp",
         "image/webp",
     ]
+
+
+_CLEAN = st.text(
+    st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp"), exclude_characters="<@\u200b\u2060\ufeff\ufffd"),
+    min_size=1,
+    max_size=20,
+).map(lambda text: f"x {text} y")
+_CONVERSATIONS = st.tuples(
+    st.none() | _CLEAN,
+    st.integers(1, 4).flatmap(lambda n: st.lists(_CLEAN, min_size=2 * n, max_size=2 * n, unique=True)),
+)
+
+
+def spoken(form: Format, system: str | None, texts: list[str]) -> Any:
+    return form.body([(("user", "answer")[index % 2], text) for index, text in enumerate(texts)], system)
+
+
+@given(_CONVERSATIONS, st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_whatever_the_grammar_of_a_format_makes_is_right(conversation: Any, ascii_only: bool) -> None:
+    system, texts = conversation
+    for form in FORMATS:
+        body = spoken(form, system, texts)
+        if body is None:
+            continue
+        line = json.dumps(body, ensure_ascii=ascii_only).encode()
+        parsed = parse_raw(RawLine(1, line))
+        assert parsed is not None
+        assert parsed.findings == ()
+        assert parsed.example is not None
+        assert [message.text for message in parsed.example.messages] == ([system] if system is not None else []) + texts
+        good, doubtful = Prover(images=True).prove(line)[1:3]
+        assert (len(good), doubtful) == (1, []), "the fast reader says so too"
+
+
+def _turns_of(form: Format, body: dict[str, Any]) -> list[Any]:
+    return body[form.turns_key] if form.turns_key else []
+
+
+MUTATIONS: dict[str, tuple[str, Callable[[Format, dict[str, Any], int], Any]]] = {
+    "a turn loses its role": ("missing-key", lambda form, body, at: _turns_of(form, body)[at].pop("role")),
+    "a role is another tool's": ("unknown-role", lambda form, body, at: put(_turns_of(form, body)[at], role="human")),
+    "a role is a list": ("wrong-type", lambda form, body, at: put(_turns_of(form, body)[at], role=[])),
+    "a turn is a number": ("wrong-type", lambda form, body, at: _turns_of(form, body).__setitem__(at, 7)),
+    "a turn is there twice": (
+        "role-order",
+        lambda form, body, at: _turns_of(form, body).insert(at, _turns_of(form, body)[at]),
+    ),
+    "a turn has a key too many": ("unknown-key", lambda form, body, at: put(_turns_of(form, body)[at], weight=1)),
+    "the object has a key too many": ("unknown-key", lambda form, body, at: put(body, id=1)),
+    "a turn loses its content": (
+        "missing-key",
+        lambda form, body, at: _turns_of(form, body)[at].pop(content_key(_turns_of(form, body)[at])),
+    ),
+    "a text becomes white space": (
+        "empty-text",
+        lambda form, body, at: (
+            put(body, completion=" \t")
+            if not form.turns_key
+            else put(first_part(_turns_of(form, body)[at]), text="\u3000")
+        ),
+    ),
+    "a text becomes null": (
+        "wrong-type",
+        lambda form, body, at: (
+            put(body, prompt=None) if not form.turns_key else put(first_part(_turns_of(form, body)[at]), text=None)
+        ),
+    ),
+    "the last answer is missing": ("last-turn, no-answer", lambda form, body, at: _turns_of(form, body).pop()),
+}
+
+
+@given(_CONVERSATIONS, st.sampled_from(list(MUTATIONS)), st.data())
+@settings(max_examples=100, deadline=None)
+def test_one_mutation_of_what_is_right_gives_exactly_its_code(
+    conversation: Any, name: str, data: st.DataObject
+) -> None:
+    system, texts = conversation
+    codes, mutate = MUTATIONS[name]
+    for form in FORMATS:
+        body = spoken(form, system, texts)
+        if body is None or (not form.turns_key and "turn" in name + codes.replace("last-turn", "turn")):
+            continue
+        if not form.turns_key and "role" in name:
+            continue
+        turns = _turns_of(form, body)
+        at = data.draw(st.integers(0, len(turns) - 1)) if turns else 0
+        if turns and turns[at]["role"] == "system":
+            at += 1
+        mutate(form, body, at)
+        parsed = parse_raw(RawLine(1, json.dumps(body).encode()))
+        assert parsed is not None
+        assert [finding.code in codes.split(", ") for finding in parsed.findings] == [True], (form.name, body)
