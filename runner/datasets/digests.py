@@ -18,7 +18,12 @@ PART, TURN, IMAGE = "\x1f", "\x1e", "\x1c"
 
 def address_digest(address: str) -> str:
     """Return what stands for the address of an image; an inline image is all in its address."""
-    found: str = xxhash.xxh3_128_hexdigest(_encoded(address))
+    return digest_of(_encoded(address))
+
+
+def digest_of(address: bytes) -> str:
+    """Return the same of an address in UTF-8."""
+    found: str = xxhash.xxh3_128_hexdigest(address)
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pybase64
 from msgspec import UNSET, UnsetType
 
-from runner.datasets.digests import IMAGE, PART, address_digest
+from runner.datasets.digests import IMAGE, PART, address_digest, digest_of
 from runner.datasets.examples import Format
 from runner.datasets.images import GS_URI, MANY_IMAGES, MIME_TYPES, ImageError, read_header
 from runner.datasets.parsing import PLACEHOLDERS
@@ -186,10 +186,13 @@ class _Builder:
     images: int = 0
     quotes: int = 2
 
-    def add_image(self, address: str, strings: int) -> str:
+    def add_image(self, address: str, strings: int) -> str | None:
+        digest = _sound_image(address)
+        if digest is None:
+            return None
         self.images += 1
         self.quotes += 2 * strings - address.endswith("\\")
-        return IMAGE + address_digest(address)
+        return IMAGE + digest
 
     def add_text(self, text: str, strings: int) -> str:
         self.quotes += 2 * strings - text.endswith("\\")
@@ -232,9 +235,12 @@ def _read_parts_chat(line: PartsChat, images_allowed: bool) -> Reading | None:
                 texts.append(part.text)
                 continue
             image = part.image_url
-            if not images_allowed or message.role != "user" or not address_is_sound(image.url):
+            if not images_allowed or message.role != "user":
                 return None
-            pieces.append(made.add_image(image.url, 5 if image.detail is UNSET else 6 if image.detail is None else 7))
+            strings = 5 if image.detail is UNSET else 6 if image.detail is None else 7
+            if (mark := made.add_image(image.url, strings)) is None:
+                return None
+            pieces.append(mark)
         if not made.finish_turn(pieces, texts):
             return None
     return made.reading(system=len(messages) % 2 == 1)
@@ -281,9 +287,9 @@ def _read_parts(parts: list[ContentPart], made: _Builder, *, images_allowed: boo
             texts.append(value)
             continue
         address = _image_of(value) if images_allowed else None
-        if address is None:
+        if address is None or (mark := made.add_image(address, 5)) is None:
             return False
-        pieces.append(made.add_image(address, 5))
+        pieces.append(mark)
     return made.finish_turn(pieces, texts)
 
 
@@ -300,28 +306,32 @@ def _image_of(value: FileData | InlineData) -> str | None:
         if declared.lower() not in MIME_TYPES:
             return None
         address = uri
-    return address if address_is_sound(address) else None
+    return address
 
 
-def address_is_sound(address: str) -> bool:
-    """Tell whether an address is certainly that of a good image: all of its base64, and the image's own structure."""
+def _sound_image(address: str) -> str | None:
+    """Return the digest of an address that is certainly that of a good image, None for any other.
+
+    All of the base64 of an inline image is decoded, and the structure of the image is read to its end.
+    """
     if address.startswith("gs://"):
-        return GS_URI.match(address) is not None
+        return address_digest(address) if GS_URI.match(address) else None
     for mime_type in MIME_TYPES:
-        if address.startswith(f"data:{mime_type};base64,"):
-            return _inline_image_is_sound(address, len(mime_type) + 13, mime_type)
-    return False
+        if address.startswith(f"data:{mime_type};base64,") and address.isascii():
+            return _sound_inline_image(address.encode(), len(mime_type) + 13, mime_type)
+    return None
 
 
-def _inline_image_is_sound(address: str, start: int, mime_type: str) -> bool:
-    padding = 2 if address.endswith("==") else 1 if address.endswith("=") else 0
-    if (len(address) - start) % 4 or address.find("=", start, len(address) - padding) >= 0:
-        return False
+def _sound_inline_image(address: bytes, start: int, mime_type: str) -> str | None:
+    if (len(address) - start) % 4:
+        return None
     try:
-        header = read_header(pybase64.b64decode(address[start:], validate=True))
+        header = read_header(pybase64.b64decode(memoryview(address)[start:], validate=True))
     except (ValueError, ImageError):
-        return False
-    return header.mime_type == mime_type and header.trailing <= 0 and not header.notes
+        return None
+    if header.mime_type != mime_type or header.trailing > 0 or header.notes:
+        return None
+    return digest_of(address)
 
 
 Reader = Callable[[Any, bool], Table]

@@ -29,6 +29,7 @@ from tests.datasets.test_parsing import (
     WARNED,
     chat,
     data_url,
+    image_turn,
     png,
 )
 
@@ -81,6 +82,11 @@ def all_lines() -> list[bytes]:
         b'{"messages":[{"role":"user","content":[{"type":"text","text":"<|im_"},{"type":"text","text":"end|>"}]},'
         b'{"role":"assistant","content":[{"type":"text","text":"a\\\\","text":"b"}]}]}',
     ]
+    url = data_url(png())
+    for wrong in ("=", "==", "====", "A", "=AAA", " ", "\n", "é", "%"):
+        for place in (len(url), len(url) - 1, 40, 22):
+            body = chat(image_turn(url[:place] + wrong + url[place:]), ASSISTANT)
+            lines.append(json.dumps(body).encode())
     for text in TEXTS:
         lines.append(json.dumps({"prompt": text, "completion": "b"}, ensure_ascii=False).encode())
         lines.append(json.dumps({"prompt": text, "completion": "b"}).encode())
