@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from runner.cli.options import Invocation
 from runner.cli.text import amount
-from runner.errors import ConfigurationError, CostRefusedError, RunnerError, WaitTimeoutError
+from runner.errors import CostRefusedError, RunnerError, WaitTimeoutError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runner.gcp.endpoints import Endpoint
     from runner.gcp.session import Session
     from runner.gcp.tuning_jobs import TuningJob
     from runner.jobs.state_ledger import Entry, Run, StateLedger
@@ -48,6 +51,7 @@ def deploy_finished(invocation: Invocation, session: Session) -> list[dict[str, 
 
 
 def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry: Entry) -> dict[str, Any]:
+    from runner.cli.apply_gate import answers_check, check_losses
     from runner.gcp import tuning_jobs
     from runner.jobs.state_ledger import Deployment
     from runner.serving import deployment
@@ -62,12 +66,14 @@ def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry
     if existing is None:
         try:
             job = tuning_jobs.get(session, run.job)
-            _check_gate(session, run, job)
+            check_losses(session, run, job)
             plan = _planned(session, record.name, run, job)
-            existing = deployment.deploy(session, plan, progress=invocation.output.note).id
+            check = answers_check(invocation, session, run, job)
+            existing = deployment.deploy(session, plan, progress=invocation.output.note, check=check).id
         except WaitTimeoutError as error:
             message = error.message
         except RunnerError as error:
+            _take_off(invocation, session, record.name, run)
             refused = Deployment(phase="refused", message=error.message[:500])
             ledger.write(claimed.record.changed(deployment=refused), claimed.generation)
             return {"what": "not deployed", "message": error.message}
@@ -79,14 +85,38 @@ def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry
 
 def _existing(session: Session, name: str, run: Run) -> str | None:
     """Return the endpoint that an earlier runner made for this very run."""
+    found = _served(session, name, run)
+    return found[0].id if found else None
+
+
+def _served(session: Session, name: str, run: Run) -> tuple[Endpoint, str | None] | None:
+    """Return the endpoint that serves this very run, and the deployed model; None for an endpoint made for it alone."""
     from runner.jobs.identity import IDENTITY_LABEL, MANIFEST_LABEL
     from runner.serving.listing import list_deployments
 
+    def is_it(labels: Mapping[str, str]) -> bool:
+        return (labels.get(MANIFEST_LABEL), labels.get(IDENTITY_LABEL)) == (name, run.identity)
+
     for item in list_deployments(session, only_ours=True):
-        for labels in (item.endpoint.labels, *(model.labels for model in item.endpoint.deployed_models)):
-            if (labels.get(MANIFEST_LABEL), labels.get(IDENTITY_LABEL)) == (name, run.identity) and item.billed:
-                return item.endpoint.id
+        if item.billed and is_it(item.endpoint.labels):
+            return item.endpoint, None
+        for model in item.endpoint.deployed_models:
+            if item.billed and is_it(model.labels):
+                return item.endpoint, model.id
     return None
+
+
+def _take_off(invocation: Invocation, session: Session, name: str, run: Run) -> None:
+    """Remove what the gate refused: nobody looks at it, and it is billed."""
+    from runner.serving.deployment import undeploy
+
+    try:
+        found = _served(session, name, run)
+        if found is not None:
+            endpoint, only = found
+            undeploy(session, endpoint, delete=only is None, only=only, progress=invocation.output.note)
+    except RunnerError as error:
+        invocation.output.note(f"{name}: {error.message}; `runner leaks --clean` removes what is left")
 
 
 def _planned(session: Session, name: str, run: Run, job: TuningJob) -> DeploymentPlan:
@@ -105,20 +135,3 @@ def _planned(session: Session, name: str, run: Run, job: TuningJob) -> Deploymen
     together = os.environ.get("RUNNER_MAX_HOURLY_COST")
     check_hourly_limit(session, plan, float(together) if together else None)
     return plan
-
-
-def _check_gate(session: Session, run: Run, job: TuningJob) -> None:
-    """Raise ConfigurationError unless what the evaluation section demands was measured and is good enough."""
-    from runner.jobs.results import results_of
-
-    if run.evaluation is None:
-        return
-    limit = float(run.evaluation["maximum"])
-    measured = results_of(session, job).losses("evaluation")
-    if not measured:
-        problem = "the service reported no validation loss, so the evaluation gate stays shut"
-    elif measured[-1] > limit:
-        problem = f"the validation loss {measured[-1]:.4f} is above the gate's {limit}"
-    else:
-        return
-    raise ConfigurationError(problem, problems=[problem], hint="`runner endpoints deploy` deploys it all the same")

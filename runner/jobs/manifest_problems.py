@@ -31,6 +31,8 @@ def translated(file: str, document: Located, error: Any) -> str:
         }
         wanted |= {"list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping"}
         message = f"{_shown(error['input'])} is not {wanted.get(kind, kind)}"
+    elif kind == "value_error":
+        message = message.removeprefix("Value error, ")
     elif message.startswith("Input should be "):
         message = f"{_shown(error['input'])} is not {message.removeprefix('Input should be ')}"
     return problem_at(file, document.line_of(path), path, message)

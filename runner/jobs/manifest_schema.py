@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 API_VERSION = "open-model-tuning/v1"
@@ -116,11 +116,37 @@ class Deploy(_Strict):
 
 
 class Evaluation(_Strict):
-    """A gate between the job and its deployment."""
+    """A gate between the job and its traffic: a highest validation loss, or answers better than the base's."""
 
-    metric: Literal["validationLoss"] = "validationLoss"
-    """The last one that the service reports; without a report the gate stays shut."""
-    maximum: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    metric: Literal["validationLoss", "chrF", "ROUGE-L", "exact match", "token agreement"] = "validationLoss"
+    """`validationLoss` is the last one that the service reports; without a report the gate stays shut. The others
+    compare answers: the model is deployed, asked before it has traffic, and taken off again if it does not do."""
+    maximum: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Of the validation loss."""
+    questions: Annotated[str | None, Field(pattern=rf"^{Bucket}$", max_length=1200)] = None
+    """JSON Lines with held-out questions and answers in Cloud Storage; the job's validation file when left out."""
+    base_model: str | None = None
+    """Model that Google manages to compare with."""
+    base_endpoint: str | None = None
+    """Endpoint to compare with, by id."""
+    require: Literal["better", "not-worse"] = "better"
+    """Than the base, with a 95 % interval."""
+    limit: Annotated[int, Field(ge=5, le=10_000)] = 200
+    """Questions at most: the first ones of the file."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Evaluation:
+        bases = (self.base_model is not None) + (self.base_endpoint is not None)
+        if self.metric == "validationLoss":
+            if self.maximum is None:
+                raise ValueError("maximum is missing: the highest validation loss that opens the gate")
+            if bases or self.questions is not None:
+                raise ValueError("questions, baseModel and baseEndpoint go with a metric of answers, such as chrF")
+        elif bases != 1:
+            raise ValueError("give one of baseModel and baseEndpoint: what to compare with")
+        elif self.maximum is not None:
+            raise ValueError("maximum goes with metric validationLoss")
+        return self
 
 
 class Spec(_Strict):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runner.errors import ConfigurationError
-from runner.gcp import prediction
+from runner.gcp import deployed, prediction
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.failures import call
 from runner.gcp.session import Session
@@ -53,6 +53,8 @@ class Contestant:
     name: str
     endpoint: Endpoint | None = None
     model: str | None = None
+    deployed_model: str = ""
+    """Id of the one model of the endpoint that is asked, whatever its traffic; "" for whom the traffic falls on."""
     usd_per_hour: float | None = None
 
 
@@ -311,6 +313,8 @@ def _likelihood(pairs: Sequence[Pair], seed: int) -> tuple[Likelihood | None, st
 def _not_offered(session: Session, questions: Sequence[Question], base: Contestant, tuned: Contestant) -> str:
     """Return why the loss cannot be measured, or "": the first question is tried."""
     for who in (base, tuned):
+        if who.deployed_model:
+            return f"{who.name} is asked before it has traffic, for its answers alone"
         try:
             _loss(session, who, questions[0])
         except NotOfferedError as error:
@@ -361,6 +365,10 @@ def _pair(
 def _ask(session: Session, who: Contestant, question: Question, sampling: dict[str, Any]) -> tuple[str, float]:
     def ask() -> tuple[str, float]:
         start = time.perf_counter()
+        if who.endpoint is not None and who.deployed_model:
+            body = deployed.ask_deployed_model(session, who.endpoint, who.deployed_model, question.messages, **sampling)
+            text = ((body.get("choices") or [{}])[0].get("message") or {}).get("content")
+            return str(text or ""), time.perf_counter() - start
         answer = prediction.chat(
             session, endpoint=who.endpoint, model=who.model, messages=question.messages, stream=False, **sampling
         )

@@ -69,6 +69,29 @@ def test_the_catalogue_is_asked(manifests: Manifests) -> None:
     assert found[1:] == ["wrong.yaml:6: spec.hyperparameters.adapterSize: only mode PEFT_ADAPTER has one"]
 
 
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ("{}", "maximum is missing: the highest validation loss that opens the gate"),
+        ("{metric: chrF}", "give one of baseModel and baseEndpoint: what to compare with"),
+        (
+            "{metric: chrF, baseModel: a, baseEndpoint: b}",
+            "give one of baseModel and baseEndpoint: what to compare with",
+        ),
+        ("{metric: chrF, baseModel: a, maximum: 2}", "maximum goes with metric validationLoss"),
+        (
+            "{maximum: 2, baseModel: a}",
+            "questions, baseModel and baseEndpoint go with a metric of answers, such as chrF",
+        ),
+    ],
+)
+def test_a_gate_is_one_of_two_kinds(manifests: Manifests, section: str, problem: str) -> None:
+    path = manifests.add("gated", spec=f"evaluation: {section}")
+    line = 1 + path.read_text().splitlines().index(f"  evaluation: {section}")
+    shown = [item.removeprefix(f"{manifests.folder}/") for item in manifest.load([manifests.folder]).problems]
+    assert shown == [f"gated.yaml:{line}: spec.evaluation: {problem}"]
+
+
 def test_files_and_names(manifests: Manifests) -> None:
     manifests.add("one", data="{train: absent.jsonl}")
     twin = manifests.add("two")

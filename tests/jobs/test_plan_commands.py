@@ -207,13 +207,17 @@ def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
     run: CommandLine, manifests: Manifests, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     validation = manifests.folder / "validation.jsonl"
-    validation.write_text('{"prompt": "What is 100?", "completion": "It is 100."}\n')
+    lines = [json.dumps({"prompt": f"What is {n}?", "completion": f"It is {n}."}) + "\n" for n in range(106)]
+    validation.write_text("".join(lines[100:]))
+    (manifests.folder / "train.jsonl").write_text("".join(lines[:48]))
     data = "{train: train.jsonl, validation: validation.jsonl}"
     deploy = "\ndeploy: {maxCostPerHour: 1.5}"
-    manifests.add("job-0", data=data, spec=f"maxCost: 1\nevaluation: {{maximum: 1000}}{deploy}")
+    answers = "metric: exact match, baseModel: meta/llama-3.1-8b-instruct-maas"
+    manifests.add("job-0", data=data, spec=f"maxCost: 1\nevaluation: {{{answers}, require: not-worse}}{deploy}")
     manifests.add("job-1", data=data, spec=f"maxCost: 1\nevaluation: {{maximum: 0.001}}{deploy}")
-    manifests.add("job-2", spec="maxCost: 1\ndeploy: {maxCostPerHour: 0.5}")
-    for number in range(3, 8):
+    manifests.add("job-2", data=data, spec="maxCost: 1\nevaluation: {maximum: 1000}\ndeploy: {maxCostPerHour: 0.5}")
+    manifests.add("job-3", data=data, spec=f"maxCost: 1\nevaluation: {{{answers}}}{deploy}")
+    for number in range(4, 8):
         manifests.add(f"job-{number}", spec="maxCost: 1")
     assert run("apply", "-f", str(manifests.folder), "--quota", "2").code == 0
     outcome = run(
@@ -226,6 +230,7 @@ def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
     assert served["job-0"]["what"] == "deployed"
     assert "is above the gate's 0.001" in served["job-1"]["message"]
     assert "$1.15 per hour is more than maxCostPerHour $0.50" in served["job-2"]["message"]
+    assert "exact match on 6 questions is 0.0, the base's 0.0: no difference" in served["job-3"]["message"]
     plan = run("plan", "-f", str(manifests.folder), "--format", "json")
     assert plan.code == 0
     assert plan.document["serving"] == {"usdPerHour": 1.1507, "deployedModels": 1}
