@@ -29,6 +29,7 @@ command = Group(
         "why": ("runner.cli.jobs_why:why", "Say why a job failed, waits or dropped examples, and what to type next."),
         "logs": ("runner.cli.jobs_read:logs", "Print a job's events, and its log where the service has one."),
         "metrics": ("runner.cli.jobs_metrics:metrics", "Export a job's losses as CSV or JSON Lines."),
+        "export": ("runner.cli.jobs_export:export", "Write losses into TensorBoard, MLflow or W&B."),
         "diff": ("runner.cli.jobs_metrics:diff", "Compare two jobs: configuration, data, results."),
         "clone": ("runner.cli.jobs_change:clone", "Submit a job like another, with some values changed."),
         "cancel": ("runner.cli.jobs_change:cancel", "Cancel a job, and say what is billed."),

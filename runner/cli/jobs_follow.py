@@ -43,11 +43,11 @@ def waiting_options(function: Command) -> Command:
         ),
         click.option(
             "--notify",
-            metavar="URL",
+            metavar="URL|TOPIC",
             envvar="RUNNER_NOTIFY_URL",
             show_envvar=True,
-            help="POST there when a job has ended, stalls, or the time is up. Others can read a command line: "
-            "prefer the variable for an address that is a secret.",
+            help="POST there, or publish to projects/P/topics/T, when a job has ended, stalls, or the time is up. "
+            "Others can read a command line: prefer the variable for an address that is a secret.",
         ),
         click.option(
             "--notify-format",
@@ -264,7 +264,7 @@ class Follower:
         from runner.jobs import explaining, notifying
 
         body = notifying.payload(self.hook, event, job, cause=explaining.classify(job))
-        problem = notifying.notify(self.hook, body)
+        problem = notifying.notify(self.session, self.hook, body)
         if problem:
             self.invocation.output.warning(problem)
 

@@ -1,4 +1,4 @@
-"""Tell somebody else that a job has ended: a POST to an address that they chose.
+"""Tell somebody else that a job has ended: a POST to an address that they chose, or a message to a Pub/Sub topic.
 
 The address may be a secret, as Slack's are: it is never printed, and only its host is named in a problem.
 """
@@ -13,11 +13,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, RunnerError
+from runner.gcp.session import Session
+from runner.gcp.topics import checked_topic, publish
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.progress import billed
 
-Style = Literal["json", "slack"]
+Style = Literal["json", "slack", "pubsub"]
 Event = Literal["ended", "stalled", "timeout"]
 
 ATTEMPTS = 3
@@ -30,20 +32,27 @@ class Webhook:
     """Where to tell it, and in which form."""
 
     url: str
+    """Address; for Pub/Sub the topic's full name."""
     style: Style
 
     @property
     def host(self) -> str:
         """Return what may be shown of the address."""
+        if self.style == "pubsub":
+            return self.url
         return urlsplit(self.url).hostname or ""
 
 
 def webhook(url: str, style: Style | None = None) -> Webhook:
     """Return a checked webhook; Slack's form for an address of Slack, JSON for any other, unless `style` says.
 
+    `projects/P/topics/T` is a topic of Pub/Sub.
+
     Raises:
-        ConfigurationError: the address is neither https nor on this machine.
+        ConfigurationError: the address is neither https nor on this machine nor a topic.
     """
+    if style == "pubsub" or url.startswith(("projects/", "pubsub://")):
+        return Webhook(url=checked_topic(url), style="pubsub")
     parts = urlsplit(url)
     if not (parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and _loopback(parts.hostname)))):
         problem = "the address to notify must start with https:// (http:// only on this machine)"
@@ -90,8 +99,15 @@ def payload(hook: Webhook, event: Event, job: TuningJob, *, cause: str | None = 
     return {key: value for key, value in body.items() if value is not None}
 
 
-def notify(hook: Webhook, body: dict[str, Any]) -> str:
+def notify(session: Session, hook: Webhook, body: dict[str, Any]) -> str:
     """Send it, again if that seems worth it; return "" or why it was not received. Never raises for a failure."""
+    if hook.style == "pubsub":
+        attributes = {"event": str(body["event"]), "job": str(body["job"]["id"]), "state": str(body["job"]["state"])}
+        try:
+            publish(session, hook.url, body, attributes)
+        except RunnerError as error:
+            return f"{hook.host} was not notified: {error.message}"
+        return ""
     problem = ""
     for attempt in range(ATTEMPTS):
         if attempt:

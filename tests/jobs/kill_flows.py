@@ -76,7 +76,7 @@ class Sweep:
 
         Args:
             name: of FLOWS.
-            points: how many at most.
+            points: how many kills.
             plant: see `Killable.run`.
             after: counts points from the first call whose name contains this.
             at: these points instead of evenly spread ones.
@@ -85,7 +85,7 @@ class Sweep:
         ask: Callable[[Found, int | None, str], list[str]] = getattr(self, f"_{name}")
         self._left, self._after = 0, after
         found.points_of_a_run = calls = len(ask(Found(name), None, plant))
-        points = min(points, calls)
+        # More kills than points repeat points: what the service has done by then is not always the same.
         for number in at or [index * calls // points for index in range(points)]:
             ask(found, number, plant)
         return found
@@ -160,6 +160,9 @@ class Sweep:
         command = ["jobs", "cancel", job, "--yes", "--format", "json"]
         first = self._run(found, command, kill_at, plant)
         self._again(found, command, plant)
+        deadline = time.monotonic() + 60
+        while any(item["state"] == "JOB_STATE_CANCELLING" for item in self._jobs()) and time.monotonic() < deadline:
+            time.sleep(0.02)  # the service ends a job a little later
         states = {item["name"].rsplit("/", 1)[-1]: item["state"] for item in self._jobs()}
         if states.get(job) != "JOB_STATE_CANCELLED":
             found.lost.append(f"{job} is {states.get(job)}")

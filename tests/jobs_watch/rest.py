@@ -54,3 +54,15 @@ def until(faulty: FaultyEmulator, name: str, *states: str, seconds: float = 150)
         assert time.monotonic() < deadline, job
         assert job["state"] not in ENDED, job
         time.sleep(0.02)
+
+
+def job_of(faulty: FaultyEmulator, project: Provisioned, fault: str, name: str = "a-job", **fields: Any) -> str:
+    """Return the id of a new job with a fate."""
+    return str(created(faulty, project, name, fate=fault, **fields)["name"]).rsplit("/", 1)[-1]
+
+
+def ended(faulty: FaultyEmulator, project: Provisioned, fault: str, name: str = "a-job", **fields: Any) -> str:
+    """Return the id of a job that has failed as it was to."""
+    job = job_of(faulty, project, fault, name, **fields)
+    until(faulty, f"{project.parent}/tuningJobs/{job}", "JOB_STATE_FAILED")
+    return job

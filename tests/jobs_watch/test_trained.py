@@ -127,6 +127,16 @@ def test_metrics_go_into_a_file(run: CommandLine, there: Trained, tmp_path: Path
     assert told["lastLoss"] < told["firstLoss"]
 
 
+def test_the_curve_goes_to_tensorboard(run: CommandLine, there: Trained, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    outcome = run("jobs", "export", there.job.id, "--to", "tensorboard", "--place", str(tmp_path), "--format", "json")
+    assert outcome.code == 0, outcome.err
+    (item,) = outcome.document
+    assert (item["job"], item["place"]) == (there.job.id, str(tmp_path / there.job.id))
+    assert item["measurements"] >= EPOCHS * 4
+    assert list((tmp_path / there.job.id).glob("events.out.tfevents.*"))
+
+
 def test_metrics_are_read_from_the_output_folder_where_there_are_no_events(trained: Trained) -> None:
     with Session(environment_of(trained.project)) as session:
         live = results.results_of(session, trained.job)

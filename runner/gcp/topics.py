@@ -1,0 +1,53 @@
+"""Messages to Pub/Sub topics, by plain REST."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from typing import Any
+
+import httpx
+
+from runner.errors import ConfigurationError
+from runner.gcp.failures import call, check
+from runner.gcp.session import TIMEOUT_SECONDS, Session
+
+_PUBSUB = "https://pubsub.googleapis.com"
+_EMULATOR_VARIABLE = "PUBSUB_EMULATOR_HOST"
+"""Google's own variable for a local Pub/Sub: HOST:PORT, plain HTTP, no credentials."""
+# Of topics: https://docs.cloud.google.com/pubsub/docs/pubsub-basics#resource_names
+_TOPIC = re.compile(r"projects/[a-z0-9:.-]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
+
+
+def checked_topic(name: str) -> str:
+    """Return the full name of a topic. Raises ConfigurationError for what is none."""
+    topic = name.removeprefix("pubsub://")
+    if not _TOPIC.fullmatch(topic):
+        problem = f"{name!r} is not projects/PROJECT/topics/TOPIC"
+        raise ConfigurationError(problem, problems=[problem])
+    return topic
+
+
+def publish(session: Session, topic: str, body: dict[str, Any], attributes: dict[str, str]) -> str:
+    """Publish one JSON message and return its id. A repetition after a lost answer may publish it twice.
+
+    Raises:
+        NotFoundError, PermissionDeniedError: there is no such topic, or it may not be published to.
+        UnreachableError: the service does not answer.
+    """
+    message = {"data": base64.b64encode(json.dumps(body).encode()).decode(), "attributes": attributes}
+    local = os.environ.get(_EMULATOR_VARIABLE, "")
+    address = f"{f'http://{local}' if local else _PUBSUB}/v1/{topic}:publish"
+
+    def send() -> dict[str, Any]:
+        request = {"messages": [message]}
+        if local:
+            response = httpx.post(address, json=request, timeout=TIMEOUT_SECONDS, trust_env=False)
+        else:
+            response = session.http.post(address, json=request)
+        return check(response, "projects.topics.publish", topic)
+
+    answer = call("projects.topics.publish", topic, send, idempotent=True)
+    return str(next(iter(answer.get("messageIds") or [""])))
