@@ -42,7 +42,7 @@ def find_stale(
     """Return what is stored and not wanted any more, dearest first. Changes nothing.
 
     Args:
-        session: where; jobs of other locations are not seen.
+        session: where; of other locations only the jobs that have not ended are seen.
         older_than: seconds since it was written, or since its job ended.
         now: seconds since 1970; None is this machine's clock.
         note: called with a line for each bucket that cannot be read.
@@ -88,8 +88,12 @@ class _Wanted:
     """What models, endpoints and jobs name."""
 
     def __init__(self, session: Session, jobs: Sequence[TuningJob], recent: float) -> None:
-        """Read it. Jobs that have not ended count, and those that ended after `recent`, in seconds since 1970."""
-        self.running = [job for job in jobs if not job.ended]
+        """Read it.
+
+        Jobs that have not ended count, of other locations too, and those of `jobs` that ended after `recent`, in
+        seconds since 1970.
+        """
+        self.running = [*(job for job in jobs if not job.ended), *fleet.unended_elsewhere(session)]
         lately = [job for job in jobs if job.ended and not _ended_before(job, recent)]
         self._datasets = {
             uri for job in (*self.running, *lately) for uri in (job.training_dataset_uri, job.validation_dataset_uri)

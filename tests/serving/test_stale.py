@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -69,10 +70,20 @@ def test_uploaded_datasets_that_no_job_of_late_was_trained_on(
     storage.upload_file(session, _dataset(tmp_path / "d.jsonl", "newer"), gone, replace=True)
     assert clean(session, [leak]) == ([], [])
     [leak] = find_stale(session, now=later)
-    # Wanted again since.
-    again = submission.submit(
-        session, TuningJobSpec(base_model=MODEL, training_dataset=gone, epochs=1, display_name="waits")
-    )
+    # Wanted again since, in another location.
+    there = f"{session.environment.outputs_bucket}-there"
+    body = {"name": there, "location": "europe-west4"}
+    policy = session.http.get(f"/storage/v1/b/{session.environment.outputs_bucket}/iam").json()
+    session.http.post(f"/storage/v1/b?project={session.environment.project}", json=body).raise_for_status()
+    grants = {"bindings": policy["bindings"]}
+    session.http.put(f"/storage/v1/b/{there}/iam", json=grants).raise_for_status()
+    with Session(dataclasses.replace(session.environment, location="europe-west4", outputs_bucket=there)) as elsewhere:
+        spec = TuningJobSpec(base_model=MODEL, training_dataset=gone, epochs=1, display_name="waits")
+        other = submission.submit(elsewhere, spec)
+        assert clean(session, [leak]) == ([], [])
+        assert find_stale(session, now=later) == []
+        tuning_jobs.cancel(elsewhere, other.name)
+    again = submission.submit(session, spec)
     assert clean(session, [leak]) == ([], [])
     middle = time.time()
     for item in (job, again):
