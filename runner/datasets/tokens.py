@@ -162,13 +162,24 @@ class TokenizerCounter:
         images: list[int] | None = None,
     ) -> tuple[list[int], list[int] | None]:
         """Return tokens and trained tokens of each example. Raises ConfigurationError when the template fails."""
-        counted = [
-            self.measure(turns, system, count, some)
-            for (turns, system), count, some in zip(
-                conversations, characters, images or [0] * len(characters), strict=True
-            )
-        ]
-        return [tokens for tokens, _ in counted], [trained for _, trained in counted]
+        plain = images is None
+        tokens: list[int] = []
+        trained: list[int] = []
+        for turns, system in conversations:
+            total = answers = 0
+            for text, learned in self.template.pieces(turns, system, plain=plain):
+                if self._compared >= _COMPARED_BYTES and self._fast is not None:
+                    count = len(self._fast.encode_batch_flat([text])[0]) // 4
+                else:
+                    count = self._count(text)
+                total += count
+                if learned:
+                    answers += count
+            tokens.append(total)
+            trained.append(answers)
+        if images is not None:
+            tokens = [count + TOKENS_PER_IMAGE * some for count, some in zip(tokens, images, strict=True)]
+        return tokens, trained
 
     def encode(self, text: str) -> list[tuple[int, int]]:
         """Return the id of each token and the character at which it starts, by the reference."""
