@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any
 
 import msgspec
@@ -117,7 +117,7 @@ class Prover:
             block: whole lines, the last one's line end may be missing.
         """
         quotes = scanning.quotes(block)  # first, while the block is in the processor's cache
-        shape, rows, holes = self._decode(block)
+        shape, rows, holes, lines = self._decode(block)
         table = shape.read(rows, self.images)
         count = len(rows) + len(holes)
         index = table.rows
@@ -127,9 +127,8 @@ class Prover:
             index = [lines_of_rows[row] for row in index]
         proven = Proven(shape.format, count, table, index, list(map(str.encode, table.contents)))
         suspects = self._search_texts(proven)
-        lines: list[bytes] = []
         if len(index) < count:
-            lines = list(BytesIO(block))
+            lines = lines or list(BytesIO(block))
             proved = set(index)
             quotes -= sum(scanning.quotes(data) for line, data in enumerate(lines) if line not in proved)
         if quotes != sum(table.quotes):
@@ -165,34 +164,35 @@ class Prover:
         doubtful = [(line, ends[line] - len(data), ends[line] - data.endswith(b"\n")) for line, data in proven.doubtful]
         return proven.format, good, doubtful, proven.count
 
-    def _decode(self, block: bytes) -> tuple[_Shape, list[Any], list[int]]:
-        """Return decoded lines and the indices of those that could not be, with the type that suits the block."""
+    def _decode(self, block: bytes) -> tuple[_Shape, list[Any], list[int], list[bytes]]:
+        """Return the type that suits a block, decoded lines and the indices of those that could not be.
+
+        The lines themselves come last; none where all could be decoded at once.
+        """
         shape = self._shapes[0]
         if self._whole:
-            rows = _all_decoded(block, shape)
-            if rows is not None:
-                return shape, rows, []
-        rows, holes = _decoded(block, shape)
+            whole = _all_decoded(block, shape)
+            if whole is not None:
+                return shape, whole, [], []
+        lines = list(BytesIO(block))
+        rows, holes = _decoded(lines, shape)
+        if holes:
+            # The next block is most likely written in the same way, so other types are only tried where this one fails.
+            sample = [line for line in holes[:64] if not lines[line].isspace()][:_SAMPLED]
+            missing = set(holes)
+            sample += list(islice((line for line in range(len(lines)) if line not in missing), _SAMPLED))
+            best = sum(_takes(shape, lines[line]) for line in sample)
+            for other in self._shapes[1:]:
+                taken = sum(_takes(other, lines[line]) for line in sample)
+                if taken > best:
+                    shape, best = other, taken
+            if shape is not self._shapes[0]:
+                self._shapes.remove(shape)
+                self._shapes.insert(0, shape)
+                rows, holes = _decoded(lines, shape)
         # Where one block has broken lines, the next one will have them.
         self._whole = not holes
-        if not holes:
-            return shape, rows, holes
-        # The next block is most likely written in the same way, so another type is only tried where this one fails.
-        lines = list(BytesIO(block))
-        sample = [line for line in holes if not lines[line].isspace()][:_SAMPLED]
-        missing = set(holes)
-        sample += [line for line in range(len(lines)) if line not in missing][:_SAMPLED]
-        best = sum(_takes(shape, lines[line]) for line in sample)
-        for other in self._shapes[1:]:
-            taken = sum(_takes(other, lines[line]) for line in sample)
-            if taken > best:
-                shape, best = other, taken
-        if shape is not self._shapes[0]:
-            self._shapes.remove(shape)
-            self._shapes.insert(0, shape)
-            rows, holes = _decoded(block, shape)
-            self._whole = not holes
-        return shape, rows, holes
+        return shape, rows, holes, lines
 
     def _search_texts(self, proven: Proven) -> set[int]:
         """Note anchors, settle the quotes; return the places of lines with a control character."""
@@ -268,10 +268,10 @@ def _all_decoded(block: bytes, shape: _Shape) -> list[Any] | None:
     return rows if scanning.one_object_a_line(block, len(rows)) else None
 
 
-def _decoded(block: bytes, shape: _Shape) -> tuple[list[Any], list[int]]:
+def _decoded(lines: list[bytes], shape: _Shape) -> tuple[list[Any], list[int]]:
     rows: list[Any] = []
     holes: list[int] = []
-    decoded = map(shape.decoder.decode, BytesIO(block))
+    decoded = map(shape.decoder.decode, lines)
     while True:
         try:
             # Keeps what it has when a line fails, and goes on behind that line.
