@@ -153,7 +153,8 @@ def failure(error: Exception, stack: str) -> EngineError:
     """Return what the engine said last, without the frame of the Automation API, and what to do about it."""
     text = str(error).strip()
     if match := re.search(r"^ ?stderr: (.*)", text, re.MULTILINE | re.DOTALL):
-        said = match[1].strip()
+        lines = match[1].strip().splitlines()
+        said = "\n".join(line for line in lines if not line.startswith("warning: "))
         # What went to standard output was shown while it ran.
         text = said or text
     hint = next((hint for fragment, hint in _HINTS if fragment in text), None)

@@ -66,6 +66,13 @@ def test_an_error_of_the_engine_is_its_own_words_and_what_to_do(output: str, sai
     assert advice in str(error.hint)
 
 
+def test_warnings_before_an_error_are_left_out() -> None:
+    text = FRAME.format("", "").replace(
+        "error: ", "warning: using pulumi-language-python from $PATH\nerror: invalid YAML file"
+    )
+    assert engine.failure(RuntimeError(text), "prod").message == "invalid YAML file"
+
+
 def test_an_error_of_the_automation_interface_is_passed_on() -> None:
     error = engine.failure(RuntimeError("summary event never found"), "prod")
     assert error.message == "summary event never found"
