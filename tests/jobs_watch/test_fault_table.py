@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from runner.emulator import faults
 from runner.jobs import submission
 from tests.cli.invocation import CommandLine
 from tests.jobs_watch.conftest import FaultyEmulator
@@ -88,3 +90,26 @@ def test_reading(fault: str, code: int, run: CommandLine, faulty: FaultyEmulator
     outcome = run("jobs", "ls", "--format", "json")
     assert outcome.code == code, outcome.err
     assert faulty.hits() != [0]
+
+
+def test_every_fault_of_the_documentation_exists_and_is_armed_by_a_test_of_commands() -> None:
+    root = Path(__file__).parents[2]
+    rows = re.findall(
+        r"^\| `(?:(job|deployment):)?([a-z-]+)(?:=[A-Z0-9]+|\[=SECONDS\])?` \|",
+        (root / "docs/faults.md").read_text().split("## Options")[0],
+        re.M,
+    )
+    documented = {(kind, action) for kind, action in rows}
+    known = {("", action) for action in faults.REQUEST_ACTIONS}
+    known |= {("job", action) for action in faults.JOB_ACTIONS}
+    known |= {("deployment", action) for action in faults.DEPLOYMENT_ACTIONS}
+    assert documented == known
+    # Tests that run commands, or the program that `infra` is, and look at what they answer and end with.
+    texts = "".join(
+        path.read_text()
+        for folder in ("jobs_watch", "jobs", "infra", "serving", "cli")
+        for path in (root / "tests" / folder).glob("test_*.py")
+        if path.name != "test_faults.py"
+    )
+    for kind, action in sorted(known):
+        assert re.search(rf"[\":]{action}\b", texts), (kind, action)

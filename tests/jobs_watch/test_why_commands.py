@@ -29,6 +29,9 @@ def test_why_names_cause_evidence_and_next_command(
     cause: str, evidence: str, following: str, run: CommandLine, faulty: FaultyEmulator, in_project: Provisioned
 ) -> None:
     job = ended(faulty, in_project, f"fail={cause}")
+    waited = run("jobs", "wait", job, "--format", "json")
+    assert (waited.code, waited.error["code"]) == (5, "job_failed")
+    assert waited.error["hint"] == f"`runner jobs why {job}`"
     outcome = run("jobs", "why", job, "--format", "json")
     assert outcome.code == 0, outcome.err
     body = outcome.document
