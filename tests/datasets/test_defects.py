@@ -26,7 +26,7 @@ from runner.datasets.examples import Finding
 from runner.datasets.json_lines import RawLine
 from runner.datasets.parsing import parse_raw
 from runner.datasets.prover import Prover
-from tests.datasets.test_parsing import png
+from tests.datasets.examples import png
 
 TEXT_ONLY = find_model("meta/llama3_1@llama-3.1-8b-instruct")
 WITH_IMAGES = find_model("meta/llama4@llama-4-scout-17b-16e-instruct")

@@ -20,7 +20,7 @@ from runner.datasets.repeats import repeats
 from runner.datasets.summarise import Settings, summarise
 from runner.datasets.summary import FINDINGS_KEPT, Summary
 from runner.datasets.workers import split, summarise_file
-from tests.datasets.test_parsing import (
+from tests.datasets.examples import (
     ASSISTANT,
     BROKEN,
     BROKEN_TEXT,

@@ -20,8 +20,8 @@ from runner.datasets.pictures import PictureCheck
 from runner.gcp import storage
 from tests.cli.conftest import in_project, run  # noqa: F401 - fixtures
 from tests.cli.invocation import CommandLine
+from tests.datasets.examples import png
 from tests.datasets.test_defects import FORMATS, Picture, encoded, found
-from tests.datasets.test_parsing import png
 from tests.datasets.test_transfers import session_on
 from tests.provisioning import Provisioned
 

@@ -24,8 +24,8 @@ from runner.datasets.statistics import histogram, offers
 from runner.datasets.tokens import RatioCounter
 from runner.datasets.writing import to_line
 from runner.errors import ConfigurationError, DatasetError
+from tests.datasets.examples import ASSISTANT, BROKEN, BROKEN_TEXT, GOOD, SYSTEM, USER, WARNED, chat
 from tests.datasets.test_fast_path import all_lines
-from tests.datasets.test_parsing import ASSISTANT, BROKEN, BROKEN_TEXT, GOOD, SYSTEM, USER, WARNED, chat
 
 
 def write(path: Path, rows: list[Any]) -> Path:

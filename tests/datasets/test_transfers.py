@@ -25,8 +25,8 @@ from runner.gcp.object_http import ObjectClient, open_object
 from runner.gcp.session import Session
 from tests.cli.conftest import in_project, run  # noqa: F401 - fixtures
 from tests.cli.invocation import CommandLine
+from tests.datasets.examples import png
 from tests.datasets.test_defects import JPEG
-from tests.datasets.test_parsing import png
 from tests.provisioning import Provisioned
 
 
