@@ -10,6 +10,8 @@ import struct
 import sys
 import warnings
 
+from runner.datasets.jpeg_scan import scan_problem
+
 _DECODER_BYTES = 2 << 30
 _DECODER_SECONDS = 60
 
@@ -32,6 +34,7 @@ def main() -> None:
         try:
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
                 image.load()
+            problem = scan_problem(data) if data.startswith(b"\xff\xd8") else ""
         except MemoryError:
             problem = "decoding it takes too much memory"
         except Exception as error:

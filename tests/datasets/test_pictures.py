@@ -16,6 +16,7 @@ from PIL import Image
 
 from runner.datasets.checks import check_files
 from runner.datasets.images import ImageError, read_header
+from runner.datasets.jpeg_scan import scan_problem
 from runner.datasets.pictures import PictureCheck
 from runner.gcp import storage
 from tests.cli.conftest import in_project, run  # noqa: F401 - fixtures
@@ -83,6 +84,24 @@ def test_bombs_cost_nothing() -> None:
     assert read_header(many).trailing == 0
     with pytest.raises(ImageError):
         read_header(png()[:33] + b"\xff\xff\xff\xffIDAT")
+
+
+def test_overwritten_picture_data_are_found() -> None:
+    for seed in range(24):
+        for options in ({"subsampling": seed % 3}, {"restart_marker_blocks": 1 + seed % 3}, {"optimize": True}):
+            assert scan_problem(painted("JPEG", seed, (1 + 3 * seed, 40 - seed), quality=4 * seed + 1, **options)) == ""
+    draw = random.Random(5)
+    missed = 0
+    for seed in range(40):
+        data = bytearray(painted("JPEG", seed, quality=70))
+        place = draw.randrange(700, len(data) - 60)
+        data[place : place + 32] = draw.randbytes(32)
+        try:
+            read_header(bytes(data))
+        except ImageError:
+            continue
+        missed += not scan_problem(bytes(data))
+    assert missed <= 6
 
 
 def test_no_bytes_crash_the_reader() -> None:
