@@ -218,13 +218,13 @@ def _same_identity(planned: PlannedJob, entry: Entry, same: list[TuningJob], vie
         # The manifest of today decides, not that of the day on which the job was queued.
         rules = {"retries": planned.run.retries, "retry_on": planned.run.retry_on, "outcome": outcome}
         again = next_attempt(entry.record.changed(**rules))
-        message = f": {job.error_message}" if job.error_message else ""
+        message = f": {job.error_message.rstrip('.')}" if job.error_message else ""
         if again is not None:
             planned.action, planned.run = "retry", planned.run.model_copy(update={"attempt": again.run.attempt})
             planned.reason = f"attempt {run.attempt} {_state(job)}{message}"
         else:
             planned.action = "failed"
-            planned.reason = f"job {job.id} {_state(job)}{message}; raise metadata.revision to run it again"
+            planned.reason = f"job {job.id} {_state(job)}{message}; `runner jobs why {job.id}`; raise metadata.revision to run it again"
 
 
 def _without_job(planned: PlannedJob, run: Run) -> None:
