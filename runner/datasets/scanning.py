@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
+_fast: Any
 try:
-    import stringzilla as _fast  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    _fast = import_module("stringzilla")
 except ImportError:
-    _fast: Any = None  # type: ignore[no-redef]
+    _fast = None
 
 VECTORISED = _fast is not None
 

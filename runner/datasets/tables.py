@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise
-from operator import add, sub
+from operator import add, itemgetter, sub
 from typing import Any
 
 import pybase64
@@ -66,11 +66,13 @@ class Table:
 
     def characters(self) -> list[int]:
         """Return the length of each row's contents."""
-        lengths = list(map(len, self.contents))
-        if self.turns and min(self.turns) == max(self.turns) == 2:
+        if not self.turns:
+            return []
+        if min(self.turns) == max(self.turns) == 2:
+            lengths = list(map(len, self.contents))
             return list(map(add, lengths[::2], lengths[1::2]))
-        sums = list(accumulate(lengths, initial=0))
-        at_bounds = [sums[bound] for bound in self.bounds]
+        sums = list(accumulate(map(len, self.contents), initial=0))
+        at_bounds = itemgetter(*self.bounds)(sums)
         return list(map(sub, at_bounds[1:], at_bounds))
 
     def without(self, bad: set[int]) -> Table:
