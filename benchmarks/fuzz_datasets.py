@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import inspect
 import json
 import random
 import resource
@@ -160,11 +161,25 @@ def _run(files: int, seed: int) -> int:
     return int(slowest > SLOWEST_SECONDS)
 
 
+def _functions() -> list[Any]:
+    """Return the functions and methods of this package's dataset modules."""
+    found = []
+    for name, module in list(sys.modules.items()):
+        if not name.startswith("runner.datasets"):
+            continue
+        for item in vars(module).values():
+            members = vars(item).values() if inspect.isclass(item) else [item]
+            found += [one for one in members if inspect.isfunction(one) and one.__module__ == name]
+    return found
+
+
 def _atheris(runs: int) -> None:
     import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder, corpus = Path(name, "files"), Path(name, "corpus")
+        folder.mkdir()
+        corpus.mkdir()
 
         def one(data: bytes) -> None:
             provider = atheris.FuzzedDataProvider(data)
@@ -177,12 +192,21 @@ def _atheris(runs: int) -> None:
             survive(random.Random(1), path, folder)
             path.unlink()
 
-        atheris.instrument_all()
-        corpus = Path(name, "corpus")
-        corpus.mkdir()
+        for function in _functions():
+            atheris.instrument_func(function)
         for number, line in enumerate(all_lines()):
             (corpus / f"{number}").write_bytes(line + b"\0")
-        atheris.Setup([sys.argv[0], f"-runs={runs}", "-max_len=16384", "-timeout=60", str(corpus)], one)
+        atheris.Setup(
+            [
+                sys.argv[0],
+                f"-runs={runs}",
+                "-max_len=16384",
+                "-timeout=60",
+                f"-artifact_prefix={tempfile.gettempdir()}/",
+                str(corpus),
+            ],
+            one,
+        )
         atheris.Fuzz()
 
 
