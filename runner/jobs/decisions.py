@@ -224,7 +224,8 @@ def _same_identity(planned: PlannedJob, entry: Entry, same: list[TuningJob], vie
             planned.reason = f"attempt {run.attempt} {_state(job)}{message}"
         else:
             planned.action = "failed"
-            planned.reason = f"job {job.id} {_state(job)}{message}; `runner jobs why {job.id}`; raise metadata.revision to run it again"
+            why = f"`runner jobs why {job.id}`"
+            planned.reason = f"job {job.id} {_state(job)}{message}; {why}; raise metadata.revision to run it again"
 
 
 def _without_job(planned: PlannedJob, run: Run) -> None:

@@ -44,7 +44,8 @@ def test_plan_as_json_and_as_a_comment(idle: CommandLine, manifests: Manifests) 
     document = idle("plan", "-f", str(manifests.folder), "--format", "json").document
     assert (document["changes"], document["summary"]) == (True, {"create": 1})
     assert document["jobs"][0]["file"] == f"{manifests.folder}/tone.yaml"
-    assert document["quota"] == {"limit": 0, "source": "granted quota preference", "active": 0, "free": 0, "queued": 0}
+    counts = dict.fromkeys(("limit", "active", "elsewhere", "free", "queued"), 0)
+    assert document["quota"] == {"source": "granted quota preference", **counts}
     assert document["serving"] == {"usdPerHour": 0, "deployedModels": 0}
     assert document["cost"]["unknown"] == 0
     comment = idle("plan", "-f", str(manifests.folder), "--report", "markdown").out
@@ -164,7 +165,7 @@ def test_the_queue_goes_on_through_failures(
 ) -> None:
     manifests.add("a", spec="maxCost: 5")
     idle("apply", "-f", str(manifests.folder), "--quota", "0")
-    proxy.faults.append(Fault("GET", "/tuningJobs", 503, times=6))
+    proxy.faults.append(Fault("GET", f"{untrained.environment.location}/tuningJobs", 503, times=6))
     monkeypatch.setenv("RUNNER_VERTEX_URL", proxy.url)
     outcome = idle("queue", "run", "--quota", "1", "--interval", "1s", "--timeout", "6s")
     assert outcome.code == 6
