@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.dataset_checks import write
+from benchmarks.dataset_files import write
 from runner.datasets.converting import convert_file
 from runner.datasets.examples import Format
 from tests.datasets.test_defects import JPEG
