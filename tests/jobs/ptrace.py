@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,6 +119,9 @@ def _run(function: Callable[[], int]) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
         _install_filter()
         code = function()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(code)
 
