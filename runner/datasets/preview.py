@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +101,7 @@ def preview_line(path: Source, line: int, counter: TokenCounter, *, limit: int |
     )
 
 
-def _rendered(counter: TokenizerCounter, turns: list[str], system: bool, limit: int | None) -> list[Piece]:
+def _rendered(counter: TokenizerCounter, turns: Sequence[str], system: bool, limit: int | None) -> list[Piece]:
     pieces: list[Piece] = []
     used = 0
     for segment in counter.template.segments(turns, system):
