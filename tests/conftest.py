@@ -22,6 +22,7 @@ for _name in [name for name in os.environ if name.startswith(("RUNNER_", "GOOGLE
     # Nothing of the developer's own configuration may steer a test.
     del os.environ[_name]
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_CACHE"] = os.devnull  # what tests count must not depend on what somebody has downloaded
 if threading.current_thread() is threading.main_thread():
     # A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C, which some test.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -82,6 +82,8 @@ class Model:
     source: str
     modes: dict[TuningMode, ModeLimits]
     aliases: tuple[str, ...] = ()
+    hub: str | None = None
+    """Repository of the same weights on Hugging Face's hub, whose tokenizer counts exactly; None if not confirmed."""
     serving: MachineChoice | None = None
 
     @property

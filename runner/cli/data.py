@@ -248,10 +248,12 @@ def checked(
 ) -> Report:
     """Return the report on a dataset. Raises ConfigurationError."""
     from runner.catalog import find_model
-    from runner.cli.data_sources import sources
+    from runner.cli.data_sources import sources, tokenizer_for
     from runner.datasets.checks import check_files
 
     found = find_model(model) if model else None
+    if engine is None:  # the workers of an engine may be on other machines
+        tokenizer = tokenizer_for(invocation, found, tokenizer)
     with sources(invocation, training, validation) as (first, second):
         return check_files(
             first,

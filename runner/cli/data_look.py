@@ -11,7 +11,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.data import checked, statistics
-from runner.cli.data_sources import DataFile, sources
+from runner.cli.data_sources import DataFile, sources, tokenizer_for
 from runner.cli.options import Invocation, dataset_options, mode_option
 from runner.cli.text import amount, visible
 
@@ -95,7 +95,7 @@ def _sample(invocation: Invocation, given: Path | str, model: str | None, mode: 
 
     found = find_model(model) if model else None
     limits = found.modes.get(mode or next(iter(found.modes))) if found else None
-    counter = open_counter(ratio_of(found, mode), tokenizer)
+    counter = open_counter(ratio_of(found, mode), tokenizer_for(invocation, found, tokenizer))
     with sources(invocation, given) as (source, _):
         if not is_there(source):
             raise ConfigurationError(f"{given}: no such file")
@@ -169,7 +169,7 @@ def preview(
 
     found = find_model(model) if model else None
     limits = found.modes.get(mode or next(iter(found.modes))) if found else None
-    counter = open_counter(ratio_of(found, mode), tokenizer)
+    counter = open_counter(ratio_of(found, mode), tokenizer_for(invocation, found, tokenizer))
     with sources(invocation, path) as (source, _):
         shown = preview_line(source, line, counter, limit=limits.max_sequence_length if limits else None)
     output = invocation.output

@@ -13,6 +13,7 @@ import click
 from runner.cli.options import Invocation
 
 if TYPE_CHECKING:
+    from runner.catalog import Model
     from runner.datasets.sources import Source
 
     _PathType = click.ParamType[Any]
@@ -58,6 +59,18 @@ def sources(
             return remote_object(client, given)
 
         yield found(first), found(second) if second is not None else None
+
+
+def tokenizer_for(invocation: Invocation, model: Model | None, given: Path | None) -> Path | None:
+    """Return the tokenizer to count with: the given one, else the model's where it is in Hugging Face's cache."""
+    if given is not None:
+        return given
+    from runner.datasets.tokenizer_cache import find_tokenizer
+
+    found = find_tokenizer(model)
+    if found is not None and model is not None:
+        invocation.output.note(f"counting with the tokenizer of {model.hub} in Hugging Face's cache")
+    return found
 
 
 @contextmanager

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "--tokenizer",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIRECTORY",
-    help="Hugging Face tokenizer to count tokens with, instead of estimating.",
+    help="Tokenizer to count tokens with [the model's in Hugging Face's cache; else they are estimated].",
 )
 @click.pass_obj
 def command(

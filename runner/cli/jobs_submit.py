@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     "--tokenizer",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIRECTORY",
-    help="Hugging Face tokenizer to count tokens with, instead of estimating.",
+    help="Tokenizer to count tokens with [the model's in Hugging Face's cache; else they are estimated].",
 )
 @cost_options
 @click.option(
@@ -121,6 +121,7 @@ def submit_specification(
     """
     from runner.jobs.submission import submit_once
 
+    tokenizer = _tokenizer(spec, tokenizer)
     spec, report, estimate = _priced(invocation, session, spec, tokenizer)
     if gate.dry_run:
         _print_plan(invocation, session, spec, estimate)
@@ -155,6 +156,17 @@ def submit_specification(
         follow(invocation, session, job.name)
     else:
         invocation.output.note(f"next: `runner jobs watch {job.id}`")
+
+
+def _tokenizer(spec: TuningJobSpec, given: Path | None) -> Path | None:
+    """Return the tokenizer that the data will be counted with: the run manifest names its template."""
+    from runner.catalog import UnknownModelError, find_model
+    from runner.datasets.tokenizer_cache import find_tokenizer
+
+    try:
+        return given or find_tokenizer(find_model(spec.base_model))
+    except UnknownModelError:
+        return given  # told with all that is wrong with the specification
 
 
 def template_of(tokenizer: Path) -> dict[str, str] | None:

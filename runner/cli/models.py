@@ -61,6 +61,7 @@ def show(invocation: Invocation, model: str) -> None:
         ("name", found.name),
         ("aliases", ", ".join(found.aliases)),
         ("input", "text and images" if found.images else "text"),
+        ("tokenizer", f"{found.hub} on Hugging Face's hub" if found.hub else "repository not confirmed"),
         ("source", found.source),
     ]
     for mode, limits in found.modes.items():

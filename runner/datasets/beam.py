@@ -71,9 +71,9 @@ def beam_engine(runner: str = "DirectRunner", options: Sequence[str] = (), *, ra
 def _run(
     address: str, size: int, settings: Settings, runner: str, options: list[str], place: str, range_bytes: int
 ) -> Summary:
-    import apache_beam as beam  # type: ignore[import-not-found,unused-ignore]
-    from apache_beam.io.filesystems import FileSystems  # type: ignore[import-not-found,unused-ignore]
-    from apache_beam.options.pipeline_options import PipelineOptions  # type: ignore[import-not-found,unused-ignore]
+    import apache_beam as beam
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import PipelineOptions
 
     ranges = [
         (index, start, min(start + range_bytes, size)) for index, start in enumerate(range(0, size or 1, range_bytes))
@@ -106,7 +106,7 @@ def _runner(name: str) -> Any:
     if name not in LOCAL_RUNNERS:
         return name
     # What `DirectRunner` stands for may fetch a program from the network; this one is part of the package.
-    from apache_beam.runners.portability.fn_api_runner import (  # type: ignore[import-not-found,unused-ignore]
+    from apache_beam.runners.portability.fn_api_runner import (
         FnApiRunner,
     )
 
@@ -115,7 +115,7 @@ def _runner(name: str) -> Any:
 
 def _summary(address: str, start: int, end: int, settings: bytes) -> Summary:
     """Return the summary of a range, on whichever machine this runs."""
-    from apache_beam.io.filesystem import CompressionTypes  # type: ignore[import-not-found,unused-ignore]
+    from apache_beam.io.filesystem import CompressionTypes
     from apache_beam.io.filesystems import FileSystems
 
     plain = CompressionTypes.UNCOMPRESSED

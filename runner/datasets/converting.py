@@ -304,8 +304,8 @@ def _array(path: Source) -> Iterator[Any]:
 
 def _parquet(path: Source) -> Iterator[Any]:
     if util.find_spec("pyarrow") is None:
-        raise EngineMissingError("reading Parquet needs pyarrow", hint="pip install pyarrow")
-    import pyarrow  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        raise EngineMissingError("reading Parquet needs pyarrow", hint="pip install 'open-model-tuning[data]'")
+    import pyarrow
     from pyarrow import parquet
 
     with plain_copy(path) as copy:

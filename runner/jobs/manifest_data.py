@@ -14,6 +14,7 @@ from runner.catalog import find_model
 from runner.catalog.models import TuningMode
 from runner.datasets.checks import check_files
 from runner.datasets.report import FileReport, Report
+from runner.datasets.tokenizer_cache import find_tokenizer
 from runner.errors import ConfigurationError
 from runner.gcp.session import Session
 from runner.gcp.storage import parse_gs_uri, read_bytes
@@ -68,8 +69,9 @@ class DataReader:
                 paths = [
                     None if item is None else stack.enter_context(self._readable(item)) for item in (train, validation)
                 ]
+                found = find_model(model)
                 self._reports[key] = check_files(
-                    paths[0] or Path(str(train)), paths[1], model=find_model(model), mode=mode
+                    paths[0] or Path(str(train)), paths[1], model=found, mode=mode, tokenizer=find_tokenizer(found)
                 )
         return self._reports[key]
 

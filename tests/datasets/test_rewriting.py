@@ -343,7 +343,7 @@ def test_good_lines_are_reshaped(form: Any) -> None:
 
 def test_parquet_as_other_tools_write_it(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow")
-    from pyarrow import parquet  # type: ignore[import-not-found,unused-ignore]
+    from pyarrow import parquet
 
     conversations = [[USER, ASSISTANT], [SYSTEM, USER, ASSISTANT]]
     parts = [{"role": "user", "content": [{"type": "text", "text": "Hi", "image_url": None}]}, dict(ASSISTANT)]

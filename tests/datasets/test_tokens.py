@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from runner.catalog import find_model
 from runner.datasets.checks import check_files
 from runner.datasets.summarise import Settings, summarise
 from runner.datasets.templates import ChatTemplate, Segment
+from runner.datasets.tokenizer_cache import find_tokenizer
 from runner.datasets.tokens import TokenizerCounter
 from runner.emulator.engine import chat_templates
 from runner.emulator.engine.dataset import Tokenizer, read_dataset
 from runner.emulator.engine.tiny import prepare_tiny
 from runner.errors import ConfigurationError
+from tests.cli.invocation import process
 
 FAMILIES = ("llama3", "llama4", "gemma3", "qwen3")
 TEXTS = (
@@ -137,3 +140,27 @@ def test_learned_shapes_give_what_the_template_gives(family: str, tmp_path: Path
 def test_a_template_is_not_trusted(source: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=message):
         template(tmp_path, source).segments(["q", "a", "q", "a"], False)
+
+
+def test_the_tokenizer_of_the_model_is_found_where_the_hub_keeps_it(cache: Path, tmp_path: Path) -> None:
+    model = find_model("meta/llama3_1@llama-3.1-8b-instruct")
+    repository = tmp_path / "hub" / "models--meta-llama--Llama-3.1-8B-Instruct"
+    variables = {"HF_HOME": str(tmp_path)}
+    assert find_tokenizer(model, variables) is None
+    older, newer = (repository / "snapshots" / name for name in ("aaaa", "bbbb"))
+    shutil.copytree(prepare_tiny("llama3", cache), older)
+    newer.mkdir()
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("bbbb")
+    assert find_tokenizer(model, variables) == older  # the newer download has no tokenizer
+    shutil.copytree(older, newer, dirs_exist_ok=True)
+    assert find_tokenizer(model, variables) == newer
+    assert find_tokenizer(find_model("meta/llama3_1@llama-3.1-8b"), variables) is None
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows(7, 5)[:-2]))
+    words = ("data", "check", str(path), "--model", model.id, "--format", "json")
+    found = process(*words, HF_HUB_CACHE=str(tmp_path / "hub"))
+    exact = check_files(path, model=model, tokenizer=newer)
+    assert found.document["tokensExact"] is True
+    assert found.document["files"][0]["tokens"] == exact.training.to_json()["tokens"]
+    assert "counting with the tokenizer of meta-llama/Llama-3.1-8B-Instruct" in found.err

@@ -1,0 +1,65 @@
+"""The tokenizer of a base model where Hugging Face's tools have left it on this machine; nothing is fetched.
+
+Layout of the cache: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import util
+from pathlib import Path
+
+from runner.catalog import Model
+
+
+def find_tokenizer(model: Model | None, variables: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the folder of a model's tokenizer in the hub's cache, or None.
+
+    None too where the packages that count with it are not installed: a tokenizer that nobody named must not become an
+    error.
+
+    Args:
+        model: whose; its repository is in the catalogue.
+        variables: `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME` say where the cache is, as to Hugging Face's tools.
+    """
+    if model is None or model.hub is None or any(util.find_spec(name) is None for name in ("tokenizers", "jinja2")):
+        return None
+    repository = _cache(variables) / f"models--{model.hub.replace('/', '--')}"
+    try:
+        snapshots = [_current(repository), *sorted((repository / "snapshots").iterdir(), key=_age)]
+    except OSError:
+        return None
+    return next((folder for folder in snapshots if folder is not None and _is_whole(folder)), None)
+
+
+def _cache(variables: Mapping[str, str]) -> Path:
+    if variables.get("HF_HUB_CACHE"):
+        return Path(variables["HF_HUB_CACHE"]).expanduser()
+    if variables.get("HF_HOME"):
+        return Path(variables["HF_HOME"]).expanduser() / "hub"
+    return Path(variables.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+
+
+def _current(repository: Path) -> Path | None:
+    try:
+        revision = (repository / "refs" / "main").read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return repository / "snapshots" / revision if revision and "/" not in revision else None
+
+
+def _age(folder: Path) -> float:
+    return -folder.stat().st_mtime
+
+
+def _is_whole(folder: Path) -> bool:
+    """Tell whether a snapshot has tokenizer and template: a download may have been of other files, or broken off."""
+    if not (folder / "tokenizer.json").is_file():
+        return False
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    try:
+        return '"chat_template"' in (folder / "tokenizer_config.json").read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
