@@ -56,7 +56,8 @@ def answers_check(invocation: Invocation, session: Session, run: Run, job: Tunin
 
         invocation.output.note(f"asking {len(questions)} held-out questions of it and of {base.name}")
         tuned = Contestant(name=model.display_name or endpoint.id, endpoint=endpoint, deployed_model=model.id)
-        found = evaluate(session, questions, base, tuned, primary=wanted["metric"])
+        sampling = {"max_tokens": int(wanted["max_tokens"])}
+        found = evaluate(session, questions, base, tuned, primary=wanted["metric"], sampling=sampling)
         allowed = {"better"} if wanted["require"] == "better" else {"better", "no difference"}
         if found.outcome not in allowed:
             figures = found.metrics[found.primary]

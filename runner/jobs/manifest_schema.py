@@ -133,6 +133,8 @@ class Evaluation(_Strict):
     """Than the base, with a 95 % interval."""
     limit: Annotated[int, Field(ge=5, le=10_000)] = 200
     """Questions at most: the first ones of the file."""
+    max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 512
+    """Of an answer: a model that does not stop by itself costs time and, where Google manages it, money."""
 
     @model_validator(mode="after")
     def _whole(self) -> Evaluation:

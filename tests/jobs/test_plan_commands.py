@@ -213,7 +213,7 @@ def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
     (manifests.folder / "train.jsonl").write_text("".join(lines[:48]))
     data = "{train: train.jsonl, validation: validation.jsonl}"
     deploy = "\ndeploy: {maxCostPerHour: 1.5}"
-    answers = "metric: exact match, baseModel: meta/llama-3.1-8b-instruct-maas"
+    answers = "metric: exact match, baseModel: meta/llama-3.1-8b-instruct-maas, maxTokens: 16"
     manifests.add("job-0", data=data, spec=f"maxCost: 1\nevaluation: {{{answers}, require: not-worse}}{deploy}")
     manifests.add("job-1", data=data, spec=f"maxCost: 1\nevaluation: {{maximum: 0.001}}{deploy}")
     manifests.add("job-2", data=data, spec="maxCost: 1\nevaluation: {maximum: 1000}\ndeploy: {maxCostPerHour: 0.5}")
