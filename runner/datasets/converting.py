@@ -16,7 +16,8 @@ import msgspec
 from runner.datasets.examples import Example, Format, Role
 from runner.datasets.json_lines import RawLine
 from runner.datasets.parsing import parse_raw
-from runner.datasets.reshaping import Piece, Reshaper
+from runner.datasets.raw_lines import Piece
+from runner.datasets.reshaping import Reshaper
 from runner.datasets.sources import Source, is_there, name_of, open_source, plain_copy, plain_name
 from runner.datasets.summarise import blocks
 from runner.datasets.targets import open_target, refuse_existing

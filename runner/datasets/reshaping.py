@@ -10,15 +10,27 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import pybase64
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, UnsetType
 
 from runner.datasets.examples import Format, Message, TextPart
 from runner.datasets.images import MIME_TYPES, ImageError, read_header
 from runner.datasets.parsing import PLACEHOLDERS, parse_line
+from runner.datasets.raw_lines import WRITERS, Part, Piece, Turn, UnsureError
+from runner.datasets.raw_shapes import (
+    RawChat,
+    RawContents,
+    RawPair,
+    RawPart,
+    RawPartsChat,
+    RawText,
+    RawTextContent,
+    RawTextContents,
+    RawTextInstruction,
+)
 from runner.datasets.writing import NotExpressibleError, to_line
 
 _SURE_BYTES = 12
@@ -26,136 +38,13 @@ _SURE_BYTES = 12
 _MAX_LAYOUTS = 1000
 
 
-class RawPair(Struct, forbid_unknown_fields=True, gc=False):
-    """`{"prompt": …, "completion": …}`."""
-
-    prompt: Raw
-    completion: Raw
-
-
-class RawTurn(Struct, forbid_unknown_fields=True, gc=False):
-    """A turn whose content is not looked into."""
-
-    role: Literal["system", "user", "assistant"]
-    content: Raw
-
-
-class RawChat(Struct, forbid_unknown_fields=True, gc=False):
-    """`{"messages": […]}`."""
-
-    messages: list[RawTurn]
-
-
-class RawOnlyText(Struct, forbid_unknown_fields=True, gc=False):
-    """A part of GenerateContent that is a text."""
-
-    text: Raw
-
-
-class RawTextContent(Struct, forbid_unknown_fields=True, gc=False):
-    """A turn of GenerateContent, texts only."""
-
-    role: Literal["user", "assistant", "model"]
-    parts: list[RawOnlyText]
-
-
-class RawTextInstruction(Struct, forbid_unknown_fields=True, gc=False):
-    """The system turn of GenerateContent, texts only."""
-
-    parts: list[RawOnlyText]
-
-
-class RawTextContents(Struct, forbid_unknown_fields=True, gc=False):
-    """`{"contents": […]}`, texts only."""
-
-    contents: list[RawTextContent]
-    systemInstruction: RawTextInstruction | UnsetType = UNSET  # noqa: N815 - the key's name
-    system_instruction: RawTextInstruction | UnsetType = UNSET
-
-
-class RawText(Struct, forbid_unknown_fields=True, gc=False, tag_field="type", tag="text"):
-    """A part of text."""
-
-    text: Raw
-
-
-class RawAddress(Struct, forbid_unknown_fields=True, gc=False):
-    """The address of an image."""
-
-    url: Raw
-
-
-class RawImage(Struct, forbid_unknown_fields=True, gc=False, tag_field="type", tag="image_url"):
-    """A part with an image."""
-
-    image_url: RawAddress
-
-
-class RawPartsTurn(Struct, forbid_unknown_fields=True, gc=False):
-    """A turn whose content is a text or a list of parts."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str | list[RawText | RawImage]
-
-
-class RawPartsChat(Struct, forbid_unknown_fields=True, gc=False):
-    """`{"messages": […]}` with parts."""
-
-    messages: list[RawPartsTurn]
-
-
-class RawInline(Struct, forbid_unknown_fields=True, gc=False):
-    """An image in the line."""
-
-    data: Raw
-    mime_type: str | UnsetType = UNSET
-    mimeType: str | UnsetType = UNSET  # noqa: N815 - the key's name
-
-
-class RawPart(Struct, forbid_unknown_fields=True, gc=False):
-    """A part of GenerateContent: exactly one of these."""
-
-    text: Raw | UnsetType = UNSET
-    inline_data: RawInline | UnsetType = UNSET
-    inlineData: RawInline | UnsetType = UNSET  # noqa: N815
-
-
-class RawContent(Struct, forbid_unknown_fields=True, gc=False):
-    """A turn of GenerateContent."""
-
-    role: Literal["user", "assistant", "model"]
-    parts: list[RawPart]
-
-
-class RawInstruction(Struct, forbid_unknown_fields=True, gc=False):
-    """The system turn of GenerateContent."""
-
-    parts: list[RawPart]
-
-
-class RawContents(Struct, forbid_unknown_fields=True, gc=False):
-    """`{"contents": […]}`."""
-
-    contents: list[RawContent]
-    systemInstruction: RawInstruction | UnsetType = UNSET  # noqa: N815
-    system_instruction: RawInstruction | UnsetType = UNSET
-
-
-class _UnsureError(Exception):
-    """The line is one for the exact parser."""
-
-
-Piece = bytes | memoryview
-_Part = bytes | tuple[bytes, memoryview]
-"""A JSON string, or the type and the base64 text of an image."""
-_Turn = tuple[str, list[_Part]]
 _Texts = tuple[tuple[str, ...], list[bytes]]
 """Roles as they are written, and the JSON strings of the turns."""
 _MARK = "\0"
 """Stands for a text in the line that a layout is made of."""
 _decode_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
-_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError, _UnsureError)
+_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError, UnsureError)
 
 
 @dataclass(slots=True)
@@ -174,7 +63,7 @@ class Reshaper:
 
     def __init__(self, form: Format) -> None:
         self._form = form
-        self._write = {"prompt_completion": _pair, "chat": _chat, "generate_content": _contents}[form]
+        self._write = WRITERS[form]
         self._layouts: dict[tuple[Any, ...], _Layout | None] = {}
         self._readers: list[tuple[Callable[[bytes], Any], Callable[[Any, bytes], list[Piece]]]] = [
             (msgspec.json.Decoder(RawPair).decode, self._texts_of(_read_pair)),
@@ -210,7 +99,7 @@ class Reshaper:
                     self._layouts.clear()
                 layout = self._layouts[roles] = _layout(roles, self._form)
             if layout is None or layout.written is None:
-                raise _UnsureError
+                raise UnsureError
             for known in layout.known:
                 known[1::2] = texts
                 # If the whole line is these keys and texts, none is there twice.
@@ -220,18 +109,18 @@ class Reshaper:
                     break
             else:
                 if not _is_sound(line, layout.strings):
-                    raise _UnsureError
+                    raise UnsureError
             made: list[Piece] = [*layout.written]
             made[1::2] = texts
             return made
 
         return pieces
 
-    def _parts_of(self, read: Callable[[Any], tuple[list[_Turn], int]]) -> Callable[[Any, bytes], list[Piece]]:
+    def _parts_of(self, read: Callable[[Any], tuple[list[Turn], int]]) -> Callable[[Any, bytes], list[Piece]]:
         def pieces(body: Any, line: bytes) -> list[Piece]:
             turns, strings = read(body)
             if not _is_sound(line, strings, turns):
-                raise _UnsureError
+                raise UnsureError
             return self._write(turns)
 
         return pieces
@@ -270,7 +159,7 @@ def _template(line: bytes) -> list[bytes]:
     return template
 
 
-def _is_sound(line: bytes, strings: int, turns: Sequence[_Turn] = ()) -> bool:
+def _is_sound(line: bytes, strings: int, turns: Sequence[Turn] = ()) -> bool:
     """Tell whether a line has no more strings than its keys and values, and is UTF-8."""
     quotes = position = 0
     for image in (part[1] for _, parts in turns for part in parts if isinstance(part, tuple)):
@@ -306,7 +195,7 @@ def _text(raw: Raw) -> bytes:
         return text
     value = _decode_text(text).strip()
     if not value or value.lower() in PLACEHOLDERS:
-        raise _UnsureError
+        raise UnsureError
     return text
 
 
@@ -314,9 +203,9 @@ def _image(mime_type: bytes, data: memoryview) -> tuple[bytes, memoryview]:
     try:
         header = read_header(pybase64.b64decode(data, validate=True))
     except (ValueError, ImageError) as error:
-        raise _UnsureError from error
+        raise UnsureError from error
     if header.mime_type.encode() != mime_type:
-        raise _UnsureError
+        raise UnsureError
     return mime_type, data
 
 
@@ -328,7 +217,7 @@ def _data_url(raw: Raw) -> tuple[bytes, memoryview]:
     for mime_type, prefix in _PREFIXES:
         if view[: len(prefix)] == prefix:
             return _image(mime_type, view[len(prefix) : -1])
-    raise _UnsureError
+    raise UnsureError
 
 
 def _read_pair(body: RawPair) -> _Texts:
@@ -349,26 +238,26 @@ def _read_text_contents(body: RawTextContents) -> _Texts:
     ):
         if not isinstance(instruction, UnsetType):
             if name != "contents":
-                raise _UnsureError
+                raise UnsureError
             name = key
             turns.insert(0, instruction)
     texts = []
     for turn in turns:
         if len(turn.parts) != 1:
-            raise _UnsureError
+            raise UnsureError
         texts.append(_text(turn.parts[0].text))
     return (name, *[turn.role for turn in body.contents]), texts
 
 
-def _read_parts_chat(body: RawPartsChat) -> tuple[list[_Turn], int]:
-    turns: list[_Turn] = []
+def _read_parts_chat(body: RawPartsChat) -> tuple[list[Turn], int]:
+    turns: list[Turn] = []
     strings = 1
     for turn in body.messages:
         if isinstance(turn.content, str):
             turns.append((turn.role, [_text(Raw(_encode(turn.content)))]))
             strings += 4
             continue
-        parts: list[_Part] = []
+        parts: list[Part] = []
         strings += 3
         for part in turn.content:
             if isinstance(part, RawText):
@@ -381,14 +270,14 @@ def _read_parts_chat(body: RawPartsChat) -> tuple[list[_Turn], int]:
     return _ordered(turns), strings
 
 
-def _read_contents(body: RawContents) -> tuple[list[_Turn], int]:
-    turns: list[_Turn] = []
+def _read_contents(body: RawContents) -> tuple[list[Turn], int]:
+    turns: list[Turn] = []
     strings = 1
     instruction = body.systemInstruction
     if isinstance(instruction, UnsetType):
         instruction = body.system_instruction
     elif not isinstance(body.system_instruction, UnsetType):
-        raise _UnsureError
+        raise UnsureError
     if not isinstance(instruction, UnsetType):
         parts, count = _read_parts(instruction.parts)
         turns.append(("system", parts))
@@ -400,93 +289,37 @@ def _read_contents(body: RawContents) -> tuple[list[_Turn], int]:
     return _ordered(turns), strings
 
 
-def _read_parts(given: list[RawPart]) -> tuple[list[_Part], int]:
-    parts: list[_Part] = []
+def _read_parts(given: list[RawPart]) -> tuple[list[Part], int]:
+    parts: list[Part] = []
     strings = 0
     for part in given:
         inline = part.inline_data if isinstance(part.inlineData, UnsetType) else part.inlineData
         if not isinstance(part.text, UnsetType):
             if not isinstance(part.inline_data, UnsetType) or not isinstance(part.inlineData, UnsetType):
-                raise _UnsureError
+                raise UnsureError
             parts.append(_text(part.text))
             strings += 2
             continue
         if isinstance(inline, UnsetType) or not isinstance(part.inline_data, UnsetType | type(inline)):
-            raise _UnsureError
+            raise UnsureError
         mime_type = inline.mime_type if isinstance(inline.mimeType, UnsetType) else inline.mimeType
         view = memoryview(inline.data)
         if not isinstance(mime_type, str) or bytes(view[:1]) != b'"':
-            raise _UnsureError
+            raise UnsureError
         parts.append(_image(mime_type.encode(), view[1:-1]))
         strings += 5
     return parts, strings
 
 
-def _ordered(turns: list[_Turn]) -> list[_Turn]:
+def _ordered(turns: list[Turn]) -> list[Turn]:
     """Return the turns if an optional system turn, then user and assistant by turns, ending with the assistant."""
     start = 1 if turns and turns[0][0] == "system" else 0
     if len(turns) - start < 2 or (len(turns) - start) % 2:
-        raise _UnsureError
+        raise UnsureError
     for index, (role, parts) in enumerate(turns):
         expected = "system" if index < start else "assistant" if (index - start) % 2 else "user"
         if role != expected or not parts:
-            raise _UnsureError
+            raise UnsureError
         if role != "user" and any(isinstance(part, tuple) for part in parts):
-            raise _UnsureError
+            raise UnsureError
     return turns
-
-
-def _pair(turns: list[_Turn]) -> list[Piece]:
-    if len(turns) != 2 or len(turns[0][1]) != 1 or len(turns[1][1]) != 1:
-        raise _UnsureError
-    (prompt,), (answer,) = turns[0][1], turns[1][1]
-    if isinstance(prompt, tuple) or isinstance(answer, tuple):
-        raise _UnsureError
-    return [b'{"prompt":', prompt, b',"completion":', answer, b"}\n"]
-
-
-def _chat(turns: list[_Turn]) -> list[Piece]:
-    pieces: list[Piece] = []
-    head = b'{"messages":[{"role":"'
-    for role, parts in turns:
-        pieces.append(head + role.encode() + b'","content":')
-        if len(parts) == 1 and isinstance(parts[0], bytes):
-            pieces.append(parts[0])
-        else:
-            opening = b"["
-            for part in parts:
-                if isinstance(part, tuple):
-                    start = b'{"type":"image_url","image_url":{"url":"data:%b;base64,' % part[0]
-                    pieces += (opening, start, part[1], b'"}}')
-                else:
-                    pieces += (opening, b'{"type":"text","text":', part, b"}")
-                opening = b","
-            pieces.append(b"]")
-        head = b'},{"role":"'
-    pieces.append(b"}]}\n")
-    return pieces
-
-
-def _contents(turns: list[_Turn]) -> list[Piece]:
-    pieces: list[Piece] = []
-    head = b'{"contents":[{"role":"'
-    for role, parts in turns:
-        if role == "system":
-            pieces.append(b'{"systemInstruction":{"parts":')
-        else:
-            pieces.append(head + (b"model" if role == "assistant" else b"user") + b'","parts":')
-            head = b'},{"role":"'
-        opening = b"["
-        for part in parts:
-            if isinstance(part, tuple):
-                start = b'{"inline_data":{"mime_type":"%b","data":"' % part[0]
-                pieces += (opening, start, part[1], b'"}}')
-            else:
-                pieces += (opening, b'{"text":', part, b"}")
-            opening = b","
-        pieces.append(b"]")
-        if role == "system":
-            pieces.append(b"}")
-            head = b',"contents":[{"role":"'
-    pieces.append(b"}]}\n")
-    return pieces
