@@ -94,7 +94,7 @@ class ServingSpec:
     """One deployed model.
 
     The process listens on `socket` (HTTP over a Unix socket) once the weights are loaded and answers
-      GET  /health                {"status":"ok","standIn":…}
+      GET  /health                {"status":"ok","standIn":…,"engine":"torch" or "vllm"}
       POST /predict               {"instances":[…],"parameters":{…}} as Model Garden's vLLM container does
       POST /chat/completions      OpenAI's chat completions, `stream` included
       GET  /metrics               counters as JSON

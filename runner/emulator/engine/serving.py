@@ -29,9 +29,10 @@ from runner.emulator.engine.protocol import ServingSpec
 from runner.emulator.engine.serving_chat import ChatFormat, ChatRequest, complete_chat, read_chat_request
 from runner.emulator.engine.serving_engine import Engine
 from runner.emulator.engine.serving_generation import Generation
-from runner.emulator.engine.serving_metrics import Metrics
+from runner.emulator.engine.serving_interface import ServingEngine, engine_kind
 from runner.emulator.engine.serving_predict import predict, read_instances
 from runner.emulator.engine.serving_prompts import PromptEncoder
+from runner.emulator.engine.serving_vllm import load_description, open_vllm
 from runner.emulator.errors import ApiError, invalid
 
 logger = logging.getLogger(__name__)
@@ -68,21 +69,14 @@ class ModelServer:
     Args:
         spec: name and limits.
         loaded: model, tokenizer, processor.
+        engine: that generates; None makes the emulator's own of the loaded model.
     """
 
-    def __init__(self, spec: ServingSpec, loaded: LoadedModel) -> None:
-        self.metrics = Metrics()
+    def __init__(self, spec: ServingSpec, loaded: LoadedModel, engine: ServingEngine | None = None) -> None:
         self._name = spec.name
         self._card = loaded.card
-        # The engine's thread and the event loop each need a tokenizer of their own.
-        self.engine = Engine(
-            loaded.model,
-            copy.deepcopy(loaded.tokenizer),
-            max_length=min(spec.max_model_length, _positions(loaded.model)),
-            max_batch=spec.max_batch,
-            max_queue=spec.max_queue,
-            metrics=self.metrics,
-        )
+        self.engine: ServingEngine = engine or _own_engine(spec, loaded)
+        self.metrics = self.engine.metrics
         self._encoder = PromptEncoder(loaded.tokenizer, loaded.processor)
         self._chat_defaults = _chat_defaults(loaded.model)
         self.app = Starlette(
@@ -104,7 +98,9 @@ class ModelServer:
 
     async def _health(self, _request: Request) -> Response:
         card = {name: self._card[name] for name in ("standIn", "weights") if name in self._card}
-        return JSONResponse({"status": "ok", **card, "maxModelLength": self.engine.max_length})
+        return JSONResponse(
+            {"status": "ok", **card, "maxModelLength": self.engine.max_length, "engine": self.engine.kind}
+        )
 
     async def _metrics(self, _request: Request) -> Response:
         return JSONResponse(self.metrics.to_json())
@@ -141,7 +137,7 @@ class ModelServer:
 class _ChatStream(Response):
     """A streamed chat completion: server-sent events until the last token, or until the client goes away."""
 
-    def __init__(self, model: str, engine: Engine, chat: ChatRequest) -> None:
+    def __init__(self, model: str, engine: ServingEngine, chat: ChatRequest) -> None:
         super().__init__(media_type="text/event-stream", headers={"cache-control": "no-cache"})
         del self.headers["content-length"]
         self._model = model
@@ -229,6 +225,21 @@ async def _while_connected(request: Request, answer: Awaitable[dict[str, Any]]) 
     return JSONResponse(answering.result())
 
 
+def _own_engine(spec: ServingSpec, loaded: LoadedModel) -> Engine:
+    return Engine(
+        loaded.model,
+        # The engine's thread and the event loop each need a tokenizer of their own.
+        copy.deepcopy(loaded.tokenizer),
+        max_length=_max_length(spec, loaded),
+        max_batch=spec.max_batch,
+        max_queue=spec.max_queue,
+    )
+
+
+def _max_length(spec: ServingSpec, loaded: LoadedModel) -> int:
+    return min(spec.max_model_length, _positions(loaded.model))
+
+
 def _positions(model: Any) -> int:
     return int(model.config.get_text_config().max_position_embeddings)
 
@@ -249,10 +260,21 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(spec: ServingSpec, loaded: LoadedModel) -> None:
-    """Serve until SIGTERM or SIGINT; answers that have begun get a few seconds more."""
+async def serve(spec: ServingSpec, loaded: LoadedModel, *, vllm: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT; answers that have begun get a few seconds more.
+
+    Args:
+        spec: name and limits.
+        loaded: model, tokenizer, processor.
+        vllm: generate with vLLM, which loads the weights itself; `loaded` then needs none.
+
+    Raises:
+        ModelError: vLLM does not start with this model.
+    """
+    # vLLM binds to the running loop, so it is opened here; the socket appears once it has loaded the weights.
+    engine = open_vllm(spec, loaded, max_length=_max_length(spec, loaded)) if vllm else None
     config = uvicorn.Config(
-        ModelServer(spec, loaded).app,
+        ModelServer(spec, loaded, engine).app,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
@@ -297,14 +319,19 @@ def main(directory: Path) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     spec = ServingSpec.read(directory / "serving.json")
     try:
-        loaded = load(spec.source, cache_directory=spec.cache_directory, threads=spec.threads)
+        vllm = engine_kind() == "vllm"
+        loaded: LoadedModel
+        if vllm:
+            loaded = load_description(spec.source, cache_directory=spec.cache_directory)
+        else:
+            loaded = load(spec.source, cache_directory=spec.cache_directory, threads=spec.threads)
+        logger.info("serving %s", loaded.card.get("weights", spec.name))
+        asyncio.run(serve(spec, loaded, vllm=vllm))
     except ModelError as error:
         failure = {"status": error.status, "message": error.message}
         (directory / "failed.json").write_text(json.dumps(failure))
         logger.error("the model cannot be loaded: %s", error.message)
         return 1
-    logger.info("serving %s", loaded.card.get("weights", spec.name))
-    asyncio.run(serve(spec, loaded))
     return 0
 
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner.emulator.engine.serving_engine import Engine
 from runner.emulator.engine.serving_generation import Generation, Output
+from runner.emulator.engine.serving_interface import ServingEngine
 from runner.emulator.engine.serving_parameters import (
     MOST_LOGPROBS,
     READERS,
@@ -68,7 +68,7 @@ class ChatRequest:
 
 
 def read_chat_request(
-    body: Mapping[str, Any], engine: Engine, encoder: PromptEncoder, defaults: Mapping[str, Any], path: str = ""
+    body: Mapping[str, Any], engine: ServingEngine, encoder: PromptEncoder, defaults: Mapping[str, Any], path: str = ""
 ) -> ChatRequest:
     """Check a chat completions request.
 
@@ -140,7 +140,7 @@ class ChatFormat:
         request: that is answered.
     """
 
-    def __init__(self, model: str, engine: Engine, request: ChatRequest) -> None:
+    def __init__(self, model: str, engine: ServingEngine, request: ChatRequest) -> None:
         self._decode = engine.decode_all
         self._request = request
         self._common = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
@@ -225,7 +225,7 @@ class ChatFormat:
         return {"token": text, "logprob": max(logprob or 0.0, _LEAST_LOGPROB), "bytes": list(text.encode())}
 
 
-async def complete_chat(model: str, engine: Engine, request: ChatRequest) -> dict[str, Any]:
+async def complete_chat(model: str, engine: ServingEngine, request: ChatRequest) -> dict[str, Any]:
     """Answer a request that is not streamed."""
     with Generation(engine, [(request.prompt, request.parameters)]) as generation:
         outputs = await generation.outputs()

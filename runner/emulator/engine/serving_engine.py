@@ -18,10 +18,11 @@ from typing import Any
 import torch
 
 from runner.emulator.engine.serving_batch import Batch
+from runner.emulator.engine.serving_interface import EngineKind, check_prompt
 from runner.emulator.engine.serving_metrics import Metrics
 from runner.emulator.engine.serving_parameters import SamplingParameters
 from runner.emulator.engine.serving_sampling import Choice
-from runner.emulator.engine.serving_scores import PromptScorer, PromptToken
+from runner.emulator.engine.serving_scores import PromptScorer
 from runner.emulator.engine.serving_sequence import (
     Deliver,
     Delta,
@@ -71,6 +72,7 @@ class Engine:
         metrics: Metrics | None = None,
         cache_positions: int = CACHE_POSITIONS,
     ) -> None:
+        self.kind: EngineKind = "torch"
         self.max_length = max_length
         self.metrics = metrics or Metrics()
         self.end_tokens = end_tokens_of(model, tokenizer)
@@ -150,16 +152,7 @@ class Engine:
 
     def check(self, prompt: Prompt, parameters: SamplingParameters) -> None:
         """Raise INVALID_ARGUMENT when a prompt is too long or a token id is not in the vocabulary."""
-        if not prompt.ids:
-            raise invalid("The prompt has no tokens.")
-        if len(prompt.ids) >= self.max_length:
-            raise invalid(
-                f"This model's maximum context length is {self.max_length} tokens. However, your prompt has "
-                f"{len(prompt.ids)} tokens and at least one is generated. Please reduce the length of the prompt."
-            )
-        for token in [*parameters.logit_bias, *parameters.stop_token_ids]:
-            if token >= self.vocabulary_size:
-                raise invalid(f"Token id {token} is not in the vocabulary of {self.vocabulary_size} tokens.")
+        check_prompt(prompt, parameters, self.max_length, self.vocabulary_size)
 
     def _sequence(self, prompt: Prompt, parameters: SamplingParameters, index: int, deliver: Deliver) -> Sequence:
         decode = self.decode if parameters.skip_special_tokens else self.decode_all
@@ -275,23 +268,11 @@ class Engine:
         if not sequence.generated:
             self.metrics.first_tokens += 1
             self.metrics.first_token_seconds += time.monotonic() - sequence.created
-        sequence.generated.append(choice.token)
+        text, reason = sequence.take(choice.token, self.max_length)
         self.metrics.generated_tokens += 1
-        reason: FinishReason | None = None
-        if choice.token in sequence.end_tokens:
-            text, reason = "", "stop"
-        else:
-            text = sequence.text.add(choice.token)
-            if sequence.text.stopped:
-                reason = "stop"
-            elif len(sequence.generated) >= sequence.parameters.max_tokens or sequence.length >= self.max_length:
-                reason = "length"
         if reason is None:
-            sequence.deliver(Delta(text, (choice,), prompt=self._first_scores(sequence)))
+            sequence.deliver(Delta(text, (choice,), prompt=sequence.take_scores()))
             return
-        text += sequence.text.finish()
-        if sequence.text.stopped:
-            reason = "stop"
         self._finish(sequence, reason, text=text, choices=(choice,))
 
     def _finish(
@@ -308,12 +289,7 @@ class Engine:
         sequence.finish_reason = reason
         self.metrics.finished[reason] += 1
         self.metrics.sequence_seconds += time.monotonic() - sequence.created
-        sequence.deliver(Delta(text, choices, reason, error, self._first_scores(sequence)))
-
-    @staticmethod
-    def _first_scores(sequence: Sequence) -> tuple[PromptToken, ...]:
-        scores, sequence.prompt_scores = sequence.prompt_scores, ()
-        return scores
+        sequence.deliver(Delta(text, choices, reason, error, sequence.take_scores()))
 
     def _leave(self) -> None:
         """Take the rows of finished sequences out of the batch."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from runner.emulator.engine.serving_engine import Engine
+from runner.emulator.engine.serving_interface import ServingEngine
 from runner.emulator.engine.serving_parameters import SamplingParameters
 from runner.emulator.engine.serving_sampling import Choice
 from runner.emulator.engine.serving_scores import PromptToken
@@ -40,10 +40,10 @@ class Generation:
         requests: prompt and parameters, each for `n` sequences.
 
     Raises:
-        ApiError: from `Engine.submit_all`, on entering.
+        ApiError: from `ServingEngine.submit_all`, on entering.
     """
 
-    def __init__(self, engine: Engine, requests: Sequence[tuple[Prompt, SamplingParameters]]) -> None:
+    def __init__(self, engine: ServingEngine, requests: Sequence[tuple[Prompt, SamplingParameters]]) -> None:
         self._engine = engine
         self._requests = requests
         self._deltas: asyncio.Queue[tuple[int, int, Delta]] = asyncio.Queue()

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from runner.emulator.engine.serving_chat import ChatFormat, ChatRequest, read_chat_request
-from runner.emulator.engine.serving_engine import Engine
 from runner.emulator.engine.serving_generation import Generation, Output
+from runner.emulator.engine.serving_interface import ServingEngine
 from runner.emulator.engine.serving_parameters import (
     READERS,
     Problems,
@@ -44,7 +44,7 @@ Instance = TextInstance | ChatRequest
 
 
 def read_instances(
-    body: Mapping[str, Any], engine: Engine, encoder: PromptEncoder, chat_defaults: Mapping[str, Any]
+    body: Mapping[str, Any], engine: ServingEngine, encoder: PromptEncoder, chat_defaults: Mapping[str, Any]
 ) -> list[Instance]:
     """Check a prediction request.
 
@@ -88,7 +88,11 @@ def read_instances(
 
 
 def _read_instance(
-    instance: Mapping[str, Any], path: str, engine: Engine, encoder: PromptEncoder, chat_defaults: Mapping[str, Any]
+    instance: Mapping[str, Any],
+    path: str,
+    engine: ServingEngine,
+    encoder: PromptEncoder,
+    chat_defaults: Mapping[str, Any],
 ) -> Instance:
     problems = Problems()
     kind = instance.get("@requestFormat")
@@ -126,7 +130,7 @@ def _read_text_fields(fields: Mapping[str, Any], path: str, problems: Problems) 
     return read_fields(fields, _READERS, path, problems)
 
 
-async def predict(model: str, engine: Engine, instances: list[Instance]) -> dict[str, Any]:
+async def predict(model: str, engine: ServingEngine, instances: list[Instance]) -> dict[str, Any]:
     """Answer a prediction request: one prediction an output, in the order of the instances.
 
     Where every instance wants the raw response, the answer also has `output_token_counts` and `cumulative_logprobs`,

@@ -76,6 +76,34 @@ class Sequence:
         """Return the tokens of prompt and output."""
         return len(self.prompt.ids) + len(self.generated)
 
+    def take(self, token: int, max_length: int) -> tuple[str, FinishReason | None]:
+        """Add a generated token; return the text that is now certain and, at the end, why it ends.
+
+        Args:
+            token: that comes next.
+            max_length: tokens that prompt and output may have together.
+        """
+        self.generated.append(token)
+        reason: FinishReason | None = None
+        if token in self.end_tokens:
+            text, reason = "", "stop"
+        else:
+            text = self.text.add(token)
+            if self.text.stopped:
+                reason = "stop"
+            elif len(self.generated) >= self.parameters.max_tokens or self.length >= max_length:
+                reason = "length"
+        if reason is not None:
+            text += self.text.finish()
+            if self.text.stopped:
+                reason = "stop"
+        return text, reason
+
+    def take_scores(self) -> tuple[PromptToken, ...]:
+        """Return the scores of the prompt, once."""
+        scores, self.prompt_scores = self.prompt_scores, ()
+        return scores
+
 
 def end_tokens_of(model: Any, tokenizer: Any) -> frozenset[int]:
     """Return the ids that end a sequence: the generation configuration's and the tokenizer's, as vLLM has it."""
