@@ -1,7 +1,8 @@
 """Generates with vLLM's in-process `AsyncLLM`, on a GPU.
 
-Written against the API that vLLM 0.22.1 documents (docs.vllm.ai/en/v0.22.1: `AsyncLLM.from_engine_args`, `generate`
-with `RequestOutputKind.DELTA`, `SamplingParams`, `RequestOutput`). It has not been run on a GPU yet.
+Written against vLLM 0.22.1: its documented streaming example (docs.vllm.ai/en/v0.22.1/examples/deployment/
+async_llm_streaming), and, for `AsyncLLM.generate`, `SamplingParams`, `RequestOutput` and `Logprob`, the sources of its
+repository around that version. It has not been run with vLLM or on a GPU yet.
 
 vLLM gets token ids and gives token ids. Chat templates, text, stop strings, limits and the queue are this package's
 own, the same as with the emulator's engine.
@@ -40,11 +41,8 @@ from runner.emulator.errors import ApiError, invalid
 
 logger = logging.getLogger(__name__)
 
-VLLM_VERSION = "0.22.1"
-"""Whose documented API this module follows."""
-
 _HOTTEST = 2.0
-"""vLLM's `SamplingParams` refuses temperatures above."""
+"""Newer versions' `SamplingParams` refuse temperatures above."""
 
 
 class _Described(Protocol):
