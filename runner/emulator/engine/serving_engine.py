@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from runner.emulator.engine.serving_batch import Batch
+from runner.emulator.engine.serving_delivery import deliver_end, deliver_token
 from runner.emulator.engine.serving_interface import EngineKind, check_prompt
 from runner.emulator.engine.serving_metrics import Metrics
 from runner.emulator.engine.serving_parameters import SamplingParameters
@@ -26,7 +26,6 @@ from runner.emulator.engine.serving_scores import PromptScorer
 from runner.emulator.engine.serving_sequence import (
     Deliver,
     Delta,
-    FinishReason,
     Prompt,
     Sequence,
     decoder_of,
@@ -171,7 +170,7 @@ class Engine:
                 if self._running:
                     self._guarded(self._running, self._step)
         for sequence in [*self._running, *self._waiting]:
-            self._finish(sequence, "cancelled")
+            deliver_end(sequence, self.metrics, "cancelled")
 
     def _wait_and_take(self) -> list[Sequence] | None:
         """Wait for work, drop what was cancelled and return the sequences that join; None at the end."""
@@ -182,10 +181,10 @@ class Engine:
                 return None
             for sequence in [one for one in self._waiting if one.cancelled]:
                 self._waiting.remove(sequence)
-                self._finish(sequence, "cancelled")
+                deliver_end(sequence, self.metrics, "cancelled")
             for sequence in self._running:
                 if sequence.cancelled:
-                    self._finish(sequence, "cancelled")
+                    deliver_end(sequence, self.metrics, "cancelled")
             self._leave()
             self._make_room()
             joining = self._take()
@@ -222,11 +221,11 @@ class Engine:
         except Exception as error:
             logger.exception("the model failed on %d sequences", len(sequences))
             for sequence in list(sequences):
-                self._finish(sequence, "error", f"{type(error).__name__}: {error}")
+                deliver_end(sequence, self.metrics, "error", f"{type(error).__name__}: {error}")
             if self._batch.rows != len(self._running):
                 # The rows are not those of the running sequences any more, and cannot be told apart.
                 for sequence in self._running:
-                    self._finish(sequence, "error", f"{type(error).__name__}: {error}")
+                    deliver_end(sequence, self.metrics, "error", f"{type(error).__name__}: {error}")
                 self._running = []
                 self._batch.clear()
             self._leave()
@@ -262,34 +261,7 @@ class Engine:
                 choice = Choice(best[row])
             else:
                 choice = sequence.sampler.choose(logits[row], len(sequence.generated))
-            self._take_token(sequence, choice)
-
-    def _take_token(self, sequence: Sequence, choice: Choice) -> None:
-        if not sequence.generated:
-            self.metrics.first_tokens += 1
-            self.metrics.first_token_seconds += time.monotonic() - sequence.created
-        text, reason = sequence.take(choice.token, self.max_length)
-        self.metrics.generated_tokens += 1
-        if reason is None:
-            sequence.deliver(Delta(text, (choice,), prompt=sequence.take_scores()))
-            return
-        self._finish(sequence, reason, text=text, choices=(choice,))
-
-    def _finish(
-        self,
-        sequence: Sequence,
-        reason: FinishReason,
-        error: str = "",
-        *,
-        text: str = "",
-        choices: tuple[Choice, ...] = (),
-    ) -> None:
-        if sequence.finish_reason is not None:
-            return
-        sequence.finish_reason = reason
-        self.metrics.finished[reason] += 1
-        self.metrics.sequence_seconds += time.monotonic() - sequence.created
-        sequence.deliver(Delta(text, choices, reason, error, sequence.take_scores()))
+            deliver_token(sequence, choice, self.max_length, self.metrics)
 
     def _leave(self) -> None:
         """Take the rows of finished sequences out of the batch."""

@@ -17,7 +17,6 @@ import functools
 import importlib
 import logging
 import os
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -29,12 +28,13 @@ from runner.emulator.engine.chat_templates import fallback_template
 from runner.emulator.engine.checkpoints import ModelError, check_checkpoint
 from runner.emulator.engine.loading import LoadedModel, prepare
 from runner.emulator.engine.protocol import ModelSource, ServingSpec
+from runner.emulator.engine.serving_delivery import deliver_end, deliver_token
 from runner.emulator.engine.serving_interface import ENGINE_VARIABLE, EngineKind, check_prompt
 from runner.emulator.engine.serving_metrics import Metrics
 from runner.emulator.engine.serving_parameters import SamplingParameters
 from runner.emulator.engine.serving_sampling import Choice
 from runner.emulator.engine.serving_scores import PromptToken, Scored
-from runner.emulator.engine.serving_sequence import Delta, FinishReason, Prompt, Sequence, decoder_of, end_tokens_of
+from runner.emulator.engine.serving_sequence import Delta, Prompt, Sequence, decoder_of, end_tokens_of
 from runner.emulator.engine.serving_text import Decode
 from runner.emulator.engine.sources import describe
 from runner.emulator.errors import ApiError, invalid
@@ -277,7 +277,7 @@ class VllmEngine:
                 self._running[sequence].cancel()
             else:
                 self._waiting.remove(sequence)
-            self._finish(sequence, "cancelled")
+            deliver_end(sequence, self.metrics, "cancelled")
         self._count()
 
     def _admit(self) -> None:
@@ -313,11 +313,11 @@ class VllmEngine:
                     self._take(sequence, output)
                     if sequence.finish_reason is not None and not output.finished:
                         break
-            self._finish(sequence, "error", "vLLM's answer has no end")
+            deliver_end(sequence, self.metrics, "error", "vLLM's answer has no end")
         except Exception as error:
             if sequence.finish_reason is None:
                 logger.exception("vLLM failed on a sequence")
-            self._finish(sequence, "error", f"{type(error).__name__}: {error}")
+            deliver_end(sequence, self.metrics, "error", f"{type(error).__name__}: {error}")
 
     def _take(self, sequence: Sequence, output: Any) -> None:
         """Deliver what one `RequestOutput` adds."""
@@ -328,42 +328,17 @@ class VllmEngine:
             )
         logprobs = completion.logprobs or [None] * len(completion.token_ids)
         for token, places in zip(completion.token_ids, logprobs, strict=True):
-            self._take_token(sequence, choice_of(token, places, sequence.parameters.logprobs))
+            if not sequence.generated:
+                self.metrics.prompt_tokens += len(sequence.prompt.ids)
+            choice = choice_of(token, places, sequence.parameters.logprobs)
+            deliver_token(sequence, choice, self.max_length, self.metrics)
             if sequence.finish_reason is not None:
                 return
         if completion.finish_reason in ("stop", "length"):
             # vLLM knows of an end that we do not, such as a tokenizer's that no configuration names.
-            self._finish(sequence, completion.finish_reason, text=sequence.text.finish())
+            deliver_end(sequence, self.metrics, completion.finish_reason, text=sequence.text.finish())
         elif completion.finish_reason is not None:
-            self._finish(sequence, "error", f"vLLM ended the answer: {completion.finish_reason}")
-
-    def _take_token(self, sequence: Sequence, choice: Choice) -> None:
-        if not sequence.generated:
-            self.metrics.prompt_tokens += len(sequence.prompt.ids)
-            self.metrics.first_tokens += 1
-            self.metrics.first_token_seconds += time.monotonic() - sequence.created
-        text, reason = sequence.take(choice.token, self.max_length)
-        self.metrics.generated_tokens += 1
-        if reason is None:
-            sequence.deliver(Delta(text, (choice,), prompt=sequence.take_scores()))
-        else:
-            self._finish(sequence, reason, text=text, choices=(choice,))
-
-    def _finish(
-        self,
-        sequence: Sequence,
-        reason: FinishReason,
-        error: str = "",
-        *,
-        text: str = "",
-        choices: tuple[Choice, ...] = (),
-    ) -> None:
-        if sequence.finish_reason is not None:
-            return
-        sequence.finish_reason = reason
-        self.metrics.finished[reason] += 1
-        self.metrics.sequence_seconds += time.monotonic() - sequence.created
-        sequence.deliver(Delta(text, choices, reason, error, sequence.take_scores()))
+            deliver_end(sequence, self.metrics, "error", f"vLLM ended the answer: {completion.finish_reason}")
 
 
 def choice_of(token: int, places: Mapping[int, Any] | None, alternatives: int | None) -> Choice:
