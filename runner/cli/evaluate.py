@@ -77,7 +77,8 @@ def command(
     """Ask a tuned model and its base every question of FILE, which neither has seen, and compare their answers.
 
     They are compared with those in the file. A difference counts only if its 95 % interval, a paired bootstrap over the
-    questions, excludes zero; else the verdict is "no difference". Temperature is 0 unless given.
+    questions, excludes zero; else the verdict is "no difference". Unless given, temperature is 0 and an answer has at
+    most 1024 tokens.
 
     Loss and perplexity of the file's answers are measured too, where both models tell how likely a given text is. A
     judge is a third model, which is shown each pair twice, in both orders.

@@ -25,6 +25,8 @@ from runner.serving.scores import METRICS
 LOSS, JUDGE = "loss", "judge"
 DECIDERS = (*METRICS, LOSS, JUDGE)
 """What may decide."""
+ANSWER_TOKENS = 1024
+"""Of an answer, unless another limit is given: an untuned base may never stop, which costs time and money."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +181,7 @@ def evaluate(
         primary: one of `DECIDERS`: which decides.
         concurrency: questions asked at once; both models answer a question one after the other, in alternating order,
             so that neither profits from a quiet machine.
-        sampling: as for chat; temperature is 0 unless given.
+        sampling: as for chat; temperature is 0 and the longest answer `ANSWER_TOKENS` unless given.
         seed: of the bootstrap.
         judge: who compares the answers too; None for nobody.
         progress: called with questions done, and all; first of the answers, then of the losses.
@@ -192,7 +194,11 @@ def evaluate(
     problem = _problem(questions, primary, judge, missing)
     if problem:
         raise ConfigurationError(problem, problems=[problem])
-    given = {"temperature": 0.0, **{key: value for key, value in (sampling or {}).items() if value is not None}}
+    given = {
+        "temperature": 0.0,
+        "max_tokens": ANSWER_TOKENS,
+        **{key: value for key, value in (sampling or {}).items() if value is not None},
+    }
 
     def run(work: Callable[[tuple[int, Any]], Pair], items: Sequence[Any]) -> list[Pair]:
         pairs: list[Pair] = []
