@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -29,7 +29,7 @@ from runner.emulator.engine.protocol import ServingSpec
 from runner.emulator.engine.serving_chat import ChatFormat, ChatRequest, complete_chat, read_chat_request
 from runner.emulator.engine.serving_engine import Engine
 from runner.emulator.engine.serving_generation import Generation
-from runner.emulator.engine.serving_interface import ServingEngine, engine_kind
+from runner.emulator.engine.serving_interface import ServedModel, ServingEngine, engine_kind
 from runner.emulator.engine.serving_predict import predict, read_instances
 from runner.emulator.engine.serving_prompts import PromptEncoder
 from runner.emulator.engine.serving_vllm import load_description, open_vllm
@@ -43,26 +43,6 @@ _SHUTDOWN_SECONDS = 5
 _CLIENT_CLOSED = 499
 
 
-class LoadedModel(Protocol):
-    """What is served; `loading.load` returns one."""
-
-    @property
-    def model(self) -> Any:
-        """Return the transformers model."""
-
-    @property
-    def tokenizer(self) -> Any:
-        """Return its tokenizer."""
-
-    @property
-    def processor(self) -> Any | None:
-        """Return its processor of images, if it takes any."""
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """Return what the weights are: `standIn` and `weights`."""
-
-
 class ModelServer:
     """The HTTP application of one model.
 
@@ -72,7 +52,7 @@ class ModelServer:
         engine: that generates; None makes the emulator's own of the loaded model.
     """
 
-    def __init__(self, spec: ServingSpec, loaded: LoadedModel, engine: ServingEngine | None = None) -> None:
+    def __init__(self, spec: ServingSpec, loaded: ServedModel, engine: ServingEngine | None = None) -> None:
         self._name = spec.name
         self._card = loaded.card
         self.engine: ServingEngine = engine or _own_engine(spec, loaded)
@@ -225,7 +205,7 @@ async def _while_connected(request: Request, answer: Awaitable[dict[str, Any]]) 
     return JSONResponse(answering.result())
 
 
-def _own_engine(spec: ServingSpec, loaded: LoadedModel) -> Engine:
+def _own_engine(spec: ServingSpec, loaded: ServedModel) -> Engine:
     return Engine(
         loaded.model,
         # The engine's thread and the event loop each need a tokenizer of their own.
@@ -236,7 +216,7 @@ def _own_engine(spec: ServingSpec, loaded: LoadedModel) -> Engine:
     )
 
 
-def _max_length(spec: ServingSpec, loaded: LoadedModel) -> int:
+def _max_length(spec: ServingSpec, loaded: ServedModel) -> int:
     return min(spec.max_model_length, _positions(loaded.model))
 
 
@@ -260,7 +240,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(spec: ServingSpec, loaded: LoadedModel, *, vllm: bool = False) -> None:
+async def serve(spec: ServingSpec, loaded: ServedModel, *, vllm: bool = False) -> None:
     """Serve until SIGTERM or SIGINT; answers that have begun get a few seconds more.
 
     Args:
@@ -320,7 +300,7 @@ def main(directory: Path) -> int:
     spec = ServingSpec.read(directory / "serving.json")
     try:
         vllm = engine_kind() == "vllm"
-        loaded: LoadedModel
+        loaded: ServedModel
         if vllm:
             loaded = load_description(spec.source, cache_directory=spec.cache_directory)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Iterable
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.serving_metrics import Metrics
@@ -18,6 +18,26 @@ EngineKind = Literal["torch", "vllm"]
 
 ENGINE_VARIABLE = "RUNNER_SERVING_ENGINE"
 """Environment variable that says which engine serves: `torch` or `vllm`."""
+
+
+class ServedModel(Protocol):
+    """What is served; `loading.load` returns one. An engine that loads the weights itself needs its configurations."""
+
+    @property
+    def model(self) -> Any:
+        """Return the transformers model, or an object with `config` and `generation_config`."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Return its tokenizer."""
+
+    @property
+    def processor(self) -> Any | None:
+        """Return its processor of images, if it takes any."""
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Return what the weights are: `standIn` and `weights`; and their `directory` where no weights are loaded."""
 
 
 class ServingEngine(Protocol):

@@ -22,14 +22,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from runner.emulator.engine.chat_templates import fallback_template
 from runner.emulator.engine.checkpoints import ModelError, check_checkpoint
 from runner.emulator.engine.loading import LoadedModel, prepare
 from runner.emulator.engine.protocol import ModelSource, ServingSpec
 from runner.emulator.engine.serving_delivery import deliver_end, deliver_token
-from runner.emulator.engine.serving_interface import ENGINE_VARIABLE, EngineKind, check_prompt
+from runner.emulator.engine.serving_interface import ENGINE_VARIABLE, EngineKind, ServedModel, check_prompt
 from runner.emulator.engine.serving_metrics import Metrics
 from runner.emulator.engine.serving_parameters import SamplingParameters
 from runner.emulator.engine.serving_sampling import Choice
@@ -43,26 +43,6 @@ logger = logging.getLogger(__name__)
 
 _HOTTEST = 2.0
 """Newer versions' `SamplingParams` refuse temperatures above."""
-
-
-class _Described(Protocol):
-    """What this engine needs of a loaded model: no weights."""
-
-    @property
-    def model(self) -> Any:
-        """Return an object with `config` and `generation_config`."""
-
-    @property
-    def tokenizer(self) -> Any:
-        """Return the tokenizer."""
-
-    @property
-    def processor(self) -> Any | None:
-        """Return the processor of images, if the model takes any."""
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """Return what the weights are, and their `directory`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +82,7 @@ def load_description(source: ModelSource, *, cache_directory: str) -> LoadedMode
     return LoadedModel(ModelDescription(config, generation), tokenizer, processor, card)
 
 
-def engine_arguments(spec: ServingSpec, loaded: _Described, max_length: int) -> dict[str, Any]:
+def engine_arguments(spec: ServingSpec, loaded: ServedModel, max_length: int) -> dict[str, Any]:
     """Return the arguments of vLLM's `AsyncEngineArgs`."""
     arguments: dict[str, Any] = {
         "model": loaded.card["directory"],
@@ -150,7 +130,7 @@ def sampling_arguments(
     }
 
 
-def open_vllm(spec: ServingSpec, loaded: _Described, *, max_length: int) -> VllmEngine:
+def open_vllm(spec: ServingSpec, loaded: ServedModel, *, max_length: int) -> VllmEngine:
     """Start vLLM with a model's weights. Call it in the running event loop; it blocks until they are loaded.
 
     Raises:
@@ -197,7 +177,7 @@ class VllmEngine:
         self,
         llm: Any,
         make_sampling: Callable[[Mapping[str, Any]], Any],
-        loaded: _Described,
+        loaded: ServedModel,
         *,
         max_length: int,
         max_batch: int = 16,
