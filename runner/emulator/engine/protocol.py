@@ -94,11 +94,12 @@ class ServingSpec:
     """One deployed model.
 
     The process listens on `socket` (HTTP over a Unix socket) once the weights are loaded and answers
-      GET  /health                {"status":"ok","standIn":…,"engine":"torch" or "vllm"}
+      GET  /health                {"status":"ok","standIn":…,"engine":"torch" or "vllm"}; 503 when the engine is dead
       POST /predict               {"instances":[…],"parameters":{…}} as Model Garden's vLLM container does
       POST /chat/completions      OpenAI's chat completions, `stream` included
       GET  /metrics               counters as JSON
     Errors are {"error":{"status","message"}} with google.rpc.Code names and matching HTTP numbers; a full queue is 429.
+    When the engine dies the process ends with 2, and is to be started again.
     """
 
     source: ModelSource

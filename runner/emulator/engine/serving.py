@@ -29,7 +29,7 @@ from runner.emulator.engine.protocol import ServingSpec
 from runner.emulator.engine.serving_chat import ChatFormat, ChatRequest, complete_chat, read_chat_request
 from runner.emulator.engine.serving_engine import Engine
 from runner.emulator.engine.serving_generation import Generation
-from runner.emulator.engine.serving_interface import ServedModel, ServingEngine, engine_kind
+from runner.emulator.engine.serving_interface import ServedModel, ServingEngine, dead_error, engine_kind
 from runner.emulator.engine.serving_predict import predict, read_instances
 from runner.emulator.engine.serving_prompts import PromptEncoder
 from runner.emulator.engine.serving_vllm import load_description, open_vllm
@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 
 _SHUTDOWN_SECONDS = 5
 """How long answers that have begun may go on after SIGTERM."""
+
+_DEATH_SECONDS = 1
+"""How often the server looks whether its engine is alive."""
 
 _CLIENT_CLOSED = 499
 
@@ -77,6 +80,8 @@ class ModelServer:
         self.engine.close()
 
     async def _health(self, _request: Request) -> Response:
+        if (death := self.engine.death) is not None:
+            return _error_response(dead_error(death))
         card = {name: self._card[name] for name in ("standIn", "weights") if name in self._card}
         return JSONResponse(
             {"status": "ok", **card, "maxModelLength": self.engine.max_length, "engine": self.engine.kind}
@@ -216,6 +221,10 @@ def _own_engine(spec: ServingSpec, loaded: ServedModel) -> Engine:
     )
 
 
+def _open_vllm(spec: ServingSpec, loaded: ServedModel) -> ServingEngine:
+    return open_vllm(spec, loaded, max_length=_max_length(spec, loaded))
+
+
 def _max_length(spec: ServingSpec, loaded: ServedModel) -> int:
     return min(spec.max_model_length, _positions(loaded.model))
 
@@ -240,21 +249,26 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(spec: ServingSpec, loaded: ServedModel, *, vllm: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT; answers that have begun get a few seconds more.
+async def serve(
+    spec: ServingSpec, loaded: ServedModel, open_engine: Callable[[], ServingEngine] | None = None
+) -> str | None:
+    """Serve until SIGTERM or SIGINT, or until the engine dies; answers that have begun get a few seconds more.
 
     Args:
         spec: name and limits.
         loaded: model, tokenizer, processor.
-        vllm: generate with vLLM, which loads the weights itself; `loaded` then needs none.
+        open_engine: makes the engine, which loads the weights itself; None makes the emulator's own of `loaded`.
+
+    Returns:
+        Why the engine died; None after a signal.
 
     Raises:
         ModelError: vLLM does not start with this model.
     """
     # vLLM binds to the running loop, so it is opened here; the socket appears once it has loaded the weights.
-    engine = open_vllm(spec, loaded, max_length=_max_length(spec, loaded)) if vllm else None
+    model_server = ModelServer(spec, loaded, open_engine() if open_engine else None)
     config = uvicorn.Config(
-        ModelServer(spec, loaded, engine).app,
+        model_server.app,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
@@ -266,10 +280,22 @@ async def serve(spec: ServingSpec, loaded: ServedModel, *, vllm: bool = False) -
         loop.add_signal_handler(number, setattr, server, "should_exit", True)
     path = Path(spec.socket)
     with _listening_socket(path) as listening:
+        watching = loop.create_task(_end_with_engine(model_server.engine, server))
         try:
             await server.serve(sockets=[listening])
         finally:
             path.unlink(missing_ok=True)
+            watching.cancel()
+    return watching.result() if watching.done() else None
+
+
+async def _end_with_engine(engine: ServingEngine, server: uvicorn.Server) -> str:
+    """End the server once its engine has died, also when nobody asks for anything; return why it died."""
+    while (death := engine.death) is None:
+        await asyncio.sleep(_DEATH_SECONDS)
+    logger.error("the engine is dead: %s", death)
+    server.should_exit = True
+    return death
 
 
 def _listening_socket(path: Path) -> socket.socket:
@@ -294,7 +320,8 @@ def main(directory: Path) -> int:
     """Load the model of the folder's `serving.json` and serve it until SIGTERM.
 
     Returns:
-        0, or 1 if the model cannot be loaded; `failed.json` in the folder then has `status` and `message`.
+        0; 1 if the model cannot be loaded: `failed.json` in the folder then has `status` and `message`; 2 if the engine
+        died.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     spec = ServingSpec.read(directory / "serving.json")
@@ -306,13 +333,13 @@ def main(directory: Path) -> int:
         else:
             loaded = load(spec.source, cache_directory=spec.cache_directory, threads=spec.threads)
         logger.info("serving %s", loaded.card.get("weights", spec.name))
-        asyncio.run(serve(spec, loaded, vllm=vllm))
+        death = asyncio.run(serve(spec, loaded, (lambda: _open_vllm(spec, loaded)) if vllm else None))
     except ModelError as error:
         failure = {"status": error.status, "message": error.message}
         (directory / "failed.json").write_text(json.dumps(failure))
         logger.error("the model cannot be loaded: %s", error.message)
         return 1
-    return 0
+    return 0 if death is None else 2
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import torch
 
 from runner.emulator.engine.serving_batch import Batch
 from runner.emulator.engine.serving_delivery import deliver_end, deliver_token
-from runner.emulator.engine.serving_interface import EngineKind, check_prompt
+from runner.emulator.engine.serving_interface import EngineKind, check_prompt, dead_error
 from runner.emulator.engine.serving_metrics import Metrics
 from runner.emulator.engine.serving_parameters import SamplingParameters
 from runner.emulator.engine.serving_sampling import Choice
@@ -83,11 +83,18 @@ class Engine:
         self._max_batch = max(1, max_batch)
         self._max_queue = max(1, max_queue)
         self._cache_positions = cache_positions
+        self._joining: list[Sequence] = []
         self._running: list[Sequence] = []
         self._waiting: deque[Sequence] = deque()
         self._changed = threading.Condition()
         self._closing = False
+        self._death: str | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    @property
+    def death(self) -> str | None:
+        """Return the error that ended the engine's thread."""
+        return self._death
 
     def start(self) -> None:
         """Start the engine's thread."""
@@ -131,6 +138,8 @@ class Engine:
         with self._changed:
             if self._closing:
                 raise ApiError("UNAVAILABLE", "The model server is shutting down.")
+            if self._death is not None:
+                raise dead_error(self._death)
             if len(self._waiting) + len(sequences) > self._max_queue:
                 self.metrics.rejected += 1
                 raise ApiError(
@@ -160,6 +169,17 @@ class Engine:
     # Everything below runs on the engine's thread.
 
     def _run(self) -> None:
+        try:
+            self._generate()
+        except BaseException as error:
+            # What fails on a sequence is caught where it does; this would leave all who wait without an answer.
+            logger.exception("the engine died")
+            with self._changed:
+                self._death = f"{type(error).__name__}: {error}"
+                for sequence in [*self._running, *self._joining, *self._waiting]:
+                    deliver_end(sequence, self.metrics, "error", self._death)
+
+    def _generate(self) -> None:
         with torch.inference_mode():
             while True:
                 joining = self._wait_and_take()
@@ -187,7 +207,7 @@ class Engine:
                     deliver_end(sequence, self.metrics, "cancelled")
             self._leave()
             self._make_room()
-            joining = self._take()
+            joining = self._joining = self._take()
             self._count_queue(len(joining))
             return joining
 

@@ -12,7 +12,7 @@ from runner.emulator.engine.serving_metrics import Metrics
 from runner.emulator.engine.serving_parameters import SamplingParameters
 from runner.emulator.engine.serving_sequence import Delta, Prompt, Sequence
 from runner.emulator.engine.serving_text import Decode
-from runner.emulator.errors import invalid
+from runner.emulator.errors import ApiError, invalid
 
 EngineKind = Literal["torch", "vllm"]
 
@@ -59,6 +59,10 @@ class ServingEngine(Protocol):
     def decode_all(self) -> Decode:
         """Return the function from token ids to text, special tokens included."""
 
+    @property
+    def death(self) -> str | None:
+        """Return why the engine can never generate again; None while it can."""
+
     def start(self) -> None:
         """Begin to generate."""
 
@@ -71,7 +75,11 @@ class ServingEngine(Protocol):
     def submit_all(
         self, requests: Iterable[tuple[Prompt, SamplingParameters, Callable[[int, Delta], None]]]
     ) -> list[Sequence]:
-        """Queue the sequences of several prompts, all or none; RESOURCE_EXHAUSTED when they do not fit now."""
+        """Queue the sequences of several prompts, all or none.
+
+        Raises:
+            ApiError: RESOURCE_EXHAUSTED when they do not fit now; UNAVAILABLE when the engine closes or is dead.
+        """
 
     def cancel(self, sequences: Iterable[Sequence]) -> None:
         """Give up sequences that have not ended."""
@@ -89,6 +97,11 @@ def check_prompt(prompt: Prompt, parameters: SamplingParameters, max_length: int
     for token in [*parameters.logit_bias, *parameters.stop_token_ids]:
         if token >= vocabulary_size:
             raise invalid(f"Token id {token} is not in the vocabulary of {vocabulary_size} tokens.")
+
+
+def dead_error(death: str) -> ApiError:
+    """Return what requests to a dead engine are answered."""
+    return ApiError("UNAVAILABLE", f"The model server's engine is dead ({death}); it is being started again.")
 
 
 def engine_kind() -> EngineKind:

@@ -29,7 +29,7 @@ from runner.emulator.engine.checkpoints import ModelError, check_checkpoint
 from runner.emulator.engine.loading import LoadedModel, prepare
 from runner.emulator.engine.protocol import ModelSource, ServingSpec
 from runner.emulator.engine.serving_delivery import deliver_end, deliver_token
-from runner.emulator.engine.serving_interface import ENGINE_VARIABLE, EngineKind, ServedModel, check_prompt
+from runner.emulator.engine.serving_interface import ENGINE_VARIABLE, EngineKind, ServedModel, check_prompt, dead_error
 from runner.emulator.engine.serving_metrics import Metrics
 from runner.emulator.engine.serving_parameters import SamplingParameters
 from runner.emulator.engine.serving_sampling import Choice
@@ -199,6 +199,14 @@ class VllmEngine:
         self._running: dict[Sequence, asyncio.Task[None]] = {}
         self._closing = False
 
+    @property
+    def death(self) -> str | None:
+        """Return vLLM's error when its engine core has died."""
+        if not self._llm.errored:
+            return None
+        error = self._llm.dead_error
+        return f"{type(error).__name__}: {error}"
+
     def start(self) -> None:
         """Do nothing: vLLM runs already."""
 
@@ -237,6 +245,8 @@ class VllmEngine:
             )
         if self._closing:
             raise ApiError("UNAVAILABLE", "The model server is shutting down.")
+        if (death := self.death) is not None:
+            raise dead_error(death)
         if len(self._waiting) + len(sequences) > self._max_queue:
             self.metrics.rejected += 1
             raise ApiError(

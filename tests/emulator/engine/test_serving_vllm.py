@@ -29,7 +29,7 @@ from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.launcher import Launcher
 from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.protocol import ModelSource, ServingSpec
-from runner.emulator.engine.serving import ModelServer
+from runner.emulator.engine.serving import ModelServer, serve
 from runner.emulator.engine.serving_interface import ServingEngine, engine_kind
 from runner.emulator.engine.serving_parameters import SamplingParameters
 from runner.emulator.engine.serving_vllm import VllmEngine, engine_arguments, load_description, sampling_arguments
@@ -82,6 +82,13 @@ class RequestOutput:
     finished: bool
 
 
+class EngineDeadError(Exception):
+    """As `vllm.v1.engine.exceptions.EngineDeadError`."""
+
+    def __init__(self) -> None:
+        super().__init__("EngineCore encountered an issue. See stack trace (above) for the root cause.")
+
+
 class TinyAsyncLLM:
     """Stands in for `vllm.v1.engine.async_llm.AsyncLLM`: greedy, one forward pass a token, up to two tokens a delta."""
 
@@ -93,6 +100,12 @@ class TinyAsyncLLM:
         self.at_once = 0
         self.failing = False
         self.is_shut_down = False
+        self.errored = False
+        """As vLLM's: its engine core is dead, noticed with or without requests."""
+
+    @property
+    def dead_error(self) -> BaseException:
+        return EngineDeadError()
 
     async def generate(
         self, prompt: Mapping[str, Any], sampling_params: Mapping[str, Any], request_id: str
@@ -109,6 +122,8 @@ class TinyAsyncLLM:
             generated = 0
             while True:
                 await asyncio.sleep(self._delay)
+                if self.errored:
+                    raise EngineDeadError
                 places = self._places(ids)[-1]
                 token = int(places.argmax())
                 ids.append(token)
@@ -281,6 +296,59 @@ def test_the_queue_is_bounded_and_who_leaves_frees_a_place(loaded: LoadedModel) 
         assert metrics["finishedSequences"]["cancelled"] == len(llm.aborted) == 1
         assert metrics["rejectedRequests"] == 1
         assert llm.most_at_once == 1
+
+
+@pytest.mark.parametrize(("kind", "asked"), [("vllm", False), ("vllm", True), ("torch", True)])
+def test_a_dead_engine_ends_its_process_and_all_that_waits(loaded: LoadedModel, kind: str, asked: bool) -> None:
+    """Whoever waits is told, health says so, and `serve` returns, also when nobody asks for anything."""
+    llm = TinyAsyncLLM(loaded.model, delay_seconds=0.01)
+    dying = threading.Event()
+
+    def forward(*_: Any) -> None:
+        if kind == "torch" and dying.is_set():
+            raise SystemExit("no more")  # no Exception, so that it ends the engine's thread
+
+    def use(socket: Path) -> httpx.Response | None:
+        deadline = time.monotonic() + 60
+        while not socket.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        with client_of(socket) as client, ThreadPoolExecutor(1) as pool:
+            assert client.get("/health").status_code == 200
+            endless = chat("go on", ignore_eos=True, max_tokens=8000)
+            waiting = pool.submit(client.post, "/chat/completions", json=endless) if asked else None
+            if asked:
+                wait_for(client, "runningSequences == 1")
+            llm.errored = True
+            dying.set()
+            return None if waiting is None else waiting.result(60)
+
+    hook = loaded.model.register_forward_pre_hook(forward)
+    try:
+        with tempfile.TemporaryDirectory(prefix="vllm-") as name, ThreadPoolExecutor(1) as pool:
+            spec = ServingSpec(source=LLAMA, socket=str(Path(name) / "s"), name="tuned")
+            using = pool.submit(use, Path(spec.socket))
+            opened = (lambda: vllm_engine(loaded, llm)) if kind == "vllm" else None
+            death = asyncio.run(serve(spec, loaded, opened))
+            answer = using.result(60)
+            assert not Path(spec.socket).exists()
+    finally:
+        hook.remove()
+    assert death is not None
+    assert ("EngineDeadError: EngineCore encountered an issue" if kind == "vllm" else "SystemExit: no more") in death
+    if asked:
+        assert answer is not None
+        assert (answer.status_code, answer.json()["error"]["status"]) == (500, "INTERNAL")
+        assert death in answer.json()["error"]["message"]
+
+
+def test_a_dead_engine_is_no_longer_healthy_and_refuses_at_once(loaded: LoadedModel) -> None:
+    llm = TinyAsyncLLM(loaded.model)
+    with serving(loaded, vllm_engine(loaded, llm)) as client:
+        llm.errored = True
+        for answer in (client.get("/health"), client.post("/chat/completions", json=chat("x", max_tokens=2))):
+            assert (answer.status_code, answer.json()["error"]["status"]) == (503, "UNAVAILABLE")
+            assert "EngineDeadError" in answer.json()["error"]["message"]
 
 
 def test_sampling_parameters_become_vllms() -> None:
