@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from runner.datasets.decoding import syntax_error
 from runner.datasets.examples import Finding, Severity
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -40,26 +41,25 @@ class Findings:
         self.file = file
         self.line = line
         self.items: list[Finding] = []
+        self.failed = False
+        """Whether an error was added."""
 
     def add(self, code: str, severity: Severity, path: str, message: str, fix: str = "") -> None:
         """Add a finding at a JSON path of this line; halves of surrogate pairs, which no file takes, are spelled."""
-        path, message, fix = (text.encode("utf-8", "backslashreplace").decode() for text in (path, message, fix))
+        if not (path.isascii() and message.isascii() and fix.isascii()):
+            path, message, fix = (text.encode("utf-8", "backslashreplace").decode() for text in (path, message, fix))
         self.items.append(
             Finding(code=code, severity=severity, file=self.file, line=self.line, path=path, message=message, fix=fix)
         )
 
     def error(self, code: str, path: str, message: str, fix: str = "") -> None:
         """Add what keeps the line from being an example."""
+        self.failed = True
         self.add(code, "error", path, message, fix)
 
     def warning(self, code: str, path: str, message: str, fix: str = "") -> None:
         """Add what is allowed and probably not meant."""
         self.add(code, "warning", path, message, fix)
-
-    @property
-    def failed(self) -> bool:
-        """Tell whether an error was added."""
-        return any(item.severity == "error" for item in self.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,9 @@ def decode_object(raw: RawLine, findings: Findings) -> dict[str, Any] | None:
             "not-utf8", "", f"byte {error.start} of the line is not UTF-8 ({error.reason})", "save the file as UTF-8"
         )
         return None
+    if (error := syntax_error(data, text)) is not None:
+        _not_json(text, error, findings)
+        return None
     return decode_text(text, findings)
 
 
@@ -162,7 +165,7 @@ def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
         findings.error("too-deep", "", f"nested deeper than {MAX_DEPTH} levels")
         return None
     except json.JSONDecodeError as error:
-        findings.error("invalid-json", "", _syntax(text, error), "one complete JSON object a line")
+        _not_json(text, error, findings)
         return None
     except ValueError:
         # The only other ValueError of json.loads: an integer beyond the interpreter's digit limit.
@@ -180,6 +183,10 @@ def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
         findings.error("too-deep", "", f"nested deeper than {MAX_DEPTH} levels")
         return None
     return None if findings.failed else value
+
+
+def _not_json(text: str, error: json.JSONDecodeError, findings: Findings) -> None:
+    findings.error("invalid-json", "", _syntax(text, error), "one complete JSON object a line")
 
 
 def _syntax(text: str, error: json.JSONDecodeError) -> str:
@@ -209,6 +216,8 @@ def _deeper_than(value: Any, levels: int) -> bool:
 
 def has_surrogate(text: str) -> bool:
     r"""Tell whether a text holds half a surrogate pair, which `\ud800` in JSON can make and UTF-8 cannot hold."""
+    if text.isascii():
+        return False
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

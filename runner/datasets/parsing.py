@@ -8,10 +8,11 @@ images.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from runner.datasets.decoding import plain_object
 from runner.datasets.examples import Example, Format, ImagePart, Message, ParsedLine, Role, TextPart
 from runner.datasets.images import MANY_IMAGES
 from runner.datasets.json_lines import Findings, RawLine, decode_object, decode_text, raw_lines
@@ -25,6 +26,11 @@ _ROLES: dict[Format, dict[str, Role]] = {
     # The documented role is `assistant`; the service itself has been seen to ask for `model`. Both are taken.
     "generate_content": {"user": "user", "assistant": "assistant", "model": "assistant"},
 }
+_CHAT_TURN = frozenset({"role", "content"})
+_CONTENT_TURN = frozenset({"role", "parts"})
+
+_Turn = tuple[Role, str | Sequence[TextPart | ImagePart]]
+"""A turn of one text, or of parts."""
 
 
 def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -> ParsedLine:
@@ -37,6 +43,8 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
         images: whether the base model takes images; where it does not, an image is an error.
     """
     findings = Findings(file, number)
+    if (plain := plain_object(text.encode("utf-8", "surrogatepass"))) is not None:
+        return _finish(plain.body, number, findings, images=images, clean=plain.clean)
     body = decode_text(text, findings) if text.strip() else None
     return _finish(body, number, findings, images=images)
 
@@ -44,6 +52,8 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
 def parse_raw(raw: RawLine, *, file: str = "", images: bool = True) -> ParsedLine | None:
     """Parse the bytes of one line; None when it is blank."""
     findings = Findings(file, raw.number)
+    if not raw.too_long and (plain := plain_object(raw.data)) is not None:
+        return _finish(plain.body, raw.number, findings, images=images, clean=plain.clean)
     body = decode_object(raw, findings)
     if body is None and not findings.items:
         return None
@@ -70,18 +80,24 @@ def detect_format(body: dict[str, Any]) -> Format | None:
     return None
 
 
-def _finish(body: dict[str, Any] | None, number: int, findings: Findings, *, images: bool) -> ParsedLine:
+def _finish(
+    body: dict[str, Any] | None, number: int, findings: Findings, *, images: bool, clean: bool = False
+) -> ParsedLine:
     example = None
     if body is not None:
         kind = detect_format(body)
         if kind is None:
             _unknown_format(body, findings)
         else:
-            reader = _Reader(findings, kind, images=images)
-            messages = reader.read(body)
+            turns = _Reader(findings, kind, images=images, clean=clean).read(body)
             if not findings.failed:
-                example = Example(line=number, format=kind, messages=messages)
+                example = Example(line=number, format=kind, messages=tuple([_message(turn) for turn in turns]))
     return ParsedLine(line=number, example=example, findings=tuple(findings.items))
+
+
+def _message(turn: _Turn) -> Message:
+    role, content = turn
+    return Message(role, (TextPart(content),) if isinstance(content, str) else tuple(content))
 
 
 def _unknown_format(body: dict[str, Any], findings: Findings) -> None:
@@ -99,18 +115,21 @@ def _unknown_format(body: dict[str, Any], findings: Findings) -> None:
 class _Reader(ValueChecks):
     """Reads the object of one line. Every method adds findings and goes on, so that one pass reports all of them."""
 
-    def __init__(self, findings: Findings, kind: Format, *, images: bool) -> None:
-        super().__init__(findings, images=images)
+    def __init__(self, findings: Findings, kind: Format, *, images: bool, clean: bool) -> None:
+        super().__init__(findings, images=images, clean=clean)
         self.kind = kind
+        self.roles = _ROLES.get(kind, {})
 
-    def read(self, body: dict[str, Any]) -> tuple[Message, ...]:
+    def read(self, body: dict[str, Any]) -> list[_Turn]:
         if self.kind == "prompt_completion":
-            messages = self._prompt_completion(body)
+            turns = self._prompt_completion(body)
         elif self.kind == "chat":
-            messages = self._chat(body)
+            turns = self._chat(body)
         else:
-            messages = self._generate_content(body)
-        images = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
+            turns = self._generate_content(body)
+        images = sum(
+            isinstance(part, ImagePart) for _, content in turns if type(content) is not str for part in content
+        )
         if images > MANY_IMAGES:
             self.findings.warning(
                 "many-images",
@@ -118,65 +137,89 @@ class _Reader(ValueChecks):
                 f"{images} images in one example; the models that take images were tested with up to {MANY_IMAGES}",
                 "use fewer, or several examples",
             )
-        return tuple(messages)
+        return turns
 
-    def _prompt_completion(self, body: dict[str, Any]) -> list[Message]:
+    def _prompt_completion(self, body: dict[str, Any]) -> list[_Turn]:
         self.keys(body, "", required=("prompt", "completion"))
-        messages = []
+        turns: list[_Turn] = []
         for key, role in (("prompt", "user"), ("completion", "assistant")):
             if key in body:
                 text = self.text_of(body[key], key)
-                messages.append(Message("user" if role == "user" else "assistant", (TextPart(text),)))
-        return messages
+                turns.append(("user" if role == "user" else "assistant", text))
+        return turns
 
-    def _chat(self, body: dict[str, Any]) -> list[Message]:
+    def _chat(self, body: dict[str, Any]) -> list[_Turn]:
         self.keys(body, "", required=("messages",))
-        turns = self.items_of(body["messages"], "messages")
-        messages = []
-        for index, turn in enumerate(turns):
+        items = self.items_of(body["messages"], "messages")
+        turns: list[_Turn] = []
+        for index, turn in enumerate(items):
+            # Most turns are as they should be; where one is not, all of it is looked at, for findings in their order.
+            if type(turn) is dict and turn.keys() == _CHAT_TURN:
+                sound = self._role_if_known(turn["role"])
+                if sound is not None and self.is_sound(turn["content"]):
+                    turns.append((sound, turn["content"]))
+                    continue
             path = f"messages[{index}]"
             if not self.is_object(turn, path):
                 continue
             self.keys(turn, path, required=("role", "content"), optional=("name",))
             role = self._role(turn.get("role"), f"{path}.role") if "role" in turn else None
-            parts = self._chat_content(turn["content"], f"{path}.content") if "content" in turn else ()
+            content = self._chat_content(turn["content"], f"{path}.content") if "content" in turn else ()
             if role is not None:
-                messages.append(Message(role, parts))
-            self._image_place(role, parts, path)
-        self._order([message.role for message in messages], "messages", complete=len(messages) == len(turns))
-        return messages
+                turns.append((role, content))
+            self._image_place(role, content, path)
+        self._order([role for role, _ in turns], "messages", complete=len(turns) == len(items))
+        return turns
 
-    def _generate_content(self, body: dict[str, Any]) -> list[Message]:
+    def _generate_content(self, body: dict[str, Any]) -> list[_Turn]:
         body = self.either(body, "", {"system_instruction": "systemInstruction"})
         self.keys(body, "", required=("contents",), optional=("systemInstruction",))
-        messages = []
+        turns: list[_Turn] = []
         if (instruction := body.get("systemInstruction")) is not None and self.is_object(
             instruction, "systemInstruction"
         ):
             self.keys(instruction, "systemInstruction", required=("parts",), optional=("role",))
-            parts = self._parts(instruction.get("parts"), "systemInstruction.parts")
-            messages.append(Message("system", parts))
-        turns = self.items_of(body["contents"], "contents")
+            turns.append(("system", self._parts(instruction.get("parts"), "systemInstruction.parts")))
+        items = self.items_of(body["contents"], "contents")
         roles: list[Role] = []
-        for index, turn in enumerate(turns):
+        for index, turn in enumerate(items):
+            if type(turn) is dict and turn.keys() == _CONTENT_TURN:
+                sound = self._role_if_known(turn["role"])
+                if sound is not None and (text := self._sound_part(turn["parts"])) is not None:
+                    roles.append(sound)
+                    turns.append((sound, text))
+                    continue
             path = f"contents[{index}]"
             if not self.is_object(turn, path):
                 continue
             self.keys(turn, path, required=("role", "parts"))
             role = self._role(turn.get("role"), f"{path}.role") if "role" in turn else None
-            parts = self._parts(turn["parts"], f"{path}.parts") if "parts" in turn else ()
+            content = self._parts(turn["parts"], f"{path}.parts") if "parts" in turn else ()
             if role is not None:
                 roles.append(role)
-                messages.append(Message(role, parts))
-            self._image_place(role, parts, path)
-        self._order(roles, "contents", complete=len(roles) == len(turns))
-        return messages
+                turns.append((role, content))
+            self._image_place(role, content, path)
+        self._order(roles, "contents", complete=len(roles) == len(items))
+        return turns
+
+    def _role_if_known(self, value: Any) -> Role | None:
+        return self.roles.get(value) if type(value) is str else None
+
+    def _sound_part(self, parts: Any) -> str | None:
+        """Return the text of parts that are certainly one text with nothing wrong in it."""
+        if type(parts) is not list or len(parts) != 1 or type(parts[0]) is not dict or len(parts[0]) != 1:
+            return None
+        text = parts[0].get("text")
+        return text if self.is_sound(text) else None
 
     def _order(self, roles: list[Role], path: str, *, complete: bool) -> None:
         """Check the turns: an optional system turn, then user and assistant by turns, ending with the assistant."""
         if not complete or not roles:
             return  # a turn is already reported as broken; what follows from it would only be noise
         start = 1 if roles[0] == "system" else 0
+        pairs, odd = divmod(len(roles) - start, 2)
+        if not odd and roles[start:] == ["user", "assistant"] * pairs and pairs:
+            return
         for index, role in enumerate(roles):
             if role == "system" and index > 0:
                 self.findings.error(
@@ -208,14 +251,16 @@ class _Reader(ValueChecks):
                 "end with the ideal answer",
             )
 
-    def _image_place(self, role: Role | None, parts: tuple[TextPart | ImagePart, ...], path: str) -> None:
-        if role in {"assistant", "system"} and any(isinstance(part, ImagePart) for part in parts):
+    def _image_place(self, role: Role | None, content: str | Sequence[TextPart | ImagePart], path: str) -> None:
+        if isinstance(content, str):
+            return
+        if role in {"assistant", "system"} and any(isinstance(part, ImagePart) for part in content):
             self.findings.error(
                 "image-place", path, f"an image in a turn of the {role}", "images belong into user turns"
             )
 
     def _role(self, value: Any, path: str) -> Role | None:
-        allowed = _ROLES[self.kind]
+        allowed = self.roles
         if not isinstance(value, str):
             self.findings.error("wrong-type", path, f"the role is {kind_of(value)}, not a string")
             return None
@@ -229,9 +274,9 @@ class _Reader(ValueChecks):
         self.findings.error("unknown-role", path, f"unknown role {value[:40]!r}", fix)
         return None
 
-    def _chat_content(self, value: Any, path: str) -> tuple[TextPart | ImagePart, ...]:
+    def _chat_content(self, value: Any, path: str) -> str | Sequence[TextPart | ImagePart]:
         if not isinstance(value, list):
-            return (TextPart(self.text_of(value, path)),)
+            return self.text_of(value, path)
         parts: list[TextPart | ImagePart] = []
         for index, part in enumerate(self.items_of(value, path)):
             place = f"{path}[{index}]"
@@ -250,9 +295,11 @@ class _Reader(ValueChecks):
                     "unknown-part", f"{place}.type", f"a part of type {kind!r:.60}", "use text or image_url"
                 )
         self.some_content(parts, path)
-        return tuple(parts)
+        return parts
 
-    def _parts(self, value: Any, path: str) -> tuple[TextPart | ImagePart, ...]:
+    def _parts(self, value: Any, path: str) -> str | Sequence[TextPart | ImagePart]:
+        if (sound := self._sound_part(value)) is not None:
+            return sound
         parts: list[TextPart | ImagePart] = []
         items = self.items_of(value, path)
         for index, item in enumerate(items):
@@ -271,4 +318,4 @@ class _Reader(ValueChecks):
             else:
                 parts.extend(self.file_of(item[kinds[0]], f"{place}.{kinds[0]}", inline=kinds[0] == "inline_data"))
         self.some_content(parts, path)
-        return tuple(parts)
+        return parts

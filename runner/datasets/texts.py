@@ -7,6 +7,10 @@ anchors, and in windows of bounded length, so that no text makes them slow.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
+
+from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 from runner.datasets import scanning
 
@@ -54,8 +58,33 @@ _DOMAIN = re.compile(r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,8}\.[A-Za-z]
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")
 
-_LEADS = (b"\xc2", b"\xe2\x80", b"\xe2\x81", b"\xef\xbb", b"\xef\xbf")
-"""What the characters beyond ASCII among them begin with in UTF-8."""
+_BEYOND_ASCII = [
+    *range(0x80, 0xA0), 0x200B, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF, 0xFFFD,
+]  # fmt: skip
+"""The characters beyond ASCII among them."""
+
+
+@cache
+def _search(above: int, below: int) -> Callable[[bytes], list[tuple[int, int, int]]]:
+    """Return a search for those of a range.
+
+    Patterns that are in no text see to it that there are more than three first bytes: the library would look for few
+    ones by one, which is slow where they are frequent.
+    """
+    patterns = [chr(code).encode() for code in _BEYOND_ASCII if above <= code < below]
+    patterns += [bytes([code]) * len(patterns[0]) for code in range(1, 5)]
+    return BytesAhoCorasick(patterns, implementation=Implementation.DFA).find_matches_as_indexes
+
+
+def may_hold_invisible(data: bytes) -> bool:
+    """Tell whether there may be a character beyond ASCII that does not belong into a text, in UTF-8."""
+    if data.isascii():
+        return False
+    size = len(data)
+    if scanning.count(data, b"\xc2", 0, size) and _search(0x80, 0x100)(data):
+        return True
+    leads = scanning.count(data, b"\xe2", 0, size) or scanning.count(data, b"\xef", 0, size)
+    return bool(leads and _search(0x100, 0x10000)(data))
 
 
 def control_characters(text: str) -> str | None:
@@ -64,7 +93,7 @@ def control_characters(text: str) -> str | None:
     That is a control, a bidi override, an invisible character that joins nothing, or U+FFFD.
     """
     data = text.encode("utf-8", "surrogatepass")
-    if not scanning.controls(data) and (data.isascii() or not any(map(data.__contains__, _LEADS))):
+    if not scanning.controls(data) and not may_hold_invisible(data):
         return None
     match = _CONTROL.search(text)
     return f"U+{ord(match[0]):04X}" if match else None

@@ -13,6 +13,8 @@ from runner.datasets.texts import control_characters
 DETAILS = {"low", "high", "auto"}
 PLACEHOLDERS = frozenset({"nan", "none", "null", "undefined"})
 """What programs write for a missing value."""
+_LONGEST_PLACEHOLDER = max(map(len, PLACEHOLDERS))
+"""A longer text is none: no character becomes fewer in lower case."""
 _LONGEST_WORD = 80
 
 
@@ -33,11 +35,13 @@ class ValueChecks:
     Args:
         findings: of the line.
         images: whether the base model takes images.
+        clean: whether certainly no text holds a control character, half a surrogate pair or the like.
     """
 
-    def __init__(self, findings: Findings, *, images: bool) -> None:
+    def __init__(self, findings: Findings, *, images: bool, clean: bool = False) -> None:
         self.findings = findings
         self.images = images
+        self.clean = clean
 
     def image_url(self, value: Any, path: str) -> list[ImagePart]:
         """Check the `image_url` of a part of a chat."""
@@ -125,22 +129,34 @@ class ValueChecks:
         if not isinstance(value, str):
             self.findings.error("wrong-type", path, f"{kind_of(value)} where a string belongs")
             return ""
-        if not value.strip():
+        stripped = value.strip()
+        if not stripped:
             if not blank_allowed:
                 what = "empty" if not value else "only white space"
                 self.findings.error("empty-text", path, f"the text is {what}", "remove the example or fill it")
-        elif value.strip().lower() in PLACEHOLDERS:
+        elif len(stripped) <= _LONGEST_PLACEHOLDER and stripped.lower() in PLACEHOLDERS:
             self.findings.error(
                 "placeholder-text",
                 path,
-                f"the text is {value.strip()!r}",
+                f"the text is {stripped!r}",
                 "a missing value of the source was written out",
             )
+        if self.clean:
+            return value
         if has_surrogate(value):
             self.findings.error("lone-surrogate", path, "the text holds half a surrogate pair (\\ud800…\\udfff)")
         elif (character := control_characters(value)) is not None:
             self.findings.warning("control-character", path, f"the text holds {character}", "remove it")
         return value
+
+    def is_sound(self, value: Any) -> bool:
+        """Tell whether a value is certainly a text with nothing wrong in it; False leaves that to `text_of`."""
+        if not self.clean or type(value) is not str:
+            return False
+        stripped = value.strip()
+        if len(stripped) > _LONGEST_PLACEHOLDER:
+            return True
+        return bool(stripped) and stripped.lower() not in PLACEHOLDERS
 
     def items_of(self, value: Any, path: str) -> list[Any]:
         """Return a list, empty when the value is none."""
@@ -174,6 +190,8 @@ class ValueChecks:
         """Check which keys are there."""
         known = required + optional
         unknown = [key for key in body if key not in known]
+        if not unknown and len(body) == len(known):
+            return
         for key in required:
             if key in body:
                 continue
