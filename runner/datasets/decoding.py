@@ -7,9 +7,7 @@ deep nesting and no endless number. What it lets pass is a key that is there twi
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -17,40 +15,45 @@ import msgspec
 from runner.datasets import scanning, texts
 from runner.datasets.shapes import DECODE_ERRORS
 
-_JOINT = "\x1e"
+_JOINT, _END = "\x1e", b"\\\x1e"
+_ESCAPE = len(b"\\u0041")
+_DIGITS = frozenset(b"0123456789")
+_ENDS_OF_VALUES = frozenset(b'"]}0123456789el \t\r\n')
 _LEVELS = 8
 """The documented formats need 7; deeper lines are left to the exact decoder."""
 _MANY_BRACKETS = 200
 """A line with no more closing brackets than that is not nested too deep for any decoder."""
-_REST_OF_LINE = {b"messages": b'"}]}', b"contents": b'"}]}]}', b"prompt": b'"}', b"completion": b'"}'}
+_REST_OF_LINE = {
+    b"messages": b'"}]}',
+    b"contents": b'"}]}]}',
+    b"systemInstruction": b'"}]}]}',
+    b"prompt": b'"}',
+    b"completion": b'"}',
+}
 """What is missing where a line ends within a text, for the first key of the line."""
 
 
-def _value() -> Any:
-    integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-    scalar = str | bool | None | integer | float
+_Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+def _object_type() -> Any:
+    scalar: Any = str | bool | None | float | _Integer
     value: Any = scalar
     for _ in range(_LEVELS - 1):
         value = scalar | dict[str, value] | list[value]
-    return value
+    return dict[str, value]
 
 
-_object = msgspec.json.Decoder(dict[str, _value()]).decode
-# Makes no values: it only tells whether a line is JSON, three times as fast.
+_object = msgspec.json.Decoder(_object_type()).decode
+# Makes no values: it only tells whether a line is JSON, twice as fast.
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-@dataclass(frozen=True, slots=True)
-class PlainObject:
-    """A JSON object without a key that is there twice, NaN, deep nesting, or half a surrogate pair."""
+def plain_object(data: bytes) -> tuple[dict[str, Any], bool] | None:
+    """Return the object of a line, None where it is not proven that the exact decoder gives the same and no finding.
 
-    body: dict[str, Any]
-    clean: bool
-    """Whether certainly no text and no key holds a control character or another that does not belong into one."""
-
-
-def plain_object(data: bytes) -> PlainObject | None:
-    """Return the object of a line, None where it is not proven that the exact decoder gives the same.
+    With it comes whether certainly no text and no key holds a control or another character that does not belong into
+    one. Either way none holds half a surrogate pair.
 
     Args:
         data: the line, without its line end.
@@ -62,17 +65,31 @@ def plain_object(data: bytes) -> PlainObject | None:
     except DECODE_ERRORS:
         return None
     strings = _strings(body)
-    # With a control behind each string.
-    joined = _JOINT.join([*strings, ""]).encode()
-    size = len(joined)
-    quotes = 2 * len(strings)
-    if scanning.count(joined, b"\\\x1e", 0, size):
-        quotes -= sum(string.endswith("\\") for string in strings)
-    if scanning.quotes(data) != quotes:
-        # Each string that is lost, its key at least, has two quotes, or one that counts if it ends with a backslash.
+    quotes, count = scanning.quotes(data), len(strings)
+    # A string that is lost, of a key that is there twice at least that key, has two quotes; `scanning.quotes` counts
+    # but one if it ends with a backslash.
+    if quotes > 2 * count:
         return None
-    clean = scanning.controls(joined) == len(strings) and not texts.may_hold_invisible(joined)
-    return PlainObject(body, clean)
+    if quotes == 2 * count and _is_plainly_written(data):
+        return body, not texts.may_hold_invisible(data)
+    strings.append("")
+    joined = _JOINT.join(strings).encode()  # with a control behind each string
+    ends = sum(string.endswith("\\") for string in strings) if scanning.count(joined, _END, 0, len(joined)) else 0
+    if quotes != 2 * count - ends:
+        return None
+    return body, scanning.controls(joined) == count and not texts.may_hold_invisible(joined)
+
+
+def _is_plainly_written(data: bytes) -> bool:
+    """Tell whether no string of valid JSON ends with a backslash, and none has a control in it or one beyond ASCII."""
+    size, count = len(data), scanning.count
+    return not (
+        count(data, b"\\u", 0, size)
+        or count(data, b'\\\\"', 0, size)
+        or count(data, b"\\b", 0, size)
+        or count(data, b"\\f", 0, size)
+        or count(data, b"\x7f", 0, size)
+    )
 
 
 def _strings(body: dict[str, Any]) -> list[str]:
@@ -82,7 +99,7 @@ def _strings(body: dict[str, Any]) -> list[str]:
     for item in waiting:
         if type(item) is dict:
             found.extend(item)
-            item = item.values()  # noqa: PLW2901
+            item = item.values()
         for child in item:
             if type(child) is str:
                 found.append(child)
@@ -91,38 +108,44 @@ def _strings(body: dict[str, Any]) -> list[str]:
     return found
 
 
-def syntax_error(data: bytes, text: str) -> json.JSONDecodeError | None:
-    """Return the error of a line that breaks off or is followed by a comma, None where that is not proven.
+def syntax_error(data: bytes) -> tuple[str, str, int] | None:
+    """Return what Python's decoder says of a line that breaks off or is followed by a comma, None where not proven.
 
     Python's decoder reads from left to right and stops at its first error. So where a line would be a JSON object with
     a few characters more, its error is at its end, or where the text begins in which it ends.
 
     Args:
         data: the line, without its line end.
-        text: the same, decoded.
+
+    Returns: the line as text, the message, and its place in the text.
     """
-    if not data.startswith(b'{"'):
+    if not data.startswith(b'{"') or data.endswith(b"}"):
         return None
-    if scanning.count(data, b"]", 0, len(data)) + scanning.count(data, b"}", 0, len(data)) > _MANY_BRACKETS:
+    size = len(data)
+    if scanning.count(data, b"]", 0, size) + scanning.count(data, b"}", 0, size) > _MANY_BRACKETS:
+        return None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
         return None
     if data.endswith(b"},"):
-        return json.JSONDecodeError("Extra data", text, len(text) - 1) if _is_json(data[:-1]) else None
-    if _is_json(data + b"}"):
-        return json.JSONDecodeError("Expecting ',' delimiter", text, len(text))
+        return (text, "Extra data", len(text) - 1) if _is_json(data[:-1]) else None
+    if data[-1] in _ENDS_OF_VALUES and _is_json(data + b"}"):
+        return text, "Expecting ',' delimiter", len(text)
     rest = _REST_OF_LINE.get(data[2 : data.find(b'"', 2)])
-    if rest is None or data.endswith(b"}") or not _is_json(data + rest):
+    # Python's decoder takes an escape of four digits for a broken one where nothing follows it.
+    if rest is None or b"\\u" in data[-_ESCAPE:] or not _is_json(data + rest):
         return None
-    return json.JSONDecodeError("Unterminated string starting at", text, _last_quote(text))
+    return text, "Unterminated string starting at", _last_quote(text)
 
 
 def _is_json(data: bytes) -> bool:
-    """Tell whether a line is certainly JSON for Python's decoder, a key that is there twice or not."""
+    """Tell whether a line in UTF-8 is certainly JSON for Python's decoder, a key that is there twice or not."""
     limit = sys.get_int_max_str_digits()
+    # A number with more digits than allowed has one at a place that is a multiple of their number.
+    endless = limit and not _DIGITS.isdisjoint(data[limit::limit])
     try:
-        if len(data) <= limit or not limit:
-            _skip(data)
-        else:
-            _object(data)
+        (_object if endless else _skip)(data)
     except DECODE_ERRORS:
         return False
     return True

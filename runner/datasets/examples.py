@@ -6,23 +6,23 @@ says of an example is what training does with it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 Role = Literal["system", "user", "assistant"]
 Format = Literal["prompt_completion", "chat", "generate_content"]
 Severity = Literal["error", "warning"]
 
 
-@dataclass(frozen=True, slots=True)
-class TextPart:
+class TextPart(Struct, frozen=True, gc=False):
     """Text of a message."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImagePart:
+class ImagePart(Struct, frozen=True, gc=False):
     """An image of a message: a `gs://` object or a `data:` URL."""
 
     uri: str
@@ -31,8 +31,7 @@ class ImagePart:
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True, gc=False):
     """One turn. `model` in a file is `assistant` here."""
 
     role: Role
@@ -94,10 +93,9 @@ class Finding:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedLine:
+class ParsedLine(Struct, frozen=True, kw_only=True):
     """The outcome of one line: an example, or the errors that keep it from being one, and warnings either way."""
 
     line: int
     example: Example | None
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()

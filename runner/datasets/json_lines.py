@@ -34,8 +34,15 @@ _SIGNATURES = {
 }
 
 
+# A file may have a million broken lines, and the constructor of a frozen class takes as long as decoding a short line.
+_SET = [Finding.__dict__[name].__set__ for name in ("code", "severity", "file", "line", "path", "message", "fix")]
+_set_code, _set_severity, _set_file, _set_line, _set_path, _set_message, _set_fix = _SET
+
+
 class Findings:
     """Collects what is wrong with one line."""
+
+    __slots__ = ("failed", "file", "items", "line")
 
     def __init__(self, file: str, line: int) -> None:
         self.file = file
@@ -48,13 +55,20 @@ class Findings:
         """Add a finding at a JSON path of this line; halves of surrogate pairs, which no file takes, are spelled."""
         if not (path.isascii() and message.isascii() and fix.isascii()):
             path, message, fix = (text.encode("utf-8", "backslashreplace").decode() for text in (path, message, fix))
-        self.items.append(
-            Finding(code=code, severity=severity, file=self.file, line=self.line, path=path, message=message, fix=fix)
-        )
+        if severity == "error":
+            self.failed = True
+        finding = Finding.__new__(Finding)
+        _set_code(finding, code)
+        _set_severity(finding, severity)
+        _set_file(finding, self.file)
+        _set_line(finding, self.line)
+        _set_path(finding, path)
+        _set_message(finding, message)
+        _set_fix(finding, fix)
+        self.items.append(finding)
 
     def error(self, code: str, path: str, message: str, fix: str = "") -> None:
         """Add what keeps the line from being an example."""
-        self.failed = True
         self.add(code, "error", path, message, fix)
 
     def warning(self, code: str, path: str, message: str, fix: str = "") -> None:
@@ -107,6 +121,9 @@ def decode_object(raw: RawLine, findings: Findings) -> dict[str, Any] | None:
         )
         return None
     data = raw.data
+    if (wrong := syntax_error(data)) is not None:
+        _not_json(*wrong, findings)
+        return None
     if raw.number == 1 and data.startswith(b"\xef\xbb\xbf"):
         findings.warning("byte-order-mark", "", "the file starts with a UTF-8 byte order mark", "save it without one")
         data = data[3:]
@@ -122,9 +139,6 @@ def decode_object(raw: RawLine, findings: Findings) -> dict[str, Any] | None:
         findings.error(
             "not-utf8", "", f"byte {error.start} of the line is not UTF-8 ({error.reason})", "save the file as UTF-8"
         )
-        return None
-    if (error := syntax_error(data, text)) is not None:
-        _not_json(text, error, findings)
         return None
     return decode_text(text, findings)
 
@@ -165,7 +179,7 @@ def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
         findings.error("too-deep", "", f"nested deeper than {MAX_DEPTH} levels")
         return None
     except json.JSONDecodeError as error:
-        _not_json(text, error, findings)
+        _not_json(text, error.msg, error.pos, findings)
         return None
     except ValueError:
         # The only other ValueError of json.loads: an integer beyond the interpreter's digit limit.
@@ -179,24 +193,24 @@ def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
         kind = {list: "an array", str: "a string", int: "a number", float: "a number"}.get(type(value), "a scalar")
         findings.error("not-an-object", "", f"the line is {kind}, not a JSON object", "one object a line")
         return None
-    if _deeper_than(value, MAX_DEPTH):
+    # Every level has a bracket that closes it.
+    if text.count("}") + text.count("]") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
         findings.error("too-deep", "", f"nested deeper than {MAX_DEPTH} levels")
         return None
     return None if findings.failed else value
 
 
-def _not_json(text: str, error: json.JSONDecodeError, findings: Findings) -> None:
-    findings.error("invalid-json", "", _syntax(text, error), "one complete JSON object a line")
-
-
-def _syntax(text: str, error: json.JSONDecodeError) -> str:
-    if error.msg == "Extra data":
-        rest = text[error.pos :].lstrip()
+def _not_json(text: str, problem: str, place: int, findings: Findings) -> None:
+    column = place - text.rfind("\n", 0, place)
+    if problem == "Extra data":
+        rest = text[place:].lstrip()
         what = "a second JSON value" if rest[:1] in {"{", "["} else f"{rest[:20]!r}"
-        return f"{what} follows the object at column {error.colno}"
-    shown = text[error.pos : error.pos + 20]
-    near = f" near {shown!r}" if shown else " at the end of the line"
-    return f"{error.msg} at column {error.colno}{near}"
+        message = f"{what} follows the object at column {column}"
+    else:
+        shown = text[place : place + 20]
+        near = f" near {shown!r}" if shown else " at the end of the line"
+        message = f"{problem} at column {column}{near}"
+    findings.error("invalid-json", "", message, "one complete JSON object a line")
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

@@ -22,12 +22,11 @@ __all__ = ["PLACEHOLDERS", "detect_format", "parse_line", "parse_raw", "read_fil
 
 
 _ROLES: dict[Format, dict[str, Role]] = {
+    "prompt_completion": {},
     "chat": {"system": "system", "user": "user", "assistant": "assistant"},
     # The documented role is `assistant`; the service itself has been seen to ask for `model`. Both are taken.
     "generate_content": {"user": "user", "assistant": "assistant", "model": "assistant"},
 }
-_CHAT_TURN = frozenset({"role", "content"})
-_CONTENT_TURN = frozenset({"role", "parts"})
 
 _Turn = tuple[Role, str | Sequence[TextPart | ImagePart]]
 """A turn of one text, or of parts."""
@@ -44,7 +43,7 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
     """
     findings = Findings(file, number)
     if (plain := plain_object(text.encode("utf-8", "surrogatepass"))) is not None:
-        return _finish(plain.body, number, findings, images=images, clean=plain.clean)
+        return _finish(plain[0], number, findings, images=images, clean=plain[1])
     body = decode_text(text, findings) if text.strip() else None
     return _finish(body, number, findings, images=images)
 
@@ -53,7 +52,7 @@ def parse_raw(raw: RawLine, *, file: str = "", images: bool = True) -> ParsedLin
     """Parse the bytes of one line; None when it is blank."""
     findings = Findings(file, raw.number)
     if not raw.too_long and (plain := plain_object(raw.data)) is not None:
-        return _finish(plain.body, raw.number, findings, images=images, clean=plain.clean)
+        return _finish(plain[0], raw.number, findings, images=images, clean=plain[1])
     body = decode_object(raw, findings)
     if body is None and not findings.items:
         return None
@@ -89,7 +88,7 @@ def _finish(
         if kind is None:
             _unknown_format(body, findings)
         else:
-            turns = _Reader(findings, kind, images=images, clean=clean).read(body)
+            turns = _Reader(findings, images, clean).read(kind, body)
             if not findings.failed:
                 example = Example(line=number, format=kind, messages=tuple([_message(turn) for turn in turns]))
     return ParsedLine(line=number, example=example, findings=tuple(findings.items))
@@ -115,21 +114,19 @@ def _unknown_format(body: dict[str, Any], findings: Findings) -> None:
 class _Reader(ValueChecks):
     """Reads the object of one line. Every method adds findings and goes on, so that one pass reports all of them."""
 
-    def __init__(self, findings: Findings, kind: Format, *, images: bool, clean: bool) -> None:
-        super().__init__(findings, images=images, clean=clean)
-        self.kind = kind
-        self.roles = _ROLES.get(kind, {})
+    __slots__ = ("kind", "roles")
 
-    def read(self, body: dict[str, Any]) -> list[_Turn]:
-        if self.kind == "prompt_completion":
+    def read(self, kind: Format, body: dict[str, Any]) -> list[_Turn]:
+        self.kind = kind
+        self.roles = _ROLES[kind]
+        if kind == "prompt_completion":
             turns = self._prompt_completion(body)
-        elif self.kind == "chat":
+        elif kind == "chat":
             turns = self._chat(body)
         else:
             turns = self._generate_content(body)
-        images = sum(
-            isinstance(part, ImagePart) for _, content in turns if type(content) is not str for part in content
-        )
+        parted = [content for _, content in turns if type(content) is not str]
+        images = sum(isinstance(part, ImagePart) for content in parted for part in content) if parted else 0
         if images > MANY_IMAGES:
             self.findings.warning(
                 "many-images",
@@ -154,10 +151,11 @@ class _Reader(ValueChecks):
         turns: list[_Turn] = []
         for index, turn in enumerate(items):
             # Most turns are as they should be; where one is not, all of it is looked at, for findings in their order.
-            if type(turn) is dict and turn.keys() == _CHAT_TURN:
-                sound = self._role_if_known(turn["role"])
-                if sound is not None and self.is_sound(turn["content"]):
-                    turns.append((sound, turn["content"]))
+            if type(turn) is dict and len(turn) == 2 and type(name := turn.get("role")) is str:
+                known = self.roles.get(name)
+                text: Any = turn.get("content")
+                if known is not None and self.is_sound(text):
+                    turns.append((known, text))
                     continue
             path = f"messages[{index}]"
             if not self.is_object(turn, path):
@@ -183,11 +181,11 @@ class _Reader(ValueChecks):
         items = self.items_of(body["contents"], "contents")
         roles: list[Role] = []
         for index, turn in enumerate(items):
-            if type(turn) is dict and turn.keys() == _CONTENT_TURN:
-                sound = self._role_if_known(turn["role"])
-                if sound is not None and (text := self._sound_part(turn["parts"])) is not None:
-                    roles.append(sound)
-                    turns.append((sound, text))
+            if type(turn) is dict and len(turn) == 2 and type(name := turn.get("role")) is str:
+                known = self.roles.get(name)
+                if known is not None and (text := self._sound_part(turn.get("parts"))) is not None:
+                    roles.append(known)
+                    turns.append((known, text))
                     continue
             path = f"contents[{index}]"
             if not self.is_object(turn, path):
@@ -201,9 +199,6 @@ class _Reader(ValueChecks):
             self._image_place(role, content, path)
         self._order(roles, "contents", complete=len(roles) == len(items))
         return turns
-
-    def _role_if_known(self, value: Any) -> Role | None:
-        return self.roles.get(value) if type(value) is str else None
 
     def _sound_part(self, parts: Any) -> str | None:
         """Return the text of parts that are certainly one text with nothing wrong in it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from runner.datasets.examples import ImagePart, TextPart
+from runner.datasets.examples import ImagePart, Severity, TextPart
 from runner.datasets.images import GS_URI, MIME_TYPES, ImageError, decode_data_url, read_header
 from runner.datasets.json_lines import Findings, has_surrogate
 from runner.datasets.texts import control_characters
@@ -16,6 +16,7 @@ PLACEHOLDERS = frozenset({"nan", "none", "null", "undefined"})
 _LONGEST_PLACEHOLDER = max(map(len, PLACEHOLDERS))
 """A longer text is none: no character becomes fewer in lower case."""
 _LONGEST_WORD = 80
+_MANY_KEYS = 32
 
 
 @lru_cache(1024)
@@ -38,7 +39,9 @@ class ValueChecks:
         clean: whether certainly no text holds a control character, half a surrogate pair or the like.
     """
 
-    def __init__(self, findings: Findings, *, images: bool, clean: bool = False) -> None:
+    __slots__ = ("clean", "findings", "images")
+
+    def __init__(self, findings: Findings, images: bool, clean: bool) -> None:
         self.findings = findings
         self.images = images
         self.clean = clean
@@ -188,21 +191,37 @@ class ValueChecks:
         self, body: dict[str, Any], path: str, *, required: tuple[str, ...], optional: tuple[str, ...] = ()
     ) -> None:
         """Check which keys are there."""
-        known = required + optional
-        unknown = [key for key in body if key not in known]
-        if not unknown and len(body) == len(known):
+        names = tuple(body)
+        if names == required:
             return
-        for key in required:
-            if key in body:
-                continue
-            near = closest(key, tuple(name.lower() for name in unknown), 0.7)
-            fix = f"{near!r} is there: did you mean {key!r}?" if near else ""
-            self.findings.error("missing-key", path, f"the key {key!r} is missing", fix)
-        for key in unknown:
-            place = f"{path}.{key[:60]}" if path else key[:60]
-            self.findings.warning("unknown-key", place, "the service does not know this key and ignores it")
-            if has_surrogate(key):
-                self.findings.error("lone-surrogate", place, "the key holds half a surrogate pair")
+        short = len(names) < _MANY_KEYS and sum(map(len, names)) < _LONGEST_WORD * _MANY_KEYS
+        for problem in (_wrong_keys if short else _wrong_keys.__wrapped__)(names, required, optional):
+            code, severity, name, message, fix = problem
+            place = path if name is None else f"{path}.{name}" if path else name
+            self.findings.add(code, severity, place, message, fix)
+
+
+_Problem = tuple[str, Severity, str | None, str, str]
+"""Code, severity, the key at whose place it is, message, fix."""
+
+
+@lru_cache(1024)
+def _wrong_keys(names: tuple[str, ...], required: tuple[str, ...], optional: tuple[str, ...]) -> list[_Problem]:
+    """Return what is wrong with the keys of an object; all lines of a file tend to have the same."""
+    unknown = [name for name in names if name not in required and name not in optional]
+    lowered = tuple([name.lower() for name in unknown])
+    found: list[_Problem] = []
+    for name in required:
+        if name not in names:
+            near = closest(name, lowered, 0.7)
+            fix = f"{near!r} is there: did you mean {name!r}?" if near else ""
+            found.append(("missing-key", "error", None, f"the key {name!r} is missing", fix))
+    for name in unknown:
+        shown = name[:60]
+        found.append(("unknown-key", "warning", shown, "the service does not know this key and ignores it", ""))
+        if has_surrogate(name):
+            found.append(("lone-surrogate", "error", shown, "the key holds half a surrogate pair", ""))
+    return found
 
 
 def kind_of(value: Any) -> str:
