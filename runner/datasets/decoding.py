@@ -129,17 +129,17 @@ def syntax_error(data: bytes) -> tuple[str, str, int] | None:
     except UnicodeDecodeError:
         return None
     if data.endswith(b"},"):
-        return (text, "Extra data", len(text) - 1) if _is_json(data[:-1]) else None
-    if data[-1] in _ENDS_OF_VALUES and _is_json(data + b"}"):
+        return (text, "Extra data", len(text) - 1) if is_json(data[:-1]) else None
+    if data[-1] in _ENDS_OF_VALUES and is_json(data + b"}"):
         return text, "Expecting ',' delimiter", len(text)
     rest = _REST_OF_LINE.get(data[2 : data.find(b'"', 2)])
     # Python's decoder takes an escape of four digits for a broken one where nothing follows it.
-    if rest is None or b"\\u" in data[-_ESCAPE:] or not _is_json(data + rest):
+    if rest is None or b"\\u" in data[-_ESCAPE:] or not is_json(data + rest):
         return None
     return text, "Unterminated string starting at", _last_quote(text)
 
 
-def _is_json(data: bytes) -> bool:
+def is_json(data: bytes) -> bool:
     """Tell whether a line in UTF-8 is certainly JSON for Python's decoder, a key that is there twice or not."""
     limit = sys.get_int_max_str_digits()
     # A number with more digits than allowed has one at a place that is a multiple of their number.

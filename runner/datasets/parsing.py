@@ -28,7 +28,7 @@ _ROLES: dict[Format, dict[str, Role]] = {
     "generate_content": {"user": "user", "assistant": "assistant", "model": "assistant"},
 }
 
-_Turn = tuple[Role, str | Sequence[TextPart | ImagePart]]
+Turn = tuple[Role, str | Sequence[TextPart | ImagePart]]
 """A turn of one text, or of parts."""
 
 
@@ -88,13 +88,13 @@ def _finish(
         if kind is None:
             _unknown_format(body, findings)
         else:
-            turns = _Reader(findings, images, clean).read(kind, body)
+            turns = Reader(findings, images, clean).read(kind, body)
             if not findings.failed:
                 example = Example(line=number, format=kind, messages=tuple([_message(turn) for turn in turns]))
     return ParsedLine(line=number, example=example, findings=tuple(findings.items))
 
 
-def _message(turn: _Turn) -> Message:
+def _message(turn: Turn) -> Message:
     role, content = turn
     return Message(role, (TextPart(content),) if isinstance(content, str) else tuple(content))
 
@@ -111,12 +111,13 @@ def _unknown_format(body: dict[str, Any], findings: Findings) -> None:
     )
 
 
-class _Reader(ValueChecks):
+class Reader(ValueChecks):
     """Reads the object of one line. Every method adds findings and goes on, so that one pass reports all of them."""
 
     __slots__ = ("kind", "roles")
 
-    def read(self, kind: Format, body: dict[str, Any]) -> list[_Turn]:
+    def read(self, kind: Format, body: dict[str, Any]) -> list[Turn]:
+        """Return the turns of an object in a format; they make an example if no finding is an error."""
         self.kind = kind
         self.roles = _ROLES[kind]
         if kind == "prompt_completion":
@@ -136,19 +137,19 @@ class _Reader(ValueChecks):
             )
         return turns
 
-    def _prompt_completion(self, body: dict[str, Any]) -> list[_Turn]:
+    def _prompt_completion(self, body: dict[str, Any]) -> list[Turn]:
         self.keys(body, "", required=("prompt", "completion"))
-        turns: list[_Turn] = []
+        turns: list[Turn] = []
         for key, role in (("prompt", "user"), ("completion", "assistant")):
             if key in body:
                 text = self.text_of(body[key], key)
                 turns.append(("user" if role == "user" else "assistant", text))
         return turns
 
-    def _chat(self, body: dict[str, Any]) -> list[_Turn]:
+    def _chat(self, body: dict[str, Any]) -> list[Turn]:
         self.keys(body, "", required=("messages",))
         items = self.items_of(body["messages"], "messages")
-        turns: list[_Turn] = []
+        turns: list[Turn] = []
         for index, turn in enumerate(items):
             # Most turns are as they should be; where one is not, all of it is looked at, for findings in their order.
             if type(turn) is dict and len(turn) == 2 and type(name := turn.get("role")) is str:
@@ -169,10 +170,10 @@ class _Reader(ValueChecks):
         self._order([role for role, _ in turns], "messages", complete=len(turns) == len(items))
         return turns
 
-    def _generate_content(self, body: dict[str, Any]) -> list[_Turn]:
+    def _generate_content(self, body: dict[str, Any]) -> list[Turn]:
         body = self.either(body, "", {"system_instruction": "systemInstruction"})
         self.keys(body, "", required=("contents",), optional=("systemInstruction",))
-        turns: list[_Turn] = []
+        turns: list[Turn] = []
         if (instruction := body.get("systemInstruction")) is not None and self.is_object(
             instruction, "systemInstruction"
         ):
