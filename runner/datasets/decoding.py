@@ -7,8 +7,9 @@ deep nesting and no endless number. What it lets pass is a key that is there twi
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -16,6 +17,10 @@ from runner.datasets import scanning, texts
 from runner.datasets.shapes import DECODE_ERRORS
 
 _JOINT, _END = "\x1e", b"\\\x1e"
+_STARTS = frozenset([bytes([code]) for code in b'["-0123456789tfnNI \t\r\n\xef'])
+"""What JSON, and what Python's decoder takes for it, begins with, and a byte order mark."""
+_SECONDS = frozenset([bytes([code]) for code in b'" \t\r\n}'])
+_PLACE = re.compile(r"(trailing characters|expected ',' or '}') \(byte (\d+)\)$")
 _ESCAPE = len(b"\\u0041")
 _DIGITS = frozenset(b"0123456789")
 _ENDS_OF_VALUES = frozenset(b'"]}0123456789el \t\r\n')
@@ -49,19 +54,43 @@ _object = msgspec.json.Decoder(_object_type()).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-def plain_object(data: bytes) -> tuple[dict[str, Any], bool] | None:
-    """Return the object of a line, None where it is not proven that the exact decoder gives the same and no finding.
+class NotJson(NamedTuple):
+    """What Python's decoder says of a line."""
 
-    With it comes whether certainly no text and no key holds a control or another character that does not belong into
-    one. Either way none holds half a surrogate pair.
+    text: str
+    """The line."""
+    problem: str
+    place: int
+    """In the text."""
+
+
+class PlainObject(NamedTuple):
+    """The object of a line that is JSON in every respect."""
+
+    body: dict[str, Any]
+    clean: bool
+    """Whether certainly no text and no key holds a control or another character that does not belong into one.
+
+    Either way none holds half a surrogate pair.
+    """
+
+
+def decode_plainly(data: bytes) -> PlainObject | NotJson | None:
+    """Return the object of a line or why it has none; None where it is not proven that the exact decoder says that.
 
     Args:
         data: the line, without its line end.
     """
+    if not data.startswith(b'{"'):
+        return _wrong_start(data)
     if not data.endswith(b"}"):
-        return None
+        return _broken_off(data)
     try:
         body = _object(data)
+    except msgspec.ValidationError:
+        return None
+    except msgspec.DecodeError as error:
+        return _stopped(data, error)
     except DECODE_ERRORS:
         return None
     strings = _strings(body)
@@ -71,13 +100,13 @@ def plain_object(data: bytes) -> tuple[dict[str, Any], bool] | None:
     if quotes > 2 * count:
         return None
     if quotes == 2 * count and _is_plainly_written(data):
-        return body, not texts.may_hold_invisible(data)
+        return PlainObject(body, not texts.may_hold_invisible(data))
     strings.append("")
     joined = _JOINT.join(strings).encode()  # with a control behind each string
     ends = sum(string.endswith("\\") for string in strings) if scanning.count(joined, _END, 0, len(joined)) else 0
     if quotes != 2 * count - ends:
         return None
-    return body, scanning.controls(joined) == count and not texts.may_hold_invisible(joined)
+    return PlainObject(body, scanning.controls(joined) == count and not texts.may_hold_invisible(joined))
 
 
 def _is_plainly_written(data: bytes) -> bool:
@@ -108,35 +137,75 @@ def _strings(body: dict[str, Any]) -> list[str]:
     return found
 
 
-def syntax_error(data: bytes) -> tuple[str, str, int] | None:
-    """Return what Python's decoder says of a line that breaks off or is followed by a comma, None where not proven.
-
-    Python's decoder reads from left to right and stops at its first error. So where a line would be a JSON object with
-    a few characters more, its error is at its end, or where the text begins in which it ends.
-
-    Args:
-        data: the line, without its line end.
-
-    Returns: the line as text, the message, and its place in the text.
-    """
-    if not data.startswith(b'{"') or data.endswith(b"}"):
-        return None
+def _text(data: bytes) -> str | None:
+    """Return a line as text, None where it is none or may be nested too deep for a decoder."""
     size = len(data)
     if scanning.count(data, b"]", 0, size) + scanning.count(data, b"}", 0, size) > _MANY_BRACKETS:
         return None
+    if scanning.count(data, b"\x00", 0, size):
+        return None
     try:
-        text = data.decode()
+        return data.decode()
     except UnicodeDecodeError:
         return None
+
+
+def _wrong_start(data: bytes) -> NotJson | None:
+    """Return the error of a line that is the rest of another, or an object in another notation."""
+    first, second = data[:1], data[1:2]
+    opened = first == b"{"
+    if not first or first in _STARTS or (opened and (not second or second in _SECONDS)):
+        return None
+    text = _text(data)
+    if text is None or text.isspace():
+        return None
+    if opened:
+        return NotJson(text, "Expecting property name enclosed in double quotes", 1)
+    return NotJson(text, "Expecting value", 0)
+
+
+def _broken_off(data: bytes) -> NotJson | None:
+    """Return the error of a line that breaks off, or has a comma behind its object.
+
+    Python's decoder reads from left to right and stops at its first error. So where a line would be a JSON object with
+    a few characters more, its error is at its end, or where the text begins in which it ends.
+    """
+    text = _text(data)
+    if text is None:
+        return None
     if data.endswith(b"},"):
-        return (text, "Extra data", len(text) - 1) if is_json(data[:-1]) else None
+        return NotJson(text, "Extra data", len(text) - 1) if is_json(data[:-1]) else None
     if data[-1] in _ENDS_OF_VALUES and is_json(data + b"}"):
-        return text, "Expecting ',' delimiter", len(text)
-    rest = _REST_OF_LINE.get(data[2 : data.find(b'"', 2)])
+        return NotJson(text, "Expecting ',' delimiter", len(text))
+    rest = _rest(data)
     # Python's decoder takes an escape of four digits for a broken one where nothing follows it.
     if rest is None or b"\\u" in data[-_ESCAPE:] or not is_json(data + rest):
         return None
-    return text, "Unterminated string starting at", _last_quote(text)
+    return NotJson(text, "Unterminated string starting at", _last_quote(text))
+
+
+def _stopped(data: bytes, error: msgspec.DecodeError) -> NotJson | None:
+    """Return the error of a line with something behind its object or, unescaped quotes do that, behind a string."""
+    match = _PLACE.search(str(error))
+    if match is None:
+        return None
+    # Its word is only a hint of where to look.
+    behind = match[1] == "trailing characters"
+    place = int(match[2]) - behind
+    before, found = data[:place], data[place : place + 1]
+    text = _text(data)
+    if text is None or not found or found.isspace():
+        return None
+    if behind:
+        return NotJson(text, "Extra data", len(before.decode())) if is_json(before) else None
+    rest = _rest(data)
+    if rest is None or found in {b",", b"}"} or not before.rstrip().endswith(b'"') or not is_json(before + rest[1:]):
+        return None
+    return NotJson(text, "Expecting ',' delimiter", len(before.decode()))
+
+
+def _rest(data: bytes) -> bytes | None:
+    return _REST_OF_LINE.get(data[2 : data.find(b'"', 2)])
 
 
 def is_json(data: bytes) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from runner.datasets.decoding import syntax_error
+from runner.datasets.decoding import NotJson
 from runner.datasets.examples import Finding, Severity
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -121,9 +121,6 @@ def decode_object(raw: RawLine, findings: Findings) -> dict[str, Any] | None:
         )
         return None
     data = raw.data
-    if (wrong := syntax_error(data)) is not None:
-        _not_json(*wrong, findings)
-        return None
     if raw.number == 1 and data.startswith(b"\xef\xbb\xbf"):
         findings.warning("byte-order-mark", "", "the file starts with a UTF-8 byte order mark", "save it without one")
         data = data[3:]
@@ -179,7 +176,7 @@ def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
         findings.error("too-deep", "", f"nested deeper than {MAX_DEPTH} levels")
         return None
     except json.JSONDecodeError as error:
-        _not_json(text, error.msg, error.pos, findings)
+        add_not_json(NotJson(text, error.msg, error.pos), findings)
         return None
     except ValueError:
         # The only other ValueError of json.loads: an integer beyond the interpreter's digit limit.
@@ -200,7 +197,9 @@ def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
     return None if findings.failed else value
 
 
-def _not_json(text: str, problem: str, place: int, findings: Findings) -> None:
+def add_not_json(wrong: NotJson, findings: Findings) -> None:
+    """Add the finding of a line that is no JSON."""
+    text, problem, place = wrong
     column = place - text.rfind("\n", 0, place)
     if problem == "Extra data":
         rest = text[place:].lstrip()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from runner.datasets.decoding import plain_object
+from runner.datasets.decoding import NotJson, PlainObject, decode_plainly
 from runner.datasets.examples import Example, Format, ImagePart, Message, ParsedLine, Role, TextPart
 from runner.datasets.images import MANY_IMAGES
-from runner.datasets.json_lines import Findings, RawLine, decode_object, decode_text, raw_lines
+from runner.datasets.json_lines import Findings, RawLine, add_not_json, decode_object, decode_text, raw_lines
 from runner.datasets.values import PLACEHOLDERS, ValueChecks, closest, kind_of
 
 __all__ = ["PLACEHOLDERS", "detect_format", "parse_line", "parse_raw", "read_file"]
@@ -42,8 +43,8 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
         images: whether the base model takes images; where it does not, an image is an error.
     """
     findings = Findings(file, number)
-    if (plain := plain_object(text.encode("utf-8", "surrogatepass"))) is not None:
-        return _finish(plain[0], number, findings, images=images, clean=plain[1])
+    if (plain := decode_plainly(text.encode("utf-8", "surrogatepass"))) is not None:
+        return _of_plain(plain, number, findings, images=images)
     body = decode_text(text, findings) if text.strip() else None
     return _finish(body, number, findings, images=images)
 
@@ -51,8 +52,8 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
 def parse_raw(raw: RawLine, *, file: str = "", images: bool = True) -> ParsedLine | None:
     """Parse the bytes of one line; None when it is blank."""
     findings = Findings(file, raw.number)
-    if not raw.too_long and (plain := plain_object(raw.data)) is not None:
-        return _finish(plain[0], raw.number, findings, images=images, clean=plain[1])
+    if not raw.too_long and (plain := decode_plainly(raw.data)) is not None:
+        return _of_plain(plain, raw.number, findings, images=images)
     body = decode_object(raw, findings)
     if body is None and not findings.items:
         return None
@@ -79,6 +80,13 @@ def detect_format(body: dict[str, Any]) -> Format | None:
     return None
 
 
+def _of_plain(plain: PlainObject | NotJson, number: int, findings: Findings, *, images: bool) -> ParsedLine:
+    if isinstance(plain, NotJson):
+        add_not_json(plain, findings)
+        return ParsedLine(line=number, example=None, findings=tuple(findings.items))
+    return _finish(plain.body, number, findings, images=images, clean=plain.clean)
+
+
 def _finish(
     body: dict[str, Any] | None, number: int, findings: Findings, *, images: bool, clean: bool = False
 ) -> ParsedLine:
@@ -100,15 +108,22 @@ def _message(turn: Turn) -> Message:
 
 
 def _unknown_format(body: dict[str, Any], findings: Findings) -> None:
-    known = ("messages", "contents", "prompt", "completion", "systemInstruction")
-    near = {key: closest(key.lower(), known, 0.75) for key in list(body)[:20]}
-    guesses = [f"{key!r}: did you mean {match!r}?" for key, match in near.items() if match]
+    names = tuple(itertools.islice(body, 20))
     findings.error(
         "unknown-format",
         "",
-        "; ".join(guesses) or "none of the keys messages, contents or prompt and completion is there",
+        (_guesses if sum(map(len, names)) < 1000 else _guesses.__wrapped__)(names),
         "use one of the documented formats (docs/dataset-format.md)",
     )
+
+
+@lru_cache(256)
+def _guesses(names: tuple[str, ...]) -> str:
+    """Return what the keys of an object may be meant for; all lines of a file tend to have the same."""
+    known = ("messages", "contents", "prompt", "completion", "systemInstruction")
+    near = {name: closest(name.lower(), known, 0.75) for name in names}
+    guesses = [f"{name!r}: did you mean {match!r}?" for name, match in near.items() if match]
+    return "; ".join(guesses) or "none of the keys messages, contents or prompt and completion is there"
 
 
 class Reader(ValueChecks):

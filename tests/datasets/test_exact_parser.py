@@ -13,7 +13,7 @@ import pytest
 
 from runner.datasets import decoding
 from runner.datasets.examples import ParsedLine
-from runner.datasets.json_lines import Findings, RawLine, decode_text, has_surrogate
+from runner.datasets.json_lines import Findings, RawLine, decode_object, has_surrogate
 from runner.datasets.parsing import PLACEHOLDERS, Reader, detect_format, parse_line, parse_raw
 from runner.datasets.texts import may_hold_invisible
 from runner.datasets.values import closest, kind_of
@@ -65,15 +65,7 @@ class SlowReader(Reader):
 def slow(line: bytes, *, images: bool = True) -> tuple[list[dict[str, Any]], list[str] | None]:
     """Return findings and texts of a line that is not the first, read by Python's decoder and the reader above."""
     findings = Findings("t.jsonl", 2)
-    if b"\x00" in line:
-        findings.error("nul-byte", "", f"NUL byte at byte {line.index(0)} of the line", "write the file as UTF-8 text")
-        return outcome(ParsedLine(line=2, example=None, findings=tuple(findings.items)))
-    try:
-        body = decode_text(line.decode(), findings) if line.strip() else None
-    except UnicodeDecodeError as error:
-        what = f"byte {error.start} of the line is not UTF-8 ({error.reason})"
-        findings.error("not-utf8", "", what, "save the file as UTF-8")
-        body = None
+    body = decode_object(RawLine(2, line), findings)
     texts = None
     if body is not None:
         kind = detect_format(body)
@@ -108,6 +100,10 @@ def test_every_known_line_is_read_as_slowly() -> None:
         found.update(agree(line))
     for text, _ in BROKEN_TEXT.values():
         found.update(agree(text.encode("utf-8", "surrogatepass")))
+    for blank in (b"", b" ", b"\x0b", b"\x0c\t", b"\x1e", b"\xc2\x85 ", b"\xe2\x80\xa8"):
+        found.update(agree(blank))
+        parsed = parse_line(blank.decode(), 2)
+        assert (parsed.example, parsed.findings) == (None, ())
     assert len(found) > 30
 
 
