@@ -23,7 +23,7 @@ _SECONDS = frozenset([bytes([code]) for code in b'" \t\r\n}'])
 _PLACE = re.compile(r"(trailing characters|expected ',' or '}') \(byte (\d+)\)$")
 _ESCAPE = len(b"\\u0041")
 _DIGITS = frozenset(b"0123456789")
-_ENDS_OF_VALUES = frozenset(b'"]}0123456789el \t\r\n')
+_ENDS_OF_MOST_VALUES, _ENDS_OF_OTHER_VALUES = frozenset(b'"]'), frozenset(b"}0123456789el \t\r\n")
 _LEVELS = 8
 """The documented formats need 7; deeper lines are left to the exact decoder."""
 _MANY_BRACKETS = 200
@@ -138,11 +138,9 @@ def _strings(body: dict[str, Any]) -> list[str]:
 
 
 def _text(data: bytes) -> str | None:
-    """Return a line as text, None where it is none or may be nested too deep for a decoder."""
+    """Return a line as text, None where it is none or may be nested too deep for a decoder; NUL bytes pass."""
     size = len(data)
     if scanning.count(data, b"]", 0, size) + scanning.count(data, b"}", 0, size) > _MANY_BRACKETS:
-        return None
-    if scanning.count(data, b"\x00", 0, size):
         return None
     try:
         return data.decode()
@@ -157,7 +155,7 @@ def _wrong_start(data: bytes) -> NotJson | None:
     if not first or first in _STARTS or (opened and (not second or second in _SECONDS)):
         return None
     text = _text(data)
-    if text is None or text.isspace():
+    if text is None or text.isspace() or b"\x00" in data:
         return None
     if opened:
         return NotJson(text, "Expecting property name enclosed in double quotes", 1)
@@ -175,13 +173,16 @@ def _broken_off(data: bytes) -> NotJson | None:
         return None
     if data.endswith(b"},"):
         return NotJson(text, "Extra data", len(text) - 1) if is_json(data[:-1]) else None
-    if data[-1] in _ENDS_OF_VALUES and is_json(data + b"}"):
+    last = data[-1]
+    if last in _ENDS_OF_MOST_VALUES and is_json(data + b"}"):
         return NotJson(text, "Expecting ',' delimiter", len(text))
     rest = _rest(data)
     # Python's decoder takes an escape of four digits for a broken one where nothing follows it.
-    if rest is None or b"\\u" in data[-_ESCAPE:] or not is_json(data + rest):
-        return None
-    return NotJson(text, "Unterminated string starting at", _last_quote(text))
+    if rest is not None and b"\\u" not in data[-_ESCAPE:] and is_json(data + rest):
+        return NotJson(text, "Unterminated string starting at", _last_quote(text))
+    if last in _ENDS_OF_OTHER_VALUES and is_json(data + b"}"):
+        return NotJson(text, "Expecting ',' delimiter", len(text))
+    return None
 
 
 def _stopped(data: bytes, error: msgspec.DecodeError) -> NotJson | None:
@@ -194,7 +195,7 @@ def _stopped(data: bytes, error: msgspec.DecodeError) -> NotJson | None:
     place = int(match[2]) - behind
     before, found = data[:place], data[place : place + 1]
     text = _text(data)
-    if text is None or not found or found.isspace():
+    if text is None or not found or found.isspace() or b"\x00" in data:
         return None
     if behind:
         return NotJson(text, "Extra data", len(before.decode())) if is_json(before) else None
