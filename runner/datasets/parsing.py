@@ -44,20 +44,20 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
     """
     findings = Findings(file, number)
     if (plain := decode_plainly(text.encode("utf-8", "surrogatepass"))) is not None:
-        return _of_plain(plain, number, findings, images=images)
+        return _of_plain(plain, number, findings, images)
     body = decode_text(text, findings) if text.strip() else None
-    return _finish(body, number, findings, images=images)
+    return _finish(body, number, findings, images)
 
 
 def parse_raw(raw: RawLine, *, file: str = "", images: bool = True) -> ParsedLine | None:
     """Parse the bytes of one line; None when it is blank."""
     findings = Findings(file, raw.number)
     if not raw.too_long and (plain := decode_plainly(raw.data)) is not None:
-        return _of_plain(plain, raw.number, findings, images=images)
+        return _of_plain(plain, raw.number, findings, images)
     body = decode_object(raw, findings)
     if body is None and not findings.items:
         return None
-    return _finish(body, raw.number, findings, images=images)
+    return _finish(body, raw.number, findings, images)
 
 
 def read_file(path: Path, *, images: bool = True) -> Iterator[ParsedLine]:
@@ -80,15 +80,16 @@ def detect_format(body: dict[str, Any]) -> Format | None:
     return None
 
 
-def _of_plain(plain: PlainObject | NotJson, number: int, findings: Findings, *, images: bool) -> ParsedLine:
+def _of_plain(plain: PlainObject | NotJson, number: int, findings: Findings, images: bool) -> ParsedLine:
     if isinstance(plain, NotJson):
         add_not_json(plain, findings)
         return ParsedLine(line=number, example=None, findings=tuple(findings.items))
-    return _finish(plain.body, number, findings, images=images, clean=plain.clean)
+    body, clean = plain
+    return _finish(body, number, findings, images, clean)
 
 
 def _finish(
-    body: dict[str, Any] | None, number: int, findings: Findings, *, images: bool, clean: bool = False
+    body: dict[str, Any] | None, number: int, findings: Findings, images: bool, clean: bool = False
 ) -> ParsedLine:
     example = None
     if body is not None:
@@ -182,7 +183,8 @@ class Reader(ValueChecks):
             if role is not None:
                 turns.append((role, content))
             self._image_place(role, content, path)
-        self._order([role for role, _ in turns], "messages", complete=len(turns) == len(items))
+        if len(turns) == len(items):  # else a turn is reported as broken; what follows from it would only be noise
+            self._order([role for role, _ in turns], "messages")
         return turns
 
     def _generate_content(self, body: dict[str, Any]) -> list[Turn]:
@@ -213,7 +215,8 @@ class Reader(ValueChecks):
                 roles.append(role)
                 turns.append((role, content))
             self._image_place(role, content, path)
-        self._order(roles, "contents", complete=len(roles) == len(items))
+        if len(roles) == len(items):
+            self._order(roles, "contents")
         return turns
 
     def _sound_part(self, parts: Any) -> str | None:
@@ -223,10 +226,10 @@ class Reader(ValueChecks):
         text = parts[0].get("text")
         return text if self.is_sound(text) else None
 
-    def _order(self, roles: list[Role], path: str, *, complete: bool) -> None:
+    def _order(self, roles: list[Role], path: str) -> None:
         """Check the turns: an optional system turn, then user and assistant by turns, ending with the assistant."""
-        if not complete or not roles:
-            return  # a turn is already reported as broken; what follows from it would only be noise
+        if not roles:
+            return
         start = 1 if roles[0] == "system" else 0
         pairs, odd = divmod(len(roles) - start, 2)
         if not odd and roles[start:] == ["user", "assistant"] * pairs and pairs:
