@@ -11,14 +11,20 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 KEPT = 1 << 19
-"""Numbers in memory: 4 MiB."""
+"""Numbers in memory, where nothing else is said: 4 MiB."""
 _CHUNK = 1 << 16
 
 
 class Column:
-    """Numbers from 0 to 2**64 - 1, added at the end. The newest, at least those added last, can be changed."""
+    """Numbers from 0 to 2**64 - 1, added at the end. The newest, at least those added last, can be changed.
 
-    def __init__(self, numbers: Iterable[int] = ()) -> None:
+    Args:
+        numbers: the first ones.
+        kept: numbers in memory, beside those added last.
+    """
+
+    def __init__(self, numbers: Iterable[int] = (), *, kept: int = KEPT) -> None:
+        self._kept = kept
         self._tail = array("Q", numbers)
         self._spilled = 0
         self._file: Any = None
@@ -29,7 +35,7 @@ class Column:
 
     def extend(self, numbers: Iterable[int]) -> None:
         """Add numbers at the end."""
-        if len(self._tail) >= KEPT:
+        if len(self._tail) >= self._kept:
             self._spill()
         if isinstance(numbers, Column):
             for chunk in numbers.chunks():
@@ -73,7 +79,7 @@ class Column:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Go to another process whole."""
-        return _joined, (b"".join(chunk.tobytes() for chunk in self.chunks()),)
+        return _joined, (b"".join(chunk.tobytes() for chunk in self.chunks()), self._kept)
 
     def __del__(self) -> None:
         """Give the file back."""
@@ -95,7 +101,7 @@ class Column:
         return numbers
 
 
-def _joined(data: bytes) -> Column:
+def _joined(data: bytes, kept: int) -> Column:
     numbers = array("Q")
     numbers.frombytes(data)
-    return Column(numbers)
+    return Column(numbers, kept=kept)

@@ -14,6 +14,7 @@ of a block are searched at once, after decoding, so that no escape can hide anyt
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -24,15 +25,12 @@ from typing import Any
 import msgspec
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
-from runner.datasets import scanning, texts
+from runner.datasets import digests, scanning, texts
+from runner.datasets.block import EMAIL, SECRET, TOKEN, Anchored, Block
 from runner.datasets.digests import IMAGE, PART, TURN
 from runner.datasets.examples import Format
-from runner.datasets.shapes import DECODE_ERRORS, Reading
+from runner.datasets.shapes import DECODE_ERRORS
 from runner.datasets.tables import READERS, Reader, Table
-
-TOKEN, SECRET, EMAIL = 1, 2, 4
-"""Kinds of anchors: where a control token, a secret or an e-mail address may be."""
-ANCHORS = TOKEN | SECRET | EMAIL
 
 # Around an anchor, in UTF-8: what the exact patterns of `texts` demand at least. All of it is ASCII.
 _SECRET = re.compile(
@@ -43,11 +41,6 @@ _EMAIL = re.compile(rb"[A-Za-z0-9._%+-]@[A-Za-z0-9-]+\.")
 _JOINT = TURN.encode()
 _SAMPLED = 2
 """Lines tried with the other types when the type of the last block does not suit."""
-
-Good = tuple[int, Reading, int]
-"""Index of the line in its block, what it is made of, and the kinds of anchors in its texts."""
-Doubtful = tuple[int, int, int]
-"""Index of the line, offset of its first byte and of its line end."""
 
 Search = Callable[[bytes], list[tuple[int, int, int]]]
 
@@ -148,21 +141,31 @@ class Prover:
             ]
         return proven
 
-    def prove(self, block: bytes) -> tuple[Format, list[Good], list[Doubtful], int]:
-        """Return the format of the good lines, each good line, the places of the others, and the number of lines.
-
-        Blank lines are neither. See `read`, which is quicker.
-        """
+    def scan(self, block: bytes) -> Block:
+        """Sort the lines of a block, see `BlockReader`."""
         proven = self.read(block)
-        table = proven.table
-        readings = table.readings or [Reading(turns, turns, len(turns) % 2 == 1) for turns in table.conversations()]
-        good = [
-            (line, reading, proven.anchors.get(place, 0))
-            for place, (line, reading) in enumerate(zip(proven.index, readings, strict=True))
-        ]
-        ends = list(accumulate(map(len, BytesIO(block)))) if proven.doubtful else []
-        doubtful = [(line, ends[line] - len(data), ends[line] - data.endswith(b"\n")) for line, data in proven.doubtful]
-        return proven.format, good, doubtful, proven.count
+        table, index = proven.table, proven.index
+        prompts, wholes = digests.digests(proven.contents, table.turns)
+        if len(index) < proven.count:
+            prompts, wholes = (_spread(found, index, proven.count) for found in (prompts, wholes))
+        readings, bounds = table.readings, table.bounds if proven.anchors else []
+        return Block(
+            count=proven.count,
+            formats={proven.format: index[0]} if index else {},
+            index=index,
+            turns=table.turns,
+            written=table.characters(),
+            images=[reading.images for reading in readings] if readings is not None else None,
+            prompts=array("Q", prompts),
+            wholes=array("Q", wholes),
+            anchored=[
+                Anchored(place, turn_texts(table.contents[bounds[place] : bounds[place + 1]]), kinds)
+                for place, kinds in sorted(proven.anchors.items())
+            ],
+            doubtful=proven.doubtful,
+            answers=lambda: [len(turns[-1]) for turns in table.conversations()],
+            conversations=table.conversations,
+        )
 
     def _decode(self, block: bytes) -> tuple[_Shape, list[Any], list[int], list[bytes]]:
         """Return the type that suits a block, decoded lines and the indices of those that could not be.
@@ -247,6 +250,14 @@ class Prover:
         if (b"\xc2" in wide and self._c1(wide)) or self._beyond(wide):
             suspects += [place for place, piece in enumerate(pieces) if self._c1(piece) or self._beyond(piece)]
         return suspects
+
+
+def _spread(found: list[int], index: list[int], count: int) -> list[int]:
+    """Put the numbers of good lines in their places among all lines, and 0 in the others."""
+    spread = [0] * count
+    for line, number in zip(index, found, strict=True):
+        spread[line] = number
+    return spread
 
 
 def turn_texts(turns: Iterable[str]) -> list[str]:

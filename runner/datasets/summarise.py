@@ -5,18 +5,23 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import io
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from runner.datasets import compiled as compiled_scanner
 from runner.datasets import digests, texts
+from runner.datasets.block import ANCHORS, EMAIL, SECRET, TOKEN, Block, BlockReader
 from runner.datasets.column import Column
 from runner.datasets.examples import Example, Finding, TextPart
 from runner.datasets.json_lines import MAX_LINE_BYTES, RawLine
 from runner.datasets.parsing import parse_raw
-from runner.datasets.prover import ANCHORS, EMAIL, SECRET, TOKEN, Proven, Prover, turn_texts
+from runner.datasets.prover import Prover
 from runner.datasets.shapes import Reading
 from runner.datasets.summary import FINDINGS_KEPT, LINES_NAMED, Summary, Tally
 from runner.datasets.tokens import RatioCounter, TokenCounter, open_counter
@@ -44,6 +49,8 @@ class Settings:
     """Look for examples that differ only in case, white space and punctuation too."""
     exact: bool = False
     """Read every line with the exact parser: slow, to compare with."""
+    compiled: bool = True
+    """Read with the compiled scanner where it is installed."""
 
 
 def summarise(
@@ -88,7 +95,8 @@ class Summariser:
         self.settings = settings
         self.counter = counter or open_counter(settings.ratio, settings.tokenizer)
         self.summary = Summary()
-        self._prover = Prover(images=settings.images)
+        contents = settings.near or not isinstance(self.counter, RatioCounter)
+        self._reader = open_reader(images=settings.images, contents=contents, compiled=settings.compiled)
         # The number only says whether a byte order mark is in its place.
         self._first = 1 if first else 2
         self._written: Counter[int] = Counter()
@@ -120,38 +128,33 @@ class Summariser:
         if block.isspace():
             self._skip(block.count(b"\n") + (not block.endswith(b"\n")))
             return
-        proven = self._prover.read(block)
-        index, summary = proven.index, self.summary
-        base = summary.lines
-        prompts, wholes = digests.digests(proven.contents, proven.table.turns)
-        places = None if len(index) == proven.count else index
-        _place(summary.prompts, prompts, proven.count, places)
-        _place(summary.wholes, wholes, proven.count, places)
+        found, summary = self._reader.scan(block), self.summary
+        summary.prompts.extend(found.prompts)
+        summary.wholes.extend(found.wholes)
         if self.settings.near:
-            nears = list(map(digests.normalised, proven.table.conversations()))
-            _place(summary.nears, nears, proven.count, places)
-        self._in_order(proven)
-        self._account_all(proven)
-        summary.rows += len(index)
-        summary.lines = base + proven.count
+            nears = array("Q", bytes(8 * found.count))
+            for line, turns in zip(found.index, found.conversations(), strict=True):
+                nears[line] = digests.normalised(turns)
+            summary.nears.extend(nears)
+        self._in_order(found)
+        self._account_all(found)
+        summary.rows += len(found.index)
+        summary.lines += found.count
 
-    def _in_order(self, proven: Proven) -> None:
+    def _in_order(self, found: Block) -> None:
         """Find what there is to find in a block, line by line, where there may be something."""
-        base, index = self.summary.lines, proven.index
-        events: list[tuple[int, int, bytes]] = [(line, -1, data) for line, data in proven.doubtful]
-        events += [(index[place], place, b"") for place in proven.anchors]
-        if index and proven.format not in self.summary.formats:
-            events.append((index[0], -2, b""))
-        events.sort()
-        bounds = proven.table.bounds if proven.anchors else []
-        for line, place, data in events:
-            if place == -2:
-                self.summary.formats.setdefault(proven.format, base + line + 1)
-            elif place == -1:
-                self._exact(RawLine(self._first + base + line, data.rstrip(b"\r\n")))
+        base, index = self.summary.lines, found.index
+        events: list[tuple[int, int, Any]] = [(line, 2, data) for line, data in found.doubtful]
+        events += [(index[anchored.place], 1, anchored) for anchored in found.anchored]
+        events += [(line, 0, form) for form, line in found.formats.items() if form not in self.summary.formats]
+        events.sort(key=itemgetter(0, 1))
+        for line, kind, what in events:
+            if kind == 0:
+                self.summary.formats.setdefault(what, base + line + 1)
+            elif kind == 1:
+                self._contents(base + line + 1, what.texts, len(what.texts) % 2 == 1, what.kinds)
             else:
-                turns = proven.table.contents[bounds[place] : bounds[place + 1]]
-                self._contents(base + line + 1, turn_texts(turns), len(turns) % 2 == 1, proven.anchors[place])
+                self._exact(RawLine(self._first + base + line, what.rstrip(b"\r\n")))
 
     def _skip(self, lines: int) -> None:
         """Leave lines without a digest."""
@@ -181,7 +184,9 @@ class Summariser:
         self.summary.prompts[line - 1], self.summary.wholes[line - 1] = digests.digest(reading.turns, reading.system)
         if self.settings.near:
             self.summary.nears[line - 1] = digests.normalised(reading.turns)
-        self._account([line], [reading])
+        turns = reading.turns
+        written = sum(map(len, reading.texts))
+        self._account([line], [turns], [len(turns)], [written], [len(turns[-1])], [reading.images])
 
     def _contents(self, line: int, turns: list[str], system: bool, anchors: int = ANCHORS) -> None:
         """Look for what a text should not hold; `anchors` tells what there may be."""
@@ -207,31 +212,28 @@ class Summariser:
             return
         self.summary.find(Finding(code=code, severity="warning", file=name, line=line, message=message, fix=fix))
 
-    def _account_all(self, proven: Proven) -> None:
+    def _account_all(self, found: Block) -> None:
         """Add the good lines of a block to the numbers."""
-        table, base = proven.table, self.summary.lines + 1
-        if table.readings is not None:
-            self._account([base + line for line in proven.index], table.readings)
-            return
-        written = table.characters()
+        written = found.written
         if not written:
             return
         counter, limit, tally = self.counter, self.settings.limit, self.summary.text_only
-        if isinstance(counter, RatioCounter) and (limit is None or round(max(written) * counter.ratio) <= limit):
+        plain = found.images is None and isinstance(counter, RatioCounter)
+        if plain and (limit is None or round(max(written) * self.settings.ratio) <= limit):
             tally.examples += len(written)
             tally.kept += len(written)
-            tally.turns.update(table.turns)
-            self._name_first(tally, [base + line for line in proven.index[:LINES_NAMED]])
+            tally.turns.update(found.turns)
+            base = self.summary.lines + 1
+            self._name_first(tally, [base + line for line in found.index[:LINES_NAMED]])
             tally.characters += sum(written)
             self._written.update(written)
             if len(self._written) > _LENGTHS_KEPT:
                 self._finish()
             return
-        conversations = table.conversations()
-        tokens, trained = counter.measure_all(((turns, len(turns) % 2 == 1) for turns in conversations), written)
-        lines = [base + line for line in proven.index]
-        answers = [len(turns[-1]) for turns in conversations]
-        self._tally(tally, lines, table.turns, written, answers, tokens, trained)
+        base = self.summary.lines + 1
+        lines = [base + line for line in found.index]
+        conversations = [] if isinstance(counter, RatioCounter) else found.conversations()
+        self._account(lines, conversations, found.turns, written, found.answers(), found.images)
 
     def _finish(self) -> None:
         """Turn lengths in characters into lengths in tokens: once for each length, not for each example."""
@@ -240,24 +242,29 @@ class Summariser:
             tokens[round(written * ratio)] += count
         self._written.clear()
 
-    def _account(self, lines: list[int], readings: list[Reading]) -> None:
-        """Add examples that may have images to the numbers."""
-        for with_images in (False, True):
-            some = [
-                (line, reading)
-                for line, reading in zip(lines, readings, strict=True)
-                if (reading.images > 0) is with_images
-            ]
-            if not some:
-                continue
-            written = [sum(map(len, reading.texts)) for _, reading in some]
-            images = [reading.images for _, reading in some]
-            conversations = ((reading.turns, reading.system) for _, reading in some)
-            tokens, trained = self.counter.measure_all(conversations, written, images)
-            tally = self.summary.with_images if with_images else self.summary.text_only
-            turns = [len(reading.turns) for _, reading in some]
-            answers = [len(reading.turns[-1]) for _, reading in some]
-            self._tally(tally, [line for line, _ in some], turns, written, answers, tokens, trained, images)
+    def _account(
+        self,
+        lines: list[int],
+        conversations: Sequence[Sequence[str]],
+        turns: list[int],
+        written: list[int],
+        answers: list[int],
+        images: list[int] | None,
+    ) -> None:
+        """Add examples to the numbers: those with images apart from those without."""
+        if images is None:
+            spoken = ((some, len(some) % 2 == 1) for some in conversations)
+            tokens, trained = self.counter.measure_all(spoken, written)
+            self._tally(self.summary.text_only, lines, turns, written, answers, tokens, trained)
+            return
+        for with_images, tally in enumerate(self.summary.tallies):
+            chosen = [(count > 0) == with_images for count in images]
+            some_lines, some_turns, some_written, some_answers, some_images = (
+                list(compress(column, chosen)) for column in (lines, turns, written, answers, images)
+            )
+            spoken = ((some, len(some) % 2 == 1) for some in compress(conversations, chosen))
+            tokens, trained = self.counter.measure_all(spoken, some_written, some_images)
+            self._tally(tally, some_lines, some_turns, some_written, some_answers, tokens, trained, some_images)
 
     def _tally(
         self,
@@ -323,14 +330,17 @@ class Summariser:
             tally.untrained = sorted({*tally.untrained, *found})[:FINDINGS_KEPT]
 
 
-def _place(column: Column, digests_of_lines: list[int], count: int, index: list[int] | None) -> None:
-    """Append the digests of a block of `count` lines, 0 for those that are not in `index`."""
-    if index is not None:
-        padded = [0] * count
-        for line, digest in zip(index, digests_of_lines, strict=True):
-            padded[line] = digest
-        digests_of_lines = padded
-    column.extend(digests_of_lines)
+def open_reader(*, images: bool, contents: bool, compiled: bool) -> BlockReader:
+    """Return the compiled scanner where it is wanted and there, else the one in Python.
+
+    Args:
+        images: whether the base model takes images.
+        contents: whether the contents of turns are needed.
+        compiled: whether it is wanted.
+    """
+    if compiled and compiled_scanner.is_installed():
+        return compiled_scanner.CompiledReader(images=images, contents=contents)
+    return Prover(images=images)
 
 
 def reading_of(example: Example) -> Reading:

@@ -16,6 +16,8 @@ from runner.datasets.examples import Finding, Format
 FINDINGS_KEPT = 1000
 """Of each code; all are counted. 100 000 times the same mistake must not cost the memory of 100 000 findings."""
 LINES_NAMED = 10
+PROMPTS_KEPT = 1 << 13
+"""Digests of prompts in memory: with those of the lines, nine bytes a line from 65,536 lines on."""
 
 
 @dataclass(slots=True)
@@ -76,8 +78,8 @@ class Summary:
     """Format to its first line."""
     text_only: Tally = field(default_factory=Tally)
     with_images: Tally = field(default_factory=Tally)
-    prompts: Column = field(default_factory=Column)
-    """Digest of each line's prompt; 0 for a line that is no example."""
+    prompts: Column = field(default_factory=lambda: Column(kept=PROMPTS_KEPT))
+    """Digest of each line's prompt; 0 for a line that is no example. All but the newest are in a file."""
     wholes: Column = field(default_factory=Column)
     """Digest of each line; 0 for a line that is no example."""
 

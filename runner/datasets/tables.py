@@ -65,7 +65,9 @@ class Table:
         return [self.contents[start:end] for start, end in pairwise(self.bounds)]
 
     def characters(self) -> list[int]:
-        """Return the length of each row's contents."""
+        """Return the length of each row's texts."""
+        if self.readings is not None:
+            return [sum(map(len, reading.texts)) for reading in self.readings]
         if not self.turns:
             return []
         if min(self.turns) == max(self.turns) == 2:

@@ -25,7 +25,7 @@ from runner.datasets.checks import check_files
 from runner.datasets.examples import Finding
 from runner.datasets.json_lines import RawLine
 from runner.datasets.parsing import parse_raw
-from runner.datasets.prover import Prover
+from runner.datasets.summarise import open_reader
 from tests.datasets.examples import png
 
 TEXT_ONLY = find_model("meta/llama3_1@llama-3.1-8b-instruct")
@@ -710,8 +710,9 @@ def test_whatever_the_grammar_of_a_format_makes_is_right(conversation: Any, asci
         assert parsed.findings == ()
         assert parsed.example is not None
         assert [message.text for message in parsed.example.messages] == ([system] if system is not None else []) + texts
-        good, doubtful = Prover(images=True).prove(line)[1:3]
-        assert (len(good), doubtful) == (1, []), "the fast reader says so too"
+        for compiled in (False, True):
+            found = open_reader(images=True, contents=False, compiled=compiled).scan(line)
+            assert (found.index, found.doubtful) == ([0], []), "the fast readers say so too"
 
 
 def _turns_of(form: Format, body: dict[str, Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import pickle
@@ -13,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner.datasets import scanning
+from runner.datasets import compiled, scanning
 from runner.datasets.column import KEPT, Column
-from runner.datasets.prover import Prover
+from runner.datasets.json_lines import RawLine
+from runner.datasets.parsing import parse_raw
 from runner.datasets.repeats import repeats
-from runner.datasets.summarise import Settings, summarise
+from runner.datasets.summarise import Settings, open_reader, reading_of, summarise
 from runner.datasets.summary import FINDINGS_KEPT, Summary
 from runner.datasets.workers import split, summarise_file
 from tests.datasets.examples import (
@@ -33,7 +35,12 @@ from tests.datasets.examples import (
     png,
 )
 
+needs_compiled = pytest.mark.skipif(
+    not compiled.is_installed(), reason="needs the compiled scanner: `pip install ./native`"
+)
+READERS = [pytest.param(False, id="python"), pytest.param(True, id="compiled", marks=needs_compiled)]
 FAST = Settings(ratio=0.25, limit=2000, name="t.jsonl")
+IN_PYTHON = dataclasses.replace(FAST, compiled=False)
 EXACT = Settings(ratio=0.25, limit=2000, name="t.jsonl", exact=True)
 
 
@@ -120,8 +127,11 @@ def same(left: Summary, right: Summary) -> None:
 
 def both(path: Path, data: bytes) -> Summary:
     path.write_bytes(data)
-    fast = summarise(path, 0, len(data), FAST)
-    same(fast, summarise(path, 0, len(data), EXACT))
+    exact = summarise(path, 0, len(data), EXACT)
+    fast = summarise(path, 0, len(data), IN_PYTHON)
+    same(fast, exact)
+    if compiled.is_installed():
+        same(summarise(path, 0, len(data), FAST), exact)
     return fast
 
 
@@ -156,13 +166,31 @@ def test_processes_share_a_file(tmp_path: Path) -> None:
     assert sum(done) == len(data)
 
 
-def test_good_lines_take_the_fast_path() -> None:
+@pytest.mark.parametrize("compiled", READERS)
+def test_good_lines_take_the_fast_path(compiled: bool) -> None:
     """Otherwise all of the above would compare the exact parser with itself."""
+    reader = open_reader(images=True, contents=False, compiled=compiled)
     for name, body in GOOD.items():
-        _, good, doubtful, count = Prover(images=True).prove(
-            spelled(body, 0).encode() + b"\n" + spelled(body, 1).encode()
-        )
-        assert (len(good), doubtful, count) == (2, [], 2), name
+        found = reader.scan(spelled(body, 0).encode() + b"\n" + spelled(body, 1).encode())
+        assert (found.index, found.doubtful, found.count) == ([0, 1], [], 2), name
+
+
+@pytest.mark.parametrize("compiled", READERS)
+def test_contents_and_numbers_are_those_of_the_exact_parser(compiled: bool) -> None:
+    lines = [spelled(body, style).encode() for body in GOOD.values() for style in range(6)]
+    reader = open_reader(images=True, contents=True, compiled=compiled)
+    for line in lines:
+        found = reader.scan(line)
+        parsed = parse_raw(RawLine(1, line))
+        assert parsed is not None
+        assert parsed.example is not None
+        reading = reading_of(parsed.example)
+        assert [list(turns) for turns in found.conversations()] == [list(reading.turns)]
+        assert found.turns == [len(reading.turns)]
+        assert found.written == [sum(map(len, reading.texts))]
+        assert found.answers() == [len(reading.turns[-1])]
+        assert (found.images or [0]) == [reading.images]
+        assert found.formats == {parsed.example.format: 0}
 
 
 def test_findings_are_capped_and_counted(tmp_path: Path) -> None:

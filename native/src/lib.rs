@@ -1,0 +1,144 @@
+//! The scanner of dataset checks: from a block of lines to what is certainly good, without a Python object for each.
+//!
+//! One-sided on purpose: a line that it takes has no finding but those its anchors lead to, and whatever it does not take is
+//! read by the exact parser in Python, which alone says what is wrong. Tests hold both to the same answers.
+
+mod formats;
+mod images;
+mod json;
+mod scan;
+mod texts;
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use scan::{Buffers, Found, Rules};
+
+/// Which methods and meanings there are; a reader that expects another one does not use this module.
+const PROTOCOL: u32 = 1;
+
+/// Reads blocks of lines.
+#[pyclass(frozen)]
+struct Scanner {
+    rules: Rules,
+    buffers: Mutex<Buffers>,
+}
+
+#[pymethods]
+impl Scanner {
+    #[new]
+    #[pyo3(signature = (*, images, many_images, max_pixels, placeholders, tokens, secrets))]
+    fn new(
+        images: bool,
+        many_images: usize,
+        max_pixels: u64,
+        placeholders: Vec<String>,
+        tokens: Vec<String>,
+        secrets: Vec<String>,
+    ) -> PyResult<Self> {
+        let bytes = |words: Vec<String>| words.into_iter().map(String::into_bytes).collect::<Vec<_>>();
+        let anchors = texts::Anchors::new(&bytes(tokens), &bytes(secrets))
+            .ok_or_else(|| PyValueError::new_err("the anchors make no search"))?;
+        let rules = Rules { images, many_images, max_pixels, placeholders: bytes(placeholders), anchors };
+        Ok(Scanner { rules, buffers: Mutex::default() })
+    }
+
+    /// Sort the lines of a block; `contents` asks for the contents of all turns too.
+    ///
+    /// Other threads run meanwhile.
+    fn read(&self, py: Python<'_>, block: &Bound<'_, PyBytes>, contents: bool) -> Scan {
+        let block = block.as_bytes();
+        let found = py.detach(|| {
+            // What a panic left in the buffers is cleared before it is read.
+            let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            scan::read(block, &self.rules, contents, &mut buffers)
+        });
+        Scan { found }
+    }
+}
+
+/// What a block holds; see `scan::Found`. Each attribute is made anew when it is asked for.
+#[pyclass(frozen)]
+struct Scan {
+    found: Found,
+}
+
+#[pymethods]
+impl Scan {
+    #[getter]
+    fn count(&self) -> usize {
+        self.found.count
+    }
+
+    #[getter]
+    fn index(&self) -> &[u32] {
+        &self.found.index
+    }
+
+    #[getter]
+    fn turns(&self) -> &[u32] {
+        &self.found.turns
+    }
+
+    #[getter]
+    fn written(&self) -> &[u64] {
+        &self.found.written
+    }
+
+    #[getter]
+    fn answers(&self) -> &[u64] {
+        &self.found.answers
+    }
+
+    #[getter]
+    fn images(&self) -> &[u32] {
+        &self.found.images
+    }
+
+    /// Whether a turn is of several parts, or has an image.
+    #[getter]
+    fn marked(&self) -> bool {
+        self.found.marked
+    }
+
+    #[getter]
+    fn prompts<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, bytemuck::cast_slice(&self.found.prompts))
+    }
+
+    #[getter]
+    fn wholes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, bytemuck::cast_slice(&self.found.wholes))
+    }
+
+    #[getter]
+    fn doubtful(&self) -> Vec<(u32, usize, usize)> {
+        self.found.doubtful.clone()
+    }
+
+    /// Place among the good lines, kinds of anchors, and the text of each turn.
+    #[getter]
+    fn anchored(&self) -> Vec<(u32, u8, &[String])> {
+        self.found.anchored.iter().map(|found| (found.place, found.kinds, found.texts.as_slice())).collect()
+    }
+
+    #[getter]
+    fn formats(&self) -> Vec<(&'static str, u32)> {
+        self.found.formats.iter().map(|(format, index)| (format.name(), *index)).collect()
+    }
+
+    #[getter]
+    fn contents(&self) -> &[String] {
+        &self.found.contents
+    }
+}
+
+#[pymodule]
+fn runner_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("PROTOCOL", PROTOCOL)?;
+    module.add_class::<Scanner>()?;
+    module.add_class::<Scan>()
+}

@@ -1,0 +1,239 @@
+//! The lines of a block: which of them are certainly good, and what they amount to.
+
+use memchr::memchr;
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
+
+use crate::formats::{Format, Line, Part, Role};
+use crate::images;
+use crate::texts::{Anchors, characters, odd_character, trimmed};
+
+const PART: u8 = 0x1f;
+const IMAGE: u8 = 0x1c;
+
+/// What the lines are held to.
+pub struct Rules {
+    pub images: bool,
+    pub many_images: usize,
+    pub max_pixels: u64,
+    pub placeholders: Vec<Vec<u8>>,
+    pub anchors: Anchors,
+}
+
+/// Texts of a line in which an anchor is.
+pub struct Anchored {
+    /// Place among the good lines.
+    pub place: u32,
+    pub kinds: u8,
+    pub texts: Vec<String>,
+}
+
+/// What is found in a block; lists of the same length have an entry for each good line.
+#[derive(Default)]
+pub struct Found {
+    /// All lines, blank ones too.
+    pub count: usize,
+    /// Index in the block.
+    pub index: Vec<u32>,
+    pub turns: Vec<u32>,
+    /// Characters of all texts.
+    pub written: Vec<u64>,
+    /// Characters of the last turn.
+    pub answers: Vec<u64>,
+    pub images: Vec<u32>,
+    /// Digest of everything but the last turn, for each line of the block; 0 for those that are not good.
+    pub prompts: Vec<u64>,
+    /// Digest of everything, likewise.
+    pub wholes: Vec<u64>,
+    /// Index, start and end of the lines that are neither good nor blank.
+    pub doubtful: Vec<(u32, usize, usize)>,
+    pub anchored: Vec<Anchored>,
+    /// Formats with the index of their first line.
+    pub formats: Vec<(Format, u32)>,
+    /// Contents of all turns, where they are wanted.
+    pub contents: Vec<String>,
+    /// Whether a turn is of several parts, or has an image.
+    pub marked: bool,
+}
+
+/// Buffers that are used again.
+#[derive(Default)]
+pub struct Buffers {
+    line: Line,
+    content: Vec<u8>,
+    text: Vec<u8>,
+    picture: Vec<u8>,
+}
+
+const KEPT: usize = 8 << 20;
+
+impl Buffers {
+    fn shrink(&mut self) {
+        for buffer in [&mut self.line.made, &mut self.content, &mut self.text, &mut self.picture] {
+            if buffer.capacity() > KEPT {
+                *buffer = Vec::new();
+            }
+        }
+    }
+}
+
+/// Read a block of whole lines.
+pub fn read(block: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers) -> Found {
+    let mut found = Found::default();
+    let valid = simdutf8::basic::from_utf8(block).is_ok();
+    let mut start = 0;
+    while start < block.len() {
+        let end = memchr(b'\n', &block[start..]).map_or(block.len(), |at| start + at);
+        let line = &block[start..end];
+        let index = u32::try_from(found.count).unwrap_or(u32::MAX);
+        found.count += 1;
+        let named = found.contents.len();
+        let good = (valid || simdutf8::basic::from_utf8(line).is_ok())
+            .then(|| buffers.line.read(line))
+            .flatten()
+            .and_then(|format| Some((format, judge(line, rules, contents, buffers, &mut found)?)));
+        if let Some((format, (prompt, whole))) = good {
+            found.index.push(index);
+            found.prompts.push(prompt);
+            found.wholes.push(whole);
+            if found.formats.iter().all(|(known, _)| *known != format) {
+                found.formats.push((format, index));
+            }
+        } else {
+            found.contents.truncate(named);
+            found.prompts.push(0);
+            found.wholes.push(0);
+            if !line.iter().all(|byte| matches!(byte, b' ' | b'\t'..=b'\r')) {
+                found.doubtful.push((index, start, (end + 1).min(block.len())));
+            }
+        }
+        start = end + 1;
+    }
+    buffers.shrink();
+    found
+}
+
+/// Look at the texts and images of a line that was read; return its digests if all of it is good, and note the rest.
+fn judge(line: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers, found: &mut Found) -> Option<(u64, u64)> {
+    let Buffers { line: read, content, text, picture } = buffers;
+    let turns = &read.turns;
+    let system = turns[0].role == Role::System;
+    let (mut written, mut answer, mut images, mut kinds) = (0, 0, 0, 0);
+    let (mut prompt, mut whole) = (0, u64::from(system));
+    for turn in turns {
+        let parts = &read.parts[turn.parts.clone()];
+        let (bytes, spoken) = if let [Part::Text(span)] = parts {
+            let bytes = read.bytes(line, *span);
+            if unsound(bytes, rules) || (!span.ascii && odd_character(bytes)) {
+                return None;
+            }
+            answer = characters(bytes, span.ascii);
+            written += answer;
+            (bytes, bytes)
+        } else {
+            found.marked = true;
+            content.clear();
+            text.clear();
+            let mut blank = 0;
+            for (place, part) in parts.iter().enumerate() {
+                if place > 0 {
+                    content.push(PART);
+                }
+                match part {
+                    Part::Text(span) => {
+                        let bytes = read.bytes(line, *span);
+                        if !span.ascii && odd_character(bytes) {
+                            return None;
+                        }
+                        if trimmed(bytes).is_empty() {
+                            blank += 1;
+                        } else if unsound(bytes, rules) {
+                            return None;
+                        }
+                        written += characters(bytes, span.ascii);
+                        content.extend_from_slice(bytes);
+                        text.extend_from_slice(bytes);
+                    }
+                    Part::Image(span) => {
+                        images += 1;
+                        let address = read.bytes(line, *span);
+                        if !rules.images || images > rules.many_images || !sound_image(address, rules, picture) {
+                            return None;
+                        }
+                        content.push(IMAGE);
+                        content.extend_from_slice(format!("{:032x}", xxh3_128(address)).as_bytes());
+                    }
+                }
+            }
+            if blank == parts.len() {
+                return None;
+            }
+            answer = characters(content, false);
+            (content.as_slice(), text.as_slice())
+        };
+        kinds |= rules.anchors.kinds(spoken);
+        prompt = whole;
+        whole = xxh3_64_with_seed(bytes, whole);
+        if contents {
+            found.contents.push(String::from_utf8_lossy(bytes).into_owned());
+        }
+    }
+    if kinds != 0 {
+        let texts = turns.iter().map(|turn| spoken_text(read, line, &read.parts[turn.parts.clone()])).collect();
+        let place = u32::try_from(found.index.len()).unwrap_or(u32::MAX);
+        found.anchored.push(Anchored { place, kinds, texts });
+    }
+    found.turns.push(u32::try_from(turns.len()).unwrap_or(u32::MAX));
+    found.written.push(written as u64);
+    found.answers.push(answer as u64);
+    found.images.push(u32::try_from(images).unwrap_or(u32::MAX));
+    Some((prompt, whole))
+}
+
+/// Return a turn without its images and joints.
+fn spoken_text(read: &Line, line: &[u8], parts: &[Part]) -> String {
+    let texts = parts.iter().filter_map(|part| match part {
+        Part::Text(span) => Some(String::from_utf8_lossy(read.bytes(line, *span))),
+        Part::Image(_) => None,
+    });
+    texts.collect()
+}
+
+/// Tell whether a text is empty, white space or what a program writes for a missing value.
+fn unsound(text: &[u8], rules: &Rules) -> bool {
+    let text = trimmed(text);
+    text.is_empty() || rules.placeholders.iter().any(|word| word.eq_ignore_ascii_case(text))
+}
+
+/// Tell whether an address is certainly that of a good image; one in the line is decoded whole and read to its end.
+fn sound_image(address: &[u8], rules: &Rules, picture: &mut Vec<u8>) -> bool {
+    if let Some(rest) = address.strip_prefix(b"gs://") {
+        return object_name(rest);
+    }
+    let Some(rest) = address.strip_prefix(b"data:") else { return false };
+    for mime_type in ["image/jpeg", "image/png", "image/webp"] {
+        let data = rest.strip_prefix(mime_type.as_bytes()).and_then(|rest| rest.strip_prefix(b";base64,"));
+        if let Some(data) = data {
+            if picture.len() < data.len() {
+                picture.resize(data.len(), 0);
+            }
+            let room = base64_simd::Out::from_slice(picture.as_mut_slice());
+            return base64_simd::STANDARD
+                .decode(data, room)
+                .is_ok_and(|bytes| images::sound(bytes, mime_type, rules.max_pixels));
+        }
+    }
+    false
+}
+
+/// Tell whether `bucket/object` has the form of a Cloud Storage object.
+fn object_name(name: &[u8]) -> bool {
+    let Some(slash) = memchr(b'/', name) else { return false };
+    let (bucket, object) = (&name[..slash], &name[slash + 1..]);
+    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (3..=222).contains(&bucket.len())
+        && bucket.iter().all(|byte| plain(byte) || b"._-".contains(byte))
+        && bucket.first().is_some_and(plain)
+        && bucket.last().is_some_and(plain)
+        && (1..=1024).contains(&object.len())
+        && !object.iter().any(|byte| b"\r\n\0".contains(byte))
+}
