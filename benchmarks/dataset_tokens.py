@@ -1,7 +1,8 @@
 """How fast tokens are counted exactly, as ratios: `python -m benchmarks.dataset_tokens`.
 
 The tokenizer is a byte-level BPE of 32,000 tokens in the manner of Llama 3, trained here on texts of the standard
-library, or that of a folder. CPU time of all threads, loading included where it says so.
+library, or that of a folder. CPU time of all threads, loading included where it says so. `tiktoken`, with the same
+vocabulary, is compared where it is installed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,26 @@ def make_tokenizer(folder: Path, vocabulary: int = 32_000) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_text(_TEMPLATE)
     (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<|begin_of_text|>"}))
+
+
+def tiktoken_counter(folder: Path) -> Callable[[str], int] | None:
+    """Return a counter of `tiktoken` with the vocabulary of a folder made here; None where it is not installed."""
+    if util.find_spec("tiktoken") is None:
+        return None
+    import tiktoken
+
+    vocabulary = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
+    # The printable bytes stand for themselves, the others for the characters from 256 on, in their order.
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    byte_of = {chr(code): code for code in plain}
+    byte_of |= {chr(256 + place): code for place, code in enumerate(code for code in range(256) if code not in plain)}
+    ranks = {
+        bytes(byte_of[letter] for letter in token): rank - len(_SPECIAL)
+        for token, rank in vocabulary.items()
+        if token not in _SPECIAL
+    }
+    encoding = tiktoken.Encoding("benchmark", pat_str=_SPLIT, mergeable_ranks=ranks, special_tokens={})
+    return lambda text: len(encoding.encode(text, disallowed_special=()))
 
 
 def texts_of(kind: str, size: int) -> list[str]:
@@ -95,6 +117,7 @@ def main() -> None:
         print(f"{counter.library} counts; loading and comparing takes {time.process_time() - start:.2f} s")
         reference = Tokenizer.from_file(str(folder / "tokenizer.json"))
         fast = fastokens.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        other = tiktoken_counter(folder) if options.tokenizer is None else None
         for kind in ("chat", "hex", "languages"):
             texts = texts_of(kind, 1 << 20)
             characters = [len(text) for text in texts]
@@ -106,6 +129,10 @@ def main() -> None:
                 f"{kind}: {size / mine / 1e6:.0f} MB/s a core, template included:"
                 f" {theirs / mine:.1f} x encode_batch_fast of the texts alone (fastokens alone {theirs / alone:.1f} x)"
             )
+            if other is not None:
+                equal = sum(other(text) == len(reference.encode(text).ids) for text in texts[:500])
+                theirs = cpu(lambda texts=texts: [other(text) for text in texts])  # type: ignore[misc]
+                print(f"  {theirs / mine:.1f} x tiktoken ({equal} of {len(texts[:500])} counts are the same)")
         path = Path(made, "chat.jsonl")
         write(path, options.megabytes << 20, "chat")
         size = path.stat().st_size
@@ -118,6 +145,9 @@ def main() -> None:
             f"whole check of {options.megabytes} MB, loading included: {size / check / 1e6:.0f} MB/s a core,"
             f" {theirs / check:.1f} x encode_batch_fast of the texts alone"
         )
+        if other is not None:
+            theirs = cpu(lambda: [other(text) for text in some], 2) * size / (1 << 20)
+            print(f"  {theirs / check:.1f} x tiktoken of the texts alone")
 
 
 if __name__ == "__main__":

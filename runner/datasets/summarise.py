@@ -122,7 +122,7 @@ class Summariser:
 
     def _only_exact(self, line: bytes, *, too_long: bool = False) -> None:
         self._skip(1)
-        self._exact(RawLine(self._first + self.summary.lines - 1, line, too_long=too_long))
+        self._exact(self.summary.lines, line, too_long=too_long)
 
     def _block(self, block: bytes) -> None:
         if block.isspace():
@@ -154,7 +154,7 @@ class Summariser:
             elif kind == 1:
                 self._contents(base + line + 1, what.texts, len(what.texts) % 2 == 1, what.kinds)
             else:
-                self._exact(RawLine(self._first + base + line, what.rstrip(b"\r\n")))
+                self._exact(base + line + 1, what.rstrip(b"\r\n"))
 
     def _skip(self, lines: int) -> None:
         """Leave lines without a digest."""
@@ -166,12 +166,12 @@ class Summariser:
         summary = self.summary
         return [summary.prompts, summary.wholes, *([summary.nears] if self.settings.near else [])]
 
-    def _exact(self, raw: RawLine) -> None:
-        """Read a line with the exact parser; its digests have a place already."""
+    def _exact(self, line: int, data: bytes, *, too_long: bool = False) -> None:
+        """Read a line, the how many-th says `line`, with the exact parser; its digests have a place already."""
+        raw = RawLine(max(line, self._first), data, too_long)
         parsed = parse_raw(raw, file=self.settings.name, images=self.settings.images)
         if parsed is None:
             return
-        line = raw.number - self._first + 1
         self.summary.rows += 1
         for finding in parsed.findings:
             self.summary.find(dataclasses.replace(finding, line=line) if finding.line != line else finding)

@@ -40,6 +40,8 @@ class _Shape:
     """Segments as format strings, the indices of the turns that go into each, and whether it is trained."""
 
     segments: list[tuple[str, tuple[int, ...], bool]]
+    around: list[tuple[list[str], bool]]
+    """The texts around the contents of each segment, one more than it has contents, and whether it is trained."""
     strips: bool | None = None
     """Whether the template strips contents; None: it does so with some of them."""
     compared: int = 0
@@ -91,23 +93,42 @@ class ChatTemplate:
         """
         return [Segment(text, trained) for text, trained in self.pieces(turns, system)]
 
+    def contents(self, turns: Sequence[str], system: bool, *, plain: bool) -> Sequence[str] | None:
+        """Return what the template makes of the contents of an example; None where it is to be rendered.
+
+        Args:
+            turns: content of each turn.
+            system: whether the first turn is the system's.
+            plain: whether certainly no turn has the marks of parts or images.
+        """
+        shape = self._shapes.get((system, len(turns)))
+        if shape is None or ((self._looked_for or not plain) and any(map(self._steers, turns))):
+            return None
+        if shape.strips is False:
+            return turns
+        bare = list(map(str.strip, turns))
+        return bare if shape.strips or bare == list(turns) else None
+
+    def surroundings(self, system: bool, count: int) -> list[tuple[list[str], bool]] | None:
+        """Return the texts around the contents of each segment of a shape; None while it is not known for certain."""
+        shape = self._shapes.get((system, count))
+        if shape is None or shape.compared < _COMPARED:
+            return None
+        return shape.around
+
     def pieces(self, turns: Sequence[str], system: bool, *, plain: bool = False) -> list[Piece]:
         """Return the same as `segments`, quicker; `plain` says that no turn has the marks of parts or images."""
-        given, key = turns, (system, len(turns))
+        key = (system, len(turns))
         if key not in self._shapes:
             self._shapes[key] = self._learn(system, len(turns))
         shape = self._shapes[key]
-        if shape is None or ((self._looked_for or not plain) and any(map(self._steers, turns))):
+        bare = self.contents(turns, system, plain=plain)
+        if shape is None or bare is None:
             return self._render_all(turns, system)
-        if shape.strips is not False:
-            bare = list(map(str.strip, turns))
-            if shape.strips is None and bare != list(turns):
-                return self._render_all(turns, system)
-            turns = bare
-        pieces = shape.fill(turns)
+        pieces = shape.fill(bare)
         if shape.compared < _COMPARED:
             shape.compared += 1
-            rendered = self._render_all(given, system)
+            rendered = self._render_all(turns, system)
             if rendered != pieces:
                 self._shapes[key] = None
                 return rendered
@@ -126,9 +147,10 @@ class ChatTemplate:
     def _learn(self, system: bool, count: int) -> _Shape | None:
         marks = [f"\ue000{index}\ue001" for index in range(count)]
         segments: list[tuple[str, tuple[int, ...], bool]] = []
+        around: list[tuple[list[str], bool]] = []
         expected = 0
         for rest, trained in self._render_all(marks, system):
-            pieces: list[str] = []
+            texts: list[str] = []
             places: list[int] = []
             while "\ue000" in rest:
                 before, _, rest = rest.partition("\ue000")
@@ -137,11 +159,13 @@ class ChatTemplate:
                     return None  # not every content once and in order
                 places.append(expected)
                 expected += 1
-                pieces += [before.replace("%", "%%"), "%s"]
-            segments.append(("".join([*pieces, rest.replace("%", "%%")]), tuple(places), trained))
+                texts.append(before)
+            texts.append(rest)
+            around.append((texts, trained))
+            segments.append(("%s".join([text.replace("%", "%%") for text in texts]), tuple(places), trained))
         if expected != count:
             return None
-        shape = _Shape(segments)
+        shape = _Shape(segments, around)
         spaced = [f" \n{mark}\n " for mark in marks]
         rendered = self._render_all(spaced, system)
         if rendered == shape.fill(marks):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from runner.datasets.frames import Frame, Frames
 from runner.errors import ConfigurationError, EngineMissingError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ PROBES = (
 """Texts on which the fast tokenizer must agree with the reference before it is used, with the first examples."""
 _COMPARED_BYTES = 64 << 10
 """Of the first texts: about a fiftieth of a second of the reference's time."""
+_EXAMPLES_COMPARED = 16
+"""Examples of each shape of conversation that are counted with and without what is known of their template."""
 
 
 class TokenCounter(Protocol):
@@ -137,6 +140,9 @@ class TokenizerCounter:
             raise ConfigurationError(f"{path} is no tokenizer: {error}") from error
         self._fast = _fast_tokenizer(path)
         self._compared = 0
+        self._frames = Frames(path, self._count)
+        self._known: dict[tuple[bool, int], tuple[Frame | None, list[int]]] = {}
+        """Frame of each shape of conversation, and with how many examples it has been compared."""
         for text in PROBES:
             self._count(text)
 
@@ -147,12 +153,7 @@ class TokenizerCounter:
 
     def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
         """Return the tokens of an example and the trained ones. Raises ConfigurationError when the template fails."""
-        total = trained = 0
-        for text, learned in self.template.pieces(turns, system):
-            count = self._count(text)
-            total += count
-            if learned:
-                trained += count
+        total, trained = self._pieced(turns, system)
         return total + (TOKENS_PER_IMAGE * images), trained
 
     def measure_all(
@@ -166,20 +167,49 @@ class TokenizerCounter:
         tokens: list[int] = []
         trained: list[int] = []
         for turns, system in conversations:
-            total = answers = 0
-            for text, learned in self.template.pieces(turns, system, plain=plain):
-                if self._compared >= _COMPARED_BYTES and self._fast is not None:
-                    count = len(self._fast.encode_batch_flat([text])[0]) // 4
-                else:
-                    count = self._count(text)
-                total += count
-                if learned:
-                    answers += count
+            total, answers = self._framed(turns, system, plain) or self._pieced(turns, system, plain)
             tokens.append(total)
             trained.append(answers)
         if images is not None:
             tokens = [count + TOKENS_PER_IMAGE * some for count, some in zip(tokens, images, strict=True)]
         return tokens, trained
+
+    def _pieced(self, turns: Sequence[str], system: bool, plain: bool = False) -> tuple[int, int]:
+        total = answers = 0
+        for text, learned in self.template.pieces(turns, system, plain=plain):
+            count = self._count(text)
+            total += count
+            if learned:
+                answers += count
+        return total, answers
+
+    def _framed(self, turns: Sequence[str], system: bool, plain: bool) -> tuple[int, int] | None:
+        """Return the same with only the contents tokenised; None where that is not certainly the same."""
+        if self._fast is None or self._compared < _COMPARED_BYTES:
+            return None
+        key = (system, len(turns))
+        if key not in self._known:
+            around = self.template.surroundings(system, len(turns))
+            if around is None:
+                return None
+            self._known[key] = self._frames.frame(around), [0]
+        frame, compared = self._known[key]
+        bare = self.template.contents(turns, system, plain=plain) if frame is not None else None
+        if frame is None or bare is None:
+            return None
+        encode = self._fast.encode_batch_flat
+        total, answers = frame.total, frame.trained
+        for (before, after, learned), turn in zip(frame.turns, bare, strict=True):
+            count = len(encode([before + turn + after if before or after else turn])[0]) // 4
+            total += count
+            if learned:
+                answers += count
+        if compared[0] < _EXAMPLES_COMPARED:
+            compared[0] += 1
+            if (total, answers) != self._pieced(turns, system, plain):
+                self._known[key] = None, compared
+                return None
+        return total, answers
 
     def encode(self, text: str) -> list[tuple[int, int]]:
         """Return the id of each token and the character at which it starts, by the reference."""

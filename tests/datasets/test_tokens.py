@@ -12,6 +12,7 @@ import pytest
 
 from runner.catalog import find_model
 from runner.datasets.checks import check_files
+from runner.datasets.frames import Frame, Frames
 from runner.datasets.summarise import Settings, summarise
 from runner.datasets.templates import ChatTemplate, Segment
 from runner.datasets.tokenizer_cache import find_tokenizer
@@ -97,6 +98,77 @@ def test_the_fast_tokenizer_counts_and_the_template_is_seldom_run(cache: Path, t
     assert (report.training.tokens.total, report.training.trained_tokens) == counter.measure(
         ["What is a car?", "A vehicle."], False, 0, 0
     )
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_known_of_a_template_changes_no_count(family: str, cache: Path) -> None:
+    """Contents alone are tokenised, and the sum is that of the rendered example, whatever a content holds."""
+    draw = random.Random(11)
+    counter = TokenizerCounter(prepare_tiny(family, cache))
+    pieces = [
+        *TEXTS,
+        " ",
+        "\n",
+        "\n\n",
+        "\r\n ",
+        "<|",
+        "|>",
+        "<|eot_id",
+        "\u00a0",
+        "%s",
+        "100 %",
+        "'s",
+        "1",
+        "\u0301",
+        "</think>",
+    ]
+    examples: list[tuple[list[str], bool]] = []
+    for _ in range(1500):
+        system = draw.random() < 0.3
+        count = 2 * draw.choice((1, 1, 2)) + system
+        examples.append((["".join(draw.choices(pieces, k=draw.randint(1, 4))) for _ in range(count)], system))
+    tokens, trained = counter.measure_all(examples, [0] * len(examples))
+    reference = TokenizerCounter(prepare_tiny(family, cache))
+    assert list(zip(tokens, trained or [], strict=True)) == [
+        reference.measure(turns, system, 0, 0) for turns, system in examples
+    ]
+    assert counter.library == "fastokens"
+    framed = {system: frame for (system, _), (frame, _) in counter._known.items()}
+    assert framed[False] is not None, "else nothing was compared"
+    # Gemma's template puts the instruction into the user's turn, where nothing parts the two.
+    assert (framed[True] is None) == (family == "gemma3")
+
+
+@pytest.mark.parametrize(
+    ("change", "tokens"),
+    [
+        ({}, ["<a>", "<b>"]),
+        ({"normalizer": {"type": "NFKC"}}, []),
+        ({"pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "first"}}, []),
+        (
+            {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "ByteLevel", "add_prefix_space": True}]}},
+            [],
+        ),
+        ({"added": ["<a>", "><b"]}, []),
+        ({"added": ["<a>", "x<a>y"]}, []),
+        ({"lstrip": True}, []),
+    ],
+)
+def test_a_tokenizer_that_may_look_across_control_tokens_is_given_the_whole_text(
+    change: dict[str, Any], tokens: list[str], tmp_path: Path
+) -> None:
+    flags = {name: change.pop(name, False) for name in ("lstrip", "rstrip", "single_word", "normalized")}
+    added = [{"content": name, **flags} for name in change.pop("added", ["<a>", "<b>"])]
+    path = tmp_path / "tokenizer.json"
+    path.write_text(
+        json.dumps({"normalizer": None, "pre_tokenizer": {"type": "Digits"}, "added_tokens": added, **change})
+    )
+    frames = Frames(path, len)
+    frame = frames.frame([(["<a>x", "y<b>z<a>", ""], False)])
+    expected = Frame(total=4, trained=0, turns=(("x", "y", False), ("", "", False)))
+    assert frame == (expected if tokens else None)
+    assert frames.frame([(["<a>", "x", ""], False)]) is None, "nothing parts the contents"
 
 
 def template(tmp_path: Path, source: str) -> ChatTemplate:
