@@ -17,6 +17,7 @@
       StalePlanError                exit 10  a saved plan no longer fits: the manifests or the service have changed
       GateFailedError               exit 11  a model is not better than its base, or not the one that was trained
       CanaryFailedError             exit 12  a canary did worse than allowed and lost its traffic
+      DiskError                     exit 74  a local file could not be written: disk full, read-only or broken
 
 Exit 130 means interrupted (Ctrl-C); whatever was running on the service goes on.
 Add an error here only when a caller can act differently on it: give it a stable `code`, an exit status of its own if
@@ -206,3 +207,18 @@ class CanaryFailedError(RunnerError):
 
     code = "canary_failed"
     exit_code = 12
+
+
+class DiskError(RunnerError):
+    """A local file could not be written: the disk is full, over a quota, read-only or broken. `path` is the file."""
+
+    code = "disk"
+    exit_code = 74
+
+    def __init__(self, message: str, *, path: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+
+    def to_json(self) -> dict[str, Any]:
+        """Add the file."""
+        return {**super().to_json(), "path": self.path}

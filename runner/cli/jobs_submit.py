@@ -150,6 +150,10 @@ def submit_specification(
         invocation.output.note("this job exists already; nothing was submitted (--force-new submits another)")
     if submission.manifest_problem:
         invocation.output.warning(f"no run manifest beside the results: {submission.manifest_problem}")
+    if submission.ledger_problem:
+        invocation.output.warning(
+            f"{submission.ledger_problem}; the job is there, and submitting it again finds it by its fingerprint"
+        )
     if watch_it:
         from runner.cli.jobs_follow import follow
 

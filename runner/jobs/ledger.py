@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from runner import local_files
 from runner.environment import state_directory
-from runner.errors import ConfigurationError
+from runner.errors import RunnerError
 
 Outcome = Literal["created", "adopted", "refused", "unsent", "abandoned"]
+
+_NOTHING_SENT = "nothing was submitted; make room, or export RUNNER_STATE_DIR=DIRECTORY, then the same command again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,7 @@ class Ledger:
     @classmethod
     @contextlib.contextmanager
     def open(cls, directory: Path | None = None) -> Iterator[Ledger]:
-        """Wait for the ledger and hold it. Raises ConfigurationError when it cannot be written."""
+        """Wait for the ledger and hold it. Raises DiskError, ConfigurationError: it cannot be written."""
         directory = directory or state_directory()
         path = directory / "submissions.jsonl"
         try:
@@ -56,7 +59,7 @@ class Ledger:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(path, flags, 0o600)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise local_files.unwritable(path, error, hint=_NOTHING_SENT) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield cls(path, descriptor)
@@ -96,15 +99,22 @@ class Ledger:
         """Record that a create is about to be sent, claimed as `owner`.
 
         Raises:
-            ConfigurationError: it cannot be recorded; then nothing may be sent.
+            DiskError, ConfigurationError: it cannot be recorded; then nothing may be sent.
         """
         entry = {"kind": "intent", "fingerprint": fingerprint, "parent": parent, "time": time.time()}
         self._append({**entry, "owner": owner} if owner else entry)
 
-    def record(self, fingerprint: str, parent: str, outcome: Outcome, job: str = "") -> None:
-        """Record what became of an intent."""
+    def record(self, fingerprint: str, parent: str, outcome: Outcome, job: str = "") -> str:
+        """Record what became of an intent. Return "", or why that could not be written.
+
+        What is missing here is found out by the next submission, which looks for the job by its fingerprint.
+        """
         entry = {"kind": outcome, "fingerprint": fingerprint, "parent": parent, "time": time.time()}
-        self._append({**entry, "job": job} if job else entry)
+        try:
+            self._append({**entry, "job": job} if job else entry)
+        except RunnerError as error:
+            return error.message
+        return ""
 
     def _entries(self) -> Iterator[dict[str, Any]]:
         for line in self._content().split(b"\n"):
@@ -118,32 +128,12 @@ class Ledger:
         return os.pread(self._descriptor, size, 0)
 
     def _append(self, entry: dict[str, Any]) -> None:
+        fresh = not os.fstat(self._descriptor).st_size
         content = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
-        try:
-            before = self._content()
-            if before and not before.endswith(b"\n"):
-                content = b"\n" + content
-            fresh = not before
-            written = os.write(self._descriptor, content)
-            if written != len(content):
-                raise OSError(f"only {written} of {len(content)} bytes were written")
-            os.fsync(self._descriptor)
-            if fresh:
-                _sync_directory(self.path.parent)
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _unwritable(path: Path, error: OSError) -> ConfigurationError:
-    message = f"cannot write {path}: {error.strerror or error}"
-    return ConfigurationError(
-        message, problems=[message], hint="nothing was submitted; RUNNER_STATE_DIR names another directory"
-    )
+        local_files.append(self.path, self._descriptor, content, hint=_NOTHING_SENT)
+        if fresh:
+            try:
+                local_files.sync_directory(self.path.parent)
+            except OSError as error:
+                os.ftruncate(self._descriptor, 0)
+                raise local_files.unwritable(self.path, error, hint=_NOTHING_SENT) from error

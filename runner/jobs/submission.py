@@ -84,6 +84,8 @@ class Submission:
     created: bool
     manifest_problem: str = ""
     """Why the run manifest could not be written beside the results; "" when it was."""
+    ledger_problem: str = ""
+    """Why this machine has not written down that the job exists; the next submission finds it by its fingerprint."""
 
 
 def prepare(session: Session, spec: TuningJobSpec, *, salt: str = "") -> PreparedJob:
@@ -136,6 +138,7 @@ def submit_once(
     Raises:
         AmbiguousSubmissionError: a create may or may not have happened, or several jobs carry the fingerprint.
         ConfigurationError: the specification is wrong, or the ledger cannot be written; nothing was sent.
+        DiskError: the ledger's disk is full or broken; nothing was sent.
         GoogleApiError, UnreachableError: the service refused or cannot be reached; no job was created.
     """
     prepared = prepare(session, spec, salt=uuid.uuid4().hex if force_new else "")
@@ -147,9 +150,8 @@ def submit_once(
         if len(alive) > 1:
             raise _several(alive)
         if alive:
-            if intent is not None:
-                ledger.record(prepared.fingerprint, parent, "adopted", alive[0].name)
-            return Submission(job=alive[0], created=False)
+            problem = ledger.record(prepared.fingerprint, parent, "adopted", alive[0].name) if intent else ""
+            return Submission(job=alive[0], created=False, ledger_problem=problem)
         if intent is not None:
             if intent.age < SETTLE_SECONDS and not known:
                 raise _ambiguous(f"a create was sent {intent.age:.0f} s ago and its answer lost", intent.age)
@@ -177,8 +179,8 @@ def submit_once(
 def _of_another(claim: OutputClaim, ledger: Ledger, fingerprint: str, parent: str) -> Submission:
     """Return the job that a runner of another machine has created. Raises AmbiguousSubmissionError: it may have."""
     if claim.job is not None:
-        ledger.record(fingerprint, parent, "adopted", claim.job.name)
-        return Submission(job=claim.job, created=False)
+        problem = ledger.record(fingerprint, parent, "adopted", claim.job.name)
+        return Submission(job=claim.job, created=False, ledger_problem=problem)
     ledger.record(fingerprint, parent, "unsent")
     raise AmbiguousSubmissionError(
         "another runner has claimed this job and may be creating it; nothing was sent from here",
@@ -204,14 +206,14 @@ def _create(
             output_claims.release(session, prepared, claim)
             ledger.record(prepared.fingerprint, parent, "unsent" if isinstance(error, UnreachableError) else "refused")
             raise
-        return Submission(job=_recover(session, prepared, ledger, before, error), created=True)
-    ledger.record(prepared.fingerprint, parent, "created", job.name)
-    return Submission(job=job, created=True)
+        return _recover(session, prepared, ledger, before, error)
+    problem = ledger.record(prepared.fingerprint, parent, "created", job.name)
+    return Submission(job=job, created=True, ledger_problem=problem)
 
 
 def _recover(
     session: Session, prepared: PreparedJob, ledger: Ledger, before: set[str], error: RunnerError
-) -> TuningJob:
+) -> Submission:
     """Look for the job of a create whose answer was lost. Raises AmbiguousSubmissionError if it does not appear."""
     deadline = time.monotonic() + LOOKUP_SECONDS
     pause = 0.2
@@ -223,8 +225,8 @@ def _recover(
         if len(found) > 1:
             raise _several(found) from error
         if found:
-            ledger.record(prepared.fingerprint, session.environment.parent, "adopted", found[0].name)
-            return found[0]
+            problem = ledger.record(prepared.fingerprint, session.environment.parent, "adopted", found[0].name)
+            return Submission(job=found[0], created=True, ledger_problem=problem)
         if time.monotonic() + pause > deadline:
             raise _ambiguous(f"a create was sent and its answer lost ({error.message})", 0.0) from error
         time.sleep(pause)

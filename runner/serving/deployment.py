@@ -81,7 +81,7 @@ def deploy(
     Raises:
         GoogleApiError: refused or failed; what was made is removed again.
         WaitTimeoutError: not ready yet; the deployment goes on and is billed once it is.
-        ConfigurationError: the journal cannot be written; nothing was sent.
+        ConfigurationError, DiskError: the journal cannot be written; nothing was sent, or what was made is removed.
         RunnerError: `check` raised it: the model is deployed, without traffic.
     """
     if check and not wait:
@@ -98,7 +98,12 @@ def deploy(
             return _seen(session, record, plan)
         saga.wait(operation)
     except WaitTimeoutError:
-        entry.mark("handed over")
+        try:
+            entry.mark("handed over")
+        except RunnerError as error:
+            # The next command would take it for one that nobody wants.
+            saga.undo(error)
+            raise
         raise
     except RunnerError as error:
         saga.undo(error)

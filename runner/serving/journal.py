@@ -17,11 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from runner import local_files
 from runner.environment import state_directory
-from runner.errors import ConfigurationError
+from runner.errors import RunnerError
 
 Phase = Literal["begun", "sent", "accepted", "deployed", "handed over"]
 _FOLDER = "deployments"
+_ROOM = "make room, or export RUNNER_STATE_DIR=DIRECTORY, then the same command again"
+_NOTHING_SENT = f"nothing was deployed; {_ROOM}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,15 +70,20 @@ class JournalEntry:
         self._descriptor = descriptor
 
     def mark(self, phase: Phase, operation: str = "") -> None:
-        """Record that the deployment came so far. Raises ConfigurationError when it cannot be written."""
+        """Record that the deployment came so far. Raises DiskError, ConfigurationError: it cannot be written."""
         self.record.phase = phase
         self.record.operation = operation or self.record.operation
         entry = {"phase": phase, "operation": operation} if operation else {"phase": phase}
         _append(self.path, self._descriptor, entry)
 
     def close(self) -> None:
-        """Forget the deployment: nothing is left to finish or to undo."""
-        self.path.unlink(missing_ok=True)
+        """Forget the deployment: nothing is left to finish or to undo.
+
+        A file that cannot be removed, as on a disk that has become read-only, is found again by the next command, which
+        finds nothing left to do.
+        """
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Give the lock back; the file stays unless it was closed."""
@@ -85,7 +93,7 @@ class JournalEntry:
 
 
 def begin(record: DeploymentRecord) -> JournalEntry:
-    """Write a new deployment and hold its lock. Raises ConfigurationError: then nothing may be sent."""
+    """Write a new deployment and hold its lock. Raises DiskError, ConfigurationError: then nothing may be sent."""
     directory = state_directory() / _FOLDER
     path = directory / f"{record.id}.jsonl"
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -98,15 +106,19 @@ def begin(record: DeploymentRecord) -> JournalEntry:
                 break
             os.close(descriptor)  # `abandoned` of another process found it empty and removed it
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise local_files.unwritable(path, error, hint=_NOTHING_SENT) from error
+    entry = JournalEntry(record, path, descriptor)
     body = {name: getattr(record, name) for name in record.__dataclass_fields__}
-    _append(path, descriptor, body)
-    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return JournalEntry(record, path, descriptor)
+        local_files.append(path, descriptor, _line(body), hint=_NOTHING_SENT)
+        local_files.sync_directory(directory)
+    except (RunnerError, OSError) as error:
+        entry.close()
+        entry.release()
+        if isinstance(error, OSError):
+            raise local_files.unwritable(path, error, hint=_NOTHING_SENT) from error
+        raise
+    return entry
 
 
 @contextlib.contextmanager
@@ -127,7 +139,8 @@ def abandoned(parent: str) -> Iterator[list[JournalEntry]]:
 def _take(path: Path, parent: str) -> JournalEntry | None:
     """Return an entry if nobody holds it, it can be read and it is of this location."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # To read: nothing is written to it any more, and the disk may have become read-only.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None  # finished by its process since
     try:
@@ -138,7 +151,8 @@ def _take(path: Path, parent: str) -> JournalEntry | None:
     record = _read(descriptor)
     if record is None:
         # Torn in its first line: nothing was sent, since that line is on disk before.
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
     if record is None or record.parent != parent or not path.exists():
         os.close(descriptor)
         return None
@@ -164,16 +178,10 @@ def _read(descriptor: int) -> DeploymentRecord | None:
     return record
 
 
+def _line(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
+
+
 def _append(path: Path, descriptor: int, entry: dict[str, Any]) -> None:
-    content = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
-    try:
-        if os.write(descriptor, content) != len(content):
-            raise OSError("the disk is full")
-        os.fsync(descriptor)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> ConfigurationError:
-    message = f"cannot write {path}: {error.strerror or error}"
-    return ConfigurationError(message, problems=[message], hint="RUNNER_STATE_DIR names another directory")
+    hint = f"the deployment is removed again, by `runner leaks --clean` what is left of it; {_ROOM}"
+    local_files.append(path, descriptor, _line(entry), hint=hint)

@@ -178,7 +178,11 @@ class Saga:
             self.undo(error)
             raise
         # From here on it is finished, not undone, should this process end.
-        self.entry.mark("deployed")
+        try:
+            self.entry.mark("deployed")
+        except RunnerError as error:
+            self.undo(error)  # as the next command would, though what it replaces were gone by then
+            raise
         recovery.retire(session, record, self.tell)
         self.entry.close()
         if not record.replaces:

@@ -5,6 +5,7 @@ It has imported what they need, so a command line costs what it does itself, not
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gc
 import importlib
@@ -20,6 +21,8 @@ from types import TracebackType
 from typing import IO, Any
 
 import certifi
+
+from tests.jobs import ptrace
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,6 +75,7 @@ class Killable:
         after: str = "",
         values: dict[str, float] | None = None,
         plant: str = "",
+        failure: ptrace.Failure | None = None,
     ) -> Run:
         """Run `runner ARGUMENTS`.
 
@@ -82,6 +86,7 @@ class Killable:
             after: text in the name of the call from which that is counted.
             values: module constants to set, as `runner.jobs.claiming.LEASE_SECONDS`.
             plant: `MODULE:FUNCTION` to call first, which puts a mistake into the program.
+            failure: lets calls on files fail.
         """
         return self._ask(
             {
@@ -91,6 +96,7 @@ class Killable:
                 "after": after,
                 "values": values or {},
                 "plant": plant,
+                "failure": dataclasses.asdict(failure) if failure else None,
             }
         )
 
@@ -122,8 +128,6 @@ def one_authority(folder: Path) -> Path:
 
 
 def _serve(scratch: Path) -> None:
-    from tests.jobs import ptrace
-
     answers = os.fdopen(os.dup(1), "w")
     output = os.open(scratch / "output", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     for number in (1, 2):
@@ -140,7 +144,9 @@ def _serve(scratch: Path) -> None:
             gc.collect()
             gc.freeze()
         else:
-            trace = ptrace.traced(functools.partial(_planted, request), request["kill_at"], request["after"])
+            failure = ptrace.Failure(**request["failure"]) if request["failure"] else None
+            function = functools.partial(_planted, request)
+            trace = ptrace.traced(function, request["kill_at"], request["after"], failure)
         text = os.pread(output, 1 << 20, 0).decode(errors="replace")
         body = {"points": trace.points, "killed": trace.killed, "code": trace.code, "output": text}
         print(json.dumps(body), file=answers, flush=True)

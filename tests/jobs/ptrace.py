@@ -1,4 +1,6 @@
-"""Run a forked process up to its n-th system call of a chosen set, and kill it there. Linux on x86-64 and AArch64.
+"""Run a forked process up to its n-th system call of a chosen set, and kill it there or let the call fail there.
+
+Linux on x86-64 and AArch64; calls can be made to fail on x86-64.
 
 A seccomp filter stops the process at these calls only, on entry, before they take effect; all others run at full speed.
 Nothing is changed in the program that runs: it may be killed between any two effects that it has on files and sockets.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import errno
 import json
 import os
 import platform
@@ -54,15 +57,40 @@ _SHOWN = {"sendto": 1, "write": 1}
 """Which argument points at bytes that name the point."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
+_FILE_ARGUMENT = {"write": 0, "pwrite64": 0, "writev": 0, "fsync": 0, "fdatasync": 0, "ftruncate": 0}
+"""Which argument is the descriptor of the file."""
+_PATH_ARGUMENT = {
+    "open": 0, "openat": 1, "rename": 0, "renameat": 1, "renameat2": 1, "unlink": 0, "unlinkat": 1, "mkdir": 0,
+    "mkdirat": 1,
+}  # fmt: skip
+"""Which argument points at the name of the file."""
+_ORIGINAL_RAX, _RAX = 15 * 8, 10 * 8
+"""Where `struct user` has the number of the call and its result, on x86-64."""
+
 _TRACEME, _CONT, _SETOPTIONS, _GETEVENTMSG, _GET_SYSCALL_INFO = 0, 7, 0x4200, 0x4201, 0x420E
 # Follow forks, vforks and threads; stop at the filter; die with the tracer.
 _OPTIONS = 0x2 | 0x4 | 0x8 | 0x80 | 0x100000
 _FORK, _VFORK, _CLONE, _SECCOMP = 1, 2, 3, 7
 _WALL = 0x40000000
 
+_POKEUSER = 6
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A call on a file that fails as a disk lets it fail, without having an effect."""
+
+    within: str
+    """Part of the file's name. Only such calls are points."""
+    at: int | None = None
+    """Number of the point that fails, from 0; None: none does."""
+    number: int = errno.ENOSPC
+    lasting: bool = False
+    """All later ones fail, too, but for what makes room: `unlink` and `ftruncate`."""
 
 
 @dataclass(slots=True)
@@ -87,7 +115,14 @@ def available() -> bool:
     return done.returncode == 0
 
 
-def traced(function: Callable[[], int], kill_at: int | None = None, after: str = "") -> Trace:
+def can_fail() -> bool:
+    """Tell whether calls can be made to fail here."""
+    return platform.machine() == "x86_64" and available()
+
+
+def traced(
+    function: Callable[[], int], kill_at: int | None = None, after: str = "", failure: Failure | None = None
+) -> Trace:
     """Run a function in a forked process and kill that at entry to its `kill_at`-th call of the set, from 0.
 
     Only for programs of a single thread, the fork having no other, and without other children, whose ends would be
@@ -97,6 +132,7 @@ def traced(function: Callable[[], int], kill_at: int | None = None, after: str =
         function: returns the exit code.
         kill_at: None lets it run to its end.
         after: counts from the first call whose name contains this.
+        failure: lets calls fail instead.
 
     Raises:
         OSError: processes cannot be traced here.
@@ -109,7 +145,7 @@ def traced(function: Callable[[], int], kill_at: int | None = None, after: str =
         raise OSError("the process could not be stopped")
     _ptrace(_SETOPTIONS, child, _OPTIONS)
     _ptrace(_CONT, child, 0)
-    return _follow(child, kill_at, after)
+    return _follow(child, kill_at, after, failure)
 
 
 def _run(function: Callable[[], int]) -> None:
@@ -126,7 +162,7 @@ def _run(function: Callable[[], int]) -> None:
         os._exit(code)
 
 
-def _follow(child: int, kill_at: int | None, after: str) -> Trace:
+def _follow(child: int, kill_at: int | None, after: str, failure: Failure | None) -> Trace:
     result = Trace()
     first: int | None = None
     strangers: set[int] = set()
@@ -148,8 +184,11 @@ def _follow(child: int, kill_at: int | None, after: str) -> Trace:
         if event in (_FORK, _VFORK):
             strangers.add(_event_message(thread))
         elif event == _SECCOMP and thread not in strangers:
-            name = _point(thread, names)
-            if name:
+            name = _point(thread, names, failure.within if failure else "")
+            if name and failure:
+                _strike(thread, name, len(result.points), failure)
+                result.points.append(name)
+            elif name:
                 if first is None and after in name:
                     first = len(result.points)
                 if kill_at is not None and first is not None and len(result.points) == first + kill_at:
@@ -161,7 +200,31 @@ def _follow(child: int, kill_at: int | None, after: str) -> Trace:
             continue  # killed meanwhile
 
 
-def _point(thread: int, names: dict[int, str]) -> str:
+def _strike(thread: int, name: str, number: int, failure: Failure) -> None:
+    """Let a call fail, if it is its turn: the kernel skips it and returns what stands in the register of results."""
+    if failure.at is None or number < failure.at or (number > failure.at and not failure.lasting):
+        return
+    if number > failure.at and name.startswith(("unlink", "ftruncate")):
+        return
+    _ptrace(_POKEUSER, thread, -1, first=_ORIGINAL_RAX)
+    _ptrace(_POKEUSER, thread, -failure.number, first=_RAX)
+
+
+def _file(thread: int, name: str, arguments: list[int]) -> str:
+    """Return the file that a call is about; "" for those that are about none."""
+    if name in _FILE_ARGUMENT:
+        try:
+            return str(Path(f"/proc/{thread}/fd/{arguments[_FILE_ARGUMENT[name]]}").readlink())
+        except OSError:
+            return ""
+    if name not in _PATH_ARGUMENT:
+        return ""
+    with Path(f"/proc/{thread}/mem").open("rb", buffering=0) as memory:
+        memory.seek(arguments[_PATH_ARGUMENT[name]])
+        return memory.read(4096).split(b"\0")[0].decode(errors="replace")
+
+
+def _point(thread: int, names: dict[int, str], within: str) -> str:
     """Return the name of the call that a thread is about to make, "" if it is none of the set."""
     buffer = ctypes.create_string_buffer(88)
     try:
@@ -172,6 +235,9 @@ def _point(thread: int, names: dict[int, str]) -> str:
     name = names[number]
     if name in _OPENS and not arguments[_OPENS[name]] & _WRITING:
         return ""
+    if within:
+        path = _file(thread, name, arguments)
+        return f"{name} {path}" if within in path else ""
     if name in _SHOWN:
         with Path(f"/proc/{thread}/mem").open("rb", buffering=0) as memory:
             memory.seek(arguments[_SHOWN[name]])

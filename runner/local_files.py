@@ -1,0 +1,109 @@
+"""Writing local files so that a disk that is full, read-only or broken leaves no half of anything, and an error."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from runner.errors import ConfigurationError, DiskError, RunnerError
+
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+"""What a disk says; other errors, such as ENOTDIR and EACCES, are about the name that was given."""
+
+
+def unwritable(path: Path, error: OSError, *, hint: str | None = None) -> RunnerError:
+    """Return what to raise when a file cannot be written: DiskError for what a disk says, else ConfigurationError."""
+    message = f"cannot write {path}: {error.strerror or error}"
+    if error.errno in DISK_ERRORS:
+        return DiskError(message, path=str(path), hint=hint)
+    return ConfigurationError(message, problems=[message], hint=hint)
+
+
+def append(path: Path, descriptor: int, content: bytes, *, hint: str | None = None) -> None:
+    """Append lines to a file, on disk when this returns; if that fails, the file is as it was.
+
+    Args:
+        path: name of the file, for messages.
+        descriptor: of the file, open with O_APPEND and to read; nobody else writes to it.
+        content: whole lines.
+        hint: of the error.
+
+    Raises:
+        DiskError, ConfigurationError: it cannot be written.
+    """
+    try:
+        before = os.fstat(descriptor).st_size
+    except OSError as error:
+        raise unwritable(path, error, hint=hint) from error
+    try:
+        if before and os.pread(descriptor, 1, before - 1) != b"\n":
+            content = b"\n" + content  # a process that was killed has torn the last line
+        write_all(descriptor, content)
+        os.fsync(descriptor)
+    except OSError as error:
+        # What was written in part would be half of the next line, or count though nobody was told.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, before)
+        raise unwritable(path, error, hint=hint) from error
+
+
+def write_all(descriptor: int, content: bytes | bytearray) -> None:
+    """Write all bytes. A disk that takes only some of them says why at the next ones. Raises OSError."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_directory(directory: Path) -> None:
+    """Return when the names in a directory are on disk. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, content: str | bytes, *, private: bool = False, hint: str | None = None) -> None:
+    """Write a file whole: it has its old content, or none, until the new one is on disk.
+
+    Args:
+        path: a link is followed; what is no regular file, such as /dev/stdout, is written to as it is.
+        content: text is encoded as UTF-8.
+        private: only this user may read it; else as the umask says, or as the file was.
+        hint: of the error.
+
+    Raises:
+        DiskError, ConfigurationError: it cannot be written; nothing was left.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        target = path.resolve()
+        descriptor, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
+        try:
+            try:
+                write_all(descriptor, data)
+                os.fchmod(descriptor, 0o600 if private else _mode(target))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            Path(aside).replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(aside).unlink()
+            raise
+    except OSError as error:
+        raise unwritable(path, error, hint=hint) from error
+
+
+def _mode(target: Path) -> int:
+    with contextlib.suppress(OSError):
+        return target.stat().st_mode & 0o777
+    current = os.umask(0o077)
+    os.umask(current)
+    return 0o666 & ~current
