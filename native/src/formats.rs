@@ -12,6 +12,10 @@ pub enum Format {
 }
 
 impl Format {
+    pub fn named(name: &str) -> Option<Self> {
+        [Format::PromptCompletion, Format::Chat, Format::GenerateContent].into_iter().find(|form| form.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Format::PromptCompletion => "prompt_completion",
@@ -48,6 +52,8 @@ pub struct Line {
     pub parts: Vec<Part>,
     /// What strings with escapes stand for, one after the other.
     pub made: Vec<u8>,
+    /// Whether an image has a `detail`.
+    pub detailed: bool,
 }
 
 impl Line {
@@ -60,6 +66,7 @@ impl Line {
         self.turns.clear();
         self.parts.clear();
         self.made.clear();
+        self.detailed = false;
         let mut cursor = Cursor::new(line);
         let (mut format, mut listed, mut instructed) = (None, false, false);
         let (mut prompt, mut completion) = (None, None);
@@ -183,6 +190,7 @@ impl Line {
                 b"url" if url.is_none() => url = Some(cursor.string(&mut self.made)?),
                 b"detail" if !detail => {
                     detail = true;
+                    self.detailed = true;
                     if cursor.peek() == Some(b'n') {
                         cursor.name(b"null")?;
                     } else if !matches!(cursor.word()?, b"low" | b"high" | b"auto") {
@@ -278,7 +286,8 @@ impl Line {
         } else {
             self.made.extend_from_slice(&cursor.line[content.start..content.end]);
         }
-        Some(Span { start, end: self.made.len(), made: true, ascii: content.ascii && declared.is_ascii() })
+        let ascii = content.ascii && declared.is_ascii();
+        Some(Span { start, end: self.made.len(), made: true, ascii, quotes: content.quotes })
     }
 }
 

@@ -11,6 +11,8 @@ pub struct Span {
     pub made: bool,
     /// Whether all of it is certainly ASCII.
     pub ascii: bool,
+    /// Where its quotes stand in the line.
+    pub quotes: (usize, usize),
 }
 
 /// Reads one line, which is UTF-8.
@@ -111,7 +113,7 @@ impl<'a> Cursor<'a> {
         let mut end = plain_end(self.line, start, &mut high);
         if self.line.get(end) == Some(&b'"') {
             self.at = end + 1;
-            return Some(Span { start, end, made: false, ascii: !high });
+            return Some(Span { start, end, made: false, ascii: !high, quotes: (start - 1, end) });
         }
         let begin = made.len();
         let mut from = start;
@@ -125,7 +127,7 @@ impl<'a> Cursor<'a> {
             end = plain_end(self.line, from, &mut high);
         }
         self.at = end + 1;
-        Some(Span { start: begin, end: made.len(), made: true, ascii: !high })
+        Some(Span { start: begin, end: made.len(), made: true, ascii: !high, quotes: (start - 1, end) })
     }
 
     /// Read what follows a backslash; return where it ends.

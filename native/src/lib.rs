@@ -6,6 +6,7 @@
 mod formats;
 mod images;
 mod json;
+mod reshape;
 mod scan;
 mod texts;
 
@@ -18,7 +19,7 @@ use pyo3::types::PyBytes;
 use scan::{Buffers, Found, Rules};
 
 /// Which methods and meanings there are; a reader that expects another one does not use this module.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 3;
 
 /// Reads blocks of lines.
 #[pyclass(frozen)]
@@ -58,7 +59,25 @@ impl Scanner {
         });
         Scan { found }
     }
+
+    /// Write the lines of a block in another format, texts as they are; leaves those alone that are not certainly good.
+    fn reshape<'py>(&self, py: Python<'py>, block: &Bound<'py, PyBytes>, format: &str) -> PyResult<Reshaped<'py>> {
+        let format = formats::Format::named(format).ok_or_else(|| PyValueError::new_err("no such format"))?;
+        let block = block.as_bytes();
+        let (count, rows, left, written) = py.detach(|| {
+            let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            let (count, rows, left) = reshape::reshape(block, format, &self.rules, &mut buffers);
+            buffers.shrink();
+            (count, rows, left, std::mem::take(&mut buffers.written))
+        });
+        let made = PyBytes::new(py, &written);
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).written = written;
+        Ok((made, count, rows, left))
+    }
 }
+
+/// Lines in another format; the numbers of all lines and of those written; index, start, end of the others and where they would go.
+type Reshaped<'py> = (Bound<'py, PyBytes>, usize, usize, Vec<(usize, usize, usize, usize)>);
 
 /// What a block holds; see `scan::Found`. Each attribute is made anew when it is asked for.
 #[pyclass(frozen)]

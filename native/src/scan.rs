@@ -58,17 +58,19 @@ pub struct Found {
 /// Buffers that are used again.
 #[derive(Default)]
 pub struct Buffers {
-    line: Line,
+    pub line: Line,
     content: Vec<u8>,
     text: Vec<u8>,
-    picture: Vec<u8>,
+    pub picture: Vec<u8>,
+    /// Lines in another format.
+    pub written: Vec<u8>,
 }
 
 const KEPT: usize = 8 << 20;
 
 impl Buffers {
-    fn shrink(&mut self) {
-        for buffer in [&mut self.line.made, &mut self.content, &mut self.text, &mut self.picture] {
+    pub fn shrink(&mut self) {
+        for buffer in [&mut self.line.made, &mut self.content, &mut self.text, &mut self.picture, &mut self.written] {
             if buffer.capacity() > KEPT {
                 *buffer = Vec::new();
             }
@@ -79,15 +81,12 @@ impl Buffers {
 /// Read a block of whole lines.
 pub fn read(block: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers) -> Found {
     let mut found = Found::default();
-    let valid = simdutf8::basic::from_utf8(block).is_ok();
-    let mut start = 0;
-    while start < block.len() {
-        let end = memchr(b'\n', &block[start..]).map_or(block.len(), |at| start + at);
+    for (start, end, valid) in lines(block) {
         let line = &block[start..end];
         let index = u32::try_from(found.count).unwrap_or(u32::MAX);
         found.count += 1;
         let named = found.contents.len();
-        let good = (valid || simdutf8::basic::from_utf8(line).is_ok())
+        let good = valid
             .then(|| buffers.line.read(line))
             .flatten()
             .and_then(|format| Some((format, judge(line, rules, contents, buffers, &mut found)?)));
@@ -102,19 +101,36 @@ pub fn read(block: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers) 
             found.contents.truncate(named);
             found.prompts.push(0);
             found.wholes.push(0);
-            if !line.iter().all(|byte| matches!(byte, b' ' | b'\t'..=b'\r')) {
+            if !is_blank(line) {
                 found.doubtful.push((index, start, (end + 1).min(block.len())));
             }
         }
-        start = end + 1;
     }
     buffers.shrink();
     found
 }
 
+/// Return start and end of each line of a block without its line end, and whether it is UTF-8.
+pub fn lines(block: &[u8]) -> impl Iterator<Item = (usize, usize, bool)> {
+    let valid = simdutf8::basic::from_utf8(block).is_ok();
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let rest = block.get(start..).filter(|rest| !rest.is_empty())?;
+        let begin = start;
+        let end = memchr(b'\n', rest).map_or(block.len(), |at| begin + at);
+        start = end + 1;
+        Some((begin, end, valid || simdutf8::basic::from_utf8(&block[begin..end]).is_ok()))
+    })
+}
+
+/// Tell whether a line holds nothing but what Python takes for white space.
+pub fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(|byte| matches!(byte, b' ' | b'\t'..=b'\r'))
+}
+
 /// Look at the texts and images of a line that was read; return its digests if all of it is good, and note the rest.
 fn judge(line: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers, found: &mut Found) -> Option<(u64, u64)> {
-    let Buffers { line: read, content, text, picture } = buffers;
+    let Buffers { line: read, content, text, picture, .. } = buffers;
     let turns = &read.turns;
     let system = turns[0].role == Role::System;
     let (mut written, mut answer, mut images, mut kinds) = (0, 0, 0, 0);
@@ -199,13 +215,13 @@ fn spoken_text(read: &Line, line: &[u8], parts: &[Part]) -> String {
 }
 
 /// Tell whether a text is empty, white space or what a program writes for a missing value.
-fn unsound(text: &[u8], rules: &Rules) -> bool {
+pub fn unsound(text: &[u8], rules: &Rules) -> bool {
     let text = trimmed(text);
     text.is_empty() || rules.placeholders.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
 /// Tell whether an address is certainly that of a good image; one in the line is decoded whole and read to its end.
-fn sound_image(address: &[u8], rules: &Rules, picture: &mut Vec<u8>) -> bool {
+pub fn sound_image(address: &[u8], rules: &Rules, picture: &mut Vec<u8>) -> bool {
     if let Some(rest) = address.strip_prefix(b"gs://") {
         return object_name(rest);
     }

@@ -15,10 +15,11 @@ from typing import Any
 
 from runner.datasets import texts
 from runner.datasets.block import Anchored, Block
+from runner.datasets.examples import Format
 from runner.datasets.images import MANY_IMAGES, MAX_PIXELS
 from runner.datasets.values import PLACEHOLDERS
 
-PROTOCOL = 1
+PROTOCOL = 3
 """Of the scanner that this module was written for."""
 
 
@@ -36,6 +37,39 @@ def is_installed() -> bool:
     return _module() is not None
 
 
+def _scanner(images: bool) -> Any:
+    module = _module()
+    assert module is not None  # noqa: S101 - whoever asks has asked `is_installed` first
+    return module.Scanner(
+        images=images,
+        many_images=MANY_IMAGES,
+        max_pixels=MAX_PIXELS,
+        placeholders=sorted(PLACEHOLDERS),
+        tokens=list(texts.SPECIAL_TOKENS),
+        secrets=list(texts.ANCHORS),
+    )
+
+
+class CompiledReshaper:
+    """Writes lines of one documented format in another, texts as they are written; `is_installed` first.
+
+    What `reshaping.Reshaper` does, for a block at a time.
+    """
+
+    def __init__(self, form: Format) -> None:
+        self._form = form
+        self._scanner = _scanner(True)
+
+    def reshape(self, block: bytes) -> tuple[bytes, int, int, list[tuple[int, int, int, int]]]:
+        """Return the lines written, the number of all lines and of those, and the lines that are not certainly good.
+
+        Of each of these: its index, its start and its end in the block, and where it belongs among the lines written.
+        Blank lines are neither.
+        """
+        made: tuple[bytes, int, int, list[tuple[int, int, int, int]]] = self._scanner.reshape(block, self._form)
+        return made
+
+
 class CompiledReader:
     """Reads blocks with the compiled scanner; `is_installed` first.
 
@@ -45,17 +79,8 @@ class CompiledReader:
     """
 
     def __init__(self, *, images: bool, contents: bool) -> None:
-        module = _module()
-        assert module is not None  # noqa: S101 - see above
         self._contents = contents
-        self._scanner = module.Scanner(
-            images=images,
-            many_images=MANY_IMAGES,
-            max_pixels=MAX_PIXELS,
-            placeholders=sorted(PLACEHOLDERS),
-            tokens=list(texts.SPECIAL_TOKENS),
-            secrets=list(texts.ANCHORS),
-        )
+        self._scanner = _scanner(images)
 
     def scan(self, block: bytes) -> Block:
         """Sort the lines of a block."""

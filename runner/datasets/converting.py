@@ -7,12 +7,15 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import util
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
 
+from runner.datasets import compiled
+from runner.datasets.compiled import CompiledReshaper
 from runner.datasets.examples import Example, Format, Role
 from runner.datasets.json_lines import RawLine
 from runner.datasets.parsing import parse_raw
@@ -162,28 +165,54 @@ def _write(example: Example, row: int, conversion: Conversion, target: Any) -> N
 
 
 def _convert_lines(path: Source, conversion: Conversion, columns: Columns) -> None:
-    reshape = Reshaper(conversion.format).reshape
     base = 0
-    ready: list[Piece] = []
+    convert: Callable[[Any, bytes, int], int]
+    if compiled.is_installed():
+        convert = partial(_convert_compiled, CompiledReshaper(conversion.format), conversion, columns)
+    else:
+        convert = partial(_convert_block, Reshaper(conversion.format), conversion, columns)
     with open_source(path) as stream, open_target(conversion.output) as target:
         for block in blocks(stream):
             if block is None:
                 base += 1
                 conversion.skip(base, "the line is too long")
-                continue
-            # A block of one line is a long line, which is not copied for its line end.
-            alone = block.find(b"\n") in {-1, len(block) - 1}
-            lines = [block] if alone else block.removesuffix(b"\n").split(b"\n")
-            for row, line in enumerate(lines, base + 1):
-                pieces = reshape(line)
-                if pieces is not None:
-                    conversion.rows += 1
-                    ready += pieces
-                    continue
-                _flush(ready, target)
-                _convert_line(line, row, conversion, columns, target)
-            _flush(ready, target)
-            base += len(lines)
+            else:
+                base += convert(target, block, base)
+
+
+def _convert_compiled(
+    reshaper: CompiledReshaper, conversion: Conversion, columns: Columns, target: Any, block: bytes, base: int
+) -> int:
+    """Convert the lines of a block, which follow `base` others; return their number."""
+    made, count, rows, others = reshaper.reshape(block)
+    conversion.rows += rows
+    written = 0
+    for index, start, end, place in others:
+        target.write(made[written:place])
+        written = place
+        _convert_line(block[start:end], base + index + 1, conversion, columns, target)
+    target.write(made[written:] if written else made)
+    return count
+
+
+def _convert_block(
+    reshaper: Reshaper, conversion: Conversion, columns: Columns, target: Any, block: bytes, base: int
+) -> int:
+    """Convert the lines of a block, which follow `base` others; return their number."""
+    ready: list[Piece] = []
+    # A block of one line is a long line, which is not copied for its line end.
+    alone = block.find(b"\n") in {-1, len(block) - 1}
+    lines = [block] if alone else block.removesuffix(b"\n").split(b"\n")
+    for row, line in enumerate(lines, base + 1):
+        pieces = reshaper.reshape(line)
+        if pieces is not None:
+            conversion.rows += 1
+            ready += pieces
+            continue
+        _flush(ready, target)
+        _convert_line(line, row, conversion, columns, target)
+    _flush(ready, target)
+    return len(lines)
 
 
 def _flush(ready: list[Piece], target: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,6 +14,7 @@ import pytest
 
 from runner.datasets import exports
 from runner.datasets.checks import check_files
+from runner.datasets.compiled import CompiledReshaper
 from runner.datasets.converting import Columns, convert_file
 from runner.datasets.fixing import fix_file
 from runner.datasets.page import render
@@ -25,7 +27,7 @@ from runner.datasets.tokens import RatioCounter
 from runner.datasets.writing import to_line
 from runner.errors import ConfigurationError, DatasetError
 from tests.datasets.examples import ASSISTANT, BROKEN, BROKEN_TEXT, GOOD, SYSTEM, USER, WARNED, chat
-from tests.datasets.test_fast_path import all_lines
+from tests.datasets.test_fast_path import all_lines, needs_compiled
 
 
 def write(path: Path, rows: list[Any]) -> Path:
@@ -289,10 +291,39 @@ def _messages(line: bytes) -> Any:
     return parsed.example.messages if parsed.example is not None else None
 
 
-@pytest.mark.parametrize("form", ["prompt_completion", "chat", "generate_content"])
-def test_lines_are_reshaped_only_if_that_is_right(form: Any) -> None:
-    """What the exact parser would refuse is never reshaped, and what is reshaped says the same."""
+def _in_python(form: Any) -> Callable[[bytes], bytes | None]:
     reshaper = Reshaper(form)
+
+    def reshape(line: bytes) -> bytes | None:
+        pieces = reshaper.reshape(line)
+        return None if pieces is None else b"".join(pieces)
+
+    return reshape
+
+
+def _compiled(form: Any) -> Callable[[bytes], bytes | None]:
+    reshaper = CompiledReshaper(form)
+
+    def reshape(line: bytes) -> bytes | None:
+        made, count, rows, others = reshaper.reshape(line)
+        assert count == (line.count(b"\n") + (not line.endswith(b"\n")) if line else 0)
+        if not rows:
+            assert made == b""
+            return None
+        assert made.count(b"\n") == rows <= count - len(others)
+        return made if rows == count == 1 else None
+
+    return reshape
+
+
+RESHAPERS = [pytest.param(_in_python, id="python"), pytest.param(_compiled, id="compiled", marks=needs_compiled)]
+
+
+@pytest.mark.parametrize("open_reshaper", RESHAPERS)
+@pytest.mark.parametrize("form", ["prompt_completion", "chat", "generate_content"])
+def test_lines_are_reshaped_only_if_that_is_right(form: Any, open_reshaper: Any) -> None:
+    """What the exact parser would refuse is never reshaped, and what is reshaped says the same."""
+    reshape = open_reshaper(form)
     draw = random.Random(form)
     lines = all_lines()
     pieces = [
@@ -318,11 +349,10 @@ def test_lines_are_reshaped_only_if_that_is_right(form: Any) -> None:
                 line[position:position] = draw.choice(pieces)
             else:
                 del line[position : position + draw.randint(1, 12)]
-        made = reshaper.reshape(bytes(line))
-        if made is None:
+        written = reshape(bytes(line))
+        if written is None:
             continue
         reshaped += 1
-        written = b"".join(made)
         assert written.endswith(b"}\n")
         example = parse_line(bytes(line).decode(), 2).example
         assert example is not None, bytes(line)
@@ -332,13 +362,16 @@ def test_lines_are_reshaped_only_if_that_is_right(form: Any) -> None:
     assert reshaped > 300
 
 
+@pytest.mark.parametrize("open_reshaper", RESHAPERS)
 @pytest.mark.parametrize("form", ["chat", "generate_content"])
-def test_good_lines_are_reshaped(form: Any) -> None:
+def test_good_lines_are_reshaped(form: Any, open_reshaper: Any) -> None:
     """Otherwise the test above would prove little."""
     for name, body in GOOD.items():
         objects = any(word in name for word in ("object", "before", "file", "system_instruction"))
         for line in (json.dumps(body), json.dumps(body, separators=(",", ":"))):
-            assert (Reshaper(form).reshape(line.encode()) is None) == objects, name
+            reshaped = open_reshaper(form)(line.encode()) is not None
+            assert reshaped or objects, name
+            assert not reshaped or open_reshaper is not _in_python or not objects, name
 
 
 def test_parquet_as_other_tools_write_it(tmp_path: Path) -> None:
