@@ -6,10 +6,10 @@ import base64
 import contextlib
 import json
 import mimetypes
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner import local_files
 from runner.errors import ConfigurationError, RunnerError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Conversation:
             note(_HELP)
 
     def save(self, path: Path) -> None:
-        """Write the conversation, for this user only. Raises ConfigurationError."""
+        """Write the conversation, for this user only. Raises DiskError, ConfigurationError."""
         endpoint = self.where.get("endpoint")
         body = {
             "version": _VERSION,
@@ -124,13 +124,7 @@ class Conversation:
             "sampling": {key: value for key, value in self.sampling.items() if value is not None},
             "messages": self.messages,
         }
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(body, file, ensure_ascii=False, indent=1)
-                file.write("\n")
-        except OSError as error:
-            raise _unusable(path, f"cannot write: {error.strerror or error}") from error
+        local_files.replace(path, json.dumps(body, ensure_ascii=False, indent=1) + "\n", private=True)
 
     def resume(self, path: Path) -> None:
         """Go on with a saved conversation. Raises ConfigurationError."""

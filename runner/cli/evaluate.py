@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner import local_files
 from runner.cli import commands
 from runner.cli.evaluate_judge import judge_options
 from runner.cli.options import Invocation, sampling_options
@@ -124,7 +125,7 @@ def command(
             progress=_reporter(invocation),
         )
     if report is not None:
-        report.write_text(to_html(found), "utf-8")
+        local_files.replace(report, to_html(found))
         output.note(f"report: {report}")
     _show(invocation, found)
     _hold_gate(found, gate)

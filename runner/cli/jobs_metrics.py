@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from runner import local_files
 from runner.cli.commands import command
 from runner.cli.jobs import job_name
 from runner.cli.options import Invocation
@@ -48,7 +49,7 @@ def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force:
     if to is None:
         invocation.output.piece(text)
         return
-    to.write_text(text, "utf-8")
+    local_files.replace(to, text, hint="make room, or name another file with --to")
     count = len(results.measurements)
     body = {"file": str(to), "measurements": count, "source": results.source, **results.summary()}
     invocation.output.result(body, f"{count} measurements in {to}", name=str(to))

@@ -6,13 +6,15 @@ import itertools
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
 import click
 
+from runner import local_files
 from runner.cli.commands import Group
 from runner.cli.options import Invocation
-from runner.errors import RunnerError
+from runner.errors import DiskError, RunnerError
 
 INTERNAL_ERROR = 70
 """Exit code of a bug in this program (EX_SOFTWARE of sysexits.h)."""
@@ -88,16 +90,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             # A terminal that cannot show a character gets its number instead of a traceback.
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    status = _run(arguments)
+    invocation = Invocation()
+    status = _run(arguments, invocation)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        status = _abandon_output()
+        status = _abandon(sys.stdout)
+    except OSError as error:
+        if error.errno not in local_files.DISK_ERRORS:
+            raise
+        _abandon(sys.stdout)
+        status = _report_failure(_unprinted(error), invocation)
     sys.exit(status)
 
 
-def _run(arguments: list[str]) -> int:
-    invocation = Invocation()
+def _run(arguments: list[str], invocation: Invocation) -> int:
     try:
         return _dispatch(arguments, invocation)
     except click.exceptions.Exit as end:
@@ -113,9 +120,32 @@ def _run(arguments: list[str]) -> int:
             invocation.output.note(invocation.interrupted)
         return INTERRUPTED
     except BrokenPipeError:
-        return _abandon_output()
+        return _abandon(sys.stdout)
+    except OSError as error:
+        if error.errno not in local_files.DISK_ERRORS:
+            return _report_bug(error, invocation)
+        return _report_failure(_disk_error(error), invocation)
     except Exception as error:
         return _report_bug(error, invocation)
+
+
+def _disk_error(error: OSError) -> RunnerError:
+    """Return the failure of a write that nobody has caught where it was made."""
+    hint = "make room, then the same command again: what was done on the service is found"
+    if error.filename is not None:
+        return local_files.unwritable(Path(os.fsdecode(error.filename)), error, hint=hint)
+    try:
+        sys.stdout.flush()
+    except OSError as again:
+        _abandon(sys.stdout)
+        return _unprinted(again)
+    # Python keeps nothing to flush where PYTHONUNBUFFERED is set.
+    return DiskError(f"cannot write standard output or a local file: {error.strerror}", path="", hint=hint)
+
+
+def _unprinted(error: OSError) -> RunnerError:
+    hint = "what the command did is done, only its output is lost: make room, or send it elsewhere"
+    return DiskError(f"cannot write standard output: {error.strerror}", path="-", hint=hint)
 
 
 def _dispatch(arguments: list[str], invocation: Invocation) -> int:
@@ -194,8 +224,9 @@ def _save_traceback() -> str:
     return name
 
 
-def _abandon_output() -> int:
-    """Point standard output nowhere, so that the interpreter's last flush does not complain either."""
+def _abandon(stream: TextIO) -> int:
+    """Point a stream nowhere, so that the interpreter's last flush does not complain either."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
     return BROKEN_PIPE

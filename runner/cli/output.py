@@ -134,25 +134,23 @@ class Output:
     def note(self, text: str) -> None:
         """Say something beside the result, on standard error; `--quiet` silences it."""
         if not self.quiet:
-            print(visible(text, lines=True), file=sys.stderr, flush=True)
+            _say(visible(text, lines=True))
 
     def warning(self, text: str) -> None:
         """Warn on standard error; `--quiet` does not silence it."""
         label = self._styled("warning:", _YELLOW, sys.stderr)
-        print(f"{label} {visible(text, lines=True)}", file=sys.stderr, flush=True)
+        _say(f"{label} {visible(text, lines=True)}")
 
     def failure(self, body: Mapping[str, Any]) -> None:
         """Print an error on standard error: `{"error": …}` for programs, `error:` and `hint:` for people."""
         if self.is_json:
             import json
 
-            print(json_safe(json.dumps({"error": body}, ensure_ascii=False)), file=sys.stderr, flush=True)
+            _say(json_safe(json.dumps({"error": body}, ensure_ascii=False)))
             return
-        message = visible(str(body["message"]), lines=True)
-        print(f"{self._styled('error:', _RED, sys.stderr)} {message}", file=sys.stderr)
+        _say(f"{self._styled('error:', _RED, sys.stderr)} {visible(str(body['message']), lines=True)}")
         if body.get("hint"):
-            print(f"{self._styled('hint:', _BOLD, sys.stderr)} {visible(body['hint'], lines=True)}", file=sys.stderr)
-        sys.stderr.flush()
+            _say(f"{self._styled('hint:', _BOLD, sys.stderr)} {visible(body['hint'], lines=True)}")
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress]:
@@ -172,6 +170,16 @@ class Output:
 
     def _styled(self, text: str, style: str, stream: Any) -> str:
         return f"{style}{text}{_PLAIN}" if self._colored(stream) else text
+
+
+def _say(text: str) -> None:
+    """Print on standard error. A log that is full must not end what the command does, nor hide its exit code."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 def _is_tty(stream: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from runner import local_files
 from runner.cli import commands
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, RunnerError
@@ -171,10 +172,4 @@ def _add_serving(session: Session, plan: Plan) -> None:
 
 
 def _save(plan: Plan, out: Path) -> None:
-    aside = out.with_name(out.name + ".part")
-    try:
-        aside.write_text(json.dumps(plan.to_json(), indent=2) + "\n", encoding="utf-8")
-        aside.replace(out)
-    except OSError as error:
-        message = f"cannot write {out}: {error.strerror or error}"
-        raise ConfigurationError(message, problems=[message]) from error
+    local_files.replace(out, json.dumps(plan.to_json(), indent=2) + "\n", hint="nothing was changed")

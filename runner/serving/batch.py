@@ -14,11 +14,12 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner import local_files
 from runner.errors import ConfigurationError, GoogleApiError, RunnerError, UnreachableError
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
@@ -31,6 +32,7 @@ LONGEST_PAUSE_SECONDS = 20.0
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _OWN_KEYS = frozenset({"id", "custom_id"})
 _MOST_PROBLEMS = 20
+_ROOM = "make room, then the same command again: what has been answered is not asked again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ def run_batch(
     Raises:
         ConfigurationError: the file cannot be read, a line is wrong, the journal is of another input, or another run
             holds it.
+        DiskError: journal or output cannot be written; a later run goes on.
         GoogleApiError, UnreachableError: the endpoint is gone, or refuses everything; a later run goes on.
     """
     given = {key: value for key, value in (sampling or {}).items() if value is not None}
@@ -119,7 +122,8 @@ def run_batch(
         run = _Run(session, endpoint, lines, journal, given, progress)
         run.ask_all(concurrency)
         _write_output(output, lines, journal)
-        journal.path.unlink()
+        with suppress(OSError):  # a journal that stays says that all is answered
+            journal.path.unlink()
         return run.state()
 
 
@@ -135,15 +139,15 @@ class _Journal:
     def add(self, results: list[tuple[int, dict[str, Any]]]) -> None:
         """Append answers and return when they are on disk."""
         content = bytearray()
+        places, failed = {}, 0
         for index, body in results:
             line = json.dumps({"index": index, **body}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-            self.places[index] = (self.size + len(content), len(line))
-            self.failed += "error" in body
+            places[index] = (self.size + len(content), len(line))
+            failed += "error" in body
             content += line
-        view = memoryview(bytes(content))
-        while view:
-            view = view[os.write(self.descriptor, view) :]
-        os.fsync(self.descriptor)
+        local_files.append(self.path, self.descriptor, bytes(content), hint=_ROOM)
+        self.places.update(places)
+        self.failed += failed
         self.size += len(content)
 
     def body(self, index: int) -> dict[str, Any]:
@@ -314,8 +318,7 @@ def _journal(
         output.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        message = f"cannot write {path}: {error.strerror or error}"
-        raise ConfigurationError(message, problems=[message]) from error
+        raise local_files.unwritable(path, error, hint=_ROOM) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -339,8 +342,7 @@ def _resume(journal: _Journal, head: dict[str, Any]) -> None:
         if not first.endswith(b"\n"):
             os.ftruncate(journal.descriptor, 0)
             content = json.dumps(head).encode() + b"\n"
-            os.write(journal.descriptor, content)
-            os.fsync(journal.descriptor)
+            local_files.append(journal.path, journal.descriptor, content, hint=_ROOM)
             journal.size = len(content)
             return
         if json.loads(first) != head:
@@ -360,6 +362,17 @@ def _resume(journal: _Journal, head: dict[str, Any]) -> None:
 def _write_output(output: Path, lines: _Input, journal: _Journal) -> None:
     """Write the answers in the order of the input; the output appears whole or not at all."""
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        _write_answers(temporary, lines, journal)
+        temporary.replace(output)
+        local_files.sync_directory(output.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise local_files.unwritable(output, error, hint=_ROOM) from error
+
+
+def _write_answers(temporary: Path, lines: _Input, journal: _Journal) -> None:
     with temporary.open("wb") as file:
         for index, (_, _, number) in enumerate(lines.places):
             question, answer = lines.body(index), journal.body(index)
@@ -369,9 +382,3 @@ def _write_output(output: Path, lines: _Input, journal: _Journal) -> None:
             file.write(json.dumps(body, ensure_ascii=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(output)
-    folder = os.open(output.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

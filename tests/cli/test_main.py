@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -190,3 +191,23 @@ def test_a_shell_completes_commands_and_options() -> None:
     assert completed("runner jo", 1) == ["plain,jobs"]
     assert completed("runner jobs sub", 2) == ["plain,submit"]
     assert "plain,--max-cost" in completed("runner jobs submit --max", 3)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_an_error_of_its_own(unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "runner", "models", "ls", "--format", "json"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=60, text=True)
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert (done.returncode, error["code"]) == (74, "disk")
+    assert "standard output" in error["message"]
+    assert "No space left on device" in error["message"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_log_does_not_hide_the_exit_code() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-m", "runner", "no-such-thing"], stderr=full, timeout=60)
+    assert done.returncode == 2

@@ -21,7 +21,7 @@ class Fault:
 
     Kinds: `lose answer` forwards the request and closes the connection instead of answering; `lose request` closes it
     without forwarding; a number answers with that HTTP status without forwarding; `status after` forwards and answers
-    503.
+    503; `pass` forwards and answers.
     """
 
     method: str
@@ -86,14 +86,14 @@ class FlakyProxy:
         self.requests.append(f"{handler.command} {handler.path}")
         self.bodies.append((self.requests[-1], body))
         fault = self._fault(handler.command, handler.path)
-        if fault is None or fault.kind in {"lose answer", "status after"}:
+        if fault is None or fault.kind in {"lose answer", "status after", "pass"}:
             headers = {key: value for key, value in handler.headers.items() if key.lower() not in _HOP_BY_HOP}
             answer = httpx.request(
                 handler.command, self.upstream + handler.path, content=body, headers=headers, timeout=60
             )
         if fault is not None and fault.before is not None:
             fault.before()
-        if fault is None:
+        if fault is None or fault.kind == "pass":
             _answer(handler, answer.status_code, dict(answer.headers), self._rewrite(answer.content))
         elif isinstance(fault.kind, int) or fault.kind == "status after":
             status = fault.kind if isinstance(fault.kind, int) else 503

@@ -177,3 +177,37 @@ def test_killed_five_times_every_line_is_answered_once_and_in_order(stub: StubEn
 
 def _whole(path: Path) -> list[bytes]:
     return path.read_bytes().split(b"\n")[:-1]
+
+
+def test_a_disk_that_fills_loses_no_answer(stub: StubEndpoint, tmp_path: Path) -> None:
+    """Files may not grow beyond 5000 bytes (EFBIG): the journal first, then, with more, the output."""
+    source, output = _questions(tmp_path / "q.jsonl", 60), tmp_path / "a.jsonl"
+    limited = "import resource, sys; n = int(sys.argv.pop(1)); resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))\n"
+    program = limited + "from runner.cli.main import main; main(sys.argv[1:])"
+    variables = {"RUNNER_PROJECT": "p", "RUNNER_VERTEX_URL": stub.url, "RUNNER_TOKEN": "t"}
+
+    def run(size: int) -> tuple[int, dict[str, Any]]:
+        command = ["batch", str(source), "--endpoint", "77", "-o", str(output), "--format", "json"]
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(size), *command],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, **variables, "RUNNER_STATE_DIR": str(tmp_path / "state")},
+            cwd=Path(__file__).parents[2],
+        )
+        last = json.loads(done.stderr.splitlines()[-1]) if done.returncode else {"error": {}}
+        return done.returncode, last["error"]
+
+    journal = output.with_name("a.jsonl.journal")
+    code, error = run(3000)
+    assert (code, error.get("code"), error.get("path")) == (74, "disk", str(journal))
+    assert "what has been answered is not asked again" in error["hint"]
+    kept = len(_answers(journal)) - 1
+    assert kept > 0
+    assert not output.exists()
+    assert run(1 << 20)[0] == 0
+    assert [answer["id"] for answer in _answers(output)] == [f"q{index}" for index in range(60)]
+    again = [question for question, times in stub.asked.items() if times > 1]
+    assert len(again) <= 8, "only what was under way"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a.jsonl", "q.jsonl"]
