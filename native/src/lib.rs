@@ -76,8 +76,8 @@ impl Scanner {
     }
 }
 
-/// Lines in another format; the numbers of all lines and of those written; index, start, end of the others and where they would go.
-type Reshaped<'py> = (Bound<'py, PyBytes>, usize, usize, Vec<(usize, usize, usize, usize)>);
+/// Lines in another format, the numbers of all lines and of those written, and the other lines.
+type Reshaped<'py> = (Bound<'py, PyBytes>, usize, usize, Vec<reshape::Left>);
 
 /// What a block holds; see `scan::Found`. Each attribute is made anew when it is asked for.
 #[pyclass(frozen)]

@@ -4,16 +4,13 @@ use crate::formats::{Format, Line, Part, Role, Turn};
 use crate::json::Span;
 use crate::scan::{Buffers, Rules, is_blank, lines, sound_image, unsound};
 
+/// Index, start and end of a line that was not written, and where in what was written it would stand.
+pub type Left = (usize, usize, usize, usize);
+
 /// Write a block's lines in another format to `buffers.written`.
 ///
-/// Returns how many there are, how many were written, and of each line that is not certainly good its index, start and end, and where in what
-/// was written it would stand. Blank lines are neither.
-pub fn reshape(
-    block: &[u8],
-    format: Format,
-    rules: &Rules,
-    buffers: &mut Buffers,
-) -> (usize, usize, Vec<(usize, usize, usize, usize)>) {
+/// Returns how many there are, how many were written, and the lines that are not certainly good. Blank lines are neither.
+pub fn reshape(block: &[u8], format: Format, rules: &Rules, buffers: &mut Buffers) -> (usize, usize, Vec<Left>) {
     let Buffers { line: read, picture, written, .. } = buffers;
     let (mut count, mut rows, mut left) = (0, 0, Vec::new());
     written.clear();
