@@ -27,15 +27,19 @@ from runner.errors import ConfigurationError, RunnerError
     default="30d",
     show_default=True,
     metavar="TIME",
-    help="How old uploaded datasets, and checkpoints of ended jobs, must be to be listed.",
+    help="How old uploaded datasets and images, and checkpoints of ended jobs, must be to be listed.",
+)
+@click.option(
+    "--read-all-datasets", is_flag=True, help="Find images that no dataset names though datasets are more than 1 GiB."
 )
 @click.pass_obj
-def command(invocation: Invocation, clean: bool, stale: float) -> None:
+def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets: bool) -> None:
     """List what this tool made and nobody wants.
 
     That is deployments whose lease has ended or that nobody asks, what interrupted deployments left, empty endpoints,
-    models that are deployed nowhere, datasets that no job of late was trained on, and checkpoints on the way to a
-    model. Final weights stay, and so does what a model, an endpoint or a job under way names.
+    models that are deployed nowhere, datasets that no job of late was trained on, images that no other dataset names,
+    and checkpoints on the way to a model. Final weights stay, and so does what a model, an endpoint or a job under way
+    names.
 
     Only what carries this tool's labels is listed or removed. Whether a model is asked is read from Cloud Monitoring;
     where that may not be read, leases alone count.
@@ -46,7 +50,7 @@ def command(invocation: Invocation, clean: bool, stale: float) -> None:
     output = invocation.output
     with invocation.session() as session:
         found = leaks.find_leaks(session)
-        found += find_stale(session, older_than=stale, note=output.note)
+        found += find_stale(session, older_than=stale, note=output.note, read_all=read_all_datasets)
         rows = [
             [
                 leak.kind,

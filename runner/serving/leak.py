@@ -14,6 +14,7 @@ Kind = Literal[
     "orphaned model",
     "unfinished deployment",
     "stale staging object",
+    "stale image",
     "stale checkpoint",
 ]
 

@@ -1,4 +1,4 @@
-"""What lies in buckets though nobody wants it: datasets that were uploaded for jobs, and checkpoints on the way.
+"""What lies in buckets though nobody wants it: datasets that were uploaded for jobs, their images, and checkpoints.
 
 Only what this tool made is looked at: objects whose metadata says that it uploaded them, and the intermediate
 checkpoints of jobs with its label. `final/` is never touched, nor what a model, an endpoint or a job that has not ended
@@ -17,6 +17,7 @@ from runner.gcp import deployed, endpoints, fleet, records, storage
 from runner.gcp.session import Session
 from runner.gcp.stored import StoredObject, stored_objects
 from runner.gcp.tuning_jobs import TuningJob
+from runner.serving import stale_images
 from runner.serving.labels import managed
 from runner.serving.leak import Kind, Leak
 from runner.serving.leases import seconds_of_time
@@ -28,7 +29,7 @@ USD_PER_GIB_MONTH = {"STANDARD": 0.020, "NEARLINE": 0.010, "COLDLINE": 0.004, "A
 """List price in us-central1 (cloud.google.com/storage/pricing, seen 2026-11); other places may cost more."""
 HOURS_PER_MONTH = 730.0
 _DATASETS = "datasets/"
-"""Where datasets go in their bucket; images lie below it too, and are not looked at: datasets name them."""
+"""Where datasets go in their bucket; images lie below it too (`stale_images`)."""
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)/")
 
 
@@ -38,6 +39,7 @@ def find_stale(
     older_than: float = STALE_SECONDS,
     now: float | None = None,
     note: Callable[[str], None] | None = None,
+    read_all: bool = False,
 ) -> list[Leak]:
     """Return what is stored and not wanted any more, dearest first. Changes nothing.
 
@@ -45,12 +47,13 @@ def find_stale(
         session: where; of other locations only the jobs that have not ended are seen.
         older_than: seconds since it was written, or since its job ended.
         now: seconds since 1970; None is this machine's clock.
-        note: called with a line for each bucket that cannot be read.
+        note: called with a line for each bucket that cannot be read, and where images are not looked at.
+        read_all: read all datasets to find images that none names, though it is more than a GiB.
     """
     moment = time.time() if now is None else now
     jobs = fleet.all_jobs(session)
     wanted = _Wanted(session, jobs, moment - older_than)
-    found = [*_staging(session, wanted, moment, older_than, note)]
+    found = _staging(session, wanted, moment, older_than, note, read_all)
     for job in jobs:
         if managed(job.labels) and _ended_before(job, moment - older_than):
             found += _checkpoints(session, job, wanted, moment, note)
@@ -67,7 +70,15 @@ def remove(
     wanted = _Wanted(session, fleet.all_jobs(session), float("inf"))
     removed: list[str] = []
     failed: list[str] = []
-    for leak in leaks:
+    images = [leak for leak in leaks if leak.kind == "stale image"]
+    named: set[str] | None = None
+    for leak in [*(leak for leak in leaks if leak.kind != "stale image"), *images]:
+        if leak.kind == "stale image":
+            if named is None:  # the datasets that go have gone by now
+                named, problem = _named_images(session, wanted, images)
+                failed += [problem] if problem else []
+            if leak.resource in named:
+                continue
         if wanted.names(leak.resource.rstrip("/")):
             continue
         if progress:
@@ -95,7 +106,7 @@ class _Wanted:
         """
         self.running = [*(job for job in jobs if not job.ended), *fleet.unended_elsewhere(session)]
         lately = [job for job in jobs if job.ended and not _ended_before(job, recent)]
-        self._datasets = {
+        self.datasets = {
             uri for job in (*self.running, *lately) for uri in (job.training_dataset_uri, job.validation_dataset_uri)
         }
         models = deployed.list_models(session)
@@ -110,7 +121,7 @@ class _Wanted:
     def names(self, uri: str) -> bool:
         """Tell whether an address, or something below it, is named."""
         plain = json.dumps(uri)[1:-1]
-        return uri in self._datasets or re.search(re.escape(plain) + r"(?![\w.-])", self._text) is not None
+        return uri in self.datasets or re.search(re.escape(plain) + r"(?![\w.-])", self._text) is not None
 
     def continues(self, job: TuningJob) -> bool:
         """Tell whether a job that has not ended goes on from this one's model."""
@@ -118,18 +129,60 @@ class _Wanted:
 
 
 def _staging(
-    session: Session, wanted: _Wanted, now: float, older_than: float, note: Callable[[str], None] | None
-) -> Iterator[Leak]:
+    session: Session,
+    wanted: _Wanted,
+    now: float,
+    older_than: float,
+    note: Callable[[str], None] | None,
+    read_all: bool,
+) -> list[Leak]:
+    """Return the datasets that no job names, and the images that no other dataset names."""
     bucket = session.environment.datasets_bucket
     if not bucket:
-        return
+        return []
+    found: list[Leak] = []
+    images: dict[str, tuple[StoredObject, float]] = {}
     uri = f"gs://{bucket}/{_DATASETS}"
     for item in _readable(session, uri, note):
         made = seconds_of_time(item.created)
         ours = storage.STAGED.items() <= item.metadata.items()
-        if not ours or "/images/" in item.uri or made is None or now - made < older_than or wanted.names(item.uri):
+        if not ours or made is None or now - made < older_than:
             continue
-        yield _leak("stale staging object", item.uri, [item], now, made, "no job of late was trained on it")
+        if stale_images.IMAGES_FOLDER in item.uri:
+            if stale_images.is_image(item):
+                images[item.uri] = item, made
+        elif not wanted.names(item.uri):
+            found.append(_leak("stale staging object", item.uri, [item], now, made, "no job of late was trained on it"))
+    try:
+        unnamed = stale_images.unnamed(
+            session,
+            [item for item, _ in images.values()],
+            datasets=wanted.datasets,
+            unwanted={leak.resource for leak in found},
+            read_all=read_all,
+        )
+    except stale_images.UnknownNamesError as error:
+        if note:
+            note(f"images are not looked at: {error.message}" + (f"; {error.hint}" if error.hint else ""))
+        return found
+    for item in unnamed:
+        made = images[item.uri][1]
+        found.append(_leak("stale image", item.uri, [item], now, made, "no dataset that stays names it"))
+    return found
+
+
+def _named_images(session: Session, wanted: _Wanted, leaks: Sequence[Leak]) -> tuple[set[str], str]:
+    """Return which of these images a dataset names by now, and why that cannot be told: then all count as named."""
+    every = {leak.resource for leak in leaks}
+    items = [
+        StoredObject(uri=uri, size=0, generation=0, storage_class="", created="", metadata=dict(storage.STAGED))
+        for uri in sorted(every)
+    ]
+    try:
+        free = stale_images.unnamed(session, items, datasets=wanted.datasets, unwanted=(), read_all=True)
+    except RunnerError as error:
+        return every, f"{len(every)} images: {error.message}"
+    return every - {item.uri for item in free}, ""
 
 
 def _checkpoints(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from runner.datasets.checks import check_files
+from runner.datasets.local_images import uploaded
 from runner.datasets.upload import upload
 from runner.emulator import faults
 from runner.emulator.server import EmulatorServer
@@ -19,6 +22,7 @@ from runner.gcp.object_http import ObjectClient
 from runner.gcp.session import Session
 from runner.jobs import submission
 from runner.jobs.specification import TuningJobSpec
+from runner.serving import stale_images
 from runner.serving.leaks import clean
 from runner.serving.stale import find_stale
 from tests.cli.invocation import process
@@ -100,6 +104,56 @@ def test_uploaded_datasets_that_no_job_of_late_was_trained_on(
     assert clean(session, found) == ([item.resource for item in found], [])
     assert _stored(session, bucket) == before - {waiting, gone}
     assert theirs in _stored(session, bucket)
+
+
+@pytest.mark.parametrize("piece", [1 << 20, 7])
+def test_images_that_no_dataset_names(
+    session: Session, tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr(stale_images, "_CHUNK", piece)
+    bucket = session.environment.datasets_bucket
+    pictures = {}
+    lines = {}
+    for number, name in enumerate(("unnamed", "escaped", "zipped", "later")):
+        picture = tmp_path / f"{name}.png"
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(picture)
+        part = {"fileData": {"mimeType": "image/png", "fileUri": picture.name}}
+        turns = [
+            {"role": "user", "parts": [{"text": "What is it?"}, part]},
+            {"role": "model", "parts": [{"text": name}]},
+        ]
+        dataset = tmp_path / f"{name}.jsonl"
+        dataset.write_text(json.dumps({"contents": turns}) + "\n")
+        with uploaded(session, [dataset], None) as [copy]:
+            assert copy is not None
+            lines[name] = copy.read_text()
+        pictures[name] = json.loads(lines[name])["contents"][0]["parts"][1]["fileData"]["fileUri"]
+    theirs = storage.upload_bytes(session, b"not of this tool", f"gs://{bucket}/datasets/images/{'0' * 32}.png").uri
+    store = storage.upload_bytes
+    store(session, lines["escaped"].replace("/", "\\u002f").replace("png", "\\u0070ng").encode(), f"gs://{bucket}/x/e")
+    store(session, gzip.compress(lines["zipped"].encode()), f"gs://{bucket}/old.jsonl.gz")
+    old = tmp_path / "old.jsonl"
+    old.write_text("".join(lines.values()))
+    stale_dataset = storage.upload_file(session, old, f"gs://{bucket}/datasets/old-0123456789ab.jsonl").uri
+    later = time.time() + 31 * DAY
+
+    assert find_stale(session) == []
+    found = find_stale(session, now=later)
+    assert {leak.resource for leak in found} == {stale_dataset, pictures["unnamed"], pictures["later"]}
+    assert {leak.kind for leak in found if leak.resource != stale_dataset} == {"stale image"}
+    notes: list[str] = []
+    monkeypatch.setattr(stale_images, "READ_BYTES", 10)
+    assert [leak.resource for leak in find_stale(session, now=later, note=notes.append)] == [stale_dataset]
+    assert len(notes) == 1
+    assert "--read-all-datasets" in notes[0]
+    assert find_stale(session, now=later, read_all=True) == found
+
+    # Named since it was looked at.
+    store(session, lines["later"].encode(), f"gs://{bucket}/datasets/new.jsonl")
+    before = _stored(session, bucket)
+    assert clean(session, found) == ([stale_dataset, pictures["unnamed"]], [])
+    assert _stored(session, bucket) == before - {stale_dataset, pictures["unnamed"]}
+    assert theirs in before
 
 
 @pytest.mark.training

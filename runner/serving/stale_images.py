@@ -1,0 +1,116 @@
+"""Uploaded images that no dataset names any more. Datasets are read in pieces of a mebibyte, whatever their size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from runner.datasets.remote import remote_object
+from runner.datasets.sources import open_source
+from runner.errors import NotFoundError, RunnerError
+from runner.gcp import storage
+from runner.gcp.object_http import ObjectClient
+from runner.gcp.session import Session
+from runner.gcp.stored import StoredObject, stored_objects
+
+READ_BYTES = 2**30
+"""Datasets together larger than this are read only when asked for."""
+IMAGES_FOLDER = "/images/"
+_CHUNK = 1 << 20
+_NAME = re.compile(rb"[0-9a-f]{32}\.(?:jpg|png|webp)")
+"""As `runner.datasets.local_images` names what it uploads: by its content."""
+_SUFFIX = re.compile(rb"\.(?:jpg|png|webp)")
+"""Looked for first: a search that begins with one fixed character is several times faster."""
+_ESCAPED = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
+_OVERLAP = 6 * 40
+"""A name of which every character is escaped."""
+
+
+class UnknownNamesError(RunnerError):
+    """It is not known which images datasets name: one cannot be read, or they are too large to be read unasked."""
+
+
+def is_image(item: StoredObject) -> bool:
+    """Tell whether an object is an image that this tool uploaded for a dataset."""
+    name = item.uri.rsplit("/", 1)[-1].encode()
+    ours = storage.STAGED.items() <= item.metadata.items()
+    return ours and IMAGES_FOLDER in item.uri and _NAME.fullmatch(name) is not None
+
+
+def unnamed(
+    session: Session,
+    images: Iterable[StoredObject],
+    *,
+    datasets: Collection[str],
+    unwanted: Collection[str],
+    read_all: bool = False,
+) -> list[StoredObject]:
+    """Return the images that no dataset names. Without any image, nothing is read.
+
+    An image counts as named wherever its file name occurs, whichever folder is named before it.
+
+    Args:
+        session: its datasets bucket is looked through: all that lies there, but images, is a dataset.
+        images: see `is_image`.
+        datasets: addresses of further datasets, in any bucket.
+        unwanted: addresses of datasets that do not count.
+        read_all: read more than `READ_BYTES` if there is more.
+
+    Raises:
+        UnknownNamesError: it cannot be told.
+        GoogleApiError, UnreachableError: the bucket cannot be listed.
+    """
+    left: dict[bytes, list[StoredObject]] = {}
+    for image in images:
+        left.setdefault(image.uri.rsplit("/", 1)[-1].encode(), []).append(image)
+    if not left:
+        return []
+    sizes = _datasets(session, datasets, unwanted)
+    total = sum(sizes.values())
+    if total > READ_BYTES and not read_all:
+        raise UnknownNamesError(
+            f"{total / 2**30:.1f} GiB of datasets would be read", hint="--read-all-datasets reads them"
+        )
+    with ObjectClient(session) as client:
+        for uri in sorted(sizes, key=sizes.__getitem__):
+            if not left:
+                break
+            try:
+                _strike_named(client, uri, left)
+            except NotFoundError:
+                continue  # deleted meanwhile
+            except RunnerError as error:
+                raise UnknownNamesError(f"{uri} cannot be read: {error.message}") from error
+    return [image for items in left.values() for image in items]
+
+
+def _datasets(session: Session, others: Collection[str], unwanted: Collection[str]) -> dict[str, int]:
+    """Return the size of each dataset by its address."""
+    bucket = f"gs://{session.environment.datasets_bucket}/"
+    sizes = {
+        item.uri: item.size
+        for item in stored_objects(session, bucket)
+        if item.uri not in unwanted and IMAGES_FOLDER not in item.uri
+    }
+    for uri in others:
+        if uri.startswith("gs://") and not uri.startswith(bucket):
+            try:
+                info = storage.stat(session, uri)
+            except RunnerError as error:
+                raise UnknownNamesError(f"{uri} cannot be read: {error.message}") from error
+            if info is not None:
+                sizes[uri] = info.size
+    return sizes
+
+
+def _strike_named(client: ObjectClient, uri: str, left: dict[bytes, Any]) -> None:
+    with open_source(remote_object(client, uri)) as stream:
+        before = b""
+        while left and (chunk := stream.read(_CHUNK)):
+            text = before + chunk
+            before = text[-_OVERLAP:]
+            if b"\\u00" in text:
+                text = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), text)
+            for match in _SUFFIX.finditer(text):
+                left.pop(text[max(0, match.start() - 32) : match.end()], None)
