@@ -47,9 +47,8 @@ def main() -> None:
             path = Path(folder, "t.jsonl")
             write(path, size << 20, options.kind)
             print(f"{options.kind}, {size} MB: {peak(path)}", flush=True)
-            if size <= 400:
-                counted = peak(path, Path(folder, "tokenizer"))
-                print(f"{options.kind}, {size} MB, tokens counted: {counted}", flush=True)
+            counted = peak(path, Path(folder, "tokenizer"))
+            print(f"{options.kind}, {size} MB, tokens counted: {counted}", flush=True)
             path.unlink()
 
 
