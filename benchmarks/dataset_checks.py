@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import msgspec
 
 from benchmarks.dataset_files import KINDS, write
-from runner.datasets import scanning
+from runner.datasets import compiled, scanning
 from runner.datasets.shapes import Chat, GenerateText, PartsChat, PromptCompletion
 from runner.datasets.summarise import Settings, summarise
 from runner.datasets.workers import summarise_file
@@ -99,10 +99,14 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--kind", choices=KINDS, action="append", help="only this one")
-    parser.add_argument("--processes", type=int, default=1000, help="MB of a file for two processes; 0: none")
+    parser.add_argument("--processes", type=int, default=1000, help="MB of a file for two of them; 0: none")
+    parser.add_argument("--python", action="store_true", help="without the compiled scanner")
     options = parser.parse_args()
-    print("stringzilla counts" if scanning.VECTORISED else "stringzilla is not installed: bytes.count counts")
-    settings = Settings(ratio=0.25, limit=8192, name="t.jsonl")
+    settings = Settings(ratio=0.25, limit=8192, name="t.jsonl", compiled=not options.python)
+    if settings.compiled and compiled.is_installed():
+        print("the compiled scanner reads")
+    else:
+        print(f"Python reads, {'stringzilla' if scanning.VECTORISED else 'bytes.count'} counts")
     with tempfile.TemporaryDirectory() as folder:
         for kind in options.kind or KINDS:
             path, bad = Path(folder, f"{kind}.jsonl"), Path(folder, f"{kind}-broken.jsonl")
@@ -136,7 +140,9 @@ def main() -> None:
                 flush=True,
             )
             broken = ratio(check_bad, check, options.rounds) * size / bad_size
-            print(f"  {broken:.2f} x the time with 10 % broken lines", flush=True)
+            print(f"  {broken:.2f} x the time with 10 % broken lines", end=", ")
+            to_floor = ratio(check_bad, floor, options.rounds) * size / bad_size
+            print(f"which is {to_floor:.2f} x decoding the same without them", flush=True)
         if options.processes:
             _processes(Path(folder, "t.jsonl"), options.processes, settings)
 
@@ -153,7 +159,7 @@ def _processes(path: Path, megabytes: int, settings: Settings) -> None:
     time.sleep(1)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     shared = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime + own
-    print(f"two processes, {megabytes} MB: {shared / alone:.2f} x the CPU time of one, start-up included")
+    print(f"a file of {megabytes} MB shared by two: {shared / alone:.2f} x the CPU time of one, start-up included")
 
 
 if __name__ == "__main__":

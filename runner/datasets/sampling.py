@@ -1,9 +1,9 @@
 """The tokens of a file of any size in about a second, with an interval.
 
-Offsets are drawn at random, one in each of many equal parts of the file, and the lines taken in which they fall, so that
-a line's chance is its share of the bytes.
-The mean of tokens per byte over such lines, times the bytes of the file, is an unbiased estimate of all tokens, and its
-spread is small because long lines, which hold most tokens, are drawn most.
+Offsets are drawn at random, one in each of many equal parts of the file, and the lines taken in which they fall, so
+that a line's chance is its share of the bytes. The mean of tokens per byte over such lines, times the bytes of the
+file, is an unbiased estimate of all tokens, and its spread is small because long lines, which hold most tokens, are
+drawn most.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def sample_tokens(
     known: dict[int, float] = {}
     ratios: list[float] = []
     with path.open("rb") as stream:
-        # One place in each of as many equal parts of the file: no worse than places drawn anywhere, for which the margin
-        # is calculated, and better where lines of one kind stand together.
+        # One place in each of as many equal parts of the file: no worse than places drawn anywhere, for which the
+        # margin is calculated, and better where lines of one kind stand together.
         for offset in (min(size - 1, int((part + draw.random()) * size / draws)) for part in range(draws)):
             start = _line_start(stream, offset)
             if start not in known:
