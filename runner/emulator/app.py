@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runner.emulator import fault_routes
 from runner.emulator.context import Emulator
-from runner.emulator.errors import ApiError
+from runner.emulator.errors import ApiError, disk_error
 from runner.emulator.routing import ApiRequest, Method, Router, json_response
 
 logger = logging.getLogger(__name__)
@@ -56,9 +56,14 @@ class EmulatorApp:
             response = _error_response(error, storage_style=storage_style)
         except ClientDisconnect:
             return  # in the middle of its request: nobody is there to be answered
-        except Exception:
-            logger.exception("bug while answering %s %s", scope["method"], scope["path"])
-            response = _error_response(ApiError("INTERNAL", "Internal error encountered."), storage_style=storage_style)
+        except Exception as error:
+            full = disk_error(error, self.emulator.settings.directory)
+            if full is None:
+                logger.exception("bug while answering %s %s", scope["method"], scope["path"])
+                full = ApiError("INTERNAL", "Internal error encountered.")
+            else:
+                logger.warning("%s %s: %s", scope["method"], scope["path"], full.message)
+            response = _error_response(full, storage_style=storage_style)
         if response is not None:
             await response(scope, receive, send)
 

@@ -6,6 +6,9 @@ Storage answers in the older shape with an `errors` list; every other API in tha
 
 from __future__ import annotations
 
+import errno
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 HTTP_CODES = {
@@ -150,3 +153,35 @@ def service_disabled(service: str, project_number: str) -> ApiError:
         "metadata": {"service": service, "consumer": f"projects/{project_number}", "activationUrl": url},
     }
     return ApiError("PERMISSION_DENIED", message, details=[info], reason="accessNotConfigured")
+
+
+_DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+_DISK_RESULTS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
+
+
+def disk_error(error: BaseException, directory: Path) -> ApiError | None:
+    """Return what is answered when the emulator's disk is full, read-only or broken; None for any other error.
+
+    507, which Google's clients do not repeat by themselves. What was not stored left nothing behind.
+
+    Args:
+        error: of a file, or of SQLite.
+        directory: where the emulator keeps its state.
+    """
+    if isinstance(error, OSError):
+        if error.errno not in _DISK_ERRNOS:
+            return None
+        reason = error.strerror
+    elif isinstance(error, sqlite3.Error):
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DISK_RESULTS:
+            return None
+        reason = str(error)
+    else:
+        return None
+    return ApiError(
+        "INTERNAL",
+        f"The emulator cannot write below {directory}: {reason}. What it has stored is untouched. Make room on that "
+        "disk, then repeat the request.",
+        http=507,
+        reason="insufficientStorage",
+    )

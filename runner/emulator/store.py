@@ -145,6 +145,8 @@ class Store:
                 try:
                     result = work(connection)
                 except Exception as error:
+                    if not connection.in_transaction:
+                        raise  # SQLite itself has rolled all of it back, as it may when the disk is full
                     connection.execute("ROLLBACK TO piece")
                     connection.execute("RELEASE piece")
                     outcomes.append((future, None, error))
@@ -152,10 +154,11 @@ class Store:
                     connection.execute("RELEASE piece")
                     outcomes.append((future, result, None))
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            # Disk full or an I/O error: nothing of this batch is acknowledged.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        except Exception as error:
+            # Disk full or an I/O error: nothing of this batch is acknowledged. The writer goes on whatever happens.
+            with contextlib.suppress(sqlite3.Error):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
             outcomes = [(future, None, error) for _, future in batch]
         _deliver(outcomes)
 

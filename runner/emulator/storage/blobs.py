@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -104,7 +105,8 @@ class BlobWriter:
         """Forget what was written."""
         self._pending.clear()
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # it flushes first, to a disk that may be full
+                self._file.close()
             (self._directory / (self._name + PARTIAL)).unlink(missing_ok=True)
             (self._directory / self._name).unlink(missing_ok=True)
 
