@@ -15,6 +15,7 @@ import contextlib
 import logging
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from runner.emulator.context import Emulator
 from runner.emulator.control import quotas
 from runner.emulator.engine import launcher
 from runner.emulator.engine.launcher import WorkerProcess
-from runner.emulator.errors import HTTP_CODES, ApiError
+from runner.emulator.errors import HTTP_CODES, ApiError, disk_error
 
 logger = logging.getLogger(__name__)
 
@@ -147,9 +148,11 @@ class JobExecutor:
             await self._end_cancelled(name)
         except ApiError as error:
             await self._fail(name, error)
-        except Exception:
-            logger.exception("bug while running %s", name)
-            await self._fail(name, ApiError("INTERNAL", "Internal error encountered."))
+        except Exception as error:
+            full = disk_error(error, self.emulator.settings.directory)
+            if full is None:
+                logger.exception("bug while running %s", name)
+            await self._fail(name, full or ApiError("INTERNAL", "Internal error encountered."))
         finally:
             self._tasks.pop(name, None)
             self._woken.set()
@@ -157,17 +160,29 @@ class JobExecutor:
     async def _end_cancelled(self, name: str) -> None:
         now = self.emulator.clock.timestamp()
         reason = ApiError("CANCELLED", "The tuning job was cancelled.")
-        await self.emulator.store.write(
+        await self._write_end(
             lambda connection: tuning_jobs.finish(connection, name, "JOB_STATE_CANCELLED", now, reason)
         )
         await asyncio.to_thread(_clean, folder_of(self.emulator, name))
 
     async def _fail(self, name: str, error: ApiError) -> None:
         now = self.emulator.clock.timestamp()
-        await self.emulator.store.write(
-            lambda connection: tuning_jobs.finish(connection, name, "JOB_STATE_FAILED", now, error)
-        )
+        await self._write_end(lambda connection: tuning_jobs.finish(connection, name, "JOB_STATE_FAILED", now, error))
         await asyncio.to_thread(_clean, folder_of(self.emulator, name))
+
+    async def _write_end(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+        """Write how a job ended; on a full disk, once there is room: the job would else be run again at once."""
+        while True:
+            try:
+                await self.emulator.store.write(work)
+            except Exception as error:
+                full = disk_error(error, self.emulator.settings.directory)
+                if full is None:
+                    raise
+                logger.warning("the end of a job waits: %s", full.message)
+                await asyncio.sleep(_IDLE_SECONDS)
+            else:
+                return
 
 
 class _JobRun:

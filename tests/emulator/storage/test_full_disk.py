@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from runner.emulator.storage.blobs import BlobWriter
 from tests.emulator.storage.test_crash import Process
+from tests.provisioning import provision
 
 MIB = 1 << 20
 
@@ -87,6 +90,39 @@ def test_uploads_that_do_not_fit(tmp_path: Path) -> None:
             assert bucket.names(maxResults=1000) == sorted(stored)
             assert all(bucket.data(name).content == data for name, data in stored.items())
             assert len(list(blobs.iterdir())) == files + 1, "a deleted object can be restored for a week"
+        finally:
+            process.kill()
+
+
+def test_a_job_on_a_full_disk_fails_with_the_reason(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "state", 4 * MIB) as place:
+        process = Process(tmp_path)
+        try:
+            project = provision(process.url, "full")
+            row = b'{"prompt": "What?", "completion": "That."}\n'
+            upload = f"/upload/storage/v1/b/{project.datasets}/o?uploadType=media&name=train.jsonl"
+            process.client.post(upload, content=row * 12).raise_for_status()
+            process.client.post("/_emulator/faults", json={"faults": ["job:capacity-wait=1"]}).raise_for_status()
+            tuning = {"trainingDatasetUri": f"gs://{project.datasets}/train.jsonl", "tuningMode": "TUNING_MODE_FULL"}
+            body = {
+                "baseModel": "meta/llama3_1@llama-3.1-8b-instruct",
+                "supervisedTuningSpec": tuning,
+                "outputUri": f"gs://{project.outputs}/out",
+            }
+            created = process.client.post(f"/v1beta1/{project.parent}/tuningJobs", json=body)
+            name = created.raise_for_status().json()["name"]
+            with (place / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(512))
+            time.sleep(2)
+            assert process.client.get(f"/v1beta1/{name}").json()["state"] in ("JOB_STATE_PENDING", "JOB_STATE_RUNNING")
+            (place / "ballast").unlink()
+            deadline = time.monotonic() + 60
+            while "error" not in (job := process.client.get(f"/v1beta1/{name}").json()):
+                assert time.monotonic() < deadline, job
+                time.sleep(0.1)
+            assert job["state"] == "JOB_STATE_FAILED"
+            assert f"The emulator cannot write below {place}" in job["error"]["message"]
         finally:
             process.kill()
 
