@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 
 import httpx
+
+from tests.local_server import Handler, LocalServer
 
 _HOP_BY_HOP = {"connection", "content-length", "transfer-encoding", "keep-alive", "host", "content-encoding"}
 
@@ -36,7 +35,7 @@ class Fault:
 
 
 @dataclass(slots=True)
-class FlakyProxy:
+class FlakyProxy(LocalServer):
     """The proxy; a context manager. `requests` lists `METHOD path` of everything that arrived."""
 
     upstream: str
@@ -46,43 +45,23 @@ class FlakyProxy:
     """`METHOD path` and body of everything that arrived."""
     rewrites: list[tuple[bytes, bytes, int]] = field(default_factory=list)
     """What to replace in answers, by what, in how many answers that have it."""
-    url: str = ""
-    _server: ThreadingHTTPServer | None = None
 
-    def __enter__(self) -> FlakyProxy:
+    def handler(self) -> type[Handler]:
+        """Return what hands every request to the proxy."""
         proxy = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                """Say nothing."""
-
-            def handle_any(self) -> None:
+        class Passing(Handler):
+            def answer(self) -> None:
                 proxy._handle(self)
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        return Passing
 
     def count(self, method: str, path: str) -> int:
         """Return how many requests with this method have arrived whose path matches."""
         return sum(1 for line in self.requests if line.startswith(method + " ") and re.search(path, line))
 
-    def _handle(self, handler: BaseHTTPRequestHandler) -> None:
-        length = int(handler.headers.get("content-length") or 0)
-        body = handler.rfile.read(length)
+    def _handle(self, handler: Handler) -> None:
+        body = handler.body()
         self.requests.append(f"{handler.command} {handler.path}")
         self.bodies.append((self.requests[-1], body))
         fault = self._fault(handler.command, handler.path)
@@ -121,11 +100,7 @@ class FlakyProxy:
         return None
 
 
-def _answer(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], content: bytes) -> None:
-    handler.send_response(status)
-    for key, value in headers.items():
-        if key.lower() not in _HOP_BY_HOP:
-            handler.send_header(key, value)
-    handler.send_header("content-length", str(len(content)))
-    handler.end_headers()
-    handler.wfile.write(content)
+def _answer(handler: Handler, status: int, headers: dict[str, str], content: bytes) -> None:
+    handler.send_content(
+        status, content, {key: value for key, value in headers.items() if key.lower() not in _HOP_BY_HOP}
+    )

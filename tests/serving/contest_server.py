@@ -7,12 +7,11 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
 
 from runner.environment import Environment
 from runner.gcp.session import Session
+from tests.local_server import Handler, LocalServer
 
 PARENT = "projects/p/locations/us-central1"
 Rule = Callable[[dict[str, Any]], tuple[int, dict[str, Any] | Iterator[str]]]
@@ -27,27 +26,20 @@ def says(text: str, *, reason: str = "stop", **fields: Any) -> tuple[int, dict[s
 
 
 @dataclass(slots=True)
-class ContestServer:
+class ContestServer(LocalServer):
     """A context manager. `rules` by name of the endpoint, or of the managed model; `asked` are the bodies that came."""
 
     rules: dict[str, Rule]
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)
     """Set once a client has gone away in the middle of a stream."""
-    url: str = ""
-    _server: ThreadingHTTPServer | None = None
 
-    def __enter__(self) -> ContestServer:
+    def handler(self) -> type[Handler]:
+        """Return what answers by the rules."""
         contest = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True  # head and body are two packets, and the second would wait 40 ms
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                """Say nothing."""
-
-            def do_GET(self) -> None:
+        class Contest(Handler):
+            def answer_get(self) -> None:
                 every = [
                     {"name": f"{PARENT}/endpoints/{name}", "displayName": name, "deployedModels": [{"id": "1"}]}
                     for name in contest.rules
@@ -55,16 +47,16 @@ class ContestServer:
                 ]
                 last = self.path.split("?")[0].rsplit("/", 1)[-1]
                 one = next((item for item in every if str(item["name"]).endswith(f"/{last}")), None)
-                self._send(200, one or {"endpoints": every})
+                self.send_json(200, one or {"endpoints": every})
 
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            def answer_post(self) -> None:
+                body = json.loads(self.body())
                 [name] = re.findall(r"/endpoints/([^/]+)/(?:deployedModels/1/invoke/v1/)?chat/completions", self.path)
                 name = body["model"] if name == "openapi" else name
                 contest.asked.append((name, body))
                 status, answer = contest.rules[name](body)
                 if isinstance(answer, dict):
-                    self._send(status, answer)
+                    self.send_json(status, answer)
                     return
                 try:
                     self._stream(answer)
@@ -81,26 +73,7 @@ class ContestServer:
                     self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
                 self.wfile.write(b"data: [DONE]\n\n")
 
-            def _send(self, status: int, body: dict[str, Any]) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        return Contest
 
     def session(self) -> Session:
         """Return a session on this server."""

@@ -12,9 +12,10 @@ import json
 import re
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
+
+from tests.local_server import Handler, LocalServer
 
 TOKEN = "hf_test"
 
@@ -29,7 +30,7 @@ class Repository:
 
 
 @dataclass(slots=True)
-class HubServer:
+class HubServer(LocalServer):
     """A context manager."""
 
     repositories: dict[str, Repository] = field(default_factory=dict)
@@ -42,44 +43,25 @@ class HubServer:
     stalled: threading.Event = field(default_factory=threading.Event)
     failing: int = 0
     """HTTP status of every commit; 0 for none."""
-    url: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _server: ThreadingHTTPServer | None = None
 
-    def __enter__(self) -> HubServer:
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """A killed client breaks its connection; that is the point of the test."""
-
-        self._server = Server(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def handler(self) -> type[Handler]:
+        """Return what answers as the hub."""
         hub = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                """Say nothing."""
-
-            def do_GET(self) -> None:
+        class Hub(Handler):
+            def answer_get(self) -> None:
                 self._answer(b"")
 
-            def do_POST(self) -> None:
-                self._answer(self._body())
+            def answer_post(self) -> None:
+                self._answer(self._received())
 
-            def do_PUT(self) -> None:
-                self._answer(self._body())
+            def answer_put(self) -> None:
+                self._answer(self._received())
 
-            def _body(self) -> bytes:
+            def _received(self) -> bytes:
                 if self.headers.get("transfer-encoding", "").lower() != "chunked":
-                    return self.rfile.read(int(self.headers.get("content-length", 0)))
+                    return self.body()
                 content = b""
                 while size := int(self.rfile.readline(), 16):
                     content += self.rfile.read(size)
@@ -96,24 +78,15 @@ class HubServer:
                 self._send(*hub._answer(self.command, path, content))
 
             def _send(self, status: int, body: dict[str, Any], error_code: str = "") -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(content)))
-                if error_code:
-                    self.send_header("x-error-code", error_code)
-                self.end_headers()
-                self.wfile.write(content)
+                self.send_json(status, body, {"x-error-code": error_code} if error_code else None)
 
-        return Handler
+        return Hub
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stalled.set()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        LocalServer.__exit__(self, kind, error, trace)
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables that lead the client here."""

@@ -7,15 +7,15 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
+
+from tests.local_server import Handler, LocalServer
 
 ENDPOINT = "projects/p/locations/us-central1/endpoints/77"
 
 
 @dataclass(slots=True)
-class StubEndpoint:
+class StubEndpoint(LocalServer):
     """A context manager; `asked` counts answers sent by question, `most` is how many were under way at once."""
 
     seconds: float = 0.004
@@ -26,55 +26,23 @@ class StubEndpoint:
     asked: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     most: int = 0
-    url: str = ""
     _requests: int = 0
     _now: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _server: ThreadingHTTPServer | None = None
 
-    def __enter__(self) -> StubEndpoint:
+    def handler(self) -> type[Handler]:
+        """Return what answers as one endpoint."""
         stub = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                """Say nothing."""
-
-            def do_GET(self) -> None:
+        class Endpoint(Handler):
+            def answer_get(self) -> None:
                 one = {"name": ENDPOINT, "displayName": "stub", "deployedModels": [{"id": "1", "model": "m"}]}
-                self._send(200, {"endpoints": [one]} if self.path.split("?")[0].endswith("/endpoints") else one)
+                self.send_json(200, {"endpoints": [one]} if self.path.split("?")[0].endswith("/endpoints") else one)
 
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                self._send(*stub._answer(body))
+            def answer_post(self) -> None:
+                self.send_json(*stub._answer(json.loads(self.body())))
 
-            def _send(self, status: int, body: dict[str, Any]) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 64
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """A killed client breaks its connection; that is the point of the test."""
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        return Endpoint
 
     def _answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         with self._lock:
