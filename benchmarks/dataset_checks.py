@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import msgspec
 
 from benchmarks.dataset_files import KINDS, write
-from runner.datasets import compiled, scanning
+from runner.datasets import native, scanning
 from runner.datasets.shapes import Chat, GenerateText, PartsChat, PromptCompletion
 from runner.datasets.summarise import Settings, summarise
 from runner.datasets.workers import summarise_file
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--python", action="store_true", help="without the compiled scanner")
     options = parser.parse_args()
     settings = Settings(ratio=0.25, limit=8192, name="t.jsonl", compiled=not options.python)
-    if settings.compiled and compiled.is_installed():
+    if settings.compiled and native.is_installed():
         print("the compiled scanner reads")
     else:
         print(f"Python reads, {'stringzilla' if scanning.VECTORISED else 'bytes.count'} counts")

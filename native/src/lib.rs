@@ -6,6 +6,7 @@
 mod formats;
 mod images;
 mod json;
+mod object;
 mod reshape;
 mod scan;
 mod texts;
@@ -19,7 +20,7 @@ use pyo3::types::PyBytes;
 use scan::{Buffers, Found, Rules};
 
 /// Which methods and meanings there are; a reader that expects another one does not use this module.
-const PROTOCOL: u32 = 3;
+const PROTOCOL: u32 = 4;
 
 /// Reads blocks of lines.
 #[pyclass(frozen)]
@@ -155,9 +156,23 @@ impl Scan {
     }
 }
 
+/// Return the object of a line and whether its texts are clean, see `object::decode`.
+#[pyfunction]
+fn decode_object<'py>(py: Python<'py>, line: &Bound<'py, PyBytes>) -> Option<(Bound<'py, PyAny>, bool)> {
+    object::decode(py, line.as_bytes())
+}
+
+/// Tell whether a line is an object but for its last brace.
+#[pyfunction]
+fn lacks_brace(line: &Bound<'_, PyBytes>) -> bool {
+    object::lacks_brace(line.as_bytes())
+}
+
 #[pymodule]
 fn runner_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PROTOCOL", PROTOCOL)?;
+    module.add_function(wrap_pyfunction!(decode_object, module)?)?;
+    module.add_function(wrap_pyfunction!(lacks_brace, module)?)?;
     module.add_class::<Scanner>()?;
     module.add_class::<Scan>()
 }

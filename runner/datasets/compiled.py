@@ -8,38 +8,19 @@ three times the time.
 from __future__ import annotations
 
 from array import array
-from functools import lru_cache
-from importlib import import_module
 from itertools import accumulate, pairwise
 from typing import Any
 
-from runner.datasets import texts
+from runner.datasets import native, texts
 from runner.datasets.block import Anchored, Block
 from runner.datasets.examples import Format
 from runner.datasets.images import MANY_IMAGES, MAX_PIXELS
 from runner.datasets.values import PLACEHOLDERS
 
-PROTOCOL = 3
-"""Of the scanner that this module was written for."""
-
-
-@lru_cache(1)
-def _module() -> Any | None:
-    try:
-        module = import_module("runner_native")
-    except ImportError:
-        return None
-    return module if module.PROTOCOL == PROTOCOL else None
-
-
-def is_installed() -> bool:
-    """Tell whether a scanner is there that suits this version."""
-    return _module() is not None
-
 
 def _scanner(images: bool) -> Any:
-    module = _module()
-    assert module is not None  # noqa: S101 - whoever asks has asked `is_installed` first
+    module = native.module()
+    assert module is not None  # noqa: S101 - whoever asks has asked `native.is_installed` first
     return module.Scanner(
         images=images,
         many_images=MANY_IMAGES,
@@ -51,7 +32,7 @@ def _scanner(images: bool) -> Any:
 
 
 class CompiledReshaper:
-    """Writes lines of one documented format in another, texts as they are written; `is_installed` first.
+    """Writes lines of one documented format in another, texts as they are written; `native.is_installed` first.
 
     What `reshaping.Reshaper` does, for a block at a time.
     """
@@ -71,7 +52,7 @@ class CompiledReshaper:
 
 
 class CompiledReader:
-    """Reads blocks with the compiled scanner; `is_installed` first.
+    """Reads blocks with the compiled scanner; `native.is_installed` first.
 
     Args:
         images: whether the base model takes images.

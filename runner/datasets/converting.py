@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from runner.datasets import compiled
+from runner.datasets import native
 from runner.datasets.compiled import CompiledReshaper
 from runner.datasets.examples import Example, Format, Role
 from runner.datasets.json_lines import RawLine
@@ -167,7 +167,7 @@ def _write(example: Example, row: int, conversion: Conversion, target: Any) -> N
 def _convert_lines(path: Source, conversion: Conversion, columns: Columns) -> None:
     base = 0
     convert: Callable[[Any, bytes, int], int]
-    if compiled.is_installed():
+    if native.is_installed():
         convert = partial(_convert_compiled, CompiledReshaper(conversion.format), conversion, columns)
     else:
         convert = partial(_convert_block, Reshaper(conversion.format), conversion, columns)

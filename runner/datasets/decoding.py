@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from runner.datasets import scanning, texts
+from runner.datasets import native, scanning, texts
 from runner.datasets.shapes import DECODE_ERRORS
 
 _JOINT, _END = "\x1e", b"\\\x1e"
@@ -54,6 +54,9 @@ _object = msgspec.json.Decoder(_object_type()).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
+_native = native.module()
+
+
 class NotJson(NamedTuple):
     """What Python's decoder says of a line."""
 
@@ -81,6 +84,16 @@ def decode_plainly(data: bytes) -> PlainObject | NotJson | None:
     Args:
         data: the line, without its line end.
     """
+    if _native is not None:
+        if data.endswith(b"}") and (found := _native.decode_object(data)) is not None:
+            return PlainObject(*found)
+        if _native.lacks_brace(data):
+            text = data.decode()
+            return NotJson(text, "Expecting ',' delimiter", len(text))
+    return _decode_in_python(data)
+
+
+def _decode_in_python(data: bytes) -> PlainObject | NotJson | None:
     if not data.startswith(b'{"'):
         return _wrong_start(data)
     if not data.endswith(b"}"):

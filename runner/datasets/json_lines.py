@@ -12,9 +12,8 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from runner.datasets.decoding import NotJson
 from runner.datasets.examples import Finding, Severity
@@ -76,8 +75,7 @@ class Findings:
         self.add(code, "warning", path, message, fix)
 
 
-@dataclass(frozen=True, slots=True)
-class RawLine:
+class RawLine(NamedTuple):
     """One line of a file, without its line end; `data` is cut at `MAX_LINE_BYTES` and then `too_long` is set."""
 
     number: int

@@ -14,10 +14,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from runner.datasets import compiled as compiled_scanner
-from runner.datasets import digests, texts
+from runner.datasets import digests, native, texts
 from runner.datasets.block import ANCHORS, EMAIL, SECRET, TOKEN, Block, BlockReader
 from runner.datasets.column import Column
+from runner.datasets.compiled import CompiledReader
 from runner.datasets.examples import Example, Finding, TextPart
 from runner.datasets.json_lines import MAX_LINE_BYTES, RawLine
 from runner.datasets.parsing import parse_raw
@@ -338,8 +338,8 @@ def open_reader(*, images: bool, contents: bool, compiled: bool) -> BlockReader:
         contents: whether the contents of turns are needed.
         compiled: whether it is wanted.
     """
-    if compiled and compiled_scanner.is_installed():
-        return compiled_scanner.CompiledReader(images=images, contents=contents)
+    if compiled and native.is_installed():
+        return CompiledReader(images=images, contents=contents)
     return Prover(images=images)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO
 
-from runner.datasets import compiled
+from runner.datasets import native
 from runner.datasets.summarise import Settings, summarise
 from runner.datasets.summary import Summary
 from runner.errors import RunnerError
@@ -66,7 +66,7 @@ def summarise_file(
     if count == 1:
         return summarise(path, 0, size, settings, progress=progress)
     whole = Summary()
-    threads = settings.compiled and compiled.is_installed() and settings.tokenizer is None
+    threads = settings.compiled and native.is_installed() and settings.tokenizer is None
     share = _among_threads if threads else _among_processes
     for part in share(path, split(size, count), settings, count, progress):
         whole.add(part)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner.datasets import compiled, scanning
+from runner.datasets import native, scanning
 from runner.datasets.column import KEPT, Column
 from runner.datasets.json_lines import RawLine
 from runner.datasets.parsing import parse_raw
@@ -36,7 +36,7 @@ from tests.datasets.examples import (
 )
 
 needs_compiled = pytest.mark.skipif(
-    not compiled.is_installed(), reason="needs the compiled scanner: `pip install ./native`"
+    not native.is_installed(), reason="needs the compiled scanner: `pip install ./native`"
 )
 READERS = [pytest.param(False, id="python"), pytest.param(True, id="compiled", marks=needs_compiled)]
 FAST = Settings(ratio=0.25, limit=2000, name="t.jsonl")
@@ -130,7 +130,7 @@ def both(path: Path, data: bytes) -> Summary:
     exact = summarise(path, 0, len(data), EXACT)
     fast = summarise(path, 0, len(data), IN_PYTHON)
     same(fast, exact)
-    if compiled.is_installed():
+    if native.is_installed():
         same(summarise(path, 0, len(data), FAST), exact)
     return fast
 
