@@ -107,3 +107,17 @@ def _mode(target: Path) -> int:
     current = os.umask(0o077)
     os.umask(current)
     return 0o666 & ~current
+
+
+def check_room(directory: Path, size: int, *, hint: str | None = None) -> None:
+    """Find out whether a directory takes a file of so many bytes. Raises DiskError, ConfigurationError."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=directory, prefix=".room-")
+        try:
+            write_all(descriptor, bytes(size))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            Path(name).unlink()
+    except OSError as error:
+        raise unwritable(directory, error, hint=hint) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import sys
@@ -122,11 +123,24 @@ def _run(arguments: list[str], invocation: Invocation) -> int:
     except BrokenPipeError:
         return _abandon(sys.stdout)
     except OSError as error:
-        if error.errno not in local_files.DISK_ERRORS:
-            return _report_bug(error, invocation)
-        return _report_failure(_disk_error(error), invocation)
+        if error.errno in local_files.DISK_ERRORS:
+            return _report_failure(_disk_error(error), invocation)
+        if _is_of_state(error):
+            hint = "export RUNNER_STATE_DIR=DIRECTORY names another directory"
+            return _report_failure(
+                local_files.unwritable(Path(os.fsdecode(error.filename)), error, hint=hint), invocation
+            )
+        return _report_bug(error, invocation)
     except Exception as error:
         return _report_bug(error, invocation)
+
+
+def _is_of_state(error: OSError) -> bool:
+    """Tell whether the directory that this tool was given for its state cannot be used: a file is in the way, or so."""
+    from runner.environment import state_directory
+
+    wrong = error.errno in (errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
+    return wrong and error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(state_directory())
 
 
 def _disk_error(error: OSError) -> RunnerError:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import get_args
 
+from runner import local_files
 from runner.emulator import daemon
 from runner.emulator.settings import EmulatorSettings, StandIn
 from runner.errors import RunnerError
@@ -72,6 +73,8 @@ def run(
     except (StateInUseError, UnsafeAddressError) as error:
         raise RunnerError(str(error)) from error
     except OSError as error:
+        if error.errno in local_files.DISK_ERRORS:
+            raise local_files.unwritable(settings.directory, error) from error
         raise RunnerError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from error
     finally:
         daemon.withdraw(settings.directory)

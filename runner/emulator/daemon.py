@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from runner import local_files
 from runner.emulator.settings import EmulatorSettings
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError
 
@@ -32,6 +33,9 @@ LOG_FILE = "emulator.log"
 TOKEN_VARIABLE = "RUNNER_EMULATOR_TOKEN"  # noqa: S105 - the name of a variable
 """How a token reaches the server: a command line could be read by every user of the machine."""
 
+_ROOM_BYTES = 2**20
+"""What a new server's database and log take, with room for a few objects."""
+_ELSEWHERE = "make room, or export RUNNER_STATE_DIR=DIRECTORY, then `runner emulator start`"
 _LOG_LIMIT_BYTES = 5 * 1024 * 1024
 _STOP_SECONDS = 20.0
 """The server gives open requests 5 s, then stops its training and serving processes."""
@@ -100,7 +104,9 @@ def start(settings: EmulatorSettings, *, port: int | None = None, timeout: float
         The server, and whether it was started now; False means that it ran already.
 
     Raises:
-        ConfigurationError: another one runs on this directory, at another port than the one asked for.
+        ConfigurationError: another one runs on this directory, at another port than the one asked for, or the directory
+            cannot be made.
+        DiskError: the disk is full, read-only or broken.
         EngineMissingError: the `emulator` extra is not installed.
         RunnerError: it did not start; the message has the end of its log.
     """
@@ -108,7 +114,12 @@ def start(settings: EmulatorSettings, *, port: int | None = None, timeout: float
     running = find(settings.directory)
     if running is not None:
         return _same(running, port), False
-    settings.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        settings.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise local_files.unwritable(settings.directory, error, hint=_ELSEWHERE) from error
+    # Its log could not say so: it would be on the same disk.
+    local_files.check_room(settings.directory, _ROOM_BYTES, hint=_ELSEWHERE)
     log = settings.directory / LOG_FILE
     _turn_over(log)
     (settings.directory / SERVER_FILE).unlink(missing_ok=True)

@@ -20,7 +20,7 @@ import pytest
 from runner.emulator import daemon
 from runner.emulator.settings import EmulatorSettings
 from runner.errors import ConfigurationError, RunnerError
-from tests.cli.invocation import CommandLine
+from tests.cli.invocation import CommandLine, process
 
 ROOT = Path(__file__).parents[2]
 
@@ -257,3 +257,30 @@ def _until(condition: object, seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "reset"])
+def test_a_state_directory_that_cannot_be_is_no_bug(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    confirmed = ["--yes"] if command == "reset" else []
+    state = str(tmp_path / "file" / "state")
+    done = process("emulator", command, *confirmed, "--format", "json", RUNNER_STATE_DIR=state)
+    assert (done.code, done.error["code"]) == (2, "configuration"), done.err
+    assert done.error["message"].endswith("Not a directory")
+    assert "RUNNER_STATE_DIR" in done.error["hint"]
+
+
+def test_starting_on_a_full_disk_says_so(tmp_path: Path) -> None:
+    program = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))\n"
+    program += "from runner.cli.main import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "emulator", "start", "--format", "json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "RUNNER_STATE_DIR": str(tmp_path)},
+        cwd=Path(__file__).parents[2],
+    )
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert (done.returncode, error["code"], error["path"]) == (74, "disk", str(tmp_path / "emulator"))
+    assert list((tmp_path / "emulator").iterdir()) == []
