@@ -85,7 +85,13 @@ class Conversion:
 
 
 def convert_file(
-    path: Source, output: Path, form: Format, *, columns: Columns | None = None, kind: str | None = None
+    path: Source,
+    output: Path,
+    form: Format,
+    *,
+    columns: Columns | None = None,
+    kind: str | None = None,
+    compiled: bool = True,
 ) -> Conversion:
     """Write a file's rows as lines of a documented format.
 
@@ -98,6 +104,7 @@ def convert_file(
         form: format of the output.
         kind: what it is where the name does not say: `jsonl`, `json`, `csv`, `tsv` or `parquet`.
         columns: names of columns, where they are not the usual ones.
+        compiled: write JSON Lines with the compiled package where it is installed.
 
     Raises:
         ConfigurationError: a file is not there or there already, or a column is missing.
@@ -118,7 +125,7 @@ def convert_file(
     if kind in readers:
         _convert_records(readers[kind](path), conversion, columns)
     else:
-        _convert_lines(path, conversion, columns)
+        _convert_lines(path, conversion, columns, compiled and native.is_installed())
     return conversion
 
 
@@ -164,10 +171,10 @@ def _write(example: Example, row: int, conversion: Conversion, target: Any) -> N
         conversion.skip(row, error.message)
 
 
-def _convert_lines(path: Source, conversion: Conversion, columns: Columns) -> None:
+def _convert_lines(path: Source, conversion: Conversion, columns: Columns, compiled: bool) -> None:
     base = 0
     convert: Callable[[Any, bytes, int], int]
-    if native.is_installed():
+    if compiled:
         convert = partial(_convert_compiled, CompiledReshaper(conversion.format), conversion, columns)
     else:
         convert = partial(_convert_block, Reshaper(conversion.format), conversion, columns)

@@ -90,10 +90,11 @@ def decode_plainly(data: bytes) -> PlainObject | NotJson | None:
         if _native.lacks_brace(data):
             text = data.decode()
             return NotJson(text, "Expecting ',' delimiter", len(text))
-    return _decode_in_python(data)
+    return decode_in_python(data)
 
 
-def _decode_in_python(data: bytes) -> PlainObject | NotJson | None:
+def decode_in_python(data: bytes) -> PlainObject | NotJson | None:
+    """Return the same without the compiled package."""
     if not data.startswith(b'{"'):
         return _wrong_start(data)
     if not data.endswith(b"}"):

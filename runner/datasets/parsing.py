@@ -44,7 +44,7 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
     """
     findings = Findings(file, number)
     if (plain := decode_plainly(text.encode("utf-8", "surrogatepass"))) is not None:
-        return _of_plain(plain, number, findings, images)
+        return of_plain(plain, number, findings, images)
     body = decode_text(text, findings) if text.strip() else None
     return _finish(body, number, findings, images)
 
@@ -53,7 +53,7 @@ def parse_raw(raw: RawLine, *, file: str = "", images: bool = True) -> ParsedLin
     """Parse the bytes of one line; None when it is blank."""
     findings = Findings(file, raw.number)
     if not raw.too_long and (plain := decode_plainly(raw.data)) is not None:
-        return _of_plain(plain, raw.number, findings, images)
+        return of_plain(plain, raw.number, findings, images)
     body = decode_object(raw, findings)
     if body is None and not findings.items:
         return None
@@ -80,7 +80,8 @@ def detect_format(body: dict[str, Any]) -> Format | None:
     return None
 
 
-def _of_plain(plain: PlainObject | NotJson, number: int, findings: Findings, images: bool) -> ParsedLine:
+def of_plain(plain: PlainObject | NotJson, number: int, findings: Findings, images: bool) -> ParsedLine:
+    """Go on with a line that has been decoded."""
     if isinstance(plain, NotJson):
         add_not_json(plain, findings)
         return ParsedLine(line=number, example=None, findings=tuple(findings.items))

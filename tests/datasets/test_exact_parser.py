@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from runner.datasets import decoding
+from runner.datasets import decoding, native
 from runner.datasets.examples import ParsedLine
 from runner.datasets.json_lines import Findings, RawLine, decode_object, has_surrogate
-from runner.datasets.parsing import PLACEHOLDERS, Reader, detect_format, parse_line, parse_raw
+from runner.datasets.parsing import PLACEHOLDERS, Reader, detect_format, of_plain, parse_line, parse_raw
 from runner.datasets.texts import may_hold_invisible
 from runner.datasets.values import closest, kind_of
 from tests.datasets.examples import BROKEN_TEXT, GOOD
-from tests.datasets.test_fast_path import all_lines, spelled
+from tests.datasets.test_fast_path import all_lines, needs_compiled, spelled
 
 INVISIBLE = [*range(9), 11, 12, *range(14, 32), *range(0x7F, 0xA0), 0x200B, *range(0x202A, 0x202F), 0x2060]
 INVISIBLE += [*range(0x2066, 0x206A), 0xFEFF, 0xFFFD]
@@ -88,9 +88,11 @@ def outcome(parsed: ParsedLine | None) -> tuple[list[dict[str, Any]], list[str] 
 
 
 def agree(line: bytes) -> list[str]:
-    """Compare both parsers on a line; return the codes of its findings."""
+    """Compare the parsers on a line; return the codes of its findings."""
     expected = slow(line)
     assert outcome(parse_raw(RawLine(2, line), file="t.jsonl")) == expected, line
+    if native.is_installed() and (plain := decoding.decode_in_python(line)) is not None:
+        assert outcome(of_plain(plain, 2, Findings("t.jsonl", 2), True)) == expected, line
     return [finding["code"] for finding in expected[0]]
 
 
@@ -161,12 +163,75 @@ def test_what_the_fast_decoder_takes_is_json_for_pythons() -> None:
             if decoding.is_json(line.encode()):
                 taken += 1
                 json.loads(line)
+            compiled_agrees(line.encode())
+            compiled_agrees(line[:-1].encode())
     assert taken > 300
     for escape in range(128):  # UTF-8 is seen to before
         for form in (b'{"a":"\\%c"}', b'{"a":"%c"}', b'{"a":"\\u00%c0"}', b'{"a":%c}', b'{"a":1%c}', b'{"\\%c":1}'):
             made = form % escape
             if decoding.is_json(made):
                 json.loads(made.decode())
+            compiled_agrees(made)
+
+
+def compiled_agrees(line: bytes) -> None:
+    """Hold the compiled package, where it takes a line, to Python's decoder."""
+    package = native.module()
+    if package is None:
+        return
+    if (found := package.decode_object(line)) is not None:
+        expected = json.loads(line.decode())
+        assert found[0] == expected, line
+        assert repr(found[0]) == repr(expected), line
+    if package.lacks_brace(line):
+        with pytest.raises(json.JSONDecodeError) as raised:
+            json.loads(line.decode())
+        assert (raised.value.msg, raised.value.pos) == ("Expecting ',' delimiter", len(line.decode())), line
+
+
+@needs_compiled
+def test_the_compiled_package_decodes_as_python_does() -> None:
+    """Numbers to their last bit, text of all planes, and nothing that is there twice, too deep or no JSON."""
+    draw = random.Random(6)
+    package = native.module()
+    assert package is not None
+    numbers = [
+        "0",
+        "-0",
+        "-0.0",
+        "1e5",
+        "1E+5",
+        "1.5e-7",
+        "123456789012345678",
+        "0.1",
+        "1e308",
+        "1e999",
+        "5e-324",
+        "2.5e-1",
+    ]
+    numbers += [f"{draw.uniform(-1e9, 1e9):.{draw.randint(1, 7)}f}" for _ in range(2000)]
+    texts = ["", "\\u00e9", "\\ud83d\\ude00", "\u65e5\u672c", '\\n\\t\\r\\/\\\\\\"', "\U0001f600"]
+    for number in numbers:
+        line = f'{{"a":[{number},null,true,false,{{}},[]],"b":"{draw.choice(texts)}"}}'.encode()
+        assert package.decode_object(line) is not None, line
+        compiled_agrees(line)
+    for line in (
+        b'{"a":1,"a":1}',
+        b'{"a":1,"\\u0061":1}',
+        b'{"a":NaN}',
+        b'{"a":"\\ud83d"}',
+        b'{"a":' * 40 + b"1" + b"}" * 40,
+        b"[1]",
+        b'{"a":1234567890123456789}',
+        b'{"a":01}',
+        b'{"a":"\\u0007"}',
+        b'{"a":"\x07"}',
+        b'{"a":1}{}',
+        b"{}",
+        b'{"a":tru}',
+    ):
+        assert (package.decode_object(line) is None) == (line != b"{}"), line
+    assert package.decode_object('{"a":"\u200b"}'.encode()) == ({"a": "\u200b"}, False)
 
 
 def test_every_order_of_turns() -> None:

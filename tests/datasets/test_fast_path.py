@@ -156,13 +156,15 @@ def test_all_lines_together_in_any_order_and_split(tmp_path: Path, seed: int) ->
         same(merged, whole)
 
 
-def test_processes_share_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compiled", READERS)
+def test_threads_or_processes_share_a_file(tmp_path: Path, compiled: bool) -> None:
+    settings = FAST if compiled else IN_PYTHON
     path = tmp_path / "t.jsonl"
     data = b"\n".join(all_lines() * 3)
     path.write_bytes(data)
     done: list[int] = []
-    shared = summarise_file(path, FAST, workers=2, progress=done.append)
-    same(shared, summarise(path, 0, len(data), FAST))
+    shared = summarise_file(path, settings, workers=2, progress=done.append)
+    same(shared, summarise(path, 0, len(data), settings))
     assert sum(done) == len(data)
 
 

@@ -374,6 +374,20 @@ def test_good_lines_are_reshaped(form: Any, open_reshaper: Any) -> None:
             assert not reshaped or open_reshaper is not _in_python or not objects, name
 
 
+@needs_compiled
+@pytest.mark.parametrize("form", ["prompt_completion", "chat", "generate_content"])
+def test_a_file_is_converted_the_same_by_either_writer(form: Any, tmp_path: Path) -> None:
+    lines = all_lines()
+    random.Random(3).shuffle(lines)
+    source = tmp_path / "t.jsonl"
+    source.write_bytes(b"\n".join(lines))
+    made = [convert_file(source, tmp_path / f"{compiled}.jsonl", form, compiled=compiled) for compiled in (True, False)]
+    assert made[0].problems == made[1].problems
+    assert (made[0].rows, made[0].skipped) == (made[1].rows, made[1].skipped)
+    left, right = (conversion.output.read_bytes().splitlines() for conversion in made)
+    assert [json.loads(line) for line in left] == [json.loads(line) for line in right]
+
+
 def test_parquet_as_other_tools_write_it(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow")
     from pyarrow import parquet
