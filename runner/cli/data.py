@@ -60,7 +60,9 @@ command = commands.Group(
 )
 @click.option("--strict", is_flag=True, help="Warnings fail too.")
 @click.option("--near-duplicates", is_flag=True, help="Find examples too that differ in case or punctuation only.")
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes for a large file [one a core].")
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Threads or processes for a large file [one a core]."
+)
 @click.option(
     "--fetch-images", is_flag=True, help="Read the images in buckets too: are they there, whole, of their type?"
 )
