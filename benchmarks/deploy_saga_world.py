@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import httpx
 
 from runner.environment import Environment
 from runner.gcp.session import Session
+from tests.local_server import Handler
 from tests.runner.flaky import Fault, FlakyProxy
 
 PATIENCE = 1.5
@@ -82,7 +82,7 @@ class Proxy(FlakyProxy):
     slowest: float = 0.0
     """Seconds that the longest request took, but for those that were to be late."""
 
-    def _handle(self, handler: BaseHTTPRequestHandler) -> None:
+    def _handle(self, handler: Handler) -> None:
         fault = next((item for item in self.faults if item.kind == "late"), None)
         if fault is None or not self._is_next(fault, handler):
             start = time.monotonic()
@@ -90,7 +90,7 @@ class Proxy(FlakyProxy):
                 FlakyProxy._handle(self, handler)
             self.slowest = max(self.slowest, time.monotonic() - start)
             return
-        body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
+        body = handler.body()
         self.requests.append(f"{handler.command} {handler.path}")
         thread = threading.Thread(
             target=self._carry_out_late, args=(handler.command, handler.path, dict(handler.headers.items()), body)
@@ -100,7 +100,7 @@ class Proxy(FlakyProxy):
         time.sleep(PATIENCE + 0.3)
         handler.close_connection = True
 
-    def _is_next(self, fault: Fault, handler: BaseHTTPRequestHandler) -> bool:
+    def _is_next(self, fault: Fault, handler: Handler) -> bool:
         if fault.times <= 0 or fault.method != handler.command or not re.search(fault.path, handler.path):
             return False
         if fault.skip > 0:
