@@ -87,12 +87,12 @@ impl Line {
                 }
                 b"contents" if !listed => {
                     listed = true;
-                    cursor.list(|cursor| self.content(cursor))?;
+                    cursor.list(|cursor| self.content(cursor, false))?;
                     Format::GenerateContent
                 }
                 b"systemInstruction" | b"system_instruction" if !instructed => {
                     instructed = true;
-                    self.instruction(cursor)?;
+                    self.content(cursor, true)?;
                     Format::GenerateContent
                 }
                 _ => return None,
@@ -204,31 +204,15 @@ impl Line {
         url
     }
 
-    fn content(&mut self, cursor: &mut Cursor) -> Option<()> {
+    /// Read a turn of GenerateContent; that of the system may have any role.
+    fn content(&mut self, cursor: &mut Cursor, system: bool) -> Option<()> {
         let start = self.parts.len();
         let (mut role, mut parts) = (None, false);
         cursor.object(|cursor, key| {
             match key {
-                b"role" if role.is_none() => role = Some(content_role(cursor.word()?)?),
-                b"parts" if !parts => {
-                    parts = true;
-                    cursor.list(|cursor| self.content_part(cursor))?;
-                }
-                _ => return None,
-            }
-            Some(())
-        })?;
-        self.finish(role?, start)
-    }
-
-    fn instruction(&mut self, cursor: &mut Cursor) -> Option<()> {
-        let start = self.parts.len();
-        let (mut role, mut parts) = (false, false);
-        cursor.object(|cursor, key| {
-            match key {
-                b"role" if !role => {
-                    role = true;
-                    cursor.word()?;
+                b"role" if role.is_none() => {
+                    let word = cursor.word()?;
+                    role = Some(if system { Role::System } else { content_role(word)? });
                 }
                 b"parts" if !parts => {
                     parts = true;
@@ -238,7 +222,7 @@ impl Line {
             }
             Some(())
         })?;
-        self.finish(Role::System, start)
+        self.finish(if system { Role::System } else { role? }, start)
     }
 
     fn content_part(&mut self, cursor: &mut Cursor) -> Option<()> {

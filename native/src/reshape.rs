@@ -105,34 +105,12 @@ impl Writer<'_> {
                 Role::Assistant => b"assistant",
             });
             self.put(b"\",\"content\":");
-            if let [Part::Text(text)] = &read.parts[turn.parts.clone()] {
+            let parts = &read.parts[turn.parts.clone()];
+            if let [Part::Text(text)] = parts {
                 self.text(*text)?;
             } else {
-                let mut opening: &[u8] = b"[";
-                for part in &read.parts[turn.parts.clone()] {
-                    self.put(opening);
-                    opening = b",";
-                    match part {
-                        Part::Text(text) => {
-                            self.put(b"{\"type\":\"text\",\"text\":");
-                            self.text(*text)?;
-                            self.put(b"}");
-                        }
-                        Part::Image(address) => {
-                            let (mime_type, data, written) = self.image(*address)?;
-                            for piece in [
-                                b"{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:",
-                                mime_type,
-                                b";base64,",
-                                data,
-                                b"\"}}",
-                            ] {
-                                written.extend_from_slice(piece);
-                            }
-                        }
-                    }
-                }
-                self.put(b"]");
+                let image: [&[u8]; 2] = [b"{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:", b";base64,"];
+                self.parts(parts, b"{\"type\":\"text\",\"text\":", image)?;
             }
             self.put(b"}");
         }
@@ -152,33 +130,40 @@ impl Writer<'_> {
                 self.put(b"\",\"parts\":");
                 head = b"},{\"role\":\"";
             }
-            let mut opening: &[u8] = b"[";
-            for part in &read.parts[turn.parts.clone()] {
-                self.put(opening);
-                opening = b",";
-                match part {
-                    Part::Text(text) => {
-                        self.put(b"{\"text\":");
-                        self.text(*text)?;
-                        self.put(b"}");
-                    }
-                    Part::Image(address) => {
-                        let (mime_type, data, written) = self.image(*address)?;
-                        for piece in
-                            [b"{\"inline_data\":{\"mime_type\":\"", mime_type, b"\",\"data\":\"", data, b"\"}}"]
-                        {
-                            written.extend_from_slice(piece);
-                        }
-                    }
-                }
-            }
-            self.put(b"]");
+            let image: [&[u8]; 2] = [b"{\"inline_data\":{\"mime_type\":\"", b"\",\"data\":\""];
+            self.parts(&read.parts[turn.parts.clone()], b"{\"text\":", image)?;
             if turn.role == Role::System {
                 self.put(b"}");
                 head = b",\"contents\":[{\"role\":\"";
             }
         }
         self.put(b"}]}\n");
+        Some(())
+    }
+
+    /// Write a list of parts.
+    ///
+    /// `text` stands before a text; `image` before the type of an image and before its base64 text.
+    fn parts(&mut self, parts: &[Part], text: &[u8], image: [&[u8]; 2]) -> Option<()> {
+        let mut opening: &[u8] = b"[";
+        for part in parts {
+            self.put(opening);
+            opening = b",";
+            match part {
+                Part::Text(span) => {
+                    self.put(text);
+                    self.text(*span)?;
+                    self.put(b"}");
+                }
+                Part::Image(span) => {
+                    let (mime_type, data, written) = self.image(*span)?;
+                    for piece in [image[0], mime_type, image[1], data, b"\"}}"] {
+                        written.extend_from_slice(piece);
+                    }
+                }
+            }
+        }
+        self.put(b"]");
         Some(())
     }
 }
