@@ -44,12 +44,13 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
     Only what carries this tool's labels is listed or removed. Whether a model is asked is read from Cloud Monitoring;
     where that may not be read, leases alone count.
     """
-    from runner.serving import leaks
+    from runner.serving.leaks import find_leaks
+    from runner.serving.stale import clean as remove
     from runner.serving.stale import find_stale
 
     output = invocation.output
     with invocation.session() as session:
-        found = leaks.find_leaks(session)
+        found = find_leaks(session)
         found += find_stale(session, older_than=stale, note=output.note, read_all=read_all_datasets)
         rows = [
             [
@@ -81,7 +82,7 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
         if found and not (invocation.yes or confirmed(f"Remove {len(found)}?")):
             problem = "the removal was not confirmed"
             raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
-        removed, failed = leaks.clean(session, found, progress=output.note)
+        removed, failed = remove(session, found, progress=output.note)
     if output.is_json:
         output.document({"found": [leak.to_json() for leak in found], "removed": removed, "failed": failed})
     else:

@@ -10,7 +10,7 @@ from runner.gcp import deployed, endpoints, operations, usage
 from runner.gcp.deployed import ModelResource
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.session import Session
-from runner.serving import recovery, stale
+from runner.serving import recovery
 from runner.serving.deployment import undeploy
 from runner.serving.journal import DeploymentRecord
 from runner.serving.labels import ID_PREFIX, LEASE_LABEL, managed
@@ -74,9 +74,8 @@ def clean(
             removed.append(result.record.model)
         elif result.outcome == "pending" and result.record.id in shown:
             failed.append(f"{result.record.endpoint}: {result.reason or 'the service still works on it'}")
-    stored = [leak for leak in leaks if leak.generations]
     for leak in leaks:
-        if leak.record is not None or leak.generations:
+        if leak.record is not None:
             continue
         try:
             removed += _remove(session, leak, progress)
@@ -84,9 +83,6 @@ def clean(
             continue  # gone already
         except RunnerError as error:
             failed.append(f"{leak.resource}: {error.message}")
-    if stored:
-        gone, kept = stale.remove(session, stored, progress=progress)
-        removed, failed = removed + gone, failed + kept
     return removed, failed
 
 

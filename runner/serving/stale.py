@@ -20,6 +20,7 @@ from runner.gcp.tuning_jobs import TuningJob
 from runner.serving import stale_images
 from runner.serving.labels import managed
 from runner.serving.leak import Kind, Leak
+from runner.serving.leaks import clean as clean_serving
 from runner.serving.leases import seconds_of_time
 from runner.serving.plan import CHECKPOINTS_FOLDER
 
@@ -58,6 +59,17 @@ def find_stale(
         if managed(job.labels) and _ended_before(job, moment - older_than):
             found += _checkpoints(session, job, wanted, moment, note)
     return sorted(found, key=lambda leak: -(float("inf") if leak.usd_per_hour is None else leak.usd_per_hour))
+
+
+def clean(
+    session: Session, found: Sequence[Leak], *, progress: Callable[[str], None] | None = None
+) -> tuple[list[str], list[str]]:
+    """Remove leaks of serving and stored ones; see `leaks.clean` and `remove`."""
+    removed, failed = clean_serving(session, [leak for leak in found if not leak.generations], progress=progress)
+    if stored := [leak for leak in found if leak.generations]:
+        gone, kept = remove(session, stored, progress=progress)
+        removed, failed = removed + gone, failed + kept
+    return removed, failed
 
 
 def remove(

@@ -23,8 +23,7 @@ from runner.gcp.session import Session
 from runner.jobs import submission
 from runner.jobs.specification import TuningJobSpec
 from runner.serving import stale_images
-from runner.serving.leaks import clean
-from runner.serving.stale import find_stale
+from runner.serving.stale import clean, find_stale
 from tests.cli.invocation import process
 from tests.runner.conftest import MODEL, Tuned
 from tests.serving.test_leases import _variables
