@@ -63,39 +63,43 @@ impl<'a> Cursor<'a> {
         self.line[self.at..].starts_with(name).then(|| self.at += name.len())
     }
 
-    /// Read an object; `member` reads the value of each key.
-    pub fn object(&mut self, mut member: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
-        self.expect(b'{')?;
+    /// Read the colon behind a key.
+    pub fn colon(&mut self) -> Option<()> {
         self.space();
-        if self.expect(b'}').is_some() {
-            return Some(());
-        }
-        loop {
-            let key = self.word()?;
-            self.space();
-            self.expect(b':')?;
-            self.space();
-            member(self, key)?;
-            self.space();
-            if self.expect(b'}').is_some() {
-                return Some(());
-            }
-            self.expect(b',')?;
-            self.space();
-        }
+        self.expect(b':')?;
+        self.space();
+        Some(())
+    }
+
+    /// Read an object; `member` reads the value of each key, which is a short one.
+    pub fn object(&mut self, mut member: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
+        self.members(|cursor| {
+            let key = cursor.word()?;
+            cursor.colon()?;
+            member(cursor, key)
+        })
+    }
+
+    /// Read an object; `member` reads each key and its value.
+    pub fn members(&mut self, member: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.items(b'{', b'}', member)
     }
 
     /// Read a list; `item` reads each of its values.
-    pub fn list(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
-        self.expect(b'[')?;
+    pub fn list(&mut self, item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.items(b'[', b']', item)
+    }
+
+    fn items(&mut self, opening: u8, closing: u8, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.expect(opening)?;
         self.space();
-        if self.expect(b']').is_some() {
+        if self.expect(closing).is_some() {
             return Some(());
         }
         loop {
             item(self)?;
             self.space();
-            if self.expect(b']').is_some() {
+            if self.expect(closing).is_some() {
                 return Some(());
             }
             self.expect(b',')?;

@@ -40,9 +40,9 @@ impl<'py> Maker<'py> {
             b'"' => Some(self.text(cursor)?.into_any()),
             b'{' if level < LEVELS => {
                 let made = PyDict::new(py);
-                members(cursor, |cursor| {
+                cursor.members(|cursor| {
                     let key = self.text(cursor)?;
-                    colon(cursor)?;
+                    cursor.colon()?;
                     let value = self.value(cursor, level + 1)?;
                     if made.contains(&key).ok()? {
                         return None;
@@ -86,31 +86,6 @@ fn bytes<'a>(line: &'a [u8], made: &'a [u8], span: Span) -> &'a [u8] {
     &(if span.made { made } else { line })[span.start..span.end]
 }
 
-fn colon(cursor: &mut Cursor) -> Option<()> {
-    cursor.space();
-    cursor.expect(b':')?;
-    cursor.space();
-    Some(())
-}
-
-/// Read an object whose keys may be any strings; `member` reads a key and its value.
-fn members(cursor: &mut Cursor, mut member: impl FnMut(&mut Cursor) -> Option<()>) -> Option<()> {
-    cursor.expect(b'{')?;
-    cursor.space();
-    if cursor.expect(b'}').is_some() {
-        return Some(());
-    }
-    loop {
-        member(cursor)?;
-        cursor.space();
-        if cursor.expect(b'}').is_some() {
-            return Some(());
-        }
-        cursor.expect(b',')?;
-        cursor.space();
-    }
-}
-
 /// Read a number of no more than 18 characters; tell whether it is a whole one.
 fn number<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a str, bool)> {
     let start = cursor.at;
@@ -149,7 +124,7 @@ pub fn lacks_brace(line: &[u8]) -> bool {
     loop {
         cursor.space();
         made.clear();
-        if cursor.string(&mut made).is_none() || colon(&mut cursor).is_none() {
+        if cursor.string(&mut made).is_none() || cursor.colon().is_none() {
             return false;
         }
         // A number could go on behind the end.
@@ -173,10 +148,10 @@ fn skip(cursor: &mut Cursor, made: &mut Vec<u8>, level: usize) -> Option<()> {
             made.clear();
             cursor.string(made).map(|_| ())
         }
-        b'{' if level < LEVELS => members(cursor, |cursor| {
+        b'{' if level < LEVELS => cursor.members(|cursor| {
             made.clear();
             cursor.string(made)?;
-            colon(cursor)?;
+            cursor.colon()?;
             skip(cursor, made, level + 1)
         }),
         b'[' if level < LEVELS => cursor.list(|cursor| skip(cursor, made, level + 1)),
