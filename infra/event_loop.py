@@ -1,13 +1,52 @@
-"""The event loop that Pulumi's test runtime takes for granted."""
+"""The event loops that Pulumi's test runtime takes for granted: one in each thread that it works in.
+
+They are closed when the process ends. Left to the interpreter, their sockets may go before them, which it reports as
+an exception in their `__del__`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import weakref
+from typing import Any
+
+from pulumi.runtime.mocks import MockMonitor
+
+_ensured: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 def ensure() -> None:
     """Give this thread an event loop if it has none: whoever ran `asyncio.run` before has left it without."""
     try:
-        asyncio.get_event_loop_policy().get_event_loop()
+        loop = asyncio.get_event_loop_policy().get_event_loop()
     except RuntimeError:
-        asyncio.set_event_loop(asyncio.new_event_loop())
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+    _ensured.add(loop)
+
+
+@atexit.register
+def _close() -> None:
+    for loop in list(_ensured):
+        if not loop.is_running():
+            loop.close()
+
+
+class LoopedMonitor(MockMonitor):
+    """Pulumi's test monitor, which would make the loops of its threads itself and leave them open."""
+
+    def Invoke(self, request: Any) -> Any:  # noqa: N802 - the monitor's name
+        """Answer a data source."""
+        ensure()
+        return super().Invoke(request)  # type: ignore[no-untyped-call]
+
+    def ReadResource(self, request: Any) -> Any:  # noqa: N802 - the monitor's name
+        """Answer for a resource that exists."""
+        ensure()
+        return super().ReadResource(request)  # type: ignore[no-untyped-call]
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the monitor's name
+        """Answer for a resource of the program."""
+        ensure()
+        return super().RegisterResource(request)  # type: ignore[no-untyped-call]

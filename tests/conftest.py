@@ -16,6 +16,8 @@ from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
 from tests.provisioning import Provisioned, provision
 
+pytest_plugins = ["tests.skips"]
+
 _numbers = itertools.count(1)
 
 for _name in [name for name in os.environ if name.startswith(("RUNNER_", "GOOGLE_", "CLOUDSDK_", "STORAGE_EMULATOR"))]:

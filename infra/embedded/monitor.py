@@ -7,12 +7,12 @@ import threading
 from typing import Any
 
 import pulumi
-from pulumi.runtime.mocks import MockMonitor
 
 from infra.embedded.reconcile import Options, Reconciler
 from infra.embedded.resource_type import Context
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
 from infra.embedded.state import State
+from infra.event_loop import LoopedMonitor
 from infra.plain_values import plain
 
 _PROVIDER = "pulumi:providers:gcp"
@@ -111,7 +111,7 @@ class EmulatorMocks(pulumi.runtime.Mocks):
         }
 
 
-class OptionsMonitor(MockMonitor):
+class OptionsMonitor(LoopedMonitor):
     """Hands over the resource options, which the test monitor drops."""
 
     mocks: EmulatorMocks
@@ -126,7 +126,7 @@ class OptionsMonitor(MockMonitor):
             retried=bool(request.hooks.on_error),
             dependencies=tuple(sorted(_key(urn) for urn in request.dependencies)),
         )
-        return super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        return super().RegisterResource(request)
 
 
 def _key(urn: str) -> str:

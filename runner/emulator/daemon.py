@@ -16,7 +16,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from urllib.parse import urlsplit
 from runner import local_files
 from runner.emulator.settings import EmulatorSettings
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError
+from runner.local_processes import module_command
 
 DEFAULT_PORT = 8085
 SERVER_FILE = "server.json"
@@ -44,6 +44,7 @@ _OUR_ENTRIES = frozenset(
         "lock",
         *(f"state.sqlite3{suffix}" for suffix in ("", "-wal", "-shm")),
         *("blobs", "jobs", "deployments", "sockets"),
+        *("faults.json", "faults.json.new"),
         *(SERVER_FILE, f"{SERVER_FILE}.new", LOG_FILE, f"{LOG_FILE}.1"),
         *(
             "environment.json",
@@ -256,8 +257,7 @@ def free_port(host: str) -> int:
 
 
 def _command() -> list[str]:
-    # -P: modules in the directory where the user happens to be must not shadow the server's.
-    return [sys.executable, "-P", "-m", "runner.emulator"]
+    return module_command("runner.emulator")
 
 
 def _variables(settings: EmulatorSettings) -> dict[str, str]:

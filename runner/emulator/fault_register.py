@@ -112,6 +112,16 @@ class Faults:
         while fault is not None and fault in self._faults and (left := self._left(fault, job, scale)) > 0:
             await asyncio.sleep(min(left, 0.2))
 
+    async def hold_deployment(self, display_name: str, scale: float = 1.0) -> None:
+        """Wait here as long as a `slow` of the deployment lasts; `clear` ends it."""
+        fault = self.of_deployment("slow", display_name)
+        start = time.monotonic()
+        while fault is not None and fault in self._faults:
+            left = fault.seconds / scale - (time.monotonic() - start)
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left, 0.2))
+
     def fail(self, job: dict[str, Any], number: str, causes: tuple[str, ...]) -> None:
         """Raise the ApiError of a `fail` fault of the job, if its cause is one of these."""
         fault = self.of_job("fail", job)

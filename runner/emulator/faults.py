@@ -41,10 +41,10 @@ JOB_ACTIONS = {
     "fail": "fail with a cause: data, configuration, permission, quota, capacity or platform",
 }
 DEPLOYMENT_ACTIONS = {
-    "slow": "start serving so many seconds late",
+    "slow": "start serving so many seconds late, or once the fault is cleared",
     "fail": "fail with a cause: quota, capacity or crash",
 }
-_VALUED = frozenset({"slow", "status", "status-after", "delay", "quota-wait", "capacity-wait", "fail"})
+_VALUED = frozenset({"status", "status-after", "delay", "quota-wait", "capacity-wait", "fail"})
 _SECONDS = frozenset({"slow", "delay", "quota-wait", "capacity-wait", "stall"})
 
 _STATUS_OF = {

@@ -88,15 +88,16 @@ def _recover_one(session: Session, entry: JournalEntry, timeout: float, poll: fl
     record = entry.record
     if record.phase == "begun":
         return "nothing"
-    if record.phase == "deployed" or (record.phase == "handed over" and _serves(session, record)):
-        roll_forward(session, record)
-        return "finished"
     if record.phase == "handed over" and record.operation:
+        # Asked before what serves: of a deployment that ends between the two, the model is seen and stays.
         try:
             if not operations.get(session, record.operation).get("done"):
                 return "pending"
         except NotFoundError:
             pass  # forgotten by the service, so it has ended
+    if record.phase == "deployed" or (record.phase == "handed over" and _serves(session, record)):
+        roll_forward(session, record)
+        return "finished"
     seen = _find(session, record)
     unsent = record.age > settle or record.phase in {"accepted", "handed over"}
     if not undo(session, record, timeout=timeout, poll=poll, unsent=unsent):

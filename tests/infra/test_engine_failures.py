@@ -197,10 +197,13 @@ def test_every_failure_of_a_real_engine_says_what_to_do(tmp_path: Path) -> None:
 def test_the_doctor_opens_the_state(tmp_path: Path) -> None:
     real = Real(tmp_path)
 
-    def checks(**variables: str | None) -> dict[str, str]:
+    def check(name: str, **variables: str | None) -> dict[str, str]:
         found = real.run("doctor", **variables)["result"]["checks"]
-        return {item["check"]: item["status"] for item in found}
+        return next(item for item in found if item["check"] == name)
 
-    assert checks()["state"] == "ok"
-    assert checks(PULUMI_BACKEND_URL=f"file://{tmp_path / 'missing'}")["state"] == "wrong"
-    assert checks(PULUMI_CONFIG_PASSPHRASE=None)["secrets"] == "missing"
+    def expect(status: str, found: dict[str, str]) -> None:
+        assert found["status"] == status, found
+
+    expect("ok", check("state"))
+    expect("wrong", check("state", PULUMI_BACKEND_URL=f"file://{tmp_path / 'missing'}"))
+    expect("missing", check("secrets", PULUMI_CONFIG_PASSPHRASE=None))

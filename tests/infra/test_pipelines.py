@@ -140,14 +140,16 @@ def test_what_pipelines_install_is_what_the_lock_file_says(tmp_path: Path) -> No
     assert [one.split(";")[0].strip() for one in made] == locked
 
 
-@pytest.mark.skipif(shutil.which("actionlint") is None, reason="needs actionlint on PATH")
+_PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+_ACTIONLINT = shutil.which("actionlint", path=_PATH)
+_ZIZMOR = shutil.which("zizmor", path=_PATH)
+
+
+@pytest.mark.skipif(_ACTIONLINT is None, reason="needs actionlint on PATH")
 def test_actionlint_finds_nothing() -> None:
-    command = ["actionlint", "-no-color", *map(str, EVERY_WORKFLOW)]
+    command = [str(_ACTIONLINT), "-no-color", *map(str, EVERY_WORKFLOW)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout
-
-
-_ZIZMOR = shutil.which("zizmor", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.mark.skipif(_ZIZMOR is None, reason="needs zizmor: `pip install zizmor`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import time
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,13 @@ def test_storage_errors_have_the_older_form(faulty: FaultyEmulator, project: Pro
 
 def test_a_dropped_connection_before_and_after_the_commit(faulty: FaultyEmulator, project: Provisioned) -> None:
     faulty.arm("tuningJobs.create:drop,times=1")
-    with pytest.raises(httpx.RemoteProtocolError):
+    # How the client sees it depends on whether the server closes before it has read everything.
+    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         faulty.http.post(jobs_path(project), json=job_body(project))
     assert faulty.http.get(jobs_path(project)).json() == {}
     faulty.arm("tuningJobs.create:drop-after,times=1")
-    with pytest.raises(httpx.RemoteProtocolError):
+    # How the client sees it depends on whether the server closes before it has read everything.
+    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         faulty.http.post(jobs_path(project), json=job_body(project))
     assert len(faulty.http.get(jobs_path(project)).json()["tuningJobs"]) == 1
     faulty.arm("tuningJobs.create:status-after=503,times=1")
@@ -135,10 +138,11 @@ def test_waits_run_in_the_emulators_time(faulty: FaultyEmulator, project: Provis
 
 
 def test_a_stalled_job_stays_so_until_it_is_cancelled(faulty: FaultyEmulator, project: Provisioned) -> None:
-    faulty.arm("job:stall")
+    faulty.arm("job:stall,match=a-job", "job:fail=platform,match=later")
     job = created(faulty, project)
     until(faulty, job["name"], "TUNING")
-    time.sleep(0.5)
+    # Another, created later, is past the step at which this one stalls.
+    until(faulty, created(faulty, project, "later")["name"], "JOB_STATE_FAILED")
     assert "tuningJobMetadata" not in until(faulty, job["name"], "TUNING")
     faulty.http.post(f"/v1beta1/{job['name']}:cancel", json={}).raise_for_status()
     until(faulty, job["name"], "JOB_STATE_CANCELLED")
@@ -260,8 +264,9 @@ def test_the_time_goes_on_faster_after_a_restart(tmp_path: Any) -> None:
 
     settings = EmulatorSettings(directory=tmp_path, stand_in="tiny", time_scale=3600)
     with EmulatorServer(settings) as server:
-        time.sleep(0.2)
-        before = server.emulator.clock.now()
+        start = server.emulator.clock.now()
+        while (before := server.emulator.clock.now()) - start < datetime.timedelta(minutes=10):
+            time.sleep(0.01)
     with EmulatorServer(settings) as server:
         after = server.emulator.clock.now()
     assert before < after

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.invocation import CommandLine
 from tests.jobs_watch.conftest import FaultyEmulator
-from tests.jobs_watch.rest import job_of
+from tests.jobs_watch.rest import job_of, until
 from tests.provisioning import Provisioned
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -108,6 +108,7 @@ def test_leaving_a_watch_leaves_the_job(
 
 def test_the_picture_on_a_terminal(faulty: FaultyEmulator, in_project: Provisioned, run: CommandLine) -> None:
     job = job_of(faulty, in_project, "quota-wait=100000", "named \x1b]2;evil\x07job")
+    until(faulty, f"{in_project.parent}/tuningJobs/{job}", "WAITING_FOR_QUOTA")
     parent, child = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "runner", "jobs", "watch", job, "--timeout", "2s"],

@@ -127,12 +127,12 @@ def test_waiting_is_no_stall_and_stalling_is(faulty: FaultyEmulator, session: Se
     seen: list[str] = []
 
     def watched() -> None:
-        for update in watching.watch(session, job.id, poll=0.1, stall_after=1.0, timeout=300):
+        for update in watching.watch(session, job.id, poll=0.1, stall_after=3.0, timeout=300):
             state = update.job.detail_state.removeprefix("TUNING_JOB_STATE_")
             if state in ends and state not in seen:
                 # Each wait lasts longer than a stall is given.
                 path = f"/_emulator/faults/{ends[state]}"
-                threading.Timer(1.5, httpx.delete, [faulty.url + path]).start()
+                threading.Timer(3.5, httpx.delete, [faulty.url + path]).start()
             seen.append(state)
 
     with pytest.raises(JobStalledError, match="no progress for") as caught:

@@ -129,8 +129,7 @@ class Serving:
     async def _befall(self) -> None:
         """Let an armed fault strike a deployment before it serves. Raises ApiError."""
         faults = self.emulator.faults
-        if (slow := faults.of_deployment("slow", self.name)) is not None:
-            await asyncio.sleep(slow.seconds / self.emulator.settings.time_scale)
+        await faults.hold_deployment(self.name, self.emulator.settings.time_scale)
         if (failing := faults.of_deployment("fail", self.name)) is not None:
             raise failing.deployment_failure(self.machine)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.datasets.examples import Example, ImagePart, Message, ParsedLine, TextPart
-from runner.datasets.images import ImageError, decode_data_url, read_header
-from runner.datasets.parsing import read_file
+from runner.datasets.rules.images import ImageError, decode_data_url, read_header
+from runner.datasets.rules.parsing import read_file
 from runner.emulator.engine.checkpoints import ModelError
 
 IGNORED = -100

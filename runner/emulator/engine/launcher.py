@@ -23,7 +23,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -33,6 +32,7 @@ from typing import Any
 import platformdirs
 
 from runner.emulator.engine.liveness import WORKER_FILE, is_running, read_worker
+from runner.local_processes import module_command
 
 _REQUIRED = ("torch", "transformers", "peft", "safetensors", "jinja2", "PIL")
 
@@ -175,7 +175,7 @@ class Launcher:
             ours, theirs = socket.socketpair()
             with theirs:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "runner.emulator.engine.zygote", str(theirs.fileno())]
+                    module_command("runner.emulator.engine.zygote", str(theirs.fileno()))
                     + (["--preload"] if self._preload else []),
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,

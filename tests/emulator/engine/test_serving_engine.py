@@ -130,45 +130,44 @@ def test_log_probabilities_equal_one_forward_pass(family: Family, model_cache: P
     finally:
         engine.close()
     for prompt, deltas in zip(prompts, found, strict=True):
-        choices = [choice for delta in deltas for choice in delta.choices]
-        whole = torch.tensor([[*prompt.ids, *(one.token for one in choices)]])
-        inputs = {
-            name: torch.nn.functional.pad(value, (0, len(choices))) if name.endswith("token_type_ids") else value
-            for name, value in prompt.image_inputs.items()
-        }
-        inputs = {
-            name: value.to(loaded.model.dtype) if value.is_floating_point() else value for name, value in inputs.items()
-        }
-        with torch.inference_mode():
-            logits = loaded.model(input_ids=whole, attention_mask=torch.ones_like(whole), **inputs).logits[0].float()
-        logprobs = logits.log_softmax(-1)
-        for number, choice in enumerate(choices):
-            place = len(prompt.ids) - 1 + number
-            assert choice.logprob == pytest.approx(float(logprobs[place, choice.token]), abs=2e-4)
+        assert_as_whole(loaded, prompt, [choice for delta in deltas for choice in delta.choices])
+
+
+def assert_as_whole(loaded: LoadedModel, prompt: Any, choices: list[Any]) -> None:
+    """Compare the probabilities of an answer's tokens with those of the model that reads prompt and answer at once."""
+    whole = torch.tensor([[*prompt.ids, *(one.token for one in choices)]])
+    inputs = {
+        name: torch.nn.functional.pad(value, (0, len(choices))) if name.endswith("token_type_ids") else value
+        for name, value in prompt.image_inputs.items()
+    }
+    inputs = {
+        name: value.to(loaded.model.dtype) if value.is_floating_point() else value for name, value in inputs.items()
+    }
+    with torch.inference_mode():
+        logits = loaded.model(input_ids=whole, attention_mask=torch.ones_like(whole), **inputs).logits[0].float()
+    logprobs = logits.log_softmax(-1)
+    for number, choice in enumerate(choices):
+        place = len(prompt.ids) - 1 + number
+        assert choice.logprob == pytest.approx(float(logprobs[place, choice.token]), abs=2e-4)
 
 
 def test_sequences_sent_back_for_want_of_cache_lose_nothing(llama: LoadedModel) -> None:
     prompts = random_prompts(llama, [60, 50, 40, 30, 20, 10])
-    parameters = {"max_tokens": 150, "temperature": 1.8, "top_k": 30, "ignore_eos": True}
-    # No draw comes closer than 1e-4 to the border between two tokens, where a probability's last bits would decide.
-    seeds = (3, 7, 8, 1, 3, 7)
-
-    def run(cache_positions: int) -> tuple[list[list[int]], int]:
-        engine = Engine(llama.model, llama.tokenizer, max_length=1024, cache_positions=cache_positions)
-        engine.start()
-        collector = Collector(engine)
-        started = [
-            collector.start(prompt, seed=seed, **parameters) for prompt, seed in zip(prompts, seeds, strict=True)
-        ]
-        tokens = [tokens_of(collector.collect(one)) for one in started]
-        engine.close()
-        assert engine.metrics.prompt_tokens == sum(len(one.ids) for one in prompts)
-        return tokens, engine.metrics.preempted
-
-    ample, never = run(32768)
-    scarce, sometimes = run(800)
-    assert (never, sometimes > 0) == (0, True)
-    assert scarce == ample
+    engine = Engine(llama.model, llama.tokenizer, max_length=1024, cache_positions=800)
+    engine.start()
+    collector = Collector(engine)
+    parameters = {"max_tokens": 150, "temperature": 1.8, "top_k": 30, "ignore_eos": True, "logprobs": 0}
+    started = [collector.start(prompt, seed=seed, **parameters) for seed, prompt in enumerate(prompts)]
+    found = [collector.collect(one) for one in started]
+    engine.close()
+    assert engine.metrics.preempted > 0
+    assert engine.metrics.prompt_tokens == sum(len(one.ids) for one in prompts)
+    for prompt, deltas in zip(prompts, found, strict=True):
+        choices = [choice for delta in deltas for choice in delta.choices]
+        assert len(choices) == 150
+        # Which sequences share a batch is a matter of time, and with it the last bits of each probability: they are
+        # compared, not the tokens drawn.
+        assert_as_whole(llama, prompt, choices)
 
 
 def test_seed_decides_whatever_shares_the_batch(llama: LoadedModel, engine: Engine) -> None:

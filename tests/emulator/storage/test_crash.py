@@ -33,6 +33,7 @@ class Process:
     def __init__(self, directory: Path) -> None:
         self.state = directory / "state"
         self._ready = directory / "url"
+        self.log = directory / "server.log"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
@@ -41,10 +42,11 @@ class Process:
     def start(self) -> None:
         self._ready.unlink(missing_ok=True)
         command = [sys.executable, "-c", _SERVER, str(self.state), str(self._port), str(self._ready)]
-        self._process = subprocess.Popen(command)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, stderr=log)
         limit = time.monotonic() + 60
         while not self._ready.exists():
-            assert self._process.poll() is None, "the server did not start"
+            assert self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < limit, "the server did not start in time"
             time.sleep(0.02)
         self.url = self._ready.read_text()
@@ -80,11 +82,15 @@ def _send_half(method: str, location: str, data: bytes, begin: int, total: int) 
     return connection
 
 
-def _wait(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     limit = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < limit, "it did not happen in time"
         time.sleep(0.01)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def test_a_resumable_upload_goes_on_after_kill_9(process: Process) -> None:
@@ -92,8 +98,10 @@ def test_a_resumable_upload_goes_on_after_kill_9(process: Process) -> None:
     location = process.bucket("resumed").start("x")
     first = process.client.put(location, content=data[:1_048_576], headers={"Content-Range": "bytes 0-1048575/*"})
     assert first.headers["range"] == "bytes=0-1048575"
+    blobs = process.state / "blobs"
+    before = _size(blobs)
     connection = _send_half("PUT", location, data[1_048_576:], 1_048_576, len(data))
-    time.sleep(0.2)
+    wait_until(lambda: _size(blobs) > before)
     process.kill()
     connection.close()
     process.start()
@@ -115,7 +123,7 @@ def test_an_unfinished_upload_leaves_no_object_and_no_file(process: Process) -> 
     before = set(blobs.iterdir())
     location = f"{process.url}/upload{bucket.path}/o?uploadType=media&name=x"
     connection = _send_half("POST", location, os.urandom(6_000_000), 0, 6_000_000)
-    _wait(lambda: bool(list(blobs.glob("*.partial"))))
+    wait_until(lambda: bool(list(blobs.glob("*.partial"))))
     process.kill()
     connection.close()
     assert list(blobs.glob("*.partial"))
@@ -144,7 +152,7 @@ def test_nothing_acknowledged_is_lost(process: Process) -> None:
         threads = [threading.Thread(target=write, args=(life, index)) for index in range(4)]
         for thread in threads:
             thread.start()
-        _wait(lambda life=life: len(acknowledged) >= 20 * (life + 1))  # type: ignore[misc]
+        wait_until(lambda life=life: len(acknowledged) >= 20 * (life + 1))  # type: ignore[misc]
         process.kill()
         for thread in threads:
             thread.join()

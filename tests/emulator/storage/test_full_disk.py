@@ -7,7 +7,6 @@ import errno
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import httpx
 import pytest
 
 from runner.emulator.storage.blobs import BlobWriter
-from tests.emulator.storage.test_crash import Process
+from tests.emulator.storage.test_crash import Process, wait_until
 from tests.provisioning import provision
 
 MIB = 1 << 20
@@ -114,13 +113,11 @@ def test_a_job_on_a_full_disk_fails_with_the_reason(tmp_path: Path) -> None:
             with (place / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
                 while True:
                     file.write(bytes(512))
-            time.sleep(2)
+            wait_until(lambda: "the end of a job waits" in process.log.read_text())
             assert process.client.get(f"/v1beta1/{name}").json()["state"] in ("JOB_STATE_PENDING", "JOB_STATE_RUNNING")
             (place / "ballast").unlink()
-            deadline = time.monotonic() + 60
-            while "error" not in (job := process.client.get(f"/v1beta1/{name}").json()):
-                assert time.monotonic() < deadline, job
-                time.sleep(0.1)
+            wait_until(lambda: "error" in process.client.get(f"/v1beta1/{name}").json())
+            job = process.client.get(f"/v1beta1/{name}").json()
             assert job["state"] == "JOB_STATE_FAILED"
             assert f"The emulator cannot write below {place}" in job["error"]["message"]
         finally:
