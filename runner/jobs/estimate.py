@@ -2,9 +2,10 @@
 
     USD = billed tokens x epochs x price of a million tokens / 1,000,000
 
-Tokens are counted where the model's tokenizer is at hand. Otherwise they are characters times the ratio that Google
-publishes for model and mode, and the estimate has a range: from the lowest to the highest ratio published for any
-model, since how far one dataset is from the ratio is not published.
+Tokens are those that `runner data check` names for the training file: counted where the model's tokenizer is at hand.
+Otherwise they are characters times the ratio that Google publishes for model and mode, and the estimate has a range:
+from the lowest to the highest ratio published for any model, since how far one dataset is from the ratio is not
+published.
 """
 
 from __future__ import annotations
@@ -13,24 +14,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.catalog import find_model, load_catalog
-from runner.catalog.models import ModeLimits
+from runner.datasets.reports.report import Report
+from runner.datasets.tokens.counters import TOKENS_PER_IMAGE, ratio_of
 from runner.jobs.specification import TuningJobSpec
-
-DEFAULT_TOKENS_PER_CHARACTER = 0.25
-"""Google's rule of thumb of four characters a token, where no ratio is published."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetStatistics:
     """What the estimate needs to know of the training file. The validation file is not billed."""
 
-    examples: int
-    """Examples that are trained on."""
-    characters: int
-    """Characters of their texts, without the chat template."""
-    tokens: int | None = None
-    """Tokens counted with the model's tokenizer, template included; None when they were not counted."""
+    tokens: int
+    """Tokens of the examples that are trained on, with chat template and images, for the model and mode of the job."""
+    counted: bool = False
+    """Whether they were counted with the model's tokenizer; else they are estimated."""
     images: int = 0
+    """Number of images in these examples."""
+
+
+def statistics_of(report: Report) -> DatasetStatistics:
+    """Return what the estimate needs from a report of a check with the job's model and mode."""
+    file = report.training
+    return DatasetStatistics(tokens=file.tokens.total, counted=report.tokens_exact, images=file.images)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +89,17 @@ def estimate(spec: TuningJobSpec, statistics: DatasetStatistics) -> CostEstimate
     epochs = resolved.epochs or 1
     catalog = load_catalog()
     reasons: list[str] = []
-    low, expected, high = _tokens(statistics, limits, reasons)
+    ratio = ratio_of(model, resolved.mode)
+    if statistics.counted:
+        reasons.append("tokens were counted with the model's tokenizer")
+        low = high = statistics.tokens
+    else:
+        published = limits.tokens_per_character if limits else None
+        low, high = _range(statistics, ratio, published is not None, reasons)
     if statistics.images:
-        reasons.append(f"the tokens of {statistics.images} images are not counted: their number is not published")
+        reasons.append(
+            f"each of {statistics.images} images is taken for {TOKENS_PER_IMAGE} tokens: their number is not published"
+        )
     price = limits.usd_per_million_tokens if limits else None
     if price is None:
         reasons.append(f"no price is published for tuning {model.name} in mode {resolved.mode}")
@@ -99,9 +111,9 @@ def estimate(spec: TuningJobSpec, statistics: DatasetStatistics) -> CostEstimate
 
     return CostEstimate(
         low=dollars(low),
-        expected=dollars(expected),
+        expected=dollars(statistics.tokens),
         high=dollars(high),
-        tokens=expected,
+        tokens=statistics.tokens,
         epochs=epochs,
         usd_per_million_tokens=price,
         price_date=catalog.price_date,
@@ -109,22 +121,17 @@ def estimate(spec: TuningJobSpec, statistics: DatasetStatistics) -> CostEstimate
     )
 
 
-def _tokens(statistics: DatasetStatistics, limits: ModeLimits | None, reasons: list[str]) -> tuple[int, int, int]:
-    """Return lowest, expected and highest tokens of one epoch."""
-    if statistics.tokens is not None:
-        reasons.append("tokens were counted with the model's tokenizer")
-        return statistics.tokens, statistics.tokens, statistics.tokens
-    ratio = limits.tokens_per_character if limits else None
-    if ratio is None:
-        ratio = DEFAULT_TOKENS_PER_CHARACTER
-        reasons.append(f"no ratio is published for this model: {ratio} tokens a character is a rule of thumb")
-    else:
+def _range(statistics: DatasetStatistics, ratio: float, published: bool, reasons: list[str]) -> tuple[int, int]:
+    """Return the lowest and the highest tokens of one epoch of which `statistics` has the expected ones."""
+    if published:
         reasons.append(f"{ratio} tokens a character is the ratio published for this model and mode")
+    else:
+        reasons.append(f"no ratio is published for this model: {ratio} tokens a character is a rule of thumb")
     lowest, highest = _published_ratios()
     reasons.append(f"the range is that of the ratios published for all models, {lowest} to {highest}")
-    low, high = min(lowest, ratio), max(highest, ratio)
-    count = statistics.characters
-    return round(count * low), round(count * ratio), round(count * high)
+    images = TOKENS_PER_IMAGE * statistics.images
+    texts = statistics.tokens - images
+    return round(texts * min(lowest / ratio, 1)) + images, round(texts * max(highest / ratio, 1)) + images
 
 
 def _published_ratios() -> tuple[float, float]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from typing import Any
 
 from runner.environment import Environment
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.state_ledger import Record, Run
-from runner.jobs.submission import FINGERPRINT_LABEL, MANAGED_LABEL, MANAGED_VALUE
+from runner.jobs.submission import FINGERPRINT_LABEL, MANAGED_LABEL, MANAGED_VALUE, digest
 
 IDENTITY_VERSION = 1
 """Raise it when an input is added or the meaning of one changes; every job then counts as changed."""
@@ -32,29 +29,22 @@ def inputs_of(
         after: `NAME@IDENTITY` of the job it tunes on from.
         revision: of the manifest.
     """
+    work = spec.work()
+    output = work.pop("outputUri")
     found = {
-        "baseModel": spec.base_model,
-        "mode": spec.mode,
-        "epochs": spec.epochs,
-        "learningRate": spec.learning_rate,
-        "adapterSize": spec.adapter_size,
-        "batchSize": spec.batch_size,
-        "customBaseModel": (spec.custom_base_model or "").rstrip("/") or None,
+        **work,
+        "output": output,
         "from": after,
         "data.train": train,
         "data.validation": validation,
-        "output": (spec.output_uri or "").rstrip("/") or None,
-        "exportLastCheckpointOnly": spec.export_last_checkpoint_only or None,
-        "serviceAccount": spec.service_account or None,
-        "kmsKey": spec.kms_key or None,
         "revision": revision if revision != 1 else None,
     }
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in found.items() if value not in (None, "", False)}
 
 
 def identity_of(environment: Environment, name: str, inputs: dict[str, Any]) -> str:
     """Return 52 characters of a-z and 2-7."""
-    return _digest({"version": IDENTITY_VERSION, "parent": environment.parent, "name": name, "inputs": inputs})
+    return digest({"version": IDENTITY_VERSION, "parent": environment.parent, "name": name, "inputs": inputs})
 
 
 def labels_of(name: str, run: Run) -> dict[str, str]:
@@ -65,7 +55,7 @@ def labels_of(name: str, run: Run) -> dict[str, str]:
         MANIFEST_LABEL: name,
         IDENTITY_LABEL: run.identity,
         ATTEMPT_LABEL: str(run.attempt),
-        FINGERPRINT_LABEL: _digest({"identity": run.identity, "attempt": run.attempt}),
+        FINGERPRINT_LABEL: digest({"identity": run.identity, "attempt": run.attempt}),
     }
 
 
@@ -109,8 +99,3 @@ def attempt_of(job: TuningJob) -> int:
     """Return the number of the attempt that a job is."""
     text = job.labels.get(ATTEMPT_LABEL, "1")
     return int(text) if text.isascii() and text.isdigit() else 1
-
-
-def _digest(body: dict[str, Any]) -> str:
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-    return base64.b32encode(hashlib.sha256(canonical).digest()).decode().rstrip("=").lower()

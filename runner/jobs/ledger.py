@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -116,21 +115,14 @@ class Ledger:
             return error.message
         return ""
 
-    def _entries(self) -> Iterator[dict[str, Any]]:
-        for line in self._content().split(b"\n"):
-            with contextlib.suppress(ValueError):
-                entry = json.loads(line)
-                if isinstance(entry, dict):
-                    yield entry
-
-    def _content(self) -> bytes:
+    def _entries(self) -> list[dict[str, Any]]:
+        """Return what is written. Raises ConfigurationError: it is damaged; then nothing may be sent."""
         size = os.fstat(self._descriptor).st_size
-        return os.pread(self._descriptor, size, 0)
+        return local_files.read_records(self.path, os.pread(self._descriptor, size, 0))
 
     def _append(self, entry: dict[str, Any]) -> None:
         fresh = not os.fstat(self._descriptor).st_size
-        content = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
-        local_files.append(self.path, self._descriptor, content, hint=_NOTHING_SENT)
+        local_files.append(self.path, self._descriptor, local_files.record_line(entry), hint=_NOTHING_SENT)
         if fresh:
             try:
                 local_files.sync_directory(self.path.parent)

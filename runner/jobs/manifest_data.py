@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,15 @@ from typing import Any
 from runner.catalog import find_model
 from runner.catalog.models import TuningMode
 from runner.datasets.checks import check_files
-from runner.datasets.report import FileReport, Report
-from runner.datasets.tokenizer_cache import find_tokenizer
-from runner.errors import ConfigurationError
+from runner.datasets.reading.remote import remote_object
+from runner.datasets.reading.sources import RemoteObject
+from runner.datasets.reports.report import FileReport, Report
+from runner.datasets.rewriting.preparing import prepared
+from runner.datasets.tokens.hub_cache import find_tokenizer
+from runner.errors import ConfigurationError, RunnerError
+from runner.gcp.object_http import ObjectClient
 from runner.gcp.session import Session
-from runner.gcp.storage import parse_gs_uri, read_bytes
+from runner.gcp.storage import parse_gs_uri
 from runner.gcp.versions import object_versions
 from runner.jobs.state_ledger import DataVersion
 
@@ -65,13 +68,18 @@ class DataReader:
         """
         key = (train, validation, model, mode)
         if key not in self._reports:
+            found = find_model(model)
             with contextlib.ExitStack() as stack:
-                paths = [
-                    None if item is None else stack.enter_context(self._readable(item)) for item in (train, validation)
-                ]
-                found = find_model(model)
+                first, second = (
+                    self._source(item, stack) if item is not None else None for item in (train, validation)
+                )
                 self._reports[key] = check_files(
-                    paths[0] or Path(str(train)), paths[1], model=found, mode=mode, tokenizer=find_tokenizer(found)
+                    first or Path(str(train)),
+                    second,
+                    model=found,
+                    mode=mode,
+                    tokenizer=find_tokenizer(found),
+                    as_stored=True,
                 )
         return self._reports[key]
 
@@ -82,29 +90,31 @@ class DataReader:
                 "rows": file.kept,
                 "characters": file.characters,
                 "tokens": file.tokens.total if exact else None,
-                "images": file.with_images,
+                "images": file.images,
             }
         )
 
     def _local(self, path: Path) -> None:
         try:
-            digest = sha256_of(path)
+            with prepared(path) as plain:
+                digest = sha256_of(plain)
+                name = object_name_of(plain, digest)
+        except RunnerError as error:
+            self.problems[path] = error.message
+            return
         except OSError as error:
             self.problems[path] = f"{path}: {error.strerror or error}"
             return
         self.session.environment.require("datasets_bucket")
-        uri = f"gs://{self.session.environment.datasets_bucket}/{object_name_of(path, digest)}"
-        self.versions[path] = DataVersion(uri=uri, digest=f"sha256:{digest}")
+        self.versions[path] = DataVersion(
+            uri=f"gs://{self.session.environment.datasets_bucket}/{name}", digest=f"sha256:{digest}"
+        )
 
-    @contextlib.contextmanager
-    def _readable(self, source: Source) -> Iterator[Path]:
+    def _source(self, source: Source, stack: contextlib.ExitStack) -> Path | RemoteObject:
+        """Return what a check reads; objects are read as streams."""
         if isinstance(source, Path):
-            yield source
-            return
-        with tempfile.TemporaryDirectory(prefix="runner-dataset-") as folder:
-            path = Path(folder) / (source.rsplit("/", 1)[-1] or "dataset.jsonl")
-            path.write_bytes(read_bytes(self.session, source))
-            yield path
+            return source
+        return remote_object(stack.enter_context(ObjectClient(self.session)), source)
 
 
 def sha256_of(path: Path) -> str:
@@ -133,7 +143,9 @@ def upload(session: Session, path: Path, version: DataVersion) -> None:
     """
     from runner.gcp import storage
 
-    if f"sha256:{sha256_of(path)}" != version.digest:
-        message = f"{path} has changed since it was planned"
-        raise ConfigurationError(message, problems=[message], hint="`runner plan` again")
-    storage.upload_file(session, path, version.uri)
+    with prepared(path) as plain:
+        sha256, crc32c = storage.digests_of(plain)
+        if f"sha256:{sha256}" != version.digest:
+            message = f"{path} has changed since it was planned"
+            raise ConfigurationError(message, problems=[message], hint="`runner plan` again")
+        storage.upload_file(session, plain, version.uri, crc32c=crc32c)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner.datasets.reports.report import Report
 from runner.errors import DatasetError, RunnerError
 from runner.gcp import fleet
 from runner.gcp.session import Session
@@ -200,7 +201,7 @@ def _decide(session: Session, loaded: Loaded, view: View, reader: DataReader) ->
             phase="queued",
             file=job.file,
             inputs=inputs,
-            fields=_fields(spec),
+            fields={key: value for key, value in spec.given().items() if key not in ("labels", "display_name")},
             labels=spec.labels,
             data=data,
             priority=job.priority,
@@ -222,12 +223,6 @@ def placed(job: ManifestJob, reader: DataReader) -> tuple[TuningJobSpec, dict[st
     validation = data["validation"].uri if "validation" in data else None
     spec = dataclasses.replace(job.spec, training_dataset=data["train"].uri, validation_dataset=validation)
     return spec.resolved(), data
-
-
-def _fields(spec: TuningJobSpec) -> dict[str, Any]:
-    skipped = ("labels", "display_name")
-    body = dataclasses.asdict(spec)
-    return {key: value for key, value in body.items() if value not in (None, "", False) and key not in skipped}
 
 
 def _price(planned: Iterable[PlannedJob], reader: DataReader, history: dict[tuple[str, str], Accuracy]) -> None:
@@ -257,7 +252,7 @@ def _price(planned: Iterable[PlannedJob], reader: DataReader, history: dict[tupl
         if len(report.warnings) > 3:
             job.warnings.append(f"… and {len(report.warnings) - 3} more warnings: `runner data check`")
         job.data = data_delta(job.last, data)
-        job.price = price_history.widened(_estimated(run, data["train"]), history.get((model, str(mode))))
+        job.price = price_history.widened(_estimated(run, report), history.get((model, str(mode))))
         job.run = run.model_copy(update={"data": data, "price": job.price})
     if lines:
         shown = "\n".join(lines)
@@ -268,11 +263,8 @@ def _price(planned: Iterable[PlannedJob], reader: DataReader, history: dict[tupl
         )
 
 
-def _estimated(run: Run, train: DataVersion) -> Price:
-    statistics = estimate.DatasetStatistics(
-        examples=train.rows, characters=train.characters, tokens=train.tokens, images=train.images
-    )
-    found = estimate.estimate(TuningJobSpec(**run.fields), statistics)
+def _estimated(run: Run, report: Report) -> Price:
+    found = estimate.estimate(TuningJobSpec(**run.fields), estimate.statistics_of(report))
     return Price(
         low=found.low,
         expected=found.expected,

@@ -167,7 +167,9 @@ def git_state() -> dict[str, Any] | None:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=False)
+    # A repository that somebody else made may name programs in its configuration; `status` would run these.
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
 

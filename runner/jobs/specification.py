@@ -18,6 +18,10 @@ ADAPTER_SIZES = (1, 4, 8, 16, 32)
 """LoRA ranks that Google's SDKs accept."""
 DEFAULT_EPOCHS = 3
 """Of the specification's example and of Google's published starting points."""
+NAMING = frozenset({"display_name", "description", "labels"})
+"""Fields that say what a job is called. A change of one is not another job."""
+DATASETS = frozenset({"training_dataset", "validation_dataset"})
+"""Fields whose content decides, not only their address."""
 _MAX_DISPLAY_NAME = 128
 _MAX_LABELS = 60  # 64 in all; this tool adds some of its own
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -95,10 +99,28 @@ class TuningJobSpec:
         problems += _text_problems(self)
         return problems
 
+    def given(self) -> dict[str, Any]:
+        """Return every field that is set, by its name: what `tuning_jobs.create` takes."""
+        body = dataclasses.asdict(self)
+        return {key: value for key, value in body.items() if value not in (None, "", {}, False)}
+
     def to_json(self) -> dict[str, Any]:
         """Return every field that is set, in the API's spelling of names."""
-        body = dataclasses.asdict(self)
-        return {_camel(key): value for key, value in body.items() if value not in (None, "", {}, False)}
+        return {_camel(key): value for key, value in self.given().items()}
+
+    def work(self) -> dict[str, Any]:
+        """Return every field that decides what the job does, set or not, in the API's spelling of names.
+
+        Every field belongs here that is not in `NAMING` or `DATASETS`. A job is billed once for each different
+        outcome, so a field that is missing here makes two different jobs count as one.
+        """
+        work = {
+            _camel(name): value
+            for name, value in dataclasses.asdict(self).items()
+            if name not in NAMING and name not in DATASETS
+        }
+        folders = {key: (work[key] or "").rstrip("/") for key in ("customBaseModel", "outputUri")}
+        return {**work, **folders, **{key: work[key] or "" for key in ("serviceAccount", "kmsKey")}}
 
 
 def check(spec: TuningJobSpec, environment: Environment) -> None:

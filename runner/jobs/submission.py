@@ -55,25 +55,7 @@ class PreparedJob:
     @property
     def fields(self) -> dict[str, Any]:
         """Return what `tuning_jobs.create` takes."""
-        spec = self.spec
-        return {
-            "base_model": spec.base_model,
-            "mode": spec.mode,
-            "training_dataset": spec.training_dataset,
-            "validation_dataset": spec.validation_dataset,
-            "output_uri": spec.output_uri,
-            "epochs": spec.epochs,
-            "learning_rate": spec.learning_rate,
-            "adapter_size": spec.adapter_size,
-            "batch_size": spec.batch_size,
-            "display_name": spec.display_name,
-            "description": spec.description or None,
-            "labels": self.labels,
-            "custom_base_model": spec.custom_base_model,
-            "export_last_checkpoint_only": spec.export_last_checkpoint_only,
-            "service_account": spec.service_account,
-            "kms_key": spec.kms_key,
-        }
+        return {**self.spec.given(), "labels": self.labels}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +90,31 @@ def prepare(session: Session, spec: TuningJobSpec, *, salt: str = "") -> Prepare
         "training": _version(session, resolved.training_dataset),
         "validation": _version(session, resolved.validation_dataset) if resolved.validation_dataset else None,
     }
-    fingerprint = _fingerprint(session, resolved, datasets, salt)
+    fingerprint = digest(fingerprint_inputs(environment.parent, resolved, datasets, salt))
     slug = re.sub(r"[^a-z0-9]+", "-", (resolved.display_name or resolved.base_model.split("@")[-1]).lower()).strip("-")
     output = resolved.output_uri or f"gs://{environment.outputs_bucket}/tuned/{slug[:40]}-{fingerprint[:10]}"
     name = resolved.display_name or f"{slug[:100]}-{fingerprint[:10]}"
     labels = {**resolved.labels, MANAGED_LABEL: MANAGED_VALUE, FINGERPRINT_LABEL: fingerprint}
     filled = dataclasses.replace(resolved, output_uri=output.rstrip("/"), display_name=name)
     return PreparedJob(spec=filled, fingerprint=fingerprint, labels=labels, datasets=datasets)
+
+
+def fingerprint_inputs(parent: str, spec: TuningJobSpec, datasets: dict[str, Any], salt: str = "") -> dict[str, Any]:
+    """Return what makes a job the same job; names, descriptions and labels make no difference to it.
+
+    Args:
+        parent: `projects/P/locations/L`.
+        spec: resolved.
+        datasets: `training` and `validation`: address, generation and CRC32C, or None.
+        salt: makes a different fingerprint of the same specification.
+    """
+    return {"schema": SCHEMA_VERSION, "parent": parent, "datasets": datasets, "salt": salt, **spec.work()}
+
+
+def digest(inputs: Mapping[str, Any]) -> str:
+    """Return 52 characters of a-z and 2-7 for JSON values: SHA-256 in base32."""
+    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()
+    return base64.b32encode(hashlib.sha256(canonical).digest()).decode().rstrip("=").lower()
 
 
 def submit(session: Session, spec: TuningJobSpec, *, force_new: bool = False) -> TuningJob:
@@ -251,29 +251,6 @@ def _version(session: Session, uri: str) -> dict[str, Any]:
             hint="`runner data upload` puts it there",
         )
     return {"uri": uri, "generation": info.generation, "crc32c": info.crc32c}
-
-
-def _fingerprint(session: Session, spec: TuningJobSpec, datasets: dict[str, Any], salt: str) -> str:
-    """Return a name for what the job does; names, descriptions and labels make no difference to it."""
-    body = {
-        "schema": SCHEMA_VERSION,
-        "parent": session.environment.parent,
-        "baseModel": spec.base_model,
-        "customBaseModel": (spec.custom_base_model or "").rstrip("/"),
-        "mode": spec.mode,
-        "datasets": datasets,
-        "outputUri": (spec.output_uri or "").rstrip("/"),
-        "epochs": spec.epochs,
-        "learningRate": spec.learning_rate,
-        "adapterSize": spec.adapter_size,
-        "batchSize": spec.batch_size,
-        "exportLastCheckpointOnly": spec.export_last_checkpoint_only,
-        "serviceAccount": spec.service_account or "",
-        "kmsKey": spec.kms_key or "",
-        "salt": salt,
-    }
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-    return base64.b32encode(hashlib.sha256(canonical).digest()).decode().rstrip("=").lower()
 
 
 def _several(jobs: list[TuningJob]) -> AmbiguousSubmissionError:

@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,7 +21,8 @@ from typing import Any, Protocol
 
 from runner.catalog import find_model
 from runner.datasets.checks import check_files
-from runner.datasets.report import Report
+from runner.datasets.reports.report import Report
+from runner.datasets.tokens.hub_cache import find_tokenizer
 from runner.datasets.upload import UploadResult, upload
 from runner.emulator import daemon
 from runner.emulator.settings import EmulatorSettings
@@ -34,9 +34,9 @@ from runner.gcp.session import Session, open_environment
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs import estimate as estimates
 from runner.jobs import submission, watching
-from runner.jobs.estimate import DatasetStatistics
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.watching import JobUpdate
+from runner.local_processes import module_command
 from runner.quickstart.story import Story, fast_story, full_story
 from runner.serving import deployment
 
@@ -189,7 +189,7 @@ class _Tour:
 
     def _provision(self, url: str) -> Path:
         output = self.directory / "environment.json"
-        command = [sys.executable, "-m", "infra.embedded", "--emulator", url, "--project", PROJECT]
+        command = module_command("infra.embedded", "--emulator", url, "--project", PROJECT)
         command += ["--location", LOCATION, "--output", str(output), "--state", str(self.directory / "infra.json")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -200,8 +200,13 @@ class _Tour:
         return output
 
     def _data(self, session: Session) -> tuple[Report, UploadResult]:
+        model = find_model(self.story.base_model)
         report = check_files(
-            self.story.training, self.story.validation, model=find_model(self.story.base_model), mode=self.story.mode
+            self.story.training,
+            self.story.validation,
+            model=model,
+            mode=self.story.mode,
+            tokenizer=find_tokenizer(model),
         )
         uploaded = upload(session, report)
         for file, sent in zip(report.files, uploaded.files, strict=True):
@@ -224,10 +229,7 @@ class _Tour:
         )
 
     def _estimate(self, spec: TuningJobSpec, report: Report) -> dict[str, Any]:
-        training = report.training
-        estimate = estimates.estimate(
-            spec, DatasetStatistics(examples=training.kept, characters=training.characters, images=training.with_images)
-        )
+        estimate = estimates.estimate(spec, estimates.statistics_of(report))
         if estimate.low is None or estimate.expected is None or estimate.high is None:
             self.narrator.say("no price is published for this model")
         else:

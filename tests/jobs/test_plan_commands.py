@@ -104,7 +104,7 @@ def test_nothing_is_paid_without_agreement(idle: CommandLine, manifests: Manifes
     manifests.add("tone", spec="maxCost: 0.000001")
     outcome = idle("apply", "-f", folder, "--yes", "--max-cost", "100")
     assert outcome.code == 7
-    assert "tone: may cost $4.7e-05, more than its maxCost $1e-06" in outcome.err
+    assert "tone: may cost $4.8e-05, more than its maxCost $1e-06" in outcome.err
     path = manifests.add("tone", spec="maxCost: 5")
     path.write_text(path.read_text().replace(MODEL, "qwen/qwen3-5@qwen3.5-9b"))
     outcome = idle("apply", "-f", folder, "--yes")

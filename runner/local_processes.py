@@ -1,0 +1,13 @@
+"""Python processes of this program's own, which run nothing that lies in the directory they are started in."""
+
+from __future__ import annotations
+
+import sys
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of this installation with this interpreter.
+
+    `-P` keeps the current directory off the module path: it may be anyone's, and hold a `json.py`.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
