@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import re
 import tempfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 from runner.errors import ConfigurationError, DiskError, RunnerError
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 """What a disk says; other errors, such as ENOTDIR and EACCES, are about the name that was given."""
+
+
+_WHOLE = re.compile(rb',"crc32":\d+\D')
+"""In a line that is not torn, whatever became of its end."""
 
 
 def unwritable(path: Path, error: OSError, *, hint: str | None = None) -> RunnerError:
@@ -48,6 +56,38 @@ def append(path: Path, descriptor: int, content: bytes, *, hint: str | None = No
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, before)
         raise unwritable(path, error, hint=hint) from error
+
+
+def record_line(body: dict[str, Any]) -> bytes:
+    """Return a line for a file of records, with its checksum."""
+    text = json.dumps(body, separators=(",", ":"))
+    return json.dumps({**body, "crc32": zlib.crc32(text.encode())}, separators=(",", ":")).encode() + b"\n"
+
+
+def read_records(path: Path, content: bytes) -> list[dict[str, Any]]:
+    """Return the records of a file that has been written with `record_line` and `append`.
+
+    Torn lines are left out: what they were to say was not done. Lines without a checksum are of earlier versions.
+
+    Raises:
+        ConfigurationError: a line was changed after it had been written.
+    """
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.endswith(b"}") and not _WHOLE.search(line):
+            continue
+        try:
+            body = json.loads(line)
+            expected = body.pop("crc32", None)
+            found = zlib.crc32(json.dumps(body, separators=(",", ":")).encode())
+        except (ValueError, AttributeError):
+            body, expected, found = {}, 0, 1
+        if expected not in {None, found}:
+            message = f"{path}:{number} is damaged: its checksum is wrong"
+            hint = "look at what runs with `runner jobs list` and `runner leaks`, then delete the line"
+            raise ConfigurationError(message, problems=[message], hint=hint)
+        records.append(body)
+    return records
 
 
 def write_all(descriptor: int, content: bytes | bytearray) -> None:

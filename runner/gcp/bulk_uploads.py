@@ -6,7 +6,6 @@ content under the name is an error.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -20,10 +19,20 @@ from typing import Any
 from urllib.parse import quote
 
 from runner.environment import state_directory
-from runner.errors import AlreadyExistsError, GoogleApiError, NotFoundError, RunnerError
-from runner.gcp.object_http import ObjectClient, find, info_of
+from runner.errors import AlreadyExistsError, NotFoundError, RunnerError
+from runner.gcp.failures import ATTEMPTS
+from runner.gcp.object_http import FIELDS, ObjectClient, find, info_of, object_path
 from runner.gcp.session import Session
-from runner.gcp.storage import STAGED, ObjectInfo, Progress, parse_gs_uri
+from runner.gcp.storage import (
+    STAGED,
+    ObjectInfo,
+    Progress,
+    crc32c_of,
+    crc32c_of_bytes,
+    data_loss,
+    parse_gs_uri,
+    unchanged,
+)
 
 THREADS = 32
 """Uploads at once. With small objects the time goes into waiting for answers: about 30 ms each."""
@@ -40,6 +49,8 @@ class Item:
     content_type: str = "application/octet-stream"
     size: int = 0
     """Bytes, for the progress."""
+    crc32c: str = ""
+    """What the file must have, where the name is made of the content; "" for what it has when it is sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +131,10 @@ def upload_many(
                     worker.join()
 
 
-def stored_under(session: Session, prefix_uri: str, expected: int) -> dict[str, int]:
-    """Return address and size of the objects under a prefix, or of the first of them by name.
+def stored_under(session: Session, prefix_uri: str, expected: int) -> dict[str, str]:
+    """Return address and CRC32C of the objects under a prefix, or of the first of them by name.
+
+    A list does not say the CRC32C of an object whose key the customer manages: it is "".
 
     Args:
         session: connection.
@@ -129,15 +142,15 @@ def stored_under(session: Session, prefix_uri: str, expected: int) -> dict[str, 
         expected: how many are interesting: a folder with far more objects is not listed to its end.
     """
     bucket, prefix = parse_gs_uri(prefix_uri)
-    found: dict[str, int] = {}
+    found: dict[str, str] = {}
     token = ""
     with ObjectClient(session) as client:
         for _ in range(10 + expected // 500):
-            query = f"prefix={quote(prefix, safe='')}&maxResults=1000&fields=nextPageToken,items(name,size)"
+            query = f"prefix={quote(prefix, safe='')}&maxResults=1000&fields=nextPageToken,items(name,crc32c)"
             path = f"/storage/v1/b/{bucket}/o?{query}" + (f"&pageToken={quote(token, safe='')}" if token else "")
             page = client.request("GET", path, resource=prefix_uri, what="storage.objects.list").document()
             for item in page.get("items", []):
-                found[f"gs://{bucket}/{item['name']}"] = int(item.get("size", 0))
+                found[f"gs://{bucket}/{item['name']}"] = str(item.get("crc32c", ""))
             token = str(page.get("nextPageToken", ""))
             if not token:
                 break
@@ -150,7 +163,7 @@ def upload_one(client: ObjectClient, item: Item, *, progress: Callable[[int, int
         return _Resumable(client, item, progress).run()
     with item.path.open("rb", buffering=0) as stream:
         data = stream.read()
-    checksum = _crc32c(data)
+    checksum = unchanged(item.path, item.crc32c, crc32c_of_bytes(data))
     bucket, name = parse_gs_uri(item.uri)
     head = json.dumps({"name": name, "contentType": item.content_type, "crc32c": checksum, "metadata": STAGED})
     body = (
@@ -162,7 +175,7 @@ def upload_one(client: ObjectClient, item: Item, *, progress: Callable[[int, int
     )
     answer = client.request(
         "POST",
-        f"/upload/storage/v1/b/{bucket}/o?uploadType=multipart&ifGenerationMatch=0&fields=size,crc32c,generation",
+        f"/upload/storage/v1/b/{bucket}/o?uploadType=multipart&ifGenerationMatch=0&fields={FIELDS}",
         resource=item.uri,
         what="storage.objects.insert",
         body=body,
@@ -171,8 +184,8 @@ def upload_one(client: ObjectClient, item: Item, *, progress: Callable[[int, int
     )
     if answer.status == 412:
         return Sent(info=_same(client, item, checksum, len(data)), sent=False)
-    info = info_of(item.uri, answer.document())
-    _verify(info, checksum, len(data))
+    info = info_of(item.uri, answer.document(), method="storage.objects.insert")
+    _verify(client, info, checksum, len(data))
     if progress:
         progress(len(data), len(data))
     return Sent(info=info, sent=True)
@@ -193,21 +206,14 @@ def _same(client: ObjectClient, item: Item, checksum: str, size: int) -> ObjectI
     return present
 
 
-def _verify(info: ObjectInfo, checksum: str, size: int) -> None:
-    if (info.crc32c, info.size) != (checksum, size):
-        raise GoogleApiError(
-            f"{info.uri}: the stored content differs from what was sent (CRC32C {info.crc32c}, not {checksum})",
-            status="DATA_LOSS",
-            http=500,
-            method="storage.objects.insert",
-            resource=info.uri,
-        )
-
-
-def _crc32c(data: bytes) -> str:
-    import google_crc32c
-
-    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+def _verify(client: ObjectClient, info: ObjectInfo, checksum: str, size: int) -> None:
+    if (info.crc32c, info.size) == (checksum, size):
+        return
+    method, path = "storage.objects.delete", f"{object_path(info.uri)}?ifGenerationMatch={info.generation}"
+    with suppress(RunnerError):  # nobody may take it for what was to be sent
+        client.request("DELETE", path, resource=info.uri, what=method, expected=(200, 204))
+    problem = f"the stored content differs from what was sent (CRC32C {info.crc32c}, not {checksum})"
+    raise data_loss(info.uri, problem, method="storage.objects.insert")
 
 
 class _Resumable:
@@ -221,7 +227,7 @@ class _Resumable:
         self.size = status.st_size
         key = f"{item.path.resolve()}\n{item.uri}\n{self.size}\n{status.st_mtime_ns}"
         self.record = state_directory() / "uploads" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-        self.checksum = _crc32c_of(item.path)
+        self.checksum = unchanged(item.path, item.crc32c, crc32c_of(item.path))
 
     def run(self) -> Sent:
         present = find(self.client, self.item.uri)
@@ -239,7 +245,7 @@ class _Resumable:
             self.record.unlink(missing_ok=True)
         if info is None:  # also where the answer to an earlier try was lost
             return Sent(info=_same(self.client, self.item, self.checksum, self.size), sent=True)
-        _verify(info, self.checksum, self.size)
+        _verify(self.client, info, self.checksum, self.size)
         return Sent(info=info, sent=True)
 
     def _resumed(self) -> str | None:
@@ -280,6 +286,7 @@ class _Resumable:
         return self.size if answer.status in {200, 201} else None
 
     def _send(self, address: str, offset: int) -> ObjectInfo | None:
+        stuck = 0
         with self.item.path.open("rb") as stream:
             while offset < self.size:
                 stream.seek(offset)
@@ -288,12 +295,20 @@ class _Resumable:
                 if not data:
                     raise RunnerError(f"{self.item.path} became shorter while it was uploaded")
                 answer = self._put(address, [data], f"bytes {offset}-{last - 1}/{self.size}", expected=(200, 201, 308))
-                offset = self.size if answer.status != 308 else _received(answer.headers.get("range"))
-                if self.progress:
-                    self.progress(offset, self.size)
                 if answer.status != 308:
-                    return info_of(self.item.uri, answer.document())
+                    self._tell(self.size)
+                    return info_of(self.item.uri, answer.document(), method="storage.objects.insert")
+                before, offset = offset, _received(answer.headers.get("range"))
+                stuck = 0 if offset > before else stuck + 1
+                if offset > last or stuck >= ATTEMPTS:
+                    problem = f"of {last} bytes that were sent, the service says to have {offset}"
+                    raise data_loss(self.item.uri, problem, method="storage.objects.insert")
+                self._tell(offset)
         return None
+
+    def _tell(self, offset: int) -> None:
+        if self.progress:
+            self.progress(offset, self.size)
 
     def _put(self, address: str, data: list[bytes], span: str, *, expected: tuple[int, ...]) -> Any:
         try:
@@ -313,14 +328,5 @@ class _Resumable:
 
 
 def _received(span: str | None) -> int:
-    return int(span.rsplit("-", 1)[1]) + 1 if span else 0
-
-
-def _crc32c_of(path: Path) -> str:
-    import google_crc32c
-
-    checksum: Any = google_crc32c.Checksum()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            checksum.update(chunk)
-    return base64.b64encode(checksum.digest()).decode()
+    last = (span or "").rpartition("-")[2]
+    return int(last) + 1 if last.isdecimal() else 0

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
 
-from runner.errors import ConfigurationError, GoogleApiError, NotFoundError
-from runner.gcp.failures import call
+from runner.errors import ConfigurationError, NotFoundError
+from runner.gcp.object_http import ObjectClient, find, stream_of
 from runner.gcp.session import Session
-from runner.gcp.storage import ObjectInfo, Progress, crc32c_of, list_objects, parse_gs_uri
+from runner.gcp.storage import READ_CHUNK_BYTES, ObjectInfo, Progress, crc32c_of, list_objects, parse_gs_uri
 
 
 def download_prefix(
@@ -39,8 +38,8 @@ def download_prefix(
     """
     prefix_uri = prefix_uri.rstrip("/") + "/"
     bucket, prefix = parse_gs_uri(prefix_uri)
-    objects = [item for item in list_objects(session, prefix_uri) if not item.uri.endswith("/")]
-    if not objects:
+    listed = [item for item in list_objects(session, prefix_uri) if not item.uri.endswith("/")]
+    if not listed:
         raise NotFoundError(
             f"nothing is stored under {prefix_uri}",
             status="NOT_FOUND",
@@ -48,21 +47,24 @@ def download_prefix(
             method="storage.objects.list",
             resource=prefix_uri,
         )
-    directory.mkdir(parents=True, exist_ok=True)
-    start = len(f"gs://{bucket}/{prefix}")
-    targets = [(item, _inside(directory, item.uri[start:])) for item in objects]
-    problems = [] if force else [_obstacle(item, path) for item, path in targets]
-    problems = [problem for problem in problems if problem]
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems, hint="--force replaces them")
-    total = sum(item.size for item in objects)
-    done = 0
-    for item, path in targets:
-        _download(session, item, path, done, total, progress)
-        done += item.size
-        if progress:
-            progress(done, total)
-    return [path for _, path in targets]
+    with ObjectClient(session) as client:
+        # Lists do not say the checksums of objects whose key the customer manages.
+        objects = [item if item.crc32c else find(client, item.uri) or item for item in listed]
+        directory.mkdir(parents=True, exist_ok=True)
+        start = len(f"gs://{bucket}/{prefix}")
+        targets = [(item, _inside(directory, item.uri[start:])) for item in objects]
+        problems = [] if force else [_obstacle(item, path) for item, path in targets]
+        problems = [problem for problem in problems if problem]
+        if problems:
+            raise ConfigurationError("; ".join(problems), problems=problems, hint="--force replaces them")
+        total = sum(item.size for item in objects)
+        done = 0
+        for item, path in targets:
+            _download(client, item, path, done, total, progress)
+            done += item.size
+            if progress:
+                progress(done, total)
+        return [path for _, path in targets]
 
 
 def _inside(directory: Path, name: str) -> Path:
@@ -91,32 +93,22 @@ def _same(item: ObjectInfo, path: Path) -> bool:
     return path.is_file() and path.stat().st_size == item.size and crc32c_of(path) == item.crc32c
 
 
-def _download(session: Session, item: ObjectInfo, path: Path, done: int, total: int, progress: Progress | None) -> None:
+def _download(
+    client: ObjectClient, item: ObjectInfo, path: Path, done: int, total: int, progress: Progress | None
+) -> None:
     if path.is_file() and not path.is_symlink() and _same(item, path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    bucket, name = parse_gs_uri(item.uri)
-    blob = session.storage.bucket(bucket).blob(name, generation=item.generation)
     descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=".download-")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-
-            def receive() -> None:
-                stream.seek(0)
-                stream.truncate()
-                blob.download_to_file(_Received(stream, done, total, progress), raw_download=True, checksum="crc32c")
-
-            call("storage.objects.get", item.uri, receive, idempotent=True)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if not _same(item, Path(aside)):
-            raise GoogleApiError(
-                f"{item.uri}: what arrived differs from what is stored (CRC32C)",
-                status="DATA_LOSS",
-                http=500,
-                method="storage.objects.get",
-                resource=item.uri,
-            )
+        with os.fdopen(descriptor, "wb") as target, stream_of(client, item) as stream:
+            while chunk := stream.read(READ_CHUNK_BYTES):
+                target.write(chunk)
+                done += len(chunk)
+                if progress:
+                    progress(min(done, total), total)
+            target.flush()
+            os.fsync(target.fileno())
         Path(aside).chmod(0o666 & ~_umask())
         Path(aside).replace(path)
     finally:
@@ -127,22 +119,3 @@ def _umask() -> int:
     current = os.umask(0o077)
     os.umask(current)
     return current
-
-
-class _Received:
-    """A stream that tells how much has been written to it."""
-
-    def __init__(self, stream: IO[bytes], done: int, total: int, progress: Progress | None) -> None:
-        self._stream = stream
-        self._done = done
-        self._total = total
-        self._progress = progress
-
-    def write(self, chunk: bytes) -> int:
-        count = self._stream.write(chunk)
-        if self._progress:
-            self._progress(min(self._done + self._stream.tell(), self._total), self._total)
-        return count
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)

@@ -19,16 +19,18 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from runner.errors import ConfigurationError, GoogleApiError, NotFoundError
+from runner.errors import ConfigurationError, NotFoundError
 from runner.gcp import failures, http_wire
 from runner.gcp.failures import ATTEMPTS, LONGEST_PAUSE_SECONDS, ConnectionLostError, api_error
 from runner.gcp.http_wire import Answer
 from runner.gcp.session import TIMEOUT_SECONDS, Session
-from runner.gcp.storage import ObjectInfo, parse_gs_uri
+from runner.gcp.storage import ObjectInfo, data_loss, parse_gs_uri
 from runner.gcp.versions import storage_base
 
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _SAFE = re.compile(r"[!-~]+")
+FIELDS = "bucket,name,size,crc32c,generation"
+"""Of an object's JSON resource: what `info_of` needs."""
 
 
 class ObjectClient:
@@ -187,23 +189,25 @@ def object_path(uri: str, *, download: bool = False) -> str:
 
 
 def find(client: ObjectClient, uri: str) -> ObjectInfo | None:
-    """Return what is stored under an address now, None if nothing is."""
-    path = object_path(uri) + "?fields=size,crc32c,generation,contentType"
+    """Return what is stored under an address now, None if nothing is. Raises what `info_of` raises."""
+    path = object_path(uri) + f"?fields={FIELDS},contentType"
     answer = client.request("GET", path, resource=uri, what="storage.objects.get", expected=(200, 404))
     if answer.status == 404:
         return None
-    return info_of(uri, answer.document())
+    return info_of(uri, answer.document(), method="storage.objects.get")
 
 
-def info_of(uri: str, body: Any) -> ObjectInfo:
-    """Return an object's JSON resource as `ObjectInfo`."""
-    return ObjectInfo(
-        uri=uri,
-        size=int(body.get("size", 0)),
-        crc32c=str(body.get("crc32c", "")),
-        generation=int(body.get("generation", 0)),
-        content_type=str(body.get("contentType", "")),
-    )
+def info_of(uri: str, body: Any, *, method: str) -> ObjectInfo:
+    """Return an object's JSON resource as `ObjectInfo`. Raises GoogleApiError where it is none, or another object's."""
+    try:
+        named = f"gs://{body['bucket']}/{body['name']}"
+        size, crc32c, generation = int(body["size"]), str(body["crc32c"]), int(body["generation"])
+    except (KeyError, TypeError, ValueError):
+        raise data_loss(uri, "the answer does not say size, checksum and generation", method=method) from None
+    if named != uri:
+        raise data_loss(uri, f"the answer is about {named}", method=method)
+    content_type = str(body.get("contentType", ""))
+    return ObjectInfo(uri=uri, size=size, crc32c=crc32c, generation=generation, content_type=content_type)
 
 
 def open_object(client: ObjectClient, uri: str) -> tuple[ObjectInfo, io.BufferedReader]:
@@ -225,7 +229,12 @@ def open_object(client: ObjectClient, uri: str) -> tuple[ObjectInfo, io.Buffered
             resource=uri,
             hint="`runner data check gs://BUCKET/NAME` takes the whole name",
         )
-    return found, io.BufferedReader(_ObjectStream(client, found), 1 << 20)
+    return found, stream_of(client, found)
+
+
+def stream_of(client: ObjectClient, info: ObjectInfo) -> io.BufferedReader:
+    """Return a stream of the bytes of an object that was found; see `open_object`."""
+    return io.BufferedReader(_ObjectStream(client, info), 1 << 20)
 
 
 class _ObjectStream(io.RawIOBase):
@@ -242,17 +251,19 @@ class _ObjectStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if self._position == self._info.size:
+        left = self._info.size - self._position
+        if not left:
+            self._verify()  # of an empty object nothing has been
             return 0
-        view = memoryview(buffer)
+        view = memoryview(buffer)[:left]
         failures = 0
         while True:
             try:
                 if self._response is None:
-                    self._response = self._ask()
+                    self._response = self._ask(left)
                 count = self._response.readinto(view)
                 if not count:
-                    raise http.client.IncompleteRead(b"", self._info.size - self._position)
+                    raise http.client.IncompleteRead(b"", left)
                 break
             except (OSError, http.client.HTTPException) as error:
                 self._client.drop()
@@ -263,10 +274,19 @@ class _ObjectStream(io.RawIOBase):
                 time.sleep(_pause(failures, None))
         self._position += count
         self._checksum.update(bytes(view[:count]))  # it takes no buffer that can be written
-        if self._position == self._info.size:
-            self._response.read()
+        if count == left:
             self._verify()
+            self._end(self._response)
         return int(count)
+
+    def _end(self, response: http.client.HTTPResponse) -> None:
+        """Read the end of an answer, so that the connection can be asked more; give it up where something follows."""
+        try:
+            clean = not response.read(1)
+        except (OSError, http.client.HTTPException):
+            clean = False
+        if not clean:
+            self._client.drop()
 
     def close(self) -> None:
         """Give the connection up if the object was not read to its end."""
@@ -274,7 +294,7 @@ class _ObjectStream(io.RawIOBase):
             self._client.drop()
         super().close()
 
-    def _ask(self) -> http.client.HTTPResponse:
+    def _ask(self, left: int) -> http.client.HTTPResponse:
         path = f"{object_path(self._info.uri, download=True)}?alt=media&generation={self._info.generation}"
         headers = {"Accept-Encoding": "gzip"}  # the bytes as they are stored
         if self._position:
@@ -291,15 +311,11 @@ class _ObjectStream(io.RawIOBase):
                 document = {}
             resource = self._info.uri
             raise api_error(response.status, document, "", method="storage.objects.get", resource=resource)
+        if response.length not in {None, left}:
+            raise http.client.HTTPException(f"an answer of {response.length} bytes where {left} are left")
         return response
 
     def _verify(self) -> None:
         found = base64.b64encode(self._checksum.digest()).decode()
-        if self._info.crc32c and found != self._info.crc32c:
-            raise GoogleApiError(
-                f"{self._info.uri}: what arrived differs from what is stored (CRC32C)",
-                status="DATA_LOSS",
-                http=500,
-                method="storage.objects.get",
-                resource=self._info.uri,
-            )
+        if found != self._info.crc32c:
+            raise data_loss(self._info.uri, "what arrived differs from what is stored", method="storage.objects.get")

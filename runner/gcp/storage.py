@@ -6,13 +6,15 @@ Every transfer is checked by CRC32C, the only checksum that every object has; MD
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from runner.errors import AlreadyExistsError, ConfigurationError, GoogleApiError, NotFoundError
+from runner.errors import AlreadyExistsError, ConfigurationError, GoogleApiError, NotFoundError, RunnerError
 from runner.gcp.failures import call
 from runner.gcp.session import Session
 
@@ -67,24 +69,68 @@ def parse_gs_uri(uri: str) -> tuple[str, str]:
 
 def crc32c_of(path: Path) -> str:
     """Return the CRC32C of a file, as the API writes it."""
+    return digests_of(path)[1]
+
+
+def digests_of(path: Path) -> tuple[str, str]:
+    """Return the SHA-256 of a file in hexadecimal and its CRC32C, as the API writes it, of one reading. Raises OSError.
+
+    Who names an object by its content hands the checksum to the upload: a file that changes in between is an error.
+    """
+    import google_crc32c
+
+    sha256, crc32c = hashlib.sha256(), google_crc32c.Checksum()
     with path.open("rb") as stream:
-        return _crc32c(_chunks(stream))
+        while chunk := stream.read(READ_CHUNK_BYTES):
+            sha256.update(chunk)
+            crc32c.update(chunk)
+    return sha256.hexdigest(), base64.b64encode(crc32c.digest()).decode()
+
+
+def unchanged(path: Path, expected: str, actual: str) -> str:
+    """Return a file's CRC32C. Raises ConfigurationError if another one was `expected`; "" expects none."""
+    if expected not in {"", actual}:
+        problem = f"{path} has changed since it was read first"
+        raise ConfigurationError(problem, problems=[problem], hint="run the command once more")
+    return actual
+
+
+def crc32c_of_bytes(content: bytes) -> str:
+    """Return a CRC32C, as the API writes it."""
+    import google_crc32c
+
+    return base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode()
 
 
 def upload_file(
-    session: Session, path: Path, uri: str, *, replace: bool = False, progress: Progress | None = None
+    session: Session,
+    path: Path,
+    uri: str,
+    *,
+    crc32c: str = "",
+    replace: bool = False,
+    progress: Progress | None = None,
 ) -> ObjectInfo:
     """Upload a file, unless the object is there already with the same content.
 
     Its metadata says that this tool put it there (`STAGED`), so that it can be found again when nobody wants it.
 
+    Args:
+        session: where.
+        path: what to send.
+        uri: its address.
+        crc32c: what the file must have; "" for what it has now.
+        replace: write over another object.
+        progress: called with bytes sent and bytes in all.
+
     Raises:
         AlreadyExistsError: another object has that name and `replace` is false.
-        ConfigurationError: the file cannot be read or the address is malformed.
+        ConfigurationError: the file cannot be read or has another checksum, or the address is malformed.
+        GoogleApiError: the service stored something else than was sent; it is deleted again.
     """
     parse_gs_uri(uri)
     try:
-        checksum, size = crc32c_of(path), path.stat().st_size
+        checksum, size = unchanged(path, crc32c, crc32c_of(path)), path.stat().st_size
         with path.open("rb") as stream:
             return _upload(session, uri, stream, size, checksum, replace=replace, progress=progress, metadata=STAGED)
     except OSError as error:
@@ -105,19 +151,18 @@ def upload_bytes(
         uri,
         io.BytesIO(content),
         len(content),
-        _crc32c(iter([content])),
+        crc32c_of_bytes(content),
         replace=replace,
         content_type=content_type,
     )
 
 
 def read_bytes(session: Session, uri: str) -> bytes:
-    """Return the content of an object. Raises NotFoundError."""
-    blob = _blob(session, uri)
-    content: bytes = call(
-        "storage.objects.get", uri, lambda: blob.download_as_bytes(raw_download=True), idempotent=True
-    )
-    return content
+    """Return the content of an object, verified. Raises NotFoundError."""
+    from runner.gcp.object_http import ObjectClient, open_object
+
+    with ObjectClient(session) as client, open_object(client, uri)[1] as stream:
+        return stream.read()
 
 
 def stat(session: Session, uri: str) -> ObjectInfo | None:
@@ -166,20 +211,6 @@ def _info(blob: Any) -> ObjectInfo:
         generation=int(blob.generation or 0),
         content_type=str(blob.content_type or ""),
     )
-
-
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while chunk := stream.read(READ_CHUNK_BYTES):
-        yield chunk
-
-
-def _crc32c(chunks: Iterator[bytes]) -> str:
-    import google_crc32c
-
-    checksum = google_crc32c.Checksum()
-    for chunk in chunks:
-        checksum.update(chunk)
-    return base64.b64encode(checksum.digest()).decode()
 
 
 class _Counted:
@@ -253,12 +284,17 @@ def _upload(
             raise
         return now
     stored = _info(blob)
-    if stored.crc32c != checksum:
-        raise GoogleApiError(
-            f"{uri}: the stored content differs from what was sent (CRC32C {stored.crc32c}, not {checksum})",
-            status="DATA_LOSS",
-            http=500,
-            method="storage.objects.insert",
-            resource=uri,
-        )
+    if (stored.crc32c, stored.size) != (checksum, size):
+        problem = f"the stored content differs from what was sent (CRC32C {stored.crc32c}, not {checksum})"
+        with suppress(RunnerError):  # nobody may take it for what was to be sent
+            call("storage.objects.delete", uri, lambda: blob.delete(if_generation_match=stored.generation))
+        raise data_loss(uri, problem, method="storage.objects.insert")
     return stored
+
+
+def data_loss(uri: str, problem: str, *, method: str) -> GoogleApiError:
+    """Return the error for bytes, or what is said of them, that changed under way."""
+    message = f"{method} {uri}: {problem}"
+    return GoogleApiError(
+        message, status="DATA_LOSS", http=500, method=method, resource=uri, hint="run the command once more"
+    )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import local_files
+from runner.datasets.records.recognising import plain_examples
 from runner.errors import ConfigurationError, GoogleApiError, RunnerError, UnreachableError
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
@@ -264,9 +265,15 @@ class _Run:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[_Input]:
-    """Yield the input, every line of it checked. Raises ConfigurationError."""
+    """Yield the input, every line of it checked. Raises ConfigurationError, DatasetError."""
+    with plain_examples(source) as plain, _checked(source, plain) as found:
+        yield found
+
+
+@contextmanager
+def _checked(source: Path, plain: Path) -> Iterator[_Input]:
     try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(plain, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         message = f"cannot read {source}: {error.strerror or error}"
         raise ConfigurationError(message, problems=[message]) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -19,7 +19,9 @@ from typing import Any, Literal
 
 from runner import local_files
 from runner.environment import state_directory
-from runner.errors import RunnerError
+from runner.errors import ConfigurationError, RunnerError
+
+logger = logging.getLogger(__name__)
 
 Phase = Literal["begun", "sent", "accepted", "deployed", "handed over"]
 _FOLDER = "deployments"
@@ -110,7 +112,7 @@ def begin(record: DeploymentRecord) -> JournalEntry:
     entry = JournalEntry(record, path, descriptor)
     body = {name: getattr(record, name) for name in record.__dataclass_fields__}
     try:
-        local_files.append(path, descriptor, _line(body), hint=_NOTHING_SENT)
+        local_files.append(path, descriptor, local_files.record_line(body), hint=_NOTHING_SENT)
         local_files.sync_directory(directory)
     except (RunnerError, OSError) as error:
         entry.close()
@@ -148,7 +150,12 @@ def _take(path: Path, parent: str) -> JournalEntry | None:
     except OSError:
         os.close(descriptor)
         return None
-    record = _read(descriptor)
+    try:
+        record = _read(path, descriptor)
+    except ConfigurationError as error:
+        logger.warning("%s; what was begun there is neither finished nor removed; %s", error.message, error.hint)
+        os.close(descriptor)
+        return None
     if record is None:
         # Torn in its first line: nothing was sent, since that line is on disk before.
         with contextlib.suppress(OSError):
@@ -159,29 +166,25 @@ def _take(path: Path, parent: str) -> JournalEntry | None:
     return JournalEntry(record, path, descriptor)
 
 
-def _read(descriptor: int) -> DeploymentRecord | None:
+def _read(path: Path, descriptor: int) -> DeploymentRecord | None:
+    """Return what is written, None if not even the first line is whole. Raises ConfigurationError: it is damaged."""
     content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-    record: DeploymentRecord | None = None
-    for line in content.split(b"\n"):
-        try:
-            body: Any = json.loads(line)
-        except ValueError:
-            continue  # the last line, torn
-        if record is None:
-            try:
-                record = DeploymentRecord(**body)
-            except TypeError:
-                return None
-        else:
-            record.phase = body.get("phase", record.phase)
-            record.operation = body.get("operation", record.operation)
+    records = local_files.read_records(path, content)
+    first, marks = (records[0], records[1:]) if records else (None, [])
+    if first is None and b"\n" not in content:
+        return None
+    try:
+        record = DeploymentRecord(**(first or {}))
+    except TypeError:
+        message = f"{path}:1 is damaged: it names no deployment"
+        hint = "look at what runs with `runner leaks`, then delete the file"
+        raise ConfigurationError(message, problems=[message], hint=hint) from None
+    for mark in marks:
+        record.phase = mark.get("phase", record.phase)
+        record.operation = mark.get("operation", record.operation)
     return record
-
-
-def _line(body: dict[str, Any]) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
 
 def _append(path: Path, descriptor: int, entry: dict[str, Any]) -> None:
     hint = f"the deployment is removed again, by `runner leaks --clean` what is left of it; {_ROOM}"
-    local_files.append(path, descriptor, _line(entry), hint=hint)
+    local_files.append(path, descriptor, local_files.record_line(entry), hint=hint)

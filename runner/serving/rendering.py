@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runner.datasets.tokens import TokenizerCounter
+from runner.datasets.tokens.counters import TokenizerCounter
 from runner.errors import ConfigurationError, EngineMissingError, NotFoundError, RunnerError
 from runner.gcp import storage
 from runner.gcp.session import Session

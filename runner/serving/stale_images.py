@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from runner.datasets.remote import remote_object
-from runner.datasets.sources import open_source
+from runner.datasets.reading.compression import open_source
+from runner.datasets.reading.remote import remote_object
 from runner.errors import NotFoundError, RunnerError
 from runner.gcp import storage
 from runner.gcp.object_http import ObjectClient
@@ -19,7 +19,7 @@ READ_BYTES = 2**30
 IMAGES_FOLDER = "/images/"
 _CHUNK = 1 << 20
 _NAME = re.compile(rb"[0-9a-f]{32}\.(?:jpg|png|webp)")
-"""As `runner.datasets.local_images` names what it uploads: by its content."""
+"""As `runner.datasets.images.uploads` names what it uploads: by its content."""
 _SUFFIX = re.compile(rb"\.(?:jpg|png|webp)")
 """Looked for first: a search that begins with one fixed character is several times faster."""
 _ESCAPED = re.compile(rb"\\u00([2-7][0-9a-fA-F])")

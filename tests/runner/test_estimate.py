@@ -24,24 +24,22 @@ def spec(model: str = LLAMA, **changes: Any) -> TuningJobSpec:
 
 def test_counted_tokens() -> None:
     # 1,000,000 tokens, 3 epochs, USD 0.67 a million
-    found = estimate(spec(epochs=3), DatasetStatistics(examples=10, characters=1, tokens=1_000_000))
+    found = estimate(spec(epochs=3), DatasetStatistics(tokens=1_000_000, counted=True))
     assert found.low == found.expected == found.high == pytest.approx(2.01)
     assert found.to_json()["billedTokens"] == 3_000_000
 
 
 def test_ratio_of_the_mode() -> None:
     # Published: 0.317 tokens a character for LoRA, 0.247 for full tuning; the range is 0.231 to 0.317.
-    statistics = DatasetStatistics(examples=10, characters=1_000_000)
-    lora = estimate(spec(mode="PEFT_ADAPTER", epochs=1), statistics)
-    full = estimate(spec(mode="FULL", epochs=1), statistics)
-    assert lora.tokens == 317_000
-    assert full.tokens == 247_000
+    lora = estimate(spec(mode="PEFT_ADAPTER", epochs=1), DatasetStatistics(tokens=317_000))
+    full = estimate(spec(mode="FULL", epochs=1), DatasetStatistics(tokens=247_000))
+    assert (lora.low, lora.expected, lora.high) == pytest.approx((0.67 * 0.231, 0.67 * 0.317, 0.67 * 0.317))
     assert (full.low, full.expected, full.high) == pytest.approx((0.67 * 0.231, 0.67 * 0.247, 0.67 * 0.317))
 
 
 @pytest.mark.parametrize("model", [model.id for model in load_catalog().models])
 def test_every_model_has_an_ordered_price_or_says_why_not(model: str) -> None:
-    found = estimate(spec(model), DatasetStatistics(examples=1, characters=10_000))
+    found = estimate(spec(model), DatasetStatistics(tokens=10_000))
     assert found.reasons
     if found.known:
         assert found.low is not None
@@ -55,13 +53,12 @@ def test_every_model_has_an_ordered_price_or_says_why_not(model: str) -> None:
 
 
 def test_a_model_without_a_published_price_exists() -> None:
-    assert not estimate(spec("qwen/qwen3-6@qwen3.6-27b"), DatasetStatistics(examples=1, characters=100)).known
+    assert not estimate(spec("qwen/qwen3-6@qwen3.6-27b"), DatasetStatistics(tokens=100)).known
 
 
-def test_images_are_said_not_to_be_counted() -> None:
-    found = estimate(
-        spec("meta/llama4@llama-4-scout-17b-16e-instruct"), DatasetStatistics(examples=1, characters=9, images=3)
-    )
+def test_images_are_outside_the_range_of_ratios() -> None:
+    found = estimate(spec("meta/llama4@llama-4-scout-17b-16e-instruct"), DatasetStatistics(tokens=3 * 170, images=3))
+    assert found.low == found.expected == found.high
     assert any("3 images" in reason for reason in found.reasons)
 
 

@@ -220,7 +220,8 @@ def test_kill_9_during_the_create(
     proxy.faults.append(Fault("POST", CREATE, kind, before=kill))
     started.append(submitting.start(through_proxy.environment, spec, queue))
     started[0].join(120)
-    assert started[0].exitcode == -signal.SIGKILL
+    # 255 where the fork server has not noticed yet.
+    assert started[0].exitcode in {-signal.SIGKILL, 255}
     if kind == "lose request":
         with pytest.raises(AmbiguousSubmissionError):
             submit(through_proxy, spec)

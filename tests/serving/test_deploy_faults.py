@@ -26,7 +26,7 @@ from tests.serving.test_leases import _variables
 
 pytestmark = pytest.mark.training
 
-Arm = Callable[[str], None]
+Arm = Callable[[str], faults.Fault]
 
 
 @pytest.fixture
@@ -34,8 +34,9 @@ def arm(emulator: EmulatorServer) -> Iterator[Arm]:
     """Arm a fault of deployments called `hurt`; each must have struck by the end of the test."""
     armed: list[faults.Fault] = []
 
-    def add(text: str) -> None:
+    def add(text: str) -> faults.Fault:
         armed.append(emulator.emulator.faults.add(faults.parse(f"deployment:{text},match=hurt")))
+        return armed[-1]
 
     yield add
     for fault in armed:
@@ -85,15 +86,16 @@ def test_a_container_that_crashes_once_is_started_again(
 
 
 def test_a_slow_start_is_not_waited_for_for_ever_and_finished_later(
-    arm: Arm, tuned: Tuned, tuned_session: Session, truth: Truth, state: Path
+    arm: Arm, tuned: Tuned, tuned_session: Session, truth: Truth, state: Path, emulator: EmulatorServer
 ) -> None:
     before = truth.names()
-    arm("slow=4,times=1")
+    slow = arm("slow,times=1")
     outcome = _deploy(tuned, state, "--timeout", "0s")
     assert (outcome.code, outcome.error["code"]) == (6, "wait_timeout"), outcome.err
     assert "it goes on" in outcome.error["message"]
     [leak] = find_leaks(tuned_session)
     assert leak.kind == "unfinished deployment"
+    emulator.emulator.faults.clear(slow.id)
     deadline = time.monotonic() + 60
     while (done := recover(tuned_session, poll=0.2)) and done[0].outcome == "pending":
         assert time.monotonic() < deadline

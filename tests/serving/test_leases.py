@@ -20,6 +20,7 @@ from runner.serving import leases
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.labels import IDLE_LABEL, LEASE_LABEL, lease_labels, number_of
 from runner.serving.leaks import clean, find_leaks
+from runner.serving.leases import seconds_of_time
 from runner.serving.prediction import predict
 from runner.serving.spending import check_hourly_limit
 from tests.cli.invocation import Outcome, process
@@ -114,25 +115,31 @@ def test_the_idle_guard_ends_what_nobody_asks_and_only_that(
     before = truth.names()
     asked = deploy(
         tuned_session,
-        plan_deployment(tuned_session, tuned.job.id, endpoint=standing, machine_type=MACHINE, idle_seconds=2.0),
+        plan_deployment(tuned_session, tuned.job.id, endpoint=standing, machine_type=MACHINE, idle_seconds=600.0),
         poll=0.3,
     )
-    quiet = deploy(tuned_session, plan_deployment(tuned_session, tuned.job.id, idle_seconds=2.0), poll=0.3)
+    quiet = deploy(tuned_session, plan_deployment(tuned_session, tuned.job.id, idle_seconds=600.0), poll=0.3)
     foreign = operations.wait(
         tuned_session,
         endpoints.deploy_custom_model(tuned_session, tuned.job.final_checkpoint_uri, display_name="another's"),
         timeout=120,
         poll=0.3,
     )
-    time.sleep(2.1)
-    predict(tuned_session, asked, [{"prompt": "What is 3?", "max_tokens": 1}])
-    last = usage.last_requests(tuned_session, time.time() - 600)
-    assert last is not None
-    ours = {key for key in last if key[0] in {asked.id, quiet.id, foreign["endpoint"].rsplit("/", 1)[-1]}}
-    assert ours == {(asked.id, asked.deployed_models[0].id)}
+    made = seconds_of_time(quiet.deployed_models[0].create_time)
+    assert made is not None
+    latest = 0.0
+    while latest < made + 2.0:
+        predict(tuned_session, asked, [{"prompt": "What is 3?", "max_tokens": 1}])
+        last = usage.last_requests(tuned_session, time.time() - 600)
+        assert last is not None
+        ours = {key for key in last if key[0] in {asked.id, quiet.id, foreign["endpoint"].rsplit("/", 1)[-1]}}
+        assert ours == {(asked.id, asked.deployed_models[0].id)}
+        latest = last[asked.id, asked.deployed_models[0].id]
 
-    kinds = {leak.resource: leak.kind for leak in find_leaks(tuned_session)}
+    assert find_leaks(tuned_session) == []
+    kinds = {leak.resource: leak.kind for leak in find_leaks(tuned_session, now=latest + 599.0)}
     assert kinds == {quiet.name: "idle"}, "one was asked, one is not ours"
+    leases.extend(tuned_session, quiet, HOUR, 1.0)
     code, events = _guard(tuned, state, "--dry-run")
     assert (code, [event["event"] for event in events]) == (0, ["found"])
     code, events = _guard(tuned, state, "--project", tuned.environment.project, "--location", "us-central1")
@@ -188,7 +195,7 @@ def test_empty_endpoints_and_orphaned_models_of_this_tool(session: Session) -> N
         upload = endpoints.upload_model(
             session, display_name=identity, gcs_uri="gs://nowhere/w", container={}, labels=labels, model_id=identity
         )
-        operations.wait(session, upload, timeout=10)
+        operations.wait(session, upload, timeout=60)
     assert find_leaks(session) == [], "all of it may belong to a deployment under way"
     found = find_leaks(session, now=time.time() + 3 * HOUR)
     assert {(leak.kind, leak.resource.rsplit("/", 1)[-1]) for leak in found} == {

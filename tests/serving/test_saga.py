@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.emulator import faults
 from runner.emulator.server import EmulatorServer
 from runner.errors import GoogleApiError, RunnerError, WaitTimeoutError
 from runner.gcp import endpoints, failures, operations, storage
@@ -175,12 +176,19 @@ def test_a_failing_container_leaves_nothing(
 
 
 def test_one_that_nobody_waited_for_is_finished_by_the_next_command(
-    tuned: Tuned, tuned_session: Session, truth: Truth
+    tuned: Tuned, tuned_session: Session, truth: Truth, emulator: EmulatorServer
 ) -> None:
     before = truth.names()
-    plan = plan_deployment(tuned_session, tuned.job.final_checkpoint_uri, machine_type=MACHINE)
-    with pytest.raises(WaitTimeoutError):
-        deploy(tuned_session, plan, timeout=0.0, poll=0.05)
+    slow = emulator.emulator.faults.add(faults.parse("deployment:slow,match=unwaited"))
+    source = tuned.job.final_checkpoint_uri
+    plan = plan_deployment(tuned_session, source, machine_type=MACHINE, display_name="unwaited")
+    try:
+        with pytest.raises(WaitTimeoutError):
+            deploy(tuned_session, plan, timeout=0.0, poll=0.05)
+        assert [item.outcome for item in recover(tuned_session)] == ["pending"]
+    finally:
+        emulator.emulator.faults.clear(slow.id)
+    assert slow.hits == 1
     deadline = time.monotonic() + 60
     while (done := recover(tuned_session, poll=0.2)) and done[0].outcome == "pending":
         assert time.monotonic() < deadline
@@ -191,6 +199,31 @@ def test_one_that_nobody_waited_for_is_finished_by_the_next_command(
     assert made.labels["managed-by"] == "open-model-tuning-runner"
     assert recover(tuned_session) == []
     undeploy(tuned_session, made, delete=True)
+    assert truth.names() == before
+
+
+def test_one_that_begins_to_serve_while_it_is_looked_at_is_finished(
+    tuned: Tuned, tuned_session: Session, through: Session, proxy: FlakyProxy, truth: Truth, emulator: EmulatorServer
+) -> None:
+    before = truth.names()
+    slow = emulator.emulator.faults.add(faults.parse("deployment:slow,match=unwaited"))
+    source = tuned.job.final_checkpoint_uri
+    plan = plan_deployment(tuned_session, source, machine_type=MACHINE, display_name="unwaited")
+    accepted = deploy(tuned_session, plan, wait=False)
+
+    def begin_to_serve() -> None:
+        emulator.emulator.faults.clear(slow.id)
+        deadline = time.monotonic() + 60
+        while not any("/deployedModels/" in name for name in truth.names() - before):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    # Between its first look and its second, whatever it looks at.
+    proxy.faults.append(Fault("GET", r"/(operations|endpoints)/", "pass", before=begin_to_serve))
+    outcomes = [item.outcome for _ in range(2) for item in recover(through)]
+    assert proxy.faults[0].times == 0
+    assert outcomes == ["pending", "finished"]
+    undeploy(tuned_session, accepted.name, delete=True)
     assert truth.names() == before
 
 
@@ -233,7 +266,7 @@ def test_a_deployment_killed_after_its_model_serves_is_finished(
 
 def test_a_torn_record_is_of_a_deployment_that_sent_nothing(tuned_session: Session, state: Path) -> None:
     (state / "deployments").mkdir(parents=True)
-    for name, content in (("a", b""), ("b", b'{"id":"b","par'), ("c", b'{"other":1}\n')):
+    for name, content in (("a", b""), ("b", b'{"id":"b","par')):
         (state / "deployments" / f"{name}.jsonl").write_bytes(content)
     assert recover(tuned_session) == []
     assert list((state / "deployments").iterdir()) == []

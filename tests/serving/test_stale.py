@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from runner.datasets.checks import check_files
-from runner.datasets.local_images import uploaded
+from runner.datasets.images.uploads import uploaded
 from runner.datasets.upload import upload
 from runner.emulator import faults
 from runner.emulator.server import EmulatorServer
@@ -123,7 +123,7 @@ def test_images_that_no_dataset_names(
         ]
         dataset = tmp_path / f"{name}.jsonl"
         dataset.write_text(json.dumps({"contents": turns}) + "\n")
-        with uploaded(session, [dataset], None) as [copy]:
+        with uploaded(session, [dataset], [dataset], None) as [copy]:
             assert copy is not None
             lines[name] = copy.read_text()
         pictures[name] = json.loads(lines[name])["contents"][0]["parts"][1]["fileData"]["fileUri"]

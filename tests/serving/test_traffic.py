@@ -31,6 +31,7 @@ from runner.serving.parity import check_parity, parity_check
 from runner.serving.shares import with_share, without
 from runner.serving.traffic import CanaryLimits, judge
 from tests.cli.invocation import process
+from tests.emulator.engine.serving_processes import client_of
 from tests.runner.conftest import MODEL, Tuned
 from tests.serving.conftest import MACHINE
 from tests.serving.test_leases import _variables
@@ -188,6 +189,15 @@ def test_a_slow_canary_loses_its_traffic_by_itself(two: Endpoint, tuned_session:
     assert endpoints.get_endpoint(tuned_session, two.id).traffic == {old: 100, new: 0}
 
 
+def _wait_until_answering(socket: Path, number: int) -> None:
+    """Return once the server has so many questions that it has not answered yet."""
+    deadline = time.monotonic() + 60
+    with client_of(socket) as client:
+        while (now := client.get("/metrics").json())["runningSequences"] + now["queueDepth"] < number:
+            assert time.monotonic() < deadline, now
+            time.sleep(0.01)
+
+
 @pytest.mark.training
 def test_a_failing_canary_loses_its_traffic_by_itself(
     two: Endpoint, tuned_session: Session, emulator: EmulatorServer
@@ -196,22 +206,24 @@ def test_a_failing_canary_loses_its_traffic_by_itself(
     now = traffic.set_shares(tuned_session, endpoints.get_endpoint(tuned_session, two.id), {new: 50})
     since = time.time() - 3600
     url = f"/v1beta1/{now.name}/deployedModels/{new}/invoke/v1/chat/completions"
-    body = {"messages": [{"role": "user", "content": "What is 3?"}], "max_tokens": 200, "ignore_eos": True}
+    body = {"messages": [{"role": "user", "content": "What is 3?"}], "max_tokens": 4000, "ignore_eos": True}
 
     def ask(_: int) -> int:
         return tuned_session.http.post(url, json=body, timeout=120).status_code
 
-    [worker] = [
-        worker
+    [directory] = [
+        path.parent
         for path in emulator.emulator.deployments.glob("*/serving.json")
-        if json.loads(path.read_text())["name"] == "new" and (worker := read_worker(path.parent)) is not None
+        if json.loads(path.read_text())["name"] == "new"
     ]
+    worker = read_worker(directory)
+    assert worker is not None
     with ThreadPoolExecutor(24) as pool:
         asked = [pool.submit(ask, number) for number in range(24)]
-        time.sleep(0.5)
+        _wait_until_answering(directory / "model.sock", 24)
         os.kill(worker.pid, signal.SIGKILL)
         answers = Counter(one.result() for one in asked)
-    assert answers[503] >= 12, "those that were being answered when the container ended"
+    assert answers == {503: 24}, "all were being answered when the container ended"
     figures = serving_figures(tuned_session, now.id, since)
     verdict = judge(figures, new, CanaryLimits(latency_ratio=1000))
     assert verdict.state == "badly", verdict

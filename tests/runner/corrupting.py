@@ -1,0 +1,200 @@
+"""A proxy in front of the emulator that changes bytes under way, and what the heads of messages say of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import httpx
+
+from tests.local_server import Handler, LocalServer
+
+_NOT_PASSED = {"connection", "transfer-encoding", "keep-alive", "host", "accept-encoding"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """One request and, once the emulator has answered, its answer. What is in it is what goes on."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    status: int = 0
+    answered: dict[str, str] = field(default_factory=dict)
+    """Headers of the answer, with lower-case names; `content-length` is added where it is missing."""
+    content: bytes = b""
+    after: bytes = b""
+    """Sent behind the answer, belonging to nothing."""
+    keep_open: bool = True
+    """Whether more may be asked on the connection."""
+    silent: bool = False
+    """Leave the connection open and answer nothing more on it."""
+
+    @property
+    def is_download(self) -> bool:
+        """Tell whether the answer is an object's bytes."""
+        return self.method == "GET" and "alt=media" in self.path
+
+    @property
+    def is_metadata(self) -> bool:
+        """Tell whether the answer describes one object."""
+        return self.method == "GET" and "alt=media" not in self.path and re.search(r"/o/[^?]", self.path) is not None
+
+    @property
+    def is_list(self) -> bool:
+        """Tell whether the answer is a list of objects."""
+        return self.method == "GET" and re.search(r"/o(\?|$)", self.path) is not None
+
+    @property
+    def is_upload(self) -> bool:
+        """Tell whether the request carries an object's bytes."""
+        whole = self.method == "POST" and "uploadType=multipart" in self.path
+        return whole or (
+            self.method == "PUT" and not self.headers.get("content-range", "bytes */").startswith("bytes */")
+        )
+
+
+Change = Callable[[Exchange], bool]
+"""Changes an exchange in place and tells whether it was one that it is about."""
+
+
+@dataclass(slots=True)
+class CorruptingProxy(LocalServer):
+    """The proxy; a context manager."""
+
+    upstream: str
+    request: Change | None = None
+    """Applied to requests before they go on."""
+    answer: Change | None = None
+    """Applied to answers before they go back."""
+    struck: int = 0
+    """How many exchanges were changed."""
+    seen: list[str] = field(default_factory=list)
+    """`METHOD path` of what arrived."""
+
+    def handler(self) -> type[Handler]:
+        """Return what hands every request to the proxy."""
+        proxy = self
+
+        class Passing(Handler):
+            def answer(self) -> None:
+                proxy._handle(self)
+
+        return Passing
+
+    def _handle(self, handler: Handler) -> None:
+        body = _chunked(handler) if handler.headers.get("transfer-encoding") == "chunked" else handler.body()
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        exchange = Exchange(method=handler.command, path=handler.path, headers=headers, body=body)
+        self.seen.append(f"{handler.command} {handler.path}")
+        if self.request is not None:
+            self.struck += self.request(exchange)
+        passed = {name: value for name, value in exchange.headers.items() if name not in _NOT_PASSED}
+        passed["content-length"] = str(len(exchange.body))
+        passed["accept-encoding"] = exchange.headers.get("accept-encoding", "identity")
+        with httpx.stream(
+            exchange.method, self.upstream + exchange.path, content=exchange.body, headers=passed, timeout=60
+        ) as answer:
+            exchange.content = b"".join(answer.iter_raw())
+        exchange.status = answer.status_code
+        exchange.answered = {
+            name: value.replace(self.upstream, self.url)
+            for name, value in answer.headers.items()
+            if name not in {*_NOT_PASSED, "content-length"}
+        }
+        if self.answer is not None:
+            self.struck += self.answer(exchange)
+        _send(handler, exchange)
+
+
+def _chunked(handler: Handler) -> bytes:
+    pieces = []
+    while size := int(handler.rfile.readline().split(b";")[0], 16):
+        pieces.append(handler.rfile.read(size))
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return b"".join(pieces)
+
+
+def _send(handler: Handler, exchange: Exchange) -> None:
+    headers = {"content-length": str(len(exchange.content)), **exchange.answered}
+    reason = HTTPStatus(exchange.status).phrase if exchange.status in set(HTTPStatus) else "Unknown"
+    lines = [f"HTTP/1.1 {exchange.status} {reason}", *(f"{name}: {value}" for name, value in headers.items()), "\r\n"]
+    handler.wfile.write("\r\n".join(lines).encode("latin-1") + exchange.content + exchange.after)
+    if exchange.silent:
+        while handler.connection.recv(65536):  # read what comes until the client gives up
+            pass
+    if exchange.silent or not exchange.keep_open:
+        handler.close_connection = True
+        handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+def flipped(data: bytes) -> bytes:
+    """Return data with one bit changed in their middle."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def doubled(data: bytes) -> bytes:
+    """Return data with the second quarter sent twice."""
+    quarter = len(data) // 4
+    return data[: 2 * quarter] + data[quarter : 2 * quarter] + data[2 * quarter :]
+
+
+def in_payload(change: Callable[[bytes], bytes], payload: bytes) -> Change:
+    """Return what changes the bytes of an object in an upload."""
+
+    def apply(exchange: Exchange) -> bool:
+        if not exchange.is_upload:
+            return False
+        if exchange.method == "PUT":
+            exchange.body = change(exchange.body)
+        else:
+            assert payload in exchange.body, "the object is in the request"
+            exchange.body = exchange.body.replace(payload, change(payload))
+        return True
+
+    return apply
+
+
+def in_download(change: Callable[[bytes], bytes], **headers: str) -> Change:
+    """Return what changes the bytes of an object in a download, and headers of the answer."""
+
+    def apply(exchange: Exchange) -> bool:
+        if not exchange.is_download or exchange.status >= 300:
+            return False
+        exchange.content = change(exchange.content)
+        exchange.answered |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return True
+
+    return apply
+
+
+def in_document(change: Callable[[dict[str, object]], object], *, of: str) -> Change:
+    """Return what changes the JSON answers of one kind: `metadata`, `list`, `upload`."""
+
+    def apply(exchange: Exchange) -> bool:
+        if not getattr(exchange, f"is_{of}") or exchange.status not in {200, 201}:
+            return False
+        body = json.loads(exchange.content)
+        for item in body.get("items", []) if of == "list" else [body]:
+            change(item)
+        exchange.content = json.dumps(body).encode()
+        return True
+
+    return apply
+
+
+def gzipped(exchange: Exchange) -> bool:
+    """Compress an object's bytes under way, as a proxy does that saves traffic."""
+    if not exchange.is_download or exchange.status >= 300:
+        return False
+    exchange.content = gzip.compress(exchange.content)
+    exchange.answered["content-encoding"] = "gzip"
+    return True
