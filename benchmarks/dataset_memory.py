@@ -17,14 +17,14 @@ from benchmarks.dataset_tokens import make_tokenizer
 _CODE = """
 import sys
 from pathlib import Path
-from runner.datasets.repeats import repeats
-from runner.datasets.summarise import Settings, summarise
+from runner.datasets.checking.repeats import repeats
+from runner.datasets.checking.ranges import Settings, totals_of_range
 path, tokenizer = Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None
-summary = summarise(path, 0, path.stat().st_size, Settings(ratio=0.25, limit=8192, name="t", tokenizer=tokenizer))
-found = len(repeats(summary.wholes)) + len(repeats(summary.prompts))
+totals = totals_of_range(path, 0, path.stat().st_size, Settings(ratio=0.25, limit=8192, name="t", tokenizer=tokenizer))
+found = len(repeats(totals.wholes)) + len(repeats(totals.prompts))
 # Not getrusage: its maximum includes the parent before it became this program.
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(summary.rows, found, int(peak.split()[1]) >> 10)
+print(totals.rows, found, int(peak.split()[1]) >> 10)
 """
 
 

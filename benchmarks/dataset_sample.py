@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 from benchmarks.dataset_files import write
-from runner.datasets.sampling import sample_tokens
-from runner.datasets.summarise import Settings, summarise
-from runner.datasets.tokens import RatioCounter
+from runner.datasets.checking.ranges import Settings, totals_of_range
+from runner.datasets.reports.report import Lengths
+from runner.datasets.tokens.counters import RatioCounter, token_lengths
+from runner.datasets.tokens.sampling import sample_tokens
 
 
 def main() -> None:
@@ -28,8 +29,8 @@ def main() -> None:
             path = Path(folder, "t.jsonl")
             write(path, options.megabytes << 20, kind)
             size = path.stat().st_size
-            summary = summarise(path, 0, size, Settings(ratio=0.25))
-            truth = sum(length * count for length, count in summary.text_only.tokens.items())
+            totals = totals_of_range(path, 0, size, Settings(ratio=0.25))
+            truth = Lengths(token_lengths(totals.text_only.sizes, 0.25, None)).total
             start = time.process_time()
             samples = [sample_tokens(path, RatioCounter(0.25), seed=seed) for seed in range(options.samples)]
             spent = (time.process_time() - start) / options.samples

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dataset_files import FOREIGN, lines, paragraphs, write
-from runner.datasets.summarise import Settings, summarise
-from runner.datasets.tokens import TokenizerCounter
+from runner.datasets.checking.ranges import Settings, totals_of_range
+from runner.datasets.tokens.counters import TokenizerCounter
 
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
@@ -137,7 +137,7 @@ def main() -> None:
         write(path, options.megabytes << 20, "chat")
         size = path.stat().st_size
         settings = Settings(ratio=0.25, tokenizer=folder, limit=8192, name="t")
-        check = cpu(lambda: summarise(path, 0, size, settings), 2)
+        check = cpu(lambda: totals_of_range(path, 0, size, settings), 2)
         with path.open("rb") as stream:
             some = [turn["content"] for line in stream.readlines(1 << 20) for turn in json.loads(line)["messages"]]
         theirs = cpu(lambda: reference.encode_batch_fast(some, add_special_tokens=False), 2) * size / (1 << 20)

@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from runner.catalog import find_model
+from runner.datasets.checking.ranges import Settings, totals_of_range
 from runner.datasets.checks import check_files
-from runner.datasets.converting import convert_file
 from runner.datasets.examples import Format
-from runner.datasets.fixing import fix_file
-from runner.datasets.page import render
-from runner.datasets.preview import preview_line
-from runner.datasets.splitting import split_file
-from runner.datasets.summarise import Settings, summarise
-from runner.datasets.tokens import RatioCounter
+from runner.datasets.reports.html import render
+from runner.datasets.reports.preview import preview_line
+from runner.datasets.rewriting.converting import convert_file
+from runner.datasets.rewriting.fixing import fix_file
+from runner.datasets.rewriting.splitting import split_file
+from runner.datasets.tokens.counters import RatioCounter
 from runner.errors import RunnerError
 from tests.datasets.test_fast_path import all_lines, same
 
@@ -116,8 +116,8 @@ def survive(draw: random.Random, path: Path, folder: Path) -> Counter[str]:
         assert "\x1b" not in render(report)
     if path.suffix == ".jsonl":
         size = path.stat().st_size
-        fast = summarise(path, 0, size, Settings(ratio=0.25, limit=500))
-        same(fast, summarise(path, 0, size, Settings(ratio=0.25, limit=500, exact=True)))
+        fast = totals_of_range(path, 0, size, Settings(ratio=0.25, limit=500))
+        same(fast, totals_of_range(path, 0, size, Settings(ratio=0.25, limit=500, compiled=False)))
         attempt(lambda: split_file(path, folder / "a.jsonl", folder / "b.jsonl", share=0.2))
     attempt(lambda: preview_line(path, draw.randint(1, 4), RatioCounter(0.25), limit=20))
     attempt(lambda: _clean(fix_file(path, target).output))

@@ -2,35 +2,8 @@
 
 use std::ops::Range;
 
-use crate::json::{Cursor, Span};
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    PromptCompletion,
-    Chat,
-    GenerateContent,
-}
-
-impl Format {
-    pub fn named(name: &str) -> Option<Self> {
-        [Format::PromptCompletion, Format::Chat, Format::GenerateContent].into_iter().find(|form| form.name() == name)
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::PromptCompletion => "prompt_completion",
-            Format::Chat => "chat",
-            Format::GenerateContent => "generate_content",
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    System,
-    User,
-    Assistant,
-}
+use crate::json::{Cursor, Made, Span};
+use crate::rules::{Field, Format, Keys, Role, Rules};
 
 #[derive(Clone, Copy)]
 pub enum Part {
@@ -50,57 +23,50 @@ pub struct Turn {
 pub struct Line {
     pub turns: Vec<Turn>,
     pub parts: Vec<Part>,
-    /// What strings with escapes stand for, one after the other.
-    pub made: Vec<u8>,
-    /// Whether an image has a `detail`.
-    pub detailed: bool,
+    /// What strings with escapes stand for.
+    pub made: Made,
+    /// Whether the line says something that turns and parts do not: how closely to look at an image, a turn's name, a
+    /// role of the system's own.
+    pub says_more: bool,
 }
 
 impl Line {
     pub fn bytes<'a>(&'a self, line: &'a [u8], span: Span) -> &'a [u8] {
-        &(if span.made { &self.made } else { line })[span.start..span.end]
+        &(if span.made { self.made.bytes() } else { line })[span.start..span.end]
     }
 
     /// Read a line. None where a key is unknown, missing or there twice, a type wrong, or the turns are out of order.
-    pub fn read(&mut self, line: &[u8]) -> Option<Format> {
+    pub fn read(&mut self, line: &[u8], rules: &Rules) -> Option<Format> {
         self.turns.clear();
         self.parts.clear();
         self.made.clear();
-        self.detailed = false;
-        let mut cursor = Cursor::new(line);
-        let (mut format, mut listed, mut instructed) = (None, false, false);
+        self.says_more = false;
+        let mut cursor = Cursor::new(line, &rules.controls);
+        let (mut format, mut seen) = (None, 0);
         let (mut prompt, mut completion) = (None, None);
         cursor.space();
         cursor.object(|cursor, key| {
-            let is = match key {
-                b"prompt" if prompt.is_none() => {
-                    prompt = Some(cursor.string(&mut self.made)?);
-                    Format::PromptCompletion
-                }
-                b"completion" if completion.is_none() => {
-                    completion = Some(cursor.string(&mut self.made)?);
-                    Format::PromptCompletion
-                }
-                b"messages" if format.is_none() => {
-                    cursor.list(|cursor| self.message(cursor))?;
-                    Format::Chat
-                }
-                b"contents" if !listed => {
-                    listed = true;
-                    cursor.list(|cursor| self.content(cursor, false))?;
-                    Format::GenerateContent
-                }
-                b"systemInstruction" | b"system_instruction" if !instructed => {
-                    instructed = true;
-                    self.content(cursor, true)?;
-                    Format::GenerateContent
-                }
-                _ => return None,
+            let is = match format {
+                Some(format) => format,
+                None => *format.insert(only(
+                    Format::ALL.into_iter().filter(|form| rules.lines[*form as usize].get(key).is_some()),
+                )?),
             };
-            (*format.get_or_insert(is) == is).then_some(())
+            let key = rules.lines[is as usize].get(key)?;
+            note(&mut seen, key.bit)?;
+            match key.field {
+                Field::Prompt => prompt = Some(cursor.string(&mut self.made)?),
+                Field::Completion => completion = Some(cursor.string(&mut self.made)?),
+                Field::Messages => cursor.list(|cursor| self.message(cursor, rules))?,
+                Field::Contents => cursor.list(|cursor| self.content(cursor, rules, false))?,
+                Field::SystemInstruction => self.content(cursor, rules, true)?,
+                _ => self.pass_over(cursor)?,
+            }
+            Some(())
         })?;
         cursor.space();
-        if cursor.at != line.len() {
+        let format = format?;
+        if cursor.at != line.len() || !has_all(&rules.lines[format as usize], seen) {
             return None;
         }
         if let (Some(prompt), Some(completion)) = (prompt, completion) {
@@ -110,21 +76,21 @@ impl Line {
         if let Some(system) = self.turns.iter().position(|turn| turn.role == Role::System) {
             let turn = self.turns.remove(system);
             // `systemInstruction` may stand behind `contents`; a system message belongs to the front.
-            if format == Some(Format::Chat) && system != 0 {
+            if format == Format::Chat && system != 0 {
                 return None;
             }
             self.turns.insert(0, turn);
         }
-        self.in_order().then_some(format).flatten()
+        self.in_order(rules).then_some(format)
     }
 
-    /// Tell whether an optional system turn comes first, then user and assistant by turns, and the assistant last.
-    fn in_order(&self) -> bool {
-        let system = self.turns.first().is_some_and(|turn| turn.role == Role::System);
-        let turns = &self.turns[usize::from(system)..];
+    /// Tell whether the turn that may come first does, and all others follow in the order that is repeated.
+    fn in_order(&self, rules: &Rules) -> bool {
+        let first = self.turns.first().is_some_and(|turn| turn.role == rules.first);
+        let (turns, order) = (&self.turns[usize::from(first)..], rules.repeated.as_slice());
         !turns.is_empty()
-            && turns.len().is_multiple_of(2)
-            && turns.chunks_exact(2).all(|pair| (pair[0].role, pair[1].role) == (Role::User, Role::Assistant))
+            && turns.len().is_multiple_of(order.len())
+            && turns.chunks_exact(order.len()).all(|some| some.iter().zip(order).all(|(turn, role)| turn.role == *role))
     }
 
     fn add(&mut self, role: Role, text: Span) {
@@ -132,26 +98,33 @@ impl Line {
         self.parts.push(Part::Text(text));
     }
 
-    fn message(&mut self, cursor: &mut Cursor) -> Option<()> {
+    /// Read a value that is allowed and means nothing here.
+    fn pass_over(&mut self, cursor: &mut Cursor) -> Option<()> {
+        self.says_more = true;
+        cursor.string(&mut self.made)?;
+        Some(())
+    }
+
+    fn message(&mut self, cursor: &mut Cursor, rules: &Rules) -> Option<()> {
         let start = self.parts.len();
-        let (mut role, mut content) = (None, false);
+        let (mut role, mut seen) = (None, 0);
         cursor.object(|cursor, key| {
-            match key {
-                b"role" if role.is_none() => role = Some(chat_role(cursor.word()?)?),
-                b"content" if !content => {
-                    content = true;
-                    if cursor.peek() == Some(b'[') {
-                        cursor.list(|cursor| self.chat_part(cursor))?;
-                    } else {
-                        let text = cursor.string(&mut self.made)?;
-                        self.parts.push(Part::Text(text));
-                    }
+            let key = rules.chat_turn.get(key)?;
+            note(&mut seen, key.bit)?;
+            match key.field {
+                Field::Role => role = Some(rules.role(Format::Chat, cursor.word()?)?),
+                Field::Content if cursor.peek() == Some(b'[') => {
+                    cursor.list(|cursor| self.chat_part(cursor, rules))?;
                 }
-                _ => return None,
+                Field::Content => {
+                    let text = cursor.string(&mut self.made)?;
+                    self.parts.push(Part::Text(text));
+                }
+                _ => self.pass_over(cursor)?,
             }
             Some(())
         })?;
-        self.finish(role?, start)
+        self.finish(role.filter(|_| has_all(&rules.chat_turn, seen))?, start)
     }
 
     fn finish(&mut self, role: Role, start: usize) -> Option<()> {
@@ -164,77 +137,84 @@ impl Line {
         Some(())
     }
 
-    fn chat_part(&mut self, cursor: &mut Cursor) -> Option<()> {
+    fn chat_part(&mut self, cursor: &mut Cursor, rules: &Rules) -> Option<()> {
         let (mut kind, mut text, mut image) = (None, None, None);
+        let (mut seen, mut strange) = (0, [false; 2]);
+        let kinds = [&rules.chat_text, &rules.chat_image];
         cursor.object(|cursor, key| {
-            match key {
-                b"type" if kind.is_none() => kind = Some(cursor.word()?),
-                b"text" if text.is_none() => text = Some(cursor.string(&mut self.made)?),
-                b"image_url" if image.is_none() => image = Some(self.image_url(cursor)?),
-                _ => return None,
+            let found = kinds.map(|keys| keys.get(key));
+            strange = [strange[0] | found[0].is_none(), strange[1] | found[1].is_none()];
+            let key = found[0].or(found[1])?;
+            note(&mut seen, key.bit)?;
+            match key.field {
+                Field::Type => kind = Some(cursor.word()?),
+                Field::Text => text = Some(cursor.string(&mut self.made)?),
+                Field::ImageUrl => image = Some(self.image_url(cursor, rules)?),
+                _ => self.pass_over(cursor)?,
             }
             Some(())
         })?;
-        self.parts.push(match (kind?, text, image) {
-            (b"text", Some(text), None) => Part::Text(text),
-            (b"image_url", None, Some(address)) => Part::Image(address),
-            _ => return None,
-        });
+        let kind = rules.chat_kinds.iter().position(|known| Some(known.as_slice()) == kind)?;
+        if strange[kind] || !has_all(kinds[kind], seen) {
+            return None;
+        }
+        self.parts.push(if kind == 0 { Part::Text(text?) } else { Part::Image(image?) });
         Some(())
     }
 
-    fn image_url(&mut self, cursor: &mut Cursor) -> Option<Span> {
-        let (mut url, mut detail) = (None, false);
+    fn image_url(&mut self, cursor: &mut Cursor, rules: &Rules) -> Option<Span> {
+        let (mut url, mut seen) = (None, 0);
         cursor.object(|cursor, key| {
-            match key {
-                b"url" if url.is_none() => url = Some(cursor.string(&mut self.made)?),
-                b"detail" if !detail => {
-                    detail = true;
-                    self.detailed = true;
-                    if cursor.peek() == Some(b'n') {
-                        cursor.name(b"null")?;
-                    } else if !matches!(cursor.word()?, b"low" | b"high" | b"auto") {
-                        return None;
+            let key = rules.image_url.get(key)?;
+            note(&mut seen, key.bit)?;
+            match key.field {
+                Field::Url => url = Some(cursor.string(&mut self.made)?),
+                Field::Detail => {
+                    self.says_more = true;
+                    if !cursor.null() {
+                        let word = cursor.word()?;
+                        rules.details.iter().find(|detail| *detail == word)?;
                     }
                 }
-                _ => return None,
+                _ => self.pass_over(cursor)?,
             }
             Some(())
         })?;
-        url
+        url.filter(|_| has_all(&rules.image_url, seen))
     }
 
     /// Read a turn of GenerateContent; that of the system may have any role.
-    fn content(&mut self, cursor: &mut Cursor, system: bool) -> Option<()> {
+    fn content(&mut self, cursor: &mut Cursor, rules: &Rules, system: bool) -> Option<()> {
+        let keys = if system { &rules.instruction } else { &rules.contents_turn };
         let start = self.parts.len();
-        let (mut role, mut parts) = (None, false);
+        let (mut role, mut seen) = (None, 0);
         cursor.object(|cursor, key| {
-            match key {
-                b"role" if role.is_none() => {
-                    let word = cursor.word()?;
-                    role = Some(if system { Role::System } else { content_role(word)? });
-                }
-                b"parts" if !parts => {
-                    parts = true;
-                    cursor.list(|cursor| self.content_part(cursor))?;
-                }
-                _ => return None,
+            let key = keys.get(key)?;
+            note(&mut seen, key.bit)?;
+            match key.field {
+                Field::Role if system => self.says_more |= !matches!(cursor.word()?, b"system" | b"user"),
+                Field::Role => role = Some(rules.role(Format::GenerateContent, cursor.word()?)?),
+                Field::Parts => cursor.list(|cursor| self.content_part(cursor, rules))?,
+                _ => self.pass_over(cursor)?,
             }
             Some(())
         })?;
+        if !has_all(keys, seen) {
+            return None;
+        }
         self.finish(if system { Role::System } else { role? }, start)
     }
 
-    fn content_part(&mut self, cursor: &mut Cursor) -> Option<()> {
+    fn content_part(&mut self, cursor: &mut Cursor, rules: &Rules) -> Option<()> {
         let mut found = None;
         cursor.object(|cursor, key| {
             if found.is_some() {
                 return None; // one of them in each part
             }
-            found = Some(match key {
-                b"text" => Part::Text(cursor.string(&mut self.made)?),
-                b"file_data" | b"fileData" => Part::Image(self.file(cursor, false)?),
-                b"inline_data" | b"inlineData" => Part::Image(self.file(cursor, true)?),
+            found = Some(match rules.part_kinds.get(key)?.field {
+                Field::Text => Part::Text(cursor.string(&mut self.made)?),
+                Field::FileData => Part::Image(self.file(cursor, rules, false)?),
+                Field::InlineData => Part::Image(self.file(cursor, rules, true)?),
                 _ => return None,
             });
             Some(())
@@ -244,50 +224,49 @@ impl Line {
     }
 
     /// Return the address of an image; one that is in the line is given the address that a chat would give it.
-    fn file(&mut self, cursor: &mut Cursor, inline: bool) -> Option<Span> {
-        let (mut declared, mut content) = (None, None);
+    fn file(&mut self, cursor: &mut Cursor, rules: &Rules, inline: bool) -> Option<Span> {
+        let keys = if inline { &rules.inline_data } else { &rules.file_data };
+        let (mut declared, mut content, mut seen) = (None, None, 0);
         cursor.object(|cursor, key| {
-            match key {
-                b"mime_type" | b"mimeType" if declared.is_none() => declared = Some(cursor.word()?),
-                b"file_uri" | b"fileUri" if content.is_none() && !inline => {
-                    content = Some(cursor.string(&mut self.made)?);
-                }
-                b"data" if content.is_none() && inline => content = Some(cursor.string(&mut self.made)?),
-                _ => return None,
+            let key = keys.get(key)?;
+            note(&mut seen, key.bit)?;
+            match key.field {
+                Field::MimeType => declared = Some(cursor.word()?),
+                Field::FileUri | Field::Data => content = Some(cursor.string(&mut self.made)?),
+                _ => self.pass_over(cursor)?,
             }
             Some(())
         })?;
-        let (declared, content) = (declared?, content?);
+        let (declared, content) = (declared?, content.filter(|_| has_all(keys, seen))?);
         if !inline {
-            return matches!(declared, b"image/jpeg" | b"image/png" | b"image/webp").then_some(content);
+            return rules.mime_types.iter().any(|known| known.as_bytes() == declared).then_some(content);
         }
         let start = self.made.len();
         for piece in [b"data:", declared, b";base64,"] {
-            self.made.extend_from_slice(piece);
+            self.made.append(piece);
         }
         if content.made {
-            self.made.extend_from_within(content.start..content.end);
+            self.made.append_within(content.start, content.end);
         } else {
-            self.made.extend_from_slice(&cursor.line[content.start..content.end]);
+            self.made.append(&cursor.line[content.start..content.end]);
         }
         let ascii = content.ascii && declared.is_ascii();
         Some(Span { start, end: self.made.len(), made: true, ascii, quotes: content.quotes })
     }
 }
 
-fn chat_role(role: &[u8]) -> Option<Role> {
-    match role {
-        b"system" => Some(Role::System),
-        b"user" => Some(Role::User),
-        b"assistant" => Some(Role::Assistant),
-        _ => None,
-    }
+/// Note that a key was read; None where it was before.
+fn note(seen: &mut u64, bit: u64) -> Option<()> {
+    let fresh = *seen & bit == 0;
+    *seen |= bit;
+    fresh.then_some(())
 }
 
-fn content_role(role: &[u8]) -> Option<Role> {
-    match role {
-        b"user" => Some(Role::User),
-        b"model" | b"assistant" => Some(Role::Assistant),
-        _ => None,
-    }
+fn has_all(keys: &Keys, seen: u64) -> bool {
+    seen & keys.required == keys.required
+}
+
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    let first = items.next()?;
+    items.next().is_none().then_some(first)
 }

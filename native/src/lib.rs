@@ -1,26 +1,28 @@
 //! The scanner of dataset checks: from a block of lines to what is certainly good, without a Python object for each.
 //!
-//! One-sided on purpose: a line that it takes has no finding but those its anchors lead to, and whatever it does not take is
+//! One-sided on purpose: a line that it takes has no finding but its remarks, and whatever it does not take is
 //! read by the exact parser in Python, which alone says what is wrong. Tests hold both to the same answers.
 
 mod formats;
 mod images;
 mod json;
-mod object;
 mod reshape;
+mod rules;
 mod scan;
 mod texts;
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use scan::{Buffers, Found, Rules};
+use rules::{Format, Rules, Table};
+use scan::{Buffers, Found};
 
 /// Which methods and meanings there are; a reader that expects another one does not use this module.
-const PROTOCOL: u32 = 4;
+const PROTOCOL: u32 = 5;
 
 /// Reads blocks of lines.
 #[pyclass(frozen)]
@@ -31,20 +33,11 @@ struct Scanner {
 
 #[pymethods]
 impl Scanner {
+    /// Take the rules as `scanner_rules` of `runner/datasets/rules/formats.py` gives them.
     #[new]
-    #[pyo3(signature = (*, images, many_images, max_pixels, placeholders, tokens, secrets))]
-    fn new(
-        images: bool,
-        many_images: usize,
-        max_pixels: u64,
-        placeholders: Vec<String>,
-        tokens: Vec<String>,
-        secrets: Vec<String>,
-    ) -> PyResult<Self> {
-        let bytes = |words: Vec<String>| words.into_iter().map(String::into_bytes).collect::<Vec<_>>();
-        let anchors = texts::Anchors::new(&bytes(tokens), &bytes(secrets))
-            .ok_or_else(|| PyValueError::new_err("the anchors make no search"))?;
-        let rules = Rules { images, many_images, max_pixels, placeholders: bytes(placeholders), anchors };
+    #[pyo3(signature = (rules, *, images))]
+    fn new(rules: Table, images: bool) -> PyResult<Self> {
+        let rules = Rules::new(rules, images).map_err(PyValueError::new_err)?;
         Ok(Scanner { rules, buffers: Mutex::default() })
     }
 
@@ -63,7 +56,7 @@ impl Scanner {
 
     /// Write the lines of a block in another format, texts as they are; leaves those alone that are not certainly good.
     fn reshape<'py>(&self, py: Python<'py>, block: &Bound<'py, PyBytes>, format: &str) -> PyResult<Reshaped<'py>> {
-        let format = formats::Format::named(format).ok_or_else(|| PyValueError::new_err("no such format"))?;
+        let format = Format::named(format).ok_or_else(|| PyValueError::new_err("no such format"))?;
         let block = block.as_bytes();
         let (count, rows, left, written) = py.detach(|| {
             let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -139,10 +132,18 @@ impl Scan {
         self.found.doubtful.clone()
     }
 
-    /// Place among the good lines, kinds of anchors, and the text of each turn.
+    /// Numbers of what is remarked, each with how often.
     #[getter]
-    fn anchored(&self) -> Vec<(u32, u8, &[String])> {
-        self.found.anchored.iter().map(|found| (found.place, found.kinds, found.texts.as_slice())).collect()
+    fn remarked(&self) -> HashMap<usize, usize> {
+        let mut counts = HashMap::new();
+        self.found.remarks.iter().for_each(|remark| *counts.entry(remark.what).or_default() += 1);
+        counts
+    }
+
+    /// Line, role and number of what is remarked, in the order of lines and turns.
+    #[getter]
+    fn remarks(&self) -> Vec<(u32, &'static str, usize)> {
+        self.found.remarks.iter().map(|remark| (remark.line, remark.role.name(), remark.what)).collect()
     }
 
     #[getter]
@@ -156,23 +157,9 @@ impl Scan {
     }
 }
 
-/// Return the object of a line and whether its texts are clean, see `object::decode`.
-#[pyfunction]
-fn decode_object<'py>(py: Python<'py>, line: &Bound<'py, PyBytes>) -> Option<(Bound<'py, PyAny>, bool)> {
-    object::decode(py, line.as_bytes())
-}
-
-/// Tell whether a line is an object but for its last brace.
-#[pyfunction]
-fn lacks_brace(line: &Bound<'_, PyBytes>) -> bool {
-    object::lacks_brace(line.as_bytes())
-}
-
 #[pymodule]
 fn runner_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PROTOCOL", PROTOCOL)?;
-    module.add_function(wrap_pyfunction!(decode_object, module)?)?;
-    module.add_function(wrap_pyfunction!(lacks_brace, module)?)?;
     module.add_class::<Scanner>()?;
     module.add_class::<Scan>()
 }

@@ -1,8 +1,9 @@
 //! Lines of one documented format as lines of another, texts carried over as they are written: no escape is undone.
 
-use crate::formats::{Format, Line, Part, Role, Turn};
+use crate::formats::{Line, Part, Turn};
 use crate::json::Span;
-use crate::scan::{Buffers, Rules, is_blank, lines, sound_image, unsound};
+use crate::rules::{Format, Role, Rules};
+use crate::scan::{Buffers, is_blank, lines, sound_image, unsound};
 
 /// Index, start and end of a line that was not written, and where in what was written it would stand.
 pub type Left = (usize, usize, usize, usize);
@@ -18,7 +19,7 @@ pub fn reshape(block: &[u8], format: Format, rules: &Rules, buffers: &mut Buffer
         count = index + 1;
         let line = &block[start..end];
         let mark = written.len();
-        let good = valid && read.read(line).is_some();
+        let good = valid && read.read(line, rules).is_some();
         if good && (Writer { line, read, rules, picture, written }).write(format).is_some() {
             rows += 1;
         } else {
@@ -41,8 +42,8 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn write(&mut self, format: Format) -> Option<()> {
-        // Only a chat can say how closely to look at an image.
-        if self.read.detailed {
+        // Nothing is lost in silence: the exact parser's writers say it or refuse it.
+        if self.read.says_more {
             return None;
         }
         match format {

@@ -1,30 +1,23 @@
 //! The lines of a block: which of them are certainly good, and what they amount to.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
-use crate::formats::{Format, Line, Part, Role};
+use crate::formats::{Line, Part};
 use crate::images;
-use crate::texts::{Anchors, characters, odd_character, trimmed};
+use crate::rules::{Format, Role, Rules};
+use crate::texts::{characters, trimmed};
 
 const PART: u8 = 0x1f;
 const IMAGE: u8 = 0x1c;
 
-/// What the lines are held to.
-pub struct Rules {
-    pub images: bool,
-    pub many_images: usize,
-    pub max_pixels: u64,
-    pub placeholders: Vec<Vec<u8>>,
-    pub anchors: Anchors,
-}
-
-/// Texts of a line in which an anchor is.
-pub struct Anchored {
-    /// Place among the good lines.
-    pub place: u32,
-    pub kinds: u8,
-    pub texts: Vec<String>,
+/// What a turn of a good line holds that is worth a remark.
+pub struct Remark {
+    /// Index of the line in the block.
+    pub line: u32,
+    pub role: Role,
+    /// Number of the control token or, behind all of them, of the pattern.
+    pub what: usize,
 }
 
 /// What is found in a block; lists of the same length have an entry for each good line.
@@ -46,7 +39,8 @@ pub struct Found {
     pub wholes: Vec<u64>,
     /// Index, start and end of the lines that are neither good nor blank.
     pub doubtful: Vec<(u32, usize, usize)>,
-    pub anchored: Vec<Anchored>,
+    /// In the order of lines and turns.
+    pub remarks: Vec<Remark>,
     /// Formats with the index of their first line.
     pub formats: Vec<(Format, u32)>,
     /// Contents of all turns, where they are wanted.
@@ -70,7 +64,8 @@ const KEPT: usize = 8 << 20;
 
 impl Buffers {
     pub fn shrink(&mut self) {
-        for buffer in [&mut self.line.made, &mut self.content, &mut self.text, &mut self.picture, &mut self.written] {
+        self.line.made.shrink(KEPT);
+        for buffer in [&mut self.content, &mut self.text, &mut self.picture, &mut self.written] {
             if buffer.capacity() > KEPT {
                 *buffer = Vec::new();
             }
@@ -85,11 +80,11 @@ pub fn read(block: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers) 
         let line = &block[start..end];
         let index = u32::try_from(found.count).unwrap_or(u32::MAX);
         found.count += 1;
-        let named = found.contents.len();
+        let (named, remarked) = (found.contents.len(), found.remarks.len());
         let good = valid
-            .then(|| buffers.line.read(line))
+            .then(|| buffers.line.read(line, rules))
             .flatten()
-            .and_then(|format| Some((format, judge(line, rules, contents, buffers, &mut found)?)));
+            .and_then(|format| Some((format, judge(line, index, rules, contents, buffers, &mut found)?)));
         if let Some((format, (prompt, whole))) = good {
             found.index.push(index);
             found.prompts.push(prompt);
@@ -99,6 +94,7 @@ pub fn read(block: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers) 
             }
         } else {
             found.contents.truncate(named);
+            found.remarks.truncate(remarked);
             found.prompts.push(0);
             found.wholes.push(0);
             if !is_blank(line) {
@@ -129,17 +125,26 @@ pub fn is_blank(line: &[u8]) -> bool {
 }
 
 /// Look at the texts and images of a line that was read; return its digests if all of it is good, and note the rest.
-fn judge(line: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers, found: &mut Found) -> Option<(u64, u64)> {
+fn judge(
+    line: &[u8],
+    index: u32,
+    rules: &Rules,
+    contents: bool,
+    buffers: &mut Buffers,
+    found: &mut Found,
+) -> Option<(u64, u64)> {
     let Buffers { line: read, content, text, picture, .. } = buffers;
     let turns = &read.turns;
     let system = turns[0].role == Role::System;
-    let (mut written, mut answer, mut images, mut kinds) = (0, 0, 0, 0);
+    let (mut written, mut answer, mut images) = (0, 0, 0);
     let (mut prompt, mut whole) = (0, u64::from(system));
+    // What may have been escaped twice, the exact parser looks at.
+    let backslashes = memmem::find(line, b"\\\\n").is_some() || memmem::find(line, b"\\u005").is_some();
     for turn in turns {
         let parts = &read.parts[turn.parts.clone()];
         let (bytes, spoken) = if let [Part::Text(span)] = parts {
             let bytes = read.bytes(line, *span);
-            if unsound(bytes, rules) || (!span.ascii && odd_character(bytes)) {
+            if unsound(bytes, rules) || (backslashes && escaped_twice(bytes)) {
                 return None;
             }
             answer = characters(bytes, span.ascii);
@@ -157,12 +162,9 @@ fn judge(line: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers, foun
                 match part {
                     Part::Text(span) => {
                         let bytes = read.bytes(line, *span);
-                        if !span.ascii && odd_character(bytes) {
-                            return None;
-                        }
                         if trimmed(bytes).is_empty() {
                             blank += 1;
-                        } else if unsound(bytes, rules) {
+                        } else if unsound(bytes, rules) || (backslashes && escaped_twice(bytes)) {
                             return None;
                         }
                         written += characters(bytes, span.ascii);
@@ -186,17 +188,17 @@ fn judge(line: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers, foun
             answer = characters(content, false);
             (content.as_slice(), text.as_slice())
         };
-        kinds |= rules.anchors.kinds(spoken);
+        let remarks = rules.marks.look(spoken);
+        if remarks.patterns != 0 || remarks.token.is_some() {
+            let patterns = (0..32).filter(|place| remarks.patterns >> place & 1 != 0);
+            let whats = remarks.token.into_iter().chain(patterns.map(|place| rules.marks.tokens() + place));
+            found.remarks.extend(whats.map(|what| Remark { line: index, role: turn.role, what }));
+        }
         prompt = whole;
         whole = xxh3_64_with_seed(bytes, whole);
         if contents {
             found.contents.push(String::from_utf8_lossy(bytes).into_owned());
         }
-    }
-    if kinds != 0 {
-        let texts = turns.iter().map(|turn| spoken_text(read, line, &read.parts[turn.parts.clone()])).collect();
-        let place = u32::try_from(found.index.len()).unwrap_or(u32::MAX);
-        found.anchored.push(Anchored { place, kinds, texts });
     }
     found.turns.push(u32::try_from(turns.len()).unwrap_or(u32::MAX));
     found.written.push(written as u64);
@@ -205,13 +207,9 @@ fn judge(line: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers, foun
     Some((prompt, whole))
 }
 
-/// Return a turn without its images and joints.
-fn spoken_text(read: &Line, line: &[u8], parts: &[Part]) -> String {
-    let texts = parts.iter().filter_map(|part| match part {
-        Part::Text(span) => Some(String::from_utf8_lossy(read.bytes(line, *span))),
-        Part::Image(_) => None,
-    });
-    texts.collect()
+/// Tell whether a text holds backslash and n, and no line end.
+fn escaped_twice(text: &[u8]) -> bool {
+    memchr(b'\n', text).is_none() && memmem::find(text, b"\\n").is_some()
 }
 
 /// Tell whether a text is empty, white space or what a program writes for a missing value.
@@ -223,33 +221,18 @@ pub fn unsound(text: &[u8], rules: &Rules) -> bool {
 /// Tell whether an address is certainly that of a good image; one in the line is decoded whole and read to its end.
 pub fn sound_image(address: &[u8], rules: &Rules, picture: &mut Vec<u8>) -> bool {
     if let Some(rest) = address.strip_prefix(b"gs://") {
-        return object_name(rest);
+        return rules.is_object(rest);
     }
     let Some(rest) = address.strip_prefix(b"data:") else { return false };
-    for mime_type in ["image/jpeg", "image/png", "image/webp"] {
+    rules.mime_types.iter().any(|mime_type| {
         let data = rest.strip_prefix(mime_type.as_bytes()).and_then(|rest| rest.strip_prefix(b";base64,"));
-        if let Some(data) = data {
+        data.is_some_and(|data| {
             if picture.len() < data.len() {
                 picture.resize(data.len(), 0);
             }
             let room = base64_simd::Out::from_slice(picture.as_mut_slice());
-            return base64_simd::STANDARD
-                .decode(data, room)
-                .is_ok_and(|bytes| images::sound(bytes, mime_type, rules.max_pixels));
-        }
-    }
-    false
-}
-
-/// Tell whether `bucket/object` has the form of a Cloud Storage object.
-fn object_name(name: &[u8]) -> bool {
-    let Some(slash) = memchr(b'/', name) else { return false };
-    let (bucket, object) = (&name[..slash], &name[slash + 1..]);
-    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    (3..=222).contains(&bucket.len())
-        && bucket.iter().all(|byte| plain(byte) || b"._-".contains(byte))
-        && bucket.first().is_some_and(plain)
-        && bucket.last().is_some_and(plain)
-        && (1..=1024).contains(&object.len())
-        && !object.iter().any(|byte| b"\r\n\0".contains(byte))
+            let decoded = base64_simd::STANDARD.decode(data, room);
+            decoded.is_ok_and(|bytes| images::sound(bytes, mime_type, rules.max_pixels))
+        })
+    })
 }

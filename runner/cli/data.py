@@ -11,11 +11,15 @@ import click
 
 from runner.cli import commands
 from runner.cli.options import Invocation, dataset_options
+from runner.cli.output import finding_line
 from runner.cli.text import size
 
 if TYPE_CHECKING:
-    from runner.datasets.checks import Engine
-    from runner.datasets.report import Report
+    from runner.datasets.checking.ranges import Engine
+    from runner.datasets.reports.report import Report
+
+_LEFT_SHOWN = 20
+_EXCERPT = 2000
 
 command = commands.Group(
     name="data",
@@ -104,7 +108,8 @@ def check(
     """Check the dataset file TRAINING and list everything wrong with it. Exit code 3 if there are errors.
 
     Nothing leaves this machine, unless buckets are named. --model adds the limits of that model. TRAINING may be
-    compressed (.gz, .zst), an object (gs://…) or `-`, the standard input.
+    compressed, in another encoding, an object (gs://…) or `-`, the standard input. Of a file in another format the
+    first row is shown as it would be converted, with the command that does it.
     """
     with _closer(invocation, fetch=fetch_images, decode=decode_images) as look_closer:
         report = checked(
@@ -119,22 +124,25 @@ def check(
             engine=_engine(engine, beam_runner, pipeline),
             look_closer=look_closer,
         )
+    from runner.datasets.examples import counted
+
     output = invocation.output
+    invocation.has_listed_findings = kind != "table" or not output.quiet
     if output.is_json or kind == "json":
         output.document(report.to_json())
     elif kind != "table":
         _export(invocation, report, kind)
     elif not output.quiet:
-        print_findings(invocation, report, max_findings)
+        _print_findings(invocation, report, max_findings)
+        print_conversions(invocation, report)
         output.table(*statistics(report), body=None, numbers=(1, 2, 3, 4, 5))
     report.raise_for_errors()
     if strict and report.warning_count:
         from runner.errors import DatasetError
 
-        count = report.warning_count
         findings = [finding.to_json() for finding in report.warnings]
-        raise DatasetError(f"{count} warning{'s' if count != 1 else ''}, and --strict", findings=findings)
-    output.note("no errors" + (f", {report.warning_count} warnings" if report.warning_count else ""))
+        raise DatasetError(f"{counted(report.warning_count, 'warning')}, and --strict", findings=findings)
+    output.note("no errors" + (f", {counted(report.warning_count, 'warning')}" if report.warning_count else ""))
 
 
 @contextlib.contextmanager
@@ -143,7 +151,7 @@ def _closer(invocation: Invocation, *, fetch: bool, decode: bool) -> Iterator[An
     if not fetch and not decode:
         yield None
         return
-    from runner.datasets.pictures import PictureCheck
+    from runner.datasets.images.inspection import PictureCheck
     from runner.gcp.object_http import ObjectClient
 
     with contextlib.ExitStack() as stack:
@@ -161,7 +169,7 @@ def _engine(name: str, beam_runner: str | None, pipeline: tuple[str, ...]) -> En
 
             raise ConfigurationError("--runner and --pipeline are of a Beam pipeline", hint="--engine beam")
         return None
-    from runner.datasets.beam import beam_engine
+    from runner.datasets.checking.beam import beam_engine
 
     return beam_engine(beam_runner or "DirectRunner", [f"--{option.removeprefix('--')}" for option in pipeline])
 
@@ -169,7 +177,7 @@ def _engine(name: str, beam_runner: str | None, pipeline: tuple[str, ...]) -> En
 def _export(invocation: Invocation, report: Report, kind: str) -> None:
     from importlib.metadata import version
 
-    from runner.datasets import exports
+    from runner.datasets.reports import exports
 
     if kind == "sarif":
         invocation.output.document(exports.sarif(report, version("open-model-tuning")))
@@ -186,11 +194,13 @@ def _export(invocation: Invocation, report: Report, kind: str) -> None:
         "runner data upload train.jsonl --validation validation.jsonl",
         "runner data upload train.jsonl --to gs://my-bucket/datasets/",
         "runner data upload train.jsonl --images",
+        "runner data upload tickets.csv --convert",
     ),
 )
 @dataset_options
 @click.option("--to", "destination", metavar="gs://…", help="Folder to upload to [datasets/ in the datasets bucket].")
 @click.option("--images", is_flag=True, help="Upload images named by local paths too, and name the objects instead.")
+@click.option("--convert", is_flag=True, help="Convert a file of another format, as `runner data convert` does.")
 @click.pass_obj
 def upload(
     invocation: Invocation,
@@ -201,35 +211,36 @@ def upload(
     tokenizer: Path | None,
     destination: str | None,
     images: bool,
+    convert: bool,
 ) -> None:
     """Check the dataset file TRAINING and upload it under a name made of its content.
 
-    Nothing is sent if there are errors, nor what is there already.
+    Nothing is sent if there are errors, nor what is there already. What is compressed or in another encoding is sent
+    as plain JSON Lines in UTF-8.
     """
-    from runner.cli.data_sources import sources
+    from runner.cli.data_sources import ready, sources
     from runner.datasets import upload as uploading
-    from runner.datasets.sources import plain_copy
+    from runner.gcp.storage import crc32c_of
 
     output = invocation.output
     with contextlib.ExitStack() as stack:
-        named = str(training).rsplit("/", 1)[-1]
         first, second = stack.enter_context(sources(invocation, training, validation))
-        # The service takes plain files only: what is compressed is decompressed on the way.
-        plain = stack.enter_context(plain_copy(first))
-        held_out = stack.enter_context(plain_copy(second)) if second is not None else None
+        plain = stack.enter_context(ready(invocation, first, convert=convert))
+        held_out = stack.enter_context(ready(invocation, second, convert=convert)) if second is not None else None
         session = None
         if images:
             session = stack.enter_context(invocation.session())
-            from runner.datasets.local_images import uploaded
+            from runner.datasets.images.uploads import uploaded
 
             with output.progress("upload images") as progress:
-                copies = uploaded(session, [plain, held_out], destination, progress=progress)
+                copies = uploaded(session, [plain, held_out], [first, second], destination, progress=progress)
                 renamed = stack.enter_context(copies)
             plain, held_out = renamed[0] or plain, renamed[1]
+        checksums = {path: crc32c_of(path) for path in (plain, held_out) if path is not None}
         report = checked(invocation, plain, held_out, model, mode, tokenizer)
         session = session or stack.enter_context(invocation.session())
-        progress = stack.enter_context(output.progress(f"upload {named}"))
-        result = uploading.upload(session, report, destination=destination, progress=progress)
+        progress = stack.enter_context(output.progress(f"upload {first.name}"))
+        result = uploading.upload(session, report, destination=destination, checked=checksums, progress=progress)
     rows = [[file.uri, size(file.size), "sent" if file.sent else "was there"] for file in result.files]
     names = [file.uri for file in result.files]
     output.table(["address", "size", ""], rows, body=result.to_json(), names=names, numbers=(1,))
@@ -247,6 +258,7 @@ def checked(
     workers: int | None = None,
     engine: Engine | None = None,
     look_closer: Any = None,
+    as_stored: bool = False,
 ) -> Report:
     """Return the report on a dataset. Raises ConfigurationError."""
     from runner.catalog import find_model
@@ -267,30 +279,46 @@ def checked(
             workers=workers,
             engine=engine,
             look_closer=look_closer,
+            as_stored=as_stored,
         )
 
 
-def print_findings(invocation: Invocation, report: Report, limit: int, *, error: bool = False) -> None:
-    """List findings, errors first, one line each; `error` puts them on standard error."""
-    say = invocation.output.note if error else invocation.output.text
+def _print_findings(invocation: Invocation, report: Report, limit: int) -> None:
+    """List findings, errors first, one line each."""
+    say = invocation.output.text
     ordered = [*report.errors, *report.warnings]
     for finding in ordered[:limit]:
-        fix = f"; {finding.fix}" if finding.fix else ""
-        say(f"{finding.severity}: {finding.place}: {finding.message}{fix} [{finding.code}]")
+        say(finding_line(finding.to_json()))
     total = report.error_count + report.warning_count
     shown = min(limit, len(ordered))
     if total > shown:
         more = f": `runner data check --max-findings {len(ordered)}`" if len(ordered) > limit else ""
         say(f"… and {total - shown} more{more}")
-    if ordered and limit and not error:
+    if ordered and limit:
         say("")
+
+
+def print_conversions(invocation: Invocation, report: Report) -> None:
+    """Show the first row of files of another format as it would be converted."""
+    say = invocation.output.text
+    for foreign in (file.conversion for file in report.files):
+        if foreign is not None and foreign.first_row:
+            say(f"first row of {foreign.name}, converted: {excerpt(foreign.first_row)}")
+            if foreign.left:
+                more = f" and {len(foreign.left) - _LEFT_SHOWN} more" if len(foreign.left) > _LEFT_SHOWN else ""
+                say(f"not carried over: {', '.join(foreign.left[:_LEFT_SHOWN])}{more}")
+
+
+def excerpt(line: str) -> str:
+    """Return the beginning of a line for people: an inline image has megabytes."""
+    return line if len(line) <= _EXCERPT else line[:_EXCERPT] + "…"
 
 
 def statistics(report: Report) -> tuple[list[str], list[list[Any]]]:
     """Return headings and rows of the numbers of each file."""
     mark = "" if report.tokens_exact else " (est.)"
     rows = []
-    for file in report.files:
+    for file in [file for file in report.files if file.conversion is None]:
         tokens = file.tokens.to_json()
         row = [file.path.name, file.examples, file.kept, file.over_length, tokens["sum"], tokens.get("max", 0)]
         rows.append([*row, file.format or "-"])

@@ -16,8 +16,8 @@ from runner.cli.options import Invocation, dataset_options, mode_option
 from runner.cli.text import amount, visible
 
 if TYPE_CHECKING:
-    from runner.datasets.preview import Preview
-    from runner.datasets.report import FileReport
+    from runner.datasets.reports.preview import Preview
+    from runner.datasets.reports.report import FileReport
 
 _BAR_COLUMNS = 40
 
@@ -51,9 +51,10 @@ def stats(
     if sample:
         _sample(invocation, training, model, mode, tokenizer)
         return
-    from runner.datasets.statistics import histogram, offers
+    from runner.datasets.examples import counted
+    from runner.datasets.reports.histograms import histogram, offers
 
-    report = checked(invocation, training, validation, None, None, tokenizer)
+    report = checked(invocation, training, validation, model, mode, tokenizer)
     wanted = [offer for offer in offers(report, epochs) if _matches(offer, model, mode)]
     output = invocation.output
     if output.is_json:
@@ -75,7 +76,7 @@ def stats(
         ]
         for offer in wanted
     ]
-    headings = ["model", "mode", "max tokens", "too long", "tokens", f"USD, {epochs} epoch{'s' if epochs > 1 else ''}"]
+    headings = ["model", "mode", "max tokens", "too long", "tokens", f"USD, {counted(epochs, 'epoch')}"]
     output.table(headings, rows, body=None, names=[str(file.tokens.total)], numbers=(2, 3, 4, 5))
     report.raise_for_errors()
 
@@ -88,19 +89,15 @@ def _matches(offer: Any, model: str | None, mode: Any) -> bool:
 
 def _sample(invocation: Invocation, given: Path | str, model: str | None, mode: Any, tokenizer: Path | None) -> None:
     from runner.catalog import find_model
-    from runner.datasets.sampling import sample_tokens
-    from runner.datasets.sources import is_there, plain_copy
-    from runner.datasets.tokens import open_counter, ratio_of
-    from runner.errors import ConfigurationError
+    from runner.datasets.records.recognising import plain_examples
+    from runner.datasets.tokens.counters import open_counter, ratio_of
+    from runner.datasets.tokens.sampling import sample_tokens
 
     found = find_model(model) if model else None
     limits = found.modes.get(mode or next(iter(found.modes))) if found else None
     counter = open_counter(ratio_of(found, mode), tokenizer_for(invocation, found, tokenizer))
-    with sources(invocation, given) as (source, _):
-        if not is_there(source):
-            raise ConfigurationError(f"{given}: no such file")
-        with plain_copy(source) as path:
-            sample = sample_tokens(path, counter, limit=limits.max_sequence_length if limits else None)
+    with sources(invocation, given) as (source, _), plain_examples(source) as path:
+        sample = sample_tokens(path, counter, limit=limits.max_sequence_length if limits else None)
     body = {**sample.to_json(), "tokenCount": counter.describe()}
     text = [
         ("tokens", f"{sample.tokens} ± {sample.margin} (95 %)"),
@@ -112,7 +109,7 @@ def _sample(invocation: Invocation, given: Path | str, model: str | None, mode: 
 
 
 def _lengths(invocation: Invocation, file: FileReport, *, exact: bool) -> None:
-    from runner.datasets.statistics import histogram
+    from runner.datasets.reports.histograms import histogram
 
     bars = histogram(file)
     if not bars:
@@ -164,8 +161,8 @@ def preview(
     Without colours, what is learned stands between [[ and ]].
     """
     from runner.catalog import find_model
-    from runner.datasets.preview import preview_line
-    from runner.datasets.tokens import open_counter, ratio_of
+    from runner.datasets.reports.preview import preview_line
+    from runner.datasets.tokens.counters import open_counter, ratio_of
 
     found = find_model(model) if model else None
     limits = found.modes.get(mode or next(iter(found.modes))) if found else None
@@ -224,13 +221,14 @@ def report(
     force: bool,
 ) -> None:
     """Check TRAINING and write one page with all findings, lengths and prices. It loads nothing from anywhere."""
-    from runner.datasets.page import render
+    from runner import local_files
+    from runner.datasets.reports.html import render
     from runner.errors import ConfigurationError
 
     if target.exists() and not force:
-        raise ConfigurationError(f"{target} is there already", hint="--force replaces it")
+        raise ConfigurationError(f"{target} already exists", hint="--force replaces it")
     found = checked(invocation, training, validation, model, mode, tokenizer)
-    target.write_text(render(found), "utf-8")
+    local_files.replace(target, render(found))
     body = {"page": str(target), "errors": found.error_count, "warnings": found.warning_count}
     text = [("page", str(target)), ("errors", found.error_count), ("warnings", found.warning_count)]
     invocation.output.result(body, text, name=str(target))

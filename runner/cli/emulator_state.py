@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from runner.cli.cost_gate import confirmed
 from runner.cli.emulator import directory, running
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
+from runner.local_processes import module_command
 
 if TYPE_CHECKING:
     from runner.emulator.daemon import ServerInfo
@@ -35,7 +35,7 @@ def provision(invocation: Invocation) -> None:
     info = running()
     _check_pulumi()
     document: Path = directory() / "environment.json"
-    arguments = [sys.executable, "-m", "infra.embedded", "--emulator", info.url]
+    arguments = module_command("infra.embedded", "--emulator", info.url)
     arguments += ["--project", invocation.project or DEFAULT_PROJECT]
     arguments += ["--location", invocation.location or DEFAULT_LOCATION]
     arguments += ["--output", str(document), "--state", str(directory() / "infra.json")]

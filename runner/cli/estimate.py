@@ -38,21 +38,12 @@ def command(
     invocation: Invocation, training: str, model: str, mode: Any, epochs: int | None, tokenizer: Path | None
 ) -> None:
     """Say what tuning on the dataset TRAINING, a file or a gs:// object, would cost, and what the number rests on."""
-    from runner.cli.priced_data import is_remote, sound_report, statistics_of
-    from runner.jobs.estimate import estimate
+    from runner.cli.priced_data import sound_report
+    from runner.jobs.estimate import estimate, statistics_of
     from runner.jobs.specification import TuningJobSpec
 
     spec = TuningJobSpec(base_model=model, training_dataset=training, mode=mode, epochs=epochs).resolved()
-    with invocation.session() as session:
-        report = sound_report(
-            invocation,
-            session if is_remote(training) else None,
-            training,
-            None,
-            model=model,
-            mode=spec.mode,
-            tokenizer=tokenizer,
-        )
+    report = sound_report(invocation, training, None, model=model, mode=spec.mode, tokenizer=tokenizer)
     found = estimate(spec, statistics_of(report))
     body = {"model": spec.base_model, "mode": spec.mode, **found.to_json()}
     name = "" if found.expected is None else f"{found.expected:.4f}"

@@ -91,7 +91,8 @@ def command(
         problem = "give either --endpoint or --model"
         raise ConfigurationError(problem, problems=[problem])
     from runner.cli.evaluate_judge import agree_to_judge, find_judge
-    from runner.cli.questions import counted, read_questions
+    from runner.cli.questions import read_questions
+    from runner.datasets.examples import counted
     from runner.serving.evaluation import evaluate
     from runner.serving.evaluation_report import to_html
 

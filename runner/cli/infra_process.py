@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ import click
 
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
+from runner.local_processes import module_command
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError}
@@ -48,7 +48,7 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
         InfraError: the engine, Google or the emulator refused.
     """
     _check_installed()
-    arguments = [sys.executable, "-m", "infra.automation", verb]
+    arguments = module_command("infra.automation", verb)
     for name, value in (("project", invocation.project), ("location", invocation.location), *options.items()):
         flag = f"--{name.replace('_', '-')}"
         if value is True:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,11 @@ from runner.cli.jobs import described
 from runner.cli.options import Invocation, cost_options, mode_option
 from runner.errors import ConfigurationError
 
+Addresses = dict[str, tuple[str, str]]
+"""Local file to the address and the CRC32C of its object."""
+
 if TYPE_CHECKING:
-    from runner.datasets.report import Report
+    from runner.datasets.reports.report import Report
     from runner.gcp.session import Session
     from runner.jobs.estimate import CostEstimate
     from runner.jobs.specification import TuningJobSpec
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
         "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train train.jsonl --max-cost 20",
         "runner jobs submit --model qwen/qwen3@qwen3-32b --train gs://my-bucket/train.jsonl --yes --watch",
         "runner jobs submit --model google/gemma-3-27b-it --train train.jsonl --validation val.jsonl --dry-run",
+        "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train tickets.csv --convert",
     ),
 )
 @click.option("--model", "base_model", required=True, metavar="ID", help="Base model: `runner models ls`.")
@@ -57,6 +62,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run", is_flag=True, help="Show what would be submitted, its price and its obstacles; send nothing."
 )
+@click.option("--convert", is_flag=True, help="Convert a file of another format, as `runner data convert` does.")
 @click.option("--force-new", is_flag=True, help="Submit although a job with the same specification exists.")
 @click.option("--watch", "watch_it", is_flag=True, help="Show its progress until it ends.")
 @click.pass_obj
@@ -71,6 +77,7 @@ def submit(
     max_cost: float | None,
     accept_unknown_cost: bool,
     dry_run: bool,
+    convert: bool,
     force_new: bool,
     watch_it: bool,
     **fields: Any,
@@ -81,10 +88,33 @@ def submit(
     """
     spec = _specification(training, validation, labels, export_last_checkpoint_only=final_only, **fields)
     gate = Gate(max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, dry_run=dry_run)
-    with invocation.session() as session:
+    with contextlib.ExitStack() as stack:
+        session = stack.enter_context(invocation.session())
+        spec = stack.enter_context(_readied(invocation, spec, convert=convert))
         submit_specification(
             invocation, session, spec, gate=gate, tokenizer=tokenizer, force_new=force_new, watch_it=watch_it
         )
+
+
+@contextlib.contextmanager
+def _readied(invocation: Invocation, spec: TuningJobSpec, *, convert: bool) -> Iterator[TuningJobSpec]:
+    """Yield the specification with plain files in place of those that the service cannot read as they are."""
+    from runner.cli.data_sources import ready, sources
+    from runner.cli.priced_data import is_remote
+    from runner.datasets.records.recognising import is_foreign
+
+    with contextlib.ExitStack() as stack:
+
+        def readied(given: str | None) -> str | None:
+            if given is None or (is_remote(given) and not convert):
+                return given
+            source, _ = stack.enter_context(sources(invocation, given if is_remote(given) else Path(given)))
+            if is_remote(given) and not is_foreign(source):
+                return given
+            return str(stack.enter_context(ready(invocation, source, convert=convert)))
+
+        training, validation = readied(spec.training_dataset), readied(spec.validation_dataset)
+        yield dataclasses.replace(spec, training_dataset=training or "", validation_dataset=validation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +152,10 @@ def submit_specification(
     from runner.jobs.submission import submit_once
 
     tokenizer = _tokenizer(spec, tokenizer)
-    spec, report, estimate = _priced(invocation, session, spec, tokenizer)
+    addresses = _addresses(session, spec)
+    spec, report, estimate = _priced(invocation, session, spec, addresses, tokenizer)
     if gate.dry_run:
-        _print_plan(invocation, session, spec, estimate)
+        _print_plan(invocation, session, spec, addresses, estimate)
         return
     confirm_cost(
         invocation,
@@ -134,7 +165,7 @@ def submit_specification(
         max_cost=gate.max_cost,
         accept_unknown_cost=gate.accept_unknown_cost,
     )
-    spec = _uploaded(invocation, session, spec, report)
+    spec = _uploaded(invocation, session, spec, addresses)
     _check_obstacles(invocation, session, spec)
     known = {
         "estimate": estimate.to_json(),
@@ -165,7 +196,7 @@ def submit_specification(
 def _tokenizer(spec: TuningJobSpec, given: Path | None) -> Path | None:
     """Return the tokenizer that the data will be counted with: the run manifest names its template."""
     from runner.catalog import UnknownModelError, find_model
-    from runner.datasets.tokenizer_cache import find_tokenizer
+    from runner.datasets.tokens.hub_cache import find_tokenizer
 
     try:
         return given or find_tokenizer(find_model(spec.base_model))
@@ -195,23 +226,22 @@ def _specification(training: str, validation: str | None, labels: tuple[str, ...
 
 
 def _priced(
-    invocation: Invocation, session: Session, spec: TuningJobSpec, tokenizer: Path | None
+    invocation: Invocation, session: Session, spec: TuningJobSpec, addresses: Addresses, tokenizer: Path | None
 ) -> tuple[TuningJobSpec, Report, CostEstimate]:
     """Check the specification and its data; return both resolved, and the price.
 
     Raises:
         ConfigurationError, DatasetError: with every mistake.
     """
-    from runner.cli.priced_data import sound_report, statistics_of
-    from runner.jobs.estimate import estimate
+    from runner.cli.priced_data import sound_report
+    from runner.jobs.estimate import estimate, statistics_of
 
-    problems = _placed(session, spec).validate(session.environment)
+    problems = _placed(spec, addresses).validate(session.environment)
     if problems:
         raise ConfigurationError("; ".join(problems), problems=problems)
     resolved = spec.resolved()
     report = sound_report(
         invocation,
-        session,
         spec.training_dataset,
         spec.validation_dataset,
         model=resolved.base_model,
@@ -225,38 +255,42 @@ def _priced(
     return resolved, report, estimate(resolved, statistics_of(report))
 
 
-def _placed(session: Session, spec: TuningJobSpec) -> TuningJobSpec:
-    """Return the specification with the addresses that its files would get."""
+def _addresses(session: Session, spec: TuningJobSpec) -> Addresses:
+    """Return what the files of a specification will be in the bucket. Raises ConfigurationError."""
     from runner.cli.priced_data import is_remote
-    from runner.datasets.upload import object_name
+    from runner.datasets.upload import object_named
 
-    def address(text: str | None) -> str | None:
+    found: Addresses = {}
+    for text in (spec.training_dataset, spec.validation_dataset):
         if text is None or is_remote(text):
-            return text
+            continue
         session.environment.require("datasets_bucket")
         path = Path(text)
         if not path.is_file():
             raise ConfigurationError(f"{text}: no such file", problems=[f"{text}: no such file"])
-        return f"gs://{session.environment.datasets_bucket}/{object_name(path)}"
+        name, crc32c = object_named(path)
+        found[text] = (f"gs://{session.environment.datasets_bucket}/{name}", crc32c)
+    return found
 
-    training = address(spec.training_dataset) or ""
-    return dataclasses.replace(spec, training_dataset=training, validation_dataset=address(spec.validation_dataset))
+
+def _placed(spec: TuningJobSpec, addresses: Addresses) -> TuningJobSpec:
+    """Return the specification with the addresses of its files."""
+    training, validation = spec.training_dataset, spec.validation_dataset
+    return dataclasses.replace(
+        spec,
+        training_dataset=addresses[training][0] if training in addresses else training,
+        validation_dataset=addresses[validation][0] if validation in addresses else validation,
+    )
 
 
-def _uploaded(invocation: Invocation, session: Session, spec: TuningJobSpec, report: Report) -> TuningJobSpec:
-    """Upload what is still on this machine and return the specification with its addresses."""
-    from runner.cli.priced_data import is_remote
+def _uploaded(invocation: Invocation, session: Session, spec: TuningJobSpec, addresses: Addresses) -> TuningJobSpec:
+    """Upload what is still on this machine, as it was checked, and return the specification with its addresses."""
     from runner.gcp import storage
 
-    placed = _placed(session, spec)
-    for given, uri in (
-        (spec.training_dataset, placed.training_dataset),
-        (spec.validation_dataset, placed.validation_dataset),
-    ):
-        if given is not None and uri is not None and not is_remote(given):
-            with invocation.output.progress(f"upload {Path(given).name}") as progress:
-                storage.upload_file(session, Path(given), uri, progress=progress)
-    return placed
+    for given, (uri, crc32c) in addresses.items():
+        with invocation.output.progress(f"upload {Path(given).name}") as progress:
+            storage.upload_file(session, Path(given), uri, crc32c=crc32c, progress=progress)
+    return _placed(spec, addresses)
 
 
 def _check_obstacles(invocation: Invocation, session: Session, spec: TuningJobSpec) -> None:
@@ -277,11 +311,13 @@ def _check_obstacles(invocation: Invocation, session: Session, spec: TuningJobSp
         )
 
 
-def _print_plan(invocation: Invocation, session: Session, spec: TuningJobSpec, estimate: CostEstimate) -> None:
+def _print_plan(
+    invocation: Invocation, session: Session, spec: TuningJobSpec, addresses: Addresses, estimate: CostEstimate
+) -> None:
     from runner.cli.priced_data import is_remote
     from runner.jobs.preflight import preflight
 
-    placed = _placed(session, spec)
+    placed = _placed(spec, addresses)
     findings = preflight(session, placed)
     if not is_remote(spec.training_dataset):
         # What is not uploaded yet is no obstacle.

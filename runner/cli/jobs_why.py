@@ -14,6 +14,7 @@ from runner.cli.options import Invocation
 from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from runner.datasets.reading.sources import Source
     from runner.gcp.session import Session
     from runner.jobs.explaining import Explanation
 
@@ -72,23 +73,23 @@ def _lines(invocation: Invocation, session: Session, found: Explanation, file: P
     """Return the lines of the training file that the job or the checks complain about, in order."""
     from contextlib import ExitStack
 
-    from runner.cli.priced_data import local_copy
+    from runner.cli.data_sources import sources
     from runner.errors import RunnerError
 
     with ExitStack() as stack:
         try:
-            path = file or stack.enter_context(local_copy(session, found.job.training_dataset_uri))
+            source, _ = stack.enter_context(sources(invocation, file or found.job.training_dataset_uri))
             if file is not None and not _same(session, file, found.job.training_dataset_uri):
                 invocation.output.warning(f"{file} differs from the job's object: its line numbers may differ too")
-            return _joined(found, path)
+            return _joined(found, source)
         except RunnerError as error:
             invocation.output.warning(f"the training file cannot be read: {error.message}")
             return []
 
 
-def _joined(found: Explanation, path: Path) -> list[dict[str, Any]]:
+def _joined(found: Explanation, source: Source) -> list[dict[str, Any]]:
     from runner.catalog import UnknownModelError, find_model
-    from runner.datasets.parsing import read_file
+    from runner.datasets.records.recognising import read_examples
 
     try:
         images = find_model(found.job.base_model).images
@@ -96,7 +97,7 @@ def _joined(found: Explanation, path: Path) -> list[dict[str, Any]]:
         images = True
     reasons = {item.index: item.reason for item in found.dropped}
     lines: list[dict[str, Any]] = []
-    for index, parsed in enumerate(read_file(path, images=images), start=1):
+    for index, parsed in enumerate(read_examples(source, images=images), start=1):
         errors = [finding for finding in parsed.findings if finding.severity == "error"]
         if index not in reasons and not (errors and found.cause == "data"):
             continue

@@ -177,7 +177,7 @@ def _dispatch(arguments: list[str], invocation: Invocation) -> int:
 def _report_failure(error: RunnerError, invocation: Invocation) -> int:
     if invocation.debug:
         _print_traceback()
-    invocation.output.failure(error.to_json())
+    invocation.output.failure(error.to_json(), listed=invocation.has_listed_findings)
     return error.exit_code
 
 

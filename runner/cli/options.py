@@ -36,6 +36,8 @@ class Invocation:
     yes: bool = False
     interrupted: str = ""
     """What to say after Ctrl-C: what goes on by itself and how to come back."""
+    has_listed_findings: bool = False
+    """Whether the command's own output has the findings of the dataset error that it ends with."""
 
     @property
     def output(self) -> Output:

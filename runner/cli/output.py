@@ -17,6 +17,8 @@ from typing import Any, Literal, Protocol
 from runner.cli.text import json_safe, padded, size, visible, width
 
 _BOLD, _DIM, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
+_FINDINGS_SHOWN = 20
+"""Number of findings of an error that text output lists."""
 _PLAIN_PROGRESS_SECONDS = 5.0
 """A log wants a sign of life now and then, not a line for every chunk."""
 
@@ -141,14 +143,27 @@ class Output:
         label = self._styled("warning:", _YELLOW, sys.stderr)
         _say(f"{label} {visible(text, lines=True)}")
 
-    def failure(self, body: Mapping[str, Any]) -> None:
-        """Print an error on standard error: `{"error": …}` for programs, `error:` and `hint:` for people."""
+    def failure(self, body: Mapping[str, Any], *, listed: bool = False) -> None:
+        """Print an error on standard error: `{"error": …}` for programs, findings, `error:` and `hint:` for people.
+
+        Args:
+            body: JSON form of the error.
+            listed: whether the command's own output has the findings already.
+        """
         if self.is_json:
             import json
 
             _say(json_safe(json.dumps({"error": body}, ensure_ascii=False)))
             return
-        _say(f"{self._styled('error:', _RED, sys.stderr)} {visible(str(body['message']), lines=True)}")
+        message = str(body["message"])
+        if not listed:
+            findings = [finding for finding in body.get("findings", ()) if _said_of(finding) not in message]
+            for finding in findings[:_FINDINGS_SHOWN]:
+                _say(visible(finding_line(finding), lines=True))
+            if len(findings) > _FINDINGS_SHOWN:
+                more = len(findings) - _FINDINGS_SHOWN
+                _say(f"… and {more} more: the same command with `--format json` lists all")
+        _say(f"{self._styled('error:', _RED, sys.stderr)} {visible(message, lines=True)}")
         if body.get("hint"):
             _say(f"{self._styled('hint:', _BOLD, sys.stderr)} {visible(body['hint'], lines=True)}")
 
@@ -170,6 +185,19 @@ class Output:
 
     def _styled(self, text: str, style: str, stream: Any) -> str:
         return f"{style}{text}{_PLAIN}" if self._colored(stream) else text
+
+
+def finding_line(finding: Mapping[str, Any]) -> str:
+    """Return what a finding of a dataset, in its JSON form, says to people."""
+    fix = f"; {finding['fix']}" if finding.get("fix") else ""
+    return f"{finding['severity']}: {_said_of(finding)}{fix} [{finding['code']}]"
+
+
+def _said_of(finding: Mapping[str, Any]) -> str:
+    """Return its place and message: `train.jsonl:6174 messages[2].content: …`."""
+    line = f":{finding['line']}" if finding["line"] else ""
+    path = f" {finding['path']}" if finding["path"] else ""
+    return f"{finding['file']}{line}{path}: {finding['message']}"
 
 
 def _say(text: str) -> None:

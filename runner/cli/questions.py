@@ -16,16 +16,21 @@ if TYPE_CHECKING:
 
 def read_questions(path: Path, *, slice_by: str | None = None, limit: int | None = None) -> list[Question]:
     """Return the examples that end in a text to compare with. Raises DatasetError, ConfigurationError."""
-    from runner.datasets.parsing import read_file
+    from runner.datasets.records.recognising import plain_examples
+
+    with plain_examples(path) as plain:
+        return _questions(path, plain, slice_by, limit)
+
+
+def _questions(path: Path, plain: Path, slice_by: str | None, limit: int | None) -> list[Question]:
+    from runner.datasets.examples import counted
+    from runner.datasets.rules.parsing import read_file
     from runner.serving.evaluation import Question
 
-    if not path.is_file():
-        problem = f"cannot read {path}: there is no such file"
-        raise ConfigurationError(problem, problems=[problem])
-    labels = _labels(path, slice_by) if slice_by else {}
+    labels = _labels(plain, slice_by) if slice_by else {}
     questions: list[Question] = []
     findings = []
-    for parsed in read_file(path):
+    for parsed in read_file(plain):
         findings += [item.to_json() for item in parsed.findings if item.severity == "error"]
         if parsed.example is None or (limit is not None and len(questions) >= limit):
             continue
@@ -42,11 +47,6 @@ def read_questions(path: Path, *, slice_by: str | None = None, limit: int | None
         problem = f"{path} has no example that ends in an answer"
         raise ConfigurationError(problem, problems=[problem])
     return questions
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 error`, `2 errors`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _labels(path: Path, key: str) -> dict[int, str]:

@@ -19,6 +19,11 @@ standard output and everything else to standard error, and takes the global opti
 `--format json` the result is one JSON document, or one a line for what comes in pieces, and an error is one JSON object
 on standard error; exit codes are in [errors.md](errors.md). `--quiet` prints bare names, for `xargs`.
 
+`runner` executes and imports nothing that lies in the current directory, so it is safe to use in a folder that
+somebody else made. `python -m runner` is not: Python itself looks for modules in the current directory first. Where the
+script `runner` is not on the PATH, use `python -P -m runner`. `runner infra` with Pulumi's engine runs the program in
+the folder that `--directory` names.
+
 Text goes to a table where it fits the terminal, else each row to a block of its own: no value is cut. Control
 characters in remote texts are spelled out.
 """
@@ -29,7 +34,7 @@ _WIDTH = 100
 def reference() -> str:
     """Return the reference as Markdown."""
     parts = [_HEAD]
-    for path, command, ctx in _walk(root, None, "runner"):
+    for path, command, ctx in walk(root, None, "runner"):
         level = "#" * (1 + len(path.split()))
         text = command.get_help(ctx)
         if command is not root:
@@ -38,9 +43,10 @@ def reference() -> str:
     return "\n".join(parts)
 
 
-def _walk(
+def walk(
     command: click.Command, parent: click.Context | None, name: str
 ) -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Yield each command at or below one: its path on the command line, itself, and a context for its help."""
     ctx = click.Context(command, parent=parent, info_name=name, obj=Invocation(), max_content_width=_WIDTH)
     ctx.terminal_width = _WIDTH
     yield ctx.command_path, command, ctx
@@ -48,7 +54,7 @@ def _walk(
         for child in command.list_commands(ctx):
             found = command.get_command(ctx, child)
             if found is not None:
-                yield from _walk(found, ctx, child)
+                yield from walk(found, ctx, child)
 
 
 if __name__ == "__main__":

@@ -10,34 +10,22 @@ from typing import Literal
 
 from runner.catalog import Model
 from runner.catalog.models import TuningMode
-from runner.datasets.column import Column
+from runner.datasets.checking.columns import Column
+from runner.datasets.checking.ranges import Engine, RangeChecker, Settings
+from runner.datasets.checking.repeats import repeats
+from runner.datasets.checking.totals import FINDINGS_KEPT, LINES_NAMED, Tally, Totals
+from runner.datasets.checking.workers import totals_of_file
 from runner.datasets.examples import Finding, Severity
-from runner.datasets.json_lines import sniff_container
-from runner.datasets.repeats import repeats
-from runner.datasets.report import FileReport, Lengths, Report
-from runner.datasets.sources import (
-    STDIN,
-    BombError,
-    BrokenCompressionError,
-    RemoteObject,
-    Source,
-    is_compressed,
-    is_plain,
-    is_there,
-    name_of,
-    open_source,
-)
-from runner.datasets.summarise import Settings, Summariser
-from runner.datasets.summary import FINDINGS_KEPT, LINES_NAMED, Summary, Tally
-from runner.datasets.tokens import TokenCounter, open_counter, ratio_of
-from runner.datasets.workers import summarise_file
-from runner.errors import ConfigurationError
+from runner.datasets.reading.opening import OpenedDataset, open_dataset
+from runner.datasets.reading.sources import COMPRESSED, STDIN, RemoteObject, Source, missing, name_of
+from runner.datasets.records.recognising import recognise
+from runner.datasets.reports.report import FileReport, Lengths, Report
+from runner.datasets.tokens.counters import TokenCounter, open_counter, ratio_of, token_lengths
+from runner.errors import ConfigurationError, DatasetError
 
 MAX_VALIDATION_SHARE = 0.25
-"""Of the training file, in bytes: the service refuses more."""
+"""Largest size of the validation file relative to the training file, in bytes: the service refuses more."""
 MAX_VALIDATION_ROWS = 5000
-
-Engine = Callable[[Source, Settings], Summary]
 
 
 def check_files(
@@ -52,11 +40,12 @@ def check_files(
     near_duplicates: bool = False,
     engine: Engine | None = None,
     look_closer: Callable[[Source], Iterable[Finding]] | None = None,
+    as_stored: bool = False,
 ) -> Report:
     """Check a training file and, if given, its validation file.
 
     Args:
-        training: JSONL file, `.jsonl.gz`, `.jsonl.zst`, an object in a bucket, or `-` for standard input.
+        training: file, object in a bucket, or `-` for standard input; see `open_dataset` for what is decoded.
         validation: the same.
         model: base model, for its limits; without it only what holds for all models is checked.
         mode: tuning mode; without it the model's first.
@@ -65,14 +54,15 @@ def check_files(
         workers: processes to share a large file among; by default one for each core.
         near_duplicates: look for examples too that differ only in case, white space and punctuation; takes longer.
 
-        engine: reads the files instead of this machine's processes; gives the same summaries.
+        engine: reads the files instead of this machine's processes; gives the same totals.
         look_closer: gives more findings of a file, of its images for example.
+        as_stored: objects in buckets are given to the service as they are, so they must be plain JSON Lines in UTF-8.
 
     Raises:
         ConfigurationError: a file is not there, or the model does not offer the mode.
     """
     given = [source for source in (training, validation) if source is not None]
-    problems = [f"{source}: no such file" for source in given if not is_there(source)]
+    problems = [problem for source in given if (problem := missing(source))]
     if model is not None and mode is not None and mode not in model.modes:
         problems.append(f"{model.id} does not offer {mode}: only {', '.join(model.modes)}")
     if problems:
@@ -90,6 +80,7 @@ def check_files(
     counter = open_counter(settings.ratio, tokenizer)
     check = Check(settings=settings, counter=counter, progress=progress, workers=workers, engine=engine)
     check.look_closer = look_closer
+    check.as_stored = as_stored
     report = Report(
         training=check.file(training, "training"),
         model=model.id if model else None,
@@ -115,6 +106,7 @@ class Check:
     workers: int | None = None
     engine: Engine | None = None
     look_closer: Callable[[Source], Iterable[Finding]] | None = None
+    as_stored: bool = False
     files: list[tuple[FileReport, list[Finding]]] = field(default_factory=list)
     training_wholes: Column = field(default_factory=Column)
 
@@ -145,32 +137,58 @@ class Check:
         size = path.size if isinstance(path, RemoteObject) else 0 if path == STDIN else path.stat().st_size
         report = FileReport(path=path, role=role, size=size)
         self.files.append((report, []))
-        if path != STDIN and path.suffix != ".jsonl":
-            fix = "decompress it before it is uploaded" if is_compressed(path) else "rename it"
-            self.add(report, "file-extension", "warning", "the service expects the extension .jsonl", fix)
-        container = sniff_container(path) if isinstance(path, Path) and is_plain(path) else None
-        if container is not None:
-            message = f"the file is {container}, not JSON Lines in UTF-8"
-            self.add(report, "not-text", "error", message, "convert it", line=1)
+        try:
+            with open_dataset(path) as opened:
+                report.conversion = recognise(opened)
+                if report.conversion is not None:
+                    self._keep(report, report.conversion.finding())
+                    return report
+                self._opened(opened, report)
+                totals = self._totals(opened, report)
+        except DatasetError as error:
+            self._unreadable(error, report)
             return report
-        summary = self._summary(path, report)
         findings = self.files[-1][1]
-        findings += summary.findings
-        for code, count in summary.counts.items():
+        findings += totals.findings
+        for code, count in totals.counts.items():
             report.counts[code] = report.counts.get(code, 0) + count
-        report.error_count += summary.errors
-        report.lines, report.examples = summary.rows, summary.examples
+        report.error_count += totals.errors
+        report.lines, report.examples = totals.rows, totals.examples
         if report.lines == 0 and not report.error_count:
             self.add(report, "empty-file", "error", "the file holds no example")
         if self.look_closer is not None:
             for finding in self.look_closer(path):
                 self._keep(report, finding)
-        self._formats(summary, report)
-        self._repeats(summary, report)
-        self._count(summary, report)
+        self._formats(totals, report)
+        self._repeats(totals, report)
+        self._count(totals, report)
         return report
 
-    def _summary(self, path: Source, report: FileReport) -> Summary:
+    def _unreadable(self, error: DatasetError, report: FileReport) -> None:
+        """Say why a file cannot be read, or not to its end."""
+        for found in error.findings or [{"code": "not-text", "severity": "error", "message": error.message}]:
+            self._keep(report, Finding(**{"file": report.path.name, "line": 0, **found}))
+
+    def _opened(self, opened: OpenedDataset, report: FileReport) -> None:
+        """Say how the file is read."""
+        path = report.path
+        if path != STDIN and path.suffix != ".jsonl":
+            fix = "decompress it before it is uploaded" if opened.compression else "rename it"
+            self.add(report, "file-extension", "warning", "the service expects the extension .jsonl", fix)
+        # Of what is not UTF-8 and was not decoded, the lines are named.
+        notes = list(opened.notes) if opened.compression or opened.encoding not in {"utf-8", "utf-8-sig"} else []
+        if opened.compression and path != STDIN and path.suffix not in COMPRESSED:
+            notes.append(f"compressed ({opened.compression}), whatever its name says")
+        for note in notes:
+            self.add(report, "decoded", "warning", note, "uploads are plain JSON Lines in UTF-8")
+        if self.as_stored and isinstance(path, RemoteObject) and (opened.compression or opened.encoding != "utf-8"):
+            what = f"compressed ({opened.compression})" if opened.compression else f"encoded as {opened.encoding}"
+            message = f"the object is {what}, and the service reads objects as they are"
+            command = f"runner data upload {path}"
+            self.add(report, "object-not-plain", "error", message, f"upload a plain copy: {command}")
+
+    def _totals(self, opened: OpenedDataset, report: FileReport) -> Totals:
+        path = opened.source
         settings = replace(self.settings, name=name_of(path))
         done = 0
 
@@ -182,46 +200,43 @@ class Check:
 
         if self.engine is not None:
             return self.engine(path, settings)
-        if isinstance(path, Path) and is_plain(path):
-            return summarise_file(path, settings, workers=self.workers, progress=progress)
-        reader = Summariser(settings, counter=self.counter)
+        if isinstance(path, Path) and opened.is_plain:
+            return totals_of_file(path, settings, workers=self.workers, progress=progress)
+        reader = RangeChecker(settings, counter=self.counter)
         try:
-            with open_source(path) as stream:
-                reader.read(stream, progress=progress)
-        except BombError as error:
-            self.add(report, "compressed-bomb", "error", error.message, "look at what made it")
-        except BrokenCompressionError as error:
-            self.add(report, "not-text", "error", error.message, "compress it again")
+            reader.read(opened.lines(), progress=progress)
+        except DatasetError as error:
+            self._unreadable(error, report)
         report.size = done
-        return reader.summary
+        return reader.totals
 
-    def _formats(self, summary: Summary, report: FileReport) -> None:
-        report.format = next(iter(summary.formats), None)
-        if len(summary.formats) > 1:
-            places = ", ".join(f"{kind} from line {line}" for kind, line in summary.formats.items())
+    def _formats(self, totals: Totals, report: FileReport) -> None:
+        report.format = next(iter(totals.formats), None)
+        if len(totals.formats) > 1:
+            places = ", ".join(f"{kind} from line {line}" for kind, line in totals.formats.items())
             self.add(report, "mixed-formats", "error", f"the file mixes formats: {places}", "one format a file")
 
-    def _repeats(self, summary: Summary, report: FileReport) -> None:
-        again = dict(repeats(summary.wholes))
+    def _repeats(self, totals: Totals, report: FileReport) -> None:
+        again = dict(repeats(totals.wholes))
         for line, first in again.items():
             self.add(report, "duplicate-example", "warning", f"the same example as line {first}", line=line)
-        for line, first in repeats(summary.nears):
+        for line, first in repeats(totals.nears):
             if line not in again:
                 message = f"line {first} differs only in case, white space or punctuation"
                 self.add(report, "near-duplicate", "warning", message, line=line)
-        for line, first in repeats(summary.prompts):
+        for line, first in repeats(totals.prompts):
             if line not in again:
                 message = f"the same prompt as line {first} with another answer"
                 self.add(report, "conflicting-answers", "warning", message, line=line)
         if report.role == "training":
-            self.training_wholes = summary.wholes
+            self.training_wholes = totals.wholes
             return
-        for line, known in repeats(summary.wholes, self.training_wholes):
+        for line, known in repeats(totals.wholes, self.training_wholes):
             message = f"the training file has this example too (line {known}): the validation loss will flatter"
             self.add(report, "leakage", "warning", message, line=line)
 
-    def _count(self, summary: Summary, report: FileReport) -> None:
-        text_only, with_images = summary.text_only, summary.with_images
+    def _count(self, totals: Totals, report: FileReport) -> None:
+        text_only, with_images = totals.text_only, totals.with_images
         report.with_images = with_images.examples
         if with_images.examples and text_only.examples:
             report.text_only_filtered = text_only.examples
@@ -235,11 +250,12 @@ class Check:
             )
         used = with_images if with_images.examples else text_only
         self._lengths(used, report)
+        ratio, limit = None if self.counter.exact else self.settings.ratio, self.settings.limit
+        report.sizes, report.tokens = used.sizes, Lengths(token_lengths(used.sizes, ratio, limit))
         report.kept = used.kept
         report.over_length = used.over_length
         report.characters = used.characters
         report.images = used.images
-        report.tokens = Lengths(used.tokens)
         report.trained_tokens = used.trained
         report.turns = dict(used.turns)
         if used.examples and not used.kept:

@@ -16,6 +16,11 @@ Format = Literal["prompt_completion", "chat", "generate_content"]
 Severity = Literal["error", "warning"]
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 row` or `2 rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class TextPart(Struct, frozen=True, gc=False):
     """Text of a message."""
 
@@ -36,6 +41,8 @@ class Message(Struct, frozen=True, gc=False):
 
     role: Role
     parts: tuple[TextPart | ImagePart, ...]
+    name: str | None = None
+    """Name of the speaker; only chats have it, and nothing is trained on it."""
 
     @property
     def text(self) -> str:

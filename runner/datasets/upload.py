@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.datasets.report import Report
-from runner.datasets.sources import is_plain
-from runner.errors import ConfigurationError
+from runner.datasets.reading.sources import Source
+from runner.datasets.reports.report import Report
+from runner.datasets.rewriting.preparing import prepared
 from runner.gcp.bulk_uploads import Item, upload_one
 from runner.gcp.object_http import ObjectClient
 from runner.gcp.session import Session
+from runner.gcp.storage import digests_of, unchanged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadedFile:
     """One file in its bucket."""
 
-    path: Path
+    path: Source
     uri: str
     size: int
     sent: bool
@@ -53,11 +53,13 @@ class UploadResult:
 
 def object_name(path: Path, prefix: str = "datasets/") -> str:
     """Return `datasets/train-3f2a….jsonl`: the stem, twelve hexadecimal digits of the content's SHA-256, the suffix."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return f"{prefix}{path.stem}-{digest.hexdigest()[:12]}{path.suffix}"
+    return object_named(path, prefix)[0]
+
+
+def object_named(path: Path, prefix: str = "datasets/") -> tuple[str, str]:
+    """Return the name of a file's object and the CRC32C that belongs to it, of one reading of the file."""
+    sha256, crc32c = digests_of(path)
+    return f"{prefix}{path.stem}-{sha256[:12]}{path.suffix}", crc32c
 
 
 def upload(
@@ -65,17 +67,20 @@ def upload(
     report: Report,
     *,
     destination: str | None = None,
+    checked: Mapping[Any, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> UploadResult:
-    """Upload the files of a report without errors.
+    """Upload the files of a report without errors, as plain JSON Lines in UTF-8 whatever they are.
 
     Args:
         session: connection; its environment names the bucket when `destination` is None.
         report: what `check_files` returned.
         destination: `gs://bucket/prefix/`.
+        checked: CRC32C of plain files from before their check; one that changed since is an error.
         progress: called with bytes sent and bytes in all, of one file.
 
     Raises:
+        ConfigurationError: a file has changed since its check.
         DatasetError: the report has errors; nothing was sent.
         GoogleApiError: the service refused.
     """
@@ -86,11 +91,11 @@ def upload(
     done: list[UploadedFile] = []
     with ObjectClient(session) as client:
         for file in report.files:
-            if not isinstance(file.path, Path) or not is_plain(file.path):
-                message = f"{file.path} cannot be uploaded: the service takes plain files"
-                raise ConfigurationError(message, problems=[message], hint="decompress it first")
-            uri = destination.rstrip("/") + "/" + object_name(file.path, prefix="")
-            item = Item(path=file.path, uri=uri, content_type="application/jsonl")
-            result = upload_one(client, item, progress=progress)
+            with prepared(file.path) as plain:
+                name, crc32c = object_named(plain, prefix="")
+                unchanged(plain, (checked or {}).get(file.path, ""), crc32c)
+                uri = destination.rstrip("/") + "/" + name
+                item = Item(path=plain, uri=uri, content_type="application/jsonl", crc32c=crc32c)
+                result = upload_one(client, item, progress=progress)
             done.append(UploadedFile(path=file.path, uri=uri, size=result.info.size, sent=result.sent))
     return UploadResult(training=done[0], validation=done[1] if len(done) > 1 else None)

@@ -54,7 +54,7 @@ def test_fix_split_convert_never_overwrite(run: CommandLine, dataset: Path, tmp_
         assert run(*command).code == 0, command
         again = run(*command)
         assert again.code == 2, command
-        assert "is there already" in again.err
+        assert "already exists" in again.err
     assert "messages" in json.loads(Path(chat).read_text().splitlines()[0])
 
 
@@ -63,3 +63,17 @@ def test_the_page(run: CommandLine, dataset: Path, tmp_path: Path) -> None:
     assert run("data", "report", str(dataset), "--html", str(page)).code == 0
     assert "</html>" in page.read_text()
     assert "--force" in run("data", "report", str(dataset), "--html", str(page)).err
+
+
+def test_split_says_what_is_missing(run: CommandLine, tmp_path: Path) -> None:
+    path, train, held = (tmp_path / name for name in ("all.jsonl", "t.jsonl", "v.jsonl"))
+    rows = [{"prompt": f"q{number // 4}", "completion": f"{number}"} for number in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ("data", "split", str(path), "--training", str(train), "--validation", str(held), "--share", "0.15")
+    said = "validation has 4 of the 6 examples that a share of 0.15 is: examples with the same prompt stay together"
+    assert said in run(*command, "--quiet").err
+    train.unlink()
+    held.unlink()
+    body = run(*command, "--format", "json").document
+    assert (body["validation"]["rows"], body["wantedRows"]) == (4, 6)
+    assert body["obstacles"] == ["examples with the same prompt stay together"]

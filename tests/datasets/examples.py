@@ -288,7 +288,7 @@ BROKEN: dict[str, tuple[Any, str, str]] = {
 
 WARNED: dict[str, tuple[Any, str]] = {
     "extra key": ({"prompt": "a", "completion": "b", "id": 4}, "unknown-key"),
-    "weight": (chat(USER, {**ASSISTANT, "weight": 0}), "unknown-key"),
+    "weight": (chat(USER, {**ASSISTANT, "weight": 1}), "unknown-key"),
     "NUL in a text": ({"prompt": "a\x00", "completion": "b"}, "control-character"),
     "terminal escape": ({"prompt": "\x1b[31mred", "completion": "b"}, "control-character"),
     "bidi override": ({"prompt": "\u202eabc", "completion": "b"}, "control-character"),

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.datasets.beam import add_up, beam_engine, decode, encode
+from runner.datasets.checking.beam import add_up, beam_engine, decode, encode
+from runner.datasets.checking.ranges import Settings, totals_of_range
+from runner.datasets.checking.totals import Totals
 from runner.datasets.checks import check_files
-from runner.datasets.summarise import Settings, summarise
-from runner.datasets.summary import Summary
 from runner.errors import ConfigurationError, EngineMissingError
 from tests.datasets.test_fast_path import all_lines, same
 
@@ -30,11 +30,11 @@ def dataset(folder: Path, seed: int = 1) -> Path:
 def test_summaries_add_up_in_any_grouping(tmp_path: Path) -> None:
     path = dataset(tmp_path)
     size = path.stat().st_size
-    whole = summarise(path, 0, size, SETTINGS)
+    whole = totals_of_range(path, 0, size, SETTINGS)
     same(decode(encode(whole)), whole)
     step = size // 23
     parts = [
-        (index, index, encode(summarise(path, start, min(start + step, size), SETTINGS)))
+        (index, index, encode(totals_of_range(path, start, min(start + step, size), SETTINGS)))
         for index, start in enumerate(range(0, size, step))
     ]
     for seed in range(5):
@@ -47,7 +47,7 @@ def test_summaries_add_up_in_any_grouping(tmp_path: Path) -> None:
         ((first, last, data),) = groups[0]
         assert (first, last) == (0, len(parts) - 1)
         same(decode(data), whole)
-    assert decode(encode(Summary())) == Summary()
+    assert decode(encode(Totals())) == Totals()
 
 
 @needs_beam

@@ -11,7 +11,7 @@ import pytest
 
 from runner.catalog import find_model
 from runner.datasets.checks import check_files
-from runner.datasets.report import Report
+from runner.datasets.reports.report import Report
 from runner.errors import ConfigurationError, DatasetError
 
 ROOT = Path(__file__).parents[2]
@@ -107,10 +107,12 @@ def test_texts_that_should_not_be_learnt(tmp_path: Path, text: str, code: str) -
 
 def test_no_text_file(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
+    path.write_bytes(b"%PDF-1.7 and more")
+    assert codes(check_files(path)) == [("not-text", 1)]
     path.write_bytes(gzip.compress(b'{"prompt": "a", "completion": "b"}'))
-    assert codes(check_files(path)) == [("not-text", 1)]
-    path.write_bytes('{"prompt": "a"}'.encode("utf-16"))
-    assert codes(check_files(path)) == [("not-text", 1)]
+    assert codes(check_files(path)) == [("decoded", 0)]
+    path.write_bytes('{"prompt": "a", "completion": "b"}'.encode("utf-16"))
+    assert codes(check_files(path)) == [("decoded", 0)]
     path.write_bytes(b"\n\n")
     assert codes(check_files(path)) == [("empty-file", 0)]
     named = tmp_path / "t.json"

@@ -14,9 +14,11 @@ import pytest
 
 from runner.catalog import find_model
 from runner.datasets.checks import check_files
-from runner.datasets.codes import CODES
 from runner.datasets.examples import Finding
-from runner.datasets.pictures import PictureCheck
+from runner.datasets.images.inspection import PictureCheck
+from runner.datasets.reading.remote import remote_object
+from runner.datasets.rules import texts
+from runner.datasets.rules.codes import CODES
 from runner.environment import Environment
 from runner.gcp import storage
 from runner.gcp.object_http import ObjectClient
@@ -59,6 +61,9 @@ def blocks(code: str) -> dict[str, Block]:
 
 
 def findings(block: Block, training: Block | None, folder: Path, client: ObjectClient | None) -> list[Finding]:
+    if client is not None and block.name.startswith("gs://"):
+        storage.upload_bytes(client._session, block.content, block.name)
+        return check_files(remote_object(client, block.name), as_stored=True).findings
     path = folder / block.name
     path.write_bytes(block.content)
     if "--fetch-images" in block.label:
@@ -88,7 +93,8 @@ def test_the_bad_example_has_the_finding_and_the_good_one_has_not(
     code: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     files = blocks(code)
-    client = request.getfixturevalue("with_a_cat") if "--fetch-images" in files["bad"].label else None
+    needs_bucket = "--fetch-images" in files["bad"].label or "gs://" in files["bad"].name
+    client = request.getfixturevalue("with_a_cat") if needs_bucket else None
     assert {"bad", "good"} <= set(files) <= {"bad", "good", "training"}
     bad = findings(files["bad"], files.get("training"), tmp_path, client)
     assert code in {finding.code for finding in bad}
@@ -111,7 +117,9 @@ def test_no_code_is_missing_in_the_list() -> None:
     for path in (ROOT / "runner" / "datasets").rglob("*.py"):
         source = path.read_text("utf-8")
         call = r'(?:\.error|\.warning|self\.add|_warn|ImageError)\(\s*(?:report,\s*|validation,\s*)?"([a-z0-9-]+)"'
+        call += r'|code="([a-z0-9-]+)"|"code": "([a-z0-9-]+)"'
         pair = r'\("([a-z0-9]+(?:-[a-z0-9]+)+)", (?:f?"|message|what|error\.message)'
-        used |= set(re.findall(call, source)) | (set(re.findall(pair, source)) if path.name != "codes.py" else set())
-        used |= {"secret"} if '("secret", what)' in source else set()
-    assert used - {"utf-8"} == set(CODES)
+        used |= {name for names in re.findall(call, source) for name in names if name}
+        used |= set(re.findall(pair, source)) if path.name != "codes.py" else set()
+    used |= {texts.remark(number)[0] for number in range(len(texts.SPECIAL_TOKENS) + len(texts.PATTERNS))}
+    assert used - {"utf-8", "left-out"} == set(CODES)

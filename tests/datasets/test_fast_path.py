@@ -1,12 +1,13 @@
-"""The fast path finds exactly what the exact parser finds, and any split of a file gives the same."""
+"""Both readers find the same, whichever reads a file, and any split of a file gives the same."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import pickle
 import random
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner.datasets import native, scanning
-from runner.datasets.column import KEPT, Column
-from runner.datasets.json_lines import RawLine
-from runner.datasets.parsing import parse_raw
-from runner.datasets.repeats import repeats
-from runner.datasets.summarise import Settings, open_reader, reading_of, summarise
-from runner.datasets.summary import FINDINGS_KEPT, Summary
-from runner.datasets.workers import split, summarise_file
+from runner.datasets.checking.blocks import BlockReader
+from runner.datasets.checking.columns import KEPT, Column
+from runner.datasets.checking.compiled import CompiledReader
+from runner.datasets.checking.exact import ExactReader
+from runner.datasets.checking.ranges import Settings, totals_of_range
+from runner.datasets.checking.repeats import repeats
+from runner.datasets.checking.totals import FINDINGS_KEPT, Totals
+from runner.datasets.checking.workers import split, totals_of_file
+from runner.datasets.reading import native
+from runner.datasets.reading.lines import RawLine
+from runner.datasets.rules import texts
+from runner.datasets.rules.contents import contents_of, of_example
+from runner.datasets.rules.parsing import parse_raw
 from tests.datasets.examples import (
     ASSISTANT,
     BROKEN,
@@ -38,10 +44,13 @@ from tests.datasets.examples import (
 needs_compiled = pytest.mark.skipif(
     not native.is_installed(), reason="needs the compiled scanner: `pip install ./native`"
 )
-READERS = [pytest.param(False, id="python"), pytest.param(True, id="compiled", marks=needs_compiled)]
+READERS = [pytest.param(False, id="exact"), pytest.param(True, id="compiled", marks=needs_compiled)]
 FAST = Settings(ratio=0.25, limit=2000, name="t.jsonl")
-IN_PYTHON = dataclasses.replace(FAST, compiled=False)
-EXACT = Settings(ratio=0.25, limit=2000, name="t.jsonl", exact=True)
+EXACT = Settings(ratio=0.25, limit=2000, name="t.jsonl", compiled=False)
+
+
+def open_reader(compiled: bool) -> BlockReader:
+    return CompiledReader(images=True, contents=True) if compiled else ExactReader(images=True)
 
 
 def spelled(body: Any, style: int) -> str:
@@ -115,7 +124,7 @@ TEXTS = [
 ]  # fmt: skip
 
 
-def same(left: Summary, right: Summary) -> None:
+def same(left: Totals, right: Totals) -> None:
     assert left.findings == right.findings
     assert left.counts == right.counts
     assert (left.lines, left.rows, left.errors) == (right.lines, right.rows, right.errors)
@@ -125,14 +134,12 @@ def same(left: Summary, right: Summary) -> None:
     assert left.wholes == right.wholes
 
 
-def both(path: Path, data: bytes) -> Summary:
+def both(path: Path, data: bytes) -> Totals:
     path.write_bytes(data)
-    exact = summarise(path, 0, len(data), EXACT)
-    fast = summarise(path, 0, len(data), IN_PYTHON)
-    same(fast, exact)
+    exact = totals_of_range(path, 0, len(data), EXACT)
     if native.is_installed():
-        same(summarise(path, 0, len(data), FAST), exact)
-    return fast
+        same(totals_of_range(path, 0, len(data), FAST), exact)
+    return exact
 
 
 def test_every_line_alone(tmp_path: Path) -> None:
@@ -149,29 +156,29 @@ def test_all_lines_together_in_any_order_and_split(tmp_path: Path, seed: int) ->
     whole = both(path, data)
     assert len(whole.counts) > 35
     for count in (2, 7, 100):
-        merged = Summary()
+        merged = Totals()
         edges = sorted(random.Random(seed).sample(range(1, len(data)), count - 1))
         for start, end in zip([0, *edges], [*edges, len(data)], strict=True):
-            merged.add(summarise(path, start, end, FAST))
+            merged.add(totals_of_range(path, start, end, FAST))
         same(merged, whole)
 
 
 @pytest.mark.parametrize("compiled", READERS)
 def test_threads_or_processes_share_a_file(tmp_path: Path, compiled: bool) -> None:
-    settings = FAST if compiled else IN_PYTHON
+    settings = FAST if compiled else EXACT
     path = tmp_path / "t.jsonl"
     data = b"\n".join(all_lines() * 3)
     path.write_bytes(data)
     done: list[int] = []
-    shared = summarise_file(path, settings, workers=2, progress=done.append)
-    same(shared, summarise(path, 0, len(data), settings))
+    shared = totals_of_file(path, settings, workers=2, progress=done.append)
+    same(shared, totals_of_range(path, 0, len(data), settings))
     assert sum(done) == len(data)
 
 
-@pytest.mark.parametrize("compiled", READERS)
-def test_good_lines_take_the_fast_path(compiled: bool) -> None:
+@needs_compiled
+def test_good_lines_are_not_left_to_the_exact_parser() -> None:
     """Otherwise all of the above would compare the exact parser with itself."""
-    reader = open_reader(images=True, contents=False, compiled=compiled)
+    reader = open_reader(True)
     for name, body in GOOD.items():
         found = reader.scan(spelled(body, 0).encode() + b"\n" + spelled(body, 1).encode())
         assert (found.index, found.doubtful, found.count) == ([0, 1], [], 2), name
@@ -180,33 +187,78 @@ def test_good_lines_take_the_fast_path(compiled: bool) -> None:
 @pytest.mark.parametrize("compiled", READERS)
 def test_contents_and_numbers_are_those_of_the_exact_parser(compiled: bool) -> None:
     lines = [spelled(body, style).encode() for body in GOOD.values() for style in range(6)]
-    reader = open_reader(images=True, contents=True, compiled=compiled)
+    reader = open_reader(compiled)
     for line in lines:
         found = reader.scan(line)
         parsed = parse_raw(RawLine(1, line))
         assert parsed is not None
         assert parsed.example is not None
-        reading = reading_of(parsed.example)
+        reading = contents_of(parsed.example)
         assert [list(turns) for turns in found.conversations()] == [list(reading.turns)]
         assert found.turns == [len(reading.turns)]
         assert found.written == [sum(map(len, reading.texts))]
         assert found.answers() == [len(reading.turns[-1])]
         assert (found.images or [0]) == [reading.images]
         assert found.formats == {parsed.example.format: 0}
+        assert (found.prompts[0], found.wholes[0]) == of_example(parsed.example)
+
+
+def remarks_on(text: str) -> list[int]:
+    """Return what there is to remark, from the patterns alone."""
+    places = {number: text.find(token) for number, token in enumerate(texts.SPECIAL_TOKENS) if token in text}
+    found = [min(places, key=lambda number: places[number])] if places else []
+    for number, pattern in enumerate(texts.PATTERNS, len(texts.SPECIAL_TOKENS)):
+        found += [number] if re.search(pattern.pattern, text, re.ASCII) else []
+    return found
+
+
+@pytest.mark.parametrize("compiled", READERS)
+def test_every_token_secret_and_address_is_remarked(compiled: bool) -> None:
+    anchors = [anchor for pattern in texts.PATTERNS for anchor in pattern.anchors]
+    secrets = ["AKIAABCDEFGHIJKLMNOP", "sk-" + "a" * 40, "-----BEGIN RSA PRIVATE KEY-----", "xoxb-1234567890"]
+    spoken = [*TEXTS, *(first + second for first in anchors for second in anchors)]
+    spoken += [
+        before + secret + behind for before in (" ", "é", "x-", "sk", "は") for secret in secrets for behind in "aé "
+    ]
+    # Several lines in a block, so that an anchor of one must not be taken for another's.
+    block = b"\n".join([json.dumps({"prompt": "Why?", "completion": text}).encode() for text in spoken])
+    found = open_reader(compiled).scan(block)
+    expected = [(line, "assistant", number) for line in found.index for number in remarks_on(spoken[line])]
+    assert found.remarks() == expected
+    assert 20 < len(expected) < len(found.index) / 2
+
+
+@pytest.mark.parametrize("compiled", READERS)
+@pytest.mark.parametrize("anchor", [anchor for pattern in texts.PATTERNS for anchor in pattern.anchors])
+def test_many_anchors_take_no_more_than_their_number(compiled: bool, anchor: str) -> None:
+    line = json.dumps({"prompt": anchor * (150_000 // len(anchor)), "completion": "b"}).encode()
+    start = time.process_time()
+    assert open_reader(compiled).scan(line).index == [0]
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize("settings", [EXACT, pytest.param(FAST, marks=needs_compiled)])
+def test_remarks_are_capped_and_counted(tmp_path: Path, settings: Settings) -> None:
+    path = tmp_path / "t.jsonl"
+    lines = [json.dumps({"prompt": "Mail jane@example.com <bos>", "completion": f"{line}"}) for line in range(9000)]
+    path.write_text("\n".join(lines))
+    totals = totals_of_range(path, 0, path.stat().st_size, settings)
+    assert totals.counts == {"special-token": 9000, "personal-data": 9000}
+    assert [finding.line for finding in totals.findings] == [line // 2 + 1 for line in range(2 * FINDINGS_KEPT)]
 
 
 def test_findings_are_capped_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_bytes(b'{"prompt": "", "completion": "b"}\n' * (FINDINGS_KEPT + 500))
-    summary = both(path, path.read_bytes())
-    assert len(summary.findings) == FINDINGS_KEPT
-    assert summary.counts["empty-text"] == FINDINGS_KEPT + 500
+    totals = both(path, path.read_bytes())
+    assert len(totals.findings) == FINDINGS_KEPT
+    assert totals.counts["empty-text"] == FINDINGS_KEPT + 500
 
 
 def test_a_long_column_goes_to_a_file_and_repeats_are_found_in_it() -> None:
     count = KEPT + KEPT // 4
     numbers = [(line * 0x9E3779B97F4A7C15) % 2**64 for line in range(1, count + 1)]
-    numbers[-1] = numbers[3]
+    numbers[-2:] = [numbers[7], numbers[3]]
     column = Column()
     for start in range(0, count, KEPT // 8):
         column.extend(numbers[start : start + KEPT // 8])
@@ -214,25 +266,9 @@ def test_a_long_column_goes_to_a_file_and_repeats_are_found_in_it() -> None:
     assert list(column) == numbers
     assert column[5] == numbers[5]
     assert column[count - 1] == numbers[3]
-    column[count - 2] = numbers[7]
-    with pytest.raises(IndexError):
-        column[0] = 1
     assert repeats(column) == [(count - 1, 8), (count, 4)]
     assert repeats(Column([numbers[9], 1]), column) == [(1, 10)]
     assert pickle.loads(pickle.dumps(column)) == column  # noqa: S301
-
-
-def test_counts_are_the_same_with_and_without_the_library() -> None:
-    draw = random.Random(4)
-    for _ in range(300):
-        data = bytes(draw.choice(b'"\\\n\x1e\x07\x7f{}ab') for _ in range(draw.randrange(200)))
-        for wanted in (b'"', b'\\"', b"}\n{", b"\\\x1e"):
-            start, end = sorted((draw.randrange(201), draw.randrange(201)))
-            assert scanning.count(data, wanted, 0, len(data)) == data.count(wanted)
-            assert scanning.count(data, wanted, min(start, len(data)), min(end, len(data))) == data.count(
-                wanted, start, end
-            )
-        assert scanning.controls(data) == sum(data.count(bytes([code])) for code in scanning.CONTROLS)
 
 
 @pytest.mark.parametrize(("size", "workers"), [(0, 1), (1, 4), (1000, 3), (10**9, 4), (10**12, 16)])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runner.datasets.checks import check_files
-from runner.datasets.page import render
+from runner.datasets.reports.html import render
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EVIL = "</code><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"

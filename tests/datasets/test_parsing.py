@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.datasets.examples import ImagePart
-from runner.datasets.json_lines import raw_lines
-from runner.datasets.parsing import parse_line, read_file
+from runner.datasets.reading.lines import raw_lines
+from runner.datasets.rules.parsing import parse_line, read_file
 from tests.datasets.examples import ASSISTANT, BROKEN, BROKEN_TEXT, GOOD, WARNED, chat, image_turn
 
 

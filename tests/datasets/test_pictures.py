@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import random
+import re
+import subprocess
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,8 @@ import pytest
 from PIL import Image
 
 from runner.datasets.checks import check_files
-from runner.datasets.images import ImageError, read_header
-from runner.datasets.jpeg_scan import scan_problem
-from runner.datasets.pictures import PictureCheck
+from runner.datasets.images.inspection import PictureCheck
+from runner.datasets.rules.images import ImageError, as_data_url, decode_data_url, read_header
 from runner.gcp import storage
 from tests.cli.conftest import in_project, run  # noqa: F401 - fixtures
 from tests.cli.invocation import CommandLine
@@ -86,22 +89,90 @@ def test_bombs_cost_nothing() -> None:
         read_header(png()[:33] + b"\xff\xff\xff\xffIDAT")
 
 
-def test_overwritten_picture_data_are_found() -> None:
-    for seed in range(24):
-        for options in ({"subsampling": seed % 3}, {"restart_marker_blocks": 1 + seed % 3}, {"optimize": True}):
-            assert scan_problem(painted("JPEG", seed, (1 + 3 * seed, 40 - seed), quality=4 * seed + 1, **options)) == ""
-    draw = random.Random(5)
-    missed = 0
-    for seed in range(40):
-        data = bytearray(painted("JPEG", seed, quality=70))
-        place = draw.randrange(700, len(data) - 60)
-        data[place : place + 32] = draw.randbytes(32)
-        try:
-            read_header(bytes(data))
-        except ImageError:
-            continue
-        missed += not scan_problem(bytes(data))
-    assert missed <= 6
+DAMAGE: dict[str, tuple[Callable[[bytearray, int, int, random.Random], Any], float]] = {
+    "overwritten": (
+        lambda data, start, end, draw: place(data, draw.randrange(start, end - 32), draw.randbytes(32)),
+        0.6,
+    ),
+    "zeroed": (lambda data, start, end, draw: place(data, draw.randrange(start, end - 64), bytes(64)), 0.7),
+    "cut out": (lambda data, start, end, draw: place(data, draw.randrange(start, end // 2), b"", end // 4), 0.95),
+    "cut short": (lambda data, start, end, draw: place(data, draw.randrange(start, end - 9), b"", end), 0.85),
+    "no restart": (lambda data, start, end, draw: place(data, restart(data, start), b"", 2), 0.95),
+}
+"""What happens to a scan, and the share of such files that must be reported at least."""
+
+
+def place(data: bytearray, at: int, what: bytes, length: int | None = None) -> None:
+    data[at : min(at + (len(what) if length is None else length), len(data) - 2)] = what
+
+
+def restart(data: bytearray, start: int) -> int:
+    match = re.search(rb"\xff[\xd0-\xd7]", data[start:])
+    assert match
+    return start + match.start()
+
+
+def scan_of(data: bytes) -> int:
+    position = 2
+    while data[position + 1] != 0xDA:
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_that_decoders_paper_over_is_found(kind: str, progressive: bool, tmp_path: Path) -> None:
+    damage, share = DAMAGE[kind]
+    draw = random.Random(kind)
+    sound, damaged = [], []
+    for seed in range(30):
+        options: dict[str, Any] = {"quality": 50 + seed, "subsampling": seed % 3, "progressive": progressive}
+        data = painted("JPEG", seed, (160, 120), restart_marker_blocks=4 if kind == "no restart" else 0, **options)
+        sound.append(Picture(data=data))
+        broken = bytearray(data)
+        damage(broken, scan_of(data), len(data) - 2, draw)
+        with suppress(ImageError):
+            read_header(bytes(broken))
+            damaged.append(Picture(data=bytes(broken)))
+    with PictureCheck(None, decode=True) as check:
+        assert list(check.findings(write(tmp_path / "sound.jsonl", FORMATS[1], sound))) == []
+        found = list(check.findings(write(tmp_path / "damaged.jsonl", FORMATS[1], damaged)))
+    assert {finding.code for finding in found} == {"image-truncated"}
+    assert len(found) >= share * len(damaged) > 0
+
+
+def test_sound_jpegs_of_any_kind_are_not_called_damaged(tmp_path: Path) -> None:
+    grey, four = (Image.open(io.BytesIO(painted("PNG"))).convert(mode) for mode in ("L", "CMYK"))
+    pictures = [Picture(data=painted("JPEG", seed, (1 + seed, 40 - seed), quality=3 * seed + 1)) for seed in range(30)]
+    for image in (grey, four):
+        stream = io.BytesIO()
+        image.save(stream, "JPEG")
+        pictures.append(Picture(data=stream.getvalue()))
+    plain = painted("JPEG")
+    version = plain.index(b"JFIF\0") + 5
+    pictures.append(Picture(data=plain[:version] + b"\x03" + plain[version + 1 :]))
+    # Some programs write a byte or two too many.
+    pictures.append(Picture(data=plain[:-2] + bytes(2) + plain[-2:]))
+    with PictureCheck(None, decode=True) as check:
+        assert list(check.findings(write(tmp_path / "t.jsonl", FORMATS[1], pictures))) == []
+
+
+def test_no_process_runs_what_lies_in_the_current_directory(tmp_path: Path) -> None:
+    for name in ("runner", "json", "PIL", "struct", "pickle", "simplejpeg"):
+        (tmp_path / f"{name}.py").write_text(f"open({name + '.was-run'!r}, 'w')\n")
+    images = write(tmp_path / "images.jsonl", FORMATS[1], [Picture(data=painted("JPEG"))])
+    decode = "from runner.cli.main import main; main(['data', 'check', 'images.jsonl', '--decode-images'])"
+    share = (
+        "from pathlib import Path; from runner.datasets.checking.ranges import Settings;"
+        "from runner.datasets.checking.workers import totals_of_file;"
+        "found = totals_of_file(Path('images.jsonl'), Settings(ratio=0.25, compiled=False), workers=2);"
+        "assert found.rows == 1"
+    )
+    for program in (decode, share):
+        done = subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert images.exists()
+    assert list(tmp_path.glob("*.was-run")) == []
 
 
 def test_no_bytes_crash_the_reader() -> None:
@@ -181,3 +252,57 @@ def test_objects_are_looked_at(run: CommandLine, in_project: Provisioned, tmp_pa
     outcome = run("data", "check", str(nowhere), "--fetch-images", "--format", "json")
     assert [item["code"] for item in outcome.document["findings"]] == ["image-missing"]
     assert json.loads(outcome.err.splitlines()[-1])["error"]["code"] == "dataset"
+
+
+def test_base64_without_its_prefix_is_named_and_can_be_given_one(tmp_path: Path) -> None:
+    for kind in KINDS:
+        mime = f"image/{kind.lower()}"
+        for seed in range(12):
+            text = base64.b64encode(painted(kind, seed, (9 + seed, 30))).decode()
+            broken = "\n".join(text[at : at + 76] for at in range(0, len(text), 76))
+            for given in (text, text.rstrip("="), broken, f" {text}\n"):
+                url = as_data_url(given)
+                assert url == f"data:{mime};base64,{text}"
+                assert read_header(decode_data_url(url)[1]).mime_type == mime
+                findings = list(check_files(write(tmp_path / "t.jsonl", FORMATS[1], [Picture(given)])).findings)
+                assert found(findings) == [("image-uri", 1)]
+                assert findings[0].message == f"base64 without `data:{mime};base64,` in front"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "images/cat.jpg",
+        "/9j/cat",
+        "/9j/photos/2024/summer/holidays/near/the/lake/cat.jpg",
+        "iVBORw0KGgo.png",
+        "UklGR" + "A" * 90,
+        "QUJD" * 40,
+        "data:image/png;base64,iVBORw0KGgo",
+        "gs://bucket/iVBORw0KGgoAAAA",
+    ],
+)
+def test_other_addresses_are_not_called_base64(given: str) -> None:
+    assert as_data_url(given) is None
+
+
+def test_upload_names_base64_as_the_check_does(
+    run: CommandLine,  # noqa: F811
+    in_project: Provisioned,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    text = base64.b64encode(painted("PNG")).decode()
+    path = write(tmp_path / "t.jsonl", FORMATS[1], [Picture(text), Picture("a\0b.png"), Picture("x" * 5000)])
+    for options in ((), ("--images",)):
+        outcome = run("data", "upload", str(path), *options, "--format", "json")
+        assert outcome.code == 3
+    assert [item["message"].rpartition(": ")[2] for item in outcome.error["findings"]] == [
+        "no such file",
+        "File name too long",
+    ]
+    write(path, FORMATS[1], [Picture(text)])
+    outcome = run("data", "upload", str(path), "--images", "--format", "json")
+    assert [item["message"] for item in outcome.error["findings"]] == [
+        "base64 without `data:image/png;base64,` in front"
+    ]

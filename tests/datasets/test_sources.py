@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 import zstandard
 
-from runner.datasets import sources
 from runner.datasets.checks import check_files
-from runner.datasets.converting import convert_file
-from runner.datasets.fixing import fix_file
-from runner.datasets.preview import preview_line
-from runner.datasets.sources import BombError, BrokenCompressionError, open_source, plain_copy
-from runner.datasets.splitting import split_file
-from runner.datasets.targets import open_target
-from runner.datasets.tokens import RatioCounter
+from runner.datasets.reading import compression
+from runner.datasets.reading.compression import BombError, BrokenCompressionError, open_source
+from runner.datasets.records.recognising import plain_examples
+from runner.datasets.reports.preview import preview_line
+from runner.datasets.rewriting.converting import convert_file
+from runner.datasets.rewriting.fixing import fix_file
+from runner.datasets.rewriting.splitting import split_file
+from runner.datasets.rewriting.targets import open_target
+from runner.datasets.tokens.counters import RatioCounter
 from runner.errors import ConfigurationError
 from tests.cli.invocation import process
 
@@ -100,7 +101,7 @@ def test_what_is_broken_is_said_to_be(suffix: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", COMPRESS)
 def test_bombs_are_given_up(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(compression, "_FREE_BYTES", 1 << 20)
     path = tmp_path / f"t.jsonl{suffix}"
     path.write_bytes(COMPRESS[suffix](b" " * 30_000_000))
     assert path.stat().st_size < 40_000
@@ -109,7 +110,7 @@ def test_bombs_are_given_up(suffix: str, tmp_path: Path, monkeypatch: pytest.Mon
         lambda: fix_file(path, tmp_path / "f.jsonl"),
         lambda: split_file(path, tmp_path / "a.jsonl", tmp_path / "b.jsonl"),
         lambda: convert_file(path, tmp_path / "c.jsonl", "chat"),
-        lambda: convert_file(path, tmp_path / "c.jsonl", "chat", kind="json"),
+        lambda: convert_file(path, tmp_path / "c.jsonl", "chat", layout="json"),
         lambda: preview_line(path, 2, RatioCounter(0.25)),
     ]
     for run in runs:
@@ -158,7 +159,7 @@ def test_the_same_content_gives_the_same_file(tmp_path: Path) -> None:
 def test_a_copy_has_the_name_of_its_source(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl.gz"
     path.write_bytes(gzip.compress(GOOD))
-    with plain_copy(path) as copy:
+    with plain_examples(path) as copy:
         assert (copy.name, copy.read_bytes()) == ("t.jsonl", GOOD)
     assert not copy.exists()
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from runner.catalog import find_model
+from runner.datasets.checking.ranges import Settings, totals_of_range
 from runner.datasets.checks import check_files
-from runner.datasets.frames import Frame, Frames
-from runner.datasets.summarise import Settings, summarise
-from runner.datasets.templates import ChatTemplate, Segment
-from runner.datasets.tokenizer_cache import find_tokenizer
-from runner.datasets.tokens import TokenizerCounter
+from runner.datasets.tokens.counters import TokenizerCounter, token_lengths
+from runner.datasets.tokens.hub_cache import find_tokenizer
+from runner.datasets.tokens.template_tokens import Frame, Frames
+from runner.datasets.tokens.templates import ChatTemplate, Segment
 from runner.emulator.engine import chat_templates
 from runner.emulator.engine.dataset import Tokenizer, read_dataset
 from runner.emulator.engine.tiny import prepare_tiny
@@ -70,11 +70,13 @@ def test_the_check_says_what_training_does(family: str, cache: Path, tmp_path: P
     trained = read_dataset(path, tokenizer, images=False)
 
     size = path.stat().st_size
-    summary = summarise(path, 0, size, Settings(ratio=0.25, tokenizer=folder, limit=limit, images=False))
-    tally = summary.text_only
-    assert sorted(tally.tokens.elements()) == sorted(len(example.tokens) for example in trained.examples)
+    totals = totals_of_range(path, 0, size, Settings(ratio=0.25, tokenizer=folder, limit=limit, images=False))
+    tally = totals.text_only
+    assert sorted(token_lengths(tally.sizes, None, limit).elements()) == sorted(
+        len(example.tokens) for example in trained.examples
+    )
     assert tally.trained == sum(example.learned for example in trained.examples) > 0
-    refused = {finding.line for finding in summary.findings if finding.severity == "error"}
+    refused = {finding.line for finding in totals.findings if finding.severity == "error"}
     too_long = dict(tally.longest)
     assert refused | set(too_long) == {line for line, _ in trained.dropped}
     assert len(too_long) > 5

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from runner.datasets.checks import check_files
-from runner.datasets.local_images import uploaded
-from runner.datasets.remote import remote_object
+from runner.datasets.images.uploads import uploaded
+from runner.datasets.reading.remote import remote_object
 from runner.environment import Environment
 from runner.errors import AlreadyExistsError, DatasetError, GoogleApiError, NotFoundError
 from runner.gcp import bulk_uploads, failures, storage
@@ -308,7 +308,7 @@ def test_what_is_no_image_or_lies_elsewhere_stops_everything(session: Session, t
     outside.write_bytes(png())
     (path.parent / "images" / "0.jpg").unlink()
     (path.parent / "images" / "0.jpg").symlink_to(outside)
-    with pytest.raises(DatasetError) as caught, uploaded(session, [path], None):
+    with pytest.raises(DatasetError) as caught, uploaded(session, [path], [path], None):
         pass
     assert [finding["line"] for finding in caught.value.findings] == [1, 2, 4]
     assert storage.list_objects(session, f"gs://{session.environment.datasets_bucket}/datasets/") == []

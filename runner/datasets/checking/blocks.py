@@ -1,0 +1,54 @@
+"""What a reader says of the lines of a block, whichever reader it is."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from runner.datasets.examples import Finding, Format, Role
+
+
+@dataclass(slots=True)
+class Block:
+    """The lines of a block. Sequences have an entry for each good line where nothing else is said."""
+
+    count: int
+    """Number of lines, including blank ones."""
+    rows: int
+    """Number of lines that are not blank, without the doubtful ones."""
+    formats: dict[Format, int]
+    """Formats of good lines, with the index of the first line of each."""
+    index: list[int]
+    """Index in the block."""
+    turns: list[int]
+    """Number of turns; odd where the first is the system's."""
+    written: list[int]
+    """Characters of all texts."""
+    images: list[int] | None
+    """Number of images; None where no turn is of several parts or has an image."""
+    prompts: array[int]
+    """Digest of the prompt, for each line of the block; 0 for those that are not good."""
+    wholes: array[int]
+    """Digest of everything, likewise."""
+    findings: list[tuple[int, list[Finding]]]
+    """Index of each line with something wrong, and what; only the exact parser has any."""
+    remarked: Mapping[int, int]
+    """Number of each remark, see `texts.remark`, with how often it is made."""
+    remarks: Callable[[], list[tuple[int, Role, int]]]
+    """Index of the line, role of the turn and number of each remark, in the order of lines, turns and numbers."""
+    doubtful: list[tuple[int, bytes]]
+    """Index and bytes of each line for the exact parser, blank ones left out."""
+    answers: Callable[[], list[int]]
+    """Characters of the last turn."""
+    conversations: Callable[[], Sequence[Sequence[str]]]
+    """Contents of the turns, see `contents.content`; only where the reader was asked for them."""
+
+
+class BlockReader(Protocol):
+    """Reads blocks of whole lines; the last one's line end may be missing."""
+
+    def scan(self, block: bytes, before: int = 0) -> Block:
+        """Sort the lines of a block, which `before` others precede."""
+        ...

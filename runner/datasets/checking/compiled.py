@@ -1,0 +1,79 @@
+"""The compiled scanner of `native/`, where it is installed: it proves lines good, in one pass over the bytes.
+
+It makes no Python object for a line that is good, and other threads run while it reads, so that threads can share a
+file. It is a package of its own (`pip install ./native`, which needs Rust); without it the exact
+parser reads all lines.
+"""
+
+from __future__ import annotations
+
+from array import array
+from itertools import accumulate, pairwise
+from typing import Any
+
+from runner.datasets.checking.blocks import Block
+from runner.datasets.examples import Format
+from runner.datasets.reading import native
+from runner.datasets.rules.formats import scanner_rules
+
+
+def _scanner(images: bool) -> Any:
+    module = native.module()
+    assert module is not None  # noqa: S101 - whoever asks has asked `native.is_installed` first
+    return module.Scanner(scanner_rules(), images=images)
+
+
+class CompiledReshaper:
+    """Writes lines of one documented format in another, texts as they are written; `native.is_installed` first.
+
+    A block at a time; the lines that it leaves go through the exact parser.
+    """
+
+    def __init__(self, form: Format) -> None:
+        self._form = form
+        self._scanner = _scanner(True)
+
+    def reshape(self, block: bytes) -> tuple[bytes, int, int, list[tuple[int, int, int, int]]]:
+        """Return the lines written, the number of all lines and of those, and the lines that are not certainly good.
+
+        Of each of these: its index, its start and its end in the block, and where it belongs among the lines written.
+        Blank lines are neither.
+        """
+        made: tuple[bytes, int, int, list[tuple[int, int, int, int]]] = self._scanner.reshape(block, self._form)
+        return made
+
+
+class CompiledReader:
+    """Reads blocks with the compiled scanner; `native.is_installed` first.
+
+    Args:
+        images: whether the base model takes images.
+        contents: whether the contents of turns are needed, to count tokens or to find near repeats.
+    """
+
+    def __init__(self, *, images: bool, contents: bool) -> None:
+        self._contents = contents
+        self._scanner = _scanner(images)
+
+    def scan(self, block: bytes, before: int = 0) -> Block:
+        """Sort the lines of a block, see `BlockReader`."""
+        found = self._scanner.read(block, self._contents)
+        turns: list[int] = found.turns
+        contents: list[str] = found.contents
+        return Block(
+            count=found.count,
+            rows=len(found.index),
+            formats=dict(found.formats),
+            index=found.index,
+            turns=turns,
+            written=found.written,
+            images=found.images if found.marked else None,
+            prompts=array("Q", found.prompts),
+            wholes=array("Q", found.wholes),
+            findings=[],
+            remarked=found.remarked,
+            remarks=lambda: found.remarks,
+            doubtful=[(line, block[start:end]) for line, start, end in found.doubtful],
+            answers=lambda: found.answers,
+            conversations=lambda: [contents[start:end] for start, end in pairwise(accumulate(turns, initial=0))],
+        )

@@ -1,0 +1,198 @@
+"""The exact parser behind the protocol of blocks: it reads every line, and says what is wrong with it.
+
+It reads all lines where the compiled package is not installed, else those that the compiled scanner leaves. Parsing
+goes line by line; digests, anchors and lengths are found for all lines of a block at once.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, lru_cache
+from itertools import accumulate, chain, pairwise
+
+from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
+
+from runner.datasets.checking.blocks import Block
+from runner.datasets.examples import Finding, Format, ImagePart, Role
+from runner.datasets.reading.lines import RawLine
+from runner.datasets.rules import contents as digests
+from runner.datasets.rules import texts
+from runner.datasets.rules.json_objects import Findings, decode_object
+from runner.datasets.rules.parsing import read_turns
+
+# Of bytes, so that classes and word boundaries are those of ASCII.
+_MATCHES = [re.compile(pattern.pattern.encode()).match for pattern in texts.PATTERNS]
+_WORDS = [(token.encode(), number, 0) for number, token in enumerate(texts.SPECIAL_TOKENS)] + [
+    (anchor.encode(), number, offset)
+    for number, pattern in enumerate(texts.PATTERNS, len(texts.SPECIAL_TOKENS))
+    for anchor, offset in pattern.anchors.items()
+]
+"""Control token or anchor, number of the remark, and how far behind the start of a match an anchor stands."""
+_JOINT = digests.TURN.encode()
+
+
+class ExactReader:
+    """Reads blocks of lines, all of them with the exact parser.
+
+    Args:
+        images: whether the base model takes images.
+        name: of the file, for the findings.
+        first: whether the first line is the first of its file, where a byte order mark may be.
+    """
+
+    def __init__(self, *, images: bool, name: str = "", first: bool = True) -> None:
+        self._images = images
+        self._name = name
+        self._first = 1 if first else 2
+
+    def scan(self, block: bytes, before: int = 0) -> Block:
+        """Read the lines of a block, see `BlockReader`."""
+        lines = block.removesuffix(b"\n").split(b"\n")
+        return self.read(enumerate(lines), len(lines), before)
+
+    def read(self, lines: Iterable[tuple[int, bytes | None]], count: int, before: int = 0) -> Block:
+        """Read some of the lines of a block.
+
+        Args:
+            lines: index in the block and bytes of each; None for a line that is too long.
+            count: number of all lines of the block.
+            before: number of lines before the block.
+        """
+        formats: dict[Format, int] = {}
+        findings: list[tuple[int, list[Finding]]] = []
+        index: list[int] = []
+        turns: list[int] = []
+        written: list[int] = []
+        images: list[int] = []
+        contents: list[str] = []
+        parted: list[tuple[int, str]] = []
+        rows = 0
+        for place, data in lines:
+            number = before + place + 1
+            wrong = Findings(self._name, number)
+            raw = RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
+            found = read_turns(decode_object(raw, wrong), wrong, self._images)
+            if wrong.items:
+                findings.append((place, wrong.items))
+            elif found is None:
+                continue
+            rows += 1
+            if found is None:
+                continue
+            formats.setdefault(found[0], place)
+            index.append(place)
+            turns.append(len(found[1]))
+            characters = pictures = 0
+            for _, content in found[1]:
+                if not isinstance(content, str):
+                    said = "".join([part for part in content if isinstance(part, str)])
+                    parted.append((len(contents), said))
+                    characters += len(said)
+                    pictures += sum([isinstance(part, ImagePart) for part in content])
+                    contents.append(digests.content_of(content))
+                else:
+                    characters += len(content)
+                    contents.append(content)
+            written.append(characters)
+            images.append(pictures)
+        encoded = list(map(str.encode, contents))
+        prompts, wholes = digests.digests(encoded, turns)
+        spoken = contents.copy() if parted else contents
+        for place, said in parted:
+            spoken[place] = said
+        bounds = list(accumulate(turns, initial=0))
+        remarks = _remarks(list(map(str.encode, spoken)) if parted else encoded)
+        return Block(
+            count=count,
+            rows=rows,
+            formats=formats,
+            index=index,
+            turns=turns,
+            written=written,
+            images=images if parted else None,
+            prompts=_spread(prompts, index, count),
+            wholes=_spread(wholes, index, count),
+            findings=findings,
+            remarked=Counter(number for _, number in remarks),
+            remarks=lambda: [(index[line], role, number) for line, role, number in _placed(remarks, bounds)],
+            doubtful=[],
+            answers=lambda: [len(contents[end - 1]) for end in bounds[1:]],
+            conversations=lambda: [contents[start:end] for start, end in pairwise(bounds)],
+        )
+
+
+def _spread(found: list[int], index: list[int], count: int) -> array[int]:
+    """Put the numbers of good lines in their places among all lines, and 0 in the others."""
+    if len(index) == count:
+        return array("Q", found)
+    spread = array("Q", bytes(8 * count))
+    for line, number in zip(index, found, strict=True):
+        spread[line] = number
+    return spread
+
+
+_LONG = [entry for entry in _WORDS if len(entry[0]) > 1]
+_BEGINNING = min(len(word) for word, _, _ in _LONG)
+
+
+@cache
+def _search() -> Callable[[bytes], list[tuple[int, int, int]]]:
+    """Return a search for the long words; with one of a single byte it would be slow."""
+    words = [word for word, _, _ in _LONG]
+    return BytesAhoCorasick(
+        words, matchkind=MatchKind.LeftmostFirst, implementation=Implementation.DFA
+    ).find_matches_as_indexes
+
+
+@lru_cache(256)
+def _beginning(some: bytes) -> list[tuple[bytes, int, int]]:
+    """Return the words that begin with some bytes."""
+    return [entry for entry in _WORDS if entry[0].startswith(some)]
+
+
+def _remarks(spoken: list[bytes]) -> list[tuple[int, int]]:
+    """Return the turns, the texts of which are given in UTF-8, that deserve a remark, each with its number."""
+    joined, tokens = _JOINT.join(spoken), len(texts.SPECIAL_TOKENS)
+    # Another word may begin within one that is found.
+    places = ((at, _BEGINNING) for _, start, end in _search()(joined) for at in range(start, end))
+    single = ((at, 1) for word, _, _ in _WORDS if len(word) == 1 for at in _places(joined, word))
+    starts: list[int] = []
+    found: dict[tuple[int, int], int] = {}
+    for place, size in chain(places, single):
+        for word, number, offset in _beginning(joined[place : place + size]):
+            if not joined.startswith(word, place):
+                continue
+            starts = starts or list(accumulate([len(text) + 1 for text in spoken], initial=0))
+            # Of a turn's control tokens the first one; each pattern once, so that no text is matched again and again.
+            key = (bisect_right(starts, place) - 1, max(number, tokens - 1))
+            if key not in found and (
+                number < tokens or (place >= offset and _MATCHES[number - tokens](joined, place - offset))
+            ):
+                found[key] = number
+    return [(turn, found[turn, group]) for turn, group in sorted(found)]
+
+
+def _places(data: bytes, byte: bytes) -> Iterator[int]:
+    """Yield where a byte stands."""
+    place = data.find(byte)
+    while place >= 0:
+        yield place
+        place = data.find(byte, place + 1)
+
+
+def _placed(remarks: list[tuple[int, int]], bounds: list[int]) -> Iterator[tuple[int, Role, int]]:
+    """Yield the place of the line, the role of the turn and the number of each remark.
+
+    Args:
+        remarks: turn, counted through all lines, and number.
+        bounds: where the turns of each line begin, and where the last line's end.
+    """
+    for turn, number in remarks:
+        line = bisect_right(bounds, turn) - 1
+        system = (bounds[line + 1] - bounds[line]) % 2
+        place = turn - bounds[line]
+        yield line, "system" if system > place else "assistant" if (place - system) % 2 else "user", number

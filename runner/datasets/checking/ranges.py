@@ -1,0 +1,303 @@
+"""From a range of bytes of a file to a `Totals`: a pure function, run in this process or shared among several."""
+
+from __future__ import annotations
+
+import bisect
+import io
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress, repeat
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from runner.datasets.checking.blocks import Block, BlockReader
+from runner.datasets.checking.compiled import CompiledReader
+from runner.datasets.checking.exact import ExactReader
+from runner.datasets.checking.totals import FINDINGS_KEPT, LINES_NAMED, Tally, Totals
+from runner.datasets.examples import Finding
+from runner.datasets.reading import native
+from runner.datasets.reading.lines import BLOCK_BYTES, MAX_LINE_BYTES, blocks
+from runner.datasets.reading.sources import Source
+from runner.datasets.rules import contents as digests
+from runner.datasets.rules import texts
+from runner.datasets.tokens.counters import RatioCounter, TokenCounter, open_counter
+
+Engine = Callable[[Source, "Settings"], Totals]
+"""Reads a source instead of this machine's threads and processes; gives the same totals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a file is checked for; small, so that it can be sent to another process."""
+
+    images: bool = True
+    """Whether the base model takes images."""
+    limit: int | None = None
+    """Tokens of one example; None without a model."""
+    ratio: float
+    """Tokens per character, for the estimate."""
+    tokenizer: Path | None = None
+    """Folder of the tokenizer to count with."""
+    name: str = ""
+    """Name of the file, for the findings."""
+    near: bool = False
+    """Look for examples that differ only in case, white space and punctuation too."""
+    compiled: bool = True
+    """Read with the compiled scanner where it is installed; else the exact parser reads every line."""
+
+
+def totals_of_range(
+    path: Path, start: int, end: int, settings: Settings, *, progress: Callable[[int], None] | None = None
+) -> Totals:
+    """Return what there is to say of the lines whose first byte is in a range.
+
+    Args:
+        path: plain JSONL file.
+        start: offset of the first byte; in the middle of a line, that line belongs to the range before.
+        end: offset behind the last byte.
+        settings: what to check for.
+        progress: called with the bytes done, block by block.
+    """
+    with io.BufferedReader(path.open("rb", buffering=0), BLOCK_BYTES) as stream:
+        return totals_of_stream(stream, start, end, settings, progress=progress)
+
+
+def totals_of_stream(
+    stream: BinaryIO, start: int, end: int, settings: Settings, *, progress: Callable[[int], None] | None = None
+) -> Totals:
+    """Return the same of a buffered stream that can seek, wherever its bytes come from."""
+    if start:
+        stream.seek(start - 1)
+        line = stream.readline(1 << 20)
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(1 << 20)
+    remaining = end - stream.tell() if start else end
+    return RangeChecker(settings, first=not start).read(stream, remaining, progress=progress)
+
+
+class RangeChecker:
+    """Reads lines and adds them up.
+
+    Args:
+        settings: what to check for.
+        first: whether the first line read is the first of its file.
+        counter: counts tokens; opened here where it is not given.
+    """
+
+    def __init__(self, settings: Settings, *, first: bool = True, counter: TokenCounter | None = None) -> None:
+        self.settings = settings
+        self.counter = counter or open_counter(settings.ratio, settings.tokenizer)
+        self.totals = Totals()
+        contents = settings.near or not isinstance(self.counter, RatioCounter)
+        self._exact = ExactReader(images=settings.images, name=settings.name, first=first)
+        self._reader: BlockReader = self._exact
+        if settings.compiled and native.is_installed():
+            self._reader = CompiledReader(images=settings.images, contents=contents)
+        self._written: Counter[int] = Counter()
+
+    def read(
+        self, stream: BinaryIO, remaining: int | None = None, *, progress: Callable[[int], None] | None = None
+    ) -> Totals:
+        """Read lines until the end, or as many as begin in the `remaining` bytes; return the totals."""
+        try:
+            for block in blocks(stream, remaining):
+                if block is None:
+                    self._add(self._exact.read([(0, None)], 1, self.totals.lines))
+                else:
+                    self._block(block)
+                if progress is not None:
+                    progress(len(block) if block is not None else MAX_LINE_BYTES)
+        finally:
+            self._finish()
+        return self.totals
+
+    def _block(self, block: bytes) -> None:
+        if block.isspace():
+            self._skip(block.count(b"\n") + (not block.endswith(b"\n")))
+            return
+        before = self.totals.lines
+        found = self._reader.scan(block, before)
+        if found.doubtful:
+            self._add(found, self._exact.read(found.doubtful, found.count, before))
+        else:
+            self._add(found)
+
+    def _add(self, found: Block, others: Block | None = None) -> None:
+        """Add up a block: what a reader says of its lines, and what the exact one says of the doubtful."""
+        totals, parts = self.totals, [found, others] if others is not None else [found]
+        if others is not None:
+            for line in others.index:
+                found.prompts[line], found.wholes[line] = others.prompts[line], others.wholes[line]
+        totals.prompts.extend(found.prompts)
+        totals.wholes.extend(found.wholes)
+        if self.settings.near:
+            nears = array("Q", bytes(8 * found.count))
+            for part in parts:
+                for line, turns in zip(part.index, part.conversations(), strict=True):
+                    nears[line] = digests.normalised(turns)
+            totals.nears.extend(nears)
+        self._in_order(parts)
+        for part in parts:
+            self._account_all(part)
+            totals.rows += part.rows
+        totals.lines += found.count
+
+    def _in_order(self, parts: list[Block]) -> None:
+        """Find what there is to find in a block, line by line, where there may be something."""
+        base, events = self.totals.lines, list[tuple[int, int, Any]]()
+        for part in parts:
+            events += [(line, 0, form) for form, line in part.formats.items() if form not in self.totals.formats]
+            events += [(line, 1, findings) for line, findings in part.findings]
+            events += [(line, 2, finding) for line, finding in self._remarks(part)]
+        events.sort(key=itemgetter(0, 1))
+        for line, kind, what in events:
+            if kind == 0:
+                self.totals.formats.setdefault(what, base + line + 1)
+            elif kind == 1:
+                for finding in what:
+                    self.totals.find(finding)
+            else:
+                self.totals.find(what)
+
+    def _skip(self, lines: int) -> None:
+        """Leave lines without a digest."""
+        totals = self.totals
+        for column in (totals.prompts, totals.wholes, *([totals.nears] if self.settings.near else [])):
+            column.zeros(lines)
+        totals.lines += lines
+
+    def _remarks(self, part: Block) -> Iterator[tuple[int, Finding]]:
+        """Yield the findings of turns, with the index of their lines; only count those of which enough are kept."""
+        counts, base = self.totals.counts, self.totals.lines + 1
+        full = set[int]()
+        for number, count in part.remarked.items():
+            code = texts.remark(number)[0]
+            if counts[code] >= FINDINGS_KEPT:
+                full.add(number)
+                counts[code] += count
+        if len(full) == len(part.remarked):
+            return
+        for line, role, number in part.remarks():
+            if number not in full:
+                code, what, fix = texts.remark(number)
+                message, name = f"a {role} turn holds {what}", self.settings.name
+                warning = Finding(code=code, severity="warning", file=name, line=base + line, message=message, fix=fix)
+                yield line, warning
+
+    def _account_all(self, found: Block) -> None:
+        """Add the good lines of a block to the numbers."""
+        written = found.written
+        if not written:
+            return
+        counter, limit, tally = self.counter, self.settings.limit, self.totals.text_only
+        plain = found.images is None and isinstance(counter, RatioCounter)
+        if plain and (limit is None or round(max(written) * self.settings.ratio) <= limit):
+            tally.examples += len(written)
+            tally.kept += len(written)
+            tally.turns.update(found.turns)
+            base = self.totals.lines + 1
+            self._name_first(tally, [base + line for line in found.index[:LINES_NAMED]])
+            tally.characters += sum(written)
+            self._written.update(written)
+            return
+        base = self.totals.lines + 1
+        lines = [base + line for line in found.index]
+        conversations = [] if isinstance(counter, RatioCounter) else found.conversations()
+        self._account(lines, conversations, found.turns, written, found.answers(), found.images)
+
+    def _finish(self) -> None:
+        """Hand over the numbers of characters: once for each, not for each example."""
+        for written, count in self._written.items():
+            self.totals.text_only.sizes[written, 0] += count
+        self._written.clear()
+
+    def _account(
+        self,
+        lines: list[int],
+        conversations: Sequence[Sequence[str]],
+        turns: list[int],
+        written: list[int],
+        answers: list[int],
+        images: list[int] | None,
+    ) -> None:
+        """Add examples to the numbers: those with images apart from those without."""
+        if images is None:
+            spoken = ((some, len(some) % 2 == 1) for some in conversations)
+            tokens, trained = self.counter.measure_all(spoken, written)
+            self._tally(self.totals.text_only, lines, turns, written, answers, tokens, trained)
+            return
+        for with_images, tally in enumerate(self.totals.tallies):
+            chosen = [(count > 0) == with_images for count in images]
+            some_lines, some_turns, some_written, some_answers, some_images = (
+                list(compress(column, chosen)) for column in (lines, turns, written, answers, images)
+            )
+            spoken = ((some, len(some) % 2 == 1) for some in compress(conversations, chosen))
+            tokens, trained = self.counter.measure_all(spoken, some_written, some_images)
+            self._tally(tally, some_lines, some_turns, some_written, some_answers, tokens, trained, some_images)
+
+    def _tally(
+        self,
+        tally: Tally,
+        lines: list[int],
+        turns: list[int],
+        written: list[int],
+        answers: list[int],
+        tokens: list[int],
+        trained: list[int] | None,
+        images: list[int] | None = None,
+    ) -> None:
+        if not lines:
+            return
+        tally.examples += len(lines)
+        tally.turns.update(turns)
+        self._name_first(tally, lines)
+        estimated = isinstance(self.counter, RatioCounter)
+        tally.sizes.update(zip(written if estimated else tokens, (estimated and images) or repeat(0), strict=False))
+        self._find_untrained(tally, lines, turns, answers, tokens, trained)
+        limit = self.settings.limit
+        if limit is not None and max(tokens) > limit:
+            for line, length in zip(lines, tokens, strict=True):
+                if length > limit:
+                    tally.over_length += 1
+                    bisect.insort(tally.longest, (line, length))
+            del tally.longest[FINDINGS_KEPT:]
+            keep = [place for place, length in enumerate(tokens) if length <= limit]
+            written, tokens = [written[place] for place in keep], [tokens[place] for place in keep]
+            trained = [trained[place] for place in keep] if trained is not None else None
+            images = [images[place] for place in keep] if images is not None else None
+        tally.kept += len(tokens)
+        tally.characters += sum(written)
+        tally.trained += sum(trained or ())
+        tally.images += sum(images or ())
+
+    def _name_first(self, tally: Tally, lines: list[int]) -> None:
+        if len(tally.first_lines) < LINES_NAMED or lines[0] < tally.first_lines[-1]:
+            # Sorted, because a block's doubtful lines come after the others.
+            tally.first_lines = sorted([*tally.first_lines, *lines[:LINES_NAMED]])[:LINES_NAMED]
+
+    def _find_untrained(
+        self,
+        tally: Tally,
+        lines: list[int],
+        turns: list[int],
+        answers: list[int],
+        tokens: list[int],
+        trained: list[int] | None,
+    ) -> None:
+        """Name examples that train nothing, and those whose only answer begins behind the limit."""
+        found: list[int] = []
+        if trained is not None and not all(trained):
+            found = [line for line, learned in zip(lines, trained, strict=True) if not learned]
+        limit = self.settings.limit
+        if limit is not None and max(tokens) > limit:
+            learned = trained if trained is not None else [round(count * self.settings.ratio) for count in answers]
+            found += [
+                line
+                for line, count, length, answer in zip(lines, turns, tokens, learned, strict=True)
+                if length > limit and count in {2, 3} and length - answer >= limit
+            ]
+        if found:
+            tally.untrained = sorted({*tally.untrained, *found})[:FINDINGS_KEPT]

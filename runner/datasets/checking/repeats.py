@@ -1,0 +1,81 @@
+"""Which lines repeat which, from their digests, in bounded memory.
+
+Up to `IN_MEMORY` lines are compared in one table; more are spread over files by their first bits and compared one file
+at a time, so that 100 million lines need little more memory than a million.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+from runner.datasets.checking.columns import Column
+
+IN_MEMORY = 1 << 17
+"""Lines compared in one table; such a table takes about 15 MB."""
+_BUCKETS = 256
+_BUFFERED = 1 << 17
+
+
+def repeats(digests: Column, known: Column | None = None) -> list[tuple[int, int]]:
+    """Return (line, first line) of every digest that is there before; lines count from 1.
+
+    Args:
+        digests: one a line; 0 is no digest.
+        known: compare with these lines instead of with each other, for leakage.
+    """
+    total = len(digests) + (len(known) if known is not None else 0)
+    if total <= IN_MEMORY:
+        return _compare(enumerate(digests, 1), enumerate(known, 1) if known is not None else None)
+    found: list[tuple[int, int]] = []
+    with tempfile.TemporaryDirectory(prefix="runner-digests-") as folder:
+        mine = _spread(digests, Path(folder, "mine"))
+        others = _spread(known, Path(folder, "known")) if known is not None else None
+        for index, path in enumerate(mine):
+            found += _compare(_read(path), _read(others[index]) if others is not None else None)
+    found.sort()
+    return found
+
+
+def _compare(digests: Iterator[tuple[int, int]], known: Iterator[tuple[int, int]] | None) -> list[tuple[int, int]]:
+    first: dict[int, int] = {}
+    found: list[tuple[int, int]] = []
+    if known is not None:
+        for line, digest in known:
+            if digest:
+                first.setdefault(digest, line)
+        return [(line, first[digest]) for line, digest in digests if digest in first]
+    for line, digest in digests:
+        if digest and (before := first.setdefault(digest, line)) != line:
+            found.append((line, before))
+    return found
+
+
+def _spread(digests: Column, folder: Path) -> list[Path]:
+    folder.mkdir()
+    paths = [folder / f"{index:02x}" for index in range(_BUCKETS)]
+    buckets: list[array[int]] = [array("Q") for _ in range(_BUCKETS)]
+
+    def write() -> None:
+        for path, bucket in zip(paths, buckets, strict=True):
+            if bucket:
+                with path.open("ab") as stream:
+                    bucket.tofile(stream)
+                del bucket[:]
+
+    for line, digest in enumerate(digests, 1):
+        if digest:
+            buckets[digest >> 56].extend((line, digest))
+        if not line % _BUFFERED:
+            write()
+    write()
+    return paths
+
+
+def _read(path: Path) -> Iterator[tuple[int, int]]:
+    if path.is_file():
+        pairs: array[int] = array("Q")
+        pairs.frombytes(path.read_bytes())
+        yield from zip(pairs[::2], pairs[1::2], strict=True)

@@ -1,0 +1,184 @@
+"""A closer look at images: the objects that a dataset names are read, and pixels are decoded, in a process apart.
+
+`data check` by itself looks at the bytes of inline images without decoding them and reads no bucket. Here every object
+is read once, however many lines name it, and whatever decodes pixels may die or grow without harm.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import util
+from types import TracebackType
+from typing import Any
+
+from runner.datasets.examples import Example, Finding, ImagePart, Severity
+from runner.datasets.reading.lines import raw_lines
+from runner.datasets.reading.sources import STDIN, Source, name_of
+from runner.datasets.records.recognising import open_examples
+from runner.datasets.rules.images import ImageError, decode_data_url, read_header
+from runner.datasets.rules.parsing import parse_raw
+from runner.errors import ConfigurationError, EngineMissingError, GoogleApiError, NotFoundError
+from runner.gcp.object_http import ObjectClient, open_object
+from runner.local_processes import module_command
+
+MAX_OBJECT_BYTES = 64 << 20
+_THREADS = 16
+_BATCH = 256
+"""Lines whose images are looked at at once."""
+
+Problem = tuple[str, Severity, str]
+"""Code, severity and message."""
+
+
+class PictureCheck:
+    """Looks at the images of datasets; a context manager.
+
+    Args:
+        client: reads the objects that are named; None: they are not read.
+        decode: decode the pixels too.
+
+    Raises:
+        EngineMissingError: pixels are to be decoded and what decodes them is not installed.
+    """
+
+    def __init__(self, client: ObjectClient | None, *, decode: bool) -> None:
+        if decode and not (util.find_spec("PIL") and util.find_spec("simplejpeg")):
+            message = "decoding images needs Pillow and simplejpeg"
+            raise EngineMissingError(message, hint="pip install 'open-model-tuning[local]'")
+        self.client = client
+        self._decoder = _Decoder() if decode else None
+        self._known: dict[str, tuple[str, list[Problem]]] = {}
+        """Address of an object to its type and what is wrong with it."""
+
+    def __enter__(self) -> PictureCheck:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._decoder is not None:
+            self._decoder.close()
+
+    def findings(self, source: Source) -> Iterator[Finding]:
+        """Yield what is wrong with the images of a dataset, line by line."""
+        if source == STDIN:
+            raise ConfigurationError("standard input cannot be read twice", hint="name a file to look at its images")
+        name = name_of(source)
+        waiting: list[tuple[int, list[tuple[str, ImagePart]]]] = []
+        with open_examples(source) as opened, ThreadPoolExecutor(_THREADS, "images") as pool:
+            for raw in raw_lines(opened.lines()):
+                if b"gs:" not in raw.data and b"base64" not in raw.data and b"nline" not in raw.data:
+                    continue
+                parsed = parse_raw(raw)
+                if parsed is not None and parsed.example is not None and parsed.example.images:
+                    waiting.append((raw.number, list(_images(parsed.example))))
+                if len(waiting) >= _BATCH:
+                    yield from self._look(waiting, name, pool)
+                    waiting = []
+            yield from self._look(waiting, name, pool)
+
+    def _look(
+        self, lines: list[tuple[int, list[tuple[str, ImagePart]]]], name: str, pool: ThreadPoolExecutor
+    ) -> Iterator[Finding]:
+        uris = {image.uri for _, images in lines for _, image in images if image.uri.startswith("gs://")}
+        new = [uri for uri in uris if uri not in self._known] if self.client is not None else []
+        self._known.update(zip(new, pool.map(self._object, new), strict=True))
+        for line, images in lines:
+            for path, image in images:
+                for code, severity, message in self._problems(image):
+                    yield Finding(code=code, severity=severity, file=name, line=line, path=path, message=message)
+
+    def _problems(self, image: ImagePart) -> list[Problem]:
+        if image.uri.startswith("gs://"):
+            actual, problems = self._known.get(image.uri, ("", []))
+            declared = image.mime_type
+            if declared and actual and declared.lower() != actual:
+                message = f"declared as {declared}, the object's bytes are {actual}"
+                return [*problems, ("image-mismatch", "warning", message)]
+            return problems
+        if self._decoder is None:
+            return []
+        problem = self._decoder.problem(decode_data_url(image.uri)[1])
+        return [("image-truncated", "error", problem)] if problem else []
+
+    def _object(self, uri: str) -> tuple[str, list[Problem]]:
+        assert self.client is not None  # noqa: S101 - the caller sees to it
+        try:
+            info, stream = open_object(self.client, uri)
+            with stream:
+                if info.size > MAX_OBJECT_BYTES:
+                    return "", [("image-too-large", "error", f"the object has {info.size} bytes")]
+                data = stream.read()
+            header = read_header(data)
+        except NotFoundError:
+            return "", [("image-missing", "error", "there is no such object")]
+        except GoogleApiError as error:
+            return "", [("image-missing", "error", f"the object cannot be read: {error.message}")]
+        except ImageError as error:
+            return "", [(error.finding, "error", f"the object: {error.message}")]
+        problems: list[Problem] = [(code, "warning", f"the object: {message}") for code, message, _ in header.notes]
+        if header.trailing > 0:
+            message = f"the object: {header.trailing} bytes follow the end of the image"
+            problems.append(("image-trailing", "warning", message))
+        if self._decoder is not None and (problem := self._decoder.problem(data)):
+            problems.append(("image-truncated", "error", f"the object: {problem}"))
+        return header.mime_type, problems
+
+
+def _images(example: Example) -> Iterator[tuple[str, ImagePart]]:
+    """Yield each image with its JSON path."""
+    generate = example.format == "generate_content"
+    system = example.messages[0].role == "system"
+    for index, message in enumerate(example.messages):
+        turn = f"contents[{index - system}].parts" if generate else f"messages[{index}].content"
+        for number, part in enumerate(message.parts):
+            if isinstance(part, ImagePart):
+                yield f"{turn}[{number}]", part
+
+
+@dataclass(slots=True)
+class _Decoder:
+    """A process that decodes pixels under limits of memory and time; started anew when it has died."""
+
+    process: subprocess.Popen[bytes] | None = None
+    lock: Any = None
+
+    def __post_init__(self) -> None:
+        import threading
+
+        self.lock = threading.Lock()
+
+    def problem(self, data: bytes) -> str:
+        """Return why an image cannot be decoded; empty if it can."""
+        with self.lock:
+            for _ in range(2):
+                if self.process is None:
+                    command = module_command("runner.datasets.images.pixel_process")
+                    self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                stdin, stdout = self.process.stdin, self.process.stdout
+                assert stdin is not None  # noqa: S101 - both are pipes
+                assert stdout is not None  # noqa: S101
+                try:
+                    stdin.write(struct.pack(">Q", len(data)))
+                    stdin.write(data)
+                    stdin.flush()
+                    line = stdout.readline()
+                except OSError:
+                    line = b""
+                if line.endswith(b"\n"):
+                    found: str = json.loads(line)
+                    return found
+                self.close()
+            return "decoding it takes too much memory or time"
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None

@@ -1,0 +1,1 @@
+"""Where datasets come from: files, objects and pipes, decompressed and decoded."""

@@ -1,0 +1,182 @@
+"""Encodings of text: recognised where there is no doubt, decoded strictly, block by block."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from functools import lru_cache
+from typing import Any
+
+from runner.datasets.reading.sources import refusal
+from runner.errors import ConfigurationError
+
+_BLOCK_BYTES = 256 * 1024
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+NAMES = {
+    "utf-16-le": "UTF-16 LE",
+    "utf-16-be": "UTF-16 BE",
+    "utf-32-le": "UTF-32 LE",
+    "utf-32-be": "UTF-32 BE",
+    "cp1252": "Windows-1252 (cp1252)",
+}
+_FIRST_UNITS = 3
+"""Code units that must be ASCII for text in UTF-16 or UTF-32 without a byte order mark: `{"m`, `pro`."""
+
+_LATIN = """cp1250 cp1254 cp1257 cp1258 iso8859-1 iso8859-2 iso8859-3 iso8859-4 iso8859-9 iso8859-10 iso8859-13
+iso8859-14 iso8859-15 iso8859-16"""
+_OTHERS = """cp1251 cp1253 cp1255 cp1256 cp437 cp850 cp852 cp858 cp866 cp874 koi8_r koi8_u mac_roman mac_latin2
+mac_cyrillic iso8859-5 iso8859-6 iso8859-7 iso8859-8 cp932 euc_jp gb18030 big5 euc_kr cp949 johab"""
+_WORDS = """don't it's i'm you're can't doesn't that's isn't didn't won't we're they're i've you'll what's there's let's
+café résumé naïve josé andré
+für über können könnte müssen möglich möchte würde während größe schön später natürlich heißt wäre hätte früher zurück
+nächste nächsten öffnen löschen ändern prüfen schließen außerdem gemäß verfügbar benötigt gerät lösung störung straße
+grüße überweisung bestätigung kündigung rückgabe öffnungszeiten gebühr
+très même être après déjà voilà première père mère année français où système problème s'il c'est qu'il n'est
+año años niño niños señor señora española español mañana pequeño también está según después información cómo qué
+não são então também você através português informação até
+perché più così città può già qualità società
+för från också även både får gør større"""
+"""Frequent words with a letter outside ASCII. Read in a wrong encoding, none of them is a word of any language."""
+_UTF8_CHARACTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_ASCII = bytes(range(0x80))
+
+
+def detect(head: bytes, *, complete: bool) -> tuple[str, bytes]:
+    """Return the encoding of a file's beginning, "" where it is in doubt, and the bytes it may hold, b"" for all.
+
+    Args:
+        head: the first bytes of the file.
+        complete: whether they are all of it.
+    """
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding, b""
+    for encoding in ["utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"]:
+        if b"\0" in head[:16] and (text := _decoded(head, encoding, complete)):
+            start = text[:_FIRST_UNITS]
+            if start.isascii() and "\0" not in text and "".join(start.split()).isprintable():
+                return encoding, b""
+    if _decoded(head, "utf-8", complete) is not None:
+        return "utf-8", b""
+    allowed = _bytes_of_cp1252(head)
+    return ("cp1252", allowed) if allowed else ("", b"")
+
+
+def _decoded(head: bytes, encoding: str, complete: bool) -> str | None:
+    try:
+        return codecs.getincrementaldecoder(encoding)().decode(head, complete)
+    except UnicodeDecodeError:
+        return None
+
+
+def _bytes_of_cp1252(head: bytes) -> bytes:
+    """Return the bytes that mean the same in every encoding that a text can be in; b"" unless it is cp1252 for sure.
+
+    Which ones it can be in, its frequent words say: where they are none when read in an encoding, it is not that one.
+    """
+    try:
+        tokens = re.findall("[¿¡]?[^\\W\\d_]+(?:\u2019[^\\W\\d_]+)?", head.decode("cp1252"))
+    except UnicodeDecodeError:
+        return b""
+    parts = {part for token in set(tokens) for part in (token, *token.split("\u2019")) if not part.isascii()}
+    wanted = set(_WORDS.replace("'", "\u2019").split())
+    words = tuple(sorted(part for part in parts if part.lower().lstrip("¿¡") in wanted))
+    if not words or _UTF8_CHARACTER.search(head):
+        return b""
+    allowed = _shared_bytes(words)
+    return b"" if head.translate(None, allowed) else allowed
+
+
+@lru_cache(8)
+def _shared_bytes(words: tuple[str, ...]) -> bytes:
+    written = [(word.encode("cp1252"), word) for word in words]
+    possible = [
+        encoding
+        for encoding in f"{_LATIN} {_OTHERS}".split()
+        if all(data.decode(encoding, "replace") == word for data, word in written)
+    ]
+    shared = bytearray(_ASCII)
+    for byte in range(0x80, 0x100):
+        data = bytes([byte])
+        meant = data.decode("cp1252", "ignore")
+        others = {data.decode(encoding, "ignore") for encoding in possible}
+        # No text holds the C1 controls, which the standards of ISO have where Windows has quotes.
+        if meant and all(other == meant or not other or 0x80 <= ord(other) < 0xA0 for other in others):
+            shared.append(byte)
+    return bytes(shared)
+
+
+class Utf8Stream(io.RawIOBase):
+    """The text of a stream in any encoding, as UTF-8 without a byte order mark. Decoding is strict."""
+
+    def __init__(self, stream: Any, encoding: str, *, name: str, allowed: bytes = b"") -> None:
+        self._stream = stream
+        self._encoding = "utf-8" if encoding == "utf-8-sig" else encoding
+        self._decoder = codecs.getincrementaldecoder(self._encoding)()
+        self._name = name
+        self._allowed = allowed
+        self._ready = memoryview(b"")
+        self._count = 0
+        self._lines = 0
+        self._ended = False
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes of UTF-8. Raises DatasetError, which names the line and the byte of what cannot be read."""
+        while not self._ready and not self._ended:
+            block = self._stream.read(_BLOCK_BYTES)
+            self._ended = not block
+            self._ready = memoryview(self._decode(block))
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
+
+    def _decode(self, block: bytes) -> bytes:
+        first = not self._count
+        if self._allowed and (foreign := block.translate(None, self._allowed)):
+            raise self._refusal(block.index(foreign[:1]), block, "another one is meant")
+        self._count += len(block)
+        try:
+            text = self._decoder.decode(block, not block)
+            data = (text.removeprefix("\ufeff") if first else text).encode()
+        except UnicodeDecodeError as error:
+            # Bytes kept from the block before stand in front of this one's.
+            self._count -= len(error.object)
+            raise self._refusal(error.start, error.object, error.reason) from error
+        except UnicodeError as error:
+            raise self._refusal(0, block, str(error)) from error
+        self._lines += data.count(b"\n")
+        return data
+
+    def _refusal(self, start: int, data: bytes, reason: str) -> Exception:
+        before = data[:start].decode(self._encoding, "ignore").count("\n")
+        return not_decodable(self._name, self._encoding, self._lines + before + 1, self._count + start, reason)
+
+
+def not_decodable(name: str, encoding: str, line: int, offset: int, reason: str) -> Exception:
+    """Return the error of a byte, from 0, that is not of an encoding."""
+    shown = NAMES.get(encoding, encoding.upper())
+    message = f"line {line} of {name}: byte {offset} of the file is not {shown} ({reason})"
+    fix = "save the file as UTF-8, or name its encoding: `runner data convert --encoding NAME`"
+    return refusal("not-utf8", message, file=name, line=line, fix=fix)
+
+
+def known_encoding(name: str) -> str:
+    """Return Python's name of a text encoding. Raises ConfigurationError."""
+    try:
+        "".encode(name)
+        return codecs.lookup(name).name
+    except (LookupError, ValueError) as error:
+        hint = "utf-8, utf-16, cp1252, cp1250, iso8859-2, shift_jis, gbk and the other names of Python's codecs"
+        raise ConfigurationError(f"unknown encoding {name!r}", hint=hint) from error

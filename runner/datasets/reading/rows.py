@@ -1,0 +1,22 @@
+"""What every reader yields."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Row(NamedTuple):
+    """One row of a dataset, or why a place in the file is none."""
+
+    number: int
+    """Row of data, from 1; a heading does not count, a broken row does."""
+    line: int
+    """Line of the decoded file where it begins, from 1; 0 where the file has no lines (Excel, Parquet)."""
+    value: dict[str, Any] | None = None
+    """Column to cell, for tables, Excel, and Parquet. None where there is a `problem` or `data`."""
+    problem: str = ""
+    """Why it is not a row: `3 cells, the heading has 2`."""
+    data: bytes = b""
+    """For `json-lines` and `json`: the JSON text in UTF-8, on one line, without a line end, for the exact parser."""
+    cut: bool = False
+    """Whether what follows a `problem` cannot be read."""

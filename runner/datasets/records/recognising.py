@@ -1,0 +1,215 @@
+"""Whether a dataset can be used as it is, and if not, what it is and which command makes it so."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from runner.datasets.examples import Finding, Format, ParsedLine
+from runner.datasets.reading.lines import RawLine, raw_lines
+from runner.datasets.reading.opening import OpenedDataset, open_dataset
+from runner.datasets.reading.rows import Row
+from runner.datasets.reading.sources import STDIN, RemoteObject, Source
+from runner.datasets.records.adapting import is_foreign_shape, shape_of
+from runner.datasets.records.lines import LineMaker, Made
+from runner.datasets.records.local_images import image_reader
+from runner.datasets.rules.parsing import detect_format, parse_raw
+from runner.errors import DatasetError
+
+SAMPLED = 20
+"""Rows looked at to recognise a shape."""
+_COPY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """A dataset that must be converted before it is used."""
+
+    name: str
+    """Name of the file."""
+    description: str
+    """What it is: `CSV separated by ';' with records of 'Frage' and 'Antwort'`."""
+    first_row: str
+    """The first row that can be converted, as it would be; empty where none of the first can."""
+    problem: str
+    """Why rows among the first cannot be converted."""
+    left: tuple[str, ...]
+    """JSON paths in the first row that have no place in an example."""
+    form: Format
+    """The documented format to convert it to."""
+    command: str
+    """What converts it."""
+
+    @property
+    def hint(self) -> str:
+        """Return what to do."""
+        return self.command if self.first_row else f"name the columns, or mend the file, then: {self.command}"
+
+    def finding(self) -> Finding:
+        """Return the one thing that is wrong with it."""
+        why = f"; {self.problem}" if self.problem else ""
+        return Finding(
+            code="other-format",
+            severity="error",
+            file=self.name,
+            line=0,
+            message=f"the file is {self.description}, not JSON Lines of a documented format{why}",
+            fix=f"convert it: {self.command}" if self.first_row else self.hint,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "description": self.description,
+            "firstRow": json.loads(self.first_row) if self.first_row else None,
+            "problem": self.problem,
+            "notCarriedOver": list(self.left),
+            "command": self.command,
+        }
+
+
+class ForeignError(DatasetError):
+    """A dataset must be converted first."""
+
+    def __init__(self, foreign: Foreign) -> None:
+        finding = foreign.finding()
+        super().__init__(f"{finding.place}: {finding.message}", findings=[finding.to_json()], hint=foreign.hint)
+        self.foreign = foreign
+
+
+@contextmanager
+def open_examples(source: Source) -> Iterator[OpenedDataset]:
+    """Open a dataset whose lines are JSON Lines of a documented format, whatever its compression and encoding.
+
+    Raises:
+        ForeignError: it must be converted first.
+        ConfigurationError, DatasetError, EngineMissingError: see `open_dataset`.
+    """
+    with open_dataset(source) as opened:
+        foreign = recognise(opened)
+        if foreign is not None:
+            raise ForeignError(foreign)
+        yield opened
+
+
+@contextmanager
+def plain_examples(source: Source) -> Iterator[Path]:
+    """Yield a local file with the plain UTF-8 lines of a dataset: the file itself, or a copy that is removed again.
+
+    Raises:
+        ForeignError, ConfigurationError, DatasetError, EngineMissingError: see `open_examples`.
+    """
+    with open_examples(source) as opened:
+        if isinstance(source, Path) and opened.is_plain:
+            yield source
+            return
+        with tempfile.TemporaryDirectory(prefix="runner-plain-") as folder:
+            copy = Path(folder, f"{stem_of(source)}.jsonl")
+            with copy.open("wb") as target:
+                shutil.copyfileobj(opened.lines(), target, _COPY_BYTES)
+            yield copy
+
+
+def read_examples(source: Source, *, images: bool = True) -> Iterator[ParsedLine]:
+    """Yield the parsed lines of a dataset, blank ones left out. Raises what `open_examples` raises."""
+    with open_examples(source) as opened:
+        for raw in raw_lines(opened.lines()):
+            parsed = parse_raw(raw, file=opened.name, images=images)
+            if parsed is not None:
+                yield parsed
+
+
+def is_foreign(source: Source) -> bool:
+    """Tell whether a dataset must be converted first. Raises what `open_dataset` raises."""
+    with open_dataset(source) as opened:
+        return recognise(opened) is not None
+
+
+def stem_of(source: Source) -> str:
+    """Return the name of a source without its suffixes."""
+    return "stdin" if source == STDIN else source.name.split(".")[0] or "dataset"
+
+
+def recognise(opened: OpenedDataset) -> Foreign | None:
+    """Return what an opened dataset is, None where it is JSON Lines of a documented format; its lines stay readable."""
+    if opened.layout == "json-lines":
+        lines = opened.head.split("\n", SAMPLED)[:SAMPLED]
+        rows = [Row(0, 0, data=line.encode("utf-8", "surrogateescape")) for line in lines if _object(line) is not None]
+    else:
+        rows = list(islice(opened.rows(), SAMPLED))
+    records = [record for row in rows if (record := row.value or _object(row.data)) is not None]
+    known = next((kind for record in records if (kind := detect_format(record))), None)
+    if opened.layout == "json-lines" and (known or not records):
+        return None
+    form: Format = known or "chat"
+    found = _made(rows, form, opened.source)
+    if form == "prompt_completion" and any(made.problem for made in found):
+        chats = _made(rows, "chat", opened.source)  # which hold system texts and images
+        if sum(bool(made.problem) for made in chats) < sum(bool(made.problem) for made in found):
+            form, found = "chat", chats
+    doubtful = all(made.problem or any(" renamed " in note for note in made.notes) for made in found)
+    if opened.layout == "json-lines" and doubtful and not any(map(is_foreign_shape, records)):
+        return None  # the parser names what is missing, and near misses
+    cut = next((row.problem for row in rows if row.cut), "")  # nothing is written of a file that cannot be read whole
+    good = [made for made in found if not made.problem and not cut]
+    bad = [cut] if cut else [made.problem for made in found if made.problem]
+    problem = bad[0] if bad else "" if found else "it has no rows"
+    if good and bad:
+        problem = f"{len(bad)} of the first {len(found)} rows cannot be converted ({problem})"
+    shape = shape_of(records[0]) if records else ""
+    return Foreign(
+        name=opened.name,
+        description=f"{opened.description} with {shape}" if shape else opened.description,
+        form=form,
+        first_row=good[0].line.decode().strip() if good else "",
+        problem=problem,
+        left=tuple(dict.fromkeys(loss.path for loss in good[0].losses)) if good else (),
+        command=command_for(opened.source, form, nameless=not good and problem.startswith("no ")),
+    )
+
+
+def _made(rows: list[Row], form: Format, source: Source) -> list[Made]:
+    """Return what becomes of the first rows."""
+    maker = LineMaker(form, image_reader(source))
+    found = []
+    for row in rows:
+        if row.problem:
+            found.append(Made(problem=row.problem))
+        else:
+            found += [maker.of_record(row.value)] if row.value else maker.of_text(RawLine(2, row.data))
+    return found
+
+
+def command_for(source: Source, form: Format, *, nameless: bool = False) -> str:
+    """Return the command that converts a source; `nameless` where its columns must be named."""
+    named = source.uri if isinstance(source, RemoteObject) else _typed(source)
+    output = "train.jsonl"
+    if source != STDIN:
+        stem = stem_of(source)
+        folder = source.parent if isinstance(source, Path) else Path()
+        candidates = [folder / f"{stem}{suffix}.jsonl" for suffix in ("", "-converted", "-converted-2")]
+        output = _typed(next((path for path in candidates if not os.path.lexists(path)), candidates[-1]))
+    extra = " --prompt-column NAME --answer-column NAME" if nameless else ""
+    return f"runner data convert {shlex.quote(named)} --to {form}{extra} --output {shlex.quote(output)}"
+
+
+def _typed(path: Path) -> str:
+    """Return a path that is not taken for an option where it is typed."""
+    return f"./{path}" if str(path).startswith("-") and path != STDIN else str(path)
+
+
+def _object(line: str | bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

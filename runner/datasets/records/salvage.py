@@ -1,0 +1,85 @@
+"""The objects on a line that the strict decoder refuses: what is certain of them, and what was given up."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from runner.datasets.records.fields import Account, Loss, UnfitError, shortened
+from runner.datasets.rules.formats import MAX_DEPTH
+from runner.datasets.rules.json_objects import deeper_than
+
+
+class Written(float):
+    """A number that is shown as it is written: 1.50, not 1.5."""
+
+    _text: str
+
+    def __new__(cls, text: str) -> Written:
+        """Return the number of a text."""
+        found = super().__new__(cls, text)
+        found._text = text
+        return found
+
+    def __str__(self) -> str:
+        return self._text
+
+
+def strict_decoder(account: Account) -> json.JSONDecoder:
+    """Return a decoder of JSON which adds to an account what it cannot keep.
+
+    Of a key that is there twice the last value is taken; NaN and infinities, which JSON does not have, are left out.
+    """
+    return json.JSONDecoder(object_pairs_hook=lambda items: _object(items, account), parse_float=Written)
+
+
+def objects_of(data: bytes, account: Account) -> list[dict[str, Any]]:
+    """Return the JSON objects of a line, one behind the other, perhaps with commas between them.
+
+    Args:
+        data: the line.
+        account: what was done is added.
+
+    Raises:
+        UnfitError: something else is on the line.
+    """
+    try:
+        text = data.decode("utf-8").lstrip("\ufeff")
+    except UnicodeDecodeError as error:
+        raise UnfitError(f"byte {error.start} of the line is not UTF-8") from None
+    if data.startswith(b"\xef\xbb\xbf"):
+        account.notes.append("byte order mark removed")
+    if "\0" in text:
+        text = text.replace("\0", "")
+        account.notes.append("NUL bytes removed")
+
+    decoder = strict_decoder(account)
+    found: list[dict[str, Any]] = []
+    position = 0
+    text = text.strip()
+    while position < len(text):
+        try:
+            value, position = decoder.raw_decode(text, position)
+        except RecursionError:
+            raise UnfitError(f"nested deeper than {MAX_DEPTH} levels") from None
+        except ValueError as error:
+            raise UnfitError(f"not JSON: {error}") from None
+        if deeper_than(value, MAX_DEPTH):
+            raise UnfitError(f"nested deeper than {MAX_DEPTH} levels")
+        found.append(value)
+        while position < len(text) and text[position] in " \t\r,":
+            position += 1
+    return found
+
+
+def _object(items: list[tuple[str, Any]], account: Account) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    for key, value in items:
+        if key in body:
+            account.losses.append(Loss(key, shortened(body[key])))
+            account.notes.append(f"the key {key[:40]!r} appears twice: the last value kept")
+        body[key] = value
+    for key in [key for key, value in body.items() if type(value) is float]:  # all others are `Written`
+        account.losses.append(Loss(key, shortened(body[key])))
+        account.notes.append(f"{shortened(body.pop(key))} removed")
+    return body

@@ -1,0 +1,275 @@
+"""Turns of a conversation, however another tool writes them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from runner.datasets.examples import ImagePart, Message, Role, TextPart, counted
+from runner.datasets.records.fields import Account, Fields, UnfitError
+from runner.datasets.rules.formats import PLACEHOLDERS
+from runner.datasets.rules.value_checks import kind_of
+
+Parts = list[TextPart | ImagePart]
+ReadImage = Callable[[Any], ImagePart]
+"""Returns the image that a value of a record stands for. Raises UnfitError without a path."""
+
+ROLES: dict[str, Role] = {
+    "user": "user",
+    "human": "user",
+    "customer": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "model": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "chatbot": "assistant",
+    "ai": "assistant",
+    "agent": "assistant",
+    "system": "system",
+    "developer": "system",
+}
+"""What speakers are called elsewhere, and what they are here."""
+_CALLS = ("tool_calls", "function_call")
+_IMAGE_MARK = "<image>"
+_NEAR = 0.75
+# Tuples: what stands in a file need not be hashable.
+_TEXT_KINDS = ("text", "input_text", "output_text")
+_KINDS = (None, *_TEXT_KINDS, "image", "image_url", "input_image")
+
+
+class Turns:
+    """Reads the turns of one record.
+
+    Args:
+        read_image: see `ReadImage`.
+        images: the images that stand beside the turns; `<image>` in a text, or an image part without an address,
+            stands for the next one.
+        images_path: where they stand.
+        account: see `Fields`; what was changed in a turn is added too.
+    """
+
+    def __init__(self, read_image: ReadImage, images: list[Any], images_path: str, account: Account) -> None:
+        self._read_image = read_image
+        self._images = images
+        self._images_path = images_path
+        self._used = 0
+        self._account = account
+        self.messages: list[Message] = []
+        self._untrained: list[int] = []
+        self._paths: list[str] = []
+
+    def read(self, value: Any, path: str) -> None:
+        """Add the turns of a list. Raises UnfitError."""
+        if not isinstance(value, list):
+            raise UnfitError(f"{path}: {kind_of(value)} where a list of turns belongs")
+        for index, turn in enumerate(value):
+            self._turn(turn, f"{path}[{index}]")
+
+    def say(self, role: Role, value: Any, path: str, name: str | None = None) -> None:
+        """Add one turn with a content: a text, a number, or a list of parts. Raises UnfitError."""
+        parts = self._parts(value, path)
+        if role == "system" and all(isinstance(part, TextPart) and not part.text.strip() for part in parts):
+            return  # an empty system text says nothing
+        if role == "system" and self.messages and self.messages[0].role != "system":
+            self.messages.insert(0, Message(role, tuple(parts), name))
+            self._paths.insert(0, path)
+            self._untrained = [place + 1 for place in self._untrained]
+            return
+        self.messages.append(Message(role, tuple(parts), name))
+        self._paths.append(path)
+
+    def finish(self) -> tuple[Message, ...]:
+        """Return all turns. Raises UnfitError: images and their marks do not match, or a turn must not be learned."""
+        self._place_images()
+        self._cut_untrained()
+        answers = [place for place, message in enumerate(self.messages) if _is_answer(message)]
+        while answers and len(self.messages) > answers[-1] + 1:
+            self._drop_last("turns after the last answer removed")
+        if not self.messages:
+            raise UnfitError("no turns in it")
+        return tuple(self.messages)
+
+    def _turn(self, turn: Any, path: str) -> None:
+        if not isinstance(turn, dict):
+            raise UnfitError(f"{path}: {kind_of(turn)} where a turn belongs")
+        fields = Fields(turn, path, self._account)
+        for key in _CALLS:
+            if fields.take(key):
+                raise UnfitError(f"{fields.place(key)}: the service's formats hold no tool calls")
+        role_path, spoken = fields.pop("role", "from", "author", "speaker", near=True)
+        role = self._role(role_path, spoken, foreign=not role_path.endswith("role"))
+        weight = fields.take("weight")
+        name = fields.take("name")
+        if name is not None and not isinstance(name, str):
+            self._account.lose(fields.place("name"), name)
+            name = None
+        place, content = fields.pop("content", "value", "parts", "text", near=True)
+        fields.leave()
+        if weight is not None and (weight != 1 or isinstance(weight, bool)):
+            if weight == 0 and role == "assistant":
+                self._untrained.append(len(self.messages))
+            else:
+                self._account.lose(fields.place("weight"), weight)
+        self.say(role, content, place, name)
+
+    def _role(self, path: str, value: Any, *, foreign: bool) -> Role:
+        """Return a role by its name; `foreign` where other tools write it, with their own names."""
+        if not isinstance(value, str):
+            raise UnfitError(f"{path}: {kind_of(value)} where the name of a role belongs")
+        written = value.strip().lower()
+        role = ROLES.get(written)
+        if role is None:
+            near = difflib.get_close_matches(written[:40], ROLES, n=1, cutoff=_NEAR)
+            if not near:
+                raise UnfitError(f"{path}: unknown role {value[:40]!r}")
+            role, foreign = ROLES[near[0]], False
+        if value not in {role, "model"} and not foreign:
+            self._account.notes.append(f"role {value[:40]!r} became {role!r}")
+        return role
+
+    def _parts(self, value: Any, path: str) -> Parts:
+        if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+            return [TextPart(str(value))]
+        if isinstance(value, str):
+            return [TextPart(value)]
+        if isinstance(value, dict) and set(value) <= {"parts", "role"}:  # a systemInstruction
+            self._account.lose(f"{path}.role", _other_role(value.get("role")))
+            return self._parts(value.get("parts"), f"{path}.parts")
+        if not isinstance(value, list):
+            raise UnfitError(f"{path}: {kind_of(value)}, not a text")
+        return [self._part(part, f"{path}[{index}]") for index, part in enumerate(value)]
+
+    def _part(self, part: Any, path: str) -> TextPart | ImagePart:
+        if isinstance(part, str):
+            return TextPart(part)
+        if not isinstance(part, dict):
+            raise UnfitError(f"{path}: {kind_of(part)} where a part belongs")
+        fields = Fields(part, path, self._account)
+        kind = fields.take("type")
+        if kind not in _KINDS:
+            raise UnfitError(f"{path}.type: a part of type {kind!r:.40}: only texts and images can be tuned on")
+        found: TextPart | ImagePart
+        if kind != "image" and isinstance(text := fields.take("text", near=kind == "text"), str):
+            found = TextPart(text)
+        elif kind in _TEXT_KINDS:
+            raise UnfitError(f"{path}.text: {kind_of(text)} where a text belongs")
+        else:
+            found = self._image_part(fields, kind)
+        fields.leave()
+        return found
+
+    def _image_part(self, fields: Fields, kind: Any) -> ImagePart:
+        detail = fields.take("detail")
+        for key in ("image_url", "file_data", "inline_data", "image", "source", "url", "path"):
+            value = fields.take(key)
+            if value is None:
+                continue
+            inner: Fields | None = None
+            mime_type = None
+            if isinstance(value, dict) and key in {"image_url", "file_data", "inline_data", "source"}:
+                inner = Fields(value, fields.place(key), self._account)
+                detail = inner.take("detail") or detail
+                mime_type = inner.take("mime_type", "media_type")
+                if inner.take("type") not in (None, "base64", "url"):
+                    raise UnfitError(f"{inner.path}.type: neither base64 nor url")
+                value = inner.take("url", "file_uri", "data")
+                inner.leave()
+            image = self._image(value, fields.place(key))
+            return ImagePart(
+                image.uri,
+                mime_type=mime_type if isinstance(mime_type, str) else image.mime_type,
+                detail=detail if isinstance(detail, str) else None,
+            )
+        if kind == "image" and self._used < len(self._images):
+            self._used += 1
+            return self._image(self._images[self._used - 1], f"{self._images_path}[{self._used - 1}]")
+        raise UnfitError(f"{fields.path}: neither a text nor an image")
+
+    def _image(self, value: Any, path: str) -> ImagePart:
+        if isinstance(value, dict):
+            fields = Fields(value, path, self._account)
+            value = next((found for key in ("bytes", "url", "path") if (found := fields.take(key))), None)
+            fields.leave()
+        try:
+            return self._read_image(value)
+        except UnfitError as error:
+            raise UnfitError(f"{path}: {error.message}") from None
+
+    def _place_images(self) -> None:
+        """Put the images that stand beside the turns where the texts have their marks, else before the first text."""
+        waiting = len(self._images) - self._used
+        if not waiting:
+            return
+        marks = sum(
+            part.text.count(_IMAGE_MARK)
+            for message in self.messages
+            for part in message.parts
+            if isinstance(part, TextPart)
+        )
+        if marks not in {0, waiting}:
+            found = counted(marks, f"{_IMAGE_MARK} mark")
+            raise UnfitError(f"{self._images_path}: {counted(waiting, 'image')} for {found} in the texts")
+        images = iter(
+            [self._image(value, f"{self._images_path}[{place}]") for place, value in enumerate(self._images)][
+                self._used :
+            ]
+        )
+        for place, message in enumerate(self.messages):
+            parts: Parts = []
+            if not marks and message.role == "user":
+                parts += images
+            for part in message.parts:
+                parts += _with_images(part.text, images) if isinstance(part, TextPart) else [part]
+            self.messages[place] = Message(message.role, tuple(parts), message.name)
+        if next(images, None) is not None:
+            raise UnfitError(f"{self._images_path}: no user turn to put the images into")
+
+    def _cut_untrained(self) -> None:
+        """End the conversation behind the last answer that shall be learned."""
+        if not self._untrained:
+            return
+        learned = [
+            place
+            for place, message in enumerate(self.messages)
+            if message.role == "assistant" and place not in self._untrained
+        ]
+        last = learned[-1] if learned else -1
+        for place in self._untrained:
+            if place < last or not learned:
+                raise UnfitError(
+                    f"{self._paths[place].rpartition('.')[0]}.weight: 0 keeps the turn from being learned,"
+                    " and the service learns every answer"
+                )
+        while len(self.messages) > last + 1:
+            self._drop_last("turns that must not be learned removed")
+
+    def _drop_last(self, why: str) -> None:
+        message, path = self.messages.pop(), self._paths.pop()
+        for part in message.parts:
+            self._account.lose(path, part.text if isinstance(part, TextPart) else part.uri)
+        self._account.notes.append(why)
+
+
+def _with_images(text: str, images: Any) -> Parts:
+    """Return a text with the next images in place of its marks."""
+    first, *rest = text.split(_IMAGE_MARK)
+    parts: Parts = [TextPart(first)] if first.strip() else []
+    for piece in rest:
+        parts.append(next(images))
+        if piece.strip():
+            parts.append(TextPart(piece))
+    return parts or [TextPart(text)]
+
+
+def _is_answer(message: Message) -> bool:
+    text = message.text.strip()
+    return message.role == "assistant" and bool(text) and text.lower() not in PLACEHOLDERS
+
+
+def _other_role(role: Any) -> Any:
+    """Return the role of a system instruction if it says more than that it is one."""
+    return None if role in ("system", "user", "model") else role

@@ -1,0 +1,102 @@
+"""Numbers of a dataset for people: lengths as a histogram, prices of every model and mode."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from runner.catalog import models
+from runner.catalog.models import TuningMode
+from runner.datasets.reports.report import FileReport, Lengths, Report
+from runner.datasets.tokens.counters import ratio_of, token_lengths
+
+_BARS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """Examples with a length above `above` and at most `up_to` tokens."""
+
+    above: int
+    up_to: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What one mode of one model makes of the dataset."""
+
+    model: str
+    mode: TuningMode
+    limit: int
+    """Tokens of one example."""
+    kept: int
+    """Examples that are not too long."""
+    tokens: int
+    """Number of tokens in one epoch."""
+    usd: float | None
+    """For all epochs; None where no price is published."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "model": self.model,
+            "mode": self.mode,
+            "maxSequenceLength": self.limit,
+            "kept": self.kept,
+            "tokensPerEpoch": self.tokens,
+            "usd": None if self.usd is None else round(self.usd, 4),
+        }
+
+
+def histogram(file: FileReport, bars: int = _BARS) -> list[Bar]:
+    """Return bars of doubling width that cover all lengths."""
+    counts = file.tokens.counts
+    if not counts:
+        return []
+    edges = [0, 1]
+    while edges[-1] < max(counts):
+        edges.append(edges[-1] * 2)
+    while len(edges) > 2 and edges[1] < min(counts):
+        del edges[1]
+    if len(edges) - 1 > bars:
+        edges = [0, *edges[-bars:]]
+    return [
+        Bar(
+            above=low,
+            up_to=high,
+            count=sum(count for length, count in counts.items() if low < length <= high or length == low == 0),
+        )
+        for low, high in itertools.pairwise(edges)
+    ]
+
+
+def offers(report: Report, epochs: int = 1) -> list[Offer]:
+    """Return what each model and mode would make of the training file.
+
+    Where tokens were counted, the same count is taken for all models; where they were estimated, each model's mode has
+    its own ratio of tokens to characters, and gets what a check with that model says.
+    """
+    found = []
+    file = report.training
+    for model in models():
+        if file.with_images and not model.images:
+            continue
+        for mode, limits in model.modes.items():
+            ratio = None if report.tokens_exact else ratio_of(model, mode)
+            lengths = Lengths(token_lengths(file.sizes, ratio, limits.max_sequence_length))
+            tokens = lengths.total
+            price = limits.usd_per_million_tokens
+            usd = None if price is None else tokens * epochs * price / 1e6
+            found.append(
+                Offer(
+                    model=model.id,
+                    mode=mode,
+                    limit=limits.max_sequence_length,
+                    kept=lengths.counts.total(),
+                    tokens=tokens,
+                    usd=usd,
+                )
+            )
+    return found

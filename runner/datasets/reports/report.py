@@ -1,0 +1,181 @@
+"""What a check found: findings in file order, and the numbers that the estimate and the upload go on with."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from runner.datasets.examples import Finding, Format, counted
+from runner.datasets.reading.sources import Source
+from runner.datasets.records.recognising import Foreign
+from runner.datasets.tokens.counters import Sizes
+from runner.errors import DatasetError
+
+
+@dataclass(slots=True)
+class Lengths:
+    """Token lengths of examples, as a histogram: exact, and small for any number of examples."""
+
+    counts: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        """Return the sum of all lengths."""
+        return sum(length * count for length, count in self.counts.items())
+
+    def percentile(self, share: float) -> int:
+        """Return the length that this share of the examples does not exceed (nearest rank); 0 without examples."""
+        rank = max(1, math.ceil(share * self.counts.total()))
+        passed = 0
+        for length in sorted(self.counts):
+            passed += self.counts[length]
+            if passed >= rank:
+                return length
+        return 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return sum, extremes and percentiles, in tokens."""
+        if not self.counts:
+            return {"sum": 0}
+        return {
+            "sum": self.total,
+            "min": min(self.counts),
+            "max": max(self.counts),
+            "mean": round(self.total / self.counts.total(), 2),
+            "median": self.percentile(0.5),
+            "p90": self.percentile(0.9),
+            "p95": self.percentile(0.95),
+            "p99": self.percentile(0.99),
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class FileReport:
+    """One file of the dataset."""
+
+    path: Source
+    role: Literal["training", "validation"]
+    size: int = 0
+    """Bytes."""
+    format: Format | None = None
+    lines: int = 0
+    """Lines that are not blank."""
+    examples: int = 0
+    """Lines without an error."""
+    kept: int = 0
+    """Examples that the service will train on: neither over-length nor filtered as text-only."""
+    over_length: int = 0
+    text_only_filtered: int = 0
+    with_images: int = 0
+    characters: int = 0
+    """Characters of all texts of the kept examples."""
+    sizes: Sizes = field(default_factory=Counter)
+    """Sizes of the kept and the over-length examples."""
+    tokens: Lengths = field(default_factory=Lengths)
+    """Tokens of the kept examples, template included."""
+    trained_tokens: int = 0
+    """Tokens of the kept examples that are learned; 0 where tokens are estimated."""
+    images: int = 0
+    """Images of the kept examples."""
+    turns: dict[int, int] = field(default_factory=dict)
+    """Number of turns to number of examples."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Code to number of findings."""
+    error_count: int = 0
+    conversion: Foreign | None = None
+    """What the file is and what converts it, where it is not JSON Lines of a documented format."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "path": str(self.path),
+            "role": self.role,
+            "bytes": self.size,
+            "format": self.format,
+            "lines": self.lines,
+            "examples": self.examples,
+            "kept": self.kept,
+            "overLength": self.over_length,
+            "textOnlyFiltered": self.text_only_filtered,
+            "withImages": self.with_images,
+            "characters": self.characters,
+            "images": self.images,
+            "tokens": self.tokens.to_json(),
+            "trainedTokens": self.trained_tokens,
+            "turns": {str(turns): count for turns, count in sorted(self.turns.items())},
+            "counts": dict(sorted(self.counts.items())),
+            "conversion": self.conversion.to_json() if self.conversion is not None else None,
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """The outcome of `check_files`."""
+
+    training: FileReport
+    validation: FileReport | None = None
+    findings: list[Finding] = field(default_factory=list)
+    """By file and line, what holds of a whole file last; of each code and file, only the first thousand."""
+    model: str | None = None
+    mode: str | None = None
+    max_sequence_length: int | None = None
+    """Tokens; None without a model."""
+    token_count: str = ""
+    """How tokens were counted, in words."""
+    tokens_exact: bool = False
+
+    @property
+    def files(self) -> list[FileReport]:
+        """Return training and, if given, validation."""
+        return [self.training] if self.validation is None else [self.training, self.validation]
+
+    @property
+    def errors(self) -> list[Finding]:
+        """Return the findings that keep the dataset from being used."""
+        return [finding for finding in self.findings if finding.severity == "error"]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        """Return the other findings."""
+        return [finding for finding in self.findings if finding.severity == "warning"]
+
+    @property
+    def error_count(self) -> int:
+        """Return the number of errors, those included that are not in `findings`."""
+        return sum(file.error_count for file in self.files)
+
+    @property
+    def warning_count(self) -> int:
+        """Return the number of warnings, those included that are not in `findings`."""
+        return sum(sum(file.counts.values()) for file in self.files) - self.error_count
+
+    def raise_for_errors(self) -> None:
+        """Raise DatasetError when there is an error."""
+        errors = self.errors
+        if errors:
+            names = ", ".join(dict.fromkeys(finding.file for finding in errors))
+            raise DatasetError(
+                f"{counted(self.error_count, 'error')} in {names}",
+                findings=[finding.to_json() for finding in errors],
+                hint=next(
+                    (file.conversion.hint for file in self.files if file.conversion is not None),
+                    "each is explained in docs/dataset-format.md",
+                ),
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "ok": not self.errors,
+            "errors": self.error_count,
+            "warnings": self.warning_count,
+            "model": self.model,
+            "mode": self.mode,
+            "maxSequenceLength": self.max_sequence_length,
+            "tokenCount": self.token_count,
+            "tokensExact": self.tokens_exact,
+            "files": [report.to_json() for report in self.files],
+            "findings": [finding.to_json() for finding in self.findings],
+        }

@@ -1,0 +1,137 @@
+"""Datasets of any layout and shape as lines of a documented format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.datasets.checking.compiled import CompiledReshaper
+from runner.datasets.examples import Format
+from runner.datasets.reading import native
+from runner.datasets.reading.lines import RawLine, blocks
+from runner.datasets.reading.opening import Layout, OpenedDataset, open_dataset
+from runner.datasets.reading.sources import Source, name_of
+from runner.datasets.records.adapting import Columns
+from runner.datasets.records.lines import LineMaker, Made
+from runner.datasets.records.local_images import image_reader
+from runner.datasets.rewriting.outcome import Outcome, Place, Progress
+from runner.datasets.rewriting.targets import open_target, refuse_existing
+from runner.errors import ConfigurationError
+
+__all__ = ["Columns", "convert_file"]
+
+
+def convert_file(
+    path: Source,
+    output: Path,
+    form: Format | None = None,
+    *,
+    columns: Columns | None = None,
+    encoding: str | None = None,
+    layout: Layout | None = None,
+    compiled: bool = True,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Write a dataset's rows as lines of a documented format.
+
+    What is read: see `open_dataset` for layouts and encodings, `adapt` for shapes. Images named by local paths are put
+    into the line; they must lie in or below the dataset's folder.
+
+    Args:
+        path: file, object or standard input.
+        output: written; must not exist. Compressed if its name says so.
+        form: format of the output; None keeps a documented format, and writes chats otherwise.
+        columns: where the prompt, the answer and the system text are, where their names are not the usual ones.
+        encoding: of the file, where it is in doubt.
+        layout: of the file, where it is in doubt.
+        compiled: write documented JSON Lines with the compiled package where it is installed.
+        progress: see `Progress`; called now and then.
+
+    Raises:
+        ConfigurationError: a file is not there or there already, or a column is missing.
+        DatasetError: the file cannot be read, or nothing would be written.
+        EngineMissingError: a library for the layout is not installed.
+    """
+    refuse_existing(output)
+    with open_dataset(path, encoding=encoding, layout=layout) as opened:
+        outcome = Outcome(output=output, description=opened.description, notes=opened.notes)
+        maker = LineMaker(form, image_reader(path), columns=columns)
+        with open_target(output) as target:
+            writer = _Writer(maker, outcome, target, progress)
+            if opened.layout == "json-lines":
+                reshaper = CompiledReshaper(form) if form and compiled and native.is_installed() else None
+                writer.lines(opened, reshaper)
+            else:
+                writer.rows(opened, columns or Columns())
+            outcome.finish(name_of(path))
+        outcome.format = maker.form
+    return outcome
+
+
+@dataclass(slots=True)
+class _Writer:
+    maker: LineMaker
+    outcome: Outcome
+    target: Any
+    progress: Progress | None
+
+    def lines(self, opened: OpenedDataset, reshaper: CompiledReshaper | None) -> None:
+        """Convert JSON Lines, block by block."""
+        base = 0
+        for block in self.outcome.watched(blocks(opened.lines()), opened, self.progress, every=16):
+            if block is None:
+                base += 1
+                self.outcome.drop(Place(base, base), "the line is too long")
+            elif reshaper is not None:
+                base += self._compiled(reshaper, block, base)
+            else:
+                lines = block.removesuffix(b"\n").split(b"\n")
+                for number, line in enumerate(lines, base + 1):
+                    self.line(number, line)
+                base += len(lines)
+
+    def _compiled(self, reshaper: CompiledReshaper, block: bytes, base: int) -> int:
+        """Convert the lines of a block, which follow `base` others; return their number."""
+        made, count, rows, others = reshaper.reshape(block)
+        self.outcome.rows += rows
+        self.outcome.read += rows
+        written = 0
+        for index, start, end, place in others:
+            self.target.write(made[written:place])
+            written = place
+            self.line(base + index + 1, block[start:end])
+        self.target.write(made[written:] if written else made)
+        return count
+
+    def line(self, number: int, line: bytes) -> None:
+        """Convert one line."""
+        for made in self.maker.of_text(RawLine(number, line.rstrip(b"\r\n"))):
+            self._write(Place(number, number), made)
+
+    def rows(self, opened: OpenedDataset, columns: Columns) -> None:
+        """Convert rows of other layouts."""
+        missing = [name for name in columns.named if opened.columns and name not in opened.columns]
+        if missing:
+            there = ", ".join(map(repr, opened.columns[:20]))
+            message = f"no column {', '.join(map(repr, missing))}: there are {there}"
+            raise ConfigurationError(message, hint="--prompt-column and --answer-column name the columns")
+        for row in self.outcome.watched(opened.rows(), opened, self.progress):
+            place = Place(row.number, row.line)
+            if row.problem:
+                self.outcome.drop(place, row.problem)
+                if row.cut:
+                    raise self.outcome.cut(opened.name)
+            elif row.value is not None:
+                self._write(place, self.maker.of_record(row.value))
+            else:
+                for made in self.maker.of_text(RawLine(max(2, row.line), row.data)):
+                    self._write(place, made)
+
+    def _write(self, place: Place, made: Made) -> None:
+        if made.line:
+            self.outcome.write(place, made, self.target)
+            if made.notes:
+                self.outcome.note(place, "changed", "; ".join(dict.fromkeys(made.notes)))
+        else:
+            self.outcome.drop(place, made.problem)

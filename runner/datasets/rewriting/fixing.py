@@ -1,0 +1,61 @@
+"""A copy of a dataset in which what can be mended is mended, with an account of every line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runner.datasets.reading.lines import raw_lines
+from runner.datasets.reading.sources import Source, name_of
+from runner.datasets.records.lines import LineMaker
+from runner.datasets.records.local_images import image_reader
+from runner.datasets.records.recognising import open_examples
+from runner.datasets.rewriting.outcome import Outcome, Place, Progress
+from runner.datasets.rewriting.targets import open_target, refuse_existing
+from runner.datasets.rules import contents
+
+
+def fix_file(path: Source, output: Path, *, duplicates: bool = True, progress: Progress | None = None) -> Outcome:
+    """Write the mended copy of a dataset.
+
+    Mended: encodings, byte order marks, blank lines, several objects on one line, misspelt keys and roles, keys that
+    the service does not know, system texts and images beside the messages, control characters, turns behind the last
+    answer. What is still broken then is left out, and so are repeats. All lines are written in one format: that of the
+    first.
+
+    Args:
+        path: JSON Lines of a documented format, perhaps compressed or in a bucket.
+        output: written; must not exist, so that nothing is ever overwritten. Compressed if its name says so.
+        duplicates: leave examples out that are there already.
+        progress: see `Progress`; called now and then.
+
+    Raises:
+        ConfigurationError: the output is there already, or the input is not.
+        DatasetError: the file must be converted first, cannot be read, or nothing would be written.
+    """
+    refuse_existing(output)
+    seen: dict[int, int] = {}
+    with open_examples(path) as opened, open_target(output) as target:
+        maker = LineMaker(None, image_reader(path), mend=True)
+        outcome = Outcome(output=output, description=opened.description, notes=opened.notes)
+        for raw in outcome.watched(raw_lines(opened.lines()), opened, progress):
+            place = Place(raw.number, raw.number)
+            found = maker.of_text(raw)
+            if not found and not raw.too_long:
+                outcome.counts["blank lines left out"] += 1
+            for made in found:
+                if made.example is None:
+                    outcome.drop(place, made.problem)
+                    continue
+                whole = contents.of_example(made.example)[1]
+                first = seen.setdefault(whole, raw.number) if duplicates else raw.number
+                if first != raw.number:
+                    outcome.drop(place, f"the same example as line {first}")
+                    continue
+                outcome.write(place, made, target)
+                if len(found) > 1:
+                    outcome.note(place, "split", "; ".join(dict.fromkeys(made.notes)))
+                elif made.notes:
+                    outcome.note(place, "changed", "; ".join(dict.fromkeys(made.notes)))
+        outcome.finish(name_of(path))
+        outcome.format = maker.form
+    return outcome

@@ -1,0 +1,198 @@
+"""What became of every row of a dataset that was written anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runner.datasets.examples import Finding, Format
+from runner.datasets.reading.opening import OpenedDataset
+from runner.datasets.records.lines import Made
+from runner.errors import DatasetError
+
+T = TypeVar("T")
+Progress = Callable[[int, int | None], None]
+"""Is told the bytes read so far and those of the whole, or the bytes written so far and None."""
+KEPT = 1000
+"""Rows named of each kind; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row is."""
+
+    row: int
+    """From 1; a heading does not count."""
+    line: int = 0
+    """From 1; 0 where the file has no lines."""
+
+    def __str__(self) -> str:
+        return f"line {self.line}" if self.line else f"row {self.row}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was done to one row."""
+
+    place: Place
+    action: str
+    """`changed`, `split` or `dropped`."""
+    what: str
+
+    @property
+    def line(self) -> int:
+        """Return the line, or the row where the file has no lines."""
+        return self.place.line or self.place.row
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {"row": self.place.row, "line": self.place.line, "action": self.action, "what": self.what}
+
+
+@dataclass(slots=True)
+class Lost:
+    """Values that are not carried over, of one key."""
+
+    count: int
+    first: Place
+    values: list[str]
+    """Those of the first row, as JSON, shortened."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {"count": self.count, "row": self.first.row, "line": self.first.line, "values": self.values}
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """The account of a rewriting: of the rows read, each is written or left out, and each that is mended says how."""
+
+    output: Path
+    format: Format | None = None
+    description: str = ""
+    """What was read, in words."""
+    notes: list[str] = field(default_factory=list)
+    """What was decoded or decided to read it."""
+    read: int = 0
+    rows: int = 0
+    """Written."""
+    written: int = 0
+    """Bytes, before compression."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Action to number of rows."""
+    changes: list[Change] = field(default_factory=list)
+    """The first thousand."""
+    lost: dict[str, Lost] = field(default_factory=dict)
+    """JSON path, without the numbers in it, to what is not carried over."""
+
+    @property
+    def dropped(self) -> int:
+        """Return the number of rows left out."""
+        return self.counts["dropped"]
+
+    @property
+    def unchanged(self) -> int:
+        """Return the number of rows written in which nothing was mended."""
+        return self.rows - self.counts["changed"] - self.counts["split"]
+
+    @property
+    def problems(self) -> list[Change]:
+        """Return the rows left out among `changes`."""
+        return [change for change in self.changes if change.action == "dropped"]
+
+    def note(self, place: Place, action: str, what: str) -> None:
+        """Count what was done to a row and keep it if there is room."""
+        self.counts[action] += 1
+        if self.counts[action] <= KEPT:
+            self.changes.append(Change(place, action, what))
+
+    def drop(self, place: Place, why: str) -> None:
+        """Count a row that was read and is left out."""
+        self.read += 1
+        self.note(place, "dropped", why)
+
+    def watched(
+        self, items: Iterable[T], opened: OpenedDataset, progress: Progress | None, *, every: int = 1000
+    ) -> Iterator[T]:
+        """Yield what is read of a dataset; tell how far it is now and then."""
+        for number, item in enumerate(items, 1):
+            yield item
+            if progress is None or number % every:
+                continue
+            if opened.layout in {"excel", "parquet"}:  # not read from their beginning to their end
+                progress(self.written, None)
+            else:
+                progress(opened.position(), opened.size)
+
+    def write(self, place: Place, made: Made, target: Any) -> None:
+        """Write a row and count what is not carried over."""
+        target.write(made.line)
+        self.written += len(made.line)
+        self.read += 1
+        self.rows += 1
+        for loss in made.losses:
+            key = _without_numbers(loss.path)
+            known = self.lost.get(key)
+            if known is not None:
+                known.count += 1
+                if known.first == place:
+                    known.values.append(loss.value)
+            elif len(self.lost) < KEPT:
+                self.lost[key] = Lost(1, place, [loss.value])
+            else:
+                self.counts["more keys not carried over"] += 1
+
+    def finish(self, name: str) -> None:
+        """Raise DatasetError if nothing was written, so that no empty file is."""
+        if not self.rows:
+            first = self.problems[:1]
+            why = f": {first[0].place}: {first[0].what}" if first else ": it has no rows"
+            raise self._failure(
+                name, f"no example can be made of {name}{why}", "`runner data check` says what the file is"
+            )
+
+    def cut(self, name: str) -> DatasetError:
+        """Return the error of a file that cannot be read beyond the row that was left out last."""
+        last = self.problems[-1]
+        return self._failure(name, f"{name} cannot be read beyond {last.place}: {last.what}", "mend the file there")
+
+    def _failure(self, name: str, why: str, hint: str) -> DatasetError:
+        findings = [
+            Finding(code="left-out", severity="error", file=name, line=change.line, message=change.what).to_json()
+            for change in self.problems
+        ]
+        return DatasetError(f"nothing is written: {why}", findings=findings, hint=hint)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "output": str(self.output),
+            "format": self.format,
+            "description": self.description,
+            "notes": self.notes,
+            "read": self.read,
+            "rows": self.rows,
+            "unchanged": self.unchanged,
+            "skipped": self.dropped,
+            "counts": dict(sorted(self.counts.items())),
+            "changes": [change.to_json() for change in self.changes],
+            "notCarriedOver": [
+                {
+                    "path": path,
+                    "count": lost.count,
+                    "row": lost.first.row,
+                    "line": lost.first.line,
+                    "values": lost.values,
+                }
+                for path, lost in self.lost.items()
+            ],
+        }
+
+
+def _without_numbers(path: str) -> str:
+    """Return `messages[].weight` for `messages[3].weight`."""
+    pieces = path.split("[")
+    return "[".join([pieces[0], *[piece.lstrip("0123456789") for piece in pieces[1:]]])

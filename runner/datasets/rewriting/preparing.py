@@ -1,0 +1,56 @@
+"""A dataset made ready for its upload: plain JSON Lines in UTF-8, converted if that is wanted."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from runner.datasets.reading.compression import open_source
+from runner.datasets.reading.sources import STDIN, Source, plain_name
+from runner.datasets.records.recognising import ForeignError, plain_examples, stem_of
+from runner.datasets.rewriting.converting import convert_file
+from runner.datasets.rewriting.outcome import Outcome
+
+
+@contextmanager
+def prepared(
+    source: Source, *, convert: bool = False, converted: Callable[[Outcome, str], None] | None = None
+) -> Iterator[Path]:
+    """Yield a local file that can be uploaded: the source itself where it is plain, else a copy that is removed again.
+
+    Args:
+        source: file, object or standard input.
+        convert: convert layouts and shapes that the service does not take.
+        converted: called with the account of a conversion and the first line that it wrote.
+
+    Raises:
+        ForeignError: it must be converted, and `convert` is False.
+        ConfigurationError, DatasetError, EngineMissingError, OSError: see `convert_file`.
+    """
+    with ExitStack() as stack:
+        if convert and isinstance(source, Path) and (source == STDIN or not source.is_file()):
+            source = _kept(source, stack)
+        try:
+            path = stack.enter_context(plain_examples(source))
+        except ForeignError as error:
+            if not convert:
+                raise
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="runner-converted-"))
+            path = Path(folder, f"{stem_of(source)}.jsonl")
+            outcome = convert_file(source, path, error.foreign.form)
+            if converted is not None:
+                with path.open("rb") as stream:
+                    converted(outcome, stream.readline().decode().rstrip())
+        yield path
+
+
+def _kept(source: Path, stack: ExitStack) -> Path:
+    """Return a file with the content of a pipe, which can be read only once."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="runner-piped-"))
+    path = Path(folder, plain_name(source))
+    with open_source(source) as stream, path.open("wb") as target:
+        shutil.copyfileobj(stream, target)
+    return path

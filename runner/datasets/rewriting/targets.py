@@ -1,0 +1,100 @@
+"""Where datasets are written to: a file that is not there yet, or standard output; compressed if the name says so."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import util
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from runner.datasets.reading.sources import STDIN
+from runner.errors import ConfigurationError, EngineMissingError
+from runner.local_files import unwritable
+
+STDOUT = STDIN
+
+
+def refuse_existing(*targets: Path) -> None:
+    """Raise ConfigurationError if a file to be written is there already."""
+    problems = [f"{path} already exists" for path in targets if path != STDOUT and os.path.lexists(path)]
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems, hint="choose another name")
+
+
+@contextmanager
+def open_target(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears under its name only when it is whole, and never replaces another.
+
+    Args:
+        path: `.gz` and `.zst` are compressed; `-` is standard output.
+
+    Raises:
+        ConfigurationError: the file is there already, or nothing can be written there.
+        DiskError: the disk is full or read-only.
+        EngineMissingError: the compressor is not installed.
+    """
+    if path == STDOUT:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    refuse_existing(path)
+    compress = _compressor(path.suffix)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:50]}-")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    aside = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as plain, compress(plain) as stream:
+            yield stream
+        aside.chmod(0o666 & ~_umask())
+        _publish(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _publish(aside: Path, path: Path) -> None:
+    try:
+        os.link(aside, path)  # unlike a renaming it fails where a file is
+    except FileExistsError:
+        refuse_existing(path)
+    except OSError:  # a file system without links
+        refuse_existing(path)
+        aside.rename(path)
+
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+def _compressor(suffix: str) -> Any:
+    if suffix == ".zst":
+        if util.find_spec("zstandard") is None:
+            raise EngineMissingError("writing .zst needs zstandard", hint="pip install 'open-model-tuning[data]'")
+        import zstandard
+
+        compressor = zstandard.ZstdCompressor(write_checksum=True)
+        return lambda stream: compressor.stream_writer(stream, closefd=False)
+    if suffix == ".gz":
+        import gzip
+
+        # The same content gives the same file: no name, no time.
+        return lambda stream: gzip.GzipFile("", "wb", 6, stream, mtime=0)
+    return lambda stream: _Plain(stream)
+
+
+class _Plain:
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> BinaryIO:
+        return self._stream
+
+    def __exit__(self, *_: object) -> None:
+        pass

@@ -1,0 +1,104 @@
+"""Digests of examples, for repeats and leakage: the same for the same content, however it is written down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+import xxhash
+
+from runner.datasets.examples import Example, ImagePart, Message, TextPart
+
+_hash = xxhash.xxh3_64_intdigest
+
+PART, TURN, IMAGE = "\x1f", "\x1e", "\x1c"
+"""Separators of parts and turns, and what marks an image; a text with one of them has a finding of its own."""
+
+
+def content_of(parts: Iterable[str | ImagePart]) -> str:
+    """Return parts as one text, with a digest in place of each image; an inline image is all in its address."""
+    return PART.join(
+        [
+            IMAGE + xxhash.xxh3_128_hexdigest(_encoded(part.uri)) if isinstance(part, ImagePart) else part
+            for part in parts
+        ]
+    )
+
+
+def content(message: Message) -> str:
+    """Return the same of a message."""
+    return content_of(part if isinstance(part, ImagePart) else part.text for part in message.parts)
+
+
+class Contents(NamedTuple):
+    """What an example is made of."""
+
+    turns: list[str]
+    """Content of each turn, see `content`."""
+    texts: list[str]
+    """Every text."""
+    system: bool
+    """Whether the first turn is the system's."""
+    images: int
+
+
+def contents_of(example: Example) -> Contents:
+    """Return what an example is made of."""
+    texts = [part.text for message in example.messages for part in message.parts if isinstance(part, TextPart)]
+    turns = [content(message) for message in example.messages]
+    return Contents(turns, texts, example.messages[0].role == "system", len(example.images))
+
+
+def digests(contents: list[bytes], turns: list[int]) -> tuple[list[int], list[int]]:
+    """Return what `digest` returns for many examples: of their prompts, and of the wholes.
+
+    Args:
+        contents: the turns of all examples, one after the other, in UTF-8.
+        turns: how many turns each example has; an odd number includes one of the system.
+    """
+    ends = list(accumulate(turns))
+    starts = [0, *ends][:-1]
+    prompts = list(map(_hash, [contents[start] for start in starts], [count & 1 for count in turns]))
+    if turns and max(turns) > 2:
+        for place, count in enumerate(turns):
+            if count > 2:
+                digest = prompts[place]
+                for turn in contents[starts[place] + 1 : ends[place] - 1]:
+                    digest = _hash(turn, digest)
+                prompts[place] = digest
+    return prompts, list(map(_hash, [contents[end - 1] for end in ends], prompts))
+
+
+def digest(turns: Sequence[str], system: bool) -> tuple[int, int]:
+    """Return 64-bit digests of everything but the last turn, and of everything.
+
+    Args:
+        turns: the content of each turn. Roles need no place here: those of a valid example follow from their number
+            and from whether there is a system turn.
+        system: whether the first turn is the system's.
+    """
+    before: int = system
+    for turn in turns[:-1]:
+        before = _hash(_encoded(turn), before)
+    return before, _hash(_encoded(turns[-1]), before)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def of_example(example: Example) -> tuple[int, int]:
+    """Return the digests of an example: prompt, whole."""
+    return digest([content(item) for item in example.messages], example.messages[0].role == "system")
+
+
+_NOISE = re.compile(r"[\W_]+")
+
+
+def normalised(turns: Sequence[str]) -> int:
+    """Return a digest that examples share which differ only in case, white space and punctuation."""
+    text = TURN.join(_NOISE.sub(" ", turn.casefold()).strip() for turn in turns)
+    found: int = xxhash.xxh3_64_intdigest(_encoded(text))
+    return found

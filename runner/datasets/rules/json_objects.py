@@ -1,0 +1,233 @@
+"""From bytes to JSON objects, strictly: what the service's reader would trip over is found here, with its line.
+
+Python's own decoder is used, tightened where it is lenient (NaN, duplicate keys, lone surrogates), because a lenient
+reader hides errors until the job has been queued. msgspec decodes the lines for which it certainly returns the same, in
+a third of the time. A line is bounded before it is decoded, so that a file without line ends costs bounded memory.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections import Counter
+from typing import Any
+
+import msgspec
+from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
+
+from runner.datasets.examples import Finding, Severity
+from runner.datasets.reading.lines import MAX_LINE_BYTES, RawLine
+from runner.datasets.rules.formats import MAX_DEPTH
+
+# A file may have a million broken lines, and the constructor of a frozen class takes as long as decoding a short line.
+_SET = [Finding.__dict__[name].__set__ for name in ("code", "severity", "file", "line", "path", "message", "fix")]
+_set_code, _set_severity, _set_file, _set_line, _set_path, _set_message, _set_fix = _SET
+
+
+class Findings:
+    """Collects what is wrong with one line."""
+
+    __slots__ = ("failed", "file", "items", "line")
+
+    def __init__(self, file: str, line: int) -> None:
+        self.file = file
+        self.line = line
+        self.items: list[Finding] = []
+        self.failed = False
+        """Whether an error was added."""
+
+    def add(self, code: str, severity: Severity, path: str, message: str, fix: str = "") -> None:
+        """Add a finding at a JSON path of this line; halves of surrogate pairs, which no file takes, are spelled."""
+        if not (path.isascii() and message.isascii() and fix.isascii()):
+            path, message, fix = (text.encode("utf-8", "backslashreplace").decode() for text in (path, message, fix))
+        if severity == "error":
+            self.failed = True
+        finding = Finding.__new__(Finding)
+        _set_code(finding, code)
+        _set_severity(finding, severity)
+        _set_file(finding, self.file)
+        _set_line(finding, self.line)
+        _set_path(finding, path)
+        _set_message(finding, message)
+        _set_fix(finding, fix)
+        self.items.append(finding)
+
+    def error(self, code: str, path: str, message: str, fix: str = "") -> None:
+        """Add what keeps the line from being an example."""
+        self.add(code, "error", path, message, fix)
+
+    def warning(self, code: str, path: str, message: str, fix: str = "") -> None:
+        """Add what is allowed and probably not meant."""
+        self.add(code, "warning", path, message, fix)
+
+
+def decode_object(raw: RawLine, findings: Findings) -> dict[str, Any] | None:
+    """Return the JSON object of a line, or None after adding what is wrong with it.
+
+    A blank line gives None and no finding.
+    """
+    if raw.too_long:
+        findings.error(
+            "line-too-long", "", f"the line is longer than {MAX_LINE_BYTES >> 20} MiB", "one example a line; split it"
+        )
+        return None
+    data = raw.data
+    if (body := decode_fast(data)) is not None:
+        return body
+    if raw.number == 1 and data.startswith(b"\xef\xbb\xbf"):
+        findings.warning("byte-order-mark", "", "the file starts with a UTF-8 byte order mark", "save it without one")
+        data = data[3:]
+    if not data.strip():
+        return None
+    if b"\x00" in data:
+        offset = data.index(b"\x00")
+        findings.error("nul-byte", "", f"NUL byte at byte {offset} of the line", "write the file as UTF-8 text")
+        return None
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        findings.error(
+            "not-utf8", "", f"byte {error.start} of the line is not UTF-8 ({error.reason})", "save the file as UTF-8"
+        )
+        return None
+    return decode_text(text, findings)
+
+
+_decode = msgspec.json.Decoder().decode
+_SPACE = (b" ", b"\t", b"\r", b"\n")
+_AFTER_STRING = [
+    *(b'\\":', b'\\\\":', b'":'),
+    *(b'"' + one + two for one in _SPACE for two in (b":", *_SPACE)),
+    *(bytes((code, code, code)) for code in range(1, 5)),  # in no text; with few first bytes the search is slow
+]
+_find_after_strings = BytesAhoCorasick(
+    _AFTER_STRING, matchkind=MatchKind.LeftmostFirst, implementation=Implementation.DFA
+).find_matches_as_indexes
+
+
+def decode_fast(data: bytes) -> dict[str, Any] | None:
+    """Return the object of a line if it is certainly what the strict decoder returns, without a finding; else None.
+
+    msgspec is as strict, but for keys that are there twice and for numbers. So the object must hold no number, and as
+    many keys as the line has colons behind a string. What is counted beside these only sends the line to the strict
+    decoder; a quote with a single backslash before it ends no string.
+    """
+    try:
+        body = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if type(body) is not dict:
+        return None
+    keys = 0
+    waiting: list[Any] = [body]
+    for item in waiting:
+        if type(item) is dict:
+            keys += len(item)
+            item = item.values()
+        for child in item:
+            if type(child) is dict or type(child) is list:
+                waiting.append(child)
+            elif type(child) is not str and child is not None:
+                return None
+    found = _find_after_strings(data)
+    colons = sum([pattern > 0 for pattern, _, _ in found])  # the first is a quote within a string
+    return body if keys == colons and len(waiting) <= MAX_DEPTH else None
+
+
+class _Strict(threading.local):
+    """The decoder, made once, and what it has seen that it should not have."""
+
+    def __init__(self) -> None:
+        self.duplicates: list[str] = []
+        self.constants: list[str] = []
+        # Nothing but these two lists outlives a call, and each thread has its own.
+        self.decode = json.JSONDecoder(object_pairs_hook=self._pairs, parse_constant=self._constant).decode
+
+    def _pairs(self, items: list[tuple[str, Any]]) -> dict[str, Any]:
+        body = dict(items)
+        if len(body) != len(items):
+            counts = Counter(key for key, _ in items)
+            self.duplicates.extend(key for key, count in counts.items() if count > 1)
+        return body
+
+    def _constant(self, name: str) -> None:
+        self.constants.append(name)
+
+
+_strict = _Strict()
+
+
+def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
+    """Return the JSON object of a line of text, or None after adding what is wrong with it."""
+    duplicates, constants = _strict.duplicates, _strict.constants
+    duplicates.clear()
+    constants.clear()
+    try:
+        if text.startswith("\ufeff"):
+            raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
+        value = _strict.decode(text)
+    except RecursionError:
+        findings.error("too-deep", "", f"nested deeper than {MAX_DEPTH} levels")
+        return None
+    except json.JSONDecodeError as error:
+        _not_json(error, findings)
+        return None
+    except ValueError:
+        # The only other ValueError of json.loads: an integer beyond the interpreter's digit limit.
+        findings.error("number-too-long", "", f"a number has more than {sys.get_int_max_str_digits()} digits")
+        return None
+    for name in dict.fromkeys(constants):
+        findings.error("not-a-number", "", f"{name} is not JSON", "leave it out, or write a number")
+    for key in dict.fromkeys(duplicates):
+        findings.error("duplicate-key", "", f"the key {key!r} appears twice in one object", "keep one of them")
+    if not isinstance(value, dict):
+        kind = {list: "an array", str: "a string", int: "a number", float: "a number"}.get(type(value), "a scalar")
+        findings.error("not-an-object", "", f"the line is {kind}, not a JSON object", "one object a line")
+        return None
+    # Every level has a bracket that closes it.
+    if text.count("}") + text.count("]") > MAX_DEPTH and deeper_than(value, MAX_DEPTH):
+        findings.error("too-deep", "", f"nested deeper than {MAX_DEPTH} levels")
+        return None
+    return None if findings.failed else value
+
+
+def _not_json(error: json.JSONDecodeError, findings: Findings) -> None:
+    text, problem, place = error.doc, error.msg, error.pos
+    column = place - text.rfind("\n", 0, place)
+    if problem == "Extra data":
+        rest = text[place:].lstrip()
+        what = "a second JSON value" if rest[:1] in {"{", "["} else f"{rest[:20]!r}"
+        message = f"{what} follows the object at column {column}"
+    else:
+        shown = text[place : place + 20]
+        near = f" near {shown!r}" if shown else " at the end of the line"
+        message = f"{problem} at column {column}{near}"
+    findings.error("invalid-json", "", message, "one complete JSON object a line")
+
+
+def deeper_than(value: Any, levels: int) -> bool:
+    """Tell whether objects and lists are nested deeper than a number of levels."""
+    layer = [value]
+    for _ in range(levels):
+        following: list[Any] = []
+        for item in layer:
+            if isinstance(item, dict):
+                following.extend(child for child in item.values() if isinstance(child, (dict, list)))
+            elif isinstance(item, list):
+                following.extend(child for child in item if isinstance(child, (dict, list)))
+        if not following:
+            return False
+        layer = following
+    return True
+
+
+def has_surrogate(text: str) -> bool:
+    r"""Tell whether a text holds half a surrogate pair, which `\ud800` in JSON can make and UTF-8 cannot hold."""
+    if text.isascii():
+        return False
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -1,0 +1,164 @@
+"""What a text must not hold, as data: the only definition, for the exact parser and for the compiled scanner.
+
+Patterns are found from rare anchors, so that a clean text costs one search for several strings. A text with a finding
+holds at least one of them, and the exact patterns run only there, over text of bounded length.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import NamedTuple
+
+from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
+
+SPECIAL_TOKENS = (
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|eot|>",
+    "<|eom_id|>",
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|header_start|>",
+    "<|header_end|>",
+    "<|image|>",
+    "<|patch|>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<bos>",
+    "<eos>",
+)
+"""Control tokens of the chat templates of the models that can be tuned."""
+
+
+class Pattern(NamedTuple):
+    """What a text should not hold."""
+
+    code: str
+    what: str
+    pattern: str
+    """A regular expression whose classes and word boundaries are those of ASCII, so that a key is found next to letters
+    of any other script too. Python's `re`, for bytes, and the compiled scanner read it alike."""
+    anchors: Mapping[str, int]
+    """Strings of which each match holds one, with how far behind its start. Texts are searched for them alone."""
+
+
+PATTERNS = (
+    Pattern("secret", "a private key", r"-----BEGIN (?:[A-Z]{1,20} ){0,3}PRIVATE KEY-----", {"BEGIN ": 5}),
+    Pattern("secret", "an access key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", {"AKIA": 0, "ASIA": 0}),
+    Pattern(
+        "secret",
+        "an API key",
+        r"\b(?:AIza[0-9A-Za-z_\-]{35}|sk-[A-Za-z0-9_\-]{32,}|hf_[A-Za-z0-9]{30,})\b",
+        {"AIza": 0, "sk-": 0, "hf_": 0},
+    ),
+    Pattern(
+        "secret",
+        "an access token",
+        r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|xox[abprs]-[A-Za-z0-9\-]{10,})\b",
+        dict.fromkeys([*(f"gh{kind}_" for kind in "pousr"), *(f"xox{kind}-" for kind in "abprs")], 0),
+    ),
+    Pattern(
+        "personal-data",
+        "an e-mail address",
+        r"[A-Za-z0-9._%+\-]@[A-Za-z0-9\-]{1,63}(?:\.[A-Za-z0-9\-]{1,63}){0,8}\.[A-Za-z]{2,10}\b",
+        {"@": 1},
+    ),
+)
+"""In the order of a turn's findings, behind that of its first control token."""
+
+_ESCAPED_LINE_END = re.compile(r"(?:\\r)?\\n(?P<word>[a-z]*)")
+_CODE = re.compile(r"""\\(?:[^nrt"]|\Z)|\\r(?!\\n)|\b[A-Za-z]:\\|\w\(|[{}]|>>>""")
+"""What code, regular expressions, LaTeX and Windows paths hold besides."""
+_LATEX = re.compile(
+    r"n(?:abla|atural|cong|e|earrow|eg|eq|ew\w*|exists|ge|geq|gtr|i|le|leq|less|mid|ode|obreak|ocite|oindent|olimits"
+    r"|onumber|ormalsize|ot|otin|parallel|prec|sim|subset|subseteq|succ|u|umber|warrow)\Z"
+)
+_CODE_BESIDE = frozenset("\"'`[](){}<>|=+/&%$^~@#")
+
+
+def remark(number: int) -> tuple[str, str, str]:
+    """Return code, what is held and fix of a remark on a text: a control token or, behind all of them, a pattern."""
+    if number < len(SPECIAL_TOKENS):
+        what = f"the control token {SPECIAL_TOKENS[number]!r} as text"
+        return "special-token", what, "the chat template adds its own; remove it"
+    pattern = PATTERNS[number - len(SPECIAL_TOKENS)]
+    return pattern.code, pattern.what, "a tuned model can repeat it; remove it"
+
+
+CONTROLS = (
+    (0x00, 0x08), (0x0B, 0x0C), (0x0E, 0x1F), (0x7F, 0x9F), (0x200B, 0x200B), (0x202A, 0x202E), (0x2060, 0x2060),
+    (0x2066, 0x2069), (0xFEFF, 0xFEFF), (0xFFFD, 0xFFFD),
+)  # fmt: skip
+"""First and last code point of what does not belong into a text."""
+
+_LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e\x85"
+"""Controls between lines or records; words would run together without them."""
+
+_CONTROL = re.compile(f"[{''.join(f'{re.escape(chr(first))}-{re.escape(chr(last))}' for first, last in CONTROLS)}]")
+
+_ASCII_CONTROLS = bytes(code for first, last in CONTROLS for code in range(first, min(last, 0x7F) + 1))
+
+
+@cache
+def _find_beyond_ascii() -> Callable[[bytes], list[tuple[int, int, int]]]:
+    """Return a search for those of `CONTROLS` that are beyond ASCII, in UTF-8."""
+    patterns = [chr(code).encode() for first, last in CONTROLS for code in range(max(first, 0x80), last + 1)]
+    # Patterns that are in no text see to it that there are more than three first bytes: the library would look for few
+    # ones by one, which is slow where they are frequent. With `LeftmostFirst` it compares whole vectors.
+    patterns += [bytes((code, code)) for code in range(1, 5)]
+    return BytesAhoCorasick(
+        patterns, matchkind=MatchKind.LeftmostFirst, implementation=Implementation.DFA
+    ).find_matches_as_indexes
+
+
+def control_characters(text: str) -> str | None:
+    """Name the first character of a text that does not belong into one.
+
+    That is a control, a bidi override, an invisible character that joins nothing, or U+FFFD.
+
+    Raises:
+        UnicodeEncodeError: the text holds half a surrogate pair.
+    """
+    # `_CONTROL` alone would cost three times as much.
+    data = text.encode()
+    if data.translate(None, _ASCII_CONTROLS) == data and (text.isascii() or not _find_beyond_ascii()(data)):
+        return None
+    match = _CONTROL.search(text)
+    return f"U+{ord(match[0]):04X}" if match else None
+
+
+def without_controls(text: str) -> str:
+    """Return a text without the characters that do not belong into one; a line end stands for those that end lines."""
+    text = text.encode("utf-8", "ignore").decode()  # without halves of surrogate pairs
+    return _CONTROL.sub(lambda match: "\n" if match[0] in _LINE_ENDS else "", text)
+
+
+def has_escaped_line_ends(text: str) -> bool:
+    """Tell whether a text without line ends holds them as backslash and n, as texts do that were escaped twice.
+
+    One is enough between a sentence and the next; else there must be two. Where there is a sign of code, a regular
+    expression, LaTeX or a path, the answer is no.
+    """
+    if "\\n" not in text or "\n" in text or _CODE.search(text):
+        return False
+    count, certain = 0, False
+    for match in _ESCAPED_LINE_END.finditer(text):
+        before, after = text[match.start() - 1 : match.start()], text[match.start("word") :]
+        following = after[:1]
+        if before in _CODE_BESIDE or (following and following in _CODE_BESIDE - {"*", "#", "-"}):
+            return False
+        if match["word"] and _LATEX.match("n" + match["word"]):
+            return False
+        if (not before or before.isspace()) and (not following or not following.isalnum()):
+            continue  # it is spoken of
+        count += 1
+        ends = bool(before) and (before.isalnum() or before in ".!?:;,")
+        begins = following.isupper() or following.isdigit() or following in {"*", "-", "\\"}
+        certain |= ends and bool(following) and (begins or "\\r" in match[0])
+    return count > 1 or certain

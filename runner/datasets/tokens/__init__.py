@@ -1,0 +1,1 @@
+"""How many tokens an example has."""

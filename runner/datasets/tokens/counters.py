@@ -1,0 +1,287 @@
+"""How many tokens an example has: counted with the model's tokenizer where it is here, else estimated.
+
+The estimate is characters times the service's published ratio (catalogue), which includes the chat template. Google's
+own cost script works this way; how far off one example can be is not published, so lengths near a limit are reported as
+estimates.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from runner.datasets.tokens.template_tokens import Frame, Frames
+from runner.errors import ConfigurationError, EngineMissingError
+
+if TYPE_CHECKING:
+    from runner.catalog import Model
+    from runner.catalog.models import TuningMode
+
+DEFAULT_TOKENS_PER_CHARACTER = 0.25
+"""Four characters a token: Google's rule of thumb, where the catalogue has no measured ratio."""
+
+TOKENS_PER_IMAGE = 170
+"""Estimate only: Llama 4's smallest image (one tile of 336 x 336 pixels, 14-pixel patches, 2 x 2 shuffle: 144) and
+its markers."""
+
+PROBES = (
+    "What is a car?",
+    "  It's 12,345.67 m - \u00abvoil\u00e0\u00bb\n\n\tdef f(x):\n        return x**2  # \u4f60\u597d \U0001f600\r\n",
+    "<|im_start|>\u0000\ufffd\u200b\u0301 \u0416\u0438\u0432\u0451\u043c  \u3042\u3044\u3046 HTTPServer_v2 don't WE'LL",
+)
+"""Texts on which the fast tokenizer must agree with the reference before it is used, with the first examples."""
+_COMPARED_BYTES = 64 << 10
+"""Bytes of the first texts that are compared: about a fiftieth of a second of the reference's time."""
+_EXAMPLES_COMPARED = 16
+"""Examples of each shape of conversation that are counted with and without what is known of their template."""
+
+
+Sizes = Counter[tuple[int, int]]
+"""Size of an example to the number of such examples: its characters and images where tokens are estimated, its tokens
+and 0 where they were counted. Any model's lengths in tokens follow from it: `token_lengths`."""
+
+
+def estimated_tokens(characters: int, images: int, ratio: float) -> int:
+    """Return the tokens of an example of so many characters and images, at a ratio of tokens to characters."""
+    return round(characters * ratio) + TOKENS_PER_IMAGE * images
+
+
+def token_lengths(sizes: Sizes, ratio: float | None, limit: int | None) -> Counter[int]:
+    """Return what the tuning service trains on: length in tokens to the number of examples of that length.
+
+    Args:
+        sizes: of all examples.
+        ratio: tokens per character; None: the tokens were counted.
+        limit: tokens of one example; longer ones are dropped.
+    """
+    lengths: Counter[int] = Counter()
+    for (written, images), count in sizes.items():
+        tokens = written if ratio is None else estimated_tokens(written, images, ratio)
+        if limit is None or tokens <= limit:
+            lengths[tokens] += count
+    return lengths
+
+
+class TokenCounter(Protocol):
+    """Counts the tokens of an example, template included."""
+
+    @property
+    def exact(self) -> bool:
+        """Tell counting from estimating."""
+        ...
+
+    def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
+        """Return the tokens of an example, and how many of them are trained (0 where that is not known).
+
+        Args:
+            turns: content of each turn, as `contents.content` writes it.
+            system: whether the first turn is the system's.
+            characters: of all texts.
+            images: number of images.
+        """
+        ...
+
+    def measure_all(
+        self,
+        conversations: Iterable[tuple[Sequence[str], bool]],
+        characters: list[int],
+        images: list[int] | None = None,
+    ) -> tuple[list[int], list[int] | None]:
+        """Return the same of many examples, and None where trained tokens are not known.
+
+        Args:
+            conversations: turns of each example, and whether the first is the system's.
+            characters: of all texts of each example.
+            images: number of images of each example; None: there are none.
+        """
+        ...
+
+    def describe(self) -> str:
+        """Say how tokens are counted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RatioCounter:
+    """Estimates from the number of characters."""
+
+    ratio: float
+    exact: bool = False
+
+    def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
+        """Return characters times ratio, plus a fixed number for each image."""
+        return estimated_tokens(characters, images, self.ratio), 0
+
+    def measure_all(
+        self,
+        conversations: Iterable[tuple[Sequence[str], bool]],
+        characters: list[int],
+        images: list[int] | None = None,
+    ) -> tuple[list[int], list[int] | None]:
+        """Return characters times ratio, plus a fixed number for each image."""
+        ratio, some = self.ratio, images or repeat(0)
+        return [estimated_tokens(count, each, ratio) for count, each in zip(characters, some, strict=False)], None
+
+    def describe(self) -> str:
+        """Name the ratio."""
+        return f"estimated at {self.ratio:g} tokens per character"
+
+
+class TokenizerCounter:
+    """Counts with a Hugging Face tokenizer folder: `tokenizer.json` and the chat template beside it.
+
+    Prompt and answer are tokenised apart, as training does it. `fastokens` counts where it is installed, takes the
+    tokenizer and gives the same ids as Hugging Face's own on `PROBES` and on the first texts; else that one does.
+    """
+
+    exact = True
+
+    def __init__(self, directory: Path) -> None:
+        from importlib import util
+
+        missing = [name for name in ("tokenizers", "jinja2") if util.find_spec(name) is None]
+        if missing:
+            raise EngineMissingError(
+                f"counting with a tokenizer needs {' and '.join(missing)}",
+                hint="pip install 'open-model-tuning[data]'",
+            )
+        from tokenizers import Tokenizer
+
+        path = directory / "tokenizer.json"
+        if not path.is_file():
+            raise ConfigurationError(f"{path} is not there", hint="--tokenizer takes a Hugging Face model folder")
+        self.directory = directory
+        from runner.datasets.tokens.templates import ChatTemplate
+
+        self.template = ChatTemplate(directory)
+        try:
+            self._reference = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises plain Exception
+            raise ConfigurationError(f"{path} is no tokenizer: {error}") from error
+        self._fast = _fast_tokenizer(path)
+        self._compared = 0
+        self._frames = Frames(path, self._count)
+        self._known: dict[tuple[bool, int], tuple[Frame | None, list[int]]] = {}
+        """Frame of each shape of conversation, and with how many examples it has been compared."""
+        for text in PROBES:
+            self._count(text)
+
+    @property
+    def library(self) -> str:
+        """Name the library that counts."""
+        return "fastokens" if self._fast is not None else "tokenizers"
+
+    def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
+        """Return the tokens of an example and the trained ones. Raises ConfigurationError when the template fails."""
+        total, trained = self._pieced(turns, system)
+        return total + (TOKENS_PER_IMAGE * images), trained
+
+    def measure_all(
+        self,
+        conversations: Iterable[tuple[Sequence[str], bool]],
+        characters: list[int],
+        images: list[int] | None = None,
+    ) -> tuple[list[int], list[int] | None]:
+        """Return tokens and trained tokens of each example. Raises ConfigurationError when the template fails."""
+        plain = images is None
+        tokens: list[int] = []
+        trained: list[int] = []
+        for turns, system in conversations:
+            total, answers = self._framed(turns, system, plain) or self._pieced(turns, system, plain)
+            tokens.append(total)
+            trained.append(answers)
+        if images is not None:
+            tokens = [count + TOKENS_PER_IMAGE * some for count, some in zip(tokens, images, strict=True)]
+        return tokens, trained
+
+    def _pieced(self, turns: Sequence[str], system: bool, plain: bool = False) -> tuple[int, int]:
+        total = answers = 0
+        for text, learned in self.template.pieces(turns, system, plain=plain):
+            count = self._count(text)
+            total += count
+            if learned:
+                answers += count
+        return total, answers
+
+    def _framed(self, turns: Sequence[str], system: bool, plain: bool) -> tuple[int, int] | None:
+        """Return the same with only the contents tokenised; None where that is not certainly the same."""
+        if self._fast is None or self._compared < _COMPARED_BYTES:
+            return None
+        key = (system, len(turns))
+        if key not in self._known:
+            around = self.template.surroundings(system, len(turns))
+            if around is None:
+                return None
+            self._known[key] = self._frames.frame(around), [0]
+        frame, compared = self._known[key]
+        bare = self.template.contents(turns, system, plain=plain) if frame is not None else None
+        if frame is None or bare is None:
+            return None
+        encode = self._fast.encode_batch_flat
+        total, answers = frame.total, frame.trained
+        for (before, after, learned), turn in zip(frame.turns, bare, strict=True):
+            count = len(encode([before + turn + after if before or after else turn])[0]) // 4
+            total += count
+            if learned:
+                answers += count
+        if compared[0] < _EXAMPLES_COMPARED:
+            compared[0] += 1
+            if (total, answers) != self._pieced(turns, system, plain):
+                self._known[key] = None, compared
+                return None
+        return total, answers
+
+    def encode(self, text: str) -> list[tuple[int, int]]:
+        """Return the id of each token and the character at which it starts, by the reference."""
+        encoding = self._reference.encode(text, add_special_tokens=False)
+        return [(token, start) for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True)]
+
+    def describe(self) -> str:
+        """Name the folder."""
+        return f"counted with the tokenizer in {self.directory}"
+
+    def _count(self, text: str) -> int:
+        if self._fast is not None:
+            # The flat form makes no Python object for each token. One text at a time: a batch would be shared among
+            # threads, which costs more than it saves.
+            ids: bytes = self._fast.encode_batch_flat([text])[0]
+            if self._compared >= _COMPARED_BYTES:
+                return len(ids) // 4
+            self._compared += len(text) + 16
+            expected = self._reference.encode(text, add_special_tokens=False).ids
+            if array("I", ids).tolist() == expected:
+                return len(expected)
+            self._fast = None
+        return len(self._reference.encode_batch_fast([text], add_special_tokens=False)[0])
+
+
+def _fast_tokenizer(path: Path) -> Any | None:
+    from importlib import util
+
+    if util.find_spec("fastokens") is None:
+        return None
+    from fastokens import Tokenizer  # type: ignore[import-untyped]
+
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception:
+        return None  # it knows byte-pair encoding only; the reference counts then
+
+
+def ratio_of(model: Model | None, mode: TuningMode | None) -> float:
+    """Return the catalogue's tokens per character for a model's mode."""
+    ratio = None
+    if model is not None:
+        limits = model.modes.get(mode) if mode else next(iter(model.modes.values()))
+        ratio = limits.tokens_per_character if limits else None
+    return ratio or DEFAULT_TOKENS_PER_CHARACTER
+
+
+def open_counter(ratio: float, tokenizer: Path | None = None) -> TokenCounter:
+    """Return a counter: exact with a tokenizer folder, else by a ratio."""
+    return RatioCounter(ratio) if tokenizer is None else TokenizerCounter(tokenizer)

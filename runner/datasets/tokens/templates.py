@@ -1,0 +1,257 @@
+"""A model's chat template, rendered once for each shape of conversation instead of once for each example.
+
+A template puts fixed texts around the contents of the turns. They are learned by rendering a conversation of the same
+shape with marks in place of the contents; an example then needs string joins only. Where a content could steer the
+template (it holds a text that the template looks for), the template itself is rendered, and the first examples of each
+shape are rendered both ways and compared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.datasets.rules.contents import IMAGE, PART
+from runner.errors import ConfigurationError
+
+_COMPARED = 8
+"""Examples of each shape that are rendered both ways."""
+_MAX_RENDERED = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a rendered conversation that is tokenised apart, as training does."""
+
+    text: str
+    trained: bool
+    """Whether the model learns it: an assistant's turn with the token that ends it."""
+
+
+Piece = tuple[str, bool]
+"""Text and `trained` of a segment: what a `Segment` is, at a tenth of the cost."""
+
+
+@dataclass(slots=True)
+class _Shape:
+    """Segments as format strings, the indices of the turns that go into each, and whether it is trained."""
+
+    segments: list[tuple[str, tuple[int, ...], bool]]
+    around: list[tuple[list[str], bool]]
+    """The texts around the contents of each segment, one more than it has contents, and whether it is trained."""
+    strips: bool | None = None
+    """Whether the template strips contents; None: it does so with some of them."""
+    compared: int = 0
+
+    def fill(self, turns: Sequence[str]) -> list[Piece]:
+        return [(text % tuple([turns[place] for place in places]), trained) for text, places, trained in self.segments]
+
+
+class ChatTemplate:
+    """The chat template of a Hugging Face folder, in a sandbox: no file, no attribute of Python's, no import.
+
+    Raises:
+        ConfigurationError: the folder has no template, or it is no valid one.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        from jinja2 import TemplateError, nodes
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        source, self._special = _read(directory)
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = _strftime
+        environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
+        try:
+            self._template = environment.from_string(source)
+            tree = environment.parse(source)
+        except TemplateError as error:
+            raise ConfigurationError(f"{directory}: the chat template is broken: {error}") from error
+        # Texts that the template may look for in a content. Names of roles and keys among them cost a little speed.
+        self._looked_for = sorted(
+            {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str) and node.value.strip()}
+            & {word for node in tree.find_all((nodes.Compare, nodes.Call, nodes.Filter)) for word in _constants(node)}
+            - {"system", "user", "assistant", "model", "tool", "role", "content", "text", "image", "type"}
+        )
+        self._shapes: dict[tuple[bool, int], _Shape | None] = {}
+        self.rendered = 0
+        """Examples for which the template itself was rendered."""
+
+    def segments(self, turns: Sequence[str], system: bool) -> list[Segment]:
+        """Return the pieces of an example, up to the end of its last assistant turn.
+
+        Args:
+            turns: content of each turn, as `contents.content` writes it.
+            system: whether the first turn is the system's.
+
+        Raises:
+            ConfigurationError: the template refuses the example, or changes earlier turns when later ones follow.
+        """
+        return [Segment(text, trained) for text, trained in self.pieces(turns, system)]
+
+    def contents(self, turns: Sequence[str], system: bool, *, plain: bool) -> Sequence[str] | None:
+        """Return what the template makes of the contents of an example; None where it is to be rendered.
+
+        Args:
+            turns: content of each turn.
+            system: whether the first turn is the system's.
+            plain: whether certainly no turn has the marks of parts or images.
+        """
+        shape = self._shapes.get((system, len(turns)))
+        if shape is None or ((self._looked_for or not plain) and any(map(self._steers, turns))):
+            return None
+        if shape.strips is False:
+            return turns
+        bare = list(map(str.strip, turns))
+        return bare if shape.strips or bare == list(turns) else None
+
+    def surroundings(self, system: bool, count: int) -> list[tuple[list[str], bool]] | None:
+        """Return the texts around the contents of each segment of a shape; None while it is not known for certain."""
+        shape = self._shapes.get((system, count))
+        if shape is None or shape.compared < _COMPARED:
+            return None
+        return shape.around
+
+    def pieces(self, turns: Sequence[str], system: bool, *, plain: bool = False) -> list[Piece]:
+        """Return the same as `segments`, quicker; `plain` says that no turn has the marks of parts or images."""
+        key = (system, len(turns))
+        if key not in self._shapes:
+            self._shapes[key] = self._learn(system, len(turns))
+        shape = self._shapes[key]
+        bare = self.contents(turns, system, plain=plain)
+        if shape is None or bare is None:
+            return self._render_all(turns, system)
+        pieces = shape.fill(bare)
+        if shape.compared < _COMPARED:
+            shape.compared += 1
+            rendered = self._render_all(turns, system)
+            if rendered != pieces:
+                self._shapes[key] = None
+                return rendered
+        return pieces
+
+    def prompt(self, messages: list[dict[str, Any]]) -> str:
+        """Return messages rendered up to where the assistant answers. Raises ConfigurationError."""
+        return self._render(messages, prompt=True)
+
+    def _steers(self, turn: str) -> bool:
+        """Tell whether a content may change what the template does."""
+        if PART in turn or IMAGE in turn:
+            return True
+        return bool(self._looked_for) and any(word in turn for word in self._looked_for)
+
+    def _learn(self, system: bool, count: int) -> _Shape | None:
+        marks = [f"\ue000{index}\ue001" for index in range(count)]
+        segments: list[tuple[str, tuple[int, ...], bool]] = []
+        around: list[tuple[list[str], bool]] = []
+        expected = 0
+        for rest, trained in self._render_all(marks, system):
+            texts: list[str] = []
+            places: list[int] = []
+            while "\ue000" in rest:
+                before, _, rest = rest.partition("\ue000")
+                number, _, rest = rest.partition("\ue001")
+                if number != str(expected):
+                    return None  # not every content once and in order
+                places.append(expected)
+                expected += 1
+                texts.append(before)
+            texts.append(rest)
+            around.append((texts, trained))
+            segments.append(("%s".join([text.replace("%", "%%") for text in texts]), tuple(places), trained))
+        if expected != count:
+            return None
+        shape = _Shape(segments, around)
+        spaced = [f" \n{mark}\n " for mark in marks]
+        rendered = self._render_all(spaced, system)
+        if rendered == shape.fill(marks):
+            shape.strips = True
+        elif rendered == shape.fill(spaced):
+            shape.strips = False
+        return shape
+
+    def _render_all(self, turns: Sequence[str], system: bool) -> list[Piece]:
+        self.rendered += 1
+        return list(self._render_segments(turns, system))
+
+    def _render_segments(self, turns: Sequence[str], system: bool) -> Iterator[Piece]:
+        messages = to_messages(turns, system)
+        done = ""
+        for index, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            prompt = self._render(messages[:index], prompt=True)
+            answered = self._render(messages[: index + 1], prompt=False)
+            if not prompt.startswith(done) or not answered.startswith(prompt):
+                raise ConfigurationError(
+                    "the chat template changes earlier turns when later ones follow: training refuses it",
+                    hint="use the template that the base model came with",
+                )
+            yield prompt[len(done) :], False
+            yield answered[len(prompt) :], True
+            done = answered
+
+    def _render(self, messages: list[dict[str, Any]], *, prompt: bool) -> str:
+        from jinja2 import TemplateError
+
+        pieces: list[str] = []
+        size = 0
+        try:
+            for piece in self._template.generate(messages=messages, add_generation_prompt=prompt, **self._special):
+                pieces.append(piece)
+                size += len(piece)
+                if size > _MAX_RENDERED:
+                    raise ConfigurationError("the chat template makes more than 64 million characters of one example")
+        except (TemplateError, TypeError, KeyError, IndexError, OverflowError) as error:
+            raise ConfigurationError(f"the chat template fails: {error}") from error
+        return "".join(pieces)
+
+
+def to_messages(turns: Sequence[str], system: bool) -> list[dict[str, Any]]:
+    """Return turns as chat templates take them."""
+    messages: list[dict[str, Any]] = []
+    for index, turn in enumerate(turns):
+        role = "system" if system and not index else "assistant" if (index - system) % 2 else "user"
+        pieces = turn.split(PART)
+        if not any(piece.startswith(IMAGE) for piece in pieces):
+            messages.append({"role": role, "content": "".join(pieces)})
+            continue
+        parts = [{"type": "image"} if piece.startswith(IMAGE) else {"type": "text", "text": piece} for piece in pieces]
+        messages.append({"role": role, "content": parts})
+    return messages
+
+
+def _constants(node: Any) -> Iterator[str]:
+    from jinja2 import nodes
+
+    for child in node.find_all(nodes.Const):
+        if isinstance(child.value, str):
+            yield child.value
+
+
+def _read(directory: Path) -> tuple[str, dict[str, str]]:
+    path = directory / "tokenizer_config.json"
+    settings: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    special = {}
+    for name in ("bos_token", "eos_token", "pad_token", "unk_token"):
+        value = settings.get(name)
+        special[name] = str(value.get("content", "") if isinstance(value, dict) else value or "")
+    beside = directory / "chat_template.jinja"
+    template = beside.read_text("utf-8") if beside.is_file() else settings.get("chat_template")
+    if not isinstance(template, str):
+        raise ConfigurationError(f"{directory} has no chat template", hint="it belongs into chat_template.jinja")
+    return template, special
+
+
+def _raise(message: str) -> None:
+    raise ConfigurationError(f"the chat template refuses the example: {message}")
+
+
+def _strftime(form: str) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).strftime(form)

@@ -1,0 +1,194 @@
+"""The compiled scanner follows the tables it is given, and remarks what their patterns say, no more and no less."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.datasets.checking.blocks import BlockReader
+from runner.datasets.checking.compiled import CompiledReader, CompiledReshaper
+from runner.datasets.checking.exact import ExactReader
+from runner.datasets.reading import native
+from runner.datasets.rules import texts
+from runner.datasets.rules.formats import scanner_rules
+from tests.datasets.examples import ASSISTANT, USER, chat, data_url, image_turn, png
+from tests.datasets.test_fast_path import needs_compiled, remarks_on
+
+pytestmark = needs_compiled
+
+PIECES = [
+    *texts.SPECIAL_TOKENS, *(anchor for pattern in texts.PATTERNS for anchor in pattern.anchors),
+    "AKIAABCDEFGHIJKLMNOP", "ASIA0123456789ABCDEF", "sk-" + "a" * 32, "sk-" + "a" * 31, "hf_" + "B" * 30,
+    "hf_" + "B" * 29,
+    "ghp_" + "c" * 36, "gho_" + "c" * 35, "xoxb-1234567890", "xoxb-123456789", "AIza" + "d" * 35, "AIza" + "d" * 34,
+    "-----BEGIN RSA PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----", "-----BEGIN A B C PRIVATE KEY-----", "-----",
+    "-----BEGIN A B C D PRIVATE KEY-----", "PRIVATE KEY-----", "BEGIN ", "jane@example.com", "a@b.c", "@x.org", "a@",
+    ".co", "x" * 64 + ".com", "é", "は", "ß", "٣", "\u0301", "_", "-", " ", "\n", "A", "9", ".", "😀", "<", "<|", "sk",
+    "gh",
+]  # fmt: skip
+TEXT = st.lists(st.sampled_from(PIECES), min_size=1, max_size=9).map("".join)
+
+
+@given(st.lists(TEXT, min_size=2, max_size=6).filter(lambda turns: not len(turns) % 2), st.booleans(), st.booleans())
+@settings(max_examples=1500, deadline=None)
+def test_both_readers_remark_what_the_patterns_say(turns: list[str], system: bool, escaped: bool) -> None:
+    roles = [*(["system"] if system else []), *(["user", "assistant"] * (len(turns) // 2))]
+    said = [*(["Be brief. @ sk-"] if system else []), *turns]
+    body = {"messages": [{"role": role, "content": text} for role, text in zip(roles, said, strict=True)]}
+    line = json.dumps(body, ensure_ascii=escaped).encode()
+    wanted = [(1, role, number) for role, text in zip(roles, said, strict=True) for number in remarks_on(text)]
+    readers: list[BlockReader] = [CompiledReader(images=True, contents=False), ExactReader(images=True)]
+    for reader in readers:
+        found = reader.scan(b"\n" + line)
+        if found.index:  # a text of blanks alone is no example
+            assert found.remarks() == wanted
+            assert Counter(found.remarked) == Counter(number for _, _, number in wanted)
+
+
+def test_every_pattern_has_its_anchors() -> None:
+    for text in PIECES:
+        for pattern in texts.PATTERNS:
+            for match in re.finditer(pattern.pattern, text, re.ASCII):
+                assert any(
+                    text.startswith(anchor, match.start() + offset) for anchor, offset in pattern.anchors.items()
+                ), text
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+def test_the_scanner_takes_every_character_but_the_controls(escaped: bool) -> None:
+    codes = [code for code in range(0x30000) if not 0xD800 <= code < 0xE000]
+    lines = [json.dumps({"prompt": f"a{chr(code)}b", "completion": "c"}, ensure_ascii=escaped) for code in codes]
+    found = CompiledReader(images=True, contents=False).scan("\n".join(lines).encode())
+    controls = {code for first, last in texts.CONTROLS for code in range(first, last + 1)}
+    taken = {codes[place] for place in found.index}
+    assert taken & controls == set()
+    # JSON's short escapes of controls, and what is none in a text but seldom there, are left to the exact parser.
+    assert set(codes) - controls - taken == set()
+
+
+def _reads(table: dict[str, Any], body: Any) -> bool:
+    package = native.module()
+    assert package is not None
+    found = package.Scanner(table, images=True).read(json.dumps(body).encode(), False)
+    return bool(found.index)
+
+
+def _put(table: Any, value: Any, *path: str) -> None:
+    for name in path[:-1]:
+        table = table[name]
+    table[path[-1]] = value
+
+
+_PAIR = {"prompt": "Hi", "completion": "Hello"}
+_OBJECT = {"type": "image_url", "image_url": {"url": "gs://bucket/a"}}
+_LOOK = {"type": "image_url", "image_url": {"url": "gs://bucket/a.png", "detail": "lossless"}}
+_FILE = {"file_data": {"mime_type": "image/avif", "file_uri": "gs://bucket/a"}}
+CHANGES: dict[str, tuple[Any, Callable[[dict[str, Any]], None]]] = {
+    "a role": (
+        chat(USER, {"role": "bot", "content": "Hello"}),
+        lambda table: _put(table, "assistant", "formats", "chat", "roles", "bot"),
+    ),
+    "a role of the other format": (
+        {"contents": [{"role": "human", "parts": [{"text": "a"}]}, {"role": "model", "parts": [{"text": "b"}]}]},
+        lambda table: _put(table, "user", "formats", "generate_content", "roles", "human"),
+    ),
+    "an optional key": ({**_PAIR, "id": "1"}, lambda table: table["objects"]["pair"]["optional"].append("id")),
+    "a spelling": (
+        {"Prompt": "Hi", "completion": "Hello"},
+        lambda table: _put(table, "prompt", "objects", "pair", "spellings", "Prompt"),
+    ),
+    "a detail": (
+        chat({"role": "user", "content": [_LOOK]}, ASSISTANT),
+        lambda table: _put(table, ["lossless"], "details"),
+    ),
+    "a type of images": (
+        {"contents": [{"role": "user", "parts": [_FILE]}, {"role": "model", "parts": [{"text": "b"}]}]},
+        lambda table: table["mime_types"].append("image/avif"),
+    ),
+    "a bucket's characters": (
+        chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "gs://Bucket/a"}}]}, ASSISTANT),
+        lambda table: table["bucket"].update(ends="A-Za-z0-9", inner="A-Za-z0-9._-"),
+    ),
+    "the placeholders": ({"prompt": "None", "completion": "a"}, lambda table: table["placeholders"].remove("none")),
+    "the controls": (
+        {"prompt": "a\u200bb", "completion": "a"},
+        lambda table: table["controls"].remove([0x200B, 0x200B]),
+    ),
+    "the order": (
+        chat(USER, USER, ASSISTANT),
+        lambda table: _put(table, ["user", "user", "assistant"], "order", "repeated"),
+    ),
+    "the number of images": (
+        chat({"role": "user", "content": 6 * [_OBJECT]}, ASSISTANT),
+        lambda table: _put(table, 6, "limits", "images"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_of_the_table_is_followed(name: str) -> None:
+    body, change = CHANGES[name]
+    table = scanner_rules()
+    assert not _reads(table, body)
+    change(table)
+    assert _reads(table, body)
+
+
+def test_a_token_and_a_pattern_of_the_table_are_remarked() -> None:
+    package = native.module()
+    assert package is not None
+    table = {
+        **scanner_rules(),
+        "tokens": ["[INST]"],
+        "patterns": [{"pattern": r"\bkey-\d{3}\b", "anchors": {"ey-": 1}}],
+    }
+    line = json.dumps(
+        {"prompt": "[INST] key-12 <bos>", "completion": "monkey-123 日key-123日"}, ensure_ascii=False
+    ).encode()
+    assert package.Scanner(table, images=True).read(line, False).remarks == [(0, "user", 0), (0, "assistant", 1)]
+    with pytest.raises(ValueError, match="make no search"):
+        package.Scanner({**table, "tokens": ["<a>", "<a>b"]}, images=True)
+
+
+_PARTS = [{"text": "Hi"}]
+_ANSWER = {"role": "model", "parts": _PARTS}
+_PICTURE = image_turn(data_url(png()))
+
+
+def _more(body: dict[str, Any], *path: Any, **more: Any) -> dict[str, Any]:
+    """Return a body with more keys in one of its objects."""
+    changed: dict[str, Any] = json.loads(json.dumps(body))
+    place: Any = changed
+    for key in path:
+        place = place[key]
+    place.update(more)
+    return changed
+
+
+_SAID = {"systemInstruction": {"parts": _PARTS}, "contents": [{"role": "user", "parts": _PARTS}, _ANSWER]}
+LOSSES = {
+    "how closely to look": _more(chat(_PICTURE, ASSISTANT), "messages", 0, "content", -1, "image_url", detail="high"),
+    "a name": chat({**USER, "name": "Jane"}, ASSISTANT),
+    "a role of the instruction's own": _more(_SAID, "systemInstruction", role="model"),
+    "a declared type": {
+        "contents": [
+            {"role": "user", "parts": [{"file_data": {"mime_type": "image/png", "file_uri": "gs://bucket/a"}}]},
+            _ANSWER,
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("form", ["prompt_completion", "chat", "generate_content"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_a_conversion_might_lose_is_left_to_the_exact_parser(form: Any, name: str) -> None:
+    line = json.dumps(LOSSES[name]).encode()
+    made, count, rows, left = CompiledReshaper(form).reshape(line)
+    assert (made, count, rows, left) == (b"", 1, 0, [(0, 0, len(line), 0)])
