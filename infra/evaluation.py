@@ -17,7 +17,7 @@ from pulumi.runtime.stack import Stack
 from infra import event_loop
 from infra.plain_values import plain
 from infra.program import deploy
-from infra.settings_reader import NAMESPACE
+from infra.settings.reader import NAMESPACE
 from runner.errors import RunnerError
 
 NUMBER = "123456789012"
@@ -141,7 +141,7 @@ def evaluate(config: Mapping[str, str], *, stack: str = "test", number: str = NU
     Raises:
         ConfigurationError: the configuration has mistakes; all are listed.
     """
-    from infra.settings import Settings
+    from infra.settings.stack import Settings
 
     settings = Settings.load(config)
     locations = {item.name: stamp.region for stamp in settings.stamps for item in stamp.buckets}

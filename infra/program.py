@@ -14,7 +14,7 @@ from infra.components.runner_identity import RunnerIdentity
 from infra.components.service_agents import ServiceAgents
 from infra.consistency import retry_transient
 from infra.provider import make_provider
-from infra.settings import Settings, current_configuration
+from infra.settings.stack import Settings, current_configuration
 
 
 class TuningPlatform(pulumi.ComponentResource):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pulumi_gcp as gcp
 
-from infra.settings import Settings
+from infra.settings.stack import Settings
 
 
 def make_provider(settings: Settings) -> gcp.Provider:

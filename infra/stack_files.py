@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infra.settings_reader import NAMESPACE
+from infra.settings.reader import NAMESPACE
 from runner.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[1]

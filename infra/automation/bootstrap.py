@@ -14,7 +14,7 @@ from infra.addresses import emulator_endpoints
 from infra.automation import engine
 from infra.embedded.resource_type import differences
 from infra.embedded.rest import PLACEHOLDER_TOKEN, RequestError, Rest
-from infra.settings import DEFAULT_REGION, Settings
+from infra.settings.stack import DEFAULT_REGION, Settings
 from runner.errors import ConfigurationError, RunnerError
 
 BASE_APIS = (

@@ -11,7 +11,7 @@ from infra.embedded.registry import find_type
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
 from infra.embedded.state import opened
 from infra.evaluation import evaluate
-from infra.settings import Settings
+from infra.settings.stack import Settings
 
 
 def preview(config: dict[str, str], state: Path) -> dict[str, Any]:

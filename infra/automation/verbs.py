@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra import stack_files
-from infra.settings_reader import NAMESPACE
+from infra.settings.reader import NAMESPACE
 from runner.environment import state_directory
 from runner.errors import ConfigurationError, RunnerError
 

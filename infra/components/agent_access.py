@@ -8,7 +8,7 @@ from pulumi_gcp.storage.bucket_iam_member import BucketIAMMember
 
 from infra.components import TYPE_PREFIX
 from infra.components.buckets import StackBucket
-from infra.settings import Settings
+from infra.settings.stack import Settings
 
 AGENT_ROLE = "roles/storage.objectUser"
 METADATA_ROLE = "roles/storage.legacyBucketReader"

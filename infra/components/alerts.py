@@ -13,7 +13,7 @@ from pulumi_gcp.monitoring.alert_policy import AlertPolicy
 from pulumi_gcp.monitoring.notification_channel import NotificationChannel
 
 from infra.naming import idle_guard_name
-from infra.settings import Settings
+from infra.settings.stack import Settings
 
 _ENDPOINT = 'resource.type = "aiplatform.googleapis.com/Endpoint" AND metric.type = '
 _REPLICAS = f'{_ENDPOINT}"aiplatform.googleapis.com/prediction/online/replicas"'

@@ -6,7 +6,7 @@ import pulumi
 from pulumi_gcp.projects.service import Service
 
 from infra.components import TYPE_PREFIX
-from infra.settings import Settings
+from infra.settings.stack import Settings
 
 BASE = (
     "aiplatform.googleapis.com",

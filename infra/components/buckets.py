@@ -11,8 +11,8 @@ from pulumi_gcp.storage.bucket import Bucket
 from infra.components import TYPE_PREFIX
 from infra.components.service_agents import ServiceAgents
 from infra.naming import SCRATCH_PREFIX
-from infra.settings import Settings
-from infra.settings_stamps import BucketSpec, Stamp
+from infra.settings.regions import BucketSpec, Stamp
+from infra.settings.stack import Settings
 
 if TYPE_CHECKING:
     from pulumi_gcp.projects.service import Service

@@ -11,7 +11,7 @@ from pulumi_gcp.storage.bucket_object import BucketObject
 
 from infra.components import TYPE_PREFIX
 from infra.naming import ENVIRONMENT_OBJECT, REGIONAL_KINDS
-from infra.settings import Settings
+from infra.settings.stack import Settings
 
 VERSION = 1
 """Raised only when a reader of the old version would misread the new one; new keys alone do not."""

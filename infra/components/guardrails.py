@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 
 from infra.components import TYPE_PREFIX
-from infra.settings import Budget, Settings
+from infra.settings.stack import Budget, Settings
 
 BUDGET_THRESHOLDS = (0.5, 0.9, 1.0)
 AUDITED_SERVICES = ("aiplatform.googleapis.com", "storage.googleapis.com")

@@ -16,7 +16,7 @@ from infra.components import TYPE_PREFIX
 from infra.components.runner_identity import short
 from infra.idle_guard.source import files, requirements
 from infra.naming import idle_guard_name
-from infra.settings import Settings
+from infra.settings.stack import Settings
 
 GUARD_ROLES = ("roles/aiplatform.user", "roles/monitoring.viewer")
 """Undeploying, listing jobs, and reading when an endpoint was last asked."""

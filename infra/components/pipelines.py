@@ -15,8 +15,8 @@ from pulumi_gcp.storage.bucket_iam_member import BucketIAMMember
 from infra.components import TYPE_PREFIX
 from infra.components.buckets import StackBucket
 from infra.components.runner_identity import short
-from infra.settings import Settings
-from infra.settings_identity import GITHUB_ISSUER, GitHub, GitLab
+from infra.settings.identity import GITHUB_ISSUER, GitHub, GitLab
+from infra.settings.stack import Settings
 
 BRANCH = "refs/heads/main"
 WORKFLOWS = ".github/workflows"

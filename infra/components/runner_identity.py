@@ -10,7 +10,7 @@ from pulumi_gcp.storage.bucket_iam_member import BucketIAMMember
 
 from infra.components import TYPE_PREFIX
 from infra.components.buckets import StackBucket
-from infra.settings import Settings
+from infra.settings.stack import Settings
 
 PROJECT_ROLES = ("roles/aiplatform.user",)
 WORK_ROLES = ("roles/storage.objectUser", "roles/storage.bucketViewer")

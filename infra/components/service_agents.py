@@ -7,7 +7,7 @@ from pulumi_gcp.iam.workload_identity_service_agent import WorkloadIdentityServi
 from pulumi_gcp.projects.service_identity import ServiceIdentity
 
 from infra.components import TYPE_PREFIX
-from infra.settings import Settings
+from infra.settings.stack import Settings
 
 AGENT_DOMAINS = {"aiplatform": "gcp-sa-aiplatform", "tuning": "gcp-sa-vertex-moss-ft"}
 """The accounts of the specification: `service-PROJECT_NUMBER@DOMAIN.iam.gserviceaccount.com`."""

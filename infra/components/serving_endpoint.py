@@ -9,8 +9,8 @@ from pulumi_gcp.vertex.ai_endpoint import AiEndpoint
 
 from infra.components import TYPE_PREFIX
 from infra.naming import endpoint_id
-from infra.settings import Settings
-from infra.settings_stamps import Stamp
+from infra.settings.regions import Stamp
+from infra.settings.stack import Settings
 
 
 class ServingEndpoint(pulumi.ComponentResource):

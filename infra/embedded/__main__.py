@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from infra.embedded.apply import DEFAULT_PROJECT, ApplyResult, apply, destroy
-from infra.settings import DEFAULT_REGION
+from infra.settings.stack import DEFAULT_REGION
 from runner.environment import state_directory
 from runner.errors import ConfigurationError, RunnerError
 

@@ -19,7 +19,7 @@ from infra.embedded.resource_type import Context
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
 from infra.embedded.state import opened
 from infra.program import deploy
-from infra.settings import DEFAULT_REGION, NAMESPACE, Settings
+from infra.settings.stack import DEFAULT_REGION, NAMESPACE, Settings
 
 STACK = "local"
 DEFAULT_PROJECT = "local-project"

@@ -104,7 +104,7 @@ def _extras() -> Iterator[Finding]:
 
 
 def _emulator() -> Finding:
-    from runner.cli.emulator import directory
+    from runner.cli.emulator.group import directory
     from runner.emulator import daemon
 
     found = daemon.find(directory())

@@ -156,7 +156,7 @@ def dataset_options(function: Command) -> Command:
     """Add `training`, `validation`, `model`, `mode` and `tokenizer`: a dataset on this machine and what it is for."""
     from pathlib import Path
 
-    from runner.cli.data_sources import DataFile
+    from runner.cli.data.sources import DataFile
 
     decorators = (
         click.argument("training", type=DataFile()),

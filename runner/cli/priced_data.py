@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.cli.data import checked
+from runner.cli.data.group import checked
 from runner.cli.options import Invocation
 
 if TYPE_CHECKING:

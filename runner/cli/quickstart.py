@@ -12,7 +12,7 @@ from runner.cli.options import Invocation
 
 if TYPE_CHECKING:
     from runner.cli.output import Output
-    from runner.jobs.watching import JobUpdate
+    from runner.jobs.following.watching import JobUpdate
     from runner.quickstart.run import QuickstartResult
 
 _SECONDS_BETWEEN_LINES = 8.0
@@ -64,8 +64,8 @@ class _Narrator:
 
     def training(self, update: JobUpdate) -> None:
         """Show states and, now and then, the loss."""
-        from runner.cli.jobs import short_state
-        from runner.cli.jobs_follow import event_line
+        from runner.cli.jobs.follow import event_line
+        from runner.cli.jobs.group import short_state
 
         if update.state_changed:
             self.say(short_state(update.job.detail_state or update.job.state))

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.jobs import job_name
+from runner.cli.jobs.group import job_name
 from runner.cli.options import Invocation, cost_options
 from runner.errors import ConfigurationError
 
@@ -80,7 +80,7 @@ def _submit(
 ) -> None:
     import dataclasses
 
-    from runner.cli.jobs_submit import Gate, submit_specification
+    from runner.cli.jobs.submit import Gate, submit_specification
     from runner.jobs.reproduction import spec_of
 
     # A folder and a name of its own: the results are to be compared, not replaced.

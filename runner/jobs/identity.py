@@ -6,8 +6,8 @@ from typing import Any
 
 from runner.environment import Environment
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.manifests.records import Record, Run
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.state_ledger import Record, Run
 from runner.jobs.submission import FINGERPRINT_LABEL, MANAGED_LABEL, MANAGED_VALUE, digest
 
 IDENTITY_VERSION = 1

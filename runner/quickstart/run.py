@@ -33,9 +33,10 @@ from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session, open_environment
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs import estimate as estimates
-from runner.jobs import submission, watching
+from runner.jobs import submission
+from runner.jobs.following import watching
+from runner.jobs.following.watching import JobUpdate
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.watching import JobUpdate
 from runner.local_processes import module_command
 from runner.quickstart.story import Story, fast_story, full_story
 from runner.serving import deployment

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from runner.cli.variables import emulator_variables, spelled
+from runner.cli.emulator.variables import emulator_variables, spelled
 
 AWKWARD = 'it\'s "$HOME" `x` \\ ü'
 

@@ -28,7 +28,8 @@ def main(directory: Path) -> None:
     from runner.emulator.settings import EmulatorSettings
     from runner.gcp import storage, tuning_jobs
     from runner.gcp.session import Session
-    from runner.jobs import checkpoints, preflight, submission, watching
+    from runner.jobs import checkpoints, preflight, submission
+    from runner.jobs.following import watching
     from runner.jobs.specification import TuningJobSpec
     from runner.serving import deployment, listing, prediction
     from tests.provisioning import provision

@@ -12,7 +12,8 @@ from runner.environment import resolve
 from runner.errors import JobFailedError
 from runner.gcp import prediction, storage
 from runner.gcp.session import Session
-from runner.jobs import submission, watching
+from runner.jobs import submission
+from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
 from runner.serving import deployment
 from tests.cli.invocation import process

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from infra.evaluation import NUMBER, Evaluation, evaluate
 from infra.graph import to_json
-from infra.settings import Settings
-from infra.settings_reader import NAMESPACE
+from infra.settings.reader import NAMESPACE
+from infra.settings.stack import Settings
 from runner.catalog import load_catalog
 
 REGIONS = [place.id for place in load_catalog().locations if place.id != "global"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.naming import endpoint_id
-from infra.settings import KEYS, Settings
+from infra.settings.stack import KEYS, Settings
 from runner.errors import ConfigurationError
 
 

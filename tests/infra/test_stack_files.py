@@ -13,7 +13,7 @@ from pulumi_gcp.config import vars as config_vars
 from infra.addresses import EMULATOR_PATHS
 from infra.documentation import configuration_table, documents
 from infra.embedded.apply import configuration
-from infra.settings import KEYS, NAMESPACE, Settings
+from infra.settings.stack import KEYS, NAMESPACE, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 STACKS = ("dev", "local", "prod")

@@ -12,9 +12,9 @@ from google.cloud.storage import Client  # noqa: F401 - both imported once, in t
 
 from runner.environment import Environment
 from runner.gcp.session import Session
-from runner.jobs.applying import apply_plan
-from runner.jobs.claiming import Step
-from runner.jobs.planning import make_plan
+from runner.jobs.manifests.applying import apply_plan
+from runner.jobs.manifests.claiming import Step
+from runner.jobs.manifests.planning import make_plan
 
 MANY = 1000
 """A quota that keeps nothing waiting."""

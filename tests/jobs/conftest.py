@@ -14,7 +14,7 @@ import pytest
 from runner.emulator.server import EmulatorServer
 from runner.gcp import fleet, tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs import claiming
+from runner.jobs.manifests import claiming
 from tests.cli.invocation import CommandLine
 from tests.jobs.manifests import Manifests
 from tests.provisioning import Provisioned, provision

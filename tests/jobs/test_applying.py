@@ -12,10 +12,10 @@ import pytest
 from runner.errors import ConfigurationError, DatasetError, StalePlanError
 from runner.gcp import storage, tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs import applying, budget, queueing
-from runner.jobs.planning import Plan, make_plan
-from runner.jobs.price_history import accuracies
-from runner.jobs.state_ledger import Outcome, StateLedger
+from runner.jobs.manifests import applying, budget, queueing
+from runner.jobs.manifests.planning import Plan, make_plan
+from runner.jobs.manifests.price_history import accuracies
+from runner.jobs.manifests.records import Outcome, StateLedger
 from tests.jobs.manifests import MODEL, Manifests, jobs_of, names_of
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from runner.datasets.upload import object_name
 from runner.environment import Environment
 from runner.errors import ConfigurationError
-from runner.jobs import located_yaml, manifest
-from runner.jobs.manifest_data import object_name_of, sha256_of
-from runner.jobs.manifest_schema import json_schema
+from runner.jobs.manifests import located_yaml, reading
+from runner.jobs.manifests.data import object_name_of, sha256_of
+from runner.jobs.manifests.schema import json_schema
 from tests.jobs.manifests import MODEL, Manifests
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +27,8 @@ ENVIRONMENT = Environment(project="p", datasets_bucket="data", outputs_bucket="o
 def problems_of(folder: Path, text: str) -> list[str]:
     """Return everything wrong with one file, its folder left out."""
     (folder / "m.yaml").write_text(text)
-    loaded = manifest.load([folder / "m.yaml"])
-    found = [*loaded.problems, *manifest.check(loaded.jobs, ENVIRONMENT)]
+    loaded = reading.load([folder / "m.yaml"])
+    found = [*loaded.problems, *reading.check(loaded.jobs, ENVIRONMENT)]
     return [problem.removeprefix(f"{folder}/") for problem in found]
 
 
@@ -63,8 +63,8 @@ def test_the_catalogue_is_asked(manifests: Manifests) -> None:
     manifests.add("wrong", hyper="{epochs: 1, adapterSize: 8}", spec="mode: FULL\noutput: gs://bucket/x")
     path = manifests.add("unknown")
     path.write_text(path.read_text().replace(MODEL, "meta/llama9"))
-    loaded = manifest.load([manifests.folder])
-    found = [line.removeprefix(f"{manifests.folder}/") for line in manifest.check(loaded.jobs, ENVIRONMENT)]
+    loaded = reading.load([manifests.folder])
+    found = [line.removeprefix(f"{manifests.folder}/") for line in reading.check(loaded.jobs, ENVIRONMENT)]
     assert found[0].startswith("unknown.yaml:5: spec.baseModel: base model 'meta/llama9' is not in the catalogue")
     assert found[1:] == ["wrong.yaml:6: spec.hyperparameters.adapterSize: only mode PEFT_ADAPTER has one"]
 
@@ -88,7 +88,7 @@ def test_the_catalogue_is_asked(manifests: Manifests) -> None:
 def test_a_gate_is_one_of_two_kinds(manifests: Manifests, section: str, problem: str) -> None:
     path = manifests.add("gated", spec=f"evaluation: {section}")
     line = 1 + path.read_text().splitlines().index(f"  evaluation: {section}")
-    shown = [item.removeprefix(f"{manifests.folder}/") for item in manifest.load([manifests.folder]).problems]
+    shown = [item.removeprefix(f"{manifests.folder}/") for item in reading.load([manifests.folder]).problems]
     assert shown == [f"gated.yaml:{line}: spec.evaluation: {problem}"]
 
 
@@ -97,8 +97,8 @@ def test_files_and_names(manifests: Manifests) -> None:
     twin = manifests.add("two")
     twin.write_text(twin.read_text().replace("name: two", "name: one"))
     (manifests.folder / "empty.yml").write_text("# nothing\n")
-    loaded = manifest.load([manifests.folder, manifests.folder / "absent.yaml"])
-    found = [*loaded.problems, *manifest.check(loaded.jobs, ENVIRONMENT)]
+    loaded = reading.load([manifests.folder, manifests.folder / "absent.yaml"])
+    found = [*loaded.problems, *reading.check(loaded.jobs, ENVIRONMENT)]
     shown = [line.replace(f"{manifests.folder}/", "") for line in found]
     assert shown == [
         "empty.yml:1: holds no manifest",
@@ -118,7 +118,7 @@ def test_jobs_that_continue_others(manifests: Manifests) -> None:
         path.write_text(path.read_text().replace(f"  baseModel: {MODEL}\n", ""))
     other = manifests.add("other", spec="from: base")
     other.write_text(other.read_text().replace(MODEL, "qwen/qwen3@qwen3-4b"))
-    loaded = manifest.load([manifests.folder])
+    loaded = reading.load([manifests.folder])
     assert [job.name for job in loaded.jobs][:2] == ["base", "right"]
     found = "\n".join(loaded.problems)
     assert "typo.yaml" in found
@@ -137,7 +137,7 @@ def test_a_sweep_is_named_by_its_values(manifests: Manifests) -> None:
         "  paired: {epochs: [1, 2], batchSize: [8, 16]}"
     )
     manifests.add("tone", spec=f"output: gs://bucket/out\n{sweep}", hyper="{}")
-    loaded = manifest.load([manifests.folder])
+    loaded = reading.load([manifests.folder])
     assert loaded.problems == []
     assert [job.name for job in loaded.jobs] == [
         "tone-full-lr1e-4-e1-b8",
@@ -164,13 +164,13 @@ def test_a_sweep_is_named_by_its_values(manifests: Manifests) -> None:
 )
 def test_sweeps_that_are_wrong(sweep: str, message: str, manifests: Manifests) -> None:
     manifests.add("tone", spec=f"sweep: {sweep}", hyper="{}")
-    (problem,) = manifest.load([manifests.folder]).problems
+    (problem,) = reading.load([manifests.folder]).problems
     assert message in problem
 
 
 def test_a_sweep_and_a_value(manifests: Manifests) -> None:
     manifests.add("tone", spec="sweep: {maxCost: 1, grid: {epochs: [1, 2]}}", hyper="{epochs: 3}")
-    (problem,) = manifest.load([manifests.folder]).problems
+    (problem,) = reading.load([manifests.folder]).problems
     assert problem.endswith("spec.hyperparameters.epochs: stands in the sweep too")
 
 
@@ -238,8 +238,8 @@ def test_the_schema_says_what_the_check_says(manifests: Manifests) -> None:
 
 def test_the_examples_are_sound_and_their_schema_is_up_to_date() -> None:
     folder = ROOT / "examples" / "jobs"
-    loaded = manifest.load([folder])
-    assert [*loaded.problems, *manifest.check(loaded.jobs, ENVIRONMENT)] == []
+    loaded = reading.load([folder])
+    assert [*loaded.problems, *reading.check(loaded.jobs, ENVIRONMENT)] == []
     assert len(loaded.jobs) == 6
     assert json.loads((folder / "tuning-job.schema.json").read_text()) == json_schema()
 
@@ -254,8 +254,8 @@ def test_the_manifests_of_the_documentation_are_sound(tmp_path: Path) -> None:
         (tmp_path / "data" / f"{name}.jsonl").write_text("")
     for number, block in enumerate(whole):
         (tmp_path / f"{number}.yaml").write_text(block)
-    loaded = manifest.load([tmp_path])
-    assert [*loaded.problems, *manifest.check(loaded.jobs, ENVIRONMENT)] == []
+    loaded = reading.load([tmp_path])
+    assert [*loaded.problems, *reading.check(loaded.jobs, ENVIRONMENT)] == []
     assert whole[1].split("apiVersion")[1] in (ROOT / "examples" / "jobs" / "specification.yaml").read_text()
 
 

@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 
 from runner.gcp.session import Session
-from runner.jobs import claiming
-from runner.jobs.applying import apply_plan
-from runner.jobs.planning import make_plan
-from runner.jobs.state_ledger import StateLedger
+from runner.jobs.manifests import claiming
+from runner.jobs.manifests.applying import apply_plan
+from runner.jobs.manifests.planning import make_plan
+from runner.jobs.manifests.records import StateLedger
 from tests.jobs import applying_process
 from tests.jobs.manifests import Manifests, names_of
 from tests.runner.flaky import Fault, FlakyProxy

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from runner.cli import apply_deploy
+from runner.cli.manifests import deploy as deploying
 from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs.manifest_schema import json_schema
-from runner.jobs.state_ledger import Deployment, StateLedger
+from runner.jobs.manifests.records import Deployment, StateLedger
+from runner.jobs.manifests.schema import json_schema
 from tests.cli.invocation import CommandLine
 from tests.jobs.manifests import MODEL, Manifests, jobs_of, names_of
 from tests.runner.flaky import Fault, FlakyProxy
@@ -244,7 +244,7 @@ def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
     died = Deployment(phase="claimed", owner="somebody")
     assert ledger.write(entry.record.changed(deployment=died), entry.generation)
     assert run("apply", "-f", str(manifests.folder), "--format", "json").document["deployments"] == []
-    monkeypatch.setattr(apply_deploy, "LEASE_SECONDS", -5.0)
+    monkeypatch.setattr(deploying, "LEASE_SECONDS", -5.0)
     taken = run("apply", "-f", str(manifests.folder), "--format", "json").document["deployments"]
     assert [(item["name"], item["what"], item["endpoint"]) for item in taken] == [
         ("job-0", "deployed", served["job-0"]["endpoint"])

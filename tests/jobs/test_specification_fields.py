@@ -15,10 +15,10 @@ from runner.errors import GoogleApiError
 from runner.gcp import storage, tuning_jobs
 from runner.gcp.session import Session
 from runner.jobs import identity, reproduction
-from runner.jobs.applying import apply_plan
 from runner.jobs.cloning import specification_of
-from runner.jobs.manifest_schema import TuningJobManifest
-from runner.jobs.planning import Plan, make_plan
+from runner.jobs.manifests.applying import apply_plan
+from runner.jobs.manifests.planning import Plan, make_plan
+from runner.jobs.manifests.schema import TuningJobManifest
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submission import FINGERPRINT_LABEL, digest, fingerprint_inputs, prepare, submit_once
 from tests.jobs.changes import MANIFEST, SPECIFICATION, Change, filled, paths_of

@@ -11,11 +11,11 @@ from pathlib import Path
 from runner.gcp import fleet
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import queueing
-from runner.jobs.applying import apply_plan
 from runner.jobs.identity import MANIFEST_LABEL
-from runner.jobs.planning import make_plan
-from runner.jobs.state_ledger import StateLedger
+from runner.jobs.manifests import queueing
+from runner.jobs.manifests.applying import apply_plan
+from runner.jobs.manifests.planning import make_plan
+from runner.jobs.manifests.records import StateLedger
 from tests.jobs.conftest import contract_bucket, set_quota
 from tests.jobs.manifests import Manifests, jobs_of
 from tests.provisioning import Provisioned

@@ -15,8 +15,8 @@ import pytest
 
 from runner.errors import ConfigurationError, EngineMissingError
 from runner.gcp.tuning_jobs import TuningJob, from_document
-from runner.jobs.exporting import Target, export_to
-from runner.jobs.results import Measurement, Results
+from runner.jobs.following.exporting import Target, export_to
+from runner.jobs.following.results import Measurement, Results
 from tests.cli.invocation import CommandLine
 from tests.jobs_watch.conftest import FaultyEmulator
 from tests.jobs_watch.rest import created

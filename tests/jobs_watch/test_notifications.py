@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runner.jobs import notifying
+from runner.jobs.following import notifying
 from tests.cli.invocation import CommandLine
 from tests.jobs_watch.conftest import FaultyEmulator
 from tests.jobs_watch.rest import ended

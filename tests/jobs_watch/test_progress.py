@@ -8,10 +8,10 @@ import pytest
 
 from runner.gcp.events import JobEvent
 from runner.gcp.tuning_jobs import TuningJob, from_document
-from runner.jobs.explaining import classify
-from runner.jobs.progress import JobProgress, billed, fraction_of
-from runner.jobs.progress_chart import chart
-from runner.jobs.watching import JobUpdate
+from runner.jobs.following.chart import chart
+from runner.jobs.following.explaining import classify
+from runner.jobs.following.progress import JobProgress, billed, fraction_of
+from runner.jobs.following.watching import JobUpdate
 
 
 def job_of(**fields: Any) -> TuningJob:

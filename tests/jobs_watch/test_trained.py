@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from runner.cli.jobs_live import view
+from runner.cli.jobs.live import view
 from runner.emulator.server import EmulatorServer
 from runner.gcp import storage
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import pruning, reproduction, results, submission, watching
-from runner.jobs.progress import JobProgress, Remaining
+from runner.jobs import pruning, reproduction, submission
+from runner.jobs.following import results, watching
+from runner.jobs.following.progress import JobProgress, Remaining
 from runner.jobs.specification import TuningJobSpec
 from tests.cli.invocation import CommandLine
 from tests.provisioning import Provisioned, provision

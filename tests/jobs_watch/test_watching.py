@@ -23,7 +23,8 @@ from runner.errors import (
 from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import submission, watching
+from runner.jobs import submission
+from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
 from tests.jobs_watch.conftest import FaultyEmulator
 from tests.provisioning import Provisioned

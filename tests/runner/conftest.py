@@ -16,7 +16,8 @@ from runner.environment import Environment, service_agents_of
 from runner.gcp import storage, tuning_jobs
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import submission, watching
+from runner.jobs import submission
+from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
 from tests.provisioning import Provisioned, provision
 from tests.runner.flaky import FlakyProxy

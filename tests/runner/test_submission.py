@@ -19,7 +19,8 @@ from runner.errors import (
 )
 from runner.gcp import storage, tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs import output_claims, submission, watching
+from runner.jobs import output_claims, submission
+from runner.jobs.following import watching
 from runner.jobs.ledger import Ledger
 from runner.jobs.preflight import preflight
 from runner.jobs.specification import TuningJobSpec

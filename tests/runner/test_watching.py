@@ -17,7 +17,8 @@ from runner.errors import (
 )
 from runner.gcp import events, failures, storage, tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs import checkpoints, submission, watching
+from runner.jobs import checkpoints, submission
+from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
 from tests.runner.conftest import MODEL, Tuned, upload_dataset
 from tests.runner.flaky import Fault, FlakyProxy

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runner.cli import evaluate as command
+from runner.cli.asking import evaluate as command
 from runner.serving.evaluation import DECIDERS
 from runner.serving.judging import Judge, Judgement, combine, judge_messages, judge_pairs, read_verdict
 from tests.cli.invocation import CommandLine

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runner.cli.conversation import image_part, read_messages
+from runner.cli.asking.conversation import image_part, read_messages
 from runner.emulator.server import EmulatorServer
 from runner.errors import ConfigurationError
 from runner.gcp import prediction

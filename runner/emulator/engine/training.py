@@ -21,6 +21,7 @@ import torch
 from runner.emulator.engine.artifacts import ArtifactWriter, checkpoint_epochs
 from runner.emulator.engine.batches import Batch, collate, epoch_order, split
 from runner.emulator.engine.checkpoints import ModelError
+from runner.emulator.engine.data_statistics import dataset_statistics
 from runner.emulator.engine.dataset import IGNORED, TokenizedDataset, TokenizedExample, Tokenizer, read_dataset
 from runner.emulator.engine.labelled_positions import LabelledPositions
 from runner.emulator.engine.loading import LoadedModel, load, preferred_dtype
@@ -28,7 +29,6 @@ from runner.emulator.engine.lora import add_adapters
 from runner.emulator.engine.progress import EventLog, Progress, StateStore
 from runner.emulator.engine.protocol import TrainingSpec
 from runner.emulator.engine.sources import describe, effective_learning_rate
-from runner.emulator.engine.statistics import dataset_statistics
 
 WARM_UP = 0.05
 """Share of the steps in which the learning rate rises, before it falls along a cosine."""

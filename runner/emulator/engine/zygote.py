@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 
 from runner.emulator.engine.liveness import write_worker
 
+_ENTRY_POINTS = {"training": "runner.emulator.engine.training", "serving": "runner.emulator.engine.serving.process"}
+"""The module whose `main` a worker of each role runs."""
 _PRELOADED = (
     "torch",
     "transformers.models.llama.modeling_llama",
@@ -33,8 +35,7 @@ _PRELOADED = (
     "safetensors.torch",
     "jinja2.sandbox",
     "runner.emulator.engine.loading",
-    "runner.emulator.engine.training",
-    "runner.emulator.engine.serving",
+    *_ENTRY_POINTS.values(),
 )
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -131,7 +132,7 @@ class Zygote:
 
 def run(role: str, directory: Path) -> int:
     """Run one worker in this process and return its exit code."""
-    module = importlib.import_module(f"runner.emulator.engine.{role}")
+    module = importlib.import_module(_ENTRY_POINTS[role])
     try:
         code = module.main(directory)
     except SystemExit as stop:

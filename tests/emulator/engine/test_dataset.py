@@ -12,9 +12,9 @@ import pytest
 
 from runner.emulator.engine.batches import MAX_TOKENS, collate, epoch_order, split
 from runner.emulator.engine.checkpoints import ModelError
+from runner.emulator.engine.data_statistics import dataset_statistics, distribution
 from runner.emulator.engine.dataset import IGNORED, TokenizedExample, Tokenizer, read_dataset
 from runner.emulator.engine.model_cache import build_once
-from runner.emulator.engine.statistics import dataset_statistics, distribution
 from tests.emulator.engine.training_processes import chat, write_lines
 
 pytestmark = pytest.mark.training

@@ -14,10 +14,10 @@ from PIL import Image
 
 from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.protocol import ModelSource
-from runner.emulator.engine.serving_engine import Engine
-from runner.emulator.engine.serving_parameters import SamplingParameters
-from runner.emulator.engine.serving_prompts import PromptEncoder
-from runner.emulator.engine.serving_sequence import Delta, Prompt
+from runner.emulator.engine.serving.engine import Engine
+from runner.emulator.engine.serving.parameters import SamplingParameters
+from runner.emulator.engine.serving.prompts import PromptEncoder
+from runner.emulator.engine.serving.sequence import Delta, Prompt
 from runner.emulator.errors import ApiError
 
 pytestmark = pytest.mark.training

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from runner.emulator.engine.serving_parameters import SamplingParameters
-from runner.emulator.engine.serving_sampling import Sampler
+from runner.emulator.engine.serving.parameters import SamplingParameters
+from runner.emulator.engine.serving.sampling import Sampler
 
 pytestmark = pytest.mark.training
 

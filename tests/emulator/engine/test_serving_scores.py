@@ -11,8 +11,8 @@ import torch
 
 from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.protocol import ModelSource
-from runner.emulator.engine.serving_engine import Engine
-from runner.emulator.engine.serving_sequence import Prompt
+from runner.emulator.engine.serving.engine import Engine
+from runner.emulator.engine.serving.sequence import Prompt
 from tests.emulator.engine.serving_processes import Served, client_of
 from tests.emulator.engine.test_serving_engine import FAMILIES, Collector, Family, random_prompts
 
@@ -36,7 +36,7 @@ def test_scores_are_the_models_own_whatever_is_read_with_them(
     """Prompts of several lengths in one pass, cut into pieces of 50 positions, some of them not to be scored."""
     loaded = load(ModelSource(kind="tiny", family=family), cache_directory=str(model_cache), threads=1)
     vocabulary = int(loaded.model.get_output_embeddings().weight.shape[0])
-    monkeypatch.setattr("runner.emulator.engine.serving_scores._LOGITS_AT_ONCE", 50 * vocabulary)
+    monkeypatch.setattr("runner.emulator.engine.serving.scores._LOGITS_AT_ONCE", 50 * vocabulary)
     engine = Engine(loaded.model, loaded.tokenizer, max_length=1024)
     collector = Collector(engine)
     prompts = random_prompts(loaded, [5, 90, 1, 300, 51])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.emulator.engine.serving_text import TextAssembler
+from runner.emulator.engine.serving.text import TextAssembler
 
 
 def decode_bytes(tokens: Sequence[int]) -> str:

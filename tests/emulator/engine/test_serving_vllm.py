@@ -29,10 +29,10 @@ from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.launcher import Launcher
 from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.protocol import ModelSource, ServingSpec
-from runner.emulator.engine.serving import ModelServer, serve
-from runner.emulator.engine.serving_interface import ServingEngine, engine_kind
-from runner.emulator.engine.serving_parameters import SamplingParameters
-from runner.emulator.engine.serving_vllm import VllmEngine, engine_arguments, load_description, sampling_arguments
+from runner.emulator.engine.serving.interface import ServingEngine, engine_kind
+from runner.emulator.engine.serving.parameters import SamplingParameters
+from runner.emulator.engine.serving.process import ModelServer, serve
+from runner.emulator.engine.serving.vllm import VllmEngine, engine_arguments, load_description, sampling_arguments
 from tests.emulator.engine.serving_processes import LLAMA, chat, client_of, served
 
 pytestmark = pytest.mark.training

@@ -1,0 +1,1 @@
+"""`runner predict`, `chat`, `batch` and `eval`: commands that ask deployed models."""

@@ -1,0 +1,98 @@
+"""`runner chat`: one question, or a conversation at a terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.options import Invocation, sampling_options
+from runner.errors import ConfigurationError
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@commands.command(
+    name="chat",
+    examples=(
+        "runner chat --endpoint 1234567890",
+        'runner chat "Define: laptop" --endpoint 1234567890',
+        "runner chat < question.txt",
+        'runner chat "Define: laptop" --format json',
+        'runner chat "What is on it?" --image photo.jpg --endpoint scout',
+        "runner chat --save talk.json && runner chat --resume talk.json",
+        "runner chat --replay talk.json --endpoint newer --temperature 0",
+    ),
+)
+@click.argument("message", required=False)
+@click.option("--endpoint", metavar="ID", help="Endpoint: id, name or full name [the environment's, or the only one].")
+@click.option("--model", metavar="ID", help="A model that Google manages, instead of an endpoint.")
+@click.option("--system", metavar="TEXT", help="System message.")
+@click.option(
+    "--image", "images", multiple=True, metavar="FILE", help="Picture for the first message: a file or gs://."
+)
+@click.option("--save", type=_FILE, metavar="FILE", help="Keep the conversation there.")
+@click.option("--resume", type=_FILE, metavar="FILE", help="Go on with a conversation that was kept.")
+@click.option("--replay", type=_FILE, metavar="FILE", help="Ask a kept conversation's questions again and compare.")
+@click.option("--no-stream", is_flag=True, help="Print the answer when it is whole.")
+@sampling_options
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    /,
+    message: str | None,
+    endpoint: str | None,
+    model: str | None,
+    system: str | None,
+    images: tuple[str, ...],
+    save: Path | None,
+    resume: Path | None,
+    replay: Path | None,
+    no_stream: bool,
+    **sampling: Any,
+) -> None:
+    """Send MESSAGE, or standard input, to a tuned model; without either, converse at the terminal."""
+    _check(message, endpoint, model, resume, replay)
+    interactive = message is None and replay is None and sys.stdin.isatty()
+    if interactive and invocation.output.is_json:
+        problem = "--format json needs a MESSAGE, or one on standard input"
+        raise ConfigurationError(problem, problems=[problem])
+    if message is None and not interactive and replay is None:
+        message = sys.stdin.read().strip()
+    if message == "":
+        problem = "the message is empty"
+        raise ConfigurationError(problem, problems=[problem], hint='`runner chat "MESSAGE"`')
+    from runner.cli.asking.conversation import Conversation
+    from runner.serving.prediction import resolve_endpoint
+
+    with invocation.session() as session:
+        where = {"model": model} if model else {"endpoint": resolve_endpoint(session, endpoint)}
+        conversation = Conversation(invocation, session, where, system, sampling, images)
+        if resume is not None:
+            conversation.resume(resume)
+        if replay is not None:
+            conversation.replay(replay)
+            return
+        try:
+            if message is not None:
+                conversation.ask(message, stream=not (no_stream or invocation.output.is_json))
+            else:
+                conversation.converse(stream=not no_stream)
+        finally:
+            if save is not None and conversation.messages:
+                conversation.save(save)
+
+
+def _check(
+    message: str | None, endpoint: str | None, model: str | None, resume: Path | None, replay: Path | None
+) -> None:
+    problems = []
+    if endpoint and model:
+        problems.append("give either --endpoint or --model")
+    if replay and (message is not None or resume):
+        problems.append("--replay takes its questions from the file: leave MESSAGE and --resume out")
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems)

@@ -1,0 +1,228 @@
+"""`runner eval`: is the tuned model better than its base?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner import local_files
+from runner.cli import commands
+from runner.cli.asking.judge import judge_options
+from runner.cli.options import Invocation, sampling_options
+from runner.errors import ConfigurationError, GateFailedError
+
+if TYPE_CHECKING:
+    from runner.gcp.session import Session
+    from runner.serving.differences import Difference
+    from runner.serving.evaluation import Contestant, Evaluation
+    from runner.serving.judging import Judgement
+
+_GATES = ("better", "not-worse")
+_DECIDERS = ("chrF", "ROUGE-L", "exact match", "token agreement", "loss", "judge")
+"""`evaluation.DECIDERS`, which is not imported for `--help`; a test compares."""
+_REPORT_SECONDS = 5.0
+
+
+@commands.command(
+    name="eval",
+    examples=(
+        "runner eval held_out.jsonl --endpoint tuned --base-model meta/llama-3.1-8b-instruct-maas",
+        "runner eval held_out.jsonl --endpoint tuned --base-endpoint base --report report.html",
+        "runner eval held_out.jsonl --endpoint tuned --base-endpoint base --gate better --slice-by topic",
+        "runner eval held_out.jsonl --endpoint tuned --base-endpoint base --judge my-judge",
+    ),
+)
+@click.argument("dataset", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@click.option("--endpoint", metavar="ID", help="The tuned model: id, name or full name [the only one].")
+@click.option("--model", metavar="ID", help="Instead of --endpoint: a model that Google manages.")
+@click.option("--base-endpoint", metavar="ID", help="Endpoint to compare with.")
+@click.option("--base-model", metavar="ID", help="Model that Google manages to compare with.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N examples.")
+@click.option(
+    "--metric",
+    type=click.Choice(_DECIDERS, case_sensitive=False),
+    default="chrF",
+    show_default=True,
+    help="What decides.",
+)
+@click.option("--slice-by", metavar="KEY", help="Compare by the value of this key of the examples too.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML report.")
+@click.option("--gate", type=click.Choice(_GATES), help="Exit code 11 unless the tuned model is so.")
+@click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Questions at once.")
+@judge_options
+@sampling_options
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    /,
+    dataset: Path,
+    endpoint: str | None,
+    model: str | None,
+    base_endpoint: str | None,
+    base_model: str | None,
+    limit: int | None,
+    metric: str,
+    slice_by: str | None,
+    report: Path | None,
+    gate: str | None,
+    concurrency: int,
+    judge: str | None,
+    judge_price: float | None,
+    max_cost: float | None,
+    accept_unknown_cost: bool,
+    **sampling: Any,
+) -> None:
+    """Ask a tuned model and its base every question of FILE, which neither has seen, and compare their answers.
+
+    They are compared with those in the file. A difference counts only if its 95 % interval, a paired bootstrap over the
+    questions, excludes zero; else the verdict is "no difference". Unless given, temperature is 0 and an answer has at
+    most 1024 tokens.
+
+    Loss and perplexity of the file's answers are measured too, where both models tell how likely a given text is. A
+    judge is a third model, which is shown each pair twice, in both orders.
+    """
+    if (base_endpoint is None) == (base_model is None):
+        problem = "give one of --base-endpoint and --base-model: what to compare with"
+        raise ConfigurationError(problem, problems=[problem])
+    if endpoint is not None and model is not None:
+        problem = "give either --endpoint or --model"
+        raise ConfigurationError(problem, problems=[problem])
+    from runner.cli.asking.judge import agree_to_judge, find_judge
+    from runner.cli.asking.questions import read_questions
+    from runner.datasets.examples import counted
+    from runner.serving.evaluation import evaluate
+    from runner.serving.evaluation_report import to_html
+
+    output = invocation.output
+    questions = read_questions(dataset, slice_by=slice_by, limit=limit)
+    if report is not None:
+        _check_writable(report)
+    with invocation.session() as session:
+        tuned = _contestant(session, endpoint, model)
+        base = _contestant(session, base_endpoint, base_model)
+        arbiter = find_judge(session, judge) if judge is not None else None
+        if arbiter is not None:
+            agree_to_judge(
+                invocation,
+                arbiter,
+                questions,
+                price=judge_price,
+                max_cost=max_cost,
+                accept_unknown_cost=accept_unknown_cost,
+            )
+        output.note(f"{counted(len(questions), 'question')} to {base.name} and {tuned.name}")
+        found = evaluate(
+            session,
+            questions,
+            base,
+            tuned,
+            primary=metric,
+            concurrency=concurrency,
+            sampling=sampling,
+            judge=arbiter,
+            progress=_reporter(invocation),
+        )
+    if report is not None:
+        local_files.replace(report, to_html(found))
+        output.note(f"report: {report}")
+    _show(invocation, found)
+    _hold_gate(found, gate)
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before anybody is asked whether a file can be written. Raises ConfigurationError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        path.open("ab").close()
+        if new:
+            path.unlink()
+    except OSError as error:
+        problem = f"cannot write {path}: {error.strerror or error}"
+        raise ConfigurationError(problem, problems=[problem]) from error
+
+
+def _reporter(invocation: Invocation) -> Callable[[int, int], None]:
+    """Return what says every few seconds how far it is."""
+    import time
+
+    last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _REPORT_SECONDS:
+            last = time.monotonic()
+            invocation.output.note(f"{done} of {total}")
+
+    return report
+
+
+def _contestant(session: Session, endpoint: str | None, model: str | None) -> Contestant:
+    from runner.serving.evaluation import Contestant
+    from runner.serving.listing import describe
+    from runner.serving.prediction import resolve_endpoint
+
+    if model is not None:
+        return Contestant(name=model, model=model)
+    found = resolve_endpoint(session, endpoint)
+    price = describe(found).usd_per_hour
+    return Contestant(name=found.display_name or found.id, endpoint=found, usd_per_hour=price or None)
+
+
+def _show(invocation: Invocation, found: Evaluation) -> None:
+    rows = [
+        _row(where, name, item)
+        for where, metrics in (("all", found.metrics), *found.slices.items())
+        for name, item in metrics.items()
+    ]
+    losses = {"all": found.likelihood.difference} if found.likelihood else {}
+    rows += [_row(where, "loss per token", item, digits=3) for where, item in {**losses, **found.slice_losses}.items()]
+    output = invocation.output
+    output.table(
+        ["slice", "metric", "questions", "base", "tuned", "difference", "95 %", "verdict"],
+        rows,
+        body=found.to_json(pairs=True),
+        names=[found.outcome],
+        numbers=(2, 3, 4, 5, 6),
+    )
+    latency = found.latency
+    output.note(f"seconds to an answer: base {latency.base:.2f}, tuned {latency.tuned:.2f}")
+    if found.likelihood is not None:
+        before, after = found.likelihood.perplexity
+        output.note(f"perplexity of the answers: base {before:,.2f}, tuned {after:,.2f}")
+    else:
+        output.note(f"loss and perplexity: not measured: {found.likelihood_missing}")
+    if found.judgement is not None:
+        output.note(_verdicts(found.judgement))
+    if found.usd_per_1000 is not None:
+        output.note(f"tuned: ${found.usd_per_1000:.2f} per 1,000 answers at this rate")
+    for note in found.notes:
+        output.note(note)
+    output.note(f"verdict by {found.primary}: {found.outcome}")
+
+
+def _row(where: str, name: str, item: Difference, *, digits: int = 1) -> list[Any]:
+    numbers = [f"{item.base:.{digits}f}", f"{item.tuned:.{digits}f}", f"{item.mean:+.{digits}f}"]
+    interval = f"{item.low:+.{digits}f} … {item.high:+.{digits}f}"
+    return [where, name, item.questions, *numbers, interval, item.outcome]
+
+
+def _verdicts(found: Judgement) -> str:
+    from runner.serving.judging import VERDICTS
+
+    counts = ", ".join(f"{found.count(one)} {label}" for one, label in VERDICTS.items() if found.count(one))
+    rate = found.win_rate
+    interval = f"; wins {rate.tuned:.0f} % ({rate.low + 50:.0f} to {rate.high + 50:.0f})" if rate else ""
+    return f"judge {found.judge}: {counts}{interval}: {found.outcome}"
+
+
+def _hold_gate(found: Evaluation, gate: str | None) -> None:
+    allowed = {"better": {"better"}, "not-worse": {"better", "no difference"}}
+    if gate is not None and found.outcome not in allowed[gate]:
+        raise GateFailedError(
+            f"the gate asks for {gate}, {found.primary} says: {found.outcome}",
+            hint="--report FILE shows the answers side by side",
+        )

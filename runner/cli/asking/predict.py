@@ -1,0 +1,141 @@
+"""`runner predict`: instances to an endpoint, predictions back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.options import Invocation, sampling_options
+from runner.errors import ConfigurationError
+
+
+@commands.command(
+    name="predict",
+    examples=(
+        'runner predict "What is a car?" --endpoint 1234567890',
+        'runner predict "What is a car?" --max-tokens 200 --temperature 0 --format json',
+        "runner predict --file question.txt",
+        "runner predict < question.txt",
+        "runner predict --instances requests.jsonl",
+        'runner predict "What is on it?" --image photo.jpg --endpoint scout',
+    ),
+)
+@click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
+@click.option("--endpoint", metavar="ID", help="Endpoint: id, name or full name [the environment's, or the only one].")
+@click.option(
+    "--instances",
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Instances to send as they are: JSON Lines or a JSON array; - is standard input.",
+)
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Its whole text is one prompt; - is standard input.",
+)
+@click.option(
+    "--image", "images", multiple=True, metavar="FILE", help="Picture for every prompt: a file, gs:// or https://."
+)
+@click.option("--repeat-prompt", is_flag=True, help="Let the service put the prompt before each text.")
+@sampling_options
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    /,
+    prompts: tuple[str, ...],
+    endpoint: str | None,
+    instances: Path | None,
+    files: tuple[Path, ...],
+    images: tuple[str, ...],
+    repeat_prompt: bool,
+    **sampling: Any,
+) -> None:
+    """Send each PROMPT, or standard input, to a deployed model and print what it makes of it."""
+    from runner.serving.prediction import predict
+
+    given = _instances(instances) if instances else []
+    options = {key: value for key, value in sampling.items() if value is not None}
+    raw = {} if repeat_prompt else {"raw_response": True}
+    texts = [*prompts, *(_text(path) for path in files)]
+    if not texts and not given and not sys.stdin.isatty():
+        texts = [text] if (text := sys.stdin.read()).strip() else []
+    if images and texts:
+        given += _with_images(texts, images, options)
+    else:
+        given += [{"prompt": prompt, **options, **raw} for prompt in texts]
+    if not given:
+        problem = "nothing to predict: give a PROMPT, --file FILE, --instances FILE, or text on standard input"
+        raise ConfigurationError(problem, problems=[problem])
+    with invocation.session() as session:
+        predictions = predict(session, endpoint, given)
+    said = [_said(item) for item in predictions]
+    invocation.output.result({"predictions": predictions}, "\n".join(said), name="\n".join(said))
+
+
+def _with_images(texts: list[str], images: tuple[str, ...], options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a chat instance a prompt, each with all pictures: prompts themselves have no place for them."""
+    from runner.cli.asking.conversation import image_part
+
+    parts = [image_part(image) for image in images]
+    return [
+        {
+            "@requestFormat": "chatCompletions",
+            "messages": [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}],
+            **options,
+        }
+        for text in texts
+    ]
+
+
+def _said(prediction: Any) -> str:
+    """Return the text of a prediction: itself, that of a chat answer, or JSON."""
+    if isinstance(prediction, str):
+        return prediction
+    try:
+        return str(prediction["choices"][0]["message"]["content"])
+    except (KeyError, IndexError, TypeError):
+        return json.dumps(prediction, ensure_ascii=False)
+
+
+def _instances(path: Path) -> list[dict[str, Any]]:
+    name = "standard input" if str(path) == "-" else str(path)
+    text = _text(path)
+    if text.lstrip().startswith("["):
+        numbered = [(1, text)]
+    else:
+        numbered = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    found: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for number, part in numbered:
+        try:
+            body = json.loads(part)
+        except ValueError as error:
+            problems.append(f"{name}:{number} is not JSON: {error}")
+            continue
+        for item in body if isinstance(body, list) else [body]:
+            if isinstance(item, dict):
+                found.append(item)
+            else:
+                problems.append(f"{name}:{number} holds an instance that is not an object")
+    if problems:
+        raise ConfigurationError("; ".join(problems[:5]), problems=problems)
+    return found
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file, or of standard input for `-`. Raises ConfigurationError."""
+    if str(path) == "-":
+        return sys.stdin.read()
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"cannot read {path}: {error}"
+        raise ConfigurationError(problem, problems=[problem]) from error

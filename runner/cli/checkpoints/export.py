@@ -1,0 +1,76 @@
+"""`runner checkpoints export`: weights with instructions to run them elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.checkpoints.push import check_push, push_options, push_weights
+from runner.cli.jobs.group import job_name
+from runner.cli.options import Invocation
+
+
+@commands.command(
+    name="export",
+    examples=(
+        "runner checkpoints export latest --to ./tuned",
+        "runner checkpoints export 1234567890 --id 2",
+        "runner checkpoints export latest --to ./tuned --push me/my-model",
+    ),
+)
+@click.argument("job", metavar="JOB")
+@click.option("--id", "checkpoint", default="final", show_default=True, help="Which one: `runner checkpoints ls`.")
+@click.option("--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Where to [JOB-ID].")
+@click.option("--force", is_flag=True, help="Overwrite files that differ.")
+@push_options
+@click.pass_obj
+def export(
+    invocation: Invocation,
+    job: str,
+    checkpoint: str,
+    to: Path | None,
+    force: bool,
+    push: str | None,
+    public: bool,
+) -> None:
+    """Download a checkpoint of JOB, look into its files, and write beside them how to run them elsewhere.
+
+    HOW-TO-RUN.md has what to type for Transformers, vLLM and llama.cpp. Files that could run code when they are loaded,
+    and weights that are torn, are refused.
+
+    --push sends them on to Hugging Face's hub, or to one that speaks its API (HF_ENDPOINT), with its client's login:
+    `hf auth login`, or HF_TOKEN. Nothing there is overwritten; a push that broke off goes on when it is repeated.
+    """
+    check_push(push, public=public)
+    from runner.gcp import tuning_jobs
+    from runner.jobs import checkpoints
+    from runner.serving.export import inspect, write_instructions
+
+    with invocation.session() as session:
+        name = job_name(session, job)
+        found = checkpoints.find_checkpoint(session, name, checkpoint)
+        base_model = tuning_jobs.get(session, name).base_model
+        directory = to or Path(f"{name.rsplit('/', 1)[-1]}-{found.id}")
+        with invocation.output.progress("download") as progress:
+            checkpoints.download(session, found, directory, progress=progress, force=force)
+    weights = inspect(directory)
+    path = write_instructions(directory, weights, base_model=base_model, job=name.rsplit("/", 1)[-1])
+    body: dict[str, Any] = {
+        "directory": str(directory),
+        "instructions": str(path),
+        "baseModel": base_model,
+        **weights.to_json(),
+    }
+    pushed = push_weights(invocation, directory, push, public=public) if push is not None else None
+    if pushed is not None:
+        body["push"] = pushed
+    pairs = [
+        ("weights", str(directory)),
+        ("model", f"{weights.architecture}, {weights.parameters / 1e6:,.1f} million parameters"),
+        ("how to run", str(path)),
+        ("pushed to", pushed["commit"] or pushed["url"] if pushed else None),
+    ]
+    invocation.output.result(body, pairs, name=str(directory))

@@ -1,0 +1,111 @@
+"""`runner checkpoints`: the weights that a job left."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from runner.cli import commands
+from runner.cli.cost_gate import confirmed
+from runner.cli.jobs.group import job_name
+from runner.cli.options import Invocation
+from runner.cli.text import size
+from runner.errors import ConfigurationError
+
+command = commands.Group(
+    name="checkpoints",
+    help="The weights that a tuning job left in Cloud Storage. JOB is an id, a full name, or `latest`.",
+    examples=("runner checkpoints ls latest", "runner checkpoints download latest --to ./tuned"),
+    lazy={
+        "ls": ("runner.cli.checkpoints.group:ls", "List a job's checkpoints."),
+        "download": ("runner.cli.checkpoints.group:download", "Download one, verified."),
+        "export": ("runner.cli.checkpoints.export:export", "Download one with instructions to run it elsewhere."),
+        "prune": ("runner.cli.checkpoints.group:prune", "Delete the intermediate ones."),
+    },
+)
+
+
+@commands.command(name="ls", examples=("runner checkpoints ls latest", "runner checkpoints ls 1234567890 -q"))
+@click.argument("job", metavar="JOB")
+@click.pass_obj
+def ls(invocation: Invocation, job: str) -> None:
+    """List the checkpoints of JOB; `final` is what to deploy."""
+    from runner.jobs.checkpoints import list_checkpoints
+
+    with invocation.session() as session:
+        found = list_checkpoints(session, job_name(session, job))
+    invocation.output.table(
+        ["id", "epoch", "step", "size", "files", "address"],
+        [[item.id, item.epoch, item.step, size(item.size), item.files, item.uri] for item in found],
+        body=[dataclasses.asdict(item) for item in found],
+        names=[item.uri for item in found],
+        numbers=(1, 2, 3, 4),
+        empty="no checkpoints yet",
+    )
+
+
+@commands.command(
+    name="download",
+    examples=("runner checkpoints download latest --to ./tuned", "runner checkpoints download 1234567890 --id 2"),
+)
+@click.argument("job", metavar="JOB")
+@click.option("--id", "checkpoint", default="final", show_default=True, help="Which one: `runner checkpoints ls`.")
+@click.option("--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Where to [JOB-ID].")
+@click.option("--force", is_flag=True, help="Overwrite files that differ.")
+@click.pass_obj
+def download(invocation: Invocation, job: str, checkpoint: str, to: Path | None, force: bool) -> None:
+    """Download a checkpoint of JOB. Every file is verified; one that is there already is not fetched again."""
+    from runner.jobs import checkpoints
+
+    with invocation.session() as session:
+        name = job_name(session, job)
+        found = checkpoints.find_checkpoint(session, name, checkpoint)
+        directory = to or Path(f"{name.rsplit('/', 1)[-1]}-{found.id}")
+        with invocation.output.progress("download") as progress:
+            paths = checkpoints.download(session, found, directory, progress=progress, force=force)
+    body = {"directory": str(directory), "files": [str(path) for path in paths], "bytes": found.size}
+    text = f"{len(paths)} files, {size(found.size)}, in {directory}"
+    invocation.output.result(body, text, name=str(directory))
+
+
+@commands.command(
+    name="prune",
+    examples=("runner checkpoints prune latest", "runner checkpoints prune 1234567890 --keep 1 --delete --yes"),
+)
+@click.argument("job", metavar="JOB")
+@click.option("--keep", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Keep the last N.")
+@click.option(
+    "--delete", "delete_them", is_flag=True, help="Delete them, after asking; without it they are only listed."
+)
+@click.pass_obj
+def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> None:
+    """List the intermediate checkpoints of JOB that are not needed any more, and delete them if that is wanted.
+
+    The final one always stays. Only an ended job that this tool submitted is pruned, and only in its own folder.
+    """
+    from runner.gcp import tuning_jobs
+    from runner.jobs import pruning
+
+    output = invocation.output
+    with invocation.session() as session:
+        planned = pruning.plan(session, tuning_jobs.get(session, job_name(session, job)), keep_last=keep)
+        ids = [item.id for item in planned.delete]
+        kept = ", ".join(item.id for item in planned.keep) or "none"
+        body = {"delete": ids, "keep": [item.id for item in planned.keep], "bytes": planned.size, "deleted": False}
+        text = f"{len(ids)} checkpoints ({', '.join(ids) or 'none'}), {size(planned.size)}; kept: {kept}"
+        if not ids or not delete_them:
+            output.result(body, text, name="\n".join(ids))
+            if ids:
+                output.note("nothing was deleted: --delete deletes them")
+            return
+        if not (invocation.yes or confirmed(f"Delete {text}?")):
+            problem = f"deleting {len(ids)} checkpoints of job {planned.job.id} was not confirmed"
+            raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+        with output.progress("delete") as progress:
+            changed = pruning.carry_out(session, planned, progress=progress)
+    body |= {"deleted": True, "leftAlone": changed}
+    output.result(body, f"deleted {text}", name="\n".join(ids))
+    for uri in changed:
+        output.warning(f"{uri} changed meanwhile and was left alone")

@@ -1,0 +1,325 @@
+"""`runner data`: check datasets, upload them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.options import Invocation, dataset_options
+from runner.cli.output import finding_line
+from runner.cli.text import size
+
+if TYPE_CHECKING:
+    from runner.datasets.checking.ranges import Engine
+    from runner.datasets.reports.report import Report
+
+_LEFT_SHOWN = 20
+_EXCERPT = 2000
+
+command = commands.Group(
+    name="data",
+    help="Check datasets against the service's rules, all mistakes in one pass; look at them, mend, split, convert and"
+    " upload them.",
+    examples=(
+        "runner data check train.jsonl",
+        "runner data check train.jsonl --validation validation.jsonl --model qwen/qwen3@qwen3-32b",
+        "runner data stats train.jsonl",
+        "runner data upload train.jsonl --model qwen/qwen3@qwen3-32b",
+    ),
+    lazy={
+        "check": ("runner.cli.data.group:check", "Check a dataset without sending it anywhere."),
+        "stats": ("runner.cli.data.look:stats", "Show lengths, and prices of every model and mode."),
+        "preview": ("runner.cli.data.look:preview", "Show an example as the model sees it, and what it learns."),
+        "report": ("runner.cli.data.look:report", "Write a page with all findings and plots."),
+        "fix": ("runner.cli.data.rewrite:fix", "Write a mended copy and list what was changed."),
+        "split": ("runner.cli.data.rewrite:split", "Split into training and validation, nothing leaking."),
+        "convert": ("runner.cli.data.rewrite:convert", "Convert tables, records and chats to a documented format."),
+        "upload": ("runner.cli.data.group:upload", "Check a dataset and bring it into its bucket."),
+    },
+)
+
+
+@commands.command(
+    name="check",
+    examples=(
+        "runner data check train.jsonl",
+        "runner data check train.jsonl --model meta/llama3_1@llama-3.1-8b-instruct --mode PEFT_ADAPTER",
+        "runner data check train.jsonl --validation validation.jsonl --strict --format json",
+        "runner data check train.jsonl --fetch-images --decode-images",
+        "runner data check train.jsonl --report sarif > findings.sarif",
+        "runner data check gs://my-bucket/train.jsonl --engine beam --runner DataflowRunner"
+        " --pipeline project=my-project --pipeline region=us-central1 --pipeline temp_location=gs://my-bucket/tmp",
+        "runner data check gs://my-bucket/datasets/train.jsonl.gz",
+        "gzip -cd train.jsonl.gz | runner data check -",
+    ),
+)
+@dataset_options
+@click.option(
+    "--max-findings", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Show at most."
+)
+@click.option("--strict", is_flag=True, help="Warnings fail too.")
+@click.option("--near-duplicates", is_flag=True, help="Find examples too that differ in case or punctuation only.")
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Threads or processes for a large file [one a core]."
+)
+@click.option(
+    "--fetch-images", is_flag=True, help="Read the images in buckets too: are they there, whole, of their type?"
+)
+@click.option("--decode-images", is_flag=True, help="Decode the pixels of images; slow.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "beam"]),
+    default="local",
+    help="Read the files on this machine, or in an Apache Beam pipeline [local].",
+)
+@click.option("--runner", "beam_runner", metavar="NAME", help="Beam runner, for example DataflowRunner [DirectRunner].")
+@click.option("--pipeline", multiple=True, metavar="KEY=VALUE", help="Option of the Beam pipeline; may be repeated.")
+@click.option(
+    "--report",
+    "kind",
+    type=click.Choice(["table", "json", "junit", "sarif", "github"]),
+    default="table",
+    help="Print the findings for people or for another program [table].",
+)
+@click.pass_obj
+def check(
+    invocation: Invocation,
+    training: Path | str,
+    validation: Path | str | None,
+    model: str | None,
+    mode: Any,
+    tokenizer: Path | None,
+    max_findings: int,
+    strict: bool,
+    near_duplicates: bool,
+    workers: int | None,
+    fetch_images: bool,
+    decode_images: bool,
+    engine: str,
+    beam_runner: str | None,
+    pipeline: tuple[str, ...],
+    kind: str,
+) -> None:
+    """Check the dataset file TRAINING and list everything wrong with it. Exit code 3 if there are errors.
+
+    Nothing leaves this machine, unless buckets are named. --model adds the limits of that model. TRAINING may be
+    compressed, in another encoding, an object (gs://…) or `-`, the standard input. Of a file in another format the
+    first row is shown as it would be converted, with the command that does it.
+    """
+    with _closer(invocation, fetch=fetch_images, decode=decode_images) as look_closer:
+        report = checked(
+            invocation,
+            training,
+            validation,
+            model,
+            mode,
+            tokenizer,
+            near_duplicates=near_duplicates,
+            workers=workers,
+            engine=_engine(engine, beam_runner, pipeline),
+            look_closer=look_closer,
+        )
+    from runner.datasets.examples import counted
+
+    output = invocation.output
+    invocation.has_listed_findings = kind != "table" or not output.quiet
+    if output.is_json or kind == "json":
+        output.document(report.to_json())
+    elif kind != "table":
+        _export(invocation, report, kind)
+    elif not output.quiet:
+        _print_findings(invocation, report, max_findings)
+        print_conversions(invocation, report)
+        output.table(*statistics(report), body=None, numbers=(1, 2, 3, 4, 5))
+    report.raise_for_errors()
+    if strict and report.warning_count:
+        from runner.errors import DatasetError
+
+        findings = [finding.to_json() for finding in report.warnings]
+        raise DatasetError(f"{counted(report.warning_count, 'warning')}, and --strict", findings=findings)
+    output.note("no errors" + (f", {counted(report.warning_count, 'warning')}" if report.warning_count else ""))
+
+
+@contextlib.contextmanager
+def _closer(invocation: Invocation, *, fetch: bool, decode: bool) -> Iterator[Any]:
+    """Yield what looks closer at images, None if nothing shall."""
+    if not fetch and not decode:
+        yield None
+        return
+    from runner.datasets.images.inspection import PictureCheck
+    from runner.gcp.object_http import ObjectClient
+
+    with contextlib.ExitStack() as stack:
+        client = None
+        if fetch:
+            client = stack.enter_context(ObjectClient(stack.enter_context(invocation.session())))
+        yield stack.enter_context(PictureCheck(client, decode=decode)).findings
+
+
+def _engine(name: str, beam_runner: str | None, pipeline: tuple[str, ...]) -> Engine | None:
+    """Return what reads the files. Raises ConfigurationError."""
+    if name == "local":
+        if beam_runner or pipeline:
+            from runner.errors import ConfigurationError
+
+            raise ConfigurationError("--runner and --pipeline are of a Beam pipeline", hint="--engine beam")
+        return None
+    from runner.datasets.checking.beam import beam_engine
+
+    return beam_engine(beam_runner or "DirectRunner", [f"--{option.removeprefix('--')}" for option in pipeline])
+
+
+def _export(invocation: Invocation, report: Report, kind: str) -> None:
+    from importlib.metadata import version
+
+    from runner.datasets.reports import exports
+
+    if kind == "sarif":
+        invocation.output.document(exports.sarif(report, version("open-model-tuning")))
+    elif kind == "junit":
+        invocation.output.text(exports.junit(report))
+    else:
+        for line in exports.github(report):
+            invocation.output.text(line)
+
+
+@commands.command(
+    name="upload",
+    examples=(
+        "runner data upload train.jsonl --validation validation.jsonl",
+        "runner data upload train.jsonl --to gs://my-bucket/datasets/",
+        "runner data upload train.jsonl --images",
+        "runner data upload tickets.csv --convert",
+    ),
+)
+@dataset_options
+@click.option("--to", "destination", metavar="gs://…", help="Folder to upload to [datasets/ in the datasets bucket].")
+@click.option("--images", is_flag=True, help="Upload images named by local paths too, and name the objects instead.")
+@click.option("--convert", is_flag=True, help="Convert a file of another format, as `runner data convert` does.")
+@click.pass_obj
+def upload(
+    invocation: Invocation,
+    training: Path | str,
+    validation: Path | str | None,
+    model: str | None,
+    mode: Any,
+    tokenizer: Path | None,
+    destination: str | None,
+    images: bool,
+    convert: bool,
+) -> None:
+    """Check the dataset file TRAINING and upload it under a name made of its content.
+
+    Nothing is sent if there are errors, nor what is there already. What is compressed or in another encoding is sent
+    as plain JSON Lines in UTF-8.
+    """
+    from runner.cli.data.sources import ready, sources
+    from runner.datasets import upload as uploading
+    from runner.gcp.storage import crc32c_of
+
+    output = invocation.output
+    with contextlib.ExitStack() as stack:
+        first, second = stack.enter_context(sources(invocation, training, validation))
+        plain = stack.enter_context(ready(invocation, first, convert=convert))
+        held_out = stack.enter_context(ready(invocation, second, convert=convert)) if second is not None else None
+        session = None
+        if images:
+            session = stack.enter_context(invocation.session())
+            from runner.datasets.images.uploads import uploaded
+
+            with output.progress("upload images") as progress:
+                copies = uploaded(session, [plain, held_out], [first, second], destination, progress=progress)
+                renamed = stack.enter_context(copies)
+            plain, held_out = renamed[0] or plain, renamed[1]
+        checksums = {path: crc32c_of(path) for path in (plain, held_out) if path is not None}
+        report = checked(invocation, plain, held_out, model, mode, tokenizer)
+        session = session or stack.enter_context(invocation.session())
+        progress = stack.enter_context(output.progress(f"upload {first.name}"))
+        result = uploading.upload(session, report, destination=destination, checked=checksums, progress=progress)
+    rows = [[file.uri, size(file.size), "sent" if file.sent else "was there"] for file in result.files]
+    names = [file.uri for file in result.files]
+    output.table(["address", "size", ""], rows, body=result.to_json(), names=names, numbers=(1,))
+
+
+def checked(
+    invocation: Invocation,
+    training: Path | str,
+    validation: Path | str | None,
+    model: str | None,
+    mode: Any,
+    tokenizer: Path | None,
+    *,
+    near_duplicates: bool = False,
+    workers: int | None = None,
+    engine: Engine | None = None,
+    look_closer: Any = None,
+    as_stored: bool = False,
+) -> Report:
+    """Return the report on a dataset. Raises ConfigurationError."""
+    from runner.catalog import find_model
+    from runner.cli.data.sources import sources, tokenizer_for
+    from runner.datasets.checks import check_files
+
+    found = find_model(model) if model else None
+    if engine is None:  # the workers of an engine may be on other machines
+        tokenizer = tokenizer_for(invocation, found, tokenizer)
+    with sources(invocation, training, validation) as (first, second):
+        return check_files(
+            first,
+            second,
+            model=found,
+            mode=mode,
+            tokenizer=tokenizer,
+            near_duplicates=near_duplicates,
+            workers=workers,
+            engine=engine,
+            look_closer=look_closer,
+            as_stored=as_stored,
+        )
+
+
+def _print_findings(invocation: Invocation, report: Report, limit: int) -> None:
+    """List findings, errors first, one line each."""
+    say = invocation.output.text
+    ordered = [*report.errors, *report.warnings]
+    for finding in ordered[:limit]:
+        say(finding_line(finding.to_json()))
+    total = report.error_count + report.warning_count
+    shown = min(limit, len(ordered))
+    if total > shown:
+        more = f": `runner data check --max-findings {len(ordered)}`" if len(ordered) > limit else ""
+        say(f"… and {total - shown} more{more}")
+    if ordered and limit:
+        say("")
+
+
+def print_conversions(invocation: Invocation, report: Report) -> None:
+    """Show the first row of files of another format as it would be converted."""
+    say = invocation.output.text
+    for foreign in (file.conversion for file in report.files):
+        if foreign is not None and foreign.first_row:
+            say(f"first row of {foreign.name}, converted: {excerpt(foreign.first_row)}")
+            if foreign.left:
+                more = f" and {len(foreign.left) - _LEFT_SHOWN} more" if len(foreign.left) > _LEFT_SHOWN else ""
+                say(f"not carried over: {', '.join(foreign.left[:_LEFT_SHOWN])}{more}")
+
+
+def excerpt(line: str) -> str:
+    """Return the beginning of a line for people: an inline image has megabytes."""
+    return line if len(line) <= _EXCERPT else line[:_EXCERPT] + "…"
+
+
+def statistics(report: Report) -> tuple[list[str], list[list[Any]]]:
+    """Return headings and rows of the numbers of each file."""
+    mark = "" if report.tokens_exact else " (est.)"
+    rows = []
+    for file in [file for file in report.files if file.conversion is None]:
+        tokens = file.tokens.to_json()
+        row = [file.path.name, file.examples, file.kept, file.over_length, tokens["sum"], tokens.get("max", 0)]
+        rows.append([*row, file.format or "-"])
+    return ["file", "examples", "used", "too long", f"tokens{mark}", "longest", "format"], rows

@@ -1,0 +1,234 @@
+"""`runner data stats`, `preview` and `report`: look at a dataset."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.data.group import checked, statistics
+from runner.cli.data.sources import DataFile, sources, tokenizer_for
+from runner.cli.options import Invocation, dataset_options, mode_option
+from runner.cli.text import amount, visible
+
+if TYPE_CHECKING:
+    from runner.datasets.reports.preview import Preview
+    from runner.datasets.reports.report import FileReport
+
+_BAR_COLUMNS = 40
+
+
+@commands.command(
+    name="stats",
+    examples=(
+        "runner data stats train.jsonl",
+        "runner data stats train.jsonl --epochs 3 --model qwen/qwen3@qwen3-32b",
+        "runner data stats train.jsonl --tokenizer ./qwen3 --sample",
+    ),
+)
+@dataset_options
+@click.option("--epochs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="For the prices.")
+@click.option("--sample", is_flag=True, help="Estimate the tokens from 2000 drawn lines, in about a second.")
+@click.pass_obj
+def stats(
+    invocation: Invocation,
+    training: Path | str,
+    validation: Path | str | None,
+    model: str | None,
+    mode: Any,
+    tokenizer: Path | None,
+    epochs: int,
+    sample: bool,
+) -> None:
+    """Show rows, turns, tokens and lengths of TRAINING, and what each model and mode would cost.
+
+    Prices are of the catalogue and without warranty; `runner estimate` explains one of them.
+    """
+    if sample:
+        _sample(invocation, training, model, mode, tokenizer)
+        return
+    from runner.datasets.examples import counted
+    from runner.datasets.reports.histograms import histogram, offers
+
+    report = checked(invocation, training, validation, model, mode, tokenizer)
+    wanted = [offer for offer in offers(report, epochs) if _matches(offer, model, mode)]
+    output = invocation.output
+    if output.is_json:
+        bars = [{"above": bar.above, "upTo": bar.up_to, "count": bar.count} for bar in histogram(report.training)]
+        body = report.to_json()
+        del body["findings"]
+        output.document({**body, "histogram": bars, "epochs": epochs, "offers": [offer.to_json() for offer in wanted]})
+        report.raise_for_errors()
+        return
+    file = report.training
+    if not output.quiet:
+        output.table(*statistics(report), body=None, numbers=(1, 2, 3, 4, 5))
+        output.text("")
+        _lengths(invocation, file, exact=report.tokens_exact)
+    rows = [
+        [
+            *(offer.model, offer.mode, offer.limit, file.examples - file.text_only_filtered - offer.kept, offer.tokens),
+            "-" if offer.usd is None else amount(offer.usd),
+        ]
+        for offer in wanted
+    ]
+    headings = ["model", "mode", "max tokens", "too long", "tokens", f"USD, {counted(epochs, 'epoch')}"]
+    output.table(headings, rows, body=None, names=[str(file.tokens.total)], numbers=(2, 3, 4, 5))
+    report.raise_for_errors()
+
+
+def _matches(offer: Any, model: str | None, mode: Any) -> bool:
+    from runner.catalog import find_model
+
+    return (model is None or offer.model == find_model(model).id) and (mode is None or offer.mode == mode)
+
+
+def _sample(invocation: Invocation, given: Path | str, model: str | None, mode: Any, tokenizer: Path | None) -> None:
+    from runner.catalog import find_model
+    from runner.datasets.records.recognising import plain_examples
+    from runner.datasets.tokens.counters import open_counter, ratio_of
+    from runner.datasets.tokens.sampling import sample_tokens
+
+    found = find_model(model) if model else None
+    limits = found.modes.get(mode or next(iter(found.modes))) if found else None
+    counter = open_counter(ratio_of(found, mode), tokenizer_for(invocation, found, tokenizer))
+    with sources(invocation, given) as (source, _), plain_examples(source) as path:
+        sample = sample_tokens(path, counter, limit=limits.max_sequence_length if limits else None)
+    body = {**sample.to_json(), "tokenCount": counter.describe()}
+    text = [
+        ("tokens", f"{sample.tokens} ± {sample.margin} (95 %)"),
+        ("bytes", sample.size),
+        ("lines drawn", sample.draws),
+        ("tokens are", counter.describe()),
+    ]
+    invocation.output.result(body, text, name=str(sample.tokens))
+
+
+def _lengths(invocation: Invocation, file: FileReport, *, exact: bool) -> None:
+    from runner.datasets.reports.histograms import histogram
+
+    bars = histogram(file)
+    if not bars:
+        return
+    longest = max(bar.count for bar in bars)
+    width = len(str(bars[-1].up_to))
+    output = invocation.output
+    output.text(f"tokens of an example{'' if exact else ' (est.)'}")
+    for bar in bars:
+        columns = round(bar.count / longest * _BAR_COLUMNS) or (1 if bar.count else 0)
+        output.text(f"  {bar.above:>{width}} - {bar.up_to:>{width}}  {'█' * columns} {bar.count}")
+    numbers = file.tokens.to_json()
+    turns = ", ".join(f"{count} with {number}" for number, count in sorted(file.turns.items())[:6])
+    output.pairs(
+        [
+            ("median, p90, p99", f"{numbers['median']}, {numbers['p90']}, {numbers['p99']}"),
+            ("trained tokens", file.trained_tokens if exact else None),
+            ("turns", turns),
+            ("images", file.images or None),
+        ]
+    )
+    output.text("")
+
+
+@commands.command(
+    name="preview",
+    examples=(
+        "runner data preview train.jsonl",
+        "runner data preview train.jsonl --line 17 --tokenizer ./qwen3",
+        "runner data preview train.jsonl --model google/gemma3@gemma-3-27b-it",
+    ),
+)
+@click.argument("path", metavar="FILE", type=DataFile())
+@click.option("--line", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Line to show.")
+@click.option("--model", metavar="ID", help="Base model, for its limit: `runner models ls`.")
+@mode_option
+@click.option(
+    "--tokenizer",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Hugging Face tokenizer: show its chat template and count its tokens.",
+)
+@click.pass_obj
+def preview(
+    invocation: Invocation, path: Path | str, line: int, model: str | None, mode: Any, tokenizer: Path | None
+) -> None:
+    """Show one example of FILE as the model sees it: what is learned bright, the rest dim, and where it is too long.
+
+    Without colours, what is learned stands between [[ and ]].
+    """
+    from runner.catalog import find_model
+    from runner.datasets.reports.preview import preview_line
+    from runner.datasets.tokens.counters import open_counter, ratio_of
+
+    found = find_model(model) if model else None
+    limits = found.modes.get(mode or next(iter(found.modes))) if found else None
+    counter = open_counter(ratio_of(found, mode), tokenizer_for(invocation, found, tokenizer))
+    with sources(invocation, path) as (source, _):
+        shown = preview_line(source, line, counter, limit=limits.max_sequence_length if limits else None)
+    output = invocation.output
+    if output.is_json:
+        output.document(shown.to_json())
+        return
+    _show(invocation, shown)
+    about = "" if shown.exact else "about "
+    learned = f", {shown.trained_tokens} of them learned" if shown.trained_tokens is not None else ""
+    limit = f"; {shown.limit} allowed" if shown.limit else ""
+    output.note(f"line {line}: {about}{shown.tokens} tokens{learned}{limit}")
+    if shown.limit is not None and shown.tokens > shown.limit:
+        output.warning("the example is too long: the service drops it")
+
+
+def _show(invocation: Invocation, shown: Preview) -> None:
+    colored = not invocation.no_color and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    cut = False
+    for piece in shown.pieces:
+        if piece.beyond and not cut:
+            cut = True
+            click.echo("\n-- cut here --" if not colored else click.style("\n-- cut here --", fg="red"))
+        text = visible(piece.text, lines=True)
+        if colored:
+            click.echo(click.style(text, bold=piece.trained, dim=not piece.trained), nl=False)
+        else:
+            click.echo(f"[[{text}]]" if piece.trained else text, nl=False)
+    click.echo()
+
+
+@commands.command(
+    name="report",
+    examples=(
+        "runner data report train.jsonl --html report.html",
+        "runner data report train.jsonl --validation validation.jsonl --model qwen/qwen3@qwen3-32b --html report.html",
+    ),
+)
+@dataset_options
+@click.option(
+    "--html", "target", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE", help="Page."
+)
+@click.option("--force", is_flag=True, help="Replace the page if it is there.")
+@click.pass_obj
+def report(
+    invocation: Invocation,
+    training: Path | str,
+    validation: Path | str | None,
+    model: str | None,
+    mode: Any,
+    tokenizer: Path | None,
+    target: Path,
+    force: bool,
+) -> None:
+    """Check TRAINING and write one page with all findings, lengths and prices. It loads nothing from anywhere."""
+    from runner import local_files
+    from runner.datasets.reports.html import render
+    from runner.errors import ConfigurationError
+
+    if target.exists() and not force:
+        raise ConfigurationError(f"{target} already exists", hint="--force replaces it")
+    found = checked(invocation, training, validation, model, mode, tokenizer)
+    local_files.replace(target, render(found))
+    body = {"page": str(target), "errors": found.error_count, "warnings": found.warning_count}
+    text = [("page", str(target)), ("errors", found.error_count), ("warnings", found.warning_count)]
+    invocation.output.result(body, text, name=str(target))

@@ -1,0 +1,179 @@
+"""`runner data fix`, `split` and `convert`: write datasets from datasets, never over one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.data.sources import DataFile, account, sources, target
+from runner.cli.options import Invocation
+from runner.cli.text import size
+
+_FILE = DataFile()
+_SHOWN = 20
+_LAYOUTS = {
+    "jsonl": "json-lines",
+    "json": "json",
+    "csv": "table",
+    "tsv": "table",
+    "excel": "excel",
+    "parquet": "parquet",
+}
+
+
+@commands.command(
+    name="fix",
+    examples=(
+        "runner data fix train.jsonl --output train-fixed.jsonl",
+        "runner data fix train.jsonl --output train-fixed.jsonl --keep-duplicates --format json",
+    ),
+)
+@click.argument("path", metavar="FILE", type=_FILE)
+@click.option("--output", "given", type=_FILE, required=True, metavar="FILE", help="Copy to write.")
+@click.option("--keep-duplicates", is_flag=True, help="Keep examples that are there already.")
+@click.option("--max-changes", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Show at most.")
+@click.pass_obj
+def fix(invocation: Invocation, path: Path | str, given: Path | str, keep_duplicates: bool, max_changes: int) -> None:
+    """Write a copy of FILE in which what can be mended is mended, and list every change; FILE itself stays as it is.
+
+    Keys and roles are renamed, a system text and images beside the messages are put into them, unknown keys and control
+    characters are removed, several objects on a line are split. What is still not an example is left out, and so are
+    repeats.
+    """
+    from runner.datasets.rewriting.fixing import fix_file
+
+    output = invocation.output
+    with (
+        sources(invocation, path) as (source, _),
+        target(invocation, given) as written,
+        output.progress(f"fix {source.name}") as progress,
+    ):
+        repair = fix_file(source, written, duplicates=not keep_duplicates, progress=progress)
+    if not output.is_json and not output.quiet:
+        say = output.note if str(given) == "-" else output.text
+        shown = repair.changes[:max_changes]
+        for change in shown:
+            say(f"{source.name}:{change.line}: {change.action}: {change.what}")
+        total = sum(repair.counts[action] for action in ("changed", "split", "dropped"))
+        if total > len(shown):
+            say(f"… and {total - len(shown)} more")
+    account(invocation, given, repair)
+
+
+@commands.command(
+    name="split",
+    examples=(
+        "runner data split all.jsonl --training train.jsonl --validation validation.jsonl",
+        "runner data split all.jsonl --training train.jsonl --validation validation.jsonl --share 0.05 --seed 7",
+    ),
+)
+@click.argument("path", metavar="FILE", type=_FILE)
+@click.option("--training", type=_FILE, required=True, metavar="FILE", help="Training file to write.")
+@click.option("--validation", type=_FILE, required=True, metavar="FILE", help="Validation file to write.")
+@click.option("--share", type=float, default=0.1, show_default=True, metavar="X", help="Of the examples, to hold out.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Choice of examples.")
+@click.pass_obj
+def split(
+    invocation: Invocation,
+    path: Path | str,
+    training: Path | str,
+    validation: Path | str,
+    share: float,
+    seed: int,
+) -> None:
+    """Split FILE into training and validation files that the service takes together.
+
+    Examples with the same prompt stay on one side, so that validation measures what was learned and not what was
+    memorised. The service takes validation files of at most 25 % of the training file's bytes and 5000 rows; where
+    these limits leave less than --share, the longest examples stay in training, and what is missing is named.
+    """
+    from runner.datasets.reading.sources import STDIN
+    from runner.datasets.rewriting.splitting import split_file
+    from runner.errors import ConfigurationError
+
+    if STDIN in {training, validation}:
+        raise ConfigurationError("two files are written: standard output holds one", hint="name two files")
+    with (
+        sources(invocation, path) as (source, _),
+        target(invocation, training) as kept,
+        target(invocation, validation) as held,
+    ):
+        made = split_file(source, kept, held, share=share, seed=seed)
+    body = made.to_json()
+    body["training"]["path"], body["validation"]["path"] = str(training), str(validation)
+    rows = [
+        [str(training), made.training_rows, size(made.training_bytes)],
+        [str(validation), made.validation_rows, size(made.validation_bytes)],
+    ]
+    names = [str(training), str(validation)]
+    if made.obstacles:
+        invocation.output.warning(
+            f"validation has {made.validation_rows} of the {made.wanted_rows} examples that a share of {share:g} is:"
+            f" {', and '.join(made.obstacles)}"
+        )
+    invocation.output.table(["file", "rows", "size"], rows, body=body, names=names, numbers=(1, 2))
+
+
+@commands.command(
+    name="convert",
+    examples=(
+        "runner data convert faq.csv --output train.jsonl",
+        "runner data convert alpaca.json --to prompt_completion --output train.jsonl",
+        "gzip -cd chats.jsonl.gz | runner data convert - --to generate_content --output -",
+        "runner data convert tickets.csv --to chat --output train.jsonl --prompt-column body --answer-column reply",
+    ),
+)
+@click.argument("path", metavar="FILE", type=_FILE)
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(["chat", "prompt_completion", "generate_content"]),
+    help="Format to write [the format FILE has, else chat].",
+)
+@click.option("--output", "given", type=_FILE, required=True, metavar="FILE", help="File to write.")
+@click.option(
+    "--from",
+    "kind",
+    type=click.Choice([*_LAYOUTS]),
+    help="What FILE is [found by its first bytes].",
+)
+@click.option("--encoding", metavar="NAME", help="Encoding of FILE, such as cp1250 [found by its first bytes].")
+@click.option("--prompt-column", metavar="NAME", help="Column or key of the question [the usual names].")
+@click.option("--answer-column", metavar="NAME", help="Column or key of the answer [the usual names].")
+@click.option("--system-column", metavar="NAME", help="Column or key of the system text [system].")
+@click.pass_obj
+def convert(
+    invocation: Invocation,
+    path: Path | str,
+    form: Any,
+    given: Path | str,
+    kind: str | None,
+    encoding: str | None,
+    prompt_column: str | None,
+    answer_column: str | None,
+    system_column: str | None,
+) -> None:
+    """Write the rows of FILE as JSON Lines of a documented format.
+
+    FILE is JSON Lines, a JSON array or pretty-printed objects (ShareGPT, Alpaca and others), CSV or TSV with a heading,
+    an Excel workbook or Parquet, in any common encoding, perhaps compressed, in a bucket, or `-`. Rows that no example
+    can be made of are left out and named; so is every key and cell that has no place in the format.
+    """
+    from runner.datasets.rewriting.converting import Columns, convert_file
+
+    layout: Any = _LAYOUTS[kind] if kind else None
+    columns = Columns(prompt=prompt_column, answer=answer_column, system=system_column)
+    with (
+        sources(invocation, path) as (source, _),
+        target(invocation, given) as written,
+        invocation.output.progress(f"convert {source.name}") as progress,
+    ):
+        made = convert_file(source, written, form, columns=columns, encoding=encoding, layout=layout, progress=progress)
+    for change in made.problems[:_SHOWN]:
+        invocation.output.warning(f"{change.place} left out: {change.what}")
+    if made.dropped > _SHOWN:
+        invocation.output.warning(f"… and {made.dropped - _SHOWN} more rows left out")
+    account(invocation, given, made)

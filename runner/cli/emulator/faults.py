@@ -1,0 +1,136 @@
+"""`runner emulator faults add|ls|clear`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.emulator.group import running
+from runner.cli.options import Invocation
+from runner.errors import ConfigurationError, RunnerError
+
+command = commands.Group(
+    name="faults",
+    help="Make the local server misbehave, to see what a program does then. FAULT is METHOD:ACTION[=VALUE][,OPTION…]; "
+    "docs/faults.md lists the actions.",
+    examples=(
+        "runner emulator faults add tuningJobs.get:status=503,times=3",
+        "runner emulator faults add job:capacity-wait=30 job:fail=platform,match=nightly-*",
+        "runner emulator faults ls",
+    ),
+    lazy={
+        "add": ("runner.cli.emulator.faults:add", "Arm faults."),
+        "ls": ("runner.cli.emulator.faults:ls", "List them, with what they have befallen."),
+        "clear": ("runner.cli.emulator.faults:clear", "Remove one, or all."),
+    },
+)
+
+_PATH = "/_emulator/faults"
+
+
+@commands.command(
+    name="add",
+    examples=(
+        "runner emulator faults add tuningJobs.get:status=429,times=5,retry-after=1",
+        "runner emulator faults add tuningJobs.create:drop-after,times=1",
+        "runner emulator faults add storage.objects.insert:delay=2,probability=0.3,seed=7",
+        "runner emulator faults add job:quota-wait=60 job:fail=capacity",
+    ),
+)
+@click.argument("faults", nargs=-1, required=True, metavar="FAULT...")
+@click.pass_obj
+def add(invocation: Invocation, faults: tuple[str, ...]) -> None:
+    """Arm faults in the running emulator; they last until they are spent, cleared, or the emulator stops."""
+    armed = _call("POST", _PATH, {"faults": list(checked(faults))})["faults"]
+    lines = "\n".join(f"{fault['id']}  {fault['fault']}" for fault in armed)
+    invocation.output.result(armed, lines, name="\n".join(str(fault["id"]) for fault in armed))
+
+
+@commands.command(name="ls", examples=("runner emulator faults ls", "runner emulator faults ls --unused --format json"))
+@click.option(
+    "--unused", "only_unused", is_flag=True, help="Only those that have befallen nothing; exit code 1 if any."
+)
+@click.pass_obj
+def ls(invocation: Invocation, only_unused: bool) -> None:
+    """List all faults: how many calls they met, how many they struck, and which are spent."""
+    found = [fault for fault in _call("GET", _PATH)["faults"] if fault["unused"] or not only_unused]
+    invocation.output.table(
+        ["id", "fault", "met", "struck", "state"],
+        [[fault["id"], fault["fault"], fault["seen"], fault["hits"], _state(fault)] for fault in found],
+        body=found,
+        names=[str(fault["id"]) for fault in found],
+        numbers=(0, 2, 3),
+        empty="no faults" if not only_unused else "no unused faults",
+    )
+    if only_unused and found:
+        raise RunnerError(f"{len(found)} faults befell nothing", hint="a check that armed them has not tested them")
+
+
+@commands.command(name="clear", examples=("runner emulator faults clear", "runner emulator faults clear 3"))
+@click.argument("fault", type=click.IntRange(1), required=False, metavar="[ID]")
+@click.pass_obj
+def clear(invocation: Invocation, fault: int | None) -> None:
+    """Remove a fault by its number, or all of them, and say which had befallen nothing."""
+    answer = _call("DELETE", _PATH if fault is None else f"{_PATH}/{fault}")
+    gone = answer["faults"] if fault is None else [answer]
+    idle = [item["fault"] for item in gone if item["unused"]]
+    if idle:
+        invocation.output.warning(f"faults that befell nothing: {'; '.join(idle)}")
+    invocation.output.result(gone, f"{len(gone)} removed")
+
+
+def checked(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the faults if all are well written. Raises ConfigurationError with every mistake."""
+    from runner.emulator.faults import FaultSyntaxError, parse
+
+    problems = []
+    for text in texts:
+        try:
+            parse(text)
+        except FaultSyntaxError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems, hint="docs/faults.md lists the actions")
+    return texts
+
+
+def unused() -> list[str]:
+    """Return the faults of the running emulator that have befallen nothing; [] when none runs."""
+    return [str(fault["fault"]) for fault in _listed() if fault["unused"]]
+
+
+def armed() -> list[str]:
+    """Return the faults of the running emulator that may strike yet; [] when none runs."""
+    return [str(fault["fault"]) for fault in _listed() if not fault["spent"]]
+
+
+def _listed() -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = _call("GET", _PATH)["faults"]
+    except RunnerError:
+        return []
+    return found
+
+
+def _state(fault: dict[str, Any]) -> str:
+    return "unused" if fault["unused"] else "spent" if fault["spent"] else "armed"
+
+
+def _call(method: str, path: str, body: Any = None) -> Any:
+    """Ask the running emulator. Raises UnreachableError, ConfigurationError for what it refuses."""
+    import httpx
+
+    from runner.gcp.failures import raise_from
+
+    info = running()
+    headers = {"authorization": f"Bearer {info.token}"} if info.token else {}
+    try:
+        response = httpx.request(method, info.url + path, json=body, headers=headers, timeout=30, trust_env=False)
+    except httpx.HTTPError as error:
+        raise_from(error, "emulator.faults", info.url)
+    if response.is_error:
+        message = str(response.json()["error"]["message"])
+        raise ConfigurationError(message, problems=[message], hint="`runner emulator faults ls`")
+    return response.json()

@@ -1,0 +1,206 @@
+"""`runner emulator start|stop|status|logs`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli.commands import command
+from runner.cli.emulator.group import directory, running
+from runner.cli.options import Duration, Invocation
+from runner.errors import ConfigurationError
+
+
+@command(
+    name="start",
+    examples=(
+        "runner emulator start",
+        "runner emulator start --port 9000 --jobs 2",
+        "runner emulator start --model-directory meta/llama3-2@llama-3.2-1b-instruct=./llama-1b",
+        "runner emulator start --fault tuningJobs.get:status=503,times=3 --fault job:quota-wait=20",
+        "runner emulator start --foreground",
+    ),
+)
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port [8085, or a free one if that is taken].")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address; all but loopback need --token.")
+@click.option(
+    "--token",
+    envvar="RUNNER_EMULATOR_TOKEN",
+    show_envvar=True,
+    help="Demand this bearer token. Others can read a command line: prefer the variable.",
+)
+@click.option(
+    "--stand-in",
+    type=click.Choice(["auto", "smollm2", "tiny"]),
+    default="auto",
+    show_default=True,
+    help="Small model that stands in for base models whose weights are not here.",
+)
+@click.option(
+    "--model-directory",
+    "model_directories",
+    multiple=True,
+    metavar="ID=PATH",
+    help="Real weights of a base model; may be repeated.",
+)
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Tuning jobs that run at once."
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="METHOD:ACTION",
+    help="Misbehave like this from the start (docs/faults.md); may be repeated.",
+)
+@click.option(
+    "--time-scale",
+    type=click.FloatRange(0.001, 100_000),
+    default=1.0,
+    metavar="N",
+    help="Run its clock N times faster: timestamps, expiry, waits of faults; training takes its time [1].",
+)
+@click.option(
+    "--dedicated",
+    nargs=2,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="CERTIFICATE KEY",
+    help="Give deployed models dedicated endpoints, by TLS at localhost with these PEM files.",
+)
+@click.option("--foreground", is_flag=True, help="Run here until Ctrl-C.")
+@click.option("--timeout", type=Duration(), default=60.0, metavar="TIME", help="How long to wait for it [60s].")
+@click.pass_obj
+def start(
+    invocation: Invocation,
+    port: int | None,
+    host: str,
+    token: str | None,
+    stand_in: Any,
+    model_directories: tuple[str, ...],
+    jobs: int,
+    faults: tuple[str, ...],
+    time_scale: float,
+    dedicated: tuple[Path, Path] | None,
+    foreground: bool,
+    timeout: float,
+) -> None:
+    """Start the emulator and return once it answers.
+
+    It goes on until `runner emulator stop`. Starting it twice is no error.
+    """
+    from runner.cli.emulator.faults import armed, checked
+    from runner.emulator import daemon
+    from runner.emulator.settings import EmulatorSettings
+
+    settings = EmulatorSettings(
+        directory=directory(),
+        host=host,
+        port=daemon.free_port(host) if port is None else port,
+        token=token,
+        stand_in=stand_in,
+        model_directories=_model_directories(model_directories),
+        concurrent_tuning_jobs=jobs,
+        faults=checked(faults),
+        time_scale=time_scale,
+        dedicated_certificate=dedicated[0] if dedicated else None,
+        dedicated_key=dedicated[1] if dedicated else None,
+    )
+    output = invocation.output
+    if foreground:
+        from runner.emulator.__main__ import run
+
+        run(settings, ready=lambda url: output.note(f"listening on {url}; Ctrl-C ends it"))
+        return
+    info, fresh = daemon.start(settings, port=port, timeout=timeout)
+    provisioned = (settings.directory / "environment.json").exists()
+    body = {**info.describe(settings.directory), "alreadyRunning": not fresh, "provisioned": provisioned}
+    output.result(body, [("url", info.url), ("log", body["log"])], name=info.url)
+    if not fresh:
+        output.note("it ran already")
+    if left := [text for text in armed() if text not in faults]:
+        output.warning(f"faults are armed from before: {'; '.join(left)}; `runner emulator faults clear` removes them")
+    output.note("next: `runner quickstart`" if provisioned else "next: `runner emulator provision`")
+
+
+@command(name="stop", examples=("runner emulator stop",))
+@click.pass_obj
+def stop(invocation: Invocation) -> None:
+    """Stop the emulator. Its state stays; jobs that were running go on at the next start."""
+    from runner.cli.emulator.faults import unused
+    from runner.emulator import daemon
+
+    idle = unused()
+    stopped = daemon.stop(directory())
+    body: dict[str, Any] = {"stopped": stopped}
+    if idle:
+        body["unusedFaults"] = idle
+        invocation.output.warning(f"faults that befell nothing: {'; '.join(idle)}")
+    invocation.output.result(body, "stopped" if stopped else "no emulator was running")
+
+
+@command(name="status", examples=("runner emulator status", "runner emulator status --format json"))
+@click.pass_obj
+def status(invocation: Invocation) -> None:
+    """Show where the emulator listens. Exit code 69 when none runs."""
+    info = running()
+    place = directory()
+    document = place / "environment.json"
+    body = {**info.describe(place), "environment": str(document) if document.exists() else None}
+    labels = ("url", "pid", "started", "directory", "log", "environment")
+    invocation.output.result(body, [(label, body[label]) for label in labels], name=info.url)
+    if not document.exists():
+        invocation.output.note("no project is set up in it: `runner emulator provision`")
+
+
+@command(name="logs", examples=("runner emulator logs --lines 20", "runner emulator logs --follow"))
+@click.option(
+    "-n", "--lines", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Lines from the end."
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
+@click.pass_obj
+def logs(invocation: Invocation, lines: int, follow: bool) -> None:
+    """Show the end of the emulator's log."""
+    from runner.emulator.daemon import LOG_FILE
+
+    path: Path = directory() / LOG_FILE
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            recent = file.readlines()
+            shown = recent[-lines:] if lines else []
+            _print_lines(invocation, shown)
+            while follow:
+                line = file.readline()
+                if line:
+                    _print_lines(invocation, [line])
+                else:
+                    time.sleep(0.3)
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"there is no log at {path}", hint="`runner emulator start` makes one") from error
+
+
+def _print_lines(invocation: Invocation, lines: list[str]) -> None:
+    for line in lines:
+        if invocation.output.is_json:
+            invocation.output.document({"line": line.rstrip("\n")}, lines=True)
+        else:
+            invocation.output.piece(line)
+
+
+def _model_directories(texts: tuple[str, ...]) -> dict[str, Path]:
+    from runner.catalog import find_model
+
+    found, problems = {}, []
+    for text in texts:
+        name, separator, path = text.partition("=")
+        if not separator:
+            problems.append(f"--model-directory {text!r} is not ID=PATH")
+        elif not Path(path).is_dir():
+            problems.append(f"--model-directory {name}: {path} is no directory")
+        else:
+            found[find_model(name).id] = Path(path).absolute()
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems)
+    return found

@@ -1,0 +1,93 @@
+"""`runner endpoints check`, and the same before a deployment gets traffic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from runner.cli import commands
+from runner.cli.options import Command, Invocation
+from runner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from runner.gcp.session import Session
+    from runner.serving.deployment import Check
+    from runner.serving.parity import ParityFinding
+
+_GOLDEN = 12
+"""Examples that are asked: enough to tell, soon done."""
+
+
+def check_options(function: Command) -> Command:
+    """Add `check_file` and `check_base` to a deployment."""
+    file = click.option(
+        "--check",
+        "check_file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Dataset that it was trained on: ask some of it before there is traffic; if it fails there is none.",
+    )
+    base = click.option("--check-base", metavar="ID", help="With --check: the base as Google manages it, to compare.")
+    return file(base(function))
+
+
+def deployment_check(
+    session: Session, file: Path | None, base: str | None, source: str, *, wait: bool
+) -> tuple[Check | None, list[ParityFinding]]:
+    """Return the check of a deployment, and the list in which its findings will be. Raises ConfigurationError."""
+    found: list[ParityFinding] = []
+    if file is None:
+        return None, found
+    if not wait:
+        problem = "--check needs to wait for the model: leave --no-wait out"
+        raise ConfigurationError(problem, problems=[problem])
+    from runner.cli.asking.questions import read_questions
+    from runner.serving.parity import parity_check
+
+    questions = read_questions(file, limit=_GOLDEN)
+    return parity_check(session, questions, source=source, base_model=base, found=found), found
+
+
+@commands.command(
+    name="check",
+    examples=(
+        "runner endpoints check my-model --golden train.jsonl",
+        "runner endpoints check my-model --golden train.jsonl --base-model meta/llama-3.1-8b-instruct-maas",
+    ),
+)
+@click.argument("endpoint", metavar="ENDPOINT")
+@click.option(
+    "--golden",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Dataset that the model was trained on.",
+)
+@click.option("--model", default="newest", show_default=True, metavar="ID", help="Which deployed model.")
+@click.option("--base-model", metavar="ID", help="Its base as Google manages it, to compare with.")
+@click.option("--source", default="", metavar="gs://…", help="Folder of the weights that it should have.")
+@click.pass_obj
+def check(invocation: Invocation, endpoint: str, golden: Path, model: str, base_model: str | None, source: str) -> None:
+    """Ask one model on ENDPOINT some of what it was trained on: is it the tuned one, does it answer, does it stop?
+
+    Exit code 11 if a check fails. A model on one of Google's shared endpoints cannot be asked by itself.
+    """
+    from runner.cli.asking.questions import read_questions
+    from runner.serving.parity import check_parity, require
+    from runner.serving.prediction import resolve_endpoint
+    from runner.serving.traffic import find_model
+
+    questions = read_questions(golden, limit=_GOLDEN)
+    with invocation.session() as session:
+        found = resolve_endpoint(session, endpoint)
+        chosen = find_model(found, model)
+        findings = check_parity(session, found, chosen, questions, source=source, base_model=base_model)
+    invocation.output.table(
+        ["check", "state", "what"],
+        [[item.check, item.state, item.message] for item in findings],
+        body={"endpoint": found.name, "model": chosen.id, "findings": [item.to_json() for item in findings]},
+        names=[item.check for item in findings if item.state == "failed"],
+    )
+    require(findings, found)

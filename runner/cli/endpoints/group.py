@@ -1,0 +1,246 @@
+"""`runner endpoints`: serve tuned models, and stop serving them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.cost_gate import confirm_cost, confirmed
+from runner.cli.endpoints.check import check_options, deployment_check
+from runner.cli.endpoints.lease_options import lease_options, seconds_or_none
+from runner.cli.endpoints.resources import resource_choices, resource_options
+from runner.cli.options import Duration, Invocation, Money, cost_options
+from runner.cli.text import amount, duration
+from runner.errors import ConfigurationError
+
+command = commands.Group(
+    name="endpoints",
+    help="Serve tuned models. A deployed model is billed by the hour, asked or not, until it is undeployed.",
+    examples=(
+        "runner endpoints deploy latest --max-cost 2.50",
+        "runner endpoints ls",
+        "runner endpoints undeploy 1234567890 --delete",
+    ),
+    lazy={
+        "deploy": ("runner.cli.endpoints.group:deploy", "Deploy a job's weights at an agreed hourly price."),
+        "ls": ("runner.cli.endpoints.group:ls", "List endpoints and what each costs."),
+        "show": ("runner.cli.endpoints.group:show", "Show an endpoint."),
+        "undeploy": ("runner.cli.endpoints.group:undeploy", "Take a model down; this ends its billing."),
+        "check": ("runner.cli.endpoints.check:check", "Is what is deployed what was trained?"),
+        "traffic": ("runner.cli.endpoints.traffic:traffic", "Show or set who gets how much of the traffic."),
+        "canary": ("runner.cli.endpoints.traffic:canary", "Try a model on a share of the traffic."),
+        "promote": ("runner.cli.endpoints.traffic:promote", "Give a model all of the traffic."),
+        "rollback": ("runner.cli.endpoints.traffic:rollback", "Take a model's traffic away."),
+        "extend": ("runner.cli.endpoints.lease:extend", "Let a deployment live longer."),
+    },
+)
+
+
+@commands.command(
+    name="deploy",
+    examples=(
+        "runner endpoints deploy latest --max-cost 2.50",
+        "runner endpoints deploy 1234567890 --checkpoint 2 --yes",
+        "runner endpoints deploy gs://my-bucket/weights --machine-type g2-standard-12",
+        "runner endpoints deploy latest --max-replicas 4 --autoscale gpu=60 --max-cost 5",
+    ),
+)
+@click.argument("source", metavar="JOB|gs://…")
+@click.option("--checkpoint", default="final", show_default=True, metavar="ID", help="Which weights of the job.")
+@click.option("--machine-type", metavar="TYPE", help="Machine [the model's, else the service's choice].")
+@click.option("--accelerator-type", metavar="TYPE", help="Accelerator, for machines that are not in the catalogue.")
+@click.option("--accelerator-count", type=click.IntRange(1), metavar="N", help="Accelerators.")
+@click.option("--name", "display_name", default="", metavar="TEXT", help="Name of endpoint and model [the job's].")
+@click.option("--endpoint", metavar="ID", help="Deploy to this existing endpoint.")
+@click.option(
+    "--percent",
+    type=click.IntRange(1, 100),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Share of the traffic on --endpoint; below 100 the models that serve there stay.",
+)
+@resource_options
+@check_options
+@lease_options
+@cost_options
+@click.option(
+    "--max-hourly-cost",
+    type=Money(),
+    envvar="RUNNER_MAX_HOURLY_COST",
+    show_envvar=True,
+    metavar="USD",
+    help="Refuse what may bring all endpoints of the location above this.",
+)
+@click.option(
+    "--timeout", type=Duration(), default=3600.0, metavar="TIME", help="How long to wait until it answers [1h]."
+)
+@click.option("--no-wait", is_flag=True, help="Return once the service has accepted.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deployed and its price; change nothing.")
+@click.pass_obj
+def deploy(
+    invocation: Invocation,
+    /,
+    source: str,
+    max_cost: float | None,
+    accept_unknown_cost: bool,
+    max_hourly_cost: float | None,
+    check_file: Path | None,
+    check_base: str | None,
+    lease: float,
+    idle_limit: float,
+    timeout: float,
+    no_wait: bool,
+    dry_run: bool,
+    **choices: Any,
+) -> None:
+    """Deploy the weights of a job, or of a folder in Cloud Storage, and wait until they answer.
+
+    --max-cost is in dollars per hour here, with all replicas that may run. What a failed deployment made is removed;
+    what an interrupted or killed one made is removed by the next command. JOB is an id, a full name, or `latest`.
+    """
+    from runner.cli.jobs.group import job_name
+    from runner.cli.unfinished import settle
+    from runner.serving import deployment, listing
+    from runner.serving.spending import check_hourly_limit
+
+    output = invocation.output
+    choices |= resource_choices(choices)
+    with invocation.session() as session:
+        plan = deployment.plan_deployment(
+            session,
+            job_name(session, source),
+            lease_seconds=seconds_or_none(lease),
+            idle_seconds=seconds_or_none(idle_limit),
+            **choices,
+        )
+        machine = plan.machine.machine_type if plan.machine else None
+        if dry_run:
+            pairs = [("weights", plan.source), ("name", plan.display_name), ("machine", machine)]
+            output.result(plan.to_json(), [*pairs, *_prices(plan), ("endpoint", plan.endpoint)])
+            output.note("dry run: nothing was changed")
+            return
+        settle(invocation, session)
+        check_hourly_limit(session, plan, max_hourly_cost)
+        if plan.usd_per_month is not None:
+            output.note(f"per month: {dict(_prices(plan))['per month']}")
+        confirm_cost(
+            invocation,
+            what=f"serving {plan.display_name} on {machine or 'a machine that the service chooses'}",
+            usd=plan.usd_per_hour,
+            expected=plan.least_usd_per_hour,
+            per="hour",
+            max_cost=max_cost,
+            accept_unknown_cost=accept_unknown_cost,
+        )
+        invocation.interrupted = "`runner leaks --clean`, or the next deployment, removes what was made so far"
+        gate, said = deployment_check(session, check_file, check_base, plan.source, wait=not no_wait)
+        try:
+            endpoint = deployment.deploy(
+                session, plan, wait=not no_wait, timeout=timeout, progress=output.note, check=gate
+            )
+        finally:
+            for finding in said:
+                output.note(f"{finding.state}: {finding.check}: {finding.message}")
+        invocation.interrupted = ""
+        described = listing.describe(endpoint)
+    output.result(described.to_json(), _pairs(described), name=endpoint.id)
+    ends = "until `runner endpoints undeploy`" if plan.lease_seconds is None else f"for {duration(lease)} at most"
+    output.note(f"next: `runner chat --endpoint {endpoint.id}`; it is billed {ends}")
+
+
+@commands.command(name="ls", examples=("runner endpoints ls", "runner endpoints ls --all --format json"))
+@click.option("--all", "everything", is_flag=True, help="Also those that this tool did not make.")
+@click.pass_obj
+def ls(invocation: Invocation, everything: bool) -> None:
+    """List endpoints with what each costs per hour, billed ones first."""
+    from runner.cli.unfinished import mention
+    from runner.serving.listing import list_deployments
+
+    with invocation.session() as session:
+        found = list_deployments(session, only_ours=not everything)
+        mention(invocation, session)
+    rows = []
+    for item in found:
+        price = "?" if item.usd_per_hour is None else amount(item.usd_per_hour)
+        machines = {model.machine.machine_type for model in item.endpoint.deployed_models if model.machine}
+        models = len(item.endpoint.deployed_models)
+        rows.append([item.endpoint.id, item.endpoint.display_name, models, ", ".join(sorted(machines)) or "-", price])
+    invocation.output.table(
+        ["id", "name", "models", "machine", "USD/hour"],
+        rows,
+        body=[item.to_json() for item in found],
+        names=[item.endpoint.id for item in found],
+        numbers=(2, 4),
+        empty="no endpoints" if everything else "no endpoints of this tool; --all lists the others too",
+    )
+    total = sum(item.usd_per_hour or 0.0 for item in found)
+    if total:
+        invocation.output.note(f"together {amount(total)} per hour, {amount(24 * total)} per day")
+
+
+@commands.command(name="show", examples=("runner endpoints show 1234567890",))
+@click.argument("endpoint", metavar="[ENDPOINT]", required=False)
+@click.pass_obj
+def show(invocation: Invocation, endpoint: str | None) -> None:
+    """Show an endpoint. ENDPOINT is an id, a name or a full name; without one, the environment's or the only one."""
+    from runner.serving.listing import describe
+    from runner.serving.prediction import resolve_endpoint
+
+    with invocation.session() as session:
+        found = describe(resolve_endpoint(session, endpoint))
+    invocation.output.result(found.to_json(), _pairs(found), name=found.endpoint.id)
+
+
+@commands.command(
+    name="undeploy",
+    examples=("runner endpoints undeploy 1234567890", "runner endpoints undeploy my-model --delete --yes"),
+)
+@click.argument("endpoint", metavar="ENDPOINT")
+@click.option("--delete", is_flag=True, help="Delete the endpoint too.")
+@click.option("--model", "only", metavar="ID", help="Only this deployed model [all of this tool's].")
+@click.pass_obj
+def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | None) -> None:
+    """Take this tool's models off ENDPOINT, which ends their billing. Models of others are left alone."""
+    from runner.serving.deployment import undeploy as take_down
+    from runner.serving.prediction import resolve_endpoint
+
+    with invocation.session() as session:
+        found = resolve_endpoint(session, endpoint)
+        what = f"{found.id} ({found.display_name})" if found.display_name else found.id
+        if not (invocation.yes or confirmed(f"Stop serving on endpoint {what}?")):
+            problem = f"undeploying from endpoint {found.id} was not confirmed"
+            raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+        removed = take_down(session, found, delete=delete, only=only, progress=invocation.output.note)
+    text = "\n".join(f"removed {name}" for name in removed) or "nothing was deployed"
+    invocation.output.result({"removed": removed}, text, name="\n".join(removed))
+
+
+def _prices(plan: Any) -> list[tuple[str, Any]]:
+    """Return what a plan costs with its least and its most replicas."""
+    if plan.usd_per_hour is None:
+        return [("per hour", "unknown")]
+
+    def between(least: float, most: float) -> str:
+        return amount(most) if least == most else f"{amount(least)} to {amount(most)}"
+
+    spot = ", less on spot machines" if plan.resources.spot else ""
+    return [
+        ("per hour", between(plan.least_usd_per_hour, plan.usd_per_hour) + spot),
+        ("per month", between(*plan.usd_per_month) + spot),
+    ]
+
+
+def _pairs(found: Any) -> list[tuple[str, Any]]:
+    endpoint = found.endpoint
+    pairs: list[tuple[str, Any]] = [("id", endpoint.id), ("name", endpoint.display_name)]
+    for model in endpoint.deployed_models:
+        machine = model.machine.machine_type if model.machine else None
+        traffic = endpoint.traffic.get(model.id)
+        parts = [model.display_name or model.id, machine, None if traffic is None else f"{traffic} % of the traffic"]
+        pairs.append(("model", ", ".join(part for part in parts if part)))
+    price = "unknown" if found.usd_per_hour is None else amount(found.usd_per_hour)
+    return [*pairs, ("per hour", price if endpoint.deployed_models else None), ("resource", endpoint.name)]

@@ -1,0 +1,43 @@
+"""`runner endpoints extend`: let a deployment live longer."""
+
+from __future__ import annotations
+
+import click
+
+from runner.cli import commands
+from runner.cli.endpoints.lease_options import Lease, seconds_or_none
+from runner.cli.options import Invocation
+
+
+@commands.command(
+    name="extend",
+    examples=(
+        "runner endpoints extend my-model",
+        "runner endpoints extend 1234567890 --lease 3d --idle-limit 6h",
+        "runner endpoints extend production --lease none --idle-limit none",
+    ),
+)
+@click.argument("endpoint", metavar="ENDPOINT")
+@click.option(
+    "--lease", type=Lease(), default="8h", show_default=True, metavar="TIME", help="How long from now. Or none."
+)
+@click.option("--idle-limit", type=Lease(), metavar="TIME", help="New limit without a request [as before]. Or none.")
+@click.pass_obj
+def extend(invocation: Invocation, endpoint: str, lease: float, idle_limit: float | None) -> None:
+    """Let this tool's models on ENDPOINT live for so long from now."""
+    from runner.serving import leases
+    from runner.serving.prediction import resolve_endpoint
+
+    with invocation.session() as session:
+        found = resolve_endpoint(session, endpoint)
+        given = (
+            leases.extend(session, found, seconds_or_none(lease))
+            if idle_limit is None
+            else leases.extend(session, found, seconds_or_none(lease), seconds_or_none(idle_limit))
+        )
+    body = {"endpoint": found.name, **given.to_json()}
+    until = body["leaseUntil"] or "without end"
+    idle = "no limit" if given.idle is None else f"{given.idle / 3600:g} h"
+    invocation.output.result(
+        body, [("endpoint", found.id), ("lease until", until), ("idle limit", idle)], name=found.id
+    )

@@ -1,0 +1,103 @@
+"""Runs the infrastructure program's verbs in a process of their own: nothing here imports pulumi."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from runner.cli.options import Invocation
+from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
+from runner.local_processes import module_command
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError}
+
+
+class InfraError(RunnerError):
+    """The engine, Google or the emulator refused."""
+
+    code = "infrastructure"
+
+
+def stack_options(function: Function) -> Function:
+    """Add `stack` and `directory`."""
+    where = click.option(
+        "--directory", type=click.Path(path_type=Path), metavar="DIR", help="Folder of Pulumi.yaml [this checkout's]."
+    )
+    stack = click.option("--stack", default="dev", show_default=True, metavar="NAME", help="Stack: Pulumi.NAME.yaml.")
+    return stack(where(function))
+
+
+def embedded_options(function: Function) -> Function:
+    """Add `embedded`."""
+    return click.option("--embedded", is_flag=True, help="In the running emulator, without Pulumi's engine.")(function)
+
+
+def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options: Any) -> dict[str, Any]:
+    """Run a verb and return its document. What the engine says on the way goes to standard error.
+
+    Raises:
+        EngineMissingError: the Pulumi program or its engine is not installed.
+        ConfigurationError: the stack has mistakes, or something was not confirmed.
+        InfraError: the engine, Google or the emulator refused.
+    """
+    _check_installed()
+    arguments = module_command("infra.automation", verb)
+    for name, value in (("project", invocation.project), ("location", invocation.location), *options.items()):
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            arguments.append(flag)
+        elif value not in (None, False):
+            arguments += [flag, str(value)]
+    variables = dict(os.environ)
+    if embedded:
+        from runner.cli.emulator.group import directory, running
+
+        info = running()
+        arguments += ["--embedded", "--emulator", info.url, "--state", str(directory() / "infra.json")]
+        if info.token:
+            variables["RUNNER_EMULATOR_TOKEN"] = info.token
+    errors = subprocess.PIPE if invocation.quiet else None
+    done = subprocess.run(
+        arguments, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
+    )
+    try:
+        body: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError) as error:
+        raise InfraError(f"the infrastructure program ended with status {done.returncode} and no result") from error
+    if "error" in body:
+        raise _error(body["error"], done.returncode)
+    result: dict[str, Any] = body["result"]
+    return result
+
+
+def show(invocation: Invocation, result: dict[str, Any], name: str = "") -> None:
+    """Print a verb's document: its text for people, the rest for programs."""
+    text = result.pop("text")
+    invocation.output.result(result, text, name=name)
+
+
+def _error(body: dict[str, Any], status: int) -> RunnerError:
+    message, hint = body["message"], body.get("hint")
+    if body["code"] == "configuration":
+        return ConfigurationError(message, problems=body.get("problems"), hint=hint)
+    found = _ERRORS.get(body["code"], InfraError)(message, hint=hint)
+    if isinstance(found, InfraError):
+        found.code, found.exit_code = body["code"], status  # type: ignore[misc]
+    return found
+
+
+def _check_installed() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("pulumi", "pulumi_gcp", "infra") if find_spec(name) is None]
+    if missing:
+        raise EngineMissingError(
+            f"this needs {', '.join(missing)}, which is not installed", hint='`pip install "open-model-tuning[infra]"`'
+        )

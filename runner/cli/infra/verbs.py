@@ -1,0 +1,137 @@
+"""`runner infra bootstrap|preview|up|refresh|destroy|outputs`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from runner.cli.commands import Command, command
+from runner.cli.cost_gate import confirmed
+from runner.cli.infra.process import call, embedded_options, show, stack_options
+from runner.cli.options import Invocation
+
+_POLICIES = click.option("--policies", is_flag=True, help="Have the engine check the policy pack as well.")
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Print gcloud commands that make the same stack.")
+
+
+def _verb(
+    name: str, *options: Callable[..., Any], examples: Sequence[str], ask: str = ""
+) -> Callable[[Callable[..., str]], Command]:
+    """Make a command of a verb: its options go to the infrastructure program, and its document is shown.
+
+    Args:
+        name: of the verb.
+        options: decorators of its own options.
+        examples: for its help.
+        ask: question to a person before anything changes; empty asks nothing. An emulator is changed without one, but
+            for what deletes.
+    """
+
+    def decorate(name_of: Callable[..., str]) -> Command:
+        def run(invocation: Invocation, **given: Any) -> None:
+            if ask:
+                harmless = given.get("dry_run") or (given.get("embedded") and name != "destroy")
+                given["confirmed"] = bool(harmless or invocation.yes or confirmed(ask.format(given["stack"])))
+            result = call(invocation, name, **given)
+            show(invocation, result, name_of(result))
+
+        run.__doc__ = name_of.__doc__
+        body: Callable[..., Any] = click.pass_obj(run)
+        for option in reversed((stack_options, *options)):
+            body = option(body)
+        made: Command = command(name=name, examples=examples)(body)
+        return made
+
+    return decorate
+
+
+@_verb(
+    "bootstrap",
+    click.option("--dry-run", is_flag=True, help="Do nothing; print the gcloud commands that do the same."),
+    click.option("--install-engine", is_flag=True, help="Only download Pulumi's engine, into ~/.pulumi."),
+    click.option("--emulator", metavar="URL", help="Do it in an emulator."),
+    examples=(
+        "runner infra bootstrap --stack dev --project my-project",
+        "runner infra bootstrap --stack dev --project my-project --dry-run",
+        "runner infra bootstrap --install-engine",
+    ),
+)
+def bootstrap(result: dict[str, Any]) -> str:
+    """Make what the first `up` needs: base APIs, a bucket for Pulumi's state, a key for its secrets, a stack file.
+
+    Doing it again changes nothing. It needs Google credentials, not the engine.
+    """
+    return str(result.get("stateBucket", ""))
+
+
+@_verb(
+    "preview",
+    embedded_options,
+    _POLICIES,
+    click.option("--expect-no-changes", is_flag=True, help="Exit code 1 if anything would change."),
+    _DRY_RUN,
+    examples=(
+        "runner infra preview --stack dev",
+        "runner infra preview --stack prod --policies --expect-no-changes",
+        "runner infra preview --stack local --embedded",
+        "runner infra preview --stack prod --dry-run",
+    ),
+)
+def preview(result: dict[str, Any]) -> str:
+    """Show what `up` would change, after a look at what is there."""
+    return ""
+
+
+@_verb(
+    "up",
+    embedded_options,
+    _POLICIES,
+    _DRY_RUN,
+    examples=(
+        "runner infra up --stack dev",
+        "runner infra up --stack prod --policies --yes",
+        "runner infra up --stack local --embedded",
+        "runner infra up --stack prod --dry-run",
+    ),
+    ask="Apply stack {}?",
+)
+def up(result: dict[str, Any]) -> str:
+    """Make or change what the stack says."""
+    return ""
+
+
+@_verb(
+    "refresh",
+    click.option("--expect-no-changes", is_flag=True, help="Exit code 1 if the state was not what is there."),
+    examples=("runner infra refresh --stack dev", "runner infra refresh --stack prod --yes"),
+    ask="Refresh the state of stack {}?",
+)
+def refresh(result: dict[str, Any]) -> str:
+    """Bring Pulumi's state to what is there. Nothing in the project changes."""
+    return ""
+
+
+@_verb(
+    "destroy",
+    embedded_options,
+    examples=("runner infra destroy --stack dev", "runner infra destroy --stack local --embedded --yes"),
+    ask="Delete the resources of stack {}?",
+)
+def destroy(result: dict[str, Any]) -> str:
+    """Delete the stack's resources. What is protected stays, and is named."""
+    return ""
+
+
+@_verb(
+    "outputs",
+    embedded_options,
+    examples=("runner infra outputs --stack dev", "runner infra outputs --stack local --embedded --format json"),
+)
+def outputs(result: dict[str, Any]) -> str:
+    """Show what the last `up` made: the environment document.
+
+    Who cannot read Pulumi's state reads it from the contract bucket: `--environment gs://BUCKET/environment.json`.
+    """
+    return ""

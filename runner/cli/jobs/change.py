@@ -1,0 +1,120 @@
+"""`runner jobs cancel|clone`: what changes jobs, or makes one of another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli.commands import command
+from runner.cli.cost_gate import confirmed
+from runner.cli.jobs.group import job_name, short_state
+from runner.cli.jobs.live import cost
+from runner.cli.options import Invocation, cost_options
+from runner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from runner.gcp.session import Session
+    from runner.gcp.tuning_jobs import TuningJob
+    from runner.jobs.following.progress import Billed
+
+
+@command(name="cancel", examples=("runner jobs cancel 1234567890", "runner jobs cancel latest --yes --wait"))
+@click.argument("job", metavar="JOB")
+@click.option("--wait", "wait_for_it", is_flag=True, help="Return when it has ended.")
+@click.pass_obj
+def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
+    """Cancel a tuning job. What it has trained so far is billed, and is said. JOB is an id, a full name, or `latest`.
+
+    A job that ends by itself meanwhile stays what it is: the state that is printed is the service's.
+    """
+    from runner.gcp import tuning_jobs
+    from runner.jobs.following import watching
+
+    with invocation.session() as session:
+        found = tuning_jobs.get(session, job_name(session, job))
+        used = _billed(session, found)
+        if not found.ended:
+            label = found.display_name or found.base_model
+            so_far = f"; {cost(used)}" if used else ""
+            question = f"Cancel job {found.id} ({label}, {short_state(found.state)}{so_far})?"
+            if not (invocation.yes or confirmed(question)):
+                problem = f"cancelling job {found.id} was not confirmed"
+                raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+            tuning_jobs.cancel(session, found.name)
+            found = tuning_jobs.get(session, found.name)
+            if wait_for_it:
+                for update in watching.watch(session, found.name):
+                    found = update.job
+            used = _billed(session, found)
+        else:
+            invocation.output.note(f"it had ended already: {short_state(found.state)}")
+    body = {**found.to_json(), "billed": used.to_json() if used else None}
+    billed = f"; billed: {cost(used)}" if used else "; no tokens were counted, so nothing is billed as far as known"
+    invocation.output.result(body, f"{found.id} {short_state(found.state)}{billed}", name=found.id)
+
+
+@command(
+    name="clone",
+    examples=(
+        "runner jobs clone latest --set epochs=5 --set learning_rate=1e-4 --max-cost 20",
+        "runner jobs clone 1234567890 --set training_dataset=corrected.jsonl --yes --watch",
+        "runner jobs clone 1234567890 --set mode=FULL --dry-run",
+        "runner jobs clone 1234567890 --to europe-west4",
+    ),
+)
+@click.argument("job", metavar="JOB")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a value; may be repeated.")
+@click.option("--to", "location", metavar="LOCATION", help="Tune in another location [that of the job].")
+@cost_options
+@click.option("--dry-run", is_flag=True, help="Show what would be submitted, its price and its obstacles.")
+@click.option("--force-new", is_flag=True, help="Submit although a job with the same specification exists.")
+@click.option("--watch", "watch_it", is_flag=True, help="Show its progress until it ends.")
+@click.pass_obj
+def clone(
+    invocation: Invocation,
+    job: str,
+    settings: tuple[str, ...],
+    location: str | None,
+    max_cost: float | None,
+    accept_unknown_cost: bool,
+    dry_run: bool,
+    force_new: bool,
+    watch_it: bool,
+) -> None:
+    """Submit a job like JOB, with some values changed, at a price that is shown and agreed to first.
+
+    A failed or cancelled job is tried again; the same specification as a job that runs or has succeeded finds that
+    job. NAME is a value of the specification: epochs, learning_rate, adapter_size, mode, base_model, training_dataset
+    (a file is uploaded), validation_dataset, display_name, labels.KEY and so on; an empty VALUE leaves it to the
+    model's default. A changed job gets an output folder of its own.
+    """
+    from runner.cli.jobs.submit import Gate, submit_specification
+    from runner.gcp import tuning_jobs
+    from runner.jobs.cloning import changed, specification_of
+
+    with invocation.session() as session:
+        original = tuning_jobs.get(session, job_name(session, job))
+        spec = changed(specification_of(session, original), settings)
+    gate = Gate(max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, dry_run=dry_run)
+    others: dict[str, Any] = {"location": location} if location else {}
+    with invocation.session(**others) as session:
+        submit_specification(
+            invocation,
+            session,
+            spec,
+            gate=gate,
+            force_new=force_new,
+            watch_it=watch_it,
+            details={"clonedFrom": original.name, "set": list(settings)},
+        )
+
+
+def _billed(session: Session, job: TuningJob) -> Billed | None:
+    from runner.gcp import events
+    from runner.jobs.following.progress import billed, fraction_of
+
+    steps = [event.data for event in events.job_events(session, job.name) if event.kind == "step"]
+    if not steps:
+        return billed(job)
+    return billed(job, fraction_of(job, steps=int(steps[-1].get("step", 0)), total=steps[-1].get("total_steps")))

@@ -1,0 +1,70 @@
+"""`runner jobs export`: what jobs measured, into a tracker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from runner.cli.commands import command
+from runner.cli.jobs.group import job_name
+from runner.cli.options import Invocation
+from runner.errors import NotFoundError
+
+
+@command(
+    name="export",
+    examples=(
+        "runner jobs export latest --to tensorboard",
+        "runner jobs export 1234567890 2345678901 --to mlflow --place https://mlflow.example.com",
+        "WANDB_MODE=offline runner jobs export latest --to wandb --experiment support-tone",
+    ),
+)
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.option(
+    "--to", "target", required=True, type=click.Choice(["tensorboard", "mlflow", "wandb"]), help="Which tracker."
+)
+@click.option(
+    "--place",
+    default="",
+    metavar="FOLDER|ADDRESS",
+    help="Folder, for MLflow an address too [runs/, what MLFLOW_TRACKING_URI says, this folder].",
+)
+@click.option("--experiment", default="open-model-tuning", metavar="NAME", help="Of MLflow; the project of W&B.")
+@click.option("--force", is_flag=True, help="Write again what was exported before.")
+@click.pass_obj
+def export(
+    invocation: Invocation, jobs: tuple[str, ...], target: Any, place: str, experiment: str, force: bool
+) -> None:
+    """Write the losses of each JOB, its configuration and its end into TensorBoard, MLflow or Weights & Biases.
+
+    A job is one run there. Needs the tracker's package: `pip install 'open-model-tuning[tensorboard]'`, `[mlflow]` or
+    `[wandb]`.
+    """
+    from runner.gcp import tuning_jobs
+    from runner.jobs.following.exporting import export_to
+    from runner.jobs.following.results import results_of
+
+    done = []
+    with invocation.session() as session:
+        for text in jobs:
+            job = tuning_jobs.get(session, job_name(session, text))
+            results = results_of(session, job)
+            if not results.measurements:
+                raise NotFoundError(
+                    f"job {job.id} has measured nothing so far",
+                    status="NOT_FOUND",
+                    http=404,
+                    resource=job.name,
+                    hint=f"`runner jobs watch {job.id}`",
+                )
+            done.append((job.id, export_to(target, job, results, place=place, experiment=experiment, force=force)))
+    invocation.output.table(
+        ["job", "run", "measurements", "place"],
+        [[name, item.run, item.measurements, item.place] for name, item in done],
+        body=[{"job": name, **item.to_json()} for name, item in done],
+        names=[item.place for _, item in done],
+        numbers=(2,),
+    )
+    if target == "tensorboard":
+        invocation.output.note(f"next: `tensorboard --logdir {place or 'runs'}`")

@@ -1,0 +1,318 @@
+"""`runner jobs watch|wait`. Looking at a job never changes it; Ctrl-C ends only the looking."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli.commands import command
+from runner.cli.jobs.group import job_name, short_state
+from runner.cli.jobs.live import forecast_line, live, wanted
+from runner.cli.options import Command, Duration, Invocation
+from runner.errors import JobFailedError, WaitTimeoutError
+
+if TYPE_CHECKING:
+    from runner.gcp.events import JobEvent
+    from runner.gcp.session import Session
+    from runner.gcp.tuning_jobs import TuningJob
+    from runner.jobs.following.notifying import Event, Webhook
+    from runner.jobs.following.progress import JobProgress
+    from runner.jobs.following.watching import JobUpdate
+
+_FORECAST_SECONDS = 15.0
+"""How often a log gets a line with forecast and cost."""
+
+
+def waiting_options(function: Command) -> Command:
+    """Add `timeout`, `stall_after`, `notify` and `notify_format`."""
+    decorators = (
+        click.option("--timeout", type=Duration(), metavar="TIME", help="Stop after this time, for all; exit code 6."),
+        click.option(
+            "--stall-after",
+            type=Duration(),
+            metavar="TIME",
+            help="Stop if a running job makes no progress for this time; exit code 6. Waiting in a queue is no stall.",
+        ),
+        click.option(
+            "--notify",
+            metavar="URL|TOPIC",
+            envvar="RUNNER_NOTIFY_URL",
+            show_envvar=True,
+            help="POST there, or publish to projects/P/topics/T, when a job has ended, stalls, or the time is up. "
+            "Others can read a command line: prefer the variable for an address that is a secret.",
+        ),
+        click.option(
+            "--notify-format",
+            type=click.Choice(["json", "slack"]),
+            help="What is sent [slack to hooks.slack.com, else json].",
+        ),
+    )
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+@command(
+    name="watch",
+    examples=(
+        "runner jobs watch latest",
+        "runner jobs watch 1234567890 2345678901 --stall-after 20m",
+        "runner jobs watch 1234567890 --timeout 2h30m --format json",
+        "RUNNER_NOTIFY_URL=https://hooks.slack.com/services/… runner jobs watch latest",
+    ),
+)
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@waiting_options
+@click.option("--plain", is_flag=True, help="Lines as they come on a terminal too, no picture that is drawn anew.")
+@click.pass_obj
+def watch(
+    invocation: Invocation,
+    jobs: tuple[str, ...],
+    timeout: float | None,
+    stall_after: float | None,
+    notify: str | None,
+    notify_format: Any,
+    plain: bool,
+) -> None:
+    """Show the progress of jobs until they end: states, losses, time left, cost so far; exit code 5 if one fails.
+
+    Ctrl-C ends the watching, not the jobs. On a terminal a picture is kept up to date; in a pipe there is a line for
+    each piece of news, with --format json a JSON object. JOB is an id, a full name, or `latest`.
+    """
+    with invocation.session() as session:
+        follower = Follower(invocation, session, _hook(notify, notify_format), plain=plain)
+        names = [job_name(session, job) for job in jobs]
+        follower.run(names, timeout=timeout, stall_after=stall_after)
+        follower.verdict()
+
+
+def follow(invocation: Invocation, session: Session, name: str, timeout: float | None = None) -> TuningJob:
+    """Show a job's progress until it ends, and return it. Raises JobFailedError, WaitTimeoutError."""
+    follower = Follower(invocation, session)
+    follower.run([name], timeout=timeout)
+    follower.verdict()
+    return follower.ended[0]
+
+
+@command(
+    name="wait",
+    examples=(
+        "runner jobs wait latest",
+        "runner jobs wait 1234567890 2345678901 --timeout 6h --stall-after 30m",
+        "runner jobs ls -q --state running | xargs runner jobs wait",
+    ),
+)
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@waiting_options
+@click.pass_obj
+def wait(
+    invocation: Invocation,
+    jobs: tuple[str, ...],
+    timeout: float | None,
+    stall_after: float | None,
+    notify: str | None,
+    notify_format: Any,
+) -> None:
+    """Wait until every JOB has ended. Exit code 0 if all succeeded, 5 if one did not, 6 when the time is up."""
+    with invocation.session() as session:
+        follower = Follower(invocation, session, _hook(notify, notify_format), verb="wait")
+        follower.run([job_name(session, job) for job in jobs], timeout=timeout, stall_after=stall_after)
+    order = {name.rsplit("/", 1)[-1]: place for place, name in enumerate(follower.watched)}
+    ended = sorted(follower.ended, key=lambda job: order[job.id])
+    rows = [[job.id, short_state(job.state), job.final_checkpoint_uri if job.succeeded else "-"] for job in ended]
+    names = [job.id for job in ended]
+    invocation.output.table(["id", "state", "weights"], rows, body=[job.to_json() for job in ended], names=names)
+    follower.verdict()
+
+
+@dataclass(slots=True)
+class Follower:
+    """Follows jobs to their ends and shows it: as a picture, as lines, or as NDJSON; `wait` shows states only."""
+
+    invocation: Invocation
+    session: Session
+    hook: Webhook | None = None
+    verb: str = "watch"
+    plain: bool = False
+    watched: dict[str, JobProgress] = field(default_factory=dict)
+    ended: list[TuningJob] = field(default_factory=list)
+    stalled: list[JobUpdate] = field(default_factory=list)
+    _problems: dict[str, str] = field(default_factory=dict)
+    _told: dict[str, float] = field(default_factory=dict)
+
+    def run(self, names: Sequence[str], *, timeout: float | None = None, stall_after: float | None = None) -> None:
+        """Follow the jobs until each has ended or stalled. Raises WaitTimeoutError and what ends a watch."""
+        from runner.gcp.tuning_jobs import full_name
+        from runner.jobs.following import watching
+        from runner.jobs.following.progress import JobProgress
+
+        self.watched = {full_name(self.session, name): JobProgress() for name in names}
+        ids = " ".join(name.rsplit("/", 1)[-1] for name in self.watched)
+        goes_on = "the job goes on" if len(self.watched) == 1 else "the jobs go on"
+        they = "it" if len(self.watched) == 1 else "them"
+        self.invocation.interrupted = f"{goes_on}; `runner jobs {self.verb} {ids}` comes back to {they}"
+        updates = watching.watch_many(self.session, list(self.watched), timeout=timeout, stall_after=stall_after)
+        with terminated_as_interrupted(), self._shown() as show:
+            try:
+                for update in updates:
+                    self._take(update, show)
+            except WaitTimeoutError:
+                for progress in self.watched.values():
+                    if progress.job is not None and not progress.job.ended:
+                        self._notify("timeout", progress.job)
+                raise
+        self.invocation.interrupted = ""
+
+    def verdict(self) -> None:
+        """Do nothing if all jobs succeeded. Raises JobFailedError, JobStalledError."""
+        from runner.jobs.following import watching
+
+        failed = [job for job in self.ended if not job.succeeded]
+        if len(failed) == 1:
+            watching.check(failed[0])
+        if failed:
+            listed = ", ".join(f"{job.id} {short_state(job.state)}" for job in failed)
+            message = f"{len(failed)} of {len(self.watched)} jobs did not succeed: {listed}"
+            raise JobFailedError(message, state=failed[0].state, hint=f"`runner jobs why {failed[0].id}`")
+        if self.stalled:
+            raise watching.stalled(self.stalled[0])
+
+    def _take(self, update: JobUpdate, show: Callable[[JobUpdate], None]) -> None:
+        name = next(name for name in self.watched if name.rsplit("/", 1)[-1] == update.job.id)
+        self.watched[name].observe(update)
+        self._problems[name] = update.problem
+        show(update)
+        if update.stalled is not None:
+            self.stalled.append(update)
+            self._notify("stalled", update.job)
+        elif update.job.ended and not update.problem:
+            self.ended.append(update.job)
+            self._notify("ended", update.job)
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[Callable[[JobUpdate], None]]:
+        output = self.invocation.output
+        if self.verb == "watch" and not output.is_json and not output.quiet and wanted(plain=self.plain):
+            with live(self.watched, self._problems, color=not self.invocation.no_color) as redraw:
+                yield lambda update: redraw()
+        elif self.verb == "watch":
+            yield self._print
+        else:
+            yield self._note
+
+    def _note(self, update: JobUpdate) -> None:
+        if update.state_changed:
+            state = short_state(update.job.detail_state or update.job.state)
+            self.invocation.output.note(f"{update.job.id}: {state}")
+        if update.problem:
+            self.invocation.output.warning(f"{update.problem}; still waiting")
+
+    def _print(self, update: JobUpdate) -> None:
+        if self.invocation.output.is_json:
+            self._print_json(update)
+            return
+        output = self.invocation.output
+        for event in update.events:
+            line = event_line(event)
+            if line:
+                output.text(f"{update.job.id}{line}" if len(self.watched) > 1 else line)
+        if update.events or update.state_changed:
+            self._print_forecast(update)
+        if update.state_changed:
+            detail = short_state(update.job.detail_state) if update.job.detail_state else ""
+            state = short_state(update.job.state)
+            output.text(f"{update.job.id}  {state}" + (f" ({detail})" if detail and detail != state else ""))
+        if update.problem:
+            output.warning(f"{update.problem}; still watching")
+
+    def _print_forecast(self, update: JobUpdate) -> None:
+        progress = next(item for item in self.watched.values() if item.job and item.job.id == update.job.id)
+        line = forecast_line(progress)
+        now = time.monotonic()
+        if line and progress.step and (update.job.ended or now - self._told.get(update.job.id, 0) >= _FORECAST_SECONDS):
+            self._told[update.job.id] = now
+            self.invocation.output.text(f"  {progress.fraction or 0:.0%} · {line}")
+
+    def _print_json(self, update: JobUpdate) -> None:
+        output = self.invocation.output
+        body: dict[str, Any] = {"id": update.job.id, "state": update.job.state}
+        if update.job.detail_state:
+            body["detailState"] = update.job.detail_state
+        for event in update.events:
+            output.document({**body, "event": event.kind, "time": event.time, **event.data}, lines=True)
+        progress = next(item for item in self.watched.values() if item.job and item.job.id == update.job.id)
+        if update.events or not (update.state_changed or update.problem or update.stalled):
+            output.document({**body, "event": "progress", **progress.to_json()}, lines=True)
+        if update.state_changed:
+            output.document({**body, "event": "state"}, lines=True)
+        if update.problem:
+            output.document({**body, "event": "problem", "message": update.problem}, lines=True)
+        if update.stalled is not None:
+            output.document({**body, "event": "stalled", "seconds": round(update.stalled, 1)}, lines=True)
+
+    def _notify(self, event: Event, job: TuningJob) -> None:
+        if self.hook is None:
+            return
+        from runner.jobs.following import explaining, notifying
+
+        body = notifying.payload(self.hook, event, job, cause=explaining.classify(job))
+        problem = notifying.notify(self.session, self.hook, body)
+        if problem:
+            self.invocation.output.warning(problem)
+
+
+@contextlib.contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C while this lasts: what is being watched goes on, and the way back is told."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def event_line(event: JobEvent) -> str:
+    """Return one line about an event, "" for one that says nothing to people."""
+    data = event.data
+    if event.kind == "step":
+        total = data.get("total_steps", data.get("totalSteps"))
+        of = f"/{total}" if total else ""
+        return (
+            f"  step {data.get('step')}{of}  epoch {_number(data.get('epoch'), 2)}  loss {_number(data.get('loss'), 4)}"
+        )
+    if event.kind == "evaluation":
+        return f"  step {data.get('step')}  validation loss {_number(data.get('loss'), 4)}"
+    if event.kind == "checkpoint":
+        return f"  checkpoint {data.get('id')} after epoch {data.get('epoch')}, step {data.get('step')}"
+    if event.kind == "failed":
+        return f"  failed: {data.get('message')}"
+    if event.kind == "message":
+        return f"  {data.get('message') or data.get('text') or ''}".rstrip()
+    return ""
+
+
+def _number(value: Any, digits: int) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, (int, float)) else "?"
+
+
+def _hook(url: str | None, style: Any) -> Webhook | None:
+    if not url:
+        return None
+    from runner.jobs.following.notifying import webhook
+
+    return webhook(url, style)

@@ -1,0 +1,98 @@
+"""`runner jobs`: the group, and the words its commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runner.cli.commands import Group
+
+if TYPE_CHECKING:
+    import datetime
+
+    from runner.gcp.session import Session
+    from runner.gcp.tuning_jobs import TuningJob
+
+command = Group(
+    name="jobs",
+    help="Tuning jobs: submit one, follow it, cancel it. JOB is an id, a full name, or `latest`.",
+    examples=(
+        "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train train.jsonl --max-cost 20",
+        "runner jobs watch latest",
+        "runner jobs ls -q | xargs runner jobs wait",
+    ),
+    lazy={
+        "submit": ("runner.cli.jobs.submit:submit", "Submit a job, once, at an agreed price."),
+        "ls": ("runner.cli.jobs.read:ls", "List jobs, the newest first."),
+        "show": ("runner.cli.jobs.read:show", "Show everything about a job."),
+        "watch": ("runner.cli.jobs.follow:watch", "Show a job's progress until it ends."),
+        "wait": ("runner.cli.jobs.follow:wait", "Wait until jobs have ended; the exit code says how."),
+        "why": ("runner.cli.jobs.why:why", "Say why a job failed, waits or dropped examples, and what to type next."),
+        "logs": ("runner.cli.jobs.read:logs", "Print a job's events, and its log where the service has one."),
+        "metrics": ("runner.cli.jobs.metrics:metrics", "Export a job's losses as CSV or JSON Lines."),
+        "export": ("runner.cli.jobs.export:export", "Write losses into TensorBoard, MLflow or W&B."),
+        "diff": ("runner.cli.jobs.metrics:diff", "Compare two jobs: configuration, data, results."),
+        "clone": ("runner.cli.jobs.change:clone", "Submit a job like another, with some values changed."),
+        "cancel": ("runner.cli.jobs.change:cancel", "Cancel a job, and say what is billed."),
+    },
+)
+
+
+def short_state(state: str) -> str:
+    """Return `running` for `JOB_STATE_RUNNING`."""
+    return state.removeprefix("TUNING_JOB_STATE_").removeprefix("JOB_STATE_").replace("_", " ").lower()
+
+
+def moment(value: datetime.datetime | None) -> str | None:
+    """Return a time in UTC to the second."""
+    return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z") if value else None
+
+
+def job_name(session: Session, text: str) -> str:
+    """Return what names a job for the library; `latest` is the newest. Raises NotFoundError when there is none."""
+    if text != "latest":
+        return text
+    from runner.errors import NotFoundError
+    from runner.gcp import tuning_jobs
+
+    found = tuning_jobs.list_jobs(session, limit=1)
+    if not found:
+        raise NotFoundError(
+            f"there is no tuning job in {session.environment.parent}",
+            status="NOT_FOUND",
+            http=404,
+            hint="`runner jobs submit --help`",
+        )
+    return found[0].name
+
+
+def described(job: TuningJob) -> list[tuple[str, Any]]:
+    """Return what people want to know of a job."""
+    error = f"{job.error_message} (code {job.error_code})" if job.error_message or job.error_code else None
+    stats = job.data_stats
+    return [
+        ("id", job.id),
+        ("name", job.display_name),
+        ("state", short_state(job.state)),
+        ("detail", short_state(job.detail_state) if job.detail_state else None),
+        ("error", error),
+        ("model", job.base_model),
+        ("really trained", job.emulator.get("weights")),
+        ("custom weights", job.custom_base_model),
+        ("mode", job.mode),
+        ("epochs", job.epochs),
+        ("learning rate", job.learning_rate),
+        ("adapter size", job.adapter_size),
+        ("batch size", job.batch_size),
+        ("training data", job.training_dataset_uri),
+        ("validation data", job.validation_dataset_uri),
+        ("examples", stats.get("tuningDatasetExampleCount")),
+        ("billable tokens", stats.get("totalBillableTokenCount")),
+        ("steps done", job.completed_steps),
+        ("created", moment(job.create_time)),
+        ("started", moment(job.start_time)),
+        ("ended", moment(job.end_time)),
+        ("output", job.output_uri),
+        ("weights", job.final_checkpoint_uri if job.succeeded else None),
+        ("labels", ", ".join(f"{key}={value}" for key, value in job.labels.items())),
+        ("resource", job.name),
+    ]

@@ -1,0 +1,172 @@
+"""What a watch shows of a job: lines for a terminal that is drawn anew, and lines for a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from runner.cli.jobs.group import short_state
+from runner.cli.text import amount, duration, visible, width
+
+if TYPE_CHECKING:
+    from runner.jobs.following.progress import Billed, JobProgress, Remaining
+
+REDRAWS_PER_SECOND = 2.0
+_CHARTED_JOBS = 2
+"""More jobs than these are shown without their curves."""
+_QUIET_SECONDS = 60.0
+"""From when on the age of the last progress is shown."""
+
+
+def view(
+    progress: JobProgress, *, columns: int, rows: int = 8, braille: bool = True, curve: bool = True, problem: str = ""
+) -> list[str]:
+    """Return the lines about one job.
+
+    Args:
+        progress: what has been seen of it.
+        columns: width of the terminal.
+        rows: height of the chart.
+        braille: whether the terminal shows braille characters.
+        curve: whether to draw the losses.
+        problem: why the service could not be asked just now.
+    """
+    from runner.jobs.following.chart import chart
+
+    job = progress.job
+    if job is None:
+        return ["…"]
+    lines = [_cut(f"{job.id}  {job.display_name or job.base_model}", columns), f"  {state_line(progress)}"]
+    numbers = numbers_line(progress)
+    if numbers:
+        lines.append(f"  {numbers}")
+    forecast = forecast_line(progress, dated=False)
+    if forecast:
+        lines.append(f"  {forecast}")
+    if curve:
+        line = [(float(step), loss) for step, loss in progress.losses]
+        marks = [(float(step), loss) for step, loss in progress.validation]
+        drawn = chart(line, marks, width=columns - 2, height=rows, braille=braille, end=float(progress.total or 0))
+        lines += [f"  {text}" for text in drawn]
+        if drawn:
+            lines.append("  loss by step" + (", o validation" if marks else ""))
+    if problem:
+        lines.append(f"  {problem}; still watching")
+    return [_cut(visible(line), columns) for line in lines]
+
+
+def state_line(progress: JobProgress) -> str:
+    """Return the state, the finer state, and how long it has waited or has been without progress."""
+    job = progress.job
+    if job is None:
+        return ""
+    state = short_state(job.state)
+    detail = short_state(job.detail_state) if job.detail_state else ""
+    parts = [state + (f" ({detail})" if detail and detail != state else "")]
+    if progress.waited is not None and not job.ended:
+        parts.append(f"{'waited' if job.start_time else 'waiting'} {duration(progress.waited)}")
+    quiet = time.monotonic() - progress.last_progress
+    if not job.ended and job.start_time and "waiting" not in detail and quiet >= _QUIET_SECONDS:
+        parts.append(f"no progress for {duration(quiet)}")
+    return " · ".join(parts)
+
+
+def numbers_line(progress: JobProgress) -> str:
+    """Return step, epoch, losses and learning rate, as far as they are known."""
+    job = progress.job
+    parts: list[str] = []
+    if progress.step is not None:
+        parts.append(f"step {progress.step}" + (f"/{progress.total}" if progress.total else ""))
+    if progress.epoch is not None:
+        parts.append(
+            f"epoch {progress.epoch:.2f}".rstrip("0").rstrip(".") + (f"/{job.epochs}" if job and job.epochs else "")
+        )
+    if progress.fraction is not None:
+        parts.append(f"{progress.fraction:.0%}")
+    if progress.losses:
+        parts.append(f"loss {progress.losses[-1][1]:.4f}")
+    if progress.validation:
+        parts.append(f"validation {progress.validation[-1][1]:.4f}")
+    if progress.learning_rate is not None:
+        parts.append(f"rate {progress.learning_rate:.2g}")
+    return " · ".join(parts)
+
+
+def forecast_line(progress: JobProgress, *, dated: bool = True) -> str:
+    """Return when it will be done and what it has cost, as far as either is known; `dated` adds the price's date."""
+    parts = []
+    remaining, used = progress.remaining, progress.billed
+    if remaining is not None:
+        parts.append(left(remaining))
+    if used is not None:
+        parts.append(cost(used, dated=dated))
+    return " · ".join(parts)
+
+
+def left(remaining: Remaining) -> str:
+    """Return `about 2 min left (1 min 40 s to 3 min)`."""
+    low, high = duration(remaining.low), duration(remaining.high)
+    about = f"about {duration(remaining.expected)} of training left"
+    return about if low == high else f"{about} ({low} to {high})"
+
+
+def cost(used: Billed, *, dated: bool = True) -> str:
+    """Return `$0.12 of $0.40 so far, list price of DATE`, or the tokens where there is no price."""
+    if used.usd is None or used.total_usd is None:
+        return f"{used.tokens} of {used.total_tokens} billed tokens so far; no price is published"
+    return (
+        f"{amount(used.usd)} of {amount(used.total_usd)} so far, list price{f' of {used.price_date}' if dated else ''}"
+    )
+
+
+def wanted(*, plain: bool) -> bool:
+    """Tell whether standard output is a terminal that can be drawn anew."""
+    import os
+
+    return not plain and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def live(watched: dict[str, JobProgress], problems: dict[str, str], *, color: bool) -> Iterator[Callable[[], None]]:
+    """Show jobs on the terminal while this lasts; the last picture stays. Yields what redraws at once.
+
+    Args:
+        watched: full name to what has been seen; changed by the caller meanwhile.
+        problems: full name to why the service could not be asked.
+        color: whether styles may be used.
+    """
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(no_color=not color, highlight=False)
+    braille = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+    def picture() -> Text:
+        curve = len(watched) <= _CHARTED_JOBS
+        rows = max(3, min(10, (console.height - 8 * len(watched)) // max(1, len(watched))))
+        lines: list[str] = []
+        for name, progress in list(watched.items()):
+            lines += view(
+                progress,
+                columns=console.width - 1,
+                rows=rows,
+                braille=braille,
+                curve=curve,
+                problem=problems.get(name, ""),
+            )
+        return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+
+    with Live(get_renderable=picture, console=console, refresh_per_second=REDRAWS_PER_SECOND) as drawn:
+        yield drawn.refresh
+
+
+def _cut(text: str, columns: int) -> str:
+    if width(text) <= columns:
+        return text
+    while text and width(text) >= columns:
+        text = text[:-1]
+    return text + "…"

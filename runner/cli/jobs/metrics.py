@@ -1,0 +1,81 @@
+"""`runner jobs metrics|diff`: what jobs measured, and what they differ in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner import local_files
+from runner.cli.commands import command
+from runner.cli.jobs.group import job_name
+from runner.cli.options import Invocation
+from runner.errors import ConfigurationError, NotFoundError
+
+
+@command(
+    name="metrics",
+    examples=(
+        "runner jobs metrics latest --to losses.csv",
+        "runner jobs metrics 1234567890 --as jsonl --to losses.jsonl",
+    ),
+)
+@click.argument("job", metavar="JOB")
+@click.option("--as", "form", type=click.Choice(["csv", "jsonl"]), help="Form [csv, with --format json jsonl].")
+@click.option("--to", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Where to [output].")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@click.pass_obj
+def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force: bool) -> None:
+    """Export the losses of JOB's steps and validations, one a line, for pandas, a spreadsheet or a tracker."""
+    from runner.gcp import tuning_jobs
+    from runner.jobs.following.results import export, results_of
+
+    form = form or ("jsonl" if invocation.output.is_json else "csv")
+    if to is not None and to.exists() and not force:
+        raise ConfigurationError(f"{to} exists", problems=[f"{to} exists"], hint="--force overwrites it")
+    with invocation.session() as session:
+        found = tuning_jobs.get(session, job_name(session, job))
+        results = results_of(session, found)
+    if not results.measurements:
+        raise NotFoundError(
+            f"job {found.id} has measured nothing so far",
+            status="NOT_FOUND",
+            http=404,
+            resource=found.name,
+            hint=f"`runner jobs watch {found.id}`",
+        )
+    text = export(results, form)
+    if to is None:
+        invocation.output.piece(text)
+        return
+    local_files.replace(to, text, hint="make room, or name another file with --to")
+    count = len(results.measurements)
+    body = {"file": str(to), "measurements": count, "source": results.source, **results.summary()}
+    invocation.output.result(body, f"{count} measurements in {to}", name=str(to))
+
+
+@command(
+    name="diff",
+    examples=("runner jobs diff 1234567890 2345678901", "runner jobs diff 1234567890 latest --all --format json"),
+)
+@click.argument("first", metavar="JOB")
+@click.argument("second", metavar="JOB")
+@click.option("--all", "everything", is_flag=True, help="Show what is the same, too.")
+@click.pass_obj
+def diff(invocation: Invocation, first: str, second: str, everything: bool) -> None:
+    """Compare two jobs: configuration, data, results. Only what differs is shown."""
+    from runner.gcp import tuning_jobs
+    from runner.jobs.following.comparing import compare
+
+    with invocation.session() as session:
+        jobs = [tuning_jobs.get(session, job_name(session, job)) for job in (first, second)]
+        found = compare(session, jobs[0], jobs[1])
+    shown = [item for item in found if everything or not item.same]
+    invocation.output.table(
+        ["section", "value", jobs[0].id, jobs[1].id],
+        [[item.section, item.name, item.first, item.second] for item in shown],
+        body={"jobs": [job.id for job in jobs], "values": [item.to_json() for item in shown]},
+        names=[item.name for item in shown],
+        empty="the jobs do not differ",
+    )

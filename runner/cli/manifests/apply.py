@@ -1,0 +1,180 @@
+"""`runner apply`: carry manifests or a saved plan out, at an agreed price."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.cost_gate import confirm_cost, confirmed
+from runner.cli.manifests.plan import manifest_options, planned
+from runner.cli.options import Invocation, cost_options
+from runner.errors import AmbiguousSubmissionError, ConfigurationError, CostRefusedError, GoogleApiError
+
+if TYPE_CHECKING:
+    from runner.gcp.session import Session
+    from runner.jobs.manifests.claiming import Step
+    from runner.jobs.manifests.planning import Plan
+
+
+@commands.command(
+    name="apply",
+    examples=(
+        "runner apply -f jobs/ --max-cost 50",
+        "runner plan -f jobs/ --out plan.json && runner apply plan.json --yes",
+        "runner apply -f jobs/ --prune --yes",
+    ),
+)
+@click.argument("saved", metavar="[PLAN]", required=False, type=click.Path(path_type=Path))
+@manifest_options
+@cost_options
+@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots.")
+@click.option("--no-deploy", is_flag=True, help="Leave deploy sections of the manifests alone.")
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    /,
+    saved: Path | None,
+    paths: tuple[Path, ...],
+    prune: bool,
+    quota: int | None,
+    max_cost: float | None,
+    accept_unknown_cost: bool,
+    fair_by: str,
+    no_deploy: bool,
+) -> None:
+    """Create the tuning jobs that the manifests, or a saved PLAN, ask for; run again, it goes on and repeats nothing.
+
+    What there is no slot for waits in the queue: whoever applies next, or `runner queue run`, submits it. A saved plan
+    is refused if anything has moved since. A maxCost in a manifest is a limit and an agreement; jobs without one need
+    --max-cost, which is for all that is created together, or --yes.
+    """
+    from runner.jobs.manifests import applying
+
+    output = invocation.output
+    with invocation.session() as session:
+        if saved is None:
+            plan = planned(invocation, session, paths, prune=prune, quota=quota)
+        else:
+            plan = _saved_plan(invocation, session, saved, paths, quota=quota)
+        if not output.is_json and not output.quiet:
+            from runner.cli.manifests import report
+
+            output.note(report.text(plan))
+        check_obstacles(plan)
+        agree(invocation, plan, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost)
+        invocation.interrupted = "what was submitted goes on, what is queued waits: `runner apply` again goes on"
+        steps = applying.apply_plan(session, plan, fair_by=fair_by, progress=lambda step: tell(invocation, step))
+        deployments: list[dict[str, Any]] = []
+        if not no_deploy:
+            from runner.cli.manifests.deploy import deploy_finished
+
+            deployments = deploy_finished(invocation, session)
+        invocation.interrupted = ""
+    queued = [step.name for step in steps if step.what in ("waiting", "blocked")]
+    created = [step for step in steps if step.what in ("created", "adopted")]
+    body = {
+        "summary": plan.summary,
+        "steps": [step.to_json() for step in steps],
+        "queued": queued,
+        "deployments": deployments,
+        "cost": plan.cost,
+    }
+    text = f"{len(created)} submitted, {len(queued)} in the queue" if steps or deployments else "nothing to do"
+    output.result(body, text, name="\n".join(step.job.rsplit("/", 1)[-1] for step in created))
+    if queued:
+        output.note("next: `runner queue run` submits them as slots come free")
+    raise_for(steps)
+
+
+def check_obstacles(plan: Plan) -> None:
+    """Raise ConfigurationError for what would make the jobs fail."""
+    errors = [finding for finding in plan.findings if finding.severity == "error"]
+    if errors:
+        raise ConfigurationError(
+            "; ".join(finding.message for finding in errors),
+            problems=[finding.message for finding in errors],
+            hint="; ".join(finding.fix for finding in errors if finding.fix) or None,
+        )
+
+
+def agree(invocation: Invocation, plan: Plan, *, max_cost: float | None, accept_unknown_cost: bool) -> None:
+    """Return if what a plan costs and cancels is agreed to. Raises CostRefusedError, ConfigurationError."""
+    from runner.jobs.manifests import budget
+
+    refused = budget.refusals(plan, accept_unknown_cost=accept_unknown_cost)
+    if refused:
+        shown = "\n".join(refused)
+        raise CostRefusedError(
+            f"nothing was submitted:\n{shown}",
+            hint="--accept-unknown-cost goes on without a price"
+            if "no price" in shown
+            else "raise maxCost in the manifest",
+        )
+    total = plan.cost
+    unlimited = budget.without_limit(plan)
+    if plan.billable and (max_cost is not None or unlimited):
+        count = len(plan.billable) if max_cost is not None else len(unlimited)
+        prices = plan.billable if max_cost is not None else unlimited
+        high = sum(job.worst or 0.0 for job in prices)
+        expected = sum(job.price.expected or 0.0 for job in prices)
+        if high or not total["unknown"]:
+            confirm_cost(
+                invocation,
+                what=f"{count} tuning job{'s' if count != 1 else ''}",
+                usd=high,
+                expected=expected,
+                max_cost=max_cost,
+                accept_unknown_cost=accept_unknown_cost,
+            )
+    cancelled = [item for item in plan.removed if item.action == "cancel"]
+    if cancelled and not (invocation.yes or confirmed(f"Cancel {len(cancelled)} jobs?")):
+        problem = f"cancelling {len(cancelled)} jobs was not confirmed"
+        raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+
+
+def tell(invocation: Invocation, step: Step) -> None:
+    """Say what happened to one job, on standard error."""
+    job = f" {step.job.rsplit('/', 1)[-1]}" if step.job else ""
+    invocation.output.note(f"{step.name}: {step.what}{job}" + (f" ({step.message})" if step.message else ""))
+
+
+def raise_for(steps: list[Step]) -> None:
+    """Raise for what did not go well, the worst first.
+
+    Raises:
+        AmbiguousSubmissionError: a create may or may not have happened.
+        GoogleApiError: the service refused a job.
+    """
+    uncertain = [step for step in steps if step.what == "uncertain"]
+    if uncertain:
+        raise AmbiguousSubmissionError(
+            "; ".join(f"{step.name}: {step.message}" for step in uncertain),
+            hint="`runner apply` again after the time that is named: a job that was created is found by its labels",
+        )
+    refused = [step for step in steps if step.what == "refused"]
+    if refused:
+        raise GoogleApiError(
+            "; ".join(f"{step.name}: {step.message}" for step in refused),
+            status="FAILED_PRECONDITION",
+            http=400,
+            method="tuningJobs.create",
+            hint="correct the manifest and apply again; a refused job is not billed",
+        )
+
+
+def _saved_plan(
+    invocation: Invocation, session: Session, saved: Path, paths: tuple[Path, ...], *, quota: int | None
+) -> Plan:
+    from runner.jobs.manifests import applying
+
+    if paths:
+        problem = "a saved plan names its manifests itself: leave -f out"
+        raise ConfigurationError(problem, problems=[problem])
+    body = applying.read_plan(saved)
+    named = tuple(Path(str(path)) for path in body["paths"])
+    plan = planned(invocation, session, named, prune=bool(body.get("prune")), quota=quota)
+    applying.check_unmoved(body, plan)
+    return plan

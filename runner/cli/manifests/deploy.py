@@ -1,0 +1,137 @@
+"""Serve what the manifests want served, once its job has succeeded and its gate is open.
+
+Here and not in the library of jobs, which knows nothing of serving. A deployment is claimed in the job's record before
+it is asked for, and carries the job's identity as a label, by which a lost one is found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from runner.cli.options import Invocation
+from runner.cli.text import amount
+from runner.errors import CostRefusedError, RunnerError, WaitTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runner.gcp.endpoints import Endpoint
+    from runner.gcp.session import Session
+    from runner.gcp.tuning_jobs import TuningJob
+    from runner.jobs.manifests.records import Entry, Run, StateLedger
+    from runner.serving.plan import DeploymentPlan
+
+LEASE_SECONDS = 7200.0
+"""Age at which another runner's deployment without an endpoint is taken over; one takes up to an hour."""
+
+
+def deploy_finished(invocation: Invocation, session: Session) -> list[dict[str, Any]]:
+    """Deploy every job that has succeeded, has a deploy section and was not deployed; return what became of each."""
+    from runner.jobs.manifests.records import StateLedger
+
+    ledger = StateLedger(session)
+    snapshot = ledger.load()
+    done = []
+    for name, entry in sorted(snapshot.entries.items()):
+        run = entry.record.run
+        before = run.deployment
+        held = before is not None and before.phase == "claimed"
+        stale = held and (snapshot.now - entry.updated).total_seconds() > LEASE_SECONDS
+        if run.deploy is None or run.outcome is None or run.outcome.state != "JOB_STATE_SUCCEEDED":
+            continue
+        if before is None or stale:
+            result = _deploy(invocation, session, ledger, entry)
+            if result:
+                done.append({"name": name, **result})
+                invocation.output.note(f"{name}: {result['what']} ({result.get('message') or result.get('endpoint')})")
+    return done
+
+
+def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry: Entry) -> dict[str, Any]:
+    from runner.cli.manifests.evaluation_gate import answers_check, check_losses
+    from runner.gcp import tuning_jobs
+    from runner.jobs.manifests.records import Deployment
+    from runner.serving import deployment
+
+    record, run = entry.record, entry.record.run
+    claim = Deployment(phase="claimed", owner=uuid.uuid4().hex)
+    claimed = ledger.write(record.changed(deployment=claim), entry.generation)
+    if claimed is None:
+        return {}  # another runner is at it
+    existing = _existing(session, record.name, run)
+    message = ""
+    if existing is None:
+        try:
+            job = tuning_jobs.get(session, run.job)
+            check_losses(session, run, job)
+            plan = _planned(session, record.name, run, job)
+            check = answers_check(invocation, session, run, job)
+            existing = deployment.deploy(session, plan, progress=invocation.output.note, check=check).id
+        except WaitTimeoutError as error:
+            message = error.message
+        except RunnerError as error:
+            _take_off(invocation, session, record.name, run)
+            refused = Deployment(phase="refused", message=error.message[:500])
+            ledger.write(claimed.record.changed(deployment=refused), claimed.generation)
+            return {"what": "not deployed", "message": error.message}
+    price = run.deploy.get("max_cost_per_hour") if run.deploy else None
+    served = Deployment(phase="deployed", endpoint=existing or "", usd_per_hour=price, message=message)
+    ledger.write(claimed.record.changed(deployment=served), claimed.generation)
+    return {"what": "deployed", "endpoint": existing or "", **({"message": message} if message else {})}
+
+
+def _existing(session: Session, name: str, run: Run) -> str | None:
+    """Return the endpoint that an earlier runner made for this very run."""
+    found = _served(session, name, run)
+    return found[0].id if found else None
+
+
+def _served(session: Session, name: str, run: Run) -> tuple[Endpoint, str | None] | None:
+    """Return the endpoint that serves this very run, and the deployed model; None for an endpoint made for it alone."""
+    from runner.jobs.identity import IDENTITY_LABEL, MANIFEST_LABEL
+    from runner.serving.listing import list_deployments
+
+    def is_it(labels: Mapping[str, str]) -> bool:
+        return (labels.get(MANIFEST_LABEL), labels.get(IDENTITY_LABEL)) == (name, run.identity)
+
+    for item in list_deployments(session, only_ours=True):
+        if item.billed and is_it(item.endpoint.labels):
+            return item.endpoint, None
+        for model in item.endpoint.deployed_models:
+            if item.billed and is_it(model.labels):
+                return item.endpoint, model.id
+    return None
+
+
+def _take_off(invocation: Invocation, session: Session, name: str, run: Run) -> None:
+    """Remove what the gate refused: nobody looks at it, and it is billed."""
+    from runner.serving.deployment import undeploy
+
+    try:
+        found = _served(session, name, run)
+        if found is not None:
+            endpoint, only = found
+            undeploy(session, endpoint, delete=only is None, only=only, progress=invocation.output.note)
+    except RunnerError as error:
+        invocation.output.note(f"{name}: {error.message}; `runner leaks --clean` removes what is left")
+
+
+def _planned(session: Session, name: str, run: Run, job: TuningJob) -> DeploymentPlan:
+    from runner.jobs.identity import IDENTITY_LABEL, MANIFEST_LABEL
+    from runner.serving.deployment import plan_deployment
+    from runner.serving.spending import check_hourly_limit
+
+    wanted = dict(run.deploy or {})
+    limit = float(wanted.pop("max_cost_per_hour"))
+    plan = plan_deployment(session, job.name, display_name=name, **wanted)
+    plan = dataclasses.replace(plan, labels={**plan.labels, MANIFEST_LABEL: name, IDENTITY_LABEL: run.identity})
+    if plan.usd_per_hour is None:
+        raise CostRefusedError(f"no price is published for the machine of {name}; nothing was deployed")
+    if plan.usd_per_hour > limit:
+        raise CostRefusedError(f"{amount(plan.usd_per_hour)} per hour is more than maxCostPerHour {amount(limit)}")
+    together = os.environ.get("RUNNER_MAX_HOURLY_COST")
+    check_hourly_limit(session, plan, float(together) if together else None)
+    return plan

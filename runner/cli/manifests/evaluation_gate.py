@@ -1,0 +1,94 @@
+"""The gate of a manifest's evaluation section: on losses before a deployment, or on answers before traffic."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.cli.options import Invocation
+from runner.errors import ConfigurationError, GateFailedError
+
+if TYPE_CHECKING:
+    from runner.gcp.endpoints import DeployedModel, Endpoint
+    from runner.gcp.session import Session
+    from runner.gcp.tuning_jobs import TuningJob
+    from runner.jobs.manifests.records import Run
+    from runner.serving.deployment import Check
+    from runner.serving.evaluation import Contestant, Question
+
+LOSS_METRIC = "validationLoss"
+
+
+def check_losses(session: Session, run: Run, job: TuningJob) -> None:
+    """Raise GateFailedError if a highest validation loss is demanded and what the service reported is not below it."""
+    from runner.jobs.following.results import results_of
+
+    if run.evaluation is None or run.evaluation.get("metric", LOSS_METRIC) != LOSS_METRIC:
+        return
+    limit = float(run.evaluation["maximum"])
+    measured = results_of(session, job).losses("evaluation")
+    if not measured:
+        problem = "the service reported no validation loss, so the evaluation gate stays shut"
+    elif measured[-1] > limit:
+        problem = f"the validation loss {measured[-1]:.4f} is above the gate's {limit}"
+    else:
+        return
+    raise GateFailedError(problem, hint="`runner endpoints deploy` deploys it all the same")
+
+
+def answers_check(invocation: Invocation, session: Session, run: Run, job: TuningJob) -> Check | None:
+    """Return what looks at the deployed model's answers before it has traffic; None if the section does not ask for it.
+
+    The check raises GateFailedError.
+
+    Raises:
+        ConfigurationError, DatasetError, GoogleApiError: the questions or the base are not there.
+    """
+    wanted = run.evaluation
+    if wanted is None or wanted.get("metric", LOSS_METRIC) == LOSS_METRIC:
+        return None
+    questions = _questions(session, wanted, job)
+    base = _base(session, wanted)
+
+    def check(endpoint: Endpoint, model: DeployedModel) -> None:
+        from runner.serving.evaluation import Contestant, evaluate
+
+        invocation.output.note(f"asking {len(questions)} held-out questions of it and of {base.name}")
+        tuned = Contestant(name=model.display_name or endpoint.id, endpoint=endpoint, deployed_model=model.id)
+        sampling = {"max_tokens": int(wanted["max_tokens"])}
+        found = evaluate(session, questions, base, tuned, primary=wanted["metric"], sampling=sampling)
+        allowed = {"better"} if wanted["require"] == "better" else {"better", "no difference"}
+        if found.outcome not in allowed:
+            figures = found.metrics[found.primary]
+            raise GateFailedError(
+                f"the evaluation gate asks for {wanted['require']}; {found.primary} on {len(questions)} questions is "
+                f"{figures.tuned:.1f}, the base's {figures.base:.1f}: {found.outcome}",
+                hint="`runner endpoints deploy` deploys it all the same, and `runner eval` compares once more",
+            )
+
+    return check
+
+
+def _questions(session: Session, wanted: dict[str, Any], job: TuningJob) -> list[Question]:
+    from runner.cli.asking.questions import read_questions
+    from runner.gcp import storage
+
+    uri = wanted.get("questions") or job.validation_dataset_uri
+    if not uri:
+        problem = "the evaluation section names no questions, and the job has no validation file"
+        raise ConfigurationError(problem, problems=[problem])
+    with tempfile.TemporaryDirectory(prefix="runner-questions-") as folder:
+        path = Path(folder, "questions.jsonl")
+        path.write_bytes(storage.read_bytes(session, uri))
+        return read_questions(path, limit=int(wanted["limit"]))
+
+
+def _base(session: Session, wanted: dict[str, Any]) -> Contestant:
+    from runner.gcp import endpoints
+    from runner.serving.evaluation import Contestant
+
+    if wanted.get("base_model"):
+        return Contestant(name=wanted["base_model"], model=wanted["base_model"])
+    endpoint = endpoints.get_endpoint(session, wanted["base_endpoint"])
+    return Contestant(name=endpoint.display_name or endpoint.id, endpoint=endpoint)

@@ -1,0 +1,175 @@
+"""`runner plan` and `runner drift`: what applying manifests would do, and whether anything has moved."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from runner import local_files
+from runner.cli import commands
+from runner.cli.options import Invocation
+from runner.errors import ConfigurationError, RunnerError
+
+if TYPE_CHECKING:
+    from runner.gcp.session import Session
+    from runner.jobs.manifests.planning import Plan
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CHANGES = 2
+"""Exit code: something would change."""
+MISTAKE = 1
+"""Exit code of a mistake in manifests or settings, elsewhere 2."""
+
+
+def manifest_options(function: Command) -> Command:
+    """Add `paths`, `prune` and `quota`: which manifests, and how far to go."""
+    decorators = (
+        click.option(
+            "-f",
+            "--filename",
+            "paths",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            metavar="PATH",
+            help="Manifest, or folder of manifests; may be repeated.",
+        ),
+        click.option("--prune", is_flag=True, help="Cancel running jobs whose manifest is gone or has changed."),
+        quota_option,
+    )
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def quota_option(function: Command) -> Command:
+    """Add `quota`: how many jobs may run at once."""
+    return click.option(
+        "--quota", type=click.IntRange(0), metavar="N", help="Jobs that may run at once [the project's quota]."
+    )(function)
+
+
+@commands.command(
+    name="plan",
+    examples=(
+        "runner plan -f jobs/",
+        "runner plan -f jobs/ --out plan.json",
+        "runner plan -f jobs/ --report markdown",
+        "runner plan -f jobs/tone.yaml --format json",
+    ),
+)
+@manifest_options
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Save it for `apply`.")
+@click.option("--report", type=click.Choice(["markdown"]), help="Print it for a comment on a pull request.")
+@click.option("--no-preflight", is_flag=True, help="Do not ask for places and grants of the buckets.")
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    paths: tuple[Path, ...],
+    prune: bool,
+    quota: int | None,
+    out: Path | None,
+    report: str | None,
+    no_preflight: bool,
+) -> None:
+    """Show what `apply` would do with the manifests, and what it would cost. Changes nothing.
+
+    Exit code 0: nothing would change; 2: something would; 1: the manifests or the settings have mistakes.
+    """
+    with mistakes_are_failures():
+        with invocation.session() as session:
+            plan = planned(invocation, session, paths, prune=prune, quota=quota, preflight=not no_preflight)
+        if out is not None:
+            _save(plan, out)
+    show(invocation, plan, report)
+    if out is not None:
+        invocation.output.note(f"next: `runner apply {out}`")
+    if plan.changes:
+        click.get_current_context().exit(CHANGES)
+
+
+@commands.command(
+    name="drift",
+    examples=(
+        "runner drift -f jobs/",
+        "runner drift -f jobs/ --report markdown",
+        "runner drift -f jobs/ --format json",
+    ),
+)
+@manifest_options
+@click.option("--report", type=click.Choice(["markdown"]), help="Print it for an issue.")
+@click.pass_obj
+def drift(invocation: Invocation, paths: tuple[Path, ...], prune: bool, quota: int | None, report: str | None) -> None:
+    """Tell whether manifests, records and jobs still agree: for a nightly run.
+
+    Beside what `plan` finds it counts jobs that have failed, vanished, differ from what was asked for, or run without a
+    manifest. Exit code 0: all agree; 2: something does not; 1: the manifests or the settings have mistakes.
+    """
+    with mistakes_are_failures(), invocation.session() as session:
+        plan = planned(invocation, session, paths, prune=prune, quota=quota, preflight=False)
+    show(invocation, plan, report)
+    if plan.changes or plan.removed or any(job.drift or job.action in ("failed", "lost") for job in plan.jobs):
+        click.get_current_context().exit(CHANGES)
+
+
+def planned(
+    invocation: Invocation,
+    session: Session,
+    paths: tuple[Path, ...],
+    *,
+    prune: bool,
+    quota: int | None,
+    preflight: bool = True,
+) -> Plan:
+    """Return the plan of manifests, with what serving costs now. Raises ConfigurationError without `-f`."""
+    from runner.jobs.manifests.planning import make_plan
+
+    if not paths:
+        problem = "no manifests are named"
+        raise ConfigurationError(problem, problems=[problem], hint="give -f FILE or -f FOLDER")
+    plan = make_plan(
+        session, list(paths), prune=prune, quota=quota, preflight=preflight, progress=invocation.output.note
+    )
+    _add_serving(session, plan)
+    return plan
+
+
+def show(invocation: Invocation, plan: Plan, report: str | None = None) -> None:
+    """Print a plan."""
+    from runner.cli.manifests import report as plan_report
+
+    names = "\n".join(job.name for job in plan.jobs if job.acts)
+    if report == "markdown":
+        invocation.output.text(plan_report.markdown(plan).rstrip("\n"))
+    else:
+        invocation.output.result(plan.to_json(), plan_report.text(plan), name=names)
+
+
+@contextlib.contextmanager
+def mistakes_are_failures() -> Iterator[None]:
+    """Give mistakes an exit code of their own where 2 means that something would change."""
+    try:
+        yield
+    except ConfigurationError as error:
+        error.exit_code = MISTAKE  # type: ignore[misc]
+        raise
+
+
+def _add_serving(session: Session, plan: Plan) -> None:
+    from runner.serving.listing import list_deployments
+
+    with contextlib.suppress(RunnerError):  # a plan without the price of serving is still a plan
+        billed = [item for item in list_deployments(session) if item.billed]
+        prices = [item.usd_per_hour for item in billed]
+        known = [price for price in prices if price is not None]
+        plan.running_usd_per_hour = sum(known) if len(known) == len(prices) else None
+        plan.deployed_models = sum(len(item.endpoint.deployed_models) for item in billed)
+
+
+def _save(plan: Plan, out: Path) -> None:
+    local_files.replace(out, json.dumps(plan.to_json(), indent=2) + "\n", hint="nothing was changed")

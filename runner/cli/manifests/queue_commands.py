@@ -1,0 +1,175 @@
+"""`runner queue`: the jobs that wait for a slot of the quota."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.manifests.apply import raise_for, tell
+from runner.cli.manifests.plan import quota_option
+from runner.cli.options import Duration, Invocation
+from runner.cli.text import amount, duration
+from runner.errors import GoogleApiError, RunnerError, UnreachableError, WaitTimeoutError
+
+if TYPE_CHECKING:
+    from runner.jobs.manifests.claiming import Step
+
+PATIENCE_SECONDS = 1800.0
+"""How long the service may be out of reach before `queue run` gives up."""
+
+command = commands.Group(
+    name="queue",
+    help="Jobs that wait for a slot of the quota. The queue is in the cloud: any machine can go on with it.",
+    examples=("runner queue ls", "runner queue run --until-empty", "runner queue run --fair-by team"),
+    lazy={
+        "ls": ("runner.cli.manifests.queue_commands:ls", "List what waits, in the order in which it is submitted."),
+        "run": ("runner.cli.manifests.queue_commands:run", "Submit what waits as slots come free."),
+    },
+)
+
+
+@commands.command(name="ls", examples=("runner queue ls", "runner queue ls --all --format json"))
+@click.option("--all", "everything", is_flag=True, help="Also jobs that are submitted or have ended.")
+@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots.")
+@click.pass_obj
+def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
+    """List the queue in its order, with each job's price and what it waits for."""
+    from runner.jobs.manifests import queueing
+    from runner.jobs.manifests.records import StateLedger
+
+    with invocation.session() as session:
+        view = queueing.look(session, StateLedger(session))
+    order = queueing.ordered(view, view.entries, fair_by)
+    others = [name for name in view.entries if name not in order] if everything else []
+    rows, body = [], []
+    for number, name in enumerate([*order, *others], 1):
+        run = view.entries[name].record.run
+        job = view.by_name.get(run.job)
+        state = (
+            (job.state if job else run.outcome.state if run.outcome else run.phase).removeprefix("JOB_STATE_").lower()
+        )
+        place = number if name in order else None
+        cost = "?" if run.price.expected is None else amount(run.price.expected)
+        rows.append(
+            [place, name, state, run.priority, run.queued[:19], cost, run.problem or run.after.partition("@")[0]]
+        )
+        item = {
+            "place": place,
+            "name": name,
+            "state": state,
+            "priority": run.priority,
+            "queued": run.queued,
+            "attempt": run.attempt,
+            "job": run.job,
+            "after": run.after.partition("@")[0],
+            "usd": run.price.expected,
+            "problem": run.problem,
+            "deployment": run.deployment.model_dump(by_alias=True, exclude_defaults=True) if run.deployment else None,
+            "labels": run.labels,
+        }
+        body.append({key: value for key, value in item.items() if value not in (None, "", {})})
+    invocation.output.table(
+        ["place", "name", "state", "priority", "queued", "price", "because"],
+        rows,
+        body=body,
+        names=[*order, *others],
+        numbers=(0, 3, 5),
+        empty="nothing waits",
+    )
+
+
+@commands.command(
+    name="run",
+    examples=("runner queue run --until-empty", "runner queue run --quota 2 --interval 1m", "runner queue run --once"),
+)
+@quota_option
+@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots.")
+@click.option("--interval", type=Duration(), default=30.0, metavar="TIME", help="How often to look [30s].")
+@click.option("--once", is_flag=True, help="Look once and leave.")
+@click.option("--until-empty", is_flag=True, help="Leave when nothing waits and every job has ended.")
+@click.option("--timeout", type=Duration(), metavar="TIME", help="Leave after this time; exit code 6.")
+@click.option("--no-deploy", is_flag=True, help="Leave deploy sections of the manifests alone.")
+@click.pass_obj
+def run(
+    invocation: Invocation,
+    /,
+    quota: int | None,
+    fair_by: str,
+    interval: float,
+    once: bool,
+    until_empty: bool,
+    timeout: float | None,
+    no_deploy: bool,
+) -> None:
+    """Submit what waits as slots come free, repeat what may be repeated, and deploy what is to be deployed.
+
+    Several may run at once; each job is created once. Ctrl-C leaves jobs and queue as they are. With --format json each
+    event is a line of its own.
+    """
+    start = time.monotonic()
+    said: dict[str, str] = {}
+    lost_since: float | None = None
+    invocation.interrupted = "jobs go on and the queue waits: `runner queue run` again goes on"
+    with invocation.session() as session:
+        while True:
+            try:
+                steps, left = _look(invocation, session, quota, fair_by, said, deploy=not no_deploy)
+                lost_since = None
+            except (UnreachableError, GoogleApiError) as error:
+                if once or not _passes(error):
+                    raise
+                lost_since = time.monotonic() if lost_since is None else lost_since
+                if time.monotonic() - lost_since > PATIENCE_SECONDS:
+                    raise
+                invocation.output.note(f"{error.message}; trying again")
+                steps, left = [], 1
+            if once:
+                raise_for(steps)
+                break
+            if until_empty and not left:
+                break
+            if timeout is not None and time.monotonic() - start + interval > timeout:
+                raise WaitTimeoutError(
+                    f"{left} jobs wait or run after {duration(time.monotonic() - start)}; they go on",
+                    hint="`runner queue run` again goes on",
+                )
+            time.sleep(interval)
+    invocation.interrupted = ""
+
+
+def _look(
+    invocation: Invocation, session: Any, quota: int | None, fair_by: str, said: dict[str, str], *, deploy: bool
+) -> tuple[list[Step], int]:
+    """Look once; return what happened and how many jobs wait or run."""
+    from runner.cli.manifests.deploy import deploy_finished
+    from runner.gcp import fleet
+    from runner.jobs.manifests import queueing
+    from runner.jobs.manifests.records import StateLedger
+
+    def happened(step: Step) -> None:
+        news = f"{step.what} {step.message if step.what not in ('elsewhere', 'uncertain') else ''}"
+        if said.get(step.name) == news:
+            return
+        said[step.name] = news
+        if invocation.output.is_json:
+            invocation.output.document(step.to_json(), lines=True)
+        else:
+            tell(invocation, step)
+
+    limit = fleet.tuning_quota(session).limit if quota is None else quota
+    steps = queueing.advance(session, limit=limit, fair_by=fair_by, progress=happened)
+    if deploy:
+        for item in deploy_finished(invocation, session):
+            if invocation.output.is_json:
+                invocation.output.document(item, lines=True)
+    view = queueing.look(session, StateLedger(session))
+    blocked = {step.name for step in steps if step.what == "blocked"}
+    return steps, queueing.unfinished(view, blocked)
+
+
+def _passes(error: RunnerError) -> bool:
+    """Tell whether a failure may pass by itself."""
+    return not isinstance(error, GoogleApiError) or error.http in {408, 429} or error.http >= 500

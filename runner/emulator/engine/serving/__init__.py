@@ -1,0 +1,1 @@
+"""The serving process of one deployed model."""

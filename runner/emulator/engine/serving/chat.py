@@ -1,0 +1,232 @@
+"""OpenAI's chat completions: reads requests, forms answers and chunks."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runner.emulator.engine.serving.generation import Generation, Output
+from runner.emulator.engine.serving.interface import ServingEngine
+from runner.emulator.engine.serving.parameters import (
+    MOST_LOGPROBS,
+    READERS,
+    Problems,
+    Reader,
+    SamplingParameters,
+    boolean,
+    integer,
+    make_parameters,
+    read_fields,
+    shown,
+)
+from runner.emulator.engine.serving.prompts import PromptEncoder
+from runner.emulator.engine.serving.sampling import Choice
+from runner.emulator.engine.serving.sequence import Prompt
+from runner.emulator.errors import invalid
+
+_READERS: dict[str, Reader] = {
+    **READERS,
+    "logprobs": boolean,
+    "top_logprobs": integer(0, 20),
+    "max_completion_tokens": integer(1),
+    "stream": boolean,
+    "prompt_logprobs": integer(0, MOST_LOGPROBS),
+    "add_generation_prompt": boolean,
+}
+"""The last two are vLLM's own."""
+
+_LEAST_LOGPROB = -9999.0
+"""JSON has no infinity; this is OpenAI's and vLLM's floor."""
+
+_WITHOUT_EFFECT = {"model", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"}
+"""Fields that say nothing about the answer; `model` too: an endpoint has one, and Google's examples send ""."""
+
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "response_format": ({"type": "text"},),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none",),
+    "modalities": (["text"],),
+    "parallel_tool_calls": (True, False),
+    "continue_final_message": (False,),
+}
+"""Unsupported fields, and the values of them that ask for nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """A checked request."""
+
+    prompt: Prompt
+    parameters: SamplingParameters
+    stream: bool
+    include_usage: bool
+
+
+def read_chat_request(
+    body: Mapping[str, Any], engine: ServingEngine, encoder: PromptEncoder, defaults: Mapping[str, Any], path: str = ""
+) -> ChatRequest:
+    """Check a chat completions request.
+
+    Args:
+        body: as JSON.
+        engine: for its context length.
+        encoder: of the model.
+        defaults: sampling parameters of the model's generation configuration.
+        path: of the body, with its trailing dot, for messages.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT, naming every field that is wrong or not supported.
+    """
+    problems = Problems()
+    values = read_fields(body, _READERS, path, problems)
+    messages = encoder.read_messages(body.get("messages"), f"{path}messages", problems)
+    include_usage = _read_stream_options(body, path, problems)
+    for name in body.keys() - _READERS.keys() - _WITHOUT_EFFECT - {"messages", "stream_options"}:
+        if body[name] is not None and body[name] not in _NEUTRAL.get(name, ()):
+            problems.add(path + name, f"is not supported by this server, got {shown(body[name])}")
+    stream = values.pop("stream", False)
+    answering = values.pop("add_generation_prompt", True)
+    if stream and "prompt_logprobs" in values:
+        problems.add(path + "prompt_logprobs", "are not available when stream is true")
+    limit = values.pop("max_completion_tokens", None)
+    if limit is not None:
+        values["max_tokens"] = limit
+    alternatives = values.pop("top_logprobs", 0)
+    if values.pop("logprobs", False):
+        values["logprobs"] = alternatives
+    elif alternatives:
+        problems.add(path + "top_logprobs", "needs logprobs to be true")
+    problems.raise_if_any()
+    prompt = encoder.encode_chat(messages, answering=answering)
+    room = engine.max_length - len(prompt.ids)
+    asked = values.setdefault("max_tokens", max(1, room))
+    parameters = make_parameters({**defaults, **values}, path, problems)
+    problems.raise_if_any()
+    if asked > room:
+        raise invalid(
+            f"This model's maximum context length is {engine.max_length} tokens. However, you requested "
+            f"{len(prompt.ids) + asked} tokens ({len(prompt.ids)} in the messages, {asked} in the completion). "
+            "Please reduce the length of the messages or completion."
+        )
+    return ChatRequest(prompt=prompt, parameters=parameters, stream=stream, include_usage=include_usage)
+
+
+def _read_stream_options(body: Mapping[str, Any], path: str, problems: Problems) -> bool:
+    options = body.get("stream_options")
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        problems.add(f"{path}stream_options", f"must be an object, got {shown(options)}")
+        return False
+    if body.get("stream") is not True:
+        problems.add(f"{path}stream_options", "needs stream to be true")
+    for name in sorted(options.keys() - {"include_usage"}):
+        problems.add(f"{path}stream_options.{name}", "is not supported by this server")
+    found = read_fields(options, {"include_usage": boolean}, f"{path}stream_options.", problems)
+    return bool(found.get("include_usage", False))
+
+
+class ChatFormat:
+    """Forms the answers to one request.
+
+    Args:
+        model: name to report.
+        engine: for the text of tokens.
+        request: that is answered.
+    """
+
+    def __init__(self, model: str, engine: ServingEngine, request: ChatRequest) -> None:
+        self._decode = engine.decode_all
+        self._request = request
+        self._common = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+
+    def completion(self, outputs: list[Output]) -> dict[str, Any]:
+        """Return the whole answer."""
+        choices = [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": output.text, "refusal": None},
+                "logprobs": self._logprobs(output.choices),
+                "finish_reason": output.finish_reason,
+            }
+            for index, output in enumerate(outputs)
+        ]
+        usage = self._usage(sum(len(output.choices) for output in outputs))
+        scores = {} if self._request.parameters.prompt_logprobs is None else {"prompt_logprobs": self._scores(outputs)}
+        return {**self._common, "object": "chat.completion", "choices": choices, "usage": usage, **scores}
+
+    async def chunks(self, generation: Generation) -> AsyncIterator[dict[str, Any]]:
+        """Yield the chunks of a streamed answer: a role, texts as they come, an end for each choice, the usage."""
+        count = self._request.parameters.n
+        pending: list[list[Choice]] = [[] for _ in range(count)]
+        generated = 0
+        for index in range(count):
+            yield self._chunk(index, {"role": "assistant", "content": ""}, None, None)
+        async for _, index, delta in generation.deltas():
+            generated += len(delta.choices)
+            pending[index] += delta.choices
+            if delta.text or (delta.finish_reason and pending[index] and self._request.parameters.logprobs is not None):
+                # Tokens whose text was held back come with the text that they are part of.
+                yield self._chunk(index, {"content": delta.text}, self._logprobs(pending[index]), None)
+                pending[index] = []
+            if delta.finish_reason is not None:
+                yield self._chunk(index, {}, None, delta.finish_reason)
+        if self._request.include_usage:
+            yield {**self._common, "object": "chat.completion.chunk", "choices": [], "usage": self._usage(generated)}
+
+    def _chunk(
+        self, index: int, delta: dict[str, Any], logprobs: dict[str, Any] | None, reason: str | None
+    ) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+        chunk = {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
+        return {**chunk, "usage": None} if self._request.include_usage else chunk
+
+    def _usage(self, generated: int) -> dict[str, int]:
+        prompt = len(self._request.prompt.ids)
+        return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
+
+    def _logprobs(self, choices: list[Choice]) -> dict[str, Any] | None:
+        if self._request.parameters.logprobs is None:
+            return None
+        return {
+            "content": [
+                {
+                    **self._token(one.token, one.logprob),
+                    "top_logprobs": [self._token(token, logprob) for token, logprob in one.top],
+                }
+                for one in choices
+            ]
+        }
+
+    def _scores(self, outputs: list[Output]) -> list[dict[str, Any] | None]:
+        """Return vLLM's `prompt_logprobs`: by token id, the token's own first; null for the prompt's first token."""
+        return [
+            None,
+            *(
+                {
+                    str(token): {
+                        "logprob": max(logprob, _LEAST_LOGPROB),
+                        "rank": rank,
+                        "decoded_token": self._decode([token]),
+                    }
+                    for token, logprob, rank in (place.own, *place.top)
+                }
+                for place in outputs[0].prompt
+            ),
+        ]
+
+    def _token(self, token: int, logprob: float | None) -> dict[str, Any]:
+        text = self._decode([token])
+        return {"token": text, "logprob": max(logprob or 0.0, _LEAST_LOGPROB), "bytes": list(text.encode())}
+
+
+async def complete_chat(model: str, engine: ServingEngine, request: ChatRequest) -> dict[str, Any]:
+    """Answer a request that is not streamed."""
+    with Generation(engine, [(request.prompt, request.parameters)]) as generation:
+        outputs = await generation.outputs()
+    return ChatFormat(model, engine, request).completion(outputs[0])

@@ -1,0 +1,307 @@
+"""Continuous batching: one thread owns the model, and sequences join and leave between two tokens.
+
+A sequence waits in a bounded queue, joins when a row and cache positions are free, and leaves at its end. When the
+sequences outgrow the cache, the one that joined last goes back to the head of the queue and is read again later, with
+what it has generated: nothing is lost, and the oldest always reaches its end.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from runner.emulator.engine.serving.batch import Batch
+from runner.emulator.engine.serving.delivery import deliver_end, deliver_token
+from runner.emulator.engine.serving.interface import EngineKind, check_prompt, dead_error
+from runner.emulator.engine.serving.metrics import Metrics
+from runner.emulator.engine.serving.parameters import SamplingParameters
+from runner.emulator.engine.serving.sampling import Choice
+from runner.emulator.engine.serving.scores import PromptScorer
+from runner.emulator.engine.serving.sequence import (
+    Deliver,
+    Delta,
+    Prompt,
+    Sequence,
+    decoder_of,
+    end_tokens_of,
+)
+from runner.emulator.engine.serving.text import Decode
+from runner.emulator.errors import ApiError, invalid
+
+logger = logging.getLogger(__name__)
+
+CACHE_POSITIONS = 32768
+"""Rows times padded width of the cache. A position of SmolLM2-135M takes 30 layers x 3 heads x 64 x 2 bfloat16 = 23 kB,
+so 0.75 GB in all; one of a tiny stand-in about 2 kB."""
+
+_PREFILL_POSITIONS = 8192
+"""Padded prompt positions read in one pass, so that long prompts do not hold up the others for long."""
+
+_HEADROOM = 128
+"""Positions that must be free a row before one more joins: joining only to be sent back at once would get nowhere."""
+
+
+class Engine:
+    """Generates any number of sequences with one model.
+
+    Args:
+        model: a transformers model in evaluation mode.
+        tokenizer: used by the engine's thread alone.
+        max_length: tokens of prompt and output.
+        max_batch: sequences generated at once.
+        max_queue: sequences that may wait.
+        metrics: counts what happens.
+        cache_positions: bound of rows times width of the cache.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        max_batch: int = 16,
+        max_queue: int = 256,
+        metrics: Metrics | None = None,
+        cache_positions: int = CACHE_POSITIONS,
+    ) -> None:
+        self.kind: EngineKind = "torch"
+        self.max_length = max_length
+        self.metrics = metrics or Metrics()
+        self.end_tokens = end_tokens_of(model, tokenizer)
+        self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
+        self.decode: Decode = decoder_of(tokenizer, skip_special_tokens=True)
+        self.decode_all: Decode = decoder_of(tokenizer, skip_special_tokens=False)
+        self._batch = Batch(model, tokenizer.pad_token_id or 0)
+        self._scorer = PromptScorer(model)
+        self._max_batch = max(1, max_batch)
+        self._max_queue = max(1, max_queue)
+        self._cache_positions = cache_positions
+        self._joining: list[Sequence] = []
+        self._running: list[Sequence] = []
+        self._waiting: deque[Sequence] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._death: str | None = None
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    @property
+    def death(self) -> str | None:
+        """Return the error that ended the engine's thread."""
+        return self._death
+
+    def start(self) -> None:
+        """Start the engine's thread."""
+        self._thread.start()
+
+    def close(self, timeout_seconds: float = 5) -> None:
+        """Cancel everything and end the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout_seconds)
+
+    def submit(
+        self, prompt: Prompt, parameters: SamplingParameters, deliver: Callable[[int, Delta], None]
+    ) -> list[Sequence]:
+        """Queue the `n` sequences of one prompt: all of them or none. See `submit_all`."""
+        return self.submit_all([(prompt, parameters, deliver)])
+
+    def submit_all(
+        self, requests: Iterable[tuple[Prompt, SamplingParameters, Callable[[int, Delta], None]]]
+    ) -> list[Sequence]:
+        """Queue the sequences of several prompts: all of them or none.
+
+        Args:
+            requests: prompt, parameters and a callback that takes the number of the sequence (0 to n - 1) and a delta.
+
+        Raises:
+            ApiError: RESOURCE_EXHAUSTED when they do not fit in the queue now; INVALID_ARGUMENT when they never will,
+                when a prompt is too long, or when a token id is not in the vocabulary.
+        """
+        sequences = []
+        for prompt, parameters, deliver in requests:
+            self.check(prompt, parameters)
+            sequences += [
+                self._sequence(prompt, parameters, index, _numbered(deliver, index)) for index in range(parameters.n)
+            ]
+        if len(sequences) > self._max_queue:
+            raise invalid(
+                f"{len(sequences)} sequences in one request are more than the {self._max_queue} that may wait."
+            )
+        with self._changed:
+            if self._closing:
+                raise ApiError("UNAVAILABLE", "The model server is shutting down.")
+            if self._death is not None:
+                raise dead_error(self._death)
+            if len(self._waiting) + len(sequences) > self._max_queue:
+                self.metrics.rejected += 1
+                raise ApiError(
+                    "RESOURCE_EXHAUSTED",
+                    f"The queue of this model is full ({len(self._waiting)} of {self._max_queue} wait). Retry later.",
+                )
+            self._waiting.extend(sequences)
+            self._count_queue()
+            self._changed.notify()
+        return sequences
+
+    def cancel(self, sequences: Iterable[Sequence]) -> None:
+        """Give up sequences that have not ended. Their rows are free before the next token."""
+        with self._changed:
+            for sequence in sequences:
+                sequence.cancelled = True
+            self._changed.notify()
+
+    def check(self, prompt: Prompt, parameters: SamplingParameters) -> None:
+        """Raise INVALID_ARGUMENT when a prompt is too long or a token id is not in the vocabulary."""
+        check_prompt(prompt, parameters, self.max_length, self.vocabulary_size)
+
+    def _sequence(self, prompt: Prompt, parameters: SamplingParameters, index: int, deliver: Deliver) -> Sequence:
+        decode = self.decode if parameters.skip_special_tokens else self.decode_all
+        return Sequence(prompt, parameters, index, deliver, self.end_tokens, decode)
+
+    # Everything below runs on the engine's thread.
+
+    def _run(self) -> None:
+        try:
+            self._generate()
+        except BaseException as error:
+            # What fails on a sequence is caught where it does; this would leave all who wait without an answer.
+            logger.exception("the engine died")
+            with self._changed:
+                self._death = f"{type(error).__name__}: {error}"
+                for sequence in [*self._running, *self._joining, *self._waiting]:
+                    deliver_end(sequence, self.metrics, "error", self._death)
+
+    def _generate(self) -> None:
+        with torch.inference_mode():
+            while True:
+                joining = self._wait_and_take()
+                if joining is None:
+                    break
+                for group in _prefill_groups(joining):
+                    self._guarded(group, functools.partial(self._prefill, group))
+                if self._running:
+                    self._guarded(self._running, self._step)
+        for sequence in [*self._running, *self._waiting]:
+            deliver_end(sequence, self.metrics, "cancelled")
+
+    def _wait_and_take(self) -> list[Sequence] | None:
+        """Wait for work, drop what was cancelled and return the sequences that join; None at the end."""
+        with self._changed:
+            while not (self._waiting or self._running or self._closing):
+                self._changed.wait()
+            if self._closing:
+                return None
+            for sequence in [one for one in self._waiting if one.cancelled]:
+                self._waiting.remove(sequence)
+                deliver_end(sequence, self.metrics, "cancelled")
+            for sequence in self._running:
+                if sequence.cancelled:
+                    deliver_end(sequence, self.metrics, "cancelled")
+            self._leave()
+            self._make_room()
+            joining = self._joining = self._take()
+            self._count_queue(len(joining))
+            return joining
+
+    def _make_room(self) -> None:
+        """Send back the sequences that joined last while one more token a row would not fit."""
+        while len(self._running) > 1 and len(self._running) * (self._batch.width + 1) > self._cache_positions:
+            self._waiting.appendleft(self._running.pop())
+            self._batch.keep(list(range(len(self._running))))
+            self.metrics.preempted += 1
+
+    def _take(self) -> list[Sequence]:
+        """Take from the queue, in order, what rows, cache and one prefill pass allow."""
+        taken: list[Sequence] = []
+        longest_prompt = 0
+        width = self._batch.width
+        while self._waiting and len(self._running) + len(taken) < self._max_batch:
+            length = self._waiting[0].length
+            longest_prompt, width = max(longest_prompt, length), max(width, length)
+            rows = len(self._running) + len(taken) + 1
+            if rows > 1 and rows * (width + _HEADROOM) > self._cache_positions:
+                break
+            if taken and (len(taken) + 1) * longest_prompt > _PREFILL_POSITIONS:
+                break
+            taken.append(self._waiting.popleft())
+        return taken
+
+    def _guarded(self, sequences: list[Sequence], work: Callable[[], None]) -> None:
+        """Do `work`; if it raises, fail the sequences it was for and go on with the others."""
+        try:
+            work()
+        except Exception as error:
+            logger.exception("the model failed on %d sequences", len(sequences))
+            for sequence in list(sequences):
+                deliver_end(sequence, self.metrics, "error", f"{type(error).__name__}: {error}")
+            if self._batch.rows != len(self._running):
+                # The rows are not those of the running sequences any more, and cannot be told apart.
+                for sequence in self._running:
+                    deliver_end(sequence, self.metrics, "error", f"{type(error).__name__}: {error}")
+                self._running = []
+                self._batch.clear()
+            self._leave()
+
+    def _prefill(self, sequences: list[Sequence]) -> None:
+        scored = sequences[0].scores_prompt
+        logits = self._batch.join(
+            [[*one.prompt.ids, *one.generated] for one in sequences],
+            sequences[0].prompt.image_inputs,
+            self._scorer if scored else None,
+        )
+        self._running += sequences
+        if scored:
+            for row, one in enumerate(sequences):
+                one.prompt_scores = self._scorer.score(row, one.prompt.ids, one.parameters.prompt_logprobs or 0)
+            self._scorer.forget()
+        self.metrics.prompt_tokens += sum(len(one.prompt.ids) for one in sequences if not one.generated)
+        self._choose(sequences, logits)
+        self._leave()
+
+    def _step(self) -> None:
+        logits = self._batch.step([one.generated[-1] for one in self._running])
+        self.metrics.steps += 1
+        self._choose(self._running, logits)
+        self._leave()
+
+    def _choose(self, sequences: list[Sequence], logits: torch.Tensor) -> None:
+        best = logits.argmax(-1).tolist()
+        if not all(one.sampler.plain for one in sequences):
+            logits = logits.cpu()
+        for row, sequence in enumerate(sequences):
+            if sequence.sampler.plain:
+                choice = Choice(best[row])
+            else:
+                choice = sequence.sampler.choose(logits[row], len(sequence.generated))
+            deliver_token(sequence, choice, self.max_length, self.metrics)
+
+    def _leave(self) -> None:
+        """Take the rows of finished sequences out of the batch."""
+        rows = [row for row, one in enumerate(self._running) if one.finish_reason is None]
+        if len(rows) < len(self._running):
+            self._batch.keep(rows)
+            self._running = [self._running[row] for row in rows]
+            self.metrics.running = len(rows)
+
+    def _count_queue(self, joining: int = 0) -> None:
+        self.metrics.waiting = len(self._waiting)
+        self.metrics.running = len(self._running) + joining
+
+
+def _numbered(deliver: Callable[[int, Delta], None], index: int) -> Deliver:
+    return lambda delta: deliver(index, delta)
+
+
+def _prefill_groups(sequences: list[Sequence]) -> list[list[Sequence]]:
+    """Return what is read in one pass: all texts together, those to be scored apart, each prompt with images alone."""
+    texts = [one for one in sequences if not one.prompt.image_inputs]
+    groups = [[one for one in texts if one.scores_prompt is scored] for scored in (False, True)]
+    return [group for group in groups if group] + [[one] for one in sequences if one.prompt.image_inputs]

@@ -1,0 +1,346 @@
+"""The serving process of one deployed model: HTTP over a Unix socket, as `protocol.ServingSpec` describes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from runner.emulator.engine.checkpoints import ModelError
+from runner.emulator.engine.loading import load
+from runner.emulator.engine.protocol import ServingSpec
+from runner.emulator.engine.serving.chat import ChatFormat, ChatRequest, complete_chat, read_chat_request
+from runner.emulator.engine.serving.engine import Engine
+from runner.emulator.engine.serving.generation import Generation
+from runner.emulator.engine.serving.interface import ServedModel, ServingEngine, dead_error, engine_kind
+from runner.emulator.engine.serving.predict import predict, read_instances
+from runner.emulator.engine.serving.prompts import PromptEncoder
+from runner.emulator.engine.serving.vllm import load_description, open_vllm
+from runner.emulator.errors import ApiError, invalid
+
+logger = logging.getLogger(__name__)
+
+_SHUTDOWN_SECONDS = 5
+"""How long answers that have begun may go on after SIGTERM."""
+
+_DEATH_SECONDS = 1
+"""How often the server looks whether its engine is alive."""
+
+_CLIENT_CLOSED = 499
+
+
+class ModelServer:
+    """The HTTP application of one model.
+
+    Args:
+        spec: name and limits.
+        loaded: model, tokenizer, processor.
+        engine: that generates; None makes the emulator's own of the loaded model.
+    """
+
+    def __init__(self, spec: ServingSpec, loaded: ServedModel, engine: ServingEngine | None = None) -> None:
+        self._name = spec.name
+        self._card = loaded.card
+        self.engine: ServingEngine = engine or _own_engine(spec, loaded)
+        self.metrics = self.engine.metrics
+        self._encoder = PromptEncoder(loaded.tokenizer, loaded.processor)
+        self._chat_defaults = _chat_defaults(loaded.model)
+        self.app = Starlette(
+            routes=[
+                Route("/health", self._health, methods=["GET"]),
+                Route("/metrics", self._metrics, methods=["GET"]),
+                Route("/predict", self._counted(self._predict), methods=["POST"]),
+                Route("/chat/completions", self._counted(self._chat), methods=["POST"]),
+            ],
+            exception_handlers={HTTPException: _not_routed},
+            lifespan=self._lifespan,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        self.engine.start()
+        yield
+        self.engine.close()
+
+    async def _health(self, _request: Request) -> Response:
+        if (death := self.engine.death) is not None:
+            return _error_response(dead_error(death))
+        card = {name: self._card[name] for name in ("standIn", "weights") if name in self._card}
+        return JSONResponse(
+            {"status": "ok", **card, "maxModelLength": self.engine.max_length, "engine": self.engine.kind}
+        )
+
+    async def _metrics(self, _request: Request) -> Response:
+        return JSONResponse(self.metrics.to_json())
+
+    async def _predict(self, request: Request) -> Response:
+        body = await _read_json(request)
+        instances = read_instances(body, self.engine, self._encoder, self._chat_defaults)
+        return await _while_connected(request, predict(self._name, self.engine, instances))
+
+    async def _chat(self, request: Request) -> Response:
+        body = await _read_json(request)
+        chat = read_chat_request(body, self.engine, self._encoder, self._chat_defaults)
+        if not chat.stream:
+            return await _while_connected(request, complete_chat(self._name, self.engine, chat))
+        return _ChatStream(self._name, self.engine, chat)
+
+    def _counted(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        """Turn errors into answers and count all answers."""
+
+        async def handle(request: Request) -> Response:
+            try:
+                response = await handler(request)
+            except ApiError as error:
+                response = _error_response(error)
+            except Exception as error:
+                logger.exception("%s failed", request.url.path)
+                response = _error_response(ApiError("INTERNAL", f"{type(error).__name__}: {error}"))
+            self.metrics.count_request(request.url.path, response.status_code)
+            return response
+
+        return handle
+
+
+class _ChatStream(Response):
+    """A streamed chat completion: server-sent events until the last token, or until the client goes away."""
+
+    def __init__(self, model: str, engine: ServingEngine, chat: ChatRequest) -> None:
+        super().__init__(media_type="text/event-stream", headers={"cache-control": "no-cache"})
+        del self.headers["content-length"]
+        self._model = model
+        self._engine = engine
+        self._chat = chat
+        self._generation = Generation(engine, [(chat.prompt, chat.parameters)])
+        # A full queue must still become a 429, so the sequences are queued before the answer begins.
+        self._generation.__enter__()
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        sending = asyncio.ensure_future(self._send(send))
+        try:
+            await _first_of(sending, _disconnected(receive))
+        finally:
+            sending.cancel()
+            self._generation.__exit__(None, None, None)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        try:
+            async for chunk in ChatFormat(self._model, self._engine, self._chat).chunks(self._generation):
+                await send({"type": "http.response.body", "body": _event(chunk), "more_body": True})
+        except ApiError as error:
+            await send({"type": "http.response.body", "body": _event(_error_body(error)), "more_body": True})
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+
+def _event(body: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _error_body(error: ApiError) -> dict[str, Any]:
+    return {"error": {"code": error.http, "status": error.status, "message": error.message}}
+
+
+def _error_response(error: ApiError) -> Response:
+    return JSONResponse(_error_body(error), error.http)
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    """Answer what no route takes."""
+    number = error.status_code if isinstance(error, HTTPException) else 500
+    status = "NOT_FOUND" if number == 404 else "UNIMPLEMENTED"
+    return _error_response(ApiError(status, f"No route for {request.method} {request.url.path}.", http=number))
+
+
+async def _read_json(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"The body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise invalid("The body must be a JSON object.")
+    return body
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Return when the client has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _first_of(main: asyncio.Future[Any], other: Awaitable[None]) -> bool:
+    """Wait for `main` or `other`; return whether `main` is done, raising what it raised. `other` is cancelled."""
+    watching = asyncio.ensure_future(other)
+    try:
+        await asyncio.wait([main, watching], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watching.cancel()
+    if not main.done():
+        return False
+    main.result()
+    return True
+
+
+async def _while_connected(request: Request, answer: Awaitable[dict[str, Any]]) -> Response:
+    """Return the answer; give it up, and with it the sequences it waits for, when the client goes away."""
+    answering = asyncio.ensure_future(answer)
+    try:
+        if not await _first_of(answering, _disconnected(request.receive)):
+            return Response(status_code=_CLIENT_CLOSED)
+    finally:
+        answering.cancel()
+    return JSONResponse(answering.result())
+
+
+def _own_engine(spec: ServingSpec, loaded: ServedModel) -> Engine:
+    return Engine(
+        loaded.model,
+        # The engine's thread and the event loop each need a tokenizer of their own.
+        copy.deepcopy(loaded.tokenizer),
+        max_length=_max_length(spec, loaded),
+        max_batch=spec.max_batch,
+        max_queue=spec.max_queue,
+    )
+
+
+def _open_vllm(spec: ServingSpec, loaded: ServedModel) -> ServingEngine:
+    return open_vllm(spec, loaded, max_length=_max_length(spec, loaded))
+
+
+def _max_length(spec: ServingSpec, loaded: ServedModel) -> int:
+    return min(spec.max_model_length, _positions(loaded.model))
+
+
+def _positions(model: Any) -> int:
+    return int(model.config.get_text_config().max_position_embeddings)
+
+
+def _chat_defaults(model: Any) -> dict[str, Any]:
+    """Return the sampling parameters that the checkpoint itself asks for, which vLLM gives to chat completions."""
+    configured = model.generation_config.to_diff_dict()
+    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+    return {name: configured[name] for name in names if configured.get(name) is not None}
+
+
+class _Server(uvicorn.Server):
+    """Ends with exit code 0 on SIGTERM: uvicorn's own handling raises the signal again afterwards."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `serve`."""
+        yield
+
+
+async def serve(
+    spec: ServingSpec, loaded: ServedModel, open_engine: Callable[[], ServingEngine] | None = None
+) -> str | None:
+    """Serve until SIGTERM or SIGINT, or until the engine dies; answers that have begun get a few seconds more.
+
+    Args:
+        spec: name and limits.
+        loaded: model, tokenizer, processor.
+        open_engine: makes the engine, which loads the weights itself; None makes the emulator's own of `loaded`.
+
+    Returns:
+        Why the engine died; None after a signal.
+
+    Raises:
+        ModelError: vLLM does not start with this model.
+    """
+    # vLLM binds to the running loop, so it is opened here; the socket appears once it has loaded the weights.
+    model_server = ModelServer(spec, loaded, open_engine() if open_engine else None)
+    config = uvicorn.Config(
+        model_server.app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        timeout_keep_alive=60,
+    )
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, setattr, server, "should_exit", True)
+    path = Path(spec.socket)
+    with _listening_socket(path) as listening:
+        watching = loop.create_task(_end_with_engine(model_server.engine, server))
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            path.unlink(missing_ok=True)
+            watching.cancel()
+    return watching.result() if watching.done() else None
+
+
+async def _end_with_engine(engine: ServingEngine, server: uvicorn.Server) -> str:
+    """End the server once its engine has died, also when nobody asks for anything; return why it died."""
+    while (death := engine.death) is None:
+        await asyncio.sleep(_DEATH_SECONDS)
+    logger.error("the engine is dead: %s", death)
+    server.should_exit = True
+    return death
+
+
+def _listening_socket(path: Path) -> socket.socket:
+    """Listen on a Unix socket that only this user can connect to, in place of one left behind.
+
+    The path appears once connections are taken, so that nobody who waits for it is refused.
+    """
+    listening = socket.socket(socket.AF_UNIX)
+    unfinished = path.with_name(path.name + "~")
+    unfinished.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        listening.bind(str(unfinished))
+    finally:
+        os.umask(before)
+    listening.listen(1024)
+    unfinished.rename(path)
+    return listening
+
+
+def main(directory: Path) -> int:
+    """Load the model of the folder's `serving.json` and serve it until SIGTERM.
+
+    Returns:
+        0; 1 if the model cannot be loaded: `failed.json` in the folder then has `status` and `message`; 2 if the engine
+        died.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    spec = ServingSpec.read(directory / "serving.json")
+    try:
+        vllm = engine_kind() == "vllm"
+        loaded: ServedModel
+        if vllm:
+            loaded = load_description(spec.source, cache_directory=spec.cache_directory)
+        else:
+            loaded = load(spec.source, cache_directory=spec.cache_directory, threads=spec.threads)
+        logger.info("serving %s", loaded.card.get("weights", spec.name))
+        death = asyncio.run(serve(spec, loaded, (lambda: _open_vllm(spec, loaded)) if vllm else None))
+    except ModelError as error:
+        failure = {"status": error.status, "message": error.message}
+        (directory / "failed.json").write_text(json.dumps(failure))
+        logger.error("the model cannot be loaded: %s", error.message)
+        return 1
+    return 0 if death is None else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

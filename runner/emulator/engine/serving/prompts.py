@@ -1,0 +1,161 @@
+"""Turns prompts and chat messages into token ids and image inputs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+from PIL import Image, UnidentifiedImageError
+
+from runner.emulator.engine.serving.parameters import Problems, shown
+from runner.emulator.engine.serving.sequence import Prompt
+from runner.emulator.errors import ApiError, invalid
+
+_MOST_PIXELS = 33_000_000
+"""Bound of one image's pixels (8K): a small file can decode to gigabytes."""
+
+_ROLES = ("system", "developer", "user", "assistant")
+
+Message = dict[str, Any]
+"""`role`, and `content`: a string, or a list of text and image parts as chat templates take them."""
+
+
+class PromptEncoder:
+    """Encodes for one model. Used by the event loop's thread alone: the tokenizer is not made for two threads.
+
+    Args:
+        tokenizer: of the model.
+        processor: for images; None if the model takes text only.
+    """
+
+    def __init__(self, tokenizer: Any, processor: Any | None) -> None:
+        self._tokenizer = tokenizer
+        self._processor = processor
+
+    def encode_text(self, text: str) -> Prompt:
+        """Encode a plain prompt, special tokens at its beginning included."""
+        return Prompt([int(one) for one in self._tokenizer(text)["input_ids"]])
+
+    def encode_chat(self, messages: list[Message], *, answering: bool = True) -> Prompt:
+        """Render messages with the model's chat template.
+
+        Args:
+            messages: of the conversation.
+            answering: whether the assistant's next message begins at the end, vLLM's `add_generation_prompt`.
+
+        Raises:
+            ApiError: the template refuses the messages.
+        """
+        if not self._tokenizer.chat_template:
+            raise ApiError("FAILED_PRECONDITION", "This model has no chat template: send a prompt to predict instead.")
+        images = any(isinstance(one["content"], list) for one in messages)
+        try:
+            if images and self._processor is not None:
+                return self._encode_images(messages, answering)
+            encoded = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=answering, tokenize=True, return_dict=True
+            )
+        except jinja2.TemplateError as error:
+            raise invalid(f"messages: the model's chat template refuses them: {error}") from error
+        return Prompt([int(one) for one in encoded["input_ids"]])
+
+    def _encode_images(self, messages: list[Message], answering: bool) -> Prompt:
+        assert self._processor is not None  # noqa: S101 - checked by the caller
+        # Templates for images want every content as parts.
+        parts = [
+            {
+                **one,
+                "content": [{"type": "text", "text": one["content"]}]
+                if isinstance(one["content"], str)
+                else one["content"],
+            }
+            for one in messages
+        ]
+        encoded = self._processor.apply_chat_template(
+            parts, add_generation_prompt=answering, tokenize=True, return_dict=True, return_tensors="pt"
+        )
+        inputs = {name: value for name, value in encoded.items() if name not in ("input_ids", "attention_mask")}
+        return Prompt([int(one) for one in encoded["input_ids"][0]], inputs)
+
+    def read_messages(self, value: Any, path: str, problems: Problems) -> list[Message]:
+        """Check chat messages and load their images.
+
+        Args:
+            value: OpenAI's `messages`.
+            path: of the field, for messages.
+            problems: where mistakes go.
+        """
+        if not isinstance(value, list) or not value:
+            problems.add(path, "must be a list of at least one message")
+            return []
+        messages = []
+        for number, one in enumerate(value):
+            place = f"{path}[{number}]"
+            if not isinstance(one, dict):
+                problems.add(place, f"must be an object, got {shown(one)}")
+                continue
+            if one.get("role") not in _ROLES:
+                problems.add(f"{place}.role", f"must be one of {', '.join(_ROLES)}, got {shown(one.get('role'))}")
+            for name in sorted(one.keys() - {"role", "content", "name", "refusal", "annotations", "audio"}):
+                if one[name] not in (None, []):
+                    problems.add(f"{place}.{name}", "is not supported by this server")
+            # Chat templates know the older name of the role only.
+            role = "system" if one.get("role") == "developer" else one.get("role")
+            messages.append(
+                {"role": role, "content": self._read_content(one.get("content"), f"{place}.content", problems)}
+            )
+        return messages
+
+    def _read_content(self, value: Any, path: str, problems: Problems) -> str | list[dict[str, Any]]:
+        if isinstance(value, str):
+            return value
+        if not isinstance(value, list):
+            problems.add(path, f"must be a string or a list of parts, got {shown(value)}")
+            return ""
+        parts = []
+        for number, part in enumerate(value):
+            try:
+                parts.append(self._read_part(part))
+            except ValueError as error:
+                problems.add(f"{path}[{number}]", str(error))
+        if all(part["type"] == "text" for part in parts):
+            return "\n".join(part["text"] for part in parts)  # as vLLM does
+        return parts
+
+    def _read_part(self, part: Any) -> dict[str, Any]:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "text":
+            if not isinstance(part.get("text"), str):
+                raise ValueError(f"text must be a string, got {shown(part.get('text'))}")
+            return {"type": "text", "text": part["text"]}
+        if kind == "image_url":
+            if self._processor is None:
+                raise ValueError("this model takes no images")
+            url = part.get("image_url")
+            return {"type": "image", "image": read_image(url.get("url") if isinstance(url, Mapping) else url)}
+        raise ValueError(f"type must be text or image_url, got {shown(kind)}")
+
+
+def read_image(url: Any) -> Image.Image:
+    """Decode an image given as a `data:` URL.
+
+    Raises:
+        ValueError: it is no such URL, or no readable image.
+    """
+    if not isinstance(url, str) or not url.startswith("data:"):
+        scheme = url.split(":", 1)[0] if isinstance(url, str) and ":" in url else shown(url)
+        raise ValueError(f"image_url must be a data: URL, got {scheme[:20]}: this server fetches nothing")
+    header, _, data = url.partition(",")
+    if not header.endswith(";base64"):
+        raise ValueError("image_url must be base64: data:image/png;base64,…")
+    try:
+        image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+        if image.width * image.height > _MOST_PIXELS:
+            raise ValueError(f"an image may have {_MOST_PIXELS} pixels, this one has {image.width} x {image.height}")
+        return image.convert("RGB")
+    except (binascii.Error, UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError) as error:
+        raise ValueError(f"image_url holds no readable image: {shown(str(error))}") from error

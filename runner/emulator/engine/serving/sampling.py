@@ -1,0 +1,136 @@
+"""Chooses the next token of one sequence from its logits."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import torch
+
+from runner.emulator.engine.serving.parameters import SamplingParameters
+
+_NUCLEUS_CANDIDATES = 512
+"""Tokens sorted first for `top_p`: nearly always enough, and sorting a whole vocabulary costs milliseconds a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One generated token. Log probabilities are the model's own, before penalties and temperature, as vLLM's are."""
+
+    token: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+    """The most likely tokens and their log probabilities, best first."""
+
+
+class Sampler:
+    """Chooses the tokens of one sequence.
+
+    With a seed the choices depend on nothing but the logits: each token takes exactly one random number, and no other
+    sequence of the batch shares the generator.
+
+    Args:
+        parameters: of the sequence.
+        prompt: token ids of the prompt, which `repetition_penalty` also looks at.
+        end_tokens: ids that end the sequence, held off by `min_tokens`.
+        index: of this sequence among the `n` of its request; offsets the seed.
+    """
+
+    def __init__(
+        self, parameters: SamplingParameters, prompt: list[int], end_tokens: frozenset[int], index: int = 0
+    ) -> None:
+        self._parameters = parameters
+        self._random = random.Random(None if parameters.seed is None else parameters.seed + index)
+        self._end_tokens = sorted(end_tokens)
+        self._counts: dict[int, int] = {}
+        self._seen = set(prompt) if parameters.repetition_penalty != 1 else set()
+        self.plain = (
+            parameters.greedy
+            and parameters.logprobs is None
+            and not parameters.logit_bias
+            and not parameters.presence_penalty
+            and not parameters.frequency_penalty
+            and parameters.repetition_penalty == 1
+            and not parameters.min_tokens
+        )
+        """Whether the next token is the argmax of the untouched logits; a caller may take those of all rows at once."""
+
+    def choose(self, logits: torch.Tensor, generated: int) -> Choice:
+        """Return the next token.
+
+        Args:
+            logits: of one position, shape (vocabulary,); left as it is.
+            generated: how many tokens the sequence has so far.
+        """
+        logits = logits.float()
+        adjusted = self._adjust(logits, generated)
+        token = (
+            int(adjusted.argmax()) if self._parameters.greedy else self._draw(adjusted / self._parameters.temperature)
+        )
+        self._counts[token] = self._counts.get(token, 0) + 1
+        if self._parameters.repetition_penalty != 1:
+            self._seen.add(token)
+        if self._parameters.logprobs is None:
+            return Choice(token)
+        logprobs = torch.log_softmax(logits, -1)
+        top: tuple[tuple[int, float], ...] = ()
+        if self._parameters.logprobs:
+            values, indices = logprobs.topk(min(self._parameters.logprobs, logprobs.numel()))
+            top = tuple(zip(indices.tolist(), values.tolist(), strict=True))
+        return Choice(token, float(logprobs[token]), top)
+
+    def _adjust(self, logits: torch.Tensor, generated: int) -> torch.Tensor:
+        """Apply penalties, biases and the minimum length, in vLLM's order."""
+        parameters = self._parameters
+        held_off = bool(self._end_tokens) and generated < parameters.min_tokens
+        penalised = self._counts and (parameters.presence_penalty or parameters.frequency_penalty)
+        if not (parameters.logit_bias or held_off or penalised or self._seen):
+            return logits
+        logits = logits.clone()
+        if held_off:
+            logits[self._end_tokens] = -torch.inf
+        for token, bias in parameters.logit_bias.items():
+            logits[token] += bias
+        if self._seen:
+            seen = torch.tensor(sorted(self._seen), device=logits.device)
+            values = logits[seen]
+            factor = parameters.repetition_penalty
+            logits[seen] = torch.where(values > 0, values / factor, values * factor)
+        if penalised:
+            tokens = torch.tensor(list(self._counts), device=logits.device)
+            counts = torch.tensor(list(self._counts.values()), device=logits.device, dtype=logits.dtype)
+            logits[tokens] -= parameters.frequency_penalty * counts + parameters.presence_penalty
+        return logits
+
+    def _draw(self, logits: torch.Tensor) -> int:
+        """Draw from the distribution that top_k, top_p and min_p leave."""
+        parameters = self._parameters
+        probabilities, tokens = _truncate(logits, parameters.top_k, parameters.top_p)
+        if parameters.min_p:
+            probabilities = probabilities * (probabilities >= parameters.min_p * probabilities.max())
+        cumulative = probabilities.double().cumsum(0)
+        place = int(torch.searchsorted(cumulative, self._random.random() * float(cumulative[-1]), right=True))
+        place = min(place, cumulative.numel() - 1)
+        return place if tokens is None else int(tokens[place])
+
+
+def _truncate(logits: torch.Tensor, top_k: int, top_p: float) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the probabilities that remain and their tokens, most likely first; no tokens if all remain, in order."""
+    size = logits.numel()
+    if 0 < top_k < size:
+        values, tokens = logits.topk(top_k)
+        probabilities = values.softmax(0)
+    elif top_p < 1:
+        everything = logits.softmax(0)
+        probabilities, tokens = everything.topk(min(_NUCLEUS_CANDIDATES, size))
+        if float(probabilities.sum()) < top_p:
+            probabilities, tokens = everything.sort(descending=True)
+    else:
+        return logits.softmax(0), None
+    if top_p < 1:
+        # A token stays if the ones before it do not reach top_p yet; so the first always stays.
+        before = probabilities.cumsum(0) - probabilities
+        keep = before < top_p
+        keep[0] = True
+        probabilities, tokens = probabilities[keep], tokens[keep]
+    return probabilities, tokens

@@ -1,0 +1,1 @@
+"""What jobs are doing and did: states, progress, losses, causes of failure."""

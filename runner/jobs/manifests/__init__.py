@@ -1,0 +1,1 @@
+"""Jobs from Git: manifests, what applying them would do, and their records."""

@@ -1,0 +1,137 @@
+"""Carry a plan out: upload, queue, submit. Cut off anywhere, the next one goes on; nothing is billed twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from runner.errors import ConfigurationError, NotFoundError, StalePlanError
+from runner.gcp import tuning_jobs
+from runner.gcp.session import Session
+from runner.jobs.manifests.claiming import Step
+from runner.jobs.manifests.data import upload
+from runner.jobs.manifests.decisions import PlannedJob, Removed
+from runner.jobs.manifests.planning import PLAN_VERSION, Plan
+from runner.jobs.manifests.queueing import advance, timestamp
+from runner.jobs.manifests.records import Entry, Record, StateLedger
+from runner.jobs.reproduction import git_state
+
+MAX_PLAN_BYTES = 64 * 1024 * 1024
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """Return a saved plan. Raises ConfigurationError for a file that is none."""
+    problem = ""
+    body: Any = None
+    try:
+        if path.stat().st_size > MAX_PLAN_BYTES:
+            problem = "is too large"
+        else:
+            body = json.loads(path.read_bytes())
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror or error}"
+    except (ValueError, RecursionError) as error:
+        problem = f"is not JSON: {error}"
+    sound = isinstance(body, dict) and isinstance(body.get("decisions"), list) and isinstance(body.get("paths"), list)
+    if not problem and not sound:
+        problem = "is no plan of `runner plan --out`"
+    elif not problem and body.get("version") != PLAN_VERSION:
+        problem = f"was made by another version of this program (plan version {body.get('version')!r})"
+    if problem:
+        raise ConfigurationError(f"{path} {problem}", problems=[f"{path} {problem}"])
+    found: dict[str, Any] = body
+    return found
+
+
+def check_unmoved(saved: dict[str, Any], now: Plan) -> None:
+    """Do nothing if a saved plan is what would be planned now. Raises StalePlanError, which says what moved."""
+    changes = []
+    if (saved.get("project"), saved.get("location")) != (now.project, now.location):
+        changes.append(
+            f"the plan is for {saved.get('project')} in {saved.get('location')}, not {now.project} in {now.location}"
+        )
+    before = {str(item.get("name")): item for item in saved["decisions"] if isinstance(item, dict)}
+    after = {str(item["name"]): item for item in now.decisions()}
+    for name in dict.fromkeys([*before, *after]):
+        one, other = before.get(name), after.get(name)
+        if one == other:
+            continue
+        if one is None or other is None:
+            changes.append(f"{name}: {'only in the manifests now' if one is None else 'no longer there'}")
+            continue
+        keys = [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key)]
+        changes.append(f"{name}: " + ", ".join(f"{key} was {one.get(key)}, is {other.get(key)}" for key in keys))
+    if changes:
+        shown = "\n".join(changes)
+        raise StalePlanError(
+            f"the plan no longer fits, and nothing was changed:\n{shown}", changes=changes, hint="`runner plan` again"
+        )
+
+
+def apply_plan(
+    session: Session, plan: Plan, *, fair_by: str = "", progress: Callable[[Step], None] | None = None
+) -> list[Step]:
+    """Upload and queue what a plan creates, cancel what it cancels, and submit what there are slots for.
+
+    The price must have been agreed to. Jobs that other runners have queued are submitted too, in the common order.
+
+    Raises:
+        StalePlanError: a record changed after the plan was made; what was queued before stays so.
+        ConfigurationError: a file changed after the plan was made.
+        RunnerError: the service failed; applying again goes on.
+    """
+    ledger = StateLedger(session)
+    git = git_state() if plan.billable else None
+    for job in plan.jobs:
+        if job.bills:
+            for source, key in ((job.source.train, "train"), (job.source.validation, "validation")):
+                if isinstance(source, Path):
+                    upload(session, source, job.run.data[key])
+        if job.acts:
+            _queue(ledger, job, git)
+    steps = []
+    for item in plan.removed:
+        if item.action == "cancel":
+            steps.append(_cancel(session, ledger, item))
+            if progress:
+                progress(steps[-1])
+    return steps + advance(session, limit=plan.quota.limit, fair_by=fair_by, progress=progress)
+
+
+def _queue(ledger: StateLedger, job: PlannedJob, git: dict[str, Any] | None) -> None:
+    if job.action == "adopt" and job.job is not None:
+        run = job.run.model_copy(update={"phase": "submitted", "job": job.job.name})
+    else:
+        run = job.run.model_copy(update={"queued": timestamp(), "git": git})
+    record = job.entry.record.replaced(run) if job.entry else Record(name=job.name, run=run)
+    if ledger.write(record, job.generation) is None:
+        _check_same(ledger.read(job.name), job)
+
+
+def _check_same(found: Entry | None, job: PlannedJob) -> None:
+    """Accept a record that another runner wrote for the very same job. Raises StalePlanError for any other."""
+    run = found.record.run if found else None
+    if run is not None and (run.identity, run.attempt) == (job.run.identity, job.run.attempt):
+        return
+    change = f"{job.name}: another runner changed its record"
+    raise StalePlanError(
+        f"{change}; nothing was submitted for it", changes=[change], hint="`runner plan` again, then apply"
+    )
+
+
+def _cancel(session: Session, ledger: StateLedger, item: Removed) -> Step:
+    entry = item.entry
+    if entry is not None and item.job is None:
+        withdrawn = entry.record.changed(phase="withdrawn", owner="", problem="its manifest is gone")
+        if ledger.write(withdrawn, entry.generation) is None:
+            return Step(name=item.name, what="elsewhere", message="another runner is submitting it; apply again")
+        return Step(name=item.name, what="withdrawn")
+    if item.job is None:
+        raise AssertionError("what is removed has a job or a record")
+    try:
+        tuning_jobs.cancel(session, item.job.name)
+    except NotFoundError:
+        return Step(name=item.name, what="ended", job=item.job.name, message="it is gone")
+    return Step(name=item.name, what="cancelled", job=item.job.name, message="what it has trained so far is billed")

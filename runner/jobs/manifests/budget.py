@@ -1,0 +1,57 @@
+"""Which jobs of a plan may not be paid for. Fails closed: a price that is not known is above every limit."""
+
+from __future__ import annotations
+
+from runner.jobs.manifests.decisions import PlannedJob
+from runner.jobs.manifests.planning import Plan
+
+
+def refusals(plan: Plan, *, accept_unknown_cost: bool = False) -> list[str]:
+    """Return why a plan may not be applied, by the limits that its manifests set; [] if they are kept.
+
+    Args:
+        plan: with prices.
+        accept_unknown_cost: jobs without a published price are accepted explicitly.
+    """
+    found = []
+    for job in plan.billable:
+        worst, limit = job.worst, job.source.max_cost
+        if worst is None:
+            if not accept_unknown_cost:
+                found.append(f"{job.name}: no price is published for {job.run.fields['base_model']}")
+        elif limit is not None and worst > limit:
+            repeated = ", every repetition included" if worst != job.price.high else ""
+            found.append(f"{job.name}: may cost {_usd(worst)}{repeated}, more than its maxCost {_usd(limit)}")
+    for name, jobs in _sweeps(plan).items():
+        limit = jobs[0].source.sweep_max_cost or 0.0
+        prices = [job.worst if job.bills else job.price.high for job in jobs]
+        if not any(job.bills for job in jobs):
+            continue
+        total = sum(price or 0.0 for price in prices)
+        if total > limit:
+            found.append(
+                f"{name}: its {len(jobs)} jobs may cost {_usd(total)} together, more than the sweep's {_usd(limit)}"
+            )
+    return found
+
+
+def without_limit(plan: Plan) -> list[PlannedJob]:
+    """Return the jobs whose price nobody has agreed to in a manifest."""
+    return [
+        job
+        for job in plan.billable
+        if job.source.max_cost is None and job.source.sweep_max_cost is None and job.price.high is not None
+    ]
+
+
+def _sweeps(plan: Plan) -> dict[str, list[PlannedJob]]:
+    found: dict[str, list[PlannedJob]] = {}
+    for job in plan.jobs:
+        if job.source.sweep is not None:
+            found.setdefault(job.source.sweep, []).append(job)
+    return found
+
+
+def _usd(value: float) -> str:
+    """Return dollars with as many digits as a small sum needs."""
+    return f"${value:.2f}" if value >= 0.01 or value == 0 else f"${value:.2g}"

@@ -1,0 +1,151 @@
+"""The data of manifest jobs: which content each file has now, and what is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.catalog import find_model
+from runner.catalog.models import TuningMode
+from runner.datasets.checks import check_files
+from runner.datasets.reading.remote import remote_object
+from runner.datasets.reading.sources import RemoteObject
+from runner.datasets.reports.report import FileReport, Report
+from runner.datasets.rewriting.preparing import prepared
+from runner.datasets.tokens.hub_cache import find_tokenizer
+from runner.errors import ConfigurationError, RunnerError
+from runner.gcp.object_http import ObjectClient
+from runner.gcp.session import Session
+from runner.gcp.storage import parse_gs_uri
+from runner.gcp.versions import object_versions
+from runner.jobs.manifests.records import DataVersion
+
+Source = Path | str
+
+
+@dataclass(slots=True)
+class DataReader:
+    """Reads each file and object once, however many jobs use it."""
+
+    session: Session
+    versions: dict[Source, DataVersion] = field(default_factory=dict)
+    """Of what is there, without statistics."""
+    problems: dict[Source, str] = field(default_factory=dict)
+    """Of what is not."""
+    _reports: dict[tuple[Any, ...], Report] = field(default_factory=dict)
+
+    def look_up(self, sources: Iterable[Source]) -> None:
+        """Fill `versions` and `problems`.
+
+        Raises:
+            UnreachableError, PermissionDeniedError: objects cannot be looked up.
+        """
+        remote: list[str] = []
+        for source in dict.fromkeys(sources):
+            if isinstance(source, Path):
+                self._local(source)
+                continue
+            try:
+                parse_gs_uri(source)
+                remote.append(source)
+            except ConfigurationError as error:
+                self.problems[source] = error.message
+        for uri, info in object_versions(self.session, remote).items():
+            if info is None:
+                self.problems[uri] = f"{uri} does not exist"
+            else:
+                self.versions[uri] = DataVersion(uri=uri, digest=f"crc32c:{info.crc32c}:{info.size}")
+
+    def report(self, train: Source, validation: Source | None, model: str, mode: TuningMode | None) -> Report:
+        """Check files for a model, and return what is in them.
+
+        Raises:
+            RunnerError: an object cannot be read.
+        """
+        key = (train, validation, model, mode)
+        if key not in self._reports:
+            found = find_model(model)
+            with contextlib.ExitStack() as stack:
+                first, second = (
+                    self._source(item, stack) if item is not None else None for item in (train, validation)
+                )
+                self._reports[key] = check_files(
+                    first or Path(str(train)),
+                    second,
+                    model=found,
+                    mode=mode,
+                    tokenizer=find_tokenizer(found),
+                    as_stored=True,
+                )
+        return self._reports[key]
+
+    def version(self, source: Source, file: FileReport, exact: bool) -> DataVersion:
+        """Return a file's version with what was found in it."""
+        return self.versions[source].model_copy(
+            update={
+                "rows": file.kept,
+                "characters": file.characters,
+                "tokens": file.tokens.total if exact else None,
+                "images": file.images,
+            }
+        )
+
+    def _local(self, path: Path) -> None:
+        try:
+            with prepared(path) as plain:
+                digest = sha256_of(plain)
+                name = object_name_of(plain, digest)
+        except RunnerError as error:
+            self.problems[path] = error.message
+            return
+        except OSError as error:
+            self.problems[path] = f"{path}: {error.strerror or error}"
+            return
+        self.session.environment.require("datasets_bucket")
+        self.versions[path] = DataVersion(
+            uri=f"gs://{self.session.environment.datasets_bucket}/{name}", digest=f"sha256:{digest}"
+        )
+
+    def _source(self, source: Source, stack: contextlib.ExitStack) -> Path | RemoteObject:
+        """Return what a check reads; objects are read as streams."""
+        if isinstance(source, Path):
+            return source
+        return remote_object(stack.enter_context(ObjectClient(self.session)), source)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal. Raises OSError."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def object_name_of(path: Path, digest: str) -> str:
+    """Return the name under which `runner.datasets.upload` puts a file with this SHA-256."""
+    return f"datasets/{path.stem}-{digest[:12]}{path.suffix}"
+
+
+def errors_of(report: Report) -> list[str]:
+    """Return the errors of a report, a line each; many are counted."""
+    shown = [f"{finding.place}: {finding.message}" for finding in report.errors]
+    return shown if len(shown) <= 5 else [*shown[:5], f"… and {len(shown) - 5} more: `runner data check`"]
+
+
+def upload(session: Session, path: Path, version: DataVersion) -> None:
+    """Send a file to its address, unless it is there already.
+
+    Raises:
+        ConfigurationError: the file is no longer what was planned.
+        RunnerError: it cannot be sent.
+    """
+    from runner.gcp import storage
+
+    with prepared(path) as plain:
+        sha256, crc32c = storage.digests_of(plain)
+        if f"sha256:{sha256}" != version.digest:
+            message = f"{path} has changed since it was planned"
+            raise ConfigurationError(message, problems=[message], hint="`runner plan` again")
+        storage.upload_file(session, plain, version.uri, crc32c=crc32c)

@@ -1,0 +1,269 @@
+"""What is to be done about each job: its manifest, its record and the jobs that live, compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs import identity
+from runner.jobs.manifests import claiming
+from runner.jobs.manifests.differences import Difference, against_last_run, against_live
+from runner.jobs.manifests.queueing import View, next_attempt, outcome_of
+from runner.jobs.manifests.reading import ManifestJob
+from runner.jobs.manifests.records import Entry, Price, Run
+
+Action = Literal["create", "change", "retry", "adopt", "keep", "wait", "failed", "lost"]
+BILLING = frozenset({"create", "change", "retry"})
+"""Actions that create a job."""
+_STATES = {"JOB_STATE_SUCCEEDED": "succeeded", "JOB_STATE_PARTIALLY_SUCCEEDED": "partially succeeded"}
+
+
+@dataclass(slots=True, kw_only=True)
+class PlannedJob:
+    """One job of the manifests and what applying would do about it."""
+
+    name: str
+    action: Action
+    reason: str
+    source: ManifestJob = field(repr=False)
+    run: Run
+    """As it would be queued."""
+    entry: Entry | None
+    """The record that was read."""
+    job: TuningJob | None = None
+    """The live job of this identity, or of the last run."""
+    differences: list[Difference] = field(default_factory=list)
+    """Against the last run."""
+    drift: list[Difference] = field(default_factory=list)
+    """Of the live job against what was asked for."""
+    data: dict[str, Any] = field(default_factory=dict)
+    price: Price = field(default_factory=Price)
+    warnings: list[str] = field(default_factory=list)
+    superseded: list[TuningJob] = field(default_factory=list)
+    """Jobs of earlier runs of this name that still run."""
+
+    @property
+    def last(self) -> Run | None:
+        """Return the last run, None if there was none."""
+        return self.entry.record.run if self.entry else None
+
+    @property
+    def generation(self) -> int:
+        """Return the generation of the record that was read; 0 for none."""
+        return self.entry.generation if self.entry else 0
+
+    @property
+    def bills(self) -> bool:
+        """Tell whether it creates a job."""
+        return self.action in BILLING
+
+    @property
+    def worst(self) -> float | None:
+        """Return what it may cost with every repetition that its manifest allows; None for an unknown price."""
+        attempts = max(0, self.run.retries - self.run.attempt + 1) + 1
+        return None if self.price.high is None else self.price.high * attempts
+
+    @property
+    def acts(self) -> bool:
+        """Tell whether applying changes anything."""
+        return self.bills or self.action == "adopt"
+
+    def decision(self) -> dict[str, Any]:
+        """Return what a saved plan is compared by."""
+        return {
+            "name": self.name,
+            "action": self.action,
+            "identity": self.run.identity,
+            "attempt": self.run.attempt,
+            "generation": self.generation,
+            "high": self.price.high if self.bills else None,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        price = self.price
+        body: dict[str, Any] = {
+            "name": self.name,
+            "action": self.action,
+            "reason": self.reason,
+            "file": self.source.file,
+            "line": self.source.tree.line,
+            "sweep": self.source.sweep,
+            "identity": self.run.identity,
+            "attempt": self.run.attempt,
+            "model": self.run.fields.get("base_model"),
+            "mode": self.run.fields.get("mode"),
+            "differences": [item.to_json() for item in self.differences],
+            "drift": [item.to_json() for item in self.drift],
+            "data": self.data,
+            "usd": {"low": price.low, "expected": price.expected, "high": price.high},
+            "billedTokens": price.tokens * price.epochs or None,
+            "maxCost": self.source.max_cost,
+            "job": None if self.job is None else {"id": self.job.id, "state": self.job.state},
+            "superseded": [job.id for job in self.superseded],
+            "warnings": self.warnings,
+        }
+        return {key: value for key, value in body.items() if value not in (None, [], {})}
+
+
+@dataclass(slots=True, kw_only=True)
+class Removed:
+    """A job that runs or waits and is no longer asked for."""
+
+    name: str
+    action: Literal["cancel", "orphan"]
+    reason: str
+    job: TuningJob | None = None
+    entry: Entry | None = None
+
+    def decision(self) -> dict[str, Any]:
+        """Return what a saved plan is compared by."""
+        return {"name": self.name, "action": self.action, "job": self.job.id if self.job else None}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        job = None if self.job is None else {"id": self.job.id, "state": self.job.state}
+        body = {"name": self.name, "action": self.action, "reason": self.reason, "job": job}
+        return {key: value for key, value in body.items() if value is not None}
+
+
+def decide(source: ManifestJob, run: Run, view: View) -> PlannedJob:
+    """Return what to do about one job. Its price is not known yet."""
+    entry = view.entries.get(source.name)
+    same = view.by_identity.get((source.name, run.identity), [])
+    superseded = [
+        job
+        for (name, other), jobs in view.by_identity.items()
+        if name == source.name and other != run.identity
+        for job in jobs
+        if _goes_on(job)
+    ]
+    planned = PlannedJob(
+        name=source.name,
+        action="create",
+        reason="no job was ever made of it",
+        source=source,
+        run=run,
+        entry=entry,
+        superseded=superseded,
+    )
+    if entry is None or entry.record.run.identity != run.identity:
+        _other_identity(planned, entry, same, view)
+    else:
+        _same_identity(planned, entry, same, view)
+    if planned.job is not None and planned.last is not None and planned.last.job == planned.job.name:
+        planned.drift = against_live(planned.last, planned.job)
+    return planned
+
+
+def removed(view: View, planned: list[PlannedJob], paths: list[Path], *, prune: bool) -> list[Removed]:
+    """Return what runs or waits without a manifest: of files below `paths`, and earlier runs of what changed."""
+    action: Literal["cancel", "orphan"] = "cancel" if prune else "orphan"
+    names = {job.name for job in planned}
+    found = [
+        Removed(name=job.name, action=action, reason="superseded: its manifest has changed", job=old)
+        for job in planned
+        for old in job.superseded
+    ]
+    for name, entry in sorted(view.entries.items()):
+        run = entry.record.run
+        if name in names or not _below(run.file, paths):
+            continue
+        job = view.by_name.get(run.job) or next(iter(view.found(entry.record)), None)
+        alive = job is not None and _goes_on(job)
+        if alive or (job is None and run.phase in ("queued", "claimed")):
+            found.append(
+                Removed(name=name, action=action, reason=f"{run.file} no longer asks for it", job=job, entry=entry)
+            )
+    return found
+
+
+def _other_identity(planned: PlannedJob, entry: Entry | None, same: list[TuningJob], view: View) -> None:
+    last = planned.last
+    planned.differences = against_last_run(last, planned.run.inputs) if last else []
+    alive = next((job for job in same if not job.ended or job.succeeded), None)
+    if entry is not None and entry.record.run.phase == "claimed" and not view.found(entry.record):
+        age = view.claim_age(entry)
+        if age < claiming.LEASE_SECONDS:
+            planned.action = "wait"
+            planned.reason = f"its earlier form is being submitted; plan again in {claiming.LEASE_SECONDS - age:.0f} s"
+            return
+    if alive is not None:
+        planned.action, planned.job = "adopt", alive
+        planned.reason = f"job {alive.id} is exactly this, {_state(alive)}"
+        planned.run = planned.run.model_copy(update={"attempt": identity.attempt_of(alive)})
+        return
+    if same:
+        planned.run = planned.run.model_copy(update={"attempt": identity.attempt_of(same[0]) + 1})
+    if last is not None:
+        planned.action = "change"
+        what = ", ".join(item.path for item in planned.differences[:4])
+        more = len(planned.differences) - 4
+        planned.reason = f"{what} changed" + (f", and {more} more" if more > 0 else "")
+
+
+def _same_identity(planned: PlannedJob, entry: Entry, same: list[TuningJob], view: View) -> None:
+    run = entry.record.run
+    found = view.found(entry.record)
+    planned.run = planned.run.model_copy(update={"attempt": run.attempt})
+    job = view.by_name.get(run.job) or (found[0] if found else None)
+    planned.job = job
+    if job is None:
+        _without_job(planned, run)
+    elif not job.ended or job.succeeded:
+        planned.action, planned.reason = "keep", f"job {job.id} {_state(job)}"
+    else:
+        outcome = run.outcome or outcome_of(job, run)
+        # The manifest of today decides, not that of the day on which the job was queued.
+        rules = {"retries": planned.run.retries, "retry_on": planned.run.retry_on, "outcome": outcome}
+        again = next_attempt(entry.record.changed(**rules))
+        message = f": {job.error_message.rstrip('.')}" if job.error_message else ""
+        if again is not None:
+            planned.action, planned.run = "retry", planned.run.model_copy(update={"attempt": again.run.attempt})
+            planned.reason = f"attempt {run.attempt} {_state(job)}{message}"
+        else:
+            planned.action = "failed"
+            why = f"`runner jobs why {job.id}`"
+            planned.reason = f"job {job.id} {_state(job)}{message}; {why}; raise metadata.revision to run it again"
+
+
+def _without_job(planned: PlannedJob, run: Run) -> None:
+    if run.phase == "refused":
+        planned.action, planned.reason = "retry", f"the service refused it, unbilled: {run.problem}"
+    elif run.phase == "withdrawn":
+        planned.action, planned.reason = "create", "it was withdrawn before it was submitted"
+    elif run.phase == "claimed":
+        planned.action, planned.reason = "wait", "it is being submitted"
+    elif run.phase == "queued":
+        planned.action, planned.reason = "wait", f"queued since {run.queued[:19]}Z"
+    else:
+        planned.action = "lost"
+        planned.reason = (
+            f"job {run.job.rsplit('/', 1)[-1]} is no longer listed; raise metadata.revision to run it again"
+        )
+        if run.outcome is not None and run.outcome.state in _STATES:
+            planned.reason = f"job {run.job.rsplit('/', 1)[-1]} {_STATES[run.outcome.state]}, and is no longer listed"
+
+
+def _goes_on(job: TuningJob) -> bool:
+    """Tell whether a job runs and nobody has asked for its end yet."""
+    return not job.ended and job.state != "JOB_STATE_CANCELLING"
+
+
+def _state(job: TuningJob) -> str:
+    text = _STATES.get(job.state) or job.state.removeprefix("JOB_STATE_").lower()
+    return (
+        f"is {text}"
+        if not job.ended
+        else {"failed": "has failed", "cancelled": "was cancelled"}.get(text, f"has {text}")
+    )
+
+
+def _below(file: str, paths: list[Path]) -> bool:
+    """Tell whether a manifest of this name would be among those that were read."""
+    parts = PurePath(file).parts
+    return any(path.is_dir() and parts[: len(path.parts)] == path.parts for path in paths) or any(
+        PurePath(file) == path for path in paths
+    )

@@ -1,0 +1,52 @@
+"""How far estimates were from the bill: kept in the records, shown with a plan, and used in its price range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from runner.jobs.manifests.records import Price, Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """Billed tokens as shares of the expected ones, of one model in one mode."""
+
+    model: str
+    mode: str
+    ratios: tuple[float, ...]
+
+    @property
+    def worst(self) -> float:
+        """Return the largest: by how much a job cost more than expected."""
+        return max(self.ratios)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        rounded = [round(ratio, 4) for ratio in self.ratios]
+        return {
+            "model": self.model,
+            "mode": self.mode,
+            "jobs": len(rounded),
+            "lowest": min(rounded),
+            "highest": max(rounded),
+            "mean": round(sum(self.ratios) / len(self.ratios), 4),
+        }
+
+
+def accuracies(records: Iterable[Record]) -> dict[tuple[str, str], Accuracy]:
+    """Return what the records say of the jobs that were billed, by (model, mode)."""
+    ratios: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        for past in (record.run.past(), *record.history):
+            if past.billed_tokens and past.expected_tokens:
+                ratios.setdefault((past.model, past.mode), []).append(past.billed_tokens / past.expected_tokens)
+    return {key: Accuracy(model=key[0], mode=key[1], ratios=tuple(values)) for key, values in sorted(ratios.items())}
+
+
+def widened(price: Price, accuracy: Accuracy | None) -> Price:
+    """Return a price whose high end covers the worst estimate so far; the expected price stays the published one."""
+    if accuracy is None or price.expected is None or price.high is None:
+        return price
+    return price.model_copy(update={"high": max(price.high, price.expected * accuracy.worst)})

@@ -1,0 +1,321 @@
+"""Read `TuningJob` manifests: every mistake of every file at once, as `file:line: path: what`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from runner.catalog import UnknownModelError, find_model
+from runner.environment import Environment
+from runner.errors import ConfigurationError
+from runner.jobs.manifests import located_yaml, sweeps
+from runner.jobs.manifests.located_yaml import Located
+from runner.jobs.manifests.problems import problem_at, translated
+from runner.jobs.manifests.schema import Deploy, Evaluation, Retry, Spec, TuningJobManifest
+from runner.jobs.specification import TuningJobSpec
+
+MAX_FILES = 10_000
+SUFFIXES = (".yaml", ".yml")
+_PATHS = {
+    "base model": ("spec", "baseModel"),
+    "mode": ("spec", "mode"),
+    "adapter size": ("spec", "hyperparameters", "adapterSize"),
+    "epochs": ("spec", "hyperparameters", "epochs"),
+    "batch size": ("spec", "hyperparameters", "batchSize"),
+    "learning rate": ("spec", "hyperparameters", "learningRate"),
+    "training dataset": ("spec", "data", "train"),
+    "validation dataset": ("spec", "data", "validation"),
+    "output": ("spec", "output"),
+    "custom base model": ("spec", "customBaseModel"),
+    "service account": ("spec", "serviceAccount"),
+    "KMS key": ("spec", "kmsKey"),
+    "label": ("metadata", "labels"),
+    "labels": ("metadata", "labels"),
+}
+"""Where in a manifest a problem that `TuningJobSpec.validate` names has its cause."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestJob:
+    """One job that a manifest asks for; a sweep asks for several."""
+
+    name: str
+    file: str
+    tree: Located = field(repr=False)
+    """Of the whole document, for the lines of later problems."""
+    spec: TuningJobSpec
+    """As the manifest says it: the datasets may be paths, the custom weights may be those of `after`."""
+    train: Path | str
+    """A file, or an address in Cloud Storage."""
+    validation: Path | str | None = None
+    after: str | None = None
+    """Job whose final weights this one tunes on from."""
+    revision: int = 1
+    priority: int = 0
+    max_cost: float | None = None
+    sweep: str | None = None
+    sweep_max_cost: float | None = None
+    retry: Retry = field(default_factory=Retry)
+    deploy: Deploy | None = None
+    evaluation: Evaluation | None = None
+
+    def problem(self, path: tuple[str | int, ...], message: str) -> str:
+        """Return a problem of it as `file:line: path: what`."""
+        return problem_at(self.file, self.tree.line_of(path), path, message)
+
+
+@dataclass(slots=True, kw_only=True)
+class Loaded:
+    """What was read, and everything wrong with it."""
+
+    jobs: list[ManifestJob] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    files: int = 0
+    refused: set[str] = field(default_factory=set)
+    """Names of manifests with mistakes."""
+
+    def raise_for_problems(self, *, others: Iterable[str] = ()) -> None:
+        """Raise ConfigurationError if anything is wrong, with everything."""
+        problems = [*self.problems, *others]
+        if problems:
+            shown = "\n".join(problems)
+            raise ConfigurationError(
+                f"{len(problems)} mistake{'s' if len(problems) != 1 else ''} in the manifests:\n{shown}",
+                problems=problems,
+                hint="docs/manifests.md; `runner schema` prints the schema for an editor",
+            )
+
+
+def load(paths: Iterable[Path]) -> Loaded:
+    """Read manifests from files and folders; folders are read with what is below them, in order of name."""
+    loaded = Loaded()
+    first: dict[str, str] = {}
+    for file in _files(paths, loaded):
+        loaded.files += 1
+        try:
+            content = _bounded(file)
+        except OSError as error:
+            loaded.problems.append(f"{file}: cannot be read: {error.strerror or error}")
+            continue
+        documents, problems = located_yaml.read(content)
+        loaded.problems += [f"{file}:{problem.line}: {problem.message}" for problem in problems]
+        if not documents and not problems:
+            loaded.problems.append(f"{file}:1: holds no manifest")
+        for document in documents:
+            for job in _document(document, str(file), loaded):
+                place = f"{file}:{document.line}"
+                if job.name in first:
+                    loaded.problems.append(
+                        job.problem(
+                            ("metadata", "name"), f"{job.name!r} is the name of the job in {first[job.name]} too"
+                        )
+                    )
+                else:
+                    first[job.name] = place
+                    loaded.jobs.append(job)
+    _link(loaded)
+    return loaded
+
+
+def check(jobs: Iterable[ManifestJob], environment: Environment) -> list[str]:
+    """Return what the catalogue and the environment find wrong with jobs; mistakes of the environment once."""
+    problems: list[str] = []
+    everywhere: dict[str, None] = {}
+    for job in jobs:
+        for found in placeable(job).validate(environment):
+            what, _, message = found.partition(": ")
+            key = "label" if what.startswith("label ") else what
+            if what == "base model" and not job.spec.base_model:
+                continue  # `load` reports why there is none
+            if key in _PATHS:
+                problems.append(job.problem(_PATHS[key], message if key != "label" else found))
+            else:
+                everywhere[found] = None
+        for path, given in ((("spec", "data", "train"), job.train), (("spec", "data", "validation"), job.validation)):
+            if isinstance(given, Path) and not given.is_file():
+                problems.append(job.problem(path, f"{given}: no such file"))
+    return [*everywhere, *dict.fromkeys(problems)]
+
+
+def placeable(job: ManifestJob) -> TuningJobSpec:
+    """Return the specification with an address in place of each path, so that everything else can be checked."""
+
+    def address(given: Path | str | None, name: str) -> str | None:
+        return f"gs://placeholder/{name}" if isinstance(given, Path) else given
+
+    validation = address(job.validation, "validation.jsonl")
+    return dataclasses.replace(
+        job.spec, training_dataset=address(job.train, "train.jsonl") or "", validation_dataset=validation
+    )
+
+
+def _files(paths: Iterable[Path], loaded: Loaded) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for path in paths:
+        if path.is_dir():
+            found = sorted(item for item in path.rglob("*") if item.suffix in SUFFIXES and item.is_file())
+            if not found:
+                loaded.problems.append(f"{path}: holds no {' or '.join(SUFFIXES)} file")
+        elif path.is_file():
+            found = [path]
+        else:
+            found = []
+            loaded.problems.append(f"{path}: no such file or folder")
+        for item in found:
+            if item.resolve() not in seen:
+                seen.add(item.resolve())
+                if len(seen) > MAX_FILES:
+                    loaded.problems.append(f"{path}: more than {MAX_FILES} files")
+                    return
+                yield item
+
+
+def _bounded(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(located_yaml.MAX_BYTES + 1)
+
+
+def _document(document: Located, file: str, loaded: Loaded) -> Iterator[ManifestJob]:
+    problems = loaded.problems
+    plain = document.plain()
+    if not isinstance(plain, dict):
+        problems.append(f"{file}:{document.line}: is no mapping with apiVersion, kind, metadata and spec")
+        return
+    try:
+        manifest = TuningJobManifest.model_validate(plain)
+    except ValidationError as error:
+        problems += [translated(file, document, item) for item in error.errors(include_url=False)]
+        metadata = plain.get("metadata")
+        loaded.refused.add(str(metadata.get("name")) if isinstance(metadata, dict) else "")
+        return
+    spec = manifest.spec
+    if spec.base_model is None and spec.from_ is None and "base_model" not in _swept(spec):
+        problems.append(problem_at(file, document.line_of(("spec",)), ("spec", "baseModel"), "is missing"))
+    if spec.from_ is not None and spec.custom_base_model is not None:
+        path = ("spec", "from")
+        problems.append(problem_at(file, document.line_of(path), path, "customBaseModel is given too; take one"))
+    if spec.sweep is None:
+        yield _job(manifest, document, file, manifest.metadata.name, {})
+        return
+    problems += [
+        problem_at(file, document.line_of(twice), twice, "stands in the sweep too") for twice in _swept_twice(spec)
+    ]
+    jobs, found = sweeps.expand(manifest.metadata.name, spec.sweep)
+    problems += [
+        problem_at(file, document.line_of(("spec", "sweep", *at)), ("spec", "sweep", *at), what) for at, what in found
+    ]
+    for job in jobs:
+        yield _job(manifest, document, file, job.name, job.values)
+
+
+def _swept(spec: Spec) -> set[str]:
+    return set() if spec.sweep is None else {*spec.sweep.grid.given(), *spec.sweep.paired.given()}
+
+
+def _swept_twice(spec: Spec) -> Iterator[tuple[str, ...]]:
+    for name in sorted(_swept(spec)):
+        owner: Any = spec if name in ("base_model", "mode") else spec.hyperparameters
+        if getattr(owner, name) is not None:
+            alias = type(owner).model_fields[name].alias or name
+            yield ("spec", alias) if owner is spec else ("spec", "hyperparameters", alias)
+
+
+def _job(manifest: TuningJobManifest, document: Located, file: str, name: str, values: dict[str, Any]) -> ManifestJob:
+    spec, parameters = manifest.spec, manifest.spec.hyperparameters
+    folder = Path(file).parent
+
+    def place(given: str | None) -> Path | str | None:
+        return given if given is None or given.startswith("gs://") else folder / given
+
+    output = spec.output.rstrip("/") if spec.output else None
+    if output and spec.sweep:
+        output = f"{output}/{name}"
+    fields = {
+        "base_model": spec.base_model or "",
+        "mode": spec.mode,
+        "epochs": parameters.epochs,
+        "learning_rate": parameters.learning_rate,
+        "adapter_size": parameters.adapter_size,
+        "batch_size": parameters.batch_size,
+        **values,
+    }
+    return ManifestJob(
+        name=name,
+        file=file,
+        tree=document,
+        spec=TuningJobSpec(
+            training_dataset=spec.data.train,
+            validation_dataset=spec.data.validation,
+            output_uri=output,
+            display_name=name,
+            description=spec.description,
+            labels=dict(manifest.metadata.labels),
+            custom_base_model=spec.custom_base_model,
+            export_last_checkpoint_only=spec.export_last_checkpoint_only,
+            service_account=spec.service_account,
+            kms_key=spec.kms_key,
+            **fields,
+        ),
+        train=place(spec.data.train) or "",
+        validation=place(spec.data.validation),
+        after=spec.from_,
+        revision=manifest.metadata.revision,
+        priority=spec.priority,
+        max_cost=spec.max_cost,
+        sweep=manifest.metadata.name if spec.sweep else None,
+        sweep_max_cost=spec.sweep.max_cost if spec.sweep else None,
+        retry=spec.retry,
+        deploy=spec.deploy,
+        evaluation=spec.evaluation,
+    )
+
+
+def _link(loaded: Loaded) -> None:
+    """Check what jobs continue from what, give each its base model, and put causes before effects."""
+    by_name = {job.name: job for job in loaded.jobs}
+    done: dict[str, ManifestJob] = {}
+    path = ("spec", "from")
+
+    def visit(job: ManifestJob, above: tuple[str, ...]) -> ManifestJob:
+        if job.name in done:
+            return done[job.name]
+        found = job
+        if job.after is not None:
+            cause = by_name.get(job.after)
+            if cause is None and job.after not in loaded.refused:
+                near = difflib.get_close_matches(job.after, by_name, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                loaded.problems.append(job.problem(path, f"no manifest is named {job.after!r}{hint}"))
+            elif cause is None:
+                pass  # its own mistakes are reported
+            elif job.after in (*above, job.name):
+                loaded.problems.append(job.problem(path, f"{' -> '.join((*above, job.name, job.after))} is a circle"))
+            else:
+                base = visit(cause, (*above, job.name)).spec.base_model
+                if job.spec.base_model and not _same_model(job.spec.base_model, base):
+                    at = ("spec", "baseModel")
+                    loaded.problems.append(
+                        job.problem(at, f"{job.after} tunes {base}; tuning on from it needs the same")
+                    )
+                found = dataclasses.replace(
+                    job, spec=dataclasses.replace(job.spec, base_model=job.spec.base_model or base)
+                )
+        done[job.name] = found
+        return found
+
+    for job in loaded.jobs:
+        visit(job, ())
+    loaded.jobs = list(done.values())
+
+
+def _same_model(one: str, other: str) -> bool:
+    try:
+        return find_model(one).id == find_model(other).id
+    except UnknownModelError:
+        return True  # `check` reports it
