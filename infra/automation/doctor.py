@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from infra.automation import engine
+from infra.automation.stack import configuration, directory
 from infra.policy import ENVIRONMENT_HINT
 from runner.errors import ConfigurationError
 
 
 def examine(options: Namespace) -> dict[str, Any]:
     """Return one finding per check: `ok`, `missing` or `wrong`, with what to do. `ready` says whether `up` can run."""
-    from infra.automation.verbs import directory
-
     folder = directory(options)
     findings = [_engine(), _state(folder, options.stack), _secrets(folder, options.stack), _credentials()]
     findings += [_policy_pack(folder), *_stack(options)]
@@ -93,7 +92,6 @@ def _policy_pack(folder: Path) -> dict[str, Any]:
 
 
 def _stack(options: Namespace) -> list[dict[str, Any]]:
-    from infra.automation.verbs import configuration
     from infra.evaluation import evaluate
     from infra.policy import of_evaluation, violations
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra import stack_files
+from infra.automation.stack import EMULATOR, configuration, directory
 from infra.settings.reader import NAMESPACE
 from runner.environment import state_directory
 from runner.errors import ConfigurationError, RunnerError
@@ -16,7 +16,6 @@ from runner.errors import ConfigurationError, RunnerError
 if TYPE_CHECKING:
     from infra.evaluation import Evaluation
 
-EMULATOR = "http://127.0.0.1:8085"
 Result = dict[str, Any]
 
 
@@ -46,34 +45,6 @@ def run(options: Namespace) -> Result:
         "doctor": _doctor,
     }
     return verbs[options.verb](options)
-
-
-def directory(options: Namespace) -> Path:
-    """Return the folder of Pulumi.yaml."""
-    chosen = Path(options.directory or stack_files.ROOT)
-    if not (chosen / "Pulumi.yaml").is_file():
-        problem = f"there is no Pulumi.yaml in {chosen}"
-        raise ConfigurationError(problem, problems=[problem], hint="--directory names the folder of the checkout")
-    return chosen
-
-
-def configuration(options: Namespace) -> dict[str, str]:
-    """Return the stack's configuration; with --embedded, at the emulator's addresses."""
-    values = stack_files.configuration(options.stack, directory(options))
-    if options.project:
-        values["gcp:project"] = options.project
-    if options.location:
-        values["gcp:region"] = options.location
-    if options.embedded:
-        from infra.addresses import emulator_endpoints
-
-        values = {key: value for key, value in values.items() if not key.endswith("CustomEndpoint")}
-        url = options.emulator or EMULATOR
-        values |= {f"gcp:{key}": value for key, value in emulator_endpoints(url).items()}
-        token = os.environ.get("RUNNER_EMULATOR_TOKEN")
-        if token:
-            values["gcp:accessToken"] = token
-    return values
 
 
 def _evaluated(options: Namespace) -> Evaluation:

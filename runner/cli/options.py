@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from runner.gcp.session import Session
 
     _FloatType = click.ParamType[float]
+    _PathType = click.ParamType[Any]
 else:
-    _FloatType = click.ParamType  # not generic in every supported version of click
+    _FloatType = _PathType = click.ParamType  # not generic in every supported version of click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -145,6 +147,17 @@ class Money(_FloatType):
         return usd
 
 
+class DataFile(_PathType):
+    """A file, a `gs://` object or `-`; becomes a Path, or a string for an object."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """Return the path or the address."""
+        text = str(value)
+        return text if text.startswith("gs://") else Path(text)
+
+
 def cost_options(function: Command) -> Command:
     """Add the options of the cost gate as arguments `max_cost` and `accept_unknown_cost`."""
     unknown = click.option("--accept-unknown-cost", is_flag=True, help="Go on although no price is published.")
@@ -154,10 +167,6 @@ def cost_options(function: Command) -> Command:
 
 def dataset_options(function: Command) -> Command:
     """Add `training`, `validation`, `model`, `mode` and `tokenizer`: a dataset on this machine and what it is for."""
-    from pathlib import Path
-
-    from runner.cli.data.sources import DataFile
-
     decorators = (
         click.argument("training", type=DataFile()),
         click.option("--validation", type=DataFile(), metavar="FILE", help="Validation dataset."),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+_EXCERPT = 2000
+"""Characters of a line that are shown."""
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: escape sequences start with one of them
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls: show text in another order than it is
@@ -107,3 +109,8 @@ def duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def excerpt(line: str) -> str:
+    """Return the beginning of a line for people: an inline image has megabytes."""
+    return line if len(line) <= _EXCERPT else line[:_EXCERPT] + "…"

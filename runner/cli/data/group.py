@@ -12,14 +12,13 @@ import click
 from runner.cli import commands
 from runner.cli.options import Invocation, dataset_options
 from runner.cli.output import finding_line
-from runner.cli.text import size
+from runner.cli.text import excerpt, size
 
 if TYPE_CHECKING:
     from runner.datasets.checking.ranges import Engine
     from runner.datasets.reports.report import Report
 
 _LEFT_SHOWN = 20
-_EXCERPT = 2000
 
 command = commands.Group(
     name="data",
@@ -307,11 +306,6 @@ def print_conversions(invocation: Invocation, report: Report) -> None:
             if foreign.left:
                 more = f" and {len(foreign.left) - _LEFT_SHOWN} more" if len(foreign.left) > _LEFT_SHOWN else ""
                 say(f"not carried over: {', '.join(foreign.left[:_LEFT_SHOWN])}{more}")
-
-
-def excerpt(line: str) -> str:
-    """Return the beginning of a line for people: an inline image has megabytes."""
-    return line if len(line) <= _EXCERPT else line[:_EXCERPT] + "…"
 
 
 def statistics(report: Report) -> tuple[list[str], list[list[Any]]]:

@@ -11,8 +11,8 @@ import click
 
 from runner.cli import commands
 from runner.cli.data.group import checked, statistics
-from runner.cli.data.sources import DataFile, sources, tokenizer_for
-from runner.cli.options import Invocation, dataset_options, mode_option
+from runner.cli.data.sources import sources, tokenizer_for
+from runner.cli.options import DataFile, Invocation, dataset_options, mode_option
 from runner.cli.text import amount, visible
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.data.sources import DataFile, account, sources, target
-from runner.cli.options import Invocation
+from runner.cli.data.sources import account, sources, target
+from runner.cli.options import DataFile, Invocation
 from runner.cli.text import size
 
 _FILE = DataFile()

@@ -9,32 +9,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from runner.cli.options import Invocation
+from runner.cli.text import excerpt
 
 if TYPE_CHECKING:
     from runner.catalog import Model
     from runner.datasets.reading.sources import Source
     from runner.datasets.rewriting.outcome import Outcome
 
-    _PathType = click.ParamType[Any]
-else:
-    _PathType = click.ParamType  # not generic in every supported version of click
-
-_BUCKETS = "gs://"
 _LOST_SHOWN = 10
-
-
-class DataFile(_PathType):
-    """A file, a `gs://` object or `-`; becomes a Path, or a string for an object."""
-
-    name = "file"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
-        """Return the path or the address."""
-        text = str(value)
-        return text if text.startswith(_BUCKETS) else Path(text)
 
 
 @contextmanager
@@ -102,7 +85,6 @@ def target(invocation: Invocation, given: Path | str) -> Iterator[Path]:
 @contextmanager
 def ready(invocation: Invocation, given: Source, *, convert: bool) -> Iterator[Path]:
     """Yield a plain file with a dataset, converted if that is wanted; a conversion is told on standard error."""
-    from runner.cli.data.group import excerpt
     from runner.datasets.rewriting.preparing import prepared
 
     def told(outcome: Outcome, first_line: str) -> None:
