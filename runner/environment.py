@@ -146,7 +146,7 @@ class Environment:
             raise ConfigurationError(
                 "; ".join(problems),
                 problems=problems,
-                hint="`runner emulator start` makes a local environment; --environment names an existing one",
+                hint="start a local one with `runner emulator start`, or name an existing one with --environment",
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -322,7 +322,7 @@ def _document_problems(document: Mapping[str, Any], origin: str) -> list[str]:
             if key not in known:
                 problems.append(f"{origin}: unknown field {prefix}{key}")
             elif not isinstance(value, str) and f"{prefix}{key}" not in _OBJECTS and value is not None:
-                problems.append(f"{origin}: {prefix}{key} must be a text, not {type(value).__name__}")
+                problems.append(f"{origin}: {prefix}{key} must be a string, not {type(value).__name__}")
     return problems + _region_problems(document.get("regions", {}), origin)
 
 
@@ -334,7 +334,7 @@ def _region_problems(regions: Any, origin: str) -> list[str]:
         for section in ("buckets", "endpoints"):
             node = entry.get(section, {}) if isinstance(entry, Mapping) else None
             if not isinstance(node, Mapping) or not all(isinstance(value, str) for value in node.values()):
-                problems.append(f"{origin}: regions.{region}.{section} must be an object of texts")
+                problems.append(f"{origin}: regions.{region}.{section} must be an object of strings")
     return problems
 
 

@@ -84,7 +84,7 @@ def read_records(path: Path, content: bytes) -> list[dict[str, Any]]:
             body, expected, found = {}, 0, 1
         if expected not in {None, found}:
             message = f"{path}:{number} is damaged: its checksum is wrong"
-            hint = "look at what runs with `runner jobs list` and `runner leaks`, then delete the line"
+            hint = "check what is running with `runner jobs ls` and `runner leaks`, then delete the line"
             raise ConfigurationError(message, problems=[message], hint=hint)
         records.append(body)
     return records

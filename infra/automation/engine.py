@@ -249,7 +249,9 @@ def confirm(options: Namespace, verb: str) -> None:
     """Raise ConfigurationError when nobody confirmed a verb that changes something."""
     if not options.confirmed:
         problem = f"{verb} of stack {options.stack} was not confirmed"
-        raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it; `runner infra preview` shows it")
+        raise ConfigurationError(
+            problem, problems=[problem], hint="confirm with --yes; `runner infra preview` shows it"
+        )
 
 
 def _ready(options: Namespace, verb: str) -> None:

@@ -44,9 +44,7 @@ def confirm_cost(
     """
     if usd is None:
         if not accept_unknown_cost:
-            raise CostRefusedError(
-                f"no price is published for {what}", hint="--accept-unknown-cost goes on all the same"
-            )
+            raise CostRefusedError(f"no price is published for {what}", hint="continue with --accept-unknown-cost")
         invocation.output.warning(f"no price is published for {what}")
         return
     price = f"{amount(usd)} per {per}" if per else amount(usd)
@@ -65,11 +63,11 @@ def confirm_cost(
                 else "`runner estimate` shows what the price depends on",
             )
         return
-    if invocation.yes or confirmed("Go on?"):
+    if invocation.yes or confirmed("Continue?"):
         return
     raise CostRefusedError(
-        f"{what} costs {price} and nobody agreed to it",
-        hint=f"give --yes or {limit_option} {math.ceil(usd * 100) / 100:.2f}",
+        f"{what} would cost {price}, and nobody approved it",
+        hint=f"approve it with --yes or {limit_option} {math.ceil(usd * 100) / 100:.2f}",
     )
 
 

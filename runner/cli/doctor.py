@@ -43,7 +43,7 @@ class Finding:
 def command(invocation: Invocation) -> None:
     """Check Python, the installed extras, the emulator, the environment, credentials and whether the services answer.
 
-    Exit code 1 if something keeps the present environment from working; a missing extra is only reported.
+    The exit code is 1 if something keeps the current environment from working; a missing extra is only reported.
     """
     findings = list(_findings(invocation))
     output = invocation.output

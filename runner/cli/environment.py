@@ -11,7 +11,7 @@ from runner.cli.options import Invocation
 
 command = commands.Group(
     name="environment",
-    help="Where commands work: project, location, buckets, addresses, and where each value comes from.",
+    help="Show the project, location, buckets and addresses that commands use, and the source of each value.",
     examples=("runner environment show",),
     lazy={"show": ("runner.cli.environment:show", "Show every value and its source.")},
 )
@@ -22,7 +22,7 @@ command = commands.Group(
 )
 @click.pass_obj
 def show(invocation: Invocation) -> None:
-    """Show every value that commands would use and where it came from: a flag, a variable, a document, a default."""
+    """Show every value that commands use and its source: a flag, a variable, a document, or a default."""
     environment = invocation.resolved()
     body = environment.to_json()
     sources = body.get("sources", {})

@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("training", metavar="TRAINING")
-@click.option("--model", required=True, metavar="ID", help="Base model: `runner models ls`.")
+@click.option("--model", required=True, metavar="ID", help="Base model; `runner models ls` lists them.")
 @mode_option
-@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Passes over the data [3].")
+@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Number of epochs [default: 3].")
 @click.option(
     "--tokenizer",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIRECTORY",
-    help="Tokenizer to count tokens with [the model's in Hugging Face's cache; else they are estimated].",
+    help="Tokenizer for token counts [default: the model's in the Hugging Face cache; otherwise an estimate].",
 )
 @click.pass_obj
 def command(
     invocation: Invocation, training: str, model: str, mode: Any, epochs: int | None, tokenizer: Path | None
 ) -> None:
-    """Say what tuning on the dataset TRAINING, a file or a gs:// object, would cost, and what the number rests on."""
+    """Estimate the price of tuning on the dataset TRAINING, a file or a gs:// object, and show how it is calculated."""
     from runner.cli.priced_data import sound_report
     from runner.jobs.estimate import estimate, statistics_of
     from runner.jobs.specification import TuningJobSpec
@@ -53,13 +53,13 @@ def command(
 def described(found: CostEstimate) -> list[tuple[str, Any]]:
     """Return what people want to know of an estimate."""
     if found.expected is None or found.low is None or found.high is None:
-        price = "unknown: none is published"
+        price = "unknown: no price is published"
     elif found.low == found.high:
         price = amount(found.expected)
     else:
         price = f"about {amount(found.expected)} ({amount(found.low)} to {amount(found.high)})"
     return [
         ("price", price),
-        ("tokens", f"{found.tokens:,} an epoch, {found.tokens * found.epochs:,} in {found.epochs} epochs"),
+        ("tokens", f"{found.tokens:,} per epoch, {found.tokens * found.epochs:,} in {found.epochs} epochs"),
         *[("because" if number == 0 else "", reason) for number, reason in enumerate(found.reasons)],
     ]

@@ -1,4 +1,4 @@
-"""`runner leaks`: what costs money, or lies about, though nobody wants it."""
+"""`runner leaks`: find what still costs money but is no longer used."""
 
 from __future__ import annotations
 
@@ -20,29 +20,27 @@ from runner.errors import ConfigurationError, RunnerError
         "runner leaks --clean --yes --format json",
     ),
 )
-@click.option("--clean", is_flag=True, help="Remove what is listed, after asking.")
+@click.option("--clean", is_flag=True, help="Remove what is listed, after confirmation.")
 @click.option(
     "--stale",
     type=Duration(),
     default="30d",
     show_default=True,
     metavar="TIME",
-    help="How old uploaded datasets and images, and checkpoints of ended jobs, must be to be listed.",
+    help="Minimum age of the uploaded datasets, images and checkpoints to list.",
 )
-@click.option(
-    "--read-all-datasets", is_flag=True, help="Find images that no dataset names though datasets are more than 1 GiB."
-)
+@click.option("--read-all-datasets", is_flag=True, help="Look for unused images even if datasets exceed 1 GiB.")
 @click.pass_obj
 def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets: bool) -> None:
-    """List what this tool made and nobody wants.
+    """Find what this tool created that still costs money but is no longer used.
 
-    That is deployments whose lease has ended or that nobody asks, what interrupted deployments left, empty endpoints,
-    models that are deployed nowhere, datasets that no job of late was trained on, images that no other dataset names,
-    and checkpoints on the way to a model. Final weights stay, and so does what a model, an endpoint or a job under way
-    names.
+    This includes deployments with an expired lease or without requests, leftovers of interrupted deployments, empty
+    endpoints, models that are not deployed, datasets that no recent job uses, images that no other dataset names, and
+    intermediate checkpoints. Final weights stay, and so does everything that a model, an endpoint or an active job
+    refers to.
 
-    Only what carries this tool's labels is listed or removed. Whether a model is asked is read from Cloud Monitoring;
-    where that may not be read, leases alone count.
+    Only resources with this tool's labels are listed or removed. Requests to models are read from Cloud Monitoring;
+    without access to it, only leases count.
     """
     from runner.serving.leaks import find_leaks
     from runner.serving.stale import clean as remove
@@ -81,7 +79,7 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
             return
         if found and not (invocation.yes or confirmed(f"Remove {len(found)}?")):
             problem = "the removal was not confirmed"
-            raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+            raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
         removed, failed = remove(session, found, progress=output.note)
     if output.is_json:
         output.document({"found": [leak.to_json() for leak in found], "removed": removed, "failed": failed})

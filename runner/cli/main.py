@@ -25,27 +25,27 @@ BROKEN_PIPE = 141
 
 COMMANDS = {
     "quickstart": ("runner.cli.quickstart", "Tune a small model on this machine and compare it with its base."),
-    "emulator": ("runner.cli.emulator.group", "The local server that speaks Google's protocols."),
-    "environment": ("runner.cli.environment", "Where commands work: project, location, buckets."),
-    "models": ("runner.cli.models", "Base models: limits, modes, prices."),
-    "data": ("runner.cli.data.group", "Check datasets and upload them."),
-    "estimate": ("runner.cli.estimate", "What a tuning job would cost."),
-    "jobs": ("runner.cli.jobs.group", "Tuning jobs: submit, follow, cancel."),
-    "plan": ("runner.cli.manifests.plan", "What applying manifests would do, and what it would cost."),
-    "apply": ("runner.cli.manifests.apply", "Create the jobs that manifests ask for, each once."),
-    "drift": ("runner.cli.manifests.plan:drift", "Whether manifests, records and jobs still agree."),
-    "queue": ("runner.cli.manifests.queue_commands", "Jobs that wait for a slot of the quota."),
-    "schema": ("runner.cli.manifests.schema", "The JSON Schema of manifests."),
-    "checkpoints": ("runner.cli.checkpoints.group", "What a tuning job wrote: list, download, prune."),
-    "reproduce": ("runner.cli.reproduce", "Run a job again as it was, from its run manifest."),
-    "endpoints": ("runner.cli.endpoints.group", "Serve a tuned model, and stop serving it."),
-    "leaks": ("runner.cli.leaks", "What costs money though nobody wants it; --clean removes it."),
+    "emulator": ("runner.cli.emulator.group", "Run the local server that speaks Google's protocols."),
+    "environment": ("runner.cli.environment", "Show the project, location and buckets that commands use."),
+    "models": ("runner.cli.models", "List base models with limits, modes and prices."),
+    "data": ("runner.cli.data.group", "Check, convert and upload datasets."),
+    "estimate": ("runner.cli.estimate", "Estimate the price of a tuning job."),
+    "jobs": ("runner.cli.jobs.group", "Submit, follow and cancel tuning jobs."),
+    "plan": ("runner.cli.manifests.plan", "Show what applying manifests would do and cost."),
+    "apply": ("runner.cli.manifests.apply", "Create the jobs that manifests describe, each once."),
+    "drift": ("runner.cli.manifests.plan:drift", "Check whether manifests, records and jobs still agree."),
+    "queue": ("runner.cli.manifests.queue_commands", "List and run jobs that wait for quota."),
+    "schema": ("runner.cli.manifests.schema", "Print the JSON Schema of manifests."),
+    "checkpoints": ("runner.cli.checkpoints.group", "List, download and prune checkpoints of a tuning job."),
+    "reproduce": ("runner.cli.reproduce", "Run a job again from its run manifest."),
+    "endpoints": ("runner.cli.endpoints.group", "Deploy and undeploy tuned models."),
+    "leaks": ("runner.cli.leaks", "Find what still costs money but is no longer used."),
     "predict": ("runner.cli.asking.predict", "Send instances to an endpoint."),
-    "batch": ("runner.cli.asking.batch", "A file of questions through an endpoint."),
-    "eval": ("runner.cli.asking.evaluate", "Is the tuned model better than its base? With intervals."),
+    "batch": ("runner.cli.asking.batch", "Send a file of questions to an endpoint."),
+    "eval": ("runner.cli.asking.evaluate", "Compare a tuned model with its base."),
     "chat": ("runner.cli.asking.chat", "Talk with a tuned model."),
     "infra": ("runner.cli.infra.group", "Set up a Google Cloud project with the Pulumi program."),
-    "doctor": ("runner.cli.doctor", "Find out what is missing here, and how to mend it."),
+    "doctor": ("runner.cli.doctor", "Check this machine and this environment, and show how to fix problems."),
 }
 
 _DESCRIPTION = """Managed tuning of open models on Google Cloud: provision, check, tune, deploy, ask.
@@ -78,7 +78,12 @@ root = Group(
     no_args_is_help=True,
     params=[
         click.Option(
-            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show it."
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_show_version,
+            help="Show the version and exit.",
         )
     ],
 )
@@ -126,7 +131,7 @@ def _run(arguments: list[str], invocation: Invocation) -> int:
         if error.errno in local_files.DISK_ERRORS:
             return _report_failure(_disk_error(error), invocation)
         if _is_of_state(error):
-            hint = "export RUNNER_STATE_DIR=DIRECTORY names another directory"
+            hint = "choose another directory: export RUNNER_STATE_DIR=DIRECTORY"
             return _report_failure(
                 local_files.unwritable(Path(os.fsdecode(error.filename)), error, hint=hint), invocation
             )
@@ -145,7 +150,7 @@ def _is_of_state(error: OSError) -> bool:
 
 def _disk_error(error: OSError) -> RunnerError:
     """Return the failure of a write that nobody has caught where it was made."""
-    hint = "make room, then the same command again: what was done on the service is found"
+    hint = "free disk space, then run the same command again: it finds what was done on the service"
     if error.filename is not None:
         return local_files.unwritable(Path(os.fsdecode(error.filename)), error, hint=hint)
     try:
@@ -158,7 +163,7 @@ def _disk_error(error: OSError) -> RunnerError:
 
 
 def _unprinted(error: OSError) -> RunnerError:
-    hint = "what the command did is done, only its output is lost: make room, or send it elsewhere"
+    hint = "the command is done, only its output is lost: free disk space, or redirect the output"
     return DiskError(f"cannot write standard output: {error.strerror}", path="-", hint=hint)
 
 
@@ -212,7 +217,9 @@ def _report_bug(error: Exception, invocation: Invocation) -> int:
     body = {
         "code": "internal",
         "message": f"internal error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        "hint": f"this is a bug in this program; the traceback is in {where}" if where else "--debug shows where",
+        "hint": f"this is a bug in this program; the traceback is in {where}"
+        if where
+        else "run again with --debug to see the traceback",
     }
     invocation.output.failure(body)
     return INTERNAL_ERROR

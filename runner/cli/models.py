@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 command = commands.Group(
     name="models",
-    help="Base models that can be tuned: modes, limits, prices, each with its source.",
+    help="List base models that can be tuned: modes, limits and prices, each with its source.",
     examples=("runner models ls", "runner models show meta/llama3_1@llama-3.1-8b-instruct"),
     lazy={
-        "ls": ("runner.cli.models:ls", "List them."),
-        "show": ("runner.cli.models:show", "Show everything known about one."),
+        "ls": ("runner.cli.models:ls", "List base models."),
+        "show": ("runner.cli.models:show", "Show everything known about a base model."),
     },
 )
 
 
 @commands.command(name="ls", examples=("runner models ls", "runner models ls --all", "runner models ls -q"))
-@click.option("--all", "everything", is_flag=True, help="Also models that newer pages of the service name.")
+@click.option("--all", "everything", is_flag=True, help="Include models that only newer pages of the service list.")
 @click.pass_obj
 def ls(invocation: Invocation, everything: bool) -> None:
     """List base models: tuning modes, longest example in tokens, published price of a million trained tokens."""
@@ -44,14 +44,14 @@ def ls(invocation: Invocation, everything: bool) -> None:
     names = [model.id for model in chosen]
     invocation.output.table(headings, rows, body=body, names=names, numbers=(2, 3))
     if not everything:
-        invocation.output.note("--all adds models from newer pages of the service")
+        invocation.output.note("--all includes models from newer pages of the service")
 
 
 @commands.command(name="show", examples=("runner models show qwen/qwen3@qwen3-32b",))
 @click.argument("model", metavar="MODEL")
 @click.pass_obj
 def show(invocation: Invocation, model: str) -> None:
-    """Show everything known about a base model. MODEL is an id, an alias or the long form `publishers/…`."""
+    """Show everything known about a base model. MODEL is an ID, an alias or the long form `publishers/…`."""
     from runner.catalog import find_model, load_catalog
 
     found = find_model(model)
@@ -66,7 +66,7 @@ def show(invocation: Invocation, model: str) -> None:
     ]
     for mode, limits in found.modes.items():
         price = limits.usd_per_million_tokens
-        parts = [f"at most {limits.max_sequence_length} tokens an example"]
+        parts = [f"at most {limits.max_sequence_length} tokens per example"]
         parts += [f"{amount(price)} per million tokens" if price is not None else "no published price"]
         parts += [f"learning rate {limits.learning_rate}"] if limits.learning_rate else []
         parts += [f"adapter size {limits.adapter_size}"] if limits.adapter_size else []

@@ -100,15 +100,15 @@ def global_options() -> list[click.Option]:
         return click.Option(names, expose_value=False, callback=_store, **attributes)
 
     return [
-        option("--format", type=click.Choice(["text", "json"]), help="How to print results and errors [text]."),
+        option("--format", type=click.Choice(["text", "json"]), help="Format of results and errors [default: text]."),
         option("--environment", metavar="FILE", help="Environment document: a file or a gs:// object."),
         option("--project", metavar="ID", help="Google Cloud project."),
-        option("--location", metavar="NAME", help="Where jobs and endpoints are, for example us-central1."),
-        option("-y", "--yes", is_flag=True, help="Do not ask: whatever is shown is wanted."),
-        option("-q", "--quiet", is_flag=True, help="Print bare names only; no progress."),
-        option("-v", "--verbose", is_flag=True, help="Log what is done, on standard error."),
-        option("--debug", is_flag=True, help="Print the traceback of an error as well."),
-        option("--no-color", is_flag=True, help="No colours; the variable NO_COLOR says the same."),
+        option("--location", metavar="NAME", help="Location of jobs and endpoints, for example us-central1."),
+        option("-y", "--yes", is_flag=True, help="Skip confirmation prompts."),
+        option("-q", "--quiet", is_flag=True, help="Print only names, without progress."),
+        option("-v", "--verbose", is_flag=True, help="Log to standard error."),
+        option("--debug", is_flag=True, help="Also print the traceback of an error."),
+        option("--no-color", is_flag=True, help="Disable colors; the NO_COLOR variable does the same."),
     ]
 
 
@@ -141,9 +141,9 @@ class Money(_FloatType):
         try:
             usd = float(str(value).removeprefix("$").replace(",", ""))
         except ValueError:
-            self.fail(f"{value!r} is no amount of dollars: write for example 12.50", param, ctx)
+            self.fail(f"{value!r} is not an amount of dollars, such as 12.50", param, ctx)
         if not 0 <= usd < float("inf"):
-            self.fail("an amount of dollars is not negative", param, ctx)
+            self.fail("an amount of dollars must not be negative", param, ctx)
         return usd
 
 
@@ -160,8 +160,13 @@ class DataFile(_PathType):
 
 def cost_options(function: Command) -> Command:
     """Add the options of the cost gate as arguments `max_cost` and `accept_unknown_cost`."""
-    unknown = click.option("--accept-unknown-cost", is_flag=True, help="Go on although no price is published.")
-    limit = click.option("--max-cost", type=Money(), metavar="USD", help="Refuse, without asking, what may cost more.")
+    unknown = click.option("--accept-unknown-cost", is_flag=True, help="Continue even if no price is published.")
+    limit = click.option(
+        "--max-cost",
+        type=Money(),
+        metavar="USD",
+        help="Approve a price up to this limit, and refuse anything above it, without a prompt.",
+    )
     return limit(unknown(function))
 
 
@@ -170,13 +175,13 @@ def dataset_options(function: Command) -> Command:
     decorators = (
         click.argument("training", type=DataFile()),
         click.option("--validation", type=DataFile(), metavar="FILE", help="Validation dataset."),
-        click.option("--model", metavar="ID", help="Base model, for its limits: `runner models ls`."),
+        click.option("--model", metavar="ID", help="Base model whose limits apply; `runner models ls` lists them."),
         mode_option,
         click.option(
             "--tokenizer",
             type=click.Path(exists=True, file_okay=False, path_type=Path),
             metavar="DIRECTORY",
-            help="Tokenizer to count tokens with [the model's in Hugging Face's cache; else they are estimated].",
+            help="Tokenizer for token counts [default: the model's in the Hugging Face cache; otherwise an estimate].",
         ),
     )
     for decorator in reversed(decorators):
@@ -189,18 +194,29 @@ def mode_option(function: Command) -> Command:
     return click.option(
         "--mode",
         type=click.Choice(["FULL", "PEFT_ADAPTER"], case_sensitive=False),
-        help="All parameters, or an adapter (LoRA) [the model's first].",
+        help="Tuning mode: all parameters, or an adapter (LoRA) [default: the model's first].",
     )(function)
 
 
 def sampling_options(function: Command) -> Command:
     """Add `max_tokens`, `temperature`, `top_p`, `top_k` and `seed`, each None when not given."""
     decorators = (
-        click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Longest answer."),
-        click.option("--temperature", type=click.FloatRange(0, 2), metavar="X", help="0 takes the likeliest token."),
-        click.option("--top-p", type=click.FloatRange(0, 1), metavar="X", help="Sample from this share of likelihood."),
-        click.option("--top-k", type=click.IntRange(1), metavar="N", help="Sample from so many likeliest tokens."),
-        click.option("--seed", type=int, metavar="N", help="The same seed gives the same answer."),
+        click.option(
+            "--max-tokens", type=click.IntRange(1), metavar="N", help="Maximum number of tokens in an answer."
+        ),
+        click.option(
+            "--temperature",
+            type=click.FloatRange(0, 2),
+            metavar="X",
+            help="Sampling temperature; 0 always picks the most likely token.",
+        ),
+        click.option(
+            "--top-p", type=click.FloatRange(0, 1), metavar="X", help="Cumulative probability to sample from."
+        ),
+        click.option(
+            "--top-k", type=click.IntRange(1), metavar="N", help="Number of most likely tokens to sample from."
+        ),
+        click.option("--seed", type=int, metavar="N", help="Random seed; the same seed gives the same answer."),
     )
     for decorator in reversed(decorators):
         function = decorator(function)

@@ -162,7 +162,7 @@ class Output:
                 _say(visible(finding_line(finding), lines=True))
             if len(findings) > _FINDINGS_SHOWN:
                 more = len(findings) - _FINDINGS_SHOWN
-                _say(f"… and {more} more: the same command with `--format json` lists all")
+                _say(f"… and {more} more: list all with --format json")
         _say(f"{self._styled('error:', _RED, sys.stderr)} {visible(message, lines=True)}")
         if body.get("hint"):
             _say(f"{self._styled('hint:', _BOLD, sys.stderr)} {visible(body['hint'], lines=True)}")

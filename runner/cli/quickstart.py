@@ -22,21 +22,26 @@ _SECONDS_BETWEEN_LINES = 8.0
     name="quickstart",
     examples=("runner quickstart", "runner quickstart --fast", "runner quickstart --keep --port 9000"),
 )
-@click.option("--fast", is_flag=True, help="Tune a tiny untrained model, which only shows the way.")
-@click.option("--keep", is_flag=True, help="Leave emulator, job and endpoint to go on with.")
-@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port of the emulator [a free one].")
+@click.option("--fast", is_flag=True, help="Tune a tiny untrained model, which only demonstrates the steps.")
+@click.option("--keep", is_flag=True, help="Keep the emulator, job and endpoint.")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port of the emulator [default: a free port].")
 @click.option(
-    "--questions", type=click.IntRange(1, 32), default=5, show_default=True, metavar="N", help="How many to ask."
+    "--questions",
+    type=click.IntRange(1, 32),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Number of questions to ask.",
 )
 @click.pass_obj
 def command(invocation: Invocation, fast: bool, keep: bool, port: int | None, questions: int) -> None:
-    """Go the whole way on this machine: start the emulator, provision it, check data, tune, deploy, compare answers.
+    """Run every step on this machine: start the emulator, provision it, check data, tune, deploy, compare answers.
 
-    Nothing leaves this machine and nothing costs anything.
+    Nothing leaves this machine, and everything is free.
     """
     from runner.quickstart.run import QuickstartOptions, run
 
-    invocation.interrupted = "stopped; what was made is removed" if not keep else "stopped: `runner emulator status`"
+    invocation.interrupted = "stopped; removing what was created" if not keep else "stopped: `runner emulator status`"
     options = QuickstartOptions(keep=keep, fast=fast, port=port, questions=questions)
     result = run(options, _Narrator(invocation.output))
     if invocation.output.is_json:

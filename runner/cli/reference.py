@@ -24,7 +24,7 @@ somebody else made. `python -m runner` is not: Python itself looks for modules i
 script `runner` is not on the PATH, use `python -P -m runner`. `runner infra` with Pulumi's engine runs the program in
 the folder that `--directory` names.
 
-Text goes to a table where it fits the terminal, else each row to a block of its own: no value is cut. Control
+Results are tables; if a table is wider than the terminal, each row is printed as a block: no value is cut. Control
 characters in remote texts are spelled out.
 """
 

@@ -21,9 +21,9 @@ from runner.errors import ConfigurationError
     ),
 )
 @click.argument("job", metavar="JOB")
-@click.option("--submit", "submit_it", is_flag=True, help="Submit it again, at a price that is agreed to.")
+@click.option("--submit", "submit_it", is_flag=True, help="Submit the job again, after you confirm its price.")
 @cost_options
-@click.option("--watch", "watch_it", is_flag=True, help="Show its progress until it ends.")
+@click.option("--watch", "watch_it", is_flag=True, help="Show progress until the job ends.")
 @click.pass_obj
 def command(
     invocation: Invocation,
@@ -33,10 +33,10 @@ def command(
     accept_unknown_cost: bool,
     watch_it: bool,
 ) -> None:
-    """Say what JOB was made of and what has changed since; with --submit run it again as it was.
+    """Show what JOB was made from and what has changed since; with --submit, run it again.
 
-    JOB needs its run manifest, which this tool writes beside the results of every job that it submits. If the bytes
-    of the data have changed, nothing is submitted: that would be another job. The price is that of today.
+    JOB needs its run manifest, which this tool writes beside the results of every job that it submits. If the data has
+    changed, nothing is submitted, because that would be a different job. The current price applies.
     """
     from runner.gcp import tuning_jobs
     from runner.jobs import reproduction
@@ -51,7 +51,7 @@ def command(
             body = {"job": original.id, "manifest": manifest, "changes": changes, "reproducible": not blocking}
             output.result(body, _described(manifest, changes), name="yes" if not blocking else "no")
             if blocking:
-                output.warning("the data has changed: the same job cannot be run again")
+                output.warning("the data has changed: the job cannot be reproduced")
             else:
                 output.note(f"next: `runner reproduce {original.id} --submit`")
             return
@@ -60,9 +60,9 @@ def command(
                 f"{change['what']}: CRC32C was {change['then']}, is {change['now'] or 'gone'}" for change in blocking
             ]
             raise ConfigurationError(
-                f"job {original.id} cannot be run again as it was: {'; '.join(problems)}",
+                f"job {original.id} cannot be reproduced: {'; '.join(problems)}",
                 problems=problems,
-                hint=f"`runner jobs clone {original.id}` tunes on the data as it is now",
+                hint=f"`runner jobs clone {original.id}` tunes on the current data",
             )
         for change in changes:
             output.note(f"differs: {change['what']} was {change['then']}, is {change['now']}")

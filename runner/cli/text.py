@@ -94,7 +94,7 @@ def seconds_of(text: str) -> float:
         return float(text)
     match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip().lower())
     if not text or match is None or not any(match.groups()):
-        raise ValueError(f"{text!r} is no duration: write for example 45s, 90m, 2h30m or 1d")
+        raise ValueError(f"{text!r} is not a duration, such as 45s, 90m, 2h30m or 1d")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 

@@ -17,8 +17,8 @@ def settle(invocation: Invocation, session: Session) -> None:
         endpoint = result.record.endpoint.rsplit("/", 1)[-1]
         said = {
             "removed": f"removed what it left on endpoint {endpoint}",
-            "finished": f"finished it: endpoint {endpoint} serves",
-            "pending": f"the service still works on endpoint {endpoint}; `runner leaks --clean` comes back to it",
+            "finished": f"completed it: endpoint {endpoint} serves",
+            "pending": f"the service is still working on endpoint {endpoint}; run `runner leaks --clean` later",
             "nothing": "it left nothing",
         }
         invocation.output.note(said[result.outcome])
@@ -31,4 +31,4 @@ def mention(invocation: Invocation, session: Session) -> None:
     found = abandoned_records(session)
     if found:
         names = ", ".join(record.endpoint.rsplit("/", 1)[-1] for record in found)
-        invocation.output.warning(f"a deployment was interrupted on {names}: `runner leaks --clean` deals with it")
+        invocation.output.warning(f"a deployment was interrupted on {names}: `runner leaks --clean` resolves it")

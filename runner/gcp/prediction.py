@@ -73,7 +73,7 @@ def resolve_endpoint(session: Session, given: str | None = None) -> Endpoint:
     if matches:
         ids = ", ".join(item.id for item in matches)
         message = f"{len(matches)} endpoints are called {wanted!r}: {ids}"
-        raise ConfigurationError(message, problems=[message], hint="name one by its id")
+        raise ConfigurationError(message, problems=[message], hint="name one by its ID")
     raise NotFoundError(
         f"no endpoint in {session.environment.location} has the id or the name {wanted!r}",
         status="NOT_FOUND",

@@ -21,7 +21,9 @@ from runner.errors import RunnerError
 
 Outcome = Literal["created", "adopted", "refused", "unsent", "abandoned"]
 
-_NOTHING_SENT = "nothing was submitted; make room, or export RUNNER_STATE_DIR=DIRECTORY, then the same command again"
+_NOTHING_SENT = (
+    "nothing was submitted; free disk space, or export RUNNER_STATE_DIR=DIRECTORY, then run the same command again"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -185,7 +185,7 @@ class _Tour:
         port = self.options.port if self.options.port is not None else (None if self.options.keep else 0)
         info, new = daemon.start(settings, port=port)
         if not new:
-            self.narrator.say("it was running already")
+            self.narrator.say("it was already running")
         return info.url
 
     def _provision(self, url: str) -> Path:
@@ -237,9 +237,9 @@ class _Tour:
             self.narrator.say(
                 f"about ${estimate.expected:.4f} (${estimate.low:.4f} to ${estimate.high:.4f}):"
                 f" {estimate.tokens} tokens x {estimate.epochs} epochs at ${estimate.usd_per_million_tokens}"
-                f" a million, list price of {estimate.price_date}"
+                f" per million, list price of {estimate.price_date}"
             )
-        self.narrator.say("here it costs nothing: the job runs on this machine")
+        self.narrator.say("here it is free: the job runs on this machine")
         return estimate.to_json()
 
     def _tune(self, session: Session, spec: TuningJobSpec) -> TuningJob:

@@ -33,7 +33,7 @@ LONGEST_PAUSE_SECONDS = 20.0
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _OWN_KEYS = frozenset({"id", "custom_id"})
 _MOST_PROBLEMS = 20
-_ROOM = "make room, then the same command again: what has been answered is not asked again"
+_ROOM = "free disk space, then run the same command again: answered questions are not asked again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +330,7 @@ def _journal(
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            message = f"another run writes {output}"
+            message = f"another run is writing {output}"
             raise ConfigurationError(message, problems=[message]) from error
         if restart:
             os.ftruncate(descriptor, 0)
@@ -354,7 +354,7 @@ def _resume(journal: _Journal, head: dict[str, Any]) -> None:
             return
         if json.loads(first) != head:
             message = f"{journal.path} is of another input, endpoint or sampling"
-            raise ConfigurationError(message, problems=[message], hint="--restart forgets what it holds")
+            raise ConfigurationError(message, problems=[message], hint="discard it with --restart")
         journal.size = len(first)
         for raw in file:
             if not raw.endswith(b"\n"):

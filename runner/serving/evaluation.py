@@ -241,9 +241,9 @@ def _problem(questions: Sequence[Question], primary: str, judge: Judge | None, m
     if primary not in DECIDERS:
         return f"no metric {primary!r}; there are {', '.join(DECIDERS)}"
     if primary == JUDGE and judge is None:
-        return "the judge is to decide, and none is given"
+        return "the judge decides, but no judge was given"
     if primary == LOSS and missing:
-        return f"the loss is to decide, and cannot be measured: {missing}"
+        return f"the loss decides, but cannot be measured: {missing}"
     return ""
 
 
@@ -262,17 +262,17 @@ def compare(
     labels = sorted({pair.question.label for pair in pairs} - {""})
     groups = {label: [pair for pair in pairs if pair.question.label == label] for label in labels}
     small = [label for label, group in groups.items() if len(group) < FEWEST]
-    notes = [f"slice {label!r} has only {len(groups[label])} questions and is not judged" for label in small]
+    notes = [f"slice {label!r} has only {len(groups[label])} questions and is not evaluated" for label in small]
     if len(pairs) < FEWEST:
-        notes.append(f"nothing is claimed of fewer than {FEWEST} questions")
+        notes.append(f"fewer than {FEWEST} questions give no verdict")
     elif len(pairs) < 2 * FEWEST:
-        notes.append(f"{len(pairs)} questions are too few to find anything but a huge difference")
+        notes.append(f"{len(pairs)} questions are too few to detect anything but a huge difference")
     likelihood, why_not = _likelihood(pairs, seed)
     if likelihood is not None and likelihood.left_out:
         notes.append(f"the loss of {likelihood.left_out} answers could not be measured and is left out")
     if judgement is not None and judgement.count("unreadable"):
         number = judgement.count("unreadable")
-        notes.append(f"{number} of {len(pairs)} verdicts of the judge could not be read and count for nobody")
+        notes.append(f"{number} of {len(pairs)} verdicts of the judge could not be read and are ignored")
     return Evaluation(
         base=base,
         tuned=tuned,

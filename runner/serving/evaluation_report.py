@@ -118,7 +118,7 @@ def _judgement(found: Judgement) -> list[str]:
     cells = "".join(f"<tr><td>{label}<td class=n>{found.count(verdict)}" for verdict, label in VERDICTS.items())
     return [
         f"<h2>Judged by {escape(found.judge)}</h2>",
-        f"<p>{share} Each pair was shown in both orders; swayed ones count as neither.</p>",
+        f"<p>{share} Each pair was shown in both orders; order-dependent verdicts count as ties.</p>",
         f"<div class=scroll><table><tr><th>verdict<th class=n>questions{cells}</table></div>",
     ]
 

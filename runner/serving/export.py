@@ -56,7 +56,7 @@ def inspect(directory: Path) -> Weights:
     if not names:
         problems.append(f"no .safetensors files are in {directory}")
     if not (directory / "tokenizer.json").exists() and not (directory / "tokenizer.model").exists():
-        problems.append("neither tokenizer.json nor tokenizer.model is there: take the base model's")
+        problems.append("tokenizer.json and tokenizer.model are missing: use the base model's")
     tensors = parameters = 0
     for path in [*names, *sorted((directory / "adapter").glob("*.safetensors"))]:
         try:

@@ -101,7 +101,7 @@ def check_name(repository: str) -> None:
             "pushing to a hub needs its client, huggingface_hub", hint="pip install 'open-model-tuning[hub]'"
         )
     if not _NAME.fullmatch(repository):
-        raise _refused(f"{repository!r} is no name of a repository", hint="NAMESPACE/NAME, for example me/my-model")
+        raise _refused(f"{repository!r} is not a repository name", hint="NAMESPACE/NAME, for example me/my-model")
 
 
 def push(plan: PushPlan) -> str:
@@ -196,21 +196,32 @@ def _failures(repository: str) -> Iterator[None]:
     except RunnerError:
         raise
     except HFValidationError as error:
-        raise _refused(f"{repository!r} is no name of a repository: {error}") from error
+        raise _refused(f"{repository!r} is not a repository name: {error}") from error
     except LocalTokenNotFoundError as error:
-        raise _refused("nobody is logged in at the hub", hint=login) from error
+        raise _refused("not logged in to the hub", hint=login) from error
     except OfflineModeIsEnabled as error:
-        raise _refused("the hub's client is offline: HF_HUB_OFFLINE is set", hint="unset HF_HUB_OFFLINE") from error
+        raise _refused(
+            "the hub's client is offline, because HF_HUB_OFFLINE is set", hint="unset HF_HUB_OFFLINE"
+        ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         said = str(error.server_message or error).splitlines()[0]
         if status >= 500 or status == 429:
-            raise UnreachableError(f"the hub failed ({status}): {said}", hint="the same command goes on") from error
-        hints = {401: login, 403: login, 409: "push to a new name", 412: "somebody else pushed: look there first"}
+            raise UnreachableError(
+                f"the hub failed ({status}): {said}", hint="run the same command again to continue"
+            ) from error
+        hints = {
+            401: login,
+            403: login,
+            409: "push to a new name",
+            412: "someone else pushed to the repository: inspect it first",
+        }
         raise _refused(f"the hub refuses {repository} ({status}): {said}", hint=hints.get(status, "")) from error
     except network as error:
         cause = error.__cause__ or error
-        raise UnreachableError(f"the hub does not answer: {cause}", hint="the same command goes on") from error
+        raise UnreachableError(
+            f"the hub does not answer: {cause}", hint="run the same command again to continue"
+        ) from error
 
 
 def _refused(message: str, *, hint: str = "") -> ConfigurationError:

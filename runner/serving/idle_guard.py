@@ -1,4 +1,4 @@
-"""Take down what nobody wants any more, and say which jobs need somebody, without anybody at a keyboard.
+"""Remove what is no longer used, and name the jobs that need attention, without an operator.
 
     python -m runner.serving.idle_guard --project P --location L [--dry-run] [--jobs-ended-minutes 30]
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 Phase = Literal["begun", "sent", "accepted", "deployed", "handed over"]
 _FOLDER = "deployments"
-_ROOM = "make room, or export RUNNER_STATE_DIR=DIRECTORY, then the same command again"
+_ROOM = "free disk space, or export RUNNER_STATE_DIR=DIRECTORY, then run the same command again"
 _NOTHING_SENT = f"nothing was deployed; {_ROOM}"
 
 
@@ -177,7 +177,7 @@ def _read(path: Path, descriptor: int) -> DeploymentRecord | None:
         record = DeploymentRecord(**(first or {}))
     except TypeError:
         message = f"{path}:1 is damaged: it names no deployment"
-        hint = "look at what runs with `runner leaks`, then delete the file"
+        hint = "check what is running with `runner leaks`, then delete the file"
         raise ConfigurationError(message, problems=[message], hint=hint) from None
     for mark in marks:
         record.phase = mark.get("phase", record.phase)

@@ -27,7 +27,7 @@ VERDICTS: dict[Verdict, str] = {
     "tuned": "for the tuned model",
     "base": "for the base",
     "tie": "for neither",
-    "swayed": "swayed by the order",
+    "swayed": "order-dependent",
     "same": "the same answer",
     "unreadable": "unreadable",
 }

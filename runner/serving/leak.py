@@ -21,7 +21,7 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leak:
-    """One thing that nobody wants any more."""
+    """One resource that is no longer used."""
 
     kind: Kind
     resource: str

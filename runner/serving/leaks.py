@@ -1,4 +1,4 @@
-"""What costs money, or lies about, though nobody wants it: found from the service, removed only if it is ours."""
+"""What still costs money but is no longer used: found from the service, removed only if this tool created it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONGEST_IDLE = 7 * 86400.0
 
 
 def find_leaks(session: Session, *, now: float | None = None, grace: float = GRACE_SECONDS) -> list[Leak]:
-    """Return what this tool made and nobody wants, dearest first. Changes nothing.
+    """Return what this tool created that is no longer used, most expensive first. Changes nothing.
 
     Args:
         session: where.
@@ -108,7 +108,7 @@ def _of_record(record: DeploymentRecord, every: Sequence[Endpoint], models: Mapp
         usd_per_hour=_price(mine) if mine else 0.0,
         age=record.age,
         resources=tuple(there),
-        reason="it serves, but its command did not end" if wanted else "its command ended before it served",
+        reason="it serves, but its command did not finish" if wanted else "its command ended before it served",
         record=record,
     )
 
@@ -180,7 +180,7 @@ def _of_model(model: ModelResource, now: float) -> Leak:
         display_name=model.display_name,
         age=_age(model.create_time, now),
         resources=(model.name,),
-        reason="it was made for a deployment and is deployed nowhere",
+        reason="it was created for a deployment and is not deployed",
     )
 
 

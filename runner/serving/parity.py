@@ -155,7 +155,7 @@ def _template(template: TrainingTemplate, questions: Sequence[Question], tuned: 
                 message = f"it makes other tokens of the prompt of line {question.line} than training, as many"
                 return ParityFinding(check="template", state="failed", message=message)
     if not counted:
-        return _unknown("template", "the prompts are no texts, or the server does not count their tokens")
+        return _unknown("template", "the prompts are not texts, or the server does not count their tokens")
     how = "the tokens that training made" if told == counted else "as many tokens as training made"
     return ParityFinding(check="template", state="ok", message=f"{counted} prompts have {how}")
 

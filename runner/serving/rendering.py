@@ -48,7 +48,7 @@ def training_template(session: Session, source: str) -> tuple[TrainingTemplate |
         GoogleApiError, UnreachableError: the storage does not answer.
     """
     if not source:
-        return None, "nothing says where the weights are"
+        return None, "the location of the weights is unknown"
     with tempfile.TemporaryDirectory(prefix="runner-template-") as name:
         directory = Path(name)
         for file in _FILES:

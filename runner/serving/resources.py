@@ -43,7 +43,7 @@ class Resources:
         """Return what does not go together, in words."""
         found = [*self._replica_problems(), *self._autoscale_problems(machine)]
         if self.spot and self.reservation not in (None, "none"):
-            found.append("spot machines do not come from reservations: leave --spot or --reservation out")
+            found.append("Spot VMs do not use reservations: omit --spot or --reservation")
         if self.reservation not in (None, "any", "none") and not _RESERVATION.fullmatch(self.reservation or ""):
             found.append(
                 f"reservation {self.reservation!r} is not any, none or projects/PROJECT/zones/ZONE/reservations/NAME"
@@ -55,9 +55,9 @@ class Resources:
         if self.max_replicas < max(1, self.min_replicas):
             found.append(f"at most {self.max_replicas} replicas are fewer than at least {self.min_replicas}")
         if self.scale_to_zero is None and self.min_replicas < 1:
-            found.append("no replica at all needs --scale-to-zero")
+            found.append("zero replicas requires --scale-to-zero")
         if self.scale_to_zero is not None and self.min_replicas > 0:
-            found.append(f"at least {self.min_replicas} replicas never become none: leave --min-replicas out")
+            found.append(f"at least {self.min_replicas} replicas cannot scale to zero: omit --min-replicas")
         if self.scale_to_zero is not None and not SHORTEST_IDLE_SECONDS <= self.scale_to_zero <= LONGEST_IDLE_SECONDS:
             found.append("scaling to zero comes after 5 minutes to 8 hours without a request")
         return found
@@ -67,11 +67,11 @@ class Resources:
         names = [name for name, _ in self.autoscale]
         for name, target in self.autoscale:
             if name not in METRICS:
-                found.append(f"{name!r} is no metric to scale by: {', '.join(METRICS)}")
+                found.append(f"{name!r} is not an autoscaling metric: {', '.join(METRICS)}")
             elif names.count(name) > 1:
                 found.append(f"the metric {name} is given twice")
             elif target < 1 or (name != "requests" and target > 100):
-                found.append(f"the target of {name} is {target}: 1 to 100 per cent")
+                found.append(f"the target of {name} is {target}: 1 to 100 percent")
         if self.autoscale and self.max_replicas <= max(1, self.min_replicas):
             found.append("a metric to scale by needs more replicas to scale to: give --max-replicas")
         if "gpu" in names and machine is not None and not machine.accelerator_count:
@@ -121,7 +121,7 @@ class Reach:
         if self.access == "default":
             return []
         if existing:
-            return [f"endpoint {existing} exists, and is as it is: --{self.access} is for new endpoints"]
+            return [f"endpoint {existing} already exists: --{self.access} is for new endpoints"]
         if self.access == "private" and not self.projects:
             return ["a private endpoint needs the projects that may connect to it"]
         return []

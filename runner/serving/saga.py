@@ -135,7 +135,7 @@ class Saga:
             self._stage = stage
             self.tell(f"{stage.lower().replace('_', ' ')}")
         elif waited >= self._silent_until:
-            self.tell(f"still waiting, {waited / 60:.0f} min" if waited >= 60 else "waiting for the service")
+            self.tell(f"still waiting after {waited / 60:.0f} min" if waited >= 60 else "waiting for the service")
         else:
             return
         self._silent_until = waited + TELL_SECONDS
@@ -157,7 +157,7 @@ class Saga:
         if done:
             self.entry.close()
         else:
-            self.tell("not all of it could be removed yet; `runner leaks --clean` does")
+            self.tell("some of it could not be removed yet; run `runner leaks --clean` later")
 
     def finish(self, check: Check | None) -> Endpoint:
         """Label the model, look at it, give it its traffic and take off those that it replaces."""

@@ -14,7 +14,7 @@ def with_share(traffic: Mapping[str, int], model: str, percent: int) -> dict[str
         ValueError: `percent` is not between 0 and 100.
     """
     if not 0 <= percent <= 100:
-        raise ValueError("a share of traffic is between 0 and 100 per cent")
+        raise ValueError("a share of traffic is between 0 and 100 percent")
     others = {key: share for key, share in traffic.items() if key != model and share > 0}
     if not others:
         return {model: 100} if percent else {}

@@ -1,4 +1,4 @@
-"""What lies in buckets though nobody wants it: datasets that were uploaded for jobs, their images, and checkpoints.
+"""What lies in buckets and is no longer used: datasets that were uploaded for jobs, their images, and checkpoints.
 
 Only what this tool made is looked at: objects whose metadata says that it uploaded them, and the intermediate
 checkpoints of jobs with its label. `final/` is never touched, nor what a model, an endpoint or a job that has not ended
@@ -164,7 +164,7 @@ def _staging(
             if stale_images.is_image(item):
                 images[item.uri] = item, made
         elif not wanted.names(item.uri):
-            found.append(_leak("stale staging object", item.uri, [item], now, made, "no job of late was trained on it"))
+            found.append(_leak("stale staging object", item.uri, [item], now, made, "no recent job uses it"))
     try:
         unnamed = stale_images.unnamed(
             session,
@@ -175,11 +175,11 @@ def _staging(
         )
     except stale_images.UnknownNamesError as error:
         if note:
-            note(f"images are not looked at: {error.message}" + (f"; {error.hint}" if error.hint else ""))
+            note(f"images were not checked: {error.message}" + (f"; {error.hint}" if error.hint else ""))
         return found
     for item in unnamed:
         made = images[item.uri][1]
-        found.append(_leak("stale image", item.uri, [item], now, made, "no dataset that stays names it"))
+        found.append(_leak("stale image", item.uri, [item], now, made, "no remaining dataset refers to it"))
     return found
 
 
@@ -224,7 +224,7 @@ def _readable(session: Session, uri: str, note: Callable[[str], None] | None) ->
         return  # no such bucket
     except GoogleApiError as error:
         if note:
-            note(f"not looked at: {error.message}")
+            note(f"not checked: {error.message}")
 
 
 def _leak(kind: Kind, uri: str, items: Sequence[StoredObject], now: float, since: float, reason: str) -> Leak:

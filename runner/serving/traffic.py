@@ -64,7 +64,7 @@ def find_model(endpoint: Endpoint, wanted: str) -> DeployedModel:
     there = ", ".join(f"{item.id} ({item.display_name})" for item in endpoint.deployed_models) or "none"
     what = f"{len(found)} models called {wanted!r}" if found else f"no model {wanted!r}"
     message = f"endpoint {endpoint.id} has {what}; there: {there}"
-    raise ConfigurationError(message, problems=[message], hint="name one by its id")
+    raise ConfigurationError(message, problems=[message], hint="name one by its ID")
 
 
 def newest(endpoint: Endpoint) -> DeployedModel:
@@ -87,7 +87,7 @@ def set_shares(session: Session, endpoint: Endpoint, shares: Mapping[str, int]) 
     elif len(missing) == 1 and rest >= 0:
         split[missing[0]] = rest
     if sum(split.values()) != 100 or any(share < 0 for share in split.values()):
-        message = f"the shares add up to {sum(split.values())} per cent, not 100"
+        message = f"the shares add up to {sum(split.values())} percent, not 100"
         raise ConfigurationError(message, problems=[message])
     return deployed.set_traffic(session, endpoint.name, split)
 
@@ -157,7 +157,7 @@ def judge(figures: Mapping[str, ServingFigures], canary: str, limits: CanaryLimi
         ratio = own.seconds / others.seconds
         if ratio > limits.latency_ratio:
             state = "badly"
-            reason = f"it takes {own.seconds:.2f} s to answer, {ratio:.1f} times as long as the others"
+            reason = f"it takes {own.seconds:.2f} s per answer, {ratio:.1f} times as long as the others"
     return Verdict(state=state, reason=reason, canary=own, others=others)
 
 

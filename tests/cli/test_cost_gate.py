@@ -29,7 +29,7 @@ def test_silence_without_a_terminal_is_no_agreement(capsys: pytest.CaptureFixtur
         _gate()
 
     assert refusal.value.exit_code == 7
-    assert refusal.value.hint == "give --yes or --max-cost 3.00"
+    assert refusal.value.hint == "approve it with --yes or --max-cost 3.00"
     assert "list price about $3.00" in capsys.readouterr().err
 
 
@@ -76,7 +76,7 @@ def test_a_person_at_a_terminal_is_asked(typed: str, agreed: bool, monkeypatch: 
         monkeypatch.setattr(sys, "stderr", stderr)
         os.write(person, typed.encode())
 
-        assert confirmed("Go on?") is agreed
+        assert confirmed("Continue?") is agreed
 
     monkeypatch.undo()
     os.close(terminal)

@@ -83,7 +83,7 @@ def test_many_are_cut(run: CommandLine, in_project: Provisioned, broken: Path) -
     broken.write_text(BAD * 50)
     outcome = run("data", "upload", str(broken))
     assert outcome.err.count(" messages[1].content: ") == 20
-    assert "… and 30 more: the same command with `--format json` lists all" in outcome.err
+    assert "… and 30 more: list all with --format json" in outcome.err
 
 
 def test_images_that_cannot_be_uploaded_are_listed(run: CommandLine, in_project: Provisioned, broken: Path) -> None:

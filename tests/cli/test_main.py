@@ -97,7 +97,7 @@ def test_ctrl_c_says_what_goes_on(run: CommandLine) -> None:
         (["models", "ls", "--fromat", "json"], "no such option '--fromat'. Did you mean '--format'?"),
         (["jobs", "show"], "missing argument 'JOB'"),
         (["--format", "yaml", "models", "ls"], "invalid value for '--format': 'yaml' is not one of 'text', 'json'"),
-        (["jobs", "wait", "1", "--timeout", "soon"], "invalid value for '--timeout': 'soon' is no duration"),
+        (["jobs", "wait", "1", "--timeout", "soon"], "invalid value for '--timeout': 'soon' is not a duration"),
         (["jobs", "submit", "--model", "m", "--train", "t", "--max-cost", "lots"], "invalid value for '--max-cost'"),
         (["endpoints", "deploy", "1", "--max-cost", "-1"], "invalid value for '--max-cost': an amount"),
     ],

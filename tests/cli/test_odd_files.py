@@ -178,7 +178,7 @@ def test_pipes_with_names_are_read_as_files_are() -> None:
 def test_standard_input_holds_one_dataset(run: CommandLine) -> None:
     outcome = run("data", "check", "-", "--validation", "-")
     assert outcome.code == 2
-    assert "standard input holds one dataset, not two" in outcome.err
+    assert "standard input can contain only one dataset" in outcome.err
 
 
 def test_the_account_of_what_goes_to_standard_output_is_json_too() -> None:

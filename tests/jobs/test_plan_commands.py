@@ -23,7 +23,7 @@ def test_plan_answers_with_its_exit_code(idle: CommandLine, manifests: Manifests
     saved = tmp_path / "plan.json"
     outcome = idle("plan", "-f", folder, "--out", str(saved))
     assert outcome.code == 2
-    assert "+ tone: no job was ever made of it" in outcome.out
+    assert "+ tone: new" in outcome.out
     assert f"{MODEL} PEFT_ADAPTER, 12 rows, about $0.0000" in outcome.out
     assert "1 to create" in outcome.out
     assert f"next: `runner apply {saved}`" in outcome.err
@@ -50,7 +50,7 @@ def test_plan_as_json_and_as_a_comment(idle: CommandLine, manifests: Manifests) 
     assert document["cost"]["unknown"] == 0
     comment = idle("plan", "-f", str(manifests.folder), "--report", "markdown").out
     assert comment.startswith("### Tuning jobs: 1 to create\n\n| | job | what | data | price |")
-    assert "| + | `tone` | no job was ever made of it | 12 | about $" in comment
+    assert "| + | `tone` | new | 12 | about $" in comment
     assert idle("plan", "-f", str(manifests.folder), "-q").out == "tone\n"
 
 
@@ -84,7 +84,7 @@ def test_mistakes_are_not_changes(idle: CommandLine, manifests: Manifests) -> No
         assert "hint: give -f FILE or -f FOLDER" in outcome.err
     assert idle("plan", "-f", str(manifests.folder / "absent")).code == 1
     both = idle("apply", "plan.json", "-f", str(manifests.folder))
-    assert (both.code, "leave -f out" in both.err) == (2, True)
+    assert (both.code, "omit -f" in both.err) == (2, True)
 
 
 def test_without_a_contract_bucket(idle: CommandLine, manifests: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_cancelling_needs_a_word(idle: CommandLine, manifests: Manifests, untrai
     assert idle("apply", "-f", folder, "--quota", "5").code == 0
     path.unlink()
     outcome = idle("apply", "-f", folder, "--prune")
-    assert (outcome.code, "--yes confirms it" in outcome.err) == (2, True)
+    assert (outcome.code, "confirm with --yes" in outcome.err) == (2, True)
     outcome = idle("apply", "-f", folder, "--prune", "--yes", "--format", "json")
     steps = [(step["name"], step["what"]) for step in outcome.document["steps"]]
     assert steps[0] == ("tone", "cancelled")
@@ -190,7 +190,7 @@ def test_drift(idle: CommandLine, manifests: Manifests, untrained: Session) -> N
     assert ledger.write(entry.record.changed(labels={"team": "b"}), entry.generation)
     outcome = idle("drift", "-f", folder)
     assert outcome.code == 2
-    assert "tone: labels.team was asked as b and is a on the service" in outcome.out
+    assert "tone: labels.team was requested as b and is a on the service" in outcome.out
     tuning_jobs.cancel(untrained, next(job.name for job in jobs_of(untrained) if job.display_name == "gone"))
     document = idle("drift", "-f", folder, "--format", "json").document
     assert {job["name"]: job["action"] for job in document["jobs"]}["gone"] in ("failed", "keep")

@@ -18,15 +18,15 @@ def test_cancel_says_what_is_billed(run: CommandLine, faulty: FaultyEmulator, in
     job = job_of(faulty, in_project, "stall")
     refused = run("jobs", "cancel", job)
     assert refused.code == 2
-    assert "--yes confirms it" in refused.err
+    assert "confirm with --yes" in refused.err
     outcome = run("jobs", "cancel", job, "--yes", "--wait", "--format", "json")
     assert outcome.code == 0, outcome.err
     assert outcome.document["state"] == "JOB_STATE_CANCELLED"
     assert outcome.document["billed"] is None
     again = run("jobs", "cancel", job)
     assert again.code == 0
-    assert "nothing is billed as far as known" in again.out
-    assert "it had ended already: cancelled" in again.err
+    assert "nothing is billed as far as this tool knows" in again.out
+    assert "it had already ended: cancelled" in again.err
     assert run("jobs", "why", job, "-q").out == "cancelled\n"
 
 
@@ -48,7 +48,7 @@ def test_metrics_of_a_job_without_any(
     there.write_text("mine")
     outcome = run("jobs", "metrics", job, "--to", str(there))
     assert outcome.code == 2
-    assert "--force overwrites it" in outcome.err
+    assert "overwrite it with --force" in outcome.err
     assert there.read_text() == "mine"
 
 
@@ -133,7 +133,7 @@ def test_reproduce_says_what_has_changed_and_runs_it_again(
     faulty.http.post(upload, params={"uploadType": "media", "name": uri[1]}, content=b"{}\n").raise_for_status()
     changed = run("reproduce", job, "--submit", "--yes")
     assert changed.code == 2
-    assert "cannot be run again as it was: training data: CRC32C was" in changed.err
+    assert "cannot be reproduced: training data: CRC32C was" in changed.err
 
 
 def test_reproduce_without_a_manifest(run: CommandLine, faulty: FaultyEmulator, in_project: Provisioned) -> None:

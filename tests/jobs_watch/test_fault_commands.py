@@ -35,11 +35,13 @@ def test_faults_on_the_command_line(run: CommandLine, faulty: FaultyEmulator, st
     finally:
         stopped = run("emulator", "stop", "--format", "json")
     assert stopped.document == {"stopped": True, "unusedFaults": ["job:stall"]}
-    assert "faults that befell nothing: job:stall" in stopped.err
+    assert "faults that never fired: job:stall" in stopped.err
     log = (state_directory / "emulator" / "emulator.log").read_text()
     assert "unused fault 1: job:stall" in log
     again = run("emulator", "start", "--port", "0", "--stand-in", "tiny")
     try:
-        assert "faults are armed from before: job:stall; `runner emulator faults clear` removes them" in again.err
+        assert (
+            "faults from earlier are still active: job:stall; `runner emulator faults clear` removes them" in again.err
+        )
     finally:
         run("emulator", "stop")

@@ -164,7 +164,7 @@ def test_cancelling_what_has_ended_tells_what_it_cost(run: CommandLine, there: T
     outcome = run("jobs", "cancel", there.job.id)
     assert outcome.code == 0
     assert "succeeded; billed: $0.00" in outcome.out
-    assert "it had ended already" in outcome.err
+    assert "it had already ended" in outcome.err
 
 
 def test_logs_hold_steps_and_what_the_process_wrote(run: CommandLine, there: Trained) -> None:

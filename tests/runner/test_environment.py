@@ -96,7 +96,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         resolve({"environment": path, "vertex_url": "ftp://x", "location": "evil.example/#"})
     text = "\n".join(caught.value.problems)
-    for part in ("project must be a text", "buckets.photos", "colour", "--vertex-url", "--location"):
+    for part in ("project must be a string", "buckets.photos", "colour", "--vertex-url", "--location"):
         assert part in text
     assert len(caught.value.problems) == 5
 

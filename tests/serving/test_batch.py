@@ -202,7 +202,7 @@ def test_a_disk_that_fills_loses_no_answer(stub: StubEndpoint, tmp_path: Path) -
     journal = output.with_name("a.jsonl.journal")
     code, error = run(3000)
     assert (code, error.get("code"), error.get("path")) == (74, "disk", str(journal))
-    assert "what has been answered is not asked again" in error["hint"]
+    assert "answered questions are not asked again" in error["hint"]
     kept = len(_answers(journal)) - 1
     assert kept > 0
     assert not output.exists()

@@ -108,11 +108,11 @@ def test_what_a_hub_refuses_is_said(hub: HubServer, weights: Path) -> None:
     assert "HF_TOKEN" in error["hint"]
     code, error = _push(hub, str(weights), "model", "me/..")
     assert (code, error["code"]) == (2, "configuration")
-    assert "is no name of a repository" in error["message"]
+    assert "is not a repository name" in error["message"]
     assert hub.repositories == {}
     hub.failing = 503
     code, error = _push(hub, str(weights), "me/model")
-    assert (code, error["code"], error["hint"]) == (69, "unreachable", "the same command goes on")
+    assert (code, error["code"], error["hint"]) == (69, "unreachable", "run the same command again to continue")
     code, error = _push(hub, str(weights), "me/model", HF_ENDPOINT="http://127.0.0.1:9")
     assert (code, error["code"]) == (69, "unreachable")
     code, error = _push(hub, str(weights), "me/model", HF_HUB_OFFLINE="1")
@@ -129,7 +129,7 @@ def test_an_export_is_pushed_after_asking(
     variables = {**_variables(tuned, state), **hub.variables()}
     outcome = process(*words, stdin="", timeout=120, **variables)
     assert (outcome.code, outcome.error["code"]) == (7, "cost_refused")
-    assert "only its owner sees it" in outcome.err
+    assert "visible only to its owner" in outcome.err
     assert hub.repositories == {}
     outcome = process(*words, "--yes", stdin="", timeout=120, **variables)
     assert outcome.code == 0, outcome.err

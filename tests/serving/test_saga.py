@@ -372,7 +372,7 @@ def test_the_next_command_removes_what_a_killed_one_left(
     listed = process("leaks", "--format", "json", stdin="", timeout=60, **variables)
     assert [leak["kind"] for leak in listed.document] == ["unfinished deployment"]
     warned = process("endpoints", "ls", stdin="", timeout=60, **variables)
-    assert "`runner leaks --clean` deals with it" in warned.err
+    assert "`runner leaks --clean` resolves it" in warned.err
     assert truth.names() != before, "commands that read change nothing"
     refused = process("endpoints", "deploy", tuned.job.id, stdin="", timeout=60, **variables)
     assert refused.code == 7, refused.err

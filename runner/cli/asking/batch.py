@@ -24,19 +24,26 @@ _REPORT_SECONDS = 5.0
     ),
 )
 @click.argument("source", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
-@click.option("--endpoint", metavar="ID", help="Endpoint: id, name or full name [the environment's, or the only one].")
+@click.option(
+    "--endpoint", metavar="ID", help="Endpoint: ID, name or full name [default: the environment's, or the only one]."
+)
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE",
-    help="Where the answers go, in the order of the questions.",
+    help="File for the answers, in the order of the questions.",
 )
 @click.option(
-    "--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, metavar="N", help="Questions at once."
+    "--concurrency",
+    type=click.IntRange(1, 256),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Number of concurrent requests.",
 )
-@click.option("--restart", is_flag=True, help="Forget what an earlier run answered.")
+@click.option("--restart", is_flag=True, help="Ignore the answers of an earlier run.")
 @sampling_options
 @click.pass_obj
 def command(
@@ -49,11 +56,11 @@ def command(
     restart: bool,
     **sampling: Any,
 ) -> None:
-    """Ask an endpoint every line of FILE and write the answers in the same order.
+    """Send every line of FILE to an endpoint and write the answers in the same order.
 
-    A line is {"messages": […]}, asked as a chat, or {"prompt": …}; other keys, such as max_tokens, go along. 429 and
-    5xx are tried again. After an interruption the same command goes on where it stopped: what was answered is not asked
-    again. Exit code 1 if lines were refused; each has its error in the output.
+    A line is {"messages": […]} for a chat, or {"prompt": …}; other keys, such as max_tokens, are sent unchanged. 429
+    and 5xx are retried. After an interruption, the same command resumes without asking answered questions
+    again. The exit code is 1 if lines were refused; each has its error in the output.
     """
     from runner.serving.batch import BatchProgress, run_batch
     from runner.serving.prediction import resolve_endpoint
@@ -72,7 +79,7 @@ def command(
 
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
-        invocation.interrupted = "the answers so far are kept; the same command goes on"
+        invocation.interrupted = "the answers so far are saved; run the same command again to continue"
         done = run_batch(
             session,
             found,

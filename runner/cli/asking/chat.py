@@ -28,16 +28,23 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     ),
 )
 @click.argument("message", required=False)
-@click.option("--endpoint", metavar="ID", help="Endpoint: id, name or full name [the environment's, or the only one].")
-@click.option("--model", metavar="ID", help="A model that Google manages, instead of an endpoint.")
+@click.option(
+    "--endpoint", metavar="ID", help="Endpoint: ID, name or full name [default: the environment's, or the only one]."
+)
+@click.option("--model", metavar="ID", help="Ask a Google-managed model instead of an endpoint.")
 @click.option("--system", metavar="TEXT", help="System message.")
 @click.option(
-    "--image", "images", multiple=True, metavar="FILE", help="Picture for the first message: a file or gs://."
+    "--image", "images", multiple=True, metavar="FILE", help="Image for the first message: a file or a gs:// object."
 )
-@click.option("--save", type=_FILE, metavar="FILE", help="Keep the conversation there.")
-@click.option("--resume", type=_FILE, metavar="FILE", help="Go on with a conversation that was kept.")
-@click.option("--replay", type=_FILE, metavar="FILE", help="Ask a kept conversation's questions again and compare.")
-@click.option("--no-stream", is_flag=True, help="Print the answer when it is whole.")
+@click.option("--save", type=_FILE, metavar="FILE", help="Save the conversation to this file.")
+@click.option("--resume", type=_FILE, metavar="FILE", help="Continue a saved conversation.")
+@click.option(
+    "--replay",
+    type=_FILE,
+    metavar="FILE",
+    help="Ask the questions of a saved conversation again and compare the answers.",
+)
+@click.option("--no-stream", is_flag=True, help="Print the answer only when it is complete.")
 @sampling_options
 @click.pass_obj
 def command(
@@ -54,11 +61,11 @@ def command(
     no_stream: bool,
     **sampling: Any,
 ) -> None:
-    """Send MESSAGE, or standard input, to a tuned model; without either, converse at the terminal."""
+    """Send MESSAGE, or standard input, to a tuned model; without either, start a conversation at the terminal."""
     _check(message, endpoint, model, resume, replay)
     interactive = message is None and replay is None and sys.stdin.isatty()
     if interactive and invocation.output.is_json:
-        problem = "--format json needs a MESSAGE, or one on standard input"
+        problem = "--format json needs a MESSAGE, or text on standard input"
         raise ConfigurationError(problem, problems=[problem])
     if message is None and not interactive and replay is None:
         message = sys.stdin.read().strip()
@@ -93,6 +100,6 @@ def _check(
     if endpoint and model:
         problems.append("give either --endpoint or --model")
     if replay and (message is not None or resume):
-        problems.append("--replay takes its questions from the file: leave MESSAGE and --resume out")
+        problems.append("--replay reads its questions from the file: omit MESSAGE and --resume")
     if problems:
         raise ConfigurationError("; ".join(problems), problems=problems)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from runner.cli.options import Invocation
     from runner.gcp.session import Session
 
-_HELP = """/history shows what was said, /reset forgets it, /system TEXT sets the system message,
-/image FILE sends a picture with the next message, /save FILE keeps the conversation,
-/exit or Ctrl-D leaves, Ctrl-C stops an answer."""
+_HELP = """/history shows the conversation, /reset clears it, /system TEXT sets the system message,
+/image FILE sends an image with the next message, /save FILE saves the conversation,
+/exit or Ctrl-D quits, Ctrl-C stops an answer."""
 _LARGEST_IMAGE = 20 * 2**20
 _VERSION = 1
 
@@ -107,7 +107,7 @@ class Conversation:
             self.messages = [*([{"role": "system", "content": rest}] if rest else []), *others]
         elif name == "/image" and rest:
             self.images.append(image_part(rest))
-            note("it goes with the next message")
+            note("it is sent with the next message")
         elif name == "/save" and rest:
             self.save(Path(rest))
             note(f"saved to {rest}")
@@ -161,12 +161,12 @@ def read_messages(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from error
     except ValueError as error:
-        raise _unusable(path, f"it is no saved conversation: {error}") from error
+        raise _unusable(path, f"it is not a saved conversation: {error}") from error
     messages = body.get("messages") if isinstance(body, dict) and body.get("version") == _VERSION else None
     if not isinstance(messages, list) or not all(
         isinstance(item, dict) and isinstance(item.get("role"), str) and "content" in item for item in messages
     ):
-        raise _unusable(path, "it is no saved conversation")
+        raise _unusable(path, "it is not a saved conversation")
     return messages
 
 
@@ -189,7 +189,7 @@ def image_part(source: str) -> dict[str, Any]:
     path = Path(source).expanduser()
     kind = mimetypes.guess_type(path.name)[0] or ""
     if not kind.startswith("image/"):
-        raise _unusable(path, "its name is not that of a picture, such as .png or .jpg")
+        raise _unusable(path, "its name does not end in an image extension, such as .png or .jpg")
     try:
         if path.stat().st_size > _LARGEST_IMAGE:
             raise _unusable(path, f"it is larger than {_LARGEST_IMAGE // 2**20} MiB")

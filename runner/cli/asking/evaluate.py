@@ -36,22 +36,28 @@ _REPORT_SECONDS = 5.0
     ),
 )
 @click.argument("dataset", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
-@click.option("--endpoint", metavar="ID", help="The tuned model: id, name or full name [the only one].")
-@click.option("--model", metavar="ID", help="Instead of --endpoint: a model that Google manages.")
-@click.option("--base-endpoint", metavar="ID", help="Endpoint to compare with.")
-@click.option("--base-model", metavar="ID", help="Model that Google manages to compare with.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N examples.")
+@click.option(
+    "--endpoint", metavar="ID", help="Endpoint of the tuned model: ID, name or full name [default: the only one]."
+)
+@click.option("--model", metavar="ID", help="Evaluate a Google-managed model instead of --endpoint.")
+@click.option("--base-endpoint", metavar="ID", help="Endpoint of the base model.")
+@click.option("--base-model", metavar="ID", help="Google-managed base model to compare with.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N examples.")
 @click.option(
     "--metric",
     type=click.Choice(_DECIDERS, case_sensitive=False),
     default="chrF",
     show_default=True,
-    help="What decides.",
+    help="Metric that decides the verdict.",
 )
-@click.option("--slice-by", metavar="KEY", help="Compare by the value of this key of the examples too.")
+@click.option("--slice-by", metavar="KEY", help="Also break the results down by the value of this key.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML report.")
-@click.option("--gate", type=click.Choice(_GATES), help="Exit code 11 unless the tuned model is so.")
-@click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Questions at once.")
+@click.option(
+    "--gate", type=click.Choice(_GATES), help="Exit with code 11 unless the tuned model meets this condition."
+)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Number of concurrent requests."
+)
 @judge_options
 @sampling_options
 @click.pass_obj
@@ -75,17 +81,17 @@ def command(
     accept_unknown_cost: bool,
     **sampling: Any,
 ) -> None:
-    """Ask a tuned model and its base every question of FILE, which neither has seen, and compare their answers.
+    """Ask a tuned model and its base every question of FILE, which neither has seen, and score their answers.
 
-    They are compared with those in the file. A difference counts only if its 95 % interval, a paired bootstrap over the
-    questions, excludes zero; else the verdict is "no difference". Unless given, temperature is 0 and an answer has at
-    most 1024 tokens.
+    Scores compare the answers with those in the file. A difference counts only if its 95% interval, from a paired
+    bootstrap over the questions, excludes zero; otherwise the verdict is "no difference". By default, the temperature
+    is 0 and an answer has at most 1024 tokens.
 
-    Loss and perplexity of the file's answers are measured too, where both models tell how likely a given text is. A
-    judge is a third model, which is shown each pair twice, in both orders.
+    Loss and perplexity of the file's answers are measured if both models report log probabilities. A judge is a third
+    model, which sees each pair twice, in both orders.
     """
     if (base_endpoint is None) == (base_model is None):
-        problem = "give one of --base-endpoint and --base-model: what to compare with"
+        problem = "give --base-endpoint or --base-model to compare with"
         raise ConfigurationError(problem, problems=[problem])
     if endpoint is not None and model is not None:
         problem = "give either --endpoint or --model"
@@ -189,7 +195,7 @@ def _show(invocation: Invocation, found: Evaluation) -> None:
         numbers=(2, 3, 4, 5, 6),
     )
     latency = found.latency
-    output.note(f"seconds to an answer: base {latency.base:.2f}, tuned {latency.tuned:.2f}")
+    output.note(f"seconds per answer: base {latency.base:.2f}, tuned {latency.tuned:.2f}")
     if found.likelihood is not None:
         before, after = found.likelihood.perplexity
         output.note(f"perplexity of the answers: base {before:,.2f}, tuned {after:,.2f}")

@@ -26,13 +26,13 @@ def judge_options(function: Command) -> Command:
     judge = click.option(
         "--judge",
         metavar="NAME",
-        help="Let a model compare the answers too: an endpoint, or PUBLISHER/MODEL that Google manages.",
+        help="Also have a model judge the answers: an endpoint, or a Google-managed PUBLISHER/MODEL.",
     )
     price = click.option(
         "--judge-price",
         type=Money(),
         metavar="USD",
-        help="Price of a million tokens of a managed judge: no catalogue has it.",
+        help="Price per million tokens of a Google-managed judge, which the catalogue does not list.",
     )
     return judge(price(cost_options(function)))
 
@@ -66,7 +66,7 @@ def agree_to_judge(
         from runner.serving.listing import describe
 
         hourly = describe(judge.endpoint).usd_per_hour
-        billed = f"{amount(hourly)} an hour, asked or not" if hourly else "an hourly price that is not known"
+        billed = f"{amount(hourly)} per hour, with or without requests" if hourly else "an unknown hourly price"
         invocation.output.note(f"judge: up to {requests} requests to {judge.name}, which costs {billed}")
         return
     tokens = estimate_tokens(questions)
@@ -75,7 +75,7 @@ def agree_to_judge(
     if usd is None and not accept_unknown_cost:
         raise CostRefusedError(
             f"no price is published for {what}",
-            hint="--judge-price USD gives that of a million tokens; --accept-unknown-cost goes on without",
+            hint="give the price per million tokens with --judge-price USD, or continue with --accept-unknown-cost",
         )
     confirm_cost(invocation, what=what, usd=usd, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost)
 

@@ -26,12 +26,14 @@ from runner.errors import ConfigurationError
     ),
 )
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
-@click.option("--endpoint", metavar="ID", help="Endpoint: id, name or full name [the environment's, or the only one].")
+@click.option(
+    "--endpoint", metavar="ID", help="Endpoint: ID, name or full name [default: the environment's, or the only one]."
+)
 @click.option(
     "--instances",
     type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Instances to send as they are: JSON Lines or a JSON array; - is standard input.",
+    help="File with instances to send unchanged: JSON Lines or a JSON array; - is standard input.",
 )
 @click.option(
     "--file",
@@ -39,12 +41,12 @@ from runner.errors import ConfigurationError
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Its whole text is one prompt; - is standard input.",
+    help="File whose whole text is one prompt; - is standard input.",
 )
 @click.option(
-    "--image", "images", multiple=True, metavar="FILE", help="Picture for every prompt: a file, gs:// or https://."
+    "--image", "images", multiple=True, metavar="FILE", help="Image for every prompt: a file, gs:// or https://."
 )
-@click.option("--repeat-prompt", is_flag=True, help="Let the service put the prompt before each text.")
+@click.option("--repeat-prompt", is_flag=True, help="Include the prompt at the start of each answer.")
 @sampling_options
 @click.pass_obj
 def command(
@@ -58,7 +60,7 @@ def command(
     repeat_prompt: bool,
     **sampling: Any,
 ) -> None:
-    """Send each PROMPT, or standard input, to a deployed model and print what it makes of it."""
+    """Send each PROMPT, or standard input, to a deployed model and print its answer."""
     from runner.serving.prediction import predict
 
     given = _instances(instances) if instances else []
@@ -124,7 +126,7 @@ def _instances(path: Path) -> list[dict[str, Any]]:
             if isinstance(item, dict):
                 found.append(item)
             else:
-                problems.append(f"{name}:{number} holds an instance that is not an object")
+                problems.append(f"{name}:{number} contains an instance that is not an object")
     if problems:
         raise ConfigurationError("; ".join(problems[:5]), problems=problems)
     return found

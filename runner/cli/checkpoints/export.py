@@ -22,8 +22,12 @@ from runner.cli.options import Invocation
     ),
 )
 @click.argument("job", metavar="JOB")
-@click.option("--id", "checkpoint", default="final", show_default=True, help="Which one: `runner checkpoints ls`.")
-@click.option("--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Where to [JOB-ID].")
+@click.option(
+    "--id", "checkpoint", default="final", show_default=True, help="Checkpoint ID; `runner checkpoints ls` lists them."
+)
+@click.option(
+    "--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Destination folder [default: JOB-ID]."
+)
 @click.option("--force", is_flag=True, help="Overwrite files that differ.")
 @push_options
 @click.pass_obj
@@ -36,13 +40,13 @@ def export(
     push: str | None,
     public: bool,
 ) -> None:
-    """Download a checkpoint of JOB, look into its files, and write beside them how to run them elsewhere.
+    """Download a checkpoint of JOB, verify its files, and add instructions to run them elsewhere.
 
-    HOW-TO-RUN.md has what to type for Transformers, vLLM and llama.cpp. Files that could run code when they are loaded,
-    and weights that are torn, are refused.
+    HOW-TO-RUN.md contains the commands for Transformers, vLLM and llama.cpp. Files that could run code when they are
+    loaded, and incomplete weights, are refused.
 
-    --push sends them on to Hugging Face's hub, or to one that speaks its API (HF_ENDPOINT), with its client's login:
-    `hf auth login`, or HF_TOKEN. Nothing there is overwritten; a push that broke off goes on when it is repeated.
+    --push uploads them to the Hugging Face Hub, or to a hub with the same API (HF_ENDPOINT), with the login of its
+    client: `hf auth login`, or HF_TOKEN. Nothing is overwritten; repeat an interrupted push to resume it.
     """
     check_push(push, public=public)
     from runner.gcp import tuning_jobs

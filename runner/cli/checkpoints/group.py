@@ -16,13 +16,16 @@ from runner.errors import ConfigurationError
 
 command = commands.Group(
     name="checkpoints",
-    help="The weights that a tuning job left in Cloud Storage. JOB is an id, a full name, or `latest`.",
+    help="List, download, export and prune the weights of a tuning job. JOB is an ID, a full name, or `latest`.",
     examples=("runner checkpoints ls latest", "runner checkpoints download latest --to ./tuned"),
     lazy={
         "ls": ("runner.cli.checkpoints.group:ls", "List a job's checkpoints."),
-        "download": ("runner.cli.checkpoints.group:download", "Download one, verified."),
-        "export": ("runner.cli.checkpoints.export:export", "Download one with instructions to run it elsewhere."),
-        "prune": ("runner.cli.checkpoints.group:prune", "Delete the intermediate ones."),
+        "download": ("runner.cli.checkpoints.group:download", "Download a checkpoint and verify it."),
+        "export": (
+            "runner.cli.checkpoints.export:export",
+            "Download a checkpoint with instructions to run it elsewhere.",
+        ),
+        "prune": ("runner.cli.checkpoints.group:prune", "Delete intermediate checkpoints."),
     },
 )
 
@@ -51,12 +54,16 @@ def ls(invocation: Invocation, job: str) -> None:
     examples=("runner checkpoints download latest --to ./tuned", "runner checkpoints download 1234567890 --id 2"),
 )
 @click.argument("job", metavar="JOB")
-@click.option("--id", "checkpoint", default="final", show_default=True, help="Which one: `runner checkpoints ls`.")
-@click.option("--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Where to [JOB-ID].")
+@click.option(
+    "--id", "checkpoint", default="final", show_default=True, help="Checkpoint ID; `runner checkpoints ls` lists them."
+)
+@click.option(
+    "--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Destination folder [default: JOB-ID]."
+)
 @click.option("--force", is_flag=True, help="Overwrite files that differ.")
 @click.pass_obj
 def download(invocation: Invocation, job: str, checkpoint: str, to: Path | None, force: bool) -> None:
-    """Download a checkpoint of JOB. Every file is verified; one that is there already is not fetched again."""
+    """Download a checkpoint of JOB. Every file is verified; existing files are not downloaded again."""
     from runner.jobs import checkpoints
 
     with invocation.session() as session:
@@ -75,15 +82,26 @@ def download(invocation: Invocation, job: str, checkpoint: str, to: Path | None,
     examples=("runner checkpoints prune latest", "runner checkpoints prune 1234567890 --keep 1 --delete --yes"),
 )
 @click.argument("job", metavar="JOB")
-@click.option("--keep", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Keep the last N.")
 @click.option(
-    "--delete", "delete_them", is_flag=True, help="Delete them, after asking; without it they are only listed."
+    "--keep",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Number of most recent checkpoints to keep.",
+)
+@click.option(
+    "--delete",
+    "delete_them",
+    is_flag=True,
+    help="Delete the listed checkpoints after confirmation; without this option, only list them.",
 )
 @click.pass_obj
 def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> None:
-    """List the intermediate checkpoints of JOB that are not needed any more, and delete them if that is wanted.
+    """List the intermediate checkpoints of JOB that are no longer needed, and optionally delete them.
 
-    The final one always stays. Only an ended job that this tool submitted is pruned, and only in its own folder.
+    The final checkpoint is always kept. Only jobs that have ended and that this tool submitted are pruned, and only in
+    their own folder.
     """
     from runner.gcp import tuning_jobs
     from runner.jobs import pruning
@@ -98,14 +116,14 @@ def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> Non
         if not ids or not delete_them:
             output.result(body, text, name="\n".join(ids))
             if ids:
-                output.note("nothing was deleted: --delete deletes them")
+                output.note("nothing was deleted; run again with --delete to delete them")
             return
         if not (invocation.yes or confirmed(f"Delete {text}?")):
             problem = f"deleting {len(ids)} checkpoints of job {planned.job.id} was not confirmed"
-            raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+            raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
         with output.progress("delete") as progress:
             changed = pruning.carry_out(session, planned, progress=progress)
     body |= {"deleted": True, "leftAlone": changed}
     output.result(body, f"deleted {text}", name="\n".join(ids))
     for uri in changed:
-        output.warning(f"{uri} changed meanwhile and was left alone")
+        output.warning(f"{uri} changed in the meantime and was not deleted")

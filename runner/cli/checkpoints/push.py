@@ -15,16 +15,16 @@ from runner.errors import ConfigurationError, CostRefusedError
 def push_options(function: Command) -> Command:
     """Add `push` and `public`."""
     push = click.option(
-        "--push", metavar="NAMESPACE/NAME", help="Then push them to a new, private repository of a model hub."
+        "--push", metavar="NAMESPACE/NAME", help="Push the files to a new private repository on a model hub."
     )
-    public = click.option("--public", is_flag=True, help="With --push: let everyone see it.")
+    public = click.option("--public", is_flag=True, help="With --push: make the repository public.")
     return push(public(function))
 
 
 def check_push(repository: str | None, *, public: bool) -> None:
     """Refuse, before anything is downloaded, what cannot be pushed. Raises ConfigurationError, EngineMissingError."""
     if public and repository is None:
-        problem = "--public is about --push"
+        problem = "--public requires --push"
         raise ConfigurationError(problem, problems=[problem], hint="--push NAMESPACE/NAME")
     if repository is not None:
         from runner.serving.hub import check_name
@@ -40,14 +40,20 @@ def push_weights(invocation: Invocation, directory: Path, repository: str, *, pu
     output = invocation.output
     plan = hub.plan_push(directory, repository, private=not public)
     if plan.state == "done":
-        output.note(f"{plan.url} has these files already: nothing was pushed")
+        output.note(f"{plan.url} already has these files: nothing was pushed")
         return {**plan.to_json(), "commit": None}
-    seen = "only its owner sees it" if plan.private else "EVERYONE sees it: the base model's licence must allow that"
+    seen = (
+        "visible only to its owner" if plan.private else "visible to EVERYONE: the base model's licence must allow that"
+    )
     output.note(f"push: {len(plan.files)} files, {size(plan.size)}, to {plan.url}: {seen}")
-    output.note("a hub may bill storage beyond what an account has free; no price of it is known here")
+    output.note("a hub can bill storage beyond the free quota of an account; its price is not known")
     if not invocation.yes and not confirmed("Push them?"):
-        raise CostRefusedError(f"nobody agreed to push the weights to {plan.url}", hint="give --yes")
-    invocation.interrupted = "the same command goes on; the hub shows nothing until all files are there"
+        raise CostRefusedError(
+            f"the push was not confirmed: the weights were not sent to {plan.url}", hint="give --yes"
+        )
+    invocation.interrupted = (
+        "run the same command again to continue; the hub shows nothing until all files are uploaded"
+    )
     commit = hub.push(plan)
     invocation.interrupted = ""
     return {**plan.to_json(), "commit": commit}

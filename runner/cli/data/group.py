@@ -22,8 +22,7 @@ _LEFT_SHOWN = 20
 
 command = commands.Group(
     name="data",
-    help="Check datasets against the service's rules, all mistakes in one pass; look at them, mend, split, convert and"
-    " upload them.",
+    help="Check datasets against the service's rules; inspect, fix, split, convert and upload them.",
     examples=(
         "runner data check train.jsonl",
         "runner data check train.jsonl --validation validation.jsonl --model qwen/qwen3@qwen3-32b",
@@ -32,13 +31,13 @@ command = commands.Group(
     ),
     lazy={
         "check": ("runner.cli.data.group:check", "Check a dataset without sending it anywhere."),
-        "stats": ("runner.cli.data.look:stats", "Show lengths, and prices of every model and mode."),
+        "stats": ("runner.cli.data.look:stats", "Show lengths, and the price for every model and mode."),
         "preview": ("runner.cli.data.look:preview", "Show an example as the model sees it, and what it learns."),
-        "report": ("runner.cli.data.look:report", "Write a page with all findings and plots."),
-        "fix": ("runner.cli.data.rewrite:fix", "Write a mended copy and list what was changed."),
-        "split": ("runner.cli.data.rewrite:split", "Split into training and validation, nothing leaking."),
+        "report": ("runner.cli.data.look:report", "Write an HTML page with all findings and plots."),
+        "fix": ("runner.cli.data.rewrite:fix", "Write a corrected copy and list every change."),
+        "split": ("runner.cli.data.rewrite:split", "Split into training and validation files without leakage."),
         "convert": ("runner.cli.data.rewrite:convert", "Convert tables, records and chats to a documented format."),
-        "upload": ("runner.cli.data.group:upload", "Check a dataset and bring it into its bucket."),
+        "upload": ("runner.cli.data.group:upload", "Check a dataset and upload it to the datasets bucket."),
     },
 )
 
@@ -59,31 +58,38 @@ command = commands.Group(
 )
 @dataset_options
 @click.option(
-    "--max-findings", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Show at most."
+    "--max-findings", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Maximum number to show."
 )
-@click.option("--strict", is_flag=True, help="Warnings fail too.")
-@click.option("--near-duplicates", is_flag=True, help="Find examples too that differ in case or punctuation only.")
+@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
+@click.option("--near-duplicates", is_flag=True, help="Also find examples that differ only in case or punctuation.")
 @click.option(
-    "--workers", type=click.IntRange(1), metavar="N", help="Threads or processes for a large file [one a core]."
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Threads or processes for a large file [default: one per core].",
 )
 @click.option(
-    "--fetch-images", is_flag=True, help="Read the images in buckets too: are they there, whole, of their type?"
+    "--fetch-images",
+    is_flag=True,
+    help="Also read images in buckets: verify that they exist, are complete, and match their type.",
 )
-@click.option("--decode-images", is_flag=True, help="Decode the pixels of images; slow.")
+@click.option("--decode-images", is_flag=True, help="Decode the pixels of images (slow).")
 @click.option(
     "--engine",
     type=click.Choice(["local", "beam"]),
     default="local",
-    help="Read the files on this machine, or in an Apache Beam pipeline [local].",
+    help="Read the files on this machine or in an Apache Beam pipeline [default: local].",
 )
-@click.option("--runner", "beam_runner", metavar="NAME", help="Beam runner, for example DataflowRunner [DirectRunner].")
-@click.option("--pipeline", multiple=True, metavar="KEY=VALUE", help="Option of the Beam pipeline; may be repeated.")
+@click.option(
+    "--runner", "beam_runner", metavar="NAME", help="Beam runner, for example DataflowRunner [default: DirectRunner]."
+)
+@click.option("--pipeline", multiple=True, metavar="KEY=VALUE", help="Option of the Beam pipeline; repeatable.")
 @click.option(
     "--report",
     "kind",
     type=click.Choice(["table", "json", "junit", "sarif", "github"]),
     default="table",
-    help="Print the findings for people or for another program [table].",
+    help="Format of the findings [default: table].",
 )
 @click.pass_obj
 def check(
@@ -106,9 +112,9 @@ def check(
 ) -> None:
     """Check the dataset file TRAINING and list everything wrong with it. Exit code 3 if there are errors.
 
-    Nothing leaves this machine, unless buckets are named. --model adds the limits of that model. TRAINING may be
-    compressed, in another encoding, an object (gs://…) or `-`, the standard input. Of a file in another format the
-    first row is shown as it would be converted, with the command that does it.
+    Nothing leaves this machine unless you name a bucket. --model adds the limits of that model. TRAINING can be
+    compressed, in another encoding, an object (gs://…) or `-` for standard input. For a file in another format, the
+    command shows the first row as it would be converted and prints the command that converts it.
     """
     with _closer(invocation, fetch=fetch_images, decode=decode_images) as look_closer:
         report = checked(
@@ -166,7 +172,7 @@ def _engine(name: str, beam_runner: str | None, pipeline: tuple[str, ...]) -> En
         if beam_runner or pipeline:
             from runner.errors import ConfigurationError
 
-            raise ConfigurationError("--runner and --pipeline are of a Beam pipeline", hint="--engine beam")
+            raise ConfigurationError("--runner and --pipeline require --engine beam", hint="--engine beam")
         return None
     from runner.datasets.checking.beam import beam_engine
 
@@ -197,9 +203,13 @@ def _export(invocation: Invocation, report: Report, kind: str) -> None:
     ),
 )
 @dataset_options
-@click.option("--to", "destination", metavar="gs://…", help="Folder to upload to [datasets/ in the datasets bucket].")
-@click.option("--images", is_flag=True, help="Upload images named by local paths too, and name the objects instead.")
-@click.option("--convert", is_flag=True, help="Convert a file of another format, as `runner data convert` does.")
+@click.option(
+    "--to", "destination", metavar="gs://…", help="Folder to upload to [default: datasets/ in the datasets bucket]."
+)
+@click.option(
+    "--images", is_flag=True, help="Also upload images that are named by local paths, and refer to the objects instead."
+)
+@click.option("--convert", is_flag=True, help="Convert a file of another format, like `runner data convert`.")
 @click.pass_obj
 def upload(
     invocation: Invocation,
@@ -214,7 +224,7 @@ def upload(
 ) -> None:
     """Check the dataset file TRAINING and upload it under a name made of its content.
 
-    Nothing is sent if there are errors, nor what is there already. What is compressed or in another encoding is sent
+    Nothing is sent if there are errors, or if the object already exists. Compressed files and other encodings are sent
     as plain JSON Lines in UTF-8.
     """
     from runner.cli.data.sources import ready, sources

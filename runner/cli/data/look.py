@@ -31,8 +31,10 @@ _BAR_COLUMNS = 40
     ),
 )
 @dataset_options
-@click.option("--epochs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="For the prices.")
-@click.option("--sample", is_flag=True, help="Estimate the tokens from 2000 drawn lines, in about a second.")
+@click.option(
+    "--epochs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of epochs to price."
+)
+@click.option("--sample", is_flag=True, help="Estimate the tokens from a sample of 2000 lines, in about a second.")
 @click.pass_obj
 def stats(
     invocation: Invocation,
@@ -46,7 +48,7 @@ def stats(
 ) -> None:
     """Show rows, turns, tokens and lengths of TRAINING, and what each model and mode would cost.
 
-    Prices are of the catalogue and without warranty; `runner estimate` explains one of them.
+    Prices come from the catalogue, without warranty; `runner estimate` explains a price.
     """
     if sample:
         _sample(invocation, training, model, mode, tokenizer)
@@ -143,22 +145,24 @@ def _lengths(invocation: Invocation, file: FileReport, *, exact: bool) -> None:
     ),
 )
 @click.argument("path", metavar="FILE", type=DataFile())
-@click.option("--line", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Line to show.")
-@click.option("--model", metavar="ID", help="Base model, for its limit: `runner models ls`.")
+@click.option(
+    "--line", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of the line to show."
+)
+@click.option("--model", metavar="ID", help="Base model whose limit applies; `runner models ls` lists them.")
 @mode_option
 @click.option(
     "--tokenizer",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIRECTORY",
-    help="Hugging Face tokenizer: show its chat template and count its tokens.",
+    help="Hugging Face tokenizer to count tokens and apply the chat template with.",
 )
 @click.pass_obj
 def preview(
     invocation: Invocation, path: Path | str, line: int, model: str | None, mode: Any, tokenizer: Path | None
 ) -> None:
-    """Show one example of FILE as the model sees it: what is learned bright, the rest dim, and where it is too long.
+    """Show one example of FILE as the model sees it: learned text is bright, the rest is dim.
 
-    Without colours, what is learned stands between [[ and ]].
+    Without colors, learned text is enclosed in [[ and ]].
     """
     from runner.catalog import find_model
     from runner.datasets.reports.preview import preview_line
@@ -206,9 +210,14 @@ def _show(invocation: Invocation, shown: Preview) -> None:
 )
 @dataset_options
 @click.option(
-    "--html", "target", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE", help="Page."
+    "--html",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="HTML file to write.",
 )
-@click.option("--force", is_flag=True, help="Replace the page if it is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.pass_obj
 def report(
     invocation: Invocation,
@@ -220,13 +229,13 @@ def report(
     target: Path,
     force: bool,
 ) -> None:
-    """Check TRAINING and write one page with all findings, lengths and prices. It loads nothing from anywhere."""
+    """Check TRAINING and write an HTML page with all findings, lengths and prices. The page needs no network."""
     from runner import local_files
     from runner.datasets.reports.html import render
     from runner.errors import ConfigurationError
 
     if target.exists() and not force:
-        raise ConfigurationError(f"{target} already exists", hint="--force replaces it")
+        raise ConfigurationError(f"{target} already exists", hint="overwrite it with --force")
     found = checked(invocation, training, validation, model, mode, tokenizer)
     local_files.replace(target, render(found))
     body = {"page": str(target), "errors": found.error_count, "warnings": found.warning_count}

@@ -32,16 +32,18 @@ _LAYOUTS = {
     ),
 )
 @click.argument("path", metavar="FILE", type=_FILE)
-@click.option("--output", "given", type=_FILE, required=True, metavar="FILE", help="Copy to write.")
-@click.option("--keep-duplicates", is_flag=True, help="Keep examples that are there already.")
-@click.option("--max-changes", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Show at most.")
+@click.option("--output", "given", type=_FILE, required=True, metavar="FILE", help="File to write.")
+@click.option("--keep-duplicates", is_flag=True, help="Keep duplicate examples.")
+@click.option(
+    "--max-changes", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Maximum number to show."
+)
 @click.pass_obj
 def fix(invocation: Invocation, path: Path | str, given: Path | str, keep_duplicates: bool, max_changes: int) -> None:
-    """Write a copy of FILE in which what can be mended is mended, and list every change; FILE itself stays as it is.
+    """Write a corrected copy of FILE and list every change; FILE itself is not modified.
 
-    Keys and roles are renamed, a system text and images beside the messages are put into them, unknown keys and control
-    characters are removed, several objects on a line are split. What is still not an example is left out, and so are
-    repeats.
+    Fixes rename keys and roles, move a system text and images into the messages, remove unknown keys and control
+    characters, and split several objects on a line. Rows that are still not valid examples, and duplicates, are left
+    out.
     """
     from runner.datasets.rewriting.fixing import fix_file
 
@@ -73,8 +75,12 @@ def fix(invocation: Invocation, path: Path | str, given: Path | str, keep_duplic
 @click.argument("path", metavar="FILE", type=_FILE)
 @click.option("--training", type=_FILE, required=True, metavar="FILE", help="Training file to write.")
 @click.option("--validation", type=_FILE, required=True, metavar="FILE", help="Validation file to write.")
-@click.option("--share", type=float, default=0.1, show_default=True, metavar="X", help="Of the examples, to hold out.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Choice of examples.")
+@click.option(
+    "--share", type=float, default=0.1, show_default=True, metavar="X", help="Share of the examples to hold out."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Seed for the choice of examples."
+)
 @click.pass_obj
 def split(
     invocation: Invocation,
@@ -84,18 +90,18 @@ def split(
     share: float,
     seed: int,
 ) -> None:
-    """Split FILE into training and validation files that the service takes together.
+    """Split FILE into training and validation files that the service accepts together.
 
-    Examples with the same prompt stay on one side, so that validation measures what was learned and not what was
-    memorised. The service takes validation files of at most 25 % of the training file's bytes and 5000 rows; where
-    these limits leave less than --share, the longest examples stay in training, and what is missing is named.
+    Examples with the same prompt stay in the same file, so that validation measures learning and not memorization. The
+    service accepts validation files of at most 25% of the training file's bytes and 5000 rows. If these limits leave
+    less than --share, the longest examples stay in training, and the command reports the difference.
     """
     from runner.datasets.reading.sources import STDIN
     from runner.datasets.rewriting.splitting import split_file
     from runner.errors import ConfigurationError
 
     if STDIN in {training, validation}:
-        raise ConfigurationError("two files are written: standard output holds one", hint="name two files")
+        raise ConfigurationError("standard output can take only one of the two files", hint="name two files")
     with (
         sources(invocation, path) as (source, _),
         target(invocation, training) as kept,
@@ -131,19 +137,19 @@ def split(
     "--to",
     "form",
     type=click.Choice(["chat", "prompt_completion", "generate_content"]),
-    help="Format to write [the format FILE has, else chat].",
+    help="Format to write [default: the format of FILE, otherwise chat].",
 )
 @click.option("--output", "given", type=_FILE, required=True, metavar="FILE", help="File to write.")
 @click.option(
     "--from",
     "kind",
     type=click.Choice([*_LAYOUTS]),
-    help="What FILE is [found by its first bytes].",
+    help="Format of FILE [default: detected].",
 )
-@click.option("--encoding", metavar="NAME", help="Encoding of FILE, such as cp1250 [found by its first bytes].")
-@click.option("--prompt-column", metavar="NAME", help="Column or key of the question [the usual names].")
-@click.option("--answer-column", metavar="NAME", help="Column or key of the answer [the usual names].")
-@click.option("--system-column", metavar="NAME", help="Column or key of the system text [system].")
+@click.option("--encoding", metavar="NAME", help="Encoding of FILE, such as cp1250 [default: detected].")
+@click.option("--prompt-column", metavar="NAME", help="Column or key of the question [default: the usual names].")
+@click.option("--answer-column", metavar="NAME", help="Column or key of the answer [default: the usual names].")
+@click.option("--system-column", metavar="NAME", help="Column or key of the system text [default: system].")
 @click.pass_obj
 def convert(
     invocation: Invocation,
@@ -158,9 +164,9 @@ def convert(
 ) -> None:
     """Write the rows of FILE as JSON Lines of a documented format.
 
-    FILE is JSON Lines, a JSON array or pretty-printed objects (ShareGPT, Alpaca and others), CSV or TSV with a heading,
-    an Excel workbook or Parquet, in any common encoding, perhaps compressed, in a bucket, or `-`. Rows that no example
-    can be made of are left out and named; so is every key and cell that has no place in the format.
+    FILE is JSON Lines, a JSON array or pretty-printed objects (ShareGPT, Alpaca and others), CSV or TSV with a header,
+    an Excel workbook or Parquet, in any common encoding, optionally compressed, in a bucket, or `-`. Rows that cannot
+    become examples are left out and reported, and so is every key and cell that the format has no place for.
     """
     from runner.datasets.rewriting.converting import Columns, convert_file
 

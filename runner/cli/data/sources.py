@@ -34,7 +34,7 @@ def sources(
     from runner.errors import ConfigurationError
 
     if first == second == STDIN:
-        raise ConfigurationError("standard input holds one dataset, not two", hint="name a file for one of them")
+        raise ConfigurationError("standard input can contain only one dataset", hint="name a file for one of them")
     with ExitStack() as stack:
         client: Any = None
 

@@ -21,9 +21,9 @@ command = commands.Group(
         "runner emulator faults ls",
     ),
     lazy={
-        "add": ("runner.cli.emulator.faults:add", "Arm faults."),
-        "ls": ("runner.cli.emulator.faults:ls", "List them, with what they have befallen."),
-        "clear": ("runner.cli.emulator.faults:clear", "Remove one, or all."),
+        "add": ("runner.cli.emulator.faults:add", "Add faults."),
+        "ls": ("runner.cli.emulator.faults:ls", "List faults and how often each fired."),
+        "clear": ("runner.cli.emulator.faults:clear", "Remove one fault, or all."),
     },
 )
 
@@ -42,7 +42,7 @@ _PATH = "/_emulator/faults"
 @click.argument("faults", nargs=-1, required=True, metavar="FAULT...")
 @click.pass_obj
 def add(invocation: Invocation, faults: tuple[str, ...]) -> None:
-    """Arm faults in the running emulator; they last until they are spent, cleared, or the emulator stops."""
+    """Add faults to the running emulator. A fault stays until it is used up or cleared, or until the emulator stops."""
     armed = _call("POST", _PATH, {"faults": list(checked(faults))})["faults"]
     lines = "\n".join(f"{fault['id']}  {fault['fault']}" for fault in armed)
     invocation.output.result(armed, lines, name="\n".join(str(fault["id"]) for fault in armed))
@@ -50,11 +50,14 @@ def add(invocation: Invocation, faults: tuple[str, ...]) -> None:
 
 @commands.command(name="ls", examples=("runner emulator faults ls", "runner emulator faults ls --unused --format json"))
 @click.option(
-    "--unused", "only_unused", is_flag=True, help="Only those that have befallen nothing; exit code 1 if any."
+    "--unused",
+    "only_unused",
+    is_flag=True,
+    help="List only faults that never fired; exit with code 1 if there are any.",
 )
 @click.pass_obj
 def ls(invocation: Invocation, only_unused: bool) -> None:
-    """List all faults: how many calls they met, how many they struck, and which are spent."""
+    """List all faults: how many calls they matched, how often they fired, and which are used up."""
     found = [fault for fault in _call("GET", _PATH)["faults"] if fault["unused"] or not only_unused]
     invocation.output.table(
         ["id", "fault", "met", "struck", "state"],
@@ -65,19 +68,19 @@ def ls(invocation: Invocation, only_unused: bool) -> None:
         empty="no faults" if not only_unused else "no unused faults",
     )
     if only_unused and found:
-        raise RunnerError(f"{len(found)} faults befell nothing", hint="a check that armed them has not tested them")
+        raise RunnerError(f"{len(found)} faults never fired", hint="the check that added them did not exercise them")
 
 
 @commands.command(name="clear", examples=("runner emulator faults clear", "runner emulator faults clear 3"))
 @click.argument("fault", type=click.IntRange(1), required=False, metavar="[ID]")
 @click.pass_obj
 def clear(invocation: Invocation, fault: int | None) -> None:
-    """Remove a fault by its number, or all of them, and say which had befallen nothing."""
+    """Remove a fault by its number, or all faults, and list those that never fired."""
     answer = _call("DELETE", _PATH if fault is None else f"{_PATH}/{fault}")
     gone = answer["faults"] if fault is None else [answer]
     idle = [item["fault"] for item in gone if item["unused"]]
     if idle:
-        invocation.output.warning(f"faults that befell nothing: {'; '.join(idle)}")
+        invocation.output.warning(f"faults that never fired: {'; '.join(idle)}")
     invocation.output.result(gone, f"{len(gone)} removed")
 
 

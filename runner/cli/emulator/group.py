@@ -8,7 +8,7 @@ from runner.cli.commands import Group
 
 command = Group(
     name="emulator",
-    help="The local server that speaks Google's protocols: its tuning jobs train, its endpoints serve.",
+    help="Run the local server that speaks Google's protocols: its tuning jobs train, its endpoints serve.",
     examples=(
         "runner emulator start",
         "runner emulator provision",
@@ -16,14 +16,17 @@ command = Group(
         "runner emulator stop",
     ),
     lazy={
-        "start": ("runner.cli.emulator.process:start", "Start it, unless it runs already."),
-        "stop": ("runner.cli.emulator.process:stop", "Stop it; its state stays."),
-        "status": ("runner.cli.emulator.process:status", "Show where it listens."),
-        "provision": ("runner.cli.emulator.state:provision", "Set a project up in it with the Pulumi program."),
-        "env": ("runner.cli.emulator.state:env", "Print variables that point Google's tools at it."),
-        "faults": ("runner.cli.emulator.faults", "Make it misbehave: errors, delays, stalls."),
-        "logs": ("runner.cli.emulator.process:logs", "Show its log."),
-        "reset": ("runner.cli.emulator.state:reset", "Stop it and delete its state."),
+        "start": ("runner.cli.emulator.process:start", "Start the emulator, unless it is already running."),
+        "stop": ("runner.cli.emulator.process:stop", "Stop the emulator and keep its state."),
+        "status": ("runner.cli.emulator.process:status", "Show the address of the running emulator."),
+        "provision": (
+            "runner.cli.emulator.state:provision",
+            "Set up a project in the emulator with the Pulumi program.",
+        ),
+        "env": ("runner.cli.emulator.state:env", "Print variables that point Google's tools at the emulator."),
+        "faults": ("runner.cli.emulator.faults", "Inject faults: errors, delays, stalls."),
+        "logs": ("runner.cli.emulator.process:logs", "Show the emulator's log."),
+        "reset": ("runner.cli.emulator.state:reset", "Stop the emulator and delete its state."),
     },
 )
 
@@ -42,5 +45,5 @@ def running() -> Any:
 
     found = daemon.find(directory())
     if found is None:
-        raise UnreachableError("no emulator runs here", hint="`runner emulator start`")
+        raise UnreachableError("no emulator is running", hint="`runner emulator start`")
     return found

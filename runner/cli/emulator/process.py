@@ -24,54 +24,72 @@ from runner.errors import ConfigurationError
         "runner emulator start --foreground",
     ),
 )
-@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port [8085, or a free one if that is taken].")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address; all but loopback need --token.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="N", help="Port [default: 8085, or a free port if 8085 is taken]."
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; an address other than loopback needs --token.",
+)
 @click.option(
     "--token",
     envvar="RUNNER_EMULATOR_TOKEN",
     show_envvar=True,
-    help="Demand this bearer token. Others can read a command line: prefer the variable.",
+    help="Require this bearer token. Other users can read command lines: prefer the environment variable.",
 )
 @click.option(
     "--stand-in",
     type=click.Choice(["auto", "smollm2", "tiny"]),
     default="auto",
     show_default=True,
-    help="Small model that stands in for base models whose weights are not here.",
+    help="Small model that stands in for base models whose weights are not on this machine.",
 )
 @click.option(
     "--model-directory",
     "model_directories",
     multiple=True,
     metavar="ID=PATH",
-    help="Real weights of a base model; may be repeated.",
+    help="Folder with the real weights of a base model; repeatable.",
 )
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Tuning jobs that run at once."
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Maximum number of concurrent tuning jobs.",
 )
 @click.option(
     "--fault",
     "faults",
     multiple=True,
     metavar="METHOD:ACTION",
-    help="Misbehave like this from the start (docs/faults.md); may be repeated.",
+    help="Fault to inject from the start (docs/faults.md); repeatable.",
 )
 @click.option(
     "--time-scale",
     type=click.FloatRange(0.001, 100_000),
     default=1.0,
     metavar="N",
-    help="Run its clock N times faster: timestamps, expiry, waits of faults; training takes its time [1].",
+    help="Run the clock N times faster: timestamps, expiry and delays of faults, but not training [default: 1].",
 )
 @click.option(
     "--dedicated",
     nargs=2,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="CERTIFICATE KEY",
-    help="Give deployed models dedicated endpoints, by TLS at localhost with these PEM files.",
+    help="Serve dedicated endpoints over TLS on localhost with these PEM files.",
 )
-@click.option("--foreground", is_flag=True, help="Run here until Ctrl-C.")
-@click.option("--timeout", type=Duration(), default=60.0, metavar="TIME", help="How long to wait for it [60s].")
+@click.option("--foreground", is_flag=True, help="Run in the foreground until Ctrl-C.")
+@click.option(
+    "--timeout",
+    type=Duration(),
+    default=60.0,
+    metavar="TIME",
+    help="How long to wait for the emulator to answer [default: 60s].",
+)
 @click.pass_obj
 def start(
     invocation: Invocation,
@@ -89,7 +107,7 @@ def start(
 ) -> None:
     """Start the emulator and return once it answers.
 
-    It goes on until `runner emulator stop`. Starting it twice is no error.
+    It runs until `runner emulator stop`. Starting it twice is not an error.
     """
     from runner.cli.emulator.faults import armed, checked
     from runner.emulator import daemon
@@ -112,7 +130,7 @@ def start(
     if foreground:
         from runner.emulator.__main__ import run
 
-        run(settings, ready=lambda url: output.note(f"listening on {url}; Ctrl-C ends it"))
+        run(settings, ready=lambda url: output.note(f"listening on {url}; stop with Ctrl-C"))
         return
     info, fresh = daemon.start(settings, port=port, timeout=timeout)
     provisioned = (settings.directory / "environment.json").exists()
@@ -121,14 +139,16 @@ def start(
     if not fresh:
         output.note("it ran already")
     if left := [text for text in armed() if text not in faults]:
-        output.warning(f"faults are armed from before: {'; '.join(left)}; `runner emulator faults clear` removes them")
+        output.warning(
+            f"faults from earlier are still active: {'; '.join(left)}; `runner emulator faults clear` removes them"
+        )
     output.note("next: `runner quickstart`" if provisioned else "next: `runner emulator provision`")
 
 
 @command(name="stop", examples=("runner emulator stop",))
 @click.pass_obj
 def stop(invocation: Invocation) -> None:
-    """Stop the emulator. Its state stays; jobs that were running go on at the next start."""
+    """Stop the emulator and keep its state; running jobs continue at the next start."""
     from runner.cli.emulator.faults import unused
     from runner.emulator import daemon
 
@@ -137,14 +157,14 @@ def stop(invocation: Invocation) -> None:
     body: dict[str, Any] = {"stopped": stopped}
     if idle:
         body["unusedFaults"] = idle
-        invocation.output.warning(f"faults that befell nothing: {'; '.join(idle)}")
+        invocation.output.warning(f"faults that never fired: {'; '.join(idle)}")
     invocation.output.result(body, "stopped" if stopped else "no emulator was running")
 
 
 @command(name="status", examples=("runner emulator status", "runner emulator status --format json"))
 @click.pass_obj
 def status(invocation: Invocation) -> None:
-    """Show where the emulator listens. Exit code 69 when none runs."""
+    """Show the address of the running emulator. The exit code is 69 if none is running."""
     info = running()
     place = directory()
     document = place / "environment.json"
@@ -152,14 +172,20 @@ def status(invocation: Invocation) -> None:
     labels = ("url", "pid", "started", "directory", "log", "environment")
     invocation.output.result(body, [(label, body[label]) for label in labels], name=info.url)
     if not document.exists():
-        invocation.output.note("no project is set up in it: `runner emulator provision`")
+        invocation.output.note("it has no project yet: `runner emulator provision`")
 
 
 @command(name="logs", examples=("runner emulator logs --lines 20", "runner emulator logs --follow"))
 @click.option(
-    "-n", "--lines", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Lines from the end."
+    "-n",
+    "--lines",
+    type=click.IntRange(0),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="Number of lines from the end.",
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 @click.pass_obj
 def logs(invocation: Invocation, lines: int, follow: bool) -> None:
     """Show the end of the emulator's log."""
@@ -198,7 +224,7 @@ def _model_directories(texts: tuple[str, ...]) -> dict[str, Path]:
         if not separator:
             problems.append(f"--model-directory {text!r} is not ID=PATH")
         elif not Path(path).is_dir():
-            problems.append(f"--model-directory {name}: {path} is no directory")
+            problems.append(f"--model-directory {name}: {path} is not a directory")
         else:
             found[find_model(name).id] = Path(path).absolute()
     if problems:

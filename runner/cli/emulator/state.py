@@ -28,9 +28,9 @@ DEFAULT_LOCATION = "us-central1"
 @command(name="provision", examples=("runner emulator provision", "runner emulator provision --project demo"))
 @click.pass_obj
 def provision(invocation: Invocation) -> None:
-    """Set a project up in the running emulator with the Pulumi program of this package: APIs, service agents, buckets.
+    """Set up a project in the running emulator with the Pulumi program of this package: APIs, service agents, buckets.
 
-    Afterwards every command works in it without further options.
+    Afterwards, every command works in that project without further options.
     """
     info = running()
     _check_pulumi()
@@ -62,7 +62,7 @@ def provision(invocation: Invocation) -> None:
 @click.option(
     "--shell",
     type=click.Choice(["bash", "fish", "powershell", "json"]),
-    help="How to spell them; bash suits zsh and sh [bash].",
+    help="Shell syntax; bash also works in zsh and sh [default: bash].",
 )
 @click.pass_obj
 def env(invocation: Invocation, shell: Any) -> None:
@@ -97,7 +97,7 @@ def reset(invocation: Invocation) -> None:
     place: Path = directory()
     if place.exists() and not (invocation.yes or confirmed(f"Delete everything in {place}?")):
         problem = f"deleting {place} was not confirmed"
-        raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+        raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
     daemon.stop(place)
     deleted = daemon.reset(place)
     invocation.output.result({"deleted": deleted, "directory": str(place)}, "deleted" if deleted else "nothing to do")

@@ -27,9 +27,9 @@ def check_options(function: Command) -> Command:
         "check_file",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="Dataset that it was trained on: ask some of it before there is traffic; if it fails there is none.",
+        help="Training dataset: verify the model on some of its examples before it gets traffic.",
     )
-    base = click.option("--check-base", metavar="ID", help="With --check: the base as Google manages it, to compare.")
+    base = click.option("--check-base", metavar="ID", help="With --check: Google-managed base model to compare with.")
     return file(base(function))
 
 
@@ -41,7 +41,7 @@ def deployment_check(
     if file is None:
         return None, found
     if not wait:
-        problem = "--check needs to wait for the model: leave --no-wait out"
+        problem = "--check waits for the model: omit --no-wait"
         raise ConfigurationError(problem, problems=[problem])
     from runner.cli.asking.questions import read_questions
     from runner.serving.parity import parity_check
@@ -65,14 +65,16 @@ def deployment_check(
     metavar="FILE",
     help="Dataset that the model was trained on.",
 )
-@click.option("--model", default="newest", show_default=True, metavar="ID", help="Which deployed model.")
-@click.option("--base-model", metavar="ID", help="Its base as Google manages it, to compare with.")
-@click.option("--source", default="", metavar="gs://…", help="Folder of the weights that it should have.")
+@click.option("--model", default="newest", show_default=True, metavar="ID", help="Deployed model to check.")
+@click.option("--base-model", metavar="ID", help="Google-managed base model to compare with.")
+@click.option(
+    "--source", default="", metavar="gs://…", help="Folder with the weights that the model is expected to have."
+)
 @click.pass_obj
 def check(invocation: Invocation, endpoint: str, golden: Path, model: str, base_model: str | None, source: str) -> None:
-    """Ask one model on ENDPOINT some of what it was trained on: is it the tuned one, does it answer, does it stop?
+    """Verify one model on ENDPOINT with examples of its training data: it is the tuned model, it answers, and it stops.
 
-    Exit code 11 if a check fails. A model on one of Google's shared endpoints cannot be asked by itself.
+    The exit code is 11 if a check fails. A model on one of Google's shared endpoints cannot be checked separately.
     """
     from runner.cli.asking.questions import read_questions
     from runner.serving.parity import check_parity, require

@@ -18,7 +18,7 @@ from runner.errors import ConfigurationError
 
 command = commands.Group(
     name="endpoints",
-    help="Serve tuned models. A deployed model is billed by the hour, asked or not, until it is undeployed.",
+    help="Serve tuned models. A deployed model is billed by the hour, with or without requests, until you undeploy it.",
     examples=(
         "runner endpoints deploy latest --max-cost 2.50",
         "runner endpoints ls",
@@ -26,15 +26,15 @@ command = commands.Group(
     ),
     lazy={
         "deploy": ("runner.cli.endpoints.group:deploy", "Deploy a job's weights at an agreed hourly price."),
-        "ls": ("runner.cli.endpoints.group:ls", "List endpoints and what each costs."),
+        "ls": ("runner.cli.endpoints.group:ls", "List endpoints and their hourly prices."),
         "show": ("runner.cli.endpoints.group:show", "Show an endpoint."),
-        "undeploy": ("runner.cli.endpoints.group:undeploy", "Take a model down; this ends its billing."),
-        "check": ("runner.cli.endpoints.check:check", "Is what is deployed what was trained?"),
-        "traffic": ("runner.cli.endpoints.traffic:traffic", "Show or set who gets how much of the traffic."),
-        "canary": ("runner.cli.endpoints.traffic:canary", "Try a model on a share of the traffic."),
-        "promote": ("runner.cli.endpoints.traffic:promote", "Give a model all of the traffic."),
-        "rollback": ("runner.cli.endpoints.traffic:rollback", "Take a model's traffic away."),
-        "extend": ("runner.cli.endpoints.lease:extend", "Let a deployment live longer."),
+        "undeploy": ("runner.cli.endpoints.group:undeploy", "Undeploy a model, which ends its billing."),
+        "check": ("runner.cli.endpoints.check:check", "Verify that the deployed model is the one you trained."),
+        "traffic": ("runner.cli.endpoints.traffic:traffic", "Show or set the traffic split."),
+        "canary": ("runner.cli.endpoints.traffic:canary", "Send a share of the traffic to a model and watch it."),
+        "promote": ("runner.cli.endpoints.traffic:promote", "Send all traffic to a model."),
+        "rollback": ("runner.cli.endpoints.traffic:rollback", "Take all traffic away from a model."),
+        "extend": ("runner.cli.endpoints.lease:extend", "Extend the lease of a deployment."),
     },
 )
 
@@ -49,19 +49,29 @@ command = commands.Group(
     ),
 )
 @click.argument("source", metavar="JOB|gs://…")
-@click.option("--checkpoint", default="final", show_default=True, metavar="ID", help="Which weights of the job.")
-@click.option("--machine-type", metavar="TYPE", help="Machine [the model's, else the service's choice].")
-@click.option("--accelerator-type", metavar="TYPE", help="Accelerator, for machines that are not in the catalogue.")
-@click.option("--accelerator-count", type=click.IntRange(1), metavar="N", help="Accelerators.")
-@click.option("--name", "display_name", default="", metavar="TEXT", help="Name of endpoint and model [the job's].")
-@click.option("--endpoint", metavar="ID", help="Deploy to this existing endpoint.")
+@click.option("--checkpoint", default="final", show_default=True, metavar="ID", help="Checkpoint of the job to deploy.")
+@click.option(
+    "--machine-type", metavar="TYPE", help="Machine type [default: the model's, otherwise the service's choice]."
+)
+@click.option(
+    "--accelerator-type", metavar="TYPE", help="Accelerator type, for machine types that are not in the catalogue."
+)
+@click.option("--accelerator-count", type=click.IntRange(1), metavar="N", help="Number of accelerators.")
+@click.option(
+    "--name",
+    "display_name",
+    default="",
+    metavar="TEXT",
+    help="Display name of the endpoint and the model [default: the job's].",
+)
+@click.option("--endpoint", metavar="ID", help="Existing endpoint to deploy to.")
 @click.option(
     "--percent",
     type=click.IntRange(1, 100),
     default=100,
     show_default=True,
     metavar="N",
-    help="Share of the traffic on --endpoint; below 100 the models that serve there stay.",
+    help="Share of the traffic on --endpoint, in percent; below 100, the models that serve there stay.",
 )
 @resource_options
 @check_options
@@ -73,13 +83,17 @@ command = commands.Group(
     envvar="RUNNER_MAX_HOURLY_COST",
     show_envvar=True,
     metavar="USD",
-    help="Refuse what may bring all endpoints of the location above this.",
+    help="Refuse if the hourly price of all endpoints in the location could exceed this.",
 )
 @click.option(
-    "--timeout", type=Duration(), default=3600.0, metavar="TIME", help="How long to wait until it answers [1h]."
+    "--timeout",
+    type=Duration(),
+    default=3600.0,
+    metavar="TIME",
+    help="How long to wait until the model answers [default: 1h].",
 )
-@click.option("--no-wait", is_flag=True, help="Return once the service has accepted.")
-@click.option("--dry-run", is_flag=True, help="Show what would be deployed and its price; change nothing.")
+@click.option("--no-wait", is_flag=True, help="Return as soon as the service accepts the request.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deployed and its price, without changing anything.")
 @click.pass_obj
 def deploy(
     invocation: Invocation,
@@ -99,8 +113,8 @@ def deploy(
 ) -> None:
     """Deploy the weights of a job, or of a folder in Cloud Storage, and wait until they answer.
 
-    --max-cost is in dollars per hour here, with all replicas that may run. What a failed deployment made is removed;
-    what an interrupted or killed one made is removed by the next command. JOB is an id, a full name, or `latest`.
+    Here, --max-cost is in US dollars per hour for the maximum number of replicas. If a deployment fails, the command
+    removes what it created; after an interruption, the next command does so. JOB is an ID, a full name, or `latest`.
     """
     from runner.cli.jobs.group import job_name
     from runner.cli.unfinished import settle
@@ -129,7 +143,7 @@ def deploy(
             output.note(f"per month: {dict(_prices(plan))['per month']}")
         confirm_cost(
             invocation,
-            what=f"serving {plan.display_name} on {machine or 'a machine that the service chooses'}",
+            what=f"serving {plan.display_name} on {machine or 'a machine type that the service chooses'}",
             usd=plan.usd_per_hour,
             expected=plan.least_usd_per_hour,
             per="hour",
@@ -153,10 +167,10 @@ def deploy(
 
 
 @commands.command(name="ls", examples=("runner endpoints ls", "runner endpoints ls --all --format json"))
-@click.option("--all", "everything", is_flag=True, help="Also those that this tool did not make.")
+@click.option("--all", "everything", is_flag=True, help="Include endpoints that this tool did not create.")
 @click.pass_obj
 def ls(invocation: Invocation, everything: bool) -> None:
-    """List endpoints with what each costs per hour, billed ones first."""
+    """List endpoints with their hourly prices, billed endpoints first."""
     from runner.cli.unfinished import mention
     from runner.serving.listing import list_deployments
 
@@ -175,7 +189,7 @@ def ls(invocation: Invocation, everything: bool) -> None:
         body=[item.to_json() for item in found],
         names=[item.endpoint.id for item in found],
         numbers=(2, 4),
-        empty="no endpoints" if everything else "no endpoints of this tool; --all lists the others too",
+        empty="no endpoints" if everything else "no endpoints of this tool; --all also lists others",
     )
     total = sum(item.usd_per_hour or 0.0 for item in found)
     if total:
@@ -186,7 +200,7 @@ def ls(invocation: Invocation, everything: bool) -> None:
 @click.argument("endpoint", metavar="[ENDPOINT]", required=False)
 @click.pass_obj
 def show(invocation: Invocation, endpoint: str | None) -> None:
-    """Show an endpoint. ENDPOINT is an id, a name or a full name; without one, the environment's or the only one."""
+    """Show an endpoint. ENDPOINT is an ID, a name or a full name [default: the environment's, or the only one]."""
     from runner.serving.listing import describe
     from runner.serving.prediction import resolve_endpoint
 
@@ -200,11 +214,13 @@ def show(invocation: Invocation, endpoint: str | None) -> None:
     examples=("runner endpoints undeploy 1234567890", "runner endpoints undeploy my-model --delete --yes"),
 )
 @click.argument("endpoint", metavar="ENDPOINT")
-@click.option("--delete", is_flag=True, help="Delete the endpoint too.")
-@click.option("--model", "only", metavar="ID", help="Only this deployed model [all of this tool's].")
+@click.option("--delete", is_flag=True, help="Also delete the endpoint.")
+@click.option(
+    "--model", "only", metavar="ID", help="Deployed model to take down [default: all that this tool deployed]."
+)
 @click.pass_obj
 def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | None) -> None:
-    """Take this tool's models off ENDPOINT, which ends their billing. Models of others are left alone."""
+    """Undeploy this tool's models from ENDPOINT, which ends their billing. Other models stay."""
     from runner.serving.deployment import undeploy as take_down
     from runner.serving.prediction import resolve_endpoint
 
@@ -213,7 +229,7 @@ def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | No
         what = f"{found.id} ({found.display_name})" if found.display_name else found.id
         if not (invocation.yes or confirmed(f"Stop serving on endpoint {what}?")):
             problem = f"undeploying from endpoint {found.id} was not confirmed"
-            raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+            raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
         removed = take_down(session, found, delete=delete, only=only, progress=invocation.output.note)
     text = "\n".join(f"removed {name}" for name in removed) or "nothing was deployed"
     invocation.output.result({"removed": removed}, text, name="\n".join(removed))

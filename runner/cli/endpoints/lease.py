@@ -19,12 +19,17 @@ from runner.cli.options import Invocation
 )
 @click.argument("endpoint", metavar="ENDPOINT")
 @click.option(
-    "--lease", type=Lease(), default="8h", show_default=True, metavar="TIME", help="How long from now. Or none."
+    "--lease",
+    type=Lease(),
+    default="8h",
+    show_default=True,
+    metavar="TIME",
+    help="New lease, counted from now, or none.",
 )
-@click.option("--idle-limit", type=Lease(), metavar="TIME", help="New limit without a request [as before]. Or none.")
+@click.option("--idle-limit", type=Lease(), metavar="TIME", help="New idle limit, or none [default: unchanged].")
 @click.pass_obj
 def extend(invocation: Invocation, endpoint: str, lease: float, idle_limit: float | None) -> None:
-    """Let this tool's models on ENDPOINT live for so long from now."""
+    """Set a new lease for this tool's models on ENDPOINT."""
     from runner.serving import leases
     from runner.serving.prediction import resolve_endpoint
 

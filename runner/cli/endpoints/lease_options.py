@@ -20,7 +20,7 @@ class Lease(Duration):
             return float("inf")
         seconds = super().convert(value, param, ctx)
         if seconds <= 0:
-            self.fail("a lease is longer than nothing; `runner endpoints undeploy` ends a deployment", param, ctx)
+            self.fail("a lease must be longer than zero; end a deployment with `runner endpoints undeploy`", param, ctx)
         return seconds
 
 
@@ -37,7 +37,7 @@ def lease_options(function: Command) -> Command:
         default="8h",
         show_default=True,
         metavar="TIME",
-        help="How long it may live; then `runner leaks --clean`, or the idle guard of infra/, ends it. Or none.",
+        help="Lease, or none. The idle guard or `runner leaks --clean` removes expired deployments.",
     )
     idle = click.option(
         "--idle-limit",
@@ -45,6 +45,6 @@ def lease_options(function: Command) -> Command:
         default="2h",
         show_default=True,
         metavar="TIME",
-        help="How long it may live without a request. Or none.",
+        help="Idle limit: how long the deployment may stay without a request, or none.",
     )
     return lease(idle(function))

@@ -14,32 +14,47 @@ def resource_options(function: Command) -> Command:
     """Add the options that `resource_choices` reads."""
     decorators = (
         click.option(
-            "--min-replicas", type=click.IntRange(1), default=None, metavar="N", help="Machines at least [1]."
+            "--min-replicas",
+            type=click.IntRange(1),
+            default=None,
+            metavar="N",
+            help="Minimum number of replicas [default: 1].",
         ),
         click.option(
-            "--max-replicas", type=click.IntRange(1), default=None, metavar="N", help="Machines at most [the least]."
+            "--max-replicas",
+            type=click.IntRange(1),
+            default=None,
+            metavar="N",
+            help="Maximum number of replicas [default: the minimum].",
         ),
         click.option(
             "--autoscale",
             multiple=True,
             metavar="METRIC=TARGET",
-            help="Replicas follow cpu=60 or gpu=60, in per cent, or requests=N a minute.",
+            help="Autoscaling target: cpu=60 or gpu=60 (percent), or requests=N (per minute).",
         ),
-        click.option("--scale-to-zero", type=Duration(), metavar="TIME", help="No machine after so long unasked."),
-        click.option("--spot", is_flag=True, help="Cheaper machines that may be taken away at any time."),
+        click.option(
+            "--scale-to-zero",
+            type=Duration(),
+            metavar="TIME",
+            help="Scale to zero replicas after this time without a request.",
+        ),
+        click.option("--spot", is_flag=True, help="Use Spot VMs, which are cheaper and can be preempted at any time."),
         click.option(
             "--reservation",
             metavar="any|none|NAME",
-            help="Reserved machines: any, or projects/P/zones/Z/reservations/R.",
+            help="Reservation to use: any, or projects/P/zones/Z/reservations/R.",
         ),
-        click.option("--shared", "access", flag_value="shared", help="A new endpoint on Google's shared host."),
-        click.option("--dedicated", "access", flag_value="dedicated", help="A new endpoint with a host of its own."),
+        click.option("--shared", "access", flag_value="shared", help="Create the endpoint on Google's shared host."),
+        click.option(
+            "--dedicated", "access", flag_value="dedicated", help="Create the endpoint with a dedicated host name."
+        ),
         click.option(
             "--private",
             "private_to",
             multiple=True,
             metavar="PROJECT",
-            help="A new endpoint that only PROJECT can connect to (Private Service Connect).",
+            help="Create an endpoint that only PROJECT can reach (Private Service Connect); repeatable.",
         ),
     )
     for decorator in reversed(decorators):
@@ -55,7 +70,7 @@ def resource_choices(choices: dict[str, Any]) -> dict[str, Any]:
     least, most = choices.pop("min_replicas"), choices.pop("max_replicas")
     access, private = choices.pop("access"), choices.pop("private_to")
     if access and private:
-        problem = f"an endpoint is either --{access} or --private"
+        problem = f"--{access} and --private exclude each other"
         raise ConfigurationError(problem, problems=[problem])
     default = 1 if to_zero is None else 0
     resources = Resources(
@@ -73,6 +88,6 @@ def resource_choices(choices: dict[str, Any]) -> dict[str, Any]:
 def _metric(text: str) -> tuple[str, int]:
     name, _, target = text.partition("=")
     if not (target.isascii() and target.isdecimal()):
-        problem = f"{text!r} is no metric with a target: write for example gpu=60"
+        problem = f"{text!r} is not a metric with a target, such as gpu=60"
         raise ConfigurationError(problem, problems=[problem])
     return name, int(target)

@@ -26,9 +26,10 @@ _ENDPOINT = click.argument("endpoint", metavar="ENDPOINT")
 @click.argument("shares", nargs=-1, metavar="[MODEL=PERCENT]...")
 @click.pass_obj
 def traffic(invocation: Invocation, endpoint: str, shares: tuple[str, ...]) -> None:
-    """Show who gets how much of ENDPOINT's traffic, or set it.
+    """Show or set the traffic split of ENDPOINT.
 
-    MODEL is a deployed model's id, its name, or `newest`. With one MODEL the others share the rest as they did.
+    MODEL is a deployed model's ID, its name, or `newest`. With one MODEL, the other models share the rest in their
+    present proportions.
     """
     from runner.serving.prediction import resolve_endpoint
     from runner.serving.traffic import set_shares
@@ -84,9 +85,10 @@ def canary(
     max_error_rate: float,
     max_latency_ratio: float,
 ) -> None:
-    """Give one model of ENDPOINT a small share of the traffic, and watch how it does.
+    """Send a small share of ENDPOINT's traffic to one model and watch its errors and latency.
 
-    Figures come from Cloud Monitoring, some minutes late. Exit code 12 if it did badly and lost its traffic.
+    Metrics come from Cloud Monitoring with a delay of some minutes. The exit code is 12 if the model failed and lost
+    its traffic.
     """
     from runner.serving import traffic as serving
     from runner.serving.prediction import resolve_endpoint
@@ -101,7 +103,9 @@ def canary(
             _show(invocation, found)
             return
         limits = serving.CanaryLimits(error_rate=max_error_rate, latency_ratio=max_latency_ratio)
-        invocation.interrupted = f"the traffic stays as it is; `runner endpoints rollback {found.id}` takes it back"
+        invocation.interrupted = (
+            f"the traffic split stays; undo it with `runner endpoints rollback {found.id}` takes it back"
+        )
         last = ""
 
         def report(verdict: serving.Verdict) -> None:
@@ -126,11 +130,11 @@ def canary(
     examples=("runner endpoints promote production", "runner endpoints promote production --model 2222 --keep"),
 )
 @_ENDPOINT
-@click.option("--model", default="newest", show_default=True, metavar="ID", help="Which one.")
-@click.option("--keep", is_flag=True, help="Leave the others deployed, and billed, to be able to go back.")
+@click.option("--model", default="newest", show_default=True, metavar="ID", help="Deployed model.")
+@click.option("--keep", is_flag=True, help="Keep the other models deployed and billed, so that you can roll back.")
 @click.pass_obj
 def promote(invocation: Invocation, endpoint: str, model: str, keep: bool) -> None:
-    """Give one model all of ENDPOINT's traffic and take this tool's others down."""
+    """Send all of ENDPOINT's traffic to one model and undeploy this tool's other models."""
     from runner.serving import traffic as serving
     from runner.serving.prediction import resolve_endpoint
 
@@ -139,7 +143,7 @@ def promote(invocation: Invocation, endpoint: str, model: str, keep: bool) -> No
         chosen = serving.find_model(found, model)
         others = len(found.deployed_models) - 1
         if others and not keep:
-            _agree(invocation, f"Send everything to {chosen.id} and take down the other {others}?")
+            _agree(invocation, f"Send all traffic to {chosen.id} and take down the other {others}?")
         found = serving.promote(session, found, chosen.id, keep=keep, progress=invocation.output.note)
     _show(invocation, found)
 
@@ -149,11 +153,13 @@ def promote(invocation: Invocation, endpoint: str, model: str, keep: bool) -> No
     examples=("runner endpoints rollback production", "runner endpoints rollback production --model 2222 --remove"),
 )
 @_ENDPOINT
-@click.option("--model", default="newest", show_default=True, metavar="ID", help="Which one loses its traffic.")
-@click.option("--remove", is_flag=True, help="Take it down too, which ends its billing.")
+@click.option(
+    "--model", default="newest", show_default=True, metavar="ID", help="Deployed model that loses its traffic."
+)
+@click.option("--remove", is_flag=True, help="Also undeploy the model, which ends its billing.")
 @click.pass_obj
 def rollback(invocation: Invocation, endpoint: str, model: str, remove: bool) -> None:
-    """Take the traffic of ENDPOINT's newest model and give it to the others, at once and without asking."""
+    """Move the traffic of ENDPOINT's newest model to the other models, immediately and without confirmation."""
     from runner.serving import traffic as serving
     from runner.serving.prediction import resolve_endpoint
 
@@ -165,8 +171,8 @@ def rollback(invocation: Invocation, endpoint: str, model: str, remove: bool) ->
 
 def _agree(invocation: Invocation, question: str) -> None:
     if not (invocation.yes or confirmed(question)):
-        problem = "taking models down was not confirmed"
-        raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it, --keep leaves them")
+        problem = "undeploying models was not confirmed"
+        raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes, or keep the models with --keep")
 
 
 def _shares(given: tuple[str, ...]) -> dict[str, int]:
@@ -176,7 +182,7 @@ def _shares(given: tuple[str, ...]) -> dict[str, int]:
         name, equals, number = text.rpartition("=")
         number = number.removesuffix("%")
         if not equals or not name or not (number.isascii() and number.isdecimal()) or int(number) > 100:
-            problems.append(f"{text!r} is no share: write MODEL=PERCENT, for example newest=10")
+            problems.append(f"{text!r} is not a share: write MODEL=PERCENT, for example newest=10")
         elif name in shares:
             problems.append(f"{name} is given twice")
         else:

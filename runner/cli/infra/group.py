@@ -6,7 +6,7 @@ from runner.cli.commands import Group
 
 command = Group(
     name="infra",
-    help="Set up what tuning needs in a Google Cloud project: buckets, accounts, endpoints, alerts.",
+    help="Set up what tuning needs in a Google Cloud project: buckets, service accounts, endpoints, alerts.",
     examples=(
         "runner infra bootstrap --stack dev --project my-project",
         "runner infra preview --stack dev",
@@ -14,14 +14,14 @@ command = Group(
         "runner infra up --stack local --embedded",
     ),
     lazy={
-        "bootstrap": ("runner.cli.infra.verbs:bootstrap", "Make the bucket and the key of Pulumi's state."),
+        "bootstrap": ("runner.cli.infra.verbs:bootstrap", "Create the bucket and the key of Pulumi's state."),
         "preview": ("runner.cli.infra.verbs:preview", "Show what `up` would change."),
-        "up": ("runner.cli.infra.verbs:up", "Make or change what the stack says."),
-        "refresh": ("runner.cli.infra.verbs:refresh", "Bring Pulumi's state to what is there."),
-        "destroy": ("runner.cli.infra.verbs:destroy", "Delete the stack's resources; what is protected stays."),
-        "outputs": ("runner.cli.infra.verbs:outputs", "Show what the last `up` made."),
-        "graph": ("runner.cli.infra.inspect:graph", "Draw the stack, offline."),
-        "iam": ("runner.cli.infra.inspect:iam", "List every permission that the stack gives, offline."),
-        "doctor": ("runner.cli.infra.inspect:doctor", "Check engine, credentials and the stack's settings."),
+        "up": ("runner.cli.infra.verbs:up", "Create or update the resources of the stack."),
+        "refresh": ("runner.cli.infra.verbs:refresh", "Update Pulumi's state to match the cloud."),
+        "destroy": ("runner.cli.infra.verbs:destroy", "Delete the stack's resources, except protected ones."),
+        "outputs": ("runner.cli.infra.verbs:outputs", "Show the outputs of the last `up`."),
+        "graph": ("runner.cli.infra.inspect:graph", "Draw the stack as a diagram, offline."),
+        "iam": ("runner.cli.infra.inspect:iam", "List every permission that the stack grants, offline."),
+        "doctor": ("runner.cli.infra.inspect:doctor", "Check the engine, credentials and the stack's settings."),
     },
 )

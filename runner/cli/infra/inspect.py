@@ -18,7 +18,7 @@ from runner.cli.options import Invocation
 @stack_options
 @click.pass_obj
 def graph(invocation: Invocation, stack: str, directory: Path | None) -> None:
-    """Draw the stack as a Mermaid diagram; as JSON, every resource with its inputs. The program runs offline."""
+    """Draw the stack as a Mermaid diagram, or as JSON with every resource and its inputs. Works offline."""
     show(invocation, call(invocation, "graph", stack=stack, directory=directory))
 
 
@@ -26,7 +26,7 @@ def graph(invocation: Invocation, stack: str, directory: Path | None) -> None:
 @stack_options
 @click.pass_obj
 def iam(invocation: Invocation, stack: str, directory: Path | None) -> None:
-    """List every permission that the stack gives: who, which role, on what. The program runs offline."""
+    """List every permission that the stack grants: principal, role, resource. Works offline."""
     result = call(invocation, "iam", stack=stack, directory=directory)
     del result["text"]
     rows = [(item["who"], item["role"], item["on"]) for item in result["grants"]]
@@ -39,7 +39,7 @@ def iam(invocation: Invocation, stack: str, directory: Path | None) -> None:
 def doctor(invocation: Invocation, stack: str, directory: Path | None) -> None:
     """Check whether `up` can run here: engine, state, credentials, the stack's settings, the policy rules.
 
-    Exit code 1 when something is missing that `up` needs.
+    The exit code is 1 if something that `up` needs is missing.
     """
     result = call(invocation, "doctor", stack=stack, directory=directory)
     ready = result["ready"]

@@ -28,15 +28,22 @@ class InfraError(RunnerError):
 def stack_options(function: Function) -> Function:
     """Add `stack` and `directory`."""
     where = click.option(
-        "--directory", type=click.Path(path_type=Path), metavar="DIR", help="Folder of Pulumi.yaml [this checkout's]."
+        "--directory",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder of Pulumi.yaml [default: this checkout's].",
     )
-    stack = click.option("--stack", default="dev", show_default=True, metavar="NAME", help="Stack: Pulumi.NAME.yaml.")
+    stack = click.option(
+        "--stack", default="dev", show_default=True, metavar="NAME", help="Stack name, as in Pulumi.NAME.yaml."
+    )
     return stack(where(function))
 
 
 def embedded_options(function: Function) -> Function:
     """Add `embedded`."""
-    return click.option("--embedded", is_flag=True, help="In the running emulator, without Pulumi's engine.")(function)
+    return click.option("--embedded", is_flag=True, help="Apply to the running emulator, without Pulumi's engine.")(
+        function
+    )
 
 
 def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options: Any) -> dict[str, Any]:
@@ -70,7 +77,7 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
     try:
         body: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError) as error:
-        raise InfraError(f"the infrastructure program ended with status {done.returncode} and no result") from error
+        raise InfraError(f"the infrastructure program exited with status {done.returncode} and no result") from error
     if "error" in body:
         raise _error(body["error"], done.returncode)
     result: dict[str, Any] = body["result"]

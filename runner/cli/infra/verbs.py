@@ -12,8 +12,8 @@ from runner.cli.cost_gate import confirmed
 from runner.cli.infra.process import call, embedded_options, show, stack_options
 from runner.cli.options import Invocation
 
-_POLICIES = click.option("--policies", is_flag=True, help="Have the engine check the policy pack as well.")
-_DRY_RUN = click.option("--dry-run", is_flag=True, help="Print gcloud commands that make the same stack.")
+_POLICIES = click.option("--policies", is_flag=True, help="Also have the engine check the policy pack.")
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Print gcloud commands that create the same stack.")
 
 
 def _verb(
@@ -49,9 +49,9 @@ def _verb(
 
 @_verb(
     "bootstrap",
-    click.option("--dry-run", is_flag=True, help="Do nothing; print the gcloud commands that do the same."),
-    click.option("--install-engine", is_flag=True, help="Only download Pulumi's engine, into ~/.pulumi."),
-    click.option("--emulator", metavar="URL", help="Do it in an emulator."),
+    click.option("--dry-run", is_flag=True, help="Print the equivalent gcloud commands without running anything."),
+    click.option("--install-engine", is_flag=True, help="Only download Pulumi's engine into ~/.pulumi."),
+    click.option("--emulator", metavar="URL", help="Bootstrap in an emulator."),
     examples=(
         "runner infra bootstrap --stack dev --project my-project",
         "runner infra bootstrap --stack dev --project my-project --dry-run",
@@ -59,9 +59,9 @@ def _verb(
     ),
 )
 def bootstrap(result: dict[str, Any]) -> str:
-    """Make what the first `up` needs: base APIs, a bucket for Pulumi's state, a key for its secrets, a stack file.
+    """Create what the first `up` needs: base APIs, a bucket for Pulumi's state, a key for its secrets, a stack file.
 
-    Doing it again changes nothing. It needs Google credentials, not the engine.
+    Running it again changes nothing. It needs Google credentials, but not the engine.
     """
     return str(result.get("stateBucket", ""))
 
@@ -70,7 +70,7 @@ def bootstrap(result: dict[str, Any]) -> str:
     "preview",
     embedded_options,
     _POLICIES,
-    click.option("--expect-no-changes", is_flag=True, help="Exit code 1 if anything would change."),
+    click.option("--expect-no-changes", is_flag=True, help="Exit with code 1 if anything would change."),
     _DRY_RUN,
     examples=(
         "runner infra preview --stack dev",
@@ -98,13 +98,13 @@ def preview(result: dict[str, Any]) -> str:
     ask="Apply stack {}?",
 )
 def up(result: dict[str, Any]) -> str:
-    """Make or change what the stack says."""
+    """Create or update the resources of the stack."""
     return ""
 
 
 @_verb(
     "refresh",
-    click.option("--expect-no-changes", is_flag=True, help="Exit code 1 if the state was not what is there."),
+    click.option("--expect-no-changes", is_flag=True, help="Exit with code 1 if the state did not match the cloud."),
     examples=("runner infra refresh --stack dev", "runner infra refresh --stack prod --yes"),
     ask="Refresh the state of stack {}?",
 )

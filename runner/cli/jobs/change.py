@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @command(name="cancel", examples=("runner jobs cancel 1234567890", "runner jobs cancel latest --yes --wait"))
 @click.argument("job", metavar="JOB")
-@click.option("--wait", "wait_for_it", is_flag=True, help="Return when it has ended.")
+@click.option("--wait", "wait_for_it", is_flag=True, help="Wait until the job has ended.")
 @click.pass_obj
 def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
-    """Cancel a tuning job. What it has trained so far is billed, and is said. JOB is an id, a full name, or `latest`.
+    """Cancel a tuning job and show what is billed for the training so far. JOB is an ID, a full name, or `latest`.
 
-    A job that ends by itself meanwhile stays what it is: the state that is printed is the service's.
+    If the job ends in the meantime, its state does not change: the command prints the state that the service reports.
     """
     from runner.gcp import tuning_jobs
     from runner.jobs.following import watching
@@ -40,7 +40,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
             question = f"Cancel job {found.id} ({label}, {short_state(found.state)}{so_far})?"
             if not (invocation.yes or confirmed(question)):
                 problem = f"cancelling job {found.id} was not confirmed"
-                raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+                raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
             tuning_jobs.cancel(session, found.name)
             found = tuning_jobs.get(session, found.name)
             if wait_for_it:
@@ -48,9 +48,13 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
                     found = update.job
             used = _billed(session, found)
         else:
-            invocation.output.note(f"it had ended already: {short_state(found.state)}")
+            invocation.output.note(f"it had already ended: {short_state(found.state)}")
     body = {**found.to_json(), "billed": used.to_json() if used else None}
-    billed = f"; billed: {cost(used)}" if used else "; no tokens were counted, so nothing is billed as far as known"
+    billed = (
+        f"; billed: {cost(used)}"
+        if used
+        else "; no tokens were counted, so nothing is billed as far as this tool knows"
+    )
     invocation.output.result(body, f"{found.id} {short_state(found.state)}{billed}", name=found.id)
 
 
@@ -64,12 +68,12 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
     ),
 )
 @click.argument("job", metavar="JOB")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a value; may be repeated.")
-@click.option("--to", "location", metavar="LOCATION", help="Tune in another location [that of the job].")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Value to change; repeatable.")
+@click.option("--to", "location", metavar="LOCATION", help="Location of the new job [default: the job's].")
 @cost_options
-@click.option("--dry-run", is_flag=True, help="Show what would be submitted, its price and its obstacles.")
-@click.option("--force-new", is_flag=True, help="Submit although a job with the same specification exists.")
-@click.option("--watch", "watch_it", is_flag=True, help="Show its progress until it ends.")
+@click.option("--dry-run", is_flag=True, help="Show what would be submitted, its price and any obstacles.")
+@click.option("--force-new", is_flag=True, help="Submit even if a job with the same specification exists.")
+@click.option("--watch", "watch_it", is_flag=True, help="Show progress until the job ends.")
 @click.pass_obj
 def clone(
     invocation: Invocation,
@@ -82,7 +86,7 @@ def clone(
     force_new: bool,
     watch_it: bool,
 ) -> None:
-    """Submit a job like JOB, with some values changed, at a price that is shown and agreed to first.
+    """Submit a job like JOB, with some values changed, after you confirm its price.
 
     A failed or cancelled job is tried again; the same specification as a job that runs or has succeeded finds that
     job. NAME is a value of the specification: epochs, learning_rate, adapter_size, mode, base_model, training_dataset

@@ -22,7 +22,7 @@ from runner.errors import NotFoundError
 )
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @click.option(
-    "--to", "target", required=True, type=click.Choice(["tensorboard", "mlflow", "wandb"]), help="Which tracker."
+    "--to", "target", required=True, type=click.Choice(["tensorboard", "mlflow", "wandb"]), help="Experiment tracker."
 )
 @click.option(
     "--place",
@@ -30,8 +30,8 @@ from runner.errors import NotFoundError
     metavar="FOLDER|ADDRESS",
     help="Folder, for MLflow an address too [runs/, what MLFLOW_TRACKING_URI says, this folder].",
 )
-@click.option("--experiment", default="open-model-tuning", metavar="NAME", help="Of MLflow; the project of W&B.")
-@click.option("--force", is_flag=True, help="Write again what was exported before.")
+@click.option("--experiment", default="open-model-tuning", metavar="NAME", help="MLflow experiment or W&B project.")
+@click.option("--force", is_flag=True, help="Export again what was exported before.")
 @click.pass_obj
 def export(
     invocation: Invocation, jobs: tuple[str, ...], target: Any, place: str, experiment: str, force: bool
@@ -52,7 +52,7 @@ def export(
             results = results_of(session, job)
             if not results.measurements:
                 raise NotFoundError(
-                    f"job {job.id} has measured nothing so far",
+                    f"job {job.id} has no measurements yet",
                     status="NOT_FOUND",
                     http=404,
                     resource=job.name,

@@ -34,12 +34,14 @@ _FORECAST_SECONDS = 15.0
 def waiting_options(function: Command) -> Command:
     """Add `timeout`, `stall_after`, `notify` and `notify_format`."""
     decorators = (
-        click.option("--timeout", type=Duration(), metavar="TIME", help="Stop after this time, for all; exit code 6."),
+        click.option(
+            "--timeout", type=Duration(), metavar="TIME", help="Stop after this time for all jobs, with exit code 6."
+        ),
         click.option(
             "--stall-after",
             type=Duration(),
             metavar="TIME",
-            help="Stop if a running job makes no progress for this time; exit code 6. Waiting in a queue is no stall.",
+            help="Stop if a running job makes no progress for this time, with exit code 6. Queue time does not count.",
         ),
         click.option(
             "--notify",
@@ -52,7 +54,7 @@ def waiting_options(function: Command) -> Command:
         click.option(
             "--notify-format",
             type=click.Choice(["json", "slack"]),
-            help="What is sent [slack to hooks.slack.com, else json].",
+            help="Payload format [default: slack for hooks.slack.com, otherwise json].",
         ),
     )
     for decorator in reversed(decorators):
@@ -71,7 +73,7 @@ def waiting_options(function: Command) -> Command:
 )
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @waiting_options
-@click.option("--plain", is_flag=True, help="Lines as they come on a terminal too, no picture that is drawn anew.")
+@click.option("--plain", is_flag=True, help="Print lines instead of redrawing.")
 @click.pass_obj
 def watch(
     invocation: Invocation,
@@ -84,8 +86,8 @@ def watch(
 ) -> None:
     """Show the progress of jobs until they end: states, losses, time left, cost so far; exit code 5 if one fails.
 
-    Ctrl-C ends the watching, not the jobs. On a terminal a picture is kept up to date; in a pipe there is a line for
-    each piece of news, with --format json a JSON object. JOB is an id, a full name, or `latest`.
+    Ctrl-C stops watching, not the jobs. On a terminal, the display is updated in place; in a pipe, each event is a
+    line, or a JSON object with --format json. JOB is an ID, a full name, or `latest`.
     """
     with invocation.session() as session:
         follower = Follower(invocation, session, _hook(notify, notify_format), plain=plain)
@@ -121,7 +123,7 @@ def wait(
     notify: str | None,
     notify_format: Any,
 ) -> None:
-    """Wait until every JOB has ended. Exit code 0 if all succeeded, 5 if one did not, 6 when the time is up."""
+    """Wait until every JOB has ended. The exit code is 0 if all succeeded, 5 if one did not, and 6 after a timeout."""
     with invocation.session() as session:
         follower = Follower(invocation, session, _hook(notify, notify_format), verb="wait")
         follower.run([job_name(session, job) for job in jobs], timeout=timeout, stall_after=stall_after)

@@ -14,25 +14,28 @@ if TYPE_CHECKING:
 
 command = Group(
     name="jobs",
-    help="Tuning jobs: submit one, follow it, cancel it. JOB is an id, a full name, or `latest`.",
+    help="Submit, follow and cancel tuning jobs. JOB is an ID, a full name, or `latest`.",
     examples=(
         "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train train.jsonl --max-cost 20",
         "runner jobs watch latest",
         "runner jobs ls -q | xargs runner jobs wait",
     ),
     lazy={
-        "submit": ("runner.cli.jobs.submit:submit", "Submit a job, once, at an agreed price."),
-        "ls": ("runner.cli.jobs.read:ls", "List jobs, the newest first."),
+        "submit": ("runner.cli.jobs.submit:submit", "Submit a job once, after you confirm its price."),
+        "ls": ("runner.cli.jobs.read:ls", "List jobs, newest first."),
         "show": ("runner.cli.jobs.read:show", "Show everything about a job."),
         "watch": ("runner.cli.jobs.follow:watch", "Show a job's progress until it ends."),
-        "wait": ("runner.cli.jobs.follow:wait", "Wait until jobs have ended; the exit code says how."),
-        "why": ("runner.cli.jobs.why:why", "Say why a job failed, waits or dropped examples, and what to type next."),
-        "logs": ("runner.cli.jobs.read:logs", "Print a job's events, and its log where the service has one."),
+        "wait": ("runner.cli.jobs.follow:wait", "Wait until jobs have ended; the exit code reports the result."),
+        "why": (
+            "runner.cli.jobs.why:why",
+            "Explain why a job failed, waits or dropped examples, and what to run next.",
+        ),
+        "logs": ("runner.cli.jobs.read:logs", "Print a job's events, and its log if the service has one."),
         "metrics": ("runner.cli.jobs.metrics:metrics", "Export a job's losses as CSV or JSON Lines."),
-        "export": ("runner.cli.jobs.export:export", "Write losses into TensorBoard, MLflow or W&B."),
+        "export": ("runner.cli.jobs.export:export", "Export losses to TensorBoard, MLflow or W&B."),
         "diff": ("runner.cli.jobs.metrics:diff", "Compare two jobs: configuration, data, results."),
         "clone": ("runner.cli.jobs.change:clone", "Submit a job like another, with some values changed."),
-        "cancel": ("runner.cli.jobs.change:cancel", "Cancel a job, and say what is billed."),
+        "cancel": ("runner.cli.jobs.change:cancel", "Cancel a job and show what is billed."),
     },
 )
 

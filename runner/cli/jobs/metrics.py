@@ -22,24 +22,31 @@ from runner.errors import ConfigurationError, NotFoundError
     ),
 )
 @click.argument("job", metavar="JOB")
-@click.option("--as", "form", type=click.Choice(["csv", "jsonl"]), help="Form [csv, with --format json jsonl].")
-@click.option("--to", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Where to [output].")
+@click.option(
+    "--as", "form", type=click.Choice(["csv", "jsonl"]), help="File format [default: csv; jsonl with --format json]."
+)
+@click.option(
+    "--to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="File to write [default: standard output].",
+)
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @click.pass_obj
 def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force: bool) -> None:
-    """Export the losses of JOB's steps and validations, one a line, for pandas, a spreadsheet or a tracker."""
+    """Export the training and validation losses of JOB, one per line, for pandas, a spreadsheet or a tracker."""
     from runner.gcp import tuning_jobs
     from runner.jobs.following.results import export, results_of
 
     form = form or ("jsonl" if invocation.output.is_json else "csv")
     if to is not None and to.exists() and not force:
-        raise ConfigurationError(f"{to} exists", problems=[f"{to} exists"], hint="--force overwrites it")
+        raise ConfigurationError(f"{to} exists", problems=[f"{to} exists"], hint="overwrite it with --force")
     with invocation.session() as session:
         found = tuning_jobs.get(session, job_name(session, job))
         results = results_of(session, found)
     if not results.measurements:
         raise NotFoundError(
-            f"job {found.id} has measured nothing so far",
+            f"job {found.id} has no measurements yet",
             status="NOT_FOUND",
             http=404,
             resource=found.name,
@@ -49,7 +56,7 @@ def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force:
     if to is None:
         invocation.output.piece(text)
         return
-    local_files.replace(to, text, hint="make room, or name another file with --to")
+    local_files.replace(to, text, hint="free disk space, or name another file with --to")
     count = len(results.measurements)
     body = {"file": str(to), "measurements": count, "source": results.source, **results.summary()}
     invocation.output.result(body, f"{count} measurements in {to}", name=str(to))
@@ -61,10 +68,10 @@ def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force:
 )
 @click.argument("first", metavar="JOB")
 @click.argument("second", metavar="JOB")
-@click.option("--all", "everything", is_flag=True, help="Show what is the same, too.")
+@click.option("--all", "everything", is_flag=True, help="Also show what is equal.")
 @click.pass_obj
 def diff(invocation: Invocation, first: str, second: str, everything: bool) -> None:
-    """Compare two jobs: configuration, data, results. Only what differs is shown."""
+    """Compare two jobs and show what differs: configuration, data, results."""
     from runner.gcp import tuning_jobs
     from runner.jobs.following.comparing import compare
 

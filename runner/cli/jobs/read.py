@@ -18,12 +18,14 @@ from runner.errors import ConfigurationError
         "runner jobs ls -q --limit 1",
     ),
 )
-@click.option("--state", "states", multiple=True, metavar="STATE", help="Only in this state: running, failed, …")
-@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only with this label.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="At most so many.")
+@click.option("--state", "states", multiple=True, metavar="STATE", help="Only jobs in this state: running, failed, …")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only jobs with this label.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Maximum number of jobs."
+)
 @click.pass_obj
 def ls(invocation: Invocation, states: tuple[str, ...], labels: tuple[str, ...], limit: int) -> None:
-    """List tuning jobs of the location, the newest first."""
+    """List the tuning jobs of the location, newest first."""
     from runner.gcp import tuning_jobs
 
     with invocation.session() as session:
@@ -46,10 +48,10 @@ def ls(invocation: Invocation, states: tuple[str, ...], labels: tuple[str, ...],
 
 @command(name="show", examples=("runner jobs show 1234567890", "runner jobs show latest --format json"))
 @click.argument("job", metavar="JOB")
-@click.option("--raw", is_flag=True, help="Print the service's own document, as JSON.")
+@click.option("--raw", is_flag=True, help="Print the service's own representation as JSON.")
 @click.pass_obj
 def show(invocation: Invocation, job: str, raw: bool) -> None:
-    """Show everything about a tuning job. JOB is an id, a full name, or `latest`."""
+    """Show everything about a tuning job. JOB is an ID, a full name, or `latest`."""
     from runner.gcp import tuning_jobs
 
     with invocation.session() as session:
@@ -65,12 +67,12 @@ def show(invocation: Invocation, job: str, raw: bool) -> None:
     examples=("runner jobs logs latest", "runner jobs logs 1234567890 --events --format json"),
 )
 @click.argument("job", metavar="JOB")
-@click.option("--events", "only_events", is_flag=True, help="Only the events, not what the training process wrote.")
+@click.option("--events", "only_events", is_flag=True, help="Print only events, not the log of the training process.")
 @click.pass_obj
 def logs(invocation: Invocation, job: str, only_events: bool) -> None:
-    """Print what has happened in a job: its events, then the log of its training, where the service has one.
+    """Print the events of a job, and then its training log if the service has one.
 
-    With --format json each event and each line of the log is an object of its own.
+    With --format json, each event and each line of the log is a JSON object.
     """
     from runner.cli.jobs.follow import event_line
     from runner.gcp import events, tuning_jobs
@@ -93,15 +95,15 @@ def logs(invocation: Invocation, job: str, only_events: bool) -> None:
         else:
             output.text(line)
     if not story:
-        output.note("this service tells no events of its jobs")
+        output.note("this service does not publish events of its jobs")
     if log is None and not only_events:
-        output.note("this service gives out no log of the training")
+        output.note("this service does not publish training logs")
 
 
 def _filter(states: tuple[str, ...], labels: tuple[str, ...]) -> str:
     """Return the API's filter for a choice of states and labels. Raises ConfigurationError."""
     problems = [f"--label {label!r} is not KEY=VALUE" for label in labels if "=" not in label]
-    problems += [f"--{name} {text!r} holds a quotation mark" for name, text in _each(states, labels) if '"' in text]
+    problems += [f"--{name} {text!r} contains a quotation mark" for name, text in _each(states, labels) if '"' in text]
     if problems:
         raise ConfigurationError("; ".join(problems), problems=problems)
     parts = [f'labels.{key}="{value}"' for key, _, value in (label.partition("=") for label in labels)]

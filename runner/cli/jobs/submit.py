@@ -37,34 +37,47 @@ if TYPE_CHECKING:
         "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train tickets.csv --convert",
     ),
 )
-@click.option("--model", "base_model", required=True, metavar="ID", help="Base model: `runner models ls`.")
-@click.option("--train", "training", required=True, metavar="FILE|gs://…", help="Training dataset; a file is uploaded.")
+@click.option("--model", "base_model", required=True, metavar="ID", help="Base model; `runner models ls` lists them.")
+@click.option(
+    "--train",
+    "training",
+    required=True,
+    metavar="FILE|gs://…",
+    help="Training dataset: a gs:// object, or a file to upload.",
+)
 @click.option("--validation", metavar="FILE|gs://…", help="Validation dataset.")
 @mode_option
-@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Passes over the data [3].")
-@click.option("--learning-rate", type=float, metavar="X", help="[the model's published starting point]")
-@click.option("--adapter-size", type=int, metavar="N", help="LoRA rank: 1, 4, 8, 16 or 32 [the model's].")
-@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Examples a step [the service's choice].")
-@click.option("--output", "output_uri", metavar="gs://…", help="Folder for the weights [one in the outputs bucket].")
-@click.option("--custom-base-model", metavar="gs://…", help="Folder of weights to tune on from.")
-@click.option("--name", "display_name", default="", metavar="TEXT", help="Name of the job and of the tuned model.")
-@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label; may be repeated.")
-@click.option("--final-only", is_flag=True, help="Keep the last checkpoint only.")
-@click.option("--service-account", metavar="EMAIL", help="Account that the job runs as.")
-@click.option("--kms-key", metavar="NAME", help="Key to encrypt the job's resources with.")
+@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Number of epochs [default: 3].")
+@click.option("--learning-rate", type=float, metavar="X", help="Learning rate [default: the model's published value].")
+@click.option("--adapter-size", type=int, metavar="N", help="LoRA rank: 1, 4, 8, 16 or 32 [default: the model's].")
+@click.option(
+    "--batch-size", type=click.IntRange(1), metavar="N", help="Examples per step [default: the service's choice]."
+)
+@click.option(
+    "--output",
+    "output_uri",
+    metavar="gs://…",
+    help="Folder for the weights [default: a new folder in the outputs bucket].",
+)
+@click.option("--custom-base-model", metavar="gs://…", help="Folder with custom base weights to tune.")
+@click.option("--name", "display_name", default="", metavar="TEXT", help="Display name of the job and the tuned model.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label; repeatable.")
+@click.option("--final-only", is_flag=True, help="Keep only the last checkpoint.")
+@click.option("--service-account", metavar="EMAIL", help="Service account that the job runs as.")
+@click.option("--kms-key", metavar="NAME", help="Cloud KMS key that encrypts the job's resources.")
 @click.option(
     "--tokenizer",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIRECTORY",
-    help="Tokenizer to count tokens with [the model's in Hugging Face's cache; else they are estimated].",
+    help="Tokenizer for token counts [default: the model's in the Hugging Face cache; otherwise an estimate].",
 )
 @cost_options
 @click.option(
-    "--dry-run", is_flag=True, help="Show what would be submitted, its price and its obstacles; send nothing."
+    "--dry-run", is_flag=True, help="Show what would be submitted, its price and any obstacles, without submitting."
 )
-@click.option("--convert", is_flag=True, help="Convert a file of another format, as `runner data convert` does.")
-@click.option("--force-new", is_flag=True, help="Submit although a job with the same specification exists.")
-@click.option("--watch", "watch_it", is_flag=True, help="Show its progress until it ends.")
+@click.option("--convert", is_flag=True, help="Convert a file of another format, like `runner data convert`.")
+@click.option("--force-new", is_flag=True, help="Submit even if a job with the same specification exists.")
+@click.option("--watch", "watch_it", is_flag=True, help="Show progress until the job ends.")
 @click.pass_obj
 def submit(
     invocation: Invocation,
@@ -82,9 +95,10 @@ def submit(
     watch_it: bool,
     **fields: Any,
 ) -> None:
-    """Check the dataset, show the price, and submit a tuning job once it is agreed to.
+    """Check the dataset, show the price, and submit a tuning job after you confirm.
 
-    The same specification on the same data is the same job: run again, this finds the job instead of paying twice.
+    The same specification on the same data is the same job: run the command again, and it finds that job instead of
+    paying twice.
     """
     spec = _specification(training, validation, labels, export_last_checkpoint_only=final_only, **fields)
     gate = Gate(max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, dry_run=dry_run)
@@ -178,7 +192,7 @@ def submit_specification(
     if not (watch_it and invocation.output.is_json):
         invocation.output.result(body, described(job), name=job.id)
     if not submission.created:
-        invocation.output.note("this job exists already; nothing was submitted (--force-new submits another)")
+        invocation.output.note("this job already exists; nothing was submitted (use --force-new to submit another)")
     if submission.manifest_problem:
         invocation.output.warning(f"no run manifest beside the results: {submission.manifest_problem}")
     if submission.ledger_problem:

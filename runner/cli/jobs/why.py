@@ -37,15 +37,15 @@ _EXCERPT = 60
     "file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Your own copy of the training file, to name its lines [the job's object is read].",
+    help="Your local copy of the training file, whose lines are named [default: read the job's object].",
 )
 @click.option("--no-data", is_flag=True, help="Do not read the training file.")
 @click.pass_obj
 def why(invocation: Invocation, job: str, file: Path | None, no_data: bool) -> None:
-    """Say why a job failed, waits, or left examples out: the cause, the evidence, the next command.
+    """Explain why a job failed, waits, or dropped examples: the cause, the evidence, the next command.
 
-    The cause is one of data, configuration, permission, quota, capacity, platform and cancelled. For a failure of the
-    data and for dropped examples the training file is read and checked again, and its lines are named. JOB is an id,
+    The cause is data, configuration, permission, quota, capacity, platform or cancelled. For data failures and dropped
+    examples, the command checks the training file again and names its lines. JOB is an id,
     a full name, or `latest`.
     """
     from runner.jobs.following.explaining import explain

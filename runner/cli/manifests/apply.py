@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 @click.argument("saved", metavar="[PLAN]", required=False, type=click.Path(path_type=Path))
 @manifest_options
 @cost_options
-@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots.")
-@click.option("--no-deploy", is_flag=True, help="Leave deploy sections of the manifests alone.")
+@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly.")
+@click.option("--no-deploy", is_flag=True, help="Ignore the deploy sections of the manifests.")
 @click.pass_obj
 def command(
     invocation: Invocation,
@@ -45,11 +45,11 @@ def command(
     fair_by: str,
     no_deploy: bool,
 ) -> None:
-    """Create the tuning jobs that the manifests, or a saved PLAN, ask for; run again, it goes on and repeats nothing.
+    """Create the tuning jobs that manifests, or a saved PLAN, describe. Run it again to continue; nothing is repeated.
 
-    What there is no slot for waits in the queue: whoever applies next, or `runner queue run`, submits it. A saved plan
-    is refused if anything has moved since. A maxCost in a manifest is a limit and an agreement; jobs without one need
-    --max-cost, which is for all that is created together, or --yes.
+    Jobs beyond the quota wait in the queue: the next `apply`, or `runner queue run`, submits them. A saved plan is
+    refused if anything has changed since. A maxCost in a manifest both limits and approves the price; jobs without it
+    need --yes, or --max-cost, which applies to the total.
     """
     from runner.jobs.manifests import applying
 
@@ -65,7 +65,7 @@ def command(
             output.note(report.text(plan))
         check_obstacles(plan)
         agree(invocation, plan, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost)
-        invocation.interrupted = "what was submitted goes on, what is queued waits: `runner apply` again goes on"
+        invocation.interrupted = "submitted jobs continue and queued jobs wait: run `runner apply` again to continue"
         steps = applying.apply_plan(session, plan, fair_by=fair_by, progress=lambda step: tell(invocation, step))
         deployments: list[dict[str, Any]] = []
         if not no_deploy:
@@ -85,7 +85,7 @@ def command(
     text = f"{len(created)} submitted, {len(queued)} in the queue" if steps or deployments else "nothing to do"
     output.result(body, text, name="\n".join(step.job.rsplit("/", 1)[-1] for step in created))
     if queued:
-        output.note("next: `runner queue run` submits them as slots come free")
+        output.note("next: `runner queue run` submits them as quota becomes available")
     raise_for(steps)
 
 
@@ -109,7 +109,7 @@ def agree(invocation: Invocation, plan: Plan, *, max_cost: float | None, accept_
         shown = "\n".join(refused)
         raise CostRefusedError(
             f"nothing was submitted:\n{shown}",
-            hint="--accept-unknown-cost goes on without a price"
+            hint="continue without a price with --accept-unknown-cost"
             if "no price" in shown
             else "raise maxCost in the manifest",
         )
@@ -132,7 +132,7 @@ def agree(invocation: Invocation, plan: Plan, *, max_cost: float | None, accept_
     cancelled = [item for item in plan.removed if item.action == "cancel"]
     if cancelled and not (invocation.yes or confirmed(f"Cancel {len(cancelled)} jobs?")):
         problem = f"cancelling {len(cancelled)} jobs was not confirmed"
-        raise ConfigurationError(problem, problems=[problem], hint="--yes confirms it")
+        raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
 
 
 def tell(invocation: Invocation, step: Step) -> None:
@@ -171,7 +171,7 @@ def _saved_plan(
     from runner.jobs.manifests import applying
 
     if paths:
-        problem = "a saved plan names its manifests itself: leave -f out"
+        problem = "a saved plan already names its manifests: omit -f"
         raise ConfigurationError(problem, problems=[problem])
     body = applying.read_plan(saved)
     named = tuple(Path(str(path)) for path in body["paths"])

@@ -29,7 +29,7 @@ def check_losses(session: Session, run: Run, job: TuningJob) -> None:
     limit = float(run.evaluation["maximum"])
     measured = results_of(session, job).losses("evaluation")
     if not measured:
-        problem = "the service reported no validation loss, so the evaluation gate stays shut"
+        problem = "the service reported no validation loss, so the evaluation gate stays closed"
     elif measured[-1] > limit:
         problem = f"the validation loss {measured[-1]:.4f} is above the gate's {limit}"
     else:

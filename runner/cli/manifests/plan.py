@@ -37,9 +37,9 @@ def manifest_options(function: Command) -> Command:
             multiple=True,
             type=click.Path(path_type=Path),
             metavar="PATH",
-            help="Manifest, or folder of manifests; may be repeated.",
+            help="Manifest, or folder of manifests; repeatable.",
         ),
-        click.option("--prune", is_flag=True, help="Cancel running jobs whose manifest is gone or has changed."),
+        click.option("--prune", is_flag=True, help="Cancel running jobs whose manifest was removed or changed."),
         quota_option,
     )
     for decorator in reversed(decorators):
@@ -50,7 +50,10 @@ def manifest_options(function: Command) -> Command:
 def quota_option(function: Command) -> Command:
     """Add `quota`: how many jobs may run at once."""
     return click.option(
-        "--quota", type=click.IntRange(0), metavar="N", help="Jobs that may run at once [the project's quota]."
+        "--quota",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Maximum number of concurrent jobs [default: the project's quota].",
     )(function)
 
 
@@ -64,9 +67,14 @@ def quota_option(function: Command) -> Command:
     ),
 )
 @manifest_options
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Save it for `apply`.")
-@click.option("--report", type=click.Choice(["markdown"]), help="Print it for a comment on a pull request.")
-@click.option("--no-preflight", is_flag=True, help="Do not ask for places and grants of the buckets.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="File to save the plan to, for `apply`.",
+)
+@click.option("--report", type=click.Choice(["markdown"]), help="Format for a pull request comment.")
+@click.option("--no-preflight", is_flag=True, help="Skip the checks of bucket locations and permissions.")
 @click.pass_obj
 def command(
     invocation: Invocation,
@@ -77,9 +85,9 @@ def command(
     report: str | None,
     no_preflight: bool,
 ) -> None:
-    """Show what `apply` would do with the manifests, and what it would cost. Changes nothing.
+    """Show what `apply` would do with the manifests and what it would cost, without changing anything.
 
-    Exit code 0: nothing would change; 2: something would; 1: the manifests or the settings have mistakes.
+    Exit code 0: nothing would change; 2: something would change; 1: the manifests or the settings have errors.
     """
     with mistakes_are_failures():
         with invocation.session() as session:
@@ -102,13 +110,13 @@ def command(
     ),
 )
 @manifest_options
-@click.option("--report", type=click.Choice(["markdown"]), help="Print it for an issue.")
+@click.option("--report", type=click.Choice(["markdown"]), help="Format for an issue.")
 @click.pass_obj
 def drift(invocation: Invocation, paths: tuple[Path, ...], prune: bool, quota: int | None, report: str | None) -> None:
-    """Tell whether manifests, records and jobs still agree: for a nightly run.
+    """Check whether manifests, records and jobs still agree, for example every night.
 
-    Beside what `plan` finds it counts jobs that have failed, vanished, differ from what was asked for, or run without a
-    manifest. Exit code 0: all agree; 2: something does not; 1: the manifests or the settings have mistakes.
+    In addition to what `plan` finds, this command counts jobs that failed, disappeared, differ from their manifest, or
+    run without a manifest. Exit code 0: all agree; 2: something differs; 1: the manifests or the settings have errors.
     """
     with mistakes_are_failures(), invocation.session() as session:
         plan = planned(invocation, session, paths, prune=prune, quota=quota, preflight=False)
@@ -130,7 +138,7 @@ def planned(
     from runner.jobs.manifests.planning import make_plan
 
     if not paths:
-        problem = "no manifests are named"
+        problem = "no manifests were given"
         raise ConfigurationError(problem, problems=[problem], hint="give -f FILE or -f FOLDER")
     plan = make_plan(
         session, list(paths), prune=prune, quota=quota, preflight=preflight, progress=invocation.output.note

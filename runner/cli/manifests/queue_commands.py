@@ -22,21 +22,21 @@ PATIENCE_SECONDS = 1800.0
 
 command = commands.Group(
     name="queue",
-    help="Jobs that wait for a slot of the quota. The queue is in the cloud: any machine can go on with it.",
+    help="List and run jobs that wait for quota. The queue is stored in the cloud, so any machine can continue it.",
     examples=("runner queue ls", "runner queue run --until-empty", "runner queue run --fair-by team"),
     lazy={
-        "ls": ("runner.cli.manifests.queue_commands:ls", "List what waits, in the order in which it is submitted."),
-        "run": ("runner.cli.manifests.queue_commands:run", "Submit what waits as slots come free."),
+        "ls": ("runner.cli.manifests.queue_commands:ls", "List waiting jobs in the order of submission."),
+        "run": ("runner.cli.manifests.queue_commands:run", "Submit waiting jobs as quota becomes available."),
     },
 )
 
 
 @commands.command(name="ls", examples=("runner queue ls", "runner queue ls --all --format json"))
-@click.option("--all", "everything", is_flag=True, help="Also jobs that are submitted or have ended.")
-@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots.")
+@click.option("--all", "everything", is_flag=True, help="Include jobs that are submitted or have ended.")
+@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly.")
 @click.pass_obj
 def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
-    """List the queue in its order, with each job's price and what it waits for."""
+    """List the queue in order, with each job's price and what it waits for."""
     from runner.jobs.manifests import queueing
     from runner.jobs.manifests.records import StateLedger
 
@@ -86,12 +86,12 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
     examples=("runner queue run --until-empty", "runner queue run --quota 2 --interval 1m", "runner queue run --once"),
 )
 @quota_option
-@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots.")
-@click.option("--interval", type=Duration(), default=30.0, metavar="TIME", help="How often to look [30s].")
-@click.option("--once", is_flag=True, help="Look once and leave.")
-@click.option("--until-empty", is_flag=True, help="Leave when nothing waits and every job has ended.")
-@click.option("--timeout", type=Duration(), metavar="TIME", help="Leave after this time; exit code 6.")
-@click.option("--no-deploy", is_flag=True, help="Leave deploy sections of the manifests alone.")
+@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly.")
+@click.option("--interval", type=Duration(), default=30.0, metavar="TIME", help="Polling interval [default: 30s].")
+@click.option("--once", is_flag=True, help="Check once and exit.")
+@click.option("--until-empty", is_flag=True, help="Exit when no job waits and every job has ended.")
+@click.option("--timeout", type=Duration(), metavar="TIME", help="Exit after this time, with exit code 6.")
+@click.option("--no-deploy", is_flag=True, help="Ignore the deploy sections of the manifests.")
 @click.pass_obj
 def run(
     invocation: Invocation,
@@ -104,15 +104,15 @@ def run(
     timeout: float | None,
     no_deploy: bool,
 ) -> None:
-    """Submit what waits as slots come free, repeat what may be repeated, and deploy what is to be deployed.
+    """Submit waiting jobs as quota becomes available, retry failed jobs, and deploy finished ones.
 
-    Several may run at once; each job is created once. Ctrl-C leaves jobs and queue as they are. With --format json each
-    event is a line of its own.
+    Several can run at the same time; each job is created once. Ctrl-C does not change jobs or queue. With --format
+    json, each event is a line.
     """
     start = time.monotonic()
     said: dict[str, str] = {}
     lost_since: float | None = None
-    invocation.interrupted = "jobs go on and the queue waits: `runner queue run` again goes on"
+    invocation.interrupted = "jobs continue and the queue waits: run `runner queue run` again to continue"
     with invocation.session() as session:
         while True:
             try:

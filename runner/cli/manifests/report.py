@@ -67,8 +67,8 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
     cost, quota = plan.cost, plan.quota
     found = [("price", price(cost["low"], cost["expected"], cost["high"], cost["unknown"]))] if plan.billable else []
     if cost["withRepetitions"] != cost["high"]:
-        found.append(("with every repetition", f"up to {amount(cost['withRepetitions'] or 0.0)}"))
-    slots = f"{quota.limit} at once ({quota.source}), {max(0, quota.limit - plan.active)} free"
+        found.append(("with all retries", f"up to {amount(cost['withRepetitions'] or 0.0)}"))
+    slots = f"{quota.limit} concurrent ({quota.source}), {max(0, quota.limit - plan.active)} free"
     slots += f", {plan.elsewhere} taken in other locations" if plan.elsewhere else ""
     found.append(("quota", slots + (f", {plan.queued} queued already" if plan.queued else "")))
     if plan.deployed_models:
@@ -134,20 +134,20 @@ def _job_lines(job: PlannedJob) -> list[str]:
     lines += [f"    {item.path}: {_value(item.before)} -> {_value(item.after)}" for item in job.differences]
     lines += _drift(job)
     lines += [f"    warning: {line}" for line in job.warnings]
-    lines += [f"    job {old.id} of its earlier form still runs; --prune cancels it" for old in job.superseded]
+    lines += [f"    job {old.id} of its earlier form still runs; cancel it with --prune" for old in job.superseded]
     return lines
 
 
 def _drift(job: PlannedJob) -> list[str]:
     return [
-        f"    {job.name}: {item.path} was asked as {_value(item.before)} and is {_value(item.after)} on the service"
+        f"    {job.name}: {item.path} was requested as {_value(item.before)} and is {_value(item.after)} on the service"
         for item in job.drift
     ]
 
 
 def _removed(item: Removed) -> str:
     job = f"; job {item.job.id} runs" if item.job else "; it is queued"
-    after = " and is cancelled" if item.action == "cancel" else "; --prune cancels it"
+    after = " and is cancelled" if item.action == "cancel" else "; cancel it with --prune"
     return f"{item.reason}{job}{after}"
 
 

@@ -16,12 +16,12 @@ HEADER = "# yaml-language-server: $schema={}"
     name="schema",
     examples=("runner schema", "runner schema --header tuning-job.schema.json"),
 )
-@click.option("--header", metavar="ADDRESS", help="Print the line that tells an editor where the schema is instead.")
+@click.option("--header", metavar="ADDRESS", help="Print the line that tells an editor where the schema is.")
 @click.pass_obj
 def command(invocation: Invocation, header: str | None) -> None:
     """Print the JSON Schema of TuningJob manifests.
 
-    An editor with the YAML language server checks and completes a manifest whose first line names the schema.
+    An editor with the YAML language server checks and completes manifests whose first line names the schema.
     """
     from runner.jobs.manifests.schema import json_schema
 

@@ -143,7 +143,7 @@ def decide(source: ManifestJob, run: Run, view: View) -> PlannedJob:
     planned = PlannedJob(
         name=source.name,
         action="create",
-        reason="no job was ever made of it",
+        reason="new",
         source=source,
         run=run,
         entry=entry,

@@ -1,0 +1,75 @@
+"""Help, messages and documents are plain English: patterns that read as a translation do not come back."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CLI = ROOT / "docs" / "cli.md"
+LONGEST_LINE = 400
+"""Characters of a document's line, tables included; what stands in a fence is data or made by a program."""
+
+PATTERNS = {
+    r"\b(?:is|are) no (?!longer\b|more\b|such\b)[a-z]+\b(?= (?:of|that|to)|[:;,.]|$)": "write `is not a …`",
+    r"\bthe same command goes on\b": "write `run the same command again`",
+    r"--[a-z-]+ (?:confirms|overwrites|replaces|goes on|shows) (?:it|where)\b": "write `confirm with --yes`",
+    r"\bbefall(?:s|en)?\b|\bbefell\b": "write `fired`",
+    r"\bnobody (?:wants|agreed|asks)\b": "write `is no longer used`, `was not confirmed`",
+    r"\bof late\b": "write `recent`",
+    r"\bmay be repeated\b": "write `repeatable`",
+    r"\bwhatever is shown\b": "write `skip confirmation prompts`",
+    r"\bmake room\b": "write `free disk space`",
+    r"\bper cent\b": "write `percent`",
+    r"\bleave (?:-|\w+ out\b)\S* ?(?:\S+ )?out\b": "write `omit`",
+    r"\ball 1 \w+s\b|\b1 (?:jobs|files|rows|models|checkpoints)\b": "use `counted`",
+}
+
+
+def spoken() -> Iterator[tuple[str, str]]:
+    """Yield the place and the text of every string of the command line and the libraries that talk to people."""
+    for path in sorted([*(ROOT / "runner" / "cli").rglob("*.py"), *(ROOT / "runner" / "serving").rglob("*.py")]):
+        tree = ast.parse(path.read_text("utf-8"))
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if id(node) in docstrings:  # a command's docstring is its help, and stands in docs/cli.md
+                continue
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value
+
+
+def documents() -> Iterator[Path]:
+    """Yield the documents of the repository."""
+    yield from (ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md"))
+    yield from sorted((ROOT / "docs").rglob("*.md"))
+
+
+def prose(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of a document outside fences."""
+    fenced = False
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif not fenced:
+            yield number, line
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_messages_and_help_are_plain_english(pattern: str) -> None:
+    help_pages = [(f"docs/cli.md:{n}", line) for n, line in enumerate(CLI.read_text("utf-8").splitlines(), 1)]
+    found = [f"{place}: {text!r}" for place, text in [*spoken(), *help_pages] if re.search(pattern, text)]
+    assert not found, f"{PATTERNS[pattern]}:\n" + "\n".join(found)
+
+
+def test_no_line_of_a_document_is_endless() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {len(line)} characters"
+        for path in documents()
+        for number, line in prose(path)
+        if len(line) > LONGEST_LINE
+    ]
+    assert not found, "\n".join(found)
