@@ -108,4 +108,4 @@ def test_a_table_is_converted_and_tuned_on_in_one_step(
     assert "Wie heißt Brücke 1?" in submitted.err
     assert submitted.err.index("first row: ") < submitted.err.index("tuning")
     again = run("jobs", "submit", "--model", MODEL, "--epochs", "1", "--yes", "--train", str(path), "--convert")
-    assert "this job exists already" in again.err
+    assert "this job already exists" in again.err

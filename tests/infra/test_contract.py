@@ -88,10 +88,10 @@ def test_a_region_brings_its_own_buckets_and_endpoint(tmp_path: Path) -> None:
     ("change", "fragment"),
     [
         ({"version": 2}, "version 2 is not supported"),
-        ({"buckets": {"datasets": 1}}, "must be a text"),
+        ({"buckets": {"datasets": 1}}, "must be a string"),
         ({"regions": []}, "must be an object"),
-        ({"regions": {"us-central1": {"buckets": ["x"]}}}, "object of texts"),
-        ({"regions": {"us-central1": None}}, "object of texts"),
+        ({"regions": {"us-central1": {"buckets": ["x"]}}}, "object of strings"),
+        ({"regions": {"us-central1": None}}, "object of strings"),
     ],
 )
 def test_both_refuse_the_same_mistakes(change: dict[str, Any], fragment: str, tmp_path: Path) -> None:
