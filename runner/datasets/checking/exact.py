@@ -11,8 +11,9 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, lru_cache
-from itertools import accumulate, chain, pairwise
+from functools import cache
+from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
@@ -21,17 +22,45 @@ from runner.datasets.examples import Finding, Format, ImagePart, Role
 from runner.datasets.reading.lines import RawLine
 from runner.datasets.rules import contents as digests
 from runner.datasets.rules import texts
-from runner.datasets.rules.json_objects import Findings, decode_object
+from runner.datasets.rules.json_objects import Findings, decode_fast, decode_object
 from runner.datasets.rules.parsing import read_turns
 
-# Of bytes, so that classes and word boundaries are those of ASCII.
-_MATCHES = [re.compile(pattern.pattern.encode()).match for pattern in texts.PATTERNS]
-_WORDS = [(token.encode(), number, 0) for number, token in enumerate(texts.SPECIAL_TOKENS)] + [
-    (anchor.encode(), number, offset)
-    for number, pattern in enumerate(texts.PATTERNS, len(texts.SPECIAL_TOKENS))
-    for anchor, offset in pattern.anchors.items()
+_TOKENS = len(texts.SPECIAL_TOKENS)
+
+
+class _Word(NamedTuple):
+    """A control token, or an anchor of a pattern."""
+
+    text: bytes
+    number: int
+    """Of the remark."""
+    search: Callable[[bytes, int, int], re.Match[bytes] | None]
+    """Finds the first place between two where it stands and, of an anchor, the pattern matches around it."""
+
+
+def _words() -> Iterator[_Word]:
+    # Of bytes, so that classes and word boundaries are those of ASCII.
+    for number, token in enumerate(texts.SPECIAL_TOKENS):
+        yield _Word(token.encode(), number, re.compile(re.escape(token.encode())).search)
+    for number, (_, _, pattern, anchors) in enumerate(texts.PATTERNS, _TOKENS):
+        for anchor, offset in anchors.items():
+            # The pattern begins with a literal, for which the library searches quickly.
+            around = f"{re.escape(anchor)}(?<=(?={pattern})(?s:.{{{offset}}}){re.escape(anchor)})"
+            yield _Word(anchor.encode(), number, re.compile(around.encode()).search)
+
+
+_LONG = [word for word in _words() if len(word.text) > 1]
+_SINGLE = [word for word in _words() if len(word.text) == 1]
+_WITHIN = [
+    [
+        (place, other)
+        for place in range(len(word.text))
+        for other in _LONG
+        if other.text.startswith(word.text[place:]) or word.text.startswith(other.text, place)
+    ]
+    for word in _LONG
 ]
-"""Control token or anchor, number of the remark, and how far behind the start of a match an anchor stands."""
+"""Words that may begin at a place of each long word, itself included: searches find one of those that overlap."""
 _JOINT = digests.TURN.encode()
 
 
@@ -71,13 +100,17 @@ class ExactReader:
         contents: list[str] = []
         parted: list[tuple[int, str]] = []
         rows = 0
+        wrong = Findings(self._name, 0)
         for place, data in lines:
-            number = before + place + 1
-            wrong = Findings(self._name, number)
-            raw = RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
-            found = read_turns(decode_object(raw, wrong), wrong, self._images)
+            wrong.line = number = before + place + 1
+            body = decode_fast(data) if data is not None else None
+            if body is None:
+                raw = RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
+                body = decode_object(raw, wrong)
+            found = read_turns(body, wrong, self._images)
             if wrong.items:
                 findings.append((place, wrong.items))
+                wrong = Findings(self._name, 0)
             elif found is None:
                 continue
             rows += 1
@@ -135,53 +168,39 @@ def _spread(found: list[int], index: list[int], count: int) -> array[int]:
     return spread
 
 
-_LONG = [entry for entry in _WORDS if len(entry[0]) > 1]
-_BEGINNING = min(len(word) for word, _, _ in _LONG)
-
-
 @cache
-def _search() -> Callable[[bytes], list[tuple[int, int, int]]]:
+def _find_long() -> Callable[[bytes], list[tuple[int, int, int]]]:
     """Return a search for the long words; with one of a single byte it would be slow."""
-    words = [word for word, _, _ in _LONG]
+    words = [word.text for word in _LONG]
     return BytesAhoCorasick(
         words, matchkind=MatchKind.LeftmostFirst, implementation=Implementation.DFA
     ).find_matches_as_indexes
 
 
-@lru_cache(256)
-def _beginning(some: bytes) -> list[tuple[bytes, int, int]]:
-    """Return the words that begin with some bytes."""
-    return [entry for entry in _WORDS if entry[0].startswith(some)]
-
-
 def _remarks(spoken: list[bytes]) -> list[tuple[int, int]]:
     """Return the turns, the texts of which are given in UTF-8, that deserve a remark, each with its number."""
-    joined, tokens = _JOINT.join(spoken), len(texts.SPECIAL_TOKENS)
-    # Another word may begin within one that is found.
-    places = ((at, _BEGINNING) for _, start, end in _search()(joined) for at in range(start, end))
-    single = ((at, 1) for word, _, _ in _WORDS if len(word) == 1 for at in _places(joined, word))
-    starts: list[int] = []
+    joined = _JOINT.join(spoken)
+    starts = list(accumulate([len(text) + 1 for text in spoken], initial=0))
     found: dict[tuple[int, int], int] = {}
-    for place, size in chain(places, single):
-        for word, number, offset in _beginning(joined[place : place + size]):
-            if not joined.startswith(word, place):
+    searched = set[tuple[int, bytes]]()
+    for which, start, _ in _find_long()(joined):
+        turn = bisect_right(starts, start) - 1
+        for more, word in _WITHIN[which]:
+            # A word is searched for once in a turn, so that many of them do not take long.
+            if (turn, word.text) in searched or not joined.startswith(word.text, start + more):
                 continue
-            starts = starts or list(accumulate([len(text) + 1 for text in spoken], initial=0))
-            # Of a turn's control tokens the first one; each pattern once, so that no text is matched again and again.
-            key = (bisect_right(starts, place) - 1, max(number, tokens - 1))
-            if key not in found and (
-                number < tokens or (place >= offset and _MATCHES[number - tokens](joined, place - offset))
-            ):
-                found[key] = number
+            searched.add((turn, word.text))
+            if word.search(joined, start + more, starts[turn + 1]):
+                # Of a turn's control tokens the first one.
+                found.setdefault((turn, max(word.number, _TOKENS - 1)), word.number)
+    for word in _SINGLE:
+        place = joined.find(word.text)
+        while place >= 0:
+            turn = bisect_right(starts, place) - 1
+            if word.search(joined, place, starts[turn + 1]):
+                found[turn, word.number] = word.number
+            place = joined.find(word.text, starts[turn + 1])
     return [(turn, found[turn, group]) for turn, group in sorted(found)]
-
-
-def _places(data: bytes, byte: bytes) -> Iterator[int]:
-    """Yield where a byte stands."""
-    place = data.find(byte)
-    while place >= 0:
-        yield place
-        place = data.find(byte, place + 1)
 
 
 def _placed(remarks: list[tuple[int, int]], bounds: list[int]) -> Iterator[tuple[int, Role, int]]:

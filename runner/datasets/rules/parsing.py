@@ -17,7 +17,7 @@ from runner.datasets.examples import Example, Format, ImagePart, Message, Parsed
 from runner.datasets.reading.lines import RawLine, raw_lines
 from runner.datasets.rules import formats
 from runner.datasets.rules.formats import MANY_IMAGES, Keys
-from runner.datasets.rules.json_objects import Findings, decode_object, decode_text
+from runner.datasets.rules.json_objects import Findings, decode_fast, decode_object, decode_text
 from runner.datasets.rules.value_checks import ValueChecks, closest, kind_of
 
 Content = str | Sequence[str | ImagePart]
@@ -45,7 +45,8 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
 def parse_raw(raw: RawLine, *, file: str = "", images: bool = True) -> ParsedLine | None:
     """Parse the bytes of one line; None when it is blank."""
     findings = Findings(file, raw.number)
-    turns = read_turns(decode_object(raw, findings), findings, images)
+    body = decode_fast(raw.data) or decode_object(raw, findings)
+    turns = read_turns(body, findings, images)
     return _parsed(turns, findings) if turns or findings.items else None
 
 
@@ -161,11 +162,12 @@ class _Reader(ValueChecks):
             turn = self.object_of(item, path, keys)
             if turn is None:
                 continue
-            role = self.roles.get(spelled) if isinstance(spelled := turn.get("role"), str) else None
+            spelled = turn.get("role")
+            role = self.roles.get(spelled) if type(spelled) is str else None
             if role is None and "role" in turn:
                 self._wrong_role(spelled, f"{path}.role")
             content = read(turn[content_key], path) if content_key in turn else ()
-            if len(turn) > 2 and turn.get("weight") == 0 and role == "assistant":
+            if role == "assistant" and turn.get("weight") == 0:
                 self.findings.error(
                     "weight-zero",
                     f"{path}.weight",
@@ -174,7 +176,7 @@ class _Reader(ValueChecks):
                 )
             if role is not None:
                 turns.append((role, content))
-            if not isinstance(content, str) and role in {"assistant", "system"}:
+            if type(content) is not str and role in {"assistant", "system"}:
                 self._no_images(content, role, path)
         if len(turns) == len(items):  # else a turn is reported as broken; what follows from it would only be noise
             self._order([role for role, _ in turns], name)
@@ -263,15 +265,17 @@ class _Reader(ValueChecks):
         items = self.items_of(value, path)
         for index, item in enumerate(items):
             place = f"{path}[{index}]"
-            kind = _PART_OF.get(tuple(item)) if isinstance(item, dict) else None
+            kind = _PART_OF.get(tuple(item)) if type(item) is dict else None
             if kind is None:
                 item, kind = self._part_of(item, place)
             if kind == "text":
                 parts.append(self.text_of(item["text"], place, "text", blank_allowed=len(items) > 1))
             elif kind is not None:
                 parts.extend(self.file_of(item[kind], f"{place}.{kind}", inline=kind == "inline_data"))
+        if len(parts) == 1:
+            return parts[0] if type(parts[0]) is str else parts
         self.some_content(parts, path)
-        return parts[0] if len(parts) == 1 and isinstance(parts[0], str) else parts
+        return parts
 
     def _part_of(self, item: Any, path: str) -> tuple[Any, str | None]:
         """Return a part in one spelling and its kind, None for what is no part, after checking its keys."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import islice
 from typing import NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
@@ -79,6 +80,8 @@ _LATEX = re.compile(
     r"n(?:abla|atural|cong|e|earrow|eg|eq|ew\w*|exists|ge|geq|gtr|i|le|leq|less|mid|ode|obreak|ocite|oindent|olimits"
     r"|onumber|ormalsize|ot|otin|parallel|prec|sim|subset|subseteq|succ|u|umber|warrow)\Z"
 )
+_LOOKED_AT = 10_000
+"""Escaped line ends of a text: more do not change the answer, and would take long."""
 _CODE_BESIDE = frozenset("\"'`[](){}<>|=+/&%$^~@#")
 
 
@@ -145,12 +148,12 @@ def has_escaped_line_ends(text: str) -> bool:
     One is enough between a sentence and the next; else there must be two. Where there is a sign of code, a regular
     expression, LaTeX or a path, the answer is no.
     """
-    if "\\n" not in text or "\n" in text or _CODE.search(text):
+    if "\n" in text or "\\n" not in text or _CODE.search(text):
         return False
     count, certain = 0, False
-    for match in _ESCAPED_LINE_END.finditer(text):
-        before, after = text[match.start() - 1 : match.start()], text[match.start("word") :]
-        following = after[:1]
+    for match in islice(_ESCAPED_LINE_END.finditer(text), _LOOKED_AT):
+        place = match.start("word")
+        before, following = text[match.start() - 1 : match.start()], text[place : place + 1]
         if before in _CODE_BESIDE or (following and following in _CODE_BESIDE - {"*", "#", "-"}):
             return False
         if match["word"] and _LATEX.match("n" + match["word"]):

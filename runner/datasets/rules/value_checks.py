@@ -156,7 +156,7 @@ class ValueChecks:
             message = "the text holds half a surrogate pair (\\ud800…\\udfff)"
             self.findings.error("lone-surrogate", join(path, key), message)
         else:
-            if "\\n" in value and has_escaped_line_ends(value):
+            if "\\" in value and has_escaped_line_ends(value):
                 what = "the text holds line ends as backslash and n"
                 why = "it was escaped twice: the model would learn to write so"
                 self.findings.warning("escaped-newline", join(path, key), what, why)

@@ -1,0 +1,64 @@
+"""No line takes long to judge, whatever it is made of: the time grows with its length and not faster."""
+
+import json
+import time
+
+import pytest
+
+from runner.datasets.checking.blocks import BlockReader
+from runner.datasets.checking.compiled import CompiledReader
+from runner.datasets.checking.exact import ExactReader
+from runner.datasets.reading import native
+from runner.datasets.rules import texts
+
+SIZE = 1 << 19
+MOST_SECONDS = 0.7
+"""Of CPU time, for a line of half a million characters: five times what the slowest takes."""
+
+PIECES = [
+    *map(chr, range(0x20, 0x7F)),
+    *(
+        "\n",
+        "\t",
+        "\r\n",
+        "\x01",
+        "\x1c",
+        "\x1e",
+        "\x1f",
+        "\x7f",
+        "\x80",
+        "\u200b",
+        "\ufeff",
+        "\ufffd",
+        "é",
+        "日",
+        "😀",
+    ),
+    *("\\n", "\\n ", "\\nA", "\\r\\n", "\\nabla ", "a@", "@a", "a.", "a@a.", "%@", "a@b.c ", "nan ", "<|", "<|im_"),
+    *(anchor for pattern in texts.PATTERNS for anchor in pattern.anchors),
+    *(f"{anchor}a" for pattern in texts.PATTERNS for anchor in pattern.anchors),
+    *("-----BEGIN ", "-----BEGIN RSA ", *texts.SPECIAL_TOKENS),
+]
+
+READERS = {"exact": lambda: ExactReader(images=True)}
+if native.is_installed():
+    READERS["compiled"] = lambda: CompiledReader(images=True, contents=False)
+
+
+def seconds(reader: BlockReader, line: bytes) -> float:
+    start = time.process_time()
+    reader.scan(line).remarks()
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_long_line_of_any_one_piece_is_judged_in_linear_time(name: str) -> None:
+    reader = READERS[name]()
+    slow = {}
+    for piece in PIECES:
+        for ascii_only in (False, True):
+            record = {"prompt": piece * (SIZE // len(piece)), "completion": "b"}
+            took = seconds(reader, json.dumps(record, ensure_ascii=ascii_only).encode())
+            if took > MOST_SECONDS:
+                slow[piece, ascii_only] = took
+    assert not slow
