@@ -2,6 +2,7 @@
 
     RunnerError                     exit 1
       ConfigurationError            exit 2   a flag, a variable or a file is wrong
+        TemplateLimitError                   a chat template takes too much memory or time
       DatasetError                  exit 3   the data has errors; carries every finding
       GoogleApiError                exit 4   the service refused or failed
         NotFoundError
@@ -61,6 +62,12 @@ class ConfigurationError(RunnerError):
     def to_json(self) -> dict[str, Any]:
         """Add the list of problems."""
         return {**super().to_json(), "problems": self.problems}
+
+
+class TemplateLimitError(ConfigurationError):
+    """A chat template takes more memory or time for one conversation than any needs."""
+
+    code = "template_limit"
 
 
 class DatasetError(RunnerError):

@@ -216,6 +216,24 @@ def test_a_template_is_not_trusted(source: str, message: str, tmp_path: Path) ->
         template(tmp_path, source).segments(["q", "a", "q", "a"], False)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 9 ** (9 ** (9 ** 9)) }}",
+        "{{ 'a' * 9999999999 }}",
+        "{% set all = namespace(t='a') %}{% for i in range(99) %}{% set all.t = all.t ~ all.t %}{% endfor %}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{{ 'a' | " + "trim | " * 20000 + "trim }}",
+        "{{ " + "(" * 20000 + ")" * 20000 + " }}",
+    ],
+)
+def test_a_hostile_template_ends_with_an_error_that_names_it(source: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"chat_template\.jinja: the chat template") as raised:
+        template(tmp_path, source).segments(["q", "a"], False)
+    assert raised.value.code == "template_limit" or "fails" in raised.value.message or "broken" in raised.value.message
+
+
 def test_the_tokenizer_of_the_model_is_found_where_the_hub_keeps_it(cache: Path, tmp_path: Path) -> None:
     model = find_model("meta/llama3_1@llama-3.1-8b-instruct")
     repository = tmp_path / "hub" / "models--meta-llama--Llama-3.1-8B-Instruct"

@@ -6,17 +6,13 @@ is read once, however many lines name it, and whatever decodes pixels may die or
 
 from __future__ import annotations
 
-import json
-import struct
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import util
 from types import TracebackType
-from typing import Any
 
 from runner.datasets.examples import Example, Finding, ImagePart, Severity
+from runner.datasets.limited_processes import LimitedProcess
 from runner.datasets.reading.lines import raw_lines
 from runner.datasets.reading.sources import STDIN, Source, name_of
 from runner.datasets.records.recognising import open_examples
@@ -24,7 +20,6 @@ from runner.datasets.rules.images import ImageError, decode_data_url, read_heade
 from runner.datasets.rules.parsing import parse_raw
 from runner.errors import ConfigurationError, EngineMissingError, GoogleApiError, NotFoundError
 from runner.gcp.object_http import ObjectClient, open_object
-from runner.local_processes import module_command
 
 MAX_OBJECT_BYTES = 64 << 20
 _THREADS = 16
@@ -51,7 +46,7 @@ class PictureCheck:
             message = "decoding images needs Pillow and simplejpeg"
             raise EngineMissingError(message, hint="pip install 'open-model-tuning[local]'")
         self.client = client
-        self._decoder = _Decoder() if decode else None
+        self._decoder = LimitedProcess("runner.datasets.images.pixel_process") if decode else None
         self._known: dict[str, tuple[str, list[Problem]]] = {}
         """Address of an object to its type and what is wrong with it."""
 
@@ -103,7 +98,7 @@ class PictureCheck:
             return problems
         if self._decoder is None:
             return []
-        problem = self._decoder.problem(decode_data_url(image.uri)[1])
+        problem = _damage(self._decoder, decode_data_url(image.uri)[1])
         return [("image-truncated", "error", problem)] if problem else []
 
     def _object(self, uri: str) -> tuple[str, list[Problem]]:
@@ -125,7 +120,7 @@ class PictureCheck:
         if header.trailing > 0:
             message = f"the object: {header.trailing} bytes follow the end of the image"
             problems.append(("image-trailing", "warning", message))
-        if self._decoder is not None and (problem := self._decoder.problem(data)):
+        if self._decoder is not None and (problem := _damage(self._decoder, data)):
             problems.append(("image-truncated", "error", f"the object: {problem}"))
         return header.mime_type, problems
 
@@ -141,44 +136,7 @@ def _images(example: Example) -> Iterator[tuple[str, ImagePart]]:
                 yield f"{turn}[{number}]", part
 
 
-@dataclass(slots=True)
-class _Decoder:
-    """A process that decodes pixels under limits of memory and time; started anew when it has died."""
-
-    process: subprocess.Popen[bytes] | None = None
-    lock: Any = None
-
-    def __post_init__(self) -> None:
-        import threading
-
-        self.lock = threading.Lock()
-
-    def problem(self, data: bytes) -> str:
-        """Return why an image cannot be decoded; empty if it can."""
-        with self.lock:
-            for _ in range(2):
-                if self.process is None:
-                    command = module_command("runner.datasets.images.pixel_process")
-                    self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-                stdin, stdout = self.process.stdin, self.process.stdout
-                assert stdin is not None  # noqa: S101 - both are pipes
-                assert stdout is not None  # noqa: S101
-                try:
-                    stdin.write(struct.pack(">Q", len(data)))
-                    stdin.write(data)
-                    stdin.flush()
-                    line = stdout.readline()
-                except OSError:
-                    line = b""
-                if line.endswith(b"\n"):
-                    found: str = json.loads(line)
-                    return found
-                self.close()
-            return "decoding it takes too much memory or time"
-
-    def close(self) -> None:
-        """End the process."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
-            self.process = None
+def _damage(decoder: LimitedProcess, data: bytes) -> str:
+    """Return why an image cannot be decoded; empty if it can."""
+    answer = decoder.ask(data)
+    return answer.decode() if answer is not None else "decoding it takes too much memory or time"

@@ -9,13 +9,11 @@ the others, and none of 400 undamaged ones. What is left is mostly a changed byt
 from __future__ import annotations
 
 import io
-import json
 import os
-import resource
-import struct
-import sys
 import warnings
 from typing import Any
+
+from runner.datasets.limited_processes import answer_requests
 
 _DECODER_BYTES = 2 << 30
 _DECODER_SECONDS = 60
@@ -34,22 +32,14 @@ def _papered_over(simplejpeg: Any, data: bytes) -> str:
 
 
 def main() -> None:
-    """Decode the images on standard input, each behind its length, and answer each with a line of JSON."""
+    """Answer each image on standard input with what is wrong with its pixels; empty if nothing is."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # else numpy reserves address space for each core
     import simplejpeg
     from PIL import Image
 
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not get between the answers
-    resource.setrlimit(resource.RLIMIT_AS, (_DECODER_BYTES, _DECODER_BYTES))
     warnings.simplefilter("error", Image.DecompressionBombWarning)
-    while head := sys.stdin.buffer.read(8):
-        # Of the process so far and this image.
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        limit = int(used.ru_utime + used.ru_stime) + _DECODER_SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
-        data = sys.stdin.buffer.read(struct.unpack(">Q", head)[0])
-        problem = ""
+
+    def damage(data: bytes) -> bytes:
         try:
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
                 image.load()
@@ -59,8 +49,9 @@ def main() -> None:
         except Exception as error:
             # The library raises what it likes: OSError, SyntaxError, struct.error, ValueError.
             problem = f"its pixels cannot be decoded ({str(error)[:200] or type(error).__name__})"
-        output.write(json.dumps(problem).encode() + b"\n")
-        output.flush()
+        return problem.encode()
+
+    answer_requests(damage, memory=_DECODER_BYTES, seconds=_DECODER_SECONDS)
 
 
 if __name__ == "__main__":

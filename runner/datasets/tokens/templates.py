@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.datasets.limited_processes import LimitedProcess
 from runner.datasets.rules.contents import IMAGE, PART
-from runner.errors import ConfigurationError
+from runner.datasets.tokens.template_process import MEMORY, SECONDS
+from runner.errors import ConfigurationError, TemplateLimitError
 
 _COMPARED = 8
 """Examples of each shape that are rendered both ways."""
-_MAX_RENDERED = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +52,31 @@ class _Shape:
 
 
 class ChatTemplate:
-    """The chat template of a Hugging Face folder, in a sandbox: no file, no attribute of Python's, no import.
+    """The chat template of a Hugging Face folder, rendered in a process of its own, see `template_process`.
 
     Raises:
         ConfigurationError: the folder has no template, or it is no valid one.
     """
 
     def __init__(self, directory: Path) -> None:
-        from jinja2 import TemplateError, nodes
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+        from jinja2 import Environment, TemplateError, nodes
 
-        source, self._special = _read(directory)
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = _raise
-        environment.globals["strftime_now"] = _strftime
-        environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
+        self._path, self._source, self._special = _read(directory)
+        self._process = LimitedProcess("runner.datasets.tokens.template_process")
         try:
-            self._template = environment.from_string(source)
-            tree = environment.parse(source)
-        except TemplateError as error:
-            raise ConfigurationError(f"{directory}: the chat template is broken: {error}") from error
-        # Texts that the template may look for in a content. Names of roles and keys among them cost a little speed.
-        self._looked_for = sorted(
-            {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str) and node.value.strip()}
-            & {word for node in tree.find_all((nodes.Compare, nodes.Call, nodes.Filter)) for word in _constants(node)}
-            - {"system", "user", "assistant", "model", "tool", "role", "content", "text", "image", "type"}
-        )
+            tree = Environment(autoescape=True).parse(self._source)
+            # Texts that it may look for in a content. Names of roles and keys among them cost a little speed.
+            self._looked_for = sorted(
+                {
+                    node.value
+                    for node in tree.find_all(nodes.Const)
+                    if isinstance(node.value, str) and node.value.strip()
+                }
+                & {text for node in tree.find_all((nodes.Compare, nodes.Call, nodes.Filter)) for text in _texts(node)}
+                - {"system", "user", "assistant", "model", "tool", "role", "content", "text", "image", "type"}
+            )
+        except (TemplateError, RecursionError) as error:
+            raise ConfigurationError(f"{self._path}: the chat template is broken: {error}") from error
         self._shapes: dict[tuple[bool, int], _Shape | None] = {}
         self.rendered = 0
         """Examples for which the template itself was rendered."""
@@ -196,19 +196,18 @@ class ChatTemplate:
             done = answered
 
     def _render(self, messages: list[dict[str, Any]], *, prompt: bool) -> str:
-        from jinja2 import TemplateError
-
-        pieces: list[str] = []
-        size = 0
-        try:
-            for piece in self._template.generate(messages=messages, add_generation_prompt=prompt, **self._special):
-                pieces.append(piece)
-                size += len(piece)
-                if size > _MAX_RENDERED:
-                    raise ConfigurationError("the chat template makes more than 64 million characters of one example")
-        except (TemplateError, TypeError, KeyError, IndexError, OverflowError) as error:
-            raise ConfigurationError(f"the chat template fails: {error}") from error
-        return "".join(pieces)
+        values = {**self._special, "messages": messages, "add_generation_prompt": prompt}
+        answer = self._process.ask(json.dumps([self._source, values]).encode())
+        if answer is None:
+            limits = f"{SECONDS} s or {MEMORY >> 30} GiB"
+            raise TemplateLimitError(
+                f"{self._path}: the chat template takes more than {limits} for one conversation",
+                hint="use the template that the base model came with",
+            )
+        text, problem = json.loads(answer)
+        if problem:
+            raise ConfigurationError(f"{self._path}: the chat template {problem}")
+        return str(text)
 
 
 def to_messages(turns: Sequence[str], system: bool) -> list[dict[str, Any]]:
@@ -225,7 +224,7 @@ def to_messages(turns: Sequence[str], system: bool) -> list[dict[str, Any]]:
     return messages
 
 
-def _constants(node: Any) -> Iterator[str]:
+def _texts(node: Any) -> Iterator[str]:
     from jinja2 import nodes
 
     for child in node.find_all(nodes.Const):
@@ -233,7 +232,8 @@ def _constants(node: Any) -> Iterator[str]:
             yield child.value
 
 
-def _read(directory: Path) -> tuple[str, dict[str, str]]:
+def _read(directory: Path) -> tuple[Path, str, dict[str, str]]:
+    """Return where a folder's template is, the template, and the control tokens that it may name."""
     path = directory / "tokenizer_config.json"
     settings: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     special = {}
@@ -241,17 +241,8 @@ def _read(directory: Path) -> tuple[str, dict[str, str]]:
         value = settings.get(name)
         special[name] = str(value.get("content", "") if isinstance(value, dict) else value or "")
     beside = directory / "chat_template.jinja"
+    path = beside if beside.is_file() else path
     template = beside.read_text("utf-8") if beside.is_file() else settings.get("chat_template")
     if not isinstance(template, str):
         raise ConfigurationError(f"{directory} has no chat template", hint="it belongs into chat_template.jinja")
-    return template, special
-
-
-def _raise(message: str) -> None:
-    raise ConfigurationError(f"the chat template refuses the example: {message}")
-
-
-def _strftime(form: str) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC).strftime(form)
+    return path, template, special

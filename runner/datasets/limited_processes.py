@@ -1,0 +1,98 @@
+"""Work on what may be hostile, in a process of its own under limits of memory and time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from runner.local_processes import module_command
+
+
+class LimitedProcess:
+    """A process that answers requests, each within its limits; started when it is needed, and anew when it has died.
+
+    Args:
+        module: calls `answer_requests` when it is run.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._command = module_command(module)
+        self.process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._end: Callable[[], Any] = lambda: None
+
+    def ask(self, request: bytes) -> bytes | None:
+        """Return the answer to a request; None where it takes more memory or time than the limits allow."""
+        with self._lock:
+            used = self.process is not None
+            answer = self._ask(request)
+            # One that has answered others may have died of what they left behind.
+            return self._ask(request) if answer is None and used else answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._end()
+        self.process = None
+
+    def _ask(self, request: bytes) -> bytes | None:
+        if self.process is None:
+            self.process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self._end = weakref.finalize(self, _ended, self.process)
+        try:
+            _send(self.process.stdin, request)
+            return _receive(self.process.stdout)
+        except (OSError, EOFError):
+            self.close()
+            return None
+
+
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    with contextlib.suppress(OSError, ValueError):  # what was not sent is lost
+        process.communicate()
+
+
+def answer_requests(answer: Callable[[bytes], bytes], *, memory: int, seconds: int) -> None:
+    """Answer requests on standard input until it closes, or one takes too much.
+
+    Args:
+        answer: returns the answer to a request.
+        memory: bytes of address space of this process.
+        seconds: processor time of one request.
+    """
+    import resource
+
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not get between the answers
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    with contextlib.suppress(EOFError, MemoryError, BrokenPipeError):
+        while True:
+            request = _receive(sys.stdin.buffer)
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            limit = int(used.ru_utime + used.ru_stime) + seconds
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+            _send(output, answer(request))
+
+
+def _send(stream: BinaryIO | Any, data: bytes) -> None:
+    stream.write(struct.pack(">Q", len(data)))
+    stream.write(data)
+    stream.flush()
+
+
+def _receive(stream: BinaryIO | Any) -> bytes:
+    head = stream.read(8)
+    if len(head) < 8:
+        raise EOFError("the pipe closed")
+    (size,) = struct.unpack(">Q", head)
+    data: bytes = stream.read(size)
+    if len(data) < size:
+        raise EOFError("the pipe closed within a message")
+    return data
