@@ -15,7 +15,7 @@ from runner.datasets.checking.ranges import Engine, RangeChecker, Settings
 from runner.datasets.checking.repeats import repeats
 from runner.datasets.checking.totals import FINDINGS_KEPT, LINES_NAMED, Tally, Totals
 from runner.datasets.checking.workers import totals_of_file
-from runner.datasets.examples import Finding, Severity
+from runner.datasets.examples import Finding, Severity, counted
 from runner.datasets.reading.opening import OpenedDataset, open_dataset
 from runner.datasets.reading.sources import COMPRESSED, STDIN, RemoteObject, Source, missing, name_of
 from runner.datasets.records.recognising import recognise
@@ -244,8 +244,9 @@ class Check:
                 report,
                 "text-only-filtered",
                 "warning",
-                f"{with_images.examples} examples have images, so the service drops the {text_only.examples} text-only"
-                f" ones (lines {_some(text_only.first_lines, text_only.examples)})",
+                f"{counted(with_images.examples, 'example')} {'has' if with_images.examples == 1 else 'have'} images,"
+                f" so the service drops the {counted(text_only.examples, 'text-only one')}"
+                f" ({_some(text_only.first_lines, text_only.examples)})",
                 "tune them in a job of their own",
             )
         used = with_images if with_images.examples else text_only
@@ -305,5 +306,5 @@ class Check:
 
 
 def _some(lines: list[int], count: int) -> str:
-    shown = ", ".join(str(line) for line in lines[:LINES_NAMED])
+    shown = f"{'line' if count == 1 else 'lines'} {', '.join(map(str, lines[:LINES_NAMED]))}"
     return f"{shown} and {count - LINES_NAMED} more" if count > LINES_NAMED else shown

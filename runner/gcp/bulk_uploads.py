@@ -201,7 +201,7 @@ def _same(client: ObjectClient, item: Item, checksum: str, size: int) -> ObjectI
             http=412,
             method="storage.objects.insert",
             resource=item.uri,
-            hint="choose another folder with --to",
+            hint="choose another name or folder",
         )
     return present
 

@@ -129,8 +129,9 @@ def _job_lines(job: PlannedJob) -> list[str]:
     if job.bills:
         cost = price(job.price.low, job.price.expected, job.price.high)
         limit = "" if job.source.max_cost is None else f", at most {amount(job.source.max_cost)}"
-        fields = job.run.fields
-        lines.append(f"    {fields['base_model']} {fields['mode']}, {_rows(job)} rows, {cost}{limit}")
+        fields, rows = job.run.fields, _rows(job)
+        data = f"{rows} {'row' if rows == '1' else 'rows'}" if rows else "rows not counted"
+        lines.append(f"    {fields['base_model']} {fields['mode']}, {data}, {cost}{limit}")
     lines += [f"    {item.path}: {_value(item.before)} -> {_value(item.after)}" for item in job.differences]
     lines += _drift(job)
     lines += [f"    warning: {line}" for line in job.warnings]

@@ -122,6 +122,8 @@ class Utf8Stream(io.RawIOBase):
         self._decoder = codecs.getincrementaldecoder(self._encoding)()
         self._name = name
         self._allowed = allowed
+        self._before = b""
+        """The end of the block before, which may be the beginning of a character in UTF-8."""
         self._ready = memoryview(b"")
         self._count = 0
         self._lines = 0
@@ -146,6 +148,9 @@ class Utf8Stream(io.RawIOBase):
         first = not self._count
         if self._allowed and (foreign := block.translate(None, self._allowed)):
             raise self._refusal(block.index(foreign[:1]), block, "another one is meant")
+        if self._allowed and (utf8 := _UTF8_CHARACTER.search(self._before + block)):
+            raise self._refusal(max(0, utf8.start() - len(self._before)), block, "a part is UTF-8")
+        self._before = block[-3:]
         self._count += len(block)
         try:
             text = self._decoder.decode(block, not block)

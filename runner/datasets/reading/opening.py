@@ -174,9 +174,8 @@ def _open_text(dataset: OpenedDataset, opened: OpenedBytes, given: str | None, l
     plan, heading = _plan(text, complete, PurePosixPath(opened.name).suffix.lower(), layout)
     dataset.head, dataset.layout, dataset.description = text, plan.layout, plan.description
     dataset.notes += plan.notes
-    # What follows the head might be in UTF-8, and would be decoded to other characters.
-    if plan.layout == "json-lines" and not given and (not found or (found == "cp1252" and not complete)):
-        dataset.notes.append("not all of it is UTF-8" + (f"; it seems to be {NAMES[found]}" if found else ""))
+    if plan.layout == "json-lines" and not found:
+        dataset.notes.append("not all of it is UTF-8")
         found = "utf-8"  # the exact parser names the lines
     if not found:
         broken = _first_error(head)

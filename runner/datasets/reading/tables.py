@@ -17,6 +17,8 @@ from runner.datasets.reading.sources import refusal
 
 _DELIMITERS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 _SAMPLE_ROWS = 100
+MOST_TITLES = 5
+"""Rows of one cell above the headings."""
 _MAX_ROW_CHARACTERS = 32 << 20
 """Python's reader takes four bytes for each."""
 _TOO_LONG = f"the row is longer than {_MAX_ROW_CHARACTERS >> 20} Mi characters"
@@ -34,32 +36,59 @@ def plan_table(text: str, *, complete: bool, suffix: str) -> tuple[Plan, list[st
         suffix: of its name, for a table of one column.
     """
     plan = Plan(layout="table")
+    notes: list[str] = []
     named = _SEP.match(text)
     if named is not None:
-        plan.skip_lines, plan.delimiter = 1, named[1]
-        plan.notes.append(f"the line {named[0].strip()} names the separator")
+        plan.delimiter = named[1]
+        notes.append(f"the line {named[0].strip()} names the separator")
     best: tuple[int, float, int] | None = None
     heading: list[str] = []
     for delimiter in plan.delimiter if named else "\t,;|" if suffix == ".tsv" else ",;\t|":
-        rows = _sample(text[named.end() if named else 0 :], delimiter)
+        ends, rows = _sample(text[named.end() if named else 0 :], delimiter)
         if len(rows) > 1 and not complete:
             rows.pop()
+        above = titles_above(rows)
+        titles, rows = rows[:above], rows[above:]
         first = rows[0] if rows else []
         known = usual_names(first)
         share = sum(len(row) == len(first) for row in rows) / len(rows) if len(first) > 1 else 0.0
         if best is None or (known, share, len(first)) > best:
             best, heading, plan.delimiter = (known, share, len(first)), first, delimiter
+            plan.skip_lines = bool(named) + (ends[above - 1] if above else 0)
+            plan.notes = notes + titles_named(titles)
     kind = "TSV" if plan.delimiter == "\t" else "CSV"
     plan.description = f"{kind} separated by {_DELIMITERS.get(plan.delimiter, repr(plan.delimiter))}"
     return plan, heading, best[1] if best else 0.0
 
 
-def _sample(text: str, delimiter: str) -> list[list[str]]:
+def _sample(text: str, delimiter: str) -> tuple[list[int], list[list[str]]]:
+    """Return the first rows that are not blank, and the number of the line that each ends on."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    ends: list[int] = []
     rows: list[list[str]] = []
     with contextlib.suppress(csv.Error):
-        rows.extend(row for row in islice(reader, _SAMPLE_ROWS) if any(map(str.strip, row)))
-    return rows
+        for row in islice(reader, _SAMPLE_ROWS):
+            if any(map(str.strip, row)):
+                ends.append(reader.line_num)
+                rows.append(row)
+    return ends, rows
+
+
+def titles_above(rows: list[list[str]]) -> int:
+    """Return how many rows of one cell stand above the headings; 0 where no row is certain to be the headings."""
+    for count, row in enumerate(rows[: MOST_TITLES + 1]):
+        known = usual_names(row)
+        if known > 1:
+            return count
+        if known or sum(bool(cell.strip()) for cell in row) != 1:
+            break
+    return 0
+
+
+def titles_named(rows: list[list[str]]) -> list[str]:
+    """Say of each row above the headings that it is left behind."""
+    titles = ["".join(row).strip() for row in rows]
+    return [f"{title[:80]!r} stands above the headings: it is not carried over" for title in titles]
 
 
 def heading_of(cells: list[str], notes: list[str], name: str) -> list[str]:

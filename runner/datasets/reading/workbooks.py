@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 from importlib import util
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from runner.datasets.reading.rows import Row
 from runner.datasets.reading.sources import refusal
-from runner.datasets.reading.tables import heading_of
+from runner.datasets.reading.tables import MOST_TITLES, heading_of, titles_above, titles_named
 from runner.errors import EngineMissingError
 
 _BATCH_ROWS = 1000
@@ -48,11 +49,14 @@ def open_workbook(path: Path, name: str, notes: list[str]) -> tuple[str, list[st
         others = ", ".join(repr(sheet.name) for sheet in sheets[1:11])
         notes.append(f"only the first sheet is read, not {others}")
     rows = ([_shown(cell) for cell in row] for row in sheets[0].iter_rows())
-    heading = next((row for row in rows if any(row)), [])
+    first = list(islice((row for row in rows if any(row)), MOST_TITLES + 1))
+    above = titles_above(first)
+    notes += titles_named(first[:above])
+    heading, behind = (first[above], first[above + 1 :]) if first else ([], [])
     while heading and not heading[-1]:
         heading.pop()
     columns = heading_of(heading, notes, name)
-    return sheets[0].name, columns, _sheet_rows(rows, columns)
+    return sheets[0].name, columns, _sheet_rows(chain(behind, rows), columns)
 
 
 def _sheet_rows(rows: Iterator[list[str]], columns: list[str]) -> Iterator[Row]:

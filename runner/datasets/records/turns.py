@@ -163,31 +163,35 @@ class Turns:
         return found
 
     def _image_part(self, fields: Fields, kind: Any) -> ImagePart:
-        detail = fields.take("detail")
+        details, types = [fields.pop("detail")], list[tuple[str, Any]]()
         for key in ("image_url", "file_data", "inline_data", "image", "source", "url", "path"):
             value = fields.take(key)
             if value is None:
                 continue
-            inner: Fields | None = None
-            mime_type = None
             if isinstance(value, dict) and key in {"image_url", "file_data", "inline_data", "source"}:
                 inner = Fields(value, fields.place(key), self._account)
-                detail = inner.take("detail") or detail
-                mime_type = inner.take("mime_type", "media_type")
+                details.append(inner.pop("detail"))
+                types.append(inner.pop("mime_type", "media_type"))
                 if inner.take("type") not in (None, "base64", "url"):
                     raise UnfitError(f"{inner.path}.type: neither base64 nor url")
                 value = inner.take("url", "file_uri", "data")
                 inner.leave()
             image = self._image(value, fields.place(key))
-            return ImagePart(
-                image.uri,
-                mime_type=mime_type if isinstance(mime_type, str) else image.mime_type,
-                detail=detail if isinstance(detail, str) else None,
-            )
-        if kind == "image" and self._used < len(self._images):
+            break
+        else:
+            if kind != "image" or self._used == len(self._images):
+                raise UnfitError(f"{fields.path}: neither a text nor an image")
             self._used += 1
-            return self._image(self._images[self._used - 1], f"{self._images_path}[{self._used - 1}]")
-        raise UnfitError(f"{fields.path}: neither a text nor an image")
+            image = self._image(self._images[self._used - 1], f"{self._images_path}[{self._used - 1}]")
+        return ImagePart(image.uri, mime_type=self._last(types) or image.mime_type, detail=self._last(details))
+
+    def _last(self, found: list[tuple[str, Any]]) -> str | None:
+        """Return the last text of some values with their paths; the others are left behind."""
+        chosen = max((place for place, (_, value) in enumerate(found) if isinstance(value, str)), default=None)
+        for place, (path, value) in enumerate(found):
+            if place != chosen:
+                self._account.lose(path, value)
+        return found[chosen][1] if chosen is not None else None
 
     def _image(self, value: Any, path: str) -> ImagePart:
         if isinstance(value, dict):

@@ -179,16 +179,7 @@ class Outcome:
             "skipped": self.dropped,
             "counts": dict(sorted(self.counts.items())),
             "changes": [change.to_json() for change in self.changes],
-            "notCarriedOver": [
-                {
-                    "path": path,
-                    "count": lost.count,
-                    "row": lost.first.row,
-                    "line": lost.first.line,
-                    "values": lost.values,
-                }
-                for path, lost in self.lost.items()
-            ],
+            "notCarriedOver": [{"path": path, **lost.to_json()} for path, lost in self.lost.items()],
         }
 
 

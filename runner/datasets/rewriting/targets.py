@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import util
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -86,15 +86,4 @@ def _compressor(suffix: str) -> Any:
 
         # The same content gives the same file: no name, no time.
         return lambda stream: gzip.GzipFile("", "wb", 6, stream, mtime=0)
-    return lambda stream: _Plain(stream)
-
-
-class _Plain:
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> BinaryIO:
-        return self._stream
-
-    def __exit__(self, *_: object) -> None:
-        pass
+    return nullcontext

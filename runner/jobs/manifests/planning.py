@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner.datasets.examples import counted
 from runner.datasets.reports.report import Report
 from runner.errors import DatasetError, RunnerError
 from runner.gcp import fleet
@@ -140,7 +141,7 @@ def make_plan(
     tell = progress or (lambda line: None)
     loaded = manifests.load(paths)
     loaded.raise_for_problems(others=manifests.check(loaded.jobs, session.environment))
-    tell(f"{len(loaded.jobs)} jobs in {loaded.files} files")
+    tell(f"{counted(len(loaded.jobs), 'job')} in {counted(loaded.files, 'file')}")
     ledger = StateLedger(session)
     reader = DataReader(session)
     with ThreadPoolExecutor(3) as pool:
@@ -149,7 +150,7 @@ def make_plan(
         reading = pool.submit(reader.look_up, _sources(loaded))
         view, found_quota = looking.result(), asking.result()
         reading.result()
-    tell(f"{len(view.jobs)} jobs in the project, {len(view.entries)} records")
+    tell(f"{counted(len(view.jobs), 'job')} in the project, {counted(len(view.entries), 'record')}")
     _raise_for_missing(loaded, reader)
     history = price_history.accuracies(entry.record for entry in view.entries.values())
     planned = _decide(session, loaded, view, reader)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
 from pathlib import Path
 
@@ -149,15 +150,39 @@ def test_json_lines_with_broken_bytes_stay_as_they_are(tmp_path: Path) -> None:
     path.write_bytes(data)
     with open_dataset(path) as opened:
         assert (opened.encoding, opened.lines().read().decode()) == ("cp1252", data.decode("cp1252"))
-    # What follows the beginning could be UTF-8.
-    data *= 3000
+    data = b'{"prompt": "\xff\xfe", "completion": "b"}\n' * 3
     path.write_bytes(data)
     with open_dataset(path) as opened:
         assert (opened.encoding, opened.is_plain, opened.lines().read()) == ("utf-8", True, data)
-        assert opened.notes == ["not all of it is UTF-8; it seems to be Windows-1252 (cp1252)"]
+        assert opened.notes == ["not all of it is UTF-8"]
     with open_dataset(path, encoding="latin-1") as opened:
         assert not opened.is_plain
-        assert opened.lines().read().decode() == data.decode("cp1252")
+        assert opened.lines().read().decode() == data.decode("latin-1")
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_windows_1252_is_decoded_beyond_the_first_bytes(piped: bool, tmp_path: Path) -> None:
+    path = tmp_path / ("t.jsonl.gz" if piped else "t.jsonl")
+    pack = gzip.compress if piped else bytes
+    line = '{"prompt": "für", "completion": "später"}\n'
+    path.write_bytes(pack((line * 20_000).encode("cp1252")))
+    with open_dataset(path) as opened:
+        assert "Windows-1252 (cp1252), read as such" in opened.notes
+        assert opened.lines().read().decode() == line * 20_000
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_what_becomes_utf8_behind_the_first_bytes_is_not_decoded_wrongly(before: int, tmp_path: Path) -> None:
+    """At any place of a block, even when its bytes are split between two."""
+    path = tmp_path / "t.jsonl"
+    line = '{"prompt": "für", "completion": "später"}\n'.encode("cp1252")
+    size = 2 * 256 * 1024
+    data = (line * (size // len(line) + 1))[: size - before - 13]
+    data = data[: data.rfind(b"\n") + 1]
+    data += b'{"prompt": "' + b"a" * (size - before - 12 - len(data)) + "€".encode() + b'", "completion": "b"}\n'
+    path.write_bytes(data)
+    with open_dataset(path) as opened, pytest.raises(DatasetError, match=r"a part is UTF-8|another one is meant"):
+        opened.lines().read()
 
 
 @pytest.mark.parametrize("name", ["klingon", "base64", "rot13", "", "a\0b"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import csv
 import datetime
 import gzip
 import io
@@ -306,6 +307,34 @@ def test_columns_with_one_name_are_refused_and_one_without_is_named(tmp_path: Pa
         assert dataset.columns == ["column 1", "prompt", "answer"]
         assert dataset.notes == ["column 1 has no heading"]
         assert [row.value for row in dataset.rows()] == [{"column 1": "0", "prompt": "a", "answer": " b"}]
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "csv", "semicolons", "sep"])
+def test_titles_above_the_headings_are_named_and_passed_over(kind: str, tmp_path: Path) -> None:
+    rows = [["Tickets of May"], [], ["as of\n1 June"], ["Question", "id", "Answer"], ["q", "7", "a"], ["r", "8", "b"]]
+    path = tmp_path / ("t.xlsx" if kind == "xlsx" else "t.csv")
+    if kind == "xlsx":
+        path.write_bytes(workbook({"A": rows}))
+    else:
+        text = io.StringIO(newline="")
+        csv.writer(text, delimiter="," if kind == "csv" else ";").writerows(rows)
+        path.write_text(("sep=;\n" if kind == "sep" else "") + text.getvalue(), newline="")
+    with open_dataset(path) as dataset:
+        assert dataset.columns == ["Question", "id", "Answer"]
+        found = list(dataset.rows())
+        assert [note for note in dataset.notes if "separator" not in note] == [
+            "'Tickets of May' stands above the headings: it is not carried over",
+            "'as of\\n1 June' stands above the headings: it is not carried over",
+        ]
+    assert [list((row.value or {}).values()) for row in found] == [["q", "7", "a"], ["r", "8", "b"]]
+    assert [row.line for row in found] == ([0, 0] if kind == "xlsx" else [7, 8] if kind == "sep" else [6, 7])
+
+
+def test_a_row_of_one_cell_is_a_heading_where_no_other_is_certain(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("body\nprompt\nanswer\n")
+    with open_dataset(path) as dataset:
+        assert dataset.columns == ["body"]
 
 
 def test_workbooks(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ FORMS = ["chat", "prompt_completion", "generate_content"]
 def with_sentinels(value: Any) -> Iterator[Any]:
     """Yield copies of a record, each with the sentinel in another place: as a value, behind a text, under a new key."""
     for path in _places(value):
-        for change in (_replaced, _appended, _added):
+        for change in (_replaced, _wrapped, _appended, _added):
             mutated = copy.deepcopy(value)
             if change(mutated, path):
                 yield mutated
@@ -49,6 +49,11 @@ def _holder(value: Any, path: tuple[Any, ...]) -> Any:
 
 def _replaced(value: Any, path: tuple[Any, ...]) -> bool:
     _holder(value, path)[path[-1]] = SENTINEL
+    return True
+
+
+def _wrapped(value: Any, path: tuple[Any, ...]) -> bool:
+    _holder(value, path)[path[-1]] = {"x": SENTINEL}
     return True
 
 
