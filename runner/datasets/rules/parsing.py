@@ -260,11 +260,10 @@ class _Reader(ValueChecks):
         return parts
 
     def _parts(self, value: Any, path: str) -> Content:
-        path = f"{path}.parts"
         parts: list[str | ImagePart] = []
-        items = self.items_of(value, path)
+        items = value if type(value) is list and value else self.items_of(value, f"{path}.parts")
         for index, item in enumerate(items):
-            place = f"{path}[{index}]"
+            place = f"{path}.parts[{index}]"
             kind = _PART_OF.get(tuple(item)) if type(item) is dict else None
             if kind is None:
                 item, kind = self._part_of(item, place)
@@ -274,7 +273,7 @@ class _Reader(ValueChecks):
                 parts.extend(self.file_of(item[kind], f"{place}.{kind}", inline=kind == "inline_data"))
         if len(parts) == 1:
             return parts[0] if type(parts[0]) is str else parts
-        self.some_content(parts, path)
+        self.some_content(parts, f"{path}.parts")
         return parts
 
     def _part_of(self, item: Any, path: str) -> tuple[Any, str | None]:
