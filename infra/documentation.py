@@ -15,11 +15,37 @@ from infra.evaluation import Evaluation, evaluate
 from infra.graph import mermaid, roles
 from infra.policy import RULES
 from infra.stack_files import ROOT, configuration, schema
+from infra.trust import matrix
 
 STACK = "prod"
 """The stack that is drawn and whose permissions are listed: the one with most parts."""
 DOCUMENT = ROOT / "docs" / "infrastructure.md"
 MATRIX = ROOT / "docs" / "iam.md"
+GITLAB = {"open-model-tuning:gitlabProject": "group/project", "open-model-tuning:gitlabProjectId": "42"}
+TRUST = """## Who can become whom
+
+Every pipeline of this repository that asks for a token, in each event that starts it, against every binding of the
+stack (its attribute mapping, its condition and its members, evaluated as CEL). `any other` is a file or a job that
+somebody adds. What nobody can become is left empty. GitHub gives no token to a fork's pull request unless the
+repository says so.
+
+- **The change's code**, which nobody has approved, can become `tuning-preview` and nothing else. That account reads
+  what a preview compares, the state of the stack included; give the environment `infra-preview` reviewers where not
+  everybody who can push a branch may see that.
+- **Everything else needs the main branch**: its workflow file, its ref, protected, the event and the environment, all
+  together. Without a branch protection or a ruleset on `main`, nobody can deploy or start a job.
+- `jobs-plan.yml` runs the main branch's code and takes the change's `jobs/` as data. What the plan says of data sets
+  is in a comment, for whoever can read the pull request.
+- A run that is started again is the same run, of the same reviewed commit; deploying asks the environment's reviewers
+  again.
+- **Cloud Build** has no such tokens: a trigger has an account. The preview trigger, whose builds run the change's
+  code, has `tuning-preview`; the deploying trigger has `tuning-deploy`, the branch `^main$` and an approval. Whoever
+  may start builds (`cloudbuild.builds.create`) may start a trigger for another branch, so nobody needs that role but
+  the approvers.
+- **The Kubernetes operator** becomes `tuning-deploy` through the Kubernetes account `infra/tuning-deploy`. Every
+  cluster of the project shares that name: keep the namespace `infra` for the operator in each, and let nobody else
+  make `Stack` objects, pods or tokens there.
+"""
 
 
 def documents() -> dict[Path, str]:
@@ -34,7 +60,7 @@ def documents() -> dict[Path, str]:
     }
     for name, block in blocks.items():
         text = _replaced(text, name, block)
-    return {DOCUMENT: text, MATRIX: iam_document(evaluation)}
+    return {DOCUMENT: text, MATRIX: iam_document(evaluation) + trust_section()}
 
 
 def configuration_table() -> str:
@@ -68,6 +94,19 @@ def iam_document(evaluation: Evaluation) -> str:
         lines += ["", f"## {who}", "", "| role | on |", "|---|---|"]
         lines += [f"| `{role}` | {'<br>'.join(targets)} |" for role, targets in sorted(granted[who].items())]
     return "\n".join(lines) + "\n"
+
+
+def trust_section() -> str:
+    """Return who can become whom: the example stack, bound to a project on GitLab as well."""
+    values = {**configuration(STACK), **GITLAB}
+    evaluation = evaluate(values)
+    github = {
+        "repository": values["open-model-tuning:githubRepository"],
+        "repository_id": values["open-model-tuning:githubRepositoryId"],
+        "repository_owner_id": values["open-model-tuning:githubOwnerId"],
+    }
+    gitlab = {"project_id": "42", "project_path": "group/project", "host": "gitlab.com"}
+    return "\n" + TRUST + "\n" + matrix.markdown(matrix.rows(evaluation, github, gitlab, STACK))
 
 
 def _default(value: Any) -> str:

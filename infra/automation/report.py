@@ -1,11 +1,14 @@
 """What pipelines say of previews: one comment on a pull request, one issue while there is drift.
 
-    python -m infra.automation.report comment preview-*.json     Markdown of the comment
-    python -m infra.automation.report drift preview-*.json       Markdown of the issue; exit code 1 when there is drift
-    python -m infra.automation.report counts preview-*.json      JSON of GitLab's report on changes of infrastructure
+    python -m infra.automation.report comment PATH...        Markdown of the comment
+    python -m infra.automation.report drift PATH...          Markdown of the issue; exit code 1 when there is drift
+    python -m infra.automation.report counts PATH...         JSON of GitLab's report on changes of infrastructure
+    python -m infra.automation.report markdown FILE MARK     a report of `runner plan` or `drift` as a comment
 
-The files are what `runner infra preview --format json` printed, on standard output or, where it failed, on standard
-error. It needs nothing but Python, so the job that may write comments runs no code of the change.
+A path is a file `preview-STACK.json`, or a folder of such files: what `runner infra preview --format json` printed, on
+standard output or, where it failed, on standard error. The code of a change may have written them, so nothing in them
+is believed: files are read up to a limit, every field is looked at, and no text becomes markup, a mention or a link.
+It needs nothing but Python, so the job that may write comments runs no code of the change.
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ COMMENT_MARK = "<!-- runner infra preview -->"
 DRIFT_MARK = "<!-- runner infra drift: {} -->"
 LIMIT = 65_000
 """GitHub refuses comments of more than 65 536 characters."""
+LARGEST = 4 * 1024 * 1024
+"""Bytes of one file; what is larger counts as a failure."""
+MOST = 32
+"""Files that are looked at."""
 
 _SECRETS = (
     (re.compile(r"\b[\w.+-]+@[\w-]+(\.[\w-]+)+\b"), "ACCOUNT"),
@@ -31,6 +38,13 @@ _SECRETS = (
 )
 _DESTRUCTIVE = ("delete", "replace")
 _BACKTICKS = re.compile(r"`{3,}")
+_FILE = re.compile(r"preview-([A-Za-z0-9][A-Za-z0-9_.-]{0,62})\.json")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9 _-]{0,39}")
+_UNSEEN = re.compile(  # what moves the cursor, turns the direction of a text, or cannot be seen
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+)
+_TAGS = frozenset({"<details>", "</details>", "<summary>", "</summary>", "<br>"})
+_MARKUP = re.compile(r"</?\w+>|[<@]|#(?=\d)|!(?=\[)|\](?=[(\[:])|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
 def redacted(text: str) -> str:
@@ -48,7 +62,7 @@ def comment(previews: dict[str, dict[str, Any]]) -> str:
         lines.append(f"| {stack} | {_summary(preview)} | {warning} |")
     room = LIMIT - sum(len(line) + 1 for line in lines)
     for stack, preview in sorted(previews.items()):
-        text = _BACKTICKS.sub("``", redacted(_text(preview)))
+        text = _BACKTICKS.sub("``", redacted(_UNSEEN.sub("\ufffd", _text(preview)[:LARGEST])))
         share = max(0, room // max(1, len(previews)) - 200)
         if len(text) > share:
             text = text[:share] + "\n… the rest is in the run's log"
@@ -58,7 +72,7 @@ def comment(previews: dict[str, dict[str, Any]]) -> str:
 
 def drift(previews: dict[str, dict[str, Any]]) -> str:
     """Return the issue that says what drifted, "" when nothing did. Its fingerprint is of counts, which repeat."""
-    drifted = {stack: preview for stack, preview in previews.items() if "error" in preview or preview.get("changes")}
+    drifted = {stack: preview for stack, preview in previews.items() if _summary(preview) != "no changes"}
     if not drifted:
         return ""
     counted = json.dumps({stack: _summary(preview) for stack, preview in sorted(drifted.items())}, sort_keys=True)
@@ -83,51 +97,103 @@ def counts(previews: dict[str, dict[str, Any]]) -> dict[str, int]:
     return found
 
 
+def inert(text: str) -> str:
+    """Return Markdown without tags but those that fold a part, and without mentions, references, images and links."""
+
+    def escaped(match: re.Match[str]) -> str:
+        return match[0] if match[0] in _TAGS else f"&#{ord(match[0][0])};{match[0][1:]}"
+
+    return _MARKUP.sub(escaped, _UNSEEN.sub("\ufffd", text))
+
+
+def markdown(text: str, mark: str = "<!-- runner -->") -> str:
+    """Return a report of tuning jobs as a comment that begins with a mark."""
+    body = inert(redacted(text))
+    room = LIMIT - len(mark)
+    return f"{mark}\n{body if len(body) <= room else body[:room] + ' … the rest is in the run'}\n"
+
+
 def _changes(preview: dict[str, Any]) -> dict[str, int]:
-    return {name.rsplit(".", 1)[-1].lower(): count for name, count in (preview.get("summary") or {}).items()}
+    """Return the counts by operation; what is no word or no count is left out."""
+    summary = preview.get("summary")
+    pairs = summary.items() if isinstance(summary, dict) else ()
+    return {
+        word: count
+        for name, count in pairs
+        if (word := str(name).rsplit(".", 1)[-1].lower())
+        and _WORD.fullmatch(word)
+        and isinstance(count, int)
+        and not isinstance(count, bool)
+        and 0 <= count < 1_000_000
+    }
 
 
 def _text(preview: dict[str, Any]) -> str:
+    error = preview.get("error")
     if "error" in preview:
-        return str(preview["error"].get("message", ""))
+        return str(error.get("message", "")) if isinstance(error, dict) else ""
     return str(preview.get("diff") or preview.get("text") or json.dumps(preview, indent=1))
 
 
 def _summary(preview: dict[str, Any]) -> str:
     if "error" in preview:
-        return f"failed: {preview['error'].get('code', 'unknown')}"
+        code = preview["error"].get("code") if isinstance(preview["error"], dict) else None
+        return f"failed: {code if isinstance(code, str) and _WORD.fullmatch(code) else 'unknown'}"
     changes = [f"{count} {name}" for name, count in sorted(_changes(preview).items()) if name != "same"]
-    return ", ".join(changes) or ("no changes" if not preview.get("changes") else f"{preview['changes']} changes")
+    if changes:
+        return ", ".join(changes)
+    total = preview.get("changes")
+    if not total and isinstance(total, int | None):
+        return "no changes"
+    return f"{total} changes" if isinstance(total, int) and total < 1_000_000 else "unknown changes"
 
 
 def _destroys(preview: dict[str, Any]) -> bool:
-    return any(word in name.lower() for name in preview.get("summary") or {} for word in _DESTRUCTIVE)
+    return any(word in name for name in _changes(preview) for word in _DESTRUCTIVE)
 
 
 def read(paths: list[Path]) -> dict[str, dict[str, Any]]:
-    """Return the previews by stack: `preview-STACK.json`. What is no JSON counts as a failure."""
+    """Return the previews by stack. What is no JSON object, too large or not a regular file counts as a failure.
+
+    Files of a folder whose name is not `preview-STACK.json` are passed over, and so are all after the first `MOST`.
+    """
     found: dict[str, dict[str, Any]] = {}
     for path in paths:
-        stack = path.stem.removeprefix("preview-")
-        try:
-            body = json.loads(path.read_text("utf-8"))
-        except ValueError:
-            body = None
-        found[stack] = (
-            body if isinstance(body, dict) else {"error": {"code": "no result", "message": "see the run's log"}}
-        )
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            match = _FILE.fullmatch(file.name)
+            if match and len(found) < MOST:
+                found[match[1]] = _read(file)
     return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    failure = {"error": {"code": "no result", "message": "see the run's log"}}
+    if file.is_symlink() or not file.is_file():
+        return failure
+    with file.open("rb") as stream:
+        content = stream.read(LARGEST + 1)
+    try:
+        body = json.loads(content) if len(content) <= LARGEST else None
+    except (ValueError, RecursionError):
+        body = None
+    return body if isinstance(body, dict) else failure
 
 
 def main(arguments: list[str]) -> int:
     """Print what is asked for and return the exit status."""
-    if len(arguments) < 2 or arguments[0] not in {"comment", "counts", "drift"}:
+    if len(arguments) < 2 or arguments[0] not in {"comment", "counts", "drift", "markdown"}:
         sys.stderr.write(__doc__ or "")
         return 2
+    if arguments[0] == "markdown":
+        with Path(arguments[1]).open("rb") as stream:
+            sys.stdout.write(markdown(stream.read(LARGEST).decode("utf-8", "replace"), *arguments[2:3]))
+        return 0
     previews = read([Path(name) for name in arguments[1:]])
     if arguments[0] == "counts":
         sys.stdout.write(json.dumps(counts(previews)) + "\n")
         return 0
+    if not previews:
+        previews = {"none": {"error": {"code": "no result", "message": "no preview was made"}}}
     text = comment(previews) if arguments[0] == "comment" else drift(previews)
     sys.stdout.write(text)
     return 1 if arguments[0] == "drift" and text else 0

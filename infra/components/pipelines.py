@@ -17,13 +17,7 @@ from infra.components.buckets import StackBucket
 from infra.components.runner_identity import short
 from infra.settings.identity import GITHUB_ISSUER, GitHub, GitLab
 from infra.settings.stack import Settings
-
-BRANCH = "refs/heads/main"
-WORKFLOWS = ".github/workflows"
-PREVIEW_WORKFLOWS = ("infra-preview.yml", "infra-drift.yml")
-DEPLOY_WORKFLOW = "infra-up.yml"
-GITLAB_FILE = ".gitlab-ci.yml"
-GITLAB_PREVIEWS = ("merge_request_event", "schedule")
+from infra.trust import bindings
 
 PREVIEW_ROLES = (
     "roles/aiplatform.viewer",
@@ -36,6 +30,10 @@ PREVIEW_ROLES = (
     "roles/storage.bucketViewer",
 )
 """What `preview --refresh` reads, and the right to let the project pay for asking."""
+
+PLAN_ROLES = ("roles/aiplatform.viewer", "roles/cloudquotas.viewer", "roles/serviceusage.serviceUsageConsumer")
+PLAN_BUCKET_ROLES = ("roles/storage.bucketViewer", "roles/storage.objectViewer")
+"""What `runner plan` and `drift` read: jobs, quotas, and the data and records in the stack's buckets."""
 
 DEPLOY_ROLES = (
     "roles/aiplatform.admin",
@@ -54,33 +52,13 @@ DEPLOY_ROLES = (
 """What `up` changes. Whoever may change the project's IAM may do everything in it, so this account is bound to one
 workflow, one protected environment and one branch."""
 
-_ENVIRONMENT = "(has(assertion.environment) ? assertion.environment : '')"
-GITHUB_MAPPING = {
-    "google.subject": "assertion.sub",
-    "attribute.branch": "assertion.repository_id + ':' + assertion.ref",
-    "attribute.workflow": "assertion.repository_id + ':' + assertion.job_workflow_ref",
-    "attribute.deploy": f"assertion.repository_id + ':' + {_ENVIRONMENT} + ':' + assertion.job_workflow_ref",
-}
-GITLAB_MAPPING = {
-    # GitLab's own subject holds the path of the project and can be longer than the 127 bytes that fit.
-    "google.subject": "'gitlab:' + assertion.project_id + ':' + assertion.job_id",
-    "attribute.branch": (
-        "assertion.project_id + ':' + (assertion.ref_protected == 'true' ? assertion.ref_path : 'unprotected')"
-    ),
-    "attribute.workflow": "assertion.project_id + ':' + assertion.pipeline_source",
-    "attribute.deploy": (
-        f"assertion.project_id + ':' + {_ENVIRONMENT} + ':' + assertion.ref_protected + ':'"
-        " + assertion.ci_config_ref_uri"
-    ),
-}
-"""The values that permissions are bound to. Each begins with a number that no other repository can have."""
-
 
 class Pipelines(pulumi.ComponentResource):
-    """Lets pipelines preview and deploy this stack, and those of the main branch work as the runner.
+    """Lets pipelines preview and deploy this stack, and plan and start tuning jobs.
 
-    Previewing runs the program of a change that nobody has approved, so its account can read only. Deploying is bound
-    to the file of the workflow, to the environment, whose reviewers approve it, and to the main branch.
+    Each binding names the file of the workflow, the branch, the event and the environment together
+    (`infra.trust.bindings`). Previewing runs the program of a change that nobody has approved, so its account can read
+    only what a preview compares; planning jobs reads data sets too, and never runs a change's code.
     """
 
     document: dict[str, Any]
@@ -103,17 +81,23 @@ class Pipelines(pulumi.ComponentResource):
         self._options = pulumi.ResourceOptions(parent=self, hooks=hooks)
         preview = self._account("preview", "Previews changes of the tuning stack; reads only.", PREVIEW_ROLES)
         deploy = self._account("deploy", "Applies approved changes of the tuning stack.", DEPLOY_ROLES)
+        plan = self._account("plan", "Plans tuning jobs and looks for their drift; reads only.", PLAN_ROLES)
         self._open_state(preview, deploy)
         for bucket in buckets:
             if bucket.kind == "contract":
                 self._bucket_role("preview-contract", bucket.name, "roles/storage.objectViewer", preview)
-        self.document = {"previewServiceAccount": preview.email, "deployServiceAccount": deploy.email}
+            for role in PLAN_BUCKET_ROLES:
+                self._bucket_role(f"plan-{bucket.label}-{short(role)}", bucket.name, role, plan)
+        self.document = {
+            "previewServiceAccount": preview.email,
+            "planServiceAccount": plan.email,
+            "deployServiceAccount": deploy.email,
+        }
+        accounts = {"preview": preview, "plan": plan, "runner": runner, "deploy": deploy}
         if settings.github:
-            provider = self._github(settings.github, {"preview": preview, "deploy": deploy, "runner": runner})
-            self.document["githubProvider"] = provider
+            self.document["githubProvider"] = self._github(settings.github, accounts)
         if settings.gitlab:
-            provider = self._gitlab(settings.gitlab, {"preview": preview, "deploy": deploy, "runner": runner})
-            self.document["gitlabProvider"] = provider
+            self.document["gitlabProvider"] = self._gitlab(settings.gitlab, accounts)
         self.register_outputs({})
 
     def _account(self, role: str, description: str, roles: tuple[str, ...]) -> Account:
@@ -168,17 +152,11 @@ class Pipelines(pulumi.ComponentResource):
             "actions",
             "GitHub Actions",
             GITHUB_ISSUER,
-            GITHUB_MAPPING,
-            f"assertion.repository_owner_id == '{github.owner_id}' && "
-            f"assertion.repository_id == '{github.repository_id}'",
+            bindings.github_mapping(github),
+            bindings.github_condition(github),
         )
-        number, path = github.repository_id, f"{github.repository}/{WORKFLOWS}"
-        for workflow in PREVIEW_WORKFLOWS:
-            name = f"github-preview-{workflow.removesuffix('.yml')}"
-            self._bind(name, accounts["preview"], github.pool_id, "workflow", f"{number}:{path}/{workflow}@{BRANCH}")
-        value = f"{number}:{github.deploy_environment}:{path}/{DEPLOY_WORKFLOW}@{BRANCH}"
-        self._bind("github-deploy", accounts["deploy"], github.pool_id, "deploy", value)
-        self._bind("github-runner", accounts["runner"], github.pool_id, "branch", f"{number}:{BRANCH}")
+        for use in bindings.GITHUB_USES:
+            self._bind("github", use, accounts[use.account], github.pool_id, bindings.github_value(github, use))
         return provider
 
     def _gitlab(self, gitlab: GitLab, accounts: dict[str, Account]) -> pulumi.Output[str]:
@@ -188,16 +166,11 @@ class Pipelines(pulumi.ComponentResource):
             "gitlab",
             "GitLab",
             gitlab.issuer,
-            GITLAB_MAPPING,
-            f"assertion.project_id == '{gitlab.project_id}'",
+            bindings.gitlab_mapping(gitlab),
+            bindings.gitlab_condition(gitlab),
         )
-        number, host = gitlab.project_id, gitlab.issuer.removeprefix("https://")
-        for source in GITLAB_PREVIEWS:
-            name = f"gitlab-preview-{source.replace('_', '-')}"
-            self._bind(name, accounts["preview"], gitlab.pool_id, "workflow", f"{number}:{source}")
-        value = f"{number}:{gitlab.deploy_environment}:true:{host}/{gitlab.project}//{GITLAB_FILE}@{BRANCH}"
-        self._bind("gitlab-deploy", accounts["deploy"], gitlab.pool_id, "deploy", value)
-        self._bind("gitlab-runner", accounts["runner"], gitlab.pool_id, "branch", f"{number}:{BRANCH}")
+        for use in bindings.GITLAB_USES:
+            self._bind("gitlab", use, accounts[use.account], gitlab.pool_id, bindings.gitlab_value(gitlab, use))
         return provider
 
     def _trust(
@@ -237,16 +210,17 @@ class Pipelines(pulumi.ComponentResource):
         self._pools[pool_id] = pool
         return provider.name
 
-    def _bind(self, name: str, account: Account, pool_id: str, attribute: str, value: str) -> None:
+    def _bind(self, platform: str, use: bindings.Use, account: Account, pool_id: str, value: str) -> None:
         principal = pulumi.Output.concat(
             "principalSet://iam.googleapis.com/projects/",
             self._number,
             "/locations/global/workloadIdentityPools/",
             self._pools[pool_id].workload_identity_pool_id,
-            f"/attribute.{attribute}/{value}",
+            f"/attribute.use/{value}",
         )
+        file = use.file.removeprefix(".").removesuffix(".yml")
         AccountMember(
-            name,
+            f"{platform}-{use.account}-{file}-{use.event.replace('_', '-')}",
             service_account_id=account.name,
             role="roles/iam.workloadIdentityUser",
             member=principal,

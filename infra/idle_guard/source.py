@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = "runner.serving.idle_guard"
+LOCK = Path(__file__).with_name("requirements.lock")
 DATA = ("runner/catalog/catalog.toml",)
 """Files that are read, not imported."""
-REQUIRED = ("google-auth", "google-cloud-storage", "google-genai", "httpx", "platformdirs")
-"""What its modules import; the command line's own packages stay at home."""
 
 _IMPORT = re.compile(r"^[ \t]*(?:from (runner[\w.]*) import (\([^)]*\)|[^\n]*)|import (runner[\w.]*))", re.MULTILINE)
 
@@ -42,17 +40,11 @@ def _path(module: str) -> Path | None:
 
 
 def requirements() -> str:
-    """Return the function's requirements, with the versions that this project asks for."""
-    lines = _declared()
-    chosen = [line for line in lines if re.split(r"[\[<>=!~ ;]", line, maxsplit=1)[0] in REQUIRED]
-    return "".join(f"{line}\n" for line in ["functions-framework>=3,<4", *sorted(chosen)])
+    """Return the function's requirements: every package by version and hash, as `python3 dev.py lock` resolved them."""
+    return LOCK.read_text("utf-8")
 
 
-def _declared() -> list[str]:
-    path = ROOT / "pyproject.toml"
-    if path.is_file():
-        declared: list[str] = tomllib.loads(path.read_text("utf-8"))["project"]["dependencies"]
-        return declared
-    from importlib.metadata import requires
-
-    return [line for line in requires("open-model-tuning") or [] if "extra ==" not in line]
+def imported() -> list[str]:
+    """Return what the modules of the archive import, as requirements: the lines that were resolved."""
+    lines = LOCK.with_suffix(".in").read_text("utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]

@@ -87,7 +87,7 @@ _MEMBER = re.compile(r"(user|group|serviceAccount):[^@\s]+@[^@\s]+|principal(Set
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
 _PERIMETER = re.compile(r"accessPolicies/[0-9]+/servicePerimeters/[A-Za-z][A-Za-z0-9_]{0,49}")
 
-CI_ACCOUNTS = ("tuning-preview", "tuning-deploy")
+CI_ACCOUNTS = ("tuning-preview", "tuning-plan", "tuning-deploy")
 _MAX_SOFT_DELETE_DAYS = 90
 _MIN_SOFT_DELETE_DAYS = 7
 _MAX_ALERT_HOURS = 23

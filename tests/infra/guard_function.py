@@ -84,7 +84,7 @@ def closure(requirements: list[str]) -> set[str]:
 
 def call(code: Path, **variables: str) -> tuple[str, list[dict[str, Any]]]:
     """Call the entry point in a process of its own; return its answer and the lines that it logged."""
-    allowed = closure(source.requirements().splitlines())
+    allowed = closure(source.imported())
     hidden = [
         module
         for module, owners in metadata.packages_distributions().items()

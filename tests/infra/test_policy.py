@@ -178,4 +178,4 @@ def test_the_pack_says_what_it_needs() -> None:
         [sys.executable, str(ROOT / "infra" / "policy")], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 1
-    assert "infra/policy/.venv/bin/pip install -r infra/policy/requirements.txt" in done.stderr
+    assert "infra/policy/.venv/bin/pip install --require-hashes -r infra/policy/requirements.txt" in done.stderr

@@ -58,7 +58,8 @@ def test_both_agents_use_objects_of_every_bucket_of_a_job(either: Evaluation, ag
 
 def test_agents_see_nothing_of_the_contract(either: Evaluation) -> None:
     members = {r.inputs["member"] for r in either.of_type(BUCKET_MEMBER) if r.inputs["bucket"].endswith("-contract")}
-    assert members - {RUNNER} <= {f"serviceAccount:tuning-preview@{PROJECT}.iam.gserviceaccount.com"}
+    readers = {f"serviceAccount:tuning-{name}@{PROJECT}.iam.gserviceaccount.com" for name in ("preview", "plan")}
+    assert members - {RUNNER} <= readers
     assert RUNNER in members
 
 
@@ -232,27 +233,41 @@ def bound(full: Evaluation, account: str) -> set[str]:
 
 def test_a_provider_trusts_one_repository_by_its_number(full: Evaluation) -> None:
     conditions = {p.name: p.inputs["attributeCondition"] for p in full.of_type(":WorkloadIdentityPoolProvider")}
-    assert conditions == {
-        "github-actions": "assertion.repository_owner_id == '56' && assertion.repository_id == '1234'",
-        "gitlab-gitlab": "assertion.project_id == '789'",
-    }
+    assert all(
+        start in conditions[name]
+        for name, start in {
+            "github-actions": "assertion.repository_owner_id == '56' && assertion.repository_id == '1234' && ",
+            "gitlab-gitlab": "assertion.project_id == '789' && ",
+        }.items()
+    )
 
 
-def test_previewing_and_deploying_are_different_accounts_bound_to_workflows(full: Evaluation) -> None:
-    files = "owner/repository/.github/workflows"
+def test_an_account_is_bound_to_file_branch_event_and_environment_together(full: Evaluation) -> None:
+    github = "github/attribute.use/1234:owner/repository/.github/workflows"
+    gitlab = "gitlab/attribute.use/789:gitlab.com/group/project//.gitlab-ci.yml"
     assert bound(full, "deploy") == {
-        f"github/attribute.deploy/1234:prod:{files}/infra-up.yml@refs/heads/main",
-        "gitlab/attribute.deploy/789:prod:true:gitlab.com/group/project//.gitlab-ci.yml@refs/heads/main",
+        f"{github}/infra-up.yml@refs/heads/main:push:prod",
+        f"{github}/infra-up.yml@refs/heads/main:workflow_dispatch:prod",
+        f"{gitlab}@refs/heads/main:push:prod",
     }
     assert bound(full, "preview") == {
-        f"github/attribute.workflow/1234:{files}/infra-preview.yml@refs/heads/main",
-        f"github/attribute.workflow/1234:{files}/infra-drift.yml@refs/heads/main",
-        "gitlab/attribute.workflow/789:merge_request_event",
-        "gitlab/attribute.workflow/789:schedule",
+        f"{github}/infra-preview.yml@refs/pull:pull_request:infra-preview",
+        f"{github}/infra-drift.yml@refs/heads/main:schedule:infra-drift",
+        f"{github}/infra-drift.yml@refs/heads/main:workflow_dispatch:infra-drift",
+        f"{gitlab}@refs/pull:merge_request_event:infra-preview",
+        f"{gitlab}@refs/heads/main:schedule:infra-drift",
+    }
+    assert bound(full, "plan") == {
+        f"{github}/jobs-plan.yml@refs/heads/main:pull_request_target:jobs-plan",
+        f"{github}/jobs-drift.yml@refs/heads/main:schedule:jobs-drift",
+        f"{github}/jobs-drift.yml@refs/heads/main:workflow_dispatch:jobs-drift",
     }
     assert bound(full, "runner") == {
-        "github/attribute.branch/1234:refs/heads/main",
-        "gitlab/attribute.branch/789:refs/heads/main",
+        f"{github}/jobs-apply.yml@refs/heads/main:push:tuning",
+        f"{github}/jobs-apply.yml@refs/heads/main:schedule:tuning",
+        f"{github}/jobs-apply.yml@refs/heads/main:workflow_dispatch:tuning",
+        f"{gitlab}@refs/heads/main:push:tuning",
+        f"{gitlab}@refs/heads/main:schedule:tuning",
     }
 
 

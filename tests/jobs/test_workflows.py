@@ -28,8 +28,8 @@ _COMMAND = re.compile(r"\.venv/bin/runner ([^\n|>&]*)")
 def step(workflow: str, name: str) -> str:
     """Return the script of one step."""
     body: dict[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / f"{workflow}.yml").read_text())
-    (job,) = body["jobs"].values()
-    (script,) = [item["run"] for item in job["steps"] if item.get("name") == name]
+    jobs = body["jobs"].values()
+    (script,) = [item["run"] for job in jobs for item in job["steps"] if item.get("name") == name]
     return str(script)
 
 

@@ -1,0 +1,1 @@
+"""Which pipeline may act as which account: what is bound, what tokens say, and who can therefore become whom."""
