@@ -68,7 +68,11 @@ def test_everything_from_the_document(tmp_path: Path) -> None:
 def test_precedence_of_every_setting(
     setting: environment.Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = {"vertex_url": "http://h{}.example", "storage_url": "http://h{}.example", "project_number": "{}"}
+    values = {
+        "vertex_url": "https://h{}.googleapis.com",
+        "storage_url": "https://h{}.googleapis.com",
+        "project_number": "{}",
+    }
     form = values.get(setting.field, "value{}x")
     flags = {"environment": write(tmp_path, document())}
     if setting.document:
