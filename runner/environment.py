@@ -9,7 +9,6 @@ Nothing below this module knows whether an address is Google's or the emulator's
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
@@ -17,8 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from runner import addresses
 from runner.errors import ConfigurationError
 
 DOCUMENT_VERSION = 1
@@ -54,8 +53,6 @@ SETTINGS = (
 """Every field that can be set, with its flag and its variable. `flags` of `resolve` has the field names as keys."""
 
 _AGENTS = {"aiplatform": "gcp-sa-aiplatform", "tuning": "gcp-sa-vertex-moss-ft"}
-_NEVER_IN_ADDRESSES = re.compile(r"[\s\\%\x00-\x20\x7f-\uffff]")
-"""What two parsers of addresses could take for two hosts."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 # A location and a project become part of the addresses that the token is sent to, so neither may hold anything else.
 _FORMS = {
@@ -204,8 +201,7 @@ def resolve(
         sources["location"] = "default"
     for name in ("vertex_url", "storage_url"):
         if name in values:
-            named_here = sources[name] != origin
-            problem = _url_problem(values[name]) or _destination_problem(name, values[name], named_here=named_here)
+            problem = addresses.problem(values[name], named_here=sources[name] != origin, settings=_ways(name))
             if problem:
                 problems.append(f"{sources[name]}: {name.replace('_', ' ')} {values[name]!r} {problem}")
             values[name] = values[name].rstrip("/")
@@ -218,6 +214,11 @@ def resolve(
         values["token"], sources["token"] = PLACEHOLDER_TOKEN, "default for a custom address"
     values["service_agents"], sources["service_agents"] = _service_agents(document or {}, values, origin)
     return Environment(**values, sources=sources)
+
+
+def _ways(name: str) -> str:
+    """Return the flag and the variable that set a field."""
+    return next(f"{item.flag} or {item.variable}" for item in SETTINGS if item.field == name)
 
 
 def service_agents_of(project_number: str) -> dict[str, str]:
@@ -340,42 +341,3 @@ def _region_problems(regions: Any, origin: str) -> list[str]:
             if not isinstance(node, Mapping) or not all(isinstance(value, str) for value in node.values()):
                 problems.append(f"{origin}: regions.{region}.{section} must be an object of strings")
     return problems
-
-
-def _url_problem(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        named = parts.hostname is not None and (parts.port or 0) >= 0
-    except ValueError as error:
-        return f"is no address: {error}"
-    if _NEVER_IN_ADDRESSES.search(url):
-        return "must not hold spaces, backslashes or signs that cannot be seen"
-    if parts.scheme not in {"http", "https"} or not named:
-        return "must start with http:// or https:// and name a host"
-    if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
-        return "must be scheme, host and port only"
-    return ""
-
-
-def _destination_problem(name: str, url: str, *, named_here: bool) -> str:
-    """Say why no token may go to an address, "" when it may: to this machine, to Google by TLS, or where the user said.
-
-    A document comes from a bucket that others can write to, or with a checkout: what it says is not the user's word.
-    """
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if local:
-        return ""
-    if parts.scheme != "https":
-        return "would send the token without TLS; only this machine is reached by http"
-    if named_here or host.endswith(".googleapis.com"):
-        return ""
-    (setting,) = (item for item in SETTINGS if item.field == name)
-    return (
-        "is neither Google's nor on this machine, and would be sent your token; if you trust it, name it yourself: "
-        f"{setting.flag} {url} or {setting.variable}"
-    )

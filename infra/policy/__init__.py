@@ -12,6 +12,7 @@ from infra.policy.rules import RULES, Rule, Violation, violations
 __all__ = ["ENVIRONMENT_HINT", "RULES", "PolicyResource", "Rule", "Violation", "of_evaluation", "violations"]
 
 ENVIRONMENT_HINT = (
-    "`python3 -m venv infra/policy/.venv` and `infra/policy/.venv/bin/pip install --require-hashes -r infra/policy/requirements.txt`"
+    "`python3 -m venv infra/policy/.venv` and "
+    "`infra/policy/.venv/bin/pip install --require-hashes -r infra/policy/requirements.txt`"
 )
 """How the pack's own environment is made, which the engine starts it in (`virtualenv` of PulumiPolicy.yaml)."""

@@ -19,6 +19,7 @@ PRIMITIVE_ROLES = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
 PUBLIC_MEMBERS = frozenset({"allUsers", "allAuthenticatedUsers"})
 SCRATCH_PREFIXES = frozenset({"tmp/", "preview/"})
 AGENT_DOMAINS = ("gcp-sa-aiplatform", "gcp-sa-vertex-moss-ft")
+_BOUND = re.compile(r"/attribute\.use/[0-9]+:[^:]+@refs/[^:]+:[a-z_]+:[^:]+$")
 _AUTHORITATIVE = re.compile(r"IA?[Mm](Binding|Policy)$|(ACL|AccessControl)$")
 
 
@@ -151,6 +152,8 @@ def _pool_member(resource: PolicyResource) -> Iterator[str]:
     for member in _members(resource):
         if member.startswith("principalSet://") and ("/attribute." not in member or member.endswith("/*")):
             yield f"lets a whole identity pool in: {member}"
+        elif resource.props.get("role") == "roles/iam.workloadIdentityUser" and not _BOUND.search(member):
+            yield f"is not bound to file, ref, event and environment together: {member}"
 
 
 def _labels(resource: PolicyResource) -> Iterator[str]:
@@ -225,7 +228,7 @@ RULES: tuple[Rule, ...] = (
     _rule("no-service-account-keys", "No key is made.", _account_key),
     _rule("no-project-wide-storage", "Runner, guard and agents use single buckets, not all.", _project_storage),
     _rule("workload-identity-condition", "A pool's provider trusts one repository, by its number.", _pool_condition),
-    _rule("workload-identity-member", "No permission is given to a whole identity pool.", _pool_member),
+    _rule("workload-identity-member", "A pool's members are named by file, ref, event and environment.", _pool_member),
     _rule("labels-required", "Buckets say what they hold.", _labels),
     _stack_rule("production-protected", "Buckets of production are protected and never emptied.", _protection),
     _stack_rule("agents-granted-everywhere", "Both service agents can use every bucket of a job.", _agents),

@@ -1,1 +1,1 @@
-"""Which pipeline may act as which account: what is bound, what tokens say, and who can therefore become whom."""
+"""Which pipeline may act as which account."""

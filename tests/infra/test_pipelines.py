@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from infra.automation import gitlab_issue, report
-from infra.trust import pipelines
+from infra.identities import pipelines
 from infra.trust.bindings import GITHUB_USES
 from runner.cli.main import root
 

@@ -81,6 +81,17 @@ MUTATIONS: list[tuple[str, Callable[[Graph], Graph]]] = [
         changed(":WorkloadIdentityPoolProvider", attributeCondition="assertion.repository == 'owner/repository'"),
     ),
     ("workload-identity-member", changed("serviceaccount/iAMMember:IAMMember", member=f"{POOL}/*")),
+    (
+        "workload-identity-member",
+        changed("github-deploy-infra-up-push", member=f"{POOL}/attribute.branch/1234:refs/heads/main"),
+    ),
+    (
+        "workload-identity-member",
+        changed(
+            "github-deploy-infra-up-push",
+            member=f"{POOL}/attribute.use/1234:o/r/.github/workflows/w.yml@refs/heads/main:push:",
+        ),
+    ),
     ("labels-required", changed("contract", labels={})),
     ("production-protected", unprotected),
     ("production-protected", changed("bucket:Bucket", forceDestroy=True)),
