@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from runner.emulator.storage.faults import bad_request
 
-_CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)\s*\Z", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d{1,19})-(\d{1,19}|\*)|\*)/(\d{1,19}|\*)\s*\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class ContentRange:
 
 
 def parse_content_range(header: str | None) -> ContentRange:
-    """Read `bytes 0-9/10`, `bytes 0-9/*`, `bytes */10` or `bytes */*`; no header means all of it at once.
+    """Read `bytes 0-9/10`, `0-9/*`, `0-*/*`, `0-*/10`, `*/10` or `*/*`; no header means all of it at once.
 
     Raises ApiError 400.
     """
@@ -33,7 +33,13 @@ def parse_content_range(header: str | None) -> ContentRange:
     total = None if total_text == "*" else int(total_text)
     if first is None:
         return ContentRange(None, None, total)
-    begin, end = int(first), int(last) + 1
+    begin = int(first)
+    if last == "*":
+        # All that is left: Node's client streams so.
+        if total is not None and total < begin:
+            raise bad_request(f"Failed to parse Content-Range header: {header!r}.", "badRequest")
+        return ContentRange(begin, total, total)
+    end = int(last) + 1
     if end <= begin or (total is not None and end > total):
         raise bad_request(f"Failed to parse Content-Range header: {header!r}.", "badRequest")
     return ContentRange(begin, end, total)

@@ -141,7 +141,7 @@ async def proceed(request: ApiRequest) -> Response:
         await _sync(request.emulator, session, progress)
         if span.total is not None and span.total == progress.written:
             return await _finish(request, session, progress, expected)
-        return _incomplete(progress.written)
+        return _incomplete(request, progress.written)
     if span.begin > progress.written:
         raise bad_request(
             f"Invalid request. According to the Content-Range header, the upload offset is {span.begin} byte(s), "
@@ -153,7 +153,7 @@ async def proceed(request: ApiRequest) -> Response:
     if complete and (span.end is None or span.end == span.total):
         return await _finish(request, session, progress, expected)
     await _sync(request.emulator, session, progress)
-    return _incomplete(progress.written)
+    return _incomplete(request, progress.written)
 
 
 async def cancel(request: ApiRequest) -> Response:
@@ -336,6 +336,9 @@ def _done(request: ApiRequest, body: Json) -> Response:
     return reply(request, resource)
 
 
-def _incomplete(received: int) -> Response:
+def _incomplete(request: ApiRequest, received: int) -> Response:
+    """Tell how far the session is; as 200 to a client that cannot take a 308 (Go's)."""
     headers = {"Range": f"bytes=0-{received - 1}"} if received else {}
+    if request.headers.get("x-guploader-no-308") == "yes":
+        return Response(status_code=200, headers={**headers, "X-HTTP-Status-Code-Override": "308"})
     return Response(status_code=308, headers=headers)

@@ -17,6 +17,8 @@ from runner.emulator.storage.access import Need, guarded
 _B = "/storage/v1/b/{bucket:segment}"
 _O = _B + "/o/{object:segment}"
 _UPLOAD = "/upload/storage/v1/b/{bucket:segment}/o"
+_GCLOUD_UPLOAD = "/resumable" + _UPLOAD
+"""Where gcloud starts its resumable uploads."""
 _TARGET = "/b/{target_bucket:segment}/o/{target:segment}"
 
 
@@ -37,6 +39,9 @@ METHODS: list[Method] = [
     _method("objects.list", "GET", _B + "/o/", object_routes.list_objects, _LIST),
     _method("objects.insert", "PUT", _UPLOAD, resumable.proceed),
     _method("objects.insert", "DELETE", _UPLOAD, resumable.cancel),
+    _method("objects.insert", "POST", _GCLOUD_UPLOAD, uploads.insert, _CREATE),
+    _method("objects.insert", "PUT", _GCLOUD_UPLOAD, resumable.proceed),
+    _method("objects.insert", "DELETE", _GCLOUD_UPLOAD, resumable.cancel),
     _method("objects.patch", "PATCH", _O, object_routes.patch, "storage.objects.update"),
     _method("objects.update", "PUT", _O, object_routes.update, "storage.objects.update"),
     _method("objects.delete", "DELETE", _O, object_routes.delete, "storage.objects.delete"),
