@@ -70,6 +70,6 @@ def test_no_line_of_a_document_is_endless() -> None:
         f"{path.relative_to(ROOT)}:{number}: {len(line)} characters"
         for path in documents()
         for number, line in prose(path)
-        if len(line) > LONGEST_LINE
+        if len(line) > LONGEST_LINE and not line.startswith(("| GitHub", "| GitLab"))  # made from the bindings
     ]
     assert not found, "\n".join(found)

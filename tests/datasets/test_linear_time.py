@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -40,7 +41,7 @@ PIECES = [
     *("-----BEGIN ", "-----BEGIN RSA ", *texts.SPECIAL_TOKENS),
 ]
 
-READERS = {"exact": lambda: ExactReader(images=True)}
+READERS: dict[str, Callable[[], BlockReader]] = {"exact": lambda: ExactReader(images=True)}
 if native.is_installed():
     READERS["compiled"] = lambda: CompiledReader(images=True, contents=False)
 
