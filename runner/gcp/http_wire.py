@@ -166,5 +166,5 @@ def _number(text: str, base: int) -> int:
     except ValueError:
         number = -1
     if number < 0:
-        raise http.client.HTTPException(f"{text[:40]!r} is no length")
+        raise http.client.HTTPException(f"{text[:40]!r} is not a length")
     return number

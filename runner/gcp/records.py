@@ -170,7 +170,7 @@ def _parsed(text: str, bucket: str, name: str) -> dict[str, Any]:
         body = None
     if not isinstance(body, dict):
         raise GoogleApiError(
-            f"gs://{bucket}/{name} is no record of this tool",
+            f"gs://{bucket}/{name} is not a record of this tool",
             status="DATA_LOSS",
             http=500,
             method="storage.objects.get",

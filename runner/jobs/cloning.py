@@ -89,7 +89,7 @@ def changed(spec: TuningJobSpec, settings: list[str] | tuple[str, ...]) -> Tunin
             labels.pop(name[7:], None)
             labels |= {name[7:]: text} if text else {}
         elif name not in SETTABLE:
-            problems.append(f"{name!r} is no value of a job: {', '.join(SETTABLE)}, labels.KEY")
+            problems.append(f"{name!r} is not a value of a job: {', '.join(SETTABLE)}, labels.KEY")
         else:
             try:
                 values[name] = _value(name, text.strip())

@@ -194,7 +194,7 @@ def test_plain_values_are_those_of_yaml_1_2() -> None:
         (b"a: \xff\n", "1: is not UTF-8"),
         (b"[" * 50 + b"]" * 50, "1: nested deeper than 32"),
         (b"x" * (located_yaml.MAX_BYTES + 1), "1: 1048577 bytes"),
-        (b"a: .nan\n", "1: .nan is no number"),
+        (b"a: .nan\n", "1: .nan is not a number"),
         (b"? [a]\n: b\n", "1: a key must be a plain text"),
     ],
 )

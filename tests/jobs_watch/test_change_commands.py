@@ -92,7 +92,7 @@ def test_clone_changes_prices_and_submits(
     ("settings", "says"),
     [
         (["epochs"], "'epochs' is not NAME=VALUE"),
-        (["epoch=3"], "'epoch' is no value of a job"),
+        (["epoch=3"], "'epoch' is not a value of a job"),
         (["epochs=many"], "'many' is no whole number"),
         (["base_model="], "base_model cannot be empty"),
     ],

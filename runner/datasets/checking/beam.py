@@ -54,7 +54,7 @@ def beam_engine(runner: str = "DirectRunner", options: Sequence[str] = (), *, ra
     def run(source: Source, settings: Settings) -> Totals:
         if not is_plain(source):
             message = f"{source}: pipes and compressed files cannot be read at any place"
-            raise ConfigurationError(message, problems=[message], hint="decompress it first, or leave --engine out")
+            raise ConfigurationError(message, problems=[message], hint="decompress it first, or omit --engine")
         if runner not in LOCAL_RUNNERS and not isinstance(source, RemoteObject):
             message = f"{source} is on this machine, where the workers of {runner} are not"
             raise ConfigurationError(message, problems=[message], hint="`runner data upload`, then its gs:// address")

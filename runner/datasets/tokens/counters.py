@@ -162,7 +162,7 @@ class TokenizerCounter:
         try:
             self._reference = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises plain Exception
-            raise ConfigurationError(f"{path} is no tokenizer: {error}") from error
+            raise ConfigurationError(f"{path} is not a tokenizer: {error}") from error
         self._fast = _fast_tokenizer(path)
         self._compared = 0
         self._frames = Frames(path, self._count)

@@ -36,7 +36,7 @@ def read_plan(path: Path) -> dict[str, Any]:
         problem = f"is not JSON: {error}"
     sound = isinstance(body, dict) and isinstance(body.get("decisions"), list) and isinstance(body.get("paths"), list)
     if not problem and not sound:
-        problem = "is no plan of `runner plan --out`"
+        problem = "is not a plan of `runner plan --out`"
     elif not problem and body.get("version") != PLAN_VERSION:
         problem = f"was made by another version of this program (plan version {body.get('version')!r})"
     if problem:

@@ -206,5 +206,5 @@ class _Reader:
             if math.isfinite(number):
                 return number
         if text.lower() in {".nan", ".inf", "-.inf", "+.inf"}:
-            self.problems.append(YamlProblem(line, f"{text} is no number that a job can use"))
+            self.problems.append(YamlProblem(line, f"{text} is not a number that a job can use"))
         return text
