@@ -27,6 +27,8 @@ class Difference:
     high: float
     questions: int
     lower_is_better: bool = False
+    noise: float = 0.0
+    """Difference up to which the measurement itself varies: the same model, asked twice, may differ so much."""
 
     @property
     def mean(self) -> float:
@@ -35,10 +37,10 @@ class Difference:
 
     @property
     def outcome(self) -> Outcome:
-        """Return `no difference` unless the interval excludes zero; `undecided` of fewer than `FEWEST` questions."""
+        """Return `no difference` unless the interval excludes zero and noise; `undecided` below `FEWEST` questions."""
         if self.questions < FEWEST:
             return "undecided"
-        if self.low <= 0 <= self.high:
+        if self.low <= self.noise and self.high >= -self.noise:
             return "no difference"
         return "better" if (self.low > 0) is not self.lower_is_better else "worse"
 

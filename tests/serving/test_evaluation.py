@@ -29,6 +29,7 @@ from runner.jobs import submission
 from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
 from runner.quickstart.story import fast_story
+from runner.serving import likelihood
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.differences import bootstrap
 from runner.serving.evaluation import Pair, Question, compare
@@ -93,6 +94,17 @@ def test_equal_models_are_seldom_found_different(questions: int, most: int) -> N
         tuned = [value + chance.gauss(0, 10) for value in base]
         wrong += bootstrap(base, tuned, seed=seed, resamples=400).outcome != "no difference"
     assert wrong <= most
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("size", [1e-8, 1e-6, likelihood.NOISE / 2])
+def test_the_noise_of_a_measurement_is_no_difference(size: float, sign: int) -> None:
+    chance = random.Random(size)
+    base = [AnswerLoss(chance.uniform(20, 60), tuple(range(20))) for _ in range(14)]
+    tuned = [AnswerLoss(one.nats + sign * 20 * size * chance.uniform(0.5, 1), one.tokens) for one in base]
+    assert likelihood.compare_losses(base, tuned).outcome == "no difference"
+    far = [AnswerLoss(one.nats + sign * 20 * 0.01, one.tokens) for one in base]
+    assert likelihood.compare_losses(base, far).outcome == ("worse" if sign > 0 else "better")
 
 
 def test_nothing_is_claimed_of_a_handful() -> None:
