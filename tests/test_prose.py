@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ast
+import functools
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 CLI = ROOT / "docs" / "cli.md"
 TALKING = ("catalog", "cli", "datasets", "gcp", "jobs", "quickstart", "serving")
 """Packages of `runner` whose strings people read."""
+QUIET = {tokenize.NL, tokenize.COMMENT}
+"""Tokens that neither begin nor go on with a statement."""
 LONGEST_LINE = 400
 """Characters of a document's line, tables included; what stands in a fence is data or made by a program."""
 
@@ -32,16 +35,19 @@ PATTERNS = {
 }
 
 
-def spoken() -> Iterator[tuple[str, str]]:
-    """Yield the place and the text of every string that the command line or a library shows to people."""
+@functools.cache
+def spoken() -> list[tuple[str, str]]:
+    """Return the place and the text of every string that the command line or a library shows to people."""
+    found = []
     for path in sorted(path for folder in TALKING for path in (ROOT / "runner" / folder).rglob("*.py")):
-        tree = ast.parse(path.read_text("utf-8"))
-        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        for node in ast.walk(tree):
-            if id(node) in docstrings:  # a command's docstring is its help, and stands in docs/cli.md
-                continue
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
-                yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value
+        begins = True  # a string that begins a statement is a docstring; a command's is its help, and in docs/cli.md
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                if token.type == tokenize.STRING and not begins and " " in token.string:
+                    found.append((f"{path.relative_to(ROOT)}:{token.start[0]}", token.string))
+                if token.type not in QUIET:
+                    begins = token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING)
+    return found
 
 
 def documents() -> Iterator[Path]:
