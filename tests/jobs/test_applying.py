@@ -171,7 +171,7 @@ def test_a_saved_plan_is_refused_once_anything_has_moved(
     with pytest.raises(StalePlanError, match="action was create"):
         applying.check_unmoved(body, plan_of(untrained, manifests))
     saved.write_text("[]")
-    with pytest.raises(ConfigurationError, match="is no plan"):
+    with pytest.raises(ConfigurationError, match="is not a plan"):
         applying.read_plan(saved)
 
 
