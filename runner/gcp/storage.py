@@ -133,6 +133,9 @@ def upload_file(
         checksum, size = unchanged(path, crc32c, crc32c_of(path)), path.stat().st_size
         with path.open("rb") as stream:
             return _upload(session, uri, stream, size, checksum, replace=replace, progress=progress, metadata=STAGED)
+    except ValueError as error:  # the client's, for a file that ends before its size
+        unchanged(path, checksum, crc32c_of(path))
+        raise ConfigurationError(f"cannot upload {path}: {error}", problems=[str(error)]) from error
     except OSError as error:
         if not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise

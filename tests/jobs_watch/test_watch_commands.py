@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.cli.jobs.follow import terminated_as_interrupted
 from tests.cli.invocation import CommandLine
 from tests.jobs_watch.conftest import FaultyEmulator
 from tests.jobs_watch.rest import job_of, until
@@ -104,6 +105,32 @@ def test_leaving_a_watch_leaves_the_job(
     for job in jobs:
         state = faulty.http.get(f"/v1beta1/{in_project.parent}/tuningJobs/{job}").json()["state"]
         assert state == "JOB_STATE_PENDING"
+
+
+class _Heedless:
+    """Is interrupted in its destructor, where Python prints an exception and drops it."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self.number)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_within_a_destructor_is_not_lost(number: signal.Signals) -> None:
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
+
+    def interrupted() -> None:
+        with terminated_as_interrupted():
+            _Heedless(number)
+            threading.Event().wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert handlers == [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_the_picture_on_a_terminal(faulty: FaultyEmulator, in_project: Provisioned, run: CommandLine) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import random
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -239,6 +241,29 @@ def test_a_file_that_changes_before_it_is_sent(
         assert storage.stat(session, uri) is None
     else:
         assert storage.read_bytes(session, uri) in {content, flipped(content)}
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+def test_a_file_that_is_cut_between_its_check_and_its_upload(
+    content: bytes, session: Session, project: Provisioned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, uri = tmp_path / "a.bin", f"gs://{project.datasets}/a.bin"
+    path.write_bytes(content)
+    checksum, opened = storage.crc32c_of(path), Path.open
+    left = [1]
+
+    def cutting(self: Path, *given: Any, **options: Any) -> Any:
+        stream = opened(self, *given, **options)
+        if self == path:
+            if not left:  # opened for its checksum before
+                os.truncate(path, len(content) // 2)
+            left.clear()
+        return stream
+
+    monkeypatch.setattr(Path, "open", cutting)
+    with pytest.raises(ConfigurationError, match="has changed"):
+        storage.upload_file(session, path, uri, crc32c=checksum)
+    assert storage.stat(session, uri) is None
 
 
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])

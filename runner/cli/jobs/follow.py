@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from runner.jobs.following.progress import JobProgress
     from runner.jobs.following.watching import JobUpdate
 
+_INTERRUPT_AGAIN_SECONDS = 2.0
 _FORECAST_SECONDS = 15.0
 """How often a log gets a line with forecast and cost."""
 
@@ -273,19 +274,26 @@ class Follower:
 
 @contextlib.contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C while this lasts: what is being watched goes on, and the way back is told."""
+    """Treat SIGTERM as Ctrl-C while this lasts: what is being watched goes on, and the way back is told.
+
+    Python drops an exception that is raised within a destructor, so an interrupt is raised again until it arrives.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, _INTERRUPT_AGAIN_SECONDS)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def event_line(event: JobEvent) -> str:
