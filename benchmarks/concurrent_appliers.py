@@ -28,7 +28,7 @@ from runner.emulator.settings import EmulatorSettings
 from runner.environment import Environment
 from runner.gcp.session import Session
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submission import submit_once
+from runner.jobs.submitting.submission import submit_once
 from tests.jobs import applying_process
 from tests.jobs.conftest import contract_bucket, set_quota
 from tests.jobs.manifests import MODEL, Manifests, jobs_of

@@ -70,6 +70,12 @@ class TemplateLimitError(ConfigurationError):
     code = "template_limit"
 
 
+class OutputTakenError(ConfigurationError):
+    """The output folder belongs to another job."""
+
+    code = "output_taken"
+
+
 class DatasetError(RunnerError):
     """A dataset has errors. `findings` are JSON-ready, one per error, in file order."""
 

@@ -221,3 +221,10 @@ def sampling_options(function: Command) -> Command:
     for decorator in reversed(decorators):
         function = decorator(function)
     return function
+
+
+def replace_output_option(function: Command) -> Command:
+    """Add `replace_output`: whether results of another job may go."""
+    return click.option(
+        "--replace-output", is_flag=True, help="Delete the results of another job from the output folder."
+    )(function)

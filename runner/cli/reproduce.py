@@ -39,7 +39,7 @@ def command(
     changed, nothing is submitted, because that would be a different job. The current price applies.
     """
     from runner.gcp import tuning_jobs
-    from runner.jobs import reproduction
+    from runner.jobs.repeating import reproduction
 
     output = invocation.output
     with invocation.session() as session:
@@ -81,7 +81,7 @@ def _submit(
     import dataclasses
 
     from runner.cli.jobs.submit import Gate, submit_specification
-    from runner.jobs.reproduction import spec_of
+    from runner.jobs.repeating.reproduction import spec_of
 
     # A folder and a name of its own: the results are to be compared, not replaced.
     spec = dataclasses.replace(spec_of(manifest), output_uri=None, display_name="")

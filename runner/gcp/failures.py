@@ -130,7 +130,7 @@ def check(response: httpx.Response, method: str, resource: str) -> dict[str, Any
         return {}
     try:
         body = response.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"{method} {resource}: the answer is not JSON"
         raise GoogleApiError(
             message, status="INTERNAL", http=response.status_code, method=method, resource=resource

@@ -7,6 +7,7 @@ from typing import Any
 from runner.gcp.failures import call, check
 from runner.gcp.session import Session
 
+_IAM = "https://iam.googleapis.com"
 _RESOURCE_MANAGER = "https://cloudresourcemanager.googleapis.com"
 
 
@@ -34,3 +35,19 @@ def project_policy(session: Session) -> dict[str, set[str]]:
         if not binding.get("condition"):
             roles.setdefault(str(binding.get("role", "")), set()).update(binding.get("members", []))
     return roles
+
+
+def role_permissions(session: Session, role: str) -> frozenset[str]:
+    """Return the permissions of a role, predefined (`roles/…`) or custom (`projects/P/roles/…`).
+
+    Raises:
+        NotFoundError: there is no such role.
+        PermissionDeniedError: the caller may not read it.
+    """
+    base = session.environment.vertex_url or _IAM
+
+    def read() -> dict[str, Any]:
+        return check(session.http.get(f"{base}/v1/{role}"), "roles.get", role)
+
+    body = call("roles.get", role, read, idempotent=True)
+    return frozenset() if body.get("deleted") else frozenset(map(str, body.get("includedPermissions", [])))

@@ -166,7 +166,7 @@ def _content(session: Session, bucket: str, name: str, item: dict[str, Any]) -> 
 def _parsed(text: str, bucket: str, name: str) -> dict[str, Any]:
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise GoogleApiError(

@@ -16,6 +16,8 @@ from runner.gcp.storage import parse_gs_uri
 
 ADAPTER_SIZES = (1, 4, 8, 16, 32)
 """LoRA ranks that Google's SDKs accept."""
+MAX_EPOCHS = 100
+"""The service refuses more."""
 DEFAULT_EPOCHS = 3
 """Of the specification's example and of Google's published starting points."""
 NAMING = frozenset({"display_name", "description", "labels"})
@@ -80,7 +82,7 @@ class TuningJobSpec:
             base_model=model.id,
             mode=mode,
             epochs=DEFAULT_EPOCHS if self.epochs is None else self.epochs,
-            learning_rate=rate,
+            learning_rate=None if rate is None else float(rate),  # 1 and 1.0 are one job
             adapter_size=adapter,
         )
 
@@ -175,6 +177,8 @@ def _number_problems(spec: TuningJobSpec) -> list[str]:
     for name, value in (("epochs", spec.epochs), ("batch size", spec.batch_size)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             problems.append(f"{name}: {value!r} is not a whole number from 1")
+        elif name == "epochs" and value is not None and value > MAX_EPOCHS:
+            problems.append(f"epochs: {value} are more than the {MAX_EPOCHS} that the service accepts")
     rate = spec.learning_rate
     if rate is not None and not (math.isfinite(rate) and 0 < rate <= 1):
         problems.append(f"learning rate: {rate!r} is not above 0 and at most 1")

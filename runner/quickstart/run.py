@@ -19,11 +19,6 @@ from importlib import util
 from pathlib import Path
 from typing import Any, Protocol
 
-from runner.catalog import find_model
-from runner.datasets.checks import check_files
-from runner.datasets.reports.report import Report
-from runner.datasets.tokens.hub_cache import find_tokenizer
-from runner.datasets.upload import UploadResult, upload
 from runner.emulator import daemon
 from runner.emulator.settings import EmulatorSettings
 from runner.environment import state_directory
@@ -32,11 +27,10 @@ from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session, open_environment
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import estimate as estimates
-from runner.jobs import submission
 from runner.jobs.following import watching
 from runner.jobs.following.watching import JobUpdate
 from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submitting.offers import Offer, Request, carry_out, offered
 from runner.local_processes import module_command
 from runner.quickstart.story import Story, fast_story, full_story
 from runner.serving import deployment
@@ -154,13 +148,14 @@ class _Tour:
             environment_file = self._provision(result.url)
         environment = open_environment({"environment": str(environment_file)})
         with Session(environment) as session:
-            with self._step("data", "Check and upload the dataset", result):
-                report, uploaded = self._data(session)
-            spec = self._spec(uploaded)
-            with self._step("estimate", "What this would cost on Google Cloud", result):
-                result.estimate = self._estimate(spec, report)
-            with self._step("tuning", f"Tune {self.story.base_model} ({self.story.mode})", result):
-                job = self._tune(session, spec)
+            with contextlib.ExitStack() as stack:
+                with self._step("data", "Check the dataset", result):
+                    offer = stack.enter_context(offered(session, Request(spec=self._spec())))
+                    self._tell_data(offer)
+                with self._step("estimate", "What this would cost on Google Cloud", result):
+                    result.estimate = self._estimate(offer)
+                with self._step("tuning", f"Tune {self.story.base_model} ({self.story.mode})", result):
+                    job = self._tune(offer)
                 result.job = job.to_json()
                 result.weights = str(job.emulator.get("weights", ""))
             with self._step("deployment", "Deploy the tuned weights", result):
@@ -200,37 +195,28 @@ class _Tour:
                 self.narrator.say(line)
         return output
 
-    def _data(self, session: Session) -> tuple[Report, UploadResult]:
-        model = find_model(self.story.base_model)
-        report = check_files(
-            self.story.training,
-            self.story.validation,
-            model=model,
-            mode=self.story.mode,
-            tokenizer=find_tokenizer(model),
-        )
-        uploaded = upload(session, report)
-        for file, sent in zip(report.files, uploaded.files, strict=True):
+    def _tell_data(self, offer: Offer) -> None:
+        for file, sent in zip(offer.report.files, offer.uploads, strict=True):
             self.narrator.say(
-                f"{file.path.name}: {file.kept} examples, about {file.tokens.total} tokens, nothing wrong → {sent.uri}"
+                f"{sent.path.name}: {file.kept} examples, about {file.tokens.total} tokens, nothing wrong → {sent.uri}"
             )
-        return report, uploaded
 
-    def _spec(self, uploaded: UploadResult) -> TuningJobSpec:
+    def _spec(self) -> TuningJobSpec:
+        story = self.story
         return TuningJobSpec(
-            base_model=self.story.base_model,
-            mode=self.story.mode,
-            training_dataset=uploaded.training.uri,
-            validation_dataset=uploaded.validation.uri if uploaded.validation else None,
-            epochs=self.story.epochs,
-            learning_rate=self.story.learning_rate,
-            adapter_size=self.story.adapter_size if self.story.mode == "PEFT_ADAPTER" else None,
-            batch_size=self.story.batch_size,
+            base_model=story.base_model,
+            mode=story.mode,
+            training_dataset=str(story.training),
+            validation_dataset=str(story.validation) if story.validation else None,
+            epochs=story.epochs,
+            learning_rate=story.learning_rate,
+            adapter_size=story.adapter_size if story.mode == "PEFT_ADAPTER" else None,
+            batch_size=story.batch_size,
             display_name="quickstart",
         )
 
-    def _estimate(self, spec: TuningJobSpec, report: Report) -> dict[str, Any]:
-        estimate = estimates.estimate(spec, estimates.statistics_of(report))
+    def _estimate(self, offer: Offer) -> dict[str, Any]:
+        estimate = offer.estimate
         if estimate.low is None or estimate.expected is None or estimate.high is None:
             self.narrator.say("no price is published for this model")
         else:
@@ -242,10 +228,11 @@ class _Tour:
         self.narrator.say("here it is free: the job runs on this machine")
         return estimate.to_json()
 
-    def _tune(self, session: Session, spec: TuningJobSpec) -> TuningJob:
-        submitted = submission.submit(session, spec)
+    def _tune(self, offer: Offer) -> TuningJob:
+        # Here it costs nothing, so nobody is asked.
+        submitted = carry_out(offer, agree=lambda _: None).job
         self.narrator.say(f"job {submitted.id}")
-        return watching.wait(session, submitted.name, poll=1.0, progress=self.narrator.training)
+        return watching.wait(offer.session, submitted.name, poll=1.0, progress=self.narrator.training)
 
     def _deploy(self, session: Session, job: TuningJob) -> Endpoint:
         plan = deployment.plan_deployment(session, job.name)

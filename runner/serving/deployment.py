@@ -19,7 +19,6 @@ from runner.serving import journal
 from runner.serving.journal import DeploymentRecord
 from runner.serving.labels import ID_PREFIX, LABELS, MANAGED_LABEL, MANAGED_VALUE, lease_labels, managed, new_id
 from runner.serving.plan import (
-    CHECKPOINTS_FOLDER,
     VLLM_IMAGE,
     DeploymentPlan,
     choose_machine,
@@ -32,7 +31,6 @@ from runner.serving.recovery import is_ours, take_off
 from runner.serving.saga import Check, Saga
 
 __all__ = [
-    "CHECKPOINTS_FOLDER",
     "LABELS",
     "MANAGED_LABEL",
     "MANAGED_VALUE",

@@ -11,11 +11,10 @@ from runner.catalog.models import MachineChoice
 from runner.errors import ConfigurationError, GoogleApiError, NotFoundError
 from runner.gcp import endpoints, storage, tuning_jobs
 from runner.gcp.session import Session
+from runner.jobs.outputs.ownership import FOLDER, require_own
 from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS, LABELS
 from runner.serving.resources import Reach, Resources, machine_problems, require_sound
 
-CHECKPOINTS_FOLDER = "postprocess/node-0/checkpoints"
-"""Where a job writes checkpoints below its output address (specification)."""
 VLLM_IMAGE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20251205_0916_RC01"
 """Serving container of Google's Model Garden notebooks, for endpoints that exist already."""
 HOURS_PER_MONTH = 730.0
@@ -104,6 +103,7 @@ def resolve_source(session: Session, job_or_uri: str, checkpoint: str = "final")
     Raises:
         NotFoundError: no such job, or the folder has no weights.
         ConfigurationError: the job has no weights yet, or the address is malformed.
+        OutputTakenError: another job has written into the job's folder.
     """
     if job_or_uri.startswith("gs://"):
         uri = job_or_uri.rstrip("/")
@@ -113,8 +113,9 @@ def resolve_source(session: Session, job_or_uri: str, checkpoint: str = "final")
         if checkpoint == "final" and not job.succeeded:
             message = f"tuning job {job.id} is {job.state}: it has no final weights"
             raise ConfigurationError(message, problems=[message], hint=f"`runner jobs wait {job.id}`")
+        require_own(session, job)
         folder = checkpoint if checkpoint == "final" else f"checkpoint-{checkpoint.removeprefix('checkpoint-')}"
-        uri = f"{job.output_uri.rstrip('/')}/{CHECKPOINTS_FOLDER}/{folder}"
+        uri = f"{job.output_uri.rstrip('/')}/{FOLDER}/{folder}"
     found = storage.list_objects(session, uri + "/")
     if not any(item.uri.removeprefix(uri + "/").endswith(".safetensors") for item in found):
         raise NotFoundError(
@@ -282,5 +283,5 @@ def container_spec(source: str, accelerators: int) -> dict[str, Any]:
 
 def _name_of(source: str) -> str:
     parts = [part for part in source.removeprefix("gs://").split("/") if part]
-    kept = [part for part in parts[1:] if part not in {*CHECKPOINTS_FOLDER.split("/"), "final"}]
+    kept = [part for part in parts[1:] if part not in {*FOLDER.split("/"), "final"}]
     return _CUSTOM_NAME.sub("-", "-".join(kept[-2:] or parts[:1]).lower()).strip("-") or "tuned-model"

@@ -17,12 +17,12 @@ from runner.gcp import deployed, endpoints, fleet, records, storage
 from runner.gcp.session import Session
 from runner.gcp.stored import StoredObject, stored_objects
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.outputs.ownership import FOLDER as CHECKPOINTS_FOLDER
 from runner.serving import stale_images
 from runner.serving.labels import managed
 from runner.serving.leak import Kind, Leak
 from runner.serving.leaks import clean as clean_serving
 from runner.serving.leases import seconds_of_time
-from runner.serving.plan import CHECKPOINTS_FOLDER
 
 STALE_SECONDS = 30 * 86400.0
 """How old something stored must be to count."""

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, models
 
 from runner.cli.main import root
 from runner.cli.reference import walk
-from runner.jobs.reproduction import git_state
+from runner.jobs.outputs.run_manifest import git_state
 from tests.jobs.manifests import MODEL, Manifests
 
 ROOT = Path(__file__).parents[2]

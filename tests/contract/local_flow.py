@@ -28,9 +28,11 @@ def main(directory: Path) -> None:
     from runner.emulator.settings import EmulatorSettings
     from runner.gcp import storage, tuning_jobs
     from runner.gcp.session import Session
-    from runner.jobs import checkpoints, preflight, submission
     from runner.jobs.following import watching
+    from runner.jobs.outputs import checkpoints
+    from runner.jobs.preflight import obstacles as preflight
     from runner.jobs.specification import TuningJobSpec
+    from runner.jobs.submitting import submission
     from runner.serving import deployment, listing, prediction
     from tests.provisioning import provision
     from tests.runner.conftest import MODEL, environment_of, upload_dataset

@@ -16,9 +16,9 @@ from runner.emulator.engine.tiny import prepare_tiny
 from runner.emulator.server import EmulatorServer
 from runner.gcp import storage
 from runner.gcp.session import Session
-from runner.jobs import submission
 from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submitting import submission
 from tests.end_to_end.test_images import session_for
 from tests.provisioning import Provisioned
 

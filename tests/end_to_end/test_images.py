@@ -12,9 +12,9 @@ from runner.environment import resolve
 from runner.errors import JobFailedError
 from runner.gcp import prediction, storage
 from runner.gcp.session import Session
-from runner.jobs import submission
 from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submitting import submission
 from runner.serving import deployment
 from tests.cli.invocation import process
 from tests.end_to_end.datasets import COLOURS, colours, data_url, picture

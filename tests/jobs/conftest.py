@@ -14,7 +14,7 @@ import pytest
 from runner.emulator.server import EmulatorServer
 from runner.gcp import fleet, tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs.manifests import claiming
+from runner.jobs.outputs import ownership
 from tests.cli.invocation import CommandLine
 from tests.jobs.manifests import Manifests
 from tests.provisioning import Provisioned, provision
@@ -106,7 +106,7 @@ def through_proxy(session: Session, proxy: FlakyProxy) -> Iterator[Session]:
 def no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims run out at once: whoever held one is known to be dead."""
     # Below zero because the service tells its time in whole seconds.
-    monkeypatch.setattr(claiming, "LEASE_SECONDS", -5.0)
+    monkeypatch.setattr(ownership, "LEASE_SECONDS", -5.0)
 
 
 @pytest.fixture

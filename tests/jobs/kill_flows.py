@@ -27,9 +27,8 @@ FLOWS = ("submit", "upload", "resume", "takeover", "apply", "cancel")
 PER_PROJECT = 20
 """Kills in one project, so that lists stay short."""
 DEAD = {
-    "runner.jobs.submission.SETTLE_SECONDS": 0.0,
-    "runner.jobs.output_claims.LEASE_SECONDS": -5.0,
-    "runner.jobs.manifests.claiming.LEASE_SECONDS": -5.0,
+    "runner.jobs.submitting.claims.SETTLE_SECONDS": -5.0,
+    "runner.jobs.outputs.ownership.LEASE_SECONDS": -5.0,
 }
 """The process is known to be dead and the service to be at rest: what it may have sent need not be waited for. Below
 zero because the service tells its time in whole seconds."""

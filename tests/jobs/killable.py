@@ -84,7 +84,7 @@ class Killable:
             variables: of the environment.
             kill_at: number of the system call at which it is killed, from 0.
             after: text in the name of the call from which that is counted.
-            values: module constants to set, as `runner.jobs.manifests.claiming.LEASE_SECONDS`.
+            values: module constants to set, as `runner.jobs.outputs.ownership.LEASE_SECONDS`.
             plant: `MODULE:FUNCTION` to call first, which puts a mistake into the program.
             failure: lets calls on files fail.
         """

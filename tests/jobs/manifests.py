@@ -8,7 +8,7 @@ from pathlib import Path
 from runner.gcp import fleet
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs.identity import MANIFEST_LABEL
+from runner.jobs.labels import MANIFEST_LABEL
 
 MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
 

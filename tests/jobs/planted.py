@@ -6,17 +6,19 @@ from typing import Any
 
 from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs import identity, submission
-from runner.jobs.ledger import Ledger
+from runner.jobs.manifests import claiming, identity
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submission import Submission
+from runner.jobs.submitting import offers, submission
+from runner.jobs.submitting.ledger import Ledger
+from runner.jobs.submitting.prepared import prepare
+from runner.jobs.submitting.submission import Submission
 
 
 def post_then_record() -> None:
     """Make a submission create the job first, record it afterwards, and believe its record alone."""
 
     def careless(session: Session, spec: TuningJobSpec, **options: Any) -> Submission:
-        prepared = submission.prepare(session, spec)
+        prepared = prepare(session, spec)
         with Ledger.open() as ledger:
             done = [
                 entry["job"]
@@ -30,8 +32,10 @@ def post_then_record() -> None:
         return Submission(job=job, created=True)
 
     submission.submit_once = careless
+    offers.submit_once = careless  # type: ignore[attr-defined]
 
 
 def trust_the_record() -> None:
     """Make `apply` believe its records alone: no job is looked for by its labels."""
     identity.of_attempt = lambda jobs, record: []
+    claiming.jobs_of = lambda session, fingerprint: []  # type: ignore[attr-defined]

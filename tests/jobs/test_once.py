@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 from collections import Counter
 
 import pytest
 
+from runner.gcp import records
 from runner.gcp.session import Session
-from runner.jobs.manifests import claiming
 from runner.jobs.manifests.applying import apply_plan
 from runner.jobs.manifests.planning import make_plan
 from runner.jobs.manifests.records import StateLedger
+from runner.jobs.outputs import ownership
+from runner.jobs.submitting import claims
 from tests.jobs import applying_process
 from tests.jobs.manifests import Manifests, names_of
 from tests.runner.flaky import Fault, FlakyProxy
@@ -24,7 +27,7 @@ ROUNDS = 3
 def test_a_claim_whose_owner_may_live_is_left_alone(
     session: Session, through_proxy: Session, proxy: FlakyProxy, manifests: Manifests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claiming, "LOOKUP_SECONDS", 0.3)
+    monkeypatch.setattr(claims, "LOOKUP_SECONDS", 0.3)
     manifests.add("lost")
     proxy.faults.append(Fault("POST", CREATE, "lose request"))
     (step,) = apply_plan(through_proxy, make_plan(through_proxy, [manifests.folder], preflight=False))
@@ -45,7 +48,7 @@ def test_a_claim_that_has_run_out_is_taken_over(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
-    monkeypatch.setattr(claiming, "LOOKUP_SECONDS", 0.3)
+    monkeypatch.setattr(claims, "LOOKUP_SECONDS", 0.3)
     manifests.add("lost")
     proxy.faults.append(Fault("POST", CREATE, "lose request"))
     apply_plan(through_proxy, make_plan(through_proxy, [manifests.folder], preflight=False))
@@ -102,13 +105,15 @@ def test_without_preconditions_many_runners_make_several(
     untrained: Session, manifests: Manifests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test above would notice: here each writer overwrites what others wrote."""
-    write = StateLedger.write
+    write = records.write_record
 
-    def careless(ledger: StateLedger, record, generation):  # type: ignore[no-untyped-def]
-        entry = ledger.read(record.name)
-        return write(ledger, record, entry.generation if entry else 0) or entry
+    def careless(session, bucket, name, body, *, generation):  # type: ignore[no-untyped-def]
+        there = records.read_record(session, bucket, name)
+        return write(session, bucket, name, body, generation=there.generation if there else 0) or there
 
-    monkeypatch.setattr(StateLedger, "write", careless)
+    monkeypatch.setattr(records, "write_record", careless)
+    now = datetime.datetime.now(datetime.UTC)
+    monkeypatch.setattr(ownership, "holder_of", lambda session, output: (None, now))
     manifests.add("careless")
     barrier = threading.Barrier(8)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runner.gcp import storage, tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs import reproduction
+from runner.jobs.repeating import reproduction
 from tests.cli.invocation import CommandLine
 from tests.jobs import applying_process
 from tests.jobs.manifests import Manifests, jobs_of
@@ -55,12 +55,12 @@ def test_reproduce_reads_jobs_of_apply_and_of_the_queue(
     assert again.document["outputUri"] != now.output_uri
 
 
-def test_a_manifest_that_cannot_be_written_is_told_and_loses_no_job(
+def test_a_folder_that_cannot_be_claimed_creates_no_job(
     untrained: Session, manifests: Manifests, untrained_through_proxy: Session, proxy: FlakyProxy
 ) -> None:
     manifests.add("tone")
     proxy.faults.append(Fault("POST", rf"/b/{untrained.environment.outputs_bucket}/o", 403, times=9))
     steps = applying_process.apply(untrained_through_proxy, manifests.folder)
-    assert [step.what for step in steps] == ["created"]
-    assert "no run manifest beside its results" in steps[0].message
-    assert len(tuning_jobs.list_jobs(untrained)) == 1
+    assert [step.what for step in steps] == ["refused"]
+    assert "cannot be claimed" in steps[0].message
+    assert tuning_jobs.list_jobs(untrained) == []

@@ -14,13 +14,16 @@ from runner.environment import Environment
 from runner.errors import GoogleApiError
 from runner.gcp import storage, tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs import identity, reproduction
-from runner.jobs.cloning import specification_of
+from runner.jobs.labels import FINGERPRINT_LABEL, digest
+from runner.jobs.manifests import identity
 from runner.jobs.manifests.applying import apply_plan
 from runner.jobs.manifests.planning import Plan, make_plan
 from runner.jobs.manifests.schema import TuningJobManifest
+from runner.jobs.repeating import reproduction
+from runner.jobs.repeating.cloning import specification_of
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submission import FINGERPRINT_LABEL, digest, fingerprint_inputs, prepare, submit_once
+from runner.jobs.submitting.prepared import fingerprint_inputs, prepare
+from runner.jobs.submitting.submission import submit_once
 from tests.jobs.changes import MANIFEST, SPECIFICATION, Change, filled, paths_of
 from tests.jobs.manifests import MODEL
 from tests.runner.flaky import Fault, FlakyProxy

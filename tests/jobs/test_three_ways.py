@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runner.gcp import storage
+from runner.gcp import storage, tuning_jobs
 from runner.gcp.session import Session
 from tests.cli.invocation import CommandLine
 from tests.jobs.conftest import point_at
@@ -32,6 +32,8 @@ def watched(
     point_at(monkeypatch, Session(environment))
     with Session(environment) as session:
         for name, content in (
+            ("my-weights/config.json", b"{}"),
+            ("my-weights/tokenizer.json", b"{}"),
             ("my-weights/model.safetensors", b"weights"),
             ("train.jsonl", b"".join(b'{"prompt": "What is %d?", "completion": "It is."}\n' % i for i in range(20))),
             ("validation.jsonl", b'{"prompt": "What is 100?", "completion": "It is."}\n'),
@@ -50,6 +52,15 @@ def created(proxy: FlakyProxy) -> dict[str, Any]:
     """Return the body of the last create, without what tells the ways apart: names and labels of this tool."""
     body: dict[str, Any] = json.loads([body for line, body in proxy.bodies if line.endswith("/tuningJobs")][-1])
     return {key: value for key, value in body.items() if key not in ("labels", "tunedModelDisplayName")}
+
+
+def _make_room(session: Session) -> None:
+    """End every job: a folder has one at a time."""
+    for job in tuning_jobs.list_jobs(session):
+        if not job.ended:
+            tuning_jobs.cancel(session, job.name)
+    while not all(job.ended for job in tuning_jobs.list_jobs(session)):
+        pass
 
 
 def test_the_same_request_three_ways(
@@ -74,6 +85,7 @@ def test_the_same_request_three_ways(
     assert int(parameters["epochCount"]) == 3
     assert manifest == wanted
 
+    _make_room(watched)
     program, *arguments = shlex.split(example("sh", watched))
     assert program == "runner"
     submitted = idle(*arguments, "--format", "json")
@@ -81,6 +93,7 @@ def test_the_same_request_three_ways(
     assert submitted.document["created"] is True
     line = created(proxy)
 
+    _make_room(watched)
     monkeypatch.setenv("RUNNER_STATE_DIR", str(tmp_path / "another-machine"))
     code = example("python", watched).replace(
         "submit_once(session, spec)", "submit_once(session, spec, force_new=True)"

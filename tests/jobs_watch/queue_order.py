@@ -11,7 +11,7 @@ from pathlib import Path
 from runner.gcp import fleet
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs.identity import MANIFEST_LABEL
+from runner.jobs.labels import MANIFEST_LABEL
 from runner.jobs.manifests import queueing
 from runner.jobs.manifests.applying import apply_plan
 from runner.jobs.manifests.planning import make_plan

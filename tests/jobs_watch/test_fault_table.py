@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.emulator import faults
-from runner.jobs import submission
+from runner.jobs.submitting import submission
 from tests.cli.invocation import CommandLine
 from tests.jobs_watch.conftest import FaultyEmulator
 from tests.jobs_watch.rest import jobs_path

@@ -16,10 +16,12 @@ from runner.emulator.server import EmulatorServer
 from runner.gcp import storage
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import pruning, reproduction, submission
 from runner.jobs.following import results, watching
 from runner.jobs.following.progress import JobProgress, Remaining
+from runner.jobs.outputs import pruning
+from runner.jobs.repeating import reproduction
 from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submitting import submission
 from tests.cli.invocation import CommandLine
 from tests.provisioning import Provisioned, provision
 from tests.runner.conftest import MODEL, environment_of

@@ -23,9 +23,9 @@ from runner.errors import (
 from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import submission
 from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submitting import submission
 from tests.jobs_watch.conftest import FaultyEmulator
 from tests.provisioning import Provisioned
 from tests.runner.conftest import MODEL, environment_of, upload_dataset

@@ -16,9 +16,9 @@ from runner.environment import Environment, service_agents_of
 from runner.gcp import storage, tuning_jobs
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import submission
 from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submitting import submission
 from tests.provisioning import Provisioned, provision
 from tests.runner.flaky import FlakyProxy
 

@@ -15,7 +15,7 @@ from google.cloud.storage import Client  # noqa: F401 - both imported once, in t
 from runner.environment import Environment
 from runner.gcp.session import Session
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submission import submit_once
+from runner.jobs.submitting.submission import submit_once
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__])

@@ -19,12 +19,15 @@ from runner.errors import (
 )
 from runner.gcp import storage, tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs import output_claims, submission
 from runner.jobs.following import watching
-from runner.jobs.ledger import Ledger
-from runner.jobs.preflight import preflight
+from runner.jobs.labels import FINGERPRINT_LABEL
+from runner.jobs.outputs import ownership
+from runner.jobs.preflight.obstacles import preflight
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submission import FINGERPRINT_LABEL, prepare, submit, submit_once
+from runner.jobs.submitting import claims
+from runner.jobs.submitting.ledger import Ledger, Trail
+from runner.jobs.submitting.prepared import prepare
+from runner.jobs.submitting.submission import submit, submit_once
 from tests.provisioning import provision
 from tests.runner import submitting
 from tests.runner.conftest import MODEL, environment_of, upload_dataset
@@ -135,15 +138,15 @@ def test_a_lost_request_is_ambiguous_and_never_repeated_by_itself(
     spec: TuningJobSpec,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(submission, "LOOKUP_SECONDS", 0.5)
+    monkeypatch.setattr(claims, "LOOKUP_SECONDS", 0.5)
     proxy.faults.append(Fault("POST", CREATE, "lose request"))
     with pytest.raises(AmbiguousSubmissionError):
         submit(through_proxy, spec)
-    with pytest.raises(AmbiguousSubmissionError, match="ago"):
+    with pytest.raises(AmbiguousSubmissionError, match="answer lost"):
         submit(through_proxy, spec)
     assert proxy.count("POST", CREATE) == 1
     assert jobs_of(session) == []
-    monkeypatch.setattr(submission, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(claims, "SETTLE_SECONDS", -5.0)  # the service tells its time in whole seconds
     assert submit_once(through_proxy, spec).created
     assert len(jobs_of(session)) == 1
 
@@ -188,18 +191,20 @@ def test_a_ledger_that_cannot_be_written_stops_the_submission(
 
 def test_a_torn_ledger_is_read_and_written_on(state_directory: Path) -> None:
     with Ledger.open() as ledger:
-        ledger.intend("f1", "p")
+        ledger.intend("f1", "p", "one")
     path = state_directory / "submissions.jsonl"
     assert path.stat().st_mode & 0o777 == 0o600
     with path.open("ab") as file:
         file.write(b'{"kind":"intent","finger')
     with Ledger.open() as ledger:
-        assert ledger.open_intent("f1", "p") is not None
+        assert ledger.trail("f1", "p").sent == {"one"}
         ledger.record("f1", "p", "created", "job")
-        assert ledger.open_intent("f1", "p") is None
-        ledger.intend("f2", "p")
-        assert ledger.open_intent("f2", "p") is not None
-        assert ledger.open_intent("f2", "other") is None
+        assert ledger.trail("f1", "p") == Trail()
+        ledger.claiming("f2", "p", "two")
+        assert ledger.trail("f2", "p") == Trail(unsent=frozenset({"two"}), open=True)
+        ledger.intend("f2", "p", "two")
+        assert ledger.trail("f2", "p") == Trail(sent=frozenset({"two"}), open=True)
+        assert ledger.trail("f2", "other") == Trail()
 
 
 @pytest.mark.parametrize("kind", ["lose answer", "lose request"])
@@ -226,7 +231,7 @@ def test_kill_9_during_the_create(
     if kind == "lose request":
         with pytest.raises(AmbiguousSubmissionError):
             submit(through_proxy, spec)
-        monkeypatch.setattr(submission, "SETTLE_SECONDS", 0.0)
+        monkeypatch.setattr(claims, "SETTLE_SECONDS", -5.0)  # the service tells its time in whole seconds
     again = submit_once(through_proxy, spec)
     assert again.created == (kind == "lose request")
     assert jobs_of(session) == [again.job.id]
@@ -257,8 +262,7 @@ def test_the_claim_of_another_machine_is_left_alone_until_it_runs_out(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(submission, "LOOKUP_SECONDS", 0.3)
-    monkeypatch.setattr(output_claims, "LOOKUP_SECONDS", 0.3)
+    monkeypatch.setattr(claims, "LOOKUP_SECONDS", 0.3)
     proxy.faults.append(Fault("POST", CREATE, "lose request"))
     with pytest.raises(AmbiguousSubmissionError):
         submit(through_proxy, spec)
@@ -268,7 +272,7 @@ def test_the_claim_of_another_machine_is_left_alone_until_it_runs_out(
     with pytest.raises(AmbiguousSubmissionError, match="another runner has claimed"):
         submit(session, spec)
     assert jobs_of(session) == []
-    monkeypatch.setattr(output_claims, "LEASE_SECONDS", -5.0)  # the service tells its time in whole seconds
+    monkeypatch.setattr(ownership, "LEASE_SECONDS", -5.0)  # the service tells its time in whole seconds
     assert submit_once(session, spec).created
     assert len(jobs_of(session)) == 1
 
@@ -289,22 +293,11 @@ def test_a_machine_that_slept_sends_nothing(
     session: Session, spec: TuningJobSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(output_claims, "SEND_WITHIN_SECONDS", -1.0)
+        patch.setattr(claims, "SEND_WITHIN_SECONDS", -1.0)
         with pytest.raises(AmbiguousSubmissionError, match="was stopped for a while"):
             submit(session, spec)
     assert jobs_of(session) == []
     assert submit_once(session, spec).created
-
-
-def test_an_output_folder_that_may_not_be_written_is_a_warning(
-    session: Session, through_proxy: Session, proxy: FlakyProxy, spec: TuningJobSpec
-) -> None:
-    environment = dataclasses.replace(session.environment, vertex_url=proxy.url, storage_url=proxy.url)
-    proxy.faults.append(Fault("POST", r"uploadType=multipart", 403))
-    with Session(environment) as opened:
-        done = submit_once(opened, spec)
-    assert done.created
-    assert "injected" in done.manifest_problem
 
 
 def test_the_fingerprint_is_a_label_that_the_service_can_filter(session: Session, spec: TuningJobSpec) -> None:
@@ -334,7 +327,7 @@ def test_preflight_finds_everything(session: Session, spec: TuningJobSpec) -> No
         spec, training_dataset=f"gs://{bare.datasets}/absent", output_uri=f"gs://{abroad.outputs}/x"
     )
     with Session(environment) as opened:
-        findings = preflight(opened, wrong)
+        findings = preflight(opened, wrong, images=True)
     codes = sorted({finding.code for finding in findings if finding.severity == "error"})
     assert codes == ["agent_without_role", "bucket_missing", "bucket_region", "object_missing"]
     grants = [finding for finding in findings if finding.code == "agent_without_role"]

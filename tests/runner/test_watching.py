@@ -17,9 +17,10 @@ from runner.errors import (
 )
 from runner.gcp import events, failures, storage, tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs import checkpoints, submission
 from runner.jobs.following import watching
+from runner.jobs.outputs import checkpoints
 from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submitting import submission
 from tests.runner.conftest import MODEL, Tuned, upload_dataset
 from tests.runner.flaky import Fault, FlakyProxy
 

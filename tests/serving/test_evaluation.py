@@ -25,9 +25,9 @@ from runner.gcp import storage
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import submission
 from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submitting import submission
 from runner.quickstart.story import fast_story
 from runner.serving import likelihood
 from runner.serving.deployment import deploy, plan_deployment, undeploy

@@ -20,8 +20,8 @@ from runner.gcp import endpoints, operations, storage, tuning_jobs
 from runner.gcp.bulk_uploads import SMALL_BYTES, Item, upload_one
 from runner.gcp.object_http import ObjectClient
 from runner.gcp.session import Session
-from runner.jobs import submission
 from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submitting import submission
 from runner.serving import stale_images
 from runner.serving.stale import clean, find_stale
 from tests.cli.invocation import process

@@ -50,7 +50,7 @@ def export(
     """
     check_push(push, public=public)
     from runner.gcp import tuning_jobs
-    from runner.jobs import checkpoints
+    from runner.jobs.outputs import checkpoints
     from runner.serving.export import inspect, write_instructions
 
     with invocation.session() as session:

@@ -35,7 +35,7 @@ command = commands.Group(
 @click.pass_obj
 def ls(invocation: Invocation, job: str) -> None:
     """List the checkpoints of JOB; `final` is what to deploy."""
-    from runner.jobs.checkpoints import list_checkpoints
+    from runner.jobs.outputs.checkpoints import list_checkpoints
 
     with invocation.session() as session:
         found = list_checkpoints(session, job_name(session, job))
@@ -64,7 +64,7 @@ def ls(invocation: Invocation, job: str) -> None:
 @click.pass_obj
 def download(invocation: Invocation, job: str, checkpoint: str, to: Path | None, force: bool) -> None:
     """Download a checkpoint of JOB. Every file is verified; existing files are not downloaded again."""
-    from runner.jobs import checkpoints
+    from runner.jobs.outputs import checkpoints
 
     with invocation.session() as session:
         name = job_name(session, job)
@@ -104,7 +104,7 @@ def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> Non
     their own folder.
     """
     from runner.gcp import tuning_jobs
-    from runner.jobs import pruning
+    from runner.jobs.outputs import pruning
 
     output = invocation.output
     with invocation.session() as session:

@@ -88,15 +88,20 @@ def ready(invocation: Invocation, given: Source, *, convert: bool) -> Iterator[P
     from runner.datasets.rewriting.preparing import prepared
 
     def told(outcome: Outcome, first_line: str) -> None:
-        output = invocation.output
-        output.note(f"{given} is {outcome.description}: converted to {outcome.format}")
-        output.note(f"first row: {excerpt(first_line)}")
-        for key, value in accounted(outcome):
-            if value:
-                output.note(f"{key}: {value}")
+        tell_conversion(invocation, given, outcome, first_line)
 
     with prepared(given, convert=convert, converted=told) as path:
         yield path
+
+
+def tell_conversion(invocation: Invocation, given: Source, outcome: Outcome, first_line: str) -> None:
+    """Say on standard error what became of data of another format."""
+    output = invocation.output
+    output.note(f"{given} is {outcome.description}: converted to {outcome.format}")
+    output.note(f"first row: {excerpt(first_line)}")
+    for key, value in accounted(outcome):
+        if value:
+            output.note(f"{key}: {value}")
 
 
 def accounted(outcome: Outcome) -> list[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from runner.cli.commands import command
 from runner.cli.cost_gate import confirmed
 from runner.cli.jobs.group import job_name, short_state
 from runner.cli.jobs.live import cost
-from runner.cli.options import Invocation, cost_options
+from runner.cli.options import Invocation, cost_options, replace_output_option
 from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
 @cost_options
 @click.option("--dry-run", is_flag=True, help="Show what would be submitted, its price and any obstacles.")
 @click.option("--force-new", is_flag=True, help="Submit even if a job with the same specification exists.")
+@replace_output_option
 @click.option("--watch", "watch_it", is_flag=True, help="Show progress until the job ends.")
 @click.pass_obj
 def clone(
@@ -84,6 +85,7 @@ def clone(
     accept_unknown_cost: bool,
     dry_run: bool,
     force_new: bool,
+    replace_output: bool,
     watch_it: bool,
 ) -> None:
     """Submit a job like JOB, with some values changed, after you confirm its price.
@@ -95,7 +97,7 @@ def clone(
     """
     from runner.cli.jobs.submit import Gate, submit_specification
     from runner.gcp import tuning_jobs
-    from runner.jobs.cloning import changed, specification_of
+    from runner.jobs.repeating.cloning import changed, specification_of
 
     with invocation.session() as session:
         original = tuning_jobs.get(session, job_name(session, job))
@@ -109,6 +111,7 @@ def clone(
             spec,
             gate=gate,
             force_new=force_new,
+            replace_output=replace_output,
             watch_it=watch_it,
             details={"clonedFrom": original.name, "set": list(settings)},
         )

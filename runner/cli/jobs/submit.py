@@ -1,10 +1,9 @@
-"""`runner jobs submit`: check, price, agree, upload, look for obstacles, submit once."""
+"""`runner jobs submit`: parse the options of a job, show its price, and print what became of it."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +14,15 @@ from runner.cli.commands import command
 from runner.cli.cost_gate import confirm_cost
 from runner.cli.estimate import described as described_estimate
 from runner.cli.jobs.group import described
-from runner.cli.options import Invocation, cost_options, mode_option
+from runner.cli.options import Invocation, cost_options, mode_option, replace_output_option
 from runner.errors import ConfigurationError
 
-Addresses = dict[str, tuple[str, str]]
-"""Local file to the address and the CRC32C of its object."""
-
 if TYPE_CHECKING:
-    from runner.datasets.reports.report import Report
+    from runner.datasets.reading.sources import Source
+    from runner.datasets.rewriting.outcome import Outcome
     from runner.gcp.session import Session
-    from runner.jobs.estimate import CostEstimate
     from runner.jobs.specification import TuningJobSpec
+    from runner.jobs.submitting.offers import Listener, Offer
 
 
 @command(
@@ -77,6 +74,7 @@ if TYPE_CHECKING:
 )
 @click.option("--convert", is_flag=True, help="Convert a file of another format, like `runner data convert`.")
 @click.option("--force-new", is_flag=True, help="Submit even if a job with the same specification exists.")
+@replace_output_option
 @click.option("--watch", "watch_it", is_flag=True, help="Show progress until the job ends.")
 @click.pass_obj
 def submit(
@@ -92,6 +90,7 @@ def submit(
     dry_run: bool,
     convert: bool,
     force_new: bool,
+    replace_output: bool,
     watch_it: bool,
     **fields: Any,
 ) -> None:
@@ -102,33 +101,18 @@ def submit(
     """
     spec = _specification(training, validation, labels, export_last_checkpoint_only=final_only, **fields)
     gate = Gate(max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, dry_run=dry_run)
-    with contextlib.ExitStack() as stack:
-        session = stack.enter_context(invocation.session())
-        spec = stack.enter_context(_readied(invocation, spec, convert=convert))
+    with invocation.session() as session:
         submit_specification(
-            invocation, session, spec, gate=gate, tokenizer=tokenizer, force_new=force_new, watch_it=watch_it
+            invocation,
+            session,
+            spec,
+            gate=gate,
+            watch_it=watch_it,
+            convert=convert,
+            tokenizer=tokenizer,
+            force_new=force_new,
+            replace_output=replace_output,
         )
-
-
-@contextlib.contextmanager
-def _readied(invocation: Invocation, spec: TuningJobSpec, *, convert: bool) -> Iterator[TuningJobSpec]:
-    """Yield the specification with plain files in place of those that the service cannot read as they are."""
-    from runner.cli.data.sources import ready, sources
-    from runner.cli.priced_data import is_remote
-    from runner.datasets.records.recognising import is_foreign
-
-    with contextlib.ExitStack() as stack:
-
-        def readied(given: str | None) -> str | None:
-            if given is None or (is_remote(given) and not convert):
-                return given
-            source, _ = stack.enter_context(sources(invocation, given if is_remote(given) else Path(given)))
-            if is_remote(given) and not is_foreign(source):
-                return given
-            return str(stack.enter_context(ready(invocation, source, convert=convert)))
-
-        training, validation = readied(spec.training_dataset), readied(spec.validation_dataset)
-        yield dataclasses.replace(spec, training_dataset=training or "", validation_dataset=validation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,55 +130,43 @@ def submit_specification(
     spec: TuningJobSpec,
     *,
     gate: Gate,
-    tokenizer: Path | None = None,
-    force_new: bool = False,
     watch_it: bool = False,
-    details: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> None:
-    """Check, price, ask, upload, look for obstacles, submit once, print, and watch if that is wanted.
+    """Submit a specification once its price is agreed to, print its job, and watch it if that is wanted.
 
     Args:
         invocation: the command line.
         session: where.
         spec: its datasets may be files, which are uploaded.
         gate: what it may cost.
-        tokenizer: folder to count tokens with.
-        force_new: submit although a job with the same specification exists.
         watch_it: show its progress until it ends.
-        details: what the run manifest shall say besides.
+        options: of `runner.jobs.submitting.offers.Request`.
     """
-    from runner.jobs.submission import submit_once
+    from runner.jobs.submitting.offers import Request, carry_out, offered
 
-    tokenizer = _tokenizer(spec, tokenizer)
-    addresses = _addresses(session, spec)
-    spec, report, estimate = _priced(invocation, session, spec, addresses, tokenizer)
-    if gate.dry_run:
-        _print_plan(invocation, session, spec, addresses, estimate)
-        return
-    confirm_cost(
-        invocation,
-        what=f"tuning {spec.base_model}",
-        usd=estimate.high,
-        expected=estimate.expected,
-        max_cost=gate.max_cost,
-        accept_unknown_cost=gate.accept_unknown_cost,
-    )
-    spec = _uploaded(invocation, session, spec, addresses)
-    _check_obstacles(invocation, session, spec)
-    known = {
-        "estimate": estimate.to_json(),
-        "data": [file.to_json() for file in report.files],
-        "template": template_of(tokenizer) if tokenizer else None,
-    }
-    submission = submit_once(session, spec, force_new=force_new, details={**known, **(details or {})})
+    def agree(offer: Offer) -> None:
+        confirm_cost(
+            invocation,
+            what=f"tuning {offer.spec.base_model}",
+            usd=offer.estimate.high,
+            expected=offer.estimate.expected,
+            max_cost=gate.max_cost,
+            accept_unknown_cost=gate.accept_unknown_cost,
+        )
+
+    listener = _listener(invocation)
+    with offered(session, Request(spec=spec, **options), listener) as offer:
+        if gate.dry_run:
+            _print_plan(invocation, offer)
+            return
+        submission = carry_out(offer, agree=agree, listener=listener)
     job = submission.job
-    body = {**job.to_json(), "created": submission.created, "estimate": estimate.to_json()}
+    body = {**job.to_json(), "created": submission.created, "estimate": offer.estimate.to_json()}
     if not (watch_it and invocation.output.is_json):
         invocation.output.result(body, described(job), name=job.id)
     if not submission.created:
         invocation.output.note("this job already exists; nothing was submitted (use --force-new to submit another)")
-    if submission.manifest_problem:
-        invocation.output.warning(f"no run manifest beside the results: {submission.manifest_problem}")
     if submission.ledger_problem:
         invocation.output.warning(
             f"{submission.ledger_problem}; the job is there, and submitting it again finds it by its fingerprint"
@@ -207,25 +179,22 @@ def submit_specification(
         invocation.output.note(f"next: `runner jobs watch {job.id}`")
 
 
-def _tokenizer(spec: TuningJobSpec, given: Path | None) -> Path | None:
-    """Return the tokenizer that the data will be counted with: the run manifest names its template."""
-    from runner.catalog import UnknownModelError, find_model
-    from runner.datasets.tokens.hub_cache import find_tokenizer
+def _listener(invocation: Invocation) -> Listener:
+    """Return what tells on standard error what happens."""
+    from runner.cli.data.sources import tell_conversion
+    from runner.jobs.submitting.offers import Listener
 
-    try:
-        return given or find_tokenizer(find_model(spec.base_model))
-    except UnknownModelError:
-        return given  # told with all that is wrong with the specification
+    class Teller(Listener):
+        def warned(self, message: str) -> None:
+            invocation.output.warning(message)
 
+        def converted(self, source: Source, outcome: Outcome, first_line: str) -> None:
+            tell_conversion(invocation, source, outcome, first_line)
 
-def template_of(tokenizer: Path) -> dict[str, str] | None:
-    """Return file and SHA-256 of the chat template of a tokenizer's folder; None where it has none."""
-    import hashlib
+        def uploading(self, name: str) -> AbstractContextManager[Callable[[int, int], None]]:
+            return invocation.output.progress(f"upload {name}")
 
-    for name in ("chat_template.jinja", "tokenizer_config.json"):
-        if (tokenizer / name).is_file():
-            return {"file": name, "sha256": hashlib.sha256((tokenizer / name).read_bytes()).hexdigest()}
-    return None
+    return Teller()
 
 
 def _specification(training: str, validation: str | None, labels: tuple[str, ...], **fields: Any) -> TuningJobSpec:
@@ -239,110 +208,18 @@ def _specification(training: str, validation: str | None, labels: tuple[str, ...
     return TuningJobSpec(training_dataset=training, validation_dataset=validation, labels=pairs, **fields)
 
 
-def _priced(
-    invocation: Invocation, session: Session, spec: TuningJobSpec, addresses: Addresses, tokenizer: Path | None
-) -> tuple[TuningJobSpec, Report, CostEstimate]:
-    """Check the specification and its data; return both resolved, and the price.
+def _print_plan(invocation: Invocation, offer: Offer) -> None:
+    """Print what would be submitted. Raises ConfigurationError for obstacles, as the submission would."""
+    from runner.jobs.preflight.obstacles import require_none
 
-    Raises:
-        ConfigurationError, DatasetError: with every mistake.
-    """
-    from runner.cli.priced_data import sound_report
-    from runner.jobs.estimate import estimate, statistics_of
-
-    problems = _placed(spec, addresses).validate(session.environment)
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
-    resolved = spec.resolved()
-    report = sound_report(
-        invocation,
-        spec.training_dataset,
-        spec.validation_dataset,
-        model=resolved.base_model,
-        mode=resolved.mode,
-        tokenizer=tokenizer,
-    )
-    for finding in report.warnings[:5]:
-        invocation.output.note(f"warning: {finding.place}: {finding.message}")
-    if len(report.warnings) > 5:
-        invocation.output.note(f"… and {len(report.warnings) - 5} more warnings: `runner data check`")
-    return resolved, report, estimate(resolved, statistics_of(report))
-
-
-def _addresses(session: Session, spec: TuningJobSpec) -> Addresses:
-    """Return what the files of a specification will be in the bucket. Raises ConfigurationError."""
-    from runner.cli.priced_data import is_remote
-    from runner.datasets.upload import object_named
-
-    found: Addresses = {}
-    for text in (spec.training_dataset, spec.validation_dataset):
-        if text is None or is_remote(text):
-            continue
-        session.environment.require("datasets_bucket")
-        path = Path(text)
-        if not path.is_file():
-            raise ConfigurationError(f"{text}: no such file", problems=[f"{text}: no such file"])
-        name, crc32c = object_named(path)
-        found[text] = (f"gs://{session.environment.datasets_bucket}/{name}", crc32c)
-    return found
-
-
-def _placed(spec: TuningJobSpec, addresses: Addresses) -> TuningJobSpec:
-    """Return the specification with the addresses of its files."""
-    training, validation = spec.training_dataset, spec.validation_dataset
-    return dataclasses.replace(
-        spec,
-        training_dataset=addresses[training][0] if training in addresses else training,
-        validation_dataset=addresses[validation][0] if validation in addresses else validation,
-    )
-
-
-def _uploaded(invocation: Invocation, session: Session, spec: TuningJobSpec, addresses: Addresses) -> TuningJobSpec:
-    """Upload what is still on this machine, as it was checked, and return the specification with its addresses."""
-    from runner.gcp import storage
-
-    for given, (uri, crc32c) in addresses.items():
-        with invocation.output.progress(f"upload {Path(given).name}") as progress:
-            storage.upload_file(session, Path(given), uri, crc32c=crc32c, progress=progress)
-    return _placed(spec, addresses)
-
-
-def _check_obstacles(invocation: Invocation, session: Session, spec: TuningJobSpec) -> None:
-    """Raise ConfigurationError for what would make the job fail; warn of what may."""
-    from runner.jobs.preflight import preflight
-
-    findings = preflight(session, spec)
-    for finding in findings:
-        if finding.severity == "warning":
-            invocation.output.warning(f"{finding.message}; {finding.fix}" if finding.fix else finding.message)
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
-        fixes = [finding.fix for finding in errors if finding.fix]
-        raise ConfigurationError(
-            "; ".join(finding.message for finding in errors),
-            problems=[finding.message for finding in errors],
-            hint="; ".join(fixes) or None,
-        )
-
-
-def _print_plan(
-    invocation: Invocation, session: Session, spec: TuningJobSpec, addresses: Addresses, estimate: CostEstimate
-) -> None:
-    from runner.cli.priced_data import is_remote
-    from runner.jobs.preflight import preflight
-
-    placed = _placed(spec, addresses)
-    findings = preflight(session, placed)
-    if not is_remote(spec.training_dataset):
-        # What is not uploaded yet is no obstacle.
-        findings = [finding for finding in findings if finding.code != "object_missing"]
+    findings = offer.obstacles()
     body = {
-        "job": placed.to_json(),
-        "estimate": estimate.to_json(),
+        "job": offer.spec.to_json(),
+        "estimate": offer.estimate.to_json(),
         "obstacles": [finding.to_json() for finding in findings],
     }
-    pairs: list[tuple[str, Any]] = list(placed.to_json().items())
-    pairs += described_estimate(estimate)
-    pairs += [(finding.severity, f"{finding.message}; {finding.fix}") for finding in findings]
+    pairs: list[tuple[str, Any]] = [*offer.spec.to_json().items(), *described_estimate(offer.estimate)]
+    pairs += [(item.severity, f"{item.message}; {item.fix}" if item.fix else item.message) for item in findings]
     invocation.output.result(body, pairs)
     invocation.output.note("dry run: nothing was sent")
+    require_none(findings)

@@ -10,7 +10,7 @@ import click
 from runner.cli import commands
 from runner.cli.cost_gate import confirm_cost, confirmed
 from runner.cli.manifests.plan import manifest_options, planned
-from runner.cli.options import Invocation, cost_options
+from runner.cli.options import Invocation, cost_options, replace_output_option
 from runner.errors import AmbiguousSubmissionError, ConfigurationError, CostRefusedError, GoogleApiError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 )
 @click.argument("saved", metavar="[PLAN]", required=False, type=click.Path(path_type=Path))
 @manifest_options
+@replace_output_option
 @cost_options
 @click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly.")
 @click.option("--no-deploy", is_flag=True, help="Ignore the deploy sections of the manifests.")
@@ -40,6 +41,7 @@ def command(
     paths: tuple[Path, ...],
     prune: bool,
     quota: int | None,
+    replace_output: bool,
     max_cost: float | None,
     accept_unknown_cost: bool,
     fair_by: str,
@@ -52,19 +54,20 @@ def command(
     need --yes, or --max-cost, which applies to the total.
     """
     from runner.jobs.manifests import applying
+    from runner.jobs.preflight.obstacles import require_none
 
     output = invocation.output
     with invocation.session() as session:
         if saved is None:
-            plan = planned(invocation, session, paths, prune=prune, quota=quota)
+            plan = planned(invocation, session, paths, prune=prune, quota=quota, replace_output=replace_output)
         else:
-            plan = _saved_plan(invocation, session, saved, paths, quota=quota)
+            plan = _saved_plan(invocation, session, saved, paths, quota=quota, replace_output=replace_output)
         if not output.is_json and not output.quiet:
             from runner.cli.manifests import report
 
             output.note(report.text(plan))
-        check_obstacles(plan)
         agree(invocation, plan, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost)
+        require_none(plan.findings)
         invocation.interrupted = "submitted jobs continue and queued jobs wait: run `runner apply` again to continue"
         steps = applying.apply_plan(session, plan, fair_by=fair_by, progress=lambda step: tell(invocation, step))
         deployments: list[dict[str, Any]] = []
@@ -87,17 +90,6 @@ def command(
     if queued:
         output.note("next: `runner queue run` submits them as quota becomes available")
     raise_for(steps)
-
-
-def check_obstacles(plan: Plan) -> None:
-    """Raise ConfigurationError for what would make the jobs fail."""
-    errors = [finding for finding in plan.findings if finding.severity == "error"]
-    if errors:
-        raise ConfigurationError(
-            "; ".join(finding.message for finding in errors),
-            problems=[finding.message for finding in errors],
-            hint="; ".join(finding.fix for finding in errors if finding.fix) or None,
-        )
 
 
 def agree(invocation: Invocation, plan: Plan, *, max_cost: float | None, accept_unknown_cost: bool) -> None:
@@ -148,7 +140,7 @@ def raise_for(steps: list[Step]) -> None:
         AmbiguousSubmissionError: a create may or may not have happened.
         GoogleApiError: the service refused a job.
     """
-    uncertain = [step for step in steps if step.what == "uncertain"]
+    uncertain = [step for step in steps if step.what in ("uncertain", "elsewhere")]
     if uncertain:
         raise AmbiguousSubmissionError(
             "; ".join(f"{step.name}: {step.message}" for step in uncertain),
@@ -166,7 +158,13 @@ def raise_for(steps: list[Step]) -> None:
 
 
 def _saved_plan(
-    invocation: Invocation, session: Session, saved: Path, paths: tuple[Path, ...], *, quota: int | None
+    invocation: Invocation,
+    session: Session,
+    saved: Path,
+    paths: tuple[Path, ...],
+    *,
+    quota: int | None,
+    replace_output: bool,
 ) -> Plan:
     from runner.jobs.manifests import applying
 
@@ -175,6 +173,8 @@ def _saved_plan(
         raise ConfigurationError(problem, problems=[problem])
     body = applying.read_plan(saved)
     named = tuple(Path(str(path)) for path in body["paths"])
-    plan = planned(invocation, session, named, prune=bool(body.get("prune")), quota=quota)
+    plan = planned(
+        invocation, session, named, prune=bool(body.get("prune")), quota=quota, replace_output=replace_output
+    )
     applying.check_unmoved(body, plan)
     return plan

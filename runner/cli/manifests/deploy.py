@@ -91,7 +91,7 @@ def _existing(session: Session, name: str, run: Run) -> str | None:
 
 def _served(session: Session, name: str, run: Run) -> tuple[Endpoint, str | None] | None:
     """Return the endpoint that serves this very run, and the deployed model; None for an endpoint made for it alone."""
-    from runner.jobs.identity import IDENTITY_LABEL, MANIFEST_LABEL
+    from runner.jobs.labels import IDENTITY_LABEL, MANIFEST_LABEL
     from runner.serving.listing import list_deployments
 
     def is_it(labels: Mapping[str, str]) -> bool:
@@ -120,7 +120,7 @@ def _take_off(invocation: Invocation, session: Session, name: str, run: Run) -> 
 
 
 def _planned(session: Session, name: str, run: Run, job: TuningJob) -> DeploymentPlan:
-    from runner.jobs.identity import IDENTITY_LABEL, MANIFEST_LABEL
+    from runner.jobs.labels import IDENTITY_LABEL, MANIFEST_LABEL
     from runner.serving.deployment import plan_deployment
     from runner.serving.spending import check_hourly_limit
 

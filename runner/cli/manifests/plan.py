@@ -12,7 +12,7 @@ import click
 
 from runner import local_files
 from runner.cli import commands
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, replace_output_option
 from runner.errors import ConfigurationError, RunnerError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def quota_option(function: Command) -> Command:
     ),
 )
 @manifest_options
+@replace_output_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -84,6 +85,7 @@ def command(
     out: Path | None,
     report: str | None,
     no_preflight: bool,
+    replace_output: bool,
 ) -> None:
     """Show what `apply` would do with the manifests and what it would cost, without changing anything.
 
@@ -91,7 +93,15 @@ def command(
     """
     with mistakes_are_failures():
         with invocation.session() as session:
-            plan = planned(invocation, session, paths, prune=prune, quota=quota, preflight=not no_preflight)
+            plan = planned(
+                invocation,
+                session,
+                paths,
+                prune=prune,
+                quota=quota,
+                preflight=not no_preflight,
+                replace_output=replace_output,
+            )
         if out is not None:
             _save(plan, out)
     show(invocation, plan, report)
@@ -133,6 +143,7 @@ def planned(
     prune: bool,
     quota: int | None,
     preflight: bool = True,
+    replace_output: bool = False,
 ) -> Plan:
     """Return the plan of manifests, with what serving costs now. Raises ConfigurationError without `-f`."""
     from runner.jobs.manifests.planning import make_plan
@@ -141,7 +152,13 @@ def planned(
         problem = "no manifests were given"
         raise ConfigurationError(problem, problems=[problem], hint="give -f FILE or -f FOLDER")
     plan = make_plan(
-        session, list(paths), prune=prune, quota=quota, preflight=preflight, progress=invocation.output.note
+        session,
+        list(paths),
+        prune=prune,
+        quota=quota,
+        preflight=preflight,
+        replace_output=replace_output,
+        progress=invocation.output.note,
     )
     _add_serving(session, plan)
     return plan

@@ -10,10 +10,10 @@ from runner.errors import RunnerError
 from runner.gcp import storage
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import reproduction
-from runner.jobs.cloning import specification_of
 from runner.jobs.following.progress import billed
 from runner.jobs.following.results import results_of
+from runner.jobs.repeating import reproduction
+from runner.jobs.repeating.cloning import specification_of
 
 Section = Literal["configuration", "data", "result"]
 

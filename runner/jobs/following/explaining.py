@@ -238,8 +238,8 @@ def _tell_dropped(found: Explanation) -> None:
 
 
 def _tell_grants(session: Session, found: Explanation) -> None:
-    from runner.jobs.cloning import specification_of
-    from runner.jobs.preflight import preflight
+    from runner.jobs.preflight.obstacles import preflight
+    from runner.jobs.repeating.cloning import specification_of
 
     try:
         obstacles = [item for item in preflight(session, specification_of(session, found.job)) if item.fix]

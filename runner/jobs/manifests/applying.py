@@ -16,7 +16,7 @@ from runner.jobs.manifests.decisions import PlannedJob, Removed
 from runner.jobs.manifests.planning import PLAN_VERSION, Plan
 from runner.jobs.manifests.queueing import advance, timestamp
 from runner.jobs.manifests.records import Entry, Record, StateLedger
-from runner.jobs.reproduction import git_state
+from runner.jobs.outputs.run_manifest import git_state
 
 MAX_PLAN_BYTES = 64 * 1024 * 1024
 

@@ -1,37 +1,38 @@
 """Create the job of one record, once.
 
-A job is created by whoever has written `claimed` and its own name into the job's record over the generation it read.
-A runner that dies holding a claim leaves one of two things: a job, which the next runner finds by its labels and
-adopts, or none, in which case the claim runs out. A claim outlives every create that its owner may still send, so no
-second create is sent while a first one may be on its way.
+The record says `claimed` and by whom before anything else happens: it takes the job out of the queue. Whoever has
+written that claims the output folder and creates the job as every submission does (`runner.jobs.submitting`). A runner
+that dies leaves one of two things: a job, which the next runner finds by its labels and adopts, or none, in which case
+its claims run out.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 import uuid
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runner.errors import GoogleApiError, QuotaExceededError, RunnerError, UnreachableError
-from runner.gcp import failures, tuning_jobs
+from runner.errors import (
+    AmbiguousSubmissionError,
+    ConfigurationError,
+    GoogleApiError,
+    QuotaExceededError,
+    RunnerError,
+    UnreachableError,
+)
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.gcp.versions import object_versions
-from runner.jobs import identity, reproduction
+from runner.jobs.labels import FINGERPRINT_LABEL, jobs_of
+from runner.jobs.manifests import identity
 from runner.jobs.manifests.records import Entry, Record, Run, StateLedger
+from runner.jobs.outputs import ownership
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submission import FINGERPRINT_LABEL, PreparedJob
-
-SEND_WITHIN_SECONDS = 60.0
-"""A claim older than this sends no create any more."""
-LEASE_SECONDS = 240.0
-"""Age at which a claim without a job is taken over: the time to send, that of the slowest request, and a margin for a
-list that lags behind."""
-LOOKUP_SECONDS = 10.0
-"""How long the job of a lost answer is looked for before it is reported as uncertain."""
+from runner.jobs.submitting import claims, creating
+from runner.jobs.submitting.claims import Claim
+from runner.jobs.submitting.prepared import PreparedJob
 
 Happening = Literal[
     "created",
@@ -76,34 +77,64 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
         UnreachableError: the service is gone; the job is queued again, or its claim runs out.
     """
     record = entry.record
-    owner = uuid.uuid4().hex
-    since = _clock()
+    owner, since = uuid.uuid4().hex, claims.clock()
     changed = _changed_data(session, record.run)
     if changed:
-        refused = record.changed(phase="refused", problem=changed)
-        ledger.write(refused, entry.generation)
+        ledger.write(record.changed(phase="refused", problem=changed), entry.generation)
         return Step(name=record.name, what="refused", message=changed)
     claimed = ledger.write(record.changed(phase="claimed", owner=owner, problem=""), entry.generation)
     if claimed is None:
-        return Step(name=record.name, what="elsewhere", message="another runner was quicker")
-    fields = identity.request_fields(session.environment, record.name, record.run, weights)
-    # Before the create, so that no job is without one; after the claim, so that only its owner writes it.
-    unwritten = reproduction.record(session, _prepared(session, record, fields), _details(record))
-    if _clock() - since > SEND_WITHIN_SECONDS:
-        ledger.write(record, claimed.generation)
-        return Step(name=record.name, what="waiting", message="this machine was stopped for a while; run again")
+        return _elsewhere(session, ledger, record.name)
+    prepared = _prepared(session, record, weights)
+    before = [job.name for job in jobs_of(session, prepared.fingerprint)]
     try:
-        job = tuning_jobs.create(session, fields)
+        claim = claims.take(
+            session,
+            prepared.wanted(replace=record.run.replace_output),
+            prepared.manifest(session.environment.parent, _details(record)),
+            owner=owner,
+            jobs=lambda: jobs_of(session, prepared.fingerprint),
+            # They have held the record for so long that nothing of theirs is on its way any more.
+            unsent={record.run.owner} - {""},
+        )
+        if not isinstance(claim, Claim):
+            if claim.job is not None:
+                return _recorded(session, ledger, claimed, claim.job, "adopted")
+            message = f"another runner is creating it; its claim runs out in {claim.left_seconds:.0f} s"
+            ledger.write(record, claimed.generation)
+            return Step(name=record.name, what="elsewhere", message=message)
+        if claims.clock() - since > claims.SEND_WITHIN_SECONDS:
+            claim.release()
+            ledger.write(record, claimed.generation)
+            return Step(name=record.name, what="waiting", message="this machine was stopped for a while; run again")
+        job = creating.create(
+            session,
+            prepared.fields,
+            claim=claim,
+            jobs=lambda: jobs_of(session, prepared.fingerprint),
+            before=before,
+        )
     except RunnerError as error:
-        return _failed(session, ledger, claimed, error)
-    step = _recorded(session, ledger, claimed, job, "created")
-    if unwritten and not step.message:
-        return dataclasses.replace(step, message=f"no run manifest beside its results: {unwritten}")
-    return step
+        return _failed(ledger, claimed, error)
+    return _recorded(session, ledger, claimed, job, "created")
 
 
-def _prepared(session: Session, record: Record, fields: dict[str, Any]) -> PreparedJob:
-    """Return what the run manifest says of a job."""
+def _elsewhere(session: Session, ledger: StateLedger, name: str) -> Step:
+    """Wait for the job of whoever was quicker."""
+    deadline, pause = time.monotonic() + claims.LOOKUP_SECONDS, 0.1
+    while True:
+        found = ledger.read(name)
+        run = found.record.run if found else None
+        if run is not None and run.phase == "submitted":
+            return Step(name=name, what="adopted", job=run.job)
+        if run is None or run.phase != "claimed" or time.monotonic() + pause > deadline:
+            return Step(name=name, what="elsewhere", message="another runner changed its record; apply again")
+        time.sleep(pause)
+        pause = min(1.0, pause * 2)
+
+
+def _prepared(session: Session, record: Record, weights: str | None) -> PreparedJob:
+    fields = identity.request_fields(session.environment, record.name, record.run, weights)
     wanted = {"training": fields.get("training_dataset"), "validation": fields.get("validation_dataset")}
     found = object_versions(session, [uri for uri in wanted.values() if uri])
     datasets: dict[str, Any] = {}
@@ -115,6 +146,7 @@ def _prepared(session: Session, record: Record, fields: dict[str, Any]) -> Prepa
         fingerprint=fields["labels"][FINGERPRINT_LABEL],
         labels=fields["labels"],
         datasets=datasets,
+        lineage=record.run.identity,
     )
 
 
@@ -129,17 +161,13 @@ def _details(record: Record) -> dict[str, Any]:
     return {**details, "git": run.git} if run.git else details
 
 
-def _failed(session: Session, ledger: StateLedger, claimed: Entry, error: RunnerError) -> Step:
+def _failed(ledger: StateLedger, claimed: Entry, error: RunnerError) -> Step:
     record = claimed.record
-    if failures.maybe_sent(error):
-        job = _appeared(session, record)
-        if job is not None:
-            return _recorded(session, ledger, claimed, job, "created")
-        message = (
-            f"a create was sent and its answer lost ({error.message}); it is looked for again in {LEASE_SECONDS:.0f} s"
-        )
+    if isinstance(error, AmbiguousSubmissionError):
+        message = f"{error.message}; it is looked for again in {ownership.LEASE_SECONDS:.0f} s"
         return Step(name=record.name, what="uncertain", message=message)
-    if isinstance(error, GoogleApiError) and not isinstance(error, QuotaExceededError):
+    passes = isinstance(error, QuotaExceededError) or (isinstance(error, GoogleApiError) and error.http >= 500)
+    if isinstance(error, GoogleApiError | ConfigurationError) and not passes:
         ledger.write(record.changed(phase="refused", owner="", problem=error.message[:500]), claimed.generation)
         return Step(name=record.name, what="refused", message=error.message)
     with contextlib.suppress(RunnerError):  # else the claim runs out by itself
@@ -157,33 +185,13 @@ def _recorded(session: Session, ledger: StateLedger, claimed: Entry, job: Tuning
     except (GoogleApiError, UnreachableError) as error:
         return Step(name=name, what=what, job=job.name, message=f"its record could not be written: {error.message}")
     if written is None:
-        same = _labelled(session, claimed.record)
+        same = jobs_of(session, identity.labels_of(name, claimed.record.run)[FINGERPRINT_LABEL])
         if len(same) > 1:
             ids = ", ".join(item.id for item in same)
             return Step(
                 name=name, what="uncertain", job=job.name, message=f"{len(same)} jobs carry its identity: {ids}"
             )
     return Step(name=name, what=what, job=job.name)
-
-
-def _appeared(session: Session, record: Record) -> TuningJob | None:
-    deadline, pause = time.monotonic() + LOOKUP_SECONDS, 0.2
-    while True:
-        with contextlib.suppress(RunnerError):
-            found = _labelled(session, record)
-            if found:
-                return found[0]
-        if time.monotonic() + pause > deadline:
-            return None
-        time.sleep(pause)
-        pause = min(2.0, pause * 2)
-
-
-def _labelled(session: Session, record: Record) -> list[TuningJob]:
-    filter = f'labels.{identity.IDENTITY_LABEL}="{record.run.identity}"'
-    # A service that ignored the filter must not make strangers of ours.
-    found = identity.jobs_by_identity(tuning_jobs.list_jobs(session, filter=filter))
-    return identity.of_attempt(found, record)
 
 
 def _changed_data(session: Session, run: Run) -> str:
@@ -195,8 +203,3 @@ def _changed_data(session: Session, run: Run) -> str:
         if f"crc32c:{info.crc32c}:{info.size}" != named[uri]:
             return f"{uri} has another content than when the job was agreed to; apply the manifests again"
     return ""
-
-
-def _clock() -> float:
-    """Return seconds that pass while this machine sleeps, too."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()

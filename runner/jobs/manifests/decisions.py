@@ -7,12 +7,12 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import identity
-from runner.jobs.manifests import claiming
+from runner.jobs.manifests import identity
 from runner.jobs.manifests.differences import Difference, against_last_run, against_live
 from runner.jobs.manifests.queueing import View, next_attempt, outcome_of
 from runner.jobs.manifests.reading import ManifestJob
 from runner.jobs.manifests.records import Entry, Price, Run
+from runner.jobs.outputs import ownership
 
 Action = Literal["create", "change", "retry", "adopt", "keep", "wait", "failed", "lost"]
 BILLING = frozenset({"create", "change", "retry"})
@@ -186,9 +186,9 @@ def _other_identity(planned: PlannedJob, entry: Entry | None, same: list[TuningJ
     alive = next((job for job in same if not job.ended or job.succeeded), None)
     if entry is not None and entry.record.run.phase == "claimed" and not view.found(entry.record):
         age = view.claim_age(entry)
-        if age < claiming.LEASE_SECONDS:
+        if age < ownership.LEASE_SECONDS:
             planned.action = "wait"
-            planned.reason = f"its earlier form is being submitted; plan again in {claiming.LEASE_SECONDS - age:.0f} s"
+            planned.reason = f"its earlier form is being submitted; plan again in {ownership.LEASE_SECONDS - age:.0f} s"
             return
     if alive is not None:
         planned.action, planned.job = "adopt", alive

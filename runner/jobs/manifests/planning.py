@@ -14,8 +14,9 @@ from runner.datasets.reports.report import Report
 from runner.errors import DatasetError, RunnerError
 from runner.gcp import fleet
 from runner.gcp.session import Session
-from runner.jobs import estimate, identity
-from runner.jobs.manifests import decisions, price_history
+from runner.jobs import estimate
+from runner.jobs.labels import FINGERPRINT_LABEL
+from runner.jobs.manifests import decisions, identity, price_history
 from runner.jobs.manifests import reading as manifests
 from runner.jobs.manifests.data import DataReader, errors_of
 from runner.jobs.manifests.decisions import PlannedJob, Removed
@@ -24,7 +25,9 @@ from runner.jobs.manifests.price_history import Accuracy
 from runner.jobs.manifests.queueing import View, look
 from runner.jobs.manifests.reading import Loaded, ManifestJob
 from runner.jobs.manifests.records import DataVersion, Price, Run, StateLedger
-from runner.jobs.preflight import PreflightFinding, preflight_many
+from runner.jobs.outputs.ownership import Wanted
+from runner.jobs.preflight.findings import PreflightFinding
+from runner.jobs.preflight.obstacles import Look, preflight_many
 from runner.jobs.specification import TuningJobSpec
 
 PLAN_VERSION = 1
@@ -121,6 +124,7 @@ def make_plan(
     prune: bool = False,
     quota: int | None = None,
     preflight: bool = True,
+    replace_output: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Plan:
     """Return what applying the manifests under `paths` would do.
@@ -130,6 +134,7 @@ def make_plan(
         paths: files and folders.
         prune: cancel running jobs whose manifest is gone or has changed.
         quota: jobs that may run at once, instead of the project's quota.
+        replace_output: delete the results of other jobs from the output folders that the manifests name.
         preflight: ask for places and grants of the buckets of what would be created.
         progress: called with a line for each phase.
 
@@ -153,7 +158,7 @@ def make_plan(
     tell(f"{counted(len(view.jobs), 'job')} in the project, {counted(len(view.entries), 'record')}")
     _raise_for_missing(loaded, reader)
     history = price_history.accuracies(entry.record for entry in view.entries.values())
-    planned = _decide(session, loaded, view, reader)
+    planned = _decide(session, loaded, view, reader, replace_output=replace_output)
     _price(planned, reader, history)
     return Plan(
         project=session.environment.project,
@@ -184,7 +189,9 @@ def _raise_for_missing(loaded: Loaded, reader: DataReader) -> None:
     loaded.raise_for_problems(others=dict.fromkeys(problems))
 
 
-def _decide(session: Session, loaded: Loaded, view: View, reader: DataReader) -> list[PlannedJob]:
+def _decide(
+    session: Session, loaded: Loaded, view: View, reader: DataReader, *, replace_output: bool
+) -> list[PlannedJob]:
     identities: dict[str, str] = {}
     planned = []
     for job in loaded.jobs:
@@ -210,6 +217,7 @@ def _decide(session: Session, loaded: Loaded, view: View, reader: DataReader) ->
             after=after or "",
             retries=job.retry.attempts,
             retry_on=job.retry.on,
+            replace_output=replace_output,
             deploy=job.deploy.model_dump(exclude_none=True) if job.deploy else None,
             evaluation=job.evaluation.model_dump() if job.evaluation else None,
         )
@@ -279,8 +287,19 @@ def _estimated(run: Run, report: Report) -> Price:
 
 
 def _preflight(session: Session, planned: list[PlannedJob]) -> list[PreflightFinding]:
-    specs = [TuningJobSpec(**job.run.fields) for job in planned if job.bills]
-    return preflight_many(session, specs) if specs else []
+    return preflight_many(session, [_look(job) for job in planned if job.bills])
+
+
+def _look(job: PlannedJob) -> Look:
+    run, spec = job.run, TuningJobSpec(**job.run.fields)
+    wanted = None
+    if spec.output_uri:  # else the folder is named after the job
+        fingerprint = identity.labels_of(job.name, run)[FINGERPRINT_LABEL]
+        wanted = Wanted(
+            output=spec.output_uri, fingerprint=fingerprint, lineage=run.identity, replace=run.replace_output
+        )
+    images = any(version.images for version in run.data.values())
+    return Look(spec=spec, sound=[version.uri for version in run.data.values()], images=images, wanted=wanted)
 
 
 def _relevant(planned: list[PlannedJob], history: dict[tuple[str, str], Accuracy]) -> list[Accuracy]:

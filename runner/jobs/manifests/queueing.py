@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from runner.gcp import fleet
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs import identity
-from runner.jobs.manifests import claiming
+from runner.jobs.manifests import identity
 from runner.jobs.manifests.claiming import Step, submit
 from runner.jobs.manifests.records import Entry, Outcome, Record, Run, StateLedger
+from runner.jobs.outputs import ownership
 
 _PLATFORM_CODES = frozenset({4, 8, 10, 13, 14})
 """google.rpc.Code of failures that are not the job's own: DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL,
@@ -54,7 +54,7 @@ class View:
             + sum(
                 entry.record.run.phase == "claimed"
                 and not self.found(entry.record)
-                and self.claim_age(entry) < claiming.LEASE_SECONDS
+                and self.claim_age(entry) < ownership.LEASE_SECONDS
                 for entry in self.entries.values()
             )
         )
@@ -180,8 +180,8 @@ def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
         if not _write(ledger, view, entry, changed):
             return [Step(name=name, what="elsewhere", message="another runner is at work on it")]
         return [Step(name=name, what="adopted", job=found[0].name), *settle(ledger, view, name)]
-    if run.phase == "claimed" and view.claim_age(entry) < claiming.LEASE_SECONDS:
-        seconds = claiming.LEASE_SECONDS - view.claim_age(entry)
+    if run.phase == "claimed" and view.claim_age(entry) < ownership.LEASE_SECONDS:
+        seconds = ownership.LEASE_SECONDS - view.claim_age(entry)
         message = f"another runner is submitting it; if that one died, it is taken over in {seconds:.0f} s"
         return [Step(name=name, what="elsewhere", message=message)]
     job = view.by_name.get(run.job)
@@ -235,7 +235,7 @@ def timestamp() -> str:
 
 def _may_be_sent(view: View, entry: Entry) -> bool:
     run = entry.record.run
-    expired = run.phase == "claimed" and view.claim_age(entry) >= claiming.LEASE_SECONDS
+    expired = run.phase == "claimed" and view.claim_age(entry) >= ownership.LEASE_SECONDS
     return (run.phase == "queued" or expired) and not view.found(entry.record)
 
 

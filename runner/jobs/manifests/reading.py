@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def load(paths: Iterable[Path]) -> Loaded:
     return loaded
 
 
-def check(jobs: Iterable[ManifestJob], environment: Environment) -> list[str]:
+def check(jobs: Sequence[ManifestJob], environment: Environment) -> list[str]:
     """Return what the catalogue and the environment find wrong with jobs; mistakes of the environment once."""
     problems: list[str] = []
     everywhere: dict[str, None] = {}
@@ -140,7 +140,17 @@ def check(jobs: Iterable[ManifestJob], environment: Environment) -> list[str]:
         for path, given in ((("spec", "data", "train"), job.train), (("spec", "data", "validation"), job.validation)):
             if isinstance(given, Path) and not given.is_file():
                 problems.append(job.problem(path, f"{given}: no such file"))
-    return [*everywhere, *dict.fromkeys(problems)]
+    return [*everywhere, *dict.fromkeys(problems), *_shared_outputs(jobs)]
+
+
+def _shared_outputs(jobs: Iterable[ManifestJob]) -> Iterator[str]:
+    """Yield what is wrong with jobs that would overwrite each other's results."""
+    first: dict[str, str] = {}
+    for job in jobs:
+        output = (job.spec.output_uri or "").rstrip("/")
+        if output and first.setdefault(output, job.name) != job.name:
+            message = f"{output} is the output folder of {first[output]!r} too; each job needs its own"
+            yield job.problem(("spec", "output"), message)
 
 
 def placeable(job: ManifestJob) -> TuningJobSpec:

@@ -7,16 +7,21 @@ says who sends it (`claimed`), and only that one does.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from runner.errors import ConfigurationError, GoogleApiError
 from runner.gcp import records
 from runner.gcp.session import Session
+from runner.jobs.labels import is_job_name
+from runner.jobs.manifests.schema import Deploy, Evaluation
+from runner.jobs.specification import TuningJobSpec
 
 VERSION = 1
 PREFIX = "runner/state/"
@@ -25,6 +30,9 @@ HISTORY = 8
 """Earlier runs that a record keeps."""
 
 Phase = Literal["queued", "claimed", "submitted", "refused", "withdrawn"]
+
+_SPEC = TypeAdapter(TuningJobSpec)
+_FIELDS = frozenset(field.name for field in dataclasses.fields(TuningJobSpec))
 
 
 class _Stored(BaseModel):
@@ -126,10 +134,49 @@ class Run(_Stored):
     retry_on: Literal["platform", "any"] = "platform"
     deploy: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
+    replace_output: bool = False
+    """Results of another job are deleted from the output folder."""
     outcome: Outcome | None = None
     deployment: Deployment | None = None
     problem: str = ""
     """Why it is not submitted."""
+
+    @field_validator("fields")
+    @classmethod
+    def _sendable(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        unknown = sorted(set(fields) - _FIELDS)
+        if unknown:
+            raise ValueError(f"unknown key {unknown[0]!r}")
+        # A record need not name every field; what it names has the specification's types.
+        _SPEC.validate_json(json.dumps({"base_model": "", "training_dataset": "", **fields}), strict=True)
+        return fields
+
+    @field_validator("deploy")
+    @classmethod
+    def _deployable(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        if given is not None:
+            Deploy.model_validate(given, by_name=True, by_alias=False)
+        return given
+
+    @field_validator("evaluation")
+    @classmethod
+    def _evaluable(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        if given is not None:
+            Evaluation.model_validate(given, by_name=True, by_alias=False)
+        return given
+
+    @field_validator("job")
+    @classmethod
+    def _named(cls, job: str) -> str:
+        if job and not is_job_name(job):
+            raise ValueError(f"{job[:80]!r} is not the name of a tuning job")
+        return job
+
+    @model_validator(mode="after")
+    def _submitted(self) -> Run:
+        if self.phase == "submitted" and not self.job:
+            raise ValueError("it is submitted and names no job")
+        return self
 
     def past(self) -> PastRun:
         """Return what the history keeps of it."""
@@ -206,13 +253,18 @@ class StateLedger:
             ConfigurationError: a newer version of this program wrote a record.
         """
         stored, now = records.list_records(self._session, self.bucket, self.prefix)
-        entries = [_entry(item) for item in stored if item.name.endswith(".json")]
-        return Snapshot({entry.record.name: entry for entry in entries}, now)
+        entries = {}
+        for item in stored:
+            # A copy under another name, made by hand perhaps, is nobody's record.
+            if item.name == self.object_name(str(item.body.get("name", ""))):
+                entry = _entry(item, self.bucket)
+                entries[entry.record.name] = entry
+        return Snapshot(entries, now)
 
     def read(self, name: str) -> Entry | None:
         """Read one record, None if there is none."""
         stored = records.read_record(self._session, self.bucket, self.object_name(name))
-        return None if stored is None else _entry(stored)
+        return None if stored is None else _entry(stored, self.bucket)
 
     def write(self, record: Record, generation: int) -> Entry | None:
         """Write a record over the generation that was read (0: over nothing); None if another writer came first."""
@@ -224,7 +276,7 @@ class StateLedger:
         return None if stored is None else Entry(record, stored.generation, stored.updated)
 
 
-def _entry(stored: records.StoredRecord) -> Entry:
+def _entry(stored: records.StoredRecord, bucket: str) -> Entry:
     version = stored.body.get("version")
     if isinstance(version, int) and version > VERSION:
         message = f"{stored.name} was written by a newer version of this program (record version {version})"
@@ -240,5 +292,6 @@ def _entry(stored: records.StoredRecord) -> Entry:
             http=500,
             method="storage.objects.get",
             resource=stored.name,
-            hint="restore an older version of the object; nothing was changed",
+            hint=f"nothing was changed; `gcloud storage ls --all-versions gs://{bucket}/{stored.name}` lists the older "
+            "versions, and `gcloud storage cp ADDRESS#GENERATION ADDRESS` restores one",
         ) from error

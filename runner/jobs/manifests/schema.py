@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from runner.jobs.specification import MAX_EPOCHS
+
 API_VERSION = "open-model-tuning/v1"
 KIND = "TuningJob"
 SCHEMA_ID = "https://open-model-tuning.invalid/schemas/tuning-job-v1.json"
@@ -17,7 +19,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$", max_le
 Bucket = r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?"
 Folder = Annotated[str, Field(pattern=rf"^{Bucket}$", max_length=1200)]
 Dollars = Annotated[float, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
-Epochs = Annotated[int, Field(ge=1, le=1000)]
+Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 AdapterSize = Literal[1, 4, 8, 16, 32]
 BatchSize = Annotated[int, Field(ge=1, le=100_000)]

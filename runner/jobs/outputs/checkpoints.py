@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import ConfigurationError, NotFoundError
-from runner.gcp import storage, tuning_jobs
+from runner.gcp import tuning_jobs
 from runner.gcp.downloads import download_prefix
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.outputs.ownership import FOLDER, require_own, results_in
 
-FOLDER = "postprocess/node-0/checkpoints"
-"""Where the service writes checkpoints below the output address (specification)."""
 FINAL = "final"
 _NUMBERED = re.compile(r"checkpoint-(\d+)")
 
@@ -45,13 +44,15 @@ def list_checkpoints(session: Session, job: TuningJob | str) -> list[Checkpoint]
 
     Raises:
         NotFoundError: no such job, or its bucket is gone.
+        OutputTakenError: another job has written into its folder.
     """
     found = job if isinstance(job, TuningJob) else tuning_jobs.get(session, job)
     if not found.output_uri:
         return []
+    require_own(session, found)
     base = f"{found.output_uri.rstrip('/')}/{FOLDER}/"
     folders: dict[str, list[ObjectInfo]] = {}
-    for item in storage.list_objects(session, base):
+    for item in results_in(session, found.output_uri):
         folder, slash, _ = item.uri.removeprefix(base).partition("/")
         if slash and (folder == FINAL or _NUMBERED.fullmatch(folder)):
             folders.setdefault(folder, []).append(item)

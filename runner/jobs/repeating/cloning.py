@@ -8,8 +8,8 @@ from typing import Any
 from runner.errors import ConfigurationError
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.labels import FINGERPRINT_LABEL, MANAGED_LABEL
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submission import FINGERPRINT_LABEL, MANAGED_LABEL
 
 _WHOLE = frozenset({"epochs", "adapter_size", "batch_size"})
 _NUMBERS = frozenset({"learning_rate"})

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from runner.errors import ConfigurationError
-from runner.gcp import records, storage, tuning_jobs
+from runner.gcp import records, storage
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo, parse_gs_uri
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs.checkpoints import FINAL, Checkpoint, list_checkpoints
-from runner.jobs.submission import MANAGED_LABEL, MANAGED_VALUE
+from runner.jobs.labels import MANAGED_LABEL, MANAGED_VALUE
+from runner.jobs.outputs import ownership
+from runner.jobs.outputs.checkpoints import FINAL, Checkpoint, list_checkpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,8 @@ def plan(session: Session, job: TuningJob, *, keep_last: int = 0) -> PruningPlan
     if not job.ended:
         problems.append(f"job {job.id} has not ended: it may still need its checkpoints")
     if not problems:
-        problems += _sharing(session, job)
+        others = ownership.sharing(session, job)
+        problems += [f"job {others[0].id} uses the same output folder {others[0].output_uri}"] if others else []
     if problems:
         raise ConfigurationError("; ".join(problems), problems=problems)
     found = list_checkpoints(session, job)
@@ -83,18 +85,3 @@ def carry_out(
         if progress:
             progress(done, planned.size)
     return changed
-
-
-def _sharing(session: Session, job: TuningJob) -> list[str]:
-    mine = job.output_uri.rstrip("/")
-    others = [
-        other.id
-        for other in tuning_jobs.list_jobs(session, filter=f'outputUri="{job.output_uri}"' if '"' not in mine else "")
-        if other.id != job.id and other.output_uri.rstrip("/") == mine and not _harmless(other)
-    ]
-    return [f"job {others[0]} uses the same output folder {mine}"] if others else []
-
-
-def _harmless(job: TuningJob) -> bool:
-    """Tell whether a job has ended without leaving weights."""
-    return job.ended and not job.succeeded

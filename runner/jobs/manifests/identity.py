@@ -6,15 +6,20 @@ from typing import Any
 
 from runner.environment import Environment
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.labels import (
+    ATTEMPT_LABEL,
+    FINGERPRINT_LABEL,
+    IDENTITY_LABEL,
+    MANAGED_LABEL,
+    MANAGED_VALUE,
+    MANIFEST_LABEL,
+    digest,
+)
 from runner.jobs.manifests.records import Record, Run
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submission import FINGERPRINT_LABEL, MANAGED_LABEL, MANAGED_VALUE, digest
 
 IDENTITY_VERSION = 1
 """Raise it when an input is added or the meaning of one changes; every job then counts as changed."""
-MANIFEST_LABEL = "runner-manifest"
-IDENTITY_LABEL = "runner-identity"
-ATTEMPT_LABEL = "runner-attempt"
 
 
 def inputs_of(

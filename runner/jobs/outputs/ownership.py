@@ -1,0 +1,152 @@
+"""Whose an output folder is: who has claimed it, and whose results it holds.
+
+A folder has one job. Two jobs in one folder overwrite each other's checkpoints, which cannot be told apart afterwards.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runner.errors import NotFoundError, OutputTakenError
+from runner.gcp import records, storage, tuning_jobs
+from runner.gcp.records import StoredRecord
+from runner.gcp.session import Session
+from runner.gcp.storage import ObjectInfo, parse_gs_uri
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.labels import FINGERPRINT_LABEL, jobs_of
+from runner.jobs.outputs.run_manifest import manifest_uri
+
+FOLDER = "postprocess/node-0/checkpoints"
+"""Where the service writes checkpoints below the output address (specification)."""
+LEASE_SECONDS = 240.0
+"""Age at which a claim that no job has come of is taken over: the time to send a create, that of the slowest request,
+and a margin for a list that lags behind."""
+_ELSEWHERE = "give another --output (`spec.output` in a manifest), or leave it out for a folder of its own"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A job that is to have an output folder."""
+
+    output: str
+    fingerprint: str
+    lineage: str = ""
+    """Same for all attempts of one job: one attempt may follow another into its folder."""
+    replace: bool = False
+    """Results of another job are deleted."""
+
+
+def holder_of(session: Session, output: str) -> tuple[StoredRecord | None, datetime.datetime]:
+    """Return the run manifest in a folder, and the service's time. Raises NotFoundError for a missing bucket."""
+    bucket, name = parse_gs_uri(manifest_uri(output))
+    found, now = records.list_records(session, bucket, name)
+    return next((item for item in found if item.name == name), None), now
+
+
+def results_in(session: Session, output: str, *, limit: int | None = None) -> list[ObjectInfo]:
+    """Return the objects of the checkpoints in a folder."""
+    return storage.list_objects(session, f"{output.rstrip('/')}/{FOLDER}/", limit=limit)
+
+
+def require_free(session: Session, wanted: Wanted, there: StoredRecord | None, now: datetime.datetime) -> None:
+    """Do nothing if a job may write into its folder.
+
+    Args:
+        session: where.
+        wanted: the job and its folder.
+        there: the run manifest that is there.
+        now: the service's time at which it was read.
+
+    Raises:
+        OutputTakenError: the folder holds another job's results, or another job has claimed it.
+    """
+    body: Mapping[str, Any] = there.body if there else {}
+    if body.get("fingerprint") == wanted.fingerprint:
+        return
+    if there is not None:
+        if body.get("parent") != session.environment.parent:
+            # Its jobs cannot be listed from here, so nothing says that it has ended.
+            if not wanted.replace:
+                raise _taken(wanted, f"a job in {body.get('parent')}", replaceable=True)
+        else:
+            _require_spent(session, wanted, there, now)
+        if wanted.lineage and wanted.lineage == lineage_of(body):
+            return
+    if not wanted.replace and results_in(session, wanted.output, limit=1):
+        raise _taken(wanted, "another job", replaceable=True)
+
+
+def lineage_of(body: Mapping[str, Any]) -> str:
+    """Return what all attempts of the job of a run manifest have in common; "" for a job without a manifest."""
+    manifest = body.get("manifest")
+    return str(manifest.get("identity", "")) if isinstance(manifest, dict) else ""
+
+
+def require_own(session: Session, job: TuningJob) -> None:
+    """Do nothing if what is in a job's folder is the job's own.
+
+    Raises:
+        OutputTakenError: another job has written into the folder since.
+    """
+    if not job.output_uri:
+        return
+    mine, label = job.output_uri.rstrip("/"), job.labels.get(FINGERPRINT_LABEL, "")
+    try:
+        there, _ = holder_of(session, mine)
+    except NotFoundError:
+        return  # no bucket: whoever reads the folder says so
+    claimed = str(there.body.get("fingerprint", "")) if there else label
+    if label and claimed != label:
+        others = [other for other in jobs_of(session, claimed) if other.output_uri.rstrip("/") == mine]
+        raise _lost(job, others[0].id if others else "of another specification")
+    for other in sharing(session, job):
+        if other.create_time and job.create_time and other.create_time > job.create_time:
+            raise _lost(job, other.id)
+
+
+def sharing(session: Session, job: TuningJob) -> list[TuningJob]:
+    """Return the other jobs of the session's location that write or have left results in a job's folder."""
+    mine = job.output_uri.rstrip("/")
+    listed = tuning_jobs.list_jobs(session, filter=f'outputUri="{job.output_uri}"' if '"' not in mine else "")
+    return [
+        other
+        for other in listed
+        if other.id != job.id and other.output_uri.rstrip("/") == mine and (other.succeeded or not other.ended)
+    ]
+
+
+def clear(session: Session, output: str) -> None:
+    """Delete the checkpoints of an earlier job from a folder. What changes meanwhile is left alone."""
+    for item in results_in(session, output):
+        bucket, name = parse_gs_uri(item.uri)
+        records.delete_record(session, bucket, name, generation=item.generation)
+
+
+def _require_spent(session: Session, wanted: Wanted, there: StoredRecord, now: datetime.datetime) -> None:
+    """Do nothing if the claim of another specification has nothing to lose."""
+    known = jobs_of(session, str(there.body.get("fingerprint", "")))
+    for job in known:
+        if not job.ended:
+            raise _taken(wanted, f"job {job.id}, which has not ended", replaceable=False)
+        if job.succeeded and not wanted.replace:
+            raise _taken(wanted, f"job {job.id}", replaceable=True)
+    left = LEASE_SECONDS - (now - there.updated).total_seconds()
+    if not known and left > 0:
+        what = f"another specification, whose job is being created; its claim runs out in {max(1, round(left))} s"
+        raise _taken(wanted, what, replaceable=False)
+
+
+def _taken(wanted: Wanted, whose: str, *, replaceable: bool) -> OutputTakenError:
+    message = f"the output folder {wanted.output} belongs to {whose}; nothing was submitted"
+    force = "; --replace-output deletes what is there" if replaceable else ""
+    return OutputTakenError(message, problems=[message], hint=f"{_ELSEWHERE}{force}")
+
+
+def _lost(job: TuningJob, other: str) -> OutputTakenError:
+    message = f"job {other} has written into {job.output_uri} after job {job.id}: the results there are no longer its"
+    return OutputTakenError(
+        message, problems=[message], hint=f"`runner jobs clone {job.id} --set output_uri=` tunes it again"
+    )

@@ -1,0 +1,1 @@
+"""Run a job again: as it was, or with some values changed."""

@@ -1,0 +1,96 @@
+"""Run a job again from its run manifest: what it was made of, and what has changed since."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from runner.catalog import load_catalog
+from runner.errors import ConfigurationError, NotFoundError, RunnerError
+from runner.gcp import storage
+from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.labels import FINGERPRINT_LABEL
+from runner.jobs.outputs.run_manifest import SCHEMA_VERSION, git_state, list_price, manifest_uri, versions
+from runner.jobs.specification import TuningJobSpec
+
+_TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
+
+
+def read_manifest(session: Session, job: TuningJob) -> dict[str, Any]:
+    """Return the manifest of a job.
+
+    Raises:
+        NotFoundError: there is none: the job was not submitted by this tool, or its folder was cleared.
+        ConfigurationError: what is there is none, or belongs to another job that used the same output folder.
+    """
+    uri = manifest_uri(job.output_uri)
+    try:
+        content = storage.read_bytes(session, uri)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"job {job.id} has no run manifest at {uri}",
+            status="NOT_FOUND",
+            http=404,
+            resource=uri,
+            hint=f"`runner jobs clone {job.id}` takes what the job's own document says",
+        ) from error
+    try:
+        body = json.loads(content)
+        spec_of(body)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _unusable(f"{uri} is no run manifest that this version can read") from error
+    mine = job.labels.get(FINGERPRINT_LABEL, "")
+    if body.get("fingerprint") != mine:
+        raise _unusable(f"{uri} belongs to another job that wrote into the same folder")
+    return dict(body)
+
+
+def spec_of(manifest: Mapping[str, Any]) -> TuningJobSpec:
+    """Return the specification in a manifest. Raises KeyError, TypeError for what is none."""
+    if manifest["schema"] != SCHEMA_VERSION:
+        raise TypeError(f"schema {manifest['schema']}")
+    return TuningJobSpec(**manifest["spec"])
+
+
+def differences(session: Session, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what is no longer as it was when the job was submitted: `what`, `then`, `now`, and whether it `matters`.
+
+    `matters` marks what changes the result: the bytes of the data. The rest changes the price, or can.
+    """
+    found: list[dict[str, Any]] = []
+
+    def compare(what: str, then: Any, now: Any, *, matters: bool = False) -> None:
+        if then != now:
+            found.append({"what": what, "then": then, "now": now, "matters": matters})
+
+    for role, version in (manifest.get("datasets") or {}).items():
+        if version is None:
+            continue
+        info = storage.stat(session, version["uri"])
+        compare(f"{role} data", version["crc32c"], info.crc32c if info else None, matters=True)
+    compare("catalogue", manifest.get("catalog"), load_catalog().version)
+    price = manifest.get("price") or {}
+    compare("price", price.get("usdPerMillionTokens"), list_price(spec_of(manifest)))
+    now = versions()
+    for name, version in (manifest.get("versions") or {}).items():
+        compare(name, version, now.get(name))
+    compare("git commit", (manifest.get("git") or {}).get("commit"), (git_state() or {}).get("commit"))
+    return found
+
+
+def template_of(session: Session, job: TuningJob) -> dict[str, str] | None:
+    """Return name and CRC32C of the chat template that a job's final weights carry; None where there is none yet."""
+    if not job.final_checkpoint_uri:
+        return None
+    folder = f"{job.final_checkpoint_uri}/"
+    try:
+        there = {item.uri.removeprefix(folder): item.crc32c for item in storage.list_objects(session, folder)}
+    except RunnerError:
+        return None
+    return next(({"file": name, "crc32c": there[name]} for name in _TEMPLATES if name in there), None)
+
+
+def _unusable(message: str) -> ConfigurationError:
+    return ConfigurationError(message, problems=[message], hint="`runner jobs clone JOB` takes the job's own document")

@@ -1,0 +1,1 @@
+"""Create a tuning job once: check, price, agree, obstacles, upload, claim, create, record."""

@@ -1,0 +1,83 @@
+"""Send one create, and find the job of a create whose answer was lost."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from runner.errors import AmbiguousSubmissionError, RunnerError
+from runner.gcp import failures, tuning_jobs
+from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.labels import is_job_name
+from runner.jobs.submitting import claims
+from runner.jobs.submitting.claims import Claim
+
+
+def create(
+    session: Session,
+    fields: Mapping[str, Any],
+    *,
+    claim: Claim,
+    jobs: Callable[[], list[TuningJob]],
+    before: Collection[str] = (),
+) -> TuningJob:
+    """Create a job, once.
+
+    Args:
+        session: where.
+        fields: what `tuning_jobs.create` takes.
+        claim: on the job; it is given back if nothing was created.
+        jobs: looks for the jobs of the fingerprint.
+        before: names of those that were there.
+
+    Raises:
+        AmbiguousSubmissionError: the answer was lost and no job is listed; there may be one.
+        RunnerError: the service refused, or the request was not sent.
+    """
+    error: Exception
+    try:
+        job = tuning_jobs.create(session, fields)
+    except Exception as caught:  # whatever goes wrong after the request has left, the job may exist
+        error = caught
+        if isinstance(caught, RunnerError) and not failures.maybe_sent(caught):
+            claim.release()
+            raise
+    else:
+        if is_job_name(job.name):
+            return job
+        error = ValueError(f"the answer names no job but {job.name[:80]!r}")
+    deadline, pause = time.monotonic() + claims.LOOKUP_SECONDS, 0.2
+    while True:
+        found: list[TuningJob] = []
+        with contextlib.suppress(RunnerError):  # out of reach still
+            found = [job for job in jobs() if job.name not in before]
+        if len(found) > 1:
+            raise several(found) from error
+        if found:
+            return found[0]
+        if time.monotonic() + pause > deadline:
+            raise ambiguous(claims.SETTLE_SECONDS, str(error)) from error
+        time.sleep(pause)
+        pause = min(2.0, pause * 2)
+
+
+def several(jobs: list[TuningJob]) -> AmbiguousSubmissionError:
+    """Return the error for jobs that carry one fingerprint."""
+    ids = ", ".join(job.id for job in jobs)
+    return AmbiguousSubmissionError(
+        f"{len(jobs)} jobs carry the fingerprint of this specification: {ids}",
+        hint="cancel all but one with `runner jobs cancel ID`",
+    )
+
+
+def ambiguous(left_seconds: float, reason: str = "") -> AmbiguousSubmissionError:
+    """Return the error for a create that may have been carried out."""
+    why = f" ({reason})" if reason else ""
+    return AmbiguousSubmissionError(
+        f"a create was sent and its answer lost{why}; the job may or may not exist, and nothing was repeated",
+        hint=f"`runner jobs ls`, then submit again in {max(1, round(left_seconds))} s: "
+        "a job that was created is found by its fingerprint",
+    )

@@ -1,0 +1,246 @@
+"""The way of every submission: check, price, agree, look for obstacles, upload, claim, create, record.
+
+    with offered(session, Request(spec=spec)) as offer:   # checks and prices; sends nothing
+        print(offer.estimate.high, offer.obstacles())
+        submission = carry_out(offer, agree=decide)       # decide(offer) raises CostRefusedError
+
+`tune` does both. Commands, the quickstart and programs call these; none has checks of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.catalog import find_model
+from runner.datasets.checks import check_files
+from runner.datasets.reading.remote import remote_object
+from runner.datasets.reading.sources import Source
+from runner.datasets.records.recognising import is_foreign
+from runner.datasets.reports.report import Report
+from runner.datasets.rewriting.outcome import Outcome
+from runner.datasets.rewriting.preparing import prepared
+from runner.datasets.tokens.hub_cache import find_tokenizer
+from runner.datasets.upload import object_named
+from runner.errors import ConfigurationError
+from runner.gcp import storage
+from runner.gcp.object_http import ObjectClient
+from runner.gcp.session import Session
+from runner.jobs.estimate import CostEstimate, estimate, statistics_of
+from runner.jobs.outputs.ownership import Wanted
+from runner.jobs.preflight.findings import PreflightFinding
+from runner.jobs.preflight.obstacles import Look, preflight_many, require_none
+from runner.jobs.specification import TuningJobSpec, check
+from runner.jobs.submitting.prepared import prepare
+from runner.jobs.submitting.submission import Submission, submit_once
+
+Agree = Callable[["Offer"], None]
+"""Returns if the price is agreed to. Raises CostRefusedError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A job that somebody wants."""
+
+    spec: TuningJobSpec
+    """Its datasets may be files of this machine, which are uploaded."""
+    convert: bool = False
+    """Convert data of other formats."""
+    tokenizer: Path | None = None
+    """Folder to count tokens with; None is the model's in Hugging Face's cache."""
+    force_new: bool = False
+    """Submit although a job with the same specification exists."""
+    replace_output: bool = False
+    """Delete the results of another job from the output folder."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What the run manifest shall say besides."""
+
+
+class Listener:
+    """Hears what happens meanwhile. Every method may be overridden; these do nothing."""
+
+    def warned(self, message: str) -> None:
+        """Hear of something that may go wrong."""
+
+    def converted(self, source: Source, outcome: Outcome, first_line: str) -> None:
+        """Hear what became of data of another format."""
+
+    def uploading(self, name: str) -> AbstractContextManager[Callable[[int, int], None] | None]:
+        """Return a context whose value is called with the bytes that are sent, and all bytes."""
+        return contextlib.nullcontext()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A file that is sent before the job is created."""
+
+    path: Path
+    uri: str
+    crc32c: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A job whose data is sound and whose price is known. Nothing was sent yet."""
+
+    session: Session
+    request: Request
+    spec: TuningJobSpec
+    """Resolved, with the addresses that its files get."""
+    report: Report
+    estimate: CostEstimate
+    uploads: tuple[Upload, ...]
+    tokenizer: Path | None
+
+    def obstacles(self) -> list[PreflightFinding]:
+        """Return what would make the job fail, or may. Changes nothing."""
+        images = any(file.images for file in self.report.files)
+        sound = {item.uri for item in self.uploads}
+        look = Look(spec=self.spec, sound=sound, images=images, wanted=self._wanted())
+        return preflight_many(self.session, [look])
+
+    def _wanted(self) -> Wanted | None:
+        """Return the claim on the folder that the specification names; the others are named after the job."""
+        if self.spec.output_uri is None:
+            return None
+        output, fingerprint = self.spec.output_uri.rstrip("/"), ""
+        datasets = (self.spec.training_dataset, self.spec.validation_dataset)
+        # A file that is not in the bucket yet makes a job that nothing in the folder can belong to.
+        if not self.request.force_new and all(uri is None or storage.exists(self.session, uri) for uri in datasets):
+            fingerprint = prepare(self.session, self.spec).fingerprint
+        return Wanted(output=output, fingerprint=fingerprint, replace=self.request.replace_output)
+
+
+def tune(session: Session, request: Request, *, agree: Agree, listener: Listener | None = None) -> Submission:
+    """Return the job of a request, created now unless it exists: `offered` and `carry_out` in one."""
+    with offered(session, request, listener) as offer:
+        return carry_out(offer, agree=agree, listener=listener)
+
+
+@contextlib.contextmanager
+def offered(session: Session, request: Request, listener: Listener | None = None) -> Iterator[Offer]:
+    """Check a request and its data, and yield it with its price. Converted copies are kept until the end.
+
+    Raises:
+        ConfigurationError: the specification is wrong, or a file is not there; all mistakes are listed.
+        DatasetError: the data has errors.
+        NotFoundError: an object does not exist.
+    """
+    heard = listener or Listener()
+    with ExitStack() as stack:
+        client = stack.enter_context(ObjectClient(session))
+        given = (request.spec.training_dataset, request.spec.validation_dataset)
+        training, validation = (_readied(client, item, request, heard, stack) for item in given)
+        uploads = tuple(_upload(session, item) for item in (training, validation) if isinstance(item, Path))
+        places = {item.path: item.uri for item in uploads}
+
+        def address(source: Path | str | None) -> str | None:
+            return places[source] if isinstance(source, Path) else source
+
+        placed = dataclasses.replace(
+            request.spec, training_dataset=address(training) or "", validation_dataset=address(validation)
+        )
+        check(placed, session.environment)
+        spec = placed.resolved()
+        model = find_model(spec.base_model)
+        tokenizer = request.tokenizer or find_tokenizer(model)
+        first, second = (
+            remote_object(client, item) if isinstance(item, str) else item for item in (training, validation)
+        )
+        report = check_files(first or Path(), second, model=model, mode=spec.mode, tokenizer=tokenizer, as_stored=True)
+        report.raise_for_errors()
+        for finding in report.warnings[:5]:
+            heard.warned(f"{finding.place}: {finding.message}")
+        if len(report.warnings) > 5:
+            heard.warned(f"… and {len(report.warnings) - 5} more: `runner data check`")
+        yield Offer(
+            session=session,
+            request=request,
+            spec=spec,
+            report=report,
+            estimate=estimate(spec, statistics_of(report)),
+            uploads=uploads,
+            tokenizer=tokenizer,
+        )
+
+
+def carry_out(offer: Offer, *, agree: Agree, listener: Listener | None = None) -> Submission:
+    """Agree to the price, look for obstacles, upload, and submit once.
+
+    Args:
+        offer: of `offered`, whose context is still open.
+        agree: see `Agree`.
+        listener: hears what happens.
+
+    Raises:
+        CostRefusedError: nobody agreed to the price; nothing was sent.
+        ConfigurationError: something would make the job fail; nothing was sent.
+        RunnerError: see `submit_once`.
+    """
+    heard = listener or Listener()
+    agree(offer)
+    findings = offer.obstacles()
+    for finding in findings:
+        if finding.severity == "warning":
+            heard.warned(f"{finding.message}; {finding.fix}" if finding.fix else finding.message)
+    require_none(findings)
+    for item in offer.uploads:
+        with heard.uploading(item.path.name) as progress:
+            storage.upload_file(offer.session, item.path, item.uri, crc32c=item.crc32c, progress=progress)
+    known = {
+        "estimate": offer.estimate.to_json(),
+        "data": [file.to_json() for file in offer.report.files],
+        "template": template_of(offer.tokenizer) if offer.tokenizer else None,
+    }
+    return submit_once(
+        offer.session,
+        offer.spec,
+        force_new=offer.request.force_new,
+        replace_output=offer.request.replace_output,
+        details={**known, **offer.request.details},
+    )
+
+
+def is_remote(address: str | None) -> bool:
+    """Tell an address in Cloud Storage from a file."""
+    return address is not None and address.startswith("gs://")
+
+
+def template_of(tokenizer: Path) -> dict[str, str] | None:
+    """Return file and SHA-256 of the chat template of a tokenizer's folder; None where it has none."""
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        if (tokenizer / name).is_file():
+            return {"file": name, "sha256": hashlib.sha256((tokenizer / name).read_bytes()).hexdigest()}
+    return None
+
+
+def _readied(
+    client: ObjectClient, given: str | None, request: Request, listener: Listener, stack: ExitStack
+) -> Path | str | None:
+    """Return a plain file in place of data that the service cannot read as it is; an address stays one if it can."""
+    if given is None or (is_remote(given) and not request.convert):
+        return given
+    source: Source = remote_object(client, given) if is_remote(given) else Path(given)
+    if is_remote(given) and not is_foreign(source):
+        return given
+    return stack.enter_context(
+        prepared(
+            source,
+            convert=request.convert,
+            converted=lambda outcome, line: listener.converted(source, outcome, line),
+        )
+    )
+
+
+def _upload(session: Session, path: Path) -> Upload:
+    session.environment.require("datasets_bucket")
+    if not path.is_file():
+        raise ConfigurationError(f"{path}: no such file", problems=[f"{path}: no such file"])
+    name, crc32c = object_named(path)
+    return Upload(path=path, uri=f"gs://{session.environment.datasets_bucket}/{name}", crc32c=crc32c)

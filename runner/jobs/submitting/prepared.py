@@ -1,0 +1,105 @@
+"""A specification with every value filled in, and the fingerprint by which its job is known again."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runner.errors import NotFoundError
+from runner.gcp import storage
+from runner.gcp.session import Session
+from runner.jobs.labels import FINGERPRINT_LABEL, MANAGED_LABEL, MANAGED_VALUE, digest
+from runner.jobs.outputs.ownership import Wanted
+from runner.jobs.outputs.run_manifest import manifest_of
+from runner.jobs.specification import TuningJobSpec, check
+
+SCHEMA_VERSION = 1
+"""Of the fingerprint; raise it when a field is added or the meaning of one changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedJob:
+    """A specification with every value filled in, ready to be sent."""
+
+    spec: TuningJobSpec
+    fingerprint: str
+    """52 characters of a-z and 2-7: SHA-256 in base32."""
+    labels: dict[str, str]
+    datasets: dict[str, Any]
+    """`training` and `validation`: address, generation and CRC32C, or None."""
+    lineage: str = ""
+    """Same for all attempts of the job of a manifest."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Return what `tuning_jobs.create` takes."""
+        return {**self.spec.given(), "labels": self.labels}
+
+    def wanted(self, *, replace: bool = False) -> Wanted:
+        """Return the job's claim on its folder."""
+        output = self.spec.output_uri or ""
+        return Wanted(output=output, fingerprint=self.fingerprint, lineage=self.lineage, replace=replace)
+
+    def manifest(self, parent: str, details: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the run manifest."""
+        return manifest_of(
+            self.spec, fingerprint=self.fingerprint, datasets=self.datasets, parent=parent, details=details
+        )
+
+
+def prepare(session: Session, spec: TuningJobSpec, *, salt: str = "") -> PreparedJob:
+    """Return the specification as it would be sent. Reads the generations of the datasets; changes nothing.
+
+    Args:
+        session: where.
+        spec: what.
+        salt: makes a different fingerprint of the same specification.
+
+    Raises:
+        ConfigurationError: the specification is wrong; all mistakes are listed.
+        UnknownModelError: the base model is not in the catalogue.
+        NotFoundError: a dataset does not exist.
+    """
+    environment = session.environment
+    check(spec, environment)
+    resolved = spec.resolved()
+    datasets = {
+        "training": _version(session, resolved.training_dataset),
+        "validation": _version(session, resolved.validation_dataset) if resolved.validation_dataset else None,
+    }
+    fingerprint = digest(fingerprint_inputs(environment.parent, resolved, datasets, salt))
+    slug = re.sub(r"[^a-z0-9]+", "-", (resolved.display_name or resolved.base_model.split("@")[-1]).lower()).strip("-")
+    output = resolved.output_uri or f"gs://{environment.outputs_bucket}/tuned/{slug[:40]}-{fingerprint[:10]}"
+    name = resolved.display_name or f"{slug[:100]}-{fingerprint[:10]}"
+    labels = {**resolved.labels, MANAGED_LABEL: MANAGED_VALUE, FINGERPRINT_LABEL: fingerprint}
+    filled = dataclasses.replace(resolved, output_uri=output.rstrip("/"), display_name=name)
+    return PreparedJob(spec=filled, fingerprint=fingerprint, labels=labels, datasets=datasets)
+
+
+def fingerprint_inputs(parent: str, spec: TuningJobSpec, datasets: dict[str, Any], salt: str = "") -> dict[str, Any]:
+    """Return what makes a job the same job; names, descriptions and labels make no difference to it.
+
+    Args:
+        parent: `projects/P/locations/L`.
+        spec: resolved.
+        datasets: `training` and `validation`: address, generation and CRC32C, or None.
+        salt: makes a different fingerprint of the same specification.
+    """
+    return {"schema": SCHEMA_VERSION, "parent": parent, "datasets": datasets, "salt": salt, **spec.work()}
+
+
+def _version(session: Session, uri: str) -> dict[str, Any]:
+    info = storage.stat(session, uri)
+    if info is None:
+        raise NotFoundError(
+            f"the dataset {uri} does not exist",
+            status="NOT_FOUND",
+            http=404,
+            method="storage.objects.get",
+            resource=uri,
+            hint="`runner data upload` puts it there",
+        )
+    return {"uri": uri, "generation": info.generation, "crc32c": info.crc32c}
