@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -13,6 +14,7 @@ import google.genai  # noqa: F401
 from google.cloud.storage import Client  # noqa: F401 - both imported once, in the server
 
 from runner.environment import Environment
+from runner.errors import AmbiguousSubmissionError
 from runner.gcp.session import Session
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting.submission import submit_once
@@ -27,17 +29,31 @@ def answers() -> Queue[Any]:
 
 
 def start(
-    environment: Environment, spec: TuningJobSpec, queue: Queue[Any], state: Path | None = None
+    environment: Environment, spec: TuningJobSpec, queue: Queue[Any], state: Path | None = None, jump: float = 0.0
 ) -> ForkServerProcess:
-    """Start a process that submits and puts (job id, created) into the queue; `state` makes another machine of it."""
-    arguments = (environment, spec, str(state or os.environ["RUNNER_STATE_DIR"]), queue)
+    """Start a process that submits and puts (job id, created), or (code of the error, False), into the queue.
+
+    Args:
+        environment: where.
+        spec: what.
+        queue: of `answers`.
+        state: makes another machine of it.
+        jump: seconds by which its clock is wrong.
+    """
+    arguments = (environment, spec, str(state or os.environ["RUNNER_STATE_DIR"]), queue, jump)
     process = _context.Process(target=_submit, args=arguments, daemon=True)
     process.start()
     return process
 
 
-def _submit(environment: Environment, spec: TuningJobSpec, state: str, queue: Queue[Any]) -> None:
+def _submit(environment: Environment, spec: TuningJobSpec, state: str, queue: Queue[Any], jump: float) -> None:
     os.environ["RUNNER_STATE_DIR"] = state
-    with Session(environment) as session:
-        done = submit_once(session, spec)
-    queue.put((done.job.id, done.created))
+    real = time.time
+    time.time = lambda: real() + jump
+    try:
+        with Session(environment) as session:
+            done = submit_once(session, spec)
+    except AmbiguousSubmissionError as error:
+        queue.put((error.code, False))
+    else:
+        queue.put((done.job.id, done.created))
