@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import runner
+
+ROOT = Path(runner.__file__).resolve().parents[1]
+"""Folder of the package `runner`: the checkout, or where packages are installed."""
 ENTRY = "runner.serving.idle_guard"
 LOCK = Path(__file__).with_name("requirements.lock")
 DATA = ("runner/catalog/catalog.toml",)
@@ -16,7 +19,7 @@ _IMPORT = re.compile(r"^[ \t]*(?:from (runner[\w.]*) import (\([^)]*\)|[^\n]*)|i
 
 def files() -> dict[str, Path]:
     """Return the files of the function by their path in its archive, in order: what its entry point imports."""
-    found = {"main.py": ROOT / "infra/idle_guard/main.py", **{name: ROOT / name for name in DATA}}
+    found = {"main.py": Path(__file__).with_name("main.py"), **{name: ROOT / name for name in DATA}}
     todo = [ENTRY]
     while todo:
         module = todo.pop()

@@ -1,4 +1,4 @@
-"""Processes that apply manifests, forked from a server that has imported the SDKs already."""
+"""Processes that apply manifests, forked from a server that has imported everything already."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import multiprocessing
 import os
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-
-import google.genai  # noqa: F401
-from google.cloud.storage import Client  # noqa: F401 - both imported once, in the server
 
 from runner.environment import Environment
 from runner.gcp.session import Session

@@ -87,7 +87,7 @@ SPECIFICATION = (
         "service_account", True, "another account reads and writes", None, f"tuning-account{_ACCOUNT}", "serviceAccount"
     ),
     Change(
-        "kms_key", True, "the weights are encrypted with another key", None, f"{_KEY}one", "encryptionSpec.kms_key_name"
+        "kms_key", True, "the weights are encrypted with another key", None, f"{_KEY}one", "encryptionSpec.kmsKeyName"
     ),  # as the SDK spells it
 )
 """One row for each field of `TuningJobSpec`."""

@@ -99,8 +99,8 @@ class Sweep:
 
     def _resume(self, found: Found, kill_at: int | None, plant: str) -> list[str]:
         """Kill the second run of a submission whose first one was killed with its create carried out, unanswered."""
-        # The head of the request, its body, and the call that would read the answer.
-        return self._second(found, kill_at, plant, after_post=2)
+        # The call that sends the request, and the one that would read the answer.
+        return self._second(found, kill_at, plant, after_post=1)
 
     def _takeover(self, found: Found, kill_at: int | None, plant: str) -> list[str]:
         """Kill the second run of a submission whose first one was killed before it sent its create."""

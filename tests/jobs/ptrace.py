@@ -53,8 +53,8 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _OPENS = {"open": 1, "openat": 2}
 """Which argument has the flags: opening to read has no effect and is no point."""
-_SHOWN = {"sendto": 1, "write": 1}
-"""Which argument points at bytes that name the point."""
+_SHOWN = {"sendto": 1, "sendmsg": 1, "write": 1}
+"""Which argument points at bytes that name the point, or at the message header that points at them."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 _FILE_ARGUMENT = {"write": 0, "pwrite64": 0, "writev": 0, "fsync": 0, "fdatasync": 0, "ftruncate": 0}
@@ -240,8 +240,13 @@ def _point(thread: int, names: dict[int, str], within: str) -> str:
         return f"{name} {path}" if within in path else ""
     if name in _SHOWN:
         with Path(f"/proc/{thread}/mem").open("rb", buffering=0) as memory:
-            memory.seek(arguments[_SHOWN[name]])
-            start = memory.read(min(90, arguments[_SHOWN[name] + 1])).split(b"\r\n")[0]
+            address, length = arguments[_SHOWN[name]], arguments[_SHOWN[name] + 1]
+            if name == "sendmsg":  # the first piece of `struct msghdr`
+                memory.seek(address + 16)
+                memory.seek(struct.unpack("Q", memory.read(8))[0])
+                address, length = struct.unpack("QQ", memory.read(16))
+            memory.seek(address)
+            start = memory.read(min(90, length)).split(b"\r\n")[0]
         return f"{name} {start.decode('ascii', 'replace')}"
     return name
 

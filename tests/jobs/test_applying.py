@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runner.errors import ConfigurationError, DatasetError, StalePlanError
-from runner.gcp import storage, tuning_jobs
+from runner.gcp import tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.jobs.manifests import applying, budget, queueing
 from runner.jobs.manifests.planning import Plan, make_plan
@@ -200,10 +200,10 @@ def test_a_file_that_changes_after_the_plan(untrained: Session, manifests: Manif
 
 def test_an_object_that_changes_while_its_job_waits(untrained: Session, manifests: Manifests) -> None:
     uri = f"gs://{untrained.environment.datasets_bucket}/remote.jsonl"
-    storage.upload_bytes(untrained, (manifests.folder / "train.jsonl").read_bytes(), uri)
+    uploads.upload_bytes(untrained, (manifests.folder / "train.jsonl").read_bytes(), uri)
     manifests.add("tone", data=f"{{train: '{uri}'}}")
     assert applied(untrained, manifests, quota=0) == [("tone", "waiting")]
-    storage.upload_bytes(untrained, b'{"prompt": "Other?", "completion": "Other."}\n', uri, replace=True)
+    uploads.upload_bytes(untrained, b'{"prompt": "Other?", "completion": "Other."}\n', uri, replace=True)
     (step,) = queueing.advance(untrained, limit=9)
     assert step.what == "refused"
     assert "another content" in step.message
@@ -313,7 +313,7 @@ def test_a_cancelled_job_is_not_repeated_by_itself(untrained: Session, manifests
 def test_jobs_of_other_locations_take_slots_of_the_one_quota(untrained: Session, manifests: Manifests) -> None:
     manifests.add("here", spec="maxCost: 5")
     bucket = untrained.environment.datasets_bucket
-    storage.upload_file(untrained, manifests.folder / "train.jsonl", f"gs://{bucket}/train.jsonl")
+    uploads.upload_file(untrained, manifests.folder / "train.jsonl", f"gs://{bucket}/train.jsonl")
     body = {
         "baseModel": MODEL,
         "supervisedTuningSpec": {

@@ -19,7 +19,7 @@ from runner.errors import (
     OutputTakenError,
     PermissionDeniedError,
 )
-from runner.gcp import storage, tuning_jobs
+from runner.gcp import storage, tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.jobs.outputs import checkpoints, ownership, pruning
 from runner.jobs.outputs.run_manifest import manifest_uri
@@ -49,7 +49,7 @@ def _ended(session: Session, job_id: str) -> None:
 
 def _leave_results(session: Session, output: str, name: str = "checkpoint-1/model.safetensors") -> str:
     uri = f"{output}/{ownership.FOLDER}/{name}"
-    storage.upload_bytes(session, b"weights", uri)
+    uploads.upload_bytes(session, b"weights", uri)
     return uri
 
 
@@ -103,8 +103,8 @@ def test_a_lost_claim_begins_the_wait_again(
     proxy.faults.append(Fault("POST", CREATE, "lose request"))
     with pytest.raises(AmbiguousSubmissionError):
         submit(through_proxy, wanted)
-    bucket, name = storage.parse_gs_uri(manifest_uri(wanted.output_uri or ""))
-    session.storage.bucket(bucket).blob(name).delete()
+    place = manifest_uri(wanted.output_uri or "")
+    uploads.delete(session, place, storage.existing(session, place).generation)
     for _ in range(2):
         with pytest.raises(AmbiguousSubmissionError, match="answer lost"):
             submit(session, wanted)

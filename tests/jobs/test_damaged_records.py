@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runner.errors import GoogleApiError
-from runner.gcp import records
+from runner.gcp import records, uploads
 from runner.gcp.session import Session
 from runner.jobs.manifests.applying import apply_plan
 from runner.jobs.manifests.planning import make_plan
@@ -60,9 +60,9 @@ def test_a_damaged_record_is_named(damage: str, applied: Session, manifests: Man
 
 def test_a_deep_record_is_named(applied: Session, manifests: Manifests) -> None:
     there = _stored(applied, "tone")
-    blob = applied.storage.bucket(applied.environment.contract_bucket).blob(there.name)
-    blob.metadata = None
-    blob.upload_from_string('{"name": "tone", "run": ' + "[" * 100_000, content_type="application/json")
+    uri = f"gs://{applied.environment.contract_bucket}/{there.name}"
+    content = b'{"name": "tone", "run": ' + b"[" * 100_000
+    uploads.upload_bytes(applied, content, uri, replace=True, content_type="application/json")
     with pytest.raises(GoogleApiError, match=r"tone\.json"):
         make_plan(applied, [manifests.folder], quota=9, preflight=False)
     assert names_of(applied) == ["tone"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import ConfigurationError, CostRefusedError, DatasetError
-from runner.gcp import storage
+from runner.gcp import storage, uploads
 from runner.gcp.session import Session
 from runner.jobs.preflight import grants
 from runner.jobs.preflight.obstacles import preflight
@@ -96,10 +96,11 @@ def test_readers_of_data_need_not_be_writers(session: Session, spec: TuningJobSp
     environment = environment_of(bare)
     with Session(environment) as opened:
         uri = upload_dataset(opened)
-        policy = opened.storage.bucket(bare.datasets).get_iam_policy(requested_policy_version=3)
+        url = f"{environment.storage_url}/storage/v1/b/{bare.datasets}/iam"
+        policy = opened.ask("GET", f"{url}?optionsRequestedPolicyVersion=3", "storage.buckets.getIamPolicy", url)
         agents = {f"serviceAccount:{email}" for email in environment.service_agents.values()}
-        policy.bindings.append({"role": "roles/storage.objectViewer", "members": agents})
-        opened.storage.bucket(bare.datasets).set_iam_policy(policy)
+        policy["bindings"].append({"role": "roles/storage.objectViewer", "members": sorted(agents)})
+        opened.ask("PUT", url, "storage.buckets.setIamPolicy", url, json=policy)
         found = preflight(opened, dataclasses.replace(spec, training_dataset=uri))
     assert {item.code for item in found} == {"agent_without_role"}
     assert all(bare.outputs in item.message for item in found)
@@ -107,7 +108,7 @@ def test_readers_of_data_need_not_be_writers(session: Session, spec: TuningJobSp
 
 def test_a_compressed_object_is_refused(session: Session, spec: TuningJobSpec) -> None:
     uri = f"gs://{session.environment.datasets_bucket}/train.jsonl"
-    storage.upload_bytes(session, gzip.compress(LINES), uri, replace=True)
+    uploads.upload_bytes(session, gzip.compress(LINES), uri, replace=True)
     with pytest.raises(DatasetError) as caught:
         tune(session, Request(spec=dataclasses.replace(spec, training_dataset=uri)), agree=_agreed)
     assert "gzip" in json.dumps(caught.value.findings)
@@ -157,7 +158,7 @@ def test_the_contents_of_custom_weights(name: str, session: Session) -> None:
     files, expected = FOLDERS[name]
     folder = f"gs://{session.environment.outputs_bucket}/weights"
     for file, text in files.items():
-        storage.upload_bytes(session, text.encode(), f"{folder}/{file}")
+        uploads.upload_bytes(session, text.encode(), f"{folder}/{file}")
     found = list(weights(session, folder))
     assert len(found) == bool(expected), found
     assert all(expected in item.message for item in found)

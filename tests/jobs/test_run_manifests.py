@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.gcp import storage, tuning_jobs
+from runner.gcp import tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.jobs.repeating import reproduction
 from tests.cli.invocation import CommandLine
@@ -16,9 +16,9 @@ def test_reproduce_reads_jobs_of_apply_and_of_the_queue(
 ) -> None:
     folder = manifests.folder
     (folder / "check.jsonl").write_text('{"prompt": "What is 90?", "completion": "It is 90."}\n')
-    remote = storage.upload_file(
+    remote = uploads.upload_file(
         untrained, folder / "check.jsonl", f"gs://{untrained.environment.datasets_bucket}/check.jsonl"
-    )
+    ).info
     manifests.add("now", labels="{team: search}", spec="maxCost: 5")
     manifests.add("later", data=f"{{train: train.jsonl, validation: '{remote.uri}'}}", spec="maxCost: 5\npriority: -1")
     assert idle("apply", "-f", str(folder), "--quota", "1").code == 0

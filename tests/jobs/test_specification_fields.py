@@ -12,7 +12,7 @@ import pytest
 
 from runner.environment import Environment
 from runner.errors import GoogleApiError
-from runner.gcp import storage, tuning_jobs
+from runner.gcp import tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.jobs.labels import FINGERPRINT_LABEL, digest
 from runner.jobs.manifests import identity
@@ -45,7 +45,7 @@ def prepared_project(untrained: Session) -> Session:
         (f"{environment.datasets_bucket}/other.jsonl", _examples("Who")),
         (f"{environment.outputs_bucket}/weights/model.safetensors", b"weights"),
     ):
-        storage.upload_bytes(untrained, content, f"gs://{name}")
+        uploads.upload_bytes(untrained, content, f"gs://{name}")
     for path, body in (
         (f"/v1/projects/{environment.project}/services/cloudkms.googleapis.com:enable", {}),
         (f"/v1/projects/{environment.project}/serviceAccounts", {"accountId": "tuning-account"}),
@@ -142,7 +142,7 @@ def test_place_and_content_of_the_data_are_another_job(prepared_project: Session
     first = prepare(prepared_project, spec).fingerprint
     with Session(dataclasses.replace(environment, location="europe-west4")) as elsewhere:
         assert prepare(elsewhere, spec).fingerprint != first
-    storage.upload_bytes(prepared_project, _examples("Whose"), spec.training_dataset, replace=True)
+    uploads.upload_bytes(prepared_project, _examples("Whose"), spec.training_dataset, replace=True)
     assert prepare(prepared_project, spec).fingerprint != first
 
 

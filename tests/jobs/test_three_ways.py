@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runner.gcp import storage, tuning_jobs
+from runner.gcp import tuning_jobs, uploads
 from runner.gcp.session import Session
 from tests.cli.invocation import CommandLine
 from tests.jobs.conftest import point_at
@@ -38,7 +38,7 @@ def watched(
             ("train.jsonl", b"".join(b'{"prompt": "What is %d?", "completion": "It is."}\n' % i for i in range(20))),
             ("validation.jsonl", b'{"prompt": "What is 100?", "completion": "It is."}\n'),
         ):
-            storage.upload_bytes(session, content, f"gs://{environment.outputs_bucket}/{name}")
+            uploads.upload_bytes(session, content, f"gs://{environment.outputs_bucket}/{name}")
         yield session
 
 

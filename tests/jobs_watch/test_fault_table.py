@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.emulator import faults
-from runner.jobs.submitting import submission
+from runner.jobs.submitting import claims
 from tests.cli.invocation import CommandLine
 from tests.jobs_watch.conftest import FaultyEmulator
 from tests.jobs_watch.rest import jobs_path
@@ -56,7 +56,7 @@ def test_submitting(
     dataset: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(submission, "LOOKUP_SECONDS", 1.0)
+    monkeypatch.setattr(claims, "LOOKUP_SECONDS", 1.0)
     faulty.arm("job:quota-wait=100000", fault)
     outcome = run("jobs", "submit", "--model", MODEL, "--train", str(dataset), "--yes", "--format", "json")
     assert outcome.code == code, outcome.err

@@ -13,7 +13,7 @@ import pytest
 
 from runner.cli.jobs.live import view
 from runner.emulator.server import EmulatorServer
-from runner.gcp import storage
+from runner.gcp import downloads, storage, uploads
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following import results, watching
@@ -48,8 +48,8 @@ def trained(emulator: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) 
     with Session(environment_of(project)) as session, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNNER_STATE_DIR", str(tmp_path_factory.mktemp("state")))
         bucket = project.datasets
-        train = storage.upload_bytes(session, "\n".join(lines).encode(), f"gs://{bucket}/train.jsonl").uri
-        check = storage.upload_bytes(session, "\n".join(examples[:3]).encode(), f"gs://{bucket}/check.jsonl").uri
+        train = uploads.upload_bytes(session, "\n".join(lines).encode(), f"gs://{bucket}/train.jsonl").uri
+        check = uploads.upload_bytes(session, "\n".join(examples[:3]).encode(), f"gs://{bucket}/check.jsonl").uri
         spec = TuningJobSpec(
             base_model=MODEL, training_dataset=train, validation_dataset=check, epochs=EPOCHS, batch_size=4
         )
@@ -146,7 +146,7 @@ def test_metrics_are_read_from_the_output_folder_where_there_are_no_events(train
         uri = str(trained.job.raw["gcsMetricsUri"])
         stored = results.Results(
             measurements=[
-                item for line in storage.read_bytes(session, uri).splitlines() if (item := results._line(line))
+                item for line in downloads.read_bytes(session, uri).splitlines() if (item := results._line(line))
             ]
         )
     assert stored.summary() == live.summary() != {}

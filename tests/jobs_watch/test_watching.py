@@ -107,7 +107,7 @@ def test_an_expired_login_is_renewed(
     file.write_text(json.dumps({**body, "token_uri": f"{faulty.url}/token"}))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
     environment = dataclasses.replace(environment_of(project), token=None)
-    faulty.arm("job:quota-wait=1000000", "tuningJobs.get:status=401,skip=1,times=2", "oauth2.token:delay=0")
+    faulty.arm("job:quota-wait=1000000", "tuningJobs.get:status=401,skip=1,times=4", "oauth2.token:delay=0")
     refused = 0
     with Session(environment) as session:
         job = submitted(session)
@@ -117,7 +117,7 @@ def test_an_expired_login_is_renewed(
                 faulty.http.post(f"/v1beta1/{job.name}:cancel", json={}).raise_for_status()
     assert update.job.state == "JOB_STATE_CANCELLED"
     struck = faulty.hits()
-    assert struck[1] == refused == 2
+    assert (struck[1], refused) == (4, 2), "each request is sent once more with a fresh token"
     assert struck[2] >= 3  # the login, and a new one after each refusal
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from runner.emulator.server import EmulatorServer
 from runner.environment import Environment, service_agents_of
-from runner.gcp import storage, tuning_jobs
+from runner.gcp import tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following import watching
@@ -45,7 +45,7 @@ def upload_dataset(session: Session, examples: int = 16, name: str = "train.json
     """Upload a small training file and return its address."""
     lines = [json.dumps({"prompt": f"What is {i}?", "completion": f"It is {i}."}) for i in range(examples)]
     uri = f"gs://{session.environment.datasets_bucket}/{name}"
-    return storage.upload_bytes(session, ("\n".join(lines) + "\n").encode(), uri).uri
+    return uploads.upload_bytes(session, ("\n".join(lines) + "\n").encode(), uri).uri
 
 
 @pytest.fixture(autouse=True, scope="session")

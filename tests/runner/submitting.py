@@ -1,4 +1,4 @@
-"""Processes that submit a job, forked from a server that has imported the SDKs already."""
+"""Processes that submit a job, forked from a server that has imported everything already."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from multiprocessing.context import ForkServerProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
-
-import google.genai  # noqa: F401
-from google.cloud.storage import Client  # noqa: F401 - both imported once, in the server
 
 from runner.environment import Environment
 from runner.errors import AmbiguousSubmissionError

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from runner.errors import GoogleApiError, UnreachableError
-from runner.gcp import failures, object_http, storage
-from runner.gcp.downloads import download_prefix
-from runner.gcp.object_http import ObjectClient, open_object
+from runner.gcp import downloads, failures, rest, uploads
+from runner.gcp.downloads import download_prefix, open_object
 from runner.gcp.session import Session
 from tests.provisioning import Provisioned
 from tests.runner.corrupting import (
@@ -34,14 +33,14 @@ OTHER = random.Random(2).randbytes(300_000)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten pauses, and the patience with a server that says nothing more."""
     monkeypatch.setattr(failures, "FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(object_http, "TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr(rest, "TIMEOUT_SECONDS", 2.0)
 
 
 @pytest.fixture
 def folder(session: Session, project: Provisioned) -> str:
     """A folder with the object that is read; another of the same size lies elsewhere."""
-    storage.upload_bytes(session, CONTENT, f"gs://{project.datasets}/in/object.bin")
-    storage.upload_bytes(session, OTHER, f"gs://{project.datasets}/other/object.bin")
+    uploads.upload_bytes(session, CONTENT, f"gs://{project.datasets}/in/object.bin")
+    uploads.upload_bytes(session, OTHER, f"gs://{project.datasets}/other/object.bin")
     return f"gs://{project.datasets}/in"
 
 
@@ -59,16 +58,16 @@ def corrupted(session: Session, corrupting: CorruptingProxy) -> Iterator[Session
 
 
 def read(session: Session, folder: str, _: Path) -> bytes:
-    return storage.read_bytes(session, f"{folder}/object.bin")
+    return downloads.read_bytes(session, f"{folder}/object.bin")
 
 
 def stream(session: Session, folder: str, _: Path) -> bytes:
-    with ObjectClient(session) as client, open_object(client, f"{folder}/object.bin")[1] as opened:
+    with open_object(session, f"{folder}/object.bin")[1] as opened:
         return opened.read()
 
 
 def stream_by_lines(session: Session, folder: str, _: Path) -> bytes:
-    with ObjectClient(session) as client, open_object(client, f"{folder}/object.bin")[1] as opened:
+    with open_object(session, f"{folder}/object.bin")[1] as opened:
         return b"".join(opened)
 
 
@@ -232,5 +231,5 @@ def test_a_list_without_checksums(corrupted: Session, corrupting: CorruptingProx
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_empty_object(way: Way, session: Session, project: Provisioned, tmp_path: Path) -> None:
-    storage.upload_bytes(session, b"", f"gs://{project.datasets}/empty/object.bin")
+    uploads.upload_bytes(session, b"", f"gs://{project.datasets}/empty/object.bin")
     assert way(session, f"gs://{project.datasets}/empty", tmp_path / "target") == b""

@@ -10,7 +10,7 @@ import pytest
 from runner.catalog import load_catalog
 from runner.catalog.models import MachineChoice
 from runner.errors import ConfigurationError, GoogleApiError, NotFoundError, RunnerError
-from runner.gcp import endpoints, operations, storage
+from runner.gcp import endpoints, operations, uploads
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.prediction import ChatAnswer
 from runner.gcp.prediction import chat as gcp_chat
@@ -186,8 +186,8 @@ def test_a_lost_deployment_leaves_nothing(
 def test_broken_weights_fail_and_leave_nothing(tuned: Tuned, tuned_session: Session) -> None:
     before = {item.endpoint.id for item in listing.list_deployments(tuned_session)}
     folder = f"gs://{tuned.environment.outputs_bucket}/broken"
-    storage.upload_bytes(tuned_session, b"no weights", f"{folder}/model.safetensors")
-    storage.upload_bytes(tuned_session, b'{"model_type": "llama"}', f"{folder}/config.json")
+    uploads.upload_bytes(tuned_session, b"no weights", f"{folder}/model.safetensors")
+    uploads.upload_bytes(tuned_session, b'{"model_type": "llama"}', f"{folder}/config.json")
     with pytest.raises(GoogleApiError):
         deploy(tuned_session, plan_deployment(tuned_session, folder), poll=0.3)
     assert {item.endpoint.id for item in listing.list_deployments(tuned_session)} == before

@@ -14,8 +14,9 @@ import pytest
 from runner import environment
 from runner.environment import SETTINGS, Environment, resolve
 from runner.errors import ConfigurationError
-from runner.gcp import storage
-from runner.gcp.session import Session, open_environment
+from runner.gcp import uploads
+from runner.gcp.environments import open_environment
+from runner.gcp.session import Session
 from tests.provisioning import Provisioned
 
 pytestmark = pytest.mark.usefixtures("state_directory")
@@ -160,7 +161,7 @@ def test_a_document_in_cloud_storage(project: Provisioned) -> None:
     given = Environment(project=project.project, storage_url=project.url, token="t")
     uri = f"gs://{project.outputs}/environment.json"
     with Session(given) as session:
-        storage.upload_bytes(session, json.dumps(document()).encode(), uri)
+        uploads.upload_bytes(session, json.dumps(document()).encode(), uri)
     found = open_environment({"environment": uri, "storage_url": project.url, "location": "us-east5"})
     assert (found.project, found.location, found.storage_url) == ("from-document", "us-east5", project.url)
     assert found.sources["project"] == uri

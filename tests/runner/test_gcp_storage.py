@@ -1,4 +1,4 @@
-"""Uploads and downloads through Google's client, verified; names that try to leave a directory."""
+"""Uploads and downloads, verified; names that try to leave a directory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import AlreadyExistsError, ConfigurationError, NotFoundError
-from runner.gcp import buckets, storage
+from runner.gcp import downloads, storage, uploads
 from runner.gcp.downloads import download_prefix
 from runner.gcp.session import Session
 from tests.provisioning import Provisioned
@@ -57,59 +57,60 @@ def test_wrong_addresses(uri: str) -> None:
         storage.parse_gs_uri(uri)
 
 
-@pytest.mark.parametrize("size", [0, 1, 5_000, storage.UPLOAD_CHUNK_BYTES * 2 + 7])
+@pytest.mark.parametrize("size", [0, 1, 5_000, uploads.SMALL_BYTES * 2 + 7])
 def test_a_file_goes_there_and_back(size: int, session: Session, place: str, tmp_path: Path) -> None:
     content = os.urandom(size)
     source = tmp_path / "source"
     source.write_bytes(content)
     seen: list[tuple[int, int]] = []
-    info = storage.upload_file(session, source, f"{place}/x", progress=lambda *numbers: seen.append(numbers))
+    info = uploads.upload_file(session, source, f"{place}/x", progress=lambda *numbers: seen.append(numbers)).info
     assert (info.size, info.crc32c) == (size, storage.crc32c_of(source))
     assert info.generation > 0
     assert seen == sorted(seen)
     assert not size or seen[-1] == (size, size)
-    assert storage.read_bytes(session, f"{place}/x") == content
+    assert downloads.read_bytes(session, f"{place}/x") == content
 
 
 def test_the_same_content_is_not_sent_again(session: Session, place: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"once")
-    first = storage.upload_file(session, source, f"{place}/x")
-    assert storage.upload_file(session, source, f"{place}/x") == first
+    first = uploads.upload_file(session, source, f"{place}/x")
+    again = uploads.upload_file(session, source, f"{place}/x")
+    assert (first.sent, again.sent, again.info) == (True, False, first.info)
 
 
 def test_other_content_is_replaced_only_when_asked(session: Session, place: str) -> None:
-    first = storage.upload_bytes(session, b"one", f"{place}/x")
+    first = uploads.upload_bytes(session, b"one", f"{place}/x")
     with pytest.raises(AlreadyExistsError, match="another content"):
-        storage.upload_bytes(session, b"two", f"{place}/x")
-    assert storage.read_bytes(session, f"{place}/x") == b"one"
-    second = storage.upload_bytes(session, b"two", f"{place}/x", replace=True)
+        uploads.upload_bytes(session, b"two", f"{place}/x")
+    assert downloads.read_bytes(session, f"{place}/x") == b"one"
+    second = uploads.upload_bytes(session, b"two", f"{place}/x", replace=True)
     assert second.generation != first.generation
-    assert storage.read_bytes(session, f"{place}/x") == b"two"
+    assert downloads.read_bytes(session, f"{place}/x") == b"two"
 
 
 def test_what_is_not_there(session: Session, project: Provisioned, place: str, tmp_path: Path) -> None:
     assert storage.stat(session, f"{place}/absent") is None
     assert not storage.exists(session, f"{place}/absent")
     with pytest.raises(NotFoundError) as caught:
-        storage.read_bytes(session, f"{place}/absent")
+        downloads.read_bytes(session, f"{place}/absent")
     assert caught.value.resource == f"{place}/absent"
     with pytest.raises(NotFoundError):
         download_prefix(session, place, tmp_path)
     with pytest.raises(NotFoundError):
         storage.list_objects(session, f"gs://{project.project}-absent/x")
     with pytest.raises(NotFoundError):
-        buckets.bucket_info(session, f"{project.project}-absent")
+        storage.bucket_info(session, f"{project.project}-absent")
     with pytest.raises(ConfigurationError, match="cannot read"):
-        storage.upload_file(session, tmp_path / "absent", f"{place}/x")
+        uploads.upload_file(session, tmp_path / "absent", f"{place}/x")
 
 
 def test_download_of_a_folder(session: Session, place: str, tmp_path: Path) -> None:
     files = {"a.txt": b"a" * 10, "deep/b.txt": b"b" * 20, "deep/c/d.txt": b""}
     for name, content in files.items():
-        storage.upload_bytes(session, content, f"{place}/{name}")
-    storage.upload_bytes(session, b"", f"{place}/deep/")  # a folder marker, as consoles make them
-    storage.upload_bytes(session, b"no", f"{place}-other/x")
+        uploads.upload_bytes(session, content, f"{place}/{name}")
+    uploads.upload_bytes(session, b"", f"{place}/deep/")  # a folder marker, as consoles make them
+    uploads.upload_bytes(session, b"no", f"{place}-other/x")
     seen: list[tuple[int, int]] = []
     target = tmp_path / "target"
     paths = download_prefix(session, place, target, progress=lambda *numbers: seen.append(numbers))
@@ -121,8 +122,8 @@ def test_download_of_a_folder(session: Session, place: str, tmp_path: Path) -> N
 def test_a_second_download_keeps_what_is_right_and_refuses_what_is_in_the_way(
     session: Session, place: str, tmp_path: Path
 ) -> None:
-    storage.upload_bytes(session, b"right", f"{place}/a")
-    storage.upload_bytes(session, b"right", f"{place}/b")
+    uploads.upload_bytes(session, b"right", f"{place}/a")
+    uploads.upload_bytes(session, b"right", f"{place}/b")
     (tmp_path / "a").write_bytes(b"right")
     before = (tmp_path / "a").stat().st_ino
     download_prefix(session, place, tmp_path)
@@ -137,7 +138,7 @@ def test_a_second_download_keeps_what_is_right_and_refuses_what_is_in_the_way(
 
 @pytest.mark.parametrize("name", ["../escape", "a/../../escape", "/absolute", "a//b", "./a", "a/./b", "C:\\x", "a\\b"])
 def test_names_that_would_leave_the_directory(name: str, session: Session, place: str, tmp_path: Path) -> None:
-    storage.upload_bytes(session, b"out", f"{place}/{name}")
+    uploads.upload_bytes(session, b"out", f"{place}/{name}")
     target = tmp_path / "in" / "target"
     with pytest.raises(ConfigurationError, match="cannot become a file name"):
         download_prefix(session, place, target)
@@ -145,8 +146,8 @@ def test_names_that_would_leave_the_directory(name: str, session: Session, place
 
 
 def test_links_are_not_followed(session: Session, place: str, tmp_path: Path) -> None:
-    storage.upload_bytes(session, b"out", f"{place}/link/x")
-    storage.upload_bytes(session, b"new", f"{place}/file")
+    uploads.upload_bytes(session, b"out", f"{place}/link/x")
+    uploads.upload_bytes(session, b"new", f"{place}/file")
     outside = tmp_path / "outside"
     outside.mkdir()
     target = tmp_path / "target"
@@ -163,7 +164,7 @@ def test_links_are_not_followed(session: Session, place: str, tmp_path: Path) ->
 
 
 def test_bucket_facts(session: Session, project: Provisioned) -> None:
-    info = buckets.bucket_info(session, project.datasets)
+    info = storage.bucket_info(session, project.datasets)
     assert (info.location, info.location_type, info.project_number) == ("us-central1", "region", project.number)
-    members = buckets.bucket_policy(session, project.datasets)["roles/storage.objectUser"]
+    members = storage.bucket_policy(session, project.datasets)["roles/storage.objectUser"]
     assert members == {f"serviceAccount:{email}" for email in session.environment.service_agents.values()}

@@ -17,7 +17,7 @@ from runner.errors import (
     PermissionDeniedError,
     UnreachableError,
 )
-from runner.gcp import storage, tuning_jobs
+from runner.gcp import tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.jobs.following import watching
 from runner.jobs.labels import FINGERPRINT_LABEL
@@ -92,7 +92,7 @@ def test_other_work_is_another_job(session: Session, spec: TuningJobSpec) -> Non
     fingerprints = {first, *(prepare(session, other).fingerprint for other in others)}
     assert len(fingerprints) == 5
     assert all(len(item) == 52 for item in fingerprints)
-    storage.upload_bytes(session, b'{"prompt":"a","completion":"b"}\n', spec.training_dataset, replace=True)
+    uploads.upload_bytes(session, b'{"prompt":"a","completion":"b"}\n', spec.training_dataset, replace=True)
     assert prepare(session, spec).fingerprint not in fingerprints
 
 

@@ -15,7 +15,7 @@ from runner.errors import (
     UnreachableError,
     WaitTimeoutError,
 )
-from runner.gcp import events, failures, storage, tuning_jobs
+from runner.gcp import events, failures, storage, tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.jobs.following import watching
 from runner.jobs.outputs import checkpoints
@@ -166,7 +166,7 @@ def test_timeout_failure_and_cancellation(session: Session) -> None:
 @pytest.mark.usefixtures("state_directory")
 def test_a_failed_job_says_why(session: Session) -> None:
     uri = f"gs://{session.environment.datasets_bucket}/broken.jsonl"
-    storage.upload_bytes(session, b"this is no JSON\n", uri)
+    uploads.upload_bytes(session, b"this is no JSON\n", uri)
     job = submission.submit(session, TuningJobSpec(base_model=MODEL, training_dataset=uri))
     with pytest.raises(JobFailedError) as caught:
         watching.wait(session, job.id, 120, poll=0.2)

@@ -145,6 +145,6 @@ def test_the_emulator_checks_them_too(session: Session, resources: dict[str, Any
         "deployConfig": {"dedicatedResources": resources},
     }
     answer = session.http.post(f"/v1beta1/{parent}:deploy", json=body)
-    assert answer.status_code == 400, answer.text
+    assert answer.status_code == 400, answer.content
     assert message in answer.json()["error"]["message"]
     assert endpoints.list_endpoints(session) == []

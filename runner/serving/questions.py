@@ -5,28 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from runner.datasets.examples import Message, TextPart, counted
+from runner.datasets.records.recognising import plain_examples
+from runner.datasets.rules.parsing import read_file
 from runner.errors import ConfigurationError, DatasetError
-
-if TYPE_CHECKING:
-    from runner.datasets.examples import Message
-    from runner.serving.evaluation import Question
+from runner.serving.evaluation import Question
 
 
 def read_questions(path: Path, *, slice_by: str | None = None, limit: int | None = None) -> list[Question]:
     """Return the examples that end in a text to compare with. Raises DatasetError, ConfigurationError."""
-    from runner.datasets.records.recognising import plain_examples
-
     with plain_examples(path) as plain:
         return _questions(path, plain, slice_by, limit)
 
 
 def _questions(path: Path, plain: Path, slice_by: str | None, limit: int | None) -> list[Question]:
-    from runner.datasets.examples import counted
-    from runner.datasets.rules.parsing import read_file
-    from runner.serving.evaluation import Question
-
     labels = _labels(plain, slice_by) if slice_by else {}
     questions: list[Question] = []
     findings = []
@@ -68,8 +62,6 @@ def _labels(path: Path, key: str) -> dict[int, str]:
 
 def _message(message: Message) -> Mapping[str, Any]:
     """Return a message as chat completions take it."""
-    from runner.datasets.examples import TextPart
-
     if all(isinstance(part, TextPart) for part in message.parts):
         return {"role": message.role, "content": message.text}
     parts = [
