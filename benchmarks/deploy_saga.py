@@ -46,8 +46,8 @@ from runner.serving import deployment, recovery
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.labels import LEASE_LABEL
 from runner.serving.leaks import clean, find_leaks
+from tests.gcp.flaky import Fault
 from tests.provisioning import provision
-from tests.runner.flaky import Fault
 
 MACHINE = "g2-standard-12"
 WAYS = ("new", "standing", "replacing")

@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def test_a_cancelled_watch_ends_soon_and_the_job_goes_on(here: Provisioned, work
     job = runner.tune("train.jsonl", base_model=MODEL, epochs=90, max_cost=100)
 
     async def look() -> str:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="look"))
         seen = asyncio.Event()
 
         async def watch() -> None:
@@ -61,7 +63,7 @@ def test_a_cancelled_watch_ends_soon_and_the_job_goes_on(here: Provisioned, work
         return job.state
 
     asyncio.run(look())
-    assert not any(thread.name.startswith("asyncio") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("look") for thread in threading.enumerate())
     assert not job.refresh().has_ended
     job.cancel()
     with pytest.raises(runner.JobFailedError):

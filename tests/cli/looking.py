@@ -8,7 +8,7 @@ from pathlib import Path
 from runner.emulator.server import EmulatorServer
 from runner.gcp import operations
 from runner.gcp.session import Session
-from tests.runner.conftest import train_small
+from tests.projects import train_small
 
 LINES = (
     "jobs ls",

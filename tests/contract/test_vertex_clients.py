@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.gcp.flaky import Fault, FlakyProxy
 from tests.provisioning import Provisioned
-from tests.runner.flaky import Fault, FlakyProxy
 
 LLAMA = "meta/llama3_1@llama-3.1-8b"
 

@@ -24,8 +24,8 @@ from runner.gcp.session import Session
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.resources import Reach
 from tests.cli.invocation import process
+from tests.projects import Tuned, environment_of
 from tests.provisioning import Provisioned, provision
-from tests.runner.conftest import Tuned, environment_of
 from tests.serving import certificates
 from tests.serving.conftest import MACHINE
 

@@ -20,7 +20,7 @@ from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.leaks import find_leaks
 from runner.serving.recovery import recover
 from tests.cli.invocation import Outcome, process
-from tests.runner.conftest import Tuned
+from tests.projects import Tuned
 from tests.serving.conftest import MACHINE, Truth
 from tests.serving.test_leases import _variables
 

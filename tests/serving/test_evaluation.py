@@ -38,7 +38,7 @@ from runner.serving.judging import Judgement
 from runner.serving.likelihood import AnswerLoss
 from runner.serving.scores import METRICS, chrf, exact_match, rouge_l, token_agreement
 from tests.cli.invocation import CommandLine, Outcome
-from tests.runner.conftest import MODEL, Tuned, upload_dataset
+from tests.projects import MODEL, Tuned, upload_dataset
 from tests.serving.test_leases import _variables
 
 BASE = "meta/llama-3.1-8b-instruct-maas"

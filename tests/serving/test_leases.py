@@ -23,7 +23,7 @@ from runner.serving.leases import seconds_of_time
 from runner.serving.prediction import predict
 from runner.serving.spending import check_hourly_limit
 from tests.cli.invocation import Outcome, process
-from tests.runner.conftest import Tuned
+from tests.projects import Tuned
 from tests.serving.conftest import MACHINE, Truth
 
 HOUR = 3600.0

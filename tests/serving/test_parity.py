@@ -20,7 +20,7 @@ from runner.serving.evaluation import Question
 from runner.serving.parity import ParityFinding, check_parity, parity_check
 from runner.serving.prediction import resolve_endpoint
 from runner.serving.rendering import TrainingTemplate, training_template
-from tests.runner.conftest import Tuned
+from tests.projects import Tuned
 from tests.serving.contest_server import ContestServer, Rule, says
 
 TEMPLATE = (

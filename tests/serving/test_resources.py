@@ -13,7 +13,7 @@ from runner.gcp.session import Session
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.resources import Reach, Resources
 from tests.cli.invocation import process
-from tests.runner.conftest import Tuned
+from tests.projects import Tuned
 from tests.serving.conftest import MACHINE
 
 RESERVATION = "projects/p/zones/us-central1-a/reservations/gpus"

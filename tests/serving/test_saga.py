@@ -28,8 +28,8 @@ from runner.serving.journal import DeploymentRecord
 from runner.serving.leaks import clean, find_leaks
 from runner.serving.recovery import recover
 from tests.cli.invocation import process
-from tests.runner.conftest import Tuned
-from tests.runner.flaky import Fault, FlakyProxy
+from tests.gcp.flaky import Fault, FlakyProxy
+from tests.projects import Tuned
 from tests.serving.conftest import MACHINE, Truth
 from tests.serving.test_leases import _variables
 

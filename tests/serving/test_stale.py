@@ -23,7 +23,7 @@ from runner.jobs.submitting import submission
 from runner.serving import stale_images
 from runner.serving.stale import clean, find_stale
 from tests.cli.invocation import process
-from tests.runner.conftest import MODEL, Tuned
+from tests.projects import MODEL, Tuned
 from tests.serving.test_leases import _variables
 
 DAY = 86400.0

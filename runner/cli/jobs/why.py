@@ -11,6 +11,7 @@ from runner.cli.commands import command
 from runner.cli.jobs.group import job_name
 from runner.cli.jobs.live import cost
 from runner.cli.options import Invocation
+from runner.errors import ConfigurationError
 
 _SHOWN = 20
 """Lines of the file that are shown; JSON has all of them."""
@@ -44,6 +45,8 @@ def why(invocation: Invocation, job: str, file: Path | None, no_data: bool) -> N
     from runner.jobs.following.complaints import complaints
     from runner.jobs.following.explaining import explain
 
+    if file is not None and not file.is_file():
+        raise ConfigurationError(f"{file}: no such file", problems=[f"{file}: no such file"])
     lines: list[dict[str, Any]] = []
     with invocation.session() as session:
         found = explain(session, job_name(session, job))
