@@ -107,8 +107,8 @@ def test_every_fault_of_the_documentation_exists_and_is_armed_by_a_test_of_comma
     # Tests that run commands, or the program that `infra` is, and look at what they answer and end with.
     texts = "".join(
         path.read_text()
-        for folder in ("jobs_watch", "jobs", "infra", "serving", "cli")
-        for path in (root / "tests" / folder).glob("test_*.py")
+        for folder in ("emulator/faults", "jobs", "infra", "serving", "cli")
+        for path in (root / "tests" / folder).rglob("test_*.py")
         if path.name != "test_faults.py"
     )
     for kind, action in sorted(known):

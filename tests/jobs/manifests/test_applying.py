@@ -329,4 +329,6 @@ def test_jobs_of_other_locations_take_slots_of_the_one_quota(untrained: Session,
     assert (plan.active, plan.elsewhere) == (1, 1)
     assert applied(untrained, manifests, quota=1) == [("here", "waiting")]
     untrained.http.post(f"/v1beta1/{elsewhere}:cancel", json={}).raise_for_status()
+    while untrained.http.get(f"/v1beta1/{elsewhere}").json()["state"] != "JOB_STATE_CANCELLED":
+        time.sleep(0.02)
     assert applied(untrained, manifests, quota=1) == [("here", "created")]
