@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     # Relative, so that what packs the idle guard's function does not follow them.
     from .api.connection import connect, init
     from .api.datasets import check, estimate
+    from .api.evaluation import evaluate
     from .api.jobs import Diagnosis, Job, get_job, list_jobs
     from .api.serving import (
         Endpoint,
         chat,
         deploy,
-        evaluate,
         get_endpoint,
         list_endpoints,
         predict,
@@ -62,12 +62,12 @@ __all__ = [
 _MODULES = {
     "connection": ("connect", "init"),
     "datasets": ("check", "estimate"),
+    "evaluation": ("evaluate",),
     "jobs": ("Diagnosis", "Job", "get_job", "list_jobs"),
     "serving": (
         "Endpoint",
         "chat",
         "deploy",
-        "evaluate",
         "get_endpoint",
         "list_endpoints",
         "predict",
