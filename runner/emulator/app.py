@@ -11,12 +11,14 @@ import hmac
 import logging
 from collections.abc import Iterable
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runner.emulator import fault_routes
 from runner.emulator.context import Emulator
+from runner.emulator.definitions import checking
 from runner.emulator.errors import ApiError, disk_error
 from runner.emulator.routing import ApiRequest, Method, Router, json_response
 
@@ -37,6 +39,10 @@ class EmulatorApp:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        instead = Headers(scope=scope).get("x-http-method-override") if scope["method"] == "POST" else None
+        if instead:
+            # For clients behind proxies that let only GET and POST pass.
+            scope = {**scope, "method": instead.upper()}
         request = ApiRequest(scope, receive)
         request.emulator = self.emulator
         storage_style = scope["path"].startswith(_STORAGE_PREFIXES)
@@ -44,11 +50,8 @@ class EmulatorApp:
         try:
             self._guard(request)
             found = self.router.find(scope)
-            if found is None:
-                raise ApiError(
-                    "UNIMPLEMENTED",
-                    f"The emulator does not support {scope['method']} {scope['path']} (see docs/emulator.md).",
-                )
+            if found is None or not checking.exists(found[0], scope["path"]):
+                raise checking.absent(scope["method"], scope["path"])
             method, request.fields = found
             storage_style = method.style == "storage"
             response = await fault_routes.answer(method, request)

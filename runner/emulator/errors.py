@@ -128,6 +128,14 @@ def invalid(message: str) -> ApiError:
     return ApiError("INVALID_ARGUMENT", message)
 
 
+def not_here(message: str) -> ApiError:
+    """Return a 400 UNIMPLEMENTED: Google can do it, the emulator cannot.
+
+    400 instead of 501, which clients of Google repeat (Go, Node and gcloud every 5xx).
+    """
+    return ApiError("UNIMPLEMENTED", f"{message} docs/emulator.md says what it has.", http=400)
+
+
 def not_found(message: str) -> ApiError:
     """Return a 404 NOT_FOUND."""
     return ApiError("NOT_FOUND", message)

@@ -18,8 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from runner.emulator import wire_json
 from runner.emulator.context import Emulator
-from runner.emulator.errors import ApiError, invalid
+from runner.emulator.errors import ApiError
 
 Handler = Callable[["ApiRequest"], Awaitable[Response]]
 
@@ -31,6 +32,8 @@ class ApiRequest(Request):
 
     emulator: Emulator
     fields: dict[str, str]
+    message: dict[str, Any] | None = None
+    """The body as `definitions.checking` has parsed it; None before, and where a body is passed on as it is."""
 
     @property
     def base(self) -> str:
@@ -50,17 +53,11 @@ class ApiRequest(Request):
         return b"".join(chunks)
 
     async def read_json(self) -> dict[str, Any]:
-        """Return the JSON object of the body, {} when it is empty. Raises ApiError INVALID_ARGUMENT."""
-        body = await self.read_body()
-        if not body.strip():
-            return {}
-        try:
-            value = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise invalid(f"Invalid JSON payload received. {error}") from error
-        if not isinstance(value, dict):
-            raise invalid('Invalid JSON payload received. Unknown name "": Root element must be a message.')
-        return value
+        """Return the JSON object of the body, {} when it is empty; parsed, where the method has a definition.
+
+        Raises ApiError INVALID_ARGUMENT.
+        """
+        return self.message if self.message is not None else wire_json.loads(await self.read_body())
 
 
 @dataclass(frozen=True, slots=True)

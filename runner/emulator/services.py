@@ -15,6 +15,7 @@ def all_methods() -> list[Method]:
     from runner.emulator.aiplatform import routes as aiplatform
     from runner.emulator.cloudresourcemanager import routes as cloudresourcemanager
     from runner.emulator.control import routes as control
+    from runner.emulator.definitions.checking import checked
     from runner.emulator.iam import routes as iam
     from runner.emulator.monitoring import routes as monitoring
     from runner.emulator.serviceusage import routes as serviceusage
@@ -23,11 +24,11 @@ def all_methods() -> list[Method]:
 
     return [
         *storage.METHODS,
-        *control.METHODS,
-        *serviceusage.METHODS,
-        *cloudresourcemanager.METHODS,
-        *iam.METHODS,
-        *monitoring.METHODS,
+        *map(checked, control.METHODS),
+        *map(checked, serviceusage.METHODS),
+        *map(checked, cloudresourcemanager.METHODS),
+        *map(checked, iam.METHODS),
+        *map(checked, monitoring.METHODS),
         *aiplatform.METHODS,
         *fault_routes.methods(lambda: [method.id for method in all_methods()]),
         *xml_routes.METHODS,

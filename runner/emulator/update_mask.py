@@ -6,38 +6,35 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from runner.emulator.errors import invalid
-from runner.emulator.wire_json import camel_name
+from runner.emulator.wire_json import mask_paths
 
 
-def apply(stored: dict[str, Any], patch: dict[str, Any], mask: str | Iterable[str] | None) -> dict[str, Any]:
+def apply(
+    stored: dict[str, Any], patch: dict[str, Any], mask: str | Iterable[str] | None, *, every: Iterable[str] = ()
+) -> dict[str, Any]:
     """Return `stored` with the masked fields taken from `patch`.
 
     A masked field absent from `patch` is removed. Paths may be camelCase or snake_case and reach into messages with
-    dots. No mask, or `*`, means every field that `patch` has.
+    dots. No mask means every field that `patch` has; `*` replaces the resource (AIP-134).
+
+    Args:
+        stored: the resource.
+        patch: what a client sent.
+        mask: the paths.
+        every: fields that `*` stands for, where a client may not change all of them.
 
     Raises:
         ApiError: INVALID_ARGUMENT for a malformed path.
     """
-    paths = _paths(mask)
-    if not paths or paths == [["*"]]:
+    paths = mask_paths(mask)
+    if not paths:
         return {**copy.deepcopy(stored), **copy.deepcopy(patch)}
+    if ["*"] in paths:
+        paths = [[name] for name in every or {**stored, **patch}]
     result = copy.deepcopy(stored)
     for path in paths:
         _copy_path(result, patch, path)
     return result
-
-
-def _paths(mask: str | Iterable[str] | None) -> list[list[str]]:
-    parts = mask.split(",") if isinstance(mask, str) else list(mask or ())
-    paths = [[_segment(name) for name in part.strip().split(".")] for part in parts if part.strip()]
-    if any(not name for path in paths for name in path):
-        raise invalid(f"Invalid update_mask: {mask!r}")
-    return paths
-
-
-def _segment(name: str) -> str:
-    return camel_name(name.strip("`"))
 
 
 def _copy_path(target: dict[str, Any], source: Any, path: list[str]) -> None:

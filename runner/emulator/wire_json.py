@@ -1,25 +1,19 @@
-"""The freedoms that proto JSON gives to a client, taken away at the door (R2 to R5).
-
-Requests may spell fields in snake_case, enums as numbers and int64 as either number or string; answers never do.
-"""
+"""JSON as Google's APIs read it, field masks, and the `fields` parameter."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from runner.emulator.errors import invalid
 
-MAP_FIELDS = frozenset(
-    {"labels", "userLabels", "metadata", "annotations", "attributeMapping", "parameters", "dimensions"}
-)
-"""Fields whose keys are the user's own: what is below them is never renamed."""
-
 _SNAKE = re.compile(r"_([a-z0-9])")
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_.*-]+")
 _MAX_DEPTH = 50
-_INT64 = re.compile(r"-?\d{1,19}\Z")
+_CONTEXT = 20
+"""Characters before and after the place of an error that its message shows."""
 
 
 def camel_name(name: str) -> str:
@@ -27,62 +21,43 @@ def camel_name(name: str) -> str:
     return _SNAKE.sub(lambda match: match.group(1).upper(), name)
 
 
-def camel(body: Any, *, maps: frozenset[str] = MAP_FIELDS) -> Any:
-    """Return JSON with every field name in camelCase, at any depth, except inside `maps`.
-
-    Raises:
-        ApiError: INVALID_ARGUMENT when one field is given in both spellings.
-    """
-    if isinstance(body, list):
-        return [camel(item, maps=maps) for item in body]
-    if not isinstance(body, dict):
-        return body
-    result: dict[str, Any] = {}
-    for key, value in body.items():
-        name = camel_name(key)
-        if name in result:
-            raise invalid(f"Invalid JSON payload received. Field '{name}' is given twice.")
-        keep = name in maps and isinstance(value, dict)
-        result[name] = value if keep else camel(value, maps=maps)
-    return result
+def loads(content: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body, {} when it is empty. Raises ApiError INVALID_ARGUMENT."""
+    if not content.strip():
+        return {}
+    try:
+        value = json.loads(content, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise invalid(f"Invalid JSON payload received. {_where(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"Invalid JSON payload received. {error}") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise invalid('Invalid JSON payload received. Unknown name "": Root element must be a message.')
+    return value
 
 
-def enum_name(value: Any, names: Sequence[str] | Mapping[int, str], *, field: str = "enum") -> str:
-    """Return the name of an enum value that arrives as its name or its number.
-
-    Args:
-        value: what the client sent.
-        names: the names by number: a sequence when the numbers are 0, 1, 2, …
-        field: the field's name, for the error.
-
-    Raises:
-        ApiError: INVALID_ARGUMENT for a value that the enum does not have.
-    """
-    table: Mapping[int, str] = names if isinstance(names, Mapping) else dict(enumerate(names))
-    if isinstance(value, str):
-        if value in table.values():
-            return value
-        if value.isascii() and value.isdigit():
-            value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value in table:
-        return table[value]
-    raise invalid(f"Invalid value at '{field}' (TYPE_ENUM), {value!r}")
+def _no_constant(name: str) -> None:
+    raise ValueError(f"Unexpected token.\n{name}\n^")
 
 
-def int64(value: Any, *, field: str = "value") -> str:
-    """Return an int64 as decimal text, given as text or number.
+def _where(error: json.JSONDecodeError) -> str:
+    """Return what Google's parser says: the place, with a mark below it."""
+    if error.pos >= len(error.doc):
+        return "Unexpected end of string. Expected a value.\n\n^"
+    begin = max(0, error.pos - _CONTEXT)
+    shown = error.doc[begin : error.pos + _CONTEXT].replace("\n", " ")
+    return f"Unexpected token.\n{shown}\n{' ' * (error.pos - begin)}^"
 
-    Raises:
-        ApiError: INVALID_ARGUMENT for anything else, or out of range.
-    """
-    number: int | None = None
-    if isinstance(value, str):
-        number = int(value) if value.isascii() and _INT64.match(value) else None
-    elif not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
-        number = int(value)
-    if number is None or not -(2**63) <= number < 2**63:
-        raise invalid(f"Invalid value at '{field}' (TYPE_INT64), {value!r}")
-    return str(number)
+
+def mask_paths(mask: str | Iterable[str] | None) -> list[list[str]]:
+    """Return the paths of a field mask, each as its camelCase names. Raises ApiError INVALID_ARGUMENT."""
+    parts = mask.split(",") if isinstance(mask, str) else list(mask or ())
+    paths = [[camel_name(name.strip("`")) for name in part.strip().split(".")] for part in parts if part.strip()]
+    if any(not name for path in paths for name in path):
+        raise invalid(f"Invalid update_mask: {mask!r}")
+    return paths
 
 
 def select(body: Any, fields: str | None) -> Any:
@@ -93,12 +68,17 @@ def select(body: Any, fields: str | None) -> Any:
     """
     if not fields or fields == "*":
         return body
+    return pick(body, selection(fields))
+
+
+def selection(fields: str) -> dict[str, Any]:
+    """Return the tree of names of a `fields` parameter. Raises ApiError INVALID_ARGUMENT."""
     if fields.count("(") > _MAX_DEPTH:
         raise invalid("Invalid field selection: nested too deeply")
     tree, rest = _selector(fields)
     if rest:
         raise invalid(f"Invalid field selection {fields}")
-    return _pick(body, tree)
+    return tree
 
 
 def _selector(text: str) -> tuple[dict[str, Any], str]:
@@ -126,13 +106,14 @@ def _selector(text: str) -> tuple[dict[str, Any], str]:
         text = text[1:]
 
 
-def _pick(value: Any, tree: Any) -> Any:
+def pick(value: Any, tree: Any) -> Any:
+    """Return what a tree of names selects of an answer; an empty tree selects everything."""
     if not tree:
         return value
     if isinstance(value, list):
-        return [_pick(item, tree) for item in value]
+        return [pick(item, tree) for item in value]
     if not isinstance(value, dict):
         return value
     every = tree.get("*")
     wanted = {key: tree.get(key, every) for key in value}
-    return {key: _pick(item, wanted[key]) for key, item in value.items() if wanted[key] is not None}
+    return {key: pick(item, wanted[key]) for key, item in value.items() if wanted[key] is not None}

@@ -41,10 +41,41 @@ def test_a_preflight_gets_no_cors(emulator: EmulatorServer) -> None:
 
 def test_an_unsupported_method_names_itself(emulator: EmulatorServer) -> None:
     answer = httpx.get(emulator.url + "/v1/projects/p/locations/us-central1/featurestores")
-    assert answer.status_code == 501
+    assert answer.status_code == 400  # 501 would be repeated by Go, Node and gcloud
     error = answer.json()["error"]
     assert error["status"] == "UNIMPLEMENTED"
     assert "GET /v1/projects/p/locations/us-central1/featurestores" in error["message"]
+    assert "docs/emulator.md" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("GET", "/v1/projects/p/nothings"),
+        ("PUT", "/v1beta1/projects/p/locations/us-central1/tuningJobs"),
+        ("POST", "/v1/projects/p/locations/us-central1:recommendSpec"),
+        ("POST", "/v1/projects/p/services/aiplatform.googleapis.com:generateServiceIdentity"),
+        ("GET", "/v1/publishers/google/models"),
+        ("GET", "/v7/projects/p"),
+    ],
+)
+def test_what_google_does_not_have_is_not_found(emulator: EmulatorServer, verb: str, path: str) -> None:
+    answer = httpx.request(verb, emulator.url + path)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["status"] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/projects/p/locations/l/services", "/v2/projects/p/logs", "/v1/projects/p/topics"]
+)
+def test_methods_of_services_that_are_not_here_are_refused(emulator: EmulatorServer, path: str) -> None:
+    assert httpx.get(emulator.url + path).json()["error"]["status"] == "UNIMPLEMENTED"
+
+
+def test_a_method_may_be_named_by_a_header(emulator: EmulatorServer) -> None:
+    headers = {"X-HTTP-Method-Override": "GET"}
+    answer = httpx.post(emulator.url + "/storage/v1/b?project=test-guards", headers=headers)
+    assert answer.json()["kind"] == "storage#buckets"
 
 
 def test_a_huge_json_body_is_refused(emulator: EmulatorServer) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from starlette.responses import Response
 
 from runner.emulator import paging, update_mask
-from runner.emulator.aiplatform import messages
 from runner.emulator.aiplatform.tuning_validation import check_labels
+from runner.emulator.definitions.parsing import snake
 from runner.emulator.errors import ApiError, invalid
 from runner.emulator.routing import ApiRequest, json_response
 
@@ -36,8 +36,8 @@ def patched(
     mask = request.query_params.get("updateMask") or request.query_params.get("update_mask")
     if not mask:
         raise invalid("The update_mask field is required.")
-    changed = update_mask.apply(current, body, mask)
+    changed = update_mask.apply(current, body, mask, every=patchable)
     fixed = [key for key in {*changed, *current} - patchable if changed.get(key) != current.get(key)]
     if fixed:
-        raise invalid(f"The field {messages.snake(sorted(fixed)[0])} cannot be updated.")
+        raise invalid(f"The field {snake(sorted(fixed)[0])} cannot be updated.")
     return changed

@@ -14,15 +14,13 @@ from runner.emulator.aiplatform import (
     lifecycle,
     long_running,
     machines,
-    messages,
     models,
     scope,
 )
-from runner.emulator.aiplatform.schemas import DEPLOY_MODEL, ENDPOINT, UNDEPLOY_MODEL
 from runner.emulator.aiplatform.scope import PARENT, Scope
 from runner.emulator.aiplatform.tuning_validation import check_labels
 from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.errors import ApiError, invalid
+from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 _PATCHABLE = frozenset(
@@ -48,7 +46,7 @@ def place(connection: sqlite3.Connection, request: ApiRequest) -> tuple[Scope, s
 
 async def create(request: ApiRequest) -> Response:
     """Make an endpoint; the operation is done at once."""
-    body = messages.parse(ENDPOINT, await request.read_json(), "endpoint")
+    body = await request.read_json()
     check_labels(body.get("labels", {}))
     version = request.fields["version"]
     now = request.emulator.clock.timestamp()
@@ -86,7 +84,7 @@ async def list_endpoints(request: ApiRequest) -> Response:
 
 async def patch(request: ApiRequest) -> Response:
     """Change the fields that the mask names."""
-    body = messages.parse(ENDPOINT, await request.read_json(), "endpoint")
+    body = await request.read_json()
     now = request.emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
@@ -115,7 +113,7 @@ async def delete(request: ApiRequest) -> Response:
 
 async def deploy_model(request: ApiRequest) -> Response:
     """Start serving a model on an endpoint; the operation ends when the process answers."""
-    body = messages.parse(DEPLOY_MODEL, await request.read_json())
+    body = await request.read_json()
     version = request.fields["version"]
     emulator = request.emulator
     now = emulator.clock.timestamp()
@@ -162,7 +160,7 @@ def _deployed_model(
         raise invalid(f"Invalid deployed model id '{given['id']}': it must be a number.")
     image = model.get("containerSpec", {}).get("imageUri", "")
     if image and not any(name in image for name in _SERVING_IMAGES):
-        raise ApiError("UNIMPLEMENTED", f"The emulator serves open models' weights; it cannot run {image}.")
+        raise not_here(f"The emulator serves open models' weights; it cannot run {image}.")
     base = models.base_model(model)
     if not model.get("artifactUri") and base is None:
         raise ApiError("FAILED_PRECONDITION", f"Model {model['name']} has no artifact_uri.")
@@ -182,7 +180,7 @@ def _deployed_model(
 
 async def undeploy_model(request: ApiRequest) -> Response:
     """Take a model off an endpoint, end its process; the operation is done at once."""
-    body = messages.parse(UNDEPLOY_MODEL, await request.read_json())
+    body = await request.read_json()
     version = request.fields["version"]
     emulator = request.emulator
     now = emulator.clock.timestamp()

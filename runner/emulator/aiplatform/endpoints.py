@@ -13,8 +13,8 @@ from typing import Any
 
 from runner.emulator import store
 from runner.emulator.aiplatform import filters, long_running, models, scope
-from runner.emulator.aiplatform.schemas import ENDPOINT
 from runner.emulator.aiplatform.scope import Scope
+from runner.emulator.definitions import documents
 from runner.emulator.errors import ApiError, already_exists, invalid
 
 KIND = "endpoint"
@@ -38,7 +38,7 @@ def create(
         raise already_exists(f"Endpoint {name} already exists.")
     body = {key: value for key, value in body.items() if key != "trafficSplit"}
     return store.insert(
-        connection, KIND, name, {"name": name, **body, "createTime": now, "updateTime": now, "etag": models.etag()}
+        connection, KIND, name, {**body, "name": name, "createTime": now, "updateTime": now, "etag": models.etag()}
     )
 
 
@@ -52,7 +52,7 @@ def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
 
 def list_endpoints(connection: sqlite3.Connection, where: Scope, text: str, order: str) -> list[dict[str, Any]]:
     """Return the endpoints of a location that match. Raises ApiError INVALID_ARGUMENT."""
-    matches = filters.compile_filter(text, {*ENDPOINT.fields, "endpoint"})
+    matches = filters.compile_filter(text, {*documents.fields("aiplatform.v1beta1", "Endpoint"), "endpoint"})
     found = [endpoint for _, endpoint in store.scan(connection, KIND, f"{where.name}/endpoints/")]
     return filters.ordered([endpoint for endpoint in found if matches(endpoint)], order, "-createTime")
 

@@ -17,17 +17,15 @@ from runner.emulator.aiplatform import (
     lifecycle,
     long_running,
     machines,
-    messages,
     models,
     scope,
     tuning_inputs,
 )
-from runner.emulator.aiplatform.schemas import DEPLOY, RECOMMEND_SPEC
 from runner.emulator.aiplatform.scope import PARENT, Scope
 from runner.emulator.aiplatform.tuning_validation import check_labels, split_uri
 from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.context import Emulator
-from runner.emulator.errors import ApiError, invalid
+from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.iam import agents
 from runner.emulator.routing import ApiRequest, Method, json_response
 from runner.emulator.storage import objects
@@ -45,7 +43,7 @@ _KEPT = ("labels", "dedicatedEndpointEnabled", "privateServiceConnectConfig")
 
 async def deploy(request: ApiRequest) -> Response:
     """Make a model and an endpoint, and start serving; the operation ends when the process answers."""
-    body = messages.parse(DEPLOY, await request.read_json())
+    body = await request.read_json()
     emulator = request.emulator
     where = emulator.store.read(lambda connection: scope.resolve(connection, request.fields))
     if where.location == "global":
@@ -68,9 +66,7 @@ def _source(emulator: Emulator, where: Scope, body: dict[str, Any]) -> tuple[dic
         uri = body["customModel"].get("gcsUri", "")
         return {"artifactUri": uri}, inspect_weights(emulator, where, uri)
     if given[0] == "huggingFaceModelId":
-        raise ApiError(
-            "UNIMPLEMENTED", "The emulator does not deploy Hugging Face models: it reaches no other machine."
-        )
+        raise not_here("The emulator does not deploy Hugging Face models: it reaches no other machine.")
     try:
         base = find_model(body["publisherModelName"])
     except UnknownModelError as error:
@@ -189,7 +185,7 @@ def public_name(model: Model) -> str:
 
 async def recommend_spec(request: ApiRequest) -> Response:
     """Say which machine suits the weights in a folder."""
-    body = messages.parse(RECOMMEND_SPEC, await request.read_json())
+    body = await request.read_json()
     emulator = request.emulator
     where = emulator.store.read(lambda connection: scope.resolve(connection, request.fields))
     base = await asyncio.to_thread(inspect_weights, emulator, where, body.get("gcsUri", ""))

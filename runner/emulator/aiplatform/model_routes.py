@@ -7,8 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator.aiplatform import collections, long_running, messages, models, scope
-from runner.emulator.aiplatform.schemas import MODEL, UPLOAD_MODEL
+from runner.emulator.aiplatform import collections, long_running, models, scope
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.aiplatform.tuning_validation import check_labels, split_uri
 from runner.emulator.cloudresourcemanager import projects
@@ -24,7 +23,7 @@ def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
 
 async def upload(request: ApiRequest) -> Response:
     """Register weights as a model or as a further version of one; the operation is done at once."""
-    body = messages.parse(UPLOAD_MODEL, await request.read_json())
+    body = await request.read_json()
     model = body.get("model", {})
     version = request.fields["version"]
     now = request.emulator.clock.timestamp()
@@ -90,7 +89,7 @@ async def list_versions(request: ApiRequest) -> Response:
 
 async def patch(request: ApiRequest) -> Response:
     """Change the fields that the mask names."""
-    body = messages.parse(MODEL, await request.read_json(), "model")
+    body = await request.read_json()
     now = request.emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:

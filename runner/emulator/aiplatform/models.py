@@ -10,8 +10,8 @@ from typing import Any
 from runner.catalog import Model, UnknownModelError, find_model
 from runner.emulator import store
 from runner.emulator.aiplatform import filters, scope
-from runner.emulator.aiplatform.schemas import MODEL
 from runner.emulator.aiplatform.scope import Scope
+from runner.emulator.definitions import documents
 from runner.emulator.errors import ApiError, already_exists, invalid
 
 KIND = "model"
@@ -111,7 +111,7 @@ def deployed(connection: sqlite3.Connection, name: str, version: str | None = No
 
 def list_models(connection: sqlite3.Connection, where: Scope, text: str, order: str) -> list[dict[str, Any]]:
     """Return the default version of each model of a location that matches. Raises ApiError INVALID_ARGUMENT."""
-    matches = filters.compile_filter(text, MODEL.fields)
+    matches = filters.compile_filter(text, documents.fields("aiplatform.v1beta1", "Model"))
     found = [
         document["versions"][document["default"]]
         for _, document in store.scan(connection, KIND, f"{where.name}/models/")

@@ -6,7 +6,6 @@ SDKs poll under `/ui/`, which is v1beta1 by another name.
 from __future__ import annotations
 
 import asyncio
-import re
 import sqlite3
 from typing import Any
 
@@ -14,7 +13,7 @@ from starlette.responses import Response
 
 from runner.emulator import operations, store
 from runner.emulator.aiplatform import collections, scope
-from runner.emulator.errors import ApiError, invalid
+from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 _PARENT = "/{version=v1|v1beta1|ui}/projects/{project}/locations/{location}"
@@ -62,12 +61,8 @@ async def get(request: ApiRequest) -> Response:
 
 async def wait(request: ApiRequest) -> Response:
     """Return an operation when it is done, or after a while as it stands."""
-    body = await request.read_json()
-    given = body.get("timeout", request.query_params.get("timeout", ""))
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)s?", str(given)) if given else None
-    if given and match is None:
-        raise invalid(f"Invalid timeout: {given!r}.")
-    seconds = min(float(match[1]), _MAX_WAIT_SECONDS) if match else _MAX_WAIT_SECONDS
+    given = request.query_params.get("timeout")
+    seconds = min(float(given.removesuffix("s")), _MAX_WAIT_SECONDS) if given else _MAX_WAIT_SECONDS
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         operation = _get(request)
@@ -91,7 +86,6 @@ async def list_operations(request: ApiRequest) -> Response:
 
 async def cancel(request: ApiRequest) -> Response:
     """Accept the wish; like the service's, no operation here is obliged to follow it."""
-    await request.read_json()
     _get(request)
     return json_response({})
 

@@ -20,6 +20,7 @@ from runner.emulator.aiplatform import dedicated, endpoints, lifecycle, models
 from runner.emulator.aiplatform.deployments import Serving
 from runner.emulator.aiplatform.endpoint_routes import place
 from runner.emulator.aiplatform.scope import PARENT
+from runner.emulator.definitions.checking import checked
 from runner.emulator.errors import HTTP_CODES, ApiError, invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
 
@@ -33,7 +34,7 @@ async def predict(request: ApiRequest) -> Response:
     endpoint, deployed = _pick(request)
     body = await request.read_json()
     instances = body.get("instances")
-    if not isinstance(instances, list) or not instances:
+    if not instances:
         raise invalid("The instances field is required: a list with at least one instance.")
     payload: dict[str, Any] = {"instances": instances}
     if body.get("parameters") is not None:
@@ -42,7 +43,9 @@ async def predict(request: ApiRequest) -> Response:
     async def answer() -> Response:
         serving = await _serving(request, endpoint, deployed)
         response = await _ask(serving, "/predict", json.dumps(payload).encode())
-        return json_response({**response.json(), **_about(request, deployed)})
+        # What the container says beside the predictions, PredictResponse has no field for; rawPredict passes it on.
+        predictions = response.json()["predictions"]
+        return json_response({"predictions": predictions, **_about(request, deployed)})
 
     return await _measured(request, endpoint, deployed, answer())
 
@@ -249,13 +252,13 @@ METHODS = [
     Method(f"{_API}.rawPredict", "POST", f"{_ENDPOINT}:rawPredict", raw_predict),
     Method(f"{_API}.streamRawPredict", "POST", f"{_ENDPOINT}:streamRawPredict", raw_predict),
     Method(f"{_API}.chat.completions", "POST", f"{_ENDPOINT}/chat/completions", chat_completions),
-    Method(f"{_API}.invoke", "POST", f"{_ENDPOINT}/invoke/v1/chat/completions", chat_completions),
+    Method(f"{_API}.invoke.invoke", "POST", f"{_ENDPOINT}/invoke/v1/chat/completions", chat_completions),
     Method(
-        f"{_API}.deployedModels.invoke",
+        f"{_API}.deployedModels.invoke.invoke",
         "POST",
         f"{_ENDPOINT}/deployedModels/{{deployed}}/invoke/v1/chat/completions",
         chat_completions,
     ),
 ]
-DEDICATED_METHODS = [method for method in METHODS if method.handler is not managed_chat_completions]
+DEDICATED_METHODS = [checked(method) for method in METHODS if method.handler is not managed_chat_completions]
 """What the host of a dedicated endpoint answers."""

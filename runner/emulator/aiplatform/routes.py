@@ -14,6 +14,7 @@ from runner.emulator.aiplatform import (
     scope,
     tuning_routes,
 )
+from runner.emulator.definitions.checking import checked
 from runner.emulator.routing import ApiRequest, Handler, Method
 
 
@@ -38,4 +39,6 @@ _ALL = [
     *control_routes.METHODS,
 ]
 
-METHODS: list[Method] = [_guarded(method) if "{location}" in method.path else method for method in _ALL]
+METHODS: list[Method] = [
+    _guarded(checked(method)) if "{location}" in method.path else checked(method) for method in _ALL
+]

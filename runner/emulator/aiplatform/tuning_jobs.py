@@ -11,7 +11,6 @@ from typing import Any
 
 from runner.emulator import store
 from runner.emulator.aiplatform import filters, scope, tuning_validation
-from runner.emulator.aiplatform.schemas import RANKS
 from runner.emulator.aiplatform.scope import Scope
 from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.errors import ApiError
@@ -66,8 +65,8 @@ def create(connection: sqlite3.Connection, where: Scope, job: dict[str, Any], no
     if "batchSize" in given:
         parameters["batchSize"] = given["batchSize"]
     resource = {
-        "name": name,
         **job,
+        "name": name,
         "supervisedTuningSpec": {**spec, "hyperParameters": parameters, "tuningMode": f"TUNING_MODE_{mode}"},
         "state": "JOB_STATE_PENDING",
         "createTime": now,
@@ -83,7 +82,7 @@ def create(connection: sqlite3.Connection, where: Scope, job: dict[str, Any], no
         "phase": "queued",
         "model": model.id,
         "mode": mode,
-        "rank": RANKS[parameters.get("adapterSize", "ADAPTER_SIZE_FOUR")],
+        "rank": tuning_validation.RANKS[parameters.get("adapterSize", "ADAPTER_SIZE_FOUR")],
         "modelId": scope.new_id(),
         "offset": 0,
         "events": 0,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from runner.emulator.aiplatform import collections, lifecycle, messages, scope, tuning_jobs
-from runner.emulator.aiplatform.schemas import TUNING_JOB
+from runner.emulator.aiplatform import collections, lifecycle, scope, tuning_jobs
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 
 async def create(request: ApiRequest) -> Response:
     """Store a job and wake the executor."""
-    body = await request.read_json()
+    job = await request.read_json()
     emulator = request.emulator
-    job = messages.parse(TUNING_JOB[request.fields["version"]], body, "tuning_job")
     created = await emulator.store.write(
         lambda connection: tuning_jobs.create(
             connection, scope.resolve(connection, request.fields), job, emulator.clock.timestamp()
@@ -48,7 +46,6 @@ async def list_jobs(request: ApiRequest) -> Response:
 
 async def cancel(request: ApiRequest) -> Response:
     """Ask for the end of a job; it goes through CANCELLING. A finished job stays as it is."""
-    await request.read_json()
     emulator = request.emulator
     name = emulator.store.read(
         lambda connection: f"{scope.resolve(connection, request.fields).name}/tuningJobs/{request.fields['job']}"

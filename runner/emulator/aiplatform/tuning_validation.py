@@ -7,11 +7,19 @@ import sqlite3
 from typing import Any, get_args
 
 from runner.catalog import Model, TuningMode, UnknownModelError, find_model, load_catalog
-from runner.emulator.aiplatform.schemas import RANKS
 from runner.emulator.aiplatform.scope import Scope
-from runner.emulator.errors import ApiError, invalid
+from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.storage import buckets
 
+RANKS = {
+    "ADAPTER_SIZE_ONE": 1,
+    "ADAPTER_SIZE_TWO": 2,
+    "ADAPTER_SIZE_FOUR": 4,
+    "ADAPTER_SIZE_EIGHT": 8,
+    "ADAPTER_SIZE_SIXTEEN": 16,
+    "ADAPTER_SIZE_THIRTY_TWO": 32,
+}
+"""LoRA rank of each adapter size."""
 MAX_DISPLAY_NAME = 128
 MAX_EPOCHS = 100
 """Bound of this server; the service publishes none."""
@@ -60,9 +68,7 @@ def check_job(connection: sqlite3.Connection, scope: Scope, job: dict[str, Any])
 def _check_kind(job: dict[str, Any]) -> None:
     for field in ("distillationSpec", "partnerModelTuningSpec", "veoTuningSpec", "veoLoraTuningSpec"):
         if field in job:
-            raise ApiError(
-                "UNIMPLEMENTED", f"The emulator does not support {field}: only supervised tuning of open models."
-            )
+            raise not_here(f"The emulator does not support {field}: only supervised tuning of open models.")
     if job.get("preTunedModel"):
         raise invalid(
             "The base model name cannot be determined from pre_tuned_model. "

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from runner.emulator import store
 from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import body_of, methods, read, write
+from runner.emulator.control.resources import methods, read, write
 from runner.emulator.iam import callers
 from runner.emulator.routing import ApiRequest, json_response
 
@@ -80,7 +80,6 @@ async def billing_info(request: ApiRequest) -> Response:
 
 async def get_policy(request: ApiRequest) -> Response:
     """Return the project's IAM policy."""
-    await body_of(request, {"options"})
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         return projects.get_policy(connection, projects.resolve(connection, request.fields["project"]))
@@ -90,7 +89,7 @@ async def get_policy(request: ApiRequest) -> Response:
 
 async def set_policy(request: ApiRequest) -> Response:
     """Replace the project's IAM policy."""
-    body = await body_of(request, {"policy", "updateMask"})
+    body = await request.read_json()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         project = projects.resolve(connection, request.fields["project"])
@@ -101,7 +100,7 @@ async def set_policy(request: ApiRequest) -> Response:
 
 async def test_permissions(request: ApiRequest) -> Response:
     """Tell which of the given permissions the caller has on the project."""
-    body = await body_of(request, {"permissions"})
+    body = await request.read_json()
 
     def work(connection: sqlite3.Connection) -> list[str]:
         project = projects.resolve(connection, request.fields["project"])

@@ -11,7 +11,6 @@ from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.control.resources import read
 from runner.emulator.errors import not_found
 from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.wire_json import select
 
 REGIONS = (
     "africa-south1",
@@ -85,7 +84,7 @@ async def list_regions(request: ApiRequest) -> Response:
     }
     if token:
         body["nextPageToken"] = token
-    return json_response(select(body, query.get("fields")))
+    return json_response(body)
 
 
 async def get_region(request: ApiRequest) -> Response:

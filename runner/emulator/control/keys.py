@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from runner.emulator import store, update_mask
 from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import body_of, children, listed, read, write
-from runner.emulator.errors import ApiError, already_exists, invalid, not_found
+from runner.emulator.control.resources import children, listed, read, write
+from runner.emulator.errors import ApiError, already_exists, invalid, not_found, not_here
 from runner.emulator.iam import callers, policies
 from runner.emulator.routing import ApiRequest, json_response
 from runner.emulator.serviceusage import enablement
@@ -28,23 +28,9 @@ VERSION_KIND = "kms-crypto-key-version"
 POLICY_KIND = "kms-policy"
 
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,63}\Z")
-_SECONDS = re.compile(r"(\d{1,9})(?:\.\d{1,9})?s\Z")
 _DAY = 86_400
 _DESTROY_AFTER = timedelta(days=30)
-_KEY_FIELDS = {
-    "name",
-    "primary",
-    "purpose",
-    "createTime",
-    "nextRotationTime",
-    "rotationPeriod",
-    "versionTemplate",
-    "labels",
-    "importOnly",
-    "destroyScheduledDuration",
-    "cryptoKeyBackend",
-    "keyAccessJustificationsPolicy",
-}
+_CHANGEABLE = ("labels", "nextRotationTime", "rotationPeriod", "versionTemplate", "keyAccessJustificationsPolicy")
 _ALGORITHMS = {
     "ENCRYPT_DECRYPT": "GOOGLE_SYMMETRIC_ENCRYPTION",
 }
@@ -94,7 +80,6 @@ def _new_id(request: ApiRequest, parameter: str) -> str:
 
 async def create_ring(request: ApiRequest) -> Response:
     """Make a key ring."""
-    await body_of(request, {"name", "createTime"})
     new_id = _new_id(request, "keyRingId")
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
@@ -107,11 +92,10 @@ async def create_ring(request: ApiRequest) -> Response:
 
 def _check_key(body: dict[str, Any]) -> None:
     if body.get("purpose") not in _ALGORITHMS:
-        raise ApiError("UNIMPLEMENTED", f"The emulator has keys of purpose ENCRYPT_DECRYPT, not {body.get('purpose')}.")
+        raise not_here(f"The emulator has keys of purpose ENCRYPT_DECRYPT, not {body.get('purpose')}.")
     period = body.get("rotationPeriod")
     if period is not None:
-        match = _SECONDS.match(str(period))
-        if match is None or int(match.group(1)) < _DAY:
+        if float(period.removesuffix("s")) < _DAY:
             raise invalid("rotation_period must be a duration of at least 86400s.")
         if "nextRotationTime" not in body:
             raise invalid("next_rotation_time must be set when rotation_period is.")
@@ -133,7 +117,7 @@ def _add_version(connection: sqlite3.Connection, request: ApiRequest, key: dict[
 
 async def create_key(request: ApiRequest) -> Response:
     """Make a key with a first version."""
-    body = await body_of(request, _KEY_FIELDS)
+    body = await request.read_json()
     _check_key(body)
     new_id = _new_id(request, "cryptoKeyId")
     skip = request.query_params.get("skipInitialVersionCreation", "").lower() == "true"
@@ -182,14 +166,14 @@ list_versions = _lister(VERSION_KIND, "cryptoKeyVersions")
 
 async def patch_key(request: ApiRequest) -> Response:
     """Change the labels or the rotation of a key."""
-    body = await body_of(request, _KEY_FIELDS)
+    body = await request.read_json()
     mask = request.query_params.get("updateMask")
     if not mask:
         raise invalid("The field 'update_mask' is required.")
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         stored = _get(connection, _name(connection, request))
-        changed = update_mask.apply(stored, body, mask)
+        changed = update_mask.apply(stored, body, mask, every=_CHANGEABLE)
         if any(changed.get(name) != stored.get(name) for name in ("name", "purpose", "createTime", "primary")):
             raise invalid("The update mask has a field that can't be changed.")
         _check_key(changed)
@@ -200,7 +184,6 @@ async def patch_key(request: ApiRequest) -> Response:
 
 async def destroy_version(request: ApiRequest) -> Response:
     """Schedule a version for destruction."""
-    await body_of(request, ())
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         version = _get(connection, _name(connection, request))
@@ -225,7 +208,7 @@ def _policy(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
 
 async def set_policy(request: ApiRequest) -> Response:
     """Replace the policy of a key ring or a key."""
-    body = await body_of(request, {"policy", "updateMask"})
+    body = await request.read_json()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         name = _name(connection, request)
@@ -238,7 +221,7 @@ async def set_policy(request: ApiRequest) -> Response:
 
 async def test_permissions(request: ApiRequest) -> Response:
     """Tell which of the given permissions the caller has on a key ring or a key."""
-    body = await body_of(request, {"permissions"})
+    body = await request.read_json()
 
     def work(connection: sqlite3.Connection) -> list[str]:
         name = _name(connection, request)

@@ -1,17 +1,16 @@
-"""What the handlers of the small services share: routes at several prefixes, bodies, projects and document lists."""
+"""What the handlers of the small services share: routes at several prefixes, reads, writes and document lists."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from starlette.responses import Response
 
 from runner.emulator import paging, store
-from runner.emulator.errors import ApiError, invalid
+from runner.emulator.errors import invalid, not_here
 from runner.emulator.routing import ApiRequest, Handler, Method, json_response
-from runner.emulator.wire_json import camel
 
 T = TypeVar("T")
 Document = dict[str, Any]
@@ -23,22 +22,6 @@ def methods(prefixes: Sequence[str], rows: Sequence[tuple[str, str, str, Handler
     Row by row, so that the order of rows decides which path wins.
     """
     return [Method(id_, http, prefix + path, handler) for id_, http, path, handler in rows for prefix in prefixes]
-
-
-async def body_of(request: ApiRequest, allowed: Collection[str]) -> Document:
-    """Return the request's JSON in camelCase.
-
-    Raises:
-        ApiError: INVALID_ARGUMENT for a field that does not exist (R10), or nesting beyond measure.
-    """
-    try:
-        body: Document = camel(await request.read_json())
-    except RecursionError as error:
-        raise invalid("Invalid JSON payload received. Nested too deeply.") from error
-    for name in body:
-        if name not in allowed:
-            raise invalid(f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.')
-    return body
 
 
 def read(request: ApiRequest, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -55,7 +38,7 @@ def listed(request: ApiRequest, field: str, items: Sequence[Document], *, defaul
     """Return one page of a list as `{field: [...], "nextPageToken": ...}`, both absent when empty."""
     query = request.query_params
     if query.get("filter"):
-        raise ApiError("UNIMPLEMENTED", "The emulator does not filter this list.")
+        raise not_here("The emulator does not filter this list.")
     part, token = paging.page(items, query.get("pageSize"), query.get("pageToken"), default=default)
     body: Document = {}
     if part:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from runner.emulator import operations
 from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import body_of, read, write
+from runner.emulator.control.resources import read, write
 from runner.emulator.errors import invalid
 from runner.emulator.iam import agents
 from runner.emulator.routing import ApiRequest, json_response
@@ -22,7 +22,7 @@ _TYPES = "type.googleapis.com/google.cloud.workloadidentity.v1."
 
 async def generate(request: ApiRequest) -> Response:
     """Make every service agent of a service, the tuning agent of Vertex AI among them."""
-    body = await body_of(request, {"parent"})
+    body = await request.read_json()
     path = request.url.path.split("/v1/", 1)[-1].rsplit(":", 1)[0]
     if body.get("parent", path) != path:
         raise invalid(f"The parent {body['parent']!r} is not the one in the path.")

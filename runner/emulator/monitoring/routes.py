@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from runner.emulator import store, update_mask
 from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import body_of, children, listed, methods, read, write
+from runner.emulator.control.resources import children, listed, methods, read, write
 from runner.emulator.errors import ApiError, invalid, not_found
 from runner.emulator.monitoring import checks, time_series
 from runner.emulator.routing import ApiRequest, json_response
@@ -22,35 +22,6 @@ from runner.emulator.serviceusage import enablement
 CHANNEL_KIND = "notification-channel"
 POLICY_KIND = "alert-policy"
 SERVICE = "monitoring.googleapis.com"
-
-_CHANNEL_FIELDS = {
-    "name",
-    "type",
-    "displayName",
-    "description",
-    "labels",
-    "sensitiveLabels",
-    "userLabels",
-    "verificationStatus",
-    "enabled",
-    "creationRecord",
-    "mutationRecords",
-}
-_POLICY_FIELDS = {
-    "name",
-    "displayName",
-    "documentation",
-    "userLabels",
-    "conditions",
-    "combiner",
-    "enabled",
-    "validity",
-    "notificationChannels",
-    "creationRecord",
-    "mutationRecord",
-    "alertStrategy",
-    "severity",
-}
 
 
 def _number() -> str:
@@ -80,16 +51,11 @@ def _record(request: ApiRequest) -> dict[str, str]:
     return {"mutateTime": request.emulator.clock.timestamp()}
 
 
-def _body_enabled(body: dict[str, Any]) -> None:
-    if not isinstance(body.setdefault("enabled", True), bool):
-        raise invalid("Invalid value at 'enabled' (TYPE_BOOL).")
-
-
 async def create_channel(request: ApiRequest) -> Response:
     """Make a notification channel."""
-    body = await body_of(request, _CHANNEL_FIELDS)
+    body = await request.read_json()
     checks.channel(body)
-    _body_enabled(body)
+    body.setdefault("enabled", True)
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         name = f"{_parent(connection, request)}/notificationChannels/{_number()}"
@@ -120,7 +86,7 @@ async def list_channels(request: ApiRequest) -> Response:
 
 async def patch_channel(request: ApiRequest) -> Response:
     """Replace a channel, or the fields that `updateMask` names."""
-    body = await body_of(request, _CHANNEL_FIELDS)
+    body = await request.read_json()
     mask = request.query_params.get("updateMask")
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
@@ -131,7 +97,7 @@ async def patch_channel(request: ApiRequest) -> Response:
         if changed.get("type") != stored["type"]:
             raise invalid("The type of a notification channel can't be changed.")
         checks.channel(changed)
-        _body_enabled(changed)
+        changed.setdefault("enabled", True)
         records = [*stored["mutationRecords"], _record(request)]
         changed |= {"name": name, "creationRecord": stored["creationRecord"], "mutationRecords": records[-10:]}
         return store.put(connection, CHANNEL_KIND, name, changed)
@@ -164,7 +130,7 @@ async def delete_channel(request: ApiRequest) -> Response:
 
 def _checked_policy(connection: sqlite3.Connection, request: ApiRequest, body: dict[str, Any]) -> dict[str, Any]:
     checks.policy(body)
-    _body_enabled(body)
+    body.setdefault("enabled", True)
     parent = _parent(connection, request)
     resolved = []
     for index, channel in enumerate(body.get("notificationChannels", [])):
@@ -187,7 +153,7 @@ def _name_conditions(name: str, body: dict[str, Any], known: set[str]) -> None:
 
 async def create_policy(request: ApiRequest) -> Response:
     """Make an alert policy; it and its conditions get names."""
-    body = await body_of(request, _POLICY_FIELDS)
+    body = await request.read_json()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         name = f"{_parent(connection, request)}/alertPolicies/{_number()}"
@@ -221,7 +187,7 @@ async def list_policies(request: ApiRequest) -> Response:
 
 async def patch_policy(request: ApiRequest) -> Response:
     """Replace a policy, or the fields that `updateMask` names."""
-    body = await body_of(request, _POLICY_FIELDS)
+    body = await request.read_json()
     mask = request.query_params.get("updateMask")
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:

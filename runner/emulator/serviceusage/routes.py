@@ -13,13 +13,12 @@ from starlette.responses import Response
 from runner.emulator import operations, paging
 from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.cloudresourcemanager.projects import Project
-from runner.emulator.control.resources import body_of, methods, read, write
+from runner.emulator.control.resources import methods, read, write
 from runner.emulator.errors import ApiError, invalid
 from runner.emulator.iam import agents
 from runner.emulator.routing import ApiRequest, json_response
 from runner.emulator.serviceusage import enablement
 from runner.emulator.serviceusage.known import TITLES, dependencies, dependents
-from runner.emulator.wire_json import select
 
 _TYPES = "type.googleapis.com/google.api.serviceusage."
 _MAX_BATCH = 20
@@ -69,7 +68,7 @@ async def list_services(request: ApiRequest) -> Response:
     body: dict[str, Any] = {"services": services} if services else {}
     if token:
         body["nextPageToken"] = token
-    return json_response(select(body, query.get("fields")))
+    return json_response(body)
 
 
 async def get_service(request: ApiRequest) -> Response:
@@ -119,7 +118,6 @@ def _operation(
 
 async def enable(request: ApiRequest) -> Response:
     """Enable one service."""
-    await body_of(request, ())
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         project = projects.resolve(connection, request.fields["project"])
@@ -135,9 +133,7 @@ async def enable(request: ApiRequest) -> Response:
 
 async def batch_enable(request: ApiRequest) -> Response:
     """Enable up to 20 services, all or none."""
-    names = (await body_of(request, {"serviceIds"})).get("serviceIds", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise invalid("Invalid value at 'service_ids': not a list of strings.")
+    names = (await request.read_json()).get("serviceIds", [])
     if not names or len(names) > _MAX_BATCH:
         raise invalid(f"service_ids must hold between 1 and {_MAX_BATCH} services.")
 
@@ -155,7 +151,7 @@ async def batch_enable(request: ApiRequest) -> Response:
 
 async def disable(request: ApiRequest) -> Response:
     """Disable a service, with those that depend on it if asked to."""
-    body = await body_of(request, {"disableDependentServices", "checkIfServiceHasUsage"})
+    body = await request.read_json()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         project = projects.resolve(connection, request.fields["project"])

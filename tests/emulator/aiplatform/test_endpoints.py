@@ -70,9 +70,9 @@ def test_listing_endpoints(vertex: Vertex) -> None:
         create(vertex, name)
     path = f"{vertex.project.parent}/endpoints"
     assert [item["displayName"] for item in vertex.get(path)["endpoints"]] == ["c", "a", "b"]
-    ordered = vertex.get(path, orderBy="display_name", pageSize=2)
+    ordered = vertex.get(path, "v1", orderBy="display_name", pageSize=2)
     assert [item["displayName"] for item in ordered["endpoints"]] == ["a", "b"]
-    rest = vertex.get(path, orderBy="display_name", pageSize=2, pageToken=ordered["nextPageToken"])
+    rest = vertex.get(path, "v1", orderBy="display_name", pageSize=2, pageToken=ordered["nextPageToken"])
     assert [item["displayName"] for item in rest["endpoints"]] == ["c"]
     assert len(vertex.get(path, filter='display_name="a"')["endpoints"]) == 1
 
@@ -137,7 +137,7 @@ def test_deploy_model_refuses_what_it_cannot_serve(vertex: Vertex) -> None:
     missing = f"{vertex.project.parent}/models/1"
     vertex.error(vertex.post(path, {"deployedModel": {"model": missing}}), 404, "NOT_FOUND")
     foreign = upload(vertex, model={"containerSpec": {"imageUri": "gcr.io/me/sklearn:1"}})["model"]
-    vertex.error(vertex.post(path, {"deployedModel": {"model": foreign}}), 501, "UNIMPLEMENTED")
+    vertex.error(vertex.post(path, {"deployedModel": {"model": foreign}}), 400, "UNIMPLEMENTED")
     empty = vertex.finished(vertex.post(f"{vertex.project.parent}/models:upload", {"model": {"displayName": "e"}}))
     deployed = {"model": empty["response"]["model"]}
     vertex.error(vertex.post(path, {"deployedModel": deployed}), 400, "FAILED_PRECONDITION")
@@ -180,7 +180,7 @@ def test_model_garden_refuses_unknown_sources(vertex: Vertex) -> None:
     vertex.error(deploy(customModel={"gcs_uri": "/tmp/x"}), 400, "INVALID_ARGUMENT")
     vertex.error(deploy(customModel={"gcs_uri": "gs://no-such-bucket-anywhere/x"}), 404, "NOT_FOUND")
     vertex.error(deploy(publisherModelName="publishers/meta/models/llama9@x"), 404, "NOT_FOUND")
-    vertex.error(deploy(huggingFaceModelId="qwen/qwen3-0.6b"), 501, "UNIMPLEMENTED")
+    vertex.error(deploy(huggingFaceModelId="qwen/qwen3-0.6b"), 400, "UNIMPLEMENTED")
 
 
 def test_recommended_machines_follow_the_architecture(vertex: Vertex) -> None:
@@ -217,7 +217,7 @@ def test_operations_are_found_under_every_version(vertex: Vertex) -> None:
         assert vertex.get(nested, version=version) == answer
         assert vertex.get(f"{vertex.project.parent}/operations/{identifier}", version=version) == answer
     assert vertex.get(f"{endpoint}/operations") == {"operations": [answer]}
-    assert vertex.post(f"{nested}:wait", {"timeout": "1.5s"}).json() == answer
+    assert vertex.post(f"{nested}:wait?timeout=1.5s").json() == answer
     assert vertex.post(f"{nested}:cancel").json() == {}
     vertex.error(vertex.client.get(f"/ui/{endpoint}/operations/1"), 404, "NOT_FOUND")
     vertex.error(vertex.post(f"{nested}:wait", {"timeout": "soon"}), 400, "INVALID_ARGUMENT")

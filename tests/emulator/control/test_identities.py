@@ -107,7 +107,7 @@ def test_a_key_is_shown_whole_only_once(call: Call, account: dict[str, Any], key
     assert listed["name"].endswith(key["private_key_id"])
     call("DELETE", f"/v1/{listed['name']}")
     call("GET", f"/v1/{listed['name']}", expect=404)
-    call("POST", path, {"privateKeyType": "TYPE_PKCS12_FILE"}, expect=501)
+    call("POST", path, {"privateKeyType": "TYPE_PKCS12_FILE"}, expect=400)
 
 
 def test_googles_library_gets_a_token_that_is_the_account(

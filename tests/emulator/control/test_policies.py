@@ -121,10 +121,10 @@ def test_well_formed_members_are_kept(call: Call, bare: str, member: str) -> Non
             "does not exist",
         ),
         (_policy("roles/viewer", "allUsers", condition="true"), "version 3"),
-        ({"bindings": "all"}, "not a list"),
-        ({"bindings": [{"role": "roles/viewer", "members": "allUsers"}]}, "not a list"),
+        ({"bindings": "all"}, "Invalid value at 'policy.bindings'"),
+        ({"bindings": [{"role": "roles/viewer", "members": "allUsers"}]}, "policy.bindings[0].members"),
         ({"version": 7}, "version"),
-        ("text", "not an object"),
+        ("text", "Invalid value at 'policy'"),
     ],
 )
 def test_a_policy_that_google_refuses_is_refused(call: Call, bare: str, policy: Any, words: str) -> None:
