@@ -14,7 +14,7 @@ EMULATOR_PATHS = {
     "kmsCustomEndpoint": "kms/v1/",
     "monitoringCustomEndpoint": "monitoring/",
     "resourceManagerCustomEndpoint": "v1/",
-    "serviceUsageCustomEndpoint": "v1/",
+    "serviceUsageCustomEndpoint": "v1beta1/",
     "storageCustomEndpoint": "storage/v1/",
     "vertexAiCustomEndpoint": "v1/",
     "workloadIdentityCustomEndpoint": "workloadidentity/v1/",

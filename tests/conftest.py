@@ -21,7 +21,7 @@ from tests.gcp.flaky import FlakyProxy
 from tests.projects import Tuned, environment_of, train_small
 from tests.provisioning import Provisioned, provision
 
-pytest_plugins = ["tests.skips"]
+pytest_plugins = ["tests.skips", "tests.conformance.recorded"]
 
 _numbers = itertools.count(1)
 

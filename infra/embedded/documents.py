@@ -125,6 +125,16 @@ def _named(inputs: Inputs, live: Live) -> dict[str, Any]:
     return {"name": live.body.get("name", live.id)}
 
 
+def _endpoint_body(inputs: Inputs) -> dict[str, Any]:
+    """Return an endpoint as Vertex AI spells it: the provider has a plural where the API has none."""
+    names = ("displayName", "description", "labels", "dedicatedEndpointEnabled", "encryptionSpec")
+    private = inputs.get("privateServiceConnectConfig")
+    if private is None:
+        return pick(inputs, *names)
+    config = {"projectAllowlist" if name == "projectAllowlists" else name: value for name, value in private.items()}
+    return {**pick(inputs, *names), "privateServiceConnectConfig": config}
+
+
 def _account_path(inputs: Inputs, id_: str) -> str:
     project = inputs["project"]
     return f"projects/{project}/serviceAccounts/{id_}@{project}.iam.gserviceaccount.com"
@@ -197,15 +207,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         token="gcp:vertex/aiEndpoint:AiEndpoint",  # noqa: S106
         service="vertex",
         collection=lambda inputs: f"projects/{inputs['project']}/locations/{inputs['location']}/endpoints",
-        body=lambda inputs: pick(
-            inputs,
-            "displayName",
-            "description",
-            "labels",
-            "dedicatedEndpointEnabled",
-            "privateServiceConnectConfig",
-            "encryptionSpec",
-        ),
+        body=_endpoint_body,
         id_parameter="endpointId",
         id_of=lambda inputs: str(inputs["name"]),
         long_running=True,

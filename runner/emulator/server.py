@@ -24,6 +24,7 @@ from runner.emulator.clock import Clock, compressed
 from runner.emulator.context import Emulator
 from runner.emulator.engine.launcher import Launcher
 from runner.emulator.fault_register import FILE_NAME, Faults
+from runner.emulator.recording import recorded
 from runner.emulator.settings import EmulatorSettings
 from runner.emulator.store import Store
 
@@ -83,7 +84,7 @@ class _Lifespan:
     def __init__(self, emulator: Emulator, dedicated: socket.socket | None = None) -> None:
         self.emulator = emulator
         self.dedicated = dedicated
-        self.app = EmulatorApp(emulator, services.all_methods())
+        self.app = recorded(EmulatorApp(emulator, services.all_methods()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

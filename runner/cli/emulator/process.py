@@ -165,12 +165,17 @@ def stop(invocation: Invocation) -> None:
 @click.pass_obj
 def status(invocation: Invocation) -> None:
     """Show the address of the running emulator. The exit code is 69 if none is running."""
+    from runner.emulator.definitions import documents
+
     info = running()
     place = directory()
     document = place / "environment.json"
     body = {**info.describe(place), "environment": str(document) if document.exists() else None}
+    body["definitions"] = documents.revisions()
     labels = ("url", "pid", "started", "directory", "log", "environment")
-    invocation.output.result(body, [(label, body[label]) for label in labels], name=info.url)
+    shown = [(label, body[label]) for label in labels]
+    shown.append(("definitions", f"Google's aiplatform v1beta1 of {body['definitions']['aiplatform.v1beta1']}"))
+    invocation.output.result(body, shown, name=info.url)
     if not document.exists():
         invocation.output.note("it has no project yet: `runner emulator provision`")
 

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.responses import Response
 
 from runner.emulator.aiplatform import executor, lifecycle, scope, tuning_events, tuning_jobs
+from runner.emulator.definitions import documents
 from runner.emulator.errors import invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
 
@@ -55,13 +56,14 @@ def _end_of(path: Path) -> str:
 
 
 async def status(request: ApiRequest) -> Response:
-    """Return version, jobs being worked on, jobs that wait, and deployments with a process."""
+    """Return version, revisions of Google's definitions, jobs at work, jobs that wait, deployments with a process."""
     parts = lifecycle.runtime(request.emulator)
     running = parts.executor.running
     waiting = [name for name, _ in request.emulator.store.read(tuning_jobs.unfinished) if name not in running]
     return json_response(
         {
             "version": metadata.version("open-model-tuning"),
+            "definitions": documents.revisions(),
             "jobsRunning": running,
             "jobsWaiting": waiting,
             "deployments": parts.deployments.running,

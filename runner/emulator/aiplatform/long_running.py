@@ -9,10 +9,22 @@ from runner.emulator import operations
 from runner.emulator.aiplatform.scope import new_id
 from runner.emulator.errors import ApiError
 
+_PREFIX = "type.googleapis.com/google.cloud.aiplatform."
+
 
 def type_url(version: str, message: str) -> str:
     """Return the `@type` of a message in the API version that the client speaks."""
-    return f"type.googleapis.com/google.cloud.aiplatform.{version}.{message}"
+    return f"{_PREFIX}{version}.{message}"
+
+
+def shown(operation: dict[str, Any], version: str) -> dict[str, Any]:
+    """Return an operation as a version of the API shows it, whichever one it was started by."""
+    made = dict(operation)
+    for key in ("metadata", "response"):
+        part = made.get(key)
+        if part and str(part.get("@type", "")).startswith(_PREFIX):
+            made[key] = {**part, "@type": type_url(version, part["@type"].removeprefix(_PREFIX).partition(".")[2])}
+    return made
 
 
 def begin(

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.responses import Response
 
 from runner.emulator import operations, store
-from runner.emulator.aiplatform import collections, scope
+from runner.emulator.aiplatform import collections, long_running, scope
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest, Method, json_response
 
@@ -45,6 +45,12 @@ def _get(request: ApiRequest) -> dict[str, Any]:
     return request.emulator.store.read(work)
 
 
+def _shown(request: ApiRequest, operation: dict[str, Any]) -> dict[str, Any]:
+    # SDKs of either version poll below `/ui/`, and decode the type of the version that they have started it with.
+    version = request.fields["version"]
+    return operation if version == "ui" else long_running.shown(operation, version)
+
+
 def _anywhere(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any] | None:
     if "collection" in request.fields:
         return None
@@ -56,7 +62,7 @@ def _anywhere(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, 
 
 async def get(request: ApiRequest) -> Response:
     """Return an operation as it stands."""
-    return json_response(_get(request))
+    return json_response(_shown(request, _get(request)))
 
 
 async def wait(request: ApiRequest) -> Response:
@@ -67,7 +73,7 @@ async def wait(request: ApiRequest) -> Response:
     while True:
         operation = _get(request)
         if operation.get("done") or asyncio.get_running_loop().time() >= deadline:
-            return json_response(operation)
+            return json_response(_shown(request, operation))
         await asyncio.sleep(_WAIT_POLL_SECONDS)
 
 
@@ -78,7 +84,7 @@ async def list_operations(request: ApiRequest) -> Response:
         parent = scope.resolve(connection, request.fields).name
         if "collection" in request.fields:
             parent = f"{parent}/{request.fields['collection']}/{request.fields['resource']}"
-        return [body for _, body in store.scan(connection, operations.KIND, f"{parent}/")]
+        return [_shown(request, body) for _, body in store.scan(connection, operations.KIND, f"{parent}/")]
 
     found = request.emulator.store.read(work)
     return collections.page(request, "operations", found)

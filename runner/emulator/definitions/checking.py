@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.responses import Response
 
 from runner.emulator import wire_json
-from runner.emulator.definitions import documents, parsing
+from runner.emulator.definitions import documents, parsing, shaping
 from runner.emulator.definitions.documents import Document, MethodDefinition
 from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.routing import ApiRequest, Method
@@ -28,6 +28,8 @@ _SYSTEM = frozenset(
 )
 """Parameters that every method has (https://cloud.google.com/apis/docs/system-parameters); `$` may precede them."""
 _NOT_GOOGLES = ("emulator.", "oauth2.")
+_OLDER = frozenset({"aiplatform.v1"})
+"""What is stored is of a newer version."""
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -166,7 +168,8 @@ def _read(definition: MethodDefinition) -> str:
 
 def _formed(definition: MethodDefinition, settings: Mapping[str, str], response: Response) -> Response:
     """Return an answer as the query asks for it. Raises ApiError INVALID_ARGUMENT."""
-    if not settings or definition.opaque:
+    older = definition.document.name in _OLDER
+    if definition.opaque or not (settings or older):
         return response
     alt = settings.get("alt", "json").partition(";")[0]
     if alt != "json":
@@ -175,9 +178,11 @@ def _formed(definition: MethodDefinition, settings: Mapping[str, str], response:
         raise invalid("The emulator does not answer JSONP: leave 'callback' out.")
     selection, mask = settings.get("fields"), settings.get("readMask")
     pretty = settings.get("prettyPrint", "").lower() in ("true", "1")
-    if not (selection or mask or pretty) or response.status_code != 200:
+    if not (selection or mask or pretty or older) or response.status_code != 200:
         return response
     body = json.loads(bytes(response.body))
+    if older:
+        body = shaping.shaped(definition.document, definition.response, body)
     if mask and mask != "*":
         body = _masked(definition, body, wire_json.mask_paths(mask))
     if selection:

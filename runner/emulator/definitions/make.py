@@ -83,6 +83,16 @@ _TYPES = {"boolean": "bool", "integer": "int32", "number": "double", "string": "
 _WHOLE_REQUEST = {("iam.v1", "projects.serviceAccounts.update")}
 """Methods whose body is the request itself although it is named after a resource (`body: "*"` of their http rule)."""
 
+_IN_OPERATIONS = [
+    f"{verb}{kind}"
+    for verb in (
+        *("CopyModel", "CreateEndpoint", "Delete", "Deploy", "DeployModel", "ExportModel", "MutateDeployedModel"),
+        *("UndeployModel", "UpdateEndpoint", "UploadModel"),
+    )
+    for kind in ("OperationMetadata", "Response")
+]
+"""Messages that no method names and operations carry."""
+
 Json = dict[str, Any]
 
 
@@ -143,6 +153,9 @@ class _Api:
             short = method["id"].partition(".")[2]
             if short in self.served:
                 methods[short] = self._method(short, method)
+        for name in _IN_OPERATIONS if self.name.startswith("aiplatform.") else ():
+            if f"{self.prefix}{name}" in self.document["schemas"]:
+                self._reference(f"{self.prefix}{name}")
         while self._wanted:
             key, schema = self._wanted.pop()
             self._message(key, schema)

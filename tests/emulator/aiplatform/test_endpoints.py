@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -213,14 +214,15 @@ def test_operations_are_found_under_every_version(vertex: Vertex) -> None:
     answer = vertex.client.post(f"/v1/{vertex.project.parent}/endpoints", json={"displayName": "x"}).json()
     nested = answer["name"]
     endpoint, _, identifier = nested.partition("/operations/")
-    for version in ("v1", "v1beta1", "ui"):
-        assert vertex.get(nested, version=version) == answer
-        assert vertex.get(f"{vertex.project.parent}/operations/{identifier}", version=version) == answer
-    assert vertex.get(f"{endpoint}/operations") == {"operations": [answer]}
-    assert vertex.post(f"{nested}:wait?timeout=1.5s").json() == answer
+    beta = json.loads(json.dumps(answer).replace("aiplatform.v1.", "aiplatform.v1beta1."))
+    for version, shown in (("v1", answer), ("v1beta1", beta), ("ui", answer)):
+        assert vertex.get(nested, version=version) == shown
+        assert vertex.get(f"{vertex.project.parent}/operations/{identifier}", version=version) == shown
+    assert vertex.get(f"{endpoint}/operations") == {"operations": [beta]}
+    assert vertex.post(f"{nested}:wait?timeout=1.5s").json() == beta
     assert vertex.post(f"{nested}:cancel").json() == {}
     vertex.error(vertex.client.get(f"/ui/{endpoint}/operations/1"), 404, "NOT_FOUND")
-    vertex.error(vertex.post(f"{nested}:wait", {"timeout": "soon"}), 400, "INVALID_ARGUMENT")
+    vertex.error(vertex.post(f"{nested}:wait?timeout=soon"), 400, "INVALID_ARGUMENT")
 
 
 def test_emulator_status(vertex: Vertex) -> None:

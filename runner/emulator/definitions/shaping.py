@@ -1,0 +1,34 @@
+"""Answers of an older version: what is stored in the newest one, without the fields that the older does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from runner.emulator.definitions.documents import Document
+
+OWN = frozenset({"emulator"})
+"""Fields that this server adds to Google's messages."""
+
+
+def shaped(document: Document, message: str, body: Any) -> Any:
+    """Return a message without the fields that its definition does not have."""
+    if not isinstance(body, Mapping) or message not in document.messages:
+        return body
+    fields: Mapping[str, str] = document.messages[message]["fields"]
+    return {
+        name: _value(document, fields[name].rstrip("-!"), value) if name in fields else value
+        for name, value in body.items()
+        if name in fields or name in OWN or name == "@type"
+    }
+
+
+def _value(document: Document, kind: str, value: Any) -> Any:
+    if kind.startswith("[") and isinstance(value, list):
+        return [_value(document, kind[1:], item) for item in value]
+    if kind == "{any" and isinstance(value, Mapping) and "@type" in value:
+        # google.protobuf.Any: what an operation answers, and what it says about itself.
+        return shaped(document, str(value["@type"]).removeprefix(f"type.googleapis.com/{document.package}."), value)
+    if kind.startswith("{") and isinstance(value, Mapping):
+        return {key: _value(document, kind[1:], item) for key, item in value.items()}
+    return shaped(document, kind[1:], value) if kind.startswith("@") else value
