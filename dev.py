@@ -10,6 +10,7 @@
     python3 dev.py audit                  look every locked package up among the known vulnerabilities
     python3 dev.py sbom [file]            write what is locked as a CycloneDX bill of materials [sbom.json]
     python3 dev.py lock                   resolve all lock files again from pyproject.toml
+    python3 dev.py definitions            make the emulator's definitions of Google's APIs again from Google's documents
 
 Every command installs by version and hash from a lock file, what builds this project included.
 
@@ -201,6 +202,10 @@ def main(arguments: list[str]) -> None:
         return
     if command == "lock":
         lock()
+    elif command == "definitions":
+        install()
+        run(BIN / "python", "-m", "runner.emulator.definitions.make")
+        run(BIN / "python", "-m", "tests.emulator.test_documentation")
         return
     if command == "pipeline":
         install_pipeline(checks="--checks" in rest)

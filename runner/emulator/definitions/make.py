@@ -96,7 +96,8 @@ _IN_OPERATIONS = [
 Json = dict[str, Any]
 
 
-def _document(name: str) -> Json:
+def document(name: str) -> Json:
+    """Return the discovery document of an API's version."""
     if name in undocumented.DOCUMENTS:
         return undocumented.DOCUMENTS[name]
     documents = resources.files("googleapiclient.discovery_cache") / "documents"
@@ -138,7 +139,7 @@ class _Api:
 
     def __init__(self, name: str, package: str, served: set[str]) -> None:
         self.name, self.package, self.served = name, package, served
-        self.document = _document(name)
+        self.document = document(name)
         self.numbers = _Numbers(package) if name.startswith("aiplatform.") else None
         self.prefix = "".join(part[0].upper() + part[1:] for part in package.split("."))
         self.messages: dict[str, Json] = {}
@@ -254,11 +255,11 @@ class _Api:
         return self._seen[key]
 
 
-def paths(document: Json) -> Json:
+def paths(api: Json) -> Json:
     """Return the tree of an API's paths: segments, `*` for any one and `**` for any rest; `""` holds the verbs."""
     tree: Json = {}
-    base = str(document.get("servicePath", ""))
-    for method in _methods(document):
+    base = str(api.get("servicePath", ""))
+    for method in _methods(api):
         node = tree
         for segment in _segments(base + (method.get("flatPath") or method["path"])):
             node = node.setdefault(segment, {})
@@ -315,8 +316,8 @@ def main(names: Iterable[str] = ()) -> None:
         if name in SERVED:
             made = _Api(name, SERVED[name], served.get(name.partition(".")[0], set())).made()
         else:
-            document = _document(name)
-            made = {"revision": document["revision"], "paths": paths(document)}
+            found = document(name)
+            made = {"revision": found["revision"], "paths": paths(found)}
         content = text(made)
         (DATA / f"{name}.json").write_text(content, "utf-8")
         sys.stderr.write(f"{name}: revision {made['revision']}, {len(content):,} bytes\n")
