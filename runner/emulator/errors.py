@@ -128,6 +128,11 @@ def invalid(message: str) -> ApiError:
     return ApiError("INVALID_ARGUMENT", message)
 
 
+def found_errors(field: str, message: str) -> ApiError:
+    """Return the 400 in the form of Vertex AI's own checks of a resource."""
+    return invalid(f"List of found errors:\t1.Field: {field}; Message: {message}\t")
+
+
 def not_here(message: str) -> ApiError:
     """Return a 400 UNIMPLEMENTED: Google can do it, the emulator cannot.
 

@@ -41,14 +41,17 @@ class ApiRequest(Request):
         return f"{self.scope['scheme']}://{self.headers['host']}"
 
     async def read_body(self) -> bytes:
-        """Return the body, bounded by `max_body_bytes`. Raises ApiError 413."""
+        """Return the body, bounded by `max_body_bytes`. Raises ApiError 413 or 400."""
         limit = self.emulator.settings.max_body_bytes
         chunks: list[bytes] = []
         size = 0
         async for chunk in self.stream():
             size += len(chunk)
             if size > limit:
-                raise ApiError("INVALID_ARGUMENT", f"Request payload size exceeds the limit: {limit} bytes.", http=413)
+                # Cloud Storage says so by the code; all other APIs answer 400.
+                http = 413 if "/storage/" in self.scope["path"] else 400
+                message = f"Request payload size exceeds the limit: {limit} bytes."
+                raise ApiError("INVALID_ARGUMENT", message, http=http)
             chunks.append(chunk)
         return b"".join(chunks)
 

@@ -81,7 +81,6 @@ def test_all_of_it_reaches_a_new_endpoint(tuned: Tuned, tuned_session: Session) 
         given = made.raw["deployedModels"][0]["dedicatedResources"]
         assert given == {
             "machineSpec": {"machineType": MACHINE, "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1},
-            "minReplicaCount": 0,
             "maxReplicaCount": 3,
             "initialReplicaCount": 1,
             "autoscalingMetricSpecs": [

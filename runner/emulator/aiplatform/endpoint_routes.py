@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from runner.emulator import wire_json
 from runner.emulator.aiplatform import (
     collections,
     dedicated,
@@ -20,7 +21,8 @@ from runner.emulator.aiplatform import (
 from runner.emulator.aiplatform.scope import PARENT, Scope
 from runner.emulator.aiplatform.tuning_validation import check_labels
 from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.errors import ApiError, invalid, not_here
+from runner.emulator.definitions.parsing import snake
+from runner.emulator.errors import ApiError, found_errors, invalid, not_here
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 _PATCHABLE = frozenset(
@@ -148,7 +150,7 @@ def _deployed_model(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the complete DeployedModel and where its weights come from. Raises ApiError."""
     if not given.get("model"):
-        raise invalid("The deployed_model.model field is required.")
+        raise found_errors("deployed_model.model", "Required field is not set.")
     plain, _, version = given["model"].partition("@")
     where, model_id = scope.split_name(connection, plain, "models")
     if not endpoint.startswith(f"{where.name}/"):
@@ -199,7 +201,48 @@ async def undeploy_model(request: ApiRequest) -> Response:
     return json_response(operation)
 
 
+async def mutate_deployed_model(request: ApiRequest) -> Response:
+    """Change the replicas or the logging of a deployed model; the operation is done at once."""
+    body = await request.read_json()
+    version = request.fields["version"]
+    now = request.emulator.clock.timestamp()
+    paths = wire_json.mask_paths(body.get("updateMask"))
+    if not paths:
+        raise invalid("The update_mask field is required.")
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        _, name = place(connection, request)
+        changed = endpoints.mutate(
+            connection, endpoints.get(connection, name), body.get("deployedModel", {}), paths, now
+        )
+        response = {"@type": long_running.type_url(version, "MutateDeployedModelResponse"), "deployedModel": changed}
+        return long_running.immediate(connection, name, version, "MutateDeployedModel", now, response)
+
+    return json_response(await request.emulator.store.write(work))
+
+
+async def update(request: ApiRequest) -> Response:
+    """Change how clients may connect, which is all that this method does at Google; the operation is done at once."""
+    given = (await request.read_json()).get("endpoint", {})
+    version = request.fields["version"]
+    now = request.emulator.clock.timestamp()
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        _, name = place(connection, request)
+        endpoint = endpoints.get(connection, name)
+        fixed = [key for key in given if key != "clientConnectionConfig" and given[key] != endpoint.get(key)]
+        if fixed:
+            raise invalid(f"The field {snake(sorted(fixed)[0])} cannot be updated by this method.")
+        kept = {key: value for key, value in endpoint.items() if key != "clientConnectionConfig"}
+        changed = endpoints.save(connection, kept | given, now)
+        response = {"@type": long_running.type_url(version, "Endpoint"), **changed}
+        return long_running.immediate(connection, name, version, "UpdateEndpoint", now, response)
+
+    return json_response(await request.emulator.store.write(work))
+
+
 _API = "aiplatform.projects.locations.endpoints"
+_ENDPOINT = f"{PARENT}/endpoints/{{endpoint}}"
 METHODS = [
     Method(f"{_API}.create", "POST", f"{PARENT}/endpoints", create),
     Method(f"{_API}.list", "GET", f"{PARENT}/endpoints", list_endpoints),
@@ -207,5 +250,7 @@ METHODS = [
     Method(f"{_API}.patch", "PATCH", f"{PARENT}/endpoints/{{endpoint}}", patch),
     Method(f"{_API}.delete", "DELETE", f"{PARENT}/endpoints/{{endpoint}}", delete),
     Method(f"{_API}.deployModel", "POST", f"{PARENT}/endpoints/{{endpoint}}:deployModel", deploy_model),
+    Method(f"{_API}.mutateDeployedModel", "POST", f"{_ENDPOINT}:mutateDeployedModel", mutate_deployed_model),
+    Method(f"{_API}.update", "POST", f"{_ENDPOINT}:update", update),
     Method(f"{_API}.undeployModel", "POST", f"{PARENT}/endpoints/{{endpoint}}:undeployModel", undeploy_model),
 ]

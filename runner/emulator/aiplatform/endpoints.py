@@ -11,16 +11,25 @@ import re
 import sqlite3
 from typing import Any
 
-from runner.emulator import store
-from runner.emulator.aiplatform import filters, long_running, models, scope
+from runner.emulator import store, update_mask
+from runner.emulator.aiplatform import filters, long_running, machines, models, scope
 from runner.emulator.aiplatform.scope import Scope
 from runner.emulator.definitions import documents
-from runner.emulator.errors import ApiError, already_exists, invalid
+from runner.emulator.errors import ApiError, already_exists, found_errors, invalid
 
 KIND = "endpoint"
 DEPLOYMENT = "deployment"
 
-_ID = re.compile(r"(?:[0-9]{1,19}|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)\Z")
+_MUTABLE = (
+    ["dedicatedResources", "minReplicaCount"],
+    ["dedicatedResources", "maxReplicaCount"],
+    ["dedicatedResources", "requiredReplicaCount"],
+    ["dedicatedResources", "autoscalingMetricSpecs"],
+    ["disableContainerLogging"],
+    ["enableContainerLogging"],
+)
+"""What `mutateDeployedModel` may change."""
+_ID = re.compile(r"(?:[1-9][0-9]{0,9}|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)\Z")
 
 
 def create(
@@ -28,9 +37,12 @@ def create(
 ) -> dict[str, Any]:
     """Store a new endpoint and return it. Raises ApiError INVALID_ARGUMENT, ALREADY_EXISTS."""
     if endpoint_id and not _ID.match(endpoint_id):
-        raise invalid(f"Invalid endpoint id '{endpoint_id}': digits, or lowercase letters, digits and '-'.")
+        raise invalid(
+            f"Invalid endpoint id '{endpoint_id}': at most 10 digits, the first of them not 0, or at most 63 lowercase "
+            "letters, digits and '-' that begin with a letter."
+        )
     if not body.get("displayName"):
-        raise invalid("The display_name field is required.")
+        raise found_errors("endpoint.display_name", "Required field is not set.")
     if len(body["displayName"]) > 128:
         raise invalid("The display_name must be at most 128 characters long.")
     name = f"{where.name}/endpoints/{endpoint_id or scope.new_id()}"
@@ -154,6 +166,30 @@ def deployed_badly(connection: sqlite3.Connection, name: str, now: str, error: A
         kind = KIND if "/endpoints/" in resource else models.KIND
         if store.find(connection, kind, resource) is not None:
             store.remove(connection, kind, resource)
+
+
+def mutate(
+    connection: sqlite3.Connection, endpoint: dict[str, Any], given: dict[str, Any], paths: list[list[str]], now: str
+) -> dict[str, Any]:
+    """Change the fields of a deployed model that paths name; return it. Raises ApiError NOT_FOUND, INVALID_ARGUMENT."""
+    found = next((item for item in endpoint.get("deployedModels", []) if item["id"] == given.get("id")), None)
+    if found is None:
+        raise ApiError(
+            "NOT_FOUND", f"The DeployedModel {given.get('id', '')} is not found on Endpoint {endpoint['name']}."
+        )
+    for path in paths:
+        if path not in _MUTABLE:
+            raise invalid(f"The field {'.'.join(path)} of a deployed model cannot be changed.")
+    changed = update_mask.apply(found, given, [".".join(path) for path in paths])
+    if "dedicatedResources" in changed:
+        changed["dedicatedResources"] = machines.complete(changed["dedicatedResources"], None)
+    name = f"{endpoint['name']}/deployedModels/{found['id']}"
+    deployment = store.find(connection, DEPLOYMENT, name)
+    if deployment is not None:
+        store.put(connection, DEPLOYMENT, name, {**deployment, "deployedModel": changed})
+    rest = [changed if item["id"] == found["id"] else item for item in endpoint["deployedModels"]]
+    save(connection, {**endpoint, "deployedModels": rest}, now)
+    return changed
 
 
 def undeploy(

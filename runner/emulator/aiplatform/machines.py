@@ -61,7 +61,8 @@ def _replicas(given: dict[str, Any]) -> dict[str, int]:
         seconds = str(period or "300s").removesuffix("s")
         if not seconds.replace(".", "", 1).isdecimal() or not 300 <= float(seconds) <= 28800:
             raise invalid(f"Invalid scale_to_zero_spec: {period} is not between 300s and 28800s.")
-    return {"minReplicaCount": least, "maxReplicaCount": most}
+    # Zero is left out, as every default of a field is.
+    return {**({"minReplicaCount": least} if least else {}), "maxReplicaCount": most}
 
 
 def _check(spec: dict[str, Any]) -> None:

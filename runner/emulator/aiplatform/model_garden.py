@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import Response
@@ -12,6 +14,7 @@ from runner.catalog import Model, UnknownModelError, find_model, load_catalog
 from runner.emulator import store
 from runner.emulator.aiplatform import (
     access,
+    collections,
     deployments,
     endpoints,
     lifecycle,
@@ -37,6 +40,10 @@ Here a process of our own answers in its place.
 """
 
 
+_MODEL_TERM = re.compile(
+    r"(?P<function>is_deployable|is_hf_wildcard)\((?P<argument>true|false)\)"
+    r"|(?:model_user_id|name|display_name)\s*=\s*\"?(?P<value>[^\"()]+)\"?"
+)
 _KEPT = ("labels", "dedicatedEndpointEnabled", "privateServiceConnectConfig")
 """Fields of an EndpointConfig that are the endpoint's own."""
 
@@ -120,7 +127,8 @@ def _store(
     check_labels(wanted.get("labels", {}))
     short = base.id.rpartition("/")[2].rpartition("@")[2]
     model_id = config.get("modelUserId") or scope.new_id()
-    models.check_id(model_id)
+    if "modelUserId" in config:
+        models.check_id(model_id)
     model_name = f"{where.name}/models/{model_id}"
     publisher = public_name(base)
     about: dict[str, Any] = {
@@ -191,13 +199,12 @@ async def recommend_spec(request: ApiRequest) -> Response:
     base = await asyncio.to_thread(inspect_weights, emulator, where, body.get("gcsUri", ""))
     spec = {"machineSpec": machines.recommended(base), "containerSpec": {"imageUri": SERVING_IMAGE}}
     answer: dict[str, Any] = {"baseModel": public_name(base)}
+    answer["specs"] = [spec]
     if body.get("checkMachineAvailability") or body.get("checkUserQuota"):
         recommendation: dict[str, Any] = {"region": where.location, "spec": spec}
         if body.get("checkUserQuota"):
             recommendation["userQuotaState"] = "QUOTA_STATE_USER_HAS_QUOTA"
         answer["recommendations"] = [recommendation]
-    else:
-        answer["specs"] = [spec]
     return json_response(answer)
 
 
@@ -236,8 +243,27 @@ def _publisher_model(model: Model) -> dict[str, Any]:
 async def list_publisher_models(request: ApiRequest) -> Response:
     """Return the base models of a publisher, `-` or `*` for all."""
     wanted = request.fields["publisher"]
+    chosen = _model_filter(request.query_params.get("filter", ""))
     found = [model for model in load_catalog().models if wanted in ("-", "*", model.id.partition("/")[0])]
-    return json_response({"publisherModels": [_publisher_model(model) for model in found]})
+    return collections.page(request, "publisherModels", [_publisher_model(model) for model in found if chosen(model)])
+
+
+def _model_filter(text: str) -> Callable[[Model], bool]:
+    """Return a test of models. Raises ApiError INVALID_ARGUMENT for a filter with other terms than the SDKs' own."""
+    terms = [term.strip() for term in re.split(r"\s+AND\s+", text.strip()) if term.strip()]
+    tests: list[Callable[[Model], bool]] = []
+    for term in terms:
+        match = _MODEL_TERM.fullmatch(term)
+        if match is None:
+            raise invalid(f"Invalid filter {text!r}: unexpected {term!r}.")
+        if match["function"]:
+            # Every model here is one of Model Garden's own that can be deployed, and none is Hugging Face's.
+            holds = (match["function"] == "is_deployable") == (match["argument"] == "true")
+            tests.append(lambda model, holds=holds: holds)  # type: ignore[misc]
+        else:
+            name = match["value"].rpartition("/")[2]
+            tests.append(lambda model, name=name: name in model.id)  # type: ignore[misc]
+    return lambda model: all(test(model) for test in tests)
 
 
 _API = "aiplatform.projects.locations"

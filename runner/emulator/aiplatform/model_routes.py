@@ -11,13 +11,14 @@ from runner.emulator.aiplatform import collections, long_running, models, scope
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.aiplatform.tuning_validation import check_labels, split_uri
 from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.errors import invalid
+from runner.emulator.errors import found_errors, invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 _PATCHABLE = frozenset({"displayName", "description", "versionDescription", "labels", "metadata"})
 
 
-def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
+def name_of(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    """Return the full name of the model of a path, with the version after `@` if it has one."""
     return f"{scope.resolve(connection, request.fields).name}/models/{request.fields['model']}"
 
 
@@ -28,7 +29,7 @@ async def upload(request: ApiRequest) -> Response:
     version = request.fields["version"]
     now = request.emulator.clock.timestamp()
     if not model.get("displayName"):
-        raise invalid("The model.display_name field is required.")
+        raise found_errors("model.display_name", "Required field is not set.")
     if len(model["displayName"]) > 128:
         raise invalid("The display_name must be at most 128 characters long.")
     check_labels(model.get("labels", {}))
@@ -45,7 +46,8 @@ async def upload(request: ApiRequest) -> Response:
                 raise invalid("The parent_model must be in the same project and location.")
         else:
             model_id = body.get("modelId") or scope.new_id()
-            models.check_id(model_id)
+            if body.get("modelId"):
+                models.check_id(model_id)
         name = f"{where.name}/models/{model_id}"
         made = models.insert(connection, name, model, now, new_version=bool(parent))
         response = {
@@ -62,7 +64,7 @@ async def get(request: ApiRequest) -> Response:
     """Return a model: its default version, or the one after `@`."""
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        model = models.get(connection, _name(connection, request))
+        model = models.get(connection, name_of(connection, request))
         if not model["deployedModels"]:
             del model["deployedModels"]
         return model
@@ -83,7 +85,7 @@ async def list_models(request: ApiRequest) -> Response:
 
 async def list_versions(request: ApiRequest) -> Response:
     """Return one page of the versions of a model."""
-    found = request.emulator.store.read(lambda connection: models.versions(connection, _name(connection, request)))
+    found = request.emulator.store.read(lambda connection: models.versions(connection, name_of(connection, request)))
     return collections.page(request, "models", found)
 
 
@@ -93,7 +95,7 @@ async def patch(request: ApiRequest) -> Response:
     now = request.emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = _name(connection, request)
+        name = name_of(connection, request)
         changed = collections.patched(request, models.get(connection, name), body, _PATCHABLE, "Model")
         return models.replace(connection, name, changed, now)
 
@@ -105,7 +107,7 @@ async def delete(request: ApiRequest) -> Response:
     now = request.emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = _name(connection, request)
+        name = name_of(connection, request)
         if "@" in name:
             raise invalid("Deleting one version takes :deleteVersion; delete takes a model's name without version.")
         models.remove(connection, name)

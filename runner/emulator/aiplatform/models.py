@@ -16,7 +16,7 @@ from runner.emulator.errors import ApiError, already_exists, invalid
 
 KIND = "model"
 
-_ID = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?\Z")
+_ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}\Z")
 _ALIAS = re.compile(r"[a-z][a-z0-9-]{0,126}[a-z0-9]\Z")
 
 
@@ -55,7 +55,7 @@ def insert(
         "versionAliases": aliases,
         "versionCreateTime": now,
         "versionUpdateTime": now,
-        "createTime": document["versions"]["1"]["createTime"] if "1" in document["versions"] else now,
+        "createTime": min([item["createTime"] for item in document["versions"].values()], default=now),
         "updateTime": now,
         "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES"],
         "etag": etag(),
@@ -75,10 +75,61 @@ def _take_aliases(document: dict[str, Any], version: str, aliases: list[str]) ->
                 resource["versionAliases"].remove(alias)
 
 
+def merge_aliases(connection: sqlite3.Connection, name: str, aliases: list[str], now: str) -> dict[str, Any]:
+    """Give a version aliases, and take those away that begin with `-`; return the version.
+
+    Raises ApiError NOT_FOUND, INVALID_ARGUMENT.
+    """
+    version = get(connection, name)["versionId"]
+    plain = name.partition("@")[0]
+    document = store.get(connection, KIND, plain)
+    resource = document["versions"][version]
+    gone = {alias[1:] for alias in aliases if alias.startswith("-")}
+    if "default" in gone:
+        raise invalid("The alias 'default' cannot be removed: give it to another version.")
+    added = [alias for alias in aliases if not alias.startswith("-")]
+    _take_aliases(document, version, added)
+    if "default" in added:
+        document["default"] = version
+    kept = [alias for alias in resource["versionAliases"] if alias not in gone]
+    resource["versionAliases"] = list(dict.fromkeys([*kept, *added]))
+    resource |= {"updateTime": now, "versionUpdateTime": now, "etag": etag()}
+    store.put(connection, KIND, plain, document)
+    return dict(resource)
+
+
+def remove_version(connection: sqlite3.Connection, name: str) -> None:
+    """Delete one version of several.
+
+    Raises ApiError NOT_FOUND, INVALID_ARGUMENT for a name without version, FAILED_PRECONDITION for the only version,
+    the default one, and one that is deployed.
+    """
+    plain, _, wanted = name.partition("@")
+    if not wanted:
+        raise invalid("The name must have a version: projects/P/locations/L/models/M@VERSION.")
+    version = get(connection, name)["versionId"]
+    document = store.get(connection, KIND, plain)
+    where = deployed(connection, plain, version)
+    if where:
+        raise ApiError(
+            "FAILED_PRECONDITION",
+            f"The Model version {name} cannot be deleted: it is deployed at {where[0]['endpoint']}. Undeploy it first.",
+        )
+    if len(document["versions"]) == 1:
+        raise ApiError("FAILED_PRECONDITION", f"Deleting the only version of {plain} is not allowed. Delete the Model.")
+    if document["default"] == version:
+        raise ApiError("FAILED_PRECONDITION", f"{name} is the default version: make another one the default first.")
+    del document["versions"][version]
+    store.put(connection, KIND, plain, document)
+
+
 def check_id(model_id: str) -> None:
     """Check an id that the user chose. Raises ApiError INVALID_ARGUMENT."""
     if not _ID.match(model_id):
-        raise invalid(f"Invalid model id '{model_id}': 1 to 63 lowercase letters, digits, '_' and '-'.")
+        raise invalid(
+            f"Invalid model id '{model_id}': 1 to 63 lowercase letters, digits, '_' and '-', beginning with a letter "
+            "or '_'."
+        )
 
 
 def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:

@@ -9,8 +9,11 @@ from runner.emulator.aiplatform import (
     endpoint_routes,
     model_garden,
     model_routes,
+    model_versions,
     operation_routes,
+    places,
     predictions,
+    resource_policies,
     scope,
     tuning_routes,
 )
@@ -34,7 +37,10 @@ _ALL = [
     *predictions.METHODS,
     *operation_routes.METHODS,
     *endpoint_routes.METHODS,
+    *model_versions.METHODS,
     *model_routes.METHODS,
+    *resource_policies.METHODS,
+    *places.METHODS,
     *model_garden.METHODS,
     *control_routes.METHODS,
 ]

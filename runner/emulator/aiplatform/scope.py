@@ -8,8 +8,10 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from runner.catalog import load_catalog
 from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.cloudresourcemanager.projects import Project
+from runner.emulator.control.regions import REGIONS
 from runner.emulator.errors import ApiError, invalid
 from runner.emulator.serviceusage import enablement
 
@@ -18,7 +20,8 @@ SERVICE = "aiplatform.googleapis.com"
 PARENT = "/{version=v1|v1beta1}/projects/{project}/locations/{location}"
 """Path template of everything that lives in a location."""
 
-_LOCATION = re.compile(r"[a-z]+(?:-[a-z]+)*\d*\Z")
+LOCATIONS = frozenset({*REGIONS, *(location.id for location in load_catalog().locations), "global", "us", "eu"})
+"""Where there is Vertex AI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,13 @@ def resolve(connection: sqlite3.Connection, fields: Mapping[str, str]) -> Scope:
 
     Raises:
         ApiError: PERMISSION_DENIED (SERVICE_DISABLED) while Vertex AI is off in the project; INVALID_ARGUMENT for a
-            malformed location.
+            location that does not exist.
     """
     project = projects.resolve(connection, fields["project"])
     enablement.require(connection, project, SERVICE)
     location = fields["location"]
-    if not _LOCATION.match(location):
-        raise invalid(f"Invalid location id: {location!r}.")
+    if location not in LOCATIONS:
+        raise invalid(f"Location {location!r} is not found or access is unauthorized.")
     return Scope(project, location)
 
 

@@ -32,8 +32,8 @@ DEFAULT_RANK = 4
 
 _GS_URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?\Z", re.DOTALL)
 _MODEL_NAME = re.compile(r"(?:publishers/[a-z0-9-]+/models/|[a-z0-9-]+/)[^/@]+@[^/@]+\Z")
-_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
-_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,64}\Z")
+_LABEL = re.compile(r"[\w-]{0,64}\Z")
+_OTHER_SPECS = ("distillationSpec", "preferenceOptimizationSpec")
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+\Z")
 _MULTI_REGIONS = {"US": "us-", "EU": "europe-", "ASIA": "asia-"}
 
@@ -66,8 +66,8 @@ def check_job(connection: sqlite3.Connection, scope: Scope, job: dict[str, Any])
 
 
 def _check_kind(job: dict[str, Any]) -> None:
-    for field in ("distillationSpec", "partnerModelTuningSpec", "veoTuningSpec", "veoLoraTuningSpec"):
-        if field in job:
+    for field in job:
+        if (field.endswith("TuningSpec") and field != "supervisedTuningSpec") or field in _OTHER_SPECS:
             raise not_here(f"The emulator does not support {field}: only supervised tuning of open models.")
     if job.get("preTunedModel"):
         raise invalid(
@@ -159,10 +159,10 @@ def check_labels(labels: dict[str, str]) -> None:
     if len(labels) > 64:
         raise invalid("Too many labels: at most 64 are allowed.")
     for key, value in labels.items():
-        if not _LABEL_KEY.match(key) or not _LABEL_VALUE.match(value):
+        if not key or any(not _LABEL.match(text) or text != text.lower() for text in (key, value)):
             raise invalid(
                 f"Invalid label '{key}': '{value}'. Keys and values have at most 64 lowercase letters, digits, "
-                "underscores and dashes; keys start with a letter."
+                "underscores and dashes."
             )
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from runner.emulator import store
 from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.control.resources import methods, read, write
-from runner.emulator.iam import callers
+from runner.emulator.iam import callers, policies
 from runner.emulator.routing import ApiRequest, json_response
 
 BILLING_ACCOUNT = "billingAccounts/000000-000000-000000"
@@ -61,6 +61,7 @@ async def get_v3(request: ApiRequest) -> Response:
             "displayName": project.id,
             "createTime": document["createTime"],
             "updateTime": document["createTime"],
+            "etag": policies.empty(project.id)["etag"],
         }
     )
 

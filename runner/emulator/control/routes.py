@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from runner.emulator.control import budgets, compute, keys, quotas, service_agents
+from runner.emulator.control import budgets, compute, keys, quota_infos, quotas, service_agents
 from runner.emulator.control.resources import methods
 from runner.emulator.routing import Method
 
 _BUDGETS = "/billingAccounts/{account}/budgets"
 _QUOTAS = "/projects/{project}/locations/global/quotaPreferences"
+_INFOS = "/projects/{project}/locations/global/services/{service}/quotaInfos"
 _RINGS = "/projects/{project}/locations/{location}/keyRings"
 _RING = _RINGS + "/{ring}"
 _KEYS = _RING + "/cryptoKeys"
@@ -36,6 +37,8 @@ METHODS: list[Method] = [
             ("cloudquotas.projects.locations.quotaPreferences.list", "GET", _QUOTAS, quotas.list_preferences),
             ("cloudquotas.projects.locations.quotaPreferences.get", "GET", f"{_QUOTAS}/{{id}}", quotas.get),
             ("cloudquotas.projects.locations.quotaPreferences.patch", "PATCH", f"{_QUOTAS}/{{id}}", quotas.patch),
+            ("cloudquotas.projects.locations.services.quotaInfos.list", "GET", _INFOS, quota_infos.list_infos),
+            ("cloudquotas.projects.locations.services.quotaInfos.get", "GET", f"{_INFOS}/{{id}}", quota_infos.get),
         ],
     ),
     *methods(

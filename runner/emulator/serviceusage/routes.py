@@ -22,6 +22,8 @@ from runner.emulator.serviceusage.known import TITLES, dependencies, dependents
 
 _TYPES = "type.googleapis.com/google.api.serviceusage."
 _MAX_BATCH = 20
+_MAX_PAGE = 200
+_EMPTY = "type.googleapis.com/google.protobuf.Empty"
 _NOOP = "operations/noop.DONE_OPERATION"
 _FILTER = re.compile(r"\s*state\s*[:=]\s*(ENABLED|DISABLED)\s*\Z", re.IGNORECASE)
 
@@ -62,8 +64,11 @@ async def list_services(request: ApiRequest) -> Response:
         found = [_service(connection, project, name) for name in sorted(TITLES)]
         return [service for service in found if wanted in (None, service["state"])]
 
+    size = query.get("pageSize") or "0"
+    if int(size) > _MAX_PAGE:
+        raise invalid(f"The page size must not exceed {_MAX_PAGE}.")
     services, token = paging.page(
-        read(request, work), query.get("pageSize"), query.get("pageToken"), default=50, maximum=200
+        read(request, work), query.get("pageSize"), query.get("pageToken"), default=50, maximum=_MAX_PAGE
     )
     body: dict[str, Any] = {"services": services} if services else {}
     if token:
@@ -197,7 +202,7 @@ async def get_operation(request: ApiRequest) -> Response:
     """Return an operation of Service Usage."""
     name = f"operations/{request.fields['operation']}"
     if name == _NOOP:
-        return json_response({"name": name, "done": True})
+        return json_response({"name": name, "done": True, "response": {"@type": _EMPTY}})
     return json_response(read(request, lambda connection: operations.get(connection, name)))
 
 

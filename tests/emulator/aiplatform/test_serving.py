@@ -112,7 +112,7 @@ def test_wrong_questions(deployed: tuple[Vertex, str]) -> None:
     vertex.error(vertex.post(f"{name}/chat/completions", {"messages": []}), 400, "INVALID_ARGUMENT")
     for content in (b"{", b"[]"):
         assert vertex.client.post(f"/v1/{name}/chat/completions", content=content).status_code == 400
-    vertex.error(vertex.post(f"{name}:predict", {"instances": ["x" * (33 * 1024 * 1024)]}), 413, "INVALID_ARGUMENT")
+    vertex.error(vertex.post(f"{name}:predict", {"instances": ["x" * (33 * 1024 * 1024)]}), 400, "INVALID_ARGUMENT")
     vertex.error(vertex.post(f"{name}/deployedModels/1/invoke/v1/chat/completions", {}), 404, "NOT_FOUND")
 
 

@@ -194,3 +194,21 @@ def test_the_table_has_every_method_once() -> None:
     headings = [line for line in table.splitlines() if line.startswith("### ")]
     assert headings == sorted(headings)
     assert all(row.replace("\\|", "").count("|") == 3 for row in rows)
+
+
+def test_quotas_in_force(call: Call, bare: str) -> None:
+    services = f"/v1/projects/{bare}/locations/global/services"
+    call("POST", f"/v1/projects/{bare}/services/cloudquotas.googleapis.com:enable", {})
+    infos = call("GET", f"{services}/aiplatform.googleapis.com/quotaInfos")["quotaInfos"]
+    assert "CustomModelServingL4GPUsPerProjectPerRegion" in {info["quotaId"] for info in infos}
+    path = f"{services}/aiplatform.googleapis.com/quotaInfos/GlobalConcurrentManagedOssModelTuningJobs"
+    assert call("GET", path)["dimensionsInfos"][0]["details"]["value"] == "1"
+    preference = {
+        "service": "aiplatform.googleapis.com",
+        "quotaId": "GlobalConcurrentManagedOssModelTuningJobs",
+        "quotaConfig": {"preferredValue": 3},
+    }
+    call("POST", f"/v1/projects/{bare}/locations/global/quotaPreferences", preference)
+    assert call("GET", path)["dimensionsInfos"][0]["details"]["value"] == "3"
+    assert call("GET", f"{services}/storage.googleapis.com/quotaInfos") == {}
+    call("GET", f"{services}/aiplatform.googleapis.com/quotaInfos/None", expect=404)

@@ -1,0 +1,78 @@
+"""IAM policies of endpoints and models: kept, evaluated for `testIamPermissions`, and not enforced on requests."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator import store
+from runner.emulator.aiplatform import endpoints, models, scope
+from runner.emulator.aiplatform.scope import PARENT
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.iam import callers, policies
+from runner.emulator.routing import ApiRequest, Method, json_response
+
+KIND = "aiplatform-policy"
+
+_FIND: dict[str, Callable[[sqlite3.Connection, str], Any]] = {"endpoints": endpoints.get, "models": models.get}
+
+
+def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    """Return the full name of the endpoint or model of a path. Raises ApiError NOT_FOUND."""
+    collection = request.fields["collection"]
+    name = f"{scope.resolve(connection, request.fields).name}/{collection}/{request.fields['resource']}"
+    _FIND[collection](connection, name)
+    return name
+
+
+def _stored(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
+    return store.find(connection, KIND, name) or policies.empty(name)
+
+
+async def get_policy(request: ApiRequest) -> Response:
+    """Return the policy."""
+    return json_response(
+        request.emulator.store.read(lambda connection: _stored(connection, _name(connection, request)))
+    )
+
+
+async def set_policy(request: ApiRequest) -> Response:
+    """Replace the policy."""
+    body = await request.read_json()
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        name = _name(connection, request)
+        changed = policies.replaced(connection, _stored(connection, name), body.get("policy", {}))
+        return store.put(connection, KIND, name, changed)
+
+    return json_response(await request.emulator.store.write(work))
+
+
+async def test_permissions(request: ApiRequest) -> Response:
+    """Tell which of the given permissions the caller has."""
+    asked = request.query_params.getlist("permissions")
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        chain = [
+            _stored(connection, _name(connection, request)),
+            projects.get_policy(connection, projects.resolve(connection, request.fields["project"])),
+        ]
+        return callers.held(connection, request, chain, asked)
+
+    held = request.emulator.store.read(work)
+    return json_response({"permissions": held} if held else {})
+
+
+METHODS = [
+    Method(f"aiplatform.projects.locations.{collection}.{verb}", "POST", f"{path}:{verb}", handler)
+    for collection in _FIND
+    for path in (f"{PARENT}/{{collection={collection}}}/{{resource}}",)
+    for verb, handler in (
+        ("getIamPolicy", get_policy),
+        ("setIamPolicy", set_policy),
+        ("testIamPermissions", test_permissions),
+    )
+]
