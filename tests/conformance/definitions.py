@@ -99,8 +99,12 @@ def _answer(definitions: Any, message: str, exchange: Exchange) -> Iterator[str]
         if message and message != "GoogleProtobufEmpty" and exchange["status"] == 200:
             yield ": empty"
         return
-    if message:
-        yield from _message(definitions, message, json.loads(exchange["answer"]), "", request=False)
+    body = json.loads(exchange["answer"])
+    # A stream that is no stream of events is a list of messages.
+    streamed = isinstance(body, list) and ":stream" in exchange["path"]
+    for piece in body if streamed else [body]:
+        if message:
+            yield from _message(definitions, message, piece, "", request=False)
 
 
 def _error(exchange: Exchange) -> Iterator[str]:
@@ -133,7 +137,7 @@ def _message(definitions: Any, message: str, body: Any, path: str, *, request: b
         if name not in fields:
             yield f"{path}.{key}: no such field of {message}"
         elif value is not None or not request:
-            yield from _value(definitions, fields[name].rstrip("-!"), value, f"{path}.{key}", request=request)
+            yield from _value(definitions, fields[name].rstrip("-!?"), value, f"{path}.{key}", request=request)
 
 
 def _typed(definitions: Any, value: Mapping[str, Any], path: str, *, request: bool) -> Iterator[str]:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from runner.emulator.aiplatform import (
     control_routes,
     endpoint_routes,
+    generate_content,
     model_garden,
     model_routes,
     model_versions,
@@ -35,6 +36,7 @@ def _guarded(method: Method) -> Method:
 _ALL = [
     *tuning_routes.METHODS,
     *predictions.METHODS,
+    *generate_content.METHODS,
     *operation_routes.METHODS,
     *endpoint_routes.METHODS,
     *model_versions.METHODS,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from runner.emulator import wire_json
 from runner.emulator.definitions import documents, parsing, shaping
@@ -152,10 +152,10 @@ def reaches(document: Document, key: str, path: list[str]) -> bool:
             return True
         if not kind.startswith("@"):
             return False
-        found = parsing.message(document, kind[1:].rstrip("-!")).fields.get(name)
+        found = parsing.message(document, kind[1:].rstrip("-!?")).fields.get(name)
         if found is None:
             return False
-        kind = found[2].lstrip("[").rstrip("-!")
+        kind = found[2].lstrip("[").rstrip("-!?")
     return True
 
 
@@ -163,7 +163,7 @@ def _read(definition: MethodDefinition) -> str:
     """Return the message that a read mask is about: that of a list's items, else that of the answer."""
     fields = definition.document.messages[definition.response]["fields"]
     items = [kind[2:] for name, kind in fields.items() if kind.startswith("[@") and name != "unreachable"]
-    return items[0].rstrip("-!") if "nextPageToken" in fields and items else definition.response
+    return items[0].rstrip("-!?") if "nextPageToken" in fields and items else definition.response
 
 
 def _formed(definition: MethodDefinition, settings: Mapping[str, str], response: Response) -> Response:
@@ -172,13 +172,15 @@ def _formed(definition: MethodDefinition, settings: Mapping[str, str], response:
     if definition.opaque or not (settings or older):
         return response
     alt = settings.get("alt", "json").partition(";")[0]
+    if alt == "sse" and isinstance(response, StreamingResponse):
+        return response
     if alt != "json":
         raise invalid(f"Invalid value at 'alt' (TYPE_ENUM), \"{alt}\": the emulator answers JSON.")
     if "callback" in settings:
         raise invalid("The emulator does not answer JSONP: leave 'callback' out.")
     selection, mask = settings.get("fields"), settings.get("readMask")
     pretty = settings.get("prettyPrint", "").lower() in ("true", "1")
-    if not (selection or mask or pretty or older) or response.status_code != 200:
+    if not (selection or mask or pretty or older) or isinstance(response, StreamingResponse):
         return response
     body = json.loads(bytes(response.body))
     if older:

@@ -16,7 +16,7 @@ A file holds one version of one API:
 
 A type is `string`, `bool`, `int32`, `uint32`, `int64`, `uint64`, `float`, `double`, `bytes`, `time`, `duration`,
 `mask`, `any`, `@Message` or `#enum`; before it stand `[` for a list and `{` for a map, after it `-` for a field that
-only the service sets and `!` for a required one.
+only the service sets, `!` for a required one, `?` for one whose default says something when it is given.
 """
 
 from __future__ import annotations
@@ -129,9 +129,17 @@ class _Numbers:
 
     def enum(self, message: str, field: str) -> Any:
         """Return the descriptor of the enum of a message's field, or None."""
-        descriptor = self.messages.get(message)
-        found = next((one for one in descriptor.fields if one.json_name == field), None) if descriptor else None
+        found = self._field(message, field)
         return found.enum_type if found else None
+
+    def has_presence(self, message: str, field: str) -> bool:
+        """Tell whether a plain field knows that it was given, its default included (`optional` of proto3)."""
+        found = self._field(message, field)
+        return bool(found and found.has_presence and not found.message_type)
+
+    def _field(self, message: str, field: str) -> Any:
+        descriptor = self.messages.get(message)
+        return next((one for one in descriptor.fields if one.json_name == field), None) if descriptor else None
 
 
 class _Api:
@@ -218,6 +226,7 @@ class _Api:
         text = str(value.get("description", ""))
         marks = "-" if value.get("readOnly") or text.startswith("Output only") else ""
         marks += "!" if text.startswith("Required.") or value.get("required") else ""
+        marks += "?" if self.numbers and self.numbers.has_presence(message, name) else ""
         before = "[" if value.get("repeated") else ""
         return f"{before}{self._plain(message, name, value)}{marks}"
 

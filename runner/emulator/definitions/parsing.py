@@ -101,13 +101,13 @@ def message(document: Document, key: str) -> Message:
 
 def is_output(kind: str) -> bool:
     """Tell whether a type is that of a field which only the service sets."""
-    return kind.rstrip("!").endswith("-")
+    return kind.rstrip("!?").endswith("-")
 
 
 @functools.cache
 def parser(document: Document, kind: str) -> Parser:
     """Return the parser of a type as documents write them (see `make`)."""
-    kind = kind.rstrip("-!")
+    kind = kind.rstrip("-!?")
     if kind.startswith("["):
         return _list_of(parser(document, kind[1:]))
     if kind.startswith("{"):
@@ -158,7 +158,7 @@ def _cannot_start_list(path: str, faults: Faults) -> None:
 
 
 def _is_default(value: Any, kind: str) -> bool:
-    if kind.startswith(("@", "{", "any")):
+    if kind.startswith(("@", "{", "any")) or kind.endswith("?"):
         return False
     if kind.startswith("["):
         return not value

@@ -17,7 +17,7 @@ def shaped(document: Document, message: str, body: Any) -> Any:
         return body
     fields: Mapping[str, str] = document.messages[message]["fields"]
     return {
-        name: _value(document, fields[name].rstrip("-!"), value) if name in fields else value
+        name: _value(document, fields[name].rstrip("-!?"), value) if name in fields else value
         for name, value in body.items()
         if name in fields or name in OWN or name == "@type"
     }

@@ -37,3 +37,24 @@ def tuned(emulator: EmulatorServer) -> Iterator[tuple[Vertex, str]]:
         name = vertex.create_job(body)
         assert vertex.wait(name)["state"] == "JOB_STATE_SUCCEEDED"
         yield vertex, name
+
+
+@pytest.fixture(scope="module")
+def deployed(tuned: tuple[Vertex, str]) -> tuple[Vertex, str]:
+    """The tuned model, deployed through Model Garden; and its endpoint's name."""
+    vertex, _ = tuned
+    body = {
+        "customModel": {"gcs_uri": f"gs://{vertex.project.outputs}/run/postprocess/node-0/checkpoints/final"},
+        "modelConfig": {"model_display_name": "shown"},
+        "endpointConfig": {"endpoint_display_name": "asked"},
+        "deployConfig": {
+            "dedicated_resources": {
+                "machine_spec": {"machine_type": "g2-standard-12", "accelerator_type": 11, "accelerator_count": 1},
+                "min_replica_count": 1,
+            },
+            "system_labels": {"a": "b"},
+        },
+    }
+    operation = vertex.finished(vertex.post(f"{vertex.project.parent}:deploy", body))
+    assert operation["response"]["@type"].endswith("v1beta1.DeployResponse")
+    return vertex, str(operation["response"]["endpoint"])

@@ -82,7 +82,7 @@ def _wrong(document: Document, message: str, path: str, body: _Body, depth: int)
     """Return a message whose every plain field, and every one below, has a wrong type."""
     made: dict[str, Any] = {}
     for name, kind in document.messages[message]["fields"].items():
-        plain = kind.rstrip("-!").lstrip("[{")
+        plain = kind.rstrip("-!?").lstrip("[{")
         if parsing.is_output(kind) or plain == "any" or plain.startswith("@"):
             continue
         value = "NO_SUCH_VALUE" if plain.startswith("#") else _WRONG[plain]
@@ -108,7 +108,7 @@ def _containers(document: Document, message: str, path: str, body: _Body) -> dic
 def _messages(document: Document, message: str, path: str) -> Iterator[tuple[str, str, str]]:
     for name, kind in document.messages[message]["fields"].items():
         if "@" in kind and not parsing.is_output(kind):
-            yield name, kind.rstrip("-!"), _place(path, name, kind)
+            yield name, kind.rstrip("-!?"), _place(path, name, kind)
 
 
 def _place(path: str, name: str, kind: str) -> str:

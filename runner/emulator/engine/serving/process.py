@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import uvicorn
 from starlette.applications import Starlette
@@ -98,9 +99,11 @@ class ModelServer:
     async def _chat(self, request: Request) -> Response:
         body = await _read_json(request)
         chat = read_chat_request(body, self.engine, self._encoder, self._chat_defaults)
+        # One process may stand behind several names: the answer has the one that was asked for.
+        name = unquote(request.headers.get("x-served-name", "")) or self._name
         if not chat.stream:
-            return await _while_connected(request, complete_chat(self._name, self.engine, chat))
-        return _ChatStream(self._name, self.engine, chat)
+            return await _while_connected(request, complete_chat(name, self.engine, chat))
+        return _ChatStream(name, self.engine, chat)
 
     def _counted(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         """Turn errors into answers and count all answers."""

@@ -1,0 +1,154 @@
+"""Which process answers a question, and the way to it and back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from starlette.responses import Response, StreamingResponse
+
+from runner.emulator.aiplatform import dedicated, endpoints, lifecycle
+from runner.emulator.aiplatform.deployments import Serving
+from runner.emulator.aiplatform.endpoint_routes import place
+from runner.emulator.errors import HTTP_CODES, ApiError, invalid
+from runner.emulator.routing import ApiRequest
+
+logger = logging.getLogger(__name__)
+
+
+def pick(request: ApiRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the endpoint of the path and the deployed model that answers. Raises ApiError."""
+
+    def work(connection: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        endpoint = endpoints.get(connection, place(connection, request)[1])
+        dedicated.refuse_shared(request, endpoint)
+        wanted = request.fields.get("deployed")
+        if wanted is None:
+            return endpoint, endpoints.pick(endpoint)
+        for item in endpoint.get("deployedModels", []):
+            if item["id"] == wanted:
+                return endpoint, item
+        raise ApiError("NOT_FOUND", f"The DeployedModel {wanted} is not found on Endpoint {endpoint['name']}.")
+
+    return request.emulator.store.read(work)
+
+
+async def serving_of(request: ApiRequest, endpoint: dict[str, Any], deployed: dict[str, Any]) -> Serving:
+    """Return the answering process of a deployed model. Raises ApiError UNAVAILABLE."""
+    name = f"{endpoint['name']}/deployedModels/{deployed['id']}"
+    return await lifecycle.runtime(request.emulator).deployments.deployed(name)
+
+
+async def measured(
+    request: ApiRequest, endpoint: dict[str, Any], deployed: dict[str, Any], answer: Awaitable[Response]
+) -> Response:
+    """Await an answer and count it, its error and how long it took, for the deployed model that gave it."""
+    start = time.perf_counter()
+    status = 500
+    try:
+        response = await answer
+        status = response.status_code
+        return response
+    except ApiError as error:
+        status = error.http
+        raise
+    finally:
+        name = f"{endpoint['name']}/deployedModels/{deployed['id']}"
+        seconds = time.perf_counter() - start
+        await lifecycle.runtime(request.emulator).usage.count(name, status, seconds)
+
+
+def headers_of(deployed: dict[str, Any]) -> dict[str, str]:
+    """Return the headers that say which deployed model answers."""
+    return {
+        "x-vertex-ai-deployed-model-id": deployed["id"],
+        "x-vertex-ai-model": deployed["model"],
+        "x-vertex-ai-model-version-id": deployed["modelVersionId"],
+    }
+
+
+def parse(content: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body that is passed on. Raises ApiError INVALID_ARGUMENT."""
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"Invalid JSON payload received. {error}") from error
+    if not isinstance(body, dict):
+        raise invalid("The request body must be a JSON object.")
+    return body
+
+
+async def ask(serving: Serving, route: str, content: bytes) -> httpx.Response:
+    """Return the process's whole answer. Raises ApiError for its errors and for its absence."""
+    response = await send(serving, route, content)
+    try:
+        await response.aread()
+    except httpx.HTTPError as error:
+        raise ApiError("UNAVAILABLE", "The model server stopped while answering. Please retry.") from error
+    finally:
+        await response.aclose()
+    if response.status_code >= 400:
+        raise refusal_of(response)
+    return response
+
+
+async def send(serving: Serving, route: str, content: bytes, *, name: str = "") -> httpx.Response:
+    """Return the process's answer as soon as it begins; the caller closes it. Raises ApiError.
+
+    Args:
+        serving: the process.
+        route: of its own.
+        content: the body.
+        name: of the model, as the answer shall say it; the process has one of its own.
+    """
+    headers = {"content-type": "application/json"} | ({"x-served-name": quote(name)} if name else {})
+    request = serving.client.build_request("POST", route, content=content, headers=headers)
+    try:
+        return await serving.client.send(request, stream=True)
+    except httpx.TimeoutException as error:
+        raise ApiError("DEADLINE_EXCEEDED", "The model took too long to answer.") from error
+    except httpx.HTTPError as error:
+        raise ApiError("UNAVAILABLE", "The model server stopped while answering. Please retry.") from error
+
+
+def refusal_of(response: httpx.Response) -> ApiError:
+    """Return the error that a process answers, once it has been read."""
+    try:
+        error = response.json()["error"]
+        status, message = str(error["status"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        status, message = "INTERNAL", "The model server failed."
+    return ApiError(status if status in HTTP_CODES else "INTERNAL", message, http=response.status_code)
+
+
+async def forward(serving: Serving, route: str, content: bytes, headers: dict[str, str], *, name: str = "") -> Response:
+    """Pass a request on, and the answer back piece by piece. Raises ApiError for errors before the first piece."""
+    response = await send(serving, route, content, name=name)
+    if response.status_code >= 400:
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        raise refusal_of(response)
+    kind = response.headers.get("content-type", "application/json")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        # Closing the upstream answer when the client goes away is what stops the generation.
+        try:
+            async for piece in response.aiter_raw():
+                yield piece
+        except httpx.HTTPError as error:
+            logger.warning("the process serving %s stopped in the middle of an answer: %s", serving.name, error)
+            raise
+        finally:
+            await response.aclose()
+
+    length = response.headers.get("content-length")
+    if length is not None:
+        headers = {**headers, "content-length": length}
+    return StreamingResponse(pieces(), response.status_code, headers, kind)
