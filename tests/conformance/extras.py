@@ -17,6 +17,7 @@ ANSWERS: dict[str, dict[str, str]] = {
 
 ERRORS: dict[tuple[int, str], str] = {
     (400, "UNIMPLEMENTED"): "what Google can and the emulator cannot: 501 would be repeated (docs/emulator.md)",
+    (502, "UNAVAILABLE"): "an armed fault: google.rpc has no status of its own for 502",
     (507, "INTERNAL"): "the emulator's disk is full: no client repeats it",
 }
 """HTTP codes with a status that does not belong to them."""

@@ -133,7 +133,7 @@ def test_the_runner_asks_a_dedicated_endpoint_and_checks_its_certificate(
         assert one["choices"]
         base = f"https://{made.dedicated_dns}/v1beta1"
         nothing_else = session.http.get(f"{base}/{environment.parent}/endpoints")
-        assert nothing_else.status_code == 501
+        assert nothing_else.status_code == 400
         other = session.http.post(
             f"https://127.0.0.1:{place.server.emulator.settings.dedicated_port}/v1beta1/{made.name}:predict",
             json={"instances": [{"prompt": "x"}]},

@@ -296,6 +296,29 @@ class Deployments:
         await serving.wait_ready(_START_SECONDS)
         return serving
 
+    async def temporary(self, folder: str, display: str, source: dict[str, str]) -> Serving:
+        """Return an answering process for a model's weights, which the caller hands to `end`. Raises ApiError."""
+        directory = self.emulator.deployments / folder
+        serving = Serving(
+            self.emulator,
+            directory,
+            self._socket(directory),
+            display,
+            lambda: _deployed_source(self.emulator, source, directory),
+        )
+        serving.start(give_up=True, ready=_nothing, failed=_nothing)
+        try:
+            await serving.wait_ready(_START_SECONDS)
+        except BaseException:
+            await self.end(serving)
+            raise
+        return serving
+
+    async def end(self, serving: Serving) -> None:
+        """End a temporary process and delete its folder."""
+        await serving.stop()
+        await asyncio.to_thread(shutil.rmtree, serving.directory, True)
+
     async def _choose(self, model: Model) -> Serving:
         serving = self._managed.pop(model.id, None)
         if serving is not None and serving.failure is not None:

@@ -22,7 +22,7 @@ from runner.emulator.aiplatform.scope import PARENT, Scope
 from runner.emulator.aiplatform.tuning_validation import check_labels
 from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.definitions.parsing import snake
-from runner.emulator.errors import ApiError, found_errors, invalid, not_here
+from runner.emulator.errors import found_errors, invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 _PATCHABLE = frozenset(
@@ -37,7 +37,6 @@ _PATCHABLE = frozenset(
         "dedicatedEndpointEnabled",
     }
 )
-_SERVING_IMAGES = ("vllm", "sglang", "text-generation", "tgi", "hex-llm", "tensorrt")
 
 
 def place(connection: sqlite3.Connection, request: ApiRequest) -> tuple[Scope, str]:
@@ -160,15 +159,7 @@ def _deployed_model(
         raise invalid("This model supports DEDICATED_RESOURCES only.")
     if given.get("id") and not given["id"].isdigit():
         raise invalid(f"Invalid deployed model id '{given['id']}': it must be a number.")
-    image = model.get("containerSpec", {}).get("imageUri", "")
-    if image and not any(name in image for name in _SERVING_IMAGES):
-        raise not_here(f"The emulator serves open models' weights; it cannot run {image}.")
-    base = models.base_model(model)
-    if not model.get("artifactUri") and base is None:
-        raise ApiError("FAILED_PRECONDITION", f"Model {model['name']} has no artifact_uri.")
-    source = {"artifactUri": model["artifactUri"]} if model.get("artifactUri") else {"publisherModel": base.id}  # type: ignore[union-attr]
-    if base is not None:
-        source["baseModel"] = base.id
+    source, base = models.weights(model)
     deployed = {
         **given,
         "id": given.get("id") or scope.new_id(),

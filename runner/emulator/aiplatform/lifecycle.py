@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from runner.emulator.context import Emulator
 
 if TYPE_CHECKING:
+    from runner.emulator.aiplatform.batch.executor import BatchExecutor
     from runner.emulator.aiplatform.deployments import Deployments
     from runner.emulator.aiplatform.executor import JobExecutor
     from runner.emulator.aiplatform.usage import Usage
@@ -20,6 +21,7 @@ class Runtime:
     executor: JobExecutor
     deployments: Deployments
     usage: Usage
+    batch: BatchExecutor
 
 
 _runtimes: dict[int, Runtime] = {}
@@ -32,14 +34,16 @@ def runtime(emulator: Emulator) -> Runtime:
 
 async def start(emulator: Emulator) -> None:
     """Take up unfinished jobs and start the processes of deployed models; returns without waiting for either."""
+    from runner.emulator.aiplatform.batch.executor import BatchExecutor
     from runner.emulator.aiplatform.deployments import Deployments
     from runner.emulator.aiplatform.executor import JobExecutor
     from runner.emulator.aiplatform.usage import Usage
 
-    parts = Runtime(JobExecutor(emulator), Deployments(emulator), Usage(emulator))
+    parts = Runtime(JobExecutor(emulator), Deployments(emulator), Usage(emulator), BatchExecutor(emulator))
     _runtimes[id(emulator)] = parts
     await parts.executor.start()
     await parts.deployments.start()
+    parts.batch.start()
 
 
 async def stop(emulator: Emulator) -> None:
@@ -47,4 +51,5 @@ async def stop(emulator: Emulator) -> None:
     parts = _runtimes.pop(id(emulator), None)
     if parts is not None:
         await parts.executor.stop()
+        await parts.batch.stop()
         await parts.deployments.stop()

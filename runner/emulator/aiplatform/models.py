@@ -12,9 +12,10 @@ from runner.emulator import store
 from runner.emulator.aiplatform import filters, scope
 from runner.emulator.aiplatform.scope import Scope
 from runner.emulator.definitions import documents
-from runner.emulator.errors import ApiError, already_exists, invalid
+from runner.emulator.errors import ApiError, already_exists, invalid, not_here
 
 KIND = "model"
+_SERVING_IMAGES = ("vllm", "sglang", "text-generation", "tgi", "hex-llm", "tensorrt")
 
 _ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}\Z")
 _ALIAS = re.compile(r"[a-z][a-z0-9-]{0,126}[a-z0-9]\Z")
@@ -201,6 +202,25 @@ def remove(connection: sqlite3.Connection, name: str) -> None:
             f"The Model {name} cannot be deleted: it is deployed at {where[0]['endpoint']}. Undeploy it first.",
         )
     store.remove(connection, KIND, name)
+
+
+def weights(model: dict[str, Any]) -> tuple[dict[str, str], Model | None]:
+    """Return where the weights of a registered model come from, and its base model if that is recorded.
+
+    The first is `artifactUri` of a checkpoint or `publisherModel` of the catalogue, and `baseModel` where known.
+    Raises ApiError UNIMPLEMENTED for a container that is not here, FAILED_PRECONDITION for a model without weights.
+    """
+    image = model.get("containerSpec", {}).get("imageUri", "")
+    if image and not any(name in image for name in _SERVING_IMAGES):
+        raise not_here(f"The emulator serves open models' weights; it cannot run {image}.")
+    base = base_model(model)
+    if model.get("artifactUri"):
+        source = {"artifactUri": str(model["artifactUri"])}
+    elif base is not None:
+        source = {"publisherModel": base.id}
+    else:
+        raise ApiError("FAILED_PRECONDITION", f"Model {model['name']} has no artifact_uri.")
+    return source | ({"baseModel": base.id} if base is not None else {}), base
 
 
 def base_model(model: dict[str, Any]) -> Model | None:

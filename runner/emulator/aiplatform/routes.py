@@ -18,6 +18,7 @@ from runner.emulator.aiplatform import (
     scope,
     tuning_routes,
 )
+from runner.emulator.aiplatform.batch import routes as batch_routes
 from runner.emulator.definitions.checking import checked
 from runner.emulator.routing import ApiRequest, Handler, Method
 
@@ -38,6 +39,7 @@ _ALL = [
     *predictions.METHODS,
     *generate_content.METHODS,
     *operation_routes.METHODS,
+    *batch_routes.METHODS,
     *endpoint_routes.METHODS,
     *model_versions.METHODS,
     *model_routes.METHODS,

@@ -1,0 +1,75 @@
+"""batchPredictionJobs: create, get, list, cancel, delete."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator.aiplatform import collections, lifecycle, long_running, scope
+from runner.emulator.aiplatform.batch import jobs
+from runner.emulator.aiplatform.scope import PARENT
+from runner.emulator.routing import ApiRequest, Method, json_response
+
+
+def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    return f"{scope.resolve(connection, request.fields).name}/batchPredictionJobs/{request.fields['job']}"
+
+
+async def create(request: ApiRequest) -> Response:
+    """Store a job and begin it."""
+    body = await request.read_json()
+    now = request.emulator.clock.timestamp()
+    made = await request.emulator.store.write(
+        lambda connection: jobs.create(connection, scope.resolve(connection, request.fields), body, now)
+    )
+    lifecycle.runtime(request.emulator).batch.launch(made["name"])
+    return json_response(made)
+
+
+async def get(request: ApiRequest) -> Response:
+    """Return a job."""
+    return json_response(
+        request.emulator.store.read(lambda connection: jobs.get(connection, _name(connection, request)))
+    )
+
+
+async def list_jobs(request: ApiRequest) -> Response:
+    """Return one page of the jobs that match a filter."""
+    text = request.query_params.get("filter", "")
+    found = request.emulator.store.read(
+        lambda connection: jobs.list_jobs(connection, scope.resolve(connection, request.fields), text)
+    )
+    return collections.page(request, "batchPredictionJobs", found)
+
+
+async def cancel(request: ApiRequest) -> Response:
+    """End a job before its time; what it has not written yet is not written."""
+    name = request.emulator.store.read(lambda connection: str(jobs.get(connection, _name(connection, request))["name"]))
+    await lifecycle.runtime(request.emulator).batch.cancel(name)
+    return json_response({})
+
+
+async def delete(request: ApiRequest) -> Response:
+    """Delete a job that has ended; the operation is done at once."""
+    now = request.emulator.clock.timestamp()
+
+    def work(connection: sqlite3.Connection) -> dict[str, Any]:
+        name = _name(connection, request)
+        jobs.remove(connection, name)
+        where = scope.resolve(connection, request.fields)
+        return long_running.immediate(connection, where.name, request.fields["version"], "Delete", now)
+
+    return json_response(await request.emulator.store.write(work))
+
+
+_API = "aiplatform.projects.locations.batchPredictionJobs"
+_JOBS = f"{PARENT}/batchPredictionJobs"
+METHODS = [
+    Method(f"{_API}.create", "POST", _JOBS, create),
+    Method(f"{_API}.list", "GET", _JOBS, list_jobs),
+    Method(f"{_API}.get", "GET", f"{_JOBS}/{{job}}", get),
+    Method(f"{_API}.cancel", "POST", f"{_JOBS}/{{job}}:cancel", cancel),
+    Method(f"{_API}.delete", "DELETE", f"{_JOBS}/{{job}}", delete),
+]
