@@ -129,7 +129,8 @@ def test_managed_models_answer_by_name(vertex: Vertex) -> None:
         "messages": [{"role": "user", "content": "hi"}],
         "max_tokens": 3,
     }
-    assert vertex.post(path, chat).json()["choices"][0]["message"]["role"] == "assistant"
+    answer = vertex.post(path, chat).json()
+    assert (answer["model"], answer["choices"][0]["message"]["role"]) == (chat["model"], "assistant")
     unknown = vertex.post(path, {**chat, "model": "meta/llama-9-maas"})
     assert "meta/llama-9-maas" in vertex.error(unknown, 404, "NOT_FOUND")
     vertex.error(vertex.post(path, {"messages": []}), 400, "INVALID_ARGUMENT")

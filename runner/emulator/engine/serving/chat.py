@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runner.emulator.engine.serving.constraints import check_schema
 from runner.emulator.engine.serving.generation import Generation, Output
 from runner.emulator.engine.serving.interface import ServingEngine
 from runner.emulator.engine.serving.parameters import (
@@ -25,6 +26,7 @@ from runner.emulator.engine.serving.parameters import (
 from runner.emulator.engine.serving.prompts import PromptEncoder
 from runner.emulator.engine.serving.sampling import Choice
 from runner.emulator.engine.serving.sequence import Prompt
+from runner.emulator.engine.serving.tools import Tools, read_tools
 from runner.emulator.errors import invalid
 
 _READERS: dict[str, Reader] = {
@@ -38,6 +40,7 @@ _READERS: dict[str, Reader] = {
 }
 """The last two are vLLM's own."""
 
+_READ_APART = {"messages", "stream_options", "tools", "tool_choice", "response_format"}
 _LEAST_LOGPROB = -9999.0
 """JSON has no infinity; this is OpenAI's and vLLM's floor."""
 
@@ -45,14 +48,13 @@ _WITHOUT_EFFECT = {"model", "user", "metadata", "store", "service_tier", "safety
 """Fields that say nothing about the answer; `model` too: an endpoint has one, and Google's examples send ""."""
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "response_format": ({"type": "text"},),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none",),
     "modalities": (["text"],),
     "parallel_tool_calls": (True, False),
     "continue_final_message": (False,),
+    # Families that think in steps of several lengths are not among those that are tuned here.
+    "reasoning_effort": ("none", "minimal", "low", "medium", "high"),
 }
 """Unsupported fields, and the values of them that ask for nothing."""
 
@@ -65,6 +67,7 @@ class ChatRequest:
     parameters: SamplingParameters
     stream: bool
     include_usage: bool
+    tools: Tools | None = None
 
 
 def read_chat_request(
@@ -86,7 +89,15 @@ def read_chat_request(
     values = read_fields(body, _READERS, path, problems)
     messages = encoder.read_messages(body.get("messages"), f"{path}messages", problems)
     include_usage = _read_stream_options(body, path, problems)
-    for name in body.keys() - _READERS.keys() - _WITHOUT_EFFECT - {"messages", "stream_options"}:
+    tools = read_tools(body, path, problems)
+    called = tools.schema() if tools else None
+    values["schema"] = called or _read_response_format(body.get("response_format"), path, problems)
+    if values["schema"] is not None:
+        try:
+            check_schema(values["schema"])
+        except ValueError as error:
+            problems.add(f"{path}{'tools' if called else 'response_format.json_schema.schema'}", str(error))
+    for name in body.keys() - _READERS.keys() - _WITHOUT_EFFECT - _READ_APART:
         if body[name] is not None and body[name] not in _NEUTRAL.get(name, ()):
             problems.add(path + name, f"is not supported by this server, got {shown(body[name])}")
     stream = values.pop("stream", False)
@@ -102,7 +113,7 @@ def read_chat_request(
     elif alternatives:
         problems.add(path + "top_logprobs", "needs logprobs to be true")
     problems.raise_if_any()
-    prompt = encoder.encode_chat(messages, answering=answering)
+    prompt = encoder.encode_chat(messages, answering=answering, tools=tools.definitions if tools else ())
     room = engine.max_length - len(prompt.ids)
     asked = values.setdefault("max_tokens", max(1, room))
     parameters = make_parameters({**defaults, **values}, path, problems)
@@ -113,7 +124,22 @@ def read_chat_request(
             f"{len(prompt.ids) + asked} tokens ({len(prompt.ids)} in the messages, {asked} in the completion). "
             "Please reduce the length of the messages or completion."
         )
-    return ChatRequest(prompt=prompt, parameters=parameters, stream=stream, include_usage=include_usage)
+    return ChatRequest(prompt=prompt, parameters=parameters, stream=stream, include_usage=include_usage, tools=tools)
+
+
+def _read_response_format(value: Any, path: str, problems: Problems) -> dict[str, Any] | None:
+    """Return the schema that a response format holds the text to; None for text."""
+    kind = value.get("type") if isinstance(value, dict) else value
+    if kind in (None, "text"):
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    given = value.get("json_schema") if kind == "json_schema" else None
+    schema = given.get("schema") if isinstance(given, dict) else None
+    if not isinstance(schema, dict):
+        problems.add(f"{path}response_format", f"must be text, json_object or json_schema, got {shown(value)}")
+        return None
+    return schema
 
 
 def _read_stream_options(body: Mapping[str, Any], path: str, problems: Problems) -> bool:
@@ -150,9 +176,9 @@ class ChatFormat:
         choices = [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": output.text, "refusal": None},
+                "message": {"role": "assistant", **self._said(output.text), "refusal": None},
                 "logprobs": self._logprobs(output.choices),
-                "finish_reason": output.finish_reason,
+                "finish_reason": self._reason(output.text, output.finish_reason),
             }
             for index, output in enumerate(outputs)
         ]
@@ -160,16 +186,39 @@ class ChatFormat:
         scores = {} if self._request.parameters.prompt_logprobs is None else {"prompt_logprobs": self._scores(outputs)}
         return {**self._common, "object": "chat.completion", "choices": choices, "usage": usage, **scores}
 
+    def _said(self, text: str) -> dict[str, Any]:
+        """Return the content of a message, or the calls that it is."""
+        calls = self._request.tools.calls(text) if self._request.tools else []
+        return {"content": None, "tool_calls": calls} if calls else {"content": text}
+
+    def _reason(self, text: str, reason: str | None) -> str | None:
+        tools = self._request.tools
+        called = tools is not None and not tools.named and reason == "stop" and bool(tools.calls(text))
+        return "tool_calls" if called else reason
+
     async def chunks(self, generation: Generation) -> AsyncIterator[dict[str, Any]]:
         """Yield the chunks of a streamed answer: a role, texts as they come, an end for each choice, the usage."""
         count = self._request.parameters.n
         pending: list[list[Choice]] = [[] for _ in range(count)]
+        # What may turn out to be a call is held back until it ends: None once it cannot be one any more.
+        held: list[str | None] = ["" if self._request.tools else None] * count
         generated = 0
         for index in range(count):
             yield self._chunk(index, {"role": "assistant", "content": ""}, None, None)
         async for _, index, delta in generation.deltas():
             generated += len(delta.choices)
             pending[index] += delta.choices
+            if (before := held[index]) is not None:
+                text = before + delta.text
+                if delta.finish_reason is None and (not text or self._request.tools.may_begin(text)):  # type: ignore[union-attr]
+                    held[index] = text
+                    continue
+                held[index] = None
+                yield self._chunk(index, _streamed(self._said(text)), self._logprobs(pending[index]), None)
+                pending[index] = []
+                if delta.finish_reason is not None:
+                    yield self._chunk(index, {}, None, self._reason(text, delta.finish_reason))
+                continue
             if delta.text or (delta.finish_reason and pending[index] and self._request.parameters.logprobs is not None):
                 # Tokens whose text was held back come with the text that they are part of.
                 yield self._chunk(index, {"content": delta.text}, self._logprobs(pending[index]), None)
@@ -223,6 +272,13 @@ class ChatFormat:
     def _token(self, token: int, logprob: float | None) -> dict[str, Any]:
         text = self._decode([token])
         return {"token": text, "logprob": max(logprob or 0.0, _LEAST_LOGPROB), "bytes": list(text.encode())}
+
+
+def _streamed(said: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said as a chunk has it: calls are numbered."""
+    if "tool_calls" not in said:
+        return said
+    return {"tool_calls": [{"index": number, **call} for number, call in enumerate(said["tool_calls"])]}
 
 
 async def complete_chat(model: str, engine: ServingEngine, request: ChatRequest) -> dict[str, Any]:

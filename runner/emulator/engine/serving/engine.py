@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from runner.emulator.engine.serving.batch import Batch
+from runner.emulator.engine.serving.constraints import Grammars
 from runner.emulator.engine.serving.delivery import deliver_end, deliver_token
 from runner.emulator.engine.serving.interface import EngineKind, check_prompt, dead_error
 from runner.emulator.engine.serving.metrics import Metrics
@@ -78,6 +79,7 @@ class Engine:
         self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
         self.decode: Decode = decoder_of(tokenizer, skip_special_tokens=True)
         self.decode_all: Decode = decoder_of(tokenizer, skip_special_tokens=False)
+        self._grammars = Grammars(tokenizer, self.vocabulary_size, self.end_tokens)
         self._batch = Batch(model, tokenizer.pad_token_id or 0)
         self._scorer = PromptScorer(model)
         self._max_batch = max(1, max_batch)
@@ -164,7 +166,8 @@ class Engine:
 
     def _sequence(self, prompt: Prompt, parameters: SamplingParameters, index: int, deliver: Deliver) -> Sequence:
         decode = self.decode if parameters.skip_special_tokens else self.decode_all
-        return Sequence(prompt, parameters, index, deliver, self.end_tokens, decode)
+        constraint = None if parameters.schema is None else self._grammars.constraint(parameters.schema)
+        return Sequence(prompt, parameters, index, deliver, self.end_tokens, decode, constraint)
 
     # Everything below runs on the engine's thread.
 

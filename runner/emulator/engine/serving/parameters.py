@@ -51,6 +51,8 @@ class SamplingParameters:
     """The same for the tokens of the prompt."""
     n: int = 1
     """Sequences to generate for the prompt."""
+    schema: Mapping[str, Any] | None = None
+    """JSON schema that the text follows; None leaves it free."""
 
     @property
     def greedy(self) -> bool:

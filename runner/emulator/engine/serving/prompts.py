@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -18,7 +19,8 @@ from runner.emulator.errors import ApiError, invalid
 _MOST_PIXELS = 33_000_000
 """Bound of one image's pixels (8K): a small file can decode to gigabytes."""
 
-_ROLES = ("system", "developer", "user", "assistant")
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_MESSAGE_FIELDS = {"role", "content", "name", "refusal", "annotations", "audio", "tool_calls", "tool_call_id"}
 
 Message = dict[str, Any]
 """`role`, and `content`: a string, or a list of text and image parts as chat templates take them."""
@@ -40,24 +42,34 @@ class PromptEncoder:
         """Encode a plain prompt, special tokens at its beginning included."""
         return Prompt([int(one) for one in self._tokenizer(text)["input_ids"]])
 
-    def encode_chat(self, messages: list[Message], *, answering: bool = True) -> Prompt:
+    def encode_chat(
+        self, messages: list[Message], *, answering: bool = True, tools: Sequence[dict[str, Any]] = ()
+    ) -> Prompt:
         """Render messages with the model's chat template.
 
         Args:
             messages: of the conversation.
             answering: whether the assistant's next message begins at the end, vLLM's `add_generation_prompt`.
+            tools: functions that the model may call.
 
         Raises:
             ApiError: the template refuses the messages.
         """
         if not self._tokenizer.chat_template:
             raise ApiError("FAILED_PRECONDITION", "This model has no chat template: send a prompt to predict instead.")
+        if "tool_calls" not in str(self._tokenizer.chat_template):
+            # The template knows nothing of calls: the conversation still shows them, as text.
+            messages = [_with_calls_in_text(one) for one in messages]
         images = any(isinstance(one["content"], list) for one in messages)
         try:
             if images and self._processor is not None:
                 return self._encode_images(messages, answering)
             encoded = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=answering, tokenize=True, return_dict=True
+                messages,
+                tools=list(tools) or None,
+                add_generation_prompt=answering,
+                tokenize=True,
+                return_dict=True,
             )
         except jinja2.TemplateError as error:
             raise invalid(f"messages: the model's chat template refuses them: {error}") from error
@@ -100,14 +112,21 @@ class PromptEncoder:
                 continue
             if one.get("role") not in _ROLES:
                 problems.add(f"{place}.role", f"must be one of {', '.join(_ROLES)}, got {shown(one.get('role'))}")
-            for name in sorted(one.keys() - {"role", "content", "name", "refusal", "annotations", "audio"}):
+            for name in sorted(one.keys() - _MESSAGE_FIELDS):
                 if one[name] not in (None, []):
                     problems.add(f"{place}.{name}", "is not supported by this server")
             # Chat templates know the older name of the role only.
             role = "system" if one.get("role") == "developer" else one.get("role")
-            messages.append(
-                {"role": role, "content": self._read_content(one.get("content"), f"{place}.content", problems)}
-            )
+            calls = _read_calls(one, place, problems)
+            content = one.get("content")
+            if content is None and calls:
+                content = ""
+            message = {"role": role, "content": self._read_content(content, f"{place}.content", problems)}
+            if calls:
+                message["tool_calls"] = calls
+            if role == "tool":
+                message |= {key: one[key] for key in ("tool_call_id", "name") if isinstance(one.get(key), str)}
+            messages.append(message)
         return messages
 
     def _read_content(self, value: Any, path: str, problems: Problems) -> str | list[dict[str, Any]]:
@@ -138,6 +157,33 @@ class PromptEncoder:
             url = part.get("image_url")
             return {"type": "image", "image": read_image(url.get("url") if isinstance(url, Mapping) else url)}
         raise ValueError(f"type must be text or image_url, got {shown(kind)}")
+
+
+def _read_calls(message: Mapping[str, Any], place: str, problems: Problems) -> list[dict[str, Any]]:
+    """Return the calls of an assistant's message, arguments as objects: chat templates want them so."""
+    calls = message.get("tool_calls") or []
+    read = []
+    for number, call in enumerate(calls if isinstance(calls, list) else [None]):
+        function = call.get("function") if isinstance(call, dict) else None
+        try:
+            if not isinstance(function, dict):
+                raise ValueError("no function")
+            given = function.get("arguments") or "{}"
+            arguments = json.loads(given) if isinstance(given, str) else given
+            read.append(
+                {**call, "type": "function", "function": {"name": str(function["name"]), "arguments": arguments}}
+            )
+        except (ValueError, KeyError):
+            problems.add(f"{place}.tool_calls[{number}]", "must be a function with a name and JSON arguments")
+    return read
+
+
+def _with_calls_in_text(message: Message) -> Message:
+    if not message.get("tool_calls"):
+        return message
+    text = "\n".join(json.dumps(call["function"]) for call in message["tool_calls"])
+    content = message["content"]
+    return {"role": message["role"], "content": f"{content}\n{text}".strip() if isinstance(content, str) else text}
 
 
 def read_image(url: Any) -> Image.Image:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from runner.emulator.engine.serving.constraints import Constraint
 from runner.emulator.engine.serving.parameters import SamplingParameters
 
 _NUCLEUS_CANDIDATES = 512
@@ -34,18 +35,26 @@ class Sampler:
         prompt: token ids of the prompt, which `repetition_penalty` also looks at.
         end_tokens: ids that end the sequence, held off by `min_tokens`.
         index: of this sequence among the `n` of its request; offsets the seed.
+        constraint: what the text must follow.
     """
 
     def __init__(
-        self, parameters: SamplingParameters, prompt: list[int], end_tokens: frozenset[int], index: int = 0
+        self,
+        parameters: SamplingParameters,
+        prompt: list[int],
+        end_tokens: frozenset[int],
+        index: int = 0,
+        constraint: Constraint | None = None,
     ) -> None:
         self._parameters = parameters
+        self._constraint = constraint
         self._random = random.Random(None if parameters.seed is None else parameters.seed + index)
         self._end_tokens = sorted(end_tokens)
         self._counts: dict[int, int] = {}
         self._seen = set(prompt) if parameters.repetition_penalty != 1 else set()
         self.plain = (
             parameters.greedy
+            and constraint is None
             and parameters.logprobs is None
             and not parameters.logit_bias
             and not parameters.presence_penalty
@@ -64,9 +73,13 @@ class Sampler:
         """
         logits = logits.float()
         adjusted = self._adjust(logits, generated)
+        if self._constraint is not None:
+            adjusted = self._constraint.apply(adjusted)
         token = (
             int(adjusted.argmax()) if self._parameters.greedy else self._draw(adjusted / self._parameters.temperature)
         )
+        if self._constraint is not None:
+            self._constraint.take(token)
         self._counts[token] = self._counts.get(token, 0) + 1
         if self._parameters.repetition_penalty != 1:
             self._seen.add(token)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from runner.emulator.engine.serving.constraints import Constraint
 from runner.emulator.engine.serving.parameters import SamplingParameters
 from runner.emulator.engine.serving.sampling import Choice, Sampler
 from runner.emulator.engine.serving.scores import PromptToken
@@ -52,6 +53,7 @@ class Sequence:
         deliver: Deliver,
         end_tokens: frozenset[int],
         decode: Decode,
+        constraint: Constraint | None = None,
     ) -> None:
         self.prompt = prompt
         self.parameters = parameters
@@ -63,7 +65,7 @@ class Sequence:
         self.prompt_scores: tuple[PromptToken, ...] = ()
         self.created = time.monotonic()
         self.end_tokens = (frozenset() if parameters.ignore_eos else end_tokens) | parameters.stop_token_ids
-        self.sampler = Sampler(parameters, prompt.ids, end_tokens | parameters.stop_token_ids, index)
+        self.sampler = Sampler(parameters, prompt.ids, end_tokens | parameters.stop_token_ids, index, constraint)
         self.text = TextAssembler(decode, parameters.stop, parameters.include_stop_str_in_output)
 
     @property

@@ -127,6 +127,7 @@ def sampling_arguments(
         "logprobs": parameters.logprobs,
         "prompt_logprobs": None if index else parameters.prompt_logprobs,
         "detokenize": False,
+        **({} if parameters.schema is None else {"structured_outputs": {"json": dict(parameters.schema)}}),
     }
 
 
@@ -154,6 +155,9 @@ def open_vllm(spec: ServingSpec, loaded: ServedModel, *, max_length: int) -> Vll
         ) from error
 
     def make(values: Mapping[str, Any]) -> Any:
+        structured = values.get("structured_outputs")
+        if structured is not None:
+            values = {**values, "structured_outputs": sampling.StructuredOutputsParams(**structured)}
         return sampling.SamplingParams(**values, output_kind=sampling.RequestOutputKind.DELTA)
 
     return VllmEngine(llm, make, loaded, max_length=max_length, max_batch=spec.max_batch, max_queue=spec.max_queue)
