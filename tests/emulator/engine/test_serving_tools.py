@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from typing import Any
 
 import jsonschema
@@ -27,6 +28,9 @@ TOOLS: list[Any] = [
 ]
 
 
+by_schema = pytest.mark.skipif(find_spec("llguidance") is None, reason="needs llguidance")
+
+
 @pytest.fixture(scope="module")
 def sdk(server: Served) -> openai.OpenAI:
     client: Any = client_of(server.socket)
@@ -34,6 +38,7 @@ def sdk(server: Served) -> openai.OpenAI:
 
 
 @pytest.mark.training
+@by_schema
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 1.9])
 def test_a_schema_is_followed_by_a_model_that_has_learned_nothing(server: Served, temperature: float) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}}
@@ -50,6 +55,21 @@ def test_a_schema_is_followed_by_a_model_that_has_learned_nothing(server: Served
 
 
 @pytest.mark.training
+@by_schema
+def test_what_is_no_schema_is_refused(server: Served) -> None:
+    wrong = {"type": "json_schema", "json_schema": {"schema": {"type": "no"}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "no"}}}
+    for field, body in (
+        ("response_format.json_schema.schema", chat("x", response_format=wrong)),
+        ("tools", chat("x", tools=[tool], tool_choice="required")),
+    ):
+        answer = server.post("/chat/completions", body)
+        assert answer.status_code == 400
+        assert f"{field}: is no JSON schema" in answer.json()["error"]["message"]
+
+
+@pytest.mark.training
+@by_schema
 def test_rows_of_one_batch_follow_their_own_schemas(server: Served) -> None:
     bodies = [{"type": "object", "properties": {"n": {"const": row}}, "required": ["n"]} for row in range(4)]
     for row, schema in enumerate(bodies):
@@ -62,6 +82,7 @@ def test_rows_of_one_batch_follow_their_own_schemas(server: Served) -> None:
 
 
 @pytest.mark.training
+@by_schema
 def test_a_named_function_is_called(sdk: openai.OpenAI) -> None:
     choice = {"type": "function", "function": {"name": "paint"}}
     request: dict[str, Any] = {**chat("Paint"), "model": "m", "tools": TOOLS, "tool_choice": choice, "max_tokens": 60}
@@ -83,6 +104,7 @@ def test_a_named_function_is_called(sdk: openai.OpenAI) -> None:
 
 
 @pytest.mark.training
+@by_schema
 def test_some_function_is_called_when_one_is_required(sdk: openai.OpenAI) -> None:
     only: list[Any] = [{"type": "function", "function": {"name": "paint", "parameters": SCHEMA}}]
     for seed in range(3):
@@ -98,6 +120,7 @@ def test_some_function_is_called_when_one_is_required(sdk: openai.OpenAI) -> Non
 
 
 @pytest.mark.training
+@by_schema
 def test_a_free_model_may_answer_in_words(sdk: openai.OpenAI) -> None:
     request: dict[str, Any] = {**chat("Paint"), "model": "m", "tools": TOOLS, "max_tokens": 8, "temperature": 0}
     (choice,) = sdk.chat.completions.create(**request).choices
