@@ -20,6 +20,8 @@ from runner.emulator.engine.smollm2 import prepare_smollm2
 from runner.emulator.engine.sources import describe
 from runner.emulator.engine.tiny import prepare_tiny
 
+_SHOWN_TENSORS = 5
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -85,16 +87,19 @@ def load(source: ModelSource, *, cache_directory: str, threads: int, dtype: torc
         _repair_llama4()
     common = {"local_files_only": True, "trust_remote_code": False}
     try:
-        model = loader.from_pretrained(
+        model, found = loader.from_pretrained(
             directory,
             dtype=dtype or (torch.float32 if tiny else preferred_dtype(device)),
             use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, with their names
             **common,
         )
         processor = AutoProcessor.from_pretrained(directory, **common) if images else None
         tokenizer = processor.tokenizer if processor else AutoTokenizer.from_pretrained(directory, **common)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError("INVALID_ARGUMENT", f"The checkpoint cannot be loaded: {error}") from error
+    _check_tensors(found)
     if not tokenizer.chat_template:
         tokenizer.chat_template = getattr(processor, "chat_template", None) or fallback_template(tokenizer)
     model.to(device).eval()
@@ -128,6 +133,27 @@ def _repair_llama4() -> None:
 
     if not hasattr(MoeCausalLMOutputWithPast, "image_outputs"):
         MoeCausalLMOutputWithPast.image_outputs = None
+
+
+def _check_tensors(found: Any) -> None:
+    """Check what transformers says about the tensors that it has read: it fills gaps with random numbers, silently.
+
+    Raises:
+        ModelError: tensors are missing, unknown to the architecture, or of another shape.
+    """
+    problems = []
+    for key, said in (
+        ("missing_keys", "lacks"),
+        ("unexpected_keys", "has, unknown to its architecture,"),
+        ("mismatched_keys", "has in another shape"),
+    ):
+        listed = found.get(key) if isinstance(found, dict) else getattr(found, key)
+        names = sorted(one if isinstance(one, str) else str(one[0]) for one in listed or ())
+        if names:
+            more = f" and {len(names) - _SHOWN_TENSORS} more" if len(names) > _SHOWN_TENSORS else ""
+            problems.append(f"it {said} {', '.join(names[:_SHOWN_TENSORS])}{more}")
+    if problems:
+        raise ModelError("INVALID_ARGUMENT", f"The checkpoint does not fit its config.json: {'; '.join(problems)}.")
 
 
 def _complete(model: Any, tokenizer: Any) -> None:

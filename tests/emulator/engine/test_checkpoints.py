@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from runner.emulator.engine.checkpoints import ModelError, check_checkpoint
 from runner.emulator.engine.launcher import Launcher
+from runner.emulator.engine.loading import load
 from runner.emulator.engine.protocol import ModelSource
+from runner.emulator.engine.tiny import prepare_tiny
 from tests.emulator.engine.training_processes import start
 
 PLAIN: dict[str, Any] = {"config.json": {"model_type": "llama"}, "tokenizer.json": {}, "model.safetensors": {}}
@@ -94,3 +101,44 @@ def test_damaged_weights_fail_with_a_sentence(launcher: Launcher, model_cache: P
     assert job.code == 1
     assert job.events()[-1]["status"] == "INVALID_ARGUMENT"
     assert "cannot be loaded" in job.events()[-1]["message"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with weights that load."""
+    return prepare_tiny("llama3", tmp_path_factory.mktemp("weights"))
+
+
+def _changed(whole: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> ModelSource:
+    """Return the weights in another folder, with changed tensors."""
+    copied = shutil.copytree(whole, folder / "changed")
+    tensors = load_file(copied / "model.safetensors")
+    change(tensors)
+    save_file(tensors, copied / "model.safetensors", {"format": "pt"})
+    return ModelSource(kind="custom", family="llama3", directory=str(copied))
+
+
+_NORM = "model.layers.0.input_layernorm.weight"
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensors: tensors.pop(_NORM), f"it lacks {_NORM}"),
+        (lambda tensors: tensors.update({"model.layers.0.extra.weight": torch.ones(2)}), "model.layers.0.extra.weight"),
+        (lambda tensors: tensors.update({_NORM: torch.ones(3)}), f"in another shape {_NORM}"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(
+    whole: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], words: str
+) -> None:
+    with pytest.raises(ModelError, match=re.escape(words)) as caught:
+        load(_changed(whole, tmp_path, change), cache_directory=str(tmp_path), threads=1)
+    assert caught.value.status == "INVALID_ARGUMENT"
+
+
+@pytest.mark.training
+def test_weights_that_fit_load(whole: Path, tmp_path: Path) -> None:
+    source = _changed(whole, tmp_path, lambda tensors: None)
+    assert load(source, cache_directory=str(tmp_path), threads=1).model.config.model_type == "llama"
