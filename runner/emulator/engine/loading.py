@@ -30,7 +30,7 @@ class LoadedModel:
     model: Any
     """A transformers model, on `model.device` in `model.dtype`."""
     tokenizer: Any
-    """Fast tokenizer with a chat template."""
+    """Fast tokenizer, with a chat template if it was asked for."""
     processor: Any | None
     """For images; its `tokenizer` is `tokenizer`. None if the model takes text only."""
     card: dict[str, Any]
@@ -58,7 +58,14 @@ def prepare(source: ModelSource, cache: Path) -> Path:
     return directory
 
 
-def load(source: ModelSource, *, cache_directory: str, threads: int, dtype: torch.dtype | None = None) -> LoadedModel:
+def load(
+    source: ModelSource,
+    *,
+    cache_directory: str,
+    threads: int,
+    dtype: torch.dtype | None = None,
+    template: bool = True,
+) -> LoadedModel:
     """Load a source's weights, on the GPU if there is one, and set this process's number of threads.
 
     Args:
@@ -66,6 +73,7 @@ def load(source: ModelSource, *, cache_directory: str, threads: int, dtype: torc
         cache_directory: where stand-ins are kept.
         threads: CPU threads; tiny models always get 1, which is up to 20 times faster than 2 on a busy machine.
         dtype: None takes bfloat16 where the hardware computes with it, else float32.
+        template: give a tokenizer without a chat template its family's; training needs one, serving has none then.
 
     Raises:
         ModelError: the weights cannot be used; the message says why.
@@ -100,8 +108,9 @@ def load(source: ModelSource, *, cache_directory: str, threads: int, dtype: torc
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError("INVALID_ARGUMENT", f"The checkpoint cannot be loaded: {error}") from error
     _check_tensors(found)
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = getattr(processor, "chat_template", None) or fallback_template(tokenizer)
+    tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
+    if template and not tokenizer.chat_template:
+        tokenizer.chat_template = fallback_template(tokenizer)
     model.to(device).eval()
     _complete(model, tokenizer)
     return LoadedModel(model, tokenizer, processor, {**describe(source), "directory": str(directory)})

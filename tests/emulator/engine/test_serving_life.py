@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from runner.emulator.engine.launcher import Launcher
 from runner.emulator.engine.protocol import ModelSource, ServingSpec
+from runner.emulator.engine.tiny import prepare_tiny
 from tests.emulator.engine.serving_processes import LLAMA, chat, client_of, served
 
 pytestmark = pytest.mark.training
@@ -74,3 +76,18 @@ def test_weights_that_cannot_be_loaded_are_explained(launcher: Launcher, tmp_pat
     failure = json.loads((tmp_path / "failed.json").read_text())
     assert failure.keys() == {"status", "message"}
     assert "config.json" in failure["message"]
+
+
+def test_without_a_chat_template_there_is_no_chat_as_with_vllm(
+    launcher: Launcher, model_cache: Path, tmp_path: Path
+) -> None:
+    bare = shutil.copytree(prepare_tiny("llama3", model_cache), tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink(missing_ok=True)
+    configuration = json.loads((bare / "tokenizer_config.json").read_text())
+    configuration.pop("chat_template", None)
+    (bare / "tokenizer_config.json").write_text(json.dumps(configuration))
+    source = ModelSource(kind="custom", family="llama3", directory=str(bare))
+    with served(launcher, source, model_cache) as server:
+        refused = server.post("/chat/completions", chat("x"))
+        assert (refused.status_code, "chat template" in refused.json()["error"]["message"]) == (400, True)
+        assert server.predict({"prompt": "x", "max_tokens": 2})["predictions"]

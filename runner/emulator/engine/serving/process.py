@@ -334,7 +334,7 @@ def main(directory: Path) -> int:
         if vllm:
             loaded = load_description(spec.source, cache_directory=spec.cache_directory)
         else:
-            loaded = load(spec.source, cache_directory=spec.cache_directory, threads=spec.threads)
+            loaded = load(spec.source, cache_directory=spec.cache_directory, threads=spec.threads, template=False)
         logger.info("serving %s", loaded.card.get("weights", spec.name))
         death = asyncio.run(serve(spec, loaded, (lambda: _open_vllm(spec, loaded)) if vllm else None))
     except ModelError as error:

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from runner.emulator.engine.serving.parameters import Problems, shown
 from runner.emulator.engine.serving.sequence import Prompt
-from runner.emulator.errors import ApiError, invalid
+from runner.emulator.errors import invalid
 
 _MOST_PIXELS = 33_000_000
 """Bound of one image's pixels (8K): a small file can decode to gigabytes."""
@@ -56,7 +56,11 @@ class PromptEncoder:
             ApiError: the template refuses the messages.
         """
         if not self._tokenizer.chat_template:
-            raise ApiError("FAILED_PRECONDITION", "This model has no chat template: send a prompt to predict instead.")
+            # vLLM's words.
+            raise invalid(
+                "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat "
+                "template if the tokenizer does not define one."
+            )
         if "tool_calls" not in str(self._tokenizer.chat_template):
             # The template knows nothing of calls: the conversation still shows them, as text.
             messages = [_with_calls_in_text(one) for one in messages]

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.emulator.engine.chat_templates import fallback_template
 from runner.emulator.engine.checkpoints import ModelError, check_checkpoint
 from runner.emulator.engine.loading import LoadedModel, prepare
 from runner.emulator.engine.protocol import ModelSource, ServingSpec
@@ -76,8 +75,7 @@ def load_description(source: ModelSource, *, cache_directory: str) -> LoadedMode
         tokenizer = processor.tokenizer if processor else AutoTokenizer.from_pretrained(directory, **common)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError("INVALID_ARGUMENT", f"The checkpoint cannot be loaded: {error}") from error
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = getattr(processor, "chat_template", None) or fallback_template(tokenizer)
+    tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
     card = {**describe(source), "directory": str(directory)}
     return LoadedModel(ModelDescription(config, generation), tokenizer, processor, card)
 
