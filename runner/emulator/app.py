@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runner.emulator import fault_routes
 from runner.emulator.context import Emulator
-from runner.emulator.errors import ApiError, disk_error
+from runner.emulator.errors import ApiError, disk_error, unknown_path
 from runner.emulator.routing import ApiRequest, Method, Router, json_response
 
 logger = logging.getLogger(__name__)
@@ -45,10 +45,7 @@ class EmulatorApp:
             self._guard(request)
             found = self.router.find(scope)
             if found is None:
-                raise ApiError(
-                    "UNIMPLEMENTED",
-                    f"The emulator does not support {scope['method']} {scope['path']} (see docs/emulator.md).",
-                )
+                raise unknown_path(scope["method"], scope["path"])
             method, request.fields = found
             storage_style = method.style == "storage"
             response = await fault_routes.answer(method, request)

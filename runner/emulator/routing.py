@@ -58,6 +58,8 @@ class ApiRequest(Request):
             value = json.loads(body)
         except (ValueError, RecursionError) as error:
             raise invalid(f"Invalid JSON payload received. {error}") from error
+        if value is None:
+            return {}  # Go's clients send `null` for a message without fields
         if not isinstance(value, dict):
             raise invalid('Invalid JSON payload received. Unknown name "": Root element must be a message.')
         return value
@@ -79,7 +81,8 @@ class Method:
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pattern", re.compile(_to_regex(self.path)))
+        end = "/?" if self.style == "storage" else ""  # Storage's JSON API takes every path with a slash behind it
+        object.__setattr__(self, "pattern", re.compile(_to_regex(self.path) + end + r"\Z"))
 
 
 def _to_regex(template: str) -> str:
@@ -92,7 +95,7 @@ def _to_regex(template: str) -> str:
         parts.append(f"(?P<{name}>{expression})")
         end = match.end()
     parts.append(re.escape(template[end:]))
-    return "".join(parts) + r"\Z"
+    return "".join(parts)
 
 
 class Router:
@@ -103,6 +106,8 @@ class Router:
         self._by_http: dict[str, list[Method]] = {}
         for method in methods:
             self._by_http.setdefault(method.http, []).append(method)
+            if method.http == "GET" and method.style == "storage":
+                self._by_http.setdefault("HEAD", []).append(method)
 
     def find(self, scope: Scope) -> tuple[Method, dict[str, str]] | None:
         """Return the method and its decoded fields, or None."""

@@ -41,9 +41,9 @@ def test_a_preflight_gets_no_cors(emulator: EmulatorServer) -> None:
 
 def test_an_unsupported_method_names_itself(emulator: EmulatorServer) -> None:
     answer = httpx.get(emulator.url + "/v1/projects/p/locations/us-central1/featurestores")
-    assert answer.status_code == 501
+    assert answer.status_code == 404
     error = answer.json()["error"]
-    assert error["status"] == "UNIMPLEMENTED"
+    assert error["status"] == "NOT_FOUND"
     assert "GET /v1/projects/p/locations/us-central1/featurestores" in error["message"]
 
 

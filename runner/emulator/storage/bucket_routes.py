@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from typing import Any
 
@@ -12,44 +11,14 @@ from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.routing import ApiRequest, json_response
 from runner.emulator.serviceusage import enablement
 from runner.emulator.storage import blobs, buckets, naming, objects, records
+from runner.emulator.storage.bucket_settings import checked
 from runner.emulator.storage.faults import NotModifiedError, bad_request, conflict
-from runner.emulator.storage.preconditions import Preconditions, integer
+from runner.emulator.storage.metadata import merged
+from runner.emulator.storage.parameters import boolean, integer
+from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.projection import reply
 
 Json = dict[str, Any]
-
-_DERIVED = frozenset(
-    {"kind", "id", "selfLink", "name", "projectNumber", "metageneration", "etag", "timeCreated", "updated"}
-    | {"locationType", "acl", "defaultObjectAcl", "owner", "generation", "satisfiesPZS", "satisfiesPZI"}
-)
-"""Fields a client cannot set; ones it sends back from a read are ignored."""
-_OBJECTS = {
-    "autoclass",
-    "billing",
-    "customPlacementConfig",
-    "encryption",
-    "hierarchicalNamespace",
-    "iamConfiguration",
-    "ipFilter",
-    "labels",
-    "lifecycle",
-    "logging",
-    "objectRetention",
-    "retentionPolicy",
-    "softDeletePolicy",
-    "versioning",
-    "website",
-}
-_KNOWN = _OBJECTS | _DERIVED | {"cors", "defaultEventBasedHold", "location", "rpo", "storageClass"}
-_CLASSES = {
-    "STANDARD",
-    "NEARLINE",
-    "COLDLINE",
-    "ARCHIVE",
-    "MULTI_REGIONAL",
-    "REGIONAL",
-    "DURABLE_REDUCED_AVAILABILITY",
-}
 
 
 async def insert(request: ApiRequest) -> Response:
@@ -59,8 +28,8 @@ async def insert(request: ApiRequest) -> Response:
         raise bad_request("Required parameter: project", "required")
     body = await request.read_json()
     name = naming.check_bucket_name(body.get("name"))
-    settings = _settings(body)
-    if request.query_params.get("enableObjectRetention") == "true":
+    settings = checked(body)
+    if boolean(request.query_params, "enableObjectRetention"):
         settings["objectRetention"] = {"mode": "Enabled"}
     now = records.microseconds(request.emulator.clock.now())
 
@@ -70,7 +39,7 @@ async def insert(request: ApiRequest) -> Response:
         if buckets.find(connection, name) is not None:
             raise conflict("Your previous request to create the named bucket succeeded and you already own it.")
         projects.ensure(connection, project.id)
-        fields = _merged(buckets.defaults(now), settings)
+        fields = merged(buckets.defaults(now), settings)
         buckets.insert(connection, name, project.number, buckets.complete(fields, None, now))
         return buckets.get(connection, name, base=request.base)
 
@@ -82,7 +51,7 @@ async def get(request: ApiRequest) -> Response:
     name = request.fields["bucket"]
     bucket = request.emulator.store.read(lambda connection: buckets.get(connection, name, base=request.base))
     try:
-        Preconditions.of(request.query_params).check_metageneration(int(bucket["metageneration"]), reading=True)
+        Preconditions.of(request.query_params, request.headers).check_bucket(bucket, reading=True)
     except NotModifiedError:
         return Response(status_code=304)
     return reply(request, bucket)
@@ -128,13 +97,13 @@ async def update(request: ApiRequest) -> Response:
 
 async def _change(request: ApiRequest, *, replace: bool) -> Response:
     name = request.fields["bucket"]
-    settings = _settings(await request.read_json())
-    preconditions = Preconditions.of(request.query_params)
+    settings = checked(await request.read_json())
+    preconditions = Preconditions.of(request.query_params, request.headers)
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> Json:
         before = buckets.get(connection, name)
-        preconditions.check_metageneration(int(before["metageneration"]))
+        preconditions.check_bucket(before)
         stored = buckets.require(connection, name)
         if str(settings.get("location", stored["location"])).upper() != stored["location"]:
             raise bad_request("The location of a bucket cannot be changed.")
@@ -145,7 +114,7 @@ async def _change(request: ApiRequest, *, replace: bool) -> Response:
             }
         else:
             base = stored
-        after = buckets.complete(_merged(base, settings), before, now)
+        after = buckets.complete(merged(base, settings), before, now)
         buckets.update(connection, name, after, now)
         return buckets.get(connection, name, base=request.base)
 
@@ -155,11 +124,11 @@ async def _change(request: ApiRequest, *, replace: bool) -> Response:
 async def delete(request: ApiRequest) -> Response:
     """Delete an empty bucket; soft-deleted objects do not keep it."""
     name = request.fields["bucket"]
-    preconditions = Preconditions.of(request.query_params)
+    preconditions = Preconditions.of(request.query_params, request.headers)
 
     def write(connection: sqlite3.Connection) -> list[str]:
         bucket = buckets.get(connection, name)
-        preconditions.check_metageneration(int(bucket["metageneration"]))
+        preconditions.check_bucket(bucket)
         full = connection.execute(
             "SELECT 1 FROM storage_objects WHERE bucket = ? AND state != 'soft' LIMIT 1", (name,)
         ).fetchone()
@@ -210,49 +179,3 @@ async def service_account(request: ApiRequest) -> Response:
     project = request.emulator.store.read(lambda connection: projects.resolve(connection, name))
     email = f"service-{project.number}@gs-project-accounts.iam.gserviceaccount.com"
     return reply(request, {"kind": "storage#serviceAccount", "email_address": email})
-
-
-def _settings(body: Json) -> Json:
-    """Return the fields of a request that a client may set. Raises ApiError 400."""
-    for key, value in body.items():
-        if key not in _KNOWN:
-            raise bad_request(f'Invalid JSON payload received. Unknown name "{key}": Cannot find field.')
-        if key in _OBJECTS and not isinstance(value, dict | None):
-            raise bad_request(f"Invalid value for {key}: not an object.")
-    storage_class = body.get("storageClass")
-    if storage_class is not None and storage_class not in _CLASSES:
-        raise bad_request(f"Invalid storage class: {storage_class!r}.")
-    _check_location(body.get("location"))
-    _check_labels(body.get("labels"))
-    return {key: value for key, value in body.items() if key not in _DERIVED}
-
-
-def _check_location(location: object) -> None:
-    if location is None:
-        return
-    if not isinstance(location, str) or not location.replace("-", "").isalnum() or len(location) > 63:
-        raise bad_request(f"The specified location constraint is not valid: {json.dumps(location)}.")
-
-
-def _check_labels(labels: object) -> None:
-    if not isinstance(labels, dict):
-        return
-    if len(labels) > 64:
-        raise bad_request("A bucket has at most 64 labels.")
-    for key, value in labels.items():
-        if not key or len(key) > 63 or not isinstance(value, str | None) or len(value or "") > 63:
-            raise bad_request(f"Invalid label {json.dumps({key: value})}: keys and values have up to 63 characters.")
-
-
-def _merged(base: Json, changes: Json) -> Json:
-    """Return `base` with `changes` merged in, object by object; null deletes."""
-    merged = dict(base)
-    for key, value in changes.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, dict):
-            below = merged.get(key)
-            merged[key] = _merged(below if isinstance(below, dict) else {}, value)
-        else:
-            merged[key] = value
-    return merged

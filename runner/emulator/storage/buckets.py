@@ -14,8 +14,8 @@ from runner.emulator.storage.records import timestamp
 
 Json = dict[str, Any]
 
-_MULTI_REGIONS = {"US", "EU", "ASIA"}
-_DUAL_REGIONS = {"ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4"}
+MULTI_REGIONS = {"US", "EU", "ASIA"}
+DUAL_REGIONS = {"ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4"}
 
 
 def find(connection: sqlite3.Connection, name: str, *, base: str = "") -> Json | None:
@@ -66,9 +66,9 @@ def _etag(revision: int) -> str:
 
 def location_type(location: str) -> str:
     """Return `region`, `dual-region` or `multi-region` for an upper-case location."""
-    if location in _MULTI_REGIONS:
+    if location in MULTI_REGIONS:
         return "multi-region"
-    return "dual-region" if location in _DUAL_REGIONS else "region"
+    return "dual-region" if location in DUAL_REGIONS else "region"
 
 
 def insert(connection: sqlite3.Connection, name: str, project: str, body: Json) -> None:
@@ -138,8 +138,9 @@ def defaults(now: int) -> Json:
 def complete(body: Json, before: Json | None, now: int) -> Json:
     """Fill in what the service derives from the other fields after a create or a change; returns `body`."""
     location = str(body.get("location") or "US").upper()
-    body |= {"location": location, "locationType": location_type(location)}
-    if location_type(location) != "region":
+    kind = "dual-region" if body.get("customPlacementConfig") else location_type(location)
+    body |= {"location": location, "locationType": kind}
+    if kind != "region":
         body.setdefault("rpo", "DEFAULT")
     access = body.setdefault("iamConfiguration", {})
     uniform = access.setdefault("uniformBucketLevelAccess", {"enabled": False})

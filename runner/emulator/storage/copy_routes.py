@@ -15,7 +15,8 @@ from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import blobs, buckets, naming, objects, records
 from runner.emulator.storage.faults import bad_request, condition_not_met, no_such_object, refuse_customer_keys
 from runner.emulator.storage.metadata import checked
-from runner.emulator.storage.preconditions import NONE, Preconditions, integer
+from runner.emulator.storage.parameters import integer
+from runner.emulator.storage.preconditions import NONE, Preconditions
 from runner.emulator.storage.projection import reply
 from runner.emulator.storage.records import StoredObject
 
@@ -48,8 +49,8 @@ async def move(request: ApiRequest) -> Response:
     fields, parameters = request.fields, request.query_params
     bucket, source_name, name = fields["bucket"], fields["object"], naming.check_object_name(fields["target"])
     generation = integer(parameters, "sourceGeneration")
-    source_conditions = Preconditions.of(parameters, "ifSource")
-    preconditions = Preconditions.of(parameters)
+    source_conditions = Preconditions.of(parameters, request.headers, "ifSource")
+    preconditions = Preconditions.of(parameters, request.headers)
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
@@ -75,8 +76,8 @@ async def _copy(request: ApiRequest) -> StoredObject:
     body = await request.read_json()
     given = {key: value for key, value in checked(body).items() if value is not None}
     generation = integer(parameters, "sourceGeneration")
-    source_conditions = Preconditions.of(parameters, "ifSource")
-    preconditions = Preconditions.of(parameters)
+    source_conditions = Preconditions.of(parameters, request.headers, "ifSource")
+    preconditions = Preconditions.of(parameters, request.headers)
     name = naming.check_object_name(fields["target"])
     now = records.microseconds(request.emulator.clock.now())
 
@@ -113,7 +114,7 @@ async def compose(request: ApiRequest) -> Response:
     if not isinstance(destination, dict):
         raise bad_request("Invalid value for destination: not an object.")
     settings = {key: value for key, value in checked(destination).items() if value is not None}
-    preconditions = Preconditions.of(request.query_params)
+    preconditions = Preconditions.of(request.query_params, request.headers)
 
     def read(connection: sqlite3.Connection) -> list[StoredObject]:
         buckets.require(connection, bucket)
@@ -133,8 +134,18 @@ async def compose(request: ApiRequest) -> Response:
             continue
         break
     payload.components = sum(part.components or 1 for part in parts)
-    settings.setdefault("contentType", parts[0].settings.get("contentType"))
-    record = await objects.insert(emulator, bucket, name, payload, settings, preconditions)
+    now = records.microseconds(emulator.clock.now())
+    doomed = parts if body.get("deleteSourceObjects") is True else []
+
+    def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
+        record, orphans = objects.add(connection, bucket, name, payload, settings, preconditions, now)
+        for part in doomed:
+            live = records.load(connection, bucket, part.name)
+            if live is not None and live.generation == part.generation:  # not the one just made, nor a newer one
+                orphans = orphans + objects.remove(connection, bucket, part.name, None, NONE, now)
+        return record, orphans
+
+    record = await objects.commit(emulator, payload, write)
     return reply(request, record.resource(request.base))
 
 

@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import quote
 
@@ -75,6 +76,7 @@ def media_headers(record: StoredObject, settings: dict[str, Any]) -> list[tuple[
         "x-goog-stored-content-encoding": settings.get("contentEncoding") or "identity",
         "x-goog-stored-content-length": str(record.size),
         "accept-ranges": "bytes",
+        "last-modified": formatdate(record.created // 1_000_000, usegmt=True),
     }
     if record.components is not None:
         pairs["x-goog-component-count"] = str(record.components)
@@ -111,7 +113,7 @@ class MediaResponse(Response):
             self.raw_headers = [pair for pair in self.raw_headers if pair[0] != name.lower().encode()]
             self.raw_headers.append((name.lower().encode(), header_value(value)))
         stored_gzip = settings.get("contentEncoding") == "gzip"
-        accepts_gzip = "gzip" in headers.get("accept-encoding", "") or "no-transform" in settings.get(
+        accepts_gzip = _accepts_gzip(headers.get("accept-encoding", "")) or "no-transform" in settings.get(
             "cacheControl", ""
         )
         self._gunzip = stored_gzip and not accepts_gzip
@@ -177,6 +179,15 @@ class MediaResponse(Response):
                 pending = inflater.unconsumed_tail
         if rest := inflater.flush():
             yield rest
+
+
+def _accepts_gzip(header: str) -> bool:
+    """Tell whether an Accept-Encoding header takes gzip; `gzip;q=0` is a refusal."""
+    for part in header.lower().split(","):
+        name, _, weight = part.partition(";")
+        if name.strip() in ("gzip", "x-gzip", "*"):
+            return not re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight)
+    return False
 
 
 def _open(emulator: Emulator, blob: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from runner.emulator.storage import buckets, objects, records
 from runner.emulator.storage.faults import bad_request
-from runner.emulator.storage.preconditions import integer
+from runner.emulator.storage.parameters import boolean, integer
 from runner.emulator.storage.records import StoredObject
 
 Json = dict[str, Any]
@@ -46,17 +46,17 @@ class Query:
         if limit is not None and limit < 0:
             raise bad_request(f"Invalid value for maxResults: '{limit}'", "invalidParameter")
         states: tuple[str, ...] = ("live",)
-        if parameters.get("softDeleted") == "true":
-            if parameters.get("versions") == "true":
+        if boolean(parameters, "softDeleted"):
+            if boolean(parameters, "versions"):
                 raise bad_request("softDeleted and versions cannot be used together.")
             states = ("soft",)
-        elif parameters.get("versions") == "true":
+        elif boolean(parameters, "versions"):
             states = ("live", "noncurrent")
         glob = parameters.get("matchGlob")
         return cls(
             prefix=parameters.get("prefix", ""),
             delimiter=parameters.get("delimiter", ""),
-            trailing=parameters.get("includeTrailingDelimiter") == "true",
+            trailing=boolean(parameters, "includeTrailingDelimiter"),
             limit=min(limit or _MAX_PAGE, _MAX_PAGE),
             begin=_decode_token(parameters.get("pageToken", "")),
             start=parameters.get("startOffset", ""),
@@ -166,7 +166,11 @@ def compile_glob(glob: str) -> re.Pattern[str]:
             end = at
             while end < len(glob) and glob[end] == "*":
                 end += 1
-            parts.append(".*" if end - at > 1 else "[^/]*")
+            if end - at > 1 and glob[end : end + 1] == "/":
+                parts.append("(?:.*/)?")  # `**/x` is x in any folder, and in none
+                end += 1
+            else:
+                parts.append(".*" if end - at > 1 else "[^/]*")
             at = end
             continue
         if character == "[" and (close := glob.find("]", at + 2)) > 0:

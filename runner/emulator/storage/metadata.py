@@ -22,6 +22,8 @@ _TEXTS = {
 }
 _FLAGS = {"temporaryHold", "eventBasedHold"}
 _OBJECTS = {"metadata", "retention", "contexts"}
+_MAPS = {"metadata", "contexts"}
+"""Objects that a patch merges key by key."""
 _SETTABLE = _TEXTS | _FLAGS | _OBJECTS
 _IGNORED = frozenset(
     {"kind", "id", "selfLink", "mediaLink", "name", "bucket", "generation", "metageneration", "size", "etag", "acl"}
@@ -71,12 +73,22 @@ def changed(before: Json, given: Json, *, replace: bool) -> Json:
     for key, value in given.items():
         if value is None:
             after.pop(key, None)
-        elif key == "metadata":
-            custom = {} if replace else dict(before.get("metadata", {}))
-            custom |= value
-            after["metadata"] = {name: text for name, text in custom.items() if text is not None}
+        elif key in _MAPS:
+            after[key] = merged({} if replace else before.get(key, {}), value)
         else:
             after[key] = value
-    if not after.get("metadata", True):
-        del after["metadata"]
-    return after
+    return {key: value for key, value in after.items() if key not in _MAPS or any(value.values())}
+
+
+def merged(base: Json, changes: Json) -> Json:
+    """Return `base` with `changes` merged in, object by object; null deletes."""
+    result = dict(base)
+    for key, value in changes.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            below = result.get(key)
+            result[key] = merged(below if isinstance(below, dict) else {}, value)
+        else:
+            result[key] = value
+    return result

@@ -7,11 +7,13 @@ from typing import Any
 
 from starlette.responses import Response
 
+from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import blobs, buckets, downloads, listing, objects, records
 from runner.emulator.storage.faults import NotModifiedError, bad_request, no_such_object, refuse_customer_keys
 from runner.emulator.storage.metadata import changed, checked
-from runner.emulator.storage.preconditions import Preconditions, integer
+from runner.emulator.storage.parameters import boolean, integer
+from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.projection import reply
 from runner.emulator.storage.records import StoredObject
 
@@ -20,21 +22,24 @@ Json = dict[str, Any]
 
 async def get(request: ApiRequest) -> Response:
     """Return an object's resource, or its data with `alt=media`."""
-    media = request.query_params.get("alt") == "media"
+    if request.query_params.get("alt") == "media":
+        return await download(request)
     try:
-        if media:
-            return downloads.open_media(request.emulator, lambda: _load(request, data=True), request.headers)
         return reply(request, _load(request).resource(request.base))
     except NotModifiedError:
         return Response(status_code=304)
 
 
 async def download(request: ApiRequest) -> Response:
-    """Return an object's data: what `/download/storage/v1/…` is for."""
+    """Return an object's data: what `/download/storage/v1/…` is for. What goes wrong is told in plain text."""
     try:
-        return downloads.open_media(request.emulator, lambda: _load(request, data=True), request.headers)
+        return downloads.open_media(
+            request.emulator, lambda: _load(request, data=True), request.headers, body=request.method == "GET"
+        )
     except NotModifiedError:
         return Response(status_code=304)
+    except ApiError as error:
+        return Response(error.message, error.http, error.headers, "text/html; charset=UTF-8")
 
 
 def _load(request: ApiRequest, *, data: bool = False) -> StoredObject:
@@ -42,8 +47,8 @@ def _load(request: ApiRequest, *, data: bool = False) -> StoredObject:
     bucket, name = request.fields["bucket"], request.fields["object"]
     parameters = request.query_params
     generation = integer(parameters, "generation")
-    soft = parameters.get("softDeleted") == "true"
-    preconditions = Preconditions.of(parameters)
+    soft = boolean(parameters, "softDeleted")
+    preconditions = Preconditions.of(parameters, request.headers)
 
     def read(connection: sqlite3.Connection) -> StoredObject:
         record = records.load(connection, bucket, name, generation, data=data, soft=soft)
@@ -79,7 +84,7 @@ async def update(request: ApiRequest) -> Response:
 async def _change(request: ApiRequest, *, replace: bool) -> Response:
     bucket, name = request.fields["bucket"], request.fields["object"]
     parameters = request.query_params
-    generation, preconditions = integer(parameters, "generation"), Preconditions.of(parameters)
+    generation, preconditions = integer(parameters, "generation"), Preconditions.of(parameters, request.headers)
     given = checked(await request.read_json())
     now = records.microseconds(request.emulator.clock.now())
 
@@ -99,7 +104,7 @@ async def delete(request: ApiRequest) -> Response:
     """Delete the live version, or one generation."""
     bucket, name = request.fields["bucket"], request.fields["object"]
     generation = integer(request.query_params, "generation")
-    preconditions = Preconditions.of(request.query_params)
+    preconditions = Preconditions.of(request.query_params, request.headers)
     now = records.microseconds(request.emulator.clock.now())
     orphans = await request.emulator.store.write(
         lambda connection: objects.remove(connection, bucket, name, generation, preconditions, now)
@@ -114,7 +119,7 @@ async def restore(request: ApiRequest) -> Response:
     generation = integer(request.query_params, "generation")
     if generation is None:
         raise bad_request("Required parameter: generation", "required")
-    preconditions = Preconditions.of(request.query_params)
+    preconditions = Preconditions.of(request.query_params, request.headers)
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:

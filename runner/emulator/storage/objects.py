@@ -138,11 +138,23 @@ async def insert(
     Raises ApiError NOT_FOUND (bucket), 400 (name), 412.
     """
     now = records.microseconds(emulator.clock.now())
-    try:
+
+    def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
         naming.check_object_name(name)
-        record, orphans = await emulator.store.write(
-            lambda connection: add(connection, bucket, name, payload, settings, preconditions, now)
-        )
+        return add(connection, bucket, name, payload, settings, preconditions, now)
+
+    return await commit(emulator, payload, write)
+
+
+async def commit(
+    emulator: Emulator, payload: Payload, write: Callable[[sqlite3.Connection], tuple[StoredObject, list[str]]]
+) -> StoredObject:
+    """Run a transaction that makes an object of a payload; delete the files it returns with the object.
+
+    The payload's own file is deleted when the transaction raises, and what it raises is raised here.
+    """
+    try:
+        record, orphans = await emulator.store.write(write)
     except Exception:
         if payload.blob is not None:
             blobs.unlink(emulator, [payload.blob])

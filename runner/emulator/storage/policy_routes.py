@@ -11,7 +11,7 @@ from runner.emulator.iam import policies
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import access, buckets
 from runner.emulator.storage.faults import bad_request, condition_not_met
-from runner.emulator.storage.preconditions import integer
+from runner.emulator.storage.parameters import integer
 from runner.emulator.storage.projection import reply
 
 Json = dict[str, Any]
@@ -57,7 +57,8 @@ async def set_policy(request: ApiRequest) -> Response:
                 bindings.append({**binding, "members": members})
         conditional = any("condition" in binding for binding in bindings)
         if conditional and not _is_uniform(buckets.require(connection, name)):
-            raise bad_request("To set a condition, uniform bucket-level access must be enabled on the bucket.")
+            message = "Setting an IAM condition requires that uniform bucket-level access is enabled on the bucket."
+            raise condition_not_met(message)
         return buckets.set_policy(connection, name, bindings, 3 if conditional else 1)
 
     return reply(request, await request.emulator.store.write(write))

@@ -54,6 +54,11 @@ class StoredObject:
         packed = b"\x08" + _varint(self.generation) + b"\x10" + _varint(self.metageneration)
         return base64.b64encode(packed).decode()
 
+    @property
+    def etags(self) -> tuple[str, ...]:
+        """Return the entity tags of the JSON and of the XML API, by which a condition may name this version."""
+        return (self.etag,) if self.md5 is None else (self.etag, self.md5.hex())
+
     def resource(self, base: str = "") -> dict[str, Any]:
         """Return the object resource of the JSON API, its links starting with `base`."""
         path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,8 @@ from runner.emulator.storage.blobs import CHUNK, Payload
 from runner.emulator.storage.content_range import ContentRange, parse_content_range
 from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.hashes import Expected
-from runner.emulator.storage.preconditions import Preconditions, integer
+from runner.emulator.storage.parameters import integer
+from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.projection import reply
 from runner.emulator.storage.tables import INLINE_LIMIT
 
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from runner.emulator.storage.uploads import Announced
 
 Json = dict[str, Any]
+
+_MIN_CHUNK = 256 * 1024
+"""Bytes of every chunk but the last."""
 
 
 @dataclass(slots=True)
@@ -136,12 +141,14 @@ async def proceed(request: ApiRequest) -> Response:
     if session.state == "done":
         return _done(request, session.body)
     progress = await _progress_of(request.emulator, session)
-    expected = Expected.of({}, request.headers).over(Expected(session.body["crc32c"], session.body["md5"]))
+    # What the start announced holds to the end: that the last request announces its own changes nothing about it.
+    expected = Expected(session.body["crc32c"], session.body["md5"]), Expected.of({}, request.headers)
     if span.begin is None:
         await _sync(request.emulator, session, progress)
         if span.total is not None and span.total == progress.written:
             return await _finish(request, session, progress, expected)
         return _incomplete(request, progress.written)
+    _check_size(span)
     if span.begin > progress.written:
         raise bad_request(
             f"Invalid request. According to the Content-Range header, the upload offset is {span.begin} byte(s), "
@@ -154,6 +161,20 @@ async def proceed(request: ApiRequest) -> Response:
         return await _finish(request, session, progress, expected)
     await _sync(request.emulator, session, progress)
     return _incomplete(request, progress.written)
+
+
+def _check_size(span: ContentRange) -> None:
+    """Refuse a chunk that is too small and not the last one. Raises ApiError 400."""
+    if span.begin is None or span.end is None or span.end == span.total:
+        return
+    if span.end - span.begin < _MIN_CHUNK:
+        raise bad_request(
+            f"Invalid request.  The number of bytes uploaded is required to be equal or greater than {_MIN_CHUNK}, "
+            "except for the final request (it's recommended to be the exact multiple of "
+            f"{_MIN_CHUNK}).  The received request contained {span.end - span.begin} bytes, "
+            "which does not meet this requirement.",
+            "badRequest",
+        )
 
 
 async def cancel(request: ApiRequest) -> Response:
@@ -289,7 +310,11 @@ def _sync_file(path: Path, size: int | None) -> None:
 
 
 async def _finish(
-    request: ApiRequest, session: _Session, progress: _Progress, expected: Expected, payload: Payload | None = None
+    request: ApiRequest,
+    session: _Session,
+    progress: _Progress,
+    expected: Iterable[Expected],
+    payload: Payload | None = None,
 ) -> Response:
     """Turn the session into an object. Raises ApiError 400 (length, checksum), 412."""
     emulator = request.emulator
@@ -302,7 +327,8 @@ async def _finish(
         length = session.body["length"]
         if length is not None and length != payload.size:
             raise bad_request(f"The upload has {payload.size} bytes, but {length} were announced.")
-        expected.check(payload)
+        for announced in expected:
+            announced.check(payload)
         if payload.blob is not None:
             await to_thread.run_sync(_sync_file, emulator.blobs / session.blob, payload.size)
         now = records.microseconds(emulator.clock.now())

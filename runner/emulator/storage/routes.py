@@ -36,7 +36,6 @@ METHODS: list[Method] = [
     _method("objects.get", "GET", "/download" + _O, object_routes.download, _READ),
     _method("objects.get", "GET", _O, object_routes.get, _READ),
     _method("objects.list", "GET", _B + "/o", object_routes.list_objects, _LIST),
-    _method("objects.list", "GET", _B + "/o/", object_routes.list_objects, _LIST),
     _method("objects.insert", "PUT", _UPLOAD, resumable.proceed),
     _method("objects.insert", "DELETE", _UPLOAD, resumable.cancel),
     _method("objects.insert", "POST", _GCLOUD_UPLOAD, uploads.insert, _CREATE),
@@ -69,13 +68,11 @@ METHODS: list[Method] = [
     _method("buckets.getStorageLayout", "GET", _B + "/storageLayout", bucket_routes.storage_layout, _LIST),
     _method("anywhereCaches.list", "GET", _B + "/anywhereCaches", bucket_routes.anywhere_caches, _BUCKET),
     _method(
-        "anywhereCaches.list", "GET", _B + "/anywhereCaches/", bucket_routes.anywhere_caches, "storage.buckets.get"
-    ),
-    _method(
         "projects.serviceAccount.get",
         "GET",
         "/storage/v1/projects/{project:segment}/serviceAccount",
         bucket_routes.service_account,
     ),
     _method("batch", "POST", "/batch/storage/v1", batch.batch),
+    _method("batch", "POST", "/batch", batch.batch),
 ]

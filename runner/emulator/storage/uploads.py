@@ -48,7 +48,7 @@ def announced(request: ApiRequest, body: Json, content_type: str) -> Announced:
         name=naming.check_object_name(parameters.get("name") or body.get("name")),
         settings=settings,
         expected=Expected.of(body, request.headers),
-        preconditions=Preconditions.of(parameters),
+        preconditions=Preconditions.of(parameters, request.headers),
     )
 
 

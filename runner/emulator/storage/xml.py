@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from starlette.responses import Response
 
-from runner.emulator.errors import ApiError
+from runner.emulator.errors import ApiError, unknown_path
 from runner.emulator.routing import ApiRequest, Handler
 from runner.emulator.storage import naming
 from runner.emulator.storage.faults import NotModifiedError, bad_request
@@ -45,10 +45,7 @@ def answered_in_xml(handler: Handler) -> Handler:
         bucket = request.fields["bucket"]
         if _RESERVED.match(bucket) or not naming.is_bucket_name(bucket):
             # Not an object at all: a path of another API that this server does not have.
-            raise ApiError(
-                "UNIMPLEMENTED",
-                f"The emulator does not support {request.method} {request.url.path} (see docs/emulator.md).",
-            )
+            raise unknown_path(request.method, request.url.path)
         try:
             check_signed_url(request)
             return await handler(request)

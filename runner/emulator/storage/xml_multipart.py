@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import re
@@ -102,7 +103,7 @@ async def put_part(request: ApiRequest) -> Response:
         blobs.unlink(request.emulator, [blob])
         raise
     blobs.unlink(request.emulator, orphans)
-    hashes = f"crc32c={encode_crc32c(payload.crc32c)}"
+    hashes = f"crc32c={encode_crc32c(payload.crc32c)},md5={base64.b64encode(md5).decode()}"
     return Response(status_code=200, headers={"ETag": f'"{md5.hex()}"', "x-goog-hash": hashes})
 
 
@@ -147,12 +148,7 @@ async def complete(request: ApiRequest) -> Response:
         )
         return record, orphans + _drop(connection, upload)
 
-    try:
-        record, orphans = await emulator.store.write(write)
-    except Exception:
-        blobs.unlink(emulator, [payload.blob or ""])
-        raise
-    blobs.unlink(emulator, orphans)
+    record = await objects.commit(emulator, payload, write)
     location = escape(f"{request.base}/{bucket}/{request.fields['object']}")
     extra = f"<Location>{location}</Location><ETag>&quot;{record.etag}&quot;</ETag>"
     response = _result("CompleteMultipartUploadResult", bucket, record.name, extra)

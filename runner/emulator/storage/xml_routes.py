@@ -24,7 +24,8 @@ from runner.emulator.storage import (
 from runner.emulator.storage.access import guarded
 from runner.emulator.storage.faults import bad_request, no_such_object, refuse_customer_keys
 from runner.emulator.storage.hashes import Expected
-from runner.emulator.storage.preconditions import Preconditions, integer
+from runner.emulator.storage.parameters import integer
+from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.records import StoredObject
 from runner.emulator.storage.uploads import Announced, receive
 from runner.emulator.storage.xml import answered_in_xml
@@ -93,7 +94,7 @@ def _load(request: ApiRequest) -> StoredObject:
         record = records.load(connection, bucket, name, generation, data=True)
         if record is None:
             raise no_such_object(bucket, name, generation)
-        Preconditions.of_headers(request.headers).check(record)
+        Preconditions.of_headers(request.headers).check(record, reading=True)
         return record
 
     return request.emulator.store.read(read)

@@ -142,7 +142,7 @@ def test_unknown_jobs_are_not_found(vertex: Vertex) -> None:
     message = vertex.error(vertex.client.get(f"/v1beta1/{name}"), 404, "NOT_FOUND")
     assert f"projects/{vertex.project.number}/locations/us-central1/tuningJobs/12345" in message
     vertex.error(vertex.post(f"{name}:cancel"), 404, "NOT_FOUND")
-    vertex.error(vertex.client.delete(f"/v1beta1/{name}"), 501, "UNIMPLEMENTED")
+    vertex.error(vertex.client.delete(f"/v1beta1/{name}"), 404, "NOT_FOUND")
 
 
 def test_names_carry_the_project_number_and_answer_to_the_id(vertex: Vertex) -> None:

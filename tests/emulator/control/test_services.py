@@ -80,7 +80,7 @@ def test_dependencies_are_known_services_without_a_circle() -> None:
 
 @pytest.mark.parametrize(("path", "verb"), [("services/{0}:explode", "POST"), ("services?filter=name:x", "GET")])
 def test_what_is_not_supported_is_refused(call: Call, bare: str, path: str, verb: str) -> None:
-    expect = 501 if "explode" in path else 400
+    expect = 404 if "explode" in path else 400
     call(verb, f"/v1/projects/{bare}/{path.format(_AI)}", expect=expect)
 
 
