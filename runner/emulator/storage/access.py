@@ -17,7 +17,8 @@ from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.errors import ApiError
 from runner.emulator.iam import callers, policies
 from runner.emulator.routing import ApiRequest, Handler
-from runner.emulator.storage import buckets
+from runner.emulator.storage import access_lists, buckets, records
+from runner.emulator.storage.faults import bad_request
 
 Need = tuple[str, str, str]
 """Permission, field with the bucket's name, field with the object's name ("" for the bucket itself)."""
@@ -44,6 +45,7 @@ def _require(connection: sqlite3.Connection, request: ApiRequest, needs: Iterabl
     caller = callers.member(connection, request)
     if caller is None:
         return
+    _refuse_free_riders(connection, request)
     for permission, bucket_field, object_field in needs:
         bucket = request.fields.get(bucket_field, "")
         name = request.fields.get(object_field) or request.query_params.get("name", "")
@@ -53,13 +55,45 @@ def _require(connection: sqlite3.Connection, request: ApiRequest, needs: Iterabl
         if not any(
             policies.has_permission(policy, caller, permission, resource=resource)
             for policy in _chain(connection, request, bucket)
-        ):
+        ) and not _listed(connection, caller, permission, bucket, name):
             raise ApiError(
                 "PERMISSION_DENIED",
                 f"{caller.partition(':')[2]} does not have {permission} access to the Google Cloud Storage "
                 f"{'object' if permission.startswith('storage.objects.') else 'bucket'}. "
                 f"Permission '{permission}' denied on resource (or it may not exist).",
             )
+
+
+def _listed(connection: sqlite3.Connection, caller: str, permission: str, bucket: str, name: str) -> bool:
+    """Tell whether the access control list of an object grants a permission."""
+    roles = _ROLES_OF.get(permission)
+    record = records.load(connection, bucket, name) if roles else None
+    if record is None or '"acl"' not in record.body or access_lists.is_uniform(buckets.require(connection, bucket)):
+        return False
+    members = (caller, "allUsers", "allAuthenticatedUsers")
+    return any(
+        entry["role"] in (roles or ()) and access_lists.member_of(entry["entity"]) in members
+        for entry in record.settings["acl"]
+    )
+
+
+_ROLES_OF = {
+    "storage.objects.get": ("READER", "OWNER"),
+    "storage.objects.update": ("OWNER",),
+    "storage.objects.getIamPolicy": ("OWNER",),
+    "storage.objects.setIamPolicy": ("OWNER",),
+}
+"""Permissions that an object's list can grant, to the roles that do."""
+
+
+def _refuse_free_riders(connection: sqlite3.Connection, request: ApiRequest) -> None:
+    """Refuse a caller who names no project to be billed for a bucket that charges requests. Raises ApiError 400."""
+    bucket = request.fields.get("bucket", "")
+    if not bucket or request.query_params.get("userProject"):
+        return
+    found = buckets.find(connection, bucket)
+    if found is not None and (found.get("billing") or {}).get("requesterPays"):
+        raise bad_request("Bucket is a requester pays bucket but no user project provided.", "required")
 
 
 def held(connection: sqlite3.Connection, request: ApiRequest, permissions: list[str]) -> list[str]:

@@ -8,9 +8,20 @@ from typing import Any
 from starlette.responses import Response
 
 from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.routing import ApiRequest
 from runner.emulator.serviceusage import enablement
-from runner.emulator.storage import blobs, buckets, naming, objects, records
+from runner.emulator.storage import (
+    access_lists,
+    acl_routes,
+    blobs,
+    bucket_lists,
+    buckets,
+    naming,
+    object_views,
+    objects,
+    protection,
+    records,
+)
 from runner.emulator.storage.bucket_settings import checked
 from runner.emulator.storage.faults import NotModifiedError, bad_request, conflict
 from runner.emulator.storage.metadata import merged
@@ -19,6 +30,9 @@ from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.projection import reply
 
 Json = dict[str, Any]
+
+_KEPT = ("timeCreated", "location", "storageClass", "generation", "defaultObjectAcl")
+"""Fields that an update leaves as they are unless it names them."""
 
 
 async def insert(request: ApiRequest) -> Response:
@@ -29,6 +43,7 @@ async def insert(request: ApiRequest) -> Response:
     body = await request.read_json()
     name = naming.check_bucket_name(body.get("name"))
     settings = checked(body)
+    lists = _lists_of(request, body)
     if boolean(request.query_params, "enableObjectRetention"):
         settings["objectRetention"] = {"mode": "Enabled"}
     now = records.microseconds(request.emulator.clock.now())
@@ -41,7 +56,8 @@ async def insert(request: ApiRequest) -> Response:
         projects.ensure(connection, project.id)
         fields = merged(buckets.defaults(now), settings)
         buckets.insert(connection, name, project.number, buckets.complete(fields, None, now))
-        return buckets.get(connection, name, base=request.base)
+        _set_lists(connection, name, lists, now)
+        return _shown(connection, request, name, full=bool(lists))
 
     return reply(request, await request.emulator.store.write(write))
 
@@ -49,7 +65,7 @@ async def insert(request: ApiRequest) -> Response:
 async def get(request: ApiRequest) -> Response:
     """Return a bucket."""
     name = request.fields["bucket"]
-    bucket = request.emulator.store.read(lambda connection: buckets.get(connection, name, base=request.base))
+    bucket = request.emulator.store.read(lambda connection: _shown(connection, request, name))
     try:
         Preconditions.of(request.query_params, request.headers).check_bucket(bucket, reading=True)
     except NotModifiedError:
@@ -64,6 +80,8 @@ async def list_buckets(request: ApiRequest) -> Response:
     if not project_name:
         raise bad_request("Required parameter: project", "required")
     limit = integer(parameters, "maxResults") or 1000
+    if boolean(parameters, "softDeleted"):
+        return reply(request, {"kind": "storage#buckets"})  # a deleted bucket is gone here: none can be restored
     prefix, token = parameters.get("prefix", ""), parameters.get("pageToken", "")
 
     def read(connection: sqlite3.Connection) -> list[Json]:
@@ -74,7 +92,7 @@ async def list_buckets(request: ApiRequest) -> Response:
             " ORDER BY name LIMIT ?",
             (project.number, max(prefix, token), len(prefix), prefix, limit + 1),
         ).fetchall()
-        return [buckets.get(connection, row[0], base=request.base) for row in rows]
+        return [_shown(connection, request, row[0]) for row in rows]
 
     found = request.emulator.store.read(read)
     answer: Json = {"kind": "storage#buckets"}
@@ -97,7 +115,8 @@ async def update(request: ApiRequest) -> Response:
 
 async def _change(request: ApiRequest, *, replace: bool) -> Response:
     name = request.fields["bucket"]
-    settings = checked(await request.read_json())
+    body = await request.read_json()
+    settings, lists = checked(body), _lists_of(request, body)
     preconditions = Preconditions.of(request.query_params, request.headers)
     now = records.microseconds(request.emulator.clock.now())
 
@@ -107,16 +126,13 @@ async def _change(request: ApiRequest, *, replace: bool) -> Response:
         stored = buckets.require(connection, name)
         if str(settings.get("location", stored["location"])).upper() != stored["location"]:
             raise bad_request("The location of a bucket cannot be changed.")
-        if replace:
-            base = {
-                **buckets.defaults(now),
-                **{key: stored[key] for key in ("timeCreated", "location", "storageClass")},
-            }
-        else:
-            base = stored
+        kept = {key: stored[key] for key in _KEPT if key in stored}
+        base = {**buckets.defaults(now), **kept} if replace else stored
         after = buckets.complete(merged(base, settings), before, now)
+        protection.check_policy(name, stored, after)
         buckets.update(connection, name, after, now)
-        return buckets.get(connection, name, base=request.base)
+        _set_lists(connection, name, lists, now)
+        return _shown(connection, request, name, full=True)
 
     return reply(request, await request.emulator.store.write(write))
 
@@ -145,10 +161,31 @@ async def delete(request: ApiRequest) -> Response:
         )
         connection.execute("DELETE FROM storage_uploads WHERE bucket = ?", (name,))
         connection.execute("DELETE FROM storage_buckets WHERE name = ?", (name,))
+        bucket_lists.forget(connection, name)
         return doomed + [row[0] for row in rows if not objects.is_referenced(connection, row[0])]
 
     blobs.unlink(request.emulator, await request.emulator.store.write(write))
     return Response(status_code=204)
+
+
+async def lock_retention_policy(request: ApiRequest) -> Response:
+    """Lock a bucket's retention policy: from now on it can only get longer."""
+    name = request.fields["bucket"]
+    preconditions = Preconditions.of(request.query_params, request.headers)
+    if preconditions.metageneration_match is None:
+        raise bad_request("Required parameter: ifMetagenerationMatch", "required")
+    now = records.microseconds(request.emulator.clock.now())
+
+    def write(connection: sqlite3.Connection) -> Json:
+        preconditions.check_bucket(buckets.get(connection, name))
+        stored = buckets.require(connection, name)
+        if not stored.get("retentionPolicy"):
+            raise bad_request(f"Bucket {name} does not have a Retention Policy.", "invalid")
+        stored["retentionPolicy"]["isLocked"] = True
+        buckets.update(connection, name, stored, now)
+        return _shown(connection, request, name)
+
+    return reply(request, await request.emulator.store.write(write))
 
 
 async def storage_layout(request: ApiRequest) -> Response:
@@ -166,16 +203,56 @@ async def storage_layout(request: ApiRequest) -> Response:
     return reply(request, layout)
 
 
-async def anywhere_caches(request: ApiRequest) -> Response:
-    """List a bucket's caches: there are none, since this server cannot make one."""
-    name = request.fields["bucket"]
-    request.emulator.store.read(lambda connection: buckets.require(connection, name))
-    return json_response({"kind": "storage#anywhereCaches"})
-
-
 async def service_account(request: ApiRequest) -> Response:
     """Return the service agent with which Storage acts in a project."""
     name = request.fields["project"]
     project = request.emulator.store.read(lambda connection: projects.resolve(connection, name))
     email = f"service-{project.number}@gs-project-accounts.iam.gserviceaccount.com"
     return reply(request, {"kind": "storage#serviceAccount", "email_address": email})
+
+
+def _shown(connection: sqlite3.Connection, request: ApiRequest, name: str, *, full: bool = False) -> Json:
+    """Return a bucket's resource as a request wants it; `full` is what one wants that does not say."""
+    bucket = buckets.get(connection, name, base=request.base)
+    default = bucket.pop("defaultObjectAcl", None)
+    if object_views.is_full(request, default=full) and not access_lists.is_uniform(bucket):
+        entries = access_lists.of_bucket(connection, name)
+        default = access_lists.of_new_objects(connection, name) if default is None else default
+        bucket["acl"] = [acl_routes.bucket_entry(request.base, name, entry) for entry in entries]
+        bucket["defaultObjectAcl"] = [acl_routes.default_entry(entry) for entry in default]
+        bucket["owner"] = {"entity": f"project-owners-{bucket['projectNumber']}"}
+    return bucket
+
+
+def _lists_of(request: ApiRequest, body: Json) -> Json:
+    """Return the access control lists that a request sets: entries, or the names of predefined ones."""
+    parameters = request.query_params
+    given = {
+        "acl": parameters.get("predefinedAcl") or body.get("acl"),
+        "defaultObjectAcl": parameters.get("predefinedDefaultObjectAcl") or body.get("defaultObjectAcl"),
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _set_lists(connection: sqlite3.Connection, name: str, lists: Json, now: int) -> None:
+    """Set a bucket's lists. Raises ApiError 400, with uniform access too, and 412."""
+    if not lists:
+        return
+    home = buckets.get(connection, name)
+    if access_lists.is_uniform(home):
+        message = "Cannot use ACL API to update bucket policy when uniform bucket-level access is enabled."
+        raise bad_request(f"{message} {access_lists.MORE}")
+    entries = {}
+    for key, given in lists.items():
+        roles = access_lists.BUCKET_ROLES if key == "acl" else access_lists.OBJECT_ROLES
+        if isinstance(given, str):
+            found = access_lists.predefined(given, home["projectNumber"], for_bucket=key == "acl")
+            access_lists.refuse_public(home, [entry["entity"] for entry in found])
+        else:
+            found = access_lists.checked(connection, home, given, roles)
+        entries[key] = found
+    if "acl" in entries:
+        access_lists.set_of_bucket(connection, name, entries["acl"])
+    if "defaultObjectAcl" in entries:
+        stored = {**buckets.require(connection, name), "defaultObjectAcl": entries["defaultObjectAcl"]}
+        connection.execute("UPDATE storage_buckets SET body = ? WHERE name = ?", (buckets.dump(stored), name))

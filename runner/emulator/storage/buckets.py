@@ -83,7 +83,7 @@ def insert(connection: sqlite3.Connection, name: str, project: str, body: Json) 
     connection.execute(
         "INSERT INTO storage_buckets (name, project, metageneration, body, policy, policy_revision)"
         " VALUES (?, ?, 1, ?, ?, 1)",
-        (name, project, _dump(body), _dump({"version": 1, "bindings": bindings})),
+        (name, project, dump(body), dump({"version": 1, "bindings": bindings})),
     )
 
 
@@ -91,7 +91,7 @@ def update(connection: sqlite3.Connection, name: str, body: Json, now: int) -> N
     """Replace the stored fields and count the metageneration up."""
     body["updated"] = timestamp(now)
     connection.execute(
-        "UPDATE storage_buckets SET body = ?, metageneration = metageneration + 1 WHERE name = ?", (_dump(body), name)
+        "UPDATE storage_buckets SET body = ?, metageneration = metageneration + 1 WHERE name = ?", (dump(body), name)
     )
 
 
@@ -112,7 +112,7 @@ def set_policy(connection: sqlite3.Connection, name: str, bindings: list[Json], 
     """Replace the bucket's IAM policy. Raises ApiError NOT_FOUND."""
     connection.execute(
         "UPDATE storage_buckets SET policy = ?, policy_revision = policy_revision + 1 WHERE name = ?",
-        (_dump({"version": version, "bindings": bindings}), name),
+        (dump({"version": version, "bindings": bindings}), name),
     )
     return policy(connection, name)
 
@@ -152,6 +152,7 @@ def complete(body: Json, before: Json | None, now: int) -> Json:
         uniform.pop("lockedTime", None)
     access["bucketPolicyOnly"] = dict(uniform)
     access.setdefault("publicAccessPrevention", "inherited")
+    body.setdefault("generation", str(now))
     for key in ("softDeletePolicy", "retentionPolicy"):
         current, previous = body.get(key), (before or {}).get(key)
         if isinstance(current, dict):
@@ -159,6 +160,8 @@ def complete(body: Json, before: Json | None, now: int) -> Json:
             if field in current:
                 current[field] = str(current[field])
             unchanged = previous is not None and previous.get(field) == current.get(field)
+            if (previous or {}).get("isLocked"):
+                current["isLocked"] = True
             current["effectiveTime"] = previous["effectiveTime"] if unchanged and previous else timestamp(now)
     if body.get("softDeletePolicy") is None:
         body["softDeletePolicy"] = {"retentionDurationSeconds": "0", "effectiveTime": timestamp(now)}
@@ -167,5 +170,6 @@ def complete(body: Json, before: Json | None, now: int) -> Json:
     return body
 
 
-def _dump(value: Json) -> str:
+def dump(value: Json) -> str:
+    """Return JSON as rows hold it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

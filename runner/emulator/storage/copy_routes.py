@@ -12,8 +12,8 @@ from anyio import to_thread
 from starlette.responses import Response
 
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import blobs, buckets, naming, objects, records
-from runner.emulator.storage.faults import bad_request, condition_not_met, no_such_object, refuse_customer_keys
+from runner.emulator.storage import blobs, buckets, customer_keys, naming, object_views, objects, protection, records
+from runner.emulator.storage.faults import bad_request, condition_not_met, no_such_object
 from runner.emulator.storage.metadata import checked
 from runner.emulator.storage.parameters import integer
 from runner.emulator.storage.preconditions import NONE, Preconditions
@@ -23,12 +23,22 @@ from runner.emulator.storage.records import StoredObject
 Json = dict[str, Any]
 
 _MAX_SOURCES = 32
+_OWN = {
+    "storageClass",
+    "kmsKeyName",
+    "temporaryHold",
+    "eventBasedHold",
+    "retention",
+    "acl",
+    customer_keys.FIELD,
+    protection.RELEASED,
+}
+"""Settings that a copy does not take over from its source."""
 
 
 async def copy(request: ApiRequest) -> Response:
     """Copy an object in one request."""
-    record = await _copy(request)
-    return reply(request, record.resource(request.base))
+    return object_views.answer(request, await _copy(request))
 
 
 async def rewrite(request: ApiRequest) -> Response:
@@ -39,7 +49,7 @@ async def rewrite(request: ApiRequest) -> Response:
         "totalBytesRewritten": str(record.size),
         "objectSize": str(record.size),
         "done": True,
-        "resource": record.resource(request.base),
+        "resource": object_views.resource_of(request, record),
     }
     return reply(request, answer)
 
@@ -67,18 +77,17 @@ async def move(request: ApiRequest) -> Response:
 
     record, orphans = await request.emulator.store.write(write)
     blobs.unlink(request.emulator, orphans)
-    return reply(request, record.resource(request.base))
+    return object_views.answer(request, record)
 
 
 async def _copy(request: ApiRequest) -> StoredObject:
-    refuse_customer_keys(request.headers)
     fields, parameters = request.fields, request.query_params
-    body = await request.read_json()
-    given = {key: value for key, value in checked(body).items() if value is not None}
+    given = _given(request, await request.read_json())
     generation = integer(parameters, "sourceGeneration")
     source_conditions = Preconditions.of(parameters, request.headers, "ifSource")
     preconditions = Preconditions.of(parameters, request.headers)
     name = naming.check_object_name(fields["target"])
+    source_key = customer_keys.given(request.headers, source=True)
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
@@ -87,12 +96,12 @@ async def _copy(request: ApiRequest) -> StoredObject:
         if source is None:
             raise no_such_object(fields["bucket"], fields["object"], generation)
         source_conditions.check(source)
+        customer_keys.check(source, source_key)
         # Metadata in the request replaces that of the source; without any it comes along, but the storage class
         # and the key are those of the destination.
         settings = dict(given)
-        inherited = {"storageClass", "kmsKeyName", "temporaryHold", "eventBasedHold", "retention"}
-        if not given or set(given) <= inherited:
-            settings = {key: value for key, value in source.settings.items() if key not in inherited} | given
+        if set(given) <= _OWN:
+            settings = {key: value for key, value in source.settings.items() if key not in _OWN} | given
         settings.setdefault("contentType", source.settings.get("contentType"))
         payload = objects.payload_of(source)
         return objects.add(connection, fields["target_bucket"], name, payload, settings, preconditions, now)
@@ -113,13 +122,17 @@ async def compose(request: ApiRequest) -> Response:
     destination = body.get("destination") or {}
     if not isinstance(destination, dict):
         raise bad_request("Invalid value for destination: not an object.")
-    settings = {key: value for key, value in checked(destination).items() if value is not None}
+    settings = _given(request, destination)
+    key = customer_keys.given(request.headers)
     preconditions = Preconditions.of(request.query_params, request.headers)
 
     def read(connection: sqlite3.Connection) -> list[StoredObject]:
         buckets.require(connection, bucket)
         preconditions.check(records.load(connection, bucket, name))
-        return [_source(connection, bucket, source) for source in sources]
+        found = [_source(connection, bucket, source) for source in sources]
+        for part in found:
+            customer_keys.check(part, key)
+        return found
 
     emulator = request.emulator
     while True:
@@ -145,8 +158,17 @@ async def compose(request: ApiRequest) -> Response:
                 orphans = orphans + objects.remove(connection, bucket, part.name, None, NONE, now)
         return record, orphans
 
-    record = await objects.commit(emulator, payload, write)
-    return reply(request, record.resource(request.base))
+    return object_views.answer(request, await objects.commit(emulator, payload, write))
+
+
+def _given(request: ApiRequest, body: Json) -> Json:
+    """Return what a request says about the object that it makes of others. Raises ApiError 400."""
+    given = {key: value for key, value in checked(body).items() if value is not None}
+    if request.query_params.get("destinationPredefinedAcl"):
+        given["acl"] = request.query_params["destinationPredefinedAcl"]
+    if key := customer_keys.given(request.headers):
+        given[customer_keys.FIELD] = key
+    return given
 
 
 def _source(connection: sqlite3.Connection, bucket: str, source: object) -> StoredObject:

@@ -80,6 +80,9 @@ def media_headers(record: StoredObject, settings: dict[str, Any]) -> list[tuple[
     }
     if record.components is not None:
         pairs["x-goog-component-count"] = str(record.components)
+    if key := settings.get("customerEncryption"):
+        pairs["x-goog-encryption-algorithm"] = key["encryptionAlgorithm"]
+        pairs["x-goog-encryption-key-sha256"] = key["keySha256"]
     for key, value in (settings.get("metadata") or {}).items():
         pairs[f"x-goog-meta-{quote(str(key), safe='!#$&+.^`|~')}".lower()] = str(value)
     return [(name.encode(), header_value(value)) for name, value in pairs.items() if value is not None]

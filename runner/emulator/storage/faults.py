@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from runner.emulator.errors import ApiError
 
 
@@ -57,9 +55,3 @@ def not_satisfiable(size: int) -> ApiError:
         reason="requestedRangeNotSatisfiable",
         headers={"Content-Range": f"bytes */{size}"},
     )
-
-
-def refuse_customer_keys(headers: Mapping[str, str]) -> None:
-    """Raise ApiError 501 for customer-supplied encryption keys: taking them and storing plain data would be a lie."""
-    if "x-goog-encryption-algorithm" in headers or "x-goog-copy-source-encryption-algorithm" in headers:
-        raise ApiError("UNIMPLEMENTED", "The emulator does not support customer-supplied encryption keys.")

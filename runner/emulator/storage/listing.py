@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner.emulator.storage import buckets, objects, records
+from runner.emulator.routing import ApiRequest
+from runner.emulator.storage import buckets, object_views, objects, records
 from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.parameters import boolean, integer
 from runner.emulator.storage.records import StoredObject
@@ -66,9 +67,14 @@ class Query:
         )
 
 
-def list_objects(connection: sqlite3.Connection, bucket: str, query: Query, base: str) -> Json:
+def list_objects(connection: sqlite3.Connection, request: ApiRequest, query: Query) -> Json:
     """Return one page. Raises ApiError NOT_FOUND."""
-    buckets.require(connection, bucket)
+    bucket = request.fields["bucket"]
+    home, full = buckets.require(connection, bucket), object_views.is_full(request)
+
+    def shown(record: StoredObject) -> Json:
+        return object_views.shown(connection, request, record, home, full=full)
+
     items: list[Json] = []
     prefixes: list[str] = []
     answer: Json = {"kind": "storage#objects"}
@@ -78,12 +84,12 @@ def list_objects(connection: sqlite3.Connection, bucket: str, query: Query, base
             answer["nextPageToken"] = _encode_token(key)
             break
         if isinstance(found, StoredObject):
-            items.append(found.resource(base))
+            items.append(shown(found))
             continue
         prefixes.append(found)
         if query.trailing and "live" in query.states:
             record = records.load(connection, bucket, found)
-            items += [] if record is None else [record.resource(base)]
+            items += [] if record is None else [shown(record)]
     if prefixes:
         answer["prefixes"] = prefixes
     if items:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from anyio import to_thread
 
 from runner.emulator.context import Emulator
-from runner.emulator.storage import blobs, buckets, naming, protection, records
+from runner.emulator.storage import access_lists, blobs, buckets, naming, protection, records
 from runner.emulator.storage.blobs import Payload
 from runner.emulator.storage.faults import no_such_object
 from runner.emulator.storage.preconditions import NONE, Preconditions
@@ -187,6 +187,12 @@ def add(
         settings["kmsKeyName"] = f"{key}/cryptoKeyVersions/1"
     if home.get("defaultEventBasedHold"):
         settings.setdefault("eventBasedHold", True)
+    if "acl" in settings:
+        settings["acl"] = access_lists.resolved(connection, bucket, home, settings["acl"])
+    elif "defaultObjectAcl" in home and not access_lists.is_uniform(home):
+        settings["acl"] = home["defaultObjectAcl"]
+    if "retention" in settings:
+        protection.check_retention(home, {}, settings, now, override=False)
     record = StoredObject(
         id=0,
         bucket=bucket,
@@ -204,6 +210,7 @@ def add(
         expires=None,
         body=json.dumps(settings, ensure_ascii=False, separators=(",", ":")),
         blob=payload.blob,
+        home=home,
     )
     _save(connection, record, payload.inline)
     return record, orphans

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from runner.emulator.iam import policies
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import access, buckets
+from runner.emulator.storage.access_lists import is_uniform, refuse_public
 from runner.emulator.storage.faults import bad_request, condition_not_met
 from runner.emulator.storage.parameters import integer
 from runner.emulator.storage.projection import reply
@@ -55,8 +56,10 @@ async def set_policy(request: ApiRequest) -> Response:
             members = sorted(set(binding.get("members", [])))
             if members:
                 bindings.append({**binding, "members": members})
+        home = buckets.require(connection, name)
+        refuse_public(home, [member for binding in bindings for member in binding["members"]])
         conditional = any("condition" in binding for binding in bindings)
-        if conditional and not _is_uniform(buckets.require(connection, name)):
+        if conditional and not is_uniform(home):
             message = "Setting an IAM condition requires that uniform bucket-level access is enabled on the bucket."
             raise condition_not_met(message)
         return buckets.set_policy(connection, name, bindings, 3 if conditional else 1)
@@ -76,7 +79,3 @@ async def test_permissions(request: ApiRequest) -> Response:
     if permissions := request.emulator.store.read(lambda connection: access.held(connection, request, asked)):
         answer["permissions"] = permissions
     return reply(request, answer)
-
-
-def _is_uniform(bucket: Json) -> bool:
-    return bool(bucket.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {}).get("enabled"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -41,6 +41,8 @@ class StoredObject:
     blob: str | None
     inline: bytes | None = None
     """Only loaded on request; None also when the data is in a file."""
+    home: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+    """Stored fields of the bucket, where whoever made the version had them at hand."""
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from starlette.responses import Response
 from runner.emulator.context import Emulator
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import blobs, buckets, objects, records
+from runner.emulator.storage import blobs, buckets, object_views, objects, records
 from runner.emulator.storage.blobs import CHUNK, Payload
 from runner.emulator.storage.content_range import ContentRange, parse_content_range
 from runner.emulator.storage.faults import bad_request
@@ -342,7 +342,8 @@ async def _finish(
             record, orphans = objects.add(
                 connection, session.bucket, session.name, final, session.body["settings"], preconditions, now
             )
-            body = {"resource": record.resource()}
+            home = buckets.require(connection, session.bucket)
+            body = {"resource": object_views.shown(connection, request, record, home, full=False)}
             connection.execute(
                 "UPDATE storage_uploads SET state = 'done', body = ?, received = ?, generation = ? WHERE id = ?",
                 (json.dumps(body, ensure_ascii=False), final.size, record.generation, session.id),
@@ -356,10 +357,7 @@ async def _finish(
 
 
 def _done(request: ApiRequest, body: Json) -> Response:
-    resource = dict(body["resource"])
-    for key in ("selfLink", "mediaLink"):
-        resource[key] = request.base + resource[key]
-    return reply(request, resource)
+    return reply(request, body["resource"])
 
 
 def _incomplete(request: ApiRequest, received: int) -> Response:

@@ -14,6 +14,7 @@ from runner.emulator.routing import ApiRequest, Handler, Method
 from runner.emulator.storage import (
     blobs,
     buckets,
+    customer_keys,
     downloads,
     naming,
     objects,
@@ -22,7 +23,7 @@ from runner.emulator.storage import (
     xml_multipart,
 )
 from runner.emulator.storage.access import guarded
-from runner.emulator.storage.faults import bad_request, no_such_object, refuse_customer_keys
+from runner.emulator.storage.faults import bad_request, no_such_object
 from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.parameters import integer
 from runner.emulator.storage.preconditions import Preconditions
@@ -43,7 +44,6 @@ _SETTINGS = {
 
 def target_of(request: ApiRequest) -> Announced:
     """Read from headers what a request says about the object. Raises ApiError 400."""
-    refuse_customer_keys(request.headers)
     settings: dict[str, object] = {
         field: request.headers[header] for header, field in _SETTINGS.items() if header in request.headers
     }
@@ -55,6 +55,8 @@ def target_of(request: ApiRequest) -> Announced:
     }
     if custom:
         settings["metadata"] = custom
+    if key := customer_keys.given(request.headers):
+        settings[customer_keys.FIELD] = key
     return Announced(
         name=naming.check_object_name(request.fields["object"]),
         settings=settings,
@@ -85,7 +87,7 @@ def _overrides(request: ApiRequest) -> dict[str, str]:
 
 
 def _load(request: ApiRequest) -> StoredObject:
-    refuse_customer_keys(request.headers)
+    key = customer_keys.given(request.headers)
     bucket, name = request.fields["bucket"], request.fields["object"]
     generation = integer(request.query_params, "generation")
 
@@ -95,6 +97,7 @@ def _load(request: ApiRequest) -> StoredObject:
         if record is None:
             raise no_such_object(bucket, name, generation)
         Preconditions.of_headers(request.headers).check(record, reading=True)
+        customer_keys.check(record, key)
         return record
 
     return request.emulator.store.read(read)
