@@ -127,6 +127,24 @@ def _refuse_uniform(home: Json, message: str) -> None:
         raise bad_request(f"{message} {access_lists.MORE}")
 
 
+def load(connection: sqlite3.Connection, request: ApiRequest, lists: Lists) -> list[Entry]:
+    """Return the entries of a list. Raises ApiError NOT_FOUND, and 400 with uniform access."""
+    _refuse_uniform(buckets.require(connection, request.fields["bucket"]), lists.read_refusal)
+    return lists.load(connection, request)
+
+
+def save(connection: sqlite3.Connection, request: ApiRequest, lists: Lists, given: Any, now: int) -> None:
+    """Replace a list by entries, or a predefined one by its name. Raises ApiError NOT_FOUND, 400, 412."""
+    home = buckets.get(connection, request.fields["bucket"])
+    _refuse_uniform(home, lists.refusal)
+    if isinstance(given, str):
+        entries = access_lists.predefined(given, home["projectNumber"], for_bucket=lists.roles == BUCKET_ROLES)
+        access_lists.refuse_public(home, [entry["entity"] for entry in entries])
+    else:
+        entries = access_lists.checked(connection, home, given, lists.roles)
+    lists.save(connection, request, entries, now)
+
+
 def listed(lists: Lists) -> Handler:
     """Return the handler of `list`."""
 
@@ -134,8 +152,7 @@ def listed(lists: Lists) -> Handler:
         """Return all entries."""
 
         def read(connection: sqlite3.Connection) -> list[Json]:
-            _refuse_uniform(buckets.require(connection, request.fields["bucket"]), lists.read_refusal)
-            return [lists.shown(connection, request, entry) for entry in lists.load(connection, request)]
+            return [lists.shown(connection, request, entry) for entry in load(connection, request, lists)]
 
         return reply(request, {"kind": f"storage#{lists.kind}s", "items": request.emulator.store.read(read)})
 
@@ -149,8 +166,7 @@ def got(lists: Lists) -> Handler:
         """Return the entry of one entity."""
 
         def read(connection: sqlite3.Connection) -> Json:
-            _refuse_uniform(buckets.require(connection, request.fields["bucket"]), lists.read_refusal)
-            return lists.shown(connection, request, _entry(lists.load(connection, request), request))
+            return lists.shown(connection, request, _entry(load(connection, request, lists), request))
 
         return reply(request, request.emulator.store.read(read))
 

@@ -41,9 +41,16 @@ async def insert(request: ApiRequest) -> Response:
     if not project_name:
         raise bad_request("Required parameter: project", "required")
     body = await request.read_json()
+    return reply(request, await create(request, project_name, body, _lists_of(request, body)))
+
+
+async def create(request: ApiRequest, project_name: str, body: Json, lists: Json) -> Json:
+    """Make a bucket of a project with these settings and access control lists; return its resource.
+
+    Raises ApiError 400, 403, 409.
+    """
     name = naming.check_bucket_name(body.get("name"))
     settings = checked(body)
-    lists = _lists_of(request, body)
     if boolean(request.query_params, "enableObjectRetention"):
         settings["objectRetention"] = {"mode": "Enabled"}
     now = records.microseconds(request.emulator.clock.now())
@@ -59,7 +66,7 @@ async def insert(request: ApiRequest) -> Response:
         _set_lists(connection, name, lists, now)
         return _shown(connection, request, name, full=bool(lists))
 
-    return reply(request, await request.emulator.store.write(write))
+    return await request.emulator.store.write(write)
 
 
 async def get(request: ApiRequest) -> Response:
@@ -139,8 +146,13 @@ async def _change(request: ApiRequest, *, replace: bool) -> Response:
 
 async def delete(request: ApiRequest) -> Response:
     """Delete an empty bucket; soft-deleted objects do not keep it."""
-    name = request.fields["bucket"]
     preconditions = Preconditions.of(request.query_params, request.headers)
+    await remove(request, request.fields["bucket"], preconditions)
+    return Response(status_code=204)
+
+
+async def remove(request: ApiRequest, name: str, preconditions: Preconditions) -> None:
+    """Delete an empty bucket. Raises ApiError NOT_FOUND, 409, 412."""
 
     def write(connection: sqlite3.Connection) -> list[str]:
         bucket = buckets.get(connection, name)
@@ -165,7 +177,6 @@ async def delete(request: ApiRequest) -> Response:
         return doomed + [row[0] for row in rows if not objects.is_referenced(connection, row[0])]
 
     blobs.unlink(request.emulator, await request.emulator.store.write(write))
-    return Response(status_code=204)
 
 
 async def lock_retention_policy(request: ApiRequest) -> Response:

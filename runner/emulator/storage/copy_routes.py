@@ -23,7 +23,7 @@ from runner.emulator.storage.records import StoredObject
 Json = dict[str, Any]
 
 _MAX_SOURCES = 32
-_OWN = {
+OWN = {
     "storageClass",
     "kmsKeyName",
     "temporaryHold",
@@ -83,28 +83,62 @@ async def move(request: ApiRequest) -> Response:
 async def _copy(request: ApiRequest) -> StoredObject:
     fields, parameters = request.fields, request.query_params
     given = _given(request, await request.read_json())
-    generation = integer(parameters, "sourceGeneration")
-    source_conditions = Preconditions.of(parameters, request.headers, "ifSource")
-    preconditions = Preconditions.of(parameters, request.headers)
-    name = naming.check_object_name(fields["target"])
-    source_key = customer_keys.given(request.headers, source=True)
+    return await copied(
+        request,
+        source=(fields["bucket"], fields["object"]),
+        generation=integer(parameters, "sourceGeneration"),
+        source_conditions=Preconditions.of(parameters, request.headers, "ifSource"),
+        target=(fields["target_bucket"], naming.check_object_name(fields["target"])),
+        given=given,
+        preconditions=Preconditions.of(parameters, request.headers),
+        # Metadata in the request replaces that of the source; without any it comes along.
+        replace=not set(given) <= OWN,
+    )
+
+
+async def copied(
+    request: ApiRequest,
+    *,
+    source: tuple[str, str],
+    generation: int | None,
+    source_conditions: Preconditions,
+    target: tuple[str, str],
+    given: Json,
+    preconditions: Preconditions,
+    replace: bool,
+) -> StoredObject:
+    """Make a copy of an object, and return it.
+
+    Args:
+        request: what brings the keys of both.
+        source: bucket and name.
+        generation: of the source; None is the live one.
+        source_conditions: of the source.
+        target: bucket and name.
+        given: settings of the copy.
+        preconditions: of the target.
+        replace: take none of the source's settings but its type.
+
+    Raises ApiError NOT_FOUND, 400, 412.
+    """
+    bucket, name = source
+    key = customer_keys.given(request.headers, source=True)
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
-        buckets.require(connection, fields["bucket"])
-        source = records.load(connection, fields["bucket"], fields["object"], generation, data=True)
-        if source is None:
-            raise no_such_object(fields["bucket"], fields["object"], generation)
-        source_conditions.check(source)
-        customer_keys.check(source, source_key)
-        # Metadata in the request replaces that of the source; without any it comes along, but the storage class
-        # and the key are those of the destination.
+        buckets.require(connection, bucket)
+        original = records.load(connection, bucket, name, generation, data=True)
+        if original is None:
+            raise no_such_object(bucket, name, generation)
+        source_conditions.check(original)
+        customer_keys.check(original, key)
         settings = dict(given)
-        if set(given) <= _OWN:
-            settings = {key: value for key, value in source.settings.items() if key not in _OWN} | given
-        settings.setdefault("contentType", source.settings.get("contentType"))
-        payload = objects.payload_of(source)
-        return objects.add(connection, fields["target_bucket"], name, payload, settings, preconditions, now)
+        if not replace:
+            # The storage class, the keys and the list are those of the destination.
+            settings = {field: value for field, value in original.settings.items() if field not in OWN} | given
+        settings.setdefault("contentType", original.settings.get("contentType"))
+        payload = objects.payload_of(original)
+        return objects.add(connection, *target, payload, settings, preconditions, now)
 
     record, orphans = await request.emulator.store.write(write)
     blobs.unlink(request.emulator, orphans)

@@ -24,6 +24,8 @@ from runner.emulator.storage.records import microseconds, timestamp
 Json = dict[str, Any]
 
 KIND = "hmac-key"
+PREFIX = "GOOG1E"
+"""How the access ids of service accounts begin."""
 _EMAIL = re.compile(r"[^@\s/]+@[a-z0-9.-]+\.gserviceaccount\.com\Z")
 _STATES = ("ACTIVE", "INACTIVE")
 
@@ -40,7 +42,7 @@ async def create(request: ApiRequest) -> Response:
     if not _EMAIL.match(email):
         raise bad_request(f"Invalid value for serviceAccountEmail: '{email}'", "invalidParameter")
     now = timestamp(microseconds(request.emulator.clock.now()))
-    access_id = "GOOG1E" + base64.b32encode(secrets.token_bytes(35)).decode()[:55]
+    access_id = PREFIX + base64.b32encode(secrets.token_bytes(35)).decode()[:55]
     secret = base64.b64encode(secrets.token_bytes(30)).decode()
 
     def write(connection: sqlite3.Connection) -> Json:

@@ -5,6 +5,7 @@ Everything that changes rows runs in the writer thread, so a check and the chang
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import sqlite3
@@ -336,6 +337,11 @@ def change(connection: sqlite3.Connection, record: StoredObject, settings: Json,
         (record.body, record.metageneration, now, record.id),
     )
     return record
+
+
+def hex_md5(resource: Json) -> str:
+    """Return the MD5 of an object's resource in hexadecimal, as the XML API shows it; "" when it has none."""
+    return base64.b64decode(resource.get("md5Hash", "")).hex()
 
 
 def payload_of(record: StoredObject) -> Payload:
