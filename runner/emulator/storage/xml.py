@@ -30,7 +30,7 @@ EXTENSIONS = {"storage-class": "storageClass", "custom-time": "customTime"}
 """The same for those behind `x-goog-`."""
 _RESERVED = re.compile(
     r"(v\d+((alpha|beta)\d*)?(p\d+(alpha|beta)\d+)?|ui|batch|billing|budgets|compute|download|emulator|healthz|kms"
-    r"|monitoring|oauth2|quotas|resumable|storage|token|upload|workloadidentity)\Z"
+    r"|monitoring|oauth2|quotas|resumable|retry_tests?|storage|token|upload|workloadidentity)\Z"
 )
 """First segments of the other APIs' paths."""
 
