@@ -23,6 +23,9 @@ from runner.emulator.errors import ApiError, invalid
 
 Handler = Callable[["ApiRequest"], Awaitable[Response]]
 
+_BARE = ("/b/", "/projects/")
+"""How paths of Storage's JSON API begin without `/storage/v1`: Node's client sends them where STORAGE_EMULATOR_HOST is
+set. Nothing else begins so: one letter is no bucket, and every other API has its version in front."""
 _FIELD = re.compile(r"\{(\w+)(?::(path|segment))?(?:=([^}]+))?\}")
 
 
@@ -113,6 +116,8 @@ class Router:
         """Return the method and its decoded fields, or None."""
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         path = raw.split(b"?", 1)[0].decode("latin-1")
+        if path.startswith(_BARE) or path == "/b":
+            path = "/storage/v1" + path
         for method in self._by_http.get(scope["method"], ()):
             match = method.pattern.match(path)
             if match:
