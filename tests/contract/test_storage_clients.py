@@ -1,11 +1,9 @@
-"""Cloud Storage through the clients that people use: google-cloud-storage, gcsfs and, where it is installed, rclone."""
+"""Cloud Storage through the clients that people use: google-cloud-storage and gcsfs."""
 
 from __future__ import annotations
 
 import io
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -320,23 +318,3 @@ def test_gcsfs(files: Any, project: Provisioned, tmp_path: Path) -> None:
     files.mkdir(f"{project.project}-made")
     assert f"{project.project}-made/" in files.ls("")
     files.rmdir(f"{project.project}-made")
-
-
-@pytest.mark.skipif(shutil.which("rclone") is None, reason="needs rclone on PATH")
-def test_rclone(emulator: EmulatorServer, project: Provisioned, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    (source / "deep").mkdir(parents=True)
-    (source / "a b.txt").write_text("hello")
-    (source / "deep" / "ü.bin").write_bytes(os.urandom(10 * _MIB))
-    remote = f":googlecloudstorage,anonymous,endpoint='{emulator.url}/storage/v1/':{project.datasets}/x"
-
-    def rclone(*arguments: str) -> str:
-        return subprocess.run(["rclone", *arguments], check=True, capture_output=True, text=True, timeout=120).stdout
-
-    rclone("copy", str(source), remote)
-    rclone("check", str(source), remote)
-    assert sorted(rclone("lsf", "-R", "--files-only", remote).splitlines()) == ["a b.txt", "deep/ü.bin"]
-    rclone("copy", remote, str(tmp_path / "target"))
-    assert (tmp_path / "target" / "deep" / "ü.bin").read_bytes() == (source / "deep" / "ü.bin").read_bytes()
-    rclone("purge", remote)
-    assert rclone("lsf", "-R", remote) == ""
