@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import buckets, object_views, objects, records
+from runner.emulator.storage import buckets, context_filter, object_views, objects, records
+from runner.emulator.storage.context_filter import Filter
 from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.parameters import boolean, integer
 from runner.emulator.storage.records import StoredObject
@@ -39,6 +40,8 @@ class Query:
     end: str
     glob: re.Pattern[str] | None
     states: tuple[str, ...]
+    wanted: Filter | None = None
+    """What an object must be to be listed."""
 
     @classmethod
     def of(cls, parameters: Mapping[str, str]) -> Query:
@@ -64,6 +67,7 @@ class Query:
             end=parameters.get("endOffset", ""),
             glob=compile_glob(glob) if glob else None,
             states=states,
+            wanted=context_filter.parse(parameters["filter"]) if parameters.get("filter") else None,
         )
 
 
@@ -122,6 +126,8 @@ def _walk(connection: sqlite3.Connection, bucket: str, query: Query) -> Iterator
         )
         following: Key | None = (batch[-1].name, batch[-1].generation + 1) if len(batch) == _BATCH else None
         for record in batch:
+            if query.wanted is not None and not query.wanted(record):
+                continue
             folder = _folder(record.name, query)
             if query.glob is None or query.glob.match(folder or record.name):
                 yield folder or record
