@@ -62,11 +62,16 @@ def test_instructions_strike_the_test_s_requests_in_their_order(client: httpx.Cl
         {"instructions": {"storage.buckets.list": ["return-anything"]}},
         {"instructions": {"storage.buckets.list": ["return-299"]}},
         {"instructions": {"storage.buckets.dance": ["return-503"]}},
-        {"instructions": {"storage.buckets.list": ["return-503"]}, "transport": "GRPC"},
     ],
 )
 def test_what_cannot_be_done_is_refused(client: httpx.Client, body: dict[str, Any]) -> None:
     assert client.post("/retry_test", json=body).status_code == 400
+
+
+def test_suites_skip_what_needs_grpc(client: httpx.Client) -> None:
+    body: dict[str, Any] = {"instructions": {"storage.buckets.list": ["return-503"]}}
+    assert client.post("/retry_test", json={**body, "transport": "grpc"}).status_code == 501
+    assert client.post("/retry_test", json={**body, "transport": "http"}).status_code == 200
 
 
 def test_the_xml_api_counts_too(client: httpx.Client, project: Provisioned) -> None:

@@ -182,6 +182,8 @@ def test_objects_are_filtered_by_their_contexts(
     assert bucket.names(filter=text) == names
 
 
-@pytest.mark.parametrize("text", ["x", 'contexts."k"', 'contexts."k":"1"', 'contexts."k"=*', "contexts.k:*", 'contexts."\\x":*'])
+@pytest.mark.parametrize(
+    "text", ["x", 'contexts."k"', 'contexts."k":"1"', 'contexts."k"=*', "contexts.k:*", 'contexts."\\x":*']
+)
 def test_other_filters_are_refused(bucket: Bucket, client: httpx.Client, text: str) -> None:
     assert client.get(f"{bucket.path}/o", params={"filter": text}).status_code == 400
