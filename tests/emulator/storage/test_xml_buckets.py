@@ -40,7 +40,9 @@ def test_objects_are_listed_in_pages(bucket: Bucket, client: httpx.Client, secon
     names = ["a/1", "a/2", "b", "c/d/e", "z&<>"]
     for name in names:
         bucket.stored(name, b"data")
-    found, folders, more = [], [], {}
+    found: list[str] = []
+    folders: list[str] = []
+    more: dict[str, str] = {}
     for _ in range(9):
         parameters = {"max-keys": "1", "delimiter": "/", "encoding-type": "url", **more}
         answer = client.get(f"/{bucket.name}", params={**parameters, **({"list-type": "2"} if second else {})})
