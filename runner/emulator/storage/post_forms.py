@@ -104,7 +104,10 @@ def _check_policy(request: ApiRequest, fields: dict[str, str], bucket: str, name
         signatures.verify_policy_v2(request, fields.get("googleaccessid", ""), fields["signature"], encoded)
     if late:
         raise bad_request("Invalid policy document: it has expired.", "ExpiredToken")
-    _check_conditions(conditions, {**fields, "bucket": bucket, "key": name}, size)
+    try:
+        _check_conditions(conditions, {**fields, "bucket": bucket, "key": name}, size)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise bad_request(f"Invalid policy document: {error}", "InvalidPolicyDocument") from error
 
 
 def _check_conditions(conditions: Any, fields: dict[str, str], size: int) -> None:

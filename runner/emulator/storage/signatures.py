@@ -143,10 +143,12 @@ def _verify_header(request: ApiRequest, algorithm: str, rest: str) -> None:
 def _verify_v4(request: ApiRequest, signed: Signed, payload: str) -> None:
     if not _V4.match(signed.algorithm):
         raise bad_request(f"Unknown signing algorithm {signed.algorithm}.", "InvalidArgument")
+    if not signed.headers.isascii():
+        raise bad_request("Malformed names of signed headers.", "InvalidArgument")
     hosts = [request.headers.get("host", ""), "storage.googleapis.com"]  # a URL made for the service, sent here
     texts = [_canonical(request, signed, payload, host) for host in hosts]
     strings = [
-        "\n".join([signed.algorithm, signed.date, signed.scope, hashlib.sha256(text.encode("latin-1")).hexdigest()])
+        "\n".join([signed.algorithm, signed.date, signed.scope, hashlib.sha256(_bytes(text)).hexdigest()])
         for text in texts
     ]
     _note(
@@ -270,7 +272,11 @@ def _is_v2(keys: _Keys, signature: str, texts: list[str]) -> bool:
         return False
     if keys.secret:
         return any(
-            hmac.compare_digest(hmac.digest(keys.secret.encode(), text.encode("utf-8"), "sha1"), given)
-            for text in texts
+            hmac.compare_digest(hmac.digest(keys.secret.encode(), _bytes(text), "sha1"), given) for text in texts
         )
-    return any(verifies(public, given, text.encode("utf-8")) for public in keys.public for text in texts)
+    return any(verifies(public, given, _bytes(text)) for public in keys.public for text in texts)
+
+
+def _bytes(text: str) -> bytes:
+    """Return what the client signed: paths and headers were read as Latin-1, byte for byte."""
+    return text.encode("latin-1", "replace")

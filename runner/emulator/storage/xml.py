@@ -110,7 +110,7 @@ def parsed(body: bytes, code: str = "MalformedXML") -> ElementTree.Element:
     if b"<!" not in re.sub(rb"<!--.*?-->", b"", body, flags=re.DOTALL):
         try:
             return ElementTree.fromstring(body)  # noqa: S314 - no document type, see above
-        except ElementTree.ParseError:
+        except (ElementTree.ParseError, ValueError, LookupError):  # the last two for encodings
             pass
     raise bad_request("The XML you provided was not well-formed.", code)
 
