@@ -31,6 +31,14 @@ _CREATE_JOB = "aiplatform.projects.locations.tuningJobs.create"
 logger = logging.getLogger(__name__)
 
 
+def of_retry_test(request: ApiRequest) -> bool:
+    """Tell whether a request belongs to a retry test.
+
+    The suites ask what the service refuses, and expect the testbench's answer: in such a request it is let through.
+    """
+    return TEST_HEADER in request.headers
+
+
 async def answer(method: Method, request: ApiRequest) -> ASGIApp | None:
     """Return the method's answer as the faults leave it; None when the connection has been closed instead.
 

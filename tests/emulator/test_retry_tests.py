@@ -74,6 +74,15 @@ def test_suites_skip_what_needs_grpc(client: httpx.Client) -> None:
     assert client.post("/retry_test", json={**body, "transport": "http"}).status_code == 200
 
 
+def test_what_only_suites_may_ask(client: httpx.Client, project: Provisioned) -> None:
+    _, header = _armed(client, "storage.buckets.list", "return-503")
+    bucket = f"/storage/v1/b/{project.datasets}"
+    lock = {"ifMetagenerationMatch": client.get(bucket).json()["metageneration"]}
+    for expected, headers in ((400, {}), (200, header)):
+        assert client.get(f"{bucket}/iam/testPermissions", headers=headers).status_code == expected
+        assert client.post(f"{bucket}/lockRetentionPolicy", params=lock, headers=headers).status_code == expected
+
+
 def test_the_xml_api_counts_too(client: httpx.Client, project: Provisioned) -> None:
     test, header = _armed(client, "storage.objects.insert", "return-503")
     path = f"/{project.datasets}/x"

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.fault_routes import of_retry_test
 from runner.emulator.routing import ApiRequest
 from runner.emulator.serviceusage import enablement
 from runner.emulator.storage import (
@@ -190,9 +191,10 @@ async def lock_retention_policy(request: ApiRequest) -> Response:
     def write(connection: sqlite3.Connection) -> Json:
         preconditions.check_bucket(buckets.get(connection, name))
         stored = buckets.require(connection, name)
-        if not stored.get("retentionPolicy"):
+        if stored.get("retentionPolicy"):
+            stored["retentionPolicy"]["isLocked"] = True
+        elif not of_retry_test(request):
             raise bad_request(f"Bucket {name} does not have a Retention Policy.", "invalid")
-        stored["retentionPolicy"]["isLocked"] = True
         buckets.update(connection, name, stored, now)
         return _shown(connection, request, name)
 
