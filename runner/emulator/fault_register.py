@@ -62,6 +62,11 @@ class Faults:
         self.save()
         return gone
 
+    @property
+    def armed(self) -> bool:
+        """Tell whether there is any fault."""
+        return bool(self._faults)
+
     def of_test(self, test: str) -> list[Fault]:
         """Return the faults of a retry test, in their order, spent ones among them."""
         return [fault for fault in self._faults if fault.test == test]

@@ -103,8 +103,9 @@ async def _end(fault: Fault, connection: ApiRequest) -> None:
 
 def _of(method: Method, request: ApiRequest) -> tuple[list[Fault], Fault | None]:
     """Return the faults of a request, and one for the job that it creates."""
-    test = request.headers.get(TEST_HEADER, "")
-    struck = request.emulator.faults.of_request(method.id, request.scope["path"], test)
+    armed = request.emulator.faults
+    test = request.headers.get(TEST_HEADER, "") if armed.armed else ""
+    struck = armed.of_request(method.id, request.scope["path"], test)
     text = request.headers.get(HEADER)
     if text is None:
         return struck, None

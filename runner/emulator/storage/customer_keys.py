@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
+from starlette.datastructures import Headers
+
 from runner.emulator.storage.faults import bad_request
+from runner.emulator.storage.parameters import has_any
 from runner.emulator.storage.records import StoredObject
 
 Json = dict[str, Any]
@@ -19,11 +21,14 @@ Json = dict[str, Any]
 FIELD = "customerEncryption"
 _PREFIX = "x-goog-encryption-"
 _SOURCE_PREFIX = "x-goog-copy-source-encryption-"
+_NAMES = frozenset(f"{prefix}{name}".encode() for prefix in (_PREFIX, _SOURCE_PREFIX) for name in ("algorithm", "key"))
 
 
-def given(headers: Mapping[str, str], *, source: bool = False) -> Json | None:
+def given(headers: Headers, *, source: bool = False) -> Json | None:
     """Return what an object says about the key of a request, None without one. Raises ApiError 400."""
     prefix = _SOURCE_PREFIX if source else _PREFIX
+    if not has_any(headers, _NAMES):
+        return None
     if f"{prefix}algorithm" not in headers and f"{prefix}key" not in headers:
         return None
     if headers.get(f"{prefix}algorithm") != "AES256":

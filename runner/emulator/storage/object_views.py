@@ -16,7 +16,7 @@ from runner.emulator.storage.records import StoredObject
 
 Json = dict[str, Any]
 
-_HIDDEN = ("acl", customer_keys.FIELD, protection.RELEASED)
+_HIDDEN = ("acl", protection.RELEASED)
 """Settings that not everybody is shown as they are stored."""
 
 
@@ -30,19 +30,24 @@ def is_full(request: ApiRequest, *, default: bool = False) -> bool:
 
 def shown(connection: sqlite3.Connection, request: ApiRequest, record: StoredObject, home: Json, *, full: bool) -> Json:
     """Return the resource of a version; `home` is its bucket's stored fields, `full` adds its list."""
-    resource = record.resource(request.base)
-    settings = {key: resource.pop(key) for key in _HIDDEN if key in resource}
-    until = protection.retained_until(home, record)
-    if until is not None:
-        resource["retentionExpirationTime"] = until.strftime("%Y-%m-%dT%H:%M:%S.") + f"{until.microsecond // 1000:03d}Z"
-    if encryption := settings.get(customer_keys.FIELD):
-        resource[customer_keys.FIELD] = encryption
-        if customer_keys.given(request.headers) != encryption:
-            # The hashes tell about the data, which only the key's owner may see.
-            resource = {key: value for key, value in resource.items() if key not in ("crc32c", "md5Hash")}
+    resource = _plain(request, record, home)
     if full and not is_uniform(home):
         entries = acl_routes.object_entries(connection, record)
         resource["acl"] = [acl_routes.object_entry(request.base, record, entry) for entry in entries]
+    return resource
+
+
+def _plain(request: ApiRequest, record: StoredObject, home: Json) -> Json:
+    resource = record.resource(request.base)
+    encryption = resource.get(customer_keys.FIELD)
+    for key in _HIDDEN:
+        resource.pop(key, None)
+    until = protection.retained_until(home, record)
+    if until is not None:
+        resource["retentionExpirationTime"] = until.strftime("%Y-%m-%dT%H:%M:%S.") + f"{until.microsecond // 1000:03d}Z"
+    if encryption and customer_keys.given(request.headers) != encryption:
+        # The hashes tell about the data, which only the key's owner may see.
+        resource = {key: value for key, value in resource.items() if key not in ("crc32c", "md5Hash")}
     return resource
 
 
@@ -54,6 +59,8 @@ def answer(request: ApiRequest, record: StoredObject, *, full: bool = False) -> 
 def resource_of(request: ApiRequest, record: StoredObject, *, full: bool = False) -> Json:
     """Return a version's resource as the request wants it."""
     wants_list = is_full(request, default=full)
+    if record.home is not None and not wants_list:
+        return _plain(request, record, record.home)
 
     def read(connection: sqlite3.Connection) -> Json:
         home = record.home if record.home is not None else buckets.require(connection, record.bucket)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from starlette.datastructures import Headers
+
 from runner.emulator.storage.faults import bad_request
 
 _FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
+
+
+def has_any(headers: Headers, names: frozenset[bytes]) -> bool:
+    """Tell whether a request has one of these headers: in one pass, since nearly none has."""
+    return not names.isdisjoint([name for name, _ in headers.raw])
 
 
 def integer(parameters: Mapping[str, str], key: str) -> int | None:

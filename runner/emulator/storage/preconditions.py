@@ -7,12 +7,14 @@ from dataclasses import astuple, dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from starlette.datastructures import Headers
+
 from runner.emulator.storage.faults import NotModifiedError, condition_not_met
-from runner.emulator.storage.parameters import integer
+from runner.emulator.storage.parameters import has_any, integer
 from runner.emulator.storage.records import StoredObject
 
 Tags = tuple[str, ...]
-_CONDITIONAL = ("if-match", "if-none-match")
+_CONDITIONAL = frozenset({b"if-match", b"if-none-match"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,9 @@ class Preconditions:
     unmodified_since: int | None = None
 
     @classmethod
-    def of(cls, parameters: Mapping[str, str], headers: Mapping[str, str], prefix: str = "if") -> Preconditions:
+    def of(cls, parameters: Mapping[str, str], headers: Headers, prefix: str = "if") -> Preconditions:
         """Read those of the JSON API; `prefix` is `ifSource` for the source of a copy. Raises ApiError 400."""
-        if not any(key.startswith("if") for key in parameters) and not any(key in headers for key in _CONDITIONAL):
+        if not any(key.startswith("if") for key in parameters) and not has_any(headers, _CONDITIONAL):
             return NONE
         return cls(
             integer(parameters, f"{prefix}GenerationMatch"),

@@ -81,7 +81,8 @@ class StoredObject:
         if self.components is not None:
             resource["componentCount"] = self.components
         created = timestamp(self.created)
-        resource |= {"timeCreated": created, "updated": timestamp(self.updated)}
+        updated = created if self.updated == self.created else timestamp(self.updated)
+        resource |= {"timeCreated": created, "updated": updated}
         resource |= {"timeStorageClassUpdated": created, "timeFinalized": created}
         if self.deleted is not None:
             resource["softDeleteTime" if self.state == "soft" else "timeDeleted"] = timestamp(self.deleted)
