@@ -93,6 +93,9 @@ def iam_document(evaluation: Evaluation) -> str:
     for who in sorted(granted):
         lines += ["", f"## {who}", "", "| role | on |", "|---|---|"]
         lines += [f"| `{role}` | {'<br>'.join(targets)} |" for role, targets in sorted(granted[who].items())]
+    for custom in evaluation.of_type(":IAMCustomRole"):
+        lines += ["", f"## Role {custom.inputs['roleId']}", "", f"{custom.inputs['description']} It holds:", ""]
+        lines += [f"- `{permission}`" for permission in custom.inputs["permissions"]]
     return "\n".join(lines) + "\n"
 
 

@@ -74,6 +74,8 @@ class _Mocks(pulumi.runtime.Mocks):
             pool, name = args.inputs["workloadIdentityPoolId"], args.inputs["workloadIdentityPoolProviderId"]
             path = f"projects/{self._number}/locations/global/workloadIdentityPools/{pool}/providers/{name}"
             outputs["name"] = path
+        elif args.typ.endswith(":IAMCustomRole"):
+            outputs["name"] = f"projects/{self._project}/roles/{args.inputs['roleId']}"
         elif args.typ.endswith(":Function"):
             outputs["url"] = _UNKNOWN_URL
         return f"{args.name}-id", outputs

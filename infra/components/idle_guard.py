@@ -8,6 +8,7 @@ import pulumi
 from pulumi_gcp.cloudfunctionsv2.function import Function
 from pulumi_gcp.cloudrunv2.service_iam_member import ServiceIamMember
 from pulumi_gcp.cloudscheduler.job import Job
+from pulumi_gcp.projects.iam_custom_role import IAMCustomRole
 from pulumi_gcp.projects.iam_member import IAMMember
 from pulumi_gcp.serviceaccount.account import Account
 from pulumi_gcp.storage.bucket_object import BucketObject
@@ -18,8 +19,19 @@ from infra.idle_guard.source import files, requirements
 from infra.naming import idle_guard_name
 from infra.settings.stack import Settings
 
-GUARD_ROLES = ("roles/aiplatform.user", "roles/monitoring.viewer")
-"""Undeploying, listing jobs, and reading when an endpoint was last asked."""
+GUARD_ROLE_ID = "tuningIdleGuard"
+GUARD_PERMISSIONS = (
+    "aiplatform.endpoints.delete",
+    "aiplatform.endpoints.get",
+    "aiplatform.endpoints.list",
+    "aiplatform.endpoints.undeploy",
+    "aiplatform.models.delete",
+    "aiplatform.models.get",
+    "aiplatform.models.list",
+    "aiplatform.tuningJobs.list",
+    "monitoring.timeSeries.list",
+)
+"""What a pass calls, and nothing else: no predefined role takes down without also deploying, tuning and asking."""
 BUILD_ROLES = ("roles/cloudbuild.builds.builder",)
 RUNTIME = "python312"
 TIMEOUT_SECONDS = 540
@@ -45,8 +57,9 @@ class IdleGuard(pulumi.ComponentResource):
         self._settings = settings
         self._options = pulumi.ResourceOptions(parent=self, hooks=hooks)
         build = self._account("build", "Builds the idle guard.", BUILD_ROLES)
-        work = self._account("guard", "Takes down models that nobody wants any more.", GUARD_ROLES)
+        work = self._account("guard", "Takes down models that nobody wants any more.", ())
         call = self._account("caller", "Calls the idle guard on its schedule.", ())
+        self._allow_work(work)
         function = self._function(contract, build, work)
         invoker = ServiceIamMember(
             "idle-guard-invoker",
@@ -93,6 +106,25 @@ class IdleGuard(pulumi.ComponentResource):
                 opts=self._options,
             )
         return account
+
+    def _allow_work(self, account: Account) -> None:
+        role = IAMCustomRole(
+            "idle-guard-role",
+            project=self._settings.project,
+            role_id=GUARD_ROLE_ID,
+            title="Open model tuning idle guard",
+            description="Takes down models, and looks at jobs and at when a model was last asked.",
+            stage="GA",
+            permissions=list(GUARD_PERMISSIONS),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        IAMMember(
+            "idle-guard-work",
+            project=self._settings.project,
+            role=role.name,
+            member=pulumi.Output.concat("serviceAccount:", account.email),
+            opts=self._options,
+        )
 
     def _function(self, contract: pulumi.Output[str], build: Account, work: Account) -> Function:
         settings = self._settings

@@ -40,6 +40,7 @@ DEPLOY_ROLES = (
     "roles/cloudfunctions.developer",
     "roles/cloudquotas.admin",
     "roles/cloudscheduler.admin",
+    "roles/iam.roleAdmin",
     "roles/iam.serviceAccountAdmin",
     "roles/iam.serviceAccountUser",
     "roles/iam.workloadIdentityPoolAdmin",

@@ -26,6 +26,7 @@ GOOGLE_ONLY = frozenset(
         "gcp:cloudfunctionsv2/function:Function",
         "gcp:cloudrunv2/serviceIamMember:ServiceIamMember",
         "gcp:cloudscheduler/job:Job",
+        "gcp:projects/iAMCustomRole:IAMCustomRole",
     }
 )
 """Types of parts that only exist on Google Cloud: the perimeter, and the idle guard, which runs there."""
