@@ -18,4 +18,4 @@ try:
 except ConfigurationError as error:
     import pulumi
 
-    raise pulumi.RunError(error.message) from None
+    raise pulumi.RunError(f"{error.message}\n{error.hint}" if error.hint else error.message) from None

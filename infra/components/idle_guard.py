@@ -9,12 +9,11 @@ from pulumi_gcp.cloudfunctionsv2.function import Function
 from pulumi_gcp.cloudrunv2.service_iam_member import ServiceIamMember
 from pulumi_gcp.cloudscheduler.job import Job
 from pulumi_gcp.projects.iam_custom_role import IAMCustomRole
-from pulumi_gcp.projects.iam_member import IAMMember
 from pulumi_gcp.serviceaccount.account import Account
 from pulumi_gcp.storage.bucket_object import BucketObject
 
 from infra.components import TYPE_PREFIX
-from infra.components.runner_identity import short
+from infra.components.grants import Grants
 from infra.idle_guard.source import files, requirements
 from infra.naming import idle_guard_name
 from infra.settings.stack import Settings
@@ -50,12 +49,13 @@ class IdleGuard(pulumi.ComponentResource):
         name: str,
         settings: Settings,
         contract: pulumi.Output[str],
-        hooks: pulumi.ResourceHookBinding,
+        grants: Grants,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:IdleGuard", name, None, opts)
         self._settings = settings
-        self._options = pulumi.ResourceOptions(parent=self, hooks=hooks)
+        self._grants = grants
+        self._options = pulumi.ResourceOptions(parent=self)
         build = self._account("build", "Builds the idle guard.", BUILD_ROLES)
         work = self._account("guard", "Takes down models that nobody wants any more.", ())
         call = self._account("caller", "Calls the idle guard on its schedule.", ())
@@ -98,13 +98,8 @@ class IdleGuard(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         for item in roles:
-            IAMMember(
-                f"idle-{role}-{short(item)}",
-                project=self._settings.project,
-                role=item,
-                member=pulumi.Output.concat("serviceAccount:", account.email),
-                opts=self._options,
-            )
+            member = pulumi.Output.concat("serviceAccount:", account.email)
+            self._grants.on_project(f"idle-{role}", self._settings.project, item, member, self._options)
         return account
 
     def _allow_work(self, account: Account) -> None:
@@ -118,12 +113,9 @@ class IdleGuard(pulumi.ComponentResource):
             permissions=list(GUARD_PERMISSIONS),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        IAMMember(
-            "idle-guard-work",
-            project=self._settings.project,
-            role=role.name,
-            member=pulumi.Output.concat("serviceAccount:", account.email),
-            opts=self._options,
+        member = pulumi.Output.concat("serviceAccount:", account.email)
+        self._grants.on_project(
+            "idle-guard", self._settings.project, role.name, member, self._options, name="idle-guard-work"
         )
 
     def _function(self, contract: pulumi.Output[str], build: Account, work: Account) -> Function:

@@ -81,6 +81,7 @@ def apply(
             reconciler = mocks.reconciler
             if reconciler is None:
                 raise EmbeddedError("the program made nothing")
+            remembered.publish({key: value for key, value in outputs.items() if key != "environment"})
             reconciler.remove_unseen()
         finally:
             mocks.close()

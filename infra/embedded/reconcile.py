@@ -45,6 +45,8 @@ class Options:
     """What is to be taken over; it must be there."""
     dependencies: tuple[str, ...] = ()
     """Keys of what it needs."""
+    aliases: tuple[str, ...] = ()
+    """Names that it had before."""
     retried: bool = False
     """Whether the program wants what Google does not know yet to be tried again."""
 
@@ -71,7 +73,7 @@ class Reconciler:
         if kind.labelled:
             labels = {**self.context.default_labels, **ATTRIBUTION, **inputs.get("labels", {})}
             inputs = {**inputs, "labels": labels}
-        record = self.state.find(token, name)
+        record = self.state.find(token, name) or self._renamed(token, name, options.aliases)
         if record is not None and any(record.inputs.get(key) != inputs.get(key) for key in kind.fixed):
             self._make_way(record, kind)
             record = None
@@ -92,6 +94,12 @@ class Reconciler:
         fresh.id, fresh.body = live.id, kind.body(inputs)
         self.state.keep(fresh)
         return live.id, kind.outputs(inputs, live)
+
+    def _renamed(self, token: str, name: str, aliases: tuple[str, ...]) -> Record | None:
+        """Return the record that a resource has under an older name, and give it the new one."""
+        older = (self.state.find(token, alias) for alias in aliases if (token, alias) not in self.seen)
+        record = next(filter(None, older), None)
+        return self.state.rename(record, name) if record else None
 
     def _create(self, kind: ResourceType, fresh: Record, options: Options) -> Live:
         taken_over = False
@@ -177,6 +185,10 @@ class Reconciler:
         finally:
             record.inputs = inputs
 
+    def _shared(self, record: Record) -> bool:
+        same = (record.type, record.id)
+        return any((item.type, item.id) == same and item.name != record.name for item in self.state.records)
+
     def _remove(self, record: Record, kind: ResourceType, *, why: str) -> None:
         if record.protect:
             raise EmbeddedError(
@@ -185,6 +197,8 @@ class Reconciler:
             )
         if record.retain:
             self.tally.kept.append(record.key)
+        elif self._shared(record):
+            pass  # another record stands for the same thing, which stays
         else:
             try:
                 gone = kind.delete(self.context, record.id, record.inputs)

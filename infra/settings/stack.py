@@ -234,9 +234,7 @@ def _read(reader: Reader) -> Settings:
         runner_account_id=reader.text(
             "runnerAccountId", _ACCOUNT_ID, "6 to 30 lower-case letters, digits and -", default="tuning-runner"
         ),
-        runner_impersonators=reader.texts(
-            "runnerImpersonators", _MEMBER, "user:…@…, group:…@…, serviceAccount:…@… or principal(Set)://…"
-        ),
+        runner_impersonators=_members(reader),
         github=read_github(reader, deploy or environment),
         gitlab=read_gitlab(reader, deploy or environment),
         state_bucket=reader.text("stateBucket", _BUCKET, "the name of a bucket") or None,
@@ -262,6 +260,18 @@ def _read(reader: Reader) -> Settings:
     )
     _check_combinations(reader, settings)
     return settings
+
+
+def _members(reader: Reader) -> tuple[str, ...]:
+    """Return principals as Google writes them: addresses in lower case, each once."""
+    given = reader.texts(
+        "runnerImpersonators", _MEMBER, "user:…@…, group:…@…, serviceAccount:…@… or principal(Set)://…"
+    )
+    kinds = [(item.partition(":")[0], item) for item in given]
+    lowered = [
+        item if kind.startswith("principal") else f"{kind}:{item[len(kind) + 1 :].lower()}" for kind, item in kinds
+    ]
+    return tuple(dict.fromkeys(lowered))
 
 
 def _labels(reader: Reader) -> dict[str, str]:

@@ -57,7 +57,9 @@ def test_drift_is_repaired(stack: Stack) -> None:
     result = stack.apply()
     assert result.updated == ("Bucket datasets",)
     repaired = {name for name in result.created if name.startswith("BucketIAMMember")}
-    assert repaired >= {"BucketIAMMember aiplatform-images", "BucketIAMMember tuning-images"}
+    assert repaired >= {
+        f"BucketIAMMember {agent}/{stack.project}-images/storage-objectUser" for agent in ("aiplatform", "tuning")
+    }
     assert "AiEndpoint endpoint" in result.created
     assert stack.request("GET", bucket)["iamConfiguration"]["publicAccessPrevention"] == "enforced"
     assert stack.status(stack.endpoint) == 200
@@ -179,7 +181,7 @@ def test_an_agent_that_appears_late_is_waited_for(tmp_path: Path) -> None:
         answer = httpx.post(faults, json={"faults": withheld}, trust_env=False)
         assert answer.is_success, answer.text
         result = apply(server.url, project="late", state=tmp_path / "state.json")
-        assert "BucketIAMMember tuning-outputs" in result.created
+        assert "BucketIAMMember tuning/late-outputs/storage-objectUser" in result.created
         hits = [fault["hits"] for fault in httpx.get(faults, trust_env=False).json()["faults"]]
         assert hits == [4]
         assert apply(server.url, project="late", state=tmp_path / "state.json").created == ()

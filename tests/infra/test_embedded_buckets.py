@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from infra.embedded import EmbeddedError, apply
+from runner.errors import ConfigurationError
 from tests.infra.embedded_stack import Stack
 
 
@@ -28,7 +29,7 @@ def test_buckets_move_only_without_data(stack: Stack) -> None:
     assert "Bucket datasets" in moved.created
     assert stack.request("GET", f"/storage/v1/b/{stack.project}-outputs")["location"] == "EUROPE-WEST4"
     stack.request("POST", f"/upload/storage/v1/b/{stack.project}-outputs/o?uploadType=media&name=model/weights", {})
-    with pytest.raises(EmbeddedError, match="holds objects"):
+    with pytest.raises(ConfigurationError, match="holds objects, such as model/weights"):
         stack.apply()
     assert stack.status(f"/storage/v1/b/{stack.project}-outputs/o/model%2Fweights") == 200
 
@@ -53,7 +54,7 @@ def test_buckets_with_a_key(stack: Stack) -> None:
     assert binding["role"] == "roles/cloudkms.cryptoKeyEncrypterDecrypter"
     assert len(binding["members"]) == 3
     assert stack.apply(kmsKeys=json.dumps([key])).unchanged
-    assert "CryptoKeyIAMMember key-storage" in result.created
+    assert f"CryptoKeyIAMMember storage/{key}/cloudkms-cryptoKeyEncrypterDecrypter" in result.created
     stack.destroy()
     assert stack.request("GET", f"/kms/v1/{key}:getIamPolicy").get("bindings", []) == []
 

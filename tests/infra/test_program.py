@@ -455,4 +455,4 @@ def test_pulumi_can_run_the_directory_by_its_path() -> None:
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['environment']"
+    assert done.stdout.strip() == "['environment', 'managedBuckets']"
