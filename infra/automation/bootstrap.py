@@ -11,9 +11,10 @@ from typing import Any
 import httpx
 
 from infra.addresses import emulator_endpoints
-from infra.automation import engine
+from infra.automation import installation
+from infra.automation.google import google_token
 from infra.embedded.resource_type import differences
-from infra.embedded.rest import PLACEHOLDER_TOKEN, RequestError, Rest
+from infra.embedded.rest import GOOGLE, PLACEHOLDER_TOKEN, RequestError, Rest
 from infra.settings.stack import DEFAULT_REGION, Settings
 from runner.errors import ConfigurationError, RunnerError
 
@@ -25,12 +26,6 @@ BASE_APIS = (
     "storage.googleapis.com",
 )
 """What the program's own requests need before it can enable the rest."""
-GOOGLE = {
-    "kmsCustomEndpoint": "https://cloudkms.googleapis.com/v1/",
-    "resourceManagerCustomEndpoint": "https://cloudresourcemanager.googleapis.com/v1/",
-    "serviceUsageCustomEndpoint": "https://serviceusage.googleapis.com/v1/",
-    "storageCustomEndpoint": "https://storage.googleapis.com/storage/v1/",
-}
 RING, KEY = "pulumi", "state"
 SOFT_DELETE_SECONDS = 30 * 86_400
 _KEPT = ("iamConfiguration", "versioning", "softDeletePolicy")
@@ -52,7 +47,7 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
         RunnerError: Google or the emulator refused.
     """
     if options.install_engine:
-        return {"engine": engine.install(), "text": "the engine is installed"}
+        return {"engine": installation.install(), "text": "the engine is installed"}
     file = directory / f"Pulumi.{options.stack}.yaml"
     project, region = _place(options, file)
     bucket = f"{project}-pulumi-state"
@@ -104,11 +99,7 @@ def _rest(options: Namespace, project: str) -> Rest:
     if options.emulator:
         token = os.environ.get("RUNNER_EMULATOR_TOKEN") or PLACEHOLDER_TOKEN
         return Rest(emulator_endpoints(options.emulator), token=token)
-    from runner.environment import Environment
-    from runner.gcp.session import Session
-
-    with Session(Environment(project=project, token=os.environ.get("RUNNER_TOKEN"))) as session:
-        return Rest(GOOGLE, token=session.token())
+    return Rest(GOOGLE, token=google_token(project))
 
 
 def _enable(rest: Rest, project: str, made: list[str]) -> None:

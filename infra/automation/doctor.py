@@ -10,7 +10,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from infra.automation import engine
+from infra.automation import installation, invocation
+from infra.automation.failures import INSTALL, failure
 from infra.automation.stack import configuration, directory
 from infra.policy import ENVIRONMENT_HINT
 from runner.errors import ConfigurationError
@@ -36,40 +37,39 @@ def _finding(check: str, status: str, detail: str, hint: str = "", *, needed: bo
 def _engine() -> dict[str, Any]:
     found = shutil.which("pulumi")
     if found is None:
-        return _finding("engine", "missing", "`pulumi` is not on the PATH", f"see {engine.INSTALL}")
-    said, numbers = engine.version(found)
-    if numbers < engine.OLDEST:
-        return _finding("engine", "wrong", f"version {said or '?'}", f"{engine.OLDEST_TEXT} or newer is needed")
+        return _finding("engine", "missing", "`pulumi` is not on the PATH", f"see {INSTALL}")
+    said, numbers = installation.version(found)
+    if numbers < installation.OLDEST:
+        return _finding("engine", "wrong", f"version {said or '?'}", f"{installation.OLDEST_TEXT} or newer is needed")
     return _finding("engine", "ok", f"{found} {said}")
 
 
 def _state(folder: Path, stack: str) -> dict[str, Any]:
     """Look whether the state can be opened, where there is an engine to ask."""
-    where = engine.backend(folder)
+    where = installation.backend(folder)
     if not where:
         return _finding("state", "missing", "PULUMI_BACKEND_URL is not set", "`runner infra bootstrap` makes a bucket")
     found = shutil.which("pulumi")
-    if found is None or engine.version(found)[1] < engine.OLDEST:
+    if found is None or installation.version(found)[1] < installation.OLDEST:
         return _finding("state", "ok", f"{where}, not looked at without the engine")
-    command = [found, "stack", "ls", "--json", "--non-interactive"]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+        done = invocation.read(["stack", "ls", "--json"], folder, limit=60)
     except subprocess.TimeoutExpired:
         return _finding("state", "wrong", f"{where} did not answer in a minute", "is the network there?")
-    if done.returncode:
-        error = engine.failure(RuntimeError(done.stderr.strip()), stack)
+    if done.status:
+        error = failure(done, "opening the state", stack)
         return _finding("state", "wrong", error.message, error.hint or "")
-    names = {str(item["name"]).rsplit("/", 1)[-1] for item in json.loads(done.stdout or "[]")}
+    names = {str(item["name"]).rsplit("/", 1)[-1] for item in json.loads(done.said or "[]")}
     return _finding("state", "ok", where + ("" if stack in names else f"; the first `up` makes stack {stack}"))
 
 
 def _secrets(folder: Path, stack: str) -> dict[str, Any]:
-    key = engine.secrets_provider(folder, stack)
+    key = installation.secrets_provider(folder, stack)
     if key and key != "passphrase":
         return _finding("secrets", "ok", key)
     if any(os.environ.get(f"PULUMI_CONFIG_PASSPHRASE{end}") is not None for end in ("", "_FILE")):
         return _finding("secrets", "ok", "a passphrase")
-    if "Pulumi Cloud" in engine.backend(folder) or "https://" in engine.backend(folder):
+    if "Pulumi Cloud" in installation.backend(folder) or "https://" in installation.backend(folder):
         return _finding("secrets", "ok", "kept by Pulumi Cloud")
     detail = f"Pulumi.{stack}.yaml names no key and PULUMI_CONFIG_PASSPHRASE is not set"
     return _finding("secrets", "missing", detail, f"`runner infra bootstrap --stack {stack}` makes a key")
@@ -85,7 +85,7 @@ def _credentials() -> dict[str, Any]:
 
 
 def _policy_pack(folder: Path) -> dict[str, Any]:
-    environment = engine.policy_environment(folder)
+    environment = installation.policy_environment(folder)
     if environment.is_dir():
         return _finding("policy pack", "ok", str(environment), needed=False)
     return _finding("policy pack", "missing", f"no {environment}", f"{ENVIRONMENT_HINT}, for --policies", needed=False)

@@ -95,6 +95,7 @@ class IdleGuard(pulumi.ComponentResource):
             account_id=f"tuning-idle-{role}",
             display_name=f"Open model tuning idle guard: {role}",
             description=description,
+            create_ignore_already_exists=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
         for item in roles:

@@ -106,6 +106,7 @@ class Pipelines(pulumi.ComponentResource):
             account_id=f"tuning-{role}",
             display_name=f"Open model tuning {role}",
             description=description,
+            create_ignore_already_exists=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
         for item in roles:

@@ -40,6 +40,8 @@ class RunnerIdentity(pulumi.ComponentResource):
             account_id=settings.runner_account_id,
             display_name="Open model tuning runner",
             description="Prepares datasets, starts tuning jobs, deploys and asks tuned models.",
+            # One that an earlier run made and lost the answer of: no other has this id.
+            create_ignore_already_exists=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.email = self.account.email

@@ -129,6 +129,18 @@ class _PolicyEntry(ABC):
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Write the entry."""
 
+    def make(self, context: Context, inputs: Inputs) -> Live:
+        """Make it. Doing it again changes nothing."""
+        return self.create(context, inputs)
+
+    def find(self, context: Context, inputs: Inputs) -> Live | None:
+        """Find nothing: it is made again without harm."""
+        return None
+
+    def owned(self, inputs: Inputs, live: Live) -> bool:
+        """Tell that nothing has to be taken over."""
+        return False
+
     def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
         """Return the inputs."""
         return inputs

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from infra.consistency import delay_before
+from infra.embedded.obstacles import Doomed, look
 from infra.embedded.registry import find_type
 from infra.embedded.resource_type import Context, Live, ResourceType, differences
 from infra.embedded.rest import EmbeddedError, RequestError
@@ -145,9 +147,10 @@ class Reconciler:
 
     def remove_unseen(self) -> None:
         """Delete what the program no longer has, newest first."""
-        for record in reversed(self.state.records):
-            if (record.type, record.name) not in self.seen:
-                self._remove(record, find_type(record.type), why="removed from the program")
+        going = [record for record in self.state.records if (record.type, record.name) not in self.seen]
+        look(self.context.rest, _doomed(record for record in going if not record.retain))
+        for record in reversed(going):
+            self._remove(record, find_type(record.type), why="removed from the program")
 
     def remove_all(self) -> None:
         """Delete everything but what is protected and what that needs, newest first, as the engine does.
@@ -157,6 +160,9 @@ class Reconciler:
         """
         records = self.state.records
         staying = self._needed([record for record in records if record.protect])
+        look(
+            self.context.rest, _doomed(record for record in records if record.key not in staying and not record.retain)
+        )
         for record in reversed(records):
             if record.key not in staying:
                 self._remove(record, find_type(record.type), why="destroyed")
@@ -207,3 +213,7 @@ class Reconciler:
             if gone:
                 self.tally.deleted.append(record.key)
         self.state.forget(record)
+
+
+def _doomed(records: Iterable[Record]) -> Iterator[Doomed]:
+    return ((record.type, record.name, record.id, record.inputs) for record in records)

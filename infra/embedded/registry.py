@@ -9,6 +9,9 @@ from infra.embedded.resource_type import ResourceType
 from infra.embedded.rest import EmbeddedError
 from infra.embedded.storage import BucketType, ObjectType
 
+BUCKET, OBJECT = BucketType.token, ObjectType.token
+ENDPOINT = "gcp:vertex/aiEndpoint:AiEndpoint"
+
 _TYPES: tuple[ResourceType, ...] = (
     ServiceType(),
     ServiceIdentityType(),

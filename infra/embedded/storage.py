@@ -48,23 +48,40 @@ class BucketType:
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Make it, or take over the project's own bucket of that name."""
         try:
-            context.rest.call("storage", "POST", "b", self.body(inputs), params={"project": inputs["project"]})
+            return self.make(context, inputs)
         except RequestError as error:
             if error.http != httpx.codes.CONFLICT:
                 raise
-            self._refuse_foreign(context, inputs, error)
+            found = self.find(context, inputs)
+            if found is None:
+                raise EmbeddedError(
+                    f"bucket {inputs['name']} belongs to another project", hint="set open-model-tuning:namePrefix"
+                ) from error
+            return found
+
+    def make(self, context: Context, inputs: Inputs) -> Live:
+        """Make it. Raises RequestError with 409 where its name is taken."""
+        context.rest.call("storage", "POST", "b", self.body(inputs), params={"project": inputs["project"]})
         made = self.read(context, inputs["name"], inputs)
         if made is None:
             raise EmbeddedError(f"bucket {inputs['name']} was created and is not there")
         return made
 
-    def _refuse_foreign(self, context: Context, inputs: Inputs, error: RequestError) -> None:
+    def find(self, context: Context, inputs: Inputs) -> Live | None:
+        """Return the project's own bucket of that name: names of buckets are the world's."""
         number = context.rest.call("projects", "GET", f"projects/{inputs['project']}")["projectNumber"]
-        live = context.rest.find("storage", f"b/{inputs['name']}") or {}
-        if str(live.get("projectNumber")) != str(number):
-            raise EmbeddedError(
-                f"bucket {inputs['name']} belongs to another project", hint="set open-model-tuning:namePrefix"
-            ) from error
+        try:
+            live = self.read(context, inputs["name"], inputs)
+        except RequestError as error:
+            if error.http != httpx.codes.FORBIDDEN:
+                raise
+            return None
+        return live if live and str(live.body.get("projectNumber")) == str(number) else None
+
+    def owned(self, inputs: Inputs, live: Live) -> bool:
+        """Tell whether a stack made it for the same use: by the labels that all its buckets have."""
+        labels, wanted = live.body.get("labels") or {}, inputs.get("labels") or {}
+        return labels.get("managed-by") == "pulumi" and labels.get("content") == wanted.get("content")
 
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
         """Return it with its location as the program spells it; the service answers in capitals."""
@@ -155,6 +172,18 @@ class ObjectType:
         metadata = {key: value for key, value in self.body(inputs).items() if key != "md5Hash"}
         answer = context.rest.upload(inputs["bucket"], metadata, inputs["content"].encode())
         return Live(self._id(inputs), answer)
+
+    def make(self, context: Context, inputs: Inputs) -> Live:
+        """Make it. Doing it again changes nothing."""
+        return self.create(context, inputs)
+
+    def find(self, context: Context, inputs: Inputs) -> Live | None:
+        """Find nothing: it is made again without harm."""
+        return None
+
+    def owned(self, inputs: Inputs, live: Live) -> bool:
+        """Tell that nothing has to be taken over."""
+        return False
 
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
         """Return its metadata."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from infra.embedded import EmbeddedError, apply
+from infra.embedded.obstacles import ObstacleError
 from runner.errors import ConfigurationError
 from tests.infra.embedded_stack import Stack
 
@@ -15,8 +16,9 @@ from tests.infra.embedded_stack import Stack
 def test_a_bucket_with_objects_is_kept_unless_told_otherwise(stack: Stack) -> None:
     stack.apply(forceDestroy="false")
     stack.request("POST", f"/upload/storage/v1/b/{stack.project}-outputs/o?uploadType=media&name=model/weights", {})
-    with pytest.raises(EmbeddedError, match="holds objects"):
+    with pytest.raises(ObstacleError, match=r"nothing was deleted: .* holds objects, such as model/weights"):
         stack.destroy()
+    assert stack.status(stack.account) == 200
     assert stack.status(f"/storage/v1/b/{stack.project}-outputs/o/model%2Fweights") == 200
     stack.apply(forceDestroy="true")
     stack.destroy()
