@@ -23,7 +23,9 @@ from runner.errors import RunnerError
 
 NUMBER = "123456789012"
 """Stands for the project's number, which only Google knows."""
-_UNKNOWN_URL = "https://idle-guard.example.com"
+GUARD_URL = "https://idle-guard.example.com"
+CHANNEL = "projects/PROJECT/notificationChannels/"
+"""Stands, with the address behind it, for the name that Google gives a channel."""
 _ASSET = "c44067f5952c0a294b673a41bacd8c17"
 """Pulumi's mark of a file or an archive among the inputs."""
 
@@ -86,8 +88,10 @@ class _Mocks(pulumi.runtime.Mocks):
             outputs["name"] = path
         elif args.typ.endswith(":IAMCustomRole"):
             outputs["name"] = f"projects/{self._project}/roles/{args.inputs['roleId']}"
+        elif args.typ.endswith(":NotificationChannel"):
+            outputs["name"] = CHANNEL + str(args.inputs["labels"]["email_address"])
         elif args.typ.endswith(":Function"):
-            outputs["url"] = _UNKNOWN_URL
+            outputs["url"] = GUARD_URL
         return f"{args.name}-id", outputs
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:

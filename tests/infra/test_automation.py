@@ -206,7 +206,6 @@ def test_a_dry_run_prints_commands_that_a_shell_takes() -> None:
     assert any("gcp-sa-vertex-moss-ft" in line and "roles/storage.objectUser" in line for line in lines)
     checked = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
-    assert all(line.startswith(("gcloud ", "# ")) for line in lines)
 
 
 def test_the_doctor_finds_what_is_missing() -> None:

@@ -26,6 +26,9 @@ _ROLE = re.compile(r"(?:roles/[A-Za-z0-9_.]+|(?:projects|organizations)/[^/\s]+/
 _STARTS_WITH = re.compile(r"""\s*resource\.name\.startsWith\(\s*(?:"([^"\\]*)"|'([^'\\]*)')\s*\)\s*\Z""")
 
 
+_STANDARD = str.maketrans("-_", "+/")
+
+
 def new_etag() -> str:
     """Return an etag never handed out before: base64 of 8 random bytes, as Google's look."""
     return base64.b64encode(secrets.token_bytes(8)).decode()
@@ -122,7 +125,8 @@ def replaced(connection: sqlite3.Connection, stored: dict[str, Any], policy: Any
     """
     validate(connection, policy, stored=stored)
     given = policy.get("etag")
-    if given and given != stored.get("etag"):
+    # Bytes in JSON may come in either alphabet of base64: gcloud sends the one that is safe in addresses.
+    if given and str(given).translate(_STANDARD) != stored.get("etag"):
         raise ApiError(
             "ABORTED",
             "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.",
