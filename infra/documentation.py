@@ -13,7 +13,7 @@ from typing import Any
 
 from infra.evaluation import Evaluation, evaluate
 from infra.graph import mermaid, roles
-from infra.identities import matrix
+from infra.identities import matrix, reading
 from infra.policy import RULES
 from infra.stack_files import ROOT, configuration, schema
 
@@ -96,6 +96,7 @@ def iam_document(evaluation: Evaluation) -> str:
     for custom in evaluation.of_type(":IAMCustomRole"):
         lines += ["", f"## Role {custom.inputs['roleId']}", "", f"{custom.inputs['description']} It holds:", ""]
         lines += [f"- `{permission}`" for permission in custom.inputs["permissions"]]
+    lines += ["", "## What a refreshed preview reads", "", reading.table()]
     return "\n".join(lines) + "\n"
 
 

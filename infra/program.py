@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pulumi
 
 from infra import recorded as state
@@ -82,8 +84,11 @@ class TuningPlatform(pulumi.ComponentResource):
         self.register_outputs({"environment": self.environment.document})
 
 
-def deploy() -> None:
+def deploy() -> pulumi.Output[dict[str, Any]]:
     """Read the configuration, declare the stack and export its outputs.
+
+    Returns:
+        The environment document, once it is published.
 
     Raises:
         ConfigurationError: the configuration has mistakes; all are listed.
@@ -95,6 +100,9 @@ def deploy() -> None:
     platform = TuningPlatform("tuning", settings, recorded, pulumi.ResourceOptions(providers=[provider]))
     pulumi.export("environment", platform.environment.document)
     pulumi.export(OUTPUT, managed(settings, recorded))
+    published: pulumi.Output[Any] = pulumi.Output.all(platform.environment.document, platform.environment.published.id)
+    document: pulumi.Output[dict[str, Any]] = published.apply(lambda found: found[0])
+    return document
 
 
 def _objects(bucket: str, provider: pulumi.ProviderResource) -> list[str]:

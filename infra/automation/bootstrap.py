@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from argparse import Namespace
 from pathlib import Path
@@ -71,6 +72,8 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     if not file.exists():
         _write(file, options.stack, project, region, key)
         made.append(f"file {file.name}")
+    elif _settle(file, project, region, bucket, key):
+        made.append(f"file {file.name}: project, region, state")
     lines = [f"+ {name}" for name in made] or ["everything was there already"]
     return {
         **body,
@@ -170,6 +173,27 @@ def _write(file: Path, stack: str, project: str, region: str, key: str) -> None:
     if stack in {"dev", "test", "staging", "prod"}:
         text += f"  open-model-tuning:environment: {stack}\n"
     file.write_text(text, "utf-8")
+
+
+def _settle(file: Path, project: str, region: str, bucket: str, key: str) -> bool:
+    """Have a stack's file name what was made, and leave the rest of it as it is; tell whether that changed anything."""
+    before = text = file.read_text("utf-8")
+    for name, value, always in (
+        ("gcp:project", project, True),
+        ("gcp:region", region, True),
+        ("open-model-tuning:stateBucket", bucket, False),
+        ("open-model-tuning:stateKey", key, False),
+    ):
+        line = re.compile(rf"^(\s+{re.escape(name)}:)[^\S\n]*[^\n]*$", re.MULTILINE)
+        if line.search(text):
+            text = line.sub(lambda match, value=value: f"{match[1]} {value}", text)  # type: ignore[misc]
+        elif always:
+            text = re.sub(r"^config:[^\S\n]*$", f"config:\n  {name}: {value}", text, count=1, flags=re.MULTILINE)
+    if not re.search(r"^(secretsprovider|encryptionsalt):", text, re.MULTILINE):
+        text = f"secretsprovider: gcpkms://{key}\n{text}"
+    if text != before:
+        file.write_text(text, "utf-8")
+    return text != before
 
 
 def _commands(project: str, region: str, bucket: str) -> list[str]:

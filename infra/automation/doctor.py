@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,17 +11,20 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from infra.automation import installation, invocation
 from infra.automation.failures import INSTALL, failure
 from infra.automation.stack import configuration, directory
 from infra.policy import ENVIRONMENT_HINT
+from infra.settings.stack import Settings
 from runner.errors import ConfigurationError
 
 
 def examine(options: Namespace) -> dict[str, Any]:
     """Return one finding per check: `ok`, `missing` or `wrong`, with what to do. `ready` says whether `up` can run."""
     folder = directory(options)
-    findings = [_engine(), _state(folder, options.stack), _secrets(folder, options.stack), _credentials()]
+    findings = [_engine(), _state(folder, options.stack), _secrets(folder, options.stack), _credentials(options)]
     findings += [_policy_pack(folder), *_stack(options)]
     ready = all(item["status"] == "ok" for item in findings if item["needed"])
     lines = [
@@ -75,13 +79,36 @@ def _secrets(folder: Path, stack: str) -> dict[str, Any]:
     return _finding("secrets", "missing", detail, f"`runner infra bootstrap --stack {stack}` makes a key")
 
 
-def _credentials() -> dict[str, Any]:
+def _credentials(options: Namespace) -> dict[str, Any]:
+    settings: Settings | None = None
+    with contextlib.suppress(ConfigurationError):  # which is told of below
+        settings = Settings.load(configuration(options))
+    if settings is not None and settings.access_token:
+        return _finding("credentials", "ok", "the stack's own token" if not settings.api_endpoints else "an emulator's")
     named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     config = Path(os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config" / "gcloud")
     file = Path(named) if named else config / "application_default_credentials.json"
     if file.is_file() or os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN"):
         return _finding("credentials", "ok", str(file) if file.is_file() else "GOOGLE_OAUTH_ACCESS_TOKEN")
+    if account := _metadata_account():
+        return _finding("credentials", "ok", f"{account}, of this machine")
     return _finding("credentials", "missing", f"no {file}", "`gcloud auth application-default login`")
+
+
+def _metadata_account() -> str:
+    """Return the account that a machine of Google's gives to what runs on it, "" elsewhere.
+
+    `GCE_METADATA_HOST` and `NO_GCE_CHECK` are the variables of Google's own libraries.
+    """
+    if os.environ.get("NO_GCE_CHECK", "").lower() == "true":
+        return ""
+    host = os.environ.get("GCE_METADATA_HOST") or "metadata.google.internal"
+    address = f"http://{host}/computeMetadata/v1/instance/service-accounts/default/email"
+    try:
+        answer = httpx.get(address, headers={"Metadata-Flavor": "Google"}, timeout=2, trust_env=False)
+    except httpx.HTTPError:
+        return ""
+    return answer.text.strip() if answer.is_success else ""
 
 
 def _policy_pack(folder: Path) -> dict[str, Any]:

@@ -7,26 +7,18 @@ from typing import Any
 import pulumi
 from pulumi_gcp.iam.workload_identity_pool import WorkloadIdentityPool
 from pulumi_gcp.iam.workload_identity_pool_provider import WorkloadIdentityPoolProvider
+from pulumi_gcp.projects.iam_custom_role import IAMCustomRole
 from pulumi_gcp.serviceaccount.account import Account
 
 from infra.components import TYPE_PREFIX
 from infra.components.buckets import StackBucket
 from infra.components.grants import Grants
+from infra.identities import reading
 from infra.settings.identity import GITHUB_ISSUER, GitHub, GitLab
 from infra.settings.stack import Settings
 from infra.trust import bindings
 
-PREVIEW_ROLES = (
-    "roles/aiplatform.viewer",
-    "roles/cloudquotas.viewer",
-    "roles/iam.securityReviewer",
-    "roles/iam.serviceAccountViewer",
-    "roles/iam.workloadIdentityPoolViewer",
-    "roles/monitoring.viewer",
-    "roles/serviceusage.serviceUsageConsumer",
-    "roles/storage.bucketViewer",
-)
-"""What `preview --refresh` reads, and the right to let the project pay for asking."""
+PREVIEW_ROLE_ID = "tuningPreview"
 
 PLAN_ROLES = ("roles/aiplatform.viewer", "roles/cloudquotas.viewer", "roles/serviceusage.serviceUsageConsumer")
 PLAN_BUCKET_ROLES = ("roles/storage.bucketViewer", "roles/storage.objectViewer")
@@ -78,7 +70,8 @@ class Pipelines(pulumi.ComponentResource):
         self._pools: dict[str, WorkloadIdentityPool] = {}
         self._grants = grants
         self._options = pulumi.ResourceOptions(parent=self)
-        preview = self._account("preview", "Previews changes of the tuning stack; reads only.", PREVIEW_ROLES)
+        preview = self._account("preview", "Previews changes of the tuning stack; reads only.", ())
+        self._allow_preview(preview)
         deploy = self._account("deploy", "Applies approved changes of the tuning stack.", DEPLOY_ROLES)
         plan = self._account("plan", "Plans tuning jobs and looks for their drift; reads only.", PLAN_ROLES)
         self._open_state(preview, deploy)
@@ -112,6 +105,21 @@ class Pipelines(pulumi.ComponentResource):
         for item in roles:
             self._grants.on_project(role, self._settings.project, item, _member(account), self._options)
         return account
+
+    def _allow_preview(self, account: Account) -> None:
+        role = IAMCustomRole(
+            "preview-role",
+            project=self._settings.project,
+            role_id=PREVIEW_ROLE_ID,
+            title="Open model tuning preview",
+            description="Reads what a preview compares, and lets the project pay for asking.",
+            stage="GA",
+            permissions=reading.permissions(),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self._grants.on_project(
+            "preview", self._settings.project, role.name, _member(account), self._options, name="preview-reading"
+        )
 
     def _open_state(self, preview: Account, deploy: Account) -> None:
         """Let both read Pulumi's state, and only one write it. A preview takes no lock and writes nothing."""

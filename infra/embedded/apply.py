@@ -46,8 +46,8 @@ class ApplyResult:
 def configuration(url: str, *, project: str, location: str, config: Mapping[str, str]) -> dict[str, str]:
     """Return the full configuration of a local stack. Keys without a namespace are the program's own."""
     given = {key if ":" in key else f"{NAMESPACE}:{key}": value for key, value in config.items()}
-    endpoints = {f"gcp:{key}": value for key, value in emulator_endpoints(url).items()}
-    return {**LOCAL_CONFIG, "gcp:project": project, "gcp:region": location, **endpoints, **given}
+    place = {"gcp:project": project, "gcp:region": location, f"{NAMESPACE}:emulator": url}
+    return {**LOCAL_CONFIG, **place, **given}
 
 
 def apply(

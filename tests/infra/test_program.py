@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from infra.identities import reading
 from infra.naming import endpoint_id, idle_guard_name
 from infra.policy import of_evaluation, violations
 from runner.cli.main import root
@@ -271,13 +272,25 @@ def test_an_account_is_bound_to_file_branch_event_and_environment_together(full:
     }
 
 
-def test_the_previewing_account_can_only_read(full: Evaluation) -> None:
+def test_the_previewing_account_reads_what_a_preview_compares_and_nothing_else(full: Evaluation) -> None:
     member = f"serviceAccount:tuning-preview@{PROJECT}.iam.gserviceaccount.com"
-    roles = {r.inputs["role"] for r in full.resources if r.inputs.get("member") == member}
-    reading = ("viewer", "Viewer", "Reviewer", "Consumer", "Decrypter")
-    assert roles
-    assert all(role.endswith(reading) for role in roles)
-    assert "roles/cloudkms.cryptoKeyEncrypterDecrypter" not in roles
+    grants = [item for item in full.resources if item.inputs.get("member") == member]
+    on_project = {item.inputs["role"] for item in grants if "project" in item.inputs}
+    assert on_project == {f"projects/{PROJECT}/roles/tuningPreview"}
+    elsewhere = {item.inputs["role"] for item in grants if "project" not in item.inputs}
+    assert elsewhere == {"roles/storage.objectViewer", "roles/cloudkms.cryptoKeyDecrypter"}
+    role = next(item for item in full.of_type(":IAMCustomRole") if item.inputs["roleId"] == "tuningPreview")
+    types = {item.type.removeprefix("gcp:") for item in full.resources if item.type.startswith("gcp:")}
+    assert set(role.inputs["permissions"]) >= set(reading.permissions(types))
+    assert not [name for name in role.inputs["permissions"] if name.startswith("storage.objects.")]
+    assert all(name.endswith((".get", ".getIamPolicy", ".list", "services.use")) for name in role.inputs["permissions"])
+
+
+@pytest.mark.parametrize("config", [EVERYWHERE, PRODUCTION, FULL])
+def test_it_is_known_what_a_preview_reads_of_every_type(config: dict[str, str]) -> None:
+    types = {item.type.removeprefix("gcp:") for item in evaluate(config).resources if item.type.startswith("gcp:")}
+    assert reading.permissions(types)
+    assert types <= set(reading.READS)
 
 
 def test_pools_of_production_do_not_go_by_accident() -> None:

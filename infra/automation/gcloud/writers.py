@@ -81,8 +81,8 @@ def _member(item: Registered, labels: Labels) -> list[Step]:
     else:
         conditioned = "--condition=None"
     if "bucket" in inputs:
-        where = f"gs://{inputs['bucket']}"
-        return [_gcloud("storage", "buckets", "add-iam-policy-binding", where, *granted, conditioned)]
+        bucket = f"gs://{inputs['bucket']}"
+        return [_gcloud("storage", "buckets", "add-iam-policy-binding", bucket, *granted, conditioned)]
     if "serviceAccountId" in inputs:
         email = str(inputs["serviceAccountId"]).rsplit("/", 1)[-1]
         project = f"--project={str(inputs['serviceAccountId']).split('/')[1]}"
