@@ -13,9 +13,10 @@ from typing import Any
 
 from infra.evaluation import Evaluation, evaluate
 from infra.graph import mermaid, roles
-from infra.identities import matrix, reading
+from infra.identities import matrix
 from infra.policy import RULES
 from infra.stack_files import ROOT, configuration, schema
+from infra.trust import reading
 
 STACK = "prod"
 """The stack that is drawn and whose permissions are listed: the one with most parts."""

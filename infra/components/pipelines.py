@@ -13,10 +13,9 @@ from pulumi_gcp.serviceaccount.account import Account
 from infra.components import TYPE_PREFIX
 from infra.components.buckets import StackBucket
 from infra.components.grants import Grants
-from infra.identities import reading
 from infra.settings.identity import GITHUB_ISSUER, GitHub, GitLab
 from infra.settings.stack import Settings
-from infra.trust import bindings
+from infra.trust import bindings, reading
 
 PREVIEW_ROLE_ID = "tuningPreview"
 

@@ -101,7 +101,7 @@ class DocumentType:
         if not id_:
             return None
         body = context.rest.find(self.service, self.prefix + id_)
-        if body is None or body.get("state") == "DELETED":
+        if body is None or body.get("state") == "DELETED" or body.get("deleted"):
             return None
         return Live(id_, body)
 
@@ -176,6 +176,10 @@ def _account_outputs(inputs: Inputs, live: Live) -> dict[str, Any]:
     }
 
 
+def _jobs(inputs: Inputs) -> str:
+    return f"projects/{inputs['project']}/locations/{inputs['region']}/jobs"
+
+
 _POOLS = "locations/global/workloadIdentityPools"
 
 DOCUMENT_TYPES: tuple[DocumentType, ...] = (
@@ -215,6 +219,44 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         undeletable=True,
         fixed=frozenset({"workloadIdentityPoolId", "workloadIdentityPoolProviderId", "project"}),
         extra_outputs=_named,
+    ),
+    DocumentType(
+        token="gcp:projects/iAMCustomRole:IAMCustomRole",  # noqa: S106
+        service="iam",
+        collection=lambda inputs: f"projects/{inputs['project']}/roles",
+        body=lambda inputs: {
+            **pick(inputs, "title", "description", "stage"),
+            "includedPermissions": sorted(inputs["permissions"]),
+        },
+        create_body=lambda inputs, body: {"roleId": inputs["roleId"], "role": body},
+        id_of=lambda inputs: str(inputs["roleId"]),
+        undeletable=True,
+        title="title",
+        fixed=frozenset({"roleId", "project"}),
+        extra_outputs=_named,
+    ),
+    DocumentType(
+        token="gcp:cloudfunctionsv2/function:Function",  # noqa: S106
+        service="functions",
+        collection=lambda inputs: f"projects/{inputs['project']}/locations/{inputs['location']}/functions",
+        body=lambda inputs: pick(inputs, "description", "labels", "buildConfig", "serviceConfig"),
+        id_parameter="functionId",
+        id_of=lambda inputs: str(inputs["name"]),
+        long_running=True,
+        labelled=True,
+        title="description",
+        fixed=frozenset({"name", "location", "project"}),
+        extra_outputs=lambda inputs, live: {"url": live.body.get("url", "")},
+    ),
+    DocumentType(
+        token="gcp:cloudscheduler/job:Job",  # noqa: S106
+        service="scheduler",
+        collection=_jobs,
+        body=lambda inputs: pick(inputs, "description", "schedule", "timeZone", "httpTarget", "attemptDeadline"),
+        create_body=lambda inputs, body: {"name": f"{_jobs(inputs)}/{inputs['name']}", **body},
+        id_of=lambda inputs: str(inputs["name"]),
+        title="description",
+        fixed=frozenset({"name", "region", "project"}),
     ),
     DocumentType(
         token="gcp:vertex/aiEndpoint:AiEndpoint",  # noqa: S106

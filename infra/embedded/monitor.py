@@ -12,6 +12,7 @@ from infra.embedded.reconcile import Options, Reconciler
 from infra.embedded.resource_type import Context
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
 from infra.embedded.state import State
+from infra.embedded.storage import described
 from infra.event_loop import LoopedMonitor
 from infra.plain_values import plain
 from infra.recorded import READ
@@ -49,6 +50,8 @@ class EmulatorMocks(pulumi.runtime.Mocks):
                 raise self.failure
             try:
                 inputs = plain(args.inputs)
+                if isinstance(inputs.get("source"), pulumi.AssetArchive):
+                    inputs["source"] = described(inputs["source"])
                 if args.typ == _PROVIDER:
                     self._configure(inputs)
                     return args.name, inputs

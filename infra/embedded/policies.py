@@ -86,6 +86,14 @@ KEY = PolicyHolder(
 )
 
 
+RUN = PolicyHolder(
+    service="run",
+    path=lambda inputs: f"projects/{inputs['project']}/locations/{inputs['location']}/services/{inputs['name']}",
+    read=lambda context, path: context.rest.call("run", "GET", f"{path}:getIamPolicy"),
+    write=_post_write("run"),
+)
+
+
 class _PolicyEntry(ABC):
     """What members and audit configurations share."""
 
@@ -149,7 +157,7 @@ class _PolicyEntry(ABC):
 class MemberType(_PolicyEntry):
     """One member of one role."""
 
-    fixed = frozenset({"role", "member", "bucket", "project", "serviceAccountId", "cryptoKeyId", "condition"})
+    fixed = frozenset({"role", "member", "bucket", "project", "serviceAccountId", "cryptoKeyId", "condition", "name"})
 
     def body(self, inputs: Inputs) -> dict[str, Any]:
         """Return role, member and, where there is one, condition."""
@@ -253,5 +261,6 @@ POLICY_TYPES: tuple[MemberType | AuditType, ...] = (
     MemberType("gcp:projects/iAMMember:IAMMember", PROJECT),
     MemberType("gcp:serviceaccount/iAMMember:IAMMember", ACCOUNT),
     MemberType("gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember", KEY),
+    MemberType("gcp:cloudrunv2/serviceIamMember:ServiceIamMember", RUN),
     AuditType("gcp:projects/iAMAuditConfig:IAMAuditConfig", PROJECT),
 )

@@ -26,13 +26,9 @@ GOOGLE_ONLY = frozenset(
     {
         "gcp:accesscontextmanager/servicePerimeterDryRunResource:ServicePerimeterDryRunResource",
         "gcp:accesscontextmanager/servicePerimeterResource:ServicePerimeterResource",
-        "gcp:cloudfunctionsv2/function:Function",
-        "gcp:cloudrunv2/serviceIamMember:ServiceIamMember",
-        "gcp:cloudscheduler/job:Job",
-        "gcp:projects/iAMCustomRole:IAMCustomRole",
     }
 )
-"""Types of parts that only exist on Google Cloud: the perimeter, and the idle guard, which runs there."""
+"""Types of parts that only exist on Google Cloud: a perimeter is the organisation's."""
 
 TYPES: dict[str, ResourceType] = {item.token: item for item in _TYPES}
 

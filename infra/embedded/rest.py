@@ -22,6 +22,7 @@ GOOGLE = {
     "billingBudgetsCustomEndpoint": "https://billingbudgets.googleapis.com/v1/",
     "cloudBillingCustomEndpoint": "https://cloudbilling.googleapis.com/v1/",
     "cloudQuotasCustomEndpoint": "https://cloudquotas.googleapis.com/v1/",
+    "cloudRunV2CustomEndpoint": "https://run.googleapis.com/v2/",
     "cloudSchedulerCustomEndpoint": "https://cloudscheduler.googleapis.com/v1/",
     "cloudfunctions2CustomEndpoint": "https://cloudfunctions.googleapis.com/v2/",
     "iamBetaCustomEndpoint": "https://iam.googleapis.com/v1/",
@@ -36,6 +37,9 @@ GOOGLE = {
 """Google's own addresses. What is regional has the location in the host."""
 
 SERVICES = {
+    "functions": "cloudfunctions2CustomEndpoint",
+    "run": "cloudRunV2CustomEndpoint",
+    "scheduler": "cloudSchedulerCustomEndpoint",
     "billing": "cloudBillingCustomEndpoint",
     "budgets": "billingBudgetsCustomEndpoint",
     "iam": "iamBetaCustomEndpoint",

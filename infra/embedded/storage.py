@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import zipfile
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+import pulumi
 
 from infra.embedded.resource_type import Context, Live
 from infra.embedded.rest import EmbeddedError, RequestError
@@ -150,6 +154,31 @@ def _empty(context: Context, bucket: str, *, only: frozenset[str] | None = None)
         params = {"versions": "true", "pageToken": token}
 
 
+def described(archive: pulumi.AssetArchive) -> dict[str, dict[str, str]]:
+    """Return an archive as inputs can be remembered: each file by where it is, or by its text."""
+    files = {}
+    for name, asset in archive.assets.items():
+        if isinstance(asset, pulumi.FileAsset):
+            files[name] = {"path": str(asset.path)}
+        elif isinstance(asset, pulumi.StringAsset):
+            files[name] = {"text": str(asset.text)}
+        else:
+            raise EmbeddedError(f"{name} of an archive is neither a file nor a text")
+    return files
+
+
+def _content(inputs: Inputs) -> bytes:
+    """Return what an object holds: its text, or an archive, always the same bytes for the same files."""
+    if "content" in inputs:
+        return str(inputs["content"]).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, file in sorted(inputs["source"].items()):
+            content = Path(file["path"]).read_bytes() if "path" in file else file["text"].encode()
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return buffer.getvalue()
+
+
 class ObjectType:
     """An object whose content the program holds."""
 
@@ -160,7 +189,7 @@ class ObjectType:
     def body(self, inputs: Inputs) -> dict[str, Any]:
         """Return its metadata; the checksum stands for the content."""
         # MD5 is what the API compares content with, not a protection.
-        digest = hashlib.md5(inputs["content"].encode(), usedforsecurity=False).digest()
+        digest = hashlib.md5(_content(inputs), usedforsecurity=False).digest()
         body = {"name": inputs["name"], "md5Hash": base64.b64encode(digest).decode()}
         for key in ("contentType", "cacheControl"):
             if inputs.get(key):
@@ -170,7 +199,7 @@ class ObjectType:
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Upload it."""
         metadata = {key: value for key, value in self.body(inputs).items() if key != "md5Hash"}
-        answer = context.rest.upload(inputs["bucket"], metadata, inputs["content"].encode())
+        answer = context.rest.upload(inputs["bucket"], metadata, _content(inputs))
         return Live(self._id(inputs), answer)
 
     def make(self, context: Context, inputs: Inputs) -> Live:

@@ -85,6 +85,7 @@ _ACCOUNT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _BILLING_ACCOUNT = re.compile(r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}")
 _ADDRESS = re.compile(r"https?://[^/\s]+/?")
+_FUNCTIONS = "cloudfunctions2CustomEndpoint"
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _MEMBER = re.compile(r"(user|group|serviceAccount):[^@\s]+@[^@\s]+|principal(Set)?://iam\.googleapis\.com/\S+")
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
@@ -252,8 +253,9 @@ def _read(reader: Reader) -> Settings:
         serving_alert_hours=reader.number("servingAlertHours", 12, low=1, high=_MAX_ALERT_HOURS),
         idle_alert_hours=reader.number("idleAlertHours", 2, low=1, high=_MAX_ALERT_HOURS),
         waiting_alert_hours=reader.number("waitingAlertHours", 4, low=1, high=168),
-        # The function runs in Google Cloud: it cannot reach, and must not stand in for, another server.
-        idle_guard=reader.boolean("idleGuard", True) and not addresses,
+        # Where some addresses are replaced, as by private ones, functions have to be among them: what runs in Google
+        # Cloud must not stand in for another server.
+        idle_guard=reader.boolean("idleGuard", True) and (not addresses or _FUNCTIONS in addresses),
         idle_guard_minutes=reader.number("idleGuardMinutes", 15, low=5, high=60),
         data_access_audit=reader.boolean("dataAccessAudit", False),
         concurrent_tuning_jobs=reader.number("concurrentTuningJobs", 0, low=0, high=1000),

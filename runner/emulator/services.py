@@ -17,6 +17,7 @@ def all_methods() -> list[Method]:
     from runner.emulator.control import routes as control
     from runner.emulator.iam import routes as iam
     from runner.emulator.monitoring import routes as monitoring
+    from runner.emulator.serverless import routes as serverless
     from runner.emulator.serviceusage import routes as serviceusage
     from runner.emulator.storage import routes as storage
     from runner.emulator.storage import xml_routes
@@ -24,6 +25,7 @@ def all_methods() -> list[Method]:
     return [
         *storage.METHODS,
         *control.METHODS,
+        *serverless.METHODS,
         *serviceusage.METHODS,
         *cloudresourcemanager.METHODS,
         *iam.METHODS,
@@ -44,10 +46,12 @@ def schemas() -> tuple[str, ...]:
 async def start(emulator: Emulator) -> None:
     """Start what runs beside the requests: sweepers, job executor, deployments. Called before the port answers."""
     from runner.emulator.aiplatform import lifecycle as aiplatform
+    from runner.emulator.serverless import schedules
     from runner.emulator.storage import lifecycle as storage
 
     await storage.start(emulator)
     await aiplatform.start(emulator)
+    await schedules.start(emulator)
 
 
 async def stop(emulator: Emulator) -> None:

@@ -12,13 +12,23 @@ from pathlib import Path
 import click
 import pytest
 
-from infra.identities import reading
 from infra.naming import endpoint_id, idle_guard_name
 from infra.policy import of_evaluation, violations
+from infra.trust import reading
 from runner.cli.main import root
 from runner.environment import resolve
 from runner.errors import ConfigurationError
-from tests.infra.evaluation import EVERYWHERE, FULL, LOCAL, MINIMAL, NUMBER, PRODUCTION, PROJECT, Evaluation, evaluate
+from tests.infra.evaluation import (
+    ELSEWHERE,
+    EVERYWHERE,
+    FULL,
+    MINIMAL,
+    NUMBER,
+    PRODUCTION,
+    PROJECT,
+    Evaluation,
+    evaluate,
+)
 
 AGENTS = [
     f"serviceAccount:service-{NUMBER}@gcp-sa-aiplatform.iam.gserviceaccount.com",
@@ -177,7 +187,7 @@ def test_alerts_on_logs_watch_the_guard_that_writes_them(full: Evaluation) -> No
 
 
 def test_without_the_guard_no_alert_pretends_to_watch_jobs() -> None:
-    for config in (FULL | {"open-model-tuning:idleGuard": "false"}, LOCAL):
+    for config in (FULL | {"open-model-tuning:idleGuard": "false"}, ELSEWHERE):
         names = {alert.name for alert in evaluate(config).of_type(":AlertPolicy")}
         assert names == {"endpoint-idle", "model-still-deployed"}
 
@@ -361,7 +371,7 @@ def test_the_idle_guard_has_three_accounts_and_a_schedule(minimal: Evaluation) -
     )
 
 
-@pytest.mark.parametrize("config", [MINIMAL | {"open-model-tuning:idleGuard": "false"}, LOCAL])
+@pytest.mark.parametrize("config", [MINIMAL | {"open-model-tuning:idleGuard": "false"}, ELSEWHERE])
 def test_the_idle_guard_can_be_left_out_and_is_not_made_for_other_servers(config: dict[str, str]) -> None:
     types = {resource.type for resource in evaluate(config).resources}
     assert not [name for name in types if "cloudfunctions" in name or "cloudscheduler" in name]
