@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 
 from infra import recorded as state
+from infra.answers import sentence
 from infra.components import TYPE_PREFIX
 from infra.components.agent_access import AgentAccess
 from infra.components.apis import Apis
@@ -114,5 +115,7 @@ def _objects(bucket: str, provider: pulumi.ProviderResource) -> list[str]:
     except Exception as error:  # the SDK has no class for what a provider answers
         if "404" in str(error):
             return []
-        raise pulumi.RunError(f"gs://{bucket} would be deleted, and what it holds cannot be seen: {error}") from error
+        raise pulumi.RunError(
+            f"gs://{bucket} would be deleted, and what it holds cannot be seen: {sentence(str(error))}"
+        ) from error
     return [str(item.name if hasattr(item, "name") else item["name"]) for item in found.bucket_objects]

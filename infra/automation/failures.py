@@ -9,16 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from infra.answers import LONGEST, sentence
 from infra.automation.invocation import Ended, Event
 from infra.urns import key_of
 from runner.errors import RunnerError
 
 INSTALL = "https://www.pulumi.com/docs/install/"
-_LONGEST = 1000
 _MOST = 20
-_NOISE = re.compile(r"^(update failed|preview failed|resource .* failed|\d+ errors? occurred:?)$")
-_BULLET = re.compile(r"^\s*\* (?P<cause>.+?)\s*$", re.MULTILINE)
-_GOOGLE = re.compile(r"(?:googleapi: )?Error (?P<http>[45]\d\d): ?(?P<said>[^\n]*)")
 _LOCK = re.compile(r"created by (?P<who>\S+?)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<at>\S+)")
 
 
@@ -67,21 +64,7 @@ def _forbidden(events: list[Event]) -> Iterator[Cause]:
         body = event.get("policyEvent") or {}
         if body.get("enforcementLevel") == "mandatory":
             text = " ".join(str(body.get("message", "")).split())
-            yield Cause(str(body.get("resourceUrn", "")), f"rule {body.get('policyName')}: {text}"[:_LONGEST])
-
-
-def sentence(message: str) -> str:
-    """Return the cause out of a diagnostic: Google's own words where they are in it, without the frames around."""
-    text = re.sub(r"\x1b\[[0-9;]*m|<\{%\w+%\}>", "", message).strip()
-    bullets = [match["cause"] for match in _BULLET.finditer(text)]
-    for candidate in (*bullets, text):
-        if match := _GOOGLE.search(candidate):
-            return f"{match['said'].strip() or 'refused'} ({match['http']})"[:_LONGEST]
-    if bullets:
-        return bullets[0][:_LONGEST]
-    lines = [line.strip().removeprefix("error: ") for line in text.splitlines()]
-    kept = [line for line in lines if line and not _NOISE.match(line.rstrip("."))]
-    return " ".join(kept)[:_LONGEST]
+            yield Cause(str(body.get("resourceUrn", "")), f"rule {body.get('policyName')}: {text}"[:LONGEST])
 
 
 _HINTS = (
@@ -160,4 +143,4 @@ def _complaint(ended: Ended) -> str:
     """Return what the engine said where it made no event of it: before it had begun."""
     lines = [line for line in ended.complained.strip().splitlines() if not line.startswith("warning: ")]
     text = "\n".join(lines).strip().removeprefix("error: ")
-    return text[-4 * _LONGEST :] or f"the engine exited with status {ended.status}"
+    return text[-4 * LONGEST :] or f"the engine exited with status {ended.status}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi_gcp.storage.bucket import Bucket
 
+from infra.answers import sentence
 from infra.components import TYPE_PREFIX
 from infra.components.grants import Grants
 from infra.components.service_agents import ServiceAgents
@@ -16,6 +17,7 @@ from infra.naming import SCRATCH_PREFIX
 from infra.recorded import Recorded
 from infra.settings.regions import BucketSpec, Stamp
 from infra.settings.stack import Settings
+from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pulumi_gcp.projects.service import Service
@@ -141,18 +143,18 @@ class TuningBuckets(pulumi.ComponentResource):
         return name
 
     def _attached(self, stamp: Stamp, spec: BucketSpec) -> pulumi.Output[str]:
-        from pulumi_gcp.storage.get_bucket import get_bucket_output
+        from pulumi_gcp.storage.get_bucket import get_bucket
 
-        found = get_bucket_output(name=spec.name, opts=pulumi.InvokeOutputOptions(parent=self))
-
-        def check(location: str) -> str:
-            if location.lower() != stamp.region:
-                raise pulumi.RunError(
-                    f"bucket {spec.name} is in {location.lower()}, and jobs in {stamp.region} need it there"
-                )
-            return spec.name
-
-        return found.location.apply(check)
+        try:
+            location = get_bucket(name=spec.name, opts=pulumi.InvokeOptions(parent=self)).location.lower()
+        except Exception as error:  # the SDK has no class for what a provider answers
+            problem = f"gs://{spec.name} is to be attached, and cannot be seen: {sentence(str(error))}"
+            hint = "make it first, or let `buckets` name another"
+            raise ConfigurationError(problem, problems=[problem], hint=hint) from error
+        if location != stamp.region:
+            problem = f"bucket {spec.name} is in {location}, and jobs in {stamp.region} need it there"
+            raise ConfigurationError(problem, problems=[problem], hint="attach a bucket of that region")
+        return pulumi.Output.from_input(spec.name)
 
     def _grant_key(
         self,

@@ -9,7 +9,7 @@ import pytest
 
 from infra.embedded import EmbeddedError, apply
 from infra.embedded.obstacles import ObstacleError
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, RunnerError
 from tests.infra.embedded_stack import Stack
 
 
@@ -91,8 +91,8 @@ def test_a_stack_in_two_regions_with_buckets_that_exist(stack: Stack) -> None:
 
 
 def test_a_bucket_to_import_or_attach_has_to_be_there(stack: Stack) -> None:
-    for mode, fragment in (("import", "is to be imported"), ("attach", "does not exist")):
-        with pytest.raises(EmbeddedError, match=fragment):
+    for mode, fragment in (("import", "is to be imported"), ("attach", "is to be attached")):
+        with pytest.raises(RunnerError, match=fragment):
             stack.apply(buckets=json.dumps({"images": {"mode": mode, "name": f"{stack.project}-missing"}}))
 
 
