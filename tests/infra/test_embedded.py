@@ -206,3 +206,16 @@ def test_the_runner_writes_the_records_of_jobs_and_nothing_else_of_the_contract(
 
         assert put("runner/state/us-central1/job.json") == 200
         assert put("environment.json") == 403
+
+
+def test_another_account_of_the_runner_gets_what_the_old_one_had(stack: Stack) -> None:
+    """The old one is deleted, and the policies that still name it can be changed."""
+    stack.apply()
+    old = f"serviceAccount:tuning-runner@{stack.project}.iam.gserviceaccount.com"
+    had = {role for role, member in stack.members("outputs") if member == old}
+    stack.request("DELETE", stack.account)  # by hand, before anything was revoked
+    assert {role for role, member in stack.members("outputs") if member.startswith(f"deleted:{old}?uid=")} == had
+    stack.apply(runnerAccountId="tuning-other")
+    new = f"serviceAccount:tuning-other@{stack.project}.iam.gserviceaccount.com"
+    assert {role for role, member in stack.members("outputs") if member == new} == had
+    assert stack.apply(runnerAccountId="tuning-other").created == ()
