@@ -10,12 +10,15 @@ if _CHECKOUT not in sys.path:
     # Pulumi runs this file by its path, also where the checkout is not installed.
     sys.path.insert(0, _CHECKOUT)
 
-from infra.program import deploy  # noqa: E402 - needs the path above
+import pulumi  # noqa: E402 - the lines above are to be first
+
+from infra.local_environment import announce  # noqa: E402 - needs the path above
+from infra.program import deploy  # noqa: E402
 from runner.errors import ConfigurationError  # noqa: E402
 
 try:
-    deploy()
+    document = deploy()
+    if not pulumi.runtime.is_dry_run():
+        document.apply(announce)
 except ConfigurationError as error:
-    import pulumi
-
-    raise pulumi.RunError(error.message) from None
+    raise pulumi.RunError(f"{error.message}\n{error.hint}" if error.hint else error.message) from None

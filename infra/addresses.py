@@ -6,7 +6,10 @@ EMULATOR_PATHS = {
     "billingBudgetsCustomEndpoint": "budgets/v1/",
     "cloudBillingCustomEndpoint": "v1/",
     "cloudQuotasCustomEndpoint": "quotas/v1/",
+    "cloudRunV2CustomEndpoint": "run/v2/",
+    "cloudSchedulerCustomEndpoint": "scheduler/v1/",
     "cloudResourceManagerCustomEndpoint": "",
+    "cloudfunctions2CustomEndpoint": "functions/v2/",
     "computeCustomEndpoint": "compute/v1/",
     "coreBillingCustomEndpoint": "v1/",
     "iamBetaCustomEndpoint": "v1/",
@@ -25,9 +28,6 @@ EMULATOR_PATHS = {
 ENDPOINT_KEYS = (
     *EMULATOR_PATHS,
     "accessContextManagerCustomEndpoint",
-    "cloudRunV2CustomEndpoint",
-    "cloudSchedulerCustomEndpoint",
-    "cloudfunctions2CustomEndpoint",
 )
 """Provider settings of every API that the program uses."""
 

@@ -1,44 +1,81 @@
 """Google answers "done" before every part of it knows: which errors are worth another attempt, and when.
 
 A service agent that was just made is refused as a member for a while, and an API that was just enabled answers that it
-is not. Pulumi calls the hook when creating a resource failed. Plain "permission denied" is never retried: it is
-usually true.
+is not. Pulumi calls the hook when an operation on any resource of the stack failed. Plain "permission denied" is never
+retried: it is usually true. Nor is what cannot become true: a policy that names a deleted account stays refused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import pulumi
 
 MAX_ATTEMPTS = 8
-"""Five seconds doubling to a minute: about five minutes in all."""
+"""Five seconds doubling to a minute: about four and a half minutes in all."""
 
+_MISSING_MEMBER = re.compile(r"[Ss]ervice account (?P<account>\S+) does not exist")
 TRANSIENT = re.compile(
-    r"Service account \S+ does not exist"
-    r"|has not been used in project \S+ before or it is disabled"
-    r"|SERVICE_DISABLED"
-    r"|Error 404.*serviceAccounts",
-    re.DOTALL,
+    r"has not been used in project \S+ before or it is disabled|SERVICE_DISABLED|Error 404.*serviceAccounts", re.DOTALL
 )
 
 
-def delay_before(errors: list[str]) -> float | None:
-    """Return the seconds to wait before the next attempt, or None to give up. `errors` holds the newest first."""
-    if not errors or len(errors) >= MAX_ATTEMPTS or not TRANSIENT.search(errors[0]):
+def delay_before(errors: list[str], member: str | None = None) -> float | None:
+    """Return the seconds to wait before the next attempt, or None to give up.
+
+    Args:
+        errors: what was answered, newest first.
+        member: whom the resource grants something; None where it is no grant, or not known.
+    """
+    if not errors or len(errors) >= MAX_ATTEMPTS or not _is_transient(errors[0], member):
         return None
     return min(60.0, 5.0 * 2.0 ** (len(errors) - 1))
 
 
+def minutes_waited() -> float:
+    """Return how long all attempts take together, in minutes."""
+    return sum(delay_before(["SERVICE_DISABLED"] * count) or 0.0 for count in range(1, MAX_ATTEMPTS)) / 60
+
+
+def _is_transient(error: str, member: str | None) -> bool:
+    missing = _MISSING_MEMBER.search(error)
+    if missing is None:
+        return bool(TRANSIENT.search(error))
+    # The policy may name others, who were deleted: waiting does not bring them back.
+    return member is None or missing["account"].rstrip(".,") in member
+
+
+def transient(error: str, member: str | None = None) -> bool:
+    """Tell whether an error may go by itself."""
+    return _is_transient(error, member)
+
+
 async def _retry(arguments: pulumi.ErrorHookArgs) -> bool:
-    delay = delay_before(arguments.errors)
+    inputs: Any = arguments.new_inputs or arguments.old_inputs or {}
+    member = inputs.get("member")
+    member = member if isinstance(member, str) else None
+    delay = delay_before(arguments.errors, member)
     if delay is None:
+        if arguments.errors and len(arguments.errors) >= MAX_ATTEMPTS and _is_transient(arguments.errors[0], member):
+            pulumi.log.warn(
+                f"{arguments.name}: given up after {minutes_waited():.0f} minutes; "
+                "Google may need longer: run `up` again"
+            )
         return False
     await asyncio.sleep(delay)
     return True
 
 
-def retry_transient() -> pulumi.ResourceHookBinding:
-    """Register the hook (once a program) and return the binding for `ResourceOptions.hooks`."""
-    return pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook("google-eventual-consistency", _retry)])
+def retry_transient() -> pulumi.ResourceTransformation:
+    """Register the hook (once a program) and return what gives it to every resource under a component."""
+    hooks = pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook("google-eventual-consistency", _retry)])
+
+    def bind(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+        if not args.type_.startswith("gcp:"):
+            return None
+        options = pulumi.ResourceOptions.merge(args.opts, pulumi.ResourceOptions(hooks=hooks))
+        return pulumi.ResourceTransformationResult(props=args.props, opts=options)
+
+    return bind

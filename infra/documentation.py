@@ -16,6 +16,7 @@ from infra.graph import mermaid, roles
 from infra.identities import matrix
 from infra.policy import RULES
 from infra.stack_files import ROOT, configuration, schema
+from infra.trust import reading
 
 STACK = "prod"
 """The stack that is drawn and whose permissions are listed: the one with most parts."""
@@ -93,6 +94,10 @@ def iam_document(evaluation: Evaluation) -> str:
     for who in sorted(granted):
         lines += ["", f"## {who}", "", "| role | on |", "|---|---|"]
         lines += [f"| `{role}` | {'<br>'.join(targets)} |" for role, targets in sorted(granted[who].items())]
+    for custom in evaluation.of_type(":IAMCustomRole"):
+        lines += ["", f"## Role {custom.inputs['roleId']}", "", f"{custom.inputs['description']} It holds:", ""]
+        lines += [f"- `{permission}`" for permission in custom.inputs["permissions"]]
+    lines += ["", "## What a refreshed preview reads", "", reading.table()]
     return "\n".join(lines) + "\n"
 
 

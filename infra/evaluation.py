@@ -17,12 +17,15 @@ from pulumi.runtime.stack import Stack
 from infra import event_loop
 from infra.plain_values import plain
 from infra.program import deploy
+from infra.recorded import READ
 from infra.settings.reader import NAMESPACE
 from runner.errors import RunnerError
 
 NUMBER = "123456789012"
 """Stands for the project's number, which only Google knows."""
-_UNKNOWN_URL = "https://idle-guard.example.com"
+GUARD_URL = "https://idle-guard.example.com"
+CHANNEL = "projects/PROJECT/notificationChannels/"
+"""Stands, with the address behind it, for the name that Google gives a channel."""
 _ASSET = "c44067f5952c0a294b673a41bacd8c17"
 """Pulumi's mark of a file or an archive among the inputs."""
 
@@ -44,6 +47,8 @@ class Registered:
     urn: str = ""
     dependencies: tuple[str, ...] = ()
     ignore_changes: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    """Names that it had before."""
 
 
 @dataclass(slots=True)
@@ -60,10 +65,17 @@ class Evaluation:
 
 
 class _Mocks(pulumi.runtime.Mocks):
-    def __init__(self, project: str, bucket_locations: Mapping[str, str], number: str = NUMBER) -> None:
+    def __init__(
+        self,
+        project: str,
+        bucket_locations: Mapping[str, str],
+        number: str = NUMBER,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
         self._project = project
         self._bucket_locations = bucket_locations
         self._number = number
+        self._state = dict(state or {})
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         outputs = dict(args.inputs)
@@ -74,11 +86,19 @@ class _Mocks(pulumi.runtime.Mocks):
             pool, name = args.inputs["workloadIdentityPoolId"], args.inputs["workloadIdentityPoolProviderId"]
             path = f"projects/{self._number}/locations/global/workloadIdentityPools/{pool}/providers/{name}"
             outputs["name"] = path
+        elif args.typ.endswith(":IAMCustomRole"):
+            outputs["name"] = f"projects/{self._project}/roles/{args.inputs['roleId']}"
+        elif args.typ.endswith(":NotificationChannel"):
+            outputs["name"] = CHANNEL + str(args.inputs["labels"]["email_address"])
         elif args.typ.endswith(":Function"):
-            outputs["url"] = _UNKNOWN_URL
+            outputs["url"] = GUARD_URL
         return f"{args.name}-id", outputs
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        if args.token == READ:
+            return {"outputs": self._state}, []
+        if args.token == "gcp:storage/getBucketObjects:getBucketObjects":  # noqa: S105
+            return {"bucketObjects": []}, []
         if args.token == "gcp:storage/getBucket:getBucket":  # noqa: S105 - a function token
             name = str(args.args["name"])
             return {"name": name, "location": self._bucket_locations[name].upper()}, []
@@ -114,6 +134,7 @@ class _Monitor(event_loop.LoopedMonitor):
                     urn=response.urn,
                     dependencies=tuple(sorted(request.dependencies)),
                     ignore_changes=tuple(request.ignoreChanges),
+                    aliases=tuple(alias.spec.name for alias in request.aliases if alias.spec.name),
                 )
             )
         return response
@@ -130,13 +151,16 @@ def readable(value: Any) -> Any:
     return plain(value)
 
 
-def evaluate(config: Mapping[str, str], *, stack: str = "test", number: str = NUMBER) -> Evaluation:
+def evaluate(
+    config: Mapping[str, str], *, stack: str = "test", number: str = NUMBER, state: Mapping[str, Any] | None = None
+) -> Evaluation:
     """Evaluate the program with a full configuration: keys (`gcp:project`) to texts.
 
     Args:
         config: the configuration.
         stack: name of the stack.
         number: the project's number, where it is known.
+        state: what the last update left, as `infra.recorded.parse` takes it; None is a new stack.
 
     Raises:
         ConfigurationError: the configuration has mistakes; all are listed.
@@ -145,7 +169,7 @@ def evaluate(config: Mapping[str, str], *, stack: str = "test", number: str = NU
 
     settings = Settings.load(config)
     locations = {item.name: stamp.region for stamp in settings.stamps for item in stamp.buckets}
-    mocks = _Mocks(settings.project, locations, number)
+    mocks = _Mocks(settings.project, locations, number, state)
     monitor = _Monitor(mocks)
     silent = logging.getLogger("infra.evaluation.pulumi")
     event_loop.ensure()

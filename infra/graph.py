@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from infra.evaluation import Evaluation, Registered
+from infra.urns import name_of
 
 _PROVIDER = "pulumi:providers:gcp"
 _SOURCE = re.compile(r"(functions/idle-guard-)[0-9a-f]{16}")
@@ -27,7 +28,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 def _entry(item: Registered) -> dict[str, Any]:
     inputs = {key: value for key, value in item.inputs.items() if key != "source"}
     # The stack's own name is left out: within one process Pulumi keeps that of the first evaluation.
-    parent = "" if "pulumi:pulumi:Stack::" in item.parent else item.parent.rsplit("::", 1)[-1]
+    parent = "" if "pulumi:pulumi:Stack::" in item.parent else name_of(item.parent)
     entry: dict[str, Any] = {"parent": parent}
     if inputs:
         entry["inputs"] = inputs
@@ -90,7 +91,7 @@ def mermaid(evaluation: Evaluation) -> str:
     components: dict[str, list[Registered]] = {}
     titles: dict[str, str] = {}
     for item in evaluation.resources:
-        parent = item.parent.rsplit("::", 1)[-1] if item.parent else ""
+        parent = name_of(item.parent) if item.parent else ""
         if not item.custom:
             titles[item.name] = short_type(item.type)
         elif not item.type.startswith("pulumi:") and "role" not in item.inputs:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pulumi
 
+from infra import recorded as state
+from infra.answers import sentence
 from infra.components import TYPE_PREFIX
 from infra.components.agent_access import AgentAccess
 from infra.components.apis import Apis
 from infra.components.buckets import TuningBuckets
 from infra.components.environment_document import EnvironmentDocument
+from infra.components.grants import Grants
 from infra.components.guardrails import Guardrails
 from infra.components.runner_identity import RunnerIdentity
 from infra.components.service_agents import ServiceAgents
 from infra.consistency import retry_transient
+from infra.held_data import OUTPUT, managed, refuse_losses
 from infra.provider import make_provider
+from infra.recorded import Recorded
 from infra.settings.stack import Settings, current_configuration
 
 
@@ -23,12 +30,15 @@ class TuningPlatform(pulumi.ComponentResource):
     Parts that are switched off are not even imported: loading a service's classes takes longer than all else.
     """
 
-    def __init__(self, name: str, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, settings: Settings, recorded: Recorded, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         # Not at the top: `infra.components` has to prepare the package first, and imports are sorted.
         from pulumi_gcp.organizations.get_project import get_project_output
 
-        super().__init__(f"{TYPE_PREFIX}:TuningPlatform", name, None, opts)
-        hooks = retry_transient()
+        waiting = pulumi.ResourceOptions(transformations=[retry_transient()])
+        super().__init__(f"{TYPE_PREFIX}:TuningPlatform", name, None, pulumi.ResourceOptions.merge(opts, waiting))
+        grants = Grants(recorded)
         apis = Apis("apis", settings, pulumi.ResourceOptions(parent=self))
         # A component passes `depends_on` to its children: nothing is made before its API is on.
         after_apis = pulumi.ResourceOptions(parent=self, depends_on=apis.services)
@@ -37,12 +47,12 @@ class TuningPlatform(pulumi.ComponentResource):
             opts=pulumi.InvokeOutputOptions(parent=self, depends_on=apis.services),
         )
         number = project.number.apply(str)
-        agents = ServiceAgents("service-agents", settings, number, hooks, after_apis)
-        buckets = TuningBuckets("buckets", settings, agents, hooks, apis.services, after_apis)
+        agents = ServiceAgents("service-agents", settings, number, after_apis)
+        buckets = TuningBuckets("buckets", settings, recorded, agents, grants, apis.services, after_apis)
         access = AgentAccess(
-            "agent-access", settings, buckets.buckets, agents.granted, agents.generated, hooks, after_apis
+            "agent-access", settings, buckets.buckets, agents.granted, agents.generated, grants, after_apis
         )
-        runner = RunnerIdentity("runner-identity", settings, buckets.buckets, hooks, after_apis)
+        runner = RunnerIdentity("runner-identity", settings, buckets.buckets, grants, after_apis)
         endpoints: dict[str, pulumi.Output[str]] = {}
         if settings.endpoint:
             from infra.components.serving_endpoint import ServingEndpoint
@@ -53,13 +63,13 @@ class TuningPlatform(pulumi.ComponentResource):
             from infra.components.pipelines import Pipelines
 
             self.pipelines = Pipelines(
-                "pipelines", settings, buckets.buckets, runner.account, number, hooks, after_apis
+                "pipelines", settings, buckets.buckets, runner.account, number, grants, after_apis
             ).document
         if settings.idle_guard:
             from infra.components.idle_guard import IdleGuard
 
-            IdleGuard("idle-guard", settings, buckets.names(settings.region)["contract"], hooks, after_apis)
-        Guardrails("guardrails", settings, number, after_apis)
+            IdleGuard("idle-guard", settings, buckets.names(settings.region)["contract"], grants, after_apis)
+        Guardrails("guardrails", settings, number, recorded, after_apis)
         # Published last: whoever reads it may rely on the grants.
         self.environment = EnvironmentDocument(
             "environment-document",
@@ -75,13 +85,37 @@ class TuningPlatform(pulumi.ComponentResource):
         self.register_outputs({"environment": self.environment.document})
 
 
-def deploy() -> None:
+def deploy() -> pulumi.Output[dict[str, Any]]:
     """Read the configuration, declare the stack and export its outputs.
+
+    Returns:
+        The environment document, once it is published.
 
     Raises:
         ConfigurationError: the configuration has mistakes; all are listed.
     """
     settings = Settings.load(current_configuration())
+    recorded = state.read()
     provider = make_provider(settings)
-    platform = TuningPlatform("tuning", settings, pulumi.ResourceOptions(providers=[provider]))
+    refuse_losses(settings, recorded, lambda bucket: _objects(bucket, provider))
+    platform = TuningPlatform("tuning", settings, recorded, pulumi.ResourceOptions(providers=[provider]))
     pulumi.export("environment", platform.environment.document)
+    pulumi.export(OUTPUT, managed(settings, recorded))
+    published: pulumi.Output[Any] = pulumi.Output.all(platform.environment.document, platform.environment.published.id)
+    document: pulumi.Output[dict[str, Any]] = published.apply(lambda found: found[0])
+    return document
+
+
+def _objects(bucket: str, provider: pulumi.ProviderResource) -> list[str]:
+    """Return the names of the objects in a bucket that a change would delete; [] when there is none of that name."""
+    from pulumi_gcp.storage.get_bucket_objects import get_bucket_objects
+
+    try:
+        found = get_bucket_objects(bucket=bucket, opts=pulumi.InvokeOptions(provider=provider))
+    except Exception as error:  # the SDK has no class for what a provider answers
+        if "404" in str(error):
+            return []
+        raise pulumi.RunError(
+            f"gs://{bucket} would be deleted, and what it holds cannot be seen: {sentence(str(error))}"
+        ) from error
+    return [str(item.name if hasattr(item, "name") else item["name"]) for item in found.bucket_objects]

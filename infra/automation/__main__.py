@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from runner.errors import RunnerError
 
@@ -35,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return the exit status."""
     options = parser().parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)
     try:
         from infra.automation.verbs import run
 
@@ -43,8 +49,20 @@ def main(arguments: list[str] | None = None) -> int:
     except RunnerError as error:
         body = {"error": error.to_json()}
         status = error.exit_code
-    sys.stdout.write(json.dumps(body) + "\n")
+    except KeyboardInterrupt:
+        message = f"{options.verb} of stack {options.stack} was stopped"
+        body = {"error": {"code": "interrupted", "message": message, "hint": "run it again: it goes on from there"}}
+        status = 130
+    try:
+        sys.stdout.write(json.dumps(body) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever started this has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

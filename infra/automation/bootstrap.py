@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from argparse import Namespace
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import httpx
 
 from infra.addresses import emulator_endpoints
-from infra.automation import engine
+from infra.automation import installation
+from infra.automation.google import google_token
 from infra.embedded.resource_type import differences
-from infra.embedded.rest import PLACEHOLDER_TOKEN, RequestError, Rest
+from infra.embedded.rest import GOOGLE, PLACEHOLDER_TOKEN, RequestError, Rest
 from infra.settings.stack import DEFAULT_REGION, Settings
 from runner.errors import ConfigurationError, RunnerError
 
@@ -25,12 +27,6 @@ BASE_APIS = (
     "storage.googleapis.com",
 )
 """What the program's own requests need before it can enable the rest."""
-GOOGLE = {
-    "kmsCustomEndpoint": "https://cloudkms.googleapis.com/v1/",
-    "resourceManagerCustomEndpoint": "https://cloudresourcemanager.googleapis.com/v1/",
-    "serviceUsageCustomEndpoint": "https://serviceusage.googleapis.com/v1/",
-    "storageCustomEndpoint": "https://storage.googleapis.com/storage/v1/",
-}
 RING, KEY = "pulumi", "state"
 SOFT_DELETE_SECONDS = 30 * 86_400
 _KEPT = ("iamConfiguration", "versioning", "softDeletePolicy")
@@ -52,7 +48,7 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
         RunnerError: Google or the emulator refused.
     """
     if options.install_engine:
-        return {"engine": engine.install(), "text": "the engine is installed"}
+        return {"engine": installation.install(), "text": "the engine is installed"}
     file = directory / f"Pulumi.{options.stack}.yaml"
     project, region = _place(options, file)
     bucket = f"{project}-pulumi-state"
@@ -76,6 +72,8 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     if not file.exists():
         _write(file, options.stack, project, region, key)
         made.append(f"file {file.name}")
+    elif _settle(file, project, region, bucket, key):
+        made.append(f"file {file.name}: project, region, state")
     lines = [f"+ {name}" for name in made] or ["everything was there already"]
     return {
         **body,
@@ -104,11 +102,7 @@ def _rest(options: Namespace, project: str) -> Rest:
     if options.emulator:
         token = os.environ.get("RUNNER_EMULATOR_TOKEN") or PLACEHOLDER_TOKEN
         return Rest(emulator_endpoints(options.emulator), token=token)
-    from runner.environment import Environment
-    from runner.gcp.session import Session
-
-    with Session(Environment(project=project, token=os.environ.get("RUNNER_TOKEN"))) as session:
-        return Rest(GOOGLE, token=session.token())
+    return Rest(GOOGLE, token=google_token(project))
 
 
 def _enable(rest: Rest, project: str, made: list[str]) -> None:
@@ -179,6 +173,27 @@ def _write(file: Path, stack: str, project: str, region: str, key: str) -> None:
     if stack in {"dev", "test", "staging", "prod"}:
         text += f"  open-model-tuning:environment: {stack}\n"
     file.write_text(text, "utf-8")
+
+
+def _settle(file: Path, project: str, region: str, bucket: str, key: str) -> bool:
+    """Have a stack's file name what was made, and leave the rest of it as it is; tell whether that changed anything."""
+    before = text = file.read_text("utf-8")
+    for name, value, always in (
+        ("gcp:project", project, True),
+        ("gcp:region", region, True),
+        ("open-model-tuning:stateBucket", bucket, False),
+        ("open-model-tuning:stateKey", key, False),
+    ):
+        line = re.compile(rf"^(\s+{re.escape(name)}:)[^\S\n]*[^\n]*$", re.MULTILINE)
+        if line.search(text):
+            text = line.sub(lambda match, value=value: f"{match[1]} {value}", text)  # type: ignore[misc]
+        elif always:
+            text = re.sub(r"^config:[^\S\n]*$", f"config:\n  {name}: {value}", text, count=1, flags=re.MULTILINE)
+    if not re.search(r"^(secretsprovider|encryptionsalt):", text, re.MULTILINE):
+        text = f"secretsprovider: gcpkms://{key}\n{text}"
+    if text != before:
+        file.write_text(text, "utf-8")
+    return text != before
 
 
 def _commands(project: str, region: str, bucket: str) -> list[str]:

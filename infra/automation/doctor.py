@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,16 +11,20 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from infra.automation import engine
+import httpx
+
+from infra.automation import installation, invocation
+from infra.automation.failures import INSTALL, failure
 from infra.automation.stack import configuration, directory
 from infra.policy import ENVIRONMENT_HINT
+from infra.settings.stack import Settings
 from runner.errors import ConfigurationError
 
 
 def examine(options: Namespace) -> dict[str, Any]:
     """Return one finding per check: `ok`, `missing` or `wrong`, with what to do. `ready` says whether `up` can run."""
     folder = directory(options)
-    findings = [_engine(), _state(folder, options.stack), _secrets(folder, options.stack), _credentials()]
+    findings = [_engine(), _state(folder, options.stack), _secrets(folder, options.stack), _credentials(options)]
     findings += [_policy_pack(folder), *_stack(options)]
     ready = all(item["status"] == "ok" for item in findings if item["needed"])
     lines = [
@@ -36,56 +41,78 @@ def _finding(check: str, status: str, detail: str, hint: str = "", *, needed: bo
 def _engine() -> dict[str, Any]:
     found = shutil.which("pulumi")
     if found is None:
-        return _finding("engine", "missing", "`pulumi` is not on the PATH", f"see {engine.INSTALL}")
-    said, numbers = engine.version(found)
-    if numbers < engine.OLDEST:
-        return _finding("engine", "wrong", f"version {said or '?'}", f"{engine.OLDEST_TEXT} or newer is needed")
+        return _finding("engine", "missing", "`pulumi` is not on the PATH", f"see {INSTALL}")
+    said, numbers = installation.version(found)
+    if numbers < installation.OLDEST:
+        return _finding("engine", "wrong", f"version {said or '?'}", f"{installation.OLDEST_TEXT} or newer is needed")
     return _finding("engine", "ok", f"{found} {said}")
 
 
 def _state(folder: Path, stack: str) -> dict[str, Any]:
     """Look whether the state can be opened, where there is an engine to ask."""
-    where = engine.backend(folder)
+    where = installation.backend(folder)
     if not where:
         return _finding("state", "missing", "PULUMI_BACKEND_URL is not set", "`runner infra bootstrap` makes a bucket")
     found = shutil.which("pulumi")
-    if found is None or engine.version(found)[1] < engine.OLDEST:
+    if found is None or installation.version(found)[1] < installation.OLDEST:
         return _finding("state", "ok", f"{where}, not looked at without the engine")
-    command = [found, "stack", "ls", "--json", "--non-interactive"]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+        done = invocation.read(["stack", "ls", "--json"], folder, limit=60)
     except subprocess.TimeoutExpired:
         return _finding("state", "wrong", f"{where} did not answer in a minute", "is the network there?")
-    if done.returncode:
-        error = engine.failure(RuntimeError(done.stderr.strip()), stack)
+    if done.status:
+        error = failure(done, "opening the state", stack)
         return _finding("state", "wrong", error.message, error.hint or "")
-    names = {str(item["name"]).rsplit("/", 1)[-1] for item in json.loads(done.stdout or "[]")}
+    names = {str(item["name"]).rsplit("/", 1)[-1] for item in json.loads(done.said or "[]")}
     return _finding("state", "ok", where + ("" if stack in names else f"; the first `up` makes stack {stack}"))
 
 
 def _secrets(folder: Path, stack: str) -> dict[str, Any]:
-    key = engine.secrets_provider(folder, stack)
+    key = installation.secrets_provider(folder, stack)
     if key and key != "passphrase":
         return _finding("secrets", "ok", key)
     if any(os.environ.get(f"PULUMI_CONFIG_PASSPHRASE{end}") is not None for end in ("", "_FILE")):
         return _finding("secrets", "ok", "a passphrase")
-    if "Pulumi Cloud" in engine.backend(folder) or "https://" in engine.backend(folder):
+    if "Pulumi Cloud" in installation.backend(folder) or "https://" in installation.backend(folder):
         return _finding("secrets", "ok", "kept by Pulumi Cloud")
     detail = f"Pulumi.{stack}.yaml names no key and PULUMI_CONFIG_PASSPHRASE is not set"
     return _finding("secrets", "missing", detail, f"`runner infra bootstrap --stack {stack}` makes a key")
 
 
-def _credentials() -> dict[str, Any]:
+def _credentials(options: Namespace) -> dict[str, Any]:
+    settings: Settings | None = None
+    with contextlib.suppress(ConfigurationError):  # which is told of below
+        settings = Settings.load(configuration(options))
+    if settings is not None and settings.access_token:
+        return _finding("credentials", "ok", "the stack's own token" if not settings.api_endpoints else "an emulator's")
     named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     config = Path(os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config" / "gcloud")
     file = Path(named) if named else config / "application_default_credentials.json"
     if file.is_file() or os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN"):
         return _finding("credentials", "ok", str(file) if file.is_file() else "GOOGLE_OAUTH_ACCESS_TOKEN")
+    if account := _metadata_account():
+        return _finding("credentials", "ok", f"{account}, of this machine")
     return _finding("credentials", "missing", f"no {file}", "`gcloud auth application-default login`")
 
 
+def _metadata_account() -> str:
+    """Return the account that a machine of Google's gives to what runs on it, "" elsewhere.
+
+    `GCE_METADATA_HOST` and `NO_GCE_CHECK` are the variables of Google's own libraries.
+    """
+    if os.environ.get("NO_GCE_CHECK", "").lower() == "true":
+        return ""
+    host = os.environ.get("GCE_METADATA_HOST") or "metadata.google.internal"
+    address = f"http://{host}/computeMetadata/v1/instance/service-accounts/default/email"
+    try:
+        answer = httpx.get(address, headers={"Metadata-Flavor": "Google"}, timeout=2, trust_env=False)
+    except httpx.HTTPError:
+        return ""
+    return answer.text.strip() if answer.is_success else ""
+
+
 def _policy_pack(folder: Path) -> dict[str, Any]:
-    environment = engine.policy_environment(folder)
+    environment = installation.policy_environment(folder)
     if environment.is_dir():
         return _finding("policy pack", "ok", str(environment), needed=False)
     return _finding("policy pack", "missing", f"no {environment}", f"{ENVIRONMENT_HINT}, for --policies", needed=False)

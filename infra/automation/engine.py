@@ -1,248 +1,125 @@
-"""Pulumi's engine, through its Automation API."""
+"""The verbs with Pulumi's engine. What the engine is and where its state lies is `infra.automation.installation`."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import subprocess
 import sys
+import tempfile
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from infra.policy import ENVIRONMENT_HINT
-from runner.errors import ConfigurationError, EngineMissingError, RunnerError
+from infra.automation import invocation
+from infra.automation.failures import Cause, EngineError, causes, failure
+from infra.automation.installation import backend, packs, require, secrets_provider, stack_file, without_secrets
+from infra.automation.invocation import Ended, InterruptedRunError
+from infra.automation.state import Exported, exported, protected
+from infra.urns import key_of
+from runner.errors import ConfigurationError
 
-INSTALL = "https://www.pulumi.com/docs/install/"
-POLICIES = "infra/policy"
-_HIDDEN = 4000
-OLDEST = (3, 244)
-OLDEST_TEXT = ".".join(map(str, OLDEST))
-"""The first engine whose error hooks see every error of the provider (requiredPulumiVersion of Pulumi.yaml)."""
+if TYPE_CHECKING:
+    from infra.automation.adoption import Found
+    from infra.embedded.rest import Rest
+    from infra.evaluation import Evaluation
 
-
-class EngineError(RunnerError):
-    """The engine ran and failed; the message is the end of what it said."""
-
-    code = "infrastructure"
-
-
-def require() -> str:
-    """Return the path of the engine.
-
-    Raises:
-        EngineMissingError: it is not here, or too old; the hint says how to get it.
-    """
-    found = shutil.which("pulumi")
-    if found is None:
-        raise EngineMissingError(
-            "the Pulumi engine (`pulumi`) is not on the PATH",
-            hint=f"install it from {INSTALL} or by `runner infra bootstrap --install-engine`; "
-            "`--embedded` works without it in the emulator, `--dry-run` prints gcloud commands",
-        )
-    said, numbers = version(found)
-    if numbers < OLDEST:
-        raise EngineMissingError(
-            f"the Pulumi engine {found} is {said or 'of no known version'}; {OLDEST_TEXT} or newer is needed",
-            hint=f"update it: {INSTALL}, or `runner infra bootstrap --install-engine`",
-        )
-    return found
-
-
-def version(path: str) -> tuple[str, tuple[int, int]]:
-    """Return what the engine says of its version, and major and minor number; (0, 0) where it says none."""
-    done = subprocess.run([path, "version"], capture_output=True, text=True, check=False, timeout=60)
-    match = re.match(r"v?(\d+)\.(\d+)", done.stdout)
-    return done.stdout.strip(), (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def install() -> str:
-    """Download the engine into `~/.pulumi`, where Pulumi's own installer puts it, and return its path.
-
-    Raises:
-        EngineError: it could not be downloaded.
-    """
-    from pulumi import automation
-
-    try:
-        command = automation.PulumiCommand.install()
-    except Exception as error:
-        raise EngineError(f"the engine could not be installed: {error}", hint=f"see {INSTALL}") from error
-    return str(command.command)
-
-
-def _stack(options: Namespace, directory: Path, *, create: bool = False) -> Any:
-    require()
-    from pulumi import automation
-
-    if not backend(directory):
-        problem = "it is not said where Pulumi's state is"
-        raise ConfigurationError(
-            problem,
-            problems=[problem],
-            hint="PULUMI_BACKEND_URL=gs://BUCKET; `runner infra bootstrap` makes the bucket",
-        )
-    settings = automation.LocalWorkspaceOptions(secrets_provider=secrets_provider(directory, options.stack))
-    open_stack = automation.create_or_select_stack if create else automation.select_stack
-    try:
-        return open_stack(options.stack, work_dir=str(directory), opts=settings)
-    except automation.StackNotFoundError as error:
-        problem = f"there is no stack {options.stack} in {backend(directory)}"
-        hint = f"`runner infra up --stack {options.stack}` makes it, after `runner infra bootstrap`"
-        raise ConfigurationError(problem, problems=[problem], hint=hint) from error
-    except Exception as error:  # whatever the Automation API raises: it has no common class
-        raise failure(error, options.stack) from error
-
-
-def backend(directory: Path) -> str:
-    """Return where Pulumi's state is, as far as it is said here; "" when it is not."""
-    if os.environ.get("PULUMI_BACKEND_URL"):
-        return os.environ["PULUMI_BACKEND_URL"]
-    if any(line.startswith("backend:") for line in (directory / "Pulumi.yaml").read_text("utf-8").splitlines()):
-        return "the backend that Pulumi.yaml names"
-    if os.environ.get("PULUMI_ACCESS_TOKEN"):
-        return "Pulumi Cloud"
-    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    try:
-        current = json.loads((home / "credentials.json").read_text("utf-8")).get("current")
-    except (OSError, ValueError, AttributeError):
-        return ""
-    return str(current or "")
-
-
-def secrets_provider(directory: Path, stack: str) -> str | None:
-    """Return what encrypts a stack's secrets, as its file says; None is a passphrase."""
-    file = directory / f"Pulumi.{stack}.yaml"
-    text = file.read_text("utf-8") if file.is_file() else ""
-    match = re.search(r"^secretsprovider:\s*(\S+)", text, re.MULTILINE)
-    return match[1] if match else None
-
-
-def _call(options: Namespace, directory: Path, verb: str, **arguments: Any) -> Any:
-    stack = _stack(options, directory, create=verb == "up")
-    try:
-        return getattr(stack, verb)(on_output=_show, color="never", **arguments)
-    except Exception as error:
-        raise failure(error, options.stack) from error
-
-
-def _show(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-
-
-_HINTS = (
-    ("currently locked", "if no other run is alive, `pulumi cancel --stack STACK` removes the lock"),
-    ("incorrect passphrase", "PULUMI_CONFIG_PASSPHRASE is not the one that the stack was made with"),
-    (
-        "passphrase must be set",
-        "set PULUMI_CONFIG_PASSPHRASE, or make the stack with a key, as `runner infra bootstrap --stack STACK` says",
-    ),
-    ("does not satisfy the version range", f"update the engine: {INSTALL}"),
-    ("no language plugin", f"the engine alone is not enough; install all of Pulumi: {INSTALL}"),
-    ("no resource plugin", "`pulumi install` in the folder of Pulumi.yaml fetches the provider"),
-    ("unable to open state directory", "make that folder, or have PULUMI_BACKEND_URL name another"),
-    ("PULUMI_ACCESS_TOKEN must be set", "`pulumi login`, or PULUMI_BACKEND_URL=gs://BUCKET"),
-    ("could not find default credentials", "`gcloud auth application-default login`"),
-    ("bucket doesn't exist", "`runner infra bootstrap --stack STACK` makes it"),
-)
-
-
-def failure(error: Exception, stack: str) -> EngineError:
-    """Return what the engine said last, without the frame of the Automation API, and what to do about it."""
-    text = str(error).strip()
-    if match := re.search(r"^ ?stderr: (.*)", text, re.MULTILINE | re.DOTALL):
-        lines = match[1].strip().splitlines()
-        said = "\n".join(line for line in lines if not line.startswith("warning: "))
-        # What went to standard output was shown while it ran.
-        text = said or text
-    hint = next((hint for fragment, hint in _HINTS if fragment in text), None)
-    hint = hint or f"`pulumi stack --stack {stack}` in the folder of Pulumi.yaml shows what is there"
-    return EngineError(text.removeprefix("error: ")[-_HIDDEN:], hint=hint.replace("STACK", stack))
-
-
-def policy_environment(directory: Path) -> Path:
-    """Return the folder of the policy pack's own environment, which may not be there yet."""
-    return directory / POLICIES / ".venv"
-
-
-def _packs(options: Namespace, directory: Path) -> list[str] | None:
-    if not options.policies:
-        return None
-    if not policy_environment(directory).is_dir():
-        problem = f"the policy pack has no environment: {policy_environment(directory)} is not there"
-        raise ConfigurationError(problem, problems=[problem], hint=ENVIRONMENT_HINT)
-    return [str(directory / POLICIES)]
+_UNCHANGED = frozenset({"same", "read"})
+_ROUNDS = 5
+"""How often `up` goes on after it has taken over what was there."""
+_TAKEN = ("lready exist", "lready own", "(409)")
 
 
 def preview(options: Namespace, directory: Path) -> dict[str, Any]:
-    """Preview, refreshed: what the stack would change."""
-    result = _call(options, directory, "preview", diff=True, refresh=True, policy_packs=_packs(options, directory))
-    summary = {_word(key): count for key, count in result.change_summary.items()}
+    """Preview, refreshed: what the stack would change. A stack that is not there yet is previewed as a new one."""
+    require()
+    _place(options, directory)
+    chosen = ["--stack", options.stack, "--diff", *packs(options, directory)]
+    if _exists(options, directory):
+        ended = invocation.run(["preview", "--refresh", *chosen], directory, shown=False)
+    else:
+        with _nowhere(options, directory) as (more, variables):
+            ended = invocation.run(["preview", *chosen, *more], directory, shown=False, variables=variables)
+    _show(ended.said)
+    _check(ended, "preview", options)
+    summary = _summary(ended)
     changes = sum(count for key, count in summary.items() if key not in _UNCHANGED)
-    return {"summary": summary, "changes": changes, "diff": result.stdout, "text": _counted(summary, "to ")}
+    return {"summary": summary, "changes": changes, "diff": ended.said, "text": _counted(summary, "to ")}
 
 
 def up(options: Namespace, directory: Path) -> dict[str, Any]:
-    """Apply, refreshed. Raises ConfigurationError when nobody confirmed it."""
-    _ready(options, "up")
-    result = _call(options, directory, "up", refresh=True, policy_packs=_packs(options, directory))
-    outputs = {key: value.value for key, value in result.outputs.items()}
-    return {**_ended(result), "outputs": outputs}
+    """Apply, refreshed. What an earlier run made and lost is taken into the stack first.
+
+    Raises:
+        ConfigurationError: nobody confirmed it, or the settings have mistakes.
+        EngineError: it failed; a mandatory rule that is broken fails before anything is made.
+    """
+    _ready(options, directory, "up")
+    if options.policies:
+        _check_rules(options, directory)
+    if not _exists(options, directory):
+        _create(options, directory)
+    adopted = _look_for_lost(options, directory)
+    arguments = ["up", "--yes", "--skip-preview", "--refresh", "--stack", options.stack, *packs(options, directory)]
+    for left in reversed(range(_ROUNDS)):
+        ended = invocation.run(arguments, directory)
+        taken = [cause for cause in causes(ended.events) if any(word in cause.text for word in _TAKEN)]
+        if not ended.status or not taken or ended.interrupted or not left:
+            break
+        found = _adopt(options, directory, taken)
+        if not found.adopted:
+            _refuse(ended, options, found)
+        adopted += found.adopted
+        arguments = [*arguments, "--continue-on-error"] if "--continue-on-error" not in arguments else arguments
+    _check(ended, "up", options)
+    summary = _summary(ended)
+    text = _counted(summary) + (f"; taken over: {', '.join(adopted)}" if adopted else "")
+    return {"summary": summary, "adopted": adopted, "text": text, "outputs": _outputs(options, directory)}
 
 
 def refresh(options: Namespace, directory: Path) -> dict[str, Any]:
     """Bring the state to what is there."""
-    _ready(options, "refresh")
-    result = _call(options, directory, "refresh", expect_no_changes=options.expect_no_changes or None)
-    return _ended(result)
+    _ready(options, directory, "refresh")
+    exported(options.stack, directory)
+    more = ["--expect-no-changes"] if options.expect_no_changes else []
+    ended = invocation.run(["refresh", "--yes", "--skip-preview", "--stack", options.stack, *more], directory)
+    _check(ended, "refresh", options)
+    summary = _summary(ended)
+    return {"summary": summary, "text": _counted(summary)}
 
 
 def destroy(options: Namespace, directory: Path) -> dict[str, Any]:
-    """Delete what is not protected. What is stays, and is named."""
-    _ready(options, "destroy")
-    result = _call(options, directory, "destroy", exclude_protected=True)
-    protected = _left(_stack(options, directory))
-    done = _ended(result)
-    named = [f"protected: {name}" for name in protected]
-    return {**done, "protected": protected, "text": "\n".join([*named, done["text"]])}
+    """Delete what is not protected. What is stays, and is named.
 
+    Raises:
+        ObstacleError: something would be deleted that holds something; nothing was deleted.
+    """
+    from infra.embedded.obstacles import look
 
-def _left(stack: Any) -> list[str]:
-    """Return the protected resources that a stack still has, as `Type name`."""
-    found = stack.export_stack().deployment.get("resources") or []
-    protected = [item for item in found if item.get("protect")]
-    return sorted(f"{item['type'].rsplit(':', 1)[-1]} {item['urn'].rsplit('::', 1)[-1]}" for item in protected)
+    _ready(options, directory, "destroy")
+    state = exported(options.stack, directory)
+    rest = _rest(options)
+    try:
+        look(rest, state.doomed(staying=protected(state.resources)))
+    finally:
+        rest.close()
+    ended = invocation.run(
+        ["destroy", "--yes", "--skip-preview", "--exclude-protected", "--stack", options.stack], directory
+    )
+    _check(ended, "destroy", options)
+    left = sorted(key_of(item["urn"]) for item in exported(options.stack, directory).resources if item.get("protect"))
+    summary = _summary(ended)
+    named = [f"protected: {name}" for name in left]
+    return {"summary": summary, "protected": left, "text": "\n".join([*named, _counted(summary)])}
 
 
 def outputs(options: Namespace, directory: Path) -> dict[str, Any]:
     """Return the outputs of the last `up`; {} before there was one."""
-    stack = _stack(options, directory)
-    try:
-        return {key: value.value for key, value in stack.outputs().items()}
-    except Exception as error:
-        raise failure(error, options.stack) from error
-
-
-_UNCHANGED = frozenset({"same", "read"})
-
-
-def _word(key: Any) -> str:
-    """Return `create` for the Automation API's `OpType.CREATE`."""
-    return str(getattr(key, "value", key)).rsplit(".", 1)[-1].lower()
-
-
-def _ended(result: Any) -> dict[str, Any]:
-    summary = {_word(key): count for key, count in (result.summary.resource_changes or {}).items()}
-    return {"summary": summary, "text": _counted(summary)}
-
-
-def _counted(summary: dict[str, int], prefix: str = "") -> str:
-    """Return one line for people: all else was shown while the engine ran."""
-    words = {"same": "unchanged"}
-    parts = [f"{count} {words.get(name, prefix + name)}" for name, count in sorted(summary.items())]
-    return ", ".join(parts) or "nothing to do"
+    require()
+    _place(options, directory)
+    exported(options.stack, directory)
+    return _outputs(options, directory)
 
 
 def confirm(options: Namespace, verb: str) -> None:
@@ -254,6 +131,158 @@ def confirm(options: Namespace, verb: str) -> None:
         )
 
 
-def _ready(options: Namespace, verb: str) -> None:
+def _ready(options: Namespace, directory: Path, verb: str) -> None:
     require()
     confirm(options, verb)
+    _place(options, directory)
+
+
+def _place(options: Namespace, directory: Path) -> None:
+    if not backend(directory):
+        problem = "it is not said where Pulumi's state is"
+        raise ConfigurationError(
+            problem,
+            problems=[problem],
+            hint="PULUMI_BACKEND_URL=gs://BUCKET; `runner infra bootstrap` makes the bucket",
+        )
+
+
+def _exists(options: Namespace, directory: Path) -> bool:
+    done = invocation.read(["stack", "ls", "--json"], directory)
+    if done.status:
+        raise failure(done, "opening the state", options.stack)
+    names = {str(item["name"]).rsplit("/", 1)[-1] for item in json.loads(done.said or "[]")}
+    return options.stack in names
+
+
+def _create(options: Namespace, directory: Path) -> None:
+    key = secrets_provider(directory, options.stack)
+    with stack_file(directory, options.stack):
+        done = invocation.read(
+            ["stack", "init", options.stack, *(["--secrets-provider", key] if key else [])], directory
+        )
+    if done.status:
+        raise failure(done, "making the stack", options.stack)
+
+
+@contextmanager
+def _nowhere(options: Namespace, directory: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Give a stack that is not there yet a state of its own; yields more arguments and variables for the engine."""
+    with tempfile.TemporaryDirectory(prefix="runner-infra-") as folder:
+        copy = Path(folder, f"Pulumi.{options.stack}.yaml")
+        copy.write_text(without_secrets(directory, options.stack), "utf-8")
+        Path(folder, "state").mkdir()
+        variables = {"PULUMI_BACKEND_URL": f"file://{folder}/state", "PULUMI_CONFIG_PASSPHRASE": "preview"}
+        shutil.copy(directory / "Pulumi.yaml", folder)
+        done = invocation.read(["stack", "init", options.stack], Path(folder), variables=variables)
+        if done.status:
+            raise failure(done, "preview", options.stack)
+        yield ["--config-file", str(copy)], variables
+
+
+def _evaluation(options: Namespace, state: Exported, number: str) -> Evaluation:
+    from infra.automation.stack import configuration
+    from infra.evaluation import evaluate
+
+    return evaluate(configuration(options), stack=options.stack, number=number, state=state.recorded())
+
+
+def _check_rules(options: Namespace, directory: Path) -> None:
+    """Look at the rules before anything is made: the engine asks rules on a whole stack only afterwards."""
+    from infra.policy import of_evaluation, violations
+
+    evaluation = _evaluation(options, Exported(options.stack, directory, {}), number="123456789012")
+    broken = [item for item in violations(of_evaluation(evaluation)) if item.level == "mandatory"]
+    if broken:
+        problems = [f"{item.resource}: rule {item.rule}: {item.message}" for item in broken]
+        raise EngineError(
+            f"stack {options.stack} breaks {len(broken)} mandatory rules, and nothing was made: {'; '.join(problems)}",
+            hint=f"`runner infra doctor --stack {options.stack}` checks all rules offline",
+            problems=problems,
+        )
+
+
+def _rest(options: Namespace) -> Rest:
+    from infra.automation.google import rest
+
+    return rest(options)
+
+
+def _look_for_lost(options: Namespace, directory: Path) -> list[str]:
+    """Take over what an interrupted run made, where the state has traces of one."""
+    state = exported(options.stack, directory)
+    if not state.resources:
+        return []
+    found = _search(options, directory, state, [])
+    for line in found.foreign:
+        sys.stderr.write(f"{line}\n")
+    return found.adopted
+
+
+def _adopt(options: Namespace, directory: Path, taken: list[Cause]) -> Found:
+    return _search(options, directory, exported(options.stack, directory), [cause.urn for cause in taken])
+
+
+def _search(options: Namespace, directory: Path, state: Exported, refused: list[str]) -> Found:
+    from infra.automation.adoption import Found, adopt, explain
+    from infra.automation.stack import configuration
+    from infra.embedded.rest import EmbeddedError
+    from infra.settings.stack import Settings
+
+    settings = Settings.load(configuration(options))
+    rest = _rest(options)
+    try:
+        number = str(rest.call("projects", "GET", f"projects/{settings.project}")["projectNumber"])
+        return adopt(state, _evaluation(options, state, number), settings, rest, refused=refused)
+    except EmbeddedError as error:
+        sys.stderr.write(f"{explain(error)}\n")
+        return Found()
+    finally:
+        rest.close()
+
+
+def _refuse(ended: Ended, options: Namespace, found: Found) -> None:
+    error = failure(ended, "up", options.stack)
+    if found.foreign:
+        error.hint = "; ".join(found.foreign)
+    raise error
+
+
+def _check(ended: Ended, verb: str, options: Namespace) -> None:
+    if ended.interrupted:
+        counted = _counted(_summary(ended))
+        again = "ended at once: what it was making may not be in the state" if ended.interrupted > 1 else "finished"
+        raise InterruptedRunError(
+            f"{verb} of stack {options.stack} was stopped; what it had begun was {again} ({counted})",
+            hint=f"`runner infra {verb} --stack {options.stack}` goes on, and finds what was begun",
+        )
+    if ended.status:
+        _show(ended.complained if ended.events else "")
+        raise failure(ended, verb, options.stack)
+
+
+def _outputs(options: Namespace, directory: Path) -> dict[str, Any]:
+    done = invocation.read(["stack", "output", "--json", "--show-secrets", "--stack", options.stack], directory)
+    if done.status:
+        raise failure(done, "outputs", options.stack)
+    found: dict[str, Any] = json.loads(done.said)
+    return found
+
+
+def _summary(ended: Ended) -> dict[str, int]:
+    last: dict[str, Any] = next(
+        (event["summaryEvent"] for event in reversed(ended.events) if event.get("summaryEvent")), {}
+    )
+    changes: dict[str, int] = last.get("resourceChanges") or {}
+    return dict(changes)
+
+
+def _counted(summary: dict[str, int], prefix: str = "") -> str:
+    """Return one line for people: all else was shown while the engine ran."""
+    words = {"same": "unchanged"}
+    parts = [f"{count} {words.get(name, prefix + name)}" for name, count in sorted(summary.items())]
+    return ", ".join(parts) or "nothing to do"
+
+
+def _show(text: str) -> None:
+    sys.stderr.write(text)

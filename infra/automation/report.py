@@ -30,7 +30,8 @@ MOST = 32
 """Files that are looked at."""
 
 _SECRETS = (
-    (re.compile(r"\b[\w.+-]+@[\w-]+(\.[\w-]+)+\b"), "ACCOUNT"),
+    # Not `google-beta@9.35.0`, which is a version.
+    (re.compile(r"\b[\w.+-]+@(?!\d+(?:\.\d+)+\b)[\w-]+(\.[\w-]+)+\b"), "ACCOUNT"),
     (re.compile(r"principal(Set)?://\S+"), "PRINCIPAL"),
     (re.compile(r"\b[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}\b"), "BILLING-ACCOUNT"),
     (re.compile(r"\bya29\.[\w.-]+"), "TOKEN"),

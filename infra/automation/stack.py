@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from infra import stack_files
+from infra.settings.reader import NAMESPACE
 from runner.errors import ConfigurationError
 
 EMULATOR = "http://127.0.0.1:8085"
@@ -29,11 +30,8 @@ def configuration(options: Namespace) -> dict[str, str]:
     if options.location:
         values["gcp:region"] = options.location
     if options.embedded:
-        from infra.addresses import emulator_endpoints
-
         values = {key: value for key, value in values.items() if not key.endswith("CustomEndpoint")}
-        url = options.emulator or EMULATOR
-        values |= {f"gcp:{key}": value for key, value in emulator_endpoints(url).items()}
+        values[f"{NAMESPACE}:emulator"] = options.emulator or EMULATOR
         token = os.environ.get("RUNNER_EMULATOR_TOKEN")
         if token:
             values["gcp:accessToken"] = token

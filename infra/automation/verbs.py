@@ -87,6 +87,7 @@ def _up(options: Namespace) -> Result:
         return _commands(options)
     if options.embedded:
         from infra.embedded import apply
+        from infra.local_environment import announce
 
         values = configuration(options)
         own = {key: value for key, value in values.items() if key not in {"gcp:project", "gcp:region"}}
@@ -97,6 +98,7 @@ def _up(options: Namespace) -> Result:
             config={f"{NAMESPACE}:forceDestroy": "false", **own},
             state=_state(options),
         )
+        announce(done.environment)
         return _counted(done, {"environment": done.environment})
     from infra.automation import engine
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_gcp.projects.iam_member import IAMMember
-from pulumi_gcp.storage.bucket_iam_member import BucketIAMMember
 
 from infra.components import TYPE_PREFIX
 from infra.components.buckets import StackBucket
+from infra.components.grants import Grants
 from infra.settings.stack import Settings
 
 AGENT_ROLE = "roles/storage.objectUser"
@@ -34,35 +33,25 @@ class AgentAccess(pulumi.ComponentResource):
         buckets: list[StackBucket],
         agents: dict[str, pulumi.Output[str]],
         generated: list[pulumi.Resource],
-        hooks: pulumi.ResourceHookBinding,
+        grants: Grants,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:AgentAccess", name, None, opts)
-        options = pulumi.ResourceOptions(parent=self, depends_on=generated, hooks=hooks)
+        options = pulumi.ResourceOptions(parent=self, depends_on=generated)
         # Kept when the stack goes: the rest of the project's work on Vertex AI needs them too.
         kept = pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(retain_on_delete=True))
         members = {agent: pulumi.Output.concat("serviceAccount:", email) for agent, email in agents.items()}
         self.grants = [
-            IAMMember(f"{agent}-project", project=settings.project, role=PROJECT_ROLES[agent], member=member, opts=kept)
+            grants.on_project(agent, settings.project, PROJECT_ROLES[agent], member, kept, name=f"{agent}-project")
             for agent, member in members.items()
         ]
         for bucket in buckets:
             if not bucket.of_jobs:
                 continue
             for agent, member in members.items():
-                self.grants.append(
-                    BucketIAMMember(
-                        f"{agent}-{bucket.label}", bucket=bucket.name, role=AGENT_ROLE, member=member, opts=options
-                    )
-                )
+                self.grants.append(grants.on_bucket(agent, bucket.id, AGENT_ROLE, member, options, after=bucket.name))
             if "tuning" in members:
                 self.grants.append(
-                    BucketIAMMember(
-                        f"tuning-{bucket.label}-metadata",
-                        bucket=bucket.name,
-                        role=METADATA_ROLE,
-                        member=members["tuning"],
-                        opts=options,
-                    )
+                    grants.on_bucket("tuning", bucket.id, METADATA_ROLE, members["tuning"], options, after=bucket.name)
                 )
         self.register_outputs({})

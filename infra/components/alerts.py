@@ -13,8 +13,10 @@ from pulumi_gcp.monitoring.alert_policy import AlertPolicy
 from pulumi_gcp.monitoring.notification_channel import NotificationChannel
 
 from infra.naming import idle_guard_name
+from infra.recorded import Recorded
 from infra.settings.stack import Settings
 
+CHANNEL = "gcp:monitoring/notificationChannel:NotificationChannel"
 _ENDPOINT = 'resource.type = "aiplatform.googleapis.com/Endpoint" AND metric.type = '
 _REPLICAS = f'{_ENDPOINT}"aiplatform.googleapis.com/prediction/online/replicas"'
 _PREDICTIONS = f'{_ENDPOINT}"aiplatform.googleapis.com/prediction/online/prediction_count"'
@@ -23,19 +25,22 @@ _LOG_STRATEGY = {"notification_rate_limit": {"period": "300s"}, "auto_close": "8
 """An alert on a log entry needs a limit of its mails; without new entries it is over after a day."""
 
 
-def declare_alerts(settings: Settings, options: pulumi.ResourceOptions) -> list[pulumi.Output[str]]:
+def declare_alerts(settings: Settings, recorded: Recorded, options: pulumi.ResourceOptions) -> list[pulumi.Output[str]]:
     """Declare a channel for each address and every alert; return the channels' names."""
-    channels = [
-        NotificationChannel(
-            f"email-{index}",
+
+    def channel(email: str) -> pulumi.Output[str]:
+        name, labels = f"email/{email}", {"email_address": email}
+        older = pulumi.ResourceOptions(aliases=list(recorded.aliases(CHANNEL, name, labels=labels)))
+        return NotificationChannel(
+            name,
             project=settings.project,
             display_name=f"Open model tuning: {email}",
             type="email",
-            labels={"email_address": email},
-            opts=options,
+            labels=labels,
+            opts=pulumi.ResourceOptions.merge(options, older),
         ).name
-        for index, email in enumerate(settings.notification_emails)
-    ]
+
+    channels = [channel(email) for email in settings.notification_emails]
 
     def alert(name: str, title: str, conditions: list[dict[str, Any]], advice: str, **more: Any) -> None:
         # Typed dictionaries do not see through variables.

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi_gcp.storage.bucket import Bucket
 
+from infra.answers import sentence
 from infra.components import TYPE_PREFIX
+from infra.components.grants import Grants
 from infra.components.service_agents import ServiceAgents
+from infra.held_data import BUCKET, imported
 from infra.naming import SCRATCH_PREFIX
+from infra.recorded import Recorded
 from infra.settings.regions import BucketSpec, Stamp
 from infra.settings.stack import Settings
+from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pulumi_gcp.projects.service import Service
@@ -28,9 +33,10 @@ class StackBucket:
 
     kind: str
     """Of `infra.naming.BUCKET_KINDS`, or `extra` for a bucket that is only named in the settings."""
-    label: str
-    """What names of resources about it end with: `outputs`, `outputs-europe-west4`."""
+    id: str
+    """Its name, as the settings say it."""
     name: pulumi.Output[str]
+    """Its name once it is there."""
 
     @property
     def of_jobs(self) -> bool:
@@ -72,24 +78,25 @@ class TuningBuckets(pulumi.ComponentResource):
         self,
         name: str,
         settings: Settings,
+        recorded: Recorded,
         agents: ServiceAgents,
-        hooks: pulumi.ResourceHookBinding,
+        permissions: Grants,
         services: list[Service],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:TuningBuckets", name, None, opts)
         self._storage_agent: pulumi.Output[str] | None = None
+        self._recorded = recorded
+        self._imported = imported(settings, recorded)
         self._by_region: dict[str, dict[str, pulumi.Output[str]]] = {}
         self.buckets = []
         for stamp in settings.stamps:
-            grants = self._grant_key(settings, stamp, agents, hooks, services)
-            names = {spec.kind: self._bucket(settings, stamp, spec, grants) for spec in stamp.buckets}
-            self._by_region[stamp.region] = names
-            self.buckets += [
-                StackBucket(kind=kind, label=f"{kind}{stamp.suffix}", name=bucket) for kind, bucket in names.items()
-            ]
+            grants = self._grant_key(settings, stamp, agents, permissions, services)
+            made = {spec: self._bucket(settings, stamp, spec, grants) for spec in stamp.buckets}
+            self._by_region[stamp.region] = {spec.kind: name for spec, name in made.items()}
+            self.buckets += [StackBucket(kind=spec.kind, id=spec.name, name=name) for spec, name in made.items()]
         self.buckets += [
-            StackBucket(kind="extra", label=f"extra-{extra}", name=pulumi.Output.from_input(extra))
+            StackBucket(kind="extra", id=extra, name=pulumi.Output.from_input(extra))
             for extra in settings.extra_data_buckets
         ]
         self.register_outputs({"names": self._by_region})
@@ -105,8 +112,9 @@ class TuningBuckets(pulumi.ComponentResource):
             return self._attached(stamp, spec)
         options = pulumi.ResourceOptions(
             parent=self,
-            # What is imported holds data that this stack has not made.
-            protect=settings.protect or spec.mode == "import",
+            # What is imported holds data that this stack has not made, also when the setting no longer says so.
+            protect=settings.protect or spec.name in self._imported,
+            aliases=list(self._recorded.aliases(BUCKET, f"{spec.kind}{stamp.suffix}", name=spec.name)),
             retain_on_delete=settings.retain,
             depends_on=grants,
             import_=spec.name if spec.mode == "import" else None,
@@ -127,7 +135,7 @@ class TuningBuckets(pulumi.ComponentResource):
             encryption={"default_kms_key_name": stamp.kms_key} if stamp.kms_key else None,
             labels={**settings.labels, "content": spec.kind},
             # What the contract holds is made by this program, old versions included: nothing is lost with it.
-            force_destroy=spec.mode == "create"
+            force_destroy=spec.name not in self._imported
             and (settings.force_destroy or (spec.kind == "contract" and not settings.protect)),
             opts=options,
         )
@@ -135,31 +143,30 @@ class TuningBuckets(pulumi.ComponentResource):
         return name
 
     def _attached(self, stamp: Stamp, spec: BucketSpec) -> pulumi.Output[str]:
-        from pulumi_gcp.storage.get_bucket import get_bucket_output
+        from pulumi_gcp.storage.get_bucket import get_bucket
 
-        found = get_bucket_output(name=spec.name, opts=pulumi.InvokeOutputOptions(parent=self))
-
-        def check(location: str) -> str:
-            if location.lower() != stamp.region:
-                raise pulumi.RunError(
-                    f"bucket {spec.name} is in {location.lower()}, and jobs in {stamp.region} need it there"
-                )
-            return spec.name
-
-        return found.location.apply(check)
+        try:
+            location = get_bucket(name=spec.name, opts=pulumi.InvokeOptions(parent=self)).location.lower()
+        except Exception as error:  # the SDK has no class for what a provider answers
+            problem = f"gs://{spec.name} is to be attached, and cannot be seen: {sentence(str(error))}"
+            hint = "make it first, or let `buckets` name another"
+            raise ConfigurationError(problem, problems=[problem], hint=hint) from error
+        if location != stamp.region:
+            problem = f"bucket {spec.name} is in {location}, and jobs in {stamp.region} need it there"
+            raise ConfigurationError(problem, problems=[problem], hint="attach a bucket of that region")
+        return pulumi.Output.from_input(spec.name)
 
     def _grant_key(
         self,
         settings: Settings,
         stamp: Stamp,
         agents: ServiceAgents,
-        hooks: pulumi.ResourceHookBinding,
+        permissions: Grants,
         services: list[Service],
     ) -> list[pulumi.Resource]:
         """Let Cloud Storage and both agents use the key; a bucket with a default key needs the first at once."""
         if stamp.kms_key is None:
             return []
-        from pulumi_gcp.kms.crypto_key_iam_member import CryptoKeyIAMMember
         from pulumi_gcp.storage.get_project_service_account import get_project_service_account_output
 
         if self._storage_agent is None:
@@ -169,12 +176,12 @@ class TuningBuckets(pulumi.ComponentResource):
                 project=settings.project, opts=asked
             ).email_address.apply(str)
         return [
-            CryptoKeyIAMMember(
-                f"key-{who}{stamp.suffix}",
-                crypto_key_id=stamp.kms_key,
-                role=KMS_ROLE,
-                member=pulumi.Output.concat("serviceAccount:", email),
-                opts=pulumi.ResourceOptions(parent=self, depends_on=agents.generated, hooks=hooks),
+            permissions.on_key(
+                who,
+                stamp.kms_key,
+                KMS_ROLE,
+                pulumi.Output.concat("serviceAccount:", email),
+                pulumi.ResourceOptions(parent=self, depends_on=agents.generated),
             )
             for who, email in {"storage": self._storage_agent, **agents.granted}.items()
         ]

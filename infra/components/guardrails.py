@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 
 from infra.components import TYPE_PREFIX
+from infra.recorded import Recorded
 from infra.settings.stack import Budget, Settings
 
 BUDGET_THRESHOLDS = (0.5, 0.9, 1.0)
@@ -27,6 +28,7 @@ class Guardrails(pulumi.ComponentResource):
         name: str,
         settings: Settings,
         project_number: pulumi.Output[str],
+        recorded: Recorded,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:Guardrails", name, None, opts)
@@ -35,7 +37,7 @@ class Guardrails(pulumi.ComponentResource):
         if settings.notification_emails:
             from infra.components.alerts import declare_alerts
 
-            channels = declare_alerts(settings, self._options)
+            channels = declare_alerts(settings, recorded, self._options)
         if settings.budget:
             self._budget(settings, settings.budget, project_number, channels)
         if settings.data_access_audit:

@@ -8,18 +8,29 @@ import pulumi
 from pulumi_gcp.cloudfunctionsv2.function import Function
 from pulumi_gcp.cloudrunv2.service_iam_member import ServiceIamMember
 from pulumi_gcp.cloudscheduler.job import Job
-from pulumi_gcp.projects.iam_member import IAMMember
+from pulumi_gcp.projects.iam_custom_role import IAMCustomRole
 from pulumi_gcp.serviceaccount.account import Account
 from pulumi_gcp.storage.bucket_object import BucketObject
 
 from infra.components import TYPE_PREFIX
-from infra.components.runner_identity import short
+from infra.components.grants import Grants
 from infra.idle_guard.source import files, requirements
 from infra.naming import idle_guard_name
 from infra.settings.stack import Settings
 
-GUARD_ROLES = ("roles/aiplatform.user", "roles/monitoring.viewer")
-"""Undeploying, listing jobs, and reading when an endpoint was last asked."""
+GUARD_ROLE_ID = "tuningIdleGuard"
+GUARD_PERMISSIONS = (
+    "aiplatform.endpoints.delete",
+    "aiplatform.endpoints.get",
+    "aiplatform.endpoints.list",
+    "aiplatform.endpoints.undeploy",
+    "aiplatform.models.delete",
+    "aiplatform.models.get",
+    "aiplatform.models.list",
+    "aiplatform.tuningJobs.list",
+    "monitoring.timeSeries.list",
+)
+"""What a pass calls, and nothing else: no predefined role takes down without also deploying, tuning and asking."""
 BUILD_ROLES = ("roles/cloudbuild.builds.builder",)
 RUNTIME = "python312"
 TIMEOUT_SECONDS = 540
@@ -38,15 +49,17 @@ class IdleGuard(pulumi.ComponentResource):
         name: str,
         settings: Settings,
         contract: pulumi.Output[str],
-        hooks: pulumi.ResourceHookBinding,
+        grants: Grants,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:IdleGuard", name, None, opts)
         self._settings = settings
-        self._options = pulumi.ResourceOptions(parent=self, hooks=hooks)
+        self._grants = grants
+        self._options = pulumi.ResourceOptions(parent=self)
         build = self._account("build", "Builds the idle guard.", BUILD_ROLES)
-        work = self._account("guard", "Takes down models that nobody wants any more.", GUARD_ROLES)
+        work = self._account("guard", "Takes down models that nobody wants any more.", ())
         call = self._account("caller", "Calls the idle guard on its schedule.", ())
+        self._allow_work(work)
         function = self._function(contract, build, work)
         invoker = ServiceIamMember(
             "idle-guard-invoker",
@@ -82,17 +95,29 @@ class IdleGuard(pulumi.ComponentResource):
             account_id=f"tuning-idle-{role}",
             display_name=f"Open model tuning idle guard: {role}",
             description=description,
+            create_ignore_already_exists=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
         for item in roles:
-            IAMMember(
-                f"idle-{role}-{short(item)}",
-                project=self._settings.project,
-                role=item,
-                member=pulumi.Output.concat("serviceAccount:", account.email),
-                opts=self._options,
-            )
+            member = pulumi.Output.concat("serviceAccount:", account.email)
+            self._grants.on_project(f"idle-{role}", self._settings.project, item, member, self._options)
         return account
+
+    def _allow_work(self, account: Account) -> None:
+        role = IAMCustomRole(
+            "idle-guard-role",
+            project=self._settings.project,
+            role_id=GUARD_ROLE_ID,
+            title="Open model tuning idle guard",
+            description="Takes down models, and looks at jobs and at when a model was last asked.",
+            stage="GA",
+            permissions=list(GUARD_PERMISSIONS),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        member = pulumi.Output.concat("serviceAccount:", account.email)
+        self._grants.on_project(
+            "idle-guard", self._settings.project, role.name, member, self._options, name="idle-guard-work"
+        )
 
     def _function(self, contract: pulumi.Output[str], build: Account, work: Account) -> Function:
         settings = self._settings

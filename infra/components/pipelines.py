@@ -7,29 +7,17 @@ from typing import Any
 import pulumi
 from pulumi_gcp.iam.workload_identity_pool import WorkloadIdentityPool
 from pulumi_gcp.iam.workload_identity_pool_provider import WorkloadIdentityPoolProvider
-from pulumi_gcp.projects.iam_member import IAMMember
+from pulumi_gcp.projects.iam_custom_role import IAMCustomRole
 from pulumi_gcp.serviceaccount.account import Account
-from pulumi_gcp.serviceaccount.iam_member import IAMMember as AccountMember
-from pulumi_gcp.storage.bucket_iam_member import BucketIAMMember
 
 from infra.components import TYPE_PREFIX
 from infra.components.buckets import StackBucket
-from infra.components.runner_identity import short
+from infra.components.grants import Grants
 from infra.settings.identity import GITHUB_ISSUER, GitHub, GitLab
 from infra.settings.stack import Settings
-from infra.trust import bindings
+from infra.trust import bindings, reading
 
-PREVIEW_ROLES = (
-    "roles/aiplatform.viewer",
-    "roles/cloudquotas.viewer",
-    "roles/iam.securityReviewer",
-    "roles/iam.serviceAccountViewer",
-    "roles/iam.workloadIdentityPoolViewer",
-    "roles/monitoring.viewer",
-    "roles/serviceusage.serviceUsageConsumer",
-    "roles/storage.bucketViewer",
-)
-"""What `preview --refresh` reads, and the right to let the project pay for asking."""
+PREVIEW_ROLE_ID = "tuningPreview"
 
 PLAN_ROLES = ("roles/aiplatform.viewer", "roles/cloudquotas.viewer", "roles/serviceusage.serviceUsageConsumer")
 PLAN_BUCKET_ROLES = ("roles/storage.bucketViewer", "roles/storage.objectViewer")
@@ -40,6 +28,7 @@ DEPLOY_ROLES = (
     "roles/cloudfunctions.developer",
     "roles/cloudquotas.admin",
     "roles/cloudscheduler.admin",
+    "roles/iam.roleAdmin",
     "roles/iam.serviceAccountAdmin",
     "roles/iam.serviceAccountUser",
     "roles/iam.workloadIdentityPoolAdmin",
@@ -71,23 +60,25 @@ class Pipelines(pulumi.ComponentResource):
         buckets: list[StackBucket],
         runner: Account,
         project_number: pulumi.Output[str],
-        hooks: pulumi.ResourceHookBinding,
+        grants: Grants,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:Pipelines", name, None, opts)
         self._settings = settings
         self._number = project_number
         self._pools: dict[str, WorkloadIdentityPool] = {}
-        self._options = pulumi.ResourceOptions(parent=self, hooks=hooks)
-        preview = self._account("preview", "Previews changes of the tuning stack; reads only.", PREVIEW_ROLES)
+        self._grants = grants
+        self._options = pulumi.ResourceOptions(parent=self)
+        preview = self._account("preview", "Previews changes of the tuning stack; reads only.", ())
+        self._allow_preview(preview)
         deploy = self._account("deploy", "Applies approved changes of the tuning stack.", DEPLOY_ROLES)
         plan = self._account("plan", "Plans tuning jobs and looks for their drift; reads only.", PLAN_ROLES)
         self._open_state(preview, deploy)
         for bucket in buckets:
             if bucket.kind == "contract":
-                self._bucket_role("preview-contract", bucket.name, "roles/storage.objectViewer", preview)
+                self._open_bucket("preview", bucket.id, "roles/storage.objectViewer", preview, bucket.name)
             for role in PLAN_BUCKET_ROLES:
-                self._bucket_role(f"plan-{bucket.label}-{short(role)}", bucket.name, role, plan)
+                self._open_bucket("plan", bucket.id, role, plan, bucket.name)
         self.document = {
             "previewServiceAccount": preview.email,
             "planServiceAccount": plan.email,
@@ -107,43 +98,45 @@ class Pipelines(pulumi.ComponentResource):
             account_id=f"tuning-{role}",
             display_name=f"Open model tuning {role}",
             description=description,
+            create_ignore_already_exists=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
         for item in roles:
-            IAMMember(
-                f"{role}-{short(item)}",
-                project=self._settings.project,
-                role=item,
-                member=pulumi.Output.concat("serviceAccount:", account.email),
-                opts=self._options,
-            )
+            self._grants.on_project(role, self._settings.project, item, _member(account), self._options)
         return account
+
+    def _allow_preview(self, account: Account) -> None:
+        role = IAMCustomRole(
+            "preview-role",
+            project=self._settings.project,
+            role_id=PREVIEW_ROLE_ID,
+            title="Open model tuning preview",
+            description="Reads what a preview compares, and lets the project pay for asking.",
+            stage="GA",
+            permissions=reading.permissions(),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self._grants.on_project(
+            "preview", self._settings.project, role.name, _member(account), self._options, name="preview-reading"
+        )
 
     def _open_state(self, preview: Account, deploy: Account) -> None:
         """Let both read Pulumi's state, and only one write it. A preview takes no lock and writes nothing."""
         settings = self._settings
         if settings.state_bucket:
-            bucket = pulumi.Output.from_input(settings.state_bucket)
-            self._bucket_role("preview-state", bucket, "roles/storage.objectViewer", preview)
-            self._bucket_role("deploy-state", bucket, "roles/storage.objectUser", deploy)
+            self._open_bucket("preview", settings.state_bucket, "roles/storage.objectViewer", preview)
+            self._open_bucket("deploy", settings.state_bucket, "roles/storage.objectUser", deploy)
         if settings.state_key:
-            from pulumi_gcp.kms.crypto_key_iam_member import CryptoKeyIAMMember
-
-            for name, role, account in (
-                ("preview-state-key", "roles/cloudkms.cryptoKeyDecrypter", preview),
-                ("deploy-state-key", "roles/cloudkms.cryptoKeyEncrypterDecrypter", deploy),
+            for who, role, account in (
+                ("preview", "roles/cloudkms.cryptoKeyDecrypter", preview),
+                ("deploy", "roles/cloudkms.cryptoKeyEncrypterDecrypter", deploy),
             ):
-                CryptoKeyIAMMember(
-                    name,
-                    crypto_key_id=settings.state_key,
-                    role=role,
-                    member=pulumi.Output.concat("serviceAccount:", account.email),
-                    opts=self._options,
-                )
+                self._grants.on_key(who, settings.state_key, role, _member(account), self._options)
 
-    def _bucket_role(self, name: str, bucket: pulumi.Output[str], role: str, account: Account) -> None:
-        member = pulumi.Output.concat("serviceAccount:", account.email)
-        BucketIAMMember(name, bucket=bucket, role=role, member=member, opts=self._options)
+    def _open_bucket(
+        self, who: str, bucket: str, role: str, account: Account, after: pulumi.Output[str] | None = None
+    ) -> None:
+        self._grants.on_bucket(who, bucket, role, _member(account), self._options, after=after)
 
     def _github(self, github: GitHub, accounts: dict[str, Account]) -> pulumi.Output[str]:
         provider = self._trust(
@@ -219,10 +212,9 @@ class Pipelines(pulumi.ComponentResource):
             f"/attribute.use/{value}",
         )
         file = use.file.removeprefix(".").removesuffix(".yml")
-        AccountMember(
-            f"{platform}-{use.account}-{file}-{use.event.replace('_', '-')}",
-            service_account_id=account.name,
-            role="roles/iam.workloadIdentityUser",
-            member=principal,
-            opts=self._options,
-        )
+        name = f"{platform}-{use.account}-{file}-{use.event.replace('_', '-')}"
+        self._grants.on_account(name, account.name, "roles/iam.workloadIdentityUser", principal, self._options)
+
+
+def _member(account: Account) -> pulumi.Output[str]:
+    return pulumi.Output.concat("serviceAccount:", account.email)

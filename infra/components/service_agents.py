@@ -31,11 +31,10 @@ class ServiceAgents(pulumi.ComponentResource):
         name: str,
         settings: Settings,
         project_number: pulumi.Output[str],
-        hooks: pulumi.ResourceHookBinding,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:ServiceAgents", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self, hooks=hooks)
+        child = pulumi.ResourceOptions(parent=self)
         self.generated: list[pulumi.Resource] = [
             ServiceIdentity(
                 "aiplatform-agent", project=settings.project, service="aiplatform.googleapis.com", opts=child

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from infra.embedded.resource_type import Context, Live
@@ -9,10 +10,26 @@ from infra.embedded.resource_type import Context, Live
 Inputs = dict[str, Any]
 
 
-class _Activation:
+class _Activation(ABC):
     """What they share."""
 
     labelled = False
+
+    @abstractmethod
+    def create(self, context: Context, inputs: Inputs) -> Live:
+        """Switch it on."""
+
+    def make(self, context: Context, inputs: Inputs) -> Live:
+        """Make it. Doing it again changes nothing."""
+        return self.create(context, inputs)
+
+    def find(self, context: Context, inputs: Inputs) -> Live | None:
+        """Find nothing: it is made again without harm."""
+        return None
+
+    def owned(self, inputs: Inputs, live: Live) -> bool:
+        """Tell that nothing has to be taken over."""
+        return False
 
     def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
         """Nothing of it can change."""

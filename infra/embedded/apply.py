@@ -23,7 +23,7 @@ from infra.settings.stack import DEFAULT_REGION, NAMESPACE, Settings
 
 STACK = "local"
 DEFAULT_PROJECT = "local-project"
-LOCAL_CONFIG = {f"{NAMESPACE}:forceDestroy": "true"}
+LOCAL_CONFIG = {f"{NAMESPACE}:forceDestroy": "true", f"{NAMESPACE}:idleGuard": "false"}
 """What `Pulumi.local.yaml` sets besides the addresses: what is here can be made again."""
 
 
@@ -46,8 +46,8 @@ class ApplyResult:
 def configuration(url: str, *, project: str, location: str, config: Mapping[str, str]) -> dict[str, str]:
     """Return the full configuration of a local stack. Keys without a namespace are the program's own."""
     given = {key if ":" in key else f"{NAMESPACE}:{key}": value for key, value in config.items()}
-    endpoints = {f"gcp:{key}": value for key, value in emulator_endpoints(url).items()}
-    return {**LOCAL_CONFIG, "gcp:project": project, "gcp:region": location, **endpoints, **given}
+    place = {"gcp:project": project, "gcp:region": location, f"{NAMESPACE}:emulator": url}
+    return {**LOCAL_CONFIG, **place, **given}
 
 
 def apply(
@@ -81,6 +81,7 @@ def apply(
             reconciler = mocks.reconciler
             if reconciler is None:
                 raise EmbeddedError("the program made nothing")
+            remembered.publish({key: value for key, value in outputs.items() if key != "environment"})
             reconciler.remove_unseen()
         finally:
             mocks.close()

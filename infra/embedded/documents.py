@@ -46,18 +46,28 @@ class DocumentType:
     deletable: bool = True
     delete_parameters: tuple[tuple[str, str], ...] = ()
     extra_outputs: Callable[[Inputs, Live], dict[str, Any]] = lambda inputs, live: {}
+    listed: str = ""
+    """What the collection calls its members, where the server chooses the ids: a lost one is found by its title."""
+    title: str = "displayName"
+    """The field that tells whose it is: the program gives each a title that nothing else has."""
 
     def create(self, context: Context, inputs: Inputs) -> Live:
-        """Post it; a name that is taken already is taken over."""
-        body = self.create_body(inputs, self.body(inputs))
-        params = {self.id_parameter: self.id_of(inputs)} if self.id_parameter else None
+        """Make it; what is there already under its name or title is taken over."""
+        if self.listed and (there := self.find(context, inputs)):
+            return there
         try:
-            answer = context.rest.call(self.service, "POST", self.prefix + self.collection(inputs), body, params=params)
+            return self.make(context, inputs)
         except RequestError as error:
-            found = self._take_over(context, inputs) if error.http == httpx.codes.CONFLICT else None
+            found = self.find(context, inputs) if error.http == httpx.codes.CONFLICT else None
             if found is None:
                 raise
             return found
+
+    def make(self, context: Context, inputs: Inputs) -> Live:
+        """Post it. Raises RequestError with 409 where its name is taken."""
+        body = self.create_body(inputs, self.body(inputs))
+        params = {self.id_parameter: self.id_of(inputs)} if self.id_parameter else None
+        answer = context.rest.call(self.service, "POST", self.prefix + self.collection(inputs), body, params=params)
         if self.long_running:
             answer = context.rest.wait(self.service, answer)
         made = self.read(context, self._id(inputs) or str(answer.get("name", "")), inputs)
@@ -65,11 +75,24 @@ class DocumentType:
             raise EmbeddedError(f"{self.token} was created and is not there")
         return made
 
-    def _take_over(self, context: Context, inputs: Inputs) -> Live | None:
+    def owned(self, inputs: Inputs, live: Live) -> bool:
+        """Tell whether what is there was made by this stack: it has the title that the program gives."""
+        return bool(inputs.get(self.title)) and live.body.get(self.title) == inputs[self.title]
+
+    def find(self, context: Context, inputs: Inputs) -> Live | None:
+        """Return what has its name or, where the server chooses names, its title; brought back where it was deleted."""
+        if self.listed:
+            page = context.rest.find(self.service, self.prefix + self.collection(inputs)) or {}
+            same = [item for item in page.get(self.listed, []) if item.get(self.title) == inputs.get(self.title)]
+            return Live(str(same[0]["name"]), same[0]) if same else None
         found = self.read(context, self._id(inputs), inputs)
-        if found is None and self.undeletable:
+        kept = (
+            None if found or not self.undeletable else context.rest.find(self.service, self.prefix + self._id(inputs))
+        )
+        if kept is not None:
             operation = context.rest.call(self.service, "POST", f"{self.prefix}{self._id(inputs)}:undelete", {})
-            context.rest.wait(self.service, operation)
+            if self.long_running:
+                context.rest.wait(self.service, operation)
             found = self.read(context, self._id(inputs), inputs)
         return found
 
@@ -78,7 +101,7 @@ class DocumentType:
         if not id_:
             return None
         body = context.rest.find(self.service, self.prefix + id_)
-        if body is None or body.get("state") == "DELETED":
+        if body is None or body.get("state") == "DELETED" or body.get("deleted"):
             return None
         return Live(id_, body)
 
@@ -163,6 +186,10 @@ def _account_outputs(inputs: Inputs, live: Live) -> dict[str, Any]:
     }
 
 
+def _jobs(inputs: Inputs) -> str:
+    return f"projects/{inputs['project']}/locations/{inputs['region']}/jobs"
+
+
 _POOLS = "locations/global/workloadIdentityPools"
 
 DOCUMENT_TYPES: tuple[DocumentType, ...] = (
@@ -204,6 +231,44 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         extra_outputs=_named,
     ),
     DocumentType(
+        token="gcp:projects/iAMCustomRole:IAMCustomRole",  # noqa: S106
+        service="iam",
+        collection=lambda inputs: f"projects/{inputs['project']}/roles",
+        body=lambda inputs: {
+            **pick(inputs, "title", "description", "stage"),
+            "includedPermissions": sorted(inputs["permissions"]),
+        },
+        create_body=lambda inputs, body: {"roleId": inputs["roleId"], "role": body},
+        id_of=lambda inputs: str(inputs["roleId"]),
+        undeletable=True,
+        title="title",
+        fixed=frozenset({"roleId", "project"}),
+        extra_outputs=_named,
+    ),
+    DocumentType(
+        token="gcp:cloudfunctionsv2/function:Function",  # noqa: S106
+        service="functions",
+        collection=lambda inputs: f"projects/{inputs['project']}/locations/{inputs['location']}/functions",
+        body=lambda inputs: pick(inputs, "description", "labels", "buildConfig", "serviceConfig"),
+        id_parameter="functionId",
+        id_of=lambda inputs: str(inputs["name"]),
+        long_running=True,
+        labelled=True,
+        title="description",
+        fixed=frozenset({"name", "location", "project"}),
+        extra_outputs=lambda inputs, live: {"url": live.body.get("url", "")},
+    ),
+    DocumentType(
+        token="gcp:cloudscheduler/job:Job",  # noqa: S106
+        service="scheduler",
+        collection=_jobs,
+        body=lambda inputs: pick(inputs, "description", "schedule", "timeZone", "httpTarget", "attemptDeadline"),
+        create_body=lambda inputs, body: {"name": f"{_jobs(inputs)}/{inputs['name']}", **body},
+        id_of=lambda inputs: str(inputs["name"]),
+        title="description",
+        fixed=frozenset({"name", "region", "project"}),
+    ),
+    DocumentType(
         token="gcp:vertex/aiEndpoint:AiEndpoint",  # noqa: S106
         service="vertex",
         collection=lambda inputs: f"projects/{inputs['project']}/locations/{inputs['location']}/endpoints",
@@ -231,6 +296,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         collection=lambda inputs: f"projects/{inputs['project']}/notificationChannels",
         body=lambda inputs: {"enabled": True, **pick(inputs, "displayName", "labels", "type", "enabled")},
         update_mask=False,
+        listed="notificationChannels",
         fixed=frozenset({"type", "project"}),
         delete_parameters=(("force", "false"),),
         extra_outputs=_named,
@@ -246,6 +312,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
             **pick(inputs, "alertStrategy", "severity"),
             "conditions": [_condition(item) for item in inputs.get("conditions", [])],
         },
+        listed="alertPolicies",
         fixed=frozenset({"project"}),
         extra_outputs=_named,
     ),
@@ -257,6 +324,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
             **pick(inputs, "displayName", "amount", "budgetFilter", "thresholdRules"),
             **({"notificationsRule": inputs["allUpdatesRule"]} if inputs.get("allUpdatesRule") else {}),
         },
+        listed="budgets",
         fixed=frozenset({"billingAccount"}),
         extra_outputs=_named,
     ),
@@ -267,6 +335,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         body=lambda inputs: pick(inputs, "service", "quotaId", "contactEmail", "justification", "quotaConfig"),
         id_parameter="quotaPreferenceId",
         id_of=lambda inputs: str(inputs["name"]),
+        title="justification",
         fixed=frozenset({"service", "quotaId", "parent", "name"}),
         deletable=False,
     ),

@@ -12,11 +12,15 @@ from infra.embedded.reconcile import Options, Reconciler
 from infra.embedded.resource_type import Context
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
 from infra.embedded.state import State
+from infra.embedded.storage import described
 from infra.event_loop import LoopedMonitor
 from infra.plain_values import plain
+from infra.recorded import READ
+from infra.urns import key_of
 
 _PROVIDER = "pulumi:providers:gcp"
 _GET_PROJECT = "gcp:organizations/getProject:getProject"
+_GET_OBJECTS = "gcp:storage/getBucketObjects:getBucketObjects"
 _GET_BUCKET = "gcp:storage/getBucket:getBucket"
 _GET_STORAGE_AGENT = "gcp:storage/getProjectServiceAccount:getProjectServiceAccount"
 
@@ -46,6 +50,8 @@ class EmulatorMocks(pulumi.runtime.Mocks):
                 raise self.failure
             try:
                 inputs = plain(args.inputs)
+                if isinstance(inputs.get("source"), pulumi.AssetArchive):
+                    inputs["source"] = described(inputs["source"])
                 if args.typ == _PROVIDER:
                     self._configure(inputs)
                     return args.name, inputs
@@ -58,6 +64,10 @@ class EmulatorMocks(pulumi.runtime.Mocks):
         """Answer a data source."""
         with self._lock:
             try:
+                if args.token == READ:
+                    return {"outputs": self._state.recorded()}, []
+                if args.token == _GET_OBJECTS:
+                    return self._objects(str(args.args["bucket"])), []
                 if args.token == _GET_BUCKET:
                     return self._bucket(str(args.args["name"])), []
                 if args.token == _GET_STORAGE_AGENT:
@@ -93,6 +103,10 @@ class EmulatorMocks(pulumi.runtime.Mocks):
             raise EmbeddedError(f"bucket {name} is to be attached and does not exist", hint="make it first")
         return {"id": name, "name": name, "location": body.get("location", "")}
 
+    def _objects(self, name: str) -> dict[str, Any]:
+        page = self._reconciler().context.rest.find("storage", f"b/{name}/o", params={"maxResults": "100"}) or {}
+        return {"id": name, "bucket": name, "bucketObjects": [{"name": item["name"]} for item in page.get("items", [])]}
+
     def _storage_agent(self, project: str) -> dict[str, Any]:
         body = self._reconciler().context.rest.call("storage", "GET", f"projects/{project}/serviceAccount")
         return {"id": project, "emailAddress": body["email_address"]}
@@ -124,12 +138,7 @@ class OptionsMonitor(LoopedMonitor):
             ignore_changes=tuple(request.ignoreChanges),
             import_id=request.importId,
             retried=bool(request.hooks.on_error),
-            dependencies=tuple(sorted(_key(urn) for urn in request.dependencies)),
+            dependencies=tuple(sorted(key_of(urn) for urn in request.dependencies)),
+            aliases=tuple(alias.spec.name for alias in request.aliases if alias.spec.name),
         )
         return super().RegisterResource(request)
-
-
-def _key(urn: str) -> str:
-    """Return `Type name`, as records are called, of `urn:pulumi:STACK::PROJECT::PARENTS$TYPE::NAME`."""
-    *_, types, name = urn.split("::")
-    return f"{types.rsplit(':', 1)[-1]} {name}"

@@ -86,6 +86,14 @@ KEY = PolicyHolder(
 )
 
 
+RUN = PolicyHolder(
+    service="run",
+    path=lambda inputs: f"projects/{inputs['project']}/locations/{inputs['location']}/services/{inputs['name']}",
+    read=lambda context, path: context.rest.call("run", "GET", f"{path}:getIamPolicy"),
+    write=_post_write("run"),
+)
+
+
 class _PolicyEntry(ABC):
     """What members and audit configurations share."""
 
@@ -129,6 +137,18 @@ class _PolicyEntry(ABC):
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Write the entry."""
 
+    def make(self, context: Context, inputs: Inputs) -> Live:
+        """Make it. Doing it again changes nothing."""
+        return self.create(context, inputs)
+
+    def find(self, context: Context, inputs: Inputs) -> Live | None:
+        """Find nothing: it is made again without harm."""
+        return None
+
+    def owned(self, inputs: Inputs, live: Live) -> bool:
+        """Tell that nothing has to be taken over."""
+        return False
+
     def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
         """Return the inputs."""
         return inputs
@@ -137,7 +157,7 @@ class _PolicyEntry(ABC):
 class MemberType(_PolicyEntry):
     """One member of one role."""
 
-    fixed = frozenset({"role", "member", "bucket", "project", "serviceAccountId", "cryptoKeyId", "condition"})
+    fixed = frozenset({"role", "member", "bucket", "project", "serviceAccountId", "cryptoKeyId", "condition", "name"})
 
     def body(self, inputs: Inputs) -> dict[str, Any]:
         """Return role, member and, where there is one, condition."""
@@ -241,5 +261,6 @@ POLICY_TYPES: tuple[MemberType | AuditType, ...] = (
     MemberType("gcp:projects/iAMMember:IAMMember", PROJECT),
     MemberType("gcp:serviceaccount/iAMMember:IAMMember", ACCOUNT),
     MemberType("gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember", KEY),
+    MemberType("gcp:cloudrunv2/serviceIamMember:ServiceIamMember", RUN),
     AuditType("gcp:projects/iAMAuditConfig:IAMAuditConfig", PROJECT),
 )

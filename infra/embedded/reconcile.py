@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from infra.consistency import delay_before
+from infra.embedded.obstacles import Doomed, look
 from infra.embedded.registry import find_type
 from infra.embedded.resource_type import Context, Live, ResourceType, differences
 from infra.embedded.rest import EmbeddedError, RequestError
@@ -45,6 +47,8 @@ class Options:
     """What is to be taken over; it must be there."""
     dependencies: tuple[str, ...] = ()
     """Keys of what it needs."""
+    aliases: tuple[str, ...] = ()
+    """Names that it had before."""
     retried: bool = False
     """Whether the program wants what Google does not know yet to be tried again."""
 
@@ -71,7 +75,7 @@ class Reconciler:
         if kind.labelled:
             labels = {**self.context.default_labels, **ATTRIBUTION, **inputs.get("labels", {})}
             inputs = {**inputs, "labels": labels}
-        record = self.state.find(token, name)
+        record = self.state.find(token, name) or self._renamed(token, name, options.aliases)
         if record is not None and any(record.inputs.get(key) != inputs.get(key) for key in kind.fixed):
             self._make_way(record, kind)
             record = None
@@ -92,6 +96,12 @@ class Reconciler:
         fresh.id, fresh.body = live.id, kind.body(inputs)
         self.state.keep(fresh)
         return live.id, kind.outputs(inputs, live)
+
+    def _renamed(self, token: str, name: str, aliases: tuple[str, ...]) -> Record | None:
+        """Return the record that a resource has under an older name, and give it the new one."""
+        older = (self.state.find(token, alias) for alias in aliases if (token, alias) not in self.seen)
+        record = next(filter(None, older), None)
+        return self.state.rename(record, name) if record else None
 
     def _create(self, kind: ResourceType, fresh: Record, options: Options) -> Live:
         taken_over = False
@@ -137,9 +147,10 @@ class Reconciler:
 
     def remove_unseen(self) -> None:
         """Delete what the program no longer has, newest first."""
-        for record in reversed(self.state.records):
-            if (record.type, record.name) not in self.seen:
-                self._remove(record, find_type(record.type), why="removed from the program")
+        going = [record for record in self.state.records if (record.type, record.name) not in self.seen]
+        look(self.context.rest, _doomed(record for record in going if not record.retain))
+        for record in reversed(going):
+            self._remove(record, find_type(record.type), why="removed from the program")
 
     def remove_all(self) -> None:
         """Delete everything but what is protected and what that needs, newest first, as the engine does.
@@ -149,6 +160,9 @@ class Reconciler:
         """
         records = self.state.records
         staying = self._needed([record for record in records if record.protect])
+        look(
+            self.context.rest, _doomed(record for record in records if record.key not in staying and not record.retain)
+        )
         for record in reversed(records):
             if record.key not in staying:
                 self._remove(record, find_type(record.type), why="destroyed")
@@ -177,6 +191,10 @@ class Reconciler:
         finally:
             record.inputs = inputs
 
+    def _shared(self, record: Record) -> bool:
+        same = (record.type, record.id)
+        return any((item.type, item.id) == same and item.name != record.name for item in self.state.records)
+
     def _remove(self, record: Record, kind: ResourceType, *, why: str) -> None:
         if record.protect:
             raise EmbeddedError(
@@ -185,6 +203,8 @@ class Reconciler:
             )
         if record.retain:
             self.tally.kept.append(record.key)
+        elif self._shared(record):
+            pass  # another record stands for the same thing, which stays
         else:
             try:
                 gone = kind.delete(self.context, record.id, record.inputs)
@@ -193,3 +213,7 @@ class Reconciler:
             if gone:
                 self.tally.deleted.append(record.key)
         self.state.forget(record)
+
+
+def _doomed(records: Iterable[Record]) -> Iterator[Doomed]:
+    return ((record.type, record.name, record.id, record.inputs) for record in records)

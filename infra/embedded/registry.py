@@ -9,6 +9,9 @@ from infra.embedded.resource_type import ResourceType
 from infra.embedded.rest import EmbeddedError
 from infra.embedded.storage import BucketType, ObjectType
 
+BUCKET, OBJECT = BucketType.token, ObjectType.token
+ENDPOINT = "gcp:vertex/aiEndpoint:AiEndpoint"
+
 _TYPES: tuple[ResourceType, ...] = (
     ServiceType(),
     ServiceIdentityType(),
@@ -23,12 +26,9 @@ GOOGLE_ONLY = frozenset(
     {
         "gcp:accesscontextmanager/servicePerimeterDryRunResource:ServicePerimeterDryRunResource",
         "gcp:accesscontextmanager/servicePerimeterResource:ServicePerimeterResource",
-        "gcp:cloudfunctionsv2/function:Function",
-        "gcp:cloudrunv2/serviceIamMember:ServiceIamMember",
-        "gcp:cloudscheduler/job:Job",
     }
 )
-"""Types of parts that only exist on Google Cloud: the perimeter, and the idle guard, which runs there."""
+"""Types of parts that only exist on Google Cloud: a perimeter is the organisation's."""
 
 TYPES: dict[str, ResourceType] = {item.token: item for item in _TYPES}
 

@@ -53,6 +53,15 @@ class ResourceType(Protocol):
     def read(self, context: Context, id_: str, inputs: dict[str, Any]) -> Live | None:
         """Return it, None when it is gone."""
 
+    def find(self, context: Context, inputs: dict[str, Any]) -> Live | None:
+        """Return what is there in its place without the state's knowledge, whoever made it."""
+
+    def owned(self, inputs: dict[str, Any], live: Live) -> bool:
+        """Tell whether what was found was made by this stack."""
+
+    def make(self, context: Context, inputs: dict[str, Any]) -> Live:
+        """Make it as the provider does: a name that is taken is refused with 409."""
+
     def update(self, context: Context, live: Live, inputs: dict[str, Any], changes: dict[str, Any]) -> Live:
         """Change it. `changes` are the top-level fields of the body that differ; None takes a field away."""
 

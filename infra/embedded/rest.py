@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +16,30 @@ PLACEHOLDER_TOKEN = "emulator"  # noqa: S105 - no secret: what a server that che
 TIMEOUT_S = 30.0
 OPERATION_TIMEOUT_S = 120.0
 _POLL_S = 0.2
+_LOCATION = re.compile(r"/locations/([^/]+)/")
+
+GOOGLE = {
+    "billingBudgetsCustomEndpoint": "https://billingbudgets.googleapis.com/v1/",
+    "cloudBillingCustomEndpoint": "https://cloudbilling.googleapis.com/v1/",
+    "cloudQuotasCustomEndpoint": "https://cloudquotas.googleapis.com/v1/",
+    "cloudRunV2CustomEndpoint": "https://run.googleapis.com/v2/",
+    "cloudSchedulerCustomEndpoint": "https://cloudscheduler.googleapis.com/v1/",
+    "cloudfunctions2CustomEndpoint": "https://cloudfunctions.googleapis.com/v2/",
+    "iamBetaCustomEndpoint": "https://iam.googleapis.com/v1/",
+    "kmsCustomEndpoint": "https://cloudkms.googleapis.com/v1/",
+    "monitoringCustomEndpoint": "https://monitoring.googleapis.com/",
+    "resourceManagerCustomEndpoint": "https://cloudresourcemanager.googleapis.com/v1/",
+    "serviceUsageCustomEndpoint": "https://serviceusage.googleapis.com/v1/",
+    "storageCustomEndpoint": "https://storage.googleapis.com/storage/v1/",
+    "vertexAiCustomEndpoint": "https://{location}-aiplatform.googleapis.com/v1/",
+    "workloadIdentityCustomEndpoint": "https://workloadidentity.googleapis.com/v1/",
+}
+"""Google's own addresses. What is regional has the location in the host."""
 
 SERVICES = {
+    "functions": "cloudfunctions2CustomEndpoint",
+    "run": "cloudRunV2CustomEndpoint",
+    "scheduler": "cloudSchedulerCustomEndpoint",
     "billing": "cloudBillingCustomEndpoint",
     "budgets": "billingBudgetsCustomEndpoint",
     "iam": "iamBetaCustomEndpoint",
@@ -42,9 +65,11 @@ class EmbeddedError(RunnerError):
 class RequestError(EmbeddedError):
     """The emulator refused a request."""
 
-    def __init__(self, message: str, *, http: int) -> None:
+    def __init__(self, message: str, *, http: int, said: str = "") -> None:
         super().__init__(message)
         self.http = http
+        self.said = said or message
+        """What the server said, without the request."""
 
 
 class Rest:
@@ -75,7 +100,7 @@ class Rest:
             RequestError: the answer is not 2xx; `http` holds its status.
             EmbeddedError: nothing answers.
         """
-        return self._send(method, self._address(service) + path, params=params, json=body)
+        return self._send(method, self._address(service, path) + path, params=params, json=body)
 
     def find(self, service: str, path: str, *, params: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         """Return what GET answers, or None for 404."""
@@ -136,11 +161,14 @@ class Rest:
         response: dict[str, Any] = operation.get("response") or {}
         return response
 
-    def _address(self, service: str) -> str:
+    def _address(self, service: str, path: str = "") -> str:
         key = SERVICES[service]
         address = self._endpoints.get(key)
         if not address:
             raise EmbeddedError(f"gcp:{key} is not set, and Google's own API is never called from here")
+        if "{location}" in address:
+            match = _LOCATION.search(path)
+            address = address.format(location=match[1] if match else "us-central1")
         return address
 
     def _send(self, method: str, address: str, **arguments: Any) -> dict[str, Any]:
@@ -162,6 +190,7 @@ class Rest:
             raise RequestError(
                 f"{method} {path} was refused with {response.status_code}: {_message(response)}",
                 http=response.status_code,
+                said=_message(response),
             )
         return response
 

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class State:
         self._stacks = stacks
         mine = stacks.get(project, {"endpoints": {}, "resources": []})
         self.endpoints: dict[str, str] = mine["endpoints"]
+        self.outputs: dict[str, Any] = mine.get("outputs", {})
         records = [Record(**row) for row in mine["resources"]]
         self._records = {(record.type, record.name): record for record in records}
 
@@ -63,6 +64,26 @@ class State:
     def find(self, type_: str, name: str) -> Record | None:
         """Return a record."""
         return self._records.get((type_, name))
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what is remembered in the form in which the engine hands over its state."""
+        root = "urn:pulumi:local::open-model-tuning::"
+        found: dict[str, Any] = {f"{root}pulumi:pulumi:Stack::local": {"outputs": self.outputs}}
+        return found | {f"{root}{item.type}::{item.name}": {"outputs": item.inputs} for item in self.records}
+
+    def publish(self, outputs: dict[str, Any]) -> None:
+        """Remember the stack's outputs."""
+        if outputs != self.outputs:
+            self.outputs = outputs
+            self._write()
+
+    def rename(self, record: Record, name: str) -> Record:
+        """Give a record the name that the program now uses."""
+        self._records.pop((record.type, record.name), None)
+        renamed = replace(record, name=name)
+        self._records[(renamed.type, name)] = renamed
+        self._write()
+        return renamed
 
     def move(self, endpoints: dict[str, str]) -> None:
         """Remember where the emulator is now."""
@@ -87,7 +108,7 @@ class State:
         self._stacks.pop(self._project, None)
         if self._records:
             rows = [asdict(record) for record in self.records]
-            self._stacks[self._project] = {"endpoints": self.endpoints, "resources": rows}
+            self._stacks[self._project] = {"endpoints": self.endpoints, "outputs": self.outputs, "resources": rows}
         if not self._stacks:
             self._path.unlink(missing_ok=True)
             return

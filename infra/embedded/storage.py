@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import zipfile
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+import pulumi
 
 from infra.embedded.resource_type import Context, Live
 from infra.embedded.rest import EmbeddedError, RequestError
@@ -48,23 +52,40 @@ class BucketType:
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Make it, or take over the project's own bucket of that name."""
         try:
-            context.rest.call("storage", "POST", "b", self.body(inputs), params={"project": inputs["project"]})
+            return self.make(context, inputs)
         except RequestError as error:
             if error.http != httpx.codes.CONFLICT:
                 raise
-            self._refuse_foreign(context, inputs, error)
+            found = self.find(context, inputs)
+            if found is None:
+                raise EmbeddedError(
+                    f"bucket {inputs['name']} belongs to another project", hint="set open-model-tuning:namePrefix"
+                ) from error
+            return found
+
+    def make(self, context: Context, inputs: Inputs) -> Live:
+        """Make it. Raises RequestError with 409 where its name is taken."""
+        context.rest.call("storage", "POST", "b", self.body(inputs), params={"project": inputs["project"]})
         made = self.read(context, inputs["name"], inputs)
         if made is None:
             raise EmbeddedError(f"bucket {inputs['name']} was created and is not there")
         return made
 
-    def _refuse_foreign(self, context: Context, inputs: Inputs, error: RequestError) -> None:
+    def find(self, context: Context, inputs: Inputs) -> Live | None:
+        """Return the project's own bucket of that name: names of buckets are the world's."""
         number = context.rest.call("projects", "GET", f"projects/{inputs['project']}")["projectNumber"]
-        live = context.rest.find("storage", f"b/{inputs['name']}") or {}
-        if str(live.get("projectNumber")) != str(number):
-            raise EmbeddedError(
-                f"bucket {inputs['name']} belongs to another project", hint="set open-model-tuning:namePrefix"
-            ) from error
+        try:
+            live = self.read(context, inputs["name"], inputs)
+        except RequestError as error:
+            if error.http != httpx.codes.FORBIDDEN:
+                raise
+            return None
+        return live if live and str(live.body.get("projectNumber")) == str(number) else None
+
+    def owned(self, inputs: Inputs, live: Live) -> bool:
+        """Tell whether a stack made it for the same use: by the labels that all its buckets have."""
+        labels, wanted = live.body.get("labels") or {}, inputs.get("labels") or {}
+        return labels.get("managed-by") == "pulumi" and labels.get("content") == wanted.get("content")
 
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
         """Return it with its location as the program spells it; the service answers in capitals."""
@@ -133,6 +154,31 @@ def _empty(context: Context, bucket: str, *, only: frozenset[str] | None = None)
         params = {"versions": "true", "pageToken": token}
 
 
+def described(archive: pulumi.AssetArchive) -> dict[str, dict[str, str]]:
+    """Return an archive as inputs can be remembered: each file by where it is, or by its text."""
+    files = {}
+    for name, asset in archive.assets.items():
+        if isinstance(asset, pulumi.FileAsset):
+            files[name] = {"path": str(asset.path)}
+        elif isinstance(asset, pulumi.StringAsset):
+            files[name] = {"text": str(asset.text)}
+        else:
+            raise EmbeddedError(f"{name} of an archive is neither a file nor a text")
+    return files
+
+
+def _content(inputs: Inputs) -> bytes:
+    """Return what an object holds: its text, or an archive, always the same bytes for the same files."""
+    if "content" in inputs:
+        return str(inputs["content"]).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, file in sorted(inputs["source"].items()):
+            content = Path(file["path"]).read_bytes() if "path" in file else file["text"].encode()
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return buffer.getvalue()
+
+
 class ObjectType:
     """An object whose content the program holds."""
 
@@ -143,7 +189,7 @@ class ObjectType:
     def body(self, inputs: Inputs) -> dict[str, Any]:
         """Return its metadata; the checksum stands for the content."""
         # MD5 is what the API compares content with, not a protection.
-        digest = hashlib.md5(inputs["content"].encode(), usedforsecurity=False).digest()
+        digest = hashlib.md5(_content(inputs), usedforsecurity=False).digest()
         body = {"name": inputs["name"], "md5Hash": base64.b64encode(digest).decode()}
         for key in ("contentType", "cacheControl"):
             if inputs.get(key):
@@ -153,8 +199,20 @@ class ObjectType:
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Upload it."""
         metadata = {key: value for key, value in self.body(inputs).items() if key != "md5Hash"}
-        answer = context.rest.upload(inputs["bucket"], metadata, inputs["content"].encode())
+        answer = context.rest.upload(inputs["bucket"], metadata, _content(inputs))
         return Live(self._id(inputs), answer)
+
+    def make(self, context: Context, inputs: Inputs) -> Live:
+        """Make it. Doing it again changes nothing."""
+        return self.create(context, inputs)
+
+    def find(self, context: Context, inputs: Inputs) -> Live | None:
+        """Find nothing: it is made again without harm."""
+        return None
+
+    def owned(self, inputs: Inputs, live: Live) -> bool:
+        """Tell that nothing has to be taken over."""
+        return False
 
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
         """Return its metadata."""

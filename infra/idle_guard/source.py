@@ -19,7 +19,7 @@ _IMPORT = re.compile(r"^[ \t]*(?:from (runner[\w.]*) import (\([^)]*\)|[^\n]*)|i
 
 def files() -> dict[str, Path]:
     """Return the files of the function by their path in its archive, in order: what its entry point imports."""
-    found = {"main.py": Path(__file__).with_name("main.py"), **{name: ROOT / name for name in DATA}}
+    found = {"main.py": ROOT / "runner/serving/guard_function.py", **{name: ROOT / name for name in DATA}}
     todo = [ENTRY]
     while todo:
         module = todo.pop()

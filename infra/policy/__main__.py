@@ -7,6 +7,8 @@ The package pulumi-policy wants an older protobuf than Google's clients, so the 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +33,26 @@ def _resource(args: Any) -> PolicyResource:
     )
 
 
+@contextmanager
+def _until_known() -> Iterator[None]:
+    """End a rule quietly at a value that a preview does not know yet: `up` knows it, and so do the offline rules."""
+    try:
+        yield
+    except Exception as error:
+        # The package's own class, which is not at the same place in every version of it.
+        if type(error).__name__ != "UnknownValueError":
+            raise
+
+
 def _policy(rule: Rule, package: Any) -> Any:
     level = package.EnforcementLevel(rule.level)
     check = rule.resource
     if check is not None:
 
         def validate(args: Any, report: Any) -> None:
-            for text in check(_resource(args)):
-                report(text)
+            with _until_known():
+                for text in check(_resource(args)):
+                    report(text)
 
         return package.ResourceValidationPolicy(
             name=rule.name, description=rule.description, enforcement_level=level, validate=validate
@@ -47,8 +61,9 @@ def _policy(rule: Rule, package: Any) -> Any:
     def validate_stack(args: Any, report: Any) -> None:
         found = [_resource(item) for item in args.resources if not item.resource_type.startswith("pulumi:")]
         urns = {item.name: item.urn for item in found}
-        for name, text in rule.stack(found) if rule.stack else ():
-            report(f"{name}: {text}", urns.get(name))
+        with _until_known():
+            for name, text in rule.stack(found) if rule.stack else ():
+                report(f"{name}: {text}", urns.get(name))
 
     return package.StackValidationPolicy(
         name=rule.name, description=rule.description, enforcement_level=level, validate=validate_stack

@@ -16,16 +16,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from infra.addresses import ENDPOINT_KEYS
+from infra.addresses import ENDPOINT_KEYS, emulator_endpoints
 from infra.settings.identity import GitHub, GitLab, read_github, read_gitlab
 from infra.settings.reader import NAMESPACE, Reader
 from infra.settings.regions import DEFAULT_REGION, Stamp, read_stamps
+from runner.environment import PLACEHOLDER_TOKEN
 from runner.errors import ConfigurationError
 
 __all__ = ["DEFAULT_REGION", "KEYS", "NAMESPACE", "Budget", "Settings", "current_configuration"]
 
 KEYS = (
     "environment",
+    "emulator",
     "namePrefix",
     "labels",
     "extraRegions",
@@ -82,6 +84,8 @@ _LABEL_VALUE = re.compile(r"[a-z0-9_-]{1,63}")
 _ACCOUNT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _BILLING_ACCOUNT = re.compile(r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}")
+_ADDRESS = re.compile(r"https?://[^/\s]+/?")
+_FUNCTIONS = "cloudfunctions2CustomEndpoint"
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _MEMBER = re.compile(r"(user|group|serviceAccount):[^@\s]+@[^@\s]+|principal(Set)?://iam\.googleapis\.com/\S+")
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
@@ -212,7 +216,9 @@ def _read(reader: Reader) -> Settings:
     project = reader.text("gcp:project", _PROJECT, "a project id such as my-project-123", required=True)
     environment = reader.text("environment", _ENVIRONMENT, "a short name such as dev")
     prefix, stamps = read_stamps(reader, project)
-    addresses = {
+    emulator = reader.text("emulator", _ADDRESS, "an address such as http://127.0.0.1:8085")
+    addresses = emulator_endpoints(emulator) if emulator and _ADDRESS.fullmatch(emulator) else {}
+    addresses |= {
         key.removeprefix("gcp:"): value
         for key, value in reader.values.items()
         if key.startswith("gcp:") and key.endswith("CustomEndpoint")
@@ -234,9 +240,7 @@ def _read(reader: Reader) -> Settings:
         runner_account_id=reader.text(
             "runnerAccountId", _ACCOUNT_ID, "6 to 30 lower-case letters, digits and -", default="tuning-runner"
         ),
-        runner_impersonators=reader.texts(
-            "runnerImpersonators", _MEMBER, "user:…@…, group:…@…, serviceAccount:…@… or principal(Set)://…"
-        ),
+        runner_impersonators=_members(reader),
         github=read_github(reader, deploy or environment),
         gitlab=read_gitlab(reader, deploy or environment),
         state_bucket=reader.text("stateBucket", _BUCKET, "the name of a bucket") or None,
@@ -249,19 +253,37 @@ def _read(reader: Reader) -> Settings:
         serving_alert_hours=reader.number("servingAlertHours", 12, low=1, high=_MAX_ALERT_HOURS),
         idle_alert_hours=reader.number("idleAlertHours", 2, low=1, high=_MAX_ALERT_HOURS),
         waiting_alert_hours=reader.number("waitingAlertHours", 4, low=1, high=168),
-        # The function runs in Google Cloud: it cannot reach, and must not stand in for, another server.
-        idle_guard=reader.boolean("idleGuard", True) and not addresses,
+        # Where some addresses are replaced, as by private ones, functions have to be among them: what runs in Google
+        # Cloud must not stand in for another server.
+        idle_guard=reader.boolean("idleGuard", True) and (not addresses or _FUNCTIONS in addresses),
         idle_guard_minutes=reader.number("idleGuardMinutes", 15, low=5, high=60),
         data_access_audit=reader.boolean("dataAccessAudit", False),
         concurrent_tuning_jobs=reader.number("concurrentTuningJobs", 0, low=0, high=1000),
         perimeter=reader.text("perimeter", _PERIMETER, "accessPolicies/NUMBER/servicePerimeters/NAME") or None,
         perimeter_dry_run=reader.boolean("perimeterDryRun", True),
         api_endpoints=addresses,
-        access_token=reader.raw("gcp:accessToken") or None,
+        access_token=reader.raw("gcp:accessToken") or (_emulator_token() if emulator else None),
         impersonate=reader.text("gcp:impersonateServiceAccount", _EMAIL, "a service account's address") or None,
     )
     _check_combinations(reader, settings)
     return settings
+
+
+def _emulator_token() -> str:
+    """Return what an emulator is sent: the token that it was started with, or a placeholder, which all others take."""
+    return os.environ.get("RUNNER_EMULATOR_TOKEN") or PLACEHOLDER_TOKEN
+
+
+def _members(reader: Reader) -> tuple[str, ...]:
+    """Return principals as Google writes them: addresses in lower case, each once."""
+    given = reader.texts(
+        "runnerImpersonators", _MEMBER, "user:…@…, group:…@…, serviceAccount:…@… or principal(Set)://…"
+    )
+    kinds = [(item.partition(":")[0], item) for item in given]
+    lowered = [
+        item if kind.startswith("principal") else f"{kind}:{item[len(kind) + 1 :].lower()}" for kind, item in kinds
+    ]
+    return tuple(dict.fromkeys(lowered))
 
 
 def _labels(reader: Reader) -> dict[str, str]:

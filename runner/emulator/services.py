@@ -18,6 +18,7 @@ def all_methods() -> list[Method]:
     from runner.emulator.definitions.checking import checked
     from runner.emulator.iam import routes as iam
     from runner.emulator.monitoring import routes as monitoring
+    from runner.emulator.serverless import routes as serverless
     from runner.emulator.serviceusage import routes as serviceusage
     from runner.emulator.storage import routes as storage
     from runner.emulator.storage import xml_routes
@@ -25,6 +26,7 @@ def all_methods() -> list[Method]:
     return [
         *storage.METHODS,
         *map(checked, control.METHODS),
+        *map(checked, serverless.METHODS),
         *map(checked, serviceusage.METHODS),
         *map(checked, cloudresourcemanager.METHODS),
         *map(checked, iam.METHODS),
@@ -46,10 +48,12 @@ def schemas() -> tuple[str, ...]:
 async def start(emulator: Emulator) -> None:
     """Start what runs beside the requests: sweepers, job executor, deployments. Called before the port answers."""
     from runner.emulator.aiplatform import lifecycle as aiplatform
+    from runner.emulator.serverless import schedules
     from runner.emulator.storage import lifecycle as storage
 
     await storage.start(emulator)
     await aiplatform.start(emulator)
+    await schedules.start(emulator)
 
 
 async def stop(emulator: Emulator) -> None:

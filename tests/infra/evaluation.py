@@ -9,6 +9,7 @@ from infra.evaluation import NUMBER, Evaluation, Registered, evaluate
 from runner.catalog import load_catalog
 
 __all__ = [
+    "ELSEWHERE",
     "EVERYWHERE",
     "FULL",
     "LOCAL",
@@ -75,3 +76,6 @@ LOCAL = {
     **{f"gcp:{key}": value for key, value in emulator_endpoints("http://127.0.0.1:8085").items()},
 }
 """What an emulator can be given."""
+
+ELSEWHERE = {key: value for key, value in LOCAL.items() if "functions" not in key}
+"""A server that stands in for Google's APIs without functions."""

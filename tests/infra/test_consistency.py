@@ -35,5 +35,11 @@ def test_what_will_not_change_is_not(text: str) -> None:
     assert delay_before([text]) is None
 
 
+def test_only_the_grants_own_member_is_waited_for() -> None:
+    text = "googleapi: Error 400: Service account gone@p.iam.gserviceaccount.com does not exist., badRequest"
+    assert delay_before([text], "serviceAccount:gone@p.iam.gserviceaccount.com") == 5.0
+    assert delay_before([text], "serviceAccount:other@p.iam.gserviceaccount.com") is None
+
+
 def test_without_an_error_there_is_nothing_to_wait_for() -> None:
     assert delay_before([]) is None

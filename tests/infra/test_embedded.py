@@ -57,7 +57,9 @@ def test_drift_is_repaired(stack: Stack) -> None:
     result = stack.apply()
     assert result.updated == ("Bucket datasets",)
     repaired = {name for name in result.created if name.startswith("BucketIAMMember")}
-    assert repaired >= {"BucketIAMMember aiplatform-images", "BucketIAMMember tuning-images"}
+    assert repaired >= {
+        f"BucketIAMMember {agent}/{stack.project}-images/storage-objectUser" for agent in ("aiplatform", "tuning")
+    }
     assert "AiEndpoint endpoint" in result.created
     assert stack.request("GET", bucket)["iamConfiguration"]["publicAccessPrevention"] == "enforced"
     assert stack.status(stack.endpoint) == 200
@@ -179,7 +181,7 @@ def test_an_agent_that_appears_late_is_waited_for(tmp_path: Path) -> None:
         answer = httpx.post(faults, json={"faults": withheld}, trust_env=False)
         assert answer.is_success, answer.text
         result = apply(server.url, project="late", state=tmp_path / "state.json")
-        assert "BucketIAMMember tuning-outputs" in result.created
+        assert "BucketIAMMember tuning/late-outputs/storage-objectUser" in result.created
         hits = [fault["hits"] for fault in httpx.get(faults, trust_env=False).json()["faults"]]
         assert hits == [4]
         assert apply(server.url, project="late", state=tmp_path / "state.json").created == ()
@@ -204,3 +206,16 @@ def test_the_runner_writes_the_records_of_jobs_and_nothing_else_of_the_contract(
 
         assert put("runner/state/us-central1/job.json") == 200
         assert put("environment.json") == 403
+
+
+def test_another_account_of_the_runner_gets_what_the_old_one_had(stack: Stack) -> None:
+    """The old one is deleted, and the policies that still name it can be changed."""
+    stack.apply()
+    old = f"serviceAccount:tuning-runner@{stack.project}.iam.gserviceaccount.com"
+    had = {role for role, member in stack.members("outputs") if member == old}
+    stack.request("DELETE", stack.account)  # by hand, before anything was revoked
+    assert {role for role, member in stack.members("outputs") if member.startswith(f"deleted:{old}?uid=")} == had
+    stack.apply(runnerAccountId="tuning-other")
+    new = f"serviceAccount:tuning-other@{stack.project}.iam.gserviceaccount.com"
+    assert {role for role, member in stack.members("outputs") if member == new} == had
+    assert stack.apply(runnerAccountId="tuning-other").created == ()

@@ -8,14 +8,17 @@ from dataclasses import replace
 import pytest
 
 from infra.embedded import EmbeddedError, apply
+from infra.embedded.obstacles import ObstacleError
+from runner.errors import ConfigurationError, RunnerError
 from tests.infra.embedded_stack import Stack
 
 
 def test_a_bucket_with_objects_is_kept_unless_told_otherwise(stack: Stack) -> None:
     stack.apply(forceDestroy="false")
     stack.request("POST", f"/upload/storage/v1/b/{stack.project}-outputs/o?uploadType=media&name=model/weights", {})
-    with pytest.raises(EmbeddedError, match="holds objects"):
+    with pytest.raises(ObstacleError, match=r"nothing was deleted: .* holds objects, such as model/weights"):
         stack.destroy()
+    assert stack.status(stack.account) == 200
     assert stack.status(f"/storage/v1/b/{stack.project}-outputs/o/model%2Fweights") == 200
     stack.apply(forceDestroy="true")
     stack.destroy()
@@ -28,7 +31,7 @@ def test_buckets_move_only_without_data(stack: Stack) -> None:
     assert "Bucket datasets" in moved.created
     assert stack.request("GET", f"/storage/v1/b/{stack.project}-outputs")["location"] == "EUROPE-WEST4"
     stack.request("POST", f"/upload/storage/v1/b/{stack.project}-outputs/o?uploadType=media&name=model/weights", {})
-    with pytest.raises(EmbeddedError, match="holds objects"):
+    with pytest.raises(ConfigurationError, match="holds objects, such as model/weights"):
         stack.apply()
     assert stack.status(f"/storage/v1/b/{stack.project}-outputs/o/model%2Fweights") == 200
 
@@ -53,7 +56,7 @@ def test_buckets_with_a_key(stack: Stack) -> None:
     assert binding["role"] == "roles/cloudkms.cryptoKeyEncrypterDecrypter"
     assert len(binding["members"]) == 3
     assert stack.apply(kmsKeys=json.dumps([key])).unchanged
-    assert "CryptoKeyIAMMember key-storage" in result.created
+    assert f"CryptoKeyIAMMember storage/{key}/cloudkms-cryptoKeyEncrypterDecrypter" in result.created
     stack.destroy()
     assert stack.request("GET", f"/kms/v1/{key}:getIamPolicy").get("bindings", []) == []
 
@@ -88,8 +91,8 @@ def test_a_stack_in_two_regions_with_buckets_that_exist(stack: Stack) -> None:
 
 
 def test_a_bucket_to_import_or_attach_has_to_be_there(stack: Stack) -> None:
-    for mode, fragment in (("import", "is to be imported"), ("attach", "does not exist")):
-        with pytest.raises(EmbeddedError, match=fragment):
+    for mode, fragment in (("import", "is to be imported"), ("attach", "is to be attached")):
+        with pytest.raises(RunnerError, match=fragment):
             stack.apply(buckets=json.dumps({"images": {"mode": mode, "name": f"{stack.project}-missing"}}))
 
 

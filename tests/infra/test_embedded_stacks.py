@@ -153,6 +153,6 @@ def test_the_service_takes_every_alert_that_the_program_declares(emulator: Emula
             assert made.body["displayName"] == inputs["displayName"]
         logged = next(inputs for inputs in declared if "alertStrategy" in inputs)
         with pytest.raises(RequestError, match="notification_rate_limit"):
-            kind.create(context, {**logged, "project": project, "notificationChannels": [], "alertStrategy": None})
+            kind.make(context, {**logged, "project": project, "notificationChannels": [], "alertStrategy": None})
     finally:
         rest.close()

@@ -85,7 +85,9 @@ def test_the_engine_makes_what_is_made_without_it_and_names_what_it_keeps(tmp_pa
         faults = f"{server.url}/_emulator/faults"
         withheld = ["storage.buckets.setIamPolicy:agent-missing,times=3"]
         httpx.post(faults, json={"faults": withheld}, trust_env=False).raise_for_status()
-        made = real.run("up", "--confirmed")["result"]
+        answer = real.run("up", "--confirmed")
+        assert "result" in answer, answer
+        made = answer["result"]
         assert set(made["summary"]) == {"create"}
         assert [fault["hits"] for fault in httpx.get(faults, trust_env=False).json()["faults"]] == [3]
         assert inventory(server.url) == without

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,20 +13,20 @@ from typing import Any
 
 import pytest
 
-from infra.automation import engine
+from infra.automation import installation
+from infra.automation.failures import INSTALL, failure
+from infra.automation.invocation import Ended
 from runner.errors import ConfigurationError, EngineMissingError
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = {"pid": 4242, "username": "ci", "hostname": "runner-7", "timestamp": "2026-11-25T10:00:00Z"}
 
-FRAME = "code: 1\n stdout: {}\n stderr: error: {}\n"
-"""How the Automation API puts what the engine said."""
 RECORDED = [
     (
         "",
         "the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or delete the lock "
         "file with `pulumi cancel`.\n  file:///s/x.json: created by ci@runner-7 (pid 4242) at 2026-11-25T10:00:00Z",
-        "`pulumi cancel --stack prod` removes the lock",
+        "if that run is not alive any more, `pulumi cancel --stack prod --yes` removes the lock",
     ),
     (
         "",
@@ -61,22 +62,80 @@ RECORDED = [
 
 @pytest.mark.parametrize(("output", "said", "advice"), RECORDED, ids=[item[1][:20] for item in RECORDED])
 def test_an_error_of_the_engine_is_its_own_words_and_what_to_do(output: str, said: str, advice: str) -> None:
-    error = engine.failure(RuntimeError(FRAME.format(output, said)), "prod")
+    complained = f"warning: using pulumi-language-python from $PATH\nerror: {said}\n"
+    error = failure(Ended(255, output, complained), "up", "prod")
     assert error.message == said
     assert advice in str(error.hint)
 
 
-def test_warnings_before_an_error_are_left_out() -> None:
-    text = FRAME.format("", "").replace(
-        "error: ", "warning: using pulumi-language-python from $PATH\nerror: invalid YAML file"
-    )
-    assert engine.failure(RuntimeError(text), "prod").message == "invalid YAML file"
-
-
-def test_an_error_of_the_automation_interface_is_passed_on() -> None:
-    error = engine.failure(RuntimeError("summary event never found"), "prod")
-    assert error.message == "summary event never found"
+def test_an_engine_that_says_nothing_is_named_by_its_status() -> None:
+    error = failure(Ended(255), "up", "prod")
+    assert error.message == "the engine exited with status 255"
     assert "`pulumi stack --stack prod`" in str(error.hint)
+
+
+ROOT_URN = "urn:pulumi:dev::open-model-tuning::tuning:infra:X$gcp:storage/bucket:Bucket::datasets"
+CONFLICT = """  sdk-v2/provider2.go:572: sdk.helper_schema: googleapi: Error 409: You already own it., conflict:
+  provider=google-beta@9.35.0
+error: 1 error occurred:
+\t* googleapi: Error 409: Your previous request to create the named bucket succeeded and you already own it., conflict
+
+"""
+EVENTS: list[tuple[dict[str, Any], str, str]] = [
+    (
+        {"diagnosticEvent": {"severity": "error", "urn": ROOT_URN, "message": CONFLICT}},
+        "up of stack dev failed: Bucket datasets: Your previous request to create the named bucket succeeded and you "
+        "already own it., conflict (409)",
+        "it takes over what this stack made",
+    ),
+    (
+        {
+            "policyEvent": {
+                "enforcementLevel": "mandatory",
+                "policyName": "labels-required",
+                "resourceUrn": ROOT_URN,
+                "message": "Buckets say what they hold.\nhas no label",
+            }
+        },
+        "up of stack dev failed: Bucket datasets: rule labels-required: Buckets say what they hold. has no label",
+        "runner infra doctor --stack dev",
+    ),
+    (
+        {"diagnosticEvent": {"severity": "error", "urn": ROOT_URN, "message": "googleapi: Error 403: Denied: no\n"}},
+        "up of stack dev failed: Bucket datasets: Denied: no (403)",
+        "docs/iam.md",
+    ),
+    (
+        {
+            "diagnosticEvent": {
+                "severity": "error",
+                "urn": "urn:pulumi:dev::open-model-tuning::pulumi:pulumi:Stack::open-model-tuning-dev",
+                "message": "<{%reset%}>the stack's configuration has 2 mistakes<{%reset%}>",
+            }
+        },
+        "up of stack dev failed: the stack's configuration has 2 mistakes",
+        "pulumi stack",
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "message", "advice"), EVENTS, ids=["taken", "rule", "denied", "settings"])
+def test_the_cause_is_in_the_engines_events(event: dict[str, Any], message: str, advice: str) -> None:
+    noise = {"diagnosticEvent": {"severity": "error", "message": "update failed"}}
+    error = failure(Ended(255, "", "error: update failed", [event, event, noise]), "up", "dev")
+    assert error.message == message
+    assert advice in str(error.hint)
+    assert error.to_json()["problems"] == [message.removeprefix("up of stack dev failed: ")]
+
+
+def test_who_holds_a_lock_and_whether_that_can_be() -> None:
+    holder = f"created by me@{socket.gethostname()} (pid 4194303) at T"
+    gone = f"error: the stack is currently locked by 1 lock(s)\n file://x: {holder}"
+    error = failure(Ended(255, "", gone), "up", "dev")
+    assert "process 4194303" in str(error.hint)
+    assert "which is gone: `pulumi cancel --stack dev --yes` removes the lock" in str(error.hint)
+    alive = gone.replace("4194303", str(os.getpid()))
+    assert "is alive: wait for it" in str(failure(Ended(255, "", alive), "up", "dev").hint)
 
 
 def program(folder: Path, text: str) -> None:
@@ -92,8 +151,8 @@ def test_an_engine_that_is_too_old_or_none_at_all_is_refused(
     program(tmp_path / "bin", said)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     with pytest.raises(EngineMissingError, match=r"3\.244 or newer is needed") as caught:
-        engine.require()
-    assert engine.INSTALL in str(caught.value.hint)
+        installation.require()
+    assert INSTALL in str(caught.value.hint)
 
 
 def test_where_the_state_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,25 +160,25 @@ def test_where_the_state_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
     for name in ("PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    assert engine.backend(tmp_path) == ""
+    assert installation.backend(tmp_path) == ""
     (tmp_path / "home").mkdir()
     for text, expected in (("{", ""), ("[]", ""), ('{"current": "gs://logged-in"}', "gs://logged-in")):
         (tmp_path / "home" / "credentials.json").write_text(text)
-        assert engine.backend(tmp_path) == expected
+        assert installation.backend(tmp_path) == expected
     monkeypatch.setenv("PULUMI_BACKEND_URL", "file:///state")
-    assert engine.backend(tmp_path) == "file:///state"
+    assert installation.backend(tmp_path) == "file:///state"
 
 
 def test_what_encrypts_the_secrets(tmp_path: Path) -> None:
-    assert engine.secrets_provider(tmp_path, "dev") is None
+    assert installation.secrets_provider(tmp_path, "dev") is None
     (tmp_path / "Pulumi.dev.yaml").write_text("secretsprovider: gcpkms://projects/p/k\nconfig: {}\n")
-    assert engine.secrets_provider(tmp_path, "dev") == "gcpkms://projects/p/k"
+    assert installation.secrets_provider(tmp_path, "dev") == "gcpkms://projects/p/k"
 
 
 def test_the_policy_pack_needs_its_environment(tmp_path: Path) -> None:
     options = type("Options", (), {"policies": True})()
     with pytest.raises(ConfigurationError, match="the policy pack has no environment") as caught:
-        engine._packs(options, tmp_path)
+        installation.packs(options, tmp_path)
     assert "infra/policy/requirements.txt" in str(caught.value.hint)
 
 
@@ -164,7 +223,7 @@ def test_every_failure_of_a_real_engine_says_what_to_do(tmp_path: Path) -> None:
     failures = {
         "nowhere": real.run("outputs", PULUMI_BACKEND_URL=None),
         "no folder": real.run("outputs", PULUMI_BACKEND_URL=f"file://{tmp_path / 'missing'}"),
-        "no stack": real.run("preview"),
+        "no stack": real.run("outputs"),
         "no passphrase": real.run("up", "--confirmed", PULUMI_CONFIG_PASSPHRASE=None),
     }
     init = ["pulumi", "stack", "init", "local", "--non-interactive"]
@@ -185,8 +244,8 @@ def test_every_failure_of_a_real_engine_says_what_to_do(tmp_path: Path) -> None:
         "no stack": "runner infra up --stack local",
         "no passphrase": "PULUMI_CONFIG_PASSPHRASE",
         "wrong passphrase": "not the one",
-        "locked": "pulumi cancel --stack local",
-        "too old": engine.INSTALL,
+        "locked": "ci on runner-7 (process 4242)",
+        "too old": INSTALL,
     }
     for name, fragment in expected.items():
         assert fragment in failures[name]["error"]["hint"], (name, failures[name])

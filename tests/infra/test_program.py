@@ -14,10 +14,21 @@ import pytest
 
 from infra.naming import endpoint_id, idle_guard_name
 from infra.policy import of_evaluation, violations
+from infra.trust import reading
 from runner.cli.main import root
 from runner.environment import resolve
 from runner.errors import ConfigurationError
-from tests.infra.evaluation import EVERYWHERE, FULL, LOCAL, MINIMAL, NUMBER, PRODUCTION, PROJECT, Evaluation, evaluate
+from tests.infra.evaluation import (
+    ELSEWHERE,
+    EVERYWHERE,
+    FULL,
+    MINIMAL,
+    NUMBER,
+    PRODUCTION,
+    PROJECT,
+    Evaluation,
+    evaluate,
+)
 
 AGENTS = [
     f"serviceAccount:service-{NUMBER}@gcp-sa-aiplatform.iam.gserviceaccount.com",
@@ -176,7 +187,7 @@ def test_alerts_on_logs_watch_the_guard_that_writes_them(full: Evaluation) -> No
 
 
 def test_without_the_guard_no_alert_pretends_to_watch_jobs() -> None:
-    for config in (FULL | {"open-model-tuning:idleGuard": "false"}, LOCAL):
+    for config in (FULL | {"open-model-tuning:idleGuard": "false"}, ELSEWHERE):
         names = {alert.name for alert in evaluate(config).of_type(":AlertPolicy")}
         assert names == {"endpoint-idle", "model-still-deployed"}
 
@@ -271,13 +282,25 @@ def test_an_account_is_bound_to_file_branch_event_and_environment_together(full:
     }
 
 
-def test_the_previewing_account_can_only_read(full: Evaluation) -> None:
+def test_the_previewing_account_reads_what_a_preview_compares_and_nothing_else(full: Evaluation) -> None:
     member = f"serviceAccount:tuning-preview@{PROJECT}.iam.gserviceaccount.com"
-    roles = {r.inputs["role"] for r in full.resources if r.inputs.get("member") == member}
-    reading = ("viewer", "Viewer", "Reviewer", "Consumer", "Decrypter")
-    assert roles
-    assert all(role.endswith(reading) for role in roles)
-    assert "roles/cloudkms.cryptoKeyEncrypterDecrypter" not in roles
+    grants = [item for item in full.resources if item.inputs.get("member") == member]
+    on_project = {item.inputs["role"] for item in grants if "project" in item.inputs}
+    assert on_project == {f"projects/{PROJECT}/roles/tuningPreview"}
+    elsewhere = {item.inputs["role"] for item in grants if "project" not in item.inputs}
+    assert elsewhere == {"roles/storage.objectViewer", "roles/cloudkms.cryptoKeyDecrypter"}
+    role = next(item for item in full.of_type(":IAMCustomRole") if item.inputs["roleId"] == "tuningPreview")
+    types = {item.type.removeprefix("gcp:") for item in full.resources if item.type.startswith("gcp:")}
+    assert set(role.inputs["permissions"]) >= set(reading.permissions(types))
+    assert not [name for name in role.inputs["permissions"] if name.startswith("storage.objects.")]
+    assert all(name.endswith((".get", ".getIamPolicy", ".list", "services.use")) for name in role.inputs["permissions"])
+
+
+@pytest.mark.parametrize("config", [EVERYWHERE, PRODUCTION, FULL])
+def test_it_is_known_what_a_preview_reads_of_every_type(config: dict[str, str]) -> None:
+    types = {item.type.removeprefix("gcp:") for item in evaluate(config).resources if item.type.startswith("gcp:")}
+    assert reading.permissions(types)
+    assert types <= set(reading.READS)
 
 
 def test_pools_of_production_do_not_go_by_accident() -> None:
@@ -348,7 +371,7 @@ def test_the_idle_guard_has_three_accounts_and_a_schedule(minimal: Evaluation) -
     )
 
 
-@pytest.mark.parametrize("config", [MINIMAL | {"open-model-tuning:idleGuard": "false"}, LOCAL])
+@pytest.mark.parametrize("config", [MINIMAL | {"open-model-tuning:idleGuard": "false"}, ELSEWHERE])
 def test_the_idle_guard_can_be_left_out_and_is_not_made_for_other_servers(config: dict[str, str]) -> None:
     types = {resource.type for resource in evaluate(config).resources}
     assert not [name for name in types if "cloudfunctions" in name or "cloudscheduler" in name]
@@ -455,4 +478,4 @@ def test_pulumi_can_run_the_directory_by_its_path() -> None:
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['environment']"
+    assert done.stdout.strip() == "['environment', 'managedBuckets']"

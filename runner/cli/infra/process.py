@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import click
@@ -20,9 +22,14 @@ _ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError
 
 
 class InfraError(RunnerError):
-    """The engine, Google or the emulator refused."""
+    """The engine, Google or the emulator refused. `problems` has every cause, each with its resource."""
 
     code = "infrastructure"
+    problems: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Add the list of problems."""
+        return {**super().to_json(), **({"problems": list(self.problems)} if self.problems else {})}
 
 
 def stack_options(function: Function) -> Function:
@@ -70,18 +77,53 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
         arguments += ["--embedded", "--emulator", info.url, "--state", str(directory() / "infra.json")]
         if info.token:
             variables["RUNNER_EMULATOR_TOKEN"] = info.token
-    errors = subprocess.PIPE if invocation.quiet else None
-    done = subprocess.run(
-        arguments, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
-    )
+    status, said = _run(invocation, arguments, variables)
     try:
-        body: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        body: dict[str, Any] = json.loads(said.splitlines()[-1])
     except (ValueError, IndexError) as error:
-        raise InfraError(f"the infrastructure program exited with status {done.returncode} and no result") from error
+        raise InfraError(f"the infrastructure program exited with status {status} and no result") from error
     if "error" in body:
-        raise _error(body["error"], done.returncode)
+        raise _error(body["error"], status)
     result: dict[str, Any] = body["result"]
     return result
+
+
+def _run(invocation: Invocation, arguments: list[str], variables: dict[str, str]) -> tuple[int, str]:
+    """Run the program to its end, also when somebody stops it: return its status and what it printed.
+
+    It runs in a group of its own, so that Ctrl-C comes to it once, from here, and it can bring its engine to an end
+    that keeps the state. What the engine says goes to this process's standard error without a detour.
+    """
+    errors = subprocess.DEVNULL if invocation.quiet else None
+    process = subprocess.Popen(
+        arguments,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        process_group=0,
+    )
+    stops = 0
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stops
+        stops += 1
+        process.send_signal(number)
+        invocation.output.note(
+            "stopping: what was begun is finished first. Stopped again, it ends at once, and what it is making may not "
+            "be in the state"
+            if stops == 1
+            else "ending at once: the next `up` looks for what was being made"
+        )
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        said, _ = process.communicate()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return process.returncode, said
 
 
 def show(invocation: Invocation, result: dict[str, Any], name: str = "") -> None:
@@ -95,6 +137,8 @@ def _error(body: dict[str, Any], status: int) -> RunnerError:
     if body["code"] == "configuration":
         return ConfigurationError(message, problems=body.get("problems"), hint=hint)
     found = _ERRORS.get(body["code"], InfraError)(message, hint=hint)
+    if isinstance(found, InfraError):
+        found.problems = list(body.get("problems") or [])
     if isinstance(found, InfraError):
         found.code, found.exit_code = body["code"], status  # type: ignore[misc]
     return found

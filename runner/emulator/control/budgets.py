@@ -64,6 +64,11 @@ async def create(request: ApiRequest) -> Response:
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         _check(connection, body)
+        # What Google fills in.
+        period = body.setdefault("budgetFilter", {})
+        if "customPeriod" not in period:
+            period.setdefault("calendarPeriod", "MONTH")
+        period.setdefault("creditTypesTreatment", "INCLUDE_ALL_CREDITS")
         name = f"{_parent(request)}/{uuid.uuid4()}"
         return store.insert(connection, KIND, name, {**body, "name": name, "etag": policies.new_etag()})
 

@@ -26,6 +26,9 @@ _ROLE = re.compile(r"(?:roles/[A-Za-z0-9_.]+|(?:projects|organizations)/[^/\s]+/
 _STARTS_WITH = re.compile(r"""\s*resource\.name\.startsWith\(\s*(?:"([^"\\]*)"|'([^'\\]*)')\s*\)\s*\Z""")
 
 
+_STANDARD = str.maketrans("-_", "+/")
+
+
 def new_etag() -> str:
     """Return an etag never handed out before: base64 of 8 random bytes, as Google's look."""
     return base64.b64encode(secrets.token_bytes(8)).decode()
@@ -64,11 +67,10 @@ def _condition_holds(condition: dict[str, Any] | None, resource: str) -> bool:
     return bool(resource) and resource.startswith(prefix)
 
 
-def validate(connection: sqlite3.Connection, policy: Any, *, stored: dict[str, Any] | None = None) -> None:
+def validate(connection: sqlite3.Connection, policy: Any) -> None:
     """Check a policy before it is stored.
 
-    Members that `stored`, the policy it replaces, has already need not exist any more: otherwise the deletion of one
-    account would stop every later change.
+    An account that was deleted is `deleted:serviceAccount:…` in a policy, and may stay there.
 
     Raises:
         ApiError: INVALID_ARGUMENT for malformed bindings, and for a service account that does not exist:
@@ -82,11 +84,10 @@ def validate(connection: sqlite3.Connection, policy: Any, *, stored: dict[str, A
     version = policy.get("version", 1)
     if version not in (0, 1, 2, 3):
         raise invalid(f"Invalid policy version {version!r}.")
-    settled = {member for binding in (stored or {}).get("bindings", []) for member in binding.get("members", [])}
     for binding in bindings:
         for member in _members(binding, version):
             kind, _, email = member.partition(":")
-            if kind != "serviceAccount" or "[" in email or member in settled:
+            if kind != "serviceAccount" or "[" in email:
                 continue
             if not accounts.exists(connection, email):
                 raise invalid(f"Service account {email} does not exist.")
@@ -120,9 +121,10 @@ def replaced(connection: sqlite3.Connection, stored: dict[str, Any], policy: Any
     `mask` names the fields to take, comma-separated; empty means `bindings,etag`.
     Raises ApiError ABORTED (409) on a stale etag, INVALID_ARGUMENT as `validate` does.
     """
-    validate(connection, policy, stored=stored)
+    validate(connection, policy)
     given = policy.get("etag")
-    if given and given != stored.get("etag"):
+    # Bytes in JSON may come in either alphabet of base64: gcloud sends the one that is safe in addresses.
+    if given and str(given).translate(_STANDARD) != stored.get("etag"):
         raise ApiError(
             "ABORTED",
             "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from runner.emulator.control.resources import methods
-from runner.emulator.iam import credentials, service_accounts, workload_identity
+from runner.emulator.iam import credentials, custom_roles, service_accounts, workload_identity
 from runner.emulator.routing import Method
 
 _ACCOUNTS = "/projects/{project}/serviceAccounts"
 _ACCOUNT = _ACCOUNTS + "/{account}"
 _ID = "iam.projects.serviceAccounts"
+_ROLES = "/projects/{project}/roles"
+_ROLE = _ROLES + "/{role}"
+_ROLE_ID = "iam.projects.roles"
 _POOLS = "/projects/{project}/locations/global/workloadIdentityPools"
 _POOL = _POOLS + "/{pool}"
 _PROVIDER = _POOL + "/providers/{provider}"
@@ -40,6 +43,12 @@ METHODS: list[Method] = [
                 f"{_ACCOUNT}:generateAccessToken",
                 credentials.generate_access_token,
             ),
+            (f"{_ROLE_ID}.create", "POST", _ROLES, custom_roles.create),
+            (f"{_ROLE_ID}.list", "GET", _ROLES, custom_roles.list_roles),
+            (f"{_ROLE_ID}.undelete", "POST", f"{_ROLE}:undelete", custom_roles.undelete),
+            (f"{_ROLE_ID}.get", "GET", _ROLE, custom_roles.get),
+            (f"{_ROLE_ID}.patch", "PATCH", _ROLE, custom_roles.patch),
+            (f"{_ROLE_ID}.delete", "DELETE", _ROLE, custom_roles.delete),
             (f"{_POOL_ID}.create", "POST", _POOLS, workload_identity.create_pool),
             (f"{_POOL_ID}.list", "GET", _POOLS, workload_identity.list_pools),
             (f"{_POOL_ID}.get", "GET", _POOL, workload_identity.get),

@@ -12,7 +12,7 @@ from runner.emulator import store, update_mask
 from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.control.resources import listed, read, text, write
 from runner.emulator.errors import ApiError, already_exists, invalid, not_found
-from runner.emulator.iam import callers, policies
+from runner.emulator.iam import callers, deleted_members, policies
 from runner.emulator.iam.accounts import ACCOUNT_KIND
 from runner.emulator.routing import ApiRequest, json_response
 
@@ -165,6 +165,7 @@ async def delete(request: ApiRequest) -> Response:
         account = _of(connection, request)
         store.remove(connection, ACCOUNT_KIND, account["email"])
         store.put(connection, DELETED_KIND, account["uniqueId"], account)
+        deleted_members.mark(connection, account)
 
     await write(request, work)
     return json_response({})
@@ -181,6 +182,7 @@ async def undelete(request: ApiRequest) -> Response:
             raise already_exists(f"Service account {account['email']} already exists.")
         store.remove(connection, DELETED_KIND, account["uniqueId"])
         store.put(connection, ACCOUNT_KIND, account["email"], account)
+        deleted_members.restore(connection, account)
         return {"restoredAccount": account}
 
     return json_response(await write(request, work))

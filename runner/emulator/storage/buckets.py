@@ -108,6 +108,15 @@ def policy(connection: sqlite3.Connection, name: str) -> Json:
     }
 
 
+def rename_member(connection: sqlite3.Connection, old: str, new: str) -> None:
+    """Spell a member otherwise in every bucket's policy."""
+    connection.execute(
+        "UPDATE storage_buckets SET policy = replace(policy, ?, ?), policy_revision = policy_revision + 1"
+        " WHERE instr(policy, ?)",
+        (json.dumps(old), json.dumps(new), json.dumps(old)),
+    )
+
+
 def set_policy(connection: sqlite3.Connection, name: str, bindings: list[Json], version: int) -> Json:
     """Replace the bucket's IAM policy. Raises ApiError NOT_FOUND."""
     connection.execute(

@@ -197,11 +197,20 @@ def test_a_deleted_member_does_not_block_the_policy(call: Call, bare: str) -> No
     policy = _policy("roles/viewer", f"serviceAccount:{account['email']}")
     stored = call("POST", f"{path}:setIamPolicy", {"policy": policy})
     call("DELETE", f"{path}/serviceAccounts/{account['email']}")
+    call("POST", f"{path}:setIamPolicy", {"policy": stored}, expect=400)
+    stored = call("POST", f"{path}:getIamPolicy", {})
+    marked = f"deleted:serviceAccount:{account['email']}?uid={account['uniqueId']}"
+    assert stored["bindings"] == [{"role": "roles/viewer", "members": [marked]}]
     stored["bindings"].append({"role": "roles/editor", "members": ["allUsers"]})
     changed = call("POST", f"{path}:setIamPolicy", {"policy": stored})
     assert len(changed["bindings"]) == 2
-    call("POST", f"{path}:setIamPolicy", {"policy": {"bindings": []}})
     call("POST", f"{path}:setIamPolicy", {"policy": policy}, expect=400)
+    call("POST", f"{path}/serviceAccounts/{account['uniqueId']}:undelete", {})
+    restored = call("POST", f"{path}:getIamPolicy", {})
+    assert {member for item in restored["bindings"] for member in item["members"]} == {
+        "allUsers",
+        f"serviceAccount:{account['email']}",
+    }
 
 
 def test_two_projects_never_share_a_number_unnoticed(emulator: EmulatorServer, bare: str) -> None:

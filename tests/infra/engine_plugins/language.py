@@ -26,7 +26,11 @@ configure(Settings(**settings))
 sys.path.insert(0, program)
 loop = asyncio.new_event_loop()
 asyncio.set_event_loop(loop)
-loop.run_until_complete(pulumi.runtime.run_in_stack(lambda: runpy.run_path(program, run_name="__main__")))
+try:
+    loop.run_until_complete(pulumi.runtime.run_in_stack(lambda: runpy.run_path(program, run_name="__main__")))
+except pulumi.RunError as error:
+    pulumi.log.error(str(error))  # as Pulumi's own host does: no traceback of a mistake that has a message
+    sys.exit(32)
 """
 
 
@@ -74,6 +78,8 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
             text=True,
             check=False,
         )
+        if done.returncode == 32:
+            return language_pb2.RunResponse(bail=True)
         return language_pb2.RunResponse(error=done.stderr[-2000:] if done.returncode else "")
 
 

@@ -16,10 +16,12 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from infra.embedded.reconcile import ATTRIBUTION
 from infra.embedded.registry import find_type
-from infra.embedded.resource_type import Context, ResourceType, differences
-from infra.embedded.rest import EmbeddedError, Rest
+from infra.embedded.resource_type import Context, Live, ResourceType, differences
+from infra.embedded.rest import EmbeddedError, RequestError, Rest
 from infra.plain_values import plain
 from tests.infra.engine_plugins.language import serve
+
+_TAKEN = "createIgnoreAlreadyExists"
 
 
 def _values(struct: Any) -> dict[str, Any]:
@@ -84,7 +86,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             return provider_pb2.CreateResponse(properties=request.properties)
 
         def create() -> Any:
-            live = kind.create(self.context, inputs)
+            live = self._make(kind, inputs)
             return provider_pb2.CreateResponse(id=live.id, properties=_struct(kind.outputs(inputs, live)))
 
         return self._answer(context, create)
@@ -133,7 +135,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
         def ask() -> Any:
             rest = self.context.rest
-            if request.tok.endswith(":getProject"):
+            if request.tok.endswith(":getBucketObjects"):
+                page = rest.find("storage", f"b/{given['bucket']}/o") or {}
+                found = {"bucketObjects": [{"name": item["name"]} for item in page.get("items", [])]}
+            elif request.tok.endswith(":getProject"):
                 body = rest.call("projects", "GET", f"projects/{given['projectId']}")
                 found = {"number": body["projectNumber"], "projectId": body["projectId"]}
             elif request.tok.endswith(":getProjectServiceAccount"):
@@ -157,10 +162,24 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             inputs = {**inputs, "labels": labels}
         return inputs
 
+    def _make(self, kind: ResourceType, inputs: dict[str, Any]) -> Live:
+        """Make it as Google's provider does: what is there is refused, unless the program says otherwise."""
+        try:
+            return kind.make(self.context, inputs)
+        except RequestError as error:
+            live = kind.find(self.context, inputs) if error.http == 409 and inputs.get(_TAKEN) else None
+            if live is None:
+                raise
+            return live
+
     def _answer(self, context: Any, work: Callable[[], Any]) -> Any:
         with self._lock:
             try:
                 return work()
+            except RequestError as error:
+                # As Google's provider words it, with its frames around.
+                said = f"1 error occurred:\n\t* googleapi: Error {error.http}: {error.said}\n\n"
+                return context.abort(grpc.StatusCode.UNKNOWN, said)
             except EmbeddedError as error:
                 return context.abort(grpc.StatusCode.UNKNOWN, error.message)
 

@@ -1,0 +1,120 @@
+"""What an interrupted or half-answered update made and the state does not know: found again and taken into the stack.
+
+A create that was killed leaves an operation of unknown end in the state; one whose answer was lost leaves nothing, and
+the next create is refused with 409. Both are looked up here, by the name or the title that the program alone gives,
+and written into the state; the refresh that every `up` begins with then reads what they are. What somebody else made is
+never taken: the message has the command that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.automation.state import Exported, Resource
+from infra.embedded.reconcile import ATTRIBUTION
+from infra.embedded.registry import TYPES
+from infra.embedded.resource_type import Context, Live, ResourceType
+from infra.embedded.rest import EmbeddedError, Rest
+from infra.evaluation import Evaluation, Registered
+from infra.settings.stack import Settings
+from infra.urns import key_of, name_of, type_of
+
+_PROVIDER = "pulumi:providers:gcp"
+
+
+@dataclass(slots=True)
+class Found:
+    """What a search for lost resources came to."""
+
+    adopted: list[str] = field(default_factory=list)
+    """As `Type name`."""
+    foreign: list[str] = field(default_factory=list)
+    """What is there and was not made by this stack: what to do about each."""
+
+
+def adopt(state: Exported, wanted: Evaluation, settings: Settings, rest: Rest, *, refused: Iterable[str] = ()) -> Found:
+    """Take what this stack made into its state.
+
+    Args:
+        state: of the stack; written when anything changes.
+        wanted: the program's resources.
+        settings: of the stack.
+        rest: requests to the service.
+        refused: URNs, or just the ends of them, whose create was refused because the name is taken.
+
+    Raises:
+        EngineError: the state cannot be written.
+        EmbeddedError: the service does not answer.
+    """
+    context = Context(rest, settings.project, settings.region, {**settings.labels, "managed-by": "pulumi"})
+    known = {(item["type"], name_of(item["urn"])) for item in state.resources if not item.get("delete")}
+    provider = next((item for item in state.resources if item["type"] == _PROVIDER), None)
+    begun = [str(item["resource"]["urn"]) for item in state.pending]
+    cut_off = {(type_of(urn), name_of(urn)) for urn in begun}
+    told = {key_of(urn) for urn in refused}
+    found, added = Found(), list[Resource]()
+    for item in wanted.resources:
+        kind = TYPES.get(item.type)
+        if kind is None or (item.type, item.name) in known:
+            continue
+        searched = key_of(item.urn) in told or (item.type, item.name) in cut_off or bool(getattr(kind, "listed", ""))
+        live = kind.find(context, item.inputs) if searched and provider else None
+        if live is None:
+            continue
+        if kind.owned(_labelled(kind, context, item.inputs), live):
+            added.append(_entry(item, live, state, provider or {}, wanted))
+            found.adopted.append(key_of(item.urn))
+        elif not getattr(kind, "listed", ""):
+            found.foreign.append(_advice(item, live))
+    if added or state.pending:
+        state.settle(added)
+    return found
+
+
+def _labelled(kind: ResourceType, context: Context, inputs: dict[str, Any]) -> dict[str, Any]:
+    if not kind.labelled:
+        return inputs
+    return {**inputs, "labels": {**context.default_labels, **ATTRIBUTION, **inputs.get("labels", {})}}
+
+
+def _entry(item: Registered, live: Live, state: Exported, provider: Resource, wanted: Evaluation) -> Resource:
+    """Return a resource as the state holds it, but for what only the service knows: the refresh fills that in."""
+    parents = {entry.urn: entry for entry in wanted.resources if not entry.custom}
+    chain, above = [item.type], parents.get(item.parent)
+    while above is not None:
+        chain.insert(0, above.type)
+        above = parents.get(above.parent)
+    root = "::".join(provider["urn"].split("::")[:2])
+    named = name_of(item.parent)
+    parent = f"{root}::{'$'.join(chain[:-1])}::{named}"
+    known = {entry["urn"] for entry in state.resources}
+    return {
+        "urn": f"{root}::{'$'.join(chain)}::{item.name}",
+        "custom": True,
+        "id": live.id,
+        "type": item.type,
+        "inputs": item.inputs,
+        "outputs": {},
+        "provider": f"{provider['urn']}::{provider['id']}",
+        "protect": item.protect,
+        **({"parent": parent} if parent in known else {}),
+        **({"retainOnDelete": True} if item.retain else {}),
+    }
+
+
+def _advice(item: Registered, live: Live) -> str:
+    name = key_of(item.urn)
+    if item.type.endswith("bucket:Bucket"):
+        return (
+            f"{name}: gs://{live.id} is there and was not made by a stack: to take it in, "
+            f"`pulumi config set --path 'open-model-tuning:buckets[\"{item.name}\"].mode' import`"
+        )
+    command = f"`pulumi import {item.type} '{item.name}' {live.id}`"
+    return f"{name}: {live.id} is there and was not made by this stack: {command} takes it in"
+
+
+def explain(error: EmbeddedError) -> str:
+    """Return why nothing could be looked for."""
+    return f"what an earlier run left could not be looked for: {error.message}"

@@ -1,0 +1,116 @@
+"""From a graph to a script."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+
+from infra.automation.gcloud.writers import GIVEN, WRITERS, Step
+from infra.evaluation import CHANNEL, GUARD_URL, NUMBER, Evaluation, Registered
+
+ORDER = (
+    ":Service",
+    ":ServiceIdentity",
+    ":WorkloadIdentityServiceAgent",
+    ":CryptoKeyIAMMember",
+    "bucket:Bucket",
+    ":Account",
+    ":IAMCustomRole",
+    ":WorkloadIdentityPool",
+    ":WorkloadIdentityPoolProvider",
+    "projects/iAMMember:IAMMember",
+    ":BucketIAMMember",
+    "serviceaccount/iAMMember:IAMMember",
+    ":AiEndpoint",
+    ":Function",
+    ":ServiceIamMember",
+    ":Job",
+    ":NotificationChannel",
+    ":AlertPolicy",
+    ":Budget",
+)
+"""What needs what: the engine works it out from the program, a list of commands has to be in order."""
+_LAST = ":BucketObject"
+"""Published last: whoever reads it may rely on the rest."""
+
+
+def commands(evaluation: Evaluation) -> list[str]:
+    """Return the commands that make what the program makes; what must be looked up is looked up by the shell.
+
+    Raises:
+        KeyError: the program has a type of resource that has no command.
+    """
+    ranked = sorted((item for item in evaluation.resources if _is_made(item)), key=_rank)
+    (provider,) = evaluation.of_type("pulumi:providers:gcp")
+    project = str(provider.inputs["project"])
+    labels = _labels(provider)
+    lines = [
+        "mkdir -p build",
+        f"PROJECT_NUMBER=\"$(gcloud projects describe {project} --format='value(projectNumber)')\"",
+    ]
+    known = {NUMBER: "${PROJECT_NUMBER}"}
+    if any("@gs-project-accounts." in str(item.inputs.get("member")) for item in ranked):
+        # The program asks for this account, which makes it.
+        lines.append(f"gcloud storage service-agent --project={project}")
+    for item in ranked:
+        if item.type.endswith(":Function"):
+            name, region = item.inputs["name"], item.inputs["location"]
+            known[GUARD_URL] = (
+                f"$(gcloud functions describe {name} --region={region} --project={project} --format='value(url)')"
+            )
+            lines.append("python -m infra.idle_guard build/idle-guard")
+        write = next(write for kind, write in WRITERS.items() if item.type.endswith(kind))
+        for step in write(item, labels):
+            lines.append(_spelled(step, {**known, **_channels(item, project)}))
+    return lines
+
+
+def _is_made(item: Registered) -> bool:
+    # The function's archive is uploaded by the command that makes the function.
+    archive = item.type.endswith(":BucketObject") and "content" not in item.inputs
+    return item.custom and not item.type.startswith("pulumi:") and not archive
+
+
+def _rank(item: Registered) -> tuple[int, str, str]:
+    last = len(ORDER) + (1 if item.type.endswith(_LAST) else 0)
+    return next((rank for rank, kind in enumerate(ORDER) if item.type.endswith(kind)), last), item.type, item.name
+
+
+def _labels(provider: Registered) -> dict[str, str]:
+    import json
+
+    given = provider.inputs.get("defaultLabels") or "{}"
+    labels: dict[str, str] = json.loads(given) if isinstance(given, str) else dict(given)
+    return labels
+
+
+def _channels(item: Registered, project: str) -> dict[str, str]:
+    """Return how the channels that a resource names are found: Google chooses their names."""
+    found = {}
+    for name in re.findall(rf"{re.escape(CHANNEL)}[^\"',\]]+", str(item.inputs)):
+        title = f"Open model tuning: {name.removeprefix(CHANNEL)}"
+        found[name] = (
+            f"$(gcloud beta monitoring channels list --project={project} "
+            f"--filter='displayName=\\\"{title}\\\"' --format='value(name)')"
+        ).replace('\\"', '"')
+    return found
+
+
+def _spelled(step: Step, known: Mapping[str, str]) -> str:
+    line = " ".join(_quoted(word, known) for word in step.words)
+    if not step.given:
+        return line
+    given = f"printf %s {_quoted(step.given, known)}"
+    return f"{given} > {GIVEN} && {line}" if GIVEN in line else f"{given} | {line}"
+
+
+def _quoted(word: str, known: Mapping[str, str]) -> str:
+    """Return a word for a shell: as it is, but for what the shell has to look up."""
+    found = [part for part in known if part in word]
+    if not found:
+        return shlex.quote(word)
+    escaped = re.sub(r'(["\\$`])', r"\\\1", word)
+    for part in found:
+        escaped = escaped.replace(re.sub(r'(["\\$`])', r"\\\1", part), known[part])
+    return f'"{escaped}"'

@@ -1,0 +1,34 @@
+"""Requests to the service that a stack is for: Google's addresses with a user's credentials, or the stack's own."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+
+from infra.automation.stack import configuration
+from infra.embedded.rest import GOOGLE, PLACEHOLDER_TOKEN, Rest
+from infra.settings.stack import Settings
+
+
+def rest(options: Namespace) -> Rest:
+    """Return a connection for a stack's own service.
+
+    Raises:
+        ConfigurationError: the stack's settings have mistakes, or there are no credentials.
+    """
+    settings = Settings.load(configuration(options))
+    if settings.api_endpoints:
+        return Rest(settings.api_endpoints, token=settings.access_token or PLACEHOLDER_TOKEN)
+    return Rest(GOOGLE, token=settings.access_token or google_token(settings.project))
+
+
+def google_token(project: str) -> str:
+    """Return a token of whoever runs this."""
+    given = os.environ.get("RUNNER_TOKEN") or os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN")
+    if given:
+        return given
+    from runner.environment import Environment
+    from runner.gcp.session import Session
+
+    with Session(Environment(project=project)) as session:
+        return session.token()

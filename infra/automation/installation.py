@@ -1,0 +1,138 @@
+"""Where the engine is, where its state lies, what encrypts it, and where the policy pack runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from infra.automation.failures import INSTALL, EngineError
+from infra.policy import ENVIRONMENT_HINT
+from runner.errors import ConfigurationError, EngineMissingError
+
+POLICIES = "infra/policy"
+OLDEST = (3, 244)
+OLDEST_TEXT = ".".join(map(str, OLDEST))
+"""The first engine whose error hooks see every error of the provider (requiredPulumiVersion of Pulumi.yaml)."""
+_ENGINE_KEYS = re.compile(r"^(secretsprovider|encryptionsalt|encryptedkey):.*$", re.MULTILINE)
+
+
+def require() -> str:
+    """Return the path of the engine.
+
+    Raises:
+        EngineMissingError: it is not here, or too old; the hint says how to get it.
+    """
+    found = shutil.which("pulumi")
+    if found is None:
+        raise EngineMissingError(
+            "the Pulumi engine (`pulumi`) is not on the PATH",
+            hint=f"install it from {INSTALL} or by `runner infra bootstrap --install-engine`; "
+            "`--embedded` works without it in the emulator, `--dry-run` prints gcloud commands",
+        )
+    said, numbers = version(found)
+    if numbers < OLDEST:
+        raise EngineMissingError(
+            f"the Pulumi engine {found} is {said or 'of no known version'}; {OLDEST_TEXT} or newer is needed",
+            hint=f"update it: {INSTALL}, or `runner infra bootstrap --install-engine`",
+        )
+    return found
+
+
+def version(path: str) -> tuple[str, tuple[int, int]]:
+    """Return what the engine says of its version, and major and minor number; (0, 0) where it says none."""
+    done = subprocess.run([path, "version"], capture_output=True, text=True, check=False, timeout=60)
+    match = re.match(r"v?(\d+)\.(\d+)", done.stdout)
+    return done.stdout.strip(), (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def install() -> str:
+    """Download the engine into `~/.pulumi`, where Pulumi's own installer puts it, and return its path.
+
+    Raises:
+        EngineError: it could not be downloaded.
+    """
+    from pulumi import automation
+
+    try:
+        command = automation.PulumiCommand.install()
+    except Exception as error:
+        raise EngineError(f"the engine could not be installed: {error}", hint=f"see {INSTALL}") from error
+    return str(command.command)
+
+
+def backend(directory: Path) -> str:
+    """Return where Pulumi's state is, as far as it is said here; "" when it is not."""
+    if os.environ.get("PULUMI_BACKEND_URL"):
+        return os.environ["PULUMI_BACKEND_URL"]
+    if any(line.startswith("backend:") for line in (directory / "Pulumi.yaml").read_text("utf-8").splitlines()):
+        return "the backend that Pulumi.yaml names"
+    if os.environ.get("PULUMI_ACCESS_TOKEN"):
+        return "Pulumi Cloud"
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    try:
+        current = json.loads((home / "credentials.json").read_text("utf-8")).get("current")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return str(current or "")
+
+
+def secrets_provider(directory: Path, stack: str) -> str | None:
+    """Return what encrypts a stack's secrets, as its file says; None is a passphrase."""
+    file = directory / f"Pulumi.{stack}.yaml"
+    text = file.read_text("utf-8") if file.is_file() else ""
+    match = re.search(r"^secretsprovider:\s*(\S+)", text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def policy_environment(directory: Path) -> Path:
+    """Return the folder of the policy pack's own environment, which may not be there yet."""
+    return directory / POLICIES / ".venv"
+
+
+def packs(options: Namespace, directory: Path) -> list[str]:
+    """Return the engine's arguments for the policy pack, where it is asked for.
+
+    Raises:
+        ConfigurationError: the pack's environment is not there.
+    """
+    if not options.policies:
+        return []
+    if not policy_environment(directory).is_dir():
+        problem = f"the policy pack has no environment: {policy_environment(directory)} is not there"
+        raise ConfigurationError(problem, problems=[problem], hint=ENVIRONMENT_HINT)
+    return ["--policy-pack", str(directory / POLICIES)]
+
+
+@contextmanager
+def stack_file(directory: Path, stack: str) -> Iterator[None]:
+    """Keep a stack's file as people wrote it: the engine, which writes it anew, only adds how secrets are encrypted."""
+    file = directory / f"Pulumi.{stack}.yaml"
+    before = file.read_text("utf-8") if file.is_file() else None
+    yield
+    if not file.is_file():
+        return
+    if before is None:
+        return
+    added = [match[0] for match in _ENGINE_KEYS.finditer(file.read_text("utf-8"))]
+    own = without_secrets_of(before) if added else before
+    text = "".join(f"{line}\n" for line in added) + own
+    if file.read_text("utf-8") != text:
+        file.write_text(text, "utf-8")
+
+
+def without_secrets(directory: Path, stack: str) -> str:
+    """Return a stack's file without what says how its secrets are encrypted; "" where there is none."""
+    file = directory / f"Pulumi.{stack}.yaml"
+    return without_secrets_of(file.read_text("utf-8")) if file.is_file() else ""
+
+
+def without_secrets_of(text: str) -> str:
+    """Return a stack file's text without the lines of the engine."""
+    return "".join(line for line in text.splitlines(keepends=True) if not _ENGINE_KEYS.match(line))

@@ -1,0 +1,72 @@
+"""What would stop a deletion half-way: objects in buckets, models on endpoints. Looked for before anything goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from infra.embedded.registry import BUCKET, ENDPOINT, OBJECT
+from infra.embedded.rest import Rest
+from infra.urns import key_of
+from runner.errors import RunnerError
+
+__all__ = ["Doomed", "ObstacleError", "look"]
+
+Doomed = tuple[str, str, str, dict[str, Any]]
+"""A resource that is to be deleted: type token, name in the program, id, inputs."""
+
+
+class ObstacleError(RunnerError):
+    """Something that would be deleted holds something. Nothing was deleted."""
+
+    code = "infrastructure"
+
+    def __init__(self, problems: list[str], hints: list[str]) -> None:
+        super().__init__("nothing was deleted: " + "; ".join(problems), hint="; ".join(dict.fromkeys(hints)))
+        self.problems = problems
+
+    def to_json(self) -> dict[str, Any]:
+        """Add the list of problems."""
+        return {**super().to_json(), "problems": self.problems}
+
+
+def look(rest: Rest, doomed: Iterable[Doomed]) -> None:
+    """Do nothing if all of the resources can be deleted.
+
+    Raises:
+        ObstacleError: names each that cannot, with what to do first.
+        EmbeddedError: the service does not answer.
+    """
+    doomed = list(doomed)
+    written = [inputs for type_, _, _, inputs in doomed if type_ == OBJECT]
+    problems: list[str] = []
+    hints: list[str] = []
+    for type_, name, id_, inputs in doomed:
+        key = key_of(f"::::{type_}::{name}")
+        if type_ == BUCKET and not inputs.get("forceDestroy"):
+            own = {item.get("name") for item in written if item.get("bucket") == inputs["name"]}
+            held = _objects(rest, inputs["name"], own)
+            if held:
+                problems.append(f"{key}: gs://{inputs['name']} holds objects, such as {held}")
+                hints.append("set open-model-tuning:forceDestroy to true and `up` to give them up with their buckets")
+        elif type_ == ENDPOINT:
+            models = (rest.find("vertex", id_) or {}).get("deployedModels") or []
+            if models:
+                number = id_.rsplit("/", 1)[-1]
+                problems.append(f"{key}: endpoint {number} has {len(models)} deployed models")
+                hints.append(f"`runner endpoints undeploy {number}` takes them down")
+    if problems:
+        raise ObstacleError(problems, hints)
+
+
+def _objects(rest: Rest, bucket: str, own: set[Any]) -> str:
+    """Return the name of an object, old versions included, that the program did not write; "" where there is none."""
+    params = {"versions": "true", "maxResults": str(len(own) + 100)}
+    while True:
+        page = rest.find("storage", f"b/{bucket}/o", params=params) or {}
+        for item in page.get("items", []):
+            if item["name"] not in own:
+                return str(item["name"])
+        if not page.get("nextPageToken"):
+            return ""
+        params["pageToken"] = page["nextPageToken"]

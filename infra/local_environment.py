@@ -1,0 +1,33 @@
+"""Tells the commands of this machine of a stack that was made in its emulator, as `runner emulator provision` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runner.environment import state_directory
+
+
+def announce(document: Mapping[str, Any]) -> Path | None:
+    """Put an environment document where commands without further options find it.
+
+    Nothing is written unless the stack is in the emulator that runs from this machine's state directory.
+
+    Returns:
+        The file, or None.
+    """
+    folder = state_directory() / "emulator"
+    try:
+        running = json.loads((folder / "server.json").read_bytes())["url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    address = (document.get("apiEndpoints") or {}).get("vertex", "")
+    if not address or str(running).rstrip("/") != str(address).rstrip("/"):
+        return None
+    file = folder / "environment.json"
+    aside = file.with_name(f"{file.name}.new")
+    aside.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", "utf-8")
+    aside.replace(file)
+    return file

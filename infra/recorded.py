@@ -1,0 +1,72 @@
+"""What the stack's state holds when the program starts: the resources that the last update left, and its outputs.
+
+The engine reads its own state for the program (`readStackResourceOutputs`), so plain `pulumi up` and `runner infra up`
+see the same, and so does the apply without an engine, from its state file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+
+from infra.plain_values import plain
+from infra.urns import name_of, type_of
+
+READ = "pulumi:pulumi:readStackResourceOutputs"
+"""The engine's own function."""
+_STACK = "pulumi:pulumi:Stack"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The state as it was."""
+
+    resources: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    """Outputs by type token and name."""
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    """The stack's outputs."""
+    urns: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Pulumi's full names by type token and name."""
+
+    def of_type(self, token: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield name and outputs of the resources of a type."""
+        return ((name, outputs) for (type_, name), outputs in self.resources.items() if type_ == token)
+
+    def aliases(self, token: str, name: str, /, **same: Any) -> list[pulumi.Alias]:
+        """Return what the state calls the resource that is now called `name`; [] where it has that name already.
+
+        Args:
+            token: its type.
+            name: its name in the program.
+            same: outputs that tell it from all others of its type.
+        """
+        if (token, name) in self.resources:
+            return []
+        for old, outputs in self.of_type(token):
+            if all((outputs.get(key) or None) == (value or None) for key, value in same.items()):
+                return [pulumi.Alias(name=old)]
+        return []
+
+
+def read() -> Recorded:
+    """Return what the state holds; nothing before the first update."""
+    stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    answer = pulumi.runtime.invoke(READ, {"stackName": stack}).value or {}
+    return parse(plain(answer.get("outputs") or {}))
+
+
+def parse(resources: Mapping[str, Any]) -> Recorded:
+    """Return a state as the engine hands it over: `{URN: {"type": …, "outputs": …}}`."""
+    outputs: dict[str, Any] = {}
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    urns: dict[tuple[str, str], str] = {}
+    for urn, item in resources.items():
+        if type_of(urn) == _STACK:
+            outputs = dict(item.get("outputs") or {})
+        else:
+            found[(type_of(urn), name_of(urn))] = item.get("outputs") or {}
+            urns[(type_of(urn), name_of(urn))] = urn
+    return Recorded(found, outputs, urns)

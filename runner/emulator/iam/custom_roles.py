@@ -1,0 +1,104 @@
+"""Roles that a project makes itself. A deleted one keeps its id and can be brought back."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+from starlette.responses import Response
+
+from runner.emulator import store, update_mask
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.control.resources import Document, listed, read, text, write
+from runner.emulator.errors import already_exists, invalid, not_found
+from runner.emulator.iam import policies
+from runner.emulator.routing import ApiRequest, json_response
+
+KIND = "custom-role"
+_ID = re.compile(r"[a-zA-Z0-9_.]{3,64}\Z")
+_PERMISSION = re.compile(r"[a-z][a-zA-Z0-9]*\.[a-zA-Z0-9]+(\.[a-zA-Z0-9]+)?\Z")
+
+
+def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    return f"projects/{projects.resolve(connection, request.fields['project']).id}/roles/{request.fields['role']}"
+
+
+def _get(connection: sqlite3.Connection, request: ApiRequest) -> Document:
+    name = _name(connection, request)
+    role = store.find(connection, KIND, name)
+    if role is None:
+        raise not_found(f"The role named {name} was not found.")
+    return role
+
+
+def _check(body: Document) -> None:
+    text(body, "title", maximum=100)
+    text(body, "description", maximum=300)
+    for permission in body.get("includedPermissions", []):
+        if not _PERMISSION.match(str(permission)):
+            raise invalid(f"Permission {permission} is not valid.")
+
+
+async def create(request: ApiRequest) -> Response:
+    """Make a role."""
+    body = await request.read_json()
+    role, id_ = body.get("role") or {}, str(body.get("roleId", ""))
+    if not _ID.match(id_):
+        raise invalid(f"The role_id {id_!r} is malformed.")
+    _check(role)
+
+    def work(connection: sqlite3.Connection) -> Document:
+        name = f"projects/{projects.resolve(connection, request.fields['project']).id}/roles/{id_}"
+        if store.find(connection, KIND, name) is not None:
+            raise already_exists(f"A role named {id_} in {name.rsplit('/', 2)[0]} already exists.")
+        return store.insert(connection, KIND, name, {**role, "name": name, "etag": policies.new_etag()})
+
+    return json_response(await write(request, work))
+
+
+async def get(request: ApiRequest) -> Response:
+    """Return a role, a deleted one too."""
+    return json_response(read(request, lambda connection: _get(connection, request)))
+
+
+async def list_roles(request: ApiRequest) -> Response:
+    """List a project's roles, without the deleted ones."""
+
+    def work(connection: sqlite3.Connection) -> list[Document]:
+        prefix = f"projects/{projects.resolve(connection, request.fields['project']).id}/roles/"
+        return [body for _, body in store.scan(connection, KIND, prefix) if not body.get("deleted")]
+
+    return listed(request, "roles", read(request, work))
+
+
+async def patch(request: ApiRequest) -> Response:
+    """Change the fields that `updateMask` names."""
+    body = await request.read_json()
+    _check(body)
+
+    def work(connection: sqlite3.Connection) -> Document:
+        stored = _get(connection, request)
+        changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+        changed |= {"name": stored["name"], "etag": policies.new_etag()}
+        return store.put(connection, KIND, stored["name"], changed)
+
+    return json_response(await write(request, work))
+
+
+async def delete(request: ApiRequest) -> Response:
+    """Delete a role: it grants nothing any more, and its id stays taken."""
+    return json_response(await _mark(request, deleted=True))
+
+
+async def undelete(request: ApiRequest) -> Response:
+    """Bring a role back."""
+    return json_response(await _mark(request, deleted=False))
+
+
+async def _mark(request: ApiRequest, *, deleted: bool) -> Document:
+    def work(connection: sqlite3.Connection) -> Document:
+        stored = {**_get(connection, request), "etag": policies.new_etag()}
+        stored.pop("deleted", None)
+        return store.put(connection, KIND, stored["name"], {**stored, **({"deleted": True} if deleted else {})})
+
+    return await write(request, work)

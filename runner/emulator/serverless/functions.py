@@ -1,0 +1,154 @@
+"""`cloudfunctions.googleapis.com` v2: functions with their source in a bucket, and the policy of who may call them."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from starlette.responses import Response
+
+from runner.emulator import operations, store, update_mask
+from runner.emulator.control.resources import Document, listed, read, write
+from runner.emulator.errors import already_exists, invalid
+from runner.emulator.iam import accounts, policies
+from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.serverless.documents import check_id, done, found, parent
+from runner.emulator.storage import objects
+
+SERVICE, RUN = "cloudfunctions.googleapis.com", "run.googleapis.com"
+KIND, POLICY_KIND = "function", "run-policy"
+_TYPE = "type.googleapis.com/google.cloud.functions.v2.Function"
+_DEFAULTS = {
+    "availableCpu": "0.3333",
+    "ingressSettings": "ALLOW_ALL",
+    "maxInstanceRequestConcurrency": 1,
+    "allTrafficOnLatestRevision": True,
+}
+"""What Google fills in where a request does not say it."""
+
+
+def described(request: ApiRequest, stored: Document) -> Document:
+    """Return a function as answers show it: its address depends on where the emulator listens now."""
+    _, project, _, location, _, name = stored["name"].split("/")
+    url = f"{request.base.rstrip('/')}/functions/run/{project}/{location}/{name}"
+    service = f"projects/{project}/locations/{location}/services/{name}"
+    config = {**_DEFAULTS, **stored.get("serviceConfig", {}), "uri": url, "service": service}
+    return {**stored, "url": url, "serviceConfig": config}
+
+
+def _check(request: ApiRequest, connection: sqlite3.Connection, body: Document) -> None:
+    build, service = body.get("buildConfig"), body.get("serviceConfig", {})
+    if not isinstance(build, dict) or not build.get("runtime") or not build.get("entryPoint"):
+        raise invalid("The fields 'build_config.runtime' and 'build_config.entry_point' are required.")
+    source = (build.get("source") or {}).get("storageSource") or {}
+    if not source.get("bucket") or not source.get("object"):
+        raise invalid("The field 'build_config.source.storage_source' is required.")
+    account = service.get("serviceAccountEmail")
+    if account and not accounts.exists(connection, account):
+        raise invalid(f"Service account {account} does not exist.")
+
+
+async def create(request: ApiRequest) -> Response:
+    """Make a function; it is built at once."""
+    body = await request.read_json()
+    id_ = check_id(request.query_params.get("functionId", ""))
+    source = ((body.get("buildConfig") or {}).get("source") or {}).get("storageSource") or {}
+    if source.get("bucket") and source.get("object"):
+        objects.read_bytes(request.emulator, source["bucket"], source["object"])  # refuses one that is not there
+
+    def work(connection: sqlite3.Connection) -> Document:
+        above = parent(connection, request, SERVICE)
+        _check(request, connection, body)
+        name = f"{above}/functions/{id_}"
+        if store.find(connection, KIND, name) is not None:
+            raise already_exists(f"Could not create Cloud Run service {id_}. A Cloud Run service with this name exists")
+        now = request.emulator.clock.timestamp()
+        made = {**body, "name": name, "state": "ACTIVE", "environment": "GEN_2", "createTime": now, "updateTime": now}
+        store.insert(connection, KIND, name, made)
+        return done(connection, above, {"@type": _TYPE, **described(request, made)})
+
+    return json_response(await write(request, work))
+
+
+def _named(connection: sqlite3.Connection, request: ApiRequest) -> Document:
+    return found(connection, KIND, f"{parent(connection, request, SERVICE)}/functions/{request.fields['function']}")
+
+
+async def get(request: ApiRequest) -> Response:
+    """Return a function."""
+    return json_response(read(request, lambda connection: described(request, _named(connection, request))))
+
+
+async def list_functions(request: ApiRequest) -> Response:
+    """List the functions of a location."""
+
+    def work(connection: sqlite3.Connection) -> list[Document]:
+        prefix = f"{parent(connection, request, SERVICE)}/functions/"
+        return [described(request, body) for _, body in store.scan(connection, KIND, prefix)]
+
+    return listed(request, "functions", read(request, work))
+
+
+async def patch(request: ApiRequest) -> Response:
+    """Change the fields that `updateMask` names."""
+    body = await request.read_json()
+
+    def work(connection: sqlite3.Connection) -> Document:
+        stored = _named(connection, request)
+        changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+        changed |= {"name": stored["name"], "state": "ACTIVE", "updateTime": request.emulator.clock.timestamp()}
+        _check(request, connection, changed)
+        store.put(connection, KIND, stored["name"], changed)
+        return done(connection, stored["name"].rsplit("/", 2)[0], {"@type": _TYPE, **described(request, changed)})
+
+    return json_response(await write(request, work))
+
+
+async def delete(request: ApiRequest) -> Response:
+    """Delete a function, and who may call it."""
+
+    def work(connection: sqlite3.Connection) -> Document:
+        stored = _named(connection, request)
+        store.remove(connection, KIND, stored["name"])
+        above, _, name = stored["name"].rsplit("/", 2)
+        if store.find(connection, POLICY_KIND, f"{above}/services/{name}") is not None:
+            store.remove(connection, POLICY_KIND, f"{above}/services/{name}")
+        empty: Document = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+        return done(connection, above, empty)
+
+    return json_response(await write(request, work))
+
+
+async def get_operation(request: ApiRequest) -> Response:
+    """Return an operation."""
+    fields = request.fields
+    name = f"projects/{fields['project']}/locations/{fields['location']}/operations/{fields['operation']}"
+    return json_response(read(request, lambda connection: operations.get(connection, name)))
+
+
+def _service(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    """Return the name of the service that a function runs as. Raises ApiError NOT_FOUND."""
+    above = parent(connection, request, RUN)
+    found(connection, KIND, f"{above}/functions/{request.fields['function']}")
+    return f"{above}/services/{request.fields['function']}"
+
+
+def invokers(connection: sqlite3.Connection, service: str) -> Document:
+    """Return the policy of who may call a service."""
+    return store.find(connection, POLICY_KIND, service) or policies.empty(service)
+
+
+async def get_policy(request: ApiRequest) -> Response:
+    """Return who may call a function."""
+    return json_response(read(request, lambda connection: invokers(connection, _service(connection, request))))
+
+
+async def set_policy(request: ApiRequest) -> Response:
+    """Replace who may call a function."""
+    body = await request.read_json()
+
+    def work(connection: sqlite3.Connection) -> Document:
+        service = _service(connection, request)
+        changed = policies.replaced(connection, invokers(connection, service), body.get("policy"))
+        return store.put(connection, POLICY_KIND, service, changed)
+
+    return json_response(await write(request, work))
