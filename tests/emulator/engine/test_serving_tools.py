@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,9 +33,10 @@ by_schema = pytest.mark.skipif(find_spec("llguidance") is None, reason="needs ll
 
 
 @pytest.fixture(scope="module")
-def sdk(server: Served) -> openai.OpenAI:
+def sdk(server: Served) -> Iterator[openai.OpenAI]:
     client: Any = client_of(server.socket)
-    return openai.OpenAI(base_url="http://model", api_key="none", http_client=client, max_retries=0)
+    with openai.OpenAI(base_url="http://model", api_key="none", http_client=client, max_retries=0) as opened:
+        yield opened
 
 
 @pytest.mark.training
