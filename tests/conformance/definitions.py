@@ -133,7 +133,7 @@ def _message(definitions: Any, message: str, body: Any, path: str, *, request: b
         return
     fields = definitions["messages"][message]["fields"]
     for key, value in body.items():
-        name = _camel(key) if request else key
+        name = _camel(key) if request and key not in fields else key  # Cloud Storage has fields in snake case
         if name not in fields:
             yield f"{path}.{key}: no such field of {message}"
         elif value is not None or not request:
