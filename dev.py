@@ -144,7 +144,7 @@ def lock() -> None:
         "--no-emit-index-url",
         "--no-emit-find-links",
     )
-    every = ("data", "hub", "infra", "local", "mlflow", "tensorboard", "vertexai", "wandb")
+    every = ("data", "hub", "infra", "local", "mlflow", "pandas", "tensorboard", "vertexai", "wandb")
     common = ("--universal", "--custom-compile-command", "python3 dev.py lock", "--python-version")
     same = ("-c", LOCK)
 

@@ -15,6 +15,7 @@ from benchmarks.cli_start import measure
 RUNS = 5
 IMPORTS = {
     "click": "import click",
+    "runner.gcp.rest": "import runner.gcp.rest",
     "httpx": "import httpx",
     "google.auth + httpx": "import google.auth, google.auth.transport.requests, httpx",
     "google.cloud.storage": "import google.cloud.storage",

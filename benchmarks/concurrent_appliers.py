@@ -29,11 +29,11 @@ from runner.environment import Environment
 from runner.gcp.session import Session
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting.submission import submit_once
-from tests.jobs import applying_process
 from tests.jobs.conftest import contract_bucket, set_quota
-from tests.jobs.manifests import MODEL, Manifests, jobs_of
+from tests.jobs.manifests import applying_process
+from tests.jobs.manifests.folder import MODEL, Manifests, jobs_of
+from tests.projects import environment_of, upload_dataset
 from tests.provisioning import provision
-from tests.runner.conftest import environment_of, upload_dataset
 
 PER_PROJECT = 20
 """Rounds in one project, so that lists stay short."""
@@ -55,7 +55,7 @@ def main() -> int:
 def measure(folder: Path, runners: int, rounds: int) -> dict[str, Any]:
     """Return how many jobs each round made, and what runners said."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.jobs.applying_process", "tests.jobs.conftest"])  # the SDKs, once
+    context.set_forkserver_preload(["tests.jobs.manifests.applying_process", "tests.jobs.conftest"])  # once
     barrier, answers = context.Barrier(runners + 1), context.Queue()
     orders: list[Queue[Any]] = [context.Queue() for _ in range(runners)]
     processes = [

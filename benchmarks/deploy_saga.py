@@ -40,15 +40,14 @@ from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
 from runner.environment import Environment
 from runner.errors import RunnerError
-from runner.gcp import endpoints, failures, operations, storage
-from runner.gcp import session as sessions
+from runner.gcp import endpoints, failures, operations, rest, uploads
 from runner.gcp.session import Session
 from runner.serving import deployment, recovery
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.labels import LEASE_LABEL
 from runner.serving.leaks import clean, find_leaks
+from tests.gcp.flaky import Fault
 from tests.provisioning import provision
-from tests.runner.flaky import Fault
 
 MACHINE = "g2-standard-12"
 WAYS = ("new", "standing", "replacing")
@@ -84,7 +83,7 @@ def _hurry() -> None:
     deployment.LOOKUP_SECONDS = 0.3
     deployment.UNDO_SECONDS = 20.0
     recovery.SETTLE_SECONDS = SETTLE
-    sessions.TIMEOUT_SECONDS = PATIENCE
+    rest.TIMEOUT_SECONDS = PATIENCE
 
 
 def standing_endpoint(world: World, way: str) -> str | None:
@@ -338,13 +337,13 @@ def main() -> int:
             proxy = Proxy(server.url)
             with proxy, Session(environment) as direct:
                 # Killed clients break their connections; that is the point.
-                sessions.TIMEOUT_SECONDS = 60.0
+                rest.TIMEOUT_SECONDS = 60.0
                 assert direct.http, "what looks on has the usual patience"
-                sessions.TIMEOUT_SECONDS = PATIENCE
+                rest.TIMEOUT_SECONDS = PATIENCE
                 proxy._server.handle_error = lambda *_: None  # type: ignore[union-attr,method-assign]
                 source = f"gs://{project.outputs}/weights"
-                storage.upload_bytes(direct, b'{"model_type": "llama"}', f"{source}/config.json")
-                storage.upload_bytes(direct, b"never read", f"{source}/model.safetensors")
+                uploads.upload_bytes(direct, b'{"model_type": "llama"}', f"{source}/config.json")
+                uploads.upload_bytes(direct, b"never read", f"{source}/model.safetensors")
                 world = World(environment, proxy, direct, source)
                 strangers(world)
                 traces = {way: trace(world, way) for way in WAYS}

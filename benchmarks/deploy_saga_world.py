@@ -21,8 +21,8 @@ import httpx
 
 from runner.environment import Environment
 from runner.gcp.session import Session
+from tests.gcp.flaky import Fault, FlakyProxy
 from tests.local_server import Handler
-from tests.runner.flaky import Fault, FlakyProxy
 
 PATIENCE = 1.5
 """Seconds that a client waits for an answer here; it is 60 otherwise."""

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.jobs import ptrace
-from tests.jobs.kill_flows import FLOWS, sweeping
+from tests.jobs.submitting import ptrace
+from tests.jobs.submitting.kill_flows import FLOWS, sweeping
 
 
 def main() -> int:

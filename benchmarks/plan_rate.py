@@ -25,10 +25,10 @@ import httpx
 
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
+from tests.gcp.flaky import FlakyProxy
 from tests.jobs.conftest import contract_bucket, set_quota
-from tests.jobs.manifests import MODEL, Manifests
+from tests.jobs.manifests.folder import MODEL, Manifests
 from tests.provisioning import Provisioned, provision
-from tests.runner.flaky import FlakyProxy
 
 LIMIT_SECONDS = 3.0
 

@@ -3,7 +3,7 @@
     python -m benchmarks.queue_order [--manifests 50] [--quota 2]
 
 Prints one JSON object; exit code 1 if a job came out of turn, twice, or not at all. Takes the time that so many small
-trainings take; `tests/jobs_watch/test_queue_order.py` is the same without training, in compressed time.
+trainings take; `tests/jobs/following/test_queue_order.py` is the same without training, in compressed time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
-from tests.jobs_watch.queue_order import put_through
+from tests.jobs.following.queue_order import put_through
 from tests.provisioning import provision
 
 

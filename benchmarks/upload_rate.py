@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -70,6 +71,11 @@ def _answer(connection: socket.socket, latency: float) -> None:
                     "crc32c": checksum,
                     "md5Hash": base64.b64encode(hashlib.md5(content).digest()).decode(),  # noqa: S324
                     "generation": "1",
+                    "contentType": described.get("contentType", ""),
+                    "storageClass": "STANDARD",
+                    "timeCreated": "2026-11-29T00:00:00.000Z",
+                    "updated": "2026-11-29T00:00:00.000Z",
+                    "metadata": described.get("metadata", {}),
                     "metageneration": "1",
                 }
             ).encode()
@@ -87,6 +93,7 @@ def _content(connection: socket.socket, line: bytes, span: bytes) -> None:
     """Answer with a large object of zeros, or with what is to be said of it."""
     if b"alt=media" not in line:
         described = {"name": "large", "bucket": _BUCKET, "size": str(_LARGE_BYTES), "generation": "1"}
+        described["crc32c"] = _checksum_of_zeros()
         body = json.dumps(described).encode()
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         connection.sendall(head % len(body) + body)
@@ -100,6 +107,14 @@ def _content(connection: socket.socket, line: bytes, span: bytes) -> None:
     while start < end:
         connection.sendall(zeros[: min(len(zeros), end - start)])
         start += len(zeros)
+
+
+@functools.cache
+def _checksum_of_zeros() -> str:
+    checksum, zeros = google_crc32c.Checksum(), bytes(1 << 20)
+    for _ in range(_LARGE_BYTES >> 20):
+        checksum.update(zeros)
+    return base64.b64encode(checksum.digest()).decode()
 
 
 def make(folder: Path, count: int, size: int) -> list[Path]:
@@ -158,10 +173,10 @@ def readers(url: str) -> dict[str, Callable[[], None]]:
     from google.cloud.storage import Client
 
     from runner.environment import Environment
-    from runner.gcp.object_http import ObjectClient, open_object
+    from runner.gcp.downloads import open_object
     from runner.gcp.session import Session
 
-    lean = ObjectClient(Session(Environment(project="p", vertex_url=url, storage_url=url, token="t")))  # noqa: S106
+    lean = Session(Environment(project="p", vertex_url=url, storage_url=url, token="t"))  # noqa: S106
     anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
     client = Client(project="p", credentials=anonymous, client_options={"api_endpoint": url})
 

@@ -1,19 +1,20 @@
 """The event loops that Pulumi's test runtime takes for granted: one in each thread that it works in.
 
-They are closed when the process ends. Left to the interpreter, their sockets may go before them, which it reports as
-an exception in their `__del__`.
+Each is closed after its thread has ended, or when the process ends. Left to the interpreter, it would be reported as
+unclosed, and its sockets may go before it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import weakref
+import threading
 from typing import Any
 
 from pulumi.runtime.mocks import MockMonitor
 
-_ensured: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+_ensured: dict[threading.Thread, asyncio.AbstractEventLoop] = {}
+_lock = threading.Lock()
 
 
 def ensure() -> None:
@@ -23,12 +24,15 @@ def ensure() -> None:
     except RuntimeError:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
-    _ensured.add(loop)
+    with _lock:
+        _ensured[threading.current_thread()] = loop
+        for thread in [thread for thread in _ensured if not thread.is_alive()]:
+            _ensured.pop(thread).close()
 
 
 @atexit.register
 def _close() -> None:
-    for loop in list(_ensured):
+    for loop in _ensured.values():
         if not loop.is_running():
             loop.close()
 

@@ -124,6 +124,11 @@ class Environment:
         return f"https://{self.location}-aiplatform.googleapis.com"
 
     @property
+    def storage_base(self) -> str:
+        """Return the base address of Cloud Storage, without a trailing slash."""
+        return (self.storage_url or "https://storage.googleapis.com").rstrip("/")
+
+    @property
     def parent(self) -> str:
         """Return `projects/P/locations/L`. Raises ConfigurationError when the project is unknown."""
         self.require("project", "location")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -14,6 +15,10 @@ import pytest
 
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
+from runner.gcp import tuning_jobs
+from runner.gcp.session import Session
+from tests.gcp.flaky import FlakyProxy
+from tests.projects import Tuned, environment_of, train_small
 from tests.provisioning import Provisioned, provision
 
 pytest_plugins = ["tests.skips"]
@@ -77,3 +82,46 @@ def state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty state directory that the command line and the library use."""
     monkeypatch.setenv("RUNNER_STATE_DIR", str(tmp_path / "state"))
     return tmp_path / "state"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Deployments under way are written down: not among the developer's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNNER_STATE_DIR", str(tmp_path_factory.mktemp("own-state")))
+        yield
+
+
+@pytest.fixture
+def session(project: Provisioned) -> Iterator[Session]:
+    """A session on a project of its own. Jobs that it leaves are cancelled, so that no other test waits for them."""
+    with Session(environment_of(project)) as opened:
+        yield opened
+        for job in tuning_jobs.list_jobs(opened):
+            if not job.ended:
+                tuning_jobs.cancel(opened, job.name)
+
+
+@pytest.fixture
+def proxy(emulator: EmulatorServer) -> Iterator[FlakyProxy]:
+    with FlakyProxy(emulator.url) as running:
+        yield running
+
+
+@pytest.fixture
+def through_proxy(session: Session, proxy: FlakyProxy) -> Iterator[Session]:
+    """A session on the same project as `session`, whose Vertex AI requests pass the proxy."""
+    with Session(dataclasses.replace(session.environment, vertex_url=proxy.url)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def tuned(emulator: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    """One tuned model for the tests of a process."""
+    return train_small(emulator, tmp_path_factory.mktemp("state"), f"library-{os.getpid()}")
+
+
+@pytest.fixture
+def tuned_session(tuned: Tuned) -> Iterator[Session]:
+    with Session(tuned.environment) as opened:
+        yield opened

@@ -103,3 +103,13 @@ def test_no_line_of_a_document_is_endless() -> None:
         if len(line) > LONGEST_LINE
     ]
     assert not found, "\n".join(found)
+
+
+def test_decisions_are_numbered_without_holes_and_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    pages = sorted(path.name for path in folder.glob("[0-9]*.md"))
+    assert [int(name[:4]) for name in pages] == list(range(1, len(pages) + 1))
+    listed = re.findall(r"^\| \[(\d{4})\]\((.+?)\)", (folder / "README.md").read_text("utf-8"), re.M)
+    assert listed == [(name[:4], name) for name in pages]
+    for name in pages:
+        assert (folder / name).read_text("utf-8").startswith(f"# {name[:4]} ")

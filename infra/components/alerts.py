@@ -1,7 +1,7 @@
 """Who is told of what: models that stay deployed or idle, jobs that fail or wait, a guard that fails.
 
 Vertex AI publishes metrics of endpoints and none of tuning jobs, so jobs are alerted on by what the idle guard writes
-to its log about them (docs/decisions/0011-alerts-on-jobs.md); without the guard there is nothing to match.
+to its log about them (docs/decisions/0008-alerts-on-jobs.md); without the guard there is nothing to match.
 """
 
 from __future__ import annotations

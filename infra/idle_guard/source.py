@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import runner
+
+ROOT = Path(runner.__file__).resolve().parents[1]
+"""Folder of the package `runner`: the checkout, or where packages are installed."""
 ENTRY = "runner.serving.idle_guard"
 LOCK = Path(__file__).with_name("requirements.lock")
 DATA = ("runner/catalog/catalog.toml",)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import sys
 
 import click
 
 from runner.cli.options import Invocation
-from runner.cli.text import amount
-from runner.errors import CostRefusedError
+from runner.prices import Price, Terms
 
 
 def confirm_cost(
@@ -42,32 +40,29 @@ def confirm_cost(
     Raises:
         CostRefusedError: not agreed to.
     """
-    if usd is None:
-        if not accept_unknown_cost:
-            raise CostRefusedError(f"no price is published for {what}", hint="continue with --accept-unknown-cost")
-        invocation.output.warning(f"no price is published for {what}")
-        return
-    price = f"{amount(usd)} per {per}" if per else amount(usd)
-    shown = (
-        f"list price about {amount(expected)}, up to {price}"
-        if expected not in (None, usd)
-        else f"list price about {price}"
+    price = Price(what=what, usd=usd, expected=expected, per=per)
+    terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, limit_option=limit_option).require(
+        price
     )
-    invocation.output.note(f"{what}: {shown}" + (", until it is undeployed" if per else ""))
-    if max_cost is not None:
-        if usd > max_cost:
-            raise CostRefusedError(
-                f"{what} may cost {price}, more than {limit_option} {amount(max_cost)}",
-                hint="a smaller machine costs less: --machine-type"
-                if per
-                else "`runner estimate` shows what the price depends on",
-            )
-        return
-    if invocation.yes or confirmed("Continue?"):
-        return
-    raise CostRefusedError(
-        f"{what} would cost {price}, and nobody approved it",
-        hint=f"approve it with --yes or {limit_option} {math.ceil(usd * 100) / 100:.2f}",
+
+
+def terms(
+    invocation: Invocation, *, max_cost: float | None, accept_unknown_cost: bool, limit_option: str = "--max-cost"
+) -> Terms:
+    """Return what a command line agrees to, for use cases of the library that have a price."""
+
+    def tell(price: Price) -> None:
+        say = invocation.output.warning if price.usd is None else invocation.output.note
+        say(str(price))
+
+    return Terms(
+        limit=max_cost,
+        accept_unknown=accept_unknown_cost,
+        agree=lambda _: invocation.yes or confirmed("Continue?"),
+        tell=tell,
+        limit_name=limit_option,
+        unknown_name="--accept-unknown-cost",
+        yes_name="--yes",
     )
 
 

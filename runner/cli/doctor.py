@@ -72,7 +72,7 @@ def _findings(invocation: Invocation) -> Iterator[Finding]:
         yield Finding(check="environment", state="failed", message=error.message, fix=error.hint or "")
         return
     yield _environment(environment)
-    yield _attempt(invocation, "credentials", "found", lambda session: session.credentials)
+    yield _attempt(invocation, "credentials", "found", lambda session: session.token())
     if not environment.project:
         return
     yield _attempt(invocation, "Vertex AI", f"answers at {environment.vertex_base}", _ask_vertex)

@@ -56,25 +56,9 @@ class Invocation:
 
     def session(self, **others: str | None) -> Session:
         """Return the connection to work over. Raises ConfigurationError."""
-        from runner.gcp.session import Session, open_environment
+        from runner.gcp.connecting import connect
 
-        return Session(_with_local_token(open_environment(self.flags(**others))))
-
-
-def _with_local_token(environment: Environment) -> Environment:
-    """Give the token of this user's emulator to an environment that is in it and was given none."""
-    if environment.vertex_url is None or not environment.sources.get("token", "").startswith("default"):
-        return environment
-    import dataclasses
-
-    from runner.emulator import daemon
-    from runner.environment import state_directory
-
-    server = daemon.find(state_directory() / "emulator")
-    if server is None or not server.token or server.url != environment.vertex_url:
-        return environment
-    sources = {**environment.sources, "token": "running emulator"}
-    return dataclasses.replace(environment, token=server.token, sources=sources)
+        return connect(self.flags(**others))
 
 
 def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def is_remote(address: str | None) -> bool:
     """Tell an address in Cloud Storage from a file."""
-    return address is not None and address.startswith("gs://")
+    from runner.datasets import named
+
+    return named.is_remote(address)
 
 
 def sound_report(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from runner.prices import amount as amount
+
 _EXCERPT = 2000
 """Characters of a line that are shown."""
 _UNSAFE = re.compile(
@@ -62,16 +64,6 @@ def suggestion(name: str, known: list[str]) -> str:
 
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else ""
-
-
-def amount(usd: float) -> str:
-    """Return a price: cents from a dollar up, two significant digits below."""
-    if usd >= 1 or usd == 0:
-        return f"${usd:,.2f}"
-    from math import floor, log10
-
-    digits = max(2, 1 - floor(log10(usd)))
-    return f"${usd:.{digits}f}"
 
 
 def size(octets: int) -> str:

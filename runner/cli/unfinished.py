@@ -11,17 +11,9 @@ if TYPE_CHECKING:
 
 def settle(invocation: Invocation, session: Session) -> None:
     """Finish or remove what an interrupted or killed deployment left, before anything else is changed."""
-    from runner.serving.recovery import recover
+    from runner.serving import deploying
 
-    for result in recover(session, progress=invocation.output.note):
-        endpoint = result.record.endpoint.rsplit("/", 1)[-1]
-        said = {
-            "removed": f"removed what it left on endpoint {endpoint}",
-            "finished": f"completed it: endpoint {endpoint} serves",
-            "pending": f"the service is still working on endpoint {endpoint}; run `runner leaks --clean` later",
-            "nothing": "it left nothing",
-        }
-        invocation.output.note(said[result.outcome])
+    deploying.settle(session, invocation.output.note)
 
 
 def mention(invocation: Invocation, session: Session) -> None:

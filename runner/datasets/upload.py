@@ -10,10 +10,11 @@ from typing import Any
 from runner.datasets.reading.sources import Source
 from runner.datasets.reports.report import Report
 from runner.datasets.rewriting.preparing import prepared
-from runner.gcp.bulk_uploads import Item, upload_one
-from runner.gcp.object_http import ObjectClient
 from runner.gcp.session import Session
-from runner.gcp.storage import digests_of, unchanged
+from runner.gcp.storage import digests_of
+from runner.gcp.uploads import unchanged, upload_file
+
+CONTENT_TYPE = "application/jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +90,11 @@ def upload(
         session.environment.require("datasets_bucket")
         destination = f"gs://{session.environment.datasets_bucket}/datasets/"
     done: list[UploadedFile] = []
-    with ObjectClient(session) as client:
-        for file in report.files:
-            with prepared(file.path) as plain:
-                name, crc32c = object_named(plain, prefix="")
-                unchanged(plain, (checked or {}).get(file.path, ""), crc32c)
-                uri = destination.rstrip("/") + "/" + name
-                item = Item(path=plain, uri=uri, content_type="application/jsonl", crc32c=crc32c)
-                result = upload_one(client, item, progress=progress)
-            done.append(UploadedFile(path=file.path, uri=uri, size=result.info.size, sent=result.sent))
+    for file in report.files:
+        with prepared(file.path) as plain:
+            name, crc32c = object_named(plain, prefix="")
+            unchanged(plain, (checked or {}).get(file.path, ""), crc32c)
+            uri = destination.rstrip("/") + "/" + name
+            result = upload_file(session, plain, uri, content_type=CONTENT_TYPE, crc32c=crc32c, progress=progress)
+        done.append(UploadedFile(path=file.path, uri=uri, size=result.info.size, sent=result.sent))
     return UploadResult(training=done[0], validation=done[1] if len(done) > 1 else None)

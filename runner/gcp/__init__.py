@@ -1,1 +1,1 @@
-"""Google APIs, one module each. The only place that imports Google's SDKs."""
+"""Google's APIs, one module each, by plain REST. The only place that imports google-auth."""

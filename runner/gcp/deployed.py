@@ -8,8 +8,7 @@ from typing import Any
 
 from runner.errors import NotFoundError
 from runner.gcp import endpoints
-from runner.gcp.endpoints import Endpoint, paged
-from runner.gcp.failures import call, check
+from runner.gcp.endpoints import PAGE, Endpoint
 from runner.gcp.session import Session
 
 
@@ -29,7 +28,8 @@ class ModelResource:
 
 def list_models(session: Session) -> list[ModelResource]:
     """Return the location's models, each in its default version."""
-    return [model_of(item) for item in paged(session, f"{session.environment.parent}/models", "models", "models.list")]
+    found = session.pages(f"/v1beta1/{session.environment.parent}/models", "models", "models.list", PAGE)
+    return [model_of(item) for item in found]
 
 
 def model_of(document: Mapping[str, Any]) -> ModelResource:
@@ -48,32 +48,21 @@ def model_of(document: Mapping[str, Any]) -> ModelResource:
 
 def list_versions(session: Session, model: str) -> list[dict[str, Any]]:
     """Return the documents of all versions of a model. Raises NotFoundError."""
-    return list(paged(session, f"{model}:listVersions", "models", "models.listVersions"))
+    return list(session.pages(f"/v1beta1/{model}:listVersions", "models", "models.listVersions", PAGE))
 
 
 def set_traffic(session: Session, endpoint: str, traffic: Mapping[str, int]) -> Endpoint:
     """Replace an endpoint's traffic split: per cent by deployed model id, 100 together; {} sends it nothing."""
     name = endpoints.full_name(session, endpoint)
-
-    def send() -> dict[str, Any]:
-        response = session.http.patch(
-            f"/v1beta1/{name}", params={"updateMask": "trafficSplit"}, json={"trafficSplit": dict(traffic)}
-        )
-        return check(response, "endpoints.patch", name)
-
-    call("endpoints.patch", name, send, idempotent=True)
+    endpoints.patch(session, "endpoints.patch", name, "trafficSplit", traffic)
     return endpoints.get_endpoint(session, name)
 
 
 def unfinished_operations(session: Session, endpoint: str) -> list[str]:
     """Return the names of the operations of an endpoint that have not ended."""
     name = endpoints.full_name(session, endpoint)
-
-    def read() -> dict[str, Any]:
-        return check(session.http.get(f"/v1beta1/{name}/operations"), "operations.list", name)
-
     try:
-        page = call("operations.list", name, read, idempotent=True)
+        page = session.ask("GET", f"/v1beta1/{name}/operations", "operations.list", name)
     except NotFoundError:
         return []
     return [str(item.get("name")) for item in page.get("operations", []) if not item.get("done")]
@@ -93,8 +82,4 @@ def ask_deployed_model(
     url = f"{base}/v1beta1/{endpoint.name}/deployedModels/{deployed_model}/invoke/v1/chat/completions"
     body = {"model": "", "messages": [dict(item) for item in messages]}
     body |= {key: value for key, value in sampling.items() if value is not None}
-
-    def send() -> dict[str, Any]:
-        return check(session.http.post(url, json=body, timeout=600.0), "deployedModels.invoke", endpoint.name)
-
-    return call("deployedModels.invoke", endpoint.name, send, idempotent=True)
+    return session.ask("POST", url, "deployedModels.invoke", endpoint.name, json=body, timeout=600.0, idempotent=True)

@@ -1,15 +1,47 @@
-"""Verified downloads of whole folders: written aside and renamed, never outside the directory, never through a link."""
+"""Verified downloads: streams of objects, and whole folders, never outside the directory, never through a link."""
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import tempfile
+import time
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from runner.errors import ConfigurationError, NotFoundError
-from runner.gcp.object_http import ObjectClient, find, stream_of
+from runner.gcp.failures import ATTEMPTS, PASSING, data_loss, pause, raise_from
+from runner.gcp.rest import Response, StatusError, TransportError
 from runner.gcp.session import Session
-from runner.gcp.storage import READ_CHUNK_BYTES, ObjectInfo, Progress, crc32c_of, list_objects, parse_gs_uri
+from runner.gcp.storage import READ_CHUNK_BYTES, ObjectInfo, crc32c_of, existing, list_objects, object_url, parse_gs_uri
+from runner.gcp.uploads import Progress
+
+_GET = "storage.objects.get"
+
+
+def read_bytes(session: Session, uri: str) -> bytes:
+    """Return the content of an object, verified. Raises NotFoundError."""
+    with open_object(session, uri)[1] as stream:
+        return stream.read()
+
+
+def open_object(session: Session, uri: str) -> tuple[ObjectInfo, io.BufferedReader]:
+    """Return an object and a stream of its bytes, to be closed.
+
+    The stream reads one version of the object whatever happens to it, goes on where it was when the connection breaks,
+    and compares the CRC32C at the end.
+
+    Raises:
+        NotFoundError: nothing is stored there. While reading: GoogleApiError, ConnectionLostError.
+    """
+    found = existing(session, uri)
+    return found, stream_of(session, found)
+
+
+def stream_of(session: Session, info: ObjectInfo) -> io.BufferedReader:
+    """Return a stream of the bytes of an object that was found; see `open_object`."""
+    return io.BufferedReader(_ObjectStream(session, info), READ_CHUNK_BYTES)
 
 
 def download_prefix(
@@ -47,24 +79,23 @@ def download_prefix(
             method="storage.objects.list",
             resource=prefix_uri,
         )
-    with ObjectClient(session) as client:
-        # Lists do not say the checksums of objects whose key the customer manages.
-        objects = [item if item.crc32c else find(client, item.uri) or item for item in listed]
-        directory.mkdir(parents=True, exist_ok=True)
-        start = len(f"gs://{bucket}/{prefix}")
-        targets = [(item, _inside(directory, item.uri[start:])) for item in objects]
-        problems = [] if force else [_obstacle(item, path) for item, path in targets]
-        problems = [problem for problem in problems if problem]
-        if problems:
-            raise ConfigurationError("; ".join(problems), problems=problems, hint="--force replaces them")
-        total = sum(item.size for item in objects)
-        done = 0
-        for item, path in targets:
-            _download(client, item, path, done, total, progress)
-            done += item.size
-            if progress:
-                progress(done, total)
-        return [path for _, path in targets]
+    # Lists do not say the checksums of objects whose key the customer manages.
+    objects = [item if item.crc32c else existing(session, item.uri) for item in listed]
+    directory.mkdir(parents=True, exist_ok=True)
+    start = len(f"gs://{bucket}/{prefix}")
+    targets = [(item, _inside(directory, item.uri[start:])) for item in objects]
+    problems = [] if force else [_obstacle(item, path) for item, path in targets]
+    problems = [problem for problem in problems if problem]
+    if problems:
+        raise ConfigurationError("; ".join(problems), problems=problems, hint="--force replaces them")
+    total = sum(item.size for item in objects)
+    done = 0
+    for item, path in targets:
+        _download(session, item, path, done, total, progress)
+        done += item.size
+        if progress:
+            progress(done, total)
+    return [path for _, path in targets]
 
 
 def _inside(directory: Path, name: str) -> Path:
@@ -93,15 +124,13 @@ def _same(item: ObjectInfo, path: Path) -> bool:
     return path.is_file() and path.stat().st_size == item.size and crc32c_of(path) == item.crc32c
 
 
-def _download(
-    client: ObjectClient, item: ObjectInfo, path: Path, done: int, total: int, progress: Progress | None
-) -> None:
+def _download(session: Session, item: ObjectInfo, path: Path, done: int, total: int, progress: Progress | None) -> None:
     if path.is_file() and not path.is_symlink() and _same(item, path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=".download-")
     try:
-        with os.fdopen(descriptor, "wb") as target, stream_of(client, item) as stream:
+        with os.fdopen(descriptor, "wb") as target, stream_of(session, item) as stream:
             while chunk := stream.read(READ_CHUNK_BYTES):
                 target.write(chunk)
                 done += len(chunk)
@@ -119,3 +148,74 @@ def _umask() -> int:
     current = os.umask(0o077)
     os.umask(current)
     return current
+
+
+class _ObjectStream(io.RawIOBase):
+    def __init__(self, session: Session, info: ObjectInfo) -> None:
+        import google_crc32c
+
+        self._session = session
+        self._info = info
+        self._position = 0
+        self._checksum: Any = google_crc32c.Checksum()
+        self._response: Response | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._info.size - self._position
+        if not left:
+            self._verify()  # of an empty object nothing has been
+            return 0
+        view = memoryview(buffer)[:left]
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                if self._response is None:
+                    self._response = self._ask(left)
+                count = self._response.readinto(view)
+                if not count:
+                    raise TransportError(f"the connection ended {left} bytes before the object")
+                break
+            except (TransportError, StatusError) as error:
+                self._drop()
+                refused = isinstance(error, StatusError) and error.response.status_code not in PASSING
+                if refused or attempt == ATTEMPTS:
+                    raise_from(error, _GET, self._info.uri)
+                time.sleep(pause(attempt, error))
+        self._position += count
+        self._checksum.update(bytes(view[:count]))  # it takes no buffer that can be written
+        if count == left:
+            self._verify()
+            self._drop()
+        return count
+
+    def close(self) -> None:
+        """Give the connection back if the object was read to its end, else close it."""
+        self._drop()
+        super().close()
+
+    def _drop(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+
+    def _ask(self, left: int) -> Response:
+        headers = {"Accept-Encoding": "gzip"}  # the bytes as they are stored
+        if self._position:
+            headers["Range"] = f"bytes={self._position}-"
+        params = {"alt": "media", "generation": str(self._info.generation)}
+        url = object_url(self._session, self._info.uri, download=True)
+        response = self._session.http.open("GET", url, params=params, headers=headers)
+        if response.status_code not in {200, 206}:
+            response.read()
+            raise StatusError(response)
+        if response.length not in {None, left}:
+            response.close()
+            raise TransportError(f"an answer of {response.length} bytes where {left} are left")
+        return response
+
+    def _verify(self) -> None:
+        found = base64.b64encode(self._checksum.digest()).decode()
+        if found != self._info.crc32c:
+            raise data_loss(self._info.uri, "what arrived differs from what is stored", method=_GET)

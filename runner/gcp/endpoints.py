@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from runner.catalog.models import MachineChoice
-from runner.gcp.failures import call, check
+from runner.gcp.failures import data_loss
 from runner.gcp.session import Session
+
+PAGE = {"pageSize": "100"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,54 +81,42 @@ def full_name(session: Session, name_or_id: str) -> str:
 
 def list_endpoints(session: Session, filter: str = "") -> list[Endpoint]:
     """Return all endpoints of the location; `filter` is the API's filter language."""
-    path = f"{session.environment.parent}/endpoints"
-    return [_endpoint(item) for item in paged(session, path, "endpoints", "endpoints.list", filter)]
+    path = f"/v1beta1/{session.environment.parent}/endpoints"
+    return [_endpoint(item) for item in session.pages(path, "endpoints", "endpoints.list", {**PAGE, "filter": filter})]
 
 
 def get_endpoint(session: Session, name_or_id: str) -> Endpoint:
     """Return an endpoint by id or full name. Raises NotFoundError."""
     name = full_name(session, name_or_id)
-    return _endpoint(_get(session, "endpoints.get", name))
+    return _endpoint(session.ask("GET", f"/v1beta1/{name}", "endpoints.get", name))
 
 
 def get_model(session: Session, name: str) -> dict[str, Any]:
     """Return the document of a Model resource. Raises NotFoundError."""
-    return _get(session, "models.get", name)
+    return session.ask("GET", f"/v1beta1/{name}", "models.get", name)
 
 
 def set_labels(session: Session, name: str, labels: Mapping[str, str]) -> Endpoint:
     """Replace the labels of an endpoint."""
-
-    def send() -> dict[str, Any]:
-        response = session.http.patch(
-            f"/v1beta1/{name}", params={"updateMask": "labels"}, json={"labels": dict(labels)}
-        )
-        return check(response, "endpoints.patch", name)
-
-    return _endpoint(call("endpoints.patch", name, send, idempotent=True))
+    return _endpoint(patch(session, "endpoints.patch", name, "labels", labels))
 
 
 def set_model_labels(session: Session, name: str, labels: Mapping[str, str]) -> dict[str, Any]:
     """Replace the labels of a Model resource and return its document."""
+    return patch(session, "models.patch", name, "labels", labels)
 
-    def send() -> dict[str, Any]:
-        response = session.http.patch(
-            f"/v1beta1/{name}", params={"updateMask": "labels"}, json={"labels": dict(labels)}
-        )
-        return check(response, "models.patch", name)
 
-    return call("models.patch", name, send, idempotent=True)
+def patch(session: Session, method: str, name: str, field: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace one field of a resource and return its document."""
+    url, params = f"/v1beta1/{name}", {"updateMask": field}
+    return session.ask("PATCH", url, method, name, params=params, json={field: dict(value)}, idempotent=True)
 
 
 def recommend_machines(session: Session, gcs_uri: str) -> list[MachineChoice]:
     """Return the machines that the service recommends for the weights in a folder, best first."""
-    parent = session.environment.parent
-
-    def send() -> dict[str, Any]:
-        body = {"gcsUri": gcs_uri, "checkMachineAvailability": True}
-        return check(session.http.post(f"/v1beta1/{parent}:recommendSpec", json=body), "recommendSpec", gcs_uri)
-
-    answer = call("recommendSpec", gcs_uri, send, idempotent=True)
+    url = f"/v1beta1/{session.environment.parent}:recommendSpec"
+    body = {"gcsUri": gcs_uri, "checkMachineAvailability": True}
+    answer = session.ask("POST", url, "recommendSpec", gcs_uri, json=body, idempotent=True)
     specs = [item.get("spec") or {} for item in answer.get("recommendations", [])] or answer.get("specs", [])
     found = [_machine(spec.get("machineSpec")) for spec in specs]
     return [machine for machine in found if machine is not None]
@@ -267,50 +257,18 @@ def delete_model(session: Session, model: str) -> str:
     return _delete(session, "models.delete", model.split("@", 1)[0])
 
 
-def _get(session: Session, method: str, name: str) -> dict[str, Any]:
-    def read() -> dict[str, Any]:
-        return check(session.http.get(f"/v1beta1/{name}"), method, name)
-
-    return call(method, name, read, idempotent=True)
-
-
-def paged(session: Session, path: str, key: str, method: str, filter: str = "") -> Iterator[dict[str, Any]]:
-    """Yield the items of all pages of a list.
-
-    Args:
-        session: where.
-        path: of the collection, after the version.
-        key: of the items in a page.
-        method: for errors.
-        filter: the API's filter language.
-    """
-    token = ""
-    while True:
-        given = {"pageSize": "100", "filter": filter, "pageToken": token}
-        given = {name: value for name, value in given.items() if value}
-
-        def read(given: dict[str, str] = given) -> dict[str, Any]:
-            return check(session.http.get(f"/v1beta1/{path}", params=given), method, path)
-
-        page = call(method, path, read, idempotent=True)
-        yield from page.get(key, [])
-        token = str(page.get("nextPageToken", ""))
-        if not token:
-            return
-
-
 def _operation(session: Session, method: str, path: str, body: Mapping[str, Any]) -> str:
-    def send() -> str:
-        return str(check(session.http.post(f"/v1beta1/{path}", json=dict(body)), method, path).get("name", ""))
-
-    return call(method, path, send)
+    return _name(session.ask("POST", f"/v1beta1/{path}", method, path, json=dict(body)), method, path)
 
 
 def _delete(session: Session, method: str, name: str) -> str:
-    def send() -> str:
-        return str(check(session.http.delete(f"/v1beta1/{name}"), method, name).get("name", ""))
+    return _name(session.ask("DELETE", f"/v1beta1/{name}", method, name), method, name)
 
-    return call(method, name, send)
+
+def _name(operation: Mapping[str, Any], method: str, resource: str) -> str:
+    if not operation.get("name"):
+        raise data_loss(resource, "the answer does not name the operation", method=method)
+    return str(operation["name"])
 
 
 def _dedicated(

@@ -6,7 +6,7 @@ import datetime
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.gcp.failures import call, check
+from runner.gcp.failures import document_of
 from runner.gcp.session import Session
 
 _WITHOUT = frozenset({400, 404, 405, 501})
@@ -31,29 +31,21 @@ def job_events(session: Session, name: str, after: int = 0) -> list[JobEvent]:
     parts = name.split("/")
     project, location, job = parts[1], parts[3], parts[5]
     path = f"/_emulator/tuningJobs/{project}/{location}/{job}/events"
-
-    def read() -> list[JobEvent]:
-        response = session.http.get(path, params={"after": after})
-        if response.status_code in _WITHOUT:
-            return []
-        body = check(response, "tuningJobs.events", name)
-        return [_event(item) for item in body.get("events", []) if isinstance(item, dict)]
-
-    return call("tuningJobs.events", name, read, idempotent=True)
+    method = "tuningJobs.events"
+    response = session.send("GET", path, method, name, params={"after": after}, expected=_WITHOUT)
+    if response.status_code in _WITHOUT:
+        return []
+    return [_event(item) for item in document_of(response, method, name).get("events", []) if isinstance(item, dict)]
 
 
 def job_log(session: Session, name: str) -> str | None:
     """Return the end of what the training process has written; None from a service that has no such method."""
     parts = name.split("/")
     path = f"/_emulator/tuningJobs/{parts[1]}/{parts[3]}/{parts[5]}/log"
-
-    def read() -> str | None:
-        response = session.http.get(path)
-        if response.status_code in _WITHOUT:
-            return None
-        return str(check(response, "tuningJobs.log", name).get("log", ""))
-
-    return call("tuningJobs.log", name, read, idempotent=True)
+    response = session.send("GET", path, "tuningJobs.log", name, expected=_WITHOUT)
+    if response.status_code in _WITHOUT:
+        return None
+    return str(document_of(response, "tuningJobs.log", name).get("log", ""))
 
 
 def _event(item: dict[str, Any]) -> JobEvent:

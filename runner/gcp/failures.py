@@ -1,4 +1,4 @@
-"""Turn what clients raise into `runner.errors`, and repeat what may be repeated.
+"""Turn what the HTTP client raises into `runner.errors`, and repeat what may be repeated.
 
 Only calls whose repetition changes nothing are repeated: reads, and writes with a precondition. A create of a tuning
 job, an upload of a model and a deployment are sent once.
@@ -12,17 +12,15 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-import httpx
-
 from runner.errors import (
     AlreadyExistsError,
     GoogleApiError,
     NotFoundError,
     PermissionDeniedError,
     QuotaExceededError,
-    RunnerError,
     UnreachableError,
 )
+from runner.gcp.rest import ConnectError, Response, StatusError, TransportError
 
 Result = TypeVar("Result")
 
@@ -30,7 +28,8 @@ ATTEMPTS = 5
 """Tries of an idempotent call; with the pauses below about 15 s in all."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 32.0
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses of failures that pass by themselves."""
 
 _STATUS_OF_HTTP = {
     400: "INVALID_ARGUMENT",
@@ -72,7 +71,7 @@ def call(method: str, resource: str, function: Callable[[], Result], *, idempote
         except Exception as error:
             if attempt == attempts or not _passes(error):
                 raise_from(error, method, resource)
-            time.sleep(_pause(attempt, error))
+            time.sleep(pause(attempt, error))
     raise AssertionError("unreachable")
 
 
@@ -86,27 +85,15 @@ def raise_from(error: Exception, method: str, resource: str) -> NoReturn:
 
 def translate(error: Exception, method: str, resource: str) -> Exception:
     """Return this package's error for a client's, or `error` itself when it is none."""
-    if isinstance(error, RunnerError):
-        return error
-    described = _describe(error)
-    if described is not None:
-        http, body, fallback = described
-        return api_error(http, body, fallback, method=method, resource=resource)
-    kind = _connection_kind(error)
-    if kind is not None:
-        text = str(error) or type(error).__name__
-        message = f"{method} {resource}: {text}"
-        hint = "check the address and the network; `runner emulator status` tells whether the local server runs"
-        return kind(message, hint=hint)
-    if _is_login_failure(error):
-        return PermissionDeniedError(
-            f"{method} {resource}: the credentials cannot be used: {error}",
-            status="UNAUTHENTICATED",
-            http=401,
-            method=method,
-            resource=resource,
-            hint="`gcloud auth application-default login`, or set RUNNER_TOKEN",
+    if isinstance(error, StatusError):
+        response = error.response
+        return api_error(
+            response.status_code, _json(response), response.reason_phrase, method=method, resource=resource
         )
+    if isinstance(error, TransportError):
+        kind = UnreachableError if isinstance(error, ConnectError) else ConnectionLostError
+        hint = "check the address and the network; `runner emulator status` tells whether the local server runs"
+        return kind(f"{method} {resource}: {error}", hint=hint)
     return error
 
 
@@ -122,20 +109,26 @@ def api_error(http: int, body: Any, fallback: str = "", *, method: str, resource
     return kind(message, status=status, http=http, method=method, resource=resource, hint=hint)
 
 
-def check(response: httpx.Response, method: str, resource: str) -> dict[str, Any]:
-    """Return the JSON object of a REST answer. Raises GoogleApiError for an error answer or one that is not JSON."""
-    if response.is_error:
-        response.raise_for_status()
-    if not response.content:
+def document_of(response: Response, method: str, resource: str) -> dict[str, Any]:
+    """Return the JSON object of an answer that succeeded; {} for one without content (204).
+
+    Raises:
+        GoogleApiError: it is not a JSON object.
+    """
+    if response.status_code == 204:
         return {}
-    try:
-        body = response.json()
-    except (ValueError, RecursionError) as error:
-        message = f"{method} {resource}: the answer is not JSON"
-        raise GoogleApiError(
-            message, status="INTERNAL", http=response.status_code, method=method, resource=resource
-        ) from error
-    return body if isinstance(body, dict) else {"value": body}
+    body = _json(response)
+    if not isinstance(body, dict):
+        raise data_loss(resource, "the answer is not a JSON object", method=method)
+    return body
+
+
+def data_loss(resource: str, problem: str, *, method: str) -> GoogleApiError:
+    """Return the error for bytes, or what is said of them, that changed under way."""
+    message = f"{method} {resource}: {problem}"
+    return GoogleApiError(
+        message, status="DATA_LOSS", http=500, method=method, resource=resource, hint="run the command once more"
+    )
 
 
 def maybe_sent(error: Exception) -> bool:
@@ -162,7 +155,8 @@ def _hint(http: int, body: dict[str, Any], text: str) -> str | None:
     for detail in details if isinstance(details, list) else []:
         if not isinstance(detail, dict) or detail.get("reason") != "SERVICE_DISABLED":
             continue
-        metadata = detail.get("metadata") or {}
+        metadata = detail.get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}
         project = str(metadata.get("consumer", "")).removeprefix("projects/")
         suffix = f" --project {project}" if project else ""
         return f"`gcloud services enable {metadata.get('service', 'aiplatform.googleapis.com')}{suffix}`"
@@ -176,69 +170,25 @@ def _hint(http: int, body: dict[str, Any], text: str) -> str | None:
     return None
 
 
-def _describe(error: Exception) -> tuple[int, Any, str] | None:
-    """Return HTTP number, JSON body and a text of an error answer, None for another exception."""
-    if isinstance(error, httpx.HTTPStatusError):
-        response = error.response
-        return response.status_code, _json(response), response.reason_phrase
-    module = type(error).__module__
-    if module.startswith("google.genai"):
-        code = getattr(error, "code", None)
-        if isinstance(code, int):
-            return code, getattr(error, "details", None), str(error)
-    if module.startswith("google.api_core"):
-        code = getattr(error, "code", None)
-        if code is not None:
-            answer = getattr(error, "response", None)
-            return int(code), _json(answer), str(getattr(error, "message", error))
-    if module.startswith("google.cloud.storage") and type(error).__name__ == "InvalidResponse":
-        answer = getattr(error, "response", None)
-        return int(getattr(answer, "status_code", 500)), _json(answer), str(error)
-    return None
-
-
-def _json(response: Any) -> Any:
+def _json(response: Response) -> Any:
     try:
         return response.json()
-    except Exception:
+    except (ValueError, RecursionError):
         return None
 
 
-def _connection_kind(error: Exception) -> type[UnreachableError] | None:
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol):
-        return UnreachableError
-    if isinstance(error, httpx.TransportError | httpx.StreamError):
-        return ConnectionLostError
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if type(error).__module__.startswith(("requests", "urllib3")):
-        refused = re.search(r"NewConnectionError|Name or service not known|Failed to resolve|refused", str(error))
-        return UnreachableError if refused or "ConnectTimeout" in names else ConnectionLostError
-    if type(error).__module__.startswith("google.api_core") and "RetryError" in names:
-        return ConnectionLostError
-    if "TransportError" in names and type(error).__module__.startswith("google.auth"):
-        return UnreachableError
-    return None
-
-
-def _is_login_failure(error: Exception) -> bool:
-    return type(error).__module__.startswith("google.auth")
-
-
 def _passes(error: Exception) -> bool:
-    described = _describe(error)
-    if described is not None:
-        return described[0] in _PASSING
-    if isinstance(error, GoogleApiError):
-        return error.http in _PASSING
-    return _connection_kind(error) is ConnectionLostError
+    if isinstance(error, StatusError):
+        return error.response.status_code in PASSING
+    if isinstance(error, GoogleApiError):  # of a call inside this one
+        return error.http in PASSING and error.status != "DATA_LOSS"
+    return isinstance(error, ConnectionLostError) or type(error) is TransportError
 
 
-def _pause(attempt: int, error: Exception) -> float:
-    """Return seconds: what `Retry-After` says, else truncated exponential with full jitter."""
-    response = getattr(error, "response", None)
-    headers = getattr(response, "headers", None) or {}
+def pause(attempt: int, error: Exception | None = None) -> float:
+    """Return seconds before the next try: what `Retry-After` says, else truncated exponential with full jitter."""
+    given = error.response.headers.get("retry-after", "") if isinstance(error, StatusError) else ""
     try:
-        return min(LONGEST_PAUSE_SECONDS, max(0.0, float(headers.get("retry-after", ""))))
-    except (TypeError, ValueError):
-        pass
-    return random.uniform(0, min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)))
+        return min(LONGEST_PAUSE_SECONDS, max(0.0, float(given)))
+    except ValueError:
+        return random.uniform(0, min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)))

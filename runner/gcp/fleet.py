@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from runner.catalog import load_catalog
 from runner.errors import GoogleApiError, UnreachableError
-from runner.gcp.failures import call, check
+from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob, from_document
 
@@ -36,21 +35,7 @@ class Quota:
 
 def all_jobs(session: Session) -> list[TuningJob]:
     """Return every tuning job of the location, newest first. Raises NotFoundError, PermissionDeniedError."""
-    parent = session.environment.parent
-    jobs: list[TuningJob] = []
-    token = ""
-    while True:
-        parameters = {"pageSize": str(PAGE_SIZE), **({"pageToken": token} if token else {})}
-
-        def read(parameters: dict[str, str] = parameters) -> dict[str, Any]:
-            response = session.http.get(f"/v1beta1/{parent}/tuningJobs", params=parameters)
-            return check(response, "tuningJobs.list", parent)
-
-        page = call("tuningJobs.list", parent, read, idempotent=True)
-        jobs += [from_document(item) for item in page.get("tuningJobs", [])]
-        token = str(page.get("nextPageToken", ""))
-        if not token:
-            return jobs
+    return tuning_jobs.list_jobs(session, page_size=PAGE_SIZE)
 
 
 def unended_elsewhere(session: Session) -> list[TuningJob]:
@@ -70,12 +55,10 @@ def _newest(session: Session, location: str) -> list[TuningJob]:
     environment = dataclasses.replace(session.environment, location=location)
     address = f"{environment.vertex_base}/v1beta1/{environment.parent}/tuningJobs"
 
-    def read() -> dict[str, Any]:
-        response = session.http.get(address, params={"pageSize": str(PAGE_SIZE)})
-        return check(response, "tuningJobs.list", environment.parent)
-
     try:
-        page = call("tuningJobs.list", environment.parent, read)
+        page = session.ask(
+            "GET", address, "tuningJobs.list", environment.parent, idempotent=False, params={"pageSize": str(PAGE_SIZE)}
+        )
     except (GoogleApiError, UnreachableError):
         return []
     return [from_document(item) for item in page.get("tuningJobs", [])]
@@ -89,12 +72,8 @@ def tuning_quota(session: Session) -> Quota:
     parent = f"projects/{session.environment.project}/locations/global"
     base = session.environment.vertex_url or _QUOTAS
 
-    def read() -> dict[str, Any]:
-        response = session.http.get(f"{base}/v1/{parent}/quotaPreferences")
-        return check(response, "quotaPreferences.list", parent)
-
     try:
-        found = call("quotaPreferences.list", parent, read, idempotent=True)
+        found = session.ask("GET", f"{base}/v1/{parent}/quotaPreferences", "quotaPreferences.list", parent)
     except GoogleApiError:
         return Quota(DEFAULT_QUOTA, "the default of every project; the granted quota could not be read")
     for item in found.get("quotaPreferences", []):

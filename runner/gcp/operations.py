@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runner.errors import GoogleApiError, WaitTimeoutError
-from runner.gcp.failures import api_error, call, check
+from runner.gcp.failures import api_error
 from runner.gcp.session import Session
 
 POLL_SECONDS = 10.0
@@ -41,11 +41,7 @@ def ended_badly(error: Exception) -> bool:
 
 def get(session: Session, name: str) -> dict[str, Any]:
     """Return the document of an operation. Raises NotFoundError."""
-
-    def read() -> dict[str, Any]:
-        return check(session.http.get(f"/v1beta1/{name}"), "operations.get", name)
-
-    return call("operations.get", name, read, idempotent=True)
+    return session.ask("GET", f"/v1beta1/{name}", "operations.get", name)
 
 
 def wait(

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
-import httpx
-
 from runner.errors import ConfigurationError, GoogleApiError, NotFoundError
 from runner.gcp.endpoints import Endpoint, get_endpoint, list_endpoints
-from runner.gcp.failures import call, check, raise_from
+from runner.gcp.failures import raise_from
+from runner.gcp.rest import StatusError, TransportError
 from runner.gcp.session import Session
 
 TIMEOUT_SECONDS = 600.0
@@ -117,11 +116,9 @@ def predict(
     if parameters:
         body["parameters"] = dict(parameters)
 
-    def send() -> dict[str, Any]:
-        response = session.http.post(f"{base}/v1beta1/{name}:predict", json=body, timeout=TIMEOUT_SECONDS)
-        return check(response, "endpoints.predict", name)
-
-    return list(call("endpoints.predict", name, send).get("predictions", []))
+    url = f"{base}/v1beta1/{name}:predict"
+    answer = session.ask("POST", url, "endpoints.predict", name, json=body, timeout=TIMEOUT_SECONDS)
+    return list(answer.get("predictions") or [])
 
 
 @overload
@@ -183,11 +180,7 @@ def chat(
     body |= {key: value for key, value in sampling.items() if value is not None}
     if stream:
         return _stream(session, url, name, {**body, "stream": True})
-
-    def send() -> dict[str, Any]:
-        return check(session.http.post(url, json=body, timeout=TIMEOUT_SECONDS), "chat.completions", name)
-
-    return _answer(call("chat.completions", name, send))
+    return _answer(session.ask("POST", url, "chat.completions", name, json=body, timeout=TIMEOUT_SECONDS))
 
 
 def _address(session: Session, endpoint: str | Endpoint | None) -> tuple[str, str]:
@@ -212,17 +205,17 @@ def _stream(session: Session, url: str, name: str, body: Mapping[str, Any]) -> I
     """Yield the pieces of a server-sent event stream until `[DONE]`."""
     try:
         with session.http.stream("POST", url, json=dict(body), timeout=TIMEOUT_SECONDS) as response:
-            if response.is_error:
+            if not response.is_success:
                 response.read()
                 response.raise_for_status()
-            for line in response.iter_lines():
+            for line in response.lines():
                 if not line.startswith("data:"):
                     continue
                 data = line.removeprefix("data:").strip()
                 if data == "[DONE]":
                     return
                 yield from _pieces(data, name)
-    except httpx.HTTPError as error:
+    except (StatusError, TransportError) as error:
         raise_from(error, "chat.completions", name)
 
 

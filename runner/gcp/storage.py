@@ -1,33 +1,34 @@
-"""Objects and buckets of Cloud Storage: verified uploads and downloads.
+"""What lies in Cloud Storage: objects and buckets, described and listed; addresses and checksums.
 
-Every transfer is checked by CRC32C, the only checksum that every object has; MD5 is missing on composed ones.
+Their bytes go up in `uploads.py` and come down in `downloads.py`. Every transfer is checked by CRC32C, the only
+checksum that every object has; MD5 is missing on composed ones.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import re
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
-from runner.errors import AlreadyExistsError, ConfigurationError, GoogleApiError, NotFoundError, RunnerError
-from runner.gcp.failures import call
+from runner.errors import ConfigurationError, NotFoundError
+from runner.gcp.failures import data_loss, document_of
 from runner.gcp.session import Session
-
-if TYPE_CHECKING:
-    from google.cloud.storage import Blob
-
-Progress = Callable[[int, int], None]
-"""Called with bytes done and bytes in all."""
 
 STAGED = {"managed-by": "open-model-tuning-runner", "runner-purpose": "staging"}
 """Metadata of files that were uploaded for a job."""
-UPLOAD_CHUNK_BYTES = 8 * 1024 * 1024
+FIELDS = "bucket,name,size,crc32c,generation,contentType,storageClass,timeCreated,updated,metadata"
+"""Of an object's JSON resource: what `info_of` reads."""
 READ_CHUNK_BYTES = 1024 * 1024
+LISTED_FROM = 4
+"""So many objects of one folder are listed together instead of being asked for one by one."""
+_THREADS = 8
 _URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?", re.DOTALL)
 
 
@@ -39,9 +40,28 @@ class ObjectInfo:
     size: int
     """Bytes."""
     crc32c: str
-    """Base64 of the big-endian CRC32C, as the API writes it."""
+    """Base64 of the big-endian CRC32C, as the API writes it; "" in a list where the customer manages the key."""
     generation: int
     content_type: str = ""
+    storage_class: str = ""
+    """`STANDARD`, `NEARLINE`, …"""
+    created: str = ""
+    """When this version was written, RFC 3339."""
+    updated: str = ""
+    """When this version or its metadata was written, RFC 3339."""
+    metadata: dict[str, str] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketInfo:
+    """A bucket."""
+
+    name: str
+    location: str
+    """Lower case: `us-central1`, or a multi-region such as `us`."""
+    location_type: str
+    """`region`, `dual-region` or `multi-region`."""
+    project_number: str
 
 
 def parse_gs_uri(uri: str) -> tuple[str, str]:
@@ -87,14 +107,6 @@ def digests_of(path: Path) -> tuple[str, str]:
     return sha256.hexdigest(), base64.b64encode(crc32c.digest()).decode()
 
 
-def unchanged(path: Path, expected: str, actual: str) -> str:
-    """Return a file's CRC32C. Raises ConfigurationError if another one was `expected`; "" expects none."""
-    if expected not in {"", actual}:
-        problem = f"{path} has changed since it was read first"
-        raise ConfigurationError(problem, problems=[problem], hint="run the command once more")
-    return actual
-
-
 def crc32c_of_bytes(content: bytes) -> str:
     """Return a CRC32C, as the API writes it."""
     import google_crc32c
@@ -102,80 +114,70 @@ def crc32c_of_bytes(content: bytes) -> str:
     return base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode()
 
 
-def upload_file(
-    session: Session,
-    path: Path,
-    uri: str,
-    *,
-    crc32c: str = "",
-    replace: bool = False,
-    progress: Progress | None = None,
-) -> ObjectInfo:
-    """Upload a file, unless the object is there already with the same content.
+def object_url(session: Session, uri: str, *, download: bool = False) -> str:
+    """Return the address of an object in the JSON API. Raises ConfigurationError."""
+    bucket, name = parse_gs_uri(uri)
+    if not name:
+        message = f"{uri!r} names a bucket, not an object"
+        raise ConfigurationError(message, problems=[message])
+    service = "/download" if download else ""
+    return f"{session.environment.storage_base}{service}/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
 
-    Its metadata says that this tool put it there (`STAGED`), so that it can be found again when nobody wants it.
+
+def info_of(body: dict[str, Any], uri: str, *, method: str, listed: bool = False) -> ObjectInfo:
+    """Return an object's JSON resource as `ObjectInfo`.
 
     Args:
-        session: where.
-        path: what to send.
-        uri: its address.
-        crc32c: what the file must have; "" for what it has now.
-        replace: write over another object.
-        progress: called with bytes sent and bytes in all.
+        body: as the service sent it.
+        uri: of which object it must be; of a list, what the objects' addresses begin with.
+        method: for messages.
+        listed: an entry of a list, which may lack the checksum.
 
     Raises:
-        AlreadyExistsError: another object has that name and `replace` is false.
-        ConfigurationError: the file cannot be read or has another checksum, or the address is malformed.
-        GoogleApiError: the service stored something else than was sent; it is deleted again.
+        GoogleApiError: it does not describe an object, or another one.
     """
-    parse_gs_uri(uri)
     try:
-        checksum, size = unchanged(path, crc32c, crc32c_of(path)), path.stat().st_size
-        with path.open("rb") as stream:
-            return _upload(session, uri, stream, size, checksum, replace=replace, progress=progress, metadata=STAGED)
-    except ValueError as error:  # the client's, for a file that ends before its size
-        unchanged(path, checksum, crc32c_of(path))
-        raise ConfigurationError(f"cannot upload {path}: {error}", problems=[str(error)]) from error
-    except OSError as error:
-        if not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-            raise
-        message = f"cannot read {path}: {error.strerror}"
-        raise ConfigurationError(message, problems=[message]) from error
-
-
-def upload_bytes(
-    session: Session, content: bytes, uri: str, *, replace: bool = False, content_type: str = "application/octet-stream"
-) -> ObjectInfo:
-    """Write an object from memory; the same rules as `upload_file`."""
-    import io
-
-    return _upload(
-        session,
-        uri,
-        io.BytesIO(content),
-        len(content),
-        crc32c_of_bytes(content),
-        replace=replace,
-        content_type=content_type,
-    )
-
-
-def read_bytes(session: Session, uri: str) -> bytes:
-    """Return the content of an object, verified. Raises NotFoundError."""
-    from runner.gcp.object_http import ObjectClient, open_object
-
-    with ObjectClient(session) as client, open_object(client, uri)[1] as stream:
-        return stream.read()
+        named = f"gs://{body['bucket']}/{body['name']}"
+        info = ObjectInfo(
+            uri=named,
+            size=int(body["size"]),
+            crc32c=str(body.get("crc32c", "") if listed else body["crc32c"]),
+            generation=int(body["generation"]),
+            content_type=str(body.get("contentType", "")),
+            storage_class=str(body.get("storageClass", "")),
+            created=str(body.get("timeCreated", "")),
+            updated=str(body.get("updated", "")),
+            metadata=dict(body.get("metadata") or {}),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise data_loss(uri, "the answer does not say size, checksum and generation", method=method) from None
+    if info.size < 0 or not (named.startswith(uri) if listed else named == uri):
+        raise data_loss(uri, f"the answer is about {named}", method=method)
+    return info
 
 
 def stat(session: Session, uri: str) -> ObjectInfo | None:
     """Return what is stored under `uri` now, None if nothing is."""
-    blob = _blob(session, uri)
-    try:
-        call("storage.objects.get", uri, blob.reload, idempotent=True)
-    except NotFoundError:
+    method = "storage.objects.get"
+    response = session.send("GET", object_url(session, uri), method, uri, params={"fields": FIELDS}, expected=(404,))
+    if response.status_code == 404:
         return None
-    return _info(blob)
+    return info_of(document_of(response, method, uri), uri, method=method)
+
+
+def existing(session: Session, uri: str) -> ObjectInfo:
+    """Return what is stored under `uri` now. Raises NotFoundError."""
+    info = stat(session, uri)
+    if info is None:
+        raise NotFoundError(
+            f"storage.objects.get {uri}: there is no such object",
+            status="NOT_FOUND",
+            http=404,
+            method="storage.objects.get",
+            resource=uri,
+            hint="check the bucket and the whole name; a folder is not an object",
+        )
+    return info
 
 
 def exists(session: Session, uri: str) -> bool:
@@ -183,121 +185,87 @@ def exists(session: Session, uri: str) -> bool:
     return stat(session, uri) is not None
 
 
-def list_objects(session: Session, prefix_uri: str, *, limit: int | None = None) -> list[ObjectInfo]:
-    """Return the objects whose name starts with that of `prefix_uri`, in order of name.
+def each_object(
+    session: Session, prefix_uri: str, *, page_size: int = 1000, delimiter: str = "", **answered: Any
+) -> Iterator[ObjectInfo]:
+    """Yield the objects whose name starts with that of `prefix_uri`, in order of name, each page when it is needed.
+
+    Args:
+        session: where.
+        prefix_uri: a bucket, or the beginning of an object's address.
+        page_size: asked for; 1000 at most.
+        delimiter: "/" leaves out what lies deeper.
+        answered: of `Session.pages`.
 
     Raises:
         NotFoundError: the bucket does not exist.
     """
     bucket, prefix = parse_gs_uri(prefix_uri)
-
-    def pages() -> list[ObjectInfo]:
-        found = session.storage.list_blobs(bucket, prefix=prefix or None, max_results=limit)
-        return [_info(blob) for blob in found]
-
-    return call("storage.objects.list", prefix_uri, pages, idempotent=True)
-
-
-def _blob(session: Session, uri: str) -> Blob:
-    bucket, name = parse_gs_uri(uri)
-    if not name:
-        message = f"{uri!r} names a bucket, not an object"
-        raise ConfigurationError(message, problems=[message])
-    return session.storage.bucket(bucket).blob(name)
+    method, fields = "storage.objects.list", f"nextPageToken,items({FIELDS})"
+    params = {"prefix": prefix, "delimiter": delimiter, "maxResults": str(page_size), "fields": fields}
+    url = f"{session.environment.storage_base}/storage/v1/b/{bucket}/o"
+    for item in session.pages(url, "items", method, params, resource=prefix_uri, **answered):
+        yield info_of(item, f"gs://{bucket}/{prefix}", method=method, listed=True)
 
 
-def _info(blob: Any) -> ObjectInfo:
-    return ObjectInfo(
-        uri=f"gs://{blob.bucket.name}/{blob.name}",
-        size=int(blob.size or 0),
-        crc32c=str(blob.crc32c or ""),
-        generation=int(blob.generation or 0),
-        content_type=str(blob.content_type or ""),
+def list_objects(session: Session, prefix_uri: str, *, limit: int | None = None) -> list[ObjectInfo]:
+    """Return the objects of `each_object`, or the first `limit` of them. Raises NotFoundError."""
+    found = each_object(session, prefix_uri, page_size=min(limit or 1000, 1000))
+    return list(itertools.islice(found, limit))
+
+
+def object_versions(session: Session, uris: Iterable[str]) -> dict[str, ObjectInfo | None]:
+    """Return what is stored under each address, in few requests; None where nothing is.
+
+    Raises:
+        ConfigurationError: an address is malformed.
+        PermissionDeniedError: an object may not be read.
+    """
+    folders: dict[str, list[str]] = {}
+    for uri in dict.fromkeys(uris):
+        parse_gs_uri(uri)
+        folders.setdefault(uri.rpartition("/")[0] + "/", []).append(uri)
+
+    def look(folder: str) -> dict[str, ObjectInfo | None]:
+        wanted = folders[folder]
+        if len(wanted) < LISTED_FROM:
+            return {uri: stat(session, uri) for uri in wanted}
+        try:
+            listed = {item.uri: item for item in each_object(session, folder, delimiter="/")}
+        except NotFoundError:
+            listed = {}  # no such bucket: then none of them is there
+        return {uri: listed.get(uri) for uri in wanted}
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return {uri: info for part in pool.map(look, folders) for uri, info in part.items()}
+
+
+def bucket_info(session: Session, bucket: str) -> BucketInfo:
+    """Return a bucket's place and project. Raises NotFoundError."""
+    url = f"{session.environment.storage_base}/storage/v1/b/{bucket}"
+    found = session.ask("GET", url, "storage.buckets.get", f"gs://{bucket}", params={"projection": "noAcl"})
+    return BucketInfo(
+        name=bucket,
+        location=str(found.get("location") or "").lower(),
+        location_type=str(found.get("locationType") or "region"),
+        project_number=str(found.get("projectNumber") or ""),
     )
 
 
-class _Counted:
-    """A stream that tells how far it has been read."""
-
-    def __init__(self, stream: IO[bytes], total: int, progress: Progress | None) -> None:
-        self._stream = stream
-        self._total = total
-        self._progress = progress
-
-    def read(self, size: int = -1) -> bytes:
-        chunk = self._stream.read(size)
-        if self._progress and chunk:
-            self._progress(min(self._stream.tell(), self._total), self._total)
-        return chunk
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+def bucket_policy(session: Session, bucket: str) -> dict[str, set[str]]:
+    """Return the members of each role bound on a bucket itself (not those of its project); see `unconditional`."""
+    url = f"{session.environment.storage_base}/storage/v1/b/{bucket}/iam"
+    params = {"optionsRequestedPolicyVersion": "3"}
+    return unconditional(session.ask("GET", url, "storage.buckets.getIamPolicy", f"gs://{bucket}", params=params))
 
 
-def _upload(
-    session: Session,
-    uri: str,
-    stream: IO[bytes],
-    size: int,
-    checksum: str,
-    *,
-    replace: bool,
-    progress: Progress | None = None,
-    content_type: str = "application/octet-stream",
-    metadata: dict[str, str] | None = None,
-) -> ObjectInfo:
-    present = stat(session, uri)
-    if present is not None and (present.crc32c, present.size) == (checksum, size):
-        if progress:
-            progress(size, size)
-        return present
-    if present is not None and not replace:
-        raise AlreadyExistsError(
-            f"{uri} exists with another content",
-            status="FAILED_PRECONDITION",
-            http=412,
-            method="storage.objects.insert",
-            resource=uri,
-            hint="choose another name, or replace it with --replace",
-        )
-    blob = _blob(session, uri)
-    if size > UPLOAD_CHUNK_BYTES:
-        blob.chunk_size = UPLOAD_CHUNK_BYTES
-    blob.crc32c = checksum
-    if metadata:
-        blob.metadata = dict(metadata)
+def unconditional(policy: dict[str, Any]) -> dict[str, set[str]]:
+    """Return the members of each role of a policy.
 
-    def send() -> None:
-        stream.seek(0)
-        # The precondition makes a repetition harmless and lets no other writer's object be overwritten unseen.
-        blob.upload_from_file(
-            _Counted(stream, size, progress),
-            size=size,
-            content_type=content_type,
-            checksum="crc32c",
-            if_generation_match=present.generation if present else 0,
-        )
-
-    try:
-        call("storage.objects.insert", uri, send)
-    except AlreadyExistsError:
-        # A repetition whose first answer was lost meets its own object; anything else is another writer.
-        now = stat(session, uri)
-        if now is None or (now.crc32c, now.size) != (checksum, size):
-            raise
-        return now
-    stored = _info(blob)
-    if (stored.crc32c, stored.size) != (checksum, size):
-        problem = f"the stored content differs from what was sent (CRC32C {stored.crc32c}, not {checksum})"
-        with suppress(RunnerError):  # nobody may take it for what was to be sent
-            call("storage.objects.delete", uri, lambda: blob.delete(if_generation_match=stored.generation))
-        raise data_loss(uri, problem, method="storage.objects.insert")
-    return stored
-
-
-def data_loss(uri: str, problem: str, *, method: str) -> GoogleApiError:
-    """Return the error for bytes, or what is said of them, that changed under way."""
-    message = f"{method} {uri}: {problem}"
-    return GoogleApiError(
-        message, status="DATA_LOSS", http=500, method=method, resource=uri, hint="run the command once more"
-    )
+    Conditional bindings are left out: whether they hold is not known here.
+    """
+    roles: dict[str, set[str]] = {}
+    for binding in policy.get("bindings") or []:
+        if not binding.get("condition"):
+            roles.setdefault(str(binding.get("role", "")), set()).update(binding.get("members") or [])
+    return roles

@@ -8,12 +8,12 @@ import os
 import re
 from typing import Any
 
-import httpx
-
 from runner.errors import ConfigurationError
-from runner.gcp.failures import call, check
-from runner.gcp.session import TIMEOUT_SECONDS, Session
+from runner.gcp.failures import call, document_of
+from runner.gcp.rest import RestClient
+from runner.gcp.session import Session
 
+_METHOD = "projects.topics.publish"
 _PUBSUB = "https://pubsub.googleapis.com"
 _EMULATOR_VARIABLE = "PUBSUB_EMULATOR_HOST"
 """Google's own variable for a local Pub/Sub: HOST:PORT, plain HTTP, no credentials."""
@@ -41,13 +41,10 @@ def publish(session: Session, topic: str, body: dict[str, Any], attributes: dict
     local = os.environ.get(_EMULATOR_VARIABLE, "")
     address = f"{f'http://{local}' if local else _PUBSUB}/v1/{topic}:publish"
 
-    def send() -> dict[str, Any]:
-        request = {"messages": [message]}
-        if local:
-            response = httpx.post(address, json=request, timeout=TIMEOUT_SECONDS, trust_env=False)
-        else:
-            response = session.http.post(address, json=request)
-        return check(response, "projects.topics.publish", topic)
-
-    answer = call("projects.topics.publish", topic, send, idempotent=True)
-    return str(next(iter(answer.get("messageIds") or [""])))
+    request = {"messages": [message]}
+    if local:
+        with RestClient(trust_environment=False) as plain:
+            answer = call(_METHOD, topic, lambda: plain.post(address, json=request).raise_for_status(), idempotent=True)
+    else:
+        answer = session.send("POST", address, _METHOD, topic, json=request, idempotent=True)
+    return str(next(iter(document_of(answer, _METHOD, topic).get("messageIds") or [""])))

@@ -1,21 +1,20 @@
-"""Tuning jobs, through Google's generative AI SDK.
+"""Tuning jobs, by plain REST (docs/decisions/0002-clients.md).
 
-A `TuningJob` is read from the service's own document rather than from the SDK's type, which drops fields that it does
-not know and lacks a final state.
+A `TuningJob` is read from the service's own document, which it keeps: fields that are not known here are not lost.
 """
 
 from __future__ import annotations
 
 import datetime
-import warnings
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-from runner.gcp.failures import call
+from runner.gcp.failures import data_loss
 from runner.gcp.session import Session
 
-Result = TypeVar("Result")
+PAGE_SIZE = 100
 
 ENDED = frozenset(
     {
@@ -158,85 +157,73 @@ def create(session: Session, body_fields: Mapping[str, Any]) -> TuningJob:
         GoogleApiError: refused. Where `failures.maybe_sent` holds, the job may exist all the same.
         UnreachableError: not sent; ConnectionLostError: perhaps sent.
     """
-    client = session.genai
-    from google.genai import types
+    parent = session.environment.parent
+    url = f"/v1beta1/{parent}/tuningJobs"
+    return _named(session.ask("POST", url, "tuningJobs.create", parent, json=request_body(body_fields)), parent)
 
-    fields = dict(body_fields)
-    adapter = fields.get("adapter_size")
-    validation = fields.get("validation_dataset")
-    config: dict[str, Any] = {
-        "validation_dataset": types.TuningValidationDataset(gcs_uri=validation) if validation else None,
-        "tuned_model_display_name": fields.get("display_name"),
-        "description": fields.get("description"),
-        "epoch_count": fields.get("epochs"),
-        "learning_rate": fields.get("learning_rate"),
-        "batch_size": fields.get("batch_size"),
-        "adapter_size": _ADAPTER_SIZES[adapter] if adapter else None,
-        "tuning_mode": f"TUNING_MODE_{fields['mode']}" if fields.get("mode") else None,
-        "custom_base_model": fields.get("custom_base_model"),
-        "output_uri": fields.get("output_uri"),
-        "labels": dict(fields["labels"]) if fields.get("labels") else None,
-        "encryption_spec": types.EncryptionSpec(kms_key_name=fields["kms_key"]) if fields.get("kms_key") else None,
-        "export_last_checkpoint_only": fields.get("export_last_checkpoint_only") or None,
+
+def request_body(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the API's JSON of a new job; `fields` as of `create`."""
+    adapter, mode, key = fields.get("adapter_size"), fields.get("mode"), fields.get("kms_key")
+    parameters = {
+        "epochCount": fields.get("epochs"),
+        "learningRate": fields.get("learning_rate"),
+        "adapterSize": _ADAPTER_SIZES[adapter] if adapter else None,
+        "batchSize": fields.get("batch_size"),
     }
-    if fields.get("service_account"):
-        # The SDK's configuration has no field for it.
-        config["http_options"] = types.HttpOptions(extra_body={"serviceAccount": fields["service_account"]})
-    given = {key: value for key, value in config.items() if value is not None}
+    spec = {
+        "trainingDatasetUri": fields["training_dataset"],
+        "validationDatasetUri": fields.get("validation_dataset") or None,
+        "hyperParameters": _given(parameters) or None,
+        "tuningMode": f"TUNING_MODE_{mode}" if mode else None,
+        "exportLastCheckpointOnly": fields.get("export_last_checkpoint_only") or None,
+    }
+    body = {
+        "baseModel": fields["base_model"],
+        "customBaseModel": fields.get("custom_base_model"),
+        "supervisedTuningSpec": _given(spec),
+        "tunedModelDisplayName": fields.get("display_name"),
+        "description": fields.get("description"),
+        "labels": dict(fields.get("labels") or {}) or None,
+        "outputUri": fields.get("output_uri"),
+        "serviceAccount": fields.get("service_account") or None,
+        "encryptionSpec": {"kmsKeyName": key} if key else None,
+    }
+    return _given(body)
 
-    def send() -> TuningJob:
-        client.tunings.tune(
-            base_model=fields["base_model"],
-            training_dataset=types.TuningDataset(gcs_uri=fields["training_dataset"]),
-            config=types.CreateTuningJobConfig(**given),
-        )
-        return from_document(session.last_document())
 
-    return _quietly(lambda: call("tuningJobs.create", session.environment.parent, send))
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def get(session: Session, name_or_id: str) -> TuningJob:
     """Return a job by id or full name. Raises NotFoundError."""
     name = full_name(session, name_or_id)
-
-    def read() -> TuningJob:
-        session.genai.tunings.get(name=name)
-        return from_document(session.last_document())
-
-    return _quietly(lambda: call("tuningJobs.get", name, read, idempotent=True))
+    return _named(session.ask("GET", f"/v1beta1/{name}", "tuningJobs.get", name), name)
 
 
-def list_jobs(session: Session, filter: str = "", limit: int | None = None) -> list[TuningJob]:
+def list_jobs(
+    session: Session, filter: str = "", limit: int | None = None, *, page_size: int = PAGE_SIZE
+) -> list[TuningJob]:
     """Return jobs, newest first as the service orders them.
 
     Args:
         session: where; jobs of one location only.
         filter: the API's filter language: `labels.team="a" AND state="JOB_STATE_RUNNING"`.
         limit: how many at most; None is all.
+        page_size: asked for; a service that gives fewer sends a token for the rest.
     """
-    size = min(limit, 100) if limit else 100
-
-    def read() -> list[TuningJob]:
-        client = session.genai
-        from google.genai import types
-
-        pager = client.tunings.list(config=types.ListTuningJobsConfig(page_size=size, filter=filter or None))
-        jobs: list[TuningJob] = []
-        while True:
-            document = session.last_document()
-            jobs.extend(from_document(item) for item in document.get("tuningJobs", []))
-            if not document.get("nextPageToken") or (limit and len(jobs) >= limit):
-                return jobs[:limit]
-            pager.next_page()
-
-    return _quietly(lambda: call("tuningJobs.list", session.environment.parent, read, idempotent=True))
+    params = {"pageSize": str(min(limit or page_size, page_size)), "filter": filter}
+    path = f"/v1beta1/{session.environment.parent}/tuningJobs"
+    found = session.pages(path, "tuningJobs", "tuningJobs.list", params)
+    return [from_document(item) for item in itertools.islice(found, limit)]
 
 
 def cancel(session: Session, name_or_id: str) -> None:
     """Ask for a job to be cancelled; it ends a little later, perhaps in success. Raises NotFoundError."""
     name = full_name(session, name_or_id)
     # Cancelling twice changes nothing more.
-    _quietly(lambda: call("tuningJobs.cancel", name, lambda: session.genai.tunings.cancel(name=name), idempotent=True))
+    session.send("POST", f"/v1beta1/{name}:cancel", "tuningJobs.cancel", name, json={}, idempotent=True)
 
 
 def full_name(session: Session, name_or_id: str) -> str:
@@ -244,6 +231,13 @@ def full_name(session: Session, name_or_id: str) -> str:
     if name_or_id.startswith("projects/"):
         return name_or_id
     return f"{session.environment.parent}/tuningJobs/{name_or_id.removeprefix('tuningJobs/')}"
+
+
+def _named(document: Mapping[str, Any], resource: str) -> TuningJob:
+    job = from_document(document)
+    if not job.id:
+        raise data_loss(resource, "the answer does not name the job", method="tuningJobs")
+    return job
 
 
 def from_document(document: Mapping[str, Any]) -> TuningJob:
@@ -316,10 +310,3 @@ def _time(value: Any) -> datetime.datetime | None:
 
 def _iso(value: datetime.datetime | None) -> str | None:
     return value.isoformat().replace("+00:00", "Z") if value else None
-
-
-def _quietly(function: Callable[[], Result]) -> Result:
-    """Run without the SDK's notice that its tuning methods are experimental."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return function()

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runner.errors import GoogleApiError
-from runner.gcp.failures import call, check
 from runner.gcp.session import Session
 
 _ONLINE = "aiplatform.googleapis.com/prediction/online"
@@ -99,20 +98,8 @@ def _series(session: Session, metric: str, where: str, since: float) -> list[dic
         "interval.endTime": _text(datetime.now(UTC).timestamp()),
         "view": "FULL",
     }
-    found: list[dict[str, Any]] = []
-    token = ""
-    while True:
-        parameters = {**fixed, **({"pageToken": token} if token else {})}
-
-        def read(parameters: dict[str, str] = parameters) -> dict[str, Any]:
-            response = session.http.get(f"{base}/v3/{parent}/timeSeries", params=parameters)
-            return check(response, "monitoring.timeSeries.list", parent)
-
-        page = call("monitoring.timeSeries.list", parent, read, idempotent=True)
-        found += page.get("timeSeries", [])
-        token = str(page.get("nextPageToken", ""))
-        if not token:
-            return found
+    url = f"{base}/v3/{parent}/timeSeries"
+    return list(session.pages(url, "timeSeries", "monitoring.timeSeries.list", fixed, resource=parent))
 
 
 def _label(series: dict[str, Any], of: str, name: str) -> str:

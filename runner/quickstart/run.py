@@ -25,13 +25,14 @@ from runner.environment import state_directory
 from runner.errors import EngineMissingError, RunnerError
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
-from runner.gcp.session import Session, open_environment
+from runner.gcp.environments import open_environment
+from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
+from runner.infrastructure import program_command
 from runner.jobs.following import watching
 from runner.jobs.following.watching import JobUpdate
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting.offers import Offer, Request, carry_out, offered
-from runner.local_processes import module_command
 from runner.quickstart.story import Story, fast_story, full_story
 from runner.serving import deployment
 
@@ -185,7 +186,7 @@ class _Tour:
 
     def _provision(self, url: str) -> Path:
         output = self.directory / "environment.json"
-        command = module_command("infra.embedded", "--emulator", url, "--project", PROJECT)
+        command = program_command("infra.embedded", "--emulator", url, "--project", PROJECT)
         command += ["--location", LOCATION, "--output", str(output), "--state", str(self.directory / "infra.json")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

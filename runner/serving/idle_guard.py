@@ -24,7 +24,8 @@ from typing import Any
 
 from runner.errors import RunnerError
 from runner.gcp import tuning_jobs, usage
-from runner.gcp.session import Session, open_environment
+from runner.gcp.environments import open_environment
+from runner.gcp.session import Session
 from runner.serving.leaks import clean, find_leaks
 
 _NEWEST = 500

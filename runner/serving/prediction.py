@@ -1,5 +1,52 @@
 """Ask a deployed model by its id, its display name or the environment's default."""
 
-from runner.gcp.prediction import ChatAnswer, ChatChunk, chat, predict, resolve_endpoint
+from __future__ import annotations
 
-__all__ = ["ChatAnswer", "ChatChunk", "chat", "predict", "resolve_endpoint"]
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from runner.gcp.prediction import ChatAnswer, ChatChunk, chat, predict, resolve_endpoint
+from runner.serving.messages import image_part
+
+__all__ = ["ChatAnswer", "ChatChunk", "chat", "instances_of", "predict", "resolve_endpoint", "text_of"]
+
+
+def instances_of(
+    prompts: Sequence[str], *, images: Sequence[str] = (), repeat_prompt: bool = False, **sampling: Any
+) -> list[dict[str, Any]]:
+    """Return an instance for each prompt.
+
+    Args:
+        prompts: texts.
+        images: pictures for every prompt, as `image_part` takes them; an instance is then a chat, since prompts
+            themselves have no place for them.
+        repeat_prompt: let the service put the prompt before each text.
+        sampling: `max_tokens`, `temperature`, …; None is left out.
+
+    Raises:
+        ConfigurationError: a picture cannot be read.
+    """
+    options = {key: value for key, value in sampling.items() if value is not None}
+    if not images:
+        raw = {} if repeat_prompt else {"raw_response": True}
+        return [{"prompt": prompt, **options, **raw} for prompt in prompts]
+    parts = [image_part(image) for image in images] if prompts else []
+    return [
+        {
+            "@requestFormat": "chatCompletions",
+            "messages": [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}],
+            **options,
+        }
+        for text in prompts
+    ]
+
+
+def text_of(prediction: Any) -> str:
+    """Return the text of a prediction: itself, that of a chat answer, or JSON."""
+    if isinstance(prediction, str):
+        return prediction
+    try:
+        return str(prediction["choices"][0]["message"]["content"])
+    except (KeyError, IndexError, TypeError):
+        return json.dumps(prediction, ensure_ascii=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 from runner.datasets.tokens.counters import TokenizerCounter
 from runner.errors import ConfigurationError, EngineMissingError, NotFoundError, RunnerError
-from runner.gcp import storage
+from runner.gcp import downloads
 from runner.gcp.session import Session
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -53,7 +53,7 @@ def training_template(session: Session, source: str) -> tuple[TrainingTemplate |
         directory = Path(name)
         for file in _FILES:
             with contextlib.suppress(NotFoundError):
-                (directory / file).write_bytes(storage.read_bytes(session, f"{source.rstrip('/')}/{file}"))
+                (directory / file).write_bytes(downloads.read_bytes(session, f"{source.rstrip('/')}/{file}"))
         try:
             return TrainingTemplate(directory), ""
         except EngineMissingError as error:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from runner.errors import GoogleApiError, NotFoundError, RunnerError
 from runner.gcp import deployed, endpoints, fleet, records, storage
 from runner.gcp.session import Session
-from runner.gcp.stored import StoredObject, stored_objects
+from runner.gcp.storage import ObjectInfo, each_object
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.outputs.ownership import FOLDER as CHECKPOINTS_FOLDER
 from runner.serving import stale_images
@@ -153,7 +153,7 @@ def _staging(
     if not bucket:
         return []
     found: list[Leak] = []
-    images: dict[str, tuple[StoredObject, float]] = {}
+    images: dict[str, tuple[ObjectInfo, float]] = {}
     uri = f"gs://{bucket}/{_DATASETS}"
     for item in _readable(session, uri, note):
         made = seconds_of_time(item.created)
@@ -187,8 +187,7 @@ def _named_images(session: Session, wanted: _Wanted, leaks: Sequence[Leak]) -> t
     """Return which of these images a dataset names by now, and why that cannot be told: then all count as named."""
     every = {leak.resource for leak in leaks}
     items = [
-        StoredObject(uri=uri, size=0, generation=0, storage_class="", created="", metadata=dict(storage.STAGED))
-        for uri in sorted(every)
+        ObjectInfo(uri=uri, size=0, crc32c="", generation=0, metadata=dict(storage.STAGED)) for uri in sorted(every)
     ]
     try:
         free = stale_images.unnamed(session, items, datasets=wanted.datasets, unwanted=(), read_all=True)
@@ -205,7 +204,7 @@ def _checkpoints(
     folder = f"{job.output_uri.rstrip('/')}/{CHECKPOINTS_FOLDER}/"
     begun, ended = job.create_time.timestamp(), job.end_time.timestamp()
     serving = {item.id for item in job.checkpoints if item.endpoint}
-    found: dict[str, list[StoredObject]] = {}
+    found: dict[str, list[ObjectInfo]] = {}
     for item in _readable(session, folder, note):
         match = _CHECKPOINT.match(item.uri.removeprefix(folder))
         made = seconds_of_time(item.created)
@@ -217,9 +216,9 @@ def _checkpoints(
             yield _leak("stale checkpoint", uri, items, now, ended, f"job {job.id} has ended, and nothing uses it")
 
 
-def _readable(session: Session, uri: str, note: Callable[[str], None] | None) -> Iterator[StoredObject]:
+def _readable(session: Session, uri: str, note: Callable[[str], None] | None) -> Iterator[ObjectInfo]:
     try:
-        yield from stored_objects(session, uri)
+        yield from each_object(session, uri)
     except NotFoundError:
         return  # no such bucket
     except GoogleApiError as error:
@@ -227,7 +226,7 @@ def _readable(session: Session, uri: str, note: Callable[[str], None] | None) ->
             note(f"not checked: {error.message}")
 
 
-def _leak(kind: Kind, uri: str, items: Sequence[StoredObject], now: float, since: float, reason: str) -> Leak:
+def _leak(kind: Kind, uri: str, items: Sequence[ObjectInfo], now: float, since: float, reason: str) -> Leak:
     prices = [USD_PER_GIB_MONTH.get(item.storage_class) for item in items]
     per_month: float | None = 0.0
     for item, price in zip(items, prices, strict=True):

@@ -6,13 +6,10 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from runner.datasets.reading.compression import open_source
-from runner.datasets.reading.remote import remote_object
 from runner.errors import NotFoundError, RunnerError
 from runner.gcp import storage
-from runner.gcp.object_http import ObjectClient
 from runner.gcp.session import Session
-from runner.gcp.stored import StoredObject, stored_objects
+from runner.gcp.storage import ObjectInfo, each_object
 
 READ_BYTES = 2**30
 """Datasets together larger than this are read only when asked for."""
@@ -31,7 +28,7 @@ class UnknownNamesError(RunnerError):
     """It is not known which images datasets name: one cannot be read, or they are too large to be read unasked."""
 
 
-def is_image(item: StoredObject) -> bool:
+def is_image(item: ObjectInfo) -> bool:
     """Tell whether an object is an image that this tool uploaded for a dataset."""
     name = item.uri.rsplit("/", 1)[-1].encode()
     ours = storage.STAGED.items() <= item.metadata.items()
@@ -40,12 +37,12 @@ def is_image(item: StoredObject) -> bool:
 
 def unnamed(
     session: Session,
-    images: Iterable[StoredObject],
+    images: Iterable[ObjectInfo],
     *,
     datasets: Collection[str],
     unwanted: Collection[str],
     read_all: bool = False,
-) -> list[StoredObject]:
+) -> list[ObjectInfo]:
     """Return the images that no dataset names. Without any image, nothing is read.
 
     An image counts as named wherever its file name occurs, whichever folder is named before it.
@@ -61,7 +58,7 @@ def unnamed(
         UnknownNamesError: it cannot be told.
         GoogleApiError, UnreachableError: the bucket cannot be listed.
     """
-    left: dict[bytes, list[StoredObject]] = {}
+    left: dict[bytes, list[ObjectInfo]] = {}
     for image in images:
         left.setdefault(image.uri.rsplit("/", 1)[-1].encode(), []).append(image)
     if not left:
@@ -72,16 +69,15 @@ def unnamed(
         raise UnknownNamesError(
             f"{total / 2**30:.1f} GiB of datasets would be read", hint="--read-all-datasets reads them"
         )
-    with ObjectClient(session) as client:
-        for uri in sorted(sizes, key=sizes.__getitem__):
-            if not left:
-                break
-            try:
-                _strike_named(client, uri, left)
-            except NotFoundError:
-                continue  # deleted meanwhile
-            except RunnerError as error:
-                raise UnknownNamesError(f"{uri} cannot be read: {error.message}") from error
+    for uri in sorted(sizes, key=sizes.__getitem__):
+        if not left:
+            break
+        try:
+            _strike_named(session, uri, left)
+        except NotFoundError:
+            continue  # deleted meanwhile
+        except RunnerError as error:
+            raise UnknownNamesError(f"{uri} cannot be read: {error.message}") from error
     return [image for items in left.values() for image in items]
 
 
@@ -90,7 +86,7 @@ def _datasets(session: Session, others: Collection[str], unwanted: Collection[st
     bucket = f"gs://{session.environment.datasets_bucket}/"
     sizes = {
         item.uri: item.size
-        for item in stored_objects(session, bucket)
+        for item in each_object(session, bucket)
         if item.uri not in unwanted and IMAGES_FOLDER not in item.uri
     }
     for uri in others:
@@ -104,8 +100,11 @@ def _datasets(session: Session, others: Collection[str], unwanted: Collection[st
     return sizes
 
 
-def _strike_named(client: ObjectClient, uri: str, left: dict[bytes, Any]) -> None:
-    with open_source(remote_object(client, uri)) as stream:
+def _strike_named(session: Session, uri: str, left: dict[bytes, Any]) -> None:
+    from runner.datasets.reading.compression import open_source
+    from runner.datasets.reading.remote import remote_object
+
+    with open_source(remote_object(session, uri)) as stream:
         before = b""
         while left and (chunk := stream.read(_CHUNK)):
             text = before + chunk

@@ -17,7 +17,10 @@ from runner.cli.commands import Command, Group
 from runner.cli.main import root
 from runner.cli.options import Invocation
 from runner.cli.reference import reference
+from runner.emulator.server import EmulatorServer
+from tests.cli.google_addresses import google, without_addresses
 from tests.cli.invocation import CommandLine
+from tests.cli.looking import LINES, LookedAt, looked_at
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,25 +99,53 @@ def test_the_reference_is_up_to_date() -> None:
     assert written == reference(), "python -m runner.cli.reference > docs/cli.md"
 
 
-@pytest.mark.parametrize("line", ["--help", "--version", "jobs --help", "jobs submit --help", "emulator start --help"])
-def test_help_imports_nothing_heavy(line: str) -> None:
-    heavy = "httpx requests google.auth google.genai google.cloud.storage rich pydantic asyncio torch pulumi uvicorn"
-    heavy += " starlette sqlite3 platformdirs email.parser"
-    allowed = "email.parser" if line == "--version" else ""  # the installed version is in a file of that form
+HEAVY = (
+    "httpx requests urllib3 google.auth google.oauth2 google.genai google.cloud.storage google.api_core rich pydantic"
+)
+HEAVY += " asyncio torch pulumi uvicorn starlette sqlite3 pyarrow msgspec yaml certifi"
+
+
+def _imported(names: str, *words: str, **variables: str) -> set[str]:
+    """Run a command line as a process of its own and return which of these modules it imports."""
     program = (
         "import sys\n"
         "from runner.cli.main import main\n"
         "try:\n    main(sys.argv[2:])\n"
-        "except SystemExit as end:\n    assert not end.code\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
         "found = [name for name in sys.argv[1].split() if name in sys.modules]\n"
-        "print(found, file=sys.stderr)\n"
+        "print(*found, file=sys.stderr)\n"
     )
-    names = " ".join(name for name in heavy.split() if name != allowed)
-    done = subprocess.run(
-        [sys.executable, "-c", program, names, *line.split()], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+    command = [sys.executable, "-c", program, names, *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **variables})
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
 
-    assert done.stderr.splitlines()[-1] == "[]"
+
+@pytest.mark.parametrize("line", ["--help", "--version", "jobs --help", "jobs submit --help", "emulator start --help"])
+def test_help_imports_nothing_heavy(line: str) -> None:
+    names = f"{HEAVY} platformdirs email.parser http.client"
+    allowed = {"email.parser"} if line == "--version" else set()  # the installed version is in a file of that form
+    assert _imported(names, *line.split()) <= allowed
+
+
+@pytest.fixture(scope="module")
+def place(emulator: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) -> LookedAt:
+    """A project with a trained job and an endpoint."""
+    return looked_at(emulator, tmp_path_factory.mktemp("looked-at"), f"looked-at-{os.getpid()}")
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("line", LINES)
+def test_looking_imports_nothing_heavy(line: str, place: LookedAt) -> None:
+    assert _imported(HEAVY, *place.words(line), **place.variables) == set()
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("line", ["jobs ls", "jobs diff {job} {job}", "endpoints ls"])
+def test_looking_with_a_key_imports_only_what_the_login_needs(line: str, place: LookedAt, tmp_path: Path) -> None:
+    with google(place.variables["RUNNER_VERTEX_URL"], place.variables["RUNNER_PROJECT"], tmp_path) as variables:
+        needed = _imported(HEAVY, *place.words(line), **without_addresses(place.variables), **variables)
+    assert needed <= {"google.auth", "google.oauth2", "asyncio", "certifi"}
 
 
 def test_starting_needs_little_memory() -> None:

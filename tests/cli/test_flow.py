@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from runner.gcp import storage
-from runner.gcp.session import Session, open_environment
+from runner.gcp.environments import open_environment
+from runner.gcp.session import Session
 from tests.cli.invocation import CommandLine
 from tests.provisioning import Provisioned
 

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, models
 from runner.cli.main import root
 from runner.cli.reference import walk
 from runner.jobs.outputs.run_manifest import git_state
-from tests.jobs.manifests import MODEL, Manifests
+from tests.jobs.manifests.folder import MODEL, Manifests
 
 ROOT = Path(__file__).parents[2]
 LEAVES = [path for path, command, _ in walk(root, None, "runner") if not isinstance(command, click.Group)]
@@ -105,6 +105,7 @@ COMMANDS: tuple[tuple[str, int], ...] = (
     ("queue ls", 0),
     ("queue run --once", 0),
     ("leaks", 0),
+    ("infra init project", 0),
     ("infra graph", 0),
     ("infra iam", 0),
     ("infra doctor", 1),

@@ -34,8 +34,8 @@ def main(directory: Path) -> None:
     from runner.jobs.specification import TuningJobSpec
     from runner.jobs.submitting import submission
     from runner.serving import deployment, listing, prediction
+    from tests.projects import MODEL, environment_of, upload_dataset
     from tests.provisioning import provision
-    from tests.runner.conftest import MODEL, environment_of, upload_dataset
 
     os.environ["RUNNER_STATE_DIR"] = str(directory / "state")
     with EmulatorServer(EmulatorSettings(directory=directory / "emulator", stand_in="tiny")) as server:

@@ -5,6 +5,7 @@ They are imported inside the tests: `vertexai` alone takes ten seconds.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 import warnings
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.gcp.flaky import Fault, FlakyProxy
 from tests.provisioning import Provisioned
 
 LLAMA = "meta/llama3_1@llama-3.1-8b"
@@ -217,3 +219,51 @@ def test_the_page_of_the_product_step_by_step(project: Provisioned) -> None:
     endpoint.undeploy_all()
     endpoint.delete()
     assert httpx.get(f"{project.url}/v1/{endpoint.resource_name}").status_code == 404
+
+
+def test_a_job_is_created_with_the_request_that_genai_sends(project: Provisioned) -> None:
+    from google.genai import errors, types
+
+    from runner.gcp.tuning_jobs import request_body
+
+    fields = {
+        "base_model": LLAMA,
+        "training_dataset": "gs://b/t.jsonl",
+        "validation_dataset": "gs://b/v.jsonl",
+        "mode": "PEFT_ADAPTER",
+        "epochs": 3,
+        "learning_rate": 0.0002,
+        "adapter_size": 4,
+        "batch_size": 8,
+        "display_name": "name",
+        "description": "what for",
+        "labels": {"team": "search"},
+        "output_uri": "gs://b/o",
+        "custom_base_model": "gs://b/c",
+        "export_last_checkpoint_only": True,
+        "service_account": "a@b",
+    }
+    config = types.CreateTuningJobConfig(
+        validation_dataset=types.TuningValidationDataset(gcs_uri="gs://b/v.jsonl"),
+        tuning_mode=types.TuningMode.TUNING_MODE_PEFT_ADAPTER,
+        epoch_count=3,
+        learning_rate=0.0002,
+        adapter_size=types.AdapterSize.ADAPTER_SIZE_FOUR,
+        batch_size=8,
+        tuned_model_display_name="name",
+        description="what for",
+        labels={"team": "search"},
+        output_uri="gs://b/o",
+        custom_base_model="gs://b/c",
+        export_last_checkpoint_only=True,
+        http_options=types.HttpOptions(extra_body={"serviceAccount": "a@b"}),
+    )
+    least = types.CreateTuningJobConfig()
+    with FlakyProxy(project.url) as proxy:
+        client = genai_client(dataclasses.replace(project, url=proxy.url))
+        for given, sent in ((fields, config), ({name: fields[name] for name in list(fields)[:2]}, least)):
+            proxy.faults.append(Fault("POST", "/tuningJobs$", 403))
+            dataset = types.TuningDataset(gcs_uri="gs://b/t.jsonl")
+            with pytest.raises(errors.ClientError, match="403"):
+                client.tunings.tune(base_model=LLAMA, training_dataset=dataset, config=sent)
+            assert json.loads(proxy.bodies[-1][1]) == request_body(given)

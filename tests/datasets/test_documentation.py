@@ -20,8 +20,7 @@ from runner.datasets.reading.remote import remote_object
 from runner.datasets.rules import texts
 from runner.datasets.rules.codes import CODES
 from runner.environment import Environment
-from runner.gcp import storage
-from runner.gcp.object_http import ObjectClient
+from runner.gcp import uploads
 from runner.gcp.session import Session
 from tests.datasets.test_defects import JPEG
 from tests.provisioning import Provisioned
@@ -60,9 +59,9 @@ def blocks(code: str) -> dict[str, Block]:
     return found
 
 
-def findings(block: Block, training: Block | None, folder: Path, client: ObjectClient | None) -> list[Finding]:
+def findings(block: Block, training: Block | None, folder: Path, client: Session | None) -> list[Finding]:
     if client is not None and block.name.startswith("gs://"):
-        storage.upload_bytes(client._session, block.content, block.name)
+        uploads.upload_bytes(client, block.content, block.name)
         return check_files(remote_object(client, block.name), as_stored=True).findings
     path = folder / block.name
     path.write_bytes(block.content)
@@ -79,13 +78,13 @@ def findings(block: Block, training: Block | None, folder: Path, client: ObjectC
 
 
 @pytest.fixture
-def with_a_cat(project: Provisioned) -> Iterator[ObjectClient]:
+def with_a_cat(project: Provisioned) -> Iterator[Session]:
     """The bucket of the examples, with one picture in it."""
     httpx.post(f"{project.url}/storage/v1/b?project={project.project}", json={"name": "my-bucket"})
     environment = Environment(vertex_url=project.url, storage_url=project.url, token="a-token")
-    with Session(environment) as session, ObjectClient(session) as client:
-        storage.upload_bytes(session, JPEG, "gs://my-bucket/cat.jpg")
-        yield client
+    with Session(environment) as session:
+        uploads.upload_bytes(session, JPEG, "gs://my-bucket/cat.jpg")
+        yield session
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -21,7 +21,7 @@ from PIL import Image
 from runner.datasets.checks import check_files
 from runner.datasets.images.inspection import PictureCheck
 from runner.datasets.rules.images import ImageError, as_data_url, decode_data_url, read_header
-from runner.gcp import storage
+from runner.gcp import uploads
 from tests.cli.conftest import in_project, run  # noqa: F401 - fixtures
 from tests.cli.invocation import CommandLine
 from tests.datasets.examples import png
@@ -230,10 +230,10 @@ def test_a_decoder_that_dies_is_started_anew(tmp_path: Path) -> None:
 def test_objects_are_looked_at(run: CommandLine, in_project: Provisioned, tmp_path: Path) -> None:  # noqa: F811
     folder = f"gs://{in_project.images}/p"
     with session_on(in_project) as session:
-        storage.upload_bytes(session, painted("JPEG"), f"{folder}/good.jpg")
-        storage.upload_bytes(session, painted("JPEG")[:-30], f"{folder}/cut.jpg")
-        storage.upload_bytes(session, b"GIF89a" + bytes(30), f"{folder}/a.gif")
-        storage.upload_bytes(session, painted("PNG"), f"{folder}/declared.jpg")
+        uploads.upload_bytes(session, painted("JPEG"), f"{folder}/good.jpg")
+        uploads.upload_bytes(session, painted("JPEG")[:-30], f"{folder}/cut.jpg")
+        uploads.upload_bytes(session, b"GIF89a" + bytes(30), f"{folder}/a.gif")
+        uploads.upload_bytes(session, painted("PNG"), f"{folder}/declared.jpg")
     names = ("good.jpg", "cut.jpg", "missing.jpg", "a.gif", "good.jpg", "declared.jpg", "missing.jpg")
     path = write(tmp_path / "t.jsonl", FORMATS[3], [Picture(f"{folder}/{name}") for name in names])
     assert run("data", "check", str(path)).code == 0

@@ -20,10 +20,11 @@ from runner.datasets.images.uploads import uploaded
 from runner.datasets.reading.remote import remote_object
 from runner.environment import Environment
 from runner.errors import AlreadyExistsError, DatasetError, GoogleApiError, NotFoundError
-from runner.gcp import bulk_uploads, failures, storage
-from runner.gcp.bulk_uploads import Item, upload_many, upload_one
-from runner.gcp.object_http import ObjectClient, open_object
+from runner.gcp import downloads, failures, storage, uploads
+from runner.gcp.bulk_uploads import Item, upload_many
+from runner.gcp.downloads import open_object
 from runner.gcp.session import Session
+from runner.gcp.uploads import upload_file
 from tests.cli.conftest import in_project, run  # noqa: F401 - fixtures
 from tests.cli.invocation import CommandLine
 from tests.datasets.examples import png
@@ -122,25 +123,23 @@ def _read(connection: socket.socket) -> bytes:
 def test_an_object_is_streamed_whole_although_the_connection_breaks(session: Session, project: Provisioned) -> None:
     data = random.Random(3).randbytes(3_000_000)
     uri = f"gs://{project.datasets}/a/../b #?%2f é.bin"
-    storage.upload_bytes(session, data, uri)
-    with cutting(project.url, 700_000, times=3) as address, session_on(project, address) as flaky:  # noqa: SIM117
-        with ObjectClient(flaky) as client:
-            info, stream = open_object(client, uri)
-            assert (stream.read(), info.size) == (data, len(data))
-    with ObjectClient(session) as client, faults(project.url, "storage.objects.get:status=503,times=2,retry-after=0"):
-        assert open_object(client, uri)[1].read() == data
-    with ObjectClient(session) as client, pytest.raises(NotFoundError):
-        open_object(client, uri + "x")
+    uploads.upload_bytes(session, data, uri)
+    with cutting(project.url, 700_000, times=3) as address, session_on(project, address) as flaky:
+        info, stream = open_object(flaky, uri)
+        assert (stream.read(), info.size) == (data, len(data))
+    with faults(project.url, "storage.objects.get:status=503,times=2,retry-after=0"):
+        assert open_object(session, uri)[1].read() == data
+    with pytest.raises(NotFoundError):
+        open_object(session, uri + "x")
 
 
 def test_a_stream_is_of_one_version(session: Session, project: Provisioned) -> None:
     uri = f"gs://{project.datasets}/t.bin"
-    storage.upload_bytes(session, b"old" * 1_000_000, uri)
-    with ObjectClient(session) as client:
-        _, stream = open_object(client, uri)
-        storage.upload_bytes(session, b"new" * 1_000_000, uri, replace=True)
-        with pytest.raises((GoogleApiError, NotFoundError)):
-            stream.read()
+    uploads.upload_bytes(session, b"old" * 1_000_000, uri)
+    _, stream = open_object(session, uri)
+    uploads.upload_bytes(session, b"new" * 1_000_000, uri, replace=True)
+    with stream, pytest.raises((GoogleApiError, NotFoundError)):
+        stream.read()
 
 
 def test_datasets_in_buckets(run: CommandLine, in_project: Provisioned, session: Session, tmp_path: Path) -> None:  # noqa: F811
@@ -152,7 +151,7 @@ def test_datasets_in_buckets(run: CommandLine, in_project: Provisioned, session:
     assert fixed.document["output"] == f"{folder}/t.jsonl.gz"
     for name in ("t.jsonl.gz", "t.jsonl"):
         if name == "t.jsonl":
-            storage.upload_file(session, path, f"{folder}/{name}")
+            uploads.upload_file(session, path, f"{folder}/{name}")
         checked = run("data", "check", f"{folder}/{name}", "--format", "json")
         assert (checked.code, checked.document["files"][0]["kept"]) == (0, 40), checked.err
         assert checked.document["files"][0]["path"] == f"{folder}/{name}"
@@ -163,7 +162,7 @@ def test_datasets_in_buckets(run: CommandLine, in_project: Provisioned, session:
         "--share", "0.2", "--format", "json",
     )  # fmt: skip
     assert made.code == 0, made.err
-    both = [storage.read_bytes(session, f"{folder}/{name}.jsonl") for name in ("a", "b")]
+    both = [downloads.read_bytes(session, f"{folder}/{name}.jsonl") for name in ("a", "b")]
     assert b"".join(both).count(b"\n") == 40
     again = run("data", "convert", str(path), "--to", "chat", "--output", f"{folder}/a.jsonl")
     assert again.code == 4
@@ -175,9 +174,8 @@ def test_datasets_in_buckets(run: CommandLine, in_project: Provisioned, session:
 
 def test_a_broken_object_is_a_finding(session: Session, project: Provisioned) -> None:
     uri = f"gs://{project.datasets}/t.jsonl.gz"
-    storage.upload_bytes(session, b"\x1f\x8b\x08\x00garbage", uri)
-    with ObjectClient(session) as client:
-        report = check_files(remote_object(client, uri))
+    uploads.upload_bytes(session, b"\x1f\x8b\x08\x00garbage", uri)
+    report = check_files(remote_object(session, uri))
     assert "not-text" in report.training.counts
 
 
@@ -208,7 +206,7 @@ def test_many_files_at_once(session: Session, project: Provisioned, tmp_path: Pa
         assert seen[-1] == (total, total)
         assert seen == sorted(seen)
     for item in items:
-        assert storage.read_bytes(session, item.uri) == item.path.read_bytes()
+        assert downloads.read_bytes(session, item.uri) == item.path.read_bytes()
     again = list(upload_many(session, items))
     assert not any(result.sent for result in again)
     items[7].path.write_bytes(b"changed")
@@ -219,10 +217,10 @@ def test_many_files_at_once(session: Session, project: Provisioned, tmp_path: Pa
 def test_a_large_file_goes_on_where_it_was(
     session: Session, project: Provisioned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state_directory: Path
 ) -> None:
-    monkeypatch.setattr(bulk_uploads, "SMALL_BYTES", 256 * 1024)
+    monkeypatch.setattr(uploads, "SMALL_BYTES", 256 * 1024)
     path = tmp_path / "t.jsonl"
     path.write_bytes(random.Random(1).randbytes(1_500_000))
-    item = Item(path=path, uri=f"gs://{project.datasets}/large.jsonl", size=1_500_000)
+    uri = f"gs://{project.datasets}/large.jsonl"
 
     class StopError(Exception):
         pass
@@ -231,34 +229,40 @@ def test_a_large_file_goes_on_where_it_was(
         if done > total / 2:
             raise StopError
 
-    with ObjectClient(session) as client:
-        with pytest.raises(StopError):
-            upload_one(client, item, progress=stop)
-        (record,) = (state_directory / "uploads").iterdir()
-        assert record.stat().st_mode & 0o777 == 0o600
-        offsets: list[int] = []
-        with faults(project.url, "storage.objects.insert:status=503,times=1,retry-after=0,skip=1"):
-            result = upload_one(client, item, progress=lambda done, total: offsets.append(done))
-        assert result.sent
-        assert offsets[0] > 750_000, "what had arrived was not sent again"
-        assert list((state_directory / "uploads").iterdir()) == []
-        assert storage.read_bytes(session, item.uri) == path.read_bytes()
-        assert not upload_one(client, item).sent
+    with pytest.raises(StopError):
+        upload_file(session, path, uri, progress=stop)
+    (record,) = (state_directory / "uploads").iterdir()
+    assert record.stat().st_mode & 0o777 == 0o600
+    offsets: list[int] = []
+    with faults(project.url, "storage.objects.insert:status=503,times=1,retry-after=0,skip=1"):
+        result = upload_file(session, path, uri, progress=lambda done, total: offsets.append(done))
+    assert result.sent
+    assert offsets[0] > 750_000, "what had arrived was not sent again"
+    assert list((state_directory / "uploads").iterdir()) == []
+    assert downloads.read_bytes(session, uri) == path.read_bytes()
+    assert not upload_file(session, path, uri).sent
 
 
 def test_an_upload_that_the_service_forgot_starts_anew(
     session: Session, project: Provisioned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state_directory: Path
 ) -> None:
-    monkeypatch.setattr(bulk_uploads, "SMALL_BYTES", 256 * 1024)
+    monkeypatch.setattr(uploads, "SMALL_BYTES", 256 * 1024)
     path = tmp_path / "t.jsonl"
     path.write_bytes(b"x" * 600_000)
-    item = Item(path=path, uri=f"gs://{project.datasets}/forgotten.jsonl")
-    with ObjectClient(session) as client:
-        upload = bulk_uploads._Resumable(client, item, None)
-        address = upload._start()
-        client.request("DELETE", address, resource=item.uri, what="cancel", expected=(200, 204, 499))
-        assert upload_one(client, item).sent
-    assert storage.read_bytes(session, item.uri) == path.read_bytes()
+    uri = f"gs://{project.datasets}/forgotten.jsonl"
+
+    class StopError(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        upload_file(session, path, uri, progress=stop)
+    (record,) = (state_directory / "uploads").iterdir()
+    session.send("DELETE", project.url + json.loads(record.read_text())["address"], "cancel", uri, expected=(499,))
+    assert upload_file(session, path, uri).sent
+    assert downloads.read_bytes(session, uri) == path.read_bytes()
 
 
 def pictured(tmp_path: Path, count: int) -> Path:
@@ -285,7 +289,7 @@ def test_images_are_sent_once_and_named(run: CommandLine, in_project: Provisione
     assert path.read_bytes() == before
     uri = first.document["training"]["uri"]
     with session_on(in_project) as session:
-        sent = storage.read_bytes(session, uri)
+        sent = downloads.read_bytes(session, uri)
         names = {json.loads(line)["messages"][0]["content"][1]["image_url"]["url"] for line in sent.splitlines()}
         assert len(names) == 21, "equal images are one object"
         assert all(name.startswith(f"gs://{in_project.datasets}/datasets/images/") for name in names)

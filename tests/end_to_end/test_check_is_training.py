@@ -14,7 +14,7 @@ from runner.catalog import find_model
 from runner.datasets.checks import check_files
 from runner.emulator.engine.tiny import prepare_tiny
 from runner.emulator.server import EmulatorServer
-from runner.gcp import storage
+from runner.gcp import uploads
 from runner.gcp.session import Session
 from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
@@ -79,7 +79,7 @@ def test_a_job_reports_what_the_check_said(
     path = tmp_path / "train.jsonl"
     path.write_text("\n".join(lines) + "\n")
     uri = f"gs://{project.datasets}/train.jsonl"
-    storage.upload_bytes(session, path.read_bytes(), uri)
+    uploads.upload_bytes(session, path.read_bytes(), uri)
     spec = TuningJobSpec(base_model=MODEL, mode="PEFT_ADAPTER", training_dataset=uri, adapter_size=4, epochs=1)
     job = watching.wait(session, submission.submit(session, spec).name, timeout=240, poll=0.3)
     told = job.data_stats

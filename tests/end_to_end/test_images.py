@@ -10,7 +10,7 @@ import pytest
 from runner.emulator.server import EmulatorServer
 from runner.environment import resolve
 from runner.errors import JobFailedError
-from runner.gcp import prediction, storage
+from runner.gcp import prediction, uploads
 from runner.gcp.session import Session
 from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
@@ -44,9 +44,9 @@ def session_for(place: Provisioned) -> Session:
 def spec_for(session: Session, place: Provisioned, *, epochs: int, batch_size: int | None = None) -> TuningJobSpec:
     urls = {name: f"gs://{place.images}/pictures/{name}.png" for name in COLOURS}
     for name, url in urls.items():
-        storage.upload_bytes(session, picture(name), url)
+        uploads.upload_bytes(session, picture(name), url)
     training = f"gs://{place.datasets}/colours.jsonl"
-    storage.upload_bytes(session, colours(urls, text_only=2).encode(), training)
+    uploads.upload_bytes(session, colours(urls, text_only=2).encode(), training)
     return TuningJobSpec(
         base_model=BASE_MODEL,
         mode="PEFT_ADAPTER",

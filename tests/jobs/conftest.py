@@ -16,10 +16,10 @@ from runner.gcp import fleet, tuning_jobs
 from runner.gcp.session import Session
 from runner.jobs.outputs import ownership
 from tests.cli.invocation import CommandLine
-from tests.jobs.manifests import Manifests
+from tests.gcp.flaky import FlakyProxy
+from tests.jobs.manifests.folder import Manifests
+from tests.projects import environment_of
 from tests.provisioning import Provisioned, provision
-from tests.runner.conftest import environment_of
-from tests.runner.flaky import FlakyProxy
 
 _numbers = itertools.count(1)
 

@@ -14,9 +14,9 @@ from runner.emulator.server import EmulatorServer
 from runner.gcp import endpoints, operations
 from runner.gcp.session import Session
 from tests.cli.conftest import run
-from tests.runner.conftest import Tuned, own_state, proxy, session, train_small, tuned_session
+from tests.projects import Tuned, train_small
 
-__all__ = ["own_state", "proxy", "run", "session", "tuned_session"]
+__all__ = ["run"]
 
 MACHINE = "g2-standard-12"
 

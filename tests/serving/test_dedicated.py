@@ -19,13 +19,13 @@ from runner.emulator.engine.launcher import Launcher
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
 from runner.errors import UnreachableError
-from runner.gcp import deployed, prediction, storage
+from runner.gcp import deployed, downloads, prediction, storage, uploads
 from runner.gcp.session import Session
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.resources import Reach
 from tests.cli.invocation import process
+from tests.projects import Tuned, environment_of
 from tests.provisioning import Provisioned, provision
-from tests.runner.conftest import Tuned, environment_of
 from tests.serving import certificates
 from tests.serving.conftest import MACHINE
 
@@ -43,7 +43,7 @@ def _weights(tuned: Tuned, target: Provisioned) -> str:
         for item in storage.list_objects(here, tuned.job.final_checkpoint_uri + "/"):
             name = item.uri.removeprefix(tuned.job.final_checkpoint_uri + "/")
             if "/" not in name:
-                storage.upload_bytes(there, storage.read_bytes(here, item.uri), f"{folder}/{name}")
+                uploads.upload_bytes(there, downloads.read_bytes(here, item.uri), f"{folder}/{name}")
     return folder
 
 

@@ -14,13 +14,13 @@ import pytest
 from runner.emulator import faults
 from runner.emulator.server import EmulatorServer
 from runner.errors import GoogleApiError
-from runner.gcp import storage
+from runner.gcp import uploads
 from runner.gcp.session import Session
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.leaks import find_leaks
 from runner.serving.recovery import recover
 from tests.cli.invocation import Outcome, process
-from tests.runner.conftest import Tuned
+from tests.projects import Tuned
 from tests.serving.conftest import MACHINE, Truth
 from tests.serving.test_leases import _variables
 
@@ -111,8 +111,8 @@ def test_a_model_that_cannot_be_loaded_is_reported_at_once_with_its_reason(
 ) -> None:
     before = truth.names()
     folder = f"gs://{tuned.environment.outputs_bucket}/unloadable"
-    storage.upload_bytes(tuned_session, b"no weights", f"{folder}/model.safetensors")
-    storage.upload_bytes(tuned_session, b'{"model_type": "llama"}', f"{folder}/config.json")
+    uploads.upload_bytes(tuned_session, b"no weights", f"{folder}/model.safetensors")
+    uploads.upload_bytes(tuned_session, b'{"model_type": "llama"}', f"{folder}/config.json")
     with pytest.raises(
         GoogleApiError, match=r"exited unexpectedly with code 1: The checkpoint has no tokenizer"
     ) as caught:

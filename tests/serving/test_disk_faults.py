@@ -20,8 +20,8 @@ from runner.serving import journal, recovery
 from runner.serving.deployment import deploy, plan_deployment
 from runner.serving.journal import DeploymentRecord
 from runner.serving.leaks import clean, find_leaks
-from tests.runner.conftest import Tuned
-from tests.runner.flaky import Fault, FlakyProxy
+from tests.gcp.flaky import Fault, FlakyProxy
+from tests.projects import Tuned
 from tests.serving.conftest import MACHINE, Truth
 from tests.serving.test_leases import _variables
 

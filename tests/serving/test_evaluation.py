@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from runner.gcp import storage
+from runner.gcp import downloads, uploads
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
@@ -38,7 +38,7 @@ from runner.serving.judging import Judgement
 from runner.serving.likelihood import AnswerLoss
 from runner.serving.scores import METRICS, chrf, exact_match, rouge_l, token_agreement
 from tests.cli.invocation import CommandLine, Outcome
-from tests.runner.conftest import MODEL, Tuned, upload_dataset
+from tests.projects import MODEL, Tuned, upload_dataset
 from tests.serving.test_leases import _variables
 
 BASE = "meta/llama-3.1-8b-instruct-maas"
@@ -245,7 +245,7 @@ def _learned(session: Session, **fields: Any) -> Iterator[tuple[TuningJob, Endpo
 
 def _upload(session: Session, name: str, rows: Sequence[dict[str, Any]]) -> str:
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    return storage.upload_bytes(session, content, f"gs://{session.environment.datasets_bucket}/{name}").uri
+    return uploads.upload_bytes(session, content, f"gs://{session.environment.datasets_bucket}/{name}").uri
 
 
 @pytest.mark.training
@@ -308,7 +308,7 @@ def test_what_has_learned_is_found_better_on_questions_it_has_not_seen(
         found = outcome.document
         assert found["metrics"]["chrF"]["low"] > 0, found["metrics"]
         assert found["usdPer1000Answers"] > 0
-        facts = json.loads(storage.read_bytes(tuned_session, f"{job.final_checkpoint_uri}/run.json"))
+        facts = json.loads(downloads.read_bytes(tuned_session, f"{job.final_checkpoint_uri}/run.json"))
         loss = found["loss"]
         assert loss["tuned"] == pytest.approx(facts["validationLosses"][-1], abs=2e-3)
         assert loss["tunedPerplexity"] == pytest.approx(exp(loss["tuned"]), rel=1e-3)

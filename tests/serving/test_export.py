@@ -15,7 +15,7 @@ import pytest
 from runner.errors import ConfigurationError
 from runner.serving.export import check_safetensors, inspect
 from tests.cli.invocation import process
-from tests.runner.conftest import Tuned
+from tests.projects import Tuned
 from tests.serving.test_leases import _variables
 
 

@@ -13,7 +13,7 @@ from runner.serving import leases
 from runner.serving.deployment import deploy, plan_deployment
 from tests.infra.guard_function import call, unpack
 from tests.infra.needs import permissions, recorded, withheld
-from tests.runner.conftest import Tuned
+from tests.projects import Tuned
 from tests.serving.conftest import Truth
 
 CHANGES = ("aiplatform.endpoints.undeploy", "aiplatform.endpoints.delete", "aiplatform.models.delete")
@@ -64,4 +64,4 @@ def test_the_guard_needs_each_of_its_permissions_and_no_other(
             assert work()[0] != "('done', 200)", permission
         # What is left is younger than what a pass takes for an orphan.
         for name in truth.names() - before:
-            tuned_session.http.delete(f"/v1beta1/{name}").raise_for_status()
+            tuned_session.http.request("DELETE", f"/v1beta1/{name}").raise_for_status()

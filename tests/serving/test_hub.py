@@ -15,7 +15,7 @@ import pytest
 
 from runner.serving.export import INSTRUCTIONS
 from tests.cli.invocation import CommandLine, process
-from tests.runner.conftest import Tuned
+from tests.projects import Tuned
 from tests.serving.hub_server import HubServer
 from tests.serving.test_leases import _variables
 

@@ -13,7 +13,7 @@ from runner.serving import leases
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.prediction import predict
 from tests.infra.guard_function import call, unpack
-from tests.runner.conftest import Tuned
+from tests.projects import Tuned
 from tests.serving.conftest import MACHINE, Truth
 
 

@@ -10,11 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from runner.errors import ConfigurationError, CostRefusedError
-from runner.gcp import deployed, endpoints, operations, storage, usage
+from runner.gcp import deployed, endpoints, operations, uploads, usage
 from runner.gcp.session import Session
 from runner.serving import leases
 from runner.serving.deployment import deploy, plan_deployment, undeploy
@@ -24,7 +23,7 @@ from runner.serving.leases import seconds_of_time
 from runner.serving.prediction import predict
 from runner.serving.spending import check_hourly_limit
 from tests.cli.invocation import Outcome, process
-from tests.runner.conftest import Tuned
+from tests.projects import Tuned
 from tests.serving.conftest import MACHINE, Truth
 
 HOUR = 3600.0
@@ -246,14 +245,14 @@ def test_the_emulator_checks_filters_of_metrics(session: Session, filter: str, c
     session.http.post(
         f"/v1/projects/{project}/services:batchEnable", json={"serviceIds": ["monitoring.googleapis.com"]}
     ).raise_for_status()
-    answer: httpx.Response = session.http.get(
+    answer = session.http.get(
         f"/v3/projects/{project}/timeSeries", params={"filter": filter, "interval.endTime": "2026-01-01T00:00:00Z"}
     )
-    assert answer.status_code == code, answer.text
+    assert answer.status_code == code, answer.content
 
 
 def test_an_unreadable_weights_folder_is_refused_before_anything_is_written(session: Session, state: Path) -> None:
-    storage.upload_bytes(session, b"{}", f"gs://{session.environment.outputs_bucket}/w/config.json")
+    uploads.upload_bytes(session, b"{}", f"gs://{session.environment.outputs_bucket}/w/config.json")
     with pytest.raises(Exception, match=r"no \.safetensors"):
         plan_deployment(session, f"gs://{session.environment.outputs_bucket}/w")
     assert not (state / "deployments").exists()

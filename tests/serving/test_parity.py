@@ -13,14 +13,14 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from runner.errors import GateFailedError
-from runner.gcp import storage
+from runner.gcp import downloads
 from runner.gcp.session import Session
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.evaluation import Question
 from runner.serving.parity import ParityFinding, check_parity, parity_check
 from runner.serving.prediction import resolve_endpoint
 from runner.serving.rendering import TrainingTemplate, training_template
-from tests.runner.conftest import Tuned
+from tests.projects import Tuned
 from tests.serving.contest_server import ContestServer, Rule, says
 
 TEMPLATE = (
@@ -153,7 +153,7 @@ def test_a_template_that_was_lost_on_the_way_keeps_a_deployment_without_traffic(
     other = folder / "other"
     other.mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        (other / name).write_bytes(storage.read_bytes(tuned_session, f"{source}/{name}"))
+        (other / name).write_bytes(downloads.read_bytes(tuned_session, f"{source}/{name}"))
     (other / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}A:")
     check = parity_check(tuned_session, questions, source=source, template=TrainingTemplate(other))
     with pytest.raises(GateFailedError, match="another chat template"):

@@ -13,7 +13,7 @@ from runner.gcp.session import Session
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.resources import Reach, Resources
 from tests.cli.invocation import process
-from tests.runner.conftest import Tuned
+from tests.projects import Tuned
 from tests.serving.conftest import MACHINE
 
 RESERVATION = "projects/p/zones/us-central1-a/reservations/gpus"
@@ -145,6 +145,6 @@ def test_the_emulator_checks_them_too(session: Session, resources: dict[str, Any
         "deployConfig": {"dedicatedResources": resources},
     }
     answer = session.http.post(f"/v1beta1/{parent}:deploy", json=body)
-    assert answer.status_code == 400, answer.text
+    assert answer.status_code == 400, answer.content
     assert message in answer.json()["error"]["message"]
     assert endpoints.list_endpoints(session) == []

@@ -20,7 +20,7 @@ import pytest
 from runner.emulator import faults
 from runner.emulator.server import EmulatorServer
 from runner.errors import GoogleApiError, RunnerError, WaitTimeoutError
-from runner.gcp import endpoints, failures, operations, storage
+from runner.gcp import endpoints, failures, operations, uploads
 from runner.gcp.session import Session
 from runner.serving import deployment, journal, recovery
 from runner.serving.deployment import deploy, plan_deployment, undeploy
@@ -28,8 +28,8 @@ from runner.serving.journal import DeploymentRecord
 from runner.serving.leaks import clean, find_leaks
 from runner.serving.recovery import recover
 from tests.cli.invocation import process
-from tests.runner.conftest import Tuned
-from tests.runner.flaky import Fault, FlakyProxy
+from tests.gcp.flaky import Fault, FlakyProxy
+from tests.projects import Tuned
 from tests.serving.conftest import MACHINE, Truth
 from tests.serving.test_leases import _variables
 
@@ -166,8 +166,8 @@ def test_a_failing_container_leaves_nothing(
 ) -> None:
     before = truth.names()
     folder = f"gs://{tuned.environment.outputs_bucket}/broken"
-    storage.upload_bytes(tuned_session, b"no weights", f"{folder}/model.safetensors")
-    storage.upload_bytes(tuned_session, b'{"model_type": "llama"}', f"{folder}/config.json")
+    uploads.upload_bytes(tuned_session, b"no weights", f"{folder}/model.safetensors")
+    uploads.upload_bytes(tuned_session, b'{"model_type": "llama"}', f"{folder}/config.json")
     plan = plan_deployment(tuned_session, folder, machine_type=MACHINE, endpoint=standing)
     with pytest.raises(GoogleApiError):
         deploy(tuned_session, plan, poll=0.2)

@@ -16,16 +16,14 @@ from runner.datasets.images.uploads import uploaded
 from runner.datasets.upload import upload
 from runner.emulator import faults
 from runner.emulator.server import EmulatorServer
-from runner.gcp import endpoints, operations, storage, tuning_jobs
-from runner.gcp.bulk_uploads import SMALL_BYTES, Item, upload_one
-from runner.gcp.object_http import ObjectClient
+from runner.gcp import endpoints, operations, storage, tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting import submission
 from runner.serving import stale_images
 from runner.serving.stale import clean, find_stale
 from tests.cli.invocation import process
-from tests.runner.conftest import MODEL, Tuned
+from tests.projects import MODEL, Tuned
 from tests.serving.test_leases import _variables
 
 DAY = 86400.0
@@ -49,13 +47,12 @@ def test_uploaded_datasets_that_no_job_of_late_was_trained_on(
     waiting, gone = f"{base}/waiting-0123456789ab.jsonl", f"{base}/gone-0123456789ab.jsonl"
     as_commands_do = upload(session, check_files(_dataset(tmp_path / "sent.jsonl", "It is"))).training.uri
     large = tmp_path / "large.jsonl"
-    large.write_text(_dataset(tmp_path / "d.jsonl", "It is").read_text() * (SMALL_BYTES // 600))
-    assert large.stat().st_size > SMALL_BYTES, "it goes in pieces"
-    with ObjectClient(session) as client:
-        in_pieces = upload_one(client, Item(path=large, uri=f"{base}/large-0123456789ab.jsonl")).info.uri
+    large.write_text(_dataset(tmp_path / "d.jsonl", "It is").read_text() * (uploads.SMALL_BYTES // 600))
+    assert large.stat().st_size > uploads.SMALL_BYTES, "it goes in pieces"
+    in_pieces = uploads.upload_file(session, large, f"{base}/large-0123456789ab.jsonl").info.uri
     for uri in (waiting, gone, f"{base}/images/0123456789ab.png", f"gs://{bucket}/elsewhere/x-0123456789ab.jsonl"):
-        storage.upload_file(session, _dataset(tmp_path / "d.jsonl", uri), uri)
-    theirs = storage.upload_bytes(session, b"{}\n", f"{base}/theirs-0123456789ab.jsonl").uri
+        uploads.upload_file(session, _dataset(tmp_path / "d.jsonl", uri), uri)
+    theirs = uploads.upload_bytes(session, b"{}\n", f"{base}/theirs-0123456789ab.jsonl").uri
     fault = emulator.emulator.faults.add(faults.parse("job:capacity-wait=600,match=waits"))
     spec = TuningJobSpec(base_model=MODEL, training_dataset=waiting, epochs=1, display_name="waits")
     job = submission.submit(session, spec)
@@ -70,7 +67,7 @@ def test_uploaded_datasets_that_no_job_of_late_was_trained_on(
     assert leak.usd_per_day == pytest.approx(0.020 * gib_days)
 
     # Written anew since it was looked at: another object, which stays.
-    storage.upload_file(session, _dataset(tmp_path / "d.jsonl", "newer"), gone, replace=True)
+    uploads.upload_file(session, _dataset(tmp_path / "d.jsonl", "newer"), gone, replace=True)
     assert clean(session, [leak]) == ([], [])
     [leak] = find_stale(session, now=later)
     # Wanted again since, in another location.
@@ -79,7 +76,7 @@ def test_uploaded_datasets_that_no_job_of_late_was_trained_on(
     policy = session.http.get(f"/storage/v1/b/{session.environment.outputs_bucket}/iam").json()
     session.http.post(f"/storage/v1/b?project={session.environment.project}", json=body).raise_for_status()
     grants = {"bindings": policy["bindings"]}
-    session.http.put(f"/storage/v1/b/{there}/iam", json=grants).raise_for_status()
+    session.http.request("PUT", f"/storage/v1/b/{there}/iam", json=grants).raise_for_status()
     with Session(dataclasses.replace(session.environment, location="europe-west4", outputs_bucket=there)) as elsewhere:
         spec = TuningJobSpec(base_model=MODEL, training_dataset=gone, epochs=1, display_name="waits")
         other = submission.submit(elsewhere, spec)
@@ -127,13 +124,13 @@ def test_images_that_no_dataset_names(
             assert copy is not None
             lines[name] = copy.read_text()
         pictures[name] = json.loads(lines[name])["contents"][0]["parts"][1]["fileData"]["fileUri"]
-    theirs = storage.upload_bytes(session, b"not of this tool", f"gs://{bucket}/datasets/images/{'0' * 32}.png").uri
-    store = storage.upload_bytes
+    theirs = uploads.upload_bytes(session, b"not of this tool", f"gs://{bucket}/datasets/images/{'0' * 32}.png").uri
+    store = uploads.upload_bytes
     store(session, lines["escaped"].replace("/", "\\u002f").replace("png", "\\u0070ng").encode(), f"gs://{bucket}/x/e")
     store(session, gzip.compress(lines["zipped"].encode()), f"gs://{bucket}/old.jsonl.gz")
     old = tmp_path / "old.jsonl"
     old.write_text("".join(lines.values()))
-    stale_dataset = storage.upload_file(session, old, f"gs://{bucket}/datasets/old-0123456789ab.jsonl").uri
+    stale_dataset = uploads.upload_file(session, old, f"gs://{bucket}/datasets/old-0123456789ab.jsonl").info.uri
     later = time.time() + 31 * DAY
 
     assert find_stale(session) == []
@@ -172,7 +169,7 @@ def test_checkpoints_that_nothing_uses(tuned: Tuned, tuned_session: Session, sta
         tuned_session, display_name="live", gcs_uri=f"{folder}checkpoint-1", container={}, model_id="live"
     )
     operations.wait(tuned_session, live, timeout=30)
-    storage.upload_bytes(tuned_session, b"keep me", f"{folder}checkpoint-2/notes.txt")
+    uploads.upload_bytes(tuned_session, b"keep me", f"{folder}checkpoint-2/notes.txt")
     [leak] = find_stale(tuned_session, now=later)
     assert (leak.kind, leak.resource) == ("stale checkpoint", f"{folder}checkpoint-2/")
     assert f"{folder}checkpoint-2/model.safetensors" in leak.resources

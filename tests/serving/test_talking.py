@@ -20,11 +20,11 @@ from typing import Any
 import httpx
 import pytest
 
-from runner.cli.asking.conversation import image_part, read_messages
 from runner.emulator.server import EmulatorServer
 from runner.errors import ConfigurationError
 from runner.gcp import prediction
 from runner.gcp.session import Session
+from runner.serving.messages import image_part, read_messages
 from tests.cli.invocation import CommandLine
 from tests.serving.contest_server import ContestServer, says
 from tests.serving.stub_endpoint import StubEndpoint

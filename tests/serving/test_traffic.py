@@ -32,7 +32,7 @@ from runner.serving.shares import with_share, without
 from runner.serving.traffic import CanaryLimits, judge
 from tests.cli.invocation import process
 from tests.emulator.engine.serving_processes import client_of
-from tests.runner.conftest import MODEL, Tuned
+from tests.projects import MODEL, Tuned
 from tests.serving.conftest import MACHINE
 from tests.serving.test_leases import _variables
 

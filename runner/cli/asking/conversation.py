@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import local_files
-from runner.errors import ConfigurationError, RunnerError
+from runner.errors import RunnerError
+from runner.serving.messages import VERSION, image_part, read_messages, text_of
 
 if TYPE_CHECKING:
     from runner.cli.options import Invocation
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 _HELP = """/history shows the conversation, /reset clears it, /system TEXT sets the system message,
 /image FILE sends an image with the next message, /save FILE saves the conversation,
 /exit or Ctrl-D quits, Ctrl-C stops an answer."""
-_LARGEST_IMAGE = 20 * 2**20
-_VERSION = 1
 
 
 class Conversation:
@@ -118,7 +115,7 @@ class Conversation:
         """Write the conversation, for this user only. Raises DiskError, ConfigurationError."""
         endpoint = self.where.get("endpoint")
         body = {
-            "version": _VERSION,
+            "version": VERSION,
             "endpoint": endpoint.name if endpoint is not None else None,
             "model": self.where.get("model"),
             "sampling": {key: value for key, value in self.sampling.items() if value is not None},
@@ -152,53 +149,3 @@ class Conversation:
         summary = f"{len(results) - len(different)} of {len(results)} answers are the same"
         output.result({"answers": results, "different": len(different)}, "\n\n".join([*lines, summary]), name=summary)
         return len(different)
-
-
-def read_messages(path: Path) -> list[dict[str, Any]]:
-    """Return the messages of a saved conversation. Raises ConfigurationError."""
-    try:
-        body = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
-    except ValueError as error:
-        raise _unusable(path, f"it is not a saved conversation: {error}") from error
-    messages = body.get("messages") if isinstance(body, dict) and body.get("version") == _VERSION else None
-    if not isinstance(messages, list) or not all(
-        isinstance(item, dict) and isinstance(item.get("role"), str) and "content" in item for item in messages
-    ):
-        raise _unusable(path, "it is not a saved conversation")
-    return messages
-
-
-def text_of(message: dict[str, Any]) -> str:
-    """Return the text of a message, pictures as `[image]`."""
-    content = message["content"]
-    if isinstance(content, str):
-        return content
-    return " ".join(str(part.get("text", "[image]")) for part in content)
-
-
-def image_part(source: str) -> dict[str, Any]:
-    """Return the part of a message for a picture: a `gs://`, `https://` or `data:` address, or a file.
-
-    Raises:
-        ConfigurationError: the file cannot be read, is no picture or is too large.
-    """
-    if source.startswith(("gs://", "https://", "data:")):
-        return {"type": "image_url", "image_url": {"url": source}}
-    path = Path(source).expanduser()
-    kind = mimetypes.guess_type(path.name)[0] or ""
-    if not kind.startswith("image/"):
-        raise _unusable(path, "its name does not end in an image extension, such as .png or .jpg")
-    try:
-        if path.stat().st_size > _LARGEST_IMAGE:
-            raise _unusable(path, f"it is larger than {_LARGEST_IMAGE // 2**20} MiB")
-        content = path.read_bytes()
-    except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
-    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{base64.b64encode(content).decode()}"}}
-
-
-def _unusable(path: Path, why: str) -> ConfigurationError:
-    message = f"{path}: {why}"
-    return ConfigurationError(message, problems=[message])

@@ -10,20 +10,36 @@ import click
 
 from runner import local_files
 from runner.cli import commands
-from runner.cli.asking.judge import judge_options
-from runner.cli.options import Invocation, sampling_options
-from runner.errors import ConfigurationError, GateFailedError
+from runner.cli.cost_gate import terms
+from runner.cli.options import Command, Invocation, Money, cost_options, sampling_options
+from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from runner.gcp.session import Session
+    from runner.serving.comparing import Gate
     from runner.serving.differences import Difference
-    from runner.serving.evaluation import Contestant, Evaluation
+    from runner.serving.evaluation import Evaluation
     from runner.serving.judging import Judgement
 
 _GATES = ("better", "not-worse")
 _DECIDERS = ("chrF", "ROUGE-L", "exact match", "token agreement", "loss", "judge")
 """`evaluation.DECIDERS`, which is not imported for `--help`; a test compares."""
 _REPORT_SECONDS = 5.0
+
+
+def judge_options(function: Command) -> Command:
+    """Add `judge`, `judge_price`, `max_cost` and `accept_unknown_cost`."""
+    judge = click.option(
+        "--judge",
+        metavar="NAME",
+        help="Also have a model judge the answers: an endpoint, or a Google-managed PUBLISHER/MODEL.",
+    )
+    price = click.option(
+        "--judge-price",
+        type=Money(),
+        metavar="USD",
+        help="Price per million tokens of a Google-managed judge, which the catalogue does not list.",
+    )
+    return judge(price(cost_options(function)))
 
 
 @commands.command(
@@ -73,7 +89,7 @@ def command(
     metric: str,
     slice_by: str | None,
     report: Path | None,
-    gate: str | None,
+    gate: Gate | None,
     concurrency: int,
     judge: str | None,
     judge_price: float | None,
@@ -90,52 +106,36 @@ def command(
     Loss and perplexity of the file's answers are measured if both models report log probabilities. A judge is a third
     model, which sees each pair twice, in both orders.
     """
-    if (base_endpoint is None) == (base_model is None):
-        problem = "give --base-endpoint or --base-model to compare with"
-        raise ConfigurationError(problem, problems=[problem])
-    if endpoint is not None and model is not None:
-        problem = "give either --endpoint or --model"
-        raise ConfigurationError(problem, problems=[problem])
-    from runner.cli.asking.judge import agree_to_judge, find_judge
-    from runner.cli.asking.questions import read_questions
-    from runner.datasets.examples import counted
-    from runner.serving.evaluation import evaluate
+    from runner.serving.comparing import compare, hold_gate
     from runner.serving.evaluation_report import to_html
 
     output = invocation.output
-    questions = read_questions(dataset, slice_by=slice_by, limit=limit)
     if report is not None:
         _check_writable(report)
     with invocation.session() as session:
-        tuned = _contestant(session, endpoint, model)
-        base = _contestant(session, base_endpoint, base_model)
-        arbiter = find_judge(session, judge) if judge is not None else None
-        if arbiter is not None:
-            agree_to_judge(
-                invocation,
-                arbiter,
-                questions,
-                price=judge_price,
-                max_cost=max_cost,
-                accept_unknown_cost=accept_unknown_cost,
-            )
-        output.note(f"{counted(len(questions), 'question')} to {base.name} and {tuned.name}")
-        found = evaluate(
+        found = compare(
             session,
-            questions,
-            base,
-            tuned,
-            primary=metric,
+            dataset,
+            endpoint=endpoint,
+            model=model,
+            base_endpoint=base_endpoint,
+            base_model=base_model,
+            limit=limit,
+            metric=metric,
+            slice_by=slice_by,
             concurrency=concurrency,
             sampling=sampling,
-            judge=arbiter,
+            judge=judge,
+            judge_price=judge_price,
+            terms=terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost),
+            tell=output.note,
             progress=_reporter(invocation),
         )
     if report is not None:
         local_files.replace(report, to_html(found))
         output.note(f"report: {report}")
     _show(invocation, found)
-    _hold_gate(found, gate)
+    hold_gate(found, gate, hint="--report FILE shows the answers side by side")
 
 
 def _check_writable(path: Path) -> None:
@@ -164,18 +164,6 @@ def _reporter(invocation: Invocation) -> Callable[[int, int], None]:
             invocation.output.note(f"{done} of {total}")
 
     return report
-
-
-def _contestant(session: Session, endpoint: str | None, model: str | None) -> Contestant:
-    from runner.serving.evaluation import Contestant
-    from runner.serving.listing import describe
-    from runner.serving.prediction import resolve_endpoint
-
-    if model is not None:
-        return Contestant(name=model, model=model)
-    found = resolve_endpoint(session, endpoint)
-    price = describe(found).usd_per_hour
-    return Contestant(name=found.display_name or found.id, endpoint=found, usd_per_hour=price or None)
 
 
 def _show(invocation: Invocation, found: Evaluation) -> None:
@@ -223,12 +211,3 @@ def _verdicts(found: Judgement) -> str:
     rate = found.win_rate
     interval = f"; wins {rate.tuned:.0f} % ({rate.low + 50:.0f} to {rate.high + 50:.0f})" if rate else ""
     return f"judge {found.judge}: {counts}{interval}: {found.outcome}"
-
-
-def _hold_gate(found: Evaluation, gate: str | None) -> None:
-    allowed = {"better": {"better"}, "not-worse": {"better", "no difference"}}
-    if gate is not None and found.outcome not in allowed[gate]:
-        raise GateFailedError(
-            f"the gate asks for {gate}, {found.primary} says: {found.outcome}",
-            hint="--report FILE shows the answers side by side",
-        )

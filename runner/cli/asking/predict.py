@@ -61,50 +61,20 @@ def command(
     **sampling: Any,
 ) -> None:
     """Send each PROMPT, or standard input, to a deployed model and print its answer."""
-    from runner.serving.prediction import predict
+    from runner.serving.prediction import instances_of, predict, text_of
 
     given = _instances(instances) if instances else []
-    options = {key: value for key, value in sampling.items() if value is not None}
-    raw = {} if repeat_prompt else {"raw_response": True}
     texts = [*prompts, *(_text(path) for path in files)]
     if not texts and not given and not sys.stdin.isatty():
         texts = [text] if (text := sys.stdin.read()).strip() else []
-    if images and texts:
-        given += _with_images(texts, images, options)
-    else:
-        given += [{"prompt": prompt, **options, **raw} for prompt in texts]
+    given += instances_of(texts, images=images, repeat_prompt=repeat_prompt, **sampling)
     if not given:
         problem = "nothing to predict: give a PROMPT, --file FILE, --instances FILE, or text on standard input"
         raise ConfigurationError(problem, problems=[problem])
     with invocation.session() as session:
         predictions = predict(session, endpoint, given)
-    said = [_said(item) for item in predictions]
+    said = [text_of(item) for item in predictions]
     invocation.output.result({"predictions": predictions}, "\n".join(said), name="\n".join(said))
-
-
-def _with_images(texts: list[str], images: tuple[str, ...], options: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a chat instance a prompt, each with all pictures: prompts themselves have no place for them."""
-    from runner.cli.asking.conversation import image_part
-
-    parts = [image_part(image) for image in images]
-    return [
-        {
-            "@requestFormat": "chatCompletions",
-            "messages": [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}],
-            **options,
-        }
-        for text in texts
-    ]
-
-
-def _said(prediction: Any) -> str:
-    """Return the text of a prediction: itself, that of a chat answer, or JSON."""
-    if isinstance(prediction, str):
-        return prediction
-    try:
-        return str(prediction["choices"][0]["message"]["content"])
-    except (KeyError, IndexError, TypeError):
-        return json.dumps(prediction, ensure_ascii=False)
 
 
 def _instances(path: Path) -> list[dict[str, Any]]:

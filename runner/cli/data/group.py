@@ -157,13 +157,10 @@ def _closer(invocation: Invocation, *, fetch: bool, decode: bool) -> Iterator[An
         yield None
         return
     from runner.datasets.images.inspection import PictureCheck
-    from runner.gcp.object_http import ObjectClient
 
     with contextlib.ExitStack() as stack:
-        client = None
-        if fetch:
-            client = stack.enter_context(ObjectClient(stack.enter_context(invocation.session())))
-        yield stack.enter_context(PictureCheck(client, decode=decode)).findings
+        session = stack.enter_context(invocation.session()) if fetch else None
+        yield stack.enter_context(PictureCheck(session, decode=decode)).findings
 
 
 def _engine(name: str, beam_runner: str | None, pipeline: tuple[str, ...]) -> Engine | None:
@@ -262,34 +259,21 @@ def checked(
     model: str | None,
     mode: Any,
     tokenizer: Path | None,
-    *,
-    near_duplicates: bool = False,
-    workers: int | None = None,
-    engine: Engine | None = None,
-    look_closer: Any = None,
-    as_stored: bool = False,
+    **options: Any,
 ) -> Report:
-    """Return the report on a dataset. Raises ConfigurationError."""
-    from runner.catalog import find_model
-    from runner.cli.data.sources import sources, tokenizer_for
-    from runner.datasets.checks import check_files
+    """Return the report on a dataset; see `runner.datasets.named.check`."""
+    from runner.datasets import named
 
-    found = find_model(model) if model else None
-    if engine is None:  # the workers of an engine may be on other machines
-        tokenizer = tokenizer_for(invocation, found, tokenizer)
-    with sources(invocation, training, validation) as (first, second):
-        return check_files(
-            first,
-            second,
-            model=found,
-            mode=mode,
-            tokenizer=tokenizer,
-            near_duplicates=near_duplicates,
-            workers=workers,
-            engine=engine,
-            look_closer=look_closer,
-            as_stored=as_stored,
-        )
+    return named.check(
+        invocation.session,
+        training,
+        validation,
+        model=model,
+        mode=mode,
+        tokenizer=tokenizer,
+        tell=invocation.output.note,
+        **options,
+    )
 
 
 def _print_findings(invocation: Invocation, report: Report, limit: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,48 +20,20 @@ if TYPE_CHECKING:
 _LOST_SHOWN = 10
 
 
-@contextmanager
 def sources(
     invocation: Invocation, first: Path | str, second: Path | str | None = None
-) -> Iterator[tuple[Source, Source | None]]:
-    """Yield what one or two arguments name, objects looked up; the connection stays open meanwhile.
+) -> AbstractContextManager[tuple[Source, Source | None]]:
+    """Yield what one or two arguments name; see `runner.datasets.named.sources`."""
+    from runner.datasets import named
 
-    Raises:
-        NotFoundError: there is no such object.
-        ConfigurationError: an address is malformed, or no environment says where buckets are.
-    """
-    from runner.datasets.reading.sources import STDIN
-    from runner.errors import ConfigurationError
-
-    if first == second == STDIN:
-        raise ConfigurationError("standard input can contain only one dataset", hint="name a file for one of them")
-    with ExitStack() as stack:
-        client: Any = None
-
-        def found(given: Path | str) -> Source:
-            nonlocal client
-            if not isinstance(given, str):
-                return given
-            from runner.datasets.reading.remote import remote_object
-            from runner.gcp.object_http import ObjectClient
-
-            if client is None:
-                client = stack.enter_context(ObjectClient(stack.enter_context(invocation.session())))
-            return remote_object(client, given)
-
-        yield found(first), found(second) if second is not None else None
+    return named.sources(invocation.session, first, second)
 
 
 def tokenizer_for(invocation: Invocation, model: Model | None, given: Path | None) -> Path | None:
-    """Return the tokenizer to count with: the given one, else the model's where it is in Hugging Face's cache."""
-    if given is not None:
-        return given
-    from runner.datasets.tokens.hub_cache import find_tokenizer
+    """Return the tokenizer to count with; see `runner.datasets.named.tokenizer_for`."""
+    from runner.datasets import named
 
-    found = find_tokenizer(model)
-    if found is not None and model is not None:
-        invocation.output.note(f"counting with the tokenizer of {model.hub} in Hugging Face's cache")
-    return found
+    return named.tokenizer_for(model, given, invocation.output.note)
 
 
 @contextmanager
@@ -70,16 +42,15 @@ def target(invocation: Invocation, given: Path | str) -> Iterator[Path]:
     if not isinstance(given, str):
         yield given
         return
-    from runner.gcp.bulk_uploads import Item, upload_one
-    from runner.gcp.object_http import ObjectClient
     from runner.gcp.storage import parse_gs_uri
+    from runner.gcp.uploads import upload_file
 
     parse_gs_uri(given)
     with tempfile.TemporaryDirectory(prefix="runner-data-") as folder, invocation.session() as session:
         path = Path(folder, given.rsplit("/", 1)[-1] or "data.jsonl")
         yield path
-        with ObjectClient(session) as client, invocation.output.progress(f"upload {path.name}") as progress:
-            upload_one(client, Item(path=path, uri=given), progress=progress)
+        with invocation.output.progress(f"upload {path.name}") as progress:
+            upload_file(session, path, given, progress=progress)
 
 
 @contextmanager

@@ -123,17 +123,16 @@ def _state(fault: dict[str, Any]) -> str:
 
 def _call(method: str, path: str, body: Any = None) -> Any:
     """Ask the running emulator. Raises UnreachableError, ConfigurationError for what it refuses."""
-    import httpx
-
-    from runner.gcp.failures import raise_from
+    from runner.gcp.failures import call
+    from runner.gcp.rest import RestClient
 
     info = running()
     headers = {"authorization": f"Bearer {info.token}"} if info.token else {}
-    try:
-        response = httpx.request(method, info.url + path, json=body, headers=headers, timeout=30, trust_env=False)
-    except httpx.HTTPError as error:
-        raise_from(error, "emulator.faults", info.url)
-    if response.is_error:
+    with RestClient(info.url, trust_environment=False) as client:
+        response = call(
+            "emulator.faults", info.url, lambda: client.request(method, path, json=body, headers=headers, timeout=30)
+        )
+    if not response.is_success:
         message = str(response.json()["error"]["message"])
         raise ConfigurationError(message, problems=[message], hint="`runner emulator faults ls`")
     return response.json()

@@ -16,7 +16,7 @@ from runner.cli.cost_gate import confirmed
 from runner.cli.emulator.group import directory, running
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
-from runner.local_processes import module_command
+from runner.infrastructure import is_present, program_command
 
 if TYPE_CHECKING:
     from runner.emulator.daemon import ServerInfo
@@ -35,7 +35,7 @@ def provision(invocation: Invocation) -> None:
     info = running()
     _check_pulumi()
     document: Path = directory() / "environment.json"
-    arguments = module_command("infra.embedded", "--emulator", info.url)
+    arguments = program_command("infra.embedded", "--emulator", info.url)
     arguments += ["--project", invocation.project or DEFAULT_PROJECT]
     arguments += ["--location", invocation.location or DEFAULT_LOCATION]
     arguments += ["--output", str(document), "--state", str(directory() / "infra.json")]
@@ -106,7 +106,8 @@ def reset(invocation: Invocation) -> None:
 def _check_pulumi() -> None:
     from importlib.util import find_spec
 
-    missing = [name for name in ("pulumi", "pulumi_gcp", "infra.embedded") if find_spec(name.split(".")[0]) is None]
+    missing = [name for name in ("pulumi", "pulumi_gcp") if find_spec(name) is None]
+    missing += [] if is_present() else ["the Pulumi program"]
     if missing:
         raise EngineMissingError(
             f"provisioning needs {', '.join(missing)}, which is not installed",

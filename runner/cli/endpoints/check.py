@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli import commands
 from runner.cli.options import Command, Invocation
-from runner.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from runner.gcp.session import Session
-    from runner.serving.deployment import Check
-    from runner.serving.parity import ParityFinding
-
-_GOLDEN = 12
-"""Examples that are asked: enough to tell, soon done."""
 
 
 def check_options(function: Command) -> Command:
@@ -31,23 +21,6 @@ def check_options(function: Command) -> Command:
     )
     base = click.option("--check-base", metavar="ID", help="With --check: Google-managed base model to compare with.")
     return file(base(function))
-
-
-def deployment_check(
-    session: Session, file: Path | None, base: str | None, source: str, *, wait: bool
-) -> tuple[Check | None, list[ParityFinding]]:
-    """Return the check of a deployment, and the list in which its findings will be. Raises ConfigurationError."""
-    found: list[ParityFinding] = []
-    if file is None:
-        return None, found
-    if not wait:
-        problem = "--check waits for the model: omit --no-wait"
-        raise ConfigurationError(problem, problems=[problem])
-    from runner.cli.asking.questions import read_questions
-    from runner.serving.parity import parity_check
-
-    questions = read_questions(file, limit=_GOLDEN)
-    return parity_check(session, questions, source=source, base_model=base, found=found), found
 
 
 @commands.command(
@@ -76,12 +49,13 @@ def check(invocation: Invocation, endpoint: str, golden: Path, model: str, base_
 
     The exit code is 11 if a check fails. A model on one of Google's shared endpoints cannot be checked separately.
     """
-    from runner.cli.asking.questions import read_questions
+    from runner.serving.deploying import GOLDEN
     from runner.serving.parity import check_parity, require
     from runner.serving.prediction import resolve_endpoint
+    from runner.serving.questions import read_questions
     from runner.serving.traffic import find_model
 
-    questions = read_questions(golden, limit=_GOLDEN)
+    questions = read_questions(golden, limit=GOLDEN)
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
         chosen = find_model(found, model)

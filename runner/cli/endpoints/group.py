@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.cost_gate import confirm_cost, confirmed
-from runner.cli.endpoints.check import check_options, deployment_check
+from runner.cli.cost_gate import confirmed, terms
+from runner.cli.endpoints.check import check_options
 from runner.cli.endpoints.lease_options import lease_options, seconds_or_none
 from runner.cli.endpoints.resources import resource_choices, resource_options
 from runner.cli.options import Duration, Invocation, Money, cost_options
@@ -117,14 +117,14 @@ def deploy(
     removes what it created; after an interruption, the next command does so. JOB is an ID, a full name, or `latest`.
     """
     from runner.cli.jobs.group import job_name
-    from runner.cli.unfinished import settle
-    from runner.serving import deployment, listing
-    from runner.serving.spending import check_hourly_limit
+    from runner.serving import deploying, listing
+    from runner.serving.deploying import ParityCheck
+    from runner.serving.plan import plan_deployment
 
     output = invocation.output
     choices |= resource_choices(choices)
     with invocation.session() as session:
-        plan = deployment.plan_deployment(
+        plan = plan_deployment(
             session,
             job_name(session, source),
             lease_seconds=seconds_or_none(lease),
@@ -137,27 +137,27 @@ def deploy(
             output.result(plan.to_json(), [*pairs, *_prices(plan), ("endpoint", plan.endpoint)])
             output.note("dry run: nothing was changed")
             return
-        settle(invocation, session)
-        check_hourly_limit(session, plan, max_hourly_cost)
         if plan.usd_per_month is not None:
             output.note(f"per month: {dict(_prices(plan))['per month']}")
-        confirm_cost(
-            invocation,
-            what=f"serving {plan.display_name} on {machine or 'a machine type that the service chooses'}",
-            usd=plan.usd_per_hour,
-            expected=plan.least_usd_per_hour,
-            per="hour",
-            max_cost=max_cost,
-            accept_unknown_cost=accept_unknown_cost,
-        )
-        invocation.interrupted = "`runner leaks --clean`, or the next deployment, removes what was made so far"
-        gate, said = deployment_check(session, check_file, check_base, plan.source, wait=not no_wait)
+        looks = ParityCheck(file=check_file, base=check_base) if check_file is not None else None
+
+        def agreed() -> None:
+            invocation.interrupted = "`runner leaks --clean`, or the next deployment, removes what was made so far"
+
         try:
-            endpoint = deployment.deploy(
-                session, plan, wait=not no_wait, timeout=timeout, progress=output.note, check=gate
+            endpoint = deploying.deploy(
+                session,
+                plan,
+                terms=terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost),
+                max_hourly_cost=max_hourly_cost,
+                check=looks,
+                wait=not no_wait,
+                timeout=timeout,
+                tell=output.note,
+                agreed=agreed,
             )
         finally:
-            for finding in said:
+            for finding in looks.findings if looks else ():
                 output.note(f"{finding.state}: {finding.check}: {finding.message}")
         invocation.interrupted = ""
         described = listing.describe(endpoint)

@@ -14,6 +14,7 @@ command = Group(
         "runner infra up --stack local --embedded",
     ),
     lazy={
+        "init": ("runner.cli.infra.inspect:init", "Write a Pulumi project for this installation."),
         "bootstrap": ("runner.cli.infra.verbs:bootstrap", "Create the bucket and the key of Pulumi's state."),
         "preview": ("runner.cli.infra.verbs:preview", "Show what `up` would change."),
         "up": ("runner.cli.infra.verbs:up", "Create or update the resources of the stack."),

@@ -15,7 +15,7 @@ import click
 
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
-from runner.local_processes import module_command
+from runner.infrastructure import is_present, program_command
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError}
@@ -62,7 +62,7 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
         InfraError: the engine, Google or the emulator refused.
     """
     _check_installed()
-    arguments = module_command("infra.automation", verb)
+    arguments = program_command("infra.automation", verb)
     for name, value in (("project", invocation.project), ("location", invocation.location), *options.items()):
         flag = f"--{name.replace('_', '-')}"
         if value is True:
@@ -147,7 +147,8 @@ def _error(body: dict[str, Any], status: int) -> RunnerError:
 def _check_installed() -> None:
     from importlib.util import find_spec
 
-    missing = [name for name in ("pulumi", "pulumi_gcp", "infra") if find_spec(name) is None]
+    missing = [name for name in ("pulumi", "pulumi_gcp") if find_spec(name) is None]
+    missing += [] if is_present() else ["the Pulumi program"]
     if missing:
         raise EngineMissingError(
             f"this needs {', '.join(missing)}, which is not installed", hint='`pip install "open-model-tuning[infra]"`'

@@ -52,20 +52,9 @@ def moment(value: datetime.datetime | None) -> str | None:
 
 def job_name(session: Session, text: str) -> str:
     """Return what names a job for the library; `latest` is the newest. Raises NotFoundError when there is none."""
-    if text != "latest":
-        return text
-    from runner.errors import NotFoundError
-    from runner.gcp import tuning_jobs
+    from runner.jobs import naming
 
-    found = tuning_jobs.list_jobs(session, limit=1)
-    if not found:
-        raise NotFoundError(
-            f"there is no tuning job in {session.environment.parent}",
-            status="NOT_FOUND",
-            http=404,
-            hint="`runner jobs submit --help`",
-        )
-    return found[0].name
+    return naming.job_name(session, text)
 
 
 def described(job: TuningJob) -> list[tuple[str, Any]]:

@@ -71,8 +71,8 @@ def answers_check(invocation: Invocation, session: Session, run: Run, job: Tunin
 
 
 def _questions(session: Session, wanted: dict[str, Any], job: TuningJob) -> list[Question]:
-    from runner.cli.asking.questions import read_questions
-    from runner.gcp import storage
+    from runner.gcp import downloads
+    from runner.serving.questions import read_questions
 
     uri = wanted.get("questions") or job.validation_dataset_uri
     if not uri:
@@ -80,7 +80,7 @@ def _questions(session: Session, wanted: dict[str, Any], job: TuningJob) -> list
         raise ConfigurationError(problem, problems=[problem])
     with tempfile.TemporaryDirectory(prefix="runner-questions-") as folder:
         path = Path(folder, "questions.jsonl")
-        path.write_bytes(storage.read_bytes(session, uri))
+        path.write_bytes(downloads.read_bytes(session, uri))
         return read_questions(path, limit=int(wanted["limit"]))
 
 

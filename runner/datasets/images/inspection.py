@@ -19,7 +19,8 @@ from runner.datasets.records.recognising import open_examples
 from runner.datasets.rules.images import ImageError, decode_data_url, read_header
 from runner.datasets.rules.parsing import parse_raw
 from runner.errors import ConfigurationError, EngineMissingError, GoogleApiError, NotFoundError
-from runner.gcp.object_http import ObjectClient, open_object
+from runner.gcp.downloads import open_object
+from runner.gcp.session import Session
 
 MAX_OBJECT_BYTES = 64 << 20
 _THREADS = 16
@@ -34,18 +35,18 @@ class PictureCheck:
     """Looks at the images of datasets; a context manager.
 
     Args:
-        client: reads the objects that are named; None: they are not read.
+        session: reads the objects that are named; None: they are not read.
         decode: decode the pixels too.
 
     Raises:
         EngineMissingError: pixels are to be decoded and what decodes them is not installed.
     """
 
-    def __init__(self, client: ObjectClient | None, *, decode: bool) -> None:
+    def __init__(self, session: Session | None, *, decode: bool) -> None:
         if decode and not (util.find_spec("PIL") and util.find_spec("simplejpeg")):
             message = "decoding images needs Pillow and simplejpeg"
             raise EngineMissingError(message, hint="pip install 'open-model-tuning[local]'")
-        self.client = client
+        self.session = session
         self._decoder = LimitedProcess("runner.datasets.images.pixel_process") if decode else None
         self._known: dict[str, tuple[str, list[Problem]]] = {}
         """Address of an object to its type and what is wrong with it."""
@@ -81,7 +82,7 @@ class PictureCheck:
         self, lines: list[tuple[int, list[tuple[str, ImagePart]]]], name: str, pool: ThreadPoolExecutor
     ) -> Iterator[Finding]:
         uris = {image.uri for _, images in lines for _, image in images if image.uri.startswith("gs://")}
-        new = [uri for uri in uris if uri not in self._known] if self.client is not None else []
+        new = [uri for uri in uris if uri not in self._known] if self.session is not None else []
         self._known.update(zip(new, pool.map(self._object, new), strict=True))
         for line, images in lines:
             for path, image in images:
@@ -102,9 +103,9 @@ class PictureCheck:
         return [("image-truncated", "error", problem)] if problem else []
 
     def _object(self, uri: str) -> tuple[str, list[Problem]]:
-        assert self.client is not None  # noqa: S101 - the caller sees to it
+        assert self.session is not None  # noqa: S101 - the caller sees to it
         try:
-            info, stream = open_object(self.client, uri)
+            info, stream = open_object(self.session, uri)
             with stream:
                 if info.size > MAX_OBJECT_BYTES:
                     return "", [("image-too-large", "error", f"the object has {info.size} bytes")]

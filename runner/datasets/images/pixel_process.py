@@ -3,7 +3,7 @@
 Pillow drops the warnings of libjpeg, so that a photo with overwritten bytes decodes into grey without a complaint: of
 2883 damaged JPEGs that look whole from outside it reports 18. `simplejpeg` passes the warnings on and reports 2479 of
 the others, and none of 400 undamaged ones. What is left is mostly a changed byte that makes another picture
-(docs/decisions/0013-damaged-jpegs.md).
+(docs/decisions/0010-damaged-jpegs.md).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from runner.datasets.reading.sources import STDIN, Source
 from runner.datasets.records.local_images import read_local
 from runner.datasets.rules.images import ImageError, as_data_url
 from runner.errors import DatasetError
-from runner.gcp.bulk_uploads import Item, stored_under, upload_many
+from runner.gcp.bulk_uploads import Item, upload_many
 from runner.gcp.session import Session
-from runner.gcp.storage import crc32c_of_bytes
+from runner.gcp.storage import crc32c_of_bytes, each_object
 
 _SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
 
@@ -63,7 +64,9 @@ def uploaded(
     # Content-addressed: an object of that name and checksum is not sent again.
     named = {item.uri: item for item in items.values()}
     total = sum(item.size for item in named.values())
-    present = stored_under(session, prefix, len(named)) if named else {}
+    # A folder with far more objects than these is not listed to its end: what is there is not sent again anyway.
+    listed = islice(each_object(session, prefix), 10_000 + 2 * len(named)) if named else ()
+    present = {item.uri: item.crc32c for item in listed}
     missing = [item for item in named.values() if present.get(item.uri) != item.crc32c]
     before = total - sum(item.size for item in missing)
     for _ in upload_many(session, missing, total=total, progress=_after(progress, before)):

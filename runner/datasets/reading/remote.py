@@ -5,24 +5,16 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from runner.datasets.reading.sources import RemoteObject
-from runner.errors import NotFoundError
-from runner.gcp.object_http import ObjectClient, find, open_object
+from runner.gcp.downloads import stream_of
+from runner.gcp.session import Session
+from runner.gcp.storage import existing
 
 
-def remote_object(client: ObjectClient, uri: str) -> RemoteObject:
-    """Return an object to read from. Raises NotFoundError, ConfigurationError."""
-    info = find(client, uri)
-    if info is None:
-        raise NotFoundError(
-            f"storage.objects.get {uri}: there is no such object",
-            status="NOT_FOUND",
-            http=404,
-            method="storage.objects.get",
-            resource=uri,
-            hint="check bucket and name; a folder is not a dataset",
-        )
+def remote_object(session: Session, uri: str) -> RemoteObject:
+    """Return an object to read from, in the version that is there now. Raises NotFoundError, ConfigurationError."""
+    info = existing(session, uri)
 
     def open_stream() -> BinaryIO:
-        return open_object(client, uri)[1]
+        return stream_of(session, info)
 
     return RemoteObject(uri, info.size, open_stream)

@@ -233,6 +233,7 @@ class Deployments:
     async def stop(self) -> None:
         """End all processes; deployments start again with the emulator."""
         await asyncio.gather(*(serving.stop() for serving in (*self._servings.values(), *self._managed.values())))
+        await asyncio.sleep(0)  # transports close their sockets in the loop's next round
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import httpx
-
 from runner.errors import ConfigurationError, RunnerError
+from runner.gcp.rest import RestClient, TransportError
 from runner.gcp.session import Session
 from runner.gcp.topics import checked_topic, publish
 from runner.gcp.tuning_jobs import TuningJob
@@ -113,9 +112,10 @@ def notify(session: Session, hook: Webhook, body: dict[str, Any]) -> str:
         if attempt:
             time.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
         try:
-            response = httpx.post(hook.url, json=body, timeout=TIMEOUT_SECONDS, follow_redirects=False)
-        except httpx.HTTPError as error:
-            problem = type(error).__name__
+            with RestClient() as client:
+                response = client.post(hook.url, json=body, timeout=TIMEOUT_SECONDS)
+        except TransportError as error:
+            problem = str(error)
             continue
         if response.is_success:
             return ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from runner.errors import NotFoundError
-from runner.gcp import events, storage
+from runner.gcp import downloads, events
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 
@@ -75,7 +75,7 @@ def results_of(session: Session, job: TuningJob) -> Results:
     if not uri.endswith(".jsonl"):
         return Results()
     try:
-        lines = storage.read_bytes(session, uri).splitlines()
+        lines = downloads.read_bytes(session, uri).splitlines()
     except NotFoundError:
         return Results()
     return Results(measurements=[item for line in lines if (item := _line(line)) is not None], source=uri)

@@ -7,7 +7,7 @@ are measured on the monotonic clock, so that a clock set back or forth ends noth
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from runner.errors import (
@@ -100,6 +100,47 @@ def watch_many(
         WaitTimeoutError: the time is up; names the jobs that go on.
         UnreachableError, QuotaExceededError, GoogleApiError: see `watch`.
     """
+    for news in _course(session, names, poll, timeout, patience, stall_after):
+        if isinstance(news, JobUpdate):
+            yield news
+        else:
+            time.sleep(news)
+
+
+async def watch_async(
+    session: Session,
+    name: str,
+    *,
+    poll: float = POLL_SECONDS,
+    timeout: float | None = None,
+    patience: float = PATIENCE_SECONDS,
+    stall_after: float | None = None,
+) -> AsyncIterator[JobUpdate]:
+    """Yield what `watch` does, from an event loop: looks are made in a thread, pauses are the loop's.
+
+    Args and errors are those of `watch`. A task that is cancelled stops within the request under way.
+    """
+    import asyncio  # costs more to import than this module
+
+    course = _course(session, [name], poll, timeout, patience, stall_after)
+    while (news := await asyncio.to_thread(next, course, None)) is not None:
+        if not isinstance(news, JobUpdate):
+            await asyncio.sleep(news)
+            continue
+        yield news
+        if news.stalled is not None:
+            raise stalled(news)
+
+
+def _course(
+    session: Session,
+    names: Sequence[str],
+    poll: float,
+    timeout: float | None,
+    patience: float,
+    stall_after: float | None,
+) -> Iterator[JobUpdate | float]:
+    """Yield updates, and between them the seconds to wait before going on."""
     start = time.monotonic()
     slower = max(1.0, len(names) / JOBS_AT_FULL_RATE)
     full = dict.fromkeys(tuning_jobs.full_name(session, name) for name in names)
@@ -115,7 +156,7 @@ def watch_many(
             next_due = min(look.due for look in looks)
             if timeout is not None and next_due - start > timeout:
                 raise _timed_out(looks, time.monotonic() - start)
-            time.sleep(max(0.0, next_due - time.monotonic()))
+            yield max(0.0, next_due - time.monotonic())
 
 
 class _Look:

@@ -23,8 +23,8 @@ from runner.errors import (
     UnreachableError,
 )
 from runner.gcp.session import Session
+from runner.gcp.storage import object_versions
 from runner.gcp.tuning_jobs import TuningJob
-from runner.gcp.versions import object_versions
 from runner.jobs.labels import FINGERPRINT_LABEL, jobs_of
 from runner.jobs.manifests import identity
 from runner.jobs.manifests.records import Entry, Record, Run, StateLedger

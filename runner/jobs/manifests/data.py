@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,11 +16,11 @@ from runner.datasets.reading.sources import RemoteObject
 from runner.datasets.reports.report import FileReport, Report
 from runner.datasets.rewriting.preparing import prepared
 from runner.datasets.tokens.hub_cache import find_tokenizer
+from runner.datasets.upload import CONTENT_TYPE
 from runner.errors import ConfigurationError, RunnerError
-from runner.gcp.object_http import ObjectClient
 from runner.gcp.session import Session
-from runner.gcp.storage import parse_gs_uri
-from runner.gcp.versions import object_versions
+from runner.gcp.storage import digests_of, object_versions, parse_gs_uri
+from runner.gcp.uploads import upload_file
 from runner.jobs.manifests.records import DataVersion
 
 Source = Path | str
@@ -69,18 +68,15 @@ class DataReader:
         key = (train, validation, model, mode)
         if key not in self._reports:
             found = find_model(model)
-            with contextlib.ExitStack() as stack:
-                first, second = (
-                    self._source(item, stack) if item is not None else None for item in (train, validation)
-                )
-                self._reports[key] = check_files(
-                    first or Path(str(train)),
-                    second,
-                    model=found,
-                    mode=mode,
-                    tokenizer=find_tokenizer(found),
-                    as_stored=True,
-                )
+            first, second = (self._source(item) if item is not None else None for item in (train, validation))
+            self._reports[key] = check_files(
+                first or Path(str(train)),
+                second,
+                model=found,
+                mode=mode,
+                tokenizer=find_tokenizer(found),
+                as_stored=True,
+            )
         return self._reports[key]
 
     def version(self, source: Source, file: FileReport, exact: bool) -> DataVersion:
@@ -110,11 +106,11 @@ class DataReader:
             uri=f"gs://{self.session.environment.datasets_bucket}/{name}", digest=f"sha256:{digest}"
         )
 
-    def _source(self, source: Source, stack: contextlib.ExitStack) -> Path | RemoteObject:
+    def _source(self, source: Source) -> Path | RemoteObject:
         """Return what a check reads; objects are read as streams."""
         if isinstance(source, Path):
             return source
-        return remote_object(stack.enter_context(ObjectClient(self.session)), source)
+        return remote_object(self.session, source)
 
 
 def sha256_of(path: Path) -> str:
@@ -141,11 +137,9 @@ def upload(session: Session, path: Path, version: DataVersion) -> None:
         ConfigurationError: the file is no longer what was planned.
         RunnerError: it cannot be sent.
     """
-    from runner.gcp import storage
-
     with prepared(path) as plain:
-        sha256, crc32c = storage.digests_of(plain)
+        sha256, crc32c = digests_of(plain)
         if f"sha256:{sha256}" != version.digest:
             message = f"{path} has changed since it was planned"
             raise ConfigurationError(message, problems=[message], hint="`runner plan` again")
-        storage.upload_file(session, plain, version.uri, crc32c=crc32c)
+        upload_file(session, plain, version.uri, content_type=CONTENT_TYPE, crc32c=crc32c)

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from runner import environment as environments
 from runner.errors import GoogleApiError
-from runner.gcp import buckets as bucket_api
-from runner.gcp import projects
-from runner.gcp.buckets import BucketInfo
+from runner.gcp import projects, storage
 from runner.gcp.session import Session
+from runner.gcp.storage import BucketInfo
 from runner.jobs.preflight.findings import PreflightFinding, warning
 
 READ = frozenset({"storage.objects.get", "storage.objects.list"})
@@ -59,7 +58,7 @@ def missing(
         project, certain = {}, False
     for bucket in buckets:
         try:
-            policies = (project, bucket_api.bucket_policy(session, bucket.name))
+            policies = (project, storage.bucket_policy(session, bucket.name))
         except GoogleApiError as error:
             yield warning("denied", error.message)
             continue

@@ -7,11 +7,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from runner.errors import ConfigurationError, GoogleApiError, NotFoundError, OutputTakenError, PermissionDeniedError
-from runner.gcp import buckets as bucket_api
 from runner.gcp import storage, tuning_jobs
-from runner.gcp.buckets import BucketInfo
 from runner.gcp.session import Session
-from runner.gcp.storage import parse_gs_uri
+from runner.gcp.storage import BucketInfo, parse_gs_uri
 from runner.jobs.outputs import ownership
 from runner.jobs.outputs.ownership import Wanted
 from runner.jobs.preflight import grants
@@ -133,7 +131,7 @@ def _buckets(session: Session, needs: dict[str, frozenset[str]]) -> list[Preflig
     buckets: list[BucketInfo] = []
     for name in needs:
         try:
-            buckets.append(bucket_api.bucket_info(session, name))
+            buckets.append(storage.bucket_info(session, name))
         except NotFoundError:
             command = f"`gcloud storage buckets create gs://{name} --location={session.environment.location}`"
             findings.append(error("bucket_missing", f"bucket {name} does not exist", command))

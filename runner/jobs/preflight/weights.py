@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runner.errors import GoogleApiError
-from runner.gcp import storage
+from runner.gcp import downloads, storage
 from runner.gcp.session import Session
 from runner.jobs.preflight.findings import PreflightFinding, error
 
@@ -67,7 +67,10 @@ def _shards(session: Session, base: str, sizes: dict[str, int]) -> Iterator[Pref
     shards = sorted(set(named.values()))
     strange = [name for name in shards if "/" in name or not name.endswith(".safetensors")]
     absent = [name for name in shards if name not in sizes and name not in strange]
-    for what, names in (("names files that are no safetensors of this folder", strange), ("lacks shards", absent)):
+    for what, names in (
+        ("names files that are not safetensors files of this folder", strange),
+        ("lacks shards", absent),
+    ):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             yield error("weights", f"{base}{INDEX} {what}: {', '.join(names[:3])}{more}", "upload the whole folder")
@@ -77,6 +80,6 @@ def _json(session: Session, base: str, name: str, sizes: dict[str, int]) -> Any:
     if sizes[name] > MAX_INDEX_BYTES:
         return None
     try:
-        return json.loads(storage.read_bytes(session, base + name))
+        return json.loads(downloads.read_bytes(session, base + name))
     except (ValueError, RecursionError):
         return None

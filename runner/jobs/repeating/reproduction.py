@@ -8,7 +8,7 @@ from typing import Any
 
 from runner.catalog import load_catalog
 from runner.errors import ConfigurationError, NotFoundError, RunnerError
-from runner.gcp import storage
+from runner.gcp import downloads, storage
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.labels import FINGERPRINT_LABEL
@@ -27,7 +27,7 @@ def read_manifest(session: Session, job: TuningJob) -> dict[str, Any]:
     """
     uri = manifest_uri(job.output_uri)
     try:
-        content = storage.read_bytes(session, uri)
+        content = downloads.read_bytes(session, uri)
     except NotFoundError as error:
         raise NotFoundError(
             f"job {job.id} has no run manifest at {uri}",

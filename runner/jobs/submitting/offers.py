@@ -30,7 +30,7 @@ from runner.datasets.tokens.hub_cache import find_tokenizer
 from runner.datasets.upload import object_named
 from runner.errors import ConfigurationError
 from runner.gcp import storage
-from runner.gcp.object_http import ObjectClient
+from runner.gcp import uploads as uploading
 from runner.gcp.session import Session
 from runner.jobs.estimate import CostEstimate, estimate, statistics_of
 from runner.jobs.outputs.ownership import Wanted
@@ -134,9 +134,8 @@ def offered(session: Session, request: Request, listener: Listener | None = None
     """
     heard = listener or Listener()
     with ExitStack() as stack:
-        client = stack.enter_context(ObjectClient(session))
         given = (request.spec.training_dataset, request.spec.validation_dataset)
-        training, validation = (_readied(client, item, request, heard, stack) for item in given)
+        training, validation = (_readied(session, item, request, heard, stack) for item in given)
         uploads = tuple(_upload(session, item) for item in (training, validation) if isinstance(item, Path))
         places = {item.path: item.uri for item in uploads}
 
@@ -151,7 +150,7 @@ def offered(session: Session, request: Request, listener: Listener | None = None
         model = find_model(spec.base_model)
         tokenizer = request.tokenizer or find_tokenizer(model)
         first, second = (
-            remote_object(client, item) if isinstance(item, str) else item for item in (training, validation)
+            remote_object(session, item) if isinstance(item, str) else item for item in (training, validation)
         )
         report = check_files(first or Path(), second, model=model, mode=spec.mode, tokenizer=tokenizer, as_stored=True)
         report.raise_for_errors()
@@ -192,7 +191,7 @@ def carry_out(offer: Offer, *, agree: Agree, listener: Listener | None = None) -
     require_none(findings)
     for item in offer.uploads:
         with heard.uploading(item.path.name) as progress:
-            storage.upload_file(offer.session, item.path, item.uri, crc32c=item.crc32c, progress=progress)
+            uploading.upload_file(offer.session, item.path, item.uri, crc32c=item.crc32c, progress=progress)
     known = {
         "estimate": offer.estimate.to_json(),
         "data": [file.to_json() for file in offer.report.files],
@@ -221,12 +220,12 @@ def template_of(tokenizer: Path) -> dict[str, str] | None:
 
 
 def _readied(
-    client: ObjectClient, given: str | None, request: Request, listener: Listener, stack: ExitStack
+    session: Session, given: str | None, request: Request, listener: Listener, stack: ExitStack
 ) -> Path | str | None:
     """Return a plain file in place of data that the service cannot read as it is; an address stays one if it can."""
     if given is None or (is_remote(given) and not request.convert):
         return given
-    source: Source = remote_object(client, given) if is_remote(given) else Path(given)
+    source: Source = remote_object(session, given) if is_remote(given) else Path(given)
     if is_remote(given) and not is_foreign(source):
         return given
     return stack.enter_context(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -14,9 +15,10 @@ pytestmark = pytest.mark.training
 
 
 @pytest.fixture(scope="module")
-def sdk(server: Served) -> openai.OpenAI:
+def sdk(server: Served) -> Iterator[openai.OpenAI]:
     client: Any = client_of(server.socket)  # the SDK's annotation names one of the two HTTP libraries that it takes
-    return openai.OpenAI(base_url="http://model", api_key="none", http_client=client, max_retries=0)
+    with openai.OpenAI(base_url="http://model", api_key="none", http_client=client, max_retries=0) as opened:
+        yield opened
 
 
 def test_openai_sdk_completion(sdk: openai.OpenAI) -> None:

@@ -66,7 +66,8 @@ def test_the_form_is_that_of_vllm(server: Served) -> None:
     sdk = openai.OpenAI(base_url="http://model", api_key="none", http_client=client, max_retries=0)
     extra = {"prompt_logprobs": 1, "add_generation_prompt": False}
     messages: Any = [QUESTION, ANSWER]
-    answer: Any = sdk.chat.completions.create(model="", messages=messages, max_tokens=1, n=2, extra_body=extra)
+    with sdk:
+        answer: Any = sdk.chat.completions.create(model="", messages=messages, max_tokens=1, n=2, extra_body=extra)
     scores = answer.prompt_logprobs
     assert len(scores) == answer.usage.prompt_tokens
     assert scores[0] is None

@@ -1,0 +1,57 @@
+"""The connection that functions use which are given none."""
+
+from __future__ import annotations
+
+import threading
+
+from runner.gcp.connecting import connect as open_session
+from runner.gcp.session import Session
+
+_lock = threading.Lock()
+_flags: dict[str, str | None] = {}
+_default: Session | None = None
+
+
+def init(*, project: str | None = None, location: str | None = None, environment: str | None = None) -> None:
+    """Choose where functions work that get no `session`. Without it, what `runner environment show` prints.
+
+    Args:
+        project: Google Cloud project.
+        location: of jobs and endpoints, such as `us-central1`.
+        environment: environment document: a file or a `gs://` object.
+
+    Raises:
+        ConfigurationError: a name, a variable or the document is wrong.
+
+    >>> import runner
+    >>> runner.init(location="us-central1")
+    """
+    global _default, _flags
+    flags = {"project": project, "location": location, "environment": environment}
+    opened = open_session(flags)
+    with _lock:
+        before, _default, _flags = _default, opened, flags
+    if before is not None:
+        before.close()
+
+
+def connect(*, project: str | None = None, location: str | None = None, environment: str | None = None) -> Session:
+    """Return a connection of its own, to be given as `session`; the arguments are those of `init`.
+
+    >>> import runner
+    >>> with runner.connect(location="us-central1") as session:
+    ...     session.environment.location
+    'us-central1'
+    """
+    return open_session({"project": project, "location": location, "environment": environment})
+
+
+def current(given: Session | None = None) -> Session:
+    """Return the session given, else the default one, opened if it is not yet. Raises ConfigurationError."""
+    global _default
+    if given is not None:
+        return given
+    with _lock:
+        if _default is None:
+            _default = open_session(_flags)
+        return _default

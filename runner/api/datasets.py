@@ -1,0 +1,120 @@
+"""Datasets before a byte is uploaded: what is wrong with them, and what tuning on them costs."""
+
+from __future__ import annotations
+
+import contextlib
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from runner.api.connection import current
+from runner.catalog import TuningMode
+from runner.datasets import named
+from runner.datasets.reports.report import Report
+from runner.gcp.session import Session
+from runner.jobs.estimate import CostEstimate, statistics_of
+from runner.jobs.estimate import estimate as price_of
+from runner.jobs.specification import TuningJobSpec
+
+Dataset = str | PathLike[str]
+"""A file, or the `gs://` address of an object."""
+
+
+def check(
+    train_dataset: Dataset,
+    validation_dataset: Dataset | None = None,
+    *,
+    base_model: str | None = None,
+    tuning_mode: TuningMode | None = None,
+    tokenizer: Dataset | None = None,
+    near_duplicates: bool = False,
+    workers: int | None = None,
+    session: Session | None = None,
+) -> Report:
+    """Check a dataset, all mistakes in one pass. Nothing leaves this machine.
+
+    Args:
+        train_dataset: file or object.
+        validation_dataset: the same.
+        base_model: id in the catalogue, for its limits.
+        tuning_mode: `FULL` or `PEFT_ADAPTER`; None is the model's first.
+        tokenizer: folder to count tokens with; None takes the model's from Hugging Face's cache, else estimates.
+        near_duplicates: also find examples that differ only in case, white space and punctuation.
+        workers: processes to share a large file among; None is one for each core.
+        session: connection for objects; None is the default one.
+
+    Returns:
+        A report with `errors`, `warnings`, statistics of the files, and `raise_for_errors()`.
+
+    Raises:
+        ConfigurationError: a file is not there, or the model does not offer the mode.
+        UnknownModelError: there is no such model.
+        NotFoundError: an object is not there.
+
+    >>> report = runner.check("train.jsonl", base_model="meta/llama3_1@llama-3.1-8b-instruct")
+    >>> report.errors, report.training.examples
+    ([], 24)
+    """
+    options: dict[str, Any] = {"near_duplicates": near_duplicates, "workers": workers}
+    return checked(train_dataset, validation_dataset, base_model, tuning_mode, tokenizer, session, **options)
+
+
+def checked(
+    training: Dataset,
+    validation: Dataset | None,
+    model: str | None,
+    mode: TuningMode | None,
+    tokenizer: Dataset | None,
+    session: Session | None,
+    **options: Any,
+) -> Report:
+    """Return the report on a dataset; see `check`."""
+    return named.check(
+        lambda: contextlib.nullcontext(current(session)),
+        _given(training),
+        None if validation is None else _given(validation),
+        model=model,
+        mode=mode,
+        tokenizer=None if tokenizer is None else Path(tokenizer),
+        **options,
+    )
+
+
+def estimate(
+    train_dataset: Dataset,
+    *,
+    base_model: str,
+    tuning_mode: TuningMode | None = None,
+    epochs: int | None = None,
+    tokenizer: Dataset | None = None,
+    session: Session | None = None,
+) -> CostEstimate:
+    """Return what tuning on a dataset would cost, in US dollars at list price, and what the number rests on.
+
+    Args:
+        train_dataset: file or object; it is checked first.
+        base_model: id in the catalogue.
+        tuning_mode: see `check`.
+        epochs: passes over the data; None is 3.
+        tokenizer: see `check`.
+        session: see `check`.
+
+    Raises:
+        DatasetError: the dataset has errors; carries every finding.
+        ConfigurationError, UnknownModelError, NotFoundError: see `check`.
+
+    >>> cost = runner.estimate("train.jsonl", base_model="meta/llama3_1@llama-3.1-8b-instruct", epochs=1)
+    >>> cost.known, cost.low <= cost.expected <= cost.high
+    (True, True)
+    """
+    spec = TuningJobSpec(
+        base_model=base_model, training_dataset=str(train_dataset), mode=tuning_mode, epochs=epochs
+    ).resolved()
+    report = checked(train_dataset, None, spec.base_model, spec.mode, tokenizer, session, as_stored=True)
+    report.raise_for_errors()
+    return price_of(spec, statistics_of(report))
+
+
+def _given(dataset: Dataset) -> Path | str:
+    text = str(dataset)
+    return text if named.is_remote(text) else Path(text)

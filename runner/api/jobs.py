@@ -1,0 +1,266 @@
+"""Tuning jobs as objects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.api.connection import current
+from runner.errors import EngineMissingError
+from runner.gcp import tuning_jobs
+from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.estimate import CostEstimate
+from runner.jobs.following import watching
+from runner.jobs.following.complaints import Complaint, complaints
+from runner.jobs.following.explaining import Cause, explain
+from runner.jobs.following.progress import Billed
+from runner.jobs.following.results import Measurement, results_of
+from runner.jobs.following.watching import JobUpdate
+from runner.jobs.naming import LATEST, job_name
+from runner.jobs.outputs import checkpoints as weights
+from runner.jobs.outputs.checkpoints import Checkpoint
+
+if TYPE_CHECKING:
+    import pandas
+
+    from runner.api.serving import Endpoint
+
+COLUMNS = ("step", "epoch", "loss", "eval_loss", "learning_rate", "tokens", "time")
+"""Of `Job.log_history`: the names of Hugging Face's Trainer, then billed tokens so far and RFC 3339."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Why a job is as it is."""
+
+    cause: Cause | None
+    """None: nothing is wrong."""
+    summary: str
+    evidence: tuple[str, ...]
+    next_steps: tuple[str, ...]
+    """Command lines, or what else to do."""
+    lines: tuple[Complaint, ...] = ()
+    """Lines of the training file that the job, or the checks, complain about."""
+    billed: Billed | None = None
+
+    def __str__(self) -> str:
+        return "\n".join([self.summary, *self.evidence, *(f"next: {step}" for step in self.next_steps)])
+
+
+class Job:
+    """A tuning job. What it says is what the service said last: `refresh()`, `watch()` and `wait()` look anew."""
+
+    created: bool
+    """Whether the call that returned this object created the job."""
+    estimate: CostEstimate | None
+    """Its price; None for a job that was looked up."""
+
+    def __init__(
+        self, session: Session, resource: TuningJob, *, created: bool = False, estimate: CostEstimate | None = None
+    ) -> None:
+        self._session = session
+        self.resource = resource
+        self.created = created
+        self.estimate = estimate
+
+    def __repr__(self) -> str:
+        return f"<runner.Job {self.id} {self.state} {self.resource.base_model}>"
+
+    @property
+    def name(self) -> str:
+        """Return the resource name: `projects/P/locations/L/tuningJobs/ID`."""
+        return self.resource.name
+
+    @property
+    def id(self) -> str:
+        """Return the last part of the name."""
+        return self.resource.id
+
+    @property
+    def state(self) -> str:
+        """Return the state as the API names it: `JOB_STATE_RUNNING`."""
+        return self.resource.state
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether the job is over, in success or not."""
+        return self.resource.ended
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Tell whether the job left a tuned model."""
+        return self.resource.succeeded
+
+    def refresh(self) -> Job:
+        """Look at the job anew, and return it. Raises NotFoundError, GoogleApiError, UnreachableError."""
+        self.resource = tuning_jobs.get(self._session, self.name)
+        return self
+
+    def watch(self, *, timeout: float | None = None, stall_after: float | None = None) -> Iterator[JobUpdate]:
+        """Yield an update now and whenever there is news, until the job has ended. Looking never changes a job.
+
+        Args:
+            timeout: seconds; None watches for ever.
+            stall_after: seconds without progress after which a running job is given up; None is never.
+
+        Raises:
+            WaitTimeoutError: the time is up; the job goes on.
+            JobStalledError: no progress for `stall_after` seconds; the job goes on.
+            GoogleApiError, UnreachableError: the service was out of reach for half an hour.
+        """
+        for update in watching.watch(self._session, self.name, timeout=timeout, stall_after=stall_after):
+            self.resource = update.job
+            yield update
+
+    async def watch_async(
+        self, *, timeout: float | None = None, stall_after: float | None = None
+    ) -> AsyncIterator[JobUpdate]:
+        """Yield what `watch` does, without blocking the event loop."""
+        async for update in watching.watch_async(self._session, self.name, timeout=timeout, stall_after=stall_after):
+            self.resource = update.job
+            yield update
+
+    def wait(self, timeout: float | None = None) -> Job:
+        """Return the job once it has succeeded.
+
+        Raises:
+            JobFailedError: it ended otherwise; `why()` says more.
+            WaitTimeoutError, GoogleApiError, UnreachableError: see `watch`.
+        """
+        for _ in self.watch(timeout=timeout):
+            pass
+        watching.check(self.resource)
+        return self
+
+    async def wait_async(self, timeout: float | None = None) -> Job:
+        """Return what `wait` does, without blocking the event loop."""
+        async for _ in self.watch_async(timeout=timeout):
+            pass
+        watching.check(self.resource)
+        return self
+
+    def why(self, train_dataset: str | PathLike[str] | None = None, *, read_data: bool = True) -> Diagnosis:
+        """Return why the job failed, waits, or left examples out: the cause, the evidence, what to do next.
+
+        Args:
+            train_dataset: a copy of the training file; None reads the job's object.
+            read_data: name the lines of the training file that are complained about.
+
+        Raises:
+            ConfigurationError: there is no such file.
+            GoogleApiError, UnreachableError: the service cannot be asked.
+        """
+        found = explain(self._session, self.name)
+        self.resource = found.job
+        file = None if train_dataset is None else Path(train_dataset)
+        return Diagnosis(
+            cause=found.cause,
+            summary=found.summary,
+            evidence=tuple(found.evidence),
+            next_steps=tuple(found.next_steps),
+            lines=tuple(complaints(self._session, found, file=file)) if read_data else (),
+            billed=found.billed,
+        )
+
+    def log_history(self) -> list[dict[str, Any]]:
+        """Return what the job measured, a row for each step and each evaluation, in order; `COLUMNS` are the keys.
+
+        Raises:
+            GoogleApiError, UnreachableError: it cannot be read.
+        """
+        return [_row(item) for item in results_of(self._session, self.resource).measurements]
+
+    def metrics(self) -> pandas.DataFrame:
+        """Return `log_history()` as a data frame, indexed by step.
+
+        Raises:
+            EngineMissingError: pandas is not installed.
+            GoogleApiError, UnreachableError: it cannot be read.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise EngineMissingError(
+                "a data frame needs pandas, which is not installed",
+                hint="`pip install pandas`; `log_history()` returns plain rows",
+            ) from error
+        return pandas.DataFrame(self.log_history(), columns=list(COLUMNS)).set_index("step")
+
+    def cancel(self) -> Job:
+        """Ask for the job to be cancelled, and return it. What it has trained is billed; one that has ended stays so.
+
+        Raises:
+            GoogleApiError, UnreachableError: the service refuses, or cannot be reached.
+        """
+        if not self.refresh().has_ended:
+            tuning_jobs.cancel(self._session, self.name)
+        return self.refresh()
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return the checkpoints in order, the final one last. Raises GoogleApiError, UnreachableError."""
+        return weights.list_checkpoints(self._session, self.name)
+
+    def download(
+        self, directory: str | PathLike[str], *, checkpoint: str = weights.FINAL, force: bool = False
+    ) -> list[Path]:
+        """Download weights, every file verified, and return the paths; what is there already is not fetched again.
+
+        Args:
+            directory: where to.
+            checkpoint: `final`, or a number.
+            force: overwrite files that differ.
+
+        Raises:
+            NotFoundError: there is no such checkpoint.
+            ConfigurationError, DiskError: the files cannot be written.
+        """
+        found = weights.find_checkpoint(self._session, self.name, checkpoint)
+        return weights.download(self._session, found, Path(directory), force=force)
+
+    def deploy(self, **options: Any) -> Endpoint:
+        """Deploy the job's weights; see `runner.deploy`."""
+        from runner.api.serving import deploy
+
+        return deploy(self, session=self._session, **options)
+
+
+def get_job(name: str = LATEST, *, session: Session | None = None) -> Job:
+    """Return a job by id or full name, or the newest one. Raises NotFoundError.
+
+    >>> runner.get_job().state.startswith("JOB_STATE_")
+    True
+    """
+    connection = current(session)
+    return Job(connection, tuning_jobs.get(connection, job_name(connection, name)))
+
+
+def list_jobs(filter: str = "", *, limit: int | None = None, session: Session | None = None) -> list[Job]:
+    """Return the jobs of the location, the newest first.
+
+    Args:
+        filter: in the API's language: `state="JOB_STATE_RUNNING" AND labels.team="search"`.
+        limit: how many at most; None is all.
+        session: connection; None is the default one.
+
+    >>> [job.created for job in runner.list_jobs(limit=1)]
+    [False]
+    """
+    connection = current(session)
+    return [Job(connection, item) for item in tuning_jobs.list_jobs(connection, filter, limit)]
+
+
+def _row(item: Measurement) -> dict[str, Any]:
+    evaluated = item.kind == "evaluation"
+    return {
+        "step": item.step,
+        "epoch": item.epoch,
+        "loss": None if evaluated else item.loss,
+        "eval_loss": item.loss if evaluated else None,
+        "learning_rate": item.learning_rate,
+        "tokens": item.tokens,
+        "time": item.time,
+    }

@@ -1,0 +1,364 @@
+"""Deploy tuned models, ask them, compare them with their base, and take them down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+from runner.api.connection import current
+from runner.gcp import endpoints as resources
+from runner.gcp.session import Session
+from runner.jobs.naming import job_name
+from runner.prices import Price, Terms
+from runner.serving import deploying, deployment, listing, prediction
+from runner.serving.batch import BatchProgress, run_batch
+from runner.serving.deploying import ParityCheck
+from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS
+from runner.serving.messages import image_part
+from runner.serving.plan import plan_deployment
+from runner.serving.prediction import ChatAnswer, ChatChunk
+from runner.serving.resources import Reach, Resources
+
+Messages = str | Sequence[Mapping[str, Any]]
+"""One message of the user, or a conversation: `{"role": "user", "content": "…"}` in order."""
+
+
+class Named(Protocol):
+    """A job, whose resource name says what to deploy."""
+
+    @property
+    def name(self) -> str:
+        """Return the resource name."""
+
+
+class Endpoint:
+    """An endpoint with the models that serve there; it is billed by the hour until they are undeployed."""
+
+    def __init__(self, session: Session, resource: resources.Endpoint) -> None:
+        self._session = session
+        self.resource = resource
+
+    def __repr__(self) -> str:
+        return f"<runner.Endpoint {self.id} {self.display_name!r}>"
+
+    @property
+    def name(self) -> str:
+        """Return the resource name: `projects/P/locations/L/endpoints/ID`."""
+        return self.resource.name
+
+    @property
+    def id(self) -> str:
+        """Return the last part of the name."""
+        return self.resource.id
+
+    @property
+    def display_name(self) -> str:
+        """Return its name for people."""
+        return self.resource.display_name
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Return the list price of all replicas; 0 when nothing is deployed, None when a price is unknown."""
+        return listing.describe(self.resource).usd_per_hour
+
+    def refresh(self) -> Endpoint:
+        """Look at the endpoint anew, and return it. Raises NotFoundError."""
+        self.resource = resources.get_endpoint(self._session, self.name)
+        return self
+
+    def predict(
+        self,
+        instances: str | Sequence[str | Mapping[str, Any]],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        images: Sequence[str] = (),
+        **sampling: Any,
+    ) -> list[Any]:
+        """Return a prediction for each instance.
+
+        Args:
+            instances: prompts, whose predictions are texts, or instances as the service takes them.
+            parameters: for all instances.
+            images: pictures for every prompt: files, `gs://` or `https://` addresses.
+            sampling: of prompts: `max_tokens`, `temperature`, `top_p`, `top_k`, `seed`.
+
+        Raises:
+            ConfigurationError: a picture cannot be read.
+            GoogleApiError, UnreachableError: the model refuses or cannot be reached.
+        """
+        given = [instances] if isinstance(instances, str) else list(instances)
+        bodies = [
+            prediction.instances_of([item], images=images, **sampling)[0] if isinstance(item, str) else item
+            for item in given
+        ]
+        found = prediction.predict(self._session, self.resource, bodies, parameters)
+        return [
+            prediction.text_of(said) if isinstance(asked, str) else said
+            for asked, said in zip(given, found, strict=True)
+        ]
+
+    async def predict_async(
+        self,
+        instances: str | Sequence[str | Mapping[str, Any]],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        images: Sequence[str] = (),
+        **sampling: Any,
+    ) -> list[Any]:
+        """Return what `predict` does, without blocking the event loop."""
+        return await asyncio.to_thread(self.predict, instances, parameters, images=images, **sampling)
+
+    def chat(
+        self, messages: Messages, *, system: str | None = None, images: Sequence[str] = (), **sampling: Any
+    ) -> ChatAnswer:
+        """Return the answer to a message or a conversation.
+
+        Args:
+            messages: what was said.
+            system: system message, before everything.
+            images: pictures that go with a message given as text.
+            sampling: `max_tokens`, `temperature`, `top_p`, `stop`, `seed`, …
+
+        Raises:
+            ConfigurationError: a picture cannot be read.
+            GoogleApiError, UnreachableError: the model refuses or cannot be reached.
+        """
+        asked = _conversation(messages, system, images)
+        answer: ChatAnswer = prediction.chat(self._session, endpoint=self.resource, messages=asked, **sampling)
+        return answer
+
+    def chat_stream(
+        self, messages: Messages, *, system: str | None = None, images: Sequence[str] = (), **sampling: Any
+    ) -> Iterator[ChatChunk]:
+        """Yield the pieces of the answer as they come. Arguments and errors are those of `chat`."""
+        asked = _conversation(messages, system, images)
+        return prediction.chat(self._session, endpoint=self.resource, messages=asked, stream=True, **sampling)
+
+    async def chat_async(
+        self, messages: Messages, *, system: str | None = None, images: Sequence[str] = (), **sampling: Any
+    ) -> ChatAnswer:
+        """Return what `chat` does, without blocking the event loop."""
+        return await asyncio.to_thread(self.chat, messages, system=system, images=images, **sampling)
+
+    async def chat_stream_async(
+        self, messages: Messages, *, system: str | None = None, images: Sequence[str] = (), **sampling: Any
+    ) -> AsyncIterator[ChatChunk]:
+        """Yield what `chat_stream` does, without blocking the event loop."""
+        pieces = iter(self.chat_stream(messages, system=system, images=images, **sampling))
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+
+    def batch(
+        self,
+        source: str | PathLike[str],
+        output: str | PathLike[str],
+        *,
+        concurrency: int = 8,
+        restart: bool = False,
+        **sampling: Any,
+    ) -> BatchProgress:
+        """Ask every line of a file and write the answers in the same order; an interrupted batch goes on.
+
+        Arguments and errors are those of `runner.serving.batch.run_batch`.
+        """
+        return run_batch(
+            self._session,
+            self.resource,
+            Path(source),
+            Path(output),
+            concurrency=concurrency,
+            sampling=sampling,
+            restart=restart,
+        )
+
+    def undeploy(self, *, delete: bool = False, deployed_model: str | None = None) -> list[str]:
+        """Take this tool's models off, which ends their billing; see `runner.undeploy`."""
+        return undeploy(self, delete=delete, deployed_model=deployed_model, session=self._session)
+
+
+def deploy(
+    source: Named | str,
+    *,
+    max_cost_per_hour: float | None = None,
+    accept_unknown_cost: bool = False,
+    agree: Callable[[Price], bool] | None = None,
+    max_hourly_cost: float | None = None,
+    checkpoint: str = "final",
+    machine_type: str | None = None,
+    accelerator_type: str | None = None,
+    accelerator_count: int | None = None,
+    display_name: str = "",
+    endpoint: str | None = None,
+    traffic_percentage: int = 100,
+    lease_seconds: float | None = DEFAULT_LEASE_SECONDS,
+    idle_seconds: float | None = DEFAULT_IDLE_SECONDS,
+    resources: Resources | None = None,
+    reach: Reach | None = None,
+    check: str | PathLike[str] | None = None,
+    check_base: str | None = None,
+    timeout: float = deployment.DEPLOY_TIMEOUT_SECONDS,
+    session: Session | None = None,
+) -> Endpoint:
+    """Deploy weights at an agreed hourly price, wait until they answer, and return the endpoint.
+
+    What a failed deployment made is removed.
+
+    Args:
+        source: a job, its id or full name, `latest`, or a `gs://` folder of weights.
+        max_cost_per_hour: US dollars for all replicas that may run; a dearer deployment is refused.
+        accept_unknown_cost: go on although no price is published.
+        agree: asked for the price where there is no `max_cost_per_hour`; None agrees to nothing.
+        max_hourly_cost: limit of all endpoints of the location together, in US dollars per hour.
+        checkpoint: of a job: `final`, or a number.
+        machine_type: None is the model's machine.
+        accelerator_type: of a machine that is not in the catalogue, with
+        accelerator_count: how many.
+        display_name: of endpoint and model; "" is the job's.
+        endpoint: existing endpoint; None makes one.
+        traffic_percentage: share of the traffic of an existing endpoint.
+        lease_seconds: how long it may live; None for ever.
+        idle_seconds: how long it may live without a request; None for ever.
+        resources: replicas, scaling, spot, reservation; None is one machine on demand.
+        reach: who can reach a new endpoint.
+        check: dataset that it was trained on: some of it is asked before there is traffic.
+        check_base: its base as Google manages it, to compare with.
+        timeout: seconds.
+        session: connection; None is the default one.
+
+    Raises:
+        CostRefusedError: the price is unknown, too high, or nobody agreed. Nothing was changed.
+        ConfigurationError, NotFoundError: there are no such weights, or what is asked for does not go together.
+        GateFailedError: the check failed; the model is deployed without traffic.
+        WaitTimeoutError: not ready yet; the deployment goes on.
+        GoogleApiError, UnreachableError: the service refuses, or cannot be reached.
+    """
+    connection = current(session)
+    plan = plan_deployment(
+        connection,
+        job_name(connection, source) if isinstance(source, str) else source.name,
+        checkpoint=checkpoint,
+        machine_type=machine_type,
+        accelerator_type=accelerator_type,
+        accelerator_count=accelerator_count,
+        display_name=display_name,
+        endpoint=endpoint,
+        lease_seconds=lease_seconds,
+        idle_seconds=idle_seconds,
+        percent=traffic_percentage,
+        resources=resources,
+        reach=reach,
+    )
+    found = deploying.deploy(
+        connection,
+        plan,
+        terms=Terms(
+            limit=max_cost_per_hour,
+            accept_unknown=accept_unknown_cost,
+            agree=agree,
+            limit_name="max_cost_per_hour",
+        ),
+        max_hourly_cost=max_hourly_cost,
+        check=None if check is None else ParityCheck(file=Path(check), base=check_base),
+        timeout=timeout,
+    )
+    return Endpoint(connection, found)
+
+
+def get_endpoint(name: str | None = None, *, session: Session | None = None) -> Endpoint:
+    """Return an endpoint by id, display name or full name; None is the environment's, or the only one that serves.
+
+    Raises:
+        NotFoundError: there is none of that name.
+        ConfigurationError: several have it, or nothing says which one is meant.
+    """
+    connection = current(session)
+    return Endpoint(connection, prediction.resolve_endpoint(connection, name))
+
+
+def list_endpoints(*, only_ours: bool = True, session: Session | None = None) -> list[Endpoint]:
+    """Return the endpoints of the location, billed ones first.
+
+    Args:
+        only_ours: leave out those that this tool neither made nor deployed to.
+        session: connection; None is the default one.
+    """
+    connection = current(session)
+    return [Endpoint(connection, item.endpoint) for item in listing.list_deployments(connection, only_ours=only_ours)]
+
+
+def undeploy(
+    endpoint: Endpoint | str,
+    *,
+    delete: bool = False,
+    deployed_model: str | None = None,
+    session: Session | None = None,
+) -> list[str]:
+    """Take this tool's models off an endpoint, which ends their billing; return the names of what was removed.
+
+    Args:
+        endpoint: or its id, display name or full name.
+        delete: delete the endpoint too, if this tool made it.
+        deployed_model: id of the one to take off; None is all of this tool's.
+        session: connection; None is the default one.
+
+    Raises:
+        NotFoundError: no such endpoint.
+        ConfigurationError: nothing on it was deployed by this tool.
+    """
+    connection = current(session)
+    found = resources.get_endpoint(connection, endpoint.name) if isinstance(endpoint, Endpoint) else None
+    target = found or prediction.resolve_endpoint(connection, str(endpoint))
+    return deployment.undeploy(connection, target, delete=delete, only=deployed_model)
+
+
+def predict(
+    instances: str | Sequence[str | Mapping[str, Any]],
+    *,
+    endpoint: str | None = None,
+    session: Session | None = None,
+    **options: Any,
+) -> list[Any]:
+    """Return a prediction for each instance, from the endpoint that `get_endpoint` finds; see `Endpoint.predict`."""
+    return get_endpoint(endpoint, session=session).predict(instances, **options)
+
+
+def chat(
+    messages: Messages,
+    *,
+    endpoint: str | None = None,
+    model: str | None = None,
+    system: str | None = None,
+    session: Session | None = None,
+    **sampling: Any,
+) -> ChatAnswer:
+    """Return the answer of the endpoint that `get_endpoint` finds, or of a model that Google manages.
+
+    Args:
+        messages: what was said.
+        endpoint: see `get_endpoint`.
+        model: instead, a managed one: `meta/llama-3.3-70b-instruct-maas`.
+        system: system message.
+        session: connection; None is the default one.
+        sampling: see `Endpoint.chat`.
+
+    Raises:
+        NotFoundError, ConfigurationError: see `get_endpoint`.
+        GoogleApiError, UnreachableError: the model refuses or cannot be reached.
+    """
+    if model is not None:
+        asked = _conversation(messages, system, ())
+        answer: ChatAnswer = prediction.chat(current(session), model=model, messages=asked, **sampling)
+        return answer
+    return get_endpoint(endpoint, session=session).chat(messages, system=system, **sampling)
+
+
+def _conversation(messages: Messages, system: str | None, images: Sequence[str]) -> list[Mapping[str, Any]]:
+    before: list[Mapping[str, Any]] = [{"role": "system", "content": system}] if system else []
+    if not isinstance(messages, str):
+        return [*before, *messages]
+    parts = [image_part(image) for image in images]
+    content: Any = [*parts, {"type": "text", "text": messages}] if parts else messages
+    return [*before, {"role": "user", "content": content}]

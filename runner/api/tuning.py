@@ -1,0 +1,124 @@
+"""Start a tuning job: check, price, agree, obstacles, upload, submit once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from runner.api.connection import current
+from runner.api.datasets import Dataset
+from runner.api.jobs import Job
+from runner.catalog import TuningMode
+from runner.gcp.session import Session
+from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submitting.offers import Offer, Request, carry_out, offered
+from runner.prices import Price, Terms
+
+
+def tune(
+    train_dataset: Dataset,
+    *,
+    base_model: str,
+    validation_dataset: Dataset | None = None,
+    tuning_mode: TuningMode | None = None,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    adapter_size: int | None = None,
+    output_uri: str | None = None,
+    custom_base_model: str | None = None,
+    tuned_model_display_name: str = "",
+    description: str = "",
+    labels: Mapping[str, str] | None = None,
+    export_last_checkpoint_only: bool = False,
+    service_account: str | None = None,
+    kms_key: str | None = None,
+    max_cost: float | None = None,
+    accept_unknown_cost: bool = False,
+    agree: Callable[[Price], bool] | None = None,
+    convert: bool = False,
+    force_new: bool = False,
+    replace_output: bool = False,
+    tokenizer: Dataset | None = None,
+    session: Session | None = None,
+) -> Job:
+    """Submit a tuning job, once, at an agreed price.
+
+    The dataset is checked, the price is held against `max_cost`, a local file is uploaded, and what would make the job
+    fail is looked for before it is sent. The same specification on the same data is the same job: called again,
+    this returns the job that runs or has succeeded, with `created` False, instead of paying twice.
+
+    Args:
+        train_dataset: file or `gs://` object.
+        base_model: id in the catalogue: `runner models ls`.
+        validation_dataset: file or object.
+        tuning_mode: `FULL` or `PEFT_ADAPTER`; None is an adapter (LoRA) where the model has it.
+        epochs: passes over the data; None is 3.
+        learning_rate: None is the model's published starting point.
+        batch_size: examples a step; None is the service's choice.
+        adapter_size: LoRA rank: 1, 4, 8, 16 or 32.
+        output_uri: `gs://` folder for the weights; None makes one in the outputs bucket.
+        custom_base_model: `gs://` folder of weights to tune on from.
+        tuned_model_display_name: name of job and model.
+        description: for people.
+        labels: of the job.
+        export_last_checkpoint_only: keep the last checkpoint only.
+        service_account: e-mail address of the account that the job runs as.
+        kms_key: full name of a key to encrypt with.
+        max_cost: US dollars; a job that may cost more is refused. It is the agreement: nobody is asked.
+        accept_unknown_cost: go on although no price is published.
+        agree: asked for the price where there is no `max_cost`; None agrees to nothing.
+        convert: convert a file of another format, as `runner data convert` does.
+        force_new: submit although a job with the same specification exists.
+        replace_output: delete the results of another job from the output folder.
+        tokenizer: see `check`.
+        session: connection; None is the default one.
+
+    Raises:
+        ConfigurationError: the specification is wrong, or something would make the job fail; all of it is listed.
+        DatasetError: the dataset has errors; carries every finding.
+        CostRefusedError: the price is unknown, above `max_cost`, or nobody agreed. Nothing was sent.
+        AmbiguousSubmissionError: a job may or may not have been created; nothing was repeated.
+        GoogleApiError, UnreachableError: the service refuses, or cannot be reached.
+
+    >>> job = runner.tune(
+    ...     "train.jsonl", base_model="meta/llama3_1@llama-3.1-8b-instruct", epochs=1, max_cost=1.00
+    ... )
+    >>> job.created
+    True
+    """
+    spec = TuningJobSpec(
+        base_model=base_model,
+        training_dataset=str(train_dataset),
+        validation_dataset=None if validation_dataset is None else str(validation_dataset),
+        mode=tuning_mode,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        adapter_size=adapter_size,
+        output_uri=output_uri,
+        custom_base_model=custom_base_model,
+        display_name=tuned_model_display_name,
+        description=description,
+        labels=dict(labels or {}),
+        export_last_checkpoint_only=export_last_checkpoint_only,
+        service_account=service_account,
+        kms_key=kms_key,
+    )
+    terms = Terms(limit=max_cost, accept_unknown=accept_unknown_cost, agree=agree)
+    request = Request(
+        spec=spec,
+        convert=convert,
+        tokenizer=None if tokenizer is None else Path(tokenizer),
+        force_new=force_new,
+        replace_output=replace_output,
+    )
+
+    def require(offer: Offer) -> None:
+        cost = offer.estimate
+        terms.require(Price(what=f"tuning {offer.spec.base_model}", usd=cost.high, expected=cost.expected))
+
+    connection = current(session)
+    with offered(connection, request) as offer:
+        sent = carry_out(offer, agree=require)
+    return Job(connection, sent.job, created=sent.created, estimate=offer.estimate)

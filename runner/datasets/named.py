@@ -1,0 +1,102 @@
+"""Datasets by the names that people give them: a path, a `gs://` address or `-`, for the model of an id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.datasets.reading.sources import STDIN, Source
+from runner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from runner.catalog import Model
+    from runner.catalog.models import TuningMode
+    from runner.datasets.reports.report import Report
+    from runner.gcp.session import Session
+
+Connect = Callable[[], AbstractContextManager["Session"]]
+"""Opens the connection, which only names in buckets need."""
+
+
+def is_remote(given: Path | str | None) -> bool:
+    """Tell an address in Cloud Storage from a file."""
+    return isinstance(given, str) and given.startswith("gs://")
+
+
+@contextmanager
+def sources(
+    connect: Connect, first: Path | str, second: Path | str | None = None
+) -> Iterator[tuple[Source, Source | None]]:
+    """Yield what one or two names stand for, objects looked up; the connection stays open meanwhile.
+
+    Raises:
+        NotFoundError: there is no such object.
+        ConfigurationError: an address is malformed, or no environment says where buckets are.
+    """
+    if first == second == STDIN:
+        raise ConfigurationError("standard input can contain only one dataset", hint="name a file for one of them")
+    with ExitStack() as stack:
+        session: Any = None
+
+        def found(given: Path | str) -> Source:
+            nonlocal session
+            if not is_remote(given):
+                return Path(given)
+            from runner.datasets.reading.remote import remote_object
+
+            if session is None:
+                session = stack.enter_context(connect())
+            return remote_object(session, str(given))
+
+        yield found(first), found(second) if second is not None else None
+
+
+def check(
+    connect: Connect,
+    training: Path | str,
+    validation: Path | str | None = None,
+    *,
+    model: str | None = None,
+    mode: TuningMode | None = None,
+    tokenizer: Path | None = None,
+    tell: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Report:
+    """Return the report on a dataset.
+
+    Args:
+        connect: opens the connection for objects.
+        training: file, object or standard input.
+        validation: the same.
+        model: id of the base model, for its limits.
+        mode: see `check_files`.
+        tokenizer: folder to count with; None takes the model's where it is in Hugging Face's cache.
+        tell: gets a line when a tokenizer was found there.
+        options: the others of `check_files`.
+
+    Raises:
+        UnknownModelError: there is no such model.
+        ConfigurationError, NotFoundError: see `sources` and `check_files`.
+    """
+    from runner.catalog import find_model
+    from runner.datasets.checks import check_files
+
+    found = find_model(model) if model else None
+    if options.get("engine") is None:  # the workers of an engine may be on other machines
+        tokenizer = tokenizer_for(found, tokenizer, tell)
+    with sources(connect, training, validation) as (first, second):
+        return check_files(first, second, model=found, mode=mode, tokenizer=tokenizer, **options)
+
+
+def tokenizer_for(model: Model | None, given: Path | None, tell: Callable[[str], None] | None = None) -> Path | None:
+    """Return the tokenizer to count with: the given one, else the model's where it is in Hugging Face's cache."""
+    if given is not None:
+        return given
+    from runner.datasets.tokens.hub_cache import find_tokenizer
+
+    found = find_tokenizer(model)
+    if found is not None and model is not None and tell is not None:
+        tell(f"counting with the tokenizer of {model.hub} in Hugging Face's cache")
+    return found

@@ -1,0 +1,99 @@
+"""HTTP/1.1 connections on `http.client`, with less CPU for each request."""
+
+from __future__ import annotations
+
+import http.client
+import select
+import socket
+from typing import Any
+
+_MAX_HEADERS = 100
+_MAX_LINE = 65536
+
+
+class _Answer(http.client.HTTPResponse):
+    """Keeps its headers in a dictionary: the e-mail parser takes a third of a small request's CPU."""
+
+    def begin(self) -> None:
+        for _ in range(_MAX_HEADERS):
+            version, status, reason = self._read_status()  # type: ignore[attr-defined]
+            fields = self._fields()
+            if status >= 200:
+                break
+        else:
+            raise http.client.HTTPException("the service sends nothing but interim answers")
+        self.version = 10 if version.startswith("HTTP/1.0") else 11
+        self.code = self.status = status
+        self.reason = reason.strip()
+        self.headers = self.msg = fields  # type: ignore[assignment]
+        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        self.length = None
+        if status in {204, 304} or self._method == "HEAD":  # type: ignore[attr-defined]
+            self.length = 0
+        elif not self.chunked and "content-length" in fields:
+            if not fields["content-length"].isdecimal():
+                raise http.client.HTTPException(f"{fields['content-length'][:40]!r} is not a length")
+            self.length = int(fields["content-length"])
+        kept = self.chunked or self.length is not None
+        said = fields.get("connection", "").lower()
+        self.will_close = not kept or "close" in said or (self.version == 10 and "keep-alive" not in said)
+
+    def _fields(self) -> dict[str, str]:
+        fields: dict[str, str] = {}
+        for _ in range(_MAX_HEADERS):
+            line = self.fp.readline(_MAX_LINE + 1)
+            if line in {b"\r\n", b"\n"}:
+                return fields
+            name, colon, value = line.decode("latin-1").partition(":")
+            if not line.endswith(b"\n") or not colon:  # cut short, too long, or not a header
+                break
+            name, value = name.lower(), value.strip()
+            if name == "content-length" and fields.get(name, value) != value:
+                raise http.client.HTTPException("the answer has two lengths")
+            fields[name] = value
+        raise http.client.HTTPException("the head of the answer is malformed, or too long")
+
+
+class Connection(http.client.HTTPConnection):
+    """Sends head and body together: a packet less, and nobody wakes for the head alone."""
+
+    response_class = _Answer
+    pieces = 0
+    """How many pieces of the message are still to come before it is sent."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._held: list[Any] = []
+
+    def send(self, data: Any) -> None:
+        """Hold a piece back until the message is whole."""
+        if not self.pieces:
+            super().send(data)
+            return
+        self._held.append(data)
+        self.pieces -= 1
+        if self.pieces:
+            return
+        message, self._held = self._held, []
+        if not hasattr(self.sock, "sendmsg") or self.sock.__class__ is not socket.socket:  # TLS has no sendmsg
+            super().send(b"".join(message))
+            return
+        sent = self.sock.sendmsg(message)
+        for piece in message:
+            if sent < len(piece):
+                self.sock.sendall(memoryview(piece)[sent:])
+            sent = max(0, sent - len(piece))
+
+
+class TlsConnection(Connection, http.client.HTTPSConnection):
+    """The same over TLS."""
+
+
+def readable(connection: http.client.HTTPConnection) -> bool:
+    """Tell whether there is something to read on an idle connection: its end, mostly."""
+    if not hasattr(select, "poll"):
+        return bool(select.select([connection.sock], [], [], 0)[0])
+    poll = select.poll()  # `select` fails with many open files
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))

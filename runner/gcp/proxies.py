@@ -1,0 +1,54 @@
+"""What the environment says of the way to a service: proxies, and the authorities that certificates are checked by."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, unquote, urlsplit
+
+if TYPE_CHECKING:
+    import ssl
+
+
+def tls_context(*, trust_environment: bool) -> ssl.SSLContext:
+    """Return what checks servers' certificates: by SSL_CERT_FILE or SSL_CERT_DIR, else by Mozilla's authorities."""
+    import ssl
+
+    file = os.environ.get("SSL_CERT_FILE") if trust_environment else None
+    directory = os.environ.get("SSL_CERT_DIR") if trust_environment else None
+    if not file and not directory:
+        import certifi
+
+        file = certifi.where()
+    context = ssl.create_default_context(cafile=file, capath=None if file else directory)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def proxy_for(address: SplitResult) -> SplitResult | None:
+    """Return the address of the proxy for a host, None where there is none. Raises ValueError for an unknown kind."""
+    variables = {f"{address.scheme}_proxy", "all_proxy"}
+    named = any(value and name.lower() in variables for name, value in os.environ.items())
+    if not named and sys.platform not in {"darwin", "win32"}:  # which have settings of the system
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    known = getproxies()
+    given = known.get(address.scheme) or known.get("all")
+    if not given or proxy_bypass(address.netloc):
+        return None
+    proxy = urlsplit(given if "://" in given else f"http://{given}")
+    if proxy.scheme != "http":
+        raise ValueError(f"the proxy {proxy.scheme}://{proxy.hostname} does not speak plain http://")
+    return proxy
+
+
+def proxy_login(proxy: SplitResult) -> dict[str, str]:
+    """Return the header that logs in to a proxy; none where its address names nobody."""
+    if not proxy.username:
+        return {}
+    import base64
+
+    text = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}

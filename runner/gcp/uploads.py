@@ -1,0 +1,324 @@
+"""Verified uploads: small files in one request, large ones in pieces that go on where they were interrupted.
+
+What is there already is not sent again. Another content under the name is an error, unless it is to be replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from runner.environment import state_directory
+from runner.errors import AlreadyExistsError, ConfigurationError, GoogleApiError, RunnerError
+from runner.gcp.failures import ATTEMPTS, data_loss, document_of
+from runner.gcp.rest import Response
+from runner.gcp.session import Session
+from runner.gcp.storage import (
+    FIELDS,
+    STAGED,
+    ObjectInfo,
+    crc32c_of,
+    crc32c_of_bytes,
+    info_of,
+    object_url,
+    parse_gs_uri,
+    stat,
+)
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all."""
+SMALL_BYTES = 8 << 20
+"""Sent in one request; what is larger is sent in pieces of this size."""
+UNASKED_BYTES = 1 << 20
+"""Up to this size an object is sent without a look whether it is there: sending it is one request too."""
+_INSERT = "storage.objects.insert"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """One object in its bucket."""
+
+    info: ObjectInfo
+    sent: bool
+    """False when the same content was there already."""
+
+
+def unchanged(path: Path, expected: str, actual: str) -> str:
+    """Return a file's CRC32C. Raises ConfigurationError if another one was `expected`; "" expects none."""
+    if expected not in {"", actual}:
+        problem = f"{path} has changed since it was read first"
+        raise ConfigurationError(problem, problems=[problem], hint="run the command once more")
+    return actual
+
+
+def upload_file(
+    session: Session,
+    path: Path,
+    uri: str,
+    *,
+    content_type: str = "application/octet-stream",
+    crc32c: str = "",
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> Sent:
+    """Upload a file, unless the object is there already with the same content.
+
+    Its metadata says that this tool put it there (`STAGED`), so that it can be found again when nobody wants it. The
+    upload of a large file goes on where another process was interrupted.
+
+    Args:
+        session: where.
+        path: what to send.
+        uri: its address.
+        content_type: of the object.
+        crc32c: what the file must have, where the name is made of the content; "" for what it has when it is sent.
+        replace: write over another object.
+        progress: called with bytes sent and bytes in all.
+
+    Raises:
+        AlreadyExistsError: another object has that name and `replace` is false.
+        ConfigurationError: the file cannot be read or has another checksum, or the address is malformed.
+        GoogleApiError: the service refused, or stored something else than was sent; it is deleted again.
+    """
+    upload = _Upload(session, uri, content_type, STAGED, progress)
+    try:
+        with path.open("rb", buffering=0) as stream:
+            status = os.fstat(stream.fileno())
+            if status.st_size <= SMALL_BYTES:
+                data = stream.read()
+                upload.checksum = unchanged(path, crc32c, crc32c_of_bytes(data))
+                return upload.run(len(data), lambda generation: upload.whole(data, generation), replace=replace)
+        upload.checksum = unchanged(path, crc32c, crc32c_of(path))
+        key = f"{path.resolve()}\n{uri}\n{status.st_size}\n{status.st_mtime_ns}"
+        return upload.run(status.st_size, _Pieces(upload, path, status.st_size, key).send, replace=replace)
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        message = f"cannot read {path}: {error.strerror}"
+        raise ConfigurationError(message, problems=[message]) from error
+
+
+def upload_bytes(
+    session: Session, content: bytes, uri: str, *, replace: bool = False, content_type: str = "application/octet-stream"
+) -> ObjectInfo:
+    """Write an object from memory, in one request; the same rules as `upload_file`."""
+    upload = _Upload(session, uri, content_type, {}, None, crc32c_of_bytes(content))
+    return upload.run(len(content), lambda generation: upload.whole(content, generation), replace=replace).info
+
+
+def insert(session: Session, uri: str, resource: Mapping[str, Any], content: bytes, generation: int) -> ObjectInfo:
+    """Write an object in one request, unless its generation is no longer `generation`; 0 is of one that is not there.
+
+    Args:
+        session: where.
+        uri: its address.
+        resource: fields of its JSON resource, `contentType` among them.
+        content: its bytes.
+        generation: as it was read.
+
+    Raises:
+        AlreadyExistsError: the generation is another one; also where the answer to an earlier try was lost.
+    """
+    bucket, name = parse_gs_uri(uri)
+    boundary = os.urandom(16).hex()
+    body = (
+        f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
+        json.dumps({"name": name, **resource}).encode(),
+        f"\r\n--{boundary}\r\nContent-Type: {resource['contentType']}\r\n\r\n".encode(),
+        content,
+        f"\r\n--{boundary}--".encode(),
+    )
+    answer = session.ask(
+        "POST",
+        f"{session.environment.storage_base}/upload/storage/v1/b/{bucket}/o"
+        f"?uploadType=multipart&ifGenerationMatch={generation}&fields={FIELDS}",
+        _INSERT,
+        uri,
+        content=body,
+        headers={"Content-Type": f'multipart/related; boundary="{boundary}"'},
+        idempotent=True,  # the precondition makes a repetition harmless
+    )
+    return info_of(answer, uri, method=_INSERT)
+
+
+def delete(session: Session, uri: str, generation: int) -> None:
+    """Delete an object if its generation is still this one. Raises AlreadyExistsError, NotFoundError."""
+    params = {"ifGenerationMatch": str(generation)}
+    session.send("DELETE", object_url(session, uri), "storage.objects.delete", uri, params=params, idempotent=True)
+
+
+@dataclass(slots=True)
+class _Upload:
+    session: Session
+    uri: str
+    content_type: str
+    metadata: dict[str, str]
+    progress: Progress | None
+    checksum: str = ""
+
+    def resource(self) -> dict[str, Any]:
+        """Return the JSON resource to store; with the checksum, the service refuses what arrives otherwise."""
+        return {"contentType": self.content_type, "crc32c": self.checksum, "metadata": self.metadata}
+
+    def whole(self, data: bytes, generation: int) -> ObjectInfo:
+        """Send everything in one request."""
+        return insert(self.session, self.uri, self.resource(), data, generation)
+
+    def run(self, size: int, send: Callable[[int], ObjectInfo], *, replace: bool) -> Sent:
+        """Send unless it is there; `send` takes the generation of the object that is replaced."""
+        object_url(self.session, self.uri)  # raises for an address that is malformed
+        present = stat(self.session, self.uri) if size > UNASKED_BYTES else None
+        for _ in range(2):
+            if present is not None and (present.crc32c, present.size) == (self.checksum, size):
+                self.tell(size, size)
+                return Sent(info=present, sent=False)
+            if present is not None and not replace:
+                break
+            try:
+                info = send(present.generation if present else 0)
+            except AlreadyExistsError:  # there all along, another writer, or this one, whose first answer was lost
+                present = stat(self.session, self.uri)
+                continue
+            self.verify(info, size)
+            self.tell(size, size)
+            return Sent(info=info, sent=True)
+        raise AlreadyExistsError(
+            f"{self.uri} exists with another content",
+            status="FAILED_PRECONDITION",
+            http=412,
+            method=_INSERT,
+            resource=self.uri,
+            hint="choose another name or folder",
+        )
+
+    def verify(self, info: ObjectInfo, size: int) -> None:
+        """Delete what was stored if it is not what was sent. Raises GoogleApiError then."""
+        if (info.crc32c, info.size) == (self.checksum, size):
+            return
+        with suppress(RunnerError):  # nobody may take it for what was to be sent
+            delete(self.session, self.uri, info.generation)
+        problem = f"the stored content differs from what was sent (CRC32C {info.crc32c}, not {self.checksum})"
+        raise data_loss(self.uri, problem, method=_INSERT)
+
+    def tell(self, done: int, total: int) -> None:
+        """Report progress."""
+        if self.progress:
+            self.progress(done, total)
+
+
+class _Pieces:
+    """A large file: its upload's address is kept in the state directory, so that another process can go on."""
+
+    def __init__(self, upload: _Upload, path: Path, size: int, key: str) -> None:
+        self.upload = upload
+        self.path = path
+        self.size = size
+        self.record = state_directory() / "uploads" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+    def send(self, generation: int) -> ObjectInfo:
+        """Send what is missing. Raises AlreadyExistsError where the generation is another one."""
+        address = self._resumed(generation)
+        offset = self._offset(address) if address else None
+        if address is None or offset is None:
+            address, offset = self.start(generation), 0
+        try:
+            return self._send(address, offset)
+        except GoogleApiError as error:
+            if error.http in {404, 410, 412}:
+                self._forget()
+            raise
+
+    def start(self, generation: int) -> str:
+        """Begin an upload, note its address, and return it."""
+        bucket, name = parse_gs_uri(self.upload.uri)
+        answer = self.upload.session.send(
+            "POST",
+            f"{self.upload.session.environment.storage_base}/upload/storage/v1/b/{bucket}/o",
+            _INSERT,
+            self.upload.uri,
+            params={"uploadType": "resumable", "ifGenerationMatch": str(generation), "fields": FIELDS},
+            json={"name": name, **self.upload.resource()},
+            headers={"X-Upload-Content-Length": str(self.size)},
+            idempotent=True,  # an upload that nobody goes on with is forgotten
+        )
+        # Only its path counts: the token goes to the service that was asked, wherever the answer points.
+        parts = urlsplit(answer.headers.get("location", ""))
+        address = f"{parts.path}?{parts.query}"
+        if not parts.query:
+            raise data_loss(self.upload.uri, "the answer does not say where to send the content", method=_INSERT)
+        self.record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside = self.record.with_suffix(f".{os.getpid()}")
+        # Whoever has the address can write the object: nobody else may read it.
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump({"address": address, "uri": self.upload.uri, **self._same(generation)}, stream)
+        aside.rename(self.record)
+        return address
+
+    def _same(self, generation: int) -> dict[str, Any]:
+        """Return what a noted upload must have been begun with."""
+        service = self.upload.session.environment.storage_base
+        return {"crc32c": self.upload.checksum, "generation": generation, "service": service}
+
+    def _resumed(self, generation: int) -> str | None:
+        try:
+            found = json.loads(self.record.read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        same = isinstance(found, dict) and self._same(generation).items() <= found.items()
+        return str(found["address"]) if same and isinstance(found.get("address"), str) else None
+
+    def _offset(self, address: str) -> int | None:
+        """Return how many bytes the service has; None if it does not know the upload any more."""
+        answer = self._put(address, b"", f"bytes */{self.size}", expected=(308, 400, 404, 410, 412, 499))
+        if answer.status_code == 308:
+            return _received(answer)
+        return self.size if answer.is_success else None
+
+    def _send(self, address: str, offset: int) -> ObjectInfo:
+        stuck = 0
+        with self.path.open("rb", buffering=0) as stream:
+            while True:
+                stream.seek(offset)
+                data = stream.read(min(SMALL_BYTES, self.size - offset))
+                last = offset + len(data)
+                if not data and offset < self.size:
+                    unchanged(self.path, self.upload.checksum, crc32c_of(self.path))
+                    raise ConfigurationError(f"cannot read {self.path}: it ends before its size")
+                span = f"bytes {offset}-{last - 1}/{self.size}" if data else f"bytes */{self.size}"
+                answer = self._put(address, data, span, expected=(308,))
+                if answer.is_success:
+                    self._forget()
+                    return info_of(document_of(answer, _INSERT, self.upload.uri), self.upload.uri, method=_INSERT)
+                before, offset = offset, _received(answer)
+                stuck = 0 if offset > before else stuck + 1
+                if offset > last or stuck >= ATTEMPTS:
+                    problem = f"of {last} bytes that were sent, the service says to have {offset}"
+                    raise data_loss(self.upload.uri, problem, method=_INSERT)
+                self.upload.tell(offset, self.size)
+
+    def _put(self, address: str, data: bytes, span: str, *, expected: tuple[int, ...]) -> Response:
+        return self.upload.session.send(
+            "PUT",
+            self.upload.session.environment.storage_base + address,
+            _INSERT,
+            self.upload.uri,
+            content=data,
+            headers={"Content-Range": span},
+            expected=expected,
+            idempotent=True,
+        )
+
+    def _forget(self) -> None:
+        with suppress(OSError):
+            self.record.unlink(missing_ok=True)
+
+
+def _received(answer: Response) -> int:
+    last = answer.headers.get("range", "").rpartition("-")[2]
+    return int(last) + 1 if last.isdecimal() else 0

@@ -1,0 +1,112 @@
+"""The lines of a training file that its job, or the checks, complain about."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.catalog import UnknownModelError, find_model
+from runner.errors import ConfigurationError, RunnerError
+from runner.gcp import storage
+from runner.gcp.session import Session
+from runner.jobs.following.explaining import Explanation
+
+if TYPE_CHECKING:
+    from runner.datasets.reading.sources import Source
+
+_EXCERPT = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """One line."""
+
+    line: int
+    index: int | None
+    """Position among the examples, from 1, of one that the service left out; None for one that only the checks name."""
+    reason: str
+    """The service's."""
+    findings: list[dict[str, Any]]
+    """Errors of the checks, JSON-ready."""
+    excerpt: str
+    """Of the first message."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "line": self.line,
+            "index": self.index,
+            "reason": self.reason,
+            "findings": self.findings,
+            "excerpt": self.excerpt,
+        }
+
+
+def complaints(
+    session: Session, found: Explanation, *, file: Path | None = None, warn: Callable[[str], None] | None = None
+) -> list[Complaint]:
+    """Return the lines behind a failure of the data or behind dropped examples, in order; [] for other causes.
+
+    Args:
+        session: where.
+        found: what `explain` returned.
+        file: a copy of the training file; None reads the job's object.
+        warn: gets a line when the file cannot be read, or differs from the object.
+
+    Raises:
+        ConfigurationError: there is no such file.
+    """
+    if file is not None and not file.is_file():
+        raise ConfigurationError(f"{file}: no such file", problems=[f"{file}: no such file"])
+    if found.cause != "data" and not found.dropped_total:
+        return []
+    from runner.datasets.named import sources  # most jobs have no such lines
+
+    warn = warn or _silent
+    uri = found.job.training_dataset_uri
+    try:
+        with sources(lambda: contextlib.nullcontext(session), file or uri) as (source, _):
+            if file is not None and not _same(session, file, uri):
+                warn(f"{file} differs from the job's object: its line numbers may differ too")
+            return _joined(found, source)
+    except RunnerError as error:
+        warn(f"the training file cannot be read: {error.message}")
+        return []
+
+
+def _joined(found: Explanation, source: Source) -> list[Complaint]:
+    from runner.datasets.records.recognising import read_examples  # the parser is not needed for most jobs
+
+    try:
+        images = find_model(found.job.base_model).images
+    except UnknownModelError:
+        images = True
+    reasons = {item.index: item.reason for item in found.dropped}
+    lines: list[Complaint] = []
+    for index, parsed in enumerate(read_examples(source, images=images), start=1):
+        errors = [finding for finding in parsed.findings if finding.severity == "error"]
+        if index not in reasons and not (errors and found.cause == "data"):
+            continue
+        excerpt = parsed.example.messages[0].text if parsed.example else ""
+        lines.append(
+            Complaint(
+                line=parsed.line,
+                index=index if index in reasons else None,
+                reason=reasons.get(index) or "",
+                findings=[finding.to_json() for finding in errors],
+                excerpt=excerpt[:_EXCERPT],
+            )
+        )
+    return lines
+
+
+def _same(session: Session, file: Path, uri: str) -> bool:
+    info = storage.stat(session, uri)
+    return info is None or info.crc32c == storage.crc32c_of(file)
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""

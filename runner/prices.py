@@ -1,0 +1,89 @@
+"""Nothing that costs money starts before its price is known and agreed to. Fails closed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runner.errors import CostRefusedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What something costs at list price, in US dollars."""
+
+    what: str
+    """What is paid for: `tuning meta/…`."""
+    usd: float | None
+    """The high end, which a limit is compared with; None where no price is published."""
+    expected: float | None = None
+    """The estimate itself, where it differs."""
+    per: str = ""
+    """`hour` for a price that runs on."""
+
+    @property
+    def highest(self) -> str:
+        """Return the high end for people: `$3.20 per hour`. Raises TypeError for an unknown price."""
+        if self.usd is None:
+            raise TypeError("this price is unknown")
+        return f"{amount(self.usd)} per {self.per}" if self.per else amount(self.usd)
+
+    def __str__(self) -> str:
+        if self.usd is None:
+            return f"no price is published for {self.what}"
+        differs = self.expected is not None and self.expected != self.usd
+        about = f"{amount(self.expected or 0.0)}, up to {self.highest}" if differs else self.highest
+        return f"{self.what}: list price about {about}" + (", until it is undeployed" if self.per else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the caller agrees to, and how it says so."""
+
+    limit: float | None = None
+    """Dollars, per hour for a price that runs on. It decides by itself: nobody is asked."""
+    accept_unknown: bool = False
+    """Whether an unknown price is accepted."""
+    agree: Callable[[Price], bool] | None = None
+    """Asked without a limit; None agrees to nothing."""
+    tell: Callable[[Price], None] | None = None
+    """Gets the price before anything is decided."""
+    limit_name: str = "max_cost"
+    """What the caller calls `limit`, for messages; `unknown_name` and `yes_name` likewise."""
+    unknown_name: str = "accept_unknown_cost=True"
+    yes_name: str = ""
+
+    def require(self, price: Price) -> None:
+        """Return if the price is agreed to. Raises CostRefusedError."""
+        if price.usd is None and not self.accept_unknown:
+            raise CostRefusedError(str(price), hint=f"continue with {self.unknown_name}")
+        if self.tell is not None:
+            self.tell(price)
+        if price.usd is None:
+            return
+        if self.limit is not None:
+            if price.usd > self.limit:
+                raise CostRefusedError(
+                    f"{price.what} may cost {price.highest}, more than {self.limit_name} {amount(self.limit)}",
+                    hint=f"a smaller machine costs less: {'--machine-type' if self.yes_name else 'machine_type'}"
+                    if price.per
+                    else "`runner estimate` shows what the price depends on",
+                )
+            return
+        if self.agree is not None and self.agree(price):
+            return
+        limit = f"{math.ceil(price.usd * 100) / 100:.2f}"
+        given = f"{self.limit_name} {limit}" if self.yes_name else f"{self.limit_name}={limit}"
+        raise CostRefusedError(
+            f"{price.what} would cost {price.highest}, and nobody approved it",
+            hint=f"approve it with {self.yes_name} or {given}" if self.yes_name else f"approve it with {given}",
+        )
+
+
+def amount(usd: float) -> str:
+    """Return a price: cents from a dollar up, two significant digits below."""
+    if usd >= 1 or usd == 0:
+        return f"${usd:,.2f}"
+    digits = max(2, 1 - math.floor(math.log10(usd)))
+    return f"${usd:.{digits}f}"

@@ -1,0 +1,121 @@
+"""The wheel: it installs one top-level package, and the Pulumi program runs from it in anybody's directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from runner.emulator.server import EmulatorServer
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel with the backend that pyproject.toml names."""
+    folder = tmp_path_factory.mktemp("wheel")
+    code = f"from hatchling.build import build_wheel; print(build_wheel({str(folder)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / done.stdout.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Unpack the wheel as an installer does that is given a target."""
+    target = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)
+    return target
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """An empty directory but for a package `infra` and a module that leave a mark when they are imported."""
+    folder = tmp_path / "work"
+    (folder / "infra").mkdir(parents=True)
+    for name in ("infra/__init__.py", "infra/__main__.py", "infra/automation.py", "pulumi.py", "json.py"):
+        (folder / name).write_text(f"open({str(tmp_path / 'executed')!r}, 'a').write({name!r})\n")
+    return folder
+
+
+def _run(installed: Path, folder: Path, *arguments: str) -> str:
+    """Run a command line of the installed wheel with the packages of this environment, not those of this checkout."""
+    paths = [str(installed), *dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])]
+    code = f"from runner.cli.main import main; main({list(arguments)!r})"
+    variables = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "RUNNER_STATE_DIR": str(folder.parent / "state"),
+        "PYTHONNOUSERSITE": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=folder, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_installs_one_package_with_its_types(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        [metadata] = [name for name in names if name.endswith("/METADATA")]
+        text = archive.read(metadata).decode()
+    assert {name.split("/")[0] for name in names} == {"runner", metadata.split("/")[0]}
+    assert "runner/py.typed" in names
+    assert "runner/infrastructure/program/infra/__main__.py" in names
+    assert "Classifier: Typing :: Typed" in text
+
+
+def test_the_program_runs_from_the_wheel_in_a_hostile_directory(installed: Path, hostile: Path) -> None:
+    graph = json.loads(_run(installed, hostile, "infra", "graph", "--stack", "dev", "--format", "json"))
+    assert graph["graph"]["outputs"]["environment"]["buckets"]
+    assert not hostile.with_name("executed").exists()
+    ours = subprocess.run(
+        [sys.executable, "-P", "-c", "import runner; print(runner.__file__)"],
+        cwd=hostile,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ours.stdout.startswith(str(installed))
+
+
+def test_provision_runs_from_the_wheel_in_a_hostile_directory(installed: Path, hostile: Path) -> None:
+    _run(installed, hostile, "emulator", "start", "--port", "0", "--stand-in", "tiny")
+    try:
+        made = json.loads(_run(installed, hostile, "emulator", "provision", "--format", "json"))
+    finally:
+        _run(installed, hostile, "emulator", "stop")
+    assert made["buckets"]["datasets"]
+    assert not hostile.with_name("executed").exists()
+
+
+def test_a_project_without_a_clone_starts_the_installed_program(
+    installed: Path, tmp_path: Path, emulator: EmulatorServer
+) -> None:
+    project = tmp_path / "project"
+    _run(installed, tmp_path, "infra", "init", str(project))
+    body = yaml.safe_load((project / "Pulumi.yaml").read_text())
+    assert body["main"] == "infra/"
+    assert body["runtime"]["options"]["virtualenv"] == sys.prefix
+    code = "import runpy; runpy.run_path('infra', run_name='__main__')"  # as the engine's language host does
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert str(installed / "runner" / "infrastructure" / "program" / "infra") in done.stderr
+    assert "gcp:project" in done.stderr
