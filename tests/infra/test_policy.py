@@ -95,8 +95,11 @@ MUTATIONS: list[tuple[str, Callable[[Graph], Graph]]] = [
     ("labels-required", changed("contract", labels={})),
     ("production-protected", unprotected),
     ("production-protected", changed("bucket:Bucket", forceDestroy=True)),
-    ("agents-granted-everywhere", without("tuning-outputs")),
-    ("agents-granted-everywhere", changed("aiplatform-images", role="roles/storage.objectViewer")),
+    ("agents-granted-everywhere", without("tuning/demo-project-outputs/storage-objectUser")),
+    (
+        "agents-granted-everywhere",
+        changed("aiplatform/demo-project-images/storage-objectUser", role="roles/storage.objectViewer"),
+    ),
     ("budget-present", without(":Budget")),
     (
         "endpoint-inside-perimeter",
