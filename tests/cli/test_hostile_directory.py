@@ -104,6 +104,7 @@ COMMANDS: tuple[tuple[str, int], ...] = (
     ("drift -f manifests", 0),
     ("queue ls", 0),
     ("queue run --once", 0),
+    ("bill", 0),
     ("leaks", 0),
     ("infra init project", 0),
     ("infra graph", 0),
