@@ -46,6 +46,7 @@ COMMANDS = {
     "eval": ("runner.cli.asking.evaluate", "Compare a tuned model with its base."),
     "chat": ("runner.cli.asking.chat", "Talk with a tuned model."),
     "infra": ("runner.cli.infra.group", "Set up a Google Cloud project with the Pulumi program."),
+    "console": ("runner.cli.console", "Serve pages that show and do what the commands do."),
     "doctor": ("runner.cli.doctor", "Check this machine and this environment, and show how to fix problems."),
 }
 

@@ -48,6 +48,7 @@ COMMANDS: tuple[tuple[str, int], ...] = (
     ("models ls", 0),
     (f"models show {MODEL}", 0),
     ("schema", 0),
+    ("console --environment not-there.json", 2),
     ("data check train.jsonl", 0),
     ("data check train.jsonl --workers 2 --tokenizer tokenizer", 0),
     ("data check pictures.jsonl --decode-images", 0),

@@ -1,0 +1,171 @@
+"""Pages while things change: two tabs, a service that goes and comes back, hostile names, very many jobs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from runner.emulator.server import EmulatorServer
+from runner.emulator.settings import EmulatorSettings
+from runner.gcp.session import Session
+from tests.console.conftest import Complaints, Open
+from tests.console.running import RunningConsole
+from tests.projects import environment_of
+from tests.provisioning import provision
+from tests.runner.flaky import FlakyProxy
+
+MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7*7 }}{% raw %}",
+    "\u202egnp.evil\u2066",
+    "a\x1b[31mred\x07",
+    "';alert(1)//",
+    "javascript:alert(1)",
+    "é" * 120,
+]
+
+
+def make_job(session: Session, name: str, *, uri: str = "gs://nowhere-at-all/train.jsonl") -> str:
+    """Create a job by a plain request: its data need not be there while it waits."""
+    body = {
+        "baseModel": MODEL,
+        "tunedModelDisplayName": name,
+        "supervisedTuningSpec": {"trainingDatasetUri": uri},
+        "outputUri": f"gs://{session.environment.outputs_bucket}/{time.time_ns()}",
+    }
+    url = f"{session.environment.vertex_base}/v1beta1/{session.environment.parent}/tuningJobs"
+    return str(httpx.post(url, json=body, timeout=30).raise_for_status().json()["name"]).rsplit("/", 1)[-1]
+
+
+def test_hostile_names_are_only_text(idle_console: RunningConsole, untrained: Session, open_page: Open) -> None:
+    jobs = [make_job(untrained, name) for name in HOSTILE]
+    page = open_page(idle_console, "/tuning")
+    expect(page.locator("tbody tr")).to_have_count(len(HOSTILE))
+    words = page.locator("tbody").inner_text()
+    assert "<script>alert(1)</script>" in words
+    assert "{{ 7*7 }}" in words
+    assert r"\u202egnp.evil\u2066" in words
+    assert r"a\x1b[31mred\x07" in words
+    assert page.evaluate("document.querySelectorAll('main img, main script').length") == 0
+    for job in jobs:
+        for tab in ("", "/dataset", "/details", "/events", "/cancel"):
+            answer = page.goto(f"/tuning/jobs/{job}{tab}")
+            assert answer is not None
+            assert answer.status == 200
+            assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08\x0b-\x1f]", answer.text())
+    for query in HOSTILE:
+        page.goto("/tuning?" + str(httpx.QueryParams({"q": query, "state": query, "model": query})))
+        assert page.evaluate("document.querySelectorAll('main img, main script').length") == 0
+
+
+@pytest.fixture
+def answering(session: Session) -> Iterator[tuple[Session, FlakyProxy]]:
+    """A session whose requests to Vertex AI pass a proxy."""
+    with FlakyProxy(session.environment.vertex_base) as proxy:
+        environment = dataclasses.replace(session.environment, vertex_url=proxy.url)
+        with Session(environment) as opened:
+            yield opened, proxy
+
+
+def test_two_tabs_ask_no_more_than_one(idle_console: RunningConsole, untrained: Session, open_page: Open) -> None:
+    job = make_job(untrained, "shared")
+    asked: list[str] = []
+    send = untrained.send
+
+    def counting(method: str, *rest: object, **options: object) -> object:
+        asked.append(method)
+        return send(method, *rest, **options)  # type: ignore[arg-type]
+
+    first = open_page(idle_console, f"/tuning/jobs/{job}")
+    expect(first.get_by_role("heading", name="shared")).to_be_visible()
+    untrained.send = counting  # type: ignore[method-assign, assignment]
+
+    def requests_a_second() -> float:
+        """Measured over three looks of the first tab."""
+        asked.clear()
+        begin = time.monotonic()
+        for _ in range(3):
+            with first.expect_response(lambda answer: "hx-request" in answer.request.headers):
+                pass
+        return len(asked) / (time.monotonic() - begin)
+
+    alone = requests_a_second()
+    for _ in range(3):
+        open_page(idle_console, f"/tuning/jobs/{job}")
+    assert requests_a_second() <= 1.5 * alone + 0.5
+
+
+def test_what_one_tab_changes_the_other_shows(
+    idle_console: RunningConsole, untrained: Session, open_page: Open
+) -> None:
+    job = make_job(untrained, "ended by another tab")
+    one = open_page(idle_console, f"/tuning/jobs/{job}")
+    other = open_page(idle_console, f"/tuning/jobs/{job}")
+    one.get_by_role("link", name="Cancel").click()
+    one.get_by_role("button", name="Cancel the job").click()
+    expect(one.get_by_text(f"Cancelled job {job}.")).to_be_visible()
+    expect(other.locator(".chip").first).to_have_text("Cancelled")
+
+
+def test_the_emulator_goes_and_comes_back(
+    tmp_path: Path, state_directory: Path, open_page: Open, complaints: Complaints
+) -> None:
+    settings = EmulatorSettings(directory=tmp_path / "emulator", stand_in="tiny")
+    with EmulatorServer(settings) as first:
+        project = provision(first.url, "goes-and-comes")
+        port = int(first.url.rsplit(":", 1)[1])
+        with Session(environment_of(project)) as session:
+            running = RunningConsole(session)
+            running.__enter__()
+            page = open_page(running, "/tuning")
+            expect(page.get_by_role("heading", name="No tuning jobs yet")).to_be_visible()
+    try:
+        expect(page.get_by_text("The service does not answer; this is what was known")).to_be_visible()
+        other = open_page(running, "/bill")
+        expect(other.get_by_role("heading", level=1)).to_be_visible()
+        with EmulatorServer(dataclasses.replace(settings, port=port)):
+            expect(page.get_by_text("The service does not answer")).to_be_hidden()
+            other.goto("/bill")
+            expect(other.get_by_role("heading", name="Bill")).to_be_visible()
+    finally:
+        running.__exit__(None, None, None)
+        # That a page could not be had meanwhile is what browsers report of any failure.
+        complaints[:] = [text for text in complaints if "status of 50" not in text]
+
+
+def test_a_thousand_jobs_and_two_hundred_endpoints(
+    idle_console: RunningConsole, untrained: Session, open_page: Open
+) -> None:
+    base = f"{untrained.environment.vertex_base}/v1beta1/{untrained.environment.parent}"
+    with httpx.Client(timeout=60) as plain:
+        for number in range(1000):
+            body = {
+                "baseModel": MODEL,
+                "tunedModelDisplayName": f"job {number}",
+                "supervisedTuningSpec": {"trainingDatasetUri": "gs://nowhere-at-all/train.jsonl"},
+                "outputUri": f"gs://{untrained.environment.outputs_bucket}/{number}",
+            }
+            plain.post(f"{base}/tuningJobs", content=json.dumps(body)).raise_for_status()
+        for number in range(200):
+            plain.post(f"{base}/endpoints", json={"displayName": f"endpoint {number}"}).raise_for_status()
+    page = open_page(idle_console)
+    for path in ("/tuning", "/tuning?page=40", "/endpoints?all=1", "/", "/bill", "/datasets"):
+        answer = page.goto(path)
+        assert answer is not None
+        assert answer.status == 200
+        assert len(answer.body()) < 300_000, path
+        page.wait_for_function("performance.getEntriesByType('paint').length > 0")
+        painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        assert painted < 1000, f"{path} was painted after {painted:.0f} ms"
+    page.goto("/tuning?q=job+77&state=waiting")
+    expect(page.locator("tbody tr")).to_have_count(11)
