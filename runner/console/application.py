@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -43,6 +44,23 @@ PICTURES_BYTES = 32 * 2**20
 UPLOAD_BYTES = 2**30
 
 
+class _Resource(Convertor[str]):
+    """The last part of a resource's name: nothing that could lead elsewhere in an address."""
+
+    regex = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
+
+    def convert(self, value: str) -> str:
+        """Return what was matched."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return it for an address."""
+        return value
+
+
+register_url_convertor("resource", _Resource())
+
+
 def _post(path: str, view: Any, *, most: int = FORM_BYTES) -> Route:
     return Route(path, changing(view), methods=["POST"], max_body_size=most)
 
@@ -56,28 +74,28 @@ def _routes() -> list[Route]:
         "/tuning/create/data": create.data,
         "/tuning/create/parameters": create.parameters,
         "/tuning/create/review": create.review,
-        "/tuning/jobs/{id}": job.monitor,
-        "/tuning/jobs/{id}/dataset": job.dataset,
-        "/tuning/jobs/{id}/details": job.details,
-        "/tuning/jobs/{id}/events": job.events,
-        "/tuning/jobs/{id}/metrics.{form}": job.metrics,
-        "/tuning/jobs/{id}/cancel": job.ask_cancel,
-        "/tuning/jobs/{id}/clone": create.clone,
+        "/tuning/jobs/{id:resource}": job.monitor,
+        "/tuning/jobs/{id:resource}/dataset": job.dataset,
+        "/tuning/jobs/{id:resource}/details": job.details,
+        "/tuning/jobs/{id:resource}/events": job.events,
+        "/tuning/jobs/{id:resource}/metrics.{form}": job.metrics,
+        "/tuning/jobs/{id:resource}/cancel": job.ask_cancel,
+        "/tuning/jobs/{id:resource}/clone": create.clone,
         "/models": garden.page,
         "/models/deploy": deploy.page,
         "/models/deploy/review": deploy.review,
         "/endpoints": endpoints.page,
-        "/endpoints/{id}": endpoints.one,
-        "/endpoints/{id}/traffic": endpoints.ask_traffic,
-        "/endpoints/{id}/extend": endpoints.ask_extend,
-        "/endpoints/{id}/undeploy": endpoints.ask_undeploy,
-        "/endpoints/{id}/playground": playground.page,
+        "/endpoints/{id:resource}": endpoints.one,
+        "/endpoints/{id:resource}/traffic": endpoints.ask_traffic,
+        "/endpoints/{id:resource}/extend": endpoints.ask_extend,
+        "/endpoints/{id:resource}/undeploy": endpoints.ask_undeploy,
+        "/endpoints/{id:resource}/playground": playground.page,
         "/datasets": datasets.page,
         "/datasets/check": datasets.check,
         "/bill": bill.page,
         "/bill.{form}": bill.export,
         "/bill/clean": bill.ask_clean,
-        "/changes/{id}": changes.page,
+        "/changes/{id:resource}": changes.page,
     }
     return [
         Route("/open", _open),
@@ -85,12 +103,12 @@ def _routes() -> list[Route]:
         *(Route(path, reading(view)) for path, view in get.items()),
         _post("/tuning/create/data", create.upload, most=UPLOAD_BYTES),
         _post("/tuning/create/review", create.start),
-        _post("/tuning/jobs/{id}/cancel", job.cancel),
+        _post("/tuning/jobs/{id:resource}/cancel", job.cancel),
         _post("/models/deploy/review", deploy.start),
-        _post("/endpoints/{id}/traffic", endpoints.traffic),
-        _post("/endpoints/{id}/extend", endpoints.extend),
-        _post("/endpoints/{id}/undeploy", endpoints.undeploy),
-        _post("/endpoints/{id}/playground", playground.ask, most=PICTURES_BYTES),
+        _post("/endpoints/{id:resource}/traffic", endpoints.traffic),
+        _post("/endpoints/{id:resource}/extend", endpoints.extend),
+        _post("/endpoints/{id:resource}/undeploy", endpoints.undeploy),
+        _post("/endpoints/{id:resource}/playground", playground.ask, most=PICTURES_BYTES),
         _post("/datasets", datasets.upload, most=UPLOAD_BYTES),
         _post("/bill/clean", bill.clean),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -46,6 +45,9 @@ class Draft:
     label: str = ""
     """`KEY=VALUE`, several with spaces between."""
     final_only: str = ""
+    description: str = ""
+    service_account: str = ""
+    kms_key: str = ""
     force_new: str = ""
 
     @classmethod
@@ -68,6 +70,9 @@ class Draft:
             "output_uri": spec.output_uri,
             "label": " ".join(f"{key}={value}" for key, value in spec.labels.items()),
             "final_only": "1" if spec.export_last_checkpoint_only else "",
+            "description": spec.description,
+            "service_account": spec.service_account,
+            "kms_key": spec.kms_key,
         }
         return cls(**{name: str(value) for name, value in given.items() if value is not None})
 
@@ -122,6 +127,9 @@ class Draft:
             custom_base_model=self.custom_base_model or None,
             export_last_checkpoint_only=self.final_only == "1",
             labels=dict(pair.split("=", 1) for pair in pairs),
+            description=self.description,
+            service_account=self.service_account or None,
+            kms_key=self.kms_key or None,
         )
         numbers = [f"{name}={getattr(self, name)}" for name in NUMBERS if getattr(self, name)]
         return changed(spec, [*numbers, f"output_uri={self.output_uri}"])
@@ -129,72 +137,3 @@ class Draft:
     def wanted(self, console: Console) -> Wanted:
         """Return the request of the job. Raises ConfigurationError."""
         return Wanted(spec=self.specification(console), convert=self.convert == "1", force_new=self.force_new == "1")
-
-    def command(self, console: Console) -> str:
-        """Return the command line that does the same."""
-        words = ["runner jobs submit", f"--model {shlex.quote(self.base_model)}"]
-        options = [
-            ("--mode", self.mode),
-            ("--train", self.name_of(console, self.training) if self.training else ""),
-            ("--validation", self.name_of(console, self.validation) if self.validation else ""),
-            ("--custom-base-model", self.custom_base_model),
-            *((f"--{name.replace('_', '-')}", getattr(self, name)) for name in NUMBERS),
-            ("--output", self.output_uri),
-            ("--name", self.display_name),
-            *(("--label", pair) for pair in self.label.split()),
-        ]
-        words += [f"{option} {shlex.quote(value)}" for option, value in options if value]
-        flags = (("--convert", self.convert), ("--final-only", self.final_only), ("--force-new", self.force_new))
-        words += [flag for flag, value in flags if value == "1"]
-        return " \\\n  ".join(words)
-
-    def python(self, console: Console) -> str:
-        """Return the Python that does the same."""
-        training = self.name_of(console, self.training) if self.training else "train.jsonl"
-        lines = [f"    {training!r},", f"    base_model={self.base_model!r},"]
-        texts = [
-            ("tuning_mode", self.mode),
-            ("validation_dataset", self.name_of(console, self.validation) if self.validation else ""),
-            ("custom_base_model", self.custom_base_model),
-        ]
-        lines += [f"    {name}={value!r}," for name, value in texts if value]
-        lines += [f"    {name}={getattr(self, name)}," for name in NUMBERS if getattr(self, name)]
-        texts = [("output_uri", self.output_uri), ("tuned_model_display_name", self.display_name)]
-        lines += [f"    {name}={value!r}," for name, value in texts if value]
-        if self.label:
-            lines.append(f"    labels={dict(pair.split('=', 1) for pair in self.label.split() if '=' in pair)!r},")
-        lines += ["    convert=True,"] if self.convert == "1" else []
-        return "import runner\n\njob = runner.tune(\n" + "\n".join(lines) + "\n    max_cost=…,\n)"
-
-    def manifest(self, console: Console) -> str:
-        """Return the manifest that describes the same job."""
-        import yaml
-
-        numbers = {"epochs": self.epochs, "learningRate": self.learning_rate}
-        numbers |= {"adapterSize": self.adapter_size, "batchSize": self.batch_size}
-        data = {"train": self.name_of(console, self.training) if self.training else "train.jsonl"}
-        if self.validation:
-            data["validation"] = self.name_of(console, self.validation)
-        spec: dict[str, Any] = {"baseModel": self.base_model}
-        spec |= {"mode": self.mode} if self.mode else {}
-        spec |= {"customBaseModel": self.custom_base_model} if self.custom_base_model else {}
-        given = {
-            name: float(value) if "." in value or "e" in value else value for name, value in numbers.items() if value
-        }
-        whole = {
-            name: int(value) if isinstance(value, str) and value.isdecimal() else value for name, value in given.items()
-        }
-        spec |= {"hyperparameters": whole} if whole else {}
-        spec["data"] = data
-        spec |= {"output": self.output_uri} if self.output_uri else {}
-        name = "".join(sign if sign.isalnum() else "-" for sign in self.display_name.lower()).strip("-") or "my-model"
-        metadata: dict[str, Any] = {"name": name[:60]}
-        labels = dict(pair.split("=", 1) for pair in self.label.split() if "=" in pair)
-        metadata |= {"labels": labels} if labels else {}
-        body = {
-            "apiVersion": "open-model-tuning/v1",
-            "kind": "TuningJob",
-            "metadata": metadata,
-            "spec": spec,
-        }
-        return str(yaml.safe_dump(body, sort_keys=False, allow_unicode=True))

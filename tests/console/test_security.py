@@ -20,7 +20,7 @@ from tests.console.running import RunningConsole
 ROUTES = application._routes()
 READ = sorted(route.path for route in ROUTES if "GET" in (route.methods or ()))
 CHANGE = sorted(route.path for route in ROUTES if "POST" in (route.methods or ()))
-FILLED = {"{id}": "1", "{form}": "json", "{digest}": "0", "{name:path}": "console.css"}
+FILLED = {"{id:resource}": "1", "{form}": "json", "{digest}": "0", "{name:path}": "console.css"}
 
 
 def filled(path: str) -> str:

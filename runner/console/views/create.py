@@ -15,6 +15,7 @@ from runner.console import following
 from runner.console.changes import Change
 from runner.console.checking import look
 from runner.console.draft import STEPS, Draft
+from runner.console.elsewhere import command_line, manifest, python
 from runner.console.state import Console, text
 from runner.datasets.checks import MAX_VALIDATION_ROWS, MAX_VALIDATION_SHARE
 from runner.errors import ConfigurationError, RunnerError
@@ -25,16 +26,30 @@ from runner.jobs.submitting.offers import Listener, Offer, carry_out, offered
 from runner.prices import Price, Terms
 
 
-def _step(console: Console, request: Request, number: int, draft: Draft, template: str, **context: Any) -> Response:
+def _step(
+    console: Console,
+    request: Request,
+    number: int,
+    draft: Draft,
+    template: str,
+    *,
+    usd: float | None = None,
+    **context: Any,
+) -> Response:
+    there = bool(draft.base_model)
+    try:
+        texts = [write(draft, console, usd) if there else "" for write in (command_line, python, manifest)]
+    except ConfigurationError:
+        texts = ["", "", ""]  # an upload that is gone: the page says so itself
     return console.pages.answer(
         request,
         template,
         draft=draft,
         step=number,
         steps=STEPS,
-        command=draft.command(console) if draft.base_model else "",
-        python=draft.python(console) if draft.base_model else "",
-        manifest=draft.manifest(console) if draft.base_model else "",
+        command=texts[0],
+        python=texts[1],
+        manifest=texts[2],
         **context,
     )
 
@@ -163,6 +178,7 @@ def review(console: Console, request: Request) -> Response:
         4,
         draft,
         "create/review.html",
+        usd=offer.estimate.high if offer is not None else None,
         offer=offer,
         error=error,
         obstacles=obstacles,

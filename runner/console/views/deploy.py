@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from runner.catalog import UnknownModelError, find_model, machines
 from runner.console import following
 from runner.console.changes import Change
+from runner.console.elsewhere import limit_of
 from runner.console.pages import address
 from runner.console.state import Console, text
 from runner.errors import RunnerError
@@ -103,8 +104,8 @@ def review(console: Console, request: Request) -> Response:
         error=error,
         now_per_hour=now,
         back=address("/models/deploy", **given),
-        command=_command(given),
-        python=_python(given),
+        command=_command(given, None if plan is None else plan.usd_per_hour),
+        python=_python(given, None if plan is None else plan.usd_per_hour),
         lease=None if plan is None or plan.lease_seconds is None else duration(plan.lease_seconds),
         idle=None if plan is None or plan.idle_seconds is None else duration(plan.idle_seconds),
         once=console.changes.token("/models/deploy/review"),
@@ -130,23 +131,34 @@ def start(console: Console, request: Request, form: FormData) -> Response:
     return console.change(request, form, f"{plan.display_name} was deployed", work, back=back)
 
 
-def _command(given: dict[str, str]) -> str:
+def _command(given: dict[str, str], usd: float | None) -> str:
     words = [f"runner endpoints deploy {shlex.quote(given.get('source', 'JOB'))}"]
     names = {"display_name": "--name", "lease": "--lease", "idle": "--idle-limit", "percent": "--percent"}
     for name in FIELDS[1:]:
         value = given.get(name)
-        if not value or (name == "checkpoint" and value == "final"):
+        if not value or (name, value) in (("checkpoint", "final"), ("percent", "100")):
             continue
         option = names.get(name, f"--{name.replace('_', '-')}")
         words.append(f"{option} {shlex.quote(value)}")
+    words.append(f"--max-cost {limit_of(usd):.2f}")
     return " \\\n  ".join(words)
 
 
-def _python(given: dict[str, str]) -> str:
+def _python(given: dict[str, str], usd: float | None) -> str:
     lines = [f"    {given.get('source', 'latest')!r},"]
     for name in ("checkpoint", "machine_type", "display_name", "endpoint"):
         if given.get(name):
             lines.append(f"    {name}={given[name]!r},")
-    if given.get("lease"):
-        lines.append(f"    lease_seconds={_length(given['lease'], DEFAULT_LEASE_SECONDS)},")
-    return "import runner\n\nendpoint = runner.deploy(\n" + "\n".join(lines) + "\n    max_cost_per_hour=…,\n)"
+    if given.get("percent", "100") != "100":
+        lines.append(f"    traffic_percentage={given['percent']},")
+    for name, option, default in (
+        ("lease", "lease_seconds", DEFAULT_LEASE_SECONDS),
+        ("idle", "idle_seconds", DEFAULT_IDLE_SECONDS),
+    ):
+        if given.get(name):
+            lines.append(f"    {option}={_length(given[name], default)},")
+    return (
+        "import runner\n\nendpoint = runner.deploy(\n"
+        + "\n".join(lines)
+        + f"\n    max_cost_per_hour={limit_of(usd):.2f},\n)"
+    )
