@@ -108,6 +108,7 @@ class Pages:
             "counted": lambda count, noun: counted(count, noun) if count < 1000 else f"{count:,} {noun}s",
             "last": lambda name: str(name).rsplit("/", 1)[-1],
             "multiline": lambda text: Markup(escape(visible(str(text), lines=True))),  # noqa: S704 - escaped
+            "ticks": ticks,
             "chip": chip,
             "query": address,
         }
@@ -188,7 +189,18 @@ def number(value: float | None, digits: int = 4) -> str:
         return NOTHING
     if not math.isfinite(value):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+    if isinstance(value, int) or abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def ticks(text: str) -> Markup:
+    """Return a text whose parts between backticks are code."""
+    parts = visible(text, lines=True).split("`")
+    if len(parts) % 2 == 0:
+        return Markup(escape("`".join(parts)))  # noqa: S704 - escaped
+    marked = (f"<code>{escape(part)}</code>" if index % 2 else str(escape(part)) for index, part in enumerate(parts))
+    return Markup("".join(marked))  # noqa: S704 - each part is escaped
 
 
 def percent(share: float | None) -> str:

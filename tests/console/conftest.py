@@ -81,7 +81,7 @@ def open_page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
         if message.type in ("error", "warning"):
             complaints.append(message.text)
 
-    def open_console(running: RunningConsole, path: str = "/", **options: object) -> Page:
+    def open_console(running: RunningConsole, path: str = "/", *, first: str = "/", **options: object) -> Page:
         context = browser.new_context(base_url=running.url, **options)  # type: ignore[arg-type]
         contexts.append(context)
         context.set_default_timeout(30_000)
@@ -89,7 +89,10 @@ def open_page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
         page.on("console", complain)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-        page.goto(running.access.address)
+        if first == "/":
+            page.goto(running.access.address)
+        else:  # the overview would ask the service
+            context.request.get(running.access.address, max_redirects=0)
         if path != "/":
             page.goto(path)
         return page

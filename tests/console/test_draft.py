@@ -57,9 +57,8 @@ SPECIFICATIONS = st.builds(
 @pytest.fixture(scope="module")
 def console() -> Iterator[RunningConsole]:
     """A console that asks nobody."""
-    with Session(Environment(project="p")) as session:
-        with RunningConsole(session) as running:
-            yield running
+    with Session(Environment(project="p")) as session, RunningConsole(session) as running:
+        yield running
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

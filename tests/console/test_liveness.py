@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,15 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from runner.console.changes import Change
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
+from runner.environment import Environment
+from runner.errors import ConfigurationError
 from runner.gcp.session import Session
 from tests.console.conftest import Complaints, Open
 from tests.console.running import RunningConsole
-from tests.projects import environment_of
+from tests.console.test_pages import serious
 from tests.provisioning import provision
 from tests.runner.flaky import FlakyProxy
 
@@ -168,4 +172,55 @@ def test_a_thousand_jobs_and_two_hundred_endpoints(
         painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
         assert painted < 1000, f"{path} was painted after {painted:.0f} ms"
     page.goto("/tuning?q=job+77&state=waiting")
-    expect(page.locator("tbody tr")).to_have_count(11)
+    expect(page.locator("tbody tr")).to_have_count(19)
+
+
+def test_a_long_change_shows_its_stages_and_then_its_outcome(console: RunningConsole, open_page: Open) -> None:
+    go = threading.Event()
+
+    def work(change: Change) -> str:
+        change.tell("first stage")
+        change.sent(2**20, 2**22)
+        assert go.wait(60)
+        return "/models"
+
+    changes = console.console.changes
+    change = changes.start(changes.token("/x"), "/x", "Something was made", work, back="/bill")
+    page = open_page(console, f"/changes/{change.id}")
+    expect(page.get_by_text("first stage")).to_be_visible()
+    expect(page.get_by_text("1.0 MiB of 4.0 MiB")).to_be_visible()
+    overview = open_page(console)
+    expect(overview.get_by_role("link", name="first stage")).to_be_visible()
+    change.tell("second stage")
+    expect(page.get_by_text("second stage")).to_be_visible()
+    go.set()
+    expect(page.get_by_role("heading", name="Model Garden")).to_be_visible()
+    expect(page.get_by_text("Something was made.")).to_be_visible()
+
+
+def test_a_change_that_fails_says_why_and_leads_back(console: RunningConsole, open_page: Open) -> None:
+    def work(change: Change) -> str:
+        raise ConfigurationError("<b>no</b>", problems=["<b>no</b>"], hint="type `runner doctor`")
+
+    changes = console.console.changes
+    change = changes.start(changes.token("/x"), "/x", "Something was made", work, back="/bill")
+    page = open_page(console, f"/changes/{change.id}")
+    expect(page.get_by_role("alert")).to_contain_text("<b>no</b>")
+    expect(page.get_by_role("alert").locator("code").first).to_have_text("runner doctor")
+    page.get_by_role("link", name="Back").click()
+    expect(page.get_by_role("heading", name="Bill")).to_be_visible()
+
+
+def test_google_cloud_has_another_colour_than_the_emulator(console: RunningConsole, open_page: Open) -> None:
+    colours = []
+    cloud = Environment(project="acme-prod", location="europe-west4", token="none")
+    with Session(cloud) as session, RunningConsole(session) as running:
+        for shown, words in ((console, "Emulator at"), (running, "Google Cloud")):
+            # Model Garden asks the service nothing.
+            page = open_page(shown, "/models", first="/models")
+            expect(page.get_by_role("banner")).to_contain_text(words)
+            colours.append(page.locator(".target").evaluate("element => getComputedStyle(element).backgroundColor"))
+            assert serious(page) == []
+        expect(page.get_by_role("banner")).to_contain_text("acme-prod")
+        expect(page.get_by_role("banner")).to_contain_text("billed")
+    assert colours[0] != colours[1]

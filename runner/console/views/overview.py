@@ -72,8 +72,8 @@ def _of_jobs(jobs: list[TuningJob]) -> list[Trouble]:
         name = job.display_name or job.id
         link = f"/tuning/jobs/{job.id}"
         if not job.ended and "WAITING" in job.detail_state:
-            what = "quota of concurrent jobs" if "QUOTA" in job.detail_state else "machine"
-            found.append(Trouble("waiting", f"{name} waits", f"It waits for a {what} and is not charged.", link, "Why"))
+            what = "the project's quota of concurrent jobs" if "QUOTA" in job.detail_state else "a machine"
+            found.append(Trouble("waiting", f"{name} waits", f"For {what}; waiting is not charged.", link, "Why"))
         failed = job.ended and not job.succeeded and job.state != "JOB_STATE_CANCELLED"
         if failed and job.end_time and time.time() - job.end_time.timestamp() < _RECENT_SECONDS:
             cause = classify(job) or "platform"
