@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
 from runner.catalog.models import Model, TuningMode
-from runner.console.observing import Observer
+from runner.console.observing import StillReadingError
 from runner.console.state import Console, Uploads
 from runner.datasets.checks import check_files
 from runner.datasets.examples import Finding, counted
@@ -22,7 +21,7 @@ from runner.datasets.rewriting.outcome import Outcome
 from runner.datasets.rewriting.preparing import prepared
 from runner.datasets.tokens.counters import open_counter, ratio_of
 from runner.datasets.tokens.hub_cache import find_tokenizer
-from runner.errors import RunnerError, UnreachableError
+from runner.errors import RunnerError
 
 SHOWN_OF_A_CODE = 8
 PREVIEWS = 3
@@ -76,17 +75,11 @@ def look(
 
     key = ("check", training, validation, model.id if model else "", mode, convert)
     uploaded = Uploads.is_one(training) and (not validation or Uploads.is_one(validation))
-    return settle(console.observer, key, load, keep=3600.0 if uploaded else 20.0)
-
-
-def settle(observer: Observer, key: Hashable, load: Callable[[], Looked], *, keep: float) -> Looked | None:
-    """Wait a moment for a check."""
+    keep = 3600.0 if uploaded else 20.0
     try:
-        return observer.read(key, load, keep=keep, patience=LOOK_SECONDS).value
-    except UnreachableError as error:
-        if "not answered yet" in error.message:
-            return None
-        raise
+        return console.observer.read(key, load, keep=keep, patience=LOOK_SECONDS).value
+    except StillReadingError:
+        return None
 
 
 def _source(console: Console, name: str) -> Source:

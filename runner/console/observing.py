@@ -39,6 +39,10 @@ class Reading(Generic[Value]):
     """Why there is no newer one."""
 
 
+class StillReadingError(UnreachableError):
+    """There is no value yet, and no failure either."""
+
+
 @dataclass(slots=True)
 class _Entry:
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -75,6 +79,7 @@ class Observer:
             patience: seconds to wait for a first value.
 
         Raises:
+            StillReadingError: there is no value yet.
             RunnerError: there never was a value, and there is none now.
         """
         entry = self._entry(key)
@@ -90,7 +95,9 @@ class Observer:
                 slow = True
         with entry.lock:
             if entry.reading is None:
-                raise entry.error or UnreachableError("the service has not answered yet", hint="reload the page")
+                if slow or entry.error is None:
+                    raise StillReadingError("the service has not answered yet", hint="reload the page")
+                raise entry.error
             reading: Reading[Value] = entry.reading
             if slow and not reading.problem and time.time() - reading.seen > LONGEST_SECONDS:
                 return Reading(reading.value, reading.seen, "the service has not answered yet")

@@ -13,13 +13,15 @@ from starlette.responses import RedirectResponse, Response
 from runner.catalog import find_model, load_catalog
 from runner.console import following
 from runner.console.changes import Change
-from runner.console.checking import look
+from runner.console.checking import LOOK_SECONDS, look
 from runner.console.draft import STEPS, Draft
 from runner.console.elsewhere import command_line, manifest, python
+from runner.console.observing import SHORTEST_SECONDS, StillReadingError
 from runner.console.state import Console, text
 from runner.datasets.checks import MAX_VALIDATION_ROWS, MAX_VALIDATION_SHARE
 from runner.errors import ConfigurationError, RunnerError
 from runner.gcp import fleet, tuning_jobs
+from runner.jobs.preflight.findings import PreflightFinding
 from runner.jobs.repeating.cloning import specification_of
 from runner.jobs.specification import ADAPTER_SIZES, DEFAULT_EPOCHS, MAX_EPOCHS
 from runner.jobs.submitting.offers import Listener, Offer, carry_out, offered
@@ -163,10 +165,21 @@ def review(console: Console, request: Request) -> Response:
     draft = Draft.of(request.query_params)
     if not (draft.base_model and draft.training):
         return RedirectResponse(draft.at("/tuning/create"), 303)
-    offer, error, obstacles = None, {}, []
+    wanted, error, waiting = draft.wanted(console), {}, False
+    offer: Offer | None = None
+    obstacles: list[PreflightFinding] = []
+
+    def load() -> tuple[Offer, list[PreflightFinding]]:
+        with offered(console.session, wanted) as found:
+            return found, found.obstacles()
+
     try:
-        with offered(console.session, draft.wanted(console)) as offer:
-            obstacles = offer.obstacles()
+        key = ("review", *draft.values.items())
+        reading = console.observer.read(key, load, keep=SHORTEST_SECONDS, patience=LOOK_SECONDS)
+        offer, obstacles = reading.value
+        error = {"message": reading.problem} if reading.problem else {}
+    except StillReadingError:
+        waiting = True
     except RunnerError as problem:
         error = problem.to_json()
     jobs = following.jobs(console).value
@@ -178,6 +191,9 @@ def review(console: Console, request: Request) -> Response:
         4,
         draft,
         "create/review.html",
+        part="create/parts/review.html",
+        waiting=waiting,
+        every=1 if waiting else 0,
         usd=offer.estimate.high if offer is not None else None,
         offer=offer,
         error=error,
