@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -165,7 +165,8 @@ def _open(request: Request) -> Response:
     session = console.access.admit(request.query_params.get("token", ""))
     if session is None:
         return console.pages.answer(request, "locked.html", status=403)
-    response = RedirectResponse("/", 303)
+    # No redirect: a browser that was led here by another page would not send the new cookie along with it.
+    response = console.pages.answer(request, "opened.html")
     response.set_cookie(console.access.cookie, session, path="/", httponly=True, samesite="strict")
     return response
 

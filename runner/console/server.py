@@ -40,7 +40,12 @@ def serve(
     taken = listening.getsockname()[1]
     app, access = build(session, port=taken, read_only=read_only, announce=announce)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_STOP_SECONDS
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
     )
     ready(access.address)
     with contextlib.suppress(KeyboardInterrupt):

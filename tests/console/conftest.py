@@ -91,8 +91,9 @@ def open_page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
         page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
         if first == "/":
             page.goto(running.access.address)
+            page.wait_for_url("**/")
         else:  # the overview would ask the service
-            context.request.get(running.access.address, max_redirects=0)
+            context.request.get(running.access.address)
         if path != "/":
             page.goto(path)
         return page

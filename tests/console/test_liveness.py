@@ -7,11 +7,9 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import pytest
 from playwright.sync_api import expect
 
 from runner.console.changes import Change
@@ -23,8 +21,8 @@ from runner.gcp.session import Session
 from tests.console.conftest import Complaints, Open
 from tests.console.running import RunningConsole
 from tests.console.test_pages import serious
+from tests.projects import environment_of
 from tests.provisioning import provision
-from tests.runner.flaky import FlakyProxy
 
 MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
 HOSTILE = [
@@ -72,13 +70,20 @@ def test_hostile_names_are_only_text(idle_console: RunningConsole, untrained: Se
         assert page.evaluate("document.querySelectorAll('main img, main script').length") == 0
 
 
-@pytest.fixture
-def answering(session: Session) -> Iterator[tuple[Session, FlakyProxy]]:
-    """A session whose requests to Vertex AI pass a proxy."""
-    with FlakyProxy(session.environment.vertex_base) as proxy:
-        environment = dataclasses.replace(session.environment, vertex_url=proxy.url)
-        with Session(environment) as opened:
-            yield opened, proxy
+def test_hostile_answers_are_only_text(console: RunningConsole, session: Session, open_page: Open) -> None:
+    base = f"{session.environment.vertex_base}/v1beta1/{session.environment.parent}/endpoints"
+    httpx.post(base, json={"displayName": "evil"}).raise_for_status()
+    [endpoint] = httpx.get(base).json()["endpoints"]
+    page = open_page(console, f"/endpoints/{endpoint['name'].rsplit('/', 1)[-1]}/playground")
+    answer = "".join(f"data: {json.dumps({'text': text})}\n\n" for text in HOSTILE) + 'data: {"done": true}\n\n'
+    page.route("**/playground", lambda route: route.fulfill(body=answer, content_type="text/event-stream"))
+    page.get_by_label("Question").fill("<img src=x onerror=alert(1)>")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("#talk-status")).to_have_text("Answered")
+    expect(page.locator(".turn.model p")).to_contain_text("<script>alert(1)</script>")
+    expect(page.locator(".turn.user p")).to_have_text("<img src=x onerror=alert(1)>")
+    assert page.evaluate("document.querySelectorAll('main img, main script').length") == 0
+    assert "\u202e" not in page.locator("#answers").inner_text()
 
 
 def test_two_tabs_ask_no_more_than_one(idle_console: RunningConsole, untrained: Session, open_page: Open) -> None:

@@ -8,6 +8,7 @@ from importlib import resources
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, expect
 
 from runner.console import application
 from runner.console.application import FORM_BYTES
@@ -79,7 +80,7 @@ def test_other_methods_are_refused(console: RunningConsole) -> None:
 def test_the_address_works_once_and_the_next_one_is_told(console: RunningConsole) -> None:
     address = console.access.address
     first = httpx.get(address)
-    assert first.status_code == 303
+    assert (first.status_code, "url=/" in first.text) == (200, True)
     cookie = first.headers["set-cookie"]
     assert cookie.startswith(f"runner_console_{console.port}=")
     assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
@@ -193,3 +194,17 @@ def test_vendored_files_are_what_was_taken_over() -> None:
     for name, digest in listed.items():
         assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == digest
     assert sum(len(asset.content) for asset in load_assets().values()) < 200_000
+
+
+def test_a_link_of_another_page_opens_it_too(console: RunningConsole, browser: Browser) -> None:
+    """A terminal in a web page is another site: its link leads here without cookies, the next step has them."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.route(
+        "http://elsewhere.example/",
+        lambda route: route.fulfill(body=f'<a href="{console.access.address}">go</a>', content_type="text/html"),
+    )
+    page.goto("http://elsewhere.example/")
+    page.get_by_role("link", name="go").click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    context.close()
