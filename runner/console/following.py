@@ -134,7 +134,9 @@ def _results(console: Console, job: TuningJob) -> Callable[[], Results]:
 
 def spark(console: Console, job: TuningJob) -> Line | None:
     """Return the small picture of a job's training loss, None where there is none yet."""
-    results = measured(console, job)
+    # Only such jobs have losses that can be read; the others are not asked for in vain.
+    readable = job.start_time is not None and (job.emulator or job.raw.get("gcsMetricsUri"))
+    results = measured(console, job) if readable else None
     if results is None:
         return None
     points = [(float(item.step), item.loss) for item in results.measurements if item.kind == "step" and item.loss]

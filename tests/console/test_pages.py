@@ -130,6 +130,8 @@ def test_printing_shows_the_content_and_no_navigation(full: RunningConsole, tune
     page.emulate_media(media="print")
     expect(page.get_by_role("heading", name="Checkpoints")).to_be_visible()
     expect(page.get_by_role("navigation", name="Main")).to_be_hidden()
+    page.goto(f"/tuning/jobs/{tuned.job.id}")
+    expect(page.get_by_role("table").first).to_be_visible()
 
 
 def test_the_bill_is_the_same_everywhere(full: RunningConsole, deployed: tuple[Session, Endpoint]) -> None:
