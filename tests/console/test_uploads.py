@@ -49,3 +49,30 @@ def test_an_upload_of_an_earlier_console_is_asked_for_again(console: RunningCons
     page = open_page(console)
     page.goto(f"/tuning/create/data?base_model={MODEL}&training=upload:0123456789abcdef")
     expect(page.get_by_role("alert").first).to_contain_text("upload it again")
+
+
+def test_mistakes_in_the_form_are_all_told_where_they_can_be_mended(
+    console: RunningConsole, open_page: Open, tmp_path: Path
+) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n')
+    page = open_page(console, "/tuning/create")
+    page.get_by_role("radio", name=re.compile("Llama 3.2 1B Instruct")).check()
+    page.get_by_role("radio", name=re.compile("^LoRA:")).check()
+    page.get_by_role("button", name="Continue to the dataset").click()
+    expect(page.get_by_role("alert")).to_contain_text("Llama 3.2 1B Instruct is not tuned in mode PEFT_ADAPTER")
+    page.get_by_role("radio", name=re.compile("^Full:")).check()
+    page.get_by_role("button", name="Continue to the dataset").click()
+    page.get_by_label("Upload a file").first.set_input_files(path)
+    page.get_by_role("button", name="Check the data").click()
+    page.get_by_role("button", name="Continue to the parameters").click()
+    page.get_by_label("Learning rate").fill("7")
+    page.get_by_text("Output, labels and identity").click()
+    page.get_by_label("Output folder").fill("somewhere")
+    page.get_by_label("Labels").fill("Team=A")
+    page.get_by_role("button", name="Review").click()
+    alert = page.get_by_role("alert")
+    for words in ("learning rate: 7.0", "output: ", "label 'Team'"):
+        expect(alert).to_contain_text(words)
+    page.get_by_role("link", name="Back").click()
+    expect(page.get_by_label("Learning rate")).to_have_value("7")

@@ -56,8 +56,8 @@ def _step(
     )
 
 
-def model(console: Console, request: Request) -> Response:
-    """Choose the base model and the method."""
+def model(console: Console, request: Request, *, error: dict[str, Any] | None = None) -> Response:
+    """Choose the base model and the method; `error` says what is wrong with the choice."""
     draft = Draft.of(request.query_params)
     chosen = find_model(draft.base_model) if draft.base_model else None
     catalog = load_catalog()
@@ -68,6 +68,7 @@ def model(console: Console, request: Request) -> Response:
         1,
         draft,
         "create/model.html",
+        error=error,
         models=catalog.models,
         chosen=chosen,
         places=places,
@@ -81,7 +82,10 @@ def data(console: Console, request: Request) -> Response:
     draft = Draft.of(request.query_params)
     if not draft.base_model:
         return RedirectResponse("/tuning/create", 303)
-    mode = draft.tuning_mode
+    try:
+        mode = draft.tuning_mode
+    except ConfigurationError as problem:
+        return model(console, request, error=problem.to_json())
     looked, error = None, {}
     if draft.training:
         try:
@@ -165,15 +169,17 @@ def review(console: Console, request: Request) -> Response:
     draft = Draft.of(request.query_params)
     if not (draft.base_model and draft.training):
         return RedirectResponse(draft.at("/tuning/create"), 303)
-    wanted, error, waiting = draft.wanted(console), {}, False
+    error, waiting = {}, False
     offer: Offer | None = None
     obstacles: list[PreflightFinding] = []
 
-    def load() -> tuple[Offer, list[PreflightFinding]]:
-        with offered(console.session, wanted) as found:
-            return found, found.obstacles()
-
     try:
+        wanted = draft.wanted(console)
+
+        def load() -> tuple[Offer, list[PreflightFinding]]:
+            with offered(console.session, wanted) as found:
+                return found, found.obstacles()
+
         key = ("review", *draft.values.items())
         reading = console.observer.read(key, load, keep=SHORTEST_SECONDS, patience=LOOK_SECONDS)
         offer, obstacles = reading.value

@@ -175,5 +175,6 @@ def _address(console: Console, endpoint: Endpoint) -> dict[str, str]:
         f"  -d {shlex.quote(json.dumps(body))}",
         "python": f"import runner\n\nendpoint = runner.get_endpoint({endpoint.id!r})\n"
         'print(endpoint.chat("QUESTION", max_tokens=200).text)',
+        "evaluate": f"runner eval held_out.jsonl --endpoint {endpoint.id} --base-endpoint BASE --report report.html",
         "runner": f"runner chat --endpoint {endpoint.id} --max-tokens 200 'QUESTION'",
     }
