@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 import pytest
@@ -19,6 +20,7 @@ from tests.console.running import RunningConsole
 from tests.projects import Tuned
 
 MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
+MODES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 @pytest.fixture(scope="module")
@@ -82,29 +84,26 @@ def serious(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("mode", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_every_page_is_accessible_and_fits(
-    full: RunningConsole,
-    deployed: tuple[Session, Endpoint],
-    tuned: Tuned,
-    open_page: Open,
-    mode: str,
-    width: int,
+def test_every_page_is_accessible_and_fits_in_both_modes_and_widths(
+    full: RunningConsole, deployed: tuple[Session, Endpoint], tuned: Tuned, open_page: Open
 ) -> None:
-    page = open_page(full, color_scheme=mode, viewport={"width": width, "height": 860})
+    page = open_page(full, viewport={"width": 1280, "height": 860})
     problems = []
     for path in paths(tuned, deployed[1]):
         answer = page.goto(path)
         assert answer is not None
         assert answer.status == 200, path
+        assert len(answer.body()) < 300_000
         page.wait_for_load_state("networkidle")
-        problems += [f"{path}: {item}" for item in serious(page)]
-        if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
-            problems.append(f"{path}: wider than {width} pixels")
         if page.locator("h1").count() != 1:
             problems.append(f"{path}: no single heading")
-        assert len(answer.body()) < 300_000
+        for width, mode in itertools.product((1280, 390), MODES):
+            page.set_viewport_size({"width": width, "height": 860})
+            page.emulate_media(color_scheme=mode)
+            problems += [f"{path} at {width}, {mode}: {item}" for item in serious(page)]
+            if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+                problems.append(f"{path}: wider than {width} pixels")
+        page.set_viewport_size({"width": 1280, "height": 860})
     assert problems == []
 
 
