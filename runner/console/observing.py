@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYetError
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -26,6 +26,10 @@ PATIENCE_SECONDS = 20.0
 """How long somebody waits for a value that was never there."""
 GLANCE_SECONDS = 1.0
 """How long for a newer one."""
+
+
+CLOSING_SECONDS = 5.0
+"""How long the end of the console waits for what is being read: its connection would stay open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,11 @@ class Observer:
         self._kept: dict[Hashable, Any] = {}
 
     def close(self) -> None:
-        """Read no more."""
+        """Read no more; what is being read may still end, for a moment."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            under_way = [entry.loading for entry in self._entries.values() if entry.loading is not None]
+        wait(under_way, CLOSING_SECONDS)
 
     def read(
         self, key: Hashable, load: Callable[[], Value], *, keep: float | None = None, patience: float = PATIENCE_SECONDS
