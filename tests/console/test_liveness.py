@@ -25,6 +25,9 @@ from tests.projects import environment_of
 from tests.provisioning import provision
 
 MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
+FIRST_PAINT = """() => new Promise((done) => new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) if (entry.name === "first-contentful-paint") done(entry.startTime);
+}).observe({ type: "paint", buffered: true }))"""
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -173,8 +176,7 @@ def test_a_thousand_jobs_and_two_hundred_endpoints(
         assert answer is not None
         assert answer.status == 200
         assert len(answer.body()) < 300_000, path
-        page.wait_for_function("performance.getEntriesByType('paint').length > 0")
-        painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        painted = page.evaluate(FIRST_PAINT)
         assert painted < 1000, f"{path} was painted after {painted:.0f} ms"
     page.goto("/tuning?q=job+77&state=waiting")
     expect(page.locator("tbody tr")).to_have_count(19)
