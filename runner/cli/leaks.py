@@ -13,6 +13,7 @@ from runner.errors import ConfigurationError, RunnerError
 
 @commands.command(
     name="leaks",
+    changes=True,
     examples=(
         "runner leaks",
         "runner leaks --clean",
@@ -77,7 +78,7 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
             if found:
                 output.note("`runner leaks --clean` removes it, `runner endpoints extend` keeps an endpoint")
             return
-        if found and not (invocation.yes or confirmed(f"Remove {len(found)}?")):
+        if found and not confirmed(invocation, f"Remove {len(found)}?"):
             problem = "the removal was not confirmed"
             raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
         removed, failed = remove(session, found, progress=output.note)

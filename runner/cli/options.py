@@ -13,6 +13,7 @@ from runner.cli.output import Output
 
 if TYPE_CHECKING:
     from runner.environment import Environment
+    from runner.environment.targets import Target
     from runner.gcp.session import Session
 
     _FloatType = click.ParamType[float]
@@ -29,6 +30,7 @@ class Invocation:
 
     format: Literal["text", "json"] = "text"
     environment: str | None = None
+    context: str | None = None
     project: str | None = None
     location: str | None = None
     quiet: bool = False
@@ -38,6 +40,10 @@ class Invocation:
     yes: bool = False
     interrupted: str = ""
     """What to say after Ctrl-C: what goes on by itself and how to come back."""
+    announces: bool = False
+    """Whether the command changes or costs something, so that its first line names the target."""
+    target: Target | None = None
+    """Where the command acts, once it is known."""
     has_listed_findings: bool = False
     """Whether the command's own output has the findings of the dataset error that it ends with."""
 
@@ -48,7 +54,8 @@ class Invocation:
 
     def flags(self, **others: str | None) -> dict[str, str | None]:
         """Return the flags that `runner.environment.resolve` takes."""
-        return {"environment": self.environment, "project": self.project, "location": self.location, **others}
+        own = {"environment": self.environment, "context": self.context}
+        return {**own, "project": self.project, "location": self.location, **others}
 
     def resolved(self, **others: str | None) -> Environment:
         """Return the environment to work in. Raises ConfigurationError."""
@@ -58,7 +65,16 @@ class Invocation:
         """Return the connection to work over. Raises ConfigurationError."""
         from runner.gcp.connecting import connect
 
-        return connect(self.flags(**others))
+        session = connect(self.flags(**others))
+        before, self.target = self.target, session.environment.target
+        if self.announces and self.target.project and self.target != before:
+            self.output.target(self.target)
+        return session
+
+
+def _store_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(Invocation).format = "json"
 
 
 def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -85,7 +101,13 @@ def global_options() -> list[click.Option]:
 
     return [
         option("--format", type=click.Choice(["text", "json"]), help="Format of results and errors [default: text]."),
+        click.Option(
+            ["--json"], is_flag=True, expose_value=False, callback=_store_json, help="The same as --format json."
+        ),
         option("--environment", metavar="FILE", help="Environment document: a file or a gs:// object."),
+        option(
+            "--context", metavar="NAME", help="Context to work in: emulator, google, or one of `runner context ls`."
+        ),
         option("--project", metavar="ID", help="Google Cloud project."),
         option("--location", metavar="NAME", help="Location of jobs and endpoints, for example us-central1."),
         option("-y", "--yes", is_flag=True, help="Skip confirmation prompts."),

@@ -14,6 +14,7 @@ from runner.errors import ConfigurationError
 
 @commands.command(
     name="reproduce",
+    changes=True,
     examples=(
         "runner reproduce latest",
         "runner reproduce 1234567890 --submit --max-cost 20",

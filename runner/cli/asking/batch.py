@@ -10,6 +10,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.options import Invocation, sampling_options
+from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import duration
 from runner.errors import RunnerError
 
@@ -18,6 +19,7 @@ _REPORT_SECONDS = 5.0
 
 @commands.command(
     name="batch",
+    changes=True,
     examples=(
         "runner batch questions.jsonl --endpoint my-model -o answers.jsonl",
         "runner batch questions.jsonl -o answers.jsonl --concurrency 32 --max-tokens 200 --temperature 0",
@@ -79,6 +81,7 @@ def command(
 
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
+        tell_of_endpoint(invocation, session, found)
         invocation.interrupted = "the answers so far are saved; run the same command again to continue"
         done = run_batch(
             session,

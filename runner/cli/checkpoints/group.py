@@ -79,6 +79,7 @@ def download(invocation: Invocation, job: str, checkpoint: str, to: Path | None,
 
 @commands.command(
     name="prune",
+    changes=True,
     examples=("runner checkpoints prune latest", "runner checkpoints prune 1234567890 --keep 1 --delete --yes"),
 )
 @click.argument("job", metavar="JOB")
@@ -118,7 +119,7 @@ def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> Non
             if ids:
                 output.note("nothing was deleted; run again with --delete to delete them")
             return
-        if not (invocation.yes or confirmed(f"Delete {text}?")):
+        if not confirmed(invocation, f"Delete {text}?"):
             problem = f"deleting {len(ids)} checkpoints of job {planned.job.id} was not confirmed"
             raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
         with output.progress("delete") as progress:

@@ -47,7 +47,7 @@ def push_weights(invocation: Invocation, directory: Path, repository: str, *, pu
     )
     output.note(f"push: {len(plan.files)} files, {size(plan.size)}, to {plan.url}: {seen}")
     output.note("a hub can bill storage beyond the free quota of an account; its price is not known")
-    if not invocation.yes and not confirmed("Push them?"):
+    if not confirmed(invocation, "Push them?"):
         raise CostRefusedError(
             f"the push was not confirmed: the weights were not sent to {plan.url}", hint="give --yes"
         )

@@ -192,6 +192,7 @@ def _export(invocation: Invocation, report: Report, kind: str) -> None:
 
 @commands.command(
     name="upload",
+    changes=True,
     examples=(
         "runner data upload train.jsonl --validation validation.jsonl",
         "runner data upload train.jsonl --to gs://my-bucket/datasets/",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -103,7 +102,7 @@ def account(invocation: Invocation, given: Path | str, outcome: Outcome) -> None
         invocation.output.result({**outcome.to_json(), "output": str(given)}, pairs, name=str(given))
         return
     if invocation.output.is_json:
-        invocation.output.note(json.dumps(outcome.to_json(), ensure_ascii=False))
+        invocation.output.record(outcome.to_json())
         return
     for key, value in pairs:
         if value is not None:

@@ -142,7 +142,20 @@ def start(
         output.warning(
             f"faults from earlier are still active: {'; '.join(left)}; `runner emulator faults clear` removes them"
         )
-    output.note("next: `runner quickstart`" if provisioned else "next: `runner emulator provision`")
+    if not provisioned:
+        output.note("next: `runner emulator provision`")
+    _tell_context(invocation)
+
+
+def _tell_context(invocation: Invocation) -> None:
+    """Say where commands work if that is not this emulator."""
+    from runner.environment import contexts
+
+    chosen = contexts.chosen(invocation.context)
+    if chosen is not None and chosen[0].name != contexts.EMULATOR:
+        invocation.output.warning(
+            f"commands work in context {chosen[0].name} ({chosen[1]}): `runner use emulator` changes that"
+        )
 
 
 @command(name="stop", examples=("runner emulator stop",))
@@ -159,6 +172,8 @@ def stop(invocation: Invocation) -> None:
         body["unusedFaults"] = idle
         invocation.output.warning(f"faults that never fired: {'; '.join(idle)}")
     invocation.output.result(body, "stopped" if stopped else "no emulator was running")
+    if stopped:
+        invocation.output.note("commands do not go to Google Cloud instead: `runner use google` makes them")
 
 
 @command(name="status", examples=("runner emulator status", "runner emulator status --format json"))

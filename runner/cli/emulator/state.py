@@ -95,7 +95,7 @@ def reset(invocation: Invocation) -> None:
     from runner.emulator import daemon
 
     place: Path = directory()
-    if place.exists() and not (invocation.yes or confirmed(f"Delete everything in {place}?")):
+    if place.exists() and not confirmed(invocation, f"Delete everything in {place}?"):
         problem = f"deleting {place} was not confirmed"
         raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
     daemon.stop(place)

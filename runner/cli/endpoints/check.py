@@ -8,6 +8,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.options import Command, Invocation
+from runner.cli.stand_ins import tell_of_endpoint
 
 
 def check_options(function: Command) -> Command:
@@ -59,6 +60,7 @@ def check(invocation: Invocation, endpoint: str, golden: Path, model: str, base_
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
         chosen = find_model(found, model)
+        tell_of_endpoint(invocation, session, found)
         findings = check_parity(session, found, chosen, questions, source=source, base_model=base_model)
     invocation.output.table(
         ["check", "state", "what"],

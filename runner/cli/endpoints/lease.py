@@ -11,6 +11,7 @@ from runner.cli.options import Invocation
 
 @commands.command(
     name="extend",
+    changes=True,
     examples=(
         "runner endpoints extend my-model",
         "runner endpoints extend 1234567890 --lease 3d --idle-limit 6h",

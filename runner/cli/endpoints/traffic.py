@@ -16,6 +16,7 @@ _ENDPOINT = click.argument("endpoint", metavar="ENDPOINT")
 
 @commands.command(
     name="traffic",
+    changes=True,
     examples=(
         "runner endpoints traffic production",
         "runner endpoints traffic production newest=10",
@@ -44,6 +45,7 @@ def traffic(invocation: Invocation, endpoint: str, shares: tuple[str, ...]) -> N
 
 @commands.command(
     name="canary",
+    changes=True,
     examples=(
         "runner endpoints canary production --percent 10",
         "runner endpoints canary production --percent 10 --watch --for 1h",
@@ -127,6 +129,7 @@ def canary(
 
 @commands.command(
     name="promote",
+    changes=True,
     examples=("runner endpoints promote production", "runner endpoints promote production --model 2222 --keep"),
 )
 @_ENDPOINT
@@ -150,6 +153,7 @@ def promote(invocation: Invocation, endpoint: str, model: str, keep: bool) -> No
 
 @commands.command(
     name="rollback",
+    changes=True,
     examples=("runner endpoints rollback production", "runner endpoints rollback production --model 2222 --remove"),
 )
 @_ENDPOINT
@@ -170,7 +174,7 @@ def rollback(invocation: Invocation, endpoint: str, model: str, remove: bool) ->
 
 
 def _agree(invocation: Invocation, question: str) -> None:
-    if not (invocation.yes or confirmed(question)):
+    if not confirmed(invocation, question):
         problem = "undeploying models was not confirmed"
         raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes, or keep the models with --keep")
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from runner.jobs.following.progress import Billed
 
 
-@command(name="cancel", examples=("runner jobs cancel 1234567890", "runner jobs cancel latest --yes --wait"))
+@command(
+    name="cancel", changes=True, examples=("runner jobs cancel 1234567890", "runner jobs cancel latest --yes --wait")
+)
 @click.argument("job", metavar="JOB")
 @click.option("--wait", "wait_for_it", is_flag=True, help="Wait until the job has ended.")
 @click.pass_obj
@@ -38,7 +40,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
             label = found.display_name or found.base_model
             so_far = f"; {cost(used)}" if used else ""
             question = f"Cancel job {found.id} ({label}, {short_state(found.state)}{so_far})?"
-            if not (invocation.yes or confirmed(question)):
+            if not confirmed(invocation, question):
                 problem = f"cancelling job {found.id} was not confirmed"
                 raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
             tuning_jobs.cancel(session, found.name)
@@ -60,6 +62,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
 
 @command(
     name="clone",
+    changes=True,
     examples=(
         "runner jobs clone latest --set epochs=5 --set learning_rate=1e-4 --max-cost 20",
         "runner jobs clone 1234567890 --set training_dataset=corrected.jsonl --yes --watch",

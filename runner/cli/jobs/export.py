@@ -9,6 +9,7 @@ import click
 from runner.cli.commands import command
 from runner.cli.jobs.group import job_name
 from runner.cli.options import Invocation
+from runner.cli.stand_ins import tell_of_job
 from runner.errors import NotFoundError
 
 
@@ -50,6 +51,7 @@ def export(
         for text in jobs:
             job = tuning_jobs.get(session, job_name(session, text))
             results = results_of(session, job)
+            tell_of_job(invocation, job)
             if not results.measurements:
                 raise NotFoundError(
                     f"job {job.id} has no measurements yet",

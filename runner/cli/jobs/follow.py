@@ -17,6 +17,7 @@ from runner.cli.commands import command
 from runner.cli.jobs.group import job_name, short_state
 from runner.cli.jobs.live import forecast_line, live, wanted
 from runner.cli.options import Command, Duration, Invocation
+from runner.cli.stand_ins import tell_of_job
 from runner.errors import JobFailedError, WaitTimeoutError
 
 if TYPE_CHECKING:
@@ -150,6 +151,8 @@ class Follower:
     stalled: list[JobUpdate] = field(default_factory=list)
     _problems: dict[str, str] = field(default_factory=dict)
     _told: dict[str, float] = field(default_factory=dict)
+    _named: set[str] = field(default_factory=set)
+    """Jobs whose stand-in was named."""
 
     def run(self, names: Sequence[str], *, timeout: float | None = None, stall_after: float | None = None) -> None:
         """Follow the jobs until each has ended or stalled. Raises WaitTimeoutError and what ends a watch."""
@@ -219,6 +222,9 @@ class Follower:
             self.invocation.output.warning(f"{update.problem}; still waiting")
 
     def _print(self, update: JobUpdate) -> None:
+        if update.job.stand_in and update.job.id not in self._named:
+            self._named.add(update.job.id)
+            tell_of_job(self.invocation, update.job)
         if self.invocation.output.is_json:
             self._print_json(update)
             return

@@ -68,7 +68,7 @@ def described(job: TuningJob) -> list[tuple[str, Any]]:
         ("detail", short_state(job.detail_state) if job.detail_state else None),
         ("error", error),
         ("model", job.base_model),
-        ("really trained", job.emulator.get("weights")),
+        ("stand-in" if job.stand_in else "really trained", job.emulator.get("weights")),
         ("custom weights", job.custom_base_model),
         ("mode", job.mode),
         ("epochs", job.epochs),

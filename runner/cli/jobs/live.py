@@ -40,6 +40,8 @@ def view(
     if job is None:
         return ["…"]
     lines = [_cut(f"{job.id}  {job.display_name or job.base_model}", columns), f"  {state_line(progress)}"]
+    if job.stand_in:
+        lines.append(f"  stand-in: {job.stand_in}")
     numbers = numbers_line(progress)
     if numbers:
         lines.append(f"  {numbers}")
@@ -117,9 +119,10 @@ def cost(used: Billed, *, dated: bool = True) -> str:
     """Return `$0.12 of $0.40 so far, list price of DATE`, or the tokens where there is no price."""
     if used.usd is None or used.total_usd is None:
         return f"{used.tokens} of {used.total_tokens} billed tokens so far; no price is published"
-    return (
-        f"{amount(used.usd)} of {amount(used.total_usd)} so far, list price{f' of {used.price_date}' if dated else ''}"
-    )
+    so_far = f"{amount(used.usd)} of {amount(used.total_usd)} so far"
+    if used.stand_in:
+        return f"nothing charged; on Google Cloud about {so_far}, by the stand-in's tokens"
+    return f"{so_far}, list price{f' of {used.price_date}' if dated else ''}"
 
 
 def wanted(*, plain: bool) -> bool:

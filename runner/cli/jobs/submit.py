@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 @command(
     name="submit",
+    changes=True,
     examples=(
         "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train train.jsonl --max-cost 20",
         "runner jobs submit --model qwen/qwen3@qwen3-32b --train gs://my-bucket/train.jsonl --yes --watch",
@@ -148,11 +149,12 @@ def submit_specification(
     def agree(offer: Offer) -> None:
         confirm_cost(
             invocation,
-            what=f"tuning {offer.spec.base_model}",
+            what=_what(offer),
             usd=offer.estimate.high,
             expected=offer.estimate.expected,
             max_cost=gate.max_cost,
             accept_unknown_cost=gate.accept_unknown_cost,
+            verb="Submit",
         )
 
     listener = _listener(invocation)
@@ -177,6 +179,15 @@ def submit_specification(
         follow(invocation, session, job.name)
     else:
         invocation.output.note(f"next: `runner jobs watch {job.id}`")
+
+
+def _what(offer: Offer) -> str:
+    """Return what is paid for: the model, and how much data how often."""
+    from runner.datasets.examples import counted
+
+    amounts = [counted(offer.report.files[0].kept, "example")] if offer.report.files else []
+    amounts += [counted(offer.spec.epochs, "epoch")] if offer.spec.epochs else []
+    return f"tuning {offer.spec.base_model}" + (f" ({', '.join(amounts)})" if amounts else "")
 
 
 def _listener(invocation: Invocation) -> Listener:

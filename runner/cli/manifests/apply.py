@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 @commands.command(
     name="apply",
+    changes=True,
     examples=(
         "runner apply -f jobs/ --max-cost 50",
         "runner plan -f jobs/ --out plan.json && runner apply plan.json --yes",
@@ -122,7 +123,7 @@ def agree(invocation: Invocation, plan: Plan, *, max_cost: float | None, accept_
                 accept_unknown_cost=accept_unknown_cost,
             )
     cancelled = [item for item in plan.removed if item.action == "cancel"]
-    if cancelled and not (invocation.yes or confirmed(f"Cancel {len(cancelled)} jobs?")):
+    if cancelled and not confirmed(invocation, f"Cancel {len(cancelled)} jobs?"):
         problem = f"cancelling {len(cancelled)} jobs was not confirmed"
         raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
 

@@ -83,6 +83,7 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
 
 @commands.command(
     name="run",
+    changes=True,
     examples=("runner queue run --until-empty", "runner queue run --quota 2 --interval 1m", "runner queue run --once"),
 )
 @quota_option
