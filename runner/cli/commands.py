@@ -10,6 +10,7 @@ import click
 
 from runner.cli.options import Invocation, global_options
 
+_HELP = {"help_option_names": ["-h", "--help"]}
 SHARED_TITLE = "Global options, anywhere on the line"
 
 
@@ -36,7 +37,7 @@ class Command(click.Command):
     """
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), changes: bool = False, **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
+        super().__init__(*args, **{"context_settings": _HELP} | attributes)
         self.examples = tuple(examples)
         self.changes = changes
         self.shared_options = global_options()
@@ -69,7 +70,7 @@ class Group(click.Group):
     def __init__(
         self, *args: Any, lazy: Mapping[str, tuple[str, str]], examples: Sequence[str] = (), **attributes: Any
     ) -> None:
-        super().__init__(*args, **attributes)
+        super().__init__(*args, **{"context_settings": _HELP} | attributes)
         self.lazy = dict(lazy)
         self.examples = tuple(examples)
         self.shared_options = global_options()

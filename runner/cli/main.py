@@ -80,7 +80,6 @@ root = Group(
         "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train train.jsonl --max-cost 20",
     ),
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
     params=[
         click.Option(
             ["--version"],

@@ -42,7 +42,10 @@ def ls(invocation: Invocation, everything: bool) -> None:
     headings = ["model", "mode", "max tokens", "USD/M tokens", "input"]
     body = [_body(model) for model in chosen]
     names = [model.id for model in chosen]
-    invocation.output.table(headings, rows, body=body, names=names, numbers=(2, 3))
+    invocation.output.table(
+        headings, rows, body=body, names=names, numbers=(2, 3), droppable=("input", "max tokens", "USD/M tokens")
+    )
+    invocation.output.note(f"locations: {_locations()}")
     if not everything:
         invocation.output.note("--all includes models from newer pages of the service")
 
@@ -62,7 +65,7 @@ def show(invocation: Invocation, model: str) -> None:
         ("aliases", ", ".join(found.aliases)),
         ("input", "text and images" if found.images else "text"),
         ("tokenizer", f"{found.hub} on Hugging Face's hub" if found.hub else "repository not confirmed"),
-        ("source", found.source),
+        ("documented in", _SOURCES.get(found.source.split("-")[0], found.source)),
     ]
     for mode, limits in found.modes.items():
         price = limits.usd_per_million_tokens
@@ -75,8 +78,22 @@ def show(invocation: Invocation, model: str) -> None:
         machine = found.serving
         parts = [machine.machine_type, f"{machine.accelerator_count} x {machine.accelerator_type}"]
         pairs.append(("serving", ", ".join(parts)))
+    pairs.append(("locations", _locations()))
     pairs.append(("prices as of", catalog.price_date))
     invocation.output.result(_body(found), pairs, name=found.id)
+
+
+_SOURCES = {"specification": "Google's tuning page", "page": "a newer tuning page of Google's"}
+
+
+def _locations() -> str:
+    """Return where the models can be tuned: the specification's locations, then those of newer pages."""
+    from runner.catalog import load_catalog
+
+    found = load_catalog().locations
+    first = [item.id for item in found if item.source == "specification"]
+    newer = [item.id for item in found if item.source != "specification"]
+    return ", ".join(first) + (f"; on newer pages also {', '.join(newer)}" if newer else "")
 
 
 def _body(model: Model) -> dict[str, Any]:

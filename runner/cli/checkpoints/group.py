@@ -16,7 +16,8 @@ from runner.errors import ConfigurationError
 
 command = commands.Group(
     name="checkpoints",
-    help="List, download, export and prune the weights of a tuning job. JOB is an ID, a full name, or `latest`.",
+    help="List, download, export and prune the weights of a tuning job. JOB is an ID or its beginning, a name, or "
+    "`latest`.",
     examples=("runner checkpoints ls latest", "runner checkpoints download latest --to ./tuned"),
     lazy={
         "ls": ("runner.cli.checkpoints.group:ls", "List a job's checkpoints."),

@@ -124,7 +124,8 @@ def deploy(
     """Deploy the weights of a job, or of a folder in Cloud Storage, and wait until they answer.
 
     Here, --max-cost is in US dollars per hour for the maximum number of replicas. If a deployment fails, the command
-    removes what it created; after an interruption, the next command does so. JOB is an ID, a full name, or `latest`.
+    removes what it created; after an interruption, the next command does so. JOB is an ID or its
+    beginning, a name, or `latest`.
     """
     from runner.cli.jobs.group import job_name
     from runner.serving import deploying, listing

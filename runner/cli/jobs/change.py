@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @click.option("--wait", "wait_for_it", is_flag=True, help="Wait until the job has ended.")
 @click.pass_obj
 def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
-    """Cancel a tuning job and show what is billed for the training so far. JOB is an ID, a full name, or `latest`.
+    """Cancel a tuning job and show what is billed for the training so far.
+
+    JOB is an ID or its beginning, a name, or `latest`.
 
     If the job ends in the meantime, its state does not change: the command prints the state that the service reports.
     """

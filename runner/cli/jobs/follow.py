@@ -89,7 +89,7 @@ def watch(
     """Show the progress of jobs until they end: states, losses, time left, cost so far; exit code 5 if one fails.
 
     Ctrl-C stops watching, not the jobs. On a terminal, the display is updated in place; in a pipe, each event is a
-    line, or a JSON object with --format json. JOB is an ID, a full name, or `latest`.
+    line, or a JSON object with --format json. JOB is an ID or its beginning, a name, or `latest`.
     """
     with invocation.session() as session:
         follower = Follower(invocation, session, _hook(notify, notify_format), plain=plain)
@@ -190,6 +190,11 @@ class Follower:
             raise JobFailedError(message, state=failed[0].state, hint=f"`runner jobs why {failed[0].id}`")
         if self.stalled:
             raise watching.stalled(self.stalled[0])
+        if self.verb == "watch" and len(self.ended) == 1:
+            job = self.ended[0].id
+            self.invocation.output.note(
+                f"next: `runner endpoints deploy {job}` serves it, `runner checkpoints export {job}` downloads it"
+            )
 
     def _take(self, update: JobUpdate, show: Callable[[JobUpdate], None]) -> None:
         name = next(name for name in self.watched if name.rsplit("/", 1)[-1] == update.job.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ def view(
         curve: whether to draw the losses.
         problem: why the service could not be asked just now.
     """
-    from runner.jobs.following.chart import chart
+    from runner.jobs.following.chart import chart, smoothed
 
     job = progress.job
     if job is None:
@@ -51,10 +52,14 @@ def view(
     if curve:
         line = [(float(step), loss) for step, loss in progress.losses]
         marks = [(float(step), loss) for step, loss in progress.validation]
-        drawn = chart(line, marks, width=columns - 2, height=rows, braille=braille, end=float(progress.total or 0))
+        curve_shown = smoothed(line)
+        drawn = chart(
+            curve_shown, marks, width=columns - 2, height=rows, braille=braille, end=float(progress.total or 0)
+        )
         lines += [f"  {text}" for text in drawn]
         if drawn:
-            lines.append("  loss by step" + (", o validation" if marks else ""))
+            smooth = ", smoothed" if curve_shown != line else ""
+            lines.append(f"  loss by step{smooth}" + (", o validation" if marks else ""))
     if problem:
         lines.append(f"  {problem}; still watching")
     return [_cut(visible(line), columns) for line in lines]
@@ -70,6 +75,10 @@ def state_line(progress: JobProgress) -> str:
     parts = [state + (f" ({detail})" if detail and detail != state else "")]
     if progress.waited is not None and not job.ended:
         parts.append(f"{'waited' if job.start_time else 'waiting'} {duration(progress.waited)}")
+    if job.start_time is not None:
+        now = job.end_time or datetime.datetime.now(datetime.UTC)
+        word = "took" if job.ended else "running for"
+        parts.append(f"{word} {duration(max(0.0, (now - job.start_time).total_seconds()))}")
     quiet = time.monotonic() - progress.last_progress
     if not job.ended and job.start_time and "waiting" not in detail and quiet >= _QUIET_SECONDS:
         parts.append(f"no progress for {duration(quiet)}")
@@ -163,8 +172,12 @@ def live(watched: dict[str, JobProgress], problems: dict[str, str], *, color: bo
             )
         return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
-    with Live(get_renderable=picture, console=console, refresh_per_second=REDRAWS_PER_SECOND) as drawn:
-        yield drawn.refresh
+    # On a screen of its own: lines that a narrower terminal has wrapped cannot be drawn over where they are.
+    try:
+        with Live(get_renderable=picture, console=console, refresh_per_second=REDRAWS_PER_SECOND, screen=True) as drawn:
+            yield drawn.refresh
+    finally:
+        console.print(picture())
 
 
 def _cut(text: str, columns: int) -> str:

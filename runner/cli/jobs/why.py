@@ -11,6 +11,7 @@ from runner.cli.commands import command
 from runner.cli.jobs.group import job_name
 from runner.cli.jobs.live import cost
 from runner.cli.options import Invocation
+from runner.errors import ConfigurationError
 
 _SHOWN = 20
 """Lines of the file that are shown; JSON has all of them."""
@@ -38,12 +39,14 @@ def why(invocation: Invocation, job: str, file: Path | None, no_data: bool) -> N
     """Explain why a job failed, waits, or dropped examples: the cause, the evidence, the next command.
 
     The cause is data, configuration, permission, quota, capacity, platform or cancelled. For data failures and dropped
-    examples, the command checks the training file again and names its lines. JOB is an id,
-    a full name, or `latest`.
+    examples, the command checks the training file again and names its lines. JOB is an ID or
+    its beginning, a name, or `latest`.
     """
     from runner.jobs.following.complaints import complaints
     from runner.jobs.following.explaining import explain
 
+    if file is not None and not file.is_file():
+        raise ConfigurationError(f"{file}: no such file", problems=[f"{file}: no such file"])
     lines: list[dict[str, Any]] = []
     with invocation.session() as session:
         found = explain(session, job_name(session, job))
