@@ -26,8 +26,8 @@ _WHOLE = re.compile(rb',"crc32":\d+\D')
 def unwritable(path: Path, error: OSError, *, hint: str | None = None) -> RunnerError:
     """Return what to raise when a file cannot be written: DiskError for what a disk says, else ConfigurationError."""
     why = error.strerror or str(error)
-    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-        why = f"the folder {path.parent} does not exist" if not path.parent.is_dir() else why
+    if error.errno == errno.ENOENT and not path.parent.is_dir():
+        why = f"the folder {path.parent} does not exist"
     message = f"cannot write {path}: {why}"
     if error.errno in DISK_ERRORS:
         return DiskError(message, path=str(path), hint=hint)

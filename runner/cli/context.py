@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from runner.cli import commands
+from runner.cli.completing import completed
 from runner.cli.options import Invocation
 
 command = commands.Group(
@@ -30,7 +31,7 @@ _AUTOMATIC = "the emulator if it has a project here, otherwise flags and RUNNER_
 
 
 @commands.command(name="use", examples=("runner use emulator", "runner use production", "runner use google"))
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=completed("contexts"))
 @click.pass_obj
 def use(invocation: Invocation, name: str) -> None:
     """Work in a context from now on. NAME is emulator, google, or a context that you added.
@@ -71,7 +72,7 @@ def ls(invocation: Invocation) -> None:
         "runner context add test --project acme-ml-test --location europe-west4",
     ),
 )
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=completed("contexts"))
 @click.pass_obj
 def add(invocation: Invocation, name: str) -> None:
     """Save the environment document, or the project and the location, of this command line under NAME."""
@@ -111,7 +112,7 @@ def show(invocation: Invocation, name: str | None) -> None:
 
 
 @commands.command(name="rm", examples=("runner context rm production",))
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=completed("contexts"))
 @click.pass_obj
 def rm(invocation: Invocation, name: str) -> None:
     """Remove a context. Nothing changes where it leads to."""

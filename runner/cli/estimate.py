@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
+from runner.cli.completing import completed
 from runner.cli.options import Invocation, mode_option
 from runner.cli.text import amount
 
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("training", metavar="TRAINING")
-@click.option("--model", required=True, metavar="ID", help="Base model; `runner models ls` lists them.")
+@click.option(
+    "--model",
+    required=True,
+    metavar="ID",
+    shell_complete=completed("models"),
+    help="Base model; `runner models ls` lists them.",
+)
 @mode_option
 @click.option("--epochs", type=click.IntRange(1), metavar="N", help="Number of epochs [default: 3].")
 @click.option(

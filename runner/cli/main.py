@@ -49,6 +49,9 @@ COMMANDS = {
     "eval": ("runner.cli.asking.evaluate", "Compare a tuned model with its base."),
     "chat": ("runner.cli.asking.chat", "Talk with a tuned model."),
     "infra": ("runner.cli.infra.group", "Set up a Google Cloud project with the Pulumi program."),
+    "open": ("runner.cli.open", "Open the page of a job, an endpoint, or the project."),
+    "explain": ("runner.cli.explain", "Explain an error, a finding of a dataset, or an exit code."),
+    "completion": ("runner.cli.completion", "Print the completion script of a shell."),
     "doctor": ("runner.cli.doctor", "Check this machine and this environment, and show how to fix problems."),
 }
 
@@ -195,6 +198,8 @@ def _dispatch(arguments: list[str], invocation: Invocation) -> int:
     wanted_completion = os.environ.get("_RUNNER_COMPLETE")
     if wanted_completion:
         from click.shell_completion import shell_complete
+
+        from runner.cli import completion as completion  # knows one more shell
 
         return shell_complete(root, {}, "runner", "_RUNNER_COMPLETE", wanted_completion)
     with root.make_context("runner", arguments, obj=invocation) as context:

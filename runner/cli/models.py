@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
+from runner.cli.completing import completed
 from runner.cli.options import Invocation
 from runner.cli.text import amount
 
@@ -51,7 +52,7 @@ def ls(invocation: Invocation, everything: bool) -> None:
 
 
 @commands.command(name="show", examples=("runner models show qwen/qwen3@qwen3-32b",))
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL", shell_complete=completed("models"))
 @click.pass_obj
 def show(invocation: Invocation, model: str) -> None:
     """Show everything known about a base model. MODEL is an ID, an alias or the long form `publishers/…`."""

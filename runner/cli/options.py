@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from runner.cli.completing import completed
 from runner.cli.output import Output
 
 if TYPE_CHECKING:
@@ -106,7 +107,10 @@ def global_options() -> list[click.Option]:
         ),
         option("--environment", metavar="FILE", help="Environment document: a file or a gs:// object."),
         option(
-            "--context", metavar="NAME", help="Context to work in: emulator, google, or one of `runner context ls`."
+            "--context",
+            metavar="NAME",
+            shell_complete=completed("contexts"),
+            help="Context to work in: emulator, google, or one of `runner context ls`.",
         ),
         option("--project", metavar="ID", help="Google Cloud project."),
         option("--location", metavar="NAME", help="Location of jobs and endpoints, for example us-central1."),
@@ -176,12 +180,42 @@ def cost_options(function: Command) -> Command:
     return limit(unknown(function))
 
 
+def job_argument(function: Command) -> Command:
+    """Add the argument `job`."""
+    return click.argument("job", metavar="JOB", shell_complete=completed("jobs"))(function)
+
+
+def jobs_argument(function: Command) -> Command:
+    """Add the argument `jobs`: one or more."""
+    return click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=completed("jobs"))(function)
+
+
+def endpoint_argument(function: Command) -> Command:
+    """Add the argument `endpoint`."""
+    return click.argument("endpoint", metavar="ENDPOINT", shell_complete=completed("endpoints"))(function)
+
+
+def endpoint_option(function: Command) -> Command:
+    """Add `endpoint`: the one to ask."""
+    return click.option(
+        "--endpoint",
+        metavar="ID",
+        shell_complete=completed("endpoints"),
+        help="Endpoint: ID, name or full name [default: the environment's, or the only one].",
+    )(function)
+
+
 def dataset_options(function: Command) -> Command:
     """Add `training`, `validation`, `model`, `mode` and `tokenizer`: a dataset on this machine and what it is for."""
     decorators = (
         click.argument("training", type=DataFile()),
         click.option("--validation", type=DataFile(), metavar="FILE", help="Validation dataset."),
-        click.option("--model", metavar="ID", help="Base model whose limits apply; `runner models ls` lists them."),
+        click.option(
+            "--model",
+            metavar="ID",
+            shell_complete=completed("models"),
+            help="Base model whose limits apply; `runner models ls` lists them.",
+        ),
         mode_option,
         click.option(
             "--tokenizer",

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from runner.emulator import fault_routes
+from runner.emulator import access_log, fault_routes
 from runner.emulator.context import Emulator
 from runner.emulator.errors import ApiError, disk_error
 from runner.emulator.routing import ApiRequest, Method, Router, json_response
@@ -37,6 +37,7 @@ class EmulatorApp:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        send = access_log.logged(scope, send)
         request = ApiRequest(scope, receive)
         request.emulator = self.emulator
         storage_style = scope["path"].startswith(_STORAGE_PREFIXES)
@@ -47,7 +48,7 @@ class EmulatorApp:
             if found is None:
                 raise ApiError(
                     "UNIMPLEMENTED",
-                    f"The emulator does not support {scope['method']} {scope['path']} (see docs/emulator.md).",
+                    f"The emulator does not support {scope['method']} {scope['path']} (see `runner explain emulator`).",
                 )
             method, request.fields = found
             storage_style = method.style == "storage"

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from runner import local_files
 from runner.emulator.settings import EmulatorSettings
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError
+from runner.installation import install_hint
 from runner.local_processes import module_command
 
 DEFAULT_PORT = 8085
@@ -220,7 +221,7 @@ def check_installed() -> None:
     if missing:
         raise EngineMissingError(
             f"the local server needs {', '.join(missing)}, which is not installed",
-            hint='`pip install "open-model-tuning[local]"`',
+            hint=install_hint("local"),
         )
 
 

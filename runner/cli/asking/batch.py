@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.options import Invocation, sampling_options
+from runner.cli.options import Invocation, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import duration
 from runner.errors import RunnerError
@@ -26,9 +26,7 @@ _REPORT_SECONDS = 5.0
     ),
 )
 @click.argument("source", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
-@click.option(
-    "--endpoint", metavar="ID", help="Endpoint: ID, name or full name [default: the environment's, or the only one]."
-)
+@endpoint_option
 @click.option(
     "-o",
     "--output",

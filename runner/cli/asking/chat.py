@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
-from runner.cli.options import Invocation, sampling_options
+from runner.cli.options import Invocation, endpoint_option, sampling_options
 from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     ),
 )
 @click.argument("message", required=False)
-@click.option(
-    "--endpoint", metavar="ID", help="Endpoint: ID, name or full name [default: the environment's, or the only one]."
-)
+@endpoint_option
 @click.option("--model", metavar="ID", help="Ask a Google-managed model instead of an endpoint.")
 @click.option("--system", metavar="TEXT", help="System message.")
 @click.option(

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.options import Invocation, sampling_options
+from runner.cli.options import Invocation, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.errors import ConfigurationError
 
@@ -27,9 +27,7 @@ from runner.errors import ConfigurationError
     ),
 )
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
-@click.option(
-    "--endpoint", metavar="ID", help="Endpoint: ID, name or full name [default: the environment's, or the only one]."
-)
+@endpoint_option
 @click.option(
     "--instances",
     type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),

@@ -10,7 +10,7 @@ import click
 from runner.cli import commands
 from runner.cli.checkpoints.push import check_push, push_options, push_weights
 from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, job_argument
 
 
 @commands.command(
@@ -21,7 +21,7 @@ from runner.cli.options import Invocation
         "runner checkpoints export latest --to ./tuned --push me/my-model",
     ),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option(
     "--id", "checkpoint", default="final", show_default=True, help="Checkpoint ID; `runner checkpoints ls` lists them."
 )

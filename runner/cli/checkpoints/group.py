@@ -10,7 +10,7 @@ import click
 from runner.cli import commands
 from runner.cli.cost_gate import confirmed
 from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, job_argument
 from runner.cli.text import size
 from runner.errors import ConfigurationError
 
@@ -32,7 +32,7 @@ command = commands.Group(
 
 
 @commands.command(name="ls", examples=("runner checkpoints ls latest", "runner checkpoints ls 1234567890 -q"))
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.pass_obj
 def ls(invocation: Invocation, job: str) -> None:
     """List the checkpoints of JOB; `final` is what to deploy."""
@@ -54,7 +54,7 @@ def ls(invocation: Invocation, job: str) -> None:
     name="download",
     examples=("runner checkpoints download latest --to ./tuned", "runner checkpoints download 1234567890 --id 2"),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option(
     "--id", "checkpoint", default="final", show_default=True, help="Checkpoint ID; `runner checkpoints ls` lists them."
 )
@@ -83,7 +83,7 @@ def download(invocation: Invocation, job: str, checkpoint: str, to: Path | None,
     changes=True,
     examples=("runner checkpoints prune latest", "runner checkpoints prune 1234567890 --keep 1 --delete --yes"),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option(
     "--keep",
     type=click.IntRange(0),

@@ -14,7 +14,7 @@ from runner.errors import ConfigurationError, RunnerError
 command = commands.Group(
     name="faults",
     help="Make the local server misbehave, to see what a program does then. FAULT is METHOD:ACTION[=VALUE][,OPTION…]; "
-    "docs/faults.md lists the actions.",
+    "`runner explain faults` lists the actions.",
     examples=(
         "runner emulator faults add tuningJobs.get:status=503,times=3",
         "runner emulator faults add job:capacity-wait=30 job:fail=platform,match=nightly-*",
@@ -95,7 +95,9 @@ def checked(texts: tuple[str, ...]) -> tuple[str, ...]:
         except FaultSyntaxError as error:
             problems.append(str(error))
     if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems, hint="docs/faults.md lists the actions")
+        raise ConfigurationError(
+            "; ".join(problems), problems=problems, hint="`runner explain faults` lists the actions"
+        )
     return texts
 
 

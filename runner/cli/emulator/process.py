@@ -66,7 +66,7 @@ from runner.errors import ConfigurationError
     "faults",
     multiple=True,
     metavar="METHOD:ACTION",
-    help="Fault to inject from the start (docs/faults.md); repeatable.",
+    help="Fault to inject from the start (`runner explain faults`); repeatable.",
 )
 @click.option(
     "--time-scale",
@@ -190,7 +190,10 @@ def status(invocation: Invocation) -> None:
         invocation.output.note("it has no project yet: `runner emulator provision`")
 
 
-@command(name="logs", examples=("runner emulator logs --lines 20", "runner emulator logs --follow"))
+@command(
+    name="logs",
+    examples=("runner emulator logs --lines 20", "runner emulator logs --follow", "runner emulator logs --requests"),
+)
 @click.option(
     "-n",
     "--lines",
@@ -201,25 +204,32 @@ def status(invocation: Invocation) -> None:
     help="Number of lines from the end.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
+@click.option("--requests", is_flag=True, help="Show only requests: method, path, status, time to the answer.")
 @click.pass_obj
-def logs(invocation: Invocation, lines: int, follow: bool) -> None:
-    """Show the end of the emulator's log."""
+def logs(invocation: Invocation, lines: int, follow: bool, requests: bool) -> None:
+    """Show the end of the emulator's log: every request it answered, and what went wrong."""
     from runner.emulator.daemon import LOG_FILE
 
     path: Path = directory() / LOG_FILE
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            recent = file.readlines()
+            recent = [line for line in file if not requests or _REQUESTS in line]
             shown = recent[-lines:] if lines else []
             _print_lines(invocation, shown)
             while follow:
                 line = file.readline()
+                if line and requests and _REQUESTS not in line:
+                    continue
                 if line:
                     _print_lines(invocation, [line])
                 else:
                     time.sleep(0.3)
     except FileNotFoundError as error:
         raise ConfigurationError(f"there is no log at {path}", hint="`runner emulator start` makes one") from error
+
+
+_REQUESTS = " runner.emulator.access_log: "
+"""What stands in the lines of requests."""
 
 
 def _print_lines(invocation: Invocation, lines: list[str]) -> None:

@@ -17,6 +17,7 @@ from runner.cli.emulator.group import directory, running
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
 from runner.infrastructure import is_present, program_command
+from runner.installation import install_hint
 
 if TYPE_CHECKING:
     from runner.emulator.daemon import ServerInfo
@@ -111,7 +112,7 @@ def _check_pulumi() -> None:
     if missing:
         raise EngineMissingError(
             f"provisioning needs {', '.join(missing)}, which is not installed",
-            hint='`pip install "open-model-tuning[infra]"`',
+            hint=install_hint("infra"),
         )
 
 

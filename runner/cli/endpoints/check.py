@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from runner.cli import commands
-from runner.cli.options import Command, Invocation
+from runner.cli.options import Command, Invocation, endpoint_argument
 from runner.cli.stand_ins import tell_of_endpoint
 
 
@@ -31,7 +31,7 @@ def check_options(function: Command) -> Command:
         "runner endpoints check my-model --golden train.jsonl --base-model meta/llama-3.1-8b-instruct-maas",
     ),
 )
-@click.argument("endpoint", metavar="ENDPOINT")
+@endpoint_argument
 @click.option(
     "--golden",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
+from runner.cli.completing import completed, endpoints_named, remember
 from runner.cli.cost_gate import confirmed, terms
 from runner.cli.endpoints.check import check_options
 from runner.cli.endpoints.lease_options import lease_options, seconds_or_none
 from runner.cli.endpoints.resources import resource_choices, resource_options
-from runner.cli.options import Duration, Invocation, Money, cost_options
+from runner.cli.options import Duration, Invocation, Money, cost_options, endpoint_argument
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import amount, duration, until
 from runner.errors import ConfigurationError
@@ -74,7 +75,12 @@ command = commands.Group(
     metavar="TEXT",
     help="Display name of the endpoint and the model [default: the job's].",
 )
-@click.option("--endpoint", metavar="ID", help="Existing endpoint to deploy to.")
+@click.option(
+    "--endpoint",
+    metavar="ID",
+    shell_complete=completed("endpoints"),
+    help="Existing endpoint to deploy to: ID or name.",
+)
 @click.option(
     "--percent",
     type=click.IntRange(1, 100),
@@ -205,6 +211,8 @@ def ls(invocation: Invocation, everything: bool) -> None:
         found = list_deployments(session, only_ours=not everything)
         known = lives(session, [item.endpoint for item in found])
         mention(invocation, session)
+        every = [item.endpoint for item in found]
+        remember("endpoints", endpoints_named(every), target=str(session.environment.target))
     rows = []
     for item in found:
         price = "?" if item.usd_per_hour is None else amount(item.usd_per_hour)
@@ -237,7 +245,7 @@ def ls(invocation: Invocation, everything: bool) -> None:
 
 
 @commands.command(name="show", examples=("runner endpoints show 1234567890",))
-@click.argument("endpoint", metavar="[ENDPOINT]", required=False)
+@click.argument("endpoint", metavar="[ENDPOINT]", required=False, shell_complete=completed("endpoints"))
 @click.pass_obj
 def show(invocation: Invocation, endpoint: str | None) -> None:
     """Show an endpoint. ENDPOINT is an ID, a name or a full name [default: the environment's, or the only one]."""
@@ -271,7 +279,7 @@ def _life_pairs(life: Life) -> list[tuple[str, str]]:
     changes=True,
     examples=("runner endpoints undeploy 1234567890", "runner endpoints undeploy my-model --delete --yes"),
 )
-@click.argument("endpoint", metavar="ENDPOINT")
+@endpoint_argument
 @click.option("--delete", is_flag=True, help="Also delete the endpoint.")
 @click.option(
     "--model", "only", metavar="ID", help="Deployed model to take down [default: all that this tool deployed]."

@@ -6,7 +6,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.endpoints.lease_options import Lease, seconds_or_none
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, endpoint_argument
 
 
 @commands.command(
@@ -18,7 +18,7 @@ from runner.cli.options import Invocation
         "runner endpoints extend production --lease none --idle-limit none",
     ),
 )
-@click.argument("endpoint", metavar="ENDPOINT")
+@endpoint_argument
 @click.option(
     "--lease",
     type=Lease(),

@@ -8,10 +8,8 @@ import click
 
 from runner.cli import commands
 from runner.cli.cost_gate import confirmed
-from runner.cli.options import Duration, Invocation
+from runner.cli.options import Duration, Invocation, endpoint_argument
 from runner.errors import ConfigurationError
-
-_ENDPOINT = click.argument("endpoint", metavar="ENDPOINT")
 
 
 @commands.command(
@@ -23,7 +21,7 @@ _ENDPOINT = click.argument("endpoint", metavar="ENDPOINT")
         "runner endpoints traffic production 1111=90 2222=10",
     ),
 )
-@_ENDPOINT
+@endpoint_argument
 @click.argument("shares", nargs=-1, metavar="[MODEL=PERCENT]...")
 @click.pass_obj
 def traffic(invocation: Invocation, endpoint: str, shares: tuple[str, ...]) -> None:
@@ -52,7 +50,7 @@ def traffic(invocation: Invocation, endpoint: str, shares: tuple[str, ...]) -> N
         "runner endpoints canary production --model 2222 --watch --max-error-rate 0.01 --max-latency-ratio 1.5",
     ),
 )
-@_ENDPOINT
+@endpoint_argument
 @click.option("--model", default="newest", show_default=True, metavar="ID", help="Which one is on trial.")
 @click.option("--percent", type=click.IntRange(1, 99), metavar="N", help="Its share of the traffic [as it is].")
 @click.option("--watch", is_flag=True, help="Look at its errors and latency; take its traffic if it does badly.")
@@ -132,7 +130,7 @@ def canary(
     changes=True,
     examples=("runner endpoints promote production", "runner endpoints promote production --model 2222 --keep"),
 )
-@_ENDPOINT
+@endpoint_argument
 @click.option("--model", default="newest", show_default=True, metavar="ID", help="Deployed model.")
 @click.option("--keep", is_flag=True, help="Keep the other models deployed and billed, so that you can roll back.")
 @click.pass_obj
@@ -156,7 +154,7 @@ def promote(invocation: Invocation, endpoint: str, model: str, keep: bool) -> No
     changes=True,
     examples=("runner endpoints rollback production", "runner endpoints rollback production --model 2222 --remove"),
 )
-@_ENDPOINT
+@endpoint_argument
 @click.option(
     "--model", default="newest", show_default=True, metavar="ID", help="Deployed model that loses its traffic."
 )

@@ -10,7 +10,7 @@ from runner.cli.commands import command
 from runner.cli.cost_gate import confirmed
 from runner.cli.jobs.group import job_name, short_state
 from runner.cli.jobs.live import cost
-from runner.cli.options import Invocation, cost_options, replace_output_option
+from runner.cli.options import Invocation, cost_options, job_argument, replace_output_option
 from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @command(
     name="cancel", changes=True, examples=("runner jobs cancel 1234567890", "runner jobs cancel latest --yes --wait")
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option("--wait", "wait_for_it", is_flag=True, help="Wait until the job has ended.")
 @click.pass_obj
 def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
@@ -72,7 +72,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
         "runner jobs clone 1234567890 --to europe-west4",
     ),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Value to change; repeatable.")
 @click.option("--to", "location", metavar="LOCATION", help="Location of the new job [default: the job's].")
 @cost_options

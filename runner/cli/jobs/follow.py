@@ -16,7 +16,7 @@ import click
 from runner.cli.commands import command
 from runner.cli.jobs.group import job_name, short_state
 from runner.cli.jobs.live import forecast_line, live, wanted
-from runner.cli.options import Command, Duration, Invocation
+from runner.cli.options import Command, Duration, Invocation, jobs_argument
 from runner.cli.stand_ins import tell_of_job
 from runner.errors import JobFailedError, WaitTimeoutError
 
@@ -73,7 +73,7 @@ def waiting_options(function: Command) -> Command:
         "RUNNER_NOTIFY_URL=https://hooks.slack.com/services/… runner jobs watch latest",
     ),
 )
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@jobs_argument
 @waiting_options
 @click.option("--plain", is_flag=True, help="Print lines instead of redrawing.")
 @click.pass_obj
@@ -114,7 +114,7 @@ def follow(invocation: Invocation, session: Session, name: str, timeout: float |
         "runner jobs ls -q --state running | xargs runner jobs wait",
     ),
 )
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@jobs_argument
 @waiting_options
 @click.pass_obj
 def wait(

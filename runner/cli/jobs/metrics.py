@@ -10,7 +10,7 @@ import click
 from runner import local_files
 from runner.cli.commands import command
 from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
 from runner.errors import ConfigurationError, NotFoundError
 
@@ -22,7 +22,7 @@ from runner.errors import ConfigurationError, NotFoundError
         "runner jobs metrics 1234567890 --as jsonl --to losses.jsonl",
     ),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option(
     "--as", "form", type=click.Choice(["csv", "jsonl"]), help="File format [default: csv; jsonl with --format json]."
 )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.commands import command
+from runner.cli.completing import completed, jobs_named, remember
 from runner.cli.jobs.group import described, job_name, short_state
-from runner.cli.options import Duration, Invocation
+from runner.cli.options import Duration, Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
 from runner.cli.text import ago
 from runner.errors import ConfigurationError
@@ -42,7 +43,12 @@ _LOOKED_AT_ONCE = 8
     ),
 )
 @click.option(
-    "--state", "states", multiple=True, metavar="STATE", help="Only jobs in this state: running, failed, …; repeatable."
+    "--state",
+    "states",
+    multiple=True,
+    metavar="STATE",
+    shell_complete=completed("states"),
+    help="Only jobs in this state: running, failed, …; repeatable.",
 )
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only jobs with this label.")
 @click.option("--since", type=Duration(), metavar="TIME", help="Only jobs created within this time, such as 7d.")
@@ -73,6 +79,8 @@ def ls(
         found, more = _recent(found, since), len(found) > limit
         found = found[:limit]
         measured = _measured(session, found) if losses else {}
+        if not wanted and since is None:
+            remember("jobs", jobs_named(found), target=str(session.environment.target))
     if sort != "created":
         key = "lastLoss" if sort == "loss" else "lastValidationLoss"
         found.sort(key=lambda job: measured[job.id].get(key, float("inf")))
@@ -138,7 +146,7 @@ def _measured(session: Session, jobs: list[TuningJob]) -> dict[str, dict[str, An
 
 
 @command(name="show", examples=("runner jobs show 1234567890", "runner jobs show latest --format json"))
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option("--raw", is_flag=True, help="Print the service's own representation as JSON.")
 @click.pass_obj
 def show(invocation: Invocation, job: str, raw: bool) -> None:
@@ -161,7 +169,7 @@ def show(invocation: Invocation, job: str, raw: bool) -> None:
         "runner jobs logs 1234567890 --events --format json",
     ),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option("--events", "only_events", is_flag=True, help="Print only events, not the log of the training process.")
 @click.option(
     "-f", "--follow", is_flag=True, help="Keep printing until the job ends. Ctrl-C stops printing, not the job."

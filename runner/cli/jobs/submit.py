@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.commands import command
+from runner.cli.completing import completed
 from runner.cli.cost_gate import confirm_cost
 from runner.cli.estimate import described as described_estimate
 from runner.cli.jobs.group import described
@@ -35,7 +36,14 @@ if TYPE_CHECKING:
         "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train tickets.csv --convert",
     ),
 )
-@click.option("--model", "base_model", required=True, metavar="ID", help="Base model; `runner models ls` lists them.")
+@click.option(
+    "--model",
+    "base_model",
+    required=True,
+    metavar="ID",
+    shell_complete=completed("models"),
+    help="Base model; `runner models ls` lists them.",
+)
 @click.option(
     "--train",
     "training",

@@ -10,7 +10,7 @@ import click
 from runner.cli.commands import command
 from runner.cli.jobs.group import job_name
 from runner.cli.jobs.live import cost
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, job_argument
 from runner.errors import ConfigurationError
 
 _SHOWN = 20
@@ -25,7 +25,7 @@ _SHOWN = 20
         "runner jobs why 1234567890 --train train.jsonl",
     ),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option(
     "--train",
     "file",

@@ -161,7 +161,7 @@ class Report:
                 findings=[finding.to_json() for finding in errors],
                 hint=next(
                     (file.conversion.hint for file in self.files if file.conversion is not None),
-                    "each is explained in docs/dataset-format.md",
+                    f"`runner explain {errors[0].code}` explains the first one",
                 ),
             )
 

@@ -47,7 +47,7 @@ def answered_in_xml(handler: Handler) -> Handler:
             # Not an object at all: a path of another API that this server does not have.
             raise ApiError(
                 "UNIMPLEMENTED",
-                f"The emulator does not support {request.method} {request.url.path} (see docs/emulator.md).",
+                f"The emulator does not support {request.method} {request.url.path} (see `runner explain emulator`).",
             )
         try:
             check_signed_url(request)

@@ -269,7 +269,7 @@ def _price(planned: Iterable[PlannedJob], reader: DataReader, history: dict[tupl
         raise DatasetError(
             f"{len(lines)} mistake{'s' if len(lines) != 1 else ''} in the data:\n{shown}",
             findings=findings,
-            hint="each is explained in docs/dataset-format.md",
+            hint="`runner explain CODE` explains a finding",
         )
 
 
