@@ -91,7 +91,7 @@ def endpoints_named(endpoints: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 def _path() -> Any:
-    from runner.environment.state import state_directory
+    from runner.state import state_directory
 
     return state_directory() / "names.json"
 
@@ -112,21 +112,14 @@ def _remembered(kind: Kind) -> dict[str, str]:
 
 
 def _start_refresh() -> None:
-    import subprocess
-
     from runner.local_processes import module_command
 
+    command = module_command("runner.cli.completing")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("_RUNNER_COMPLETE", "COMP_"))}
+    nowhere = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
     with contextlib.suppress(OSError):
-        subprocess.Popen(
-            module_command("runner.cli.completing"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env={
-                name: value for name, value in os.environ.items() if not name.startswith(("_RUNNER_COMPLETE", "COMP_"))
-            },
-        )
+        # Not by `subprocess`, whose import takes a tab as long as everything else.
+        os.posix_spawn(command[0], command, own, file_actions=nowhere, setsid=True)
 
 
 def _models() -> dict[str, str]:

@@ -40,7 +40,7 @@ def use(invocation: Invocation, name: str) -> None:
     the context for one command.
     """
     from runner.environment import contexts
-    from runner.environment.state import emulator_runs
+    from runner.state import emulator_runs
 
     contexts.use(name)
     found = contexts.load().find(name)

@@ -18,9 +18,9 @@ from typing import Any
 
 from runner import addresses
 from runner.environment import documents
-from runner.environment.state import state_directory as state_directory
 from runner.environment.targets import Target
 from runner.errors import ConfigurationError
+from runner.state import state_directory as state_directory
 
 PLACEHOLDER_TOKEN = "emulator"  # noqa: S105 - no secret: what a server that checks no token is sent
 DEFAULT_LOCATION = "us-central1"

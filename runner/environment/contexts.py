@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner import local_files
-from runner.environment.state import emulator_document, emulator_runs, state_directory
 from runner.errors import ConfigurationError, UnreachableError
+from runner.state import emulator_document, emulator_runs, state_directory
 
 FLAG = "--context"
 VARIABLE = "RUNNER_CONTEXT"

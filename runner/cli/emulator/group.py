@@ -33,7 +33,7 @@ command = Group(
 
 def directory() -> Any:
     """Return the state directory of this user's emulator."""
-    from runner.environment.state import emulator_directory
+    from runner.state import emulator_directory
 
     return emulator_directory()
 
