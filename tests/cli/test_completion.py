@@ -23,11 +23,8 @@ def _completed(*words: str, language: str = "bash") -> list[str]:
     joined = "\n".join(words) if language == "powershell" else line
     outcome = process(_RUNNER_COMPLETE=f"{language}_complete", COMP_WORDS=joined, COMP_CWORD=str(len(words) - 1))
     assert outcome.err == "", outcome.err
-    return (
-        [line.partition(",")[2] for line in outcome.out.splitlines()]
-        if language == "bash"
-        else outcome.out.splitlines()
-    )
+    lines = [line for line in outcome.out.splitlines() if line]
+    return [line.partition(",")[2] for line in lines] if language == "bash" else lines
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
