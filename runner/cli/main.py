@@ -27,6 +27,7 @@ BROKEN_PIPE = 141
 
 COMMANDS = {
     "quickstart": ("runner.cli.quickstart", "Tune a small model on this machine and compare it with its base."),
+    "init": ("runner.cli.init", "Write a folder with a tuning job that you can plan at once."),
     "emulator": ("runner.cli.emulator.group", "Run the local server that speaks Google's protocols."),
     "use": ("runner.cli.context:use", "Choose where commands work: the emulator, Google Cloud, or a context of yours."),
     "context": ("runner.cli.context", "List, add and show the places where commands can work."),

@@ -72,6 +72,7 @@ COMMANDS: tuple[tuple[str, int], ...] = (
     ("context show", 0),
     ("context rm test", 0),
     ("explain over-length", 0),
+    ("init new", 0),
     ("completion bash", 0),
     ("open --print", 0),
     ("use emulator", 0),

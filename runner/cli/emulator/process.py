@@ -44,6 +44,8 @@ from runner.errors import ConfigurationError
     type=click.Choice(["auto", "smollm2", "tiny"]),
     default="auto",
     show_default=True,
+    envvar="RUNNER_EMULATOR_STAND_IN",
+    show_envvar=True,
     help="Small model that stands in for base models whose weights are not on this machine.",
 )
 @click.option(
