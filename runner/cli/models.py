@@ -11,6 +11,7 @@ from runner.cli import commands
 from runner.cli.completing import completed
 from runner.cli.options import Invocation
 from runner.cli.text import amount
+from runner.wording import camel_keys
 
 if TYPE_CHECKING:
     from runner.catalog import Model
@@ -98,4 +99,4 @@ def _locations() -> str:
 
 
 def _body(model: Model) -> dict[str, Any]:
-    return dataclasses.asdict(model)
+    return camel_keys(dataclasses.asdict(model))

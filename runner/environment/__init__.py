@@ -21,6 +21,7 @@ from runner.environment import documents
 from runner.environment.targets import Target
 from runner.errors import ConfigurationError
 from runner.state import state_directory as state_directory
+from runner.wording import camel_keys
 
 PLACEHOLDER_TOKEN = "emulator"  # noqa: S105 - no secret: what a server that checks no token is sent
 DEFAULT_LOCATION = "us-central1"
@@ -144,7 +145,7 @@ class Environment:
     def to_json(self) -> dict[str, Any]:
         """Return every field but the token, which is only said to be there or not."""
         body = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "token"}
-        return {**body, "token": "set" if self.token else None}
+        return camel_keys({**body, "token": "set" if self.token else None})
 
 
 def resolve(

@@ -35,6 +35,7 @@ from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting.offers import Offer, Request, carry_out, offered
 from runner.quickstart.story import Story, fast_story, full_story
 from runner.serving import deployment
+from runner.wording import counted
 
 PROJECT = "local-project"
 LOCATION = "us-central1"
@@ -191,7 +192,8 @@ class _Tour:
     def _tell_data(self, offer: Offer) -> None:
         for file, sent in zip(offer.report.files, offer.uploads, strict=True):
             self.narrator.say(
-                f"{sent.path.name}: {file.kept} examples, about {file.tokens.total} tokens, nothing wrong → {sent.uri}"
+                f"{sent.path.name}: {counted(file.kept, 'example')}, about {file.tokens.total} tokens, "
+                f"nothing wrong → {sent.uri}"
             )
 
     def _spec(self) -> TuningJobSpec:

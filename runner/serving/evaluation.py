@@ -21,6 +21,7 @@ from runner.serving.differences import CONFIDENCE, FEWEST, Difference, Outcome, 
 from runner.serving.judging import Judge, Judgement, judge_pairs
 from runner.serving.likelihood import AnswerLoss, Likelihood, NotOfferedError, answer_loss, compare_losses
 from runner.serving.scores import METRICS
+from runner.wording import counted
 
 LOSS, JUDGE = "loss", "judge"
 DECIDERS = (*METRICS, LOSS, JUDGE)
@@ -271,11 +272,13 @@ def compare(
     labels = sorted({pair.question.label for pair in pairs} - {""})
     groups = {label: [pair for pair in pairs if pair.question.label == label] for label in labels}
     small = [label for label, group in groups.items() if len(group) < FEWEST]
-    notes = [f"slice {label!r} has only {len(groups[label])} questions and is not evaluated" for label in small]
+    notes = [
+        f"slice {label!r} has only {counted(len(groups[label]), 'question')} and is not evaluated" for label in small
+    ]
     if len(pairs) < FEWEST:
         notes.append(f"fewer than {FEWEST} questions give no verdict")
     elif len(pairs) < 2 * FEWEST:
-        notes.append(f"{len(pairs)} questions are too few to detect anything but a huge difference")
+        notes.append(f"{counted(len(pairs), 'question')}: too few to detect anything but a huge difference")
     likelihood, why_not = _likelihood(pairs, seed)
     if likelihood is not None and likelihood.left_out:
         notes.append(f"the loss of {likelihood.left_out} answers could not be measured and is left out")

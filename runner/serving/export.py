@@ -14,6 +14,7 @@ from typing import Any
 
 from runner.errors import ConfigurationError
 from runner.serving.stand_ins import StandIn, mismatch, of_folder
+from runner.wording import camel_keys
 
 INSTRUCTIONS = "HOW-TO-RUN.md"
 _LARGEST_HEADER = 100 * 10**6
@@ -41,7 +42,7 @@ class Weights:
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
         body = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**body, "stand_in": self.stand_in.name if self.stand_in else None}
+        return camel_keys({**body, "stand_in": self.stand_in.name if self.stand_in else None})
 
 
 def inspect(directory: Path) -> Weights:

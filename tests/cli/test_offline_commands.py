@@ -40,7 +40,7 @@ def test_models_on_a_narrow_terminal_lose_nothing(run: CommandLine, monkeypatch:
 
 def test_a_model_in_full(run: CommandLine) -> None:
     assert "at most 4096 tokens per example, $0.67 per million tokens" in run("models", "show", MODEL).out
-    assert run("models", "show", MODEL, "--format", "json").document["modes"]["FULL"]["max_sequence_length"] == 8192
+    assert run("models", "show", MODEL, "--format", "json").document["modes"]["FULL"]["maxSequenceLength"] == 8192
 
 
 def test_sound_data(run: CommandLine, dataset: Path) -> None:

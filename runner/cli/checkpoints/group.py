@@ -13,6 +13,7 @@ from runner.cli.jobs.group import job_name
 from runner.cli.options import Invocation, job_argument
 from runner.cli.text import size
 from runner.errors import ConfigurationError
+from runner.wording import camel_keys, counted
 
 command = commands.Group(
     name="checkpoints",
@@ -43,7 +44,7 @@ def ls(invocation: Invocation, job: str) -> None:
     invocation.output.table(
         ["id", "epoch", "step", "size", "files", "address"],
         [[item.id, item.epoch, item.step, size(item.size), item.files, item.uri] for item in found],
-        body=[dataclasses.asdict(item) for item in found],
+        body=[camel_keys(dataclasses.asdict(item)) for item in found],
         names=[item.uri for item in found],
         numbers=(1, 2, 3, 4),
         empty="no checkpoints yet",
@@ -74,7 +75,7 @@ def download(invocation: Invocation, job: str, checkpoint: str, to: Path | None,
         with invocation.output.progress("download") as progress:
             paths = checkpoints.download(session, found, directory, progress=progress, force=force)
     body = {"directory": str(directory), "files": [str(path) for path in paths], "bytes": found.size}
-    text = f"{len(paths)} files, {size(found.size)}, in {directory}"
+    text = f"{counted(len(paths), 'file')}, {size(found.size)}, in {directory}"
     invocation.output.result(body, text, name=str(directory))
 
 
@@ -114,14 +115,14 @@ def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> Non
         ids = [item.id for item in planned.delete]
         kept = ", ".join(item.id for item in planned.keep) or "none"
         body = {"delete": ids, "keep": [item.id for item in planned.keep], "bytes": planned.size, "deleted": False}
-        text = f"{len(ids)} checkpoints ({', '.join(ids) or 'none'}), {size(planned.size)}; kept: {kept}"
+        text = f"{counted(len(ids), 'checkpoint')} ({', '.join(ids) or 'none'}), {size(planned.size)}; kept: {kept}"
         if not ids or not delete_them:
             output.result(body, text, name="\n".join(ids))
             if ids:
                 output.note("nothing was deleted; run again with --delete to delete them")
             return
         if not confirmed(invocation, f"Delete {text}?"):
-            problem = f"deleting {len(ids)} checkpoints of job {planned.job.id} was not confirmed"
+            problem = f"deleting {counted(len(ids), 'checkpoint')} of job {planned.job.id} was not confirmed"
             raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
         with output.progress("delete") as progress:
             changed = pruning.carry_out(session, planned, progress=progress)

@@ -129,7 +129,7 @@ def check(
             engine=_engine(engine, beam_runner, pipeline),
             look_closer=look_closer,
         )
-    from runner.datasets.examples import counted
+    from runner.wording import counted
 
     output = invocation.output
     invocation.has_listed_findings = kind != "table" or not output.quiet

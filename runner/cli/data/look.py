@@ -54,8 +54,8 @@ def stats(
     if sample:
         _sample(invocation, training, model, mode, tokenizer)
         return
-    from runner.datasets.examples import counted
     from runner.datasets.reports.histograms import histogram, offers
+    from runner.wording import counted
 
     report = checked(invocation, training, validation, model, mode, tokenizer)
     wanted = [offer for offer in offers(report, epochs) if _matches(offer, model, mode)]

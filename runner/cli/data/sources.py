@@ -76,7 +76,7 @@ def tell_conversion(invocation: Invocation, given: Source, outcome: Outcome, fir
 
 def accounted(outcome: Outcome) -> list[tuple[str, Any]]:
     """Return the account of a rewriting for people."""
-    from runner.datasets.examples import counted
+    from runner.wording import counted
 
     counts = outcome.counts
     pairs: list[tuple[str, Any]] = [

@@ -10,6 +10,7 @@ from runner.cli import commands
 from runner.cli.emulator.group import running
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, RunnerError
+from runner.wording import counted
 
 command = commands.Group(
     name="faults",
@@ -68,7 +69,9 @@ def ls(invocation: Invocation, only_unused: bool) -> None:
         empty="no faults" if not only_unused else "no unused faults",
     )
     if only_unused and found:
-        raise RunnerError(f"{len(found)} faults never fired", hint="the check that added them did not exercise them")
+        raise RunnerError(
+            f"{counted(len(found), 'fault')} never fired", hint="the check that added them did not exercise them"
+        )
 
 
 @commands.command(name="clear", examples=("runner emulator faults clear", "runner emulator faults clear 3"))

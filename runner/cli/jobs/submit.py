@@ -191,7 +191,7 @@ def submit_specification(
 
 def _what(offer: Offer) -> str:
     """Return what is paid for: the model, and how much data how often."""
-    from runner.datasets.examples import counted
+    from runner.wording import counted
 
     amounts = [counted(offer.report.files[0].kept, "example")] if offer.report.files else []
     amounts += [counted(offer.spec.epochs, "epoch")] if offer.spec.epochs else []

@@ -8,13 +8,14 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
-from runner.datasets.examples import Finding, counted
+from runner.datasets.examples import Finding
 from runner.datasets.reading.lines import raw_lines
 from runner.datasets.records.recognising import open_examples
 from runner.datasets.reports.histograms import Bar, histogram, offers
 from runner.datasets.reports.report import FileReport, Report
 from runner.errors import RunnerError
 from runner.installation import NAME
+from runner.wording import counted
 
 _SHOWN_OF_A_CODE = 20
 _WORST = 12

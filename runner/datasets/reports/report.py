@@ -7,11 +7,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from runner.datasets.examples import Finding, Format, counted
+from runner.datasets.examples import Finding, Format
 from runner.datasets.reading.sources import Source
 from runner.datasets.records.recognising import Foreign
 from runner.datasets.tokens.counters import Sizes
 from runner.errors import DatasetError
+from runner.wording import counted
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.progress import Billed, billed, fraction_of
+from runner.wording import counted
 
 Cause = Literal["data", "configuration", "permission", "quota", "capacity", "platform", "cancelled"]
 
@@ -197,7 +198,7 @@ def _summary(job: TuningJob, cause: Cause | None) -> str:
     dropped = dropped_examples(job)[1]
     if dropped:
         count = job.data_stats.get("tuningDatasetExampleCount", "?")
-        return f"{dropped} of {count} examples were left out of the training"
+        return f"examples left out of the training: {dropped} of {count}"
     if job.succeeded:
         return "nothing is wrong: it succeeded"
     return "nothing is wrong: it is under way"
@@ -252,7 +253,7 @@ def _tell_stall(found: Explanation, story: list[JobEvent]) -> None:
 def _tell_dropped(found: Explanation) -> None:
     found.dropped, found.dropped_total = dropped_examples(found.job)
     if found.dropped_total:
-        found.evidence.append(f"{found.dropped_total} examples were dropped")
+        found.evidence.append(f"dropped: {counted(found.dropped_total, 'example')}")
 
 
 def _tell_grants(session: Session, found: Explanation) -> None:
