@@ -11,6 +11,7 @@ from runner.cli import commands
 from runner.cli.completing import completed
 from runner.cli.options import Invocation, mode_option
 from runner.cli.text import amount
+from runner.wording import counted
 
 if TYPE_CHECKING:
     from runner.jobs.estimate import CostEstimate
@@ -67,6 +68,6 @@ def described(found: CostEstimate) -> list[tuple[str, Any]]:
         price = f"about {amount(found.expected)} ({amount(found.low)} to {amount(found.high)})"
     return [
         ("price", price),
-        ("tokens", f"{found.tokens:,} per epoch, {found.tokens * found.epochs:,} in {found.epochs} epochs"),
+        ("tokens", f"{found.tokens:,} per epoch, {found.tokens * found.epochs:,} in {counted(found.epochs, 'epoch')}"),
         *[("because" if number == 0 else "", reason) for number, reason in enumerate(found.reasons)],
     ]

@@ -100,7 +100,7 @@ def _asked_data() -> Path | None:
 
 
 def _asked_budget() -> float:
-    return float(click.prompt("Budget in US dollars", default=_BUDGET, type=Money(), err=True))
+    return float(click.prompt("Budget in US dollars", default=f"{_BUDGET:g}", type=Money(), err=True))
 
 
 def _tell_price(invocation: Invocation, answers: Answers) -> None:

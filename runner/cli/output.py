@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from runner.cli.tables import Table, fitted
+from runner.cli.tables import GAP, Table, fitted
 from runner.cli.text import json_safe, padded, size, speaks_unicode, visible, width
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ _STATES = {
     _RED: {"failed", "expired", "cancelled", "refused", "blocked", "worse"},
     _YELLOW: {"running", "pending", "queued", "waiting", "cancelling", "paused", "missing"},
 }
+_NARROWEST = 24
+"""Columns in which a text can be wrapped."""
 _FINDINGS_SHOWN = 20
 """Number of findings of an error that text output lists."""
 _PLAIN_PROGRESS_SECONDS = 5.0
@@ -88,11 +90,14 @@ class Output:
         print(visible(text, lines=True), end="", flush=True)
 
     def pairs(self, pairs: Iterable[tuple[str, Any]]) -> None:
-        """Print labelled values, one a line; values that are missing are left out."""
+        """Print labelled values, one a line; missing values are left out, and long ones wrap below themselves."""
         known = [(label, _cell(value)) for label, value in pairs if value is not None and value != ""]
         columns = max((width(label) for label, _ in known), default=0)
         for label, value in known:
-            print(f"{self._styled(padded(label, columns), _DIM, sys.stdout)}  {value}")
+            first, *others = _wrapped(value, _columns() - columns - GAP)
+            print(f"{self._styled(padded(label, columns), _DIM, sys.stdout)}{' ' * GAP}{first}")
+            for line in others:
+                print(f"{' ' * (columns + GAP)}{line}")
 
     def table(
         self,
@@ -263,6 +268,15 @@ def _columns() -> float:
 
         return shutil.get_terminal_size().columns
     return float("inf")
+
+
+def _wrapped(text: str, columns: float) -> list[str]:
+    """Return the lines of a text that is broken at spaces only, so that what can be copied stays whole."""
+    if len(text) <= columns or columns < _NARROWEST:
+        return [text]
+    import textwrap
+
+    return textwrap.wrap(text, int(columns), break_long_words=False, break_on_hyphens=False) or [text]
 
 
 def _state_style(text: str) -> str:

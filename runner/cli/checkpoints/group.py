@@ -47,6 +47,7 @@ def ls(invocation: Invocation, job: str) -> None:
         body=[camel_keys(dataclasses.asdict(item)) for item in found],
         names=[item.uri for item in found],
         numbers=(1, 2, 3, 4),
+        droppable=("files", "epoch", "address"),
         empty="no checkpoints yet",
     )
 

@@ -175,7 +175,9 @@ def stop(invocation: Invocation) -> None:
         invocation.output.warning(f"faults that never fired: {'; '.join(idle)}")
     invocation.output.result(body, "stopped" if stopped else "no emulator was running")
     if stopped:
-        invocation.output.note("commands do not go to Google Cloud instead: `runner use google` makes them")
+        invocation.output.note(
+            "until it runs again, commands that work in it fail; `runner use google` switches to Google Cloud"
+        )
 
 
 @command(name="status", examples=("runner emulator status", "runner emulator status --format json"))

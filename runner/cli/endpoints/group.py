@@ -236,7 +236,7 @@ def ls(invocation: Invocation, everything: bool) -> None:
         names=[item.endpoint.id for item in found],
         numbers=(2, 4),
         ids=(0,),
-        droppable=("machine", "models", "idle limit", "age"),
+        droppable=("machine", "models", "idle limit", "age", "last request", "name"),
         empty="no endpoints" if everything else "no endpoints of this tool; --all also lists others",
     )
     total = sum(item.usd_per_hour or 0.0 for item in found)
