@@ -89,12 +89,12 @@ class Output:
         """Print a piece of a text that is still coming, at once."""
         print(visible(text, lines=True), end="", flush=True)
 
-    def pairs(self, pairs: Iterable[tuple[str, Any]]) -> None:
+    def pairs(self, pairs: Iterable[tuple[str, Any]], *, wrap: bool = True) -> None:
         """Print labelled values, one a line; missing values are left out, and long ones wrap below themselves."""
         known = [(label, _cell(value)) for label, value in pairs if value is not None and value != ""]
         columns = max((width(label) for label, _ in known), default=0)
         for label, value in known:
-            first, *others = _wrapped(value, _columns() - columns - GAP)
+            first, *others = _wrapped(value, _columns() - columns - GAP if wrap else float("inf"))
             print(f"{self._styled(padded(label, columns), _DIM, sys.stdout)}{' ' * GAP}{first}")
             for line in others:
                 print(f"{' ' * (columns + GAP)}{line}")
@@ -146,7 +146,7 @@ class Output:
             for number, row in enumerate(rows):
                 if number:
                     print()
-                self.pairs(zip(headings, row, strict=True))
+                self.pairs(zip(headings, row, strict=True), wrap=False)
             return
         right = {headings[index] for index in numbers}
         colored = {headings[index] for index in states} if self._colored(sys.stdout) else set()
