@@ -44,6 +44,7 @@ COMMANDS = {
     "checkpoints": ("runner.cli.checkpoints.group", "List, download and prune checkpoints of a tuning job."),
     "reproduce": ("runner.cli.reproduce", "Run a job again from its run manifest."),
     "endpoints": ("runner.cli.endpoints.group", "Deploy and undeploy tuned models."),
+    "bill": ("runner.cli.bill", "Show what jobs and endpoints have cost by list price."),
     "leaks": ("runner.cli.leaks", "Find what still costs money but is no longer used."),
     "predict": ("runner.cli.asking.predict", "Send instances to an endpoint."),
     "batch": ("runner.cli.asking.batch", "Send a file of questions to an endpoint."),

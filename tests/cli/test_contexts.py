@@ -23,7 +23,7 @@ READING = {
     *("models ls", "models show", "schema", "plan", "drift", "queue ls", "estimate", "predict", "chat"),
     *("data check", "data stats", "data preview", "data report", "data fix", "data split", "data convert"),
     *("jobs ls", "jobs show", "jobs watch", "jobs wait", "jobs why", "jobs logs", "jobs metrics", "jobs export"),
-    *("init", "open", "explain", "completion"),
+    *("bill", "init", "open", "explain", "completion"),
     *("jobs diff", "checkpoints ls", "checkpoints download", "checkpoints export"),
     *("endpoints ls", "endpoints show", "endpoints check"),
 }

@@ -114,6 +114,7 @@ COMMANDS: tuple[tuple[str, int], ...] = (
     ("queue ls", 0),
     ("queue run --once", 0),
     ("leaks", 0),
+    ("bill", 0),
     ("infra init project", 0),
     ("infra graph", 0),
     ("infra iam", 0),

@@ -176,7 +176,10 @@ def submit_specification(
     if not (watch_it and invocation.output.is_json):
         invocation.output.result(body, described(job), name=job.id)
     if not submission.created:
-        invocation.output.note("this job already exists; nothing was submitted (use --force-new to submit another)")
+        known = f" as {job.display_name!r}" if job.display_name and job.display_name != spec.display_name else ""
+        invocation.output.note(
+            f"this job already exists{known}; nothing was submitted (use --force-new to submit another)"
+        )
     if submission.ledger_problem:
         invocation.output.warning(
             f"{submission.ledger_problem}; the job is there, and submitting it again finds it by its fingerprint"
