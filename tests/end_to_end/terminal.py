@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import os
 import pty
@@ -26,14 +27,16 @@ _VARYING = (
     (r"\b\d{15,20}\b", "1234567890123456789"),
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00| UTC)?", "TIME"),
     (r"\b\d+ (?:d|h|min|s)(?: \d+ (?:h|min|s))?(?= ago|\b)", "SOME s"),
-    (r"\$0\.000\d+", "$SPENT"),
+    (r"^(omt-ENDPOINT .*?)\$0\.\d+", r"\1$SPENT"),
     (r"^\d{6,}(?=  )", "123456"),
     (r"loss \d+\.\d+", "loss N.NNNN"),
+    (r"\btour-[a-z2-7]{10}\b", "tour-FINGERPRINT"),
+    (r"runner-fingerprint=[a-z2-7]+", "runner-fingerprint=FINGERPRINT"),
     (r"pid +\d+", "pid  PID"),
 )
 _DROPPED = (
     r"^ {2}\d+% · ",  # a forecast, which comes after some seconds
-    r"^\d{19}  (?:pending|queued|running)",  # states that a look may miss
+    r"^\d{6,19}  (?:pending|queued|running)",  # states that a look may miss
     r"^ {2}(?:checkpoint|waiting|validating)",
     r"^(?:upload|download) .*: .* of ",
 )
@@ -126,7 +129,9 @@ def check(name: str, text: str) -> None:
     if os.environ.get(_UPDATE):
         FOLDER.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")
-    assert text == path.read_text("utf-8"), f"{path}: look, then {_UPDATE}=1"
+    kept = path.read_text("utf-8") if path.exists() else ""
+    difference = "\n".join(difflib.unified_diff(kept.splitlines(), text.splitlines(), "kept", "now", lineterm=""))
+    assert text == kept, f"{path}: look, then {_UPDATE}=1\n{difference}"
 
 
 def widest(text: str) -> int:
