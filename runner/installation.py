@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from runner.local_processes import interpreter
+
 NAME = "open-model-tuning"
 
 
@@ -34,7 +36,7 @@ def install_command(*extras: str) -> list[str]:
     if prefix.parent.name == "venvs" and "pipx" in prefix.parts:
         return ["pipx", "install", "--force", shlex.quote(what)]
     options = ["--editable"] if editable else []
-    python = shlex.quote(sys.executable)
+    python = shlex.quote(interpreter())
     if util.find_spec("pip") is None:
         return ["uv", "pip", "install", "--python", python, *options, shlex.quote(what)]
     return [python, "-m", "pip", "install", *options, shlex.quote(what)]
