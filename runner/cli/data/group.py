@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -286,7 +287,8 @@ def _print_findings(invocation: Invocation, report: Report, limit: int) -> None:
     total = report.error_count + report.warning_count
     shown = min(limit, len(ordered))
     if total > shown:
-        more = f": `runner data check --max-findings {len(ordered)}`" if len(ordered) > limit else ""
+        file = shlex.quote(str(report.training.path))
+        more = f": `runner data check {file} --max-findings {len(ordered)}`" if len(ordered) > limit else ""
         say(f"… and {total - shown} more{more}")
     if ordered and limit:
         say("")
