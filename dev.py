@@ -9,6 +9,7 @@
     python3 dev.py pipeline [--checks]    install what pipelines need, without PyTorch; with what offline checks need
     python3 dev.py audit                  look every locked package up among the known vulnerabilities
     python3 dev.py sbom [file]            write what is locked as a CycloneDX bill of materials [sbom.json]
+    python3 dev.py release TAG            build the wheel and the source archive into dist/, if TAG is that version
     python3 dev.py lock                   resolve all lock files again from pyproject.toml
     python3 dev.py definitions            make the emulator's definitions of Google's APIs again from Google's documents
 
@@ -21,10 +22,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -194,28 +197,44 @@ def sbom(target: str) -> None:
     run(AUDIT / BIN.name / "cyclonedx-py", "requirements", LOCK, *project, "--output-file", target)
 
 
+def release(tag: str) -> None:
+    """Build what is published, if tag, version and changelog agree."""
+    version = re.search(r'^version = "([^"]+)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    changed = re.findall(r"^## \[?([0-9][^\] ]*)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    if version is None or tag != f"v{version[1]}":
+        sys.exit(f"the tag {tag} is not that of version {version[1] if version else '?'} in pyproject.toml")
+    if version[1] not in changed:
+        sys.exit(f"CHANGELOG.md has no section {version[1]}: what is unreleased there becomes it")
+    if not (BIN / "python").exists() and not (BIN / "python.exe").exists():
+        venv.create(VENV, with_pip=True)
+    run(BIN / "python", *PIP, "-r", BUILD_LOCK)
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    run(BIN / "uv", "build", "--quiet", "--no-build-isolation", "--out-dir", "dist", VIRTUAL_ENV=str(VENV))
+
+
+def definitions() -> None:
+    """Make the emulator's definitions again, and the tables of its document."""
+    install()
+    run(BIN / "python", "-m", "runner.emulator.definitions.make")
+    run(BIN / "python", "-m", "tests.emulator.test_documentation")
+
+
 def main(arguments: list[str]) -> None:
     """Dispatch on the first argument."""
     command, rest = (arguments or ["help"])[0], arguments[1:]
     if command in {"help", "-h", "--help"}:
         print(__doc__)
         return
-    if command == "lock":
-        lock()
-        return
-    if command == "definitions":
-        install()
-        run(BIN / "python", "-m", "runner.emulator.definitions.make")
-        run(BIN / "python", "-m", "tests.emulator.test_documentation")
-        return
-    if command == "pipeline":
-        install_pipeline(checks="--checks" in rest)
-        return
-    if command == "audit":
-        audit()
-        return
-    if command == "sbom":
-        sbom(*(rest[:1] or ["sbom.json"]))
+    alone: dict[str, Callable[[], None]] = {
+        "audit": audit,
+        "definitions": definitions,
+        "lock": lock,
+        "pipeline": lambda: install_pipeline(checks="--checks" in rest),
+        "release": lambda: release(*(rest[:1] or [""])),
+        "sbom": lambda: sbom(*(rest[:1] or ["sbom.json"])),
+    }
+    if command in alone:
+        alone[command]()
         return
     install()
     if command == "quickstart":

@@ -21,6 +21,14 @@ def problem(url: str, *, named_here: bool, settings: str) -> str:
     return _url_problem(url) or _destination_problem(url, named_here=named_here, settings=settings)
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, in lower case, is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _url_problem(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -43,11 +51,7 @@ def _destination_problem(url: str, *, named_here: bool, settings: str) -> str:
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if local:
+    if is_loopback(host):
         return ""
     if parts.scheme != "https":
         return "would send the token without TLS; only this machine is reached by http"

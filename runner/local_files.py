@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import tempfile
 import zlib
 from pathlib import Path
@@ -24,9 +25,22 @@ _WHOLE = re.compile(rb',"crc32":\d+\D')
 
 def unwritable(path: Path, error: OSError, *, hint: str | None = None) -> RunnerError:
     """Return what to raise when a file cannot be written: DiskError for what a disk says, else ConfigurationError."""
-    message = f"cannot write {path}: {error.strerror or error}"
+    why = error.strerror or str(error)
+    if error.errno == errno.ENOENT and not path.parent.is_dir():
+        why = f"the folder {path.parent} does not exist"
+    message = f"cannot write {path}: {why}"
     if error.errno in DISK_ERRORS:
         return DiskError(message, path=str(path), hint=hint)
+    return ConfigurationError(message, problems=[message], hint=hint)
+
+
+def unusable(path: Path, error: OSError) -> RunnerError:
+    """Return what to raise when a path that a user named cannot be read or written: the user's mistake."""
+    folder = path.parent
+    if error.errno in {errno.ENOENT, errno.ENOTDIR} and not folder.is_dir():
+        message, hint = f"cannot use {path}: the folder {folder} does not exist", f"mkdir -p {shlex.quote(str(folder))}"
+    else:
+        message, hint = f"cannot use {path}: {error.strerror or error}", "name another path"
     return ConfigurationError(message, problems=[message], hint=hint)
 
 

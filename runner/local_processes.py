@@ -10,4 +10,9 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
     `-P` keeps the current directory off the module path: it may be anyone's, and hold a `json.py`.
     """
-    return [sys.executable, "-P", "-m", module, *arguments]
+    return [interpreter(), "-P", "-m", module, *arguments]
+
+
+def interpreter() -> str:
+    """Return the interpreter that runs this."""
+    return sys.executable

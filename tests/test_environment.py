@@ -13,7 +13,7 @@ import pytest
 
 from runner import environment
 from runner.environment import SETTINGS, Environment, resolve
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, UnreachableError
 from runner.gcp import uploads
 from runner.gcp.environments import open_environment
 from runner.gcp.session import Session
@@ -147,14 +147,17 @@ def test_the_token_is_neither_shown_nor_represented() -> None:
 def test_a_running_emulator_is_found_and_a_dead_one_is_not(state_directory: Path) -> None:
     directory = state_directory / "emulator"
     directory.mkdir(parents=True)
-    write(directory, document())
     assert resolve({}).project == ""
     (directory / "server.json").write_text(json.dumps({"pid": os.getpid()}))
+    with pytest.raises(ConfigurationError, match="no project yet"):
+        resolve({})
+    write(directory, document())
     assert resolve({}).project == "from-document"
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     (directory / "server.json").write_text(json.dumps({"pid": ended.pid}))
-    assert resolve({}).project == ""
+    with pytest.raises(UnreachableError, match="does not run"):
+        resolve({})
 
 
 def test_a_document_in_cloud_storage(project: Provisioned) -> None:

@@ -46,6 +46,15 @@ def connect(*, project: str | None = None, location: str | None = None, environm
     return open_session({"project": project, "location": location, "environment": environment})
 
 
+def forget() -> None:
+    """Close the default connection: the next function without a session opens it anew, as the variables say then."""
+    global _default, _flags
+    with _lock:
+        before, _default, _flags = _default, None, {}
+    if before is not None:
+        before.close()
+
+
 def current(given: Session | None = None) -> Session:
     """Return the session given, else the default one, opened if it is not yet. Raises ConfigurationError."""
     global _default

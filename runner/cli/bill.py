@@ -47,6 +47,7 @@ def command(invocation: Invocation, by: str, since: datetime.datetime | None, as
     start = None if since is None else since.replace(tzinfo=datetime.UTC).timestamp()
     with invocation.session() as session:
         bill = current_bill(session, start=start)
+        free = session.environment.target.free
     if output.is_json:
         output.document(bill.to_json())
         return
@@ -75,5 +76,5 @@ def command(invocation: Invocation, by: str, since: datetime.datetime | None, as
     output.note(
         f"spent {amount(bill.usd)}, {amount(bill.usd_per_hour)} per hour now, {amount(bill.committed_usd)} committed, "
         f"{amount(bill.month_end_usd)} by the end of the month if nothing changes; list prices of {bill.price_date} "
-        f"and {bill.hourly_price_date}"
+        f"and {bill.hourly_price_date}{': nothing is charged in the emulator' if free else ''}"
     )

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from runner.cli.options import global_options
+from runner.cli.options import Invocation, global_options
 
+_HELP = {"help_option_names": ["-h", "--help"]}
 SHARED_TITLE = "Global options, anywhere on the line"
 
 
@@ -28,13 +29,24 @@ def _split_help(command: click.Command, ctx: click.Context, formatter: click.Hel
 
 
 class Command(click.Command):
-    """A command that takes the global options too and shows examples in its help."""
+    """A command that takes the global options too and shows examples in its help.
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
+    Args:
+        examples: whole command lines for the help.
+        changes: whether it changes or costs something where it acts: then its first line names the target.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), changes: bool = False, **attributes: Any) -> None:
+        super().__init__(*args, **{"context_settings": _HELP} | attributes)
         self.examples = tuple(examples)
+        self.changes = changes
         self.shared_options = global_options()
         self.params.extend(self.shared_options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; the invocation knows whether it is to name the target."""
+        ctx.ensure_object(Invocation).announces = self.changes
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write own options, then global options."""
@@ -58,7 +70,7 @@ class Group(click.Group):
     def __init__(
         self, *args: Any, lazy: Mapping[str, tuple[str, str]], examples: Sequence[str] = (), **attributes: Any
     ) -> None:
-        super().__init__(*args, **attributes)
+        super().__init__(*args, **{"context_settings": _HELP} | attributes)
         self.lazy = dict(lazy)
         self.examples = tuple(examples)
         self.shared_options = global_options()
@@ -82,9 +94,10 @@ class Group(click.Group):
         """Find the command; on a mistake suggest the nearest."""
         name = args[0]
         if name not in self.lazy and not name.startswith("-") and not ctx.resilient_parsing:
-            from runner.cli.text import suggestion, visible
+            from runner.cli.suggestions import suggested
+            from runner.cli.text import visible
 
-            near = suggestion(name, list(self.lazy))
+            near = suggested(name, self.lazy, ctx.command_path, ctx.find_root().command.lazy)  # type: ignore[attr-defined]
             known = near or f"commands here: {', '.join(self.lazy)}"
             raise click.UsageError(f"no such command {visible(name)!r}; {known}", ctx)
         return super().resolve_command(ctx, args)
@@ -110,7 +123,7 @@ def command(*, examples: Sequence[str], **attributes: Any) -> Callable[[Callable
 
     Args:
         examples: whole command lines, the simplest first.
-        **attributes: passed to click.
+        **attributes: of `Command`, or passed to click.
     """
 
     def decorate(function: Callable[..., Any]) -> Command:

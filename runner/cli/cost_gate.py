@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import click
@@ -20,6 +21,7 @@ def confirm_cost(
     max_cost: float | None,
     accept_unknown_cost: bool = False,
     limit_option: str = "--max-cost",
+    verb: str = "Continue",
 ) -> None:
     """Return if the price is agreed to.
 
@@ -36,29 +38,50 @@ def confirm_cost(
         max_cost: the limit, in dollars per the same unit.
         accept_unknown_cost: an unknown price was accepted explicitly.
         limit_option: name of the option behind `max_cost`, for hints.
+        verb: what a person is asked: `Submit`.
 
     Raises:
         CostRefusedError: not agreed to.
     """
     price = Price(what=what, usd=usd, expected=expected, per=per)
-    terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, limit_option=limit_option).require(
-        price
+    agreed = terms(
+        invocation,
+        max_cost=max_cost,
+        accept_unknown_cost=accept_unknown_cost,
+        limit_option=limit_option,
+        verb=verb,
     )
+    agreed.require(price)
 
 
 def terms(
-    invocation: Invocation, *, max_cost: float | None, accept_unknown_cost: bool, limit_option: str = "--max-cost"
+    invocation: Invocation,
+    *,
+    max_cost: float | None,
+    accept_unknown_cost: bool,
+    limit_option: str = "--max-cost",
+    verb: str = "Continue",
 ) -> Terms:
     """Return what a command line agrees to, for use cases of the library that have a price."""
+    asks = max_cost is None and not invocation.yes and _at_terminal()
+
+    def told(price: Price) -> str:
+        placed = f"{price.what} in {invocation.target}" if invocation.target else price.what
+        return str(dataclasses.replace(price, what=placed[:1].upper() + placed[1:]))
 
     def tell(price: Price) -> None:
-        say = invocation.output.warning if price.usd is None else invocation.output.note
-        say(str(price))
+        if price.usd is None:
+            invocation.output.warning(told(price))
+        elif not asks:
+            invocation.output.note(told(price))
+
+    def agree(price: Price) -> bool:
+        return invocation.yes or (asks and _asked(f"{told(price)}. {verb}?"))
 
     return Terms(
         limit=max_cost,
         accept_unknown=accept_unknown_cost,
-        agree=lambda _: invocation.yes or confirmed("Continue?"),
+        agree=agree,
         tell=tell,
         limit_name=limit_option,
         unknown_name="--accept-unknown-cost",
@@ -66,10 +89,18 @@ def terms(
     )
 
 
-def confirmed(question: str) -> bool:
-    """Ask a person at the terminal; False when there is none, or none answers."""
-    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
+def confirmed(invocation: Invocation, question: str) -> bool:
+    """Ask a person at the terminal, naming the target; False when there is none, or none answers. `--yes` agrees."""
+    if invocation.yes:
+        return True
+    return _at_terminal() and _asked(f"{invocation.target}: {question}" if invocation.target else question)
+
+
+def _at_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _asked(question: str) -> bool:
     try:
         return click.confirm(question, default=False, err=True)
     except click.Abort as abort:

@@ -12,6 +12,7 @@ import click
 from runner.cli import commands
 from runner.cli.options import Invocation
 from runner.errors import RunnerError
+from runner.installation import install_hint
 
 if TYPE_CHECKING:
     from runner.environment import Environment
@@ -103,7 +104,7 @@ def _extras() -> Iterator[Finding]:
         purpose = _PURPOSES[extra]
         if missing:
             message = f"{', '.join(missing)} not installed: {purpose} will not work"
-            fix = f'`pip install "open-model-tuning[{extra}]"`'
+            fix = install_hint(extra)
             yield Finding(check=f"extra {extra}", state="missing", message=message, fix=fix)
         else:
             yield Finding(check=f"extra {extra}", state="ok", message=f"installed, for {purpose}")
@@ -124,7 +125,7 @@ def _emulator() -> Finding:
 
 def _environment(environment: Environment) -> Finding:
     if not environment.project:
-        fix = "`runner emulator start` and `provision` for a local one, or --project and --location"
+        fix = "`runner emulator start && runner emulator provision` for a local one, or --project and --location"
         return Finding(check="environment", state="failed", message="no project is set", fix=fix)
     absent = [kind for kind in ("datasets", "outputs") if not getattr(environment, f"{kind}_bucket")]
     message = f"project {environment.project}, location {environment.location}"

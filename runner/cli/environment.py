@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -31,5 +32,6 @@ def show(invocation: Invocation) -> None:
         if name == "sources":
             continue
         shown = ", ".join(value.values()) if isinstance(value, dict) else value
-        rows.append([name, shown or "-", sources.get(name, "-")])
+        words = re.sub("[A-Z]", lambda letter: f" {letter[0].lower()}", name)
+        rows.append([words, shown or "-", sources.get(name, "-")])
     invocation.output.table(["name", "value", "source"], rows, body=body, names=[environment.project])

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
+from runner.cli.completing import completed
 from runner.cli.options import Invocation, mode_option
 from runner.cli.text import amount
+from runner.wording import counted
 
 if TYPE_CHECKING:
     from runner.jobs.estimate import CostEstimate
@@ -24,7 +26,13 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("training", metavar="TRAINING")
-@click.option("--model", required=True, metavar="ID", help="Base model; `runner models ls` lists them.")
+@click.option(
+    "--model",
+    required=True,
+    metavar="ID",
+    shell_complete=completed("models"),
+    help="Base model; `runner models ls` lists them.",
+)
 @mode_option
 @click.option("--epochs", type=click.IntRange(1), metavar="N", help="Number of epochs [default: 3].")
 @click.option(
@@ -60,6 +68,6 @@ def described(found: CostEstimate) -> list[tuple[str, Any]]:
         price = f"about {amount(found.expected)} ({amount(found.low)} to {amount(found.high)})"
     return [
         ("price", price),
-        ("tokens", f"{found.tokens:,} per epoch, {found.tokens * found.epochs:,} in {found.epochs} epochs"),
+        ("tokens", f"{found.tokens:,} per epoch, {found.tokens * found.epochs:,} in {counted(found.epochs, 'epoch')}"),
         *[("because" if number == 0 else "", reason) for number, reason in enumerate(found.reasons)],
     ]

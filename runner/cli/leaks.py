@@ -9,10 +9,12 @@ from runner.cli.cost_gate import confirmed
 from runner.cli.options import Duration, Invocation
 from runner.cli.text import amount, duration
 from runner.errors import ConfigurationError, RunnerError
+from runner.wording import counted
 
 
 @commands.command(
     name="leaks",
+    changes=True,
     examples=(
         "runner leaks",
         "runner leaks --clean",
@@ -77,7 +79,7 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
             if found:
                 output.note("`runner leaks --clean` removes it, `runner endpoints extend` keeps an endpoint")
             return
-        if found and not (invocation.yes or confirmed(f"Remove {len(found)}?")):
+        if found and not confirmed(invocation, f"Remove {counted(len(found), 'thing')}?"):
             problem = "the removal was not confirmed"
             raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
         removed, failed = remove(session, found, progress=output.note)

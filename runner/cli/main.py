@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import itertools
 import os
@@ -15,6 +16,7 @@ import click
 from runner import local_files
 from runner.cli.commands import Group
 from runner.cli.options import Invocation
+from runner.cli.text import replaced
 from runner.errors import DiskError, RunnerError
 
 INTERNAL_ERROR = 70
@@ -25,7 +27,10 @@ BROKEN_PIPE = 141
 
 COMMANDS = {
     "quickstart": ("runner.cli.quickstart", "Tune a small model on this machine and compare it with its base."),
+    "init": ("runner.cli.init", "Write a folder with a tuning job that you can plan at once."),
     "emulator": ("runner.cli.emulator.group", "Run the local server that speaks Google's protocols."),
+    "use": ("runner.cli.context:use", "Choose where commands work: the emulator, Google Cloud, or a context of yours."),
+    "context": ("runner.cli.context", "List, add and show the places where commands can work."),
     "environment": ("runner.cli.environment", "Show the project, location and buckets that commands use."),
     "models": ("runner.cli.models", "List base models with limits, modes and prices."),
     "data": ("runner.cli.data.group", "Check, convert and upload datasets."),
@@ -47,6 +52,9 @@ COMMANDS = {
     "chat": ("runner.cli.asking.chat", "Talk with a tuned model."),
     "infra": ("runner.cli.infra.group", "Set up a Google Cloud project with the Pulumi program."),
     "console": ("runner.cli.console", "Serve pages that show and do what the commands do."),
+    "open": ("runner.cli.open", "Open the page of a job, an endpoint, or the project."),
+    "explain": ("runner.cli.explain", "Explain an error, a finding of a dataset, or an exit code."),
+    "completion": ("runner.cli.completion", "Print the completion script of a shell."),
     "doctor": ("runner.cli.doctor", "Check this machine and this environment, and show how to fix problems."),
 }
 
@@ -55,7 +63,7 @@ _DESCRIPTION = """Managed tuning of open models on Google Cloud: provision, chec
 The same commands work against the local emulator and against Google Cloud.
 """
 
-_EPILOGUE = "`runner COMMAND --help` has examples. Exit codes: docs/errors.md."
+_EPILOGUE = "`runner COMMAND --help` has examples. `runner explain` lists error codes and exit codes."
 
 
 def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -93,10 +101,11 @@ root = Group(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command line and leave with its exit code."""
+    codecs.register_error("plain", replaced)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            # A terminal that cannot show a character gets its number instead of a traceback.
-            stream.reconfigure(errors="backslashreplace")
+            # A terminal that cannot show a character gets a plain one, or its number, instead of a traceback.
+            stream.reconfigure(errors="plain")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     invocation = Invocation()
     status = _run(arguments, invocation)
@@ -132,14 +141,32 @@ def _run(arguments: list[str], invocation: Invocation) -> int:
     except OSError as error:
         if error.errno in local_files.DISK_ERRORS:
             return _report_failure(_disk_error(error), invocation)
-        if _is_of_state(error):
-            hint = "choose another directory: export RUNNER_STATE_DIR=DIRECTORY"
-            return _report_failure(
-                local_files.unwritable(Path(os.fsdecode(error.filename)), error, hint=hint), invocation
-            )
-        return _report_bug(error, invocation)
+        known = _of_path(error, arguments)
+        return _report_bug(error, invocation) if known is None else _report_failure(known, invocation)
     except Exception as error:
         return _report_bug(error, invocation)
+
+
+def _of_path(error: OSError, arguments: list[str]) -> RunnerError | None:
+    """Return the user's mistake behind an error of a path, None if it is none."""
+    if _is_of_state(error):
+        hint = "choose another directory: export RUNNER_STATE_DIR=DIRECTORY"
+        return local_files.unwritable(Path(os.fsdecode(error.filename)), error, hint=hint)
+    given = _path_of_line(error, arguments)
+    return None if given is None else local_files.unusable(given, error)
+
+
+def _path_of_line(error: OSError, arguments: list[str]) -> Path | None:
+    """Return the path of an error if the command line names it, or something in or beside it; None if not."""
+    if error.filename is None or not isinstance(error.filename, str | bytes):
+        return None
+    path = Path(os.fsdecode(error.filename)).absolute()
+    for argument in arguments:
+        named = Path(argument.partition("=")[2] if argument.startswith("--") else argument).expanduser().absolute()
+        # A file is first written beside the one that it becomes.
+        if argument not in {"", "-"} and (path == named or named in path.parents or path.parent == named.parent):
+            return named if path.parent == named.parent and path != named else path
+    return None
 
 
 def _is_of_state(error: OSError) -> bool:
@@ -175,6 +202,8 @@ def _dispatch(arguments: list[str], invocation: Invocation) -> int:
     if wanted_completion:
         from click.shell_completion import shell_complete
 
+        from runner.cli import completion as completion  # knows one more shell
+
         return shell_complete(root, {}, "runner", "_RUNNER_COMPLETE", wanted_completion)
     with root.make_context("runner", arguments, obj=invocation) as context:
         root.invoke(context)
@@ -192,7 +221,7 @@ def _report_usage(error: click.ClickException, invocation: Invocation, arguments
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return 2
-    if "json" in _given_formats(arguments):
+    if "json" in _given_formats(arguments) or "--json" in arguments:
         invocation.format = "json"  # the line was not understood, so the option may not have been stored
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "runner"

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
+from runner.cli.completing import completed
 from runner.cli.options import Invocation
 from runner.cli.text import amount
+from runner.wording import camel_keys
 
 if TYPE_CHECKING:
     from runner.catalog import Model
@@ -42,13 +44,16 @@ def ls(invocation: Invocation, everything: bool) -> None:
     headings = ["model", "mode", "max tokens", "USD/M tokens", "input"]
     body = [_body(model) for model in chosen]
     names = [model.id for model in chosen]
-    invocation.output.table(headings, rows, body=body, names=names, numbers=(2, 3))
+    invocation.output.table(
+        headings, rows, body=body, names=names, numbers=(2, 3), droppable=("input", "max tokens", "USD/M tokens")
+    )
+    invocation.output.note(f"locations: {_locations()}")
     if not everything:
         invocation.output.note("--all includes models from newer pages of the service")
 
 
 @commands.command(name="show", examples=("runner models show qwen/qwen3@qwen3-32b",))
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL", shell_complete=completed("models"))
 @click.pass_obj
 def show(invocation: Invocation, model: str) -> None:
     """Show everything known about a base model. MODEL is an ID, an alias or the long form `publishers/…`."""
@@ -62,7 +67,7 @@ def show(invocation: Invocation, model: str) -> None:
         ("aliases", ", ".join(found.aliases)),
         ("input", "text and images" if found.images else "text"),
         ("tokenizer", f"{found.hub} on Hugging Face's hub" if found.hub else "repository not confirmed"),
-        ("source", found.source),
+        ("documented in", _SOURCES.get(found.source.split("-")[0], found.source)),
     ]
     for mode, limits in found.modes.items():
         price = limits.usd_per_million_tokens
@@ -75,9 +80,23 @@ def show(invocation: Invocation, model: str) -> None:
         machine = found.serving
         parts = [machine.machine_type, f"{machine.accelerator_count} x {machine.accelerator_type}"]
         pairs.append(("serving", ", ".join(parts)))
+    pairs.append(("locations", _locations()))
     pairs.append(("prices as of", catalog.price_date))
     invocation.output.result(_body(found), pairs, name=found.id)
 
 
+_SOURCES = {"specification": "Google's tuning page", "page": "a newer tuning page of Google's"}
+
+
+def _locations() -> str:
+    """Return where the models can be tuned: the specification's locations, then those of newer pages."""
+    from runner.catalog import load_catalog
+
+    found = load_catalog().locations
+    first = [item.id for item in found if item.source == "specification"]
+    newer = [item.id for item in found if item.source != "specification"]
+    return ", ".join(first) + (f"; on newer pages also {', '.join(newer)}" if newer else "")
+
+
 def _body(model: Model) -> dict[str, Any]:
-    return dataclasses.asdict(model)
+    return camel_keys(dataclasses.asdict(model))

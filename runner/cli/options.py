@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from runner.cli.completing import completed
 from runner.cli.output import Output
 
 if TYPE_CHECKING:
     from runner.environment import Environment
+    from runner.environment.targets import Target
     from runner.gcp.session import Session
 
     _FloatType = click.ParamType[float]
@@ -29,6 +31,7 @@ class Invocation:
 
     format: Literal["text", "json"] = "text"
     environment: str | None = None
+    context: str | None = None
     project: str | None = None
     location: str | None = None
     quiet: bool = False
@@ -38,6 +41,10 @@ class Invocation:
     yes: bool = False
     interrupted: str = ""
     """What to say after Ctrl-C: what goes on by itself and how to come back."""
+    announces: bool = False
+    """Whether the command changes or costs something, so that its first line names the target."""
+    target: Target | None = None
+    """Where the command acts, once it is known."""
     has_listed_findings: bool = False
     """Whether the command's own output has the findings of the dataset error that it ends with."""
 
@@ -48,7 +55,8 @@ class Invocation:
 
     def flags(self, **others: str | None) -> dict[str, str | None]:
         """Return the flags that `runner.environment.resolve` takes."""
-        return {"environment": self.environment, "project": self.project, "location": self.location, **others}
+        own = {"environment": self.environment, "context": self.context}
+        return {**own, "project": self.project, "location": self.location, **others}
 
     def resolved(self, **others: str | None) -> Environment:
         """Return the environment to work in. Raises ConfigurationError."""
@@ -58,7 +66,16 @@ class Invocation:
         """Return the connection to work over. Raises ConfigurationError."""
         from runner.gcp.connecting import connect
 
-        return connect(self.flags(**others))
+        session = connect(self.flags(**others))
+        before, self.target = self.target, session.environment.target
+        if self.announces and self.target.project and self.target != before:
+            self.output.target(self.target)
+        return session
+
+
+def _store_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(Invocation).format = "json"
 
 
 def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -85,7 +102,16 @@ def global_options() -> list[click.Option]:
 
     return [
         option("--format", type=click.Choice(["text", "json"]), help="Format of results and errors [default: text]."),
+        click.Option(
+            ["--json"], is_flag=True, expose_value=False, callback=_store_json, help="The same as --format json."
+        ),
         option("--environment", metavar="FILE", help="Environment document: a file or a gs:// object."),
+        option(
+            "--context",
+            metavar="NAME",
+            shell_complete=completed("contexts"),
+            help="Context to work in: emulator, google, or one of `runner context ls`.",
+        ),
         option("--project", metavar="ID", help="Google Cloud project."),
         option("--location", metavar="NAME", help="Location of jobs and endpoints, for example us-central1."),
         option("-y", "--yes", is_flag=True, help="Skip confirmation prompts."),
@@ -154,12 +180,42 @@ def cost_options(function: Command) -> Command:
     return limit(unknown(function))
 
 
+def job_argument(function: Command) -> Command:
+    """Add the argument `job`."""
+    return click.argument("job", metavar="JOB", shell_complete=completed("jobs"))(function)
+
+
+def jobs_argument(function: Command) -> Command:
+    """Add the argument `jobs`: one or more."""
+    return click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=completed("jobs"))(function)
+
+
+def endpoint_argument(function: Command) -> Command:
+    """Add the argument `endpoint`."""
+    return click.argument("endpoint", metavar="ENDPOINT", shell_complete=completed("endpoints"))(function)
+
+
+def endpoint_option(function: Command) -> Command:
+    """Add `endpoint`: the one to ask."""
+    return click.option(
+        "--endpoint",
+        metavar="ID",
+        shell_complete=completed("endpoints"),
+        help="Endpoint: ID, name or full name [default: the environment's, or the only one].",
+    )(function)
+
+
 def dataset_options(function: Command) -> Command:
     """Add `training`, `validation`, `model`, `mode` and `tokenizer`: a dataset on this machine and what it is for."""
     decorators = (
         click.argument("training", type=DataFile()),
         click.option("--validation", type=DataFile(), metavar="FILE", help="Validation dataset."),
-        click.option("--model", metavar="ID", help="Base model whose limits apply; `runner models ls` lists them."),
+        click.option(
+            "--model",
+            metavar="ID",
+            shell_complete=completed("models"),
+            help="Base model whose limits apply; `runner models ls` lists them.",
+        ),
         mode_option,
         click.option(
             "--tokenizer",

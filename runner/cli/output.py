@@ -12,11 +12,22 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from runner.cli.text import json_safe, padded, size, visible, width
+from runner.cli.tables import GAP, Table, fitted
+from runner.cli.text import json_safe, padded, size, speaks_unicode, visible, width
 
-_BOLD, _DIM, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
+if TYPE_CHECKING:
+    from runner.environment.targets import Target
+
+_BOLD, _DIM, _RED, _GREEN, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
+_STATES = {
+    _GREEN: {"succeeded", "partially succeeded", "ok", "deployed", "ready", "sent", "better"},
+    _RED: {"failed", "expired", "cancelled", "refused", "blocked", "worse"},
+    _YELLOW: {"running", "pending", "queued", "waiting", "cancelling", "paused", "missing"},
+}
+_NARROWEST = 24
+"""Columns in which a text can be wrapped."""
 _FINDINGS_SHOWN = 20
 """Number of findings of an error that text output lists."""
 _PLAIN_PROGRESS_SECONDS = 5.0
@@ -48,7 +59,8 @@ class Output:
         """Print one JSON document; `lines` puts it on a line of its own, for streams of events (NDJSON)."""
         import json
 
-        text = json.dumps(body, ensure_ascii=False, indent=None if lines or not _is_tty(sys.stdout) else 2)
+        indent = None if lines or not _is_tty(sys.stdout) else 2
+        text = json.dumps(body, ensure_ascii=not speaks_unicode(sys.stdout), indent=indent)
         print(json_safe(text), flush=lines)
 
     def result(self, body: Any, text: str | Sequence[tuple[str, Any]], *, name: str = "") -> None:
@@ -77,12 +89,15 @@ class Output:
         """Print a piece of a text that is still coming, at once."""
         print(visible(text, lines=True), end="", flush=True)
 
-    def pairs(self, pairs: Iterable[tuple[str, Any]]) -> None:
-        """Print labelled values, one a line; values that are missing are left out."""
+    def pairs(self, pairs: Iterable[tuple[str, Any]], *, wrap: bool = True) -> None:
+        """Print labelled values, one a line; missing values are left out, and long ones wrap below themselves."""
         known = [(label, _cell(value)) for label, value in pairs if value is not None and value != ""]
         columns = max((width(label) for label, _ in known), default=0)
         for label, value in known:
-            print(f"{self._styled(padded(label, columns), _DIM, sys.stdout)}  {value}")
+            first, *others = _wrapped(value, _columns() - columns - GAP if wrap else float("inf"))
+            print(f"{self._styled(padded(label, columns), _DIM, sys.stdout)}{' ' * GAP}{first}")
+            for line in others:
+                print(f"{' ' * (columns + GAP)}{line}")
 
     def table(
         self,
@@ -92,9 +107,12 @@ class Output:
         body: Any,
         names: Sequence[str] = (),
         numbers: Iterable[int] = (),
+        ids: Iterable[int] = (),
+        states: Iterable[int] = (),
+        droppable: Sequence[str] = (),
         empty: str = "",
     ) -> None:
-        """Print rows: as a table where it fits, else each row as a block, so that no value is ever cut.
+        """Print rows as a table: no value is ever cut. See `tables.fitted` for what happens where it does not fit.
 
         Args:
             headings: one for each column.
@@ -102,6 +120,9 @@ class Output:
             body: the same for `--format json`.
             names: the same for `--quiet`, one a line.
             numbers: indices of the columns to align to the right.
+            ids: indices of the columns of ids, which may be shortened to what tells them apart.
+            states: indices of the columns of states, which get colours.
+            droppable: headings of the columns that a narrow terminal can do without, the first to go first.
             empty: what to say, on standard error, when there are no rows.
         """
         if self.is_json:
@@ -115,33 +136,61 @@ class Output:
             if empty:
                 self.note(empty)
             return
-        cells = [[_cell(value) for value in row] for row in rows]
-        widths = [max(width(row[index]) for row in [list(headings), *cells]) for index in range(len(headings))]
-        if sum(widths) + 2 * (len(widths) - 1) > _columns():
-            for number, row in enumerate(cells):
+        found = fitted(
+            Table(list(headings), [[_cell(value) for value in row] for row in rows]),
+            _columns(),
+            ids=set(ids),
+            droppable=droppable,
+        )
+        if found is None:
+            for number, row in enumerate(rows):
                 if number:
                     print()
-                self.pairs(zip(headings, row, strict=True))
+                self.pairs(zip(headings, row, strict=True), wrap=False)
             return
-        right = set(numbers)
-
-        def line(row: Sequence[str]) -> str:
-            parts = (padded(cell, widths[index], right=index in right) for index, cell in enumerate(row))
-            return "  ".join(parts).rstrip()
-
-        print(self._styled(line(list(headings)), _BOLD, sys.stdout))
-        for row in cells:
-            print(line(row))
+        right = {headings[index] for index in numbers}
+        colored = {headings[index] for index in states} if self._colored(sys.stdout) else set()
+        print(self._styled(found.line(found.headings, right), _BOLD, sys.stdout))
+        for cells in found.rows:
+            print(found.line(cells, right, dict.fromkeys(colored, _state_style)))
+        if found.dropped:
+            self.note(f"not shown here: {', '.join(found.dropped)}; a wider terminal or --json shows all")
 
     def note(self, text: str) -> None:
         """Say something beside the result, on standard error; `--quiet` silences it."""
-        if not self.quiet:
+        if self.quiet:
+            return
+        if self.is_json:
+            self._say_json({"note": text})
+        else:
             _say(visible(text, lines=True))
 
     def warning(self, text: str) -> None:
         """Warn on standard error; `--quiet` does not silence it."""
+        if self.is_json:
+            self._say_json({"warning": text})
+            return
         label = self._styled("warning:", _YELLOW, sys.stderr)
         _say(f"{label} {visible(text, lines=True)}")
+
+    def target(self, target: Target) -> None:
+        """Name, on standard error, where a command acts that changes or costs something."""
+        if self.quiet:
+            return
+        if self.is_json:
+            self._say_json({"target": target.to_json()})
+        else:
+            _say(f"{self._styled('target:', _BOLD, sys.stderr)} {visible(str(target))}")
+
+    def record(self, body: Mapping[str, Any]) -> None:
+        """Print one JSON line on standard error: an account of what went to standard output."""
+        self._say_json(body)
+
+    def _say_json(self, body: Mapping[str, Any]) -> None:
+        """Print one JSON line on standard error, where errors are JSON too: a program can read every line of it."""
+        import json
+
+        _say(json_safe(json.dumps(body, ensure_ascii=not speaks_unicode(sys.stderr))))
 
     def failure(self, body: Mapping[str, Any], *, listed: bool = False) -> None:
         """Print an error on standard error: `{"error": …}` for programs, findings, `error:` and `hint:` for people.
@@ -151,9 +200,7 @@ class Output:
             listed: whether the command's own output has the findings already.
         """
         if self.is_json:
-            import json
-
-            _say(json_safe(json.dumps({"error": body}, ensure_ascii=False)))
+            self._say_json({"error": body})
             return
         message = str(body["message"])
         if not listed:
@@ -223,9 +270,25 @@ def _columns() -> float:
     return float("inf")
 
 
+def _wrapped(text: str, columns: float) -> list[str]:
+    """Return the lines of a text that is broken at spaces only, so that what can be copied stays whole."""
+    if len(text) <= columns or columns < _NARROWEST:
+        return [text]
+    import textwrap
+
+    return textwrap.wrap(text, int(columns), break_long_words=False, break_on_hyphens=False) or [text]
+
+
+def _state_style(text: str) -> str:
+    style = next((style for style, words in _STATES.items() if text.strip() in words), "")
+    return f"{style}{text}{_PLAIN}" if style else text
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return visible(str(value))

@@ -101,6 +101,8 @@ def _print_answers(output: Output, result: QuickstartResult) -> None:
             ]
         )
         output.text("")
+    if result.weights:
+        output.note(f"model: {result.weights}")
     parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in result.seconds.items() if name != "total")
     output.note(f"done in {result.seconds.get('total', 0):.0f} s ({parts}). Next:")
     for line in result.next_commands:

@@ -24,7 +24,8 @@ somebody else made. `python -m runner` is not: Python itself looks for modules i
 script `runner` is not on the PATH, use `python -P -m runner`. `runner infra` with Pulumi's engine runs the program in
 the folder that `--directory` names.
 
-Results are tables; if a table is wider than the terminal, each row is printed as a block: no value is cut. Control
+Results are tables. In a narrow terminal ids get shorter, to beginnings that commands accept, and columns that are named
+below the table go; only then each row becomes a block. No value is cut. Control
 characters in remote texts are spelled out.
 """
 
@@ -47,7 +48,9 @@ def walk(
     command: click.Command, parent: click.Context | None, name: str
 ) -> Iterator[tuple[str, click.Command, click.Context]]:
     """Yield each command at or below one: its path on the command line, itself, and a context for its help."""
-    ctx = click.Context(command, parent=parent, info_name=name, obj=Invocation(), max_content_width=_WIDTH)
+    ctx = click.Context(
+        command, parent=parent, info_name=name, obj=Invocation(), max_content_width=_WIDTH, **command.context_settings
+    )
     ctx.terminal_width = _WIDTH
     yield ctx.command_path, command, ctx
     if isinstance(command, click.Group):

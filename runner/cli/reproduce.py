@@ -8,19 +8,20 @@ import click
 
 from runner.cli import commands
 from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation, cost_options
+from runner.cli.options import Invocation, cost_options, job_argument
 from runner.errors import ConfigurationError
 
 
 @commands.command(
     name="reproduce",
+    changes=True,
     examples=(
         "runner reproduce latest",
         "runner reproduce 1234567890 --submit --max-cost 20",
         "runner reproduce 1234567890 --format json",
     ),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option("--submit", "submit_it", is_flag=True, help="Submit the job again, after you confirm its price.")
 @cost_options
 @click.option("--watch", "watch_it", is_flag=True, help="Show progress until the job ends.")

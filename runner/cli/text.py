@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TextIO
+
 from runner.formatting import duration as duration
 from runner.formatting import json_safe as json_safe
 from runner.formatting import seconds_of as seconds_of
 from runner.formatting import size as size
 from runner.formatting import visible as visible
 from runner.prices import amount as amount
+
+if TYPE_CHECKING:
+    import datetime
 
 _EXCERPT = 2000
 """Characters of a line that are shown."""
@@ -33,12 +38,53 @@ def padded(text: str, columns: int, *, right: bool = False) -> str:
     return gap + text if right else text + gap
 
 
-def suggestion(name: str, known: list[str]) -> str:
-    """Return `did you mean …?` for the nearest known name, or ""."""
-    import difflib
+_PLAIN_CHARACTERS = {
+    "\u2013": "-",  # en dash
+    "\u2014": "-",  # em dash
+    "\u2018": "'",
+    "\u2019": "'",
+    "\u201c": '"',
+    "\u201d": '"',
+    "\u2026": "...",
+    "\u00b7": "|",  # middle dot
+    "\u00d7": "x",
+    "\u2192": "->",
+    "\u2264": "<=",
+    "\u2265": ">=",
+    "\u2502": "|",  # box drawing
+    "\u2588": "#",  # full block
+    "\u258f": "|",  # eighth of a block
+}
 
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else ""
+
+def speaks_unicode(stream: TextIO | None) -> bool:
+    """Tell whether what reads a stream shows all characters."""
+    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") in {"utf8", "utf8sig"}
+
+
+def replaced(error: UnicodeError) -> tuple[str, int]:
+    r"""Handle an error of `codecs`: a character that a terminal cannot show becomes a plain one, else its number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    spelled = "".join(
+        _PLAIN_CHARACTERS.get(character) or character.encode("ascii", "backslashreplace").decode("ascii")
+        for character in error.object[error.start : error.end]
+    )
+    return spelled, error.end
+
+
+def ago(moment: datetime.datetime | None) -> str:
+    """Return how long ago a time was: `12 s ago`; `-` for none."""
+    if moment is None:
+        return "-"
+    import datetime
+
+    return until((moment - datetime.datetime.now(datetime.UTC)).total_seconds())
+
+
+def until(seconds: float) -> str:
+    """Return how far a time is away: `in 2 h 05 min`, `12 s ago`."""
+    return f"in {duration(seconds)}" if seconds >= 0 else f"{duration(-seconds)} ago"
 
 
 def excerpt(line: str) -> str:

@@ -11,7 +11,7 @@ from runner.catalog.models import Model, TuningMode
 from runner.console.observing import StillReadingError
 from runner.console.state import Console, Uploads
 from runner.datasets.checks import check_files
-from runner.datasets.examples import Finding, counted
+from runner.datasets.examples import Finding
 from runner.datasets.reading.remote import remote_object
 from runner.datasets.reading.sources import Source
 from runner.datasets.reports.histograms import Bar, histogram
@@ -22,6 +22,7 @@ from runner.datasets.rewriting.preparing import prepared
 from runner.datasets.tokens.counters import open_counter, ratio_of
 from runner.datasets.tokens.hub_cache import find_tokenizer
 from runner.errors import RunnerError
+from runner.wording import counted
 
 SHOWN_OF_A_CODE = 8
 PREVIEWS = 3

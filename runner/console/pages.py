@@ -21,9 +21,9 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from runner.datasets.examples import counted
 from runner.formatting import duration, size, visible
 from runner.prices import amount
+from runner.wording import counted
 
 _STATIC = (
     "console.css",

@@ -15,13 +15,14 @@ from runner.datasets.checking.ranges import Engine, RangeChecker, Settings
 from runner.datasets.checking.repeats import repeats
 from runner.datasets.checking.totals import FINDINGS_KEPT, LINES_NAMED, Tally, Totals
 from runner.datasets.checking.workers import totals_of_file
-from runner.datasets.examples import Finding, Severity, counted
+from runner.datasets.examples import Finding, Severity
 from runner.datasets.reading.opening import OpenedDataset, open_dataset
 from runner.datasets.reading.sources import COMPRESSED, STDIN, RemoteObject, Source, missing, name_of
 from runner.datasets.records.recognising import recognise
 from runner.datasets.reports.report import FileReport, Lengths, Report
 from runner.datasets.tokens.counters import TokenCounter, open_counter, ratio_of, token_lengths
 from runner.errors import ConfigurationError, DatasetError
+from runner.wording import counted
 
 MAX_VALIDATION_SHARE = 0.25
 """Largest size of the validation file relative to the training file, in bytes: the service refuses more."""

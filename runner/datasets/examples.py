@@ -16,11 +16,6 @@ Format = Literal["prompt_completion", "chat", "generate_content"]
 Severity = Literal["error", "warning"]
 
 
-def counted(number: int, noun: str) -> str:
-    """Return `1 row` or `2 rows`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 class TextPart(Struct, frozen=True, gc=False):
     """Text of a message."""
 

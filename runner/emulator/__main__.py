@@ -39,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--dedicated-host", default="localhost", metavar="NAME", help="their name; {endpoint}, {location}, {number}"
     )
-    made.add_argument("--fault", action="append", default=[], metavar="METHOD:ACTION", help="docs/faults.md")
+    made.add_argument(
+        "--fault", action="append", default=[], metavar="METHOD:ACTION", help="see `runner explain faults`"
+    )
     made.add_argument("--time-scale", type=float, default=1.0, metavar="N", help="how much faster its clock runs")
     made.add_argument("--ready-file", type=Path, help="file that receives the address once it can be reached")
     made.epilog = f"The variable {daemon.TOKEN_VARIABLE} makes it demand that bearer token of every request."

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from runner.emulator import fault_routes, welcome
+from runner.emulator import access_log, fault_routes, welcome
 from runner.emulator.context import Emulator
 from runner.emulator.definitions import checking
 from runner.emulator.errors import ApiError, disk_error
@@ -39,6 +39,7 @@ class EmulatorApp:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        send = access_log.logged(scope, send)
         instead = Headers(scope=scope).get("x-http-method-override") if scope["method"] == "POST" else None
         if instead:
             # For clients behind proxies that let only GET and POST pass.

@@ -9,6 +9,7 @@ taken for the server only if its command line names this module and this directo
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -25,6 +26,7 @@ from urllib.parse import urlsplit
 from runner import local_files
 from runner.emulator.settings import EmulatorSettings
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError
+from runner.installation import install_hint
 from runner.local_processes import module_command
 
 DEFAULT_PORT = 8085
@@ -224,7 +226,7 @@ def check_installed() -> None:
     if missing:
         raise EngineMissingError(
             f"the local server needs {', '.join(missing)}, which is not installed",
-            hint='`pip install "open-model-tuning[local]"`',
+            hint=install_hint("local"),
         )
 
 
@@ -295,7 +297,22 @@ def _is_our_server(pid: int, directory: Path) -> bool:
     except OSError:
         return False
     names = any(word == "runner.emulator" or word.endswith("/runner/emulator/__main__.py") for word in words)
-    return names and str(directory.absolute()) in words
+    if names:
+        return str(directory.absolute()) in words
+    # `runner emulator start --foreground` does not name the directory: the lock says whether a server is on it.
+    return "--foreground" in words and _is_locked(directory)
+
+
+def _is_locked(directory: Path) -> bool:
+    """Tell whether a server holds a state directory."""
+    try:
+        with (directory / "lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _answers(info: ServerInfo) -> bool:

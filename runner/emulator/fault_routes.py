@@ -172,7 +172,9 @@ def methods(known: Callable[[], list[str]]) -> list[Method]:
             raise invalid(f"Invalid fault: {error}.") from error
         for fault in parsed:
             if faults.unknown_method(fault.method, known):
-                raise invalid(f"Invalid fault: no method is named {fault.method!r} (docs/emulator.md lists them).")
+                raise invalid(
+                    f"Invalid fault: no method is named {fault.method!r} (`runner explain emulator` lists them)."
+                )
         return json_response({"faults": [request.emulator.faults.add(fault).to_json() for fault in parsed]})
 
     async def list_faults(request: ApiRequest) -> Response:

@@ -41,13 +41,17 @@ class ChatChunk:
     finish_reason: str = ""
 
 
+_SHORTEST = 4
+"""Characters of an id's beginning that are taken for one."""
+
+
 def resolve_endpoint(session: Session, given: str | None = None) -> Endpoint:
     """Return an endpoint.
 
     Args:
         session: where.
-        given: full name, id or display name. None is the environment's default endpoint or, where that has no model,
-            the only endpoint that has one.
+        given: full name, id or its unique beginning, or display name. None is the environment's default endpoint or,
+            where that has no model, the only endpoint that has one.
 
     Raises:
         NotFoundError: there is none of that name.
@@ -64,7 +68,8 @@ def resolve_endpoint(session: Session, given: str | None = None) -> Endpoint:
         return _only(every)
     wanted = wanted.removeprefix("endpoints/")
     by_id = [item for item in every if item.id == wanted]
-    matches = by_id or [item for item in every if item.display_name == wanted]
+    named = [item for item in every if item.display_name == wanted]
+    matches = by_id or named or [item for item in every if len(wanted) >= _SHORTEST and item.id.startswith(wanted)]
     if len(matches) == 1:
         if not given and not matches[0].deployed_models:
             return _only(every)
@@ -89,7 +94,7 @@ def _only(every: Sequence[Endpoint]) -> Endpoint:
         return ready[0]
     what = "no endpoint has a model" if not ready else f"{len(ready)} endpoints have a model"
     message = f"no endpoint was named and {what}"
-    raise ConfigurationError(message, problems=[message], hint="--endpoint ID; `runner endpoints ls` lists them")
+    raise ConfigurationError(message, problems=[message], hint="name one; `runner endpoints ls` lists them")
 
 
 def predict(

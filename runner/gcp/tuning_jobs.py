@@ -102,6 +102,11 @@ class TuningJob:
         return self.state in SUCCEEDED
 
     @property
+    def stand_in(self) -> str:
+        """Return what the local server really trains, "" for real weights and other services."""
+        return str(self.emulator.get("weights", "")) if self.emulator.get("standIn") else ""
+
+    @property
     def final_checkpoint_uri(self) -> str:
         """Return the folder of the final weights (specification); "" without an output address."""
         base = self.output_uri.rstrip("/")

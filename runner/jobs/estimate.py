@@ -17,6 +17,7 @@ from runner.catalog import find_model, load_catalog
 from runner.datasets.reports.report import Report
 from runner.datasets.tokens.counters import TOKENS_PER_IMAGE, ratio_of
 from runner.jobs.specification import TuningJobSpec
+from runner.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,8 @@ def estimate(spec: TuningJobSpec, statistics: DatasetStatistics) -> CostEstimate
         low, high = _range(statistics, ratio, published is not None, reasons)
     if statistics.images:
         reasons.append(
-            f"each of {statistics.images} images is taken for {TOKENS_PER_IMAGE} tokens: their number is not published"
+            f"each of {counted(statistics.images, 'image')} is taken for {TOKENS_PER_IMAGE} tokens: "
+            "their number is not published"
         )
     price = limits.usd_per_million_tokens if limits else None
     if price is None:

@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
-from runner.errors import NotFoundError
+from runner.errors import ConfigurationError, NotFoundError
 from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
 
 LATEST = "latest"
+_WHOLE_ID = 15
+"""Digits of an id that is taken for a whole one, without a look at the list."""
+_SHORTEST = 4
+_LOOKED_AT = 1000
+"""Jobs, newest first, among which a name or the beginning of an id is looked for."""
 
 
 def job_name(session: Session, text: str) -> str:
-    """Return what names a job for the library; `latest` is the newest. Raises NotFoundError when there is none."""
-    if text != LATEST:
+    """Return what names a job for the library.
+
+    Args:
+        session: where.
+        text: an id or its unique beginning, a display name, a full name, or `latest`. Addresses (`gs://…`) stay.
+
+    Raises:
+        NotFoundError: there is none.
+        ConfigurationError: several have that name, or that beginning.
+    """
+    if text.startswith(("projects/", "gs://")) or (text.isdigit() and len(text) >= _WHOLE_ID):
         return text
-    found = tuning_jobs.list_jobs(session, limit=1)
-    if not found:
-        raise NotFoundError(
-            f"there is no tuning job in {session.environment.parent}",
-            status="NOT_FOUND",
-            http=404,
-            hint="`runner jobs submit --help`",
-        )
-    return found[0].name
+    if text == LATEST:
+        found = tuning_jobs.list_jobs(session, limit=1)
+        if not found:
+            raise _missing(f"there is no tuning job in {session.environment.parent}", "`runner jobs submit --help`")
+        return found[0].name
+    return _chosen(session, text.removeprefix("tuningJobs/")).name
+
+
+def _chosen(session: Session, text: str) -> TuningJob:
+    every = tuning_jobs.list_jobs(session, limit=_LOOKED_AT)
+    for matches in (
+        [job for job in every if job.id == text],
+        [job for job in every if job.display_name == text],
+        [job for job in every if len(text) >= _SHORTEST and job.id.startswith(text)],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            ids = ", ".join(job.id for job in matches[:5]) + (", …" if len(matches) > 5 else "")
+            message = f"{len(matches)} jobs are called {text!r}: {ids}"
+            raise ConfigurationError(message, problems=[message], hint="name one by its ID")
+    message = f"no tuning job in {session.environment.parent} has the ID or the name {text!r}"
+    raise _missing(message, "`runner jobs ls` lists them", resource=text)
+
+
+def _missing(message: str, hint: str, resource: str = "") -> NotFoundError:
+    return NotFoundError(message, status="NOT_FOUND", http=404, method="tuningJobs.get", resource=resource, hint=hint)

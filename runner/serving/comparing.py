@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from runner.datasets.examples import counted
 from runner.errors import ConfigurationError, CostRefusedError, GateFailedError
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.prediction import resolve_endpoint
@@ -16,6 +15,7 @@ from runner.serving.evaluation import Contestant, Evaluation, Question, evaluate
 from runner.serving.judging import REPLY_TOKENS, Judge
 from runner.serving.listing import describe
 from runner.serving.questions import read_questions
+from runner.wording import counted
 
 Gate = Literal["better", "not-worse"]
 _OPEN: dict[str, frozenset[str]] = {

@@ -13,11 +13,13 @@ from typing import Any
 
 from runner.errors import ConfigurationError, NotFoundError, RunnerError, WaitTimeoutError
 from runner.gcp import endpoints, operations
-from runner.gcp.endpoints import Endpoint
+from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.session import Session
+from runner.prices import amount
 from runner.serving import journal
 from runner.serving.journal import DeploymentRecord
 from runner.serving.labels import ID_PREFIX, LABELS, MANAGED_LABEL, MANAGED_VALUE, lease_labels, managed, new_id
+from runner.serving.listing import describe
 from runner.serving.plan import (
     VLLM_IMAGE,
     DeploymentPlan,
@@ -140,21 +142,7 @@ def undeploy(
     """
     tell = progress or _silent
     found = endpoint if isinstance(endpoint, Endpoint) else endpoints.get_endpoint(session, endpoint)
-    own = [item for item in found.deployed_models if only in (None, item.id) and is_ours(session, found, item)]
-    made_here = managed(found.labels) or found.id.startswith(ID_PREFIX)
-    others = len(found.deployed_models) - len(own)
-    if delete and (not made_here or others):
-        reason = f"holds {others} other models" if made_here else "was not made by this tool"
-        message = f"endpoint {found.id} {reason} and is not deleted"
-        raise ConfigurationError(message, problems=[message])
-    if (found.deployed_models or only) and not own:
-        what = f"model {only}" if only else "nothing"
-        message = (
-            f"{what} on endpoint {found.id} was deployed by this tool"
-            if not only
-            else (f"endpoint {found.id} has no model {only} of this tool")
-        )
-        raise ConfigurationError(message, problems=[message], hint="the console, or gcloud, can undeploy it")
+    own = removable(session, found, delete=delete, only=only)
     removed: list[str] = []
     for item in own:
         tell(f"undeploying {item.display_name or item.id}")
@@ -172,6 +160,41 @@ def undeploy(
             continue
         removed.append(model)
     return removed
+
+
+def removable(
+    session: Session, found: Endpoint, *, delete: bool = False, only: str | None = None
+) -> list[DeployedModel]:
+    """Return the models that `undeploy` would take off an endpoint. Changes nothing, so that it can be asked first.
+
+    Raises:
+        ConfigurationError: `undeploy` would refuse; the message says what goes on costing.
+    """
+    own = [item for item in found.deployed_models if only in (None, item.id) and is_ours(session, found, item)]
+    made_here = managed(found.labels) or found.id.startswith(ID_PREFIX)
+    others = len(found.deployed_models) - len(own)
+    if delete and (not made_here or others):
+        reason = (
+            f"endpoint {found.id} holds {others} other model{'s' if others != 1 else ''}"
+            if made_here
+            else f"this tool did not create endpoint {found.id}"
+        )
+        price = describe(found).usd_per_hour if own else 0.0
+        still = (
+            "" if not own else f"; its model is still billed ({amount(price)}/h)" if price else "; it is still billed"
+        )
+        message = f"nothing was changed: {reason}, so --delete is refused{still}"
+        hint = f"`runner endpoints undeploy {found.id}` without --delete ends the billing" if own else None
+        raise ConfigurationError(message, problems=[message], hint=hint)
+    if (found.deployed_models or only) and not own:
+        what = f"model {only}" if only else "nothing"
+        message = (
+            f"{what} on endpoint {found.id} was deployed by this tool"
+            if not only
+            else (f"endpoint {found.id} has no model {only} of this tool")
+        )
+        raise ConfigurationError(message, problems=[message], hint="the console, or gcloud, can undeploy it")
+    return own
 
 
 def _record(session: Session, plan: DeploymentPlan, labels: dict[str, str], *, checked: bool) -> DeploymentRecord:

@@ -21,6 +21,7 @@ from runner.serving.differences import CONFIDENCE, FEWEST, Difference, Outcome, 
 from runner.serving.judging import Judge, Judgement, judge_pairs
 from runner.serving.likelihood import AnswerLoss, Likelihood, NotOfferedError, answer_loss, compare_losses
 from runner.serving.scores import METRICS
+from runner.wording import counted
 
 LOSS, JUDGE = "loss", "judge"
 DECIDERS = (*METRICS, LOSS, JUDGE)
@@ -74,6 +75,9 @@ class Pair:
     base_loss: AnswerLoss | None = None
     tuned_loss: AnswerLoss | None = None
     """Of the reference; None where it was not measured."""
+    base_cut: bool = False
+    """Whether the answer reached the limit of tokens."""
+    tuned_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,8 @@ class Evaluation:
     slice_losses: dict[str, Difference] = field(default_factory=dict)
     judgement: Judgement | None = None
     notes: tuple[str, ...] = field(default=())
+    settings: dict[str, float] = field(default_factory=dict)
+    """How the models were asked: `temperature`, `max_tokens`, …"""
 
     @property
     def outcome(self) -> Outcome:
@@ -136,6 +142,7 @@ class Evaluation:
             },
             "usdPer1000Answers": None if self.usd_per_1000 is None else round(self.usd_per_1000, 4),
             "notes": list(self.notes),
+            "settings": self.settings,
         }
         if pairs:
             verdicts = self.judgement.verdicts if self.judgement else (None,) * len(self.pairs)
@@ -147,6 +154,8 @@ class Evaluation:
                     "reference": pair.question.reference,
                     "base": pair.base,
                     "tuned": pair.tuned,
+                    "baseCut": pair.base_cut,
+                    "tunedCut": pair.tuned_cut,
                     "baseScores": pair.base_scores,
                     "tunedScores": pair.tuned_scores,
                     "baseLoss": round(pair.base_loss.per_token, 4) if pair.base_loss else None,
@@ -222,7 +231,7 @@ def evaluate(
     if judge is not None:
         asked = [(pair.question.text, pair.question.reference, pair) for pair in pairs]
         judgement = judge_pairs(session, judge, asked, concurrency=concurrency, seed=seed)
-    return compare(
+    found = compare(
         base.name,
         tuned.name,
         pairs,
@@ -232,6 +241,7 @@ def evaluate(
         likelihood_missing=missing,
         judgement=judgement,
     )
+    return replace(found, settings={key: value for key, value in given.items() if isinstance(value, int | float)})
 
 
 def _problem(questions: Sequence[Question], primary: str, judge: Judge | None, missing: str) -> str:
@@ -262,11 +272,13 @@ def compare(
     labels = sorted({pair.question.label for pair in pairs} - {""})
     groups = {label: [pair for pair in pairs if pair.question.label == label] for label in labels}
     small = [label for label, group in groups.items() if len(group) < FEWEST]
-    notes = [f"slice {label!r} has only {len(groups[label])} questions and is not evaluated" for label in small]
+    notes = [
+        f"slice {label!r} has only {counted(len(groups[label]), 'question')} and is not evaluated" for label in small
+    ]
     if len(pairs) < FEWEST:
         notes.append(f"fewer than {FEWEST} questions give no verdict")
     elif len(pairs) < 2 * FEWEST:
-        notes.append(f"{len(pairs)} questions are too few to detect anything but a huge difference")
+        notes.append(f"{counted(len(pairs), 'question')}: too few to detect anything but a huge difference")
     likelihood, why_not = _likelihood(pairs, seed)
     if likelihood is not None and likelihood.left_out:
         notes.append(f"the loss of {likelihood.left_out} answers could not be measured and is left out")
@@ -356,7 +368,7 @@ def _pair(
 ) -> Pair:
     order = (base, tuned) if number % 2 == 0 else (tuned, base)
     answers = {id(one): _ask(session, one, question, sampling) for one in order}
-    (old, old_seconds), (new, new_seconds) = answers[id(base)], answers[id(tuned)]
+    (old, old_seconds, old_cut), (new, new_seconds, new_cut) = answers[id(base)], answers[id(tuned)]
     return Pair(
         question=question,
         base=old,
@@ -365,20 +377,25 @@ def _pair(
         tuned_scores={name: metric(new, question.reference) for name, metric in METRICS.items()},
         base_seconds=old_seconds,
         tuned_seconds=new_seconds,
+        base_cut=old_cut,
+        tuned_cut=new_cut,
     )
 
 
-def _ask(session: Session, who: Contestant, question: Question, sampling: dict[str, Any]) -> tuple[str, float]:
-    def ask() -> tuple[str, float]:
+def _ask(session: Session, who: Contestant, question: Question, sampling: dict[str, Any]) -> tuple[str, float, bool]:
+    """Return the answer, the seconds until it was whole, and whether it reached the limit of tokens."""
+
+    def ask() -> tuple[str, float, bool]:
         start = time.perf_counter()
         if who.endpoint is not None and who.deployed_model:
             body = deployed.ask_deployed_model(session, who.endpoint, who.deployed_model, question.messages, **sampling)
-            text = ((body.get("choices") or [{}])[0].get("message") or {}).get("content")
-            return str(text or ""), time.perf_counter() - start
+            choice = (body.get("choices") or [{}])[0]
+            text = (choice.get("message") or {}).get("content")
+            return str(text or ""), time.perf_counter() - start, choice.get("finish_reason") == "length"
         answer = prediction.chat(
             session, endpoint=who.endpoint, model=who.model, messages=question.messages, stream=False, **sampling
         )
-        return answer.text, time.perf_counter() - start
+        return answer.text, time.perf_counter() - start, answer.finish_reason == "length"
 
     # A question may be asked again: an answer changes nothing.
     return call("chat.completions", who.name, ask, idempotent=True)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 from html import escape
+from importlib.metadata import version
 
+from runner.installation import NAME
 from runner.serving.differences import CONFIDENCE, Difference
 from runner.serving.evaluation import JUDGE, LOSS, Evaluation, Pair
 from runner.serving.judging import VERDICTS, Judgement, Verdict
 from runner.serving.likelihood import Likelihood
 
 _STYLE = """
-:root{color-scheme:light dark;--line:#8884;--good:#2a7d3f;--bad:#b3342d;--calm:#6b7280;--tint:#8881}
+:root{color-scheme:light dark;--line:#8884;--good:#2a7d3f;--bad:#b3342d;--calm:#5b626f;--tint:#8881}
+@media(prefers-color-scheme:dark){:root{--good:#81c995;--bad:#ff8a80;--calm:#bdc1c6}.verdict{color:#111!important}}
+@media print{.cells div{max-height:none!important}.scroll{overflow:visible}}
 body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;padding:2rem 1.25rem 4rem;max-width:72rem}
 h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2.2rem 0 .6rem}
 p{margin:.3rem 0}.quiet{color:var(--calm)}
@@ -53,6 +58,7 @@ def to_html(evaluation: Evaluation) -> str:
         f"<h1>{escape(evaluation.tuned)} against {escape(evaluation.base)}</h1>",
         f'<p><span class="verdict {outcome.split()[0]}">{outcome}</span> {sentence}</p>',
         f"<p class=quiet>{len(evaluation.pairs)} held-out questions{cost}</p>",
+        f"<p class=quiet>{_made(evaluation)}</p>",
         *(f"<p class=quiet>{escape(note)}</p>" for note in evaluation.notes),
         "<h2>Metrics</h2>",
         _table(evaluation.metrics),
@@ -81,6 +87,14 @@ def to_html(evaluation: Evaluation) -> str:
     )
     parts += [_pair(pair, metric, verdict) for pair, verdict in ordered]
     return "\n".join(parts) + "</html>\n"
+
+
+def _made(evaluation: Evaluation) -> str:
+    """Return when and by what the page was made, and how the models were asked."""
+    now = datetime.datetime.now(datetime.UTC)
+    asked = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in evaluation.settings.items())
+    made = f"Made on {now:%Y-%m-%d %H:%M} UTC by open-model-tuning {version(NAME)}"
+    return f"{made}; asked with {asked}." if asked else f"{made}."
 
 
 def _sentence(evaluation: Evaluation) -> str:
@@ -126,14 +140,15 @@ def _judgement(found: Judgement) -> list[str]:
 def _table(metrics: dict[str, Difference], *, digits: int = 1) -> str:
     widest = max(max(abs(item.low), abs(item.high)) for item in metrics.values()) or 1.0
     rows = [
-        f"<tr><td>{escape(name)}<td class=n>{item.base:.{digits}f}<td class=n>{item.tuned:.{digits}f}"
+        f"<tr><td>{escape(name)}<td><b>{item.outcome}</b>"
+        f"<td class=n>{item.base:.{digits}f}<td class=n>{item.tuned:.{digits}f}"
         f"<td class=n>{item.mean:+.{digits}f}<td class=n>{item.low:+.{digits}f} … {item.high:+.{digits}f}"
-        f"<td>{_bar(item, widest, digits)}<td>{item.outcome}"
+        f"<td>{_bar(item, widest, digits)}"
         for name, item in metrics.items()
     ]
     head = (
-        "<tr><th>metric<th class=n>base<th class=n>tuned<th class=n>difference"
-        f"<th class=n>{CONFIDENCE:.0%} interval<th><th>verdict"
+        "<tr><th>metric<th>verdict<th class=n>base<th class=n>tuned<th class=n>difference"
+        f"<th class=n>{CONFIDENCE:.0%} interval<th>"
     )
     return f"<div class=scroll><table>{head}{''.join(rows)}</table></div>"
 
@@ -164,10 +179,12 @@ def _pair(pair: Pair, metric: str, verdict: Verdict | None) -> str:
         f"<span class=quiet>line {question.line}{label} · {escape(metric)} {change:+.1f}{judged}</span></header>"
         "<div class=cells>"
         f"<div><b>reference</b>{escape(question.reference)}</div>"
-        f"<div><b>base · {pair.base_scores[metric]:.1f}</b>{_text(pair.base)}</div>"
-        f"<div><b>tuned · {pair.tuned_scores[metric]:.1f}</b>{_text(pair.tuned)}</div></div></section>"
+        f"<div><b>base · {pair.base_scores[metric]:.1f}</b>{_text(pair.base, cut=pair.base_cut)}</div>"
+        f"<div><b>tuned · {pair.tuned_scores[metric]:.1f}</b>{_text(pair.tuned, cut=pair.tuned_cut)}</div></div>"
+        "</section>"
     )
 
 
-def _text(answer: str) -> str:
-    return escape(answer) if answer.strip() else "<i>blank</i>"
+def _text(answer: str, *, cut: bool) -> str:
+    text = escape(answer) if answer.strip() else "<i>blank</i>"
+    return f"{text}<br><i class=quiet>cut off at the limit of tokens</i>" if cut else text

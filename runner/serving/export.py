@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import ConfigurationError
+from runner.serving.stand_ins import StandIn, mismatch, of_folder
+from runner.wording import camel_keys
 
 INSTRUCTIONS = "HOW-TO-RUN.md"
 _LARGEST_HEADER = 100 * 10**6
@@ -34,10 +36,13 @@ class Weights:
     """Whether it takes pictures."""
     adapter: bool
     """Whether the adapter lies beside the merged weights."""
+    stand_in: StandIn | None = None
+    """The small model that stood in for the base model; None for real weights."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        body = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return camel_keys({**body, "stand_in": self.stand_in.name if self.stand_in else None})
 
 
 def inspect(directory: Path) -> Weights:
@@ -75,7 +80,16 @@ def inspect(directory: Path) -> Weights:
         parameters=parameters,
         images="vision_config" in config,
         adapter=(directory / "adapter" / "adapter_config.json").exists(),
+        stand_in=of_folder(directory),
     )
+
+
+def require_claim(weights: Weights, base_model: str) -> None:
+    """Do nothing if weights are what their card says. Raises ConfigurationError."""
+    wrong = mismatch(base_model, weights.stand_in, model_type=weights.model_type, parameters=weights.parameters)
+    if wrong:
+        message = f"the weights are not what their card says: {wrong}"
+        raise ConfigurationError(message, problems=[message], hint="export the job again into an empty folder")
 
 
 def check_safetensors(path: Path) -> tuple[int, int]:
@@ -136,11 +150,17 @@ def instructions(weights: Weights, *, base_model: str, job: str) -> str:
         else ""
     )
     millions = weights.parameters / 1e6
+    origin = f"Tuned from `{base_model}`"
+    if weights.stand_in is not None:
+        origin = (
+            f"**These are not weights of `{base_model}`.** They were tuned from {weights.stand_in}, which stood in for "
+            f"it in the local emulator,"
+        )
     # 5.24's Llama4ForConditionalGeneration reads `image_outputs` of an output that has no such field.
     transformers = '"transformers!=5.24.*"' if weights.model_type == "llama4" else "transformers"
     return f"""# Running these weights
 
-Tuned from `{base_model}` by job `{job}`: {weights.architecture}, {millions:,.1f} million parameters, in safetensors.
+{origin} by job `{job}`: {weights.architecture}, {millions:,.1f} million parameters, in safetensors.
 Run everything in this folder. No code comes with the weights: `trust_remote_code` stays off.
 {adapter}
 ## Transformers

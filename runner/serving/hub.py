@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
+from runner.installation import install_hint
 from runner.serving.export import INSTRUCTIONS
 
 _OURS_TO_IGNORE = {".gitattributes"}
@@ -97,9 +98,7 @@ def plan_push(directory: Path, repository: str, *, private: bool) -> PushPlan:
 def check_name(repository: str) -> None:
     """Refuse what is no `NAMESPACE/NAME`. Raises ConfigurationError, EngineMissingError."""
     if util.find_spec("huggingface_hub") is None:
-        raise EngineMissingError(
-            "pushing to a hub needs its client, huggingface_hub", hint="pip install 'open-model-tuning[hub]'"
-        )
+        raise EngineMissingError("pushing to a hub needs its client, huggingface_hub", hint=install_hint("hub"))
     if not _NAME.fullmatch(repository):
         raise _refused(f"{repository!r} is not a repository name", hint="NAMESPACE/NAME, for example me/my-model")
 

@@ -29,6 +29,7 @@ from runner.serving.differences import bootstrap
 from runner.serving.evaluation import Question
 from runner.serving.rendering import TrainingTemplate, training_template
 from runner.serving.scores import chrf
+from runner.wording import counted
 
 _ANSWER_TOKENS = 64
 _SYSTEM = {"role": "system", "content": "You answer briefly."}
@@ -189,7 +190,9 @@ def _answers(
         return ParityFinding(check="answers", state="failed", message=f"a system message is refused: {error.message}")
     if instructed.prompt_tokens is not None and instructed.prompt_tokens == without.prompt_tokens:
         return ParityFinding(check="answers", state="failed", message="a system message is dropped from the prompt")
-    return ParityFinding(check="answers", state="ok", message=f"{len(tuned)} answers, and one with a system message")
+    return ParityFinding(
+        check="answers", state="ok", message=f"{counted(len(tuned), 'answer')}, and one with a system message"
+    )
 
 
 def _adapter(base: Sequence[_Answer], tuned: Sequence[_Answer]) -> ParityFinding:

@@ -10,6 +10,7 @@ from runner.catalog import UnknownModelError, find_model, load_catalog, machines
 from runner.catalog.models import MachineChoice
 from runner.errors import ConfigurationError, GoogleApiError, NotFoundError
 from runner.gcp import endpoints, storage, tuning_jobs
+from runner.gcp.prediction import resolve_endpoint
 from runner.gcp.session import Session
 from runner.jobs.outputs.ownership import FOLDER, require_own
 from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS, LABELS
@@ -205,7 +206,7 @@ def plan_deployment(
         accelerator_type: see `choose_machine`.
         accelerator_count: see `choose_machine`.
         display_name: of endpoint and model; "" takes the job's.
-        endpoint: existing endpoint; None makes a new one.
+        endpoint: id or name of an existing endpoint; None makes a new one.
         lease_seconds: how long it may live; None for ever.
         idle_seconds: how long it may live without a request; None for ever.
         percent: share of the traffic on an existing endpoint.
@@ -230,7 +231,7 @@ def plan_deployment(
         base_model = job.base_model
         name = name or job.display_name or job.id
     machine = given or choose_machine(base_model) or _recommended(session, source)
-    existing = endpoints.get_endpoint(session, endpoint).name if endpoint else None
+    existing = resolve_endpoint(session, endpoint).name if endpoint else None
     needing = "an existing endpoint" if existing else "spot" if resources.spot else ""
     needing = needing or ("a reservation" if resources.reservation else "")
     if needing and machine is None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runner.gcp.prediction import ChatAnswer, ChatChunk, chat, predict, resolve_endpoint
 from runner.serving.messages import image_part
 
-__all__ = ["ChatAnswer", "ChatChunk", "chat", "instances_of", "predict", "resolve_endpoint", "text_of"]
+__all__ = ["ChatAnswer", "ChatChunk", "chat", "instances_of", "predict", "resolve_endpoint", "text_of", "why_empty"]
 
 
 def instances_of(
@@ -50,3 +50,24 @@ def text_of(prediction: Any) -> str:
         return str(prediction["choices"][0]["message"]["content"])
     except (KeyError, IndexError, TypeError):
         return json.dumps(prediction, ensure_ascii=False)
+
+
+def why_empty(prediction: Any, instance: Mapping[str, Any]) -> str:
+    """Return the likeliest reason that an answer has no text.
+
+    Args:
+        prediction: the answer.
+        instance: what was sent.
+    """
+    try:
+        reason = prediction["choices"][0].get("finish_reason")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        reason = None
+    if reason == "length" or instance.get("max_tokens") == 1:
+        return "it reached --max-tokens before its first visible character; raise --max-tokens"
+    if "prompt" in instance:
+        return (
+            "the model ended at once. `predict` sends the text as it is, without the chat template that the model was "
+            "tuned with: ask with `runner chat`, or end the text as the training data does"
+        )
+    return "the model ended at once, as it does where the training data has empty answers"

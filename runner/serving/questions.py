@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runner.datasets.examples import Message, TextPart, counted
+from runner.datasets.examples import Message, TextPart
 from runner.datasets.records.recognising import plain_examples
 from runner.datasets.rules.parsing import read_file
 from runner.errors import ConfigurationError, DatasetError
 from runner.serving.evaluation import Question
+from runner.wording import counted
 
 
 def read_questions(path: Path, *, slice_by: str | None = None, limit: int | None = None) -> list[Question]:

@@ -23,6 +23,7 @@ from runner.serving.labels import managed
 from runner.serving.leak import Kind, Leak
 from runner.serving.leaks import clean as clean_serving
 from runner.serving.leases import seconds_of_time
+from runner.wording import counted
 
 STALE_SECONDS = 30 * 86400.0
 """How old something stored must be to count."""
@@ -192,7 +193,7 @@ def _named_images(session: Session, wanted: _Wanted, leaks: Sequence[Leak]) -> t
     try:
         free = stale_images.unnamed(session, items, datasets=wanted.datasets, unwanted=(), read_all=True)
     except RunnerError as error:
-        return every, f"{len(every)} images: {error.message}"
+        return every, f"{counted(len(every), 'image')}: {error.message}"
     return every - {item.uri for item in free}, ""
 
 

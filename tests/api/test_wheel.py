@@ -47,20 +47,20 @@ def hostile(tmp_path: Path) -> Path:
     return folder
 
 
-def _run(installed: Path, folder: Path, *arguments: str) -> str:
+def _run(installed: Path, folder: Path, *arguments: str, status: int = 0, state: Path | None = None) -> str:
     """Run a command line of the installed wheel with the packages of this environment, not those of this checkout."""
     paths = [str(installed), *dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])]
     code = f"from runner.cli.main import main; main({list(arguments)!r})"
     variables = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
-        "RUNNER_STATE_DIR": str(folder.parent / "state"),
+        "RUNNER_STATE_DIR": str(state or folder.parent / "state"),
         "PYTHONNOUSERSITE": "1",
     }
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], cwd=folder, env=variables, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == status, done.stderr
     return done.stdout
 
 
@@ -119,3 +119,41 @@ def test_a_project_without_a_clone_starts_the_installed_program(
     )
     assert str(installed / "runner" / "infrastructure" / "program" / "infra") in done.stderr
     assert "gcp:project" in done.stderr
+
+
+def test_it_has_every_document_that_a_message_names(installed: Path, hostile: Path) -> None:
+    assert "over-length (warning of a dataset)" in _run(installed, hostile, "explain", "over-length")
+    assert "cost_refused" in _run(installed, hostile, "explain", "7")
+    assert _run(installed, hostile, "explain", "faults").startswith("# Faults")
+    names = json.loads(_run(installed, hostile, "explain", "--json"))
+    assert {"errors", "contexts", "emulator"} <= {item["name"] for item in names}
+    assert not hostile.with_name("executed").exists()
+
+
+def test_an_empty_folder_becomes_a_plan(installed: Path, hostile: Path) -> None:
+    """From `runner init` to `runner plan`, with nothing but the wheel and its extras."""
+    project = hostile / "new"
+    _run(installed, hostile, "init", "new", "--yes")
+    _run(installed, hostile, "emulator", "start", "--port", "0", "--stand-in", "tiny")
+    try:
+        _run(installed, hostile, "emulator", "provision")
+        report = _run(installed, project, "plan", "-f", "jobs/", "--json", status=2, state=hostile.parent / "state")
+    finally:
+        _run(installed, hostile, "emulator", "stop")
+    (job,) = json.loads(report)["jobs"]
+    assert (job["name"], job["action"]) == ("new", "create")
+    assert not hostile.with_name("executed").exists()
+
+
+@pytest.mark.training
+def test_the_quickstart_runs_from_the_wheel(installed: Path, hostile: Path) -> None:
+    body = json.loads(_run(installed, hostile, "quickstart", "--fast", "--json"))
+    assert body["job"]["state"] == "JOB_STATE_SUCCEEDED"
+    assert any(answer["tuned"] == answer["reference"] for answer in body["answers"])
+    assert not hostile.with_name("executed").exists()
+
+
+def test_pytest_finds_the_fixtures(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+        assert "[pytest11]\nopen-model-tuning = runner.testing.plugin" in archive.read(name).decode()

@@ -65,7 +65,7 @@ def test_an_unknown_price_can_be_accepted(capsys: pytest.CaptureFixture[str]) ->
 def test_a_price_that_runs_on_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     _gate(Invocation(yes=True), per="hour")
 
-    assert capsys.readouterr().err == "tuning a model: list price about $3.00 per hour, until it is undeployed\n"
+    assert capsys.readouterr().err == "Tuning a model: list price about $3.00 per hour, until it is undeployed\n"
 
 
 @pytest.mark.parametrize(("typed", "agreed"), [("y\n", True), ("n\n", False), ("\n", False), ("\x04", False)])
@@ -76,7 +76,7 @@ def test_a_person_at_a_terminal_is_asked(typed: str, agreed: bool, monkeypatch: 
         monkeypatch.setattr(sys, "stderr", stderr)
         os.write(person, typed.encode())
 
-        assert confirmed("Continue?") is agreed
+        assert confirmed(Invocation(), "Continue?") is agreed
 
     monkeypatch.undo()
     os.close(terminal)

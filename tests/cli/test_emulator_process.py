@@ -78,7 +78,7 @@ def test_provisioned_it_is_where_commands_work(run: CommandLine, directory: Path
 
     shown = run("environment", "show", "--format", "json").document
     assert shown["project"] == "some-project"
-    assert shown["datasets_bucket"] == provisioned.document["buckets"]["datasets"]
+    assert shown["datasetsBucket"] == provisioned.document["buckets"]["datasets"]
     assert run("jobs", "ls", "--format", "json").document == []
     findings = run("doctor", "--format", "json")
     assert findings.code == 0, findings.out

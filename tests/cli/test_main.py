@@ -91,8 +91,8 @@ def test_ctrl_c_says_what_goes_on(run: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["jbos"], "no such command 'jbos'; did you mean 'jobs'?"),
-        (["jobs", "sbumit"], "no such command 'sbumit'; did you mean 'submit'?"),
+        (["jbos"], "no such command 'jbos'; did you mean `runner jobs`?"),
+        (["jobs", "sbumit"], "no such command 'sbumit'; did you mean `runner jobs submit`?"),
         (["jobs", "xyzzy"], "no such command 'xyzzy'; commands here: submit, ls, show, watch, wait, why, logs, "),
         (["models", "ls", "--fromat", "json"], "no such option '--fromat'. Did you mean '--format'?"),
         (["jobs", "show"], "missing argument 'JOB'"),

@@ -35,12 +35,15 @@ def test_models_on_a_narrow_terminal_lose_nothing(run: CommandLine, monkeypatch:
     lines = run("models", "ls").out.splitlines()
 
     assert max(map(len, lines)) <= 60
-    assert "model         meta/llama4@llama-4-scout-17b-16e-instruct" in lines
+    assert "meta/llama4@llama-4-scout-17b-16e-instruct   PEFT_ADAPTER" in lines
+    assert "not shown here: input, max tokens, USD/M tokens" in run("models", "ls").err
+    monkeypatch.setenv("COLUMNS", "30")
+    assert "model         meta/llama4@llama-4-scout-17b-16e-instruct" in run("models", "ls").out.splitlines()
 
 
 def test_a_model_in_full(run: CommandLine) -> None:
     assert "at most 4096 tokens per example, $0.67 per million tokens" in run("models", "show", MODEL).out
-    assert run("models", "show", MODEL, "--format", "json").document["modes"]["FULL"]["max_sequence_length"] == 8192
+    assert run("models", "show", MODEL, "--format", "json").document["modes"]["FULL"]["maxSequenceLength"] == 8192
 
 
 def test_sound_data(run: CommandLine, dataset: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.cli.text import amount, duration, json_safe, padded, seconds_of, size, suggestion, visible, width
+from runner.cli.text import amount, duration, json_safe, padded, seconds_of, size, visible, width
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,3 @@ def test_numbers_for_people() -> None:
     ]
     assert [size(value) for value in (0, 1023, 1536, 5 * 2**30)] == ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]
     assert [duration(value) for value in (5, 200, 7500, 90000)] == ["5 s", "3 min 20 s", "2 h 05 min", "1 d 1 h"]
-
-
-def test_suggestions() -> None:
-    assert suggestion("jbos", ["jobs", "models"]) == "did you mean 'jobs'?"
-    assert suggestion("xyzzy", ["jobs", "models"]) == ""

@@ -13,6 +13,7 @@ from runner.datasets.checking.ranges import Settings, totals_of_range
 from runner.datasets.checking.totals import Totals
 from runner.datasets.checks import check_files
 from runner.errors import ConfigurationError, EngineMissingError
+from runner.installation import install_hint
 from tests.datasets.test_fast_path import all_lines, same
 
 SETTINGS = Settings(ratio=0.25, limit=2000, name="t.jsonl", near=True)
@@ -81,4 +82,4 @@ def test_what_a_pipeline_elsewhere_cannot_read_is_refused(tmp_path: Path) -> Non
 def test_without_beam_the_hint_says_what_to_install() -> None:
     with pytest.raises(EngineMissingError) as caught:
         beam_engine()
-    assert "open-model-tuning[beam]" in str(caught.value.hint)
+    assert caught.value.hint == install_hint("beam")

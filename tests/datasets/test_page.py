@@ -65,7 +65,16 @@ def test_a_browser_paints_the_page_and_runs_nothing_of_it(tmp_path: Path) -> Non
 
     document = browse("--dump-dom")
     assert "<title>&lt;img src=x&gt;.jsonl</title>" in document
-    for words in ("Findings", "Worst examples", "unknown-role", "One epoch on each model", "USD an epoch"):
+    for words in (
+        "Findings",
+        "Worst examples",
+        "unknown-role",
+        "What one epoch would cost on each model",
+        "Line",
+        "How to fix",
+        "The service would refuse this",
+        "USD an epoch",
+    ):
         assert words in document
     assert document.count("<rect") > 5
     assert "<script" not in document

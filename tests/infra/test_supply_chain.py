@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dev import BUILD_LOCK, LOCK, LOCKS, lock_files
+from dev import BUILD_LOCK, LOCK, LOCKS, lock_files, release
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINES = [
@@ -122,3 +122,28 @@ def test_the_whole_suite_and_the_scans_run_in_workflows() -> None:
     for command in ("dev.py audit", "dev.py sbom", "cargo deny"):
         assert command in texts["supply-chain.yml"]
     assert "id-token" not in texts["tests.yml"] + texts["supply-chain.yml"] + json.dumps("")
+
+
+def test_a_release_needs_tag_version_and_changelog_to_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    with pytest.raises(SystemExit, match="is not that of version"):
+        release("v99.0.0")
+    if f"## [{version}]" not in (ROOT / "CHANGELOG.md").read_text("utf-8"):
+        with pytest.raises(SystemExit, match=r"has no section"):
+            release(f"v{version}")
+
+
+def test_what_publishes_runs_nothing_of_the_project() -> None:
+    """It has the identity that PyPI trusts: it takes finished files, and the packages that the lock file names."""
+    body = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8"))
+    publish = body["jobs"]["publish"]
+    assert publish["permissions"] == {"contents": "read", "id-token": "write"}
+    assert publish["environment"] == "pypi"
+    assert body["jobs"]["build"]["permissions"] == {"contents": "read"}
+    (checkout,) = [step for step in publish["steps"] if "checkout" in step.get("uses", "")]
+    assert checkout["with"]["sparse-checkout"] == "locks"
+    scripts = "\n".join(step.get("run", "") for step in publish["steps"])
+    assert "dev.py" not in scripts
+    assert "--require-hashes" in scripts
+    assert "--trusted-publishing always" in scripts
+    assert "secrets." not in repr(body)

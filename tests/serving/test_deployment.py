@@ -208,7 +208,7 @@ def test_an_existing_endpoint_gets_the_newer_model(tuned: Tuned, tuned_session: 
     assert two.id != one.id
     assert second.traffic == {two.id: 100}
     # The endpoint is not this tool's: its models may be taken off, the endpoint may not be deleted.
-    with pytest.raises(ConfigurationError, match="was not made by this tool"):
+    with pytest.raises(ConfigurationError, match="did not create endpoint"):
         undeploy(tuned_session, second, delete=True)
     assert undeploy(tuned_session, second)
     assert endpoints.get_endpoint(tuned_session, "123456").deployed_models == ()
@@ -224,7 +224,7 @@ def test_models_of_others_are_left_alone(tuned: Tuned, tuned_session: Session) -
     found = endpoints.get_endpoint(tuned_session, answer["endpoint"])
     with pytest.raises(ConfigurationError, match="was deployed by this tool"):
         undeploy(tuned_session, found)
-    with pytest.raises(ConfigurationError, match="was not made by this tool"):
+    with pytest.raises(ConfigurationError, match="did not create endpoint"):
         undeploy(tuned_session, found, delete=True)
     [listed] = [item for item in listing.list_deployments(tuned_session) if item.endpoint.id == found.id]
     assert not listed.ours

@@ -135,59 +135,100 @@ def _endless() -> Iterator[str]:
         time.sleep(0.05)
 
 
+def _talk(server: ContestServer, typed: list[bytes], *words: str, term: str = "dumb") -> str:
+    """Type at a real pseudo-terminal, each line at a prompt, and Ctrl-C at an endless answer; return what is shown."""
+    main, other = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "runner", "chat", "--endpoint", "talker", "--no-color", *words],
+        stdin=other,
+        stdout=other,
+        stderr=other,
+        env={**os.environ, **server.variables(), "TERM": term, "PYTHON_BASIC_REPL": "1"},
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(other)
+    seen = ""
+    interrupted = False
+    deadline = time.monotonic() + 60
+    while child.poll() is None or select.select([main], [], [], 0)[0]:
+        assert time.monotonic() < deadline, seen
+        if not select.select([main], [], [], 0.1)[0]:
+            continue
+        try:
+            seen += os.read(main, 4096).decode(errors="replace")
+        except OSError:
+            break
+        if typed and seen.endswith(("> ", "\n. ", "h. ")):
+            os.write(main, typed.pop(0))
+            seen += "\n"
+        elif not interrupted and "more more more" in seen:
+            os.write(main, b"\x03")
+            interrupted = True
+    os.close(main)
+    assert child.wait() == 0, seen
+    return seen
+
+
 def test_a_conversation_at_a_terminal(tmp_path: Path) -> None:
-    """Type at a real pseudo-terminal. Answers come in pieces, hold no control sequence, and end at Ctrl-C."""
+    """Answers come in pieces, hold no control sequence, and end at Ctrl-C, which does not end the conversation."""
     kept = tmp_path / "talk.json"
-    typed = [
+    lines = [
         "hello \u202e",
         "/history",
         f"/save {kept}",
         "endless",
         "/image /no/such.png",
         "/reset",
-        "/nonsense",
+        "/sistem x",
+        "/temp 9",
+        "/save",
+        f"/save {tmp_path}/none/talk.json",
         "/exit",
     ]
-    main, other = pty.openpty()
     with ContestServer({"talker": _says_back}) as server:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "runner", "chat", "--endpoint", "talker", "--no-color", "--system", "Be brief."],
-            stdin=other,
-            stdout=other,
-            stderr=other,
-            env={**os.environ, **server.variables(), "TERM": "dumb", "PYTHON_BASIC_REPL": "1"},
-            cwd=Path(__file__).parents[2],
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )
-        os.close(other)
-        seen = ""
-        interrupted = False
-        deadline = time.monotonic() + 60
-        while child.poll() is None or select.select([main], [], [], 0)[0]:
-            assert time.monotonic() < deadline, seen
-            if not select.select([main], [], [], 0.1)[0]:
-                continue
-            try:
-                seen += os.read(main, 4096).decode(errors="replace")
-            except OSError:
-                break
-            if typed and seen.endswith("> "):
-                os.write(main, typed.pop(0).encode() + b"\n")
-                seen += "\n"
-            elif not interrupted and "more more more" in seen:
-                os.write(main, b"\x03")
-                interrupted = True
-        os.close(main)
-        assert child.wait() == 0, seen
+        seen = _talk(server, [line.encode() + b"\n" for line in lines], "--system", "Be brief.")
         assert server.left.wait(30), "the request of an answer that was stopped is given up"
     assert "answer to hello \\u202e\\x1b[2J" in seen
     assert "\x1b[2J" not in seen
     assert "assistant: answer to hello \\u202e" in seen
-    assert "stopped" in seen
+    assert "stopped; /retry asks again" in seen
     assert "such.png: " in seen
+    assert "there is no command /sistem: did you mean /system?" in seen
+    assert "'9' is not a temperature" in seen
+    assert "/save needs FILE" in seen
+    assert f"the folder {tmp_path}/none does not exist" in seen
+    assert not (tmp_path / "none").exists()
     assert [message["role"] for message in read_messages(kept)] == ["system", "user", "assistant"]
     assert [message["role"] for message in server.asked[-1][1]["messages"]] == ["system", "user", "assistant", "user"]
+
+
+def test_several_lines_are_one_message_and_a_question_is_asked_again() -> None:
+    """A paste, lines that end in a backslash, and what stands between triple quotes."""
+    typed = [
+        b"\x1b[200~first pasted\nsecond pasted\nthird pasted\x1b[201~\r",
+        b"one \\\r",
+        b"two\r",
+        b'"""\r',
+        b"three\r",
+        b"\r",
+        b'four"""\r',
+        b"/temp 0.5\r",
+        b"/retry\r",
+        b"/exit\r",
+    ]
+    with ContestServer({"talker": _says_back}) as server:
+        _talk(server, typed, term="xterm")
+    questions = [body["messages"][-1]["content"] for _, body in server.asked]
+    assert questions == [
+        "first pasted\nsecond pasted\nthird pasted",
+        "one \ntwo",
+        "three\n\nfour",
+        "three\n\nfour",
+    ]
+    assert [body.get("temperature") for _, body in server.asked] == [None, None, None, 0.5]
+    assert len(server.asked[-1][1]["messages"]) == len(server.asked[-2][1]["messages"])
 
 
 @pytest.mark.training

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.options import Invocation, sampling_options
+from runner.cli.options import Invocation, endpoint_option, sampling_options
+from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import duration
 from runner.errors import RunnerError
 
@@ -18,15 +19,14 @@ _REPORT_SECONDS = 5.0
 
 @commands.command(
     name="batch",
+    changes=True,
     examples=(
         "runner batch questions.jsonl --endpoint my-model -o answers.jsonl",
         "runner batch questions.jsonl -o answers.jsonl --concurrency 32 --max-tokens 200 --temperature 0",
     ),
 )
 @click.argument("source", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
-@click.option(
-    "--endpoint", metavar="ID", help="Endpoint: ID, name or full name [default: the environment's, or the only one]."
-)
+@endpoint_option
 @click.option(
     "-o",
     "--output",
@@ -79,6 +79,7 @@ def command(
 
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
+        tell_of_endpoint(invocation, session, found)
         invocation.interrupted = "the answers so far are saved; run the same command again to continue"
         done = run_batch(
             session,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.cli import commands
-from runner.cli.options import Invocation, sampling_options
+from runner.cli.options import Invocation, endpoint_option, sampling_options
 from runner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from runner.gcp.session import Session
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -22,15 +25,14 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
         'runner chat "Define: laptop" --endpoint 1234567890',
         "runner chat < question.txt",
         'runner chat "Define: laptop" --format json',
+        'runner chat "Define: laptop" --compare',
         'runner chat "What is on it?" --image photo.jpg --endpoint scout',
         "runner chat --save talk.json && runner chat --resume talk.json",
         "runner chat --replay talk.json --endpoint newer --temperature 0",
     ),
 )
 @click.argument("message", required=False)
-@click.option(
-    "--endpoint", metavar="ID", help="Endpoint: ID, name or full name [default: the environment's, or the only one]."
-)
+@endpoint_option
 @click.option("--model", metavar="ID", help="Ask a Google-managed model instead of an endpoint.")
 @click.option("--system", metavar="TEXT", help="System message.")
 @click.option(
@@ -45,6 +47,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Ask the questions of a saved conversation again and compare the answers.",
 )
 @click.option("--no-stream", is_flag=True, help="Print the answer only when it is complete.")
+@click.option(
+    "--compare",
+    is_flag=False,
+    flag_value="base",
+    metavar="[ID]",
+    help="Also ask the base model, or the Google-managed model ID, and print both answers.",
+)
 @sampling_options
 @click.pass_obj
 def command(
@@ -59,6 +68,7 @@ def command(
     resume: Path | None,
     replay: Path | None,
     no_stream: bool,
+    compare: str | None,
     **sampling: Any,
 ) -> None:
     """Send MESSAGE, or standard input, to a tuned model; without either, start a conversation at the terminal."""
@@ -73,11 +83,14 @@ def command(
         problem = "the message is empty"
         raise ConfigurationError(problem, problems=[problem], hint='`runner chat "MESSAGE"`')
     from runner.cli.asking.conversation import Conversation
+    from runner.cli.asking.talking import Talk, base_of
     from runner.serving.prediction import resolve_endpoint
 
     with invocation.session() as session:
         where = {"model": model} if model else {"endpoint": resolve_endpoint(session, endpoint)}
         conversation = Conversation(invocation, session, where, system, sampling, images)
+        if compare is not None:
+            conversation.base = compare if compare != "base" else base_of(conversation)
         if resume is not None:
             conversation.resume(resume)
         if replay is not None:
@@ -85,12 +98,22 @@ def command(
             return
         try:
             if message is not None:
+                _tell_stand_in(invocation, session, where)
                 conversation.ask(message, stream=not (no_stream or invocation.output.is_json))
             else:
-                conversation.converse(stream=not no_stream)
+                Talk(conversation, stream=not no_stream).run()
         finally:
             if save is not None and conversation.messages:
                 conversation.save(save)
+
+
+def _tell_stand_in(invocation: Invocation, session: Session, where: dict[str, Any]) -> None:
+    from runner.cli.stand_ins import tell_of_endpoint, tell_of_model
+
+    if "model" in where:
+        tell_of_model(invocation, session, where["model"])
+    else:
+        tell_of_endpoint(invocation, session, where["endpoint"])
 
 
 def _check(

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import local_files
-from runner.errors import RunnerError
 from runner.serving.messages import VERSION, image_part, read_messages, text_of
 
 if TYPE_CHECKING:
     from runner.cli.options import Invocation
     from runner.gcp.session import Session
-
-_HELP = """/history shows the conversation, /reset clears it, /system TEXT sets the system message,
-/image FILE sends an image with the next message, /save FILE saves the conversation,
-/exit or Ctrl-D quits, Ctrl-C stops an answer."""
 
 
 class Conversation:
@@ -31,85 +25,86 @@ class Conversation:
         system: str | None,
         sampling: dict[str, Any],
         images: tuple[str, ...] = (),
+        base: str = "",
     ) -> None:
         self.invocation = invocation
         self.session = session
         self.where = where
+        self.base = base
+        """Base model that is asked too; "" for none."""
         self.messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
         self.sampling = sampling
         self.images = [image_part(image) for image in images]
+        self.asked: Any = None
+        """Content of the last question, for another try."""
 
     def ask(self, text: str, *, stream: bool) -> str:
         """Print the answer to one message, remember both, and return the answer."""
-        from runner.serving.prediction import chat
-
-        output = self.invocation.output
         content: Any = [*self.images, {"type": "text", "text": text}] if self.images else text
-        asked = [*self.messages, {"role": "user", "content": content}]
-        if stream:
-            pieces: list[str] = []
-            try:
-                for chunk in chat(self.session, messages=asked, stream=True, **self.where, **self.sampling):
-                    output.piece(chunk.text)
-                    pieces.append(chunk.text)
-            finally:
-                if pieces:
-                    output.piece("\n")
-            said = "".join(pieces)
-        else:
-            answer = chat(self.session, messages=asked, **self.where, **self.sampling)
-            said = answer.text
-            body = {"text": said, "finishReason": answer.finish_reason, "model": answer.model, "usage": answer.usage}
-            output.result(body, said, name=said)
         self.images = []
+        return self.ask_content(content, stream=stream)
+
+    def ask_content(self, content: Any, *, stream: bool) -> str:
+        """Print the answer to the content of a message, and remember both."""
+        self.asked = content
+        asked = [*self.messages, {"role": "user", "content": content}]
+        if self.base and stream:
+            self._print(asked, {"model": self.base}, title="base:  ")
+        said = self._print(asked, self.where, title="tuned: " if self.base else "") if stream else self._whole(asked)
         self.messages = [*asked, {"role": "assistant", "content": said}]
         return said
 
-    def converse(self, *, stream: bool) -> None:
-        """Read messages from the terminal until its end."""
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401 - gives input() its line editing
-        self.invocation.output.note(_HELP)
-        while True:
-            try:
-                line = input("> ").strip()
-            except EOFError:
-                self.invocation.output.piece("\n")
-                return
-            if line in {"/exit", "/quit"}:
-                return
-            try:
-                if line.startswith("/"):
-                    self._command(line)
-                elif line:
-                    self.ask(line, stream=stream)
-            except RunnerError as error:
-                # Neither a failure nor Ctrl-C ends the conversation.
-                self.invocation.output.failure(error.to_json())
-            except KeyboardInterrupt:
-                self.invocation.output.note("stopped")
+    def _whole(self, asked: list[dict[str, Any]]) -> str:
+        """Print answers when they are complete; return that of the model that is talked with."""
+        from runner.serving.prediction import chat
 
-    def _command(self, line: str) -> None:
-        name, _, rest = line.partition(" ")
-        rest = rest.strip()
-        note = self.invocation.output.note
-        if name == "/reset":
-            self.messages = [message for message in self.messages if message["role"] == "system"]
-            self.images = []
-        elif name == "/history":
-            for message in self.messages:
-                note(f"{message['role']}: {text_of(message)}")
-        elif name == "/system":
-            others = [message for message in self.messages if message["role"] != "system"]
-            self.messages = [*([{"role": "system", "content": rest}] if rest else []), *others]
-        elif name == "/image" and rest:
-            self.images.append(image_part(rest))
-            note("it is sent with the next message")
-        elif name == "/save" and rest:
-            self.save(Path(rest))
-            note(f"saved to {rest}")
-        else:
-            note(_HELP)
+        answer = chat(self.session, messages=asked, **self.where, **self.sampling)
+        body = {
+            "text": answer.text,
+            "finishReason": answer.finish_reason,
+            "model": answer.model,
+            "usage": answer.usage,
+        }
+        text = answer.text
+        if self.base:
+            base = chat(self.session, messages=asked, model=self.base, **self.sampling)
+            body["base"] = {"model": self.base, "text": base.text, "finishReason": base.finish_reason}
+            text = f"base:  {base.text}\ntuned: {answer.text}"
+        self.invocation.output.result(body, text, name=answer.text)
+        self._explain(answer.text, answer.finish_reason)
+        return str(answer.text)
+
+    def _print(self, asked: list[dict[str, Any]], where: dict[str, Any], *, title: str) -> str:
+        """Print an answer while it comes, and return it."""
+        from runner.serving.prediction import chat
+
+        output = self.invocation.output
+        pieces: list[str] = []
+        reason = ""
+        try:
+            for chunk in chat(self.session, messages=asked, stream=True, **where, **self.sampling):
+                if not pieces and title:
+                    output.piece(title)
+                output.piece(chunk.text)
+                pieces.append(chunk.text)
+                reason = chunk.finish_reason or reason
+        finally:
+            if pieces:
+                output.piece("\n")
+        said = "".join(pieces)
+        self._explain(said, reason)
+        return said
+
+    def _explain(self, said: str, reason: str) -> None:
+        if not said.strip():
+            why = (
+                "it reached --max-tokens before its first visible character"
+                if reason == "length"
+                else "the model ended it at once"
+            )
+            self.invocation.output.note(f"the answer is empty: {why}")
+        elif reason == "length":
+            self.invocation.output.note("the answer is cut off at the limit of tokens: --max-tokens raises it")
 
     def save(self, path: Path) -> None:
         """Write the conversation, for this user only. Raises DiskError, ConfigurationError."""

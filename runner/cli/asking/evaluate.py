@@ -15,6 +15,7 @@ from runner.cli.options import Command, Invocation, Money, cost_options, samplin
 from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from runner.gcp.session import Session
     from runner.serving.comparing import Gate
     from runner.serving.differences import Difference
     from runner.serving.evaluation import Evaluation
@@ -44,6 +45,7 @@ def judge_options(function: Command) -> Command:
 
 @commands.command(
     name="eval",
+    changes=True,
     examples=(
         "runner eval held_out.jsonl --endpoint tuned --base-model meta/llama-3.1-8b-instruct-maas",
         "runner eval held_out.jsonl --endpoint tuned --base-endpoint base --report report.html",
@@ -113,6 +115,7 @@ def command(
     if report is not None:
         _check_writable(report)
     with invocation.session() as session:
+        _tell_stand_ins(invocation, session, endpoint, model)
         found = compare(
             session,
             dataset,
@@ -136,6 +139,16 @@ def command(
         output.note(f"report: {report}")
     _show(invocation, found)
     hold_gate(found, gate, hint="--report FILE shows the answers side by side")
+
+
+def _tell_stand_ins(invocation: Invocation, session: Session, endpoint: str | None, model: str | None) -> None:
+    from runner.cli.stand_ins import tell_of_endpoint, tell_of_model
+    from runner.serving.prediction import resolve_endpoint
+
+    if model:
+        tell_of_model(invocation, session, model)
+    elif session.environment.target.free:
+        tell_of_endpoint(invocation, session, resolve_endpoint(session, endpoint))
 
 
 def _check_writable(path: Path) -> None:

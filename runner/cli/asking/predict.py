@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.options import Invocation, sampling_options
+from runner.cli.options import Invocation, endpoint_option, sampling_options
+from runner.cli.stand_ins import tell_of_endpoint
 from runner.errors import ConfigurationError
 
 
@@ -26,9 +27,7 @@ from runner.errors import ConfigurationError
     ),
 )
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
-@click.option(
-    "--endpoint", metavar="ID", help="Endpoint: ID, name or full name [default: the environment's, or the only one]."
-)
+@endpoint_option
 @click.option(
     "--instances",
     type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
@@ -61,7 +60,7 @@ def command(
     **sampling: Any,
 ) -> None:
     """Send each PROMPT, or standard input, to a deployed model and print its answer."""
-    from runner.serving.prediction import instances_of, predict, text_of
+    from runner.serving.prediction import instances_of, predict, resolve_endpoint, text_of, why_empty
 
     given = _instances(instances) if instances else []
     texts = [*prompts, *(_text(path) for path in files)]
@@ -72,8 +71,14 @@ def command(
         problem = "nothing to predict: give a PROMPT, --file FILE, --instances FILE, or text on standard input"
         raise ConfigurationError(problem, problems=[problem])
     with invocation.session() as session:
-        predictions = predict(session, endpoint, given)
+        found = resolve_endpoint(session, endpoint)
+        tell_of_endpoint(invocation, session, found)
+        predictions = predict(session, found, given)
     said = [text_of(item) for item in predictions]
+    for number, text in enumerate(said, 1):
+        if not text.strip():
+            which = f"answer {number}" if len(said) > 1 else "the answer"
+            invocation.output.note(f"{which} is empty: {why_empty(predictions[number - 1], given[number - 1])}")
     invocation.output.result({"predictions": predictions}, "\n".join(said), name="\n".join(said))
 
 

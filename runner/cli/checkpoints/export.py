@@ -10,7 +10,7 @@ import click
 from runner.cli import commands
 from runner.cli.checkpoints.push import check_push, push_options, push_weights
 from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, job_argument
 
 
 @commands.command(
@@ -21,7 +21,7 @@ from runner.cli.options import Invocation
         "runner checkpoints export latest --to ./tuned --push me/my-model",
     ),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option(
     "--id", "checkpoint", default="final", show_default=True, help="Checkpoint ID; `runner checkpoints ls` lists them."
 )
@@ -43,15 +43,17 @@ def export(
     """Download a checkpoint of JOB, verify its files, and add instructions to run them elsewhere.
 
     HOW-TO-RUN.md contains the commands for Transformers, vLLM and llama.cpp. Files that could run code when they are
-    loaded, and incomplete weights, are refused.
+    loaded, and incomplete weights, are refused. Weights of the emulator name the small model that stood in for the
+    base model.
 
     --push uploads them to the Hugging Face Hub, or to a hub with the same API (HF_ENDPOINT), with the login of its
-    client: `hf auth login`, or HF_TOKEN. Nothing is overwritten; repeat an interrupted push to resume it.
+    client: `hf auth login`, or HF_TOKEN. Weights that are not what the instructions say are refused. Nothing is
+    overwritten; repeat an interrupted push to resume it.
     """
     check_push(push, public=public)
     from runner.gcp import tuning_jobs
     from runner.jobs.outputs import checkpoints
-    from runner.serving.export import inspect, write_instructions
+    from runner.serving.export import inspect, require_claim, write_instructions
 
     with invocation.session() as session:
         name = job_name(session, job)
@@ -68,12 +70,15 @@ def export(
         "baseModel": base_model,
         **weights.to_json(),
     }
+    if push is not None:
+        require_claim(weights, base_model)
     pushed = push_weights(invocation, directory, push, public=public) if push is not None else None
     if pushed is not None:
         body["push"] = pushed
     pairs = [
         ("weights", str(directory)),
         ("model", f"{weights.architecture}, {weights.parameters / 1e6:,.1f} million parameters"),
+        ("stand-in", f"{weights.stand_in}, not {base_model}" if weights.stand_in else None),
         ("how to run", str(path)),
         ("pushed to", pushed["commit"] or pushed["url"] if pushed else None),
     ]

@@ -10,13 +10,15 @@ import click
 from runner.cli import commands
 from runner.cli.cost_gate import confirmed
 from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, job_argument
 from runner.cli.text import size
 from runner.errors import ConfigurationError
+from runner.wording import camel_keys, counted
 
 command = commands.Group(
     name="checkpoints",
-    help="List, download, export and prune the weights of a tuning job. JOB is an ID, a full name, or `latest`.",
+    help="List, download, export and prune the weights of a tuning job. JOB is an ID or its beginning, a name, or "
+    "`latest`.",
     examples=("runner checkpoints ls latest", "runner checkpoints download latest --to ./tuned"),
     lazy={
         "ls": ("runner.cli.checkpoints.group:ls", "List a job's checkpoints."),
@@ -31,7 +33,7 @@ command = commands.Group(
 
 
 @commands.command(name="ls", examples=("runner checkpoints ls latest", "runner checkpoints ls 1234567890 -q"))
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.pass_obj
 def ls(invocation: Invocation, job: str) -> None:
     """List the checkpoints of JOB; `final` is what to deploy."""
@@ -42,9 +44,10 @@ def ls(invocation: Invocation, job: str) -> None:
     invocation.output.table(
         ["id", "epoch", "step", "size", "files", "address"],
         [[item.id, item.epoch, item.step, size(item.size), item.files, item.uri] for item in found],
-        body=[dataclasses.asdict(item) for item in found],
+        body=[camel_keys(dataclasses.asdict(item)) for item in found],
         names=[item.uri for item in found],
         numbers=(1, 2, 3, 4),
+        droppable=("files", "epoch", "address"),
         empty="no checkpoints yet",
     )
 
@@ -53,7 +56,7 @@ def ls(invocation: Invocation, job: str) -> None:
     name="download",
     examples=("runner checkpoints download latest --to ./tuned", "runner checkpoints download 1234567890 --id 2"),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option(
     "--id", "checkpoint", default="final", show_default=True, help="Checkpoint ID; `runner checkpoints ls` lists them."
 )
@@ -73,15 +76,16 @@ def download(invocation: Invocation, job: str, checkpoint: str, to: Path | None,
         with invocation.output.progress("download") as progress:
             paths = checkpoints.download(session, found, directory, progress=progress, force=force)
     body = {"directory": str(directory), "files": [str(path) for path in paths], "bytes": found.size}
-    text = f"{len(paths)} files, {size(found.size)}, in {directory}"
+    text = f"{counted(len(paths), 'file')}, {size(found.size)}, in {directory}"
     invocation.output.result(body, text, name=str(directory))
 
 
 @commands.command(
     name="prune",
+    changes=True,
     examples=("runner checkpoints prune latest", "runner checkpoints prune 1234567890 --keep 1 --delete --yes"),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option(
     "--keep",
     type=click.IntRange(0),
@@ -112,14 +116,14 @@ def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> Non
         ids = [item.id for item in planned.delete]
         kept = ", ".join(item.id for item in planned.keep) or "none"
         body = {"delete": ids, "keep": [item.id for item in planned.keep], "bytes": planned.size, "deleted": False}
-        text = f"{len(ids)} checkpoints ({', '.join(ids) or 'none'}), {size(planned.size)}; kept: {kept}"
+        text = f"{counted(len(ids), 'checkpoint')} ({', '.join(ids) or 'none'}), {size(planned.size)}; kept: {kept}"
         if not ids or not delete_them:
             output.result(body, text, name="\n".join(ids))
             if ids:
                 output.note("nothing was deleted; run again with --delete to delete them")
             return
-        if not (invocation.yes or confirmed(f"Delete {text}?")):
-            problem = f"deleting {len(ids)} checkpoints of job {planned.job.id} was not confirmed"
+        if not confirmed(invocation, f"Delete {text}?"):
+            problem = f"deleting {counted(len(ids), 'checkpoint')} of job {planned.job.id} was not confirmed"
             raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
         with output.progress("delete") as progress:
             changed = pruning.carry_out(session, planned, progress=progress)

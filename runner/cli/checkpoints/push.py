@@ -10,6 +10,7 @@ import click
 from runner.cli.options import Command, Invocation
 from runner.cli.text import size
 from runner.errors import ConfigurationError, CostRefusedError
+from runner.wording import counted
 
 
 def push_options(function: Command) -> Command:
@@ -45,9 +46,9 @@ def push_weights(invocation: Invocation, directory: Path, repository: str, *, pu
     seen = (
         "visible only to its owner" if plan.private else "visible to EVERYONE: the base model's licence must allow that"
     )
-    output.note(f"push: {len(plan.files)} files, {size(plan.size)}, to {plan.url}: {seen}")
+    output.note(f"push: {counted(len(plan.files), 'file')}, {size(plan.size)}, to {plan.url}: {seen}")
     output.note("a hub can bill storage beyond the free quota of an account; its price is not known")
-    if not invocation.yes and not confirmed("Push them?"):
+    if not confirmed(invocation, "Push them?"):
         raise CostRefusedError(
             f"the push was not confirmed: the weights were not sent to {plan.url}", hint="give --yes"
         )

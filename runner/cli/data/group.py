@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,7 @@ def check(
             engine=_engine(engine, beam_runner, pipeline),
             look_closer=look_closer,
         )
-    from runner.datasets.examples import counted
+    from runner.wording import counted
 
     output = invocation.output
     invocation.has_listed_findings = kind != "table" or not output.quiet
@@ -192,6 +193,7 @@ def _export(invocation: Invocation, report: Report, kind: str) -> None:
 
 @commands.command(
     name="upload",
+    changes=True,
     examples=(
         "runner data upload train.jsonl --validation validation.jsonl",
         "runner data upload train.jsonl --to gs://my-bucket/datasets/",
@@ -285,7 +287,8 @@ def _print_findings(invocation: Invocation, report: Report, limit: int) -> None:
     total = report.error_count + report.warning_count
     shown = min(limit, len(ordered))
     if total > shown:
-        more = f": `runner data check --max-findings {len(ordered)}`" if len(ordered) > limit else ""
+        file = shlex.quote(str(report.training.path))
+        more = f": `runner data check {file} --max-findings {len(ordered)}`" if len(ordered) > limit else ""
         say(f"… and {total - shown} more{more}")
     if ordered and limit:
         say("")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
+from runner.cli.completing import completed
 from runner.cli.data.group import checked, statistics
 from runner.cli.data.sources import sources, tokenizer_for
 from runner.cli.options import DataFile, Invocation, dataset_options, mode_option
@@ -53,8 +54,8 @@ def stats(
     if sample:
         _sample(invocation, training, model, mode, tokenizer)
         return
-    from runner.datasets.examples import counted
     from runner.datasets.reports.histograms import histogram, offers
+    from runner.wording import counted
 
     report = checked(invocation, training, validation, model, mode, tokenizer)
     wanted = [offer for offer in offers(report, epochs) if _matches(offer, model, mode)]
@@ -148,7 +149,12 @@ def _lengths(invocation: Invocation, file: FileReport, *, exact: bool) -> None:
 @click.option(
     "--line", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of the line to show."
 )
-@click.option("--model", metavar="ID", help="Base model whose limit applies; `runner models ls` lists them.")
+@click.option(
+    "--model",
+    metavar="ID",
+    shell_complete=completed("models"),
+    help="Base model whose limit applies; `runner models ls` lists them.",
+)
 @mode_option
 @click.option(
     "--tokenizer",

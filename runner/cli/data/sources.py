@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -77,7 +76,7 @@ def tell_conversion(invocation: Invocation, given: Source, outcome: Outcome, fir
 
 def accounted(outcome: Outcome) -> list[tuple[str, Any]]:
     """Return the account of a rewriting for people."""
-    from runner.datasets.examples import counted
+    from runner.wording import counted
 
     counts = outcome.counts
     pairs: list[tuple[str, Any]] = [
@@ -103,7 +102,7 @@ def account(invocation: Invocation, given: Path | str, outcome: Outcome) -> None
         invocation.output.result({**outcome.to_json(), "output": str(given)}, pairs, name=str(given))
         return
     if invocation.output.is_json:
-        invocation.output.note(json.dumps(outcome.to_json(), ensure_ascii=False))
+        invocation.output.record(outcome.to_json())
         return
     for key, value in pairs:
         if value is not None:

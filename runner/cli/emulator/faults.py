@@ -10,11 +10,12 @@ from runner.cli import commands
 from runner.cli.emulator.group import running
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, RunnerError
+from runner.wording import counted
 
 command = commands.Group(
     name="faults",
     help="Make the local server misbehave, to see what a program does then. FAULT is METHOD:ACTION[=VALUE][,OPTION…]; "
-    "docs/faults.md lists the actions.",
+    "`runner explain faults` lists the actions.",
     examples=(
         "runner emulator faults add tuningJobs.get:status=503,times=3",
         "runner emulator faults add job:capacity-wait=30 job:fail=platform,match=nightly-*",
@@ -68,7 +69,9 @@ def ls(invocation: Invocation, only_unused: bool) -> None:
         empty="no faults" if not only_unused else "no unused faults",
     )
     if only_unused and found:
-        raise RunnerError(f"{len(found)} faults never fired", hint="the check that added them did not exercise them")
+        raise RunnerError(
+            f"{counted(len(found), 'fault')} never fired", hint="the check that added them did not exercise them"
+        )
 
 
 @commands.command(name="clear", examples=("runner emulator faults clear", "runner emulator faults clear 3"))
@@ -95,7 +98,9 @@ def checked(texts: tuple[str, ...]) -> tuple[str, ...]:
         except FaultSyntaxError as error:
             problems.append(str(error))
     if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems, hint="docs/faults.md lists the actions")
+        raise ConfigurationError(
+            "; ".join(problems), problems=problems, hint="`runner explain faults` lists the actions"
+        )
     return texts
 
 

@@ -33,9 +33,9 @@ command = Group(
 
 def directory() -> Any:
     """Return the state directory of this user's emulator."""
-    from runner.environment import state_directory
+    from runner.state import emulator_directory
 
-    return state_directory() / "emulator"
+    return emulator_directory()
 
 
 def running() -> Any:

@@ -44,6 +44,8 @@ from runner.errors import ConfigurationError
     type=click.Choice(["auto", "smollm2", "tiny"]),
     default="auto",
     show_default=True,
+    envvar="RUNNER_EMULATOR_STAND_IN",
+    show_envvar=True,
     help="Small model that stands in for base models whose weights are not on this machine.",
 )
 @click.option(
@@ -66,7 +68,7 @@ from runner.errors import ConfigurationError
     "faults",
     multiple=True,
     metavar="METHOD:ACTION",
-    help="Fault to inject from the start (docs/faults.md); repeatable.",
+    help="Fault to inject from the start (`runner explain faults`); repeatable.",
 )
 @click.option(
     "--time-scale",
@@ -142,8 +144,21 @@ def start(
         output.warning(
             f"faults from earlier are still active: {'; '.join(left)}; `runner emulator faults clear` removes them"
         )
-    output.note("next: `runner quickstart`" if provisioned else "next: `runner emulator provision`")
+    if not provisioned:
+        output.note("next: `runner emulator provision`")
     output.note("in a browser: `runner console --open`")
+    _tell_context(invocation)
+
+
+def _tell_context(invocation: Invocation) -> None:
+    """Say where commands work if that is not this emulator."""
+    from runner.environment import contexts
+
+    chosen = contexts.chosen(invocation.context)
+    if chosen is not None and chosen[0].name != contexts.EMULATOR:
+        invocation.output.warning(
+            f"commands work in context {chosen[0].name} ({chosen[1]}): `runner use emulator` changes that"
+        )
 
 
 @command(name="stop", examples=("runner emulator stop",))
@@ -160,6 +175,10 @@ def stop(invocation: Invocation) -> None:
         body["unusedFaults"] = idle
         invocation.output.warning(f"faults that never fired: {'; '.join(idle)}")
     invocation.output.result(body, "stopped" if stopped else "no emulator was running")
+    if stopped:
+        invocation.output.note(
+            "until it runs again, commands that work in it fail; `runner use google` switches to Google Cloud"
+        )
 
 
 @command(name="status", examples=("runner emulator status", "runner emulator status --format json"))
@@ -181,7 +200,10 @@ def status(invocation: Invocation) -> None:
         invocation.output.note("it has no project yet: `runner emulator provision`")
 
 
-@command(name="logs", examples=("runner emulator logs --lines 20", "runner emulator logs --follow"))
+@command(
+    name="logs",
+    examples=("runner emulator logs --lines 20", "runner emulator logs --follow", "runner emulator logs --requests"),
+)
 @click.option(
     "-n",
     "--lines",
@@ -192,25 +214,32 @@ def status(invocation: Invocation) -> None:
     help="Number of lines from the end.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
+@click.option("--requests", is_flag=True, help="Show only requests: method, path, status, time to the answer.")
 @click.pass_obj
-def logs(invocation: Invocation, lines: int, follow: bool) -> None:
-    """Show the end of the emulator's log."""
+def logs(invocation: Invocation, lines: int, follow: bool, requests: bool) -> None:
+    """Show the end of the emulator's log: every request it answered, and what went wrong."""
     from runner.emulator.daemon import LOG_FILE
 
     path: Path = directory() / LOG_FILE
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            recent = file.readlines()
+            recent = [line for line in file if not requests or _REQUESTS in line]
             shown = recent[-lines:] if lines else []
             _print_lines(invocation, shown)
             while follow:
                 line = file.readline()
+                if line and requests and _REQUESTS not in line:
+                    continue
                 if line:
                     _print_lines(invocation, [line])
                 else:
                     time.sleep(0.3)
     except FileNotFoundError as error:
         raise ConfigurationError(f"there is no log at {path}", hint="`runner emulator start` makes one") from error
+
+
+_REQUESTS = " runner.emulator.access_log: "
+"""What stands in the lines of requests."""
 
 
 def _print_lines(invocation: Invocation, lines: list[str]) -> None:

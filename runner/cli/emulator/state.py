@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,7 @@ from runner.cli.commands import command
 from runner.cli.cost_gate import confirmed
 from runner.cli.emulator.group import directory, running
 from runner.cli.options import Invocation
-from runner.errors import ConfigurationError, EngineMissingError, RunnerError
-from runner.infrastructure import is_present, program_command
+from runner.errors import ConfigurationError
 
 DEFAULT_PROJECT = "local-project"
 DEFAULT_LOCATION = "us-central1"
@@ -28,19 +25,17 @@ def provision(invocation: Invocation) -> None:
 
     Afterwards, every command works in that project without further options.
     """
+    from runner.infrastructure.provisioning import provision as set_up
+
     info = running()
-    _check_pulumi()
     document: Path = directory() / "environment.json"
-    arguments = program_command("infra.embedded", "--emulator", info.url)
-    arguments += ["--project", invocation.project or DEFAULT_PROJECT]
-    arguments += ["--location", invocation.location or DEFAULT_LOCATION]
-    arguments += ["--output", str(document), "--state", str(directory() / "infra.json")]
-    variables = {**os.environ, **({"RUNNER_EMULATOR_TOKEN": info.token} if info.token else {})}
-    done = subprocess.run(arguments, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise RunnerError(f"the Pulumi program failed: {lines[-1] if lines else f'status {done.returncode}'}")
-    environment: dict[str, Any] = json.loads(document.read_bytes())
+    environment = set_up(
+        info.url,
+        directory(),
+        project=invocation.project or DEFAULT_PROJECT,
+        location=invocation.location or DEFAULT_LOCATION,
+        token=info.token,
+    )
     buckets = environment.get("buckets", {})
     pairs = [("project", environment.get("project")), ("location", environment.get("location"))]
     pairs += [(f"{kind} bucket", name) for kind, name in buckets.items()]
@@ -97,21 +92,9 @@ def reset(invocation: Invocation) -> None:
     from runner.emulator import daemon
 
     place: Path = directory()
-    if place.exists() and not (invocation.yes or confirmed(f"Delete everything in {place}?")):
+    if place.exists() and not confirmed(invocation, f"Delete everything in {place}?"):
         problem = f"deleting {place} was not confirmed"
         raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
     daemon.stop(place)
     deleted = daemon.reset(place)
     invocation.output.result({"deleted": deleted, "directory": str(place)}, "deleted" if deleted else "nothing to do")
-
-
-def _check_pulumi() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("pulumi", "pulumi_gcp") if find_spec(name) is None]
-    missing += [] if is_present() else ["the Pulumi program"]
-    if missing:
-        raise EngineMissingError(
-            f"provisioning needs {', '.join(missing)}, which is not installed",
-            hint='`pip install "open-model-tuning[infra]"`',
-        )

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from runner.cli import commands
-from runner.cli.options import Command, Invocation
+from runner.cli.options import Command, Invocation, endpoint_argument
+from runner.cli.stand_ins import tell_of_endpoint
 
 
 def check_options(function: Command) -> Command:
@@ -30,7 +31,7 @@ def check_options(function: Command) -> Command:
         "runner endpoints check my-model --golden train.jsonl --base-model meta/llama-3.1-8b-instruct-maas",
     ),
 )
-@click.argument("endpoint", metavar="ENDPOINT")
+@endpoint_argument
 @click.option(
     "--golden",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -59,6 +60,7 @@ def check(invocation: Invocation, endpoint: str, golden: Path, model: str, base_
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
         chosen = find_model(found, model)
+        tell_of_endpoint(invocation, session, found)
         findings = check_parity(session, found, chosen, questions, source=source, base_model=base_model)
     invocation.output.table(
         ["check", "state", "what"],

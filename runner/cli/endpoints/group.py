@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import datetime
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.cli import commands
+from runner.cli.completing import completed, endpoints_named, remember
 from runner.cli.cost_gate import confirmed, terms
 from runner.cli.endpoints.check import check_options
 from runner.cli.endpoints.lease_options import lease_options, seconds_or_none
 from runner.cli.endpoints.resources import resource_choices, resource_options
-from runner.cli.options import Duration, Invocation, Money, cost_options
-from runner.cli.text import amount, duration
+from runner.cli.options import Duration, Invocation, Money, cost_options, endpoint_argument
+from runner.cli.stand_ins import tell_of_endpoint
+from runner.cli.text import amount, duration, until
 from runner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from runner.serving.lives import Life
+
+_LIFE = ("age", "spent", "lease ends", "idle limit", "last request")
+"""What is shown of a deployment's life."""
 
 command = commands.Group(
     name="endpoints",
@@ -41,6 +51,7 @@ command = commands.Group(
 
 @commands.command(
     name="deploy",
+    changes=True,
     examples=(
         "runner endpoints deploy latest --max-cost 2.50",
         "runner endpoints deploy 1234567890 --checkpoint 2 --yes",
@@ -64,7 +75,12 @@ command = commands.Group(
     metavar="TEXT",
     help="Display name of the endpoint and the model [default: the job's].",
 )
-@click.option("--endpoint", metavar="ID", help="Existing endpoint to deploy to.")
+@click.option(
+    "--endpoint",
+    metavar="ID",
+    shell_complete=completed("endpoints"),
+    help="Existing endpoint to deploy to: ID or name.",
+)
 @click.option(
     "--percent",
     type=click.IntRange(1, 100),
@@ -114,7 +130,8 @@ def deploy(
     """Deploy the weights of a job, or of a folder in Cloud Storage, and wait until they answer.
 
     Here, --max-cost is in US dollars per hour for the maximum number of replicas. If a deployment fails, the command
-    removes what it created; after an interruption, the next command does so. JOB is an ID, a full name, or `latest`.
+    removes what it created; after an interruption, the next command does so. JOB is an ID or its
+    beginning, a name, or `latest`.
     """
     from runner.cli.jobs.group import job_name
     from runner.serving import deploying, listing
@@ -148,7 +165,7 @@ def deploy(
             endpoint = deploying.deploy(
                 session,
                 plan,
-                terms=terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost),
+                terms=terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, verb="Deploy"),
                 max_hourly_cost=max_hourly_cost,
                 check=looks,
                 wait=not no_wait,
@@ -161,34 +178,65 @@ def deploy(
                 output.note(f"{finding.state}: {finding.check}: {finding.message}")
         invocation.interrupted = ""
         described = listing.describe(endpoint)
+        tell_of_endpoint(invocation, session, endpoint)
     output.result(described.to_json(), _pairs(described), name=endpoint.id)
-    ends = "until `runner endpoints undeploy`" if plan.lease_seconds is None else f"for {duration(lease)} at most"
-    output.note(f"next: `runner chat --endpoint {endpoint.id}`; it is billed {ends}")
+    output.note(_billed_until(plan.lease_seconds))
+    output.note(f"next: `runner chat --endpoint {endpoint.id}`")
+
+
+def _billed_until(lease_seconds: float | None) -> str:
+    """Return how long a deployment is billed: a lease alone ends nothing."""
+    if lease_seconds is None:
+        return "it has no lease: it is billed until `runner endpoints undeploy`"
+    ends = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=lease_seconds)
+    return (
+        f"its lease ends {ends:%Y-%m-%d %H:%M} UTC; it is billed until something takes it down: the idle guard of "
+        "`runner infra`, `runner leaks --clean`, or `runner endpoints undeploy`"
+    )
 
 
 @commands.command(name="ls", examples=("runner endpoints ls", "runner endpoints ls --all --format json"))
 @click.option("--all", "everything", is_flag=True, help="Include endpoints that this tool did not create.")
 @click.pass_obj
 def ls(invocation: Invocation, everything: bool) -> None:
-    """List endpoints with their hourly prices, billed endpoints first."""
+    """List endpoints, billed endpoints first: hourly price, age, what that has cost, lease, last request.
+
+    Spend is list price for what serves now. The last request comes from Cloud Monitoring, some minutes late.
+    """
     from runner.cli.unfinished import mention
     from runner.serving.listing import list_deployments
+    from runner.serving.lives import lives
 
     with invocation.session() as session:
         found = list_deployments(session, only_ours=not everything)
+        known = lives(session, [item.endpoint for item in found])
         mention(invocation, session)
+        every = [item.endpoint for item in found]
+        remember("endpoints", endpoints_named(every), target=str(session.environment.target))
     rows = []
     for item in found:
         price = "?" if item.usd_per_hour is None else amount(item.usd_per_hour)
         machines = {model.machine.machine_type for model in item.endpoint.deployed_models if model.machine}
         models = len(item.endpoint.deployed_models)
-        rows.append([item.endpoint.id, item.endpoint.display_name, models, ", ".join(sorted(machines)) or "-", price])
+        life = dict(_life_pairs(known[item.endpoint.id]) if item.billed else ())
+        rows.append(
+            [
+                item.endpoint.id,
+                item.endpoint.display_name,
+                models,
+                ", ".join(sorted(machines)) or "-",
+                price,
+                *(life.get(label, "-") for label in _LIFE),
+            ]
+        )
     invocation.output.table(
-        ["id", "name", "models", "machine", "USD/hour"],
+        ["id", "name", "models", "machine", "USD/hour", *_LIFE],
         rows,
-        body=[item.to_json() for item in found],
+        body=[{**item.to_json(), **known[item.endpoint.id].to_json()} for item in found],
         names=[item.endpoint.id for item in found],
         numbers=(2, 4),
+        ids=(0,),
+        droppable=("machine", "models", "idle limit", "age", "last request", "name"),
         empty="no endpoints" if everything else "no endpoints of this tool; --all also lists others",
     )
     total = sum(item.usd_per_hour or 0.0 for item in found)
@@ -197,23 +245,41 @@ def ls(invocation: Invocation, everything: bool) -> None:
 
 
 @commands.command(name="show", examples=("runner endpoints show 1234567890",))
-@click.argument("endpoint", metavar="[ENDPOINT]", required=False)
+@click.argument("endpoint", metavar="[ENDPOINT]", required=False, shell_complete=completed("endpoints"))
 @click.pass_obj
 def show(invocation: Invocation, endpoint: str | None) -> None:
     """Show an endpoint. ENDPOINT is an ID, a name or a full name [default: the environment's, or the only one]."""
     from runner.serving.listing import describe
+    from runner.serving.lives import lives
     from runner.serving.prediction import resolve_endpoint
 
     with invocation.session() as session:
-        found = describe(resolve_endpoint(session, endpoint))
-    invocation.output.result(found.to_json(), _pairs(found), name=found.endpoint.id)
+        resolved = resolve_endpoint(session, endpoint)
+        found, life = describe(resolved), lives(session, [resolved])[resolved.id]
+        tell_of_endpoint(invocation, session, resolved)
+    pairs = _pairs(found)
+    pairs[-1:-1] = _life_pairs(life) if found.billed else []
+    invocation.output.result({**found.to_json(), **life.to_json()}, pairs, name=found.endpoint.id)
+
+
+def _life_pairs(life: Life) -> list[tuple[str, str]]:
+    """Return lease, idle limit, age, spend and last request in words, in the order of `_LIFE`."""
+    now = time.time()
+    ends = "none" if life.lease.until is None else until(life.lease.until - now)
+    idle = "none" if life.lease.idle is None else duration(life.lease.idle)
+    never = life.quiet is not None and life.age is not None and life.age - life.quiet < 1
+    last = "unknown" if life.quiet is None else "never" if never else f"{duration(life.quiet)} ago"
+    age = "unknown" if life.age is None else duration(life.age)
+    spent = "unknown" if life.usd is None else amount(life.usd)
+    return list(zip(_LIFE, (age, spent, ends, idle, last), strict=True))
 
 
 @commands.command(
     name="undeploy",
+    changes=True,
     examples=("runner endpoints undeploy 1234567890", "runner endpoints undeploy my-model --delete --yes"),
 )
-@click.argument("endpoint", metavar="ENDPOINT")
+@endpoint_argument
 @click.option("--delete", is_flag=True, help="Also delete the endpoint.")
 @click.option(
     "--model", "only", metavar="ID", help="Deployed model to take down [default: all that this tool deployed]."
@@ -221,13 +287,15 @@ def show(invocation: Invocation, endpoint: str | None) -> None:
 @click.pass_obj
 def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | None) -> None:
     """Undeploy this tool's models from ENDPOINT, which ends their billing. Other models stay."""
+    from runner.serving.deployment import removable
     from runner.serving.deployment import undeploy as take_down
     from runner.serving.prediction import resolve_endpoint
 
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
+        removable(session, found, delete=delete, only=only)
         what = f"{found.id} ({found.display_name})" if found.display_name else found.id
-        if not (invocation.yes or confirmed(f"Stop serving on endpoint {what}?")):
+        if not confirmed(invocation, f"Stop serving on endpoint {what}?"):
             problem = f"undeploying from endpoint {found.id} was not confirmed"
             raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
         removed = take_down(session, found, delete=delete, only=only, progress=invocation.output.note)

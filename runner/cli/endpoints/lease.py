@@ -6,18 +6,19 @@ import click
 
 from runner.cli import commands
 from runner.cli.endpoints.lease_options import Lease, seconds_or_none
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, endpoint_argument
 
 
 @commands.command(
     name="extend",
+    changes=True,
     examples=(
         "runner endpoints extend my-model",
         "runner endpoints extend 1234567890 --lease 3d --idle-limit 6h",
         "runner endpoints extend production --lease none --idle-limit none",
     ),
 )
-@click.argument("endpoint", metavar="ENDPOINT")
+@endpoint_argument
 @click.option(
     "--lease",
     type=Lease(),

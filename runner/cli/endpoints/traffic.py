@@ -8,21 +8,20 @@ import click
 
 from runner.cli import commands
 from runner.cli.cost_gate import confirmed
-from runner.cli.options import Duration, Invocation
+from runner.cli.options import Duration, Invocation, endpoint_argument
 from runner.errors import ConfigurationError
-
-_ENDPOINT = click.argument("endpoint", metavar="ENDPOINT")
 
 
 @commands.command(
     name="traffic",
+    changes=True,
     examples=(
         "runner endpoints traffic production",
         "runner endpoints traffic production newest=10",
         "runner endpoints traffic production 1111=90 2222=10",
     ),
 )
-@_ENDPOINT
+@endpoint_argument
 @click.argument("shares", nargs=-1, metavar="[MODEL=PERCENT]...")
 @click.pass_obj
 def traffic(invocation: Invocation, endpoint: str, shares: tuple[str, ...]) -> None:
@@ -44,13 +43,14 @@ def traffic(invocation: Invocation, endpoint: str, shares: tuple[str, ...]) -> N
 
 @commands.command(
     name="canary",
+    changes=True,
     examples=(
         "runner endpoints canary production --percent 10",
         "runner endpoints canary production --percent 10 --watch --for 1h",
         "runner endpoints canary production --model 2222 --watch --max-error-rate 0.01 --max-latency-ratio 1.5",
     ),
 )
-@_ENDPOINT
+@endpoint_argument
 @click.option("--model", default="newest", show_default=True, metavar="ID", help="Which one is on trial.")
 @click.option("--percent", type=click.IntRange(1, 99), metavar="N", help="Its share of the traffic [as it is].")
 @click.option("--watch", is_flag=True, help="Look at its errors and latency; take its traffic if it does badly.")
@@ -127,9 +127,10 @@ def canary(
 
 @commands.command(
     name="promote",
+    changes=True,
     examples=("runner endpoints promote production", "runner endpoints promote production --model 2222 --keep"),
 )
-@_ENDPOINT
+@endpoint_argument
 @click.option("--model", default="newest", show_default=True, metavar="ID", help="Deployed model.")
 @click.option("--keep", is_flag=True, help="Keep the other models deployed and billed, so that you can roll back.")
 @click.pass_obj
@@ -150,9 +151,10 @@ def promote(invocation: Invocation, endpoint: str, model: str, keep: bool) -> No
 
 @commands.command(
     name="rollback",
+    changes=True,
     examples=("runner endpoints rollback production", "runner endpoints rollback production --model 2222 --remove"),
 )
-@_ENDPOINT
+@endpoint_argument
 @click.option(
     "--model", default="newest", show_default=True, metavar="ID", help="Deployed model that loses its traffic."
 )
@@ -170,7 +172,7 @@ def rollback(invocation: Invocation, endpoint: str, model: str, remove: bool) ->
 
 
 def _agree(invocation: Invocation, question: str) -> None:
-    if not (invocation.yes or confirmed(question)):
+    if not confirmed(invocation, question):
         problem = "undeploying models was not confirmed"
         raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes, or keep the models with --keep")
 

@@ -16,6 +16,7 @@ import click
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
 from runner.infrastructure import is_present, program_command
+from runner.installation import install_hint
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError}
@@ -150,6 +151,4 @@ def _check_installed() -> None:
     missing = [name for name in ("pulumi", "pulumi_gcp") if find_spec(name) is None]
     missing += [] if is_present() else ["the Pulumi program"]
     if missing:
-        raise EngineMissingError(
-            f"this needs {', '.join(missing)}, which is not installed", hint='`pip install "open-model-tuning[infra]"`'
-        )
+        raise EngineMissingError(f"this needs {', '.join(missing)}, which is not installed", hint=install_hint("infra"))

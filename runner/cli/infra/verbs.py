@@ -33,7 +33,7 @@ def _verb(
         def run(invocation: Invocation, **given: Any) -> None:
             if ask:
                 harmless = given.get("dry_run") or (given.get("embedded") and name != "destroy")
-                given["confirmed"] = bool(harmless or invocation.yes or confirmed(ask.format(given["stack"])))
+                given["confirmed"] = bool(harmless or confirmed(invocation, ask.format(given["stack"])))
             result = call(invocation, name, **given)
             show(invocation, result, name_of(result))
 

@@ -10,7 +10,7 @@ from runner.cli.commands import command
 from runner.cli.cost_gate import confirmed
 from runner.cli.jobs.group import job_name, short_state
 from runner.cli.jobs.live import cost
-from runner.cli.options import Invocation, cost_options, replace_output_option
+from runner.cli.options import Invocation, cost_options, job_argument, replace_output_option
 from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from runner.jobs.following.progress import Billed
 
 
-@command(name="cancel", examples=("runner jobs cancel 1234567890", "runner jobs cancel latest --yes --wait"))
-@click.argument("job", metavar="JOB")
+@command(
+    name="cancel", changes=True, examples=("runner jobs cancel 1234567890", "runner jobs cancel latest --yes --wait")
+)
+@job_argument
 @click.option("--wait", "wait_for_it", is_flag=True, help="Wait until the job has ended.")
 @click.pass_obj
 def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
-    """Cancel a tuning job and show what is billed for the training so far. JOB is an ID, a full name, or `latest`.
+    """Cancel a tuning job and show what is billed for the training so far.
+
+    JOB is an ID or its beginning, a name, or `latest`.
 
     If the job ends in the meantime, its state does not change: the command prints the state that the service reports.
     """
@@ -38,7 +42,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
             label = found.display_name or found.base_model
             so_far = f"; {cost(used)}" if used else ""
             question = f"Cancel job {found.id} ({label}, {short_state(found.state)}{so_far})?"
-            if not (invocation.yes or confirmed(question)):
+            if not confirmed(invocation, question):
                 problem = f"cancelling job {found.id} was not confirmed"
                 raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
             tuning_jobs.cancel(session, found.name)
@@ -60,6 +64,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
 
 @command(
     name="clone",
+    changes=True,
     examples=(
         "runner jobs clone latest --set epochs=5 --set learning_rate=1e-4 --max-cost 20",
         "runner jobs clone 1234567890 --set training_dataset=corrected.jsonl --yes --watch",
@@ -67,7 +72,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
         "runner jobs clone 1234567890 --to europe-west4",
     ),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Value to change; repeatable.")
 @click.option("--to", "location", metavar="LOCATION", help="Location of the new job [default: the job's].")
 @cost_options

@@ -8,7 +8,8 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, jobs_argument
+from runner.cli.stand_ins import tell_of_job
 from runner.errors import NotFoundError
 
 
@@ -20,7 +21,7 @@ from runner.errors import NotFoundError
         "WANDB_MODE=offline runner jobs export latest --to wandb --experiment support-tone",
     ),
 )
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@jobs_argument
 @click.option(
     "--to", "target", required=True, type=click.Choice(["tensorboard", "mlflow", "wandb"]), help="Experiment tracker."
 )
@@ -38,8 +39,8 @@ def export(
 ) -> None:
     """Write the losses of each JOB, its configuration and its end into TensorBoard, MLflow or Weights & Biases.
 
-    A job is one run there. Needs the tracker's package: `pip install 'open-model-tuning[tensorboard]'`, `[mlflow]` or
-    `[wandb]`.
+    A job is one run there. Needs the tracker's package, which an extra of this one installs: tensorboard,
+    mlflow or wandb.
     """
     from runner.gcp import tuning_jobs
     from runner.jobs.following.exporting import export_to
@@ -50,6 +51,7 @@ def export(
         for text in jobs:
             job = tuning_jobs.get(session, job_name(session, text))
             results = results_of(session, job)
+            tell_of_job(invocation, job)
             if not results.measurements:
                 raise NotFoundError(
                     f"job {job.id} has no measurements yet",

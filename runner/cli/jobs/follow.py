@@ -16,7 +16,8 @@ import click
 from runner.cli.commands import command
 from runner.cli.jobs.group import job_name, short_state
 from runner.cli.jobs.live import forecast_line, live, wanted
-from runner.cli.options import Command, Duration, Invocation
+from runner.cli.options import Command, Duration, Invocation, jobs_argument
+from runner.cli.stand_ins import tell_of_job
 from runner.errors import JobFailedError, WaitTimeoutError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def waiting_options(function: Command) -> Command:
         "RUNNER_NOTIFY_URL=https://hooks.slack.com/services/… runner jobs watch latest",
     ),
 )
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@jobs_argument
 @waiting_options
 @click.option("--plain", is_flag=True, help="Print lines instead of redrawing.")
 @click.pass_obj
@@ -88,7 +89,7 @@ def watch(
     """Show the progress of jobs until they end: states, losses, time left, cost so far; exit code 5 if one fails.
 
     Ctrl-C stops watching, not the jobs. On a terminal, the display is updated in place; in a pipe, each event is a
-    line, or a JSON object with --format json. JOB is an ID, a full name, or `latest`.
+    line, or a JSON object with --format json. JOB is an ID or its beginning, a name, or `latest`.
     """
     with invocation.session() as session:
         follower = Follower(invocation, session, _hook(notify, notify_format), plain=plain)
@@ -113,7 +114,7 @@ def follow(invocation: Invocation, session: Session, name: str, timeout: float |
         "runner jobs ls -q --state running | xargs runner jobs wait",
     ),
 )
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@jobs_argument
 @waiting_options
 @click.pass_obj
 def wait(
@@ -150,6 +151,8 @@ class Follower:
     stalled: list[JobUpdate] = field(default_factory=list)
     _problems: dict[str, str] = field(default_factory=dict)
     _told: dict[str, float] = field(default_factory=dict)
+    _named: set[str] = field(default_factory=set)
+    """Jobs whose stand-in was named."""
 
     def run(self, names: Sequence[str], *, timeout: float | None = None, stall_after: float | None = None) -> None:
         """Follow the jobs until each has ended or stalled. Raises WaitTimeoutError and what ends a watch."""
@@ -187,6 +190,11 @@ class Follower:
             raise JobFailedError(message, state=failed[0].state, hint=f"`runner jobs why {failed[0].id}`")
         if self.stalled:
             raise watching.stalled(self.stalled[0])
+        if self.verb == "watch" and len(self.ended) == 1:
+            job = self.ended[0].id
+            self.invocation.output.note(
+                f"next: `runner endpoints deploy {job}` serves it, `runner checkpoints export {job}` downloads it"
+            )
 
     def _take(self, update: JobUpdate, show: Callable[[JobUpdate], None]) -> None:
         name = next(name for name in self.watched if name.rsplit("/", 1)[-1] == update.job.id)
@@ -219,6 +227,9 @@ class Follower:
             self.invocation.output.warning(f"{update.problem}; still waiting")
 
     def _print(self, update: JobUpdate) -> None:
+        if update.job.stand_in and update.job.id not in self._named:
+            self._named.add(update.job.id)
+            tell_of_job(self.invocation, update.job)
         if self.invocation.output.is_json:
             self._print_json(update)
             return

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 command = Group(
     name="jobs",
-    help="Submit, follow and cancel tuning jobs. JOB is an ID, a full name, or `latest`.",
+    help="Submit, follow and cancel tuning jobs. JOB is an ID or its beginning, a name, or `latest`.",
     examples=(
         "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train train.jsonl --max-cost 20",
         "runner jobs watch latest",
@@ -68,7 +68,7 @@ def described(job: TuningJob) -> list[tuple[str, Any]]:
         ("detail", short_state(job.detail_state) if job.detail_state else None),
         ("error", error),
         ("model", job.base_model),
-        ("really trained", job.emulator.get("weights")),
+        ("stand-in" if job.stand_in else "really trained", job.emulator.get("weights")),
         ("custom weights", job.custom_base_model),
         ("mode", job.mode),
         ("epochs", job.epochs),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,12 +35,14 @@ def view(
         curve: whether to draw the losses.
         problem: why the service could not be asked just now.
     """
-    from runner.jobs.following.chart import chart
+    from runner.jobs.following.chart import chart, smoothed
 
     job = progress.job
     if job is None:
         return ["…"]
     lines = [_cut(f"{job.id}  {job.display_name or job.base_model}", columns), f"  {state_line(progress)}"]
+    if job.stand_in:
+        lines.append(f"  stand-in: {job.stand_in}")
     numbers = numbers_line(progress)
     if numbers:
         lines.append(f"  {numbers}")
@@ -49,10 +52,14 @@ def view(
     if curve:
         line = [(float(step), loss) for step, loss in progress.losses]
         marks = [(float(step), loss) for step, loss in progress.validation]
-        drawn = chart(line, marks, width=columns - 2, height=rows, braille=braille, end=float(progress.total or 0))
+        curve_shown = smoothed(line)
+        drawn = chart(
+            curve_shown, marks, width=columns - 2, height=rows, braille=braille, end=float(progress.total or 0)
+        )
         lines += [f"  {text}" for text in drawn]
         if drawn:
-            lines.append("  loss by step" + (", o validation" if marks else ""))
+            smooth = ", smoothed" if curve_shown != line else ""
+            lines.append(f"  loss by step{smooth}" + (", o validation" if marks else ""))
     if problem:
         lines.append(f"  {problem}; still watching")
     return [_cut(visible(line), columns) for line in lines]
@@ -68,6 +75,10 @@ def state_line(progress: JobProgress) -> str:
     parts = [state + (f" ({detail})" if detail and detail != state else "")]
     if progress.waited is not None and not job.ended:
         parts.append(f"{'waited' if job.start_time else 'waiting'} {duration(progress.waited)}")
+    if job.start_time is not None:
+        now = job.end_time or datetime.datetime.now(datetime.UTC)
+        word = "took" if job.ended else "running for"
+        parts.append(f"{word} {duration(max(0.0, (now - job.start_time).total_seconds()))}")
     quiet = time.monotonic() - progress.last_progress
     if not job.ended and job.start_time and "waiting" not in detail and quiet >= _QUIET_SECONDS:
         parts.append(f"no progress for {duration(quiet)}")
@@ -117,9 +128,10 @@ def cost(used: Billed, *, dated: bool = True) -> str:
     """Return `$0.12 of $0.40 so far, list price of DATE`, or the tokens where there is no price."""
     if used.usd is None or used.total_usd is None:
         return f"{used.tokens} of {used.total_tokens} billed tokens so far; no price is published"
-    return (
-        f"{amount(used.usd)} of {amount(used.total_usd)} so far, list price{f' of {used.price_date}' if dated else ''}"
-    )
+    so_far = f"{amount(used.usd)} of {amount(used.total_usd)} so far"
+    if used.stand_in:
+        return f"nothing charged; on Google Cloud about {so_far}, by the stand-in's tokens"
+    return f"{so_far}, list price{f' of {used.price_date}' if dated else ''}"
 
 
 def wanted(*, plain: bool) -> bool:
@@ -160,8 +172,12 @@ def live(watched: dict[str, JobProgress], problems: dict[str, str], *, color: bo
             )
         return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
-    with Live(get_renderable=picture, console=console, refresh_per_second=REDRAWS_PER_SECOND) as drawn:
-        yield drawn.refresh
+    # On a screen of its own: lines that a narrower terminal has wrapped cannot be drawn over where they are.
+    try:
+        with Live(get_renderable=picture, console=console, refresh_per_second=REDRAWS_PER_SECOND, screen=True) as drawn:
+            yield drawn.refresh
+    finally:
+        console.print(picture())
 
 
 def _cut(text: str, columns: int) -> str:

@@ -10,7 +10,8 @@ import click
 from runner import local_files
 from runner.cli.commands import command
 from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, job_argument
+from runner.cli.stand_ins import tell_of_job
 from runner.errors import ConfigurationError, NotFoundError
 
 
@@ -21,7 +22,7 @@ from runner.errors import ConfigurationError, NotFoundError
         "runner jobs metrics 1234567890 --as jsonl --to losses.jsonl",
     ),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option(
     "--as", "form", type=click.Choice(["csv", "jsonl"]), help="File format [default: csv; jsonl with --format json]."
 )
@@ -44,6 +45,7 @@ def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force:
     with invocation.session() as session:
         found = tuning_jobs.get(session, job_name(session, job))
         results = results_of(session, found)
+        tell_of_job(invocation, found)
     if not results.measurements:
         raise NotFoundError(
             f"job {found.id} has no measurements yet",
@@ -78,6 +80,8 @@ def diff(invocation: Invocation, first: str, second: str, everything: bool) -> N
     with invocation.session() as session:
         jobs = [tuning_jobs.get(session, job_name(session, job)) for job in (first, second)]
         found = compare(session, jobs[0], jobs[1])
+        for job in jobs:
+            tell_of_job(invocation, job)
     shown = [item for item in found if everything or not item.same]
     invocation.output.table(
         ["section", "value", jobs[0].id, jobs[1].id],

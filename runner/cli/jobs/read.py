@@ -2,56 +2,155 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from runner.cli.commands import command
-from runner.cli.jobs.group import described, job_name, moment, short_state
-from runner.cli.options import Invocation
+from runner.cli.completing import completed, jobs_named, remember
+from runner.cli.jobs.group import described, job_name, short_state
+from runner.cli.options import Duration, Invocation, job_argument
+from runner.cli.stand_ins import tell_of_job
+from runner.cli.text import ago
 from runner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from runner.gcp.events import JobEvent
+    from runner.gcp.session import Session
+    from runner.gcp.tuning_jobs import TuningJob
+
+_LOG_SECONDS = 1.0
+"""Between two looks at a job that is followed."""
+
+
+_STATES = (
+    *("queued", "pending", "running", "succeeded", "partially succeeded", "failed", "cancelling", "cancelled"),
+    *("paused", "expired", "updating"),
+)
+"""States of the API's JobState, as they are shown."""
+_SORTS = ("created", "loss", "validation")
+_LOOKED_AT_ONCE = 8
 
 
 @command(
     name="ls",
     examples=(
         "runner jobs ls",
-        "runner jobs ls --state running --label team=search",
+        "runner jobs ls --state running --label team=search --since 7d",
+        "runner jobs ls --losses --sort validation --label sweep=tone",
         "runner jobs ls -q --limit 1",
     ),
 )
-@click.option("--state", "states", multiple=True, metavar="STATE", help="Only jobs in this state: running, failed, …")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="STATE",
+    shell_complete=completed("states"),
+    help="Only jobs in this state: running, failed, …; repeatable.",
+)
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only jobs with this label.")
+@click.option("--since", type=Duration(), metavar="TIME", help="Only jobs created within this time, such as 7d.")
+@click.option("--losses", is_flag=True, help="Show the last losses, which are read for each job.")
+@click.option(
+    "--sort", type=click.Choice(_SORTS), default="created", show_default=True, help="Order; by a loss, lowest first."
+)
 @click.option(
     "--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Maximum number of jobs."
 )
 @click.pass_obj
-def ls(invocation: Invocation, states: tuple[str, ...], labels: tuple[str, ...], limit: int) -> None:
+def ls(
+    invocation: Invocation,
+    states: tuple[str, ...],
+    labels: tuple[str, ...],
+    since: float | None,
+    losses: bool,
+    sort: str,
+    limit: int,
+) -> None:
     """List the tuning jobs of the location, newest first."""
     from runner.gcp import tuning_jobs
 
+    wanted = _filter(states, labels)
+    losses = losses or sort != "created"
     with invocation.session() as session:
-        found = tuning_jobs.list_jobs(session, filter=_filter(states, labels), limit=limit + 1)
-    more, found = len(found) > limit, found[:limit]
+        found = tuning_jobs.list_jobs(session, filter=wanted, limit=limit + 1)
+        found, more = _recent(found, since), len(found) > limit
+        found = found[:limit]
+        measured = _measured(session, found) if losses else {}
+        if not wanted and since is None:
+            remember("jobs", jobs_named(found), target=str(session.environment.target))
+    if sort != "created":
+        key = "lastLoss" if sort == "loss" else "lastValidationLoss"
+        found.sort(key=lambda job: measured[job.id].get(key, float("inf")))
+    shown = (
+        [
+            [f"{measured[job.id].get(key, 0):.4f}" if key in measured[job.id] else "-" for key in _LOSSES]
+            for job in found
+        ]
+        if losses
+        else [[] for _ in found]
+    )
     rows = [
-        [job.id, short_state(job.state), job.base_model, job.mode, moment(job.create_time), job.display_name or "-"]
-        for job in found
+        [
+            job.id,
+            short_state(job.state),
+            job.display_name or "-",
+            *values,
+            job.base_model,
+            job.mode,
+            ago(job.create_time),
+        ]
+        for job, values in zip(found, shown, strict=True)
     ]
     invocation.output.table(
-        ["id", "state", "model", "mode", "created", "name"],
+        ["id", "state", "name", *(_LOSSES.values() if losses else ()), "model", "mode", "created"],
         rows,
-        body=[job.to_json() for job in found],
+        body=[{**job.to_json(), **measured.get(job.id, {})} for job in found],
         names=[job.id for job in found],
-        empty="no tuning jobs",
+        ids=(0,),
+        states=(1,),
+        numbers=(3, 4) if losses else (),
+        droppable=("mode", "created", "model"),
+        empty="no tuning jobs" + (" like that" if states or labels or since else ""),
     )
     if more:
         invocation.output.note(f"there are more: --limit {limit * 5}")
 
 
+_LOSSES = {"lastLoss": "loss", "lastValidationLoss": "validation"}
+"""Names in the summary of a job's results, and headings."""
+
+
+def _recent(jobs: list[TuningJob], since: float | None) -> list[TuningJob]:
+    if since is None:
+        return jobs
+    import datetime
+
+    oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=since)
+    return [job for job in jobs if job.create_time is not None and job.create_time >= oldest]
+
+
+def _measured(session: Session, jobs: list[TuningJob]) -> dict[str, dict[str, Any]]:
+    """Return the summaries of jobs' results by id, several read at once."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from runner.jobs.following.results import results_of
+
+    with ThreadPoolExecutor(_LOOKED_AT_ONCE) as pool:
+        return {
+            job.id: results.summary()
+            for job, results in zip(jobs, pool.map(lambda job: results_of(session, job), jobs), strict=True)
+        }
+
+
 @command(name="show", examples=("runner jobs show 1234567890", "runner jobs show latest --format json"))
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option("--raw", is_flag=True, help="Print the service's own representation as JSON.")
 @click.pass_obj
 def show(invocation: Invocation, job: str, raw: bool) -> None:
-    """Show everything about a tuning job. JOB is an ID, a full name, or `latest`."""
+    """Show everything about a tuning job. JOB is an ID or its beginning, a name, or `latest`."""
     from runner.gcp import tuning_jobs
 
     with invocation.session() as session:
@@ -64,50 +163,104 @@ def show(invocation: Invocation, job: str, raw: bool) -> None:
 
 @command(
     name="logs",
-    examples=("runner jobs logs latest", "runner jobs logs 1234567890 --events --format json"),
+    examples=(
+        "runner jobs logs latest",
+        "runner jobs logs latest --follow",
+        "runner jobs logs 1234567890 --events --format json",
+    ),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option("--events", "only_events", is_flag=True, help="Print only events, not the log of the training process.")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Keep printing until the job ends. Ctrl-C stops printing, not the job."
+)
 @click.pass_obj
-def logs(invocation: Invocation, job: str, only_events: bool) -> None:
+def logs(invocation: Invocation, job: str, only_events: bool, follow: bool) -> None:
     """Print the events of a job, and then its training log if the service has one.
 
     With --format json, each event and each line of the log is a JSON object.
     """
-    from runner.cli.jobs.follow import event_line
-    from runner.gcp import events, tuning_jobs
+    from runner.gcp import tuning_jobs
 
-    output = invocation.output
     with invocation.session() as session:
         found = tuning_jobs.get(session, job_name(session, job))
-        story = events.job_events(session, found.name)
-        log = None if only_events else events.job_log(session, found.name)
-    for event in story:
+        tell_of_job(invocation, found)
+        invocation.interrupted = f"`runner jobs logs --follow {found.id}` comes back" if follow else ""
+        printer = _LogPrinter(invocation, session, found.name, only_events=only_events)
+        while True:
+            ended = tuning_jobs.get(session, found.name).ended
+            printer.print_news()
+            if ended or not follow:
+                break
+            time.sleep(_LOG_SECONDS)
+        invocation.interrupted = ""
+    printer.tell_missing()
+
+
+class _LogPrinter:
+    """Prints what is new of a job's events and of its log."""
+
+    def __init__(self, invocation: Invocation, session: Session, name: str, *, only_events: bool) -> None:
+        self.invocation = invocation
+        self.session = session
+        self.name = name
+        self.only_events = only_events
+        self.number = 0
+        self.log: str | None = None
+
+    def print_news(self) -> None:
+        """Print what has come since the last time."""
+        from runner.gcp import events
+
+        for event in events.job_events(self.session, self.name, self.number):
+            self.number = event.number
+            self._print_event(event)
+        if self.only_events:
+            return
+        before, now = self.log or "", events.job_log(self.session, self.name)
+        # The service sends the end of a long log: what was printed is in it, or has gone.
+        fresh = now[len(before) :] if now is not None and now.startswith(before) else now or ""
+        whole = fresh.rpartition("\n")[0] if now and not now.endswith("\n") else fresh
+        for line in whole.splitlines():
+            if self.invocation.output.is_json:
+                self.invocation.output.document({"log": line}, lines=True)
+            else:
+                self.invocation.output.text(line)
+        self.log = now if now is None or now.endswith("\n") else now[: len(now) - len(fresh) + len(whole)]
+
+    def tell_missing(self) -> None:
+        """Say what the service does not publish."""
+        if not self.number:
+            self.invocation.output.note("this service does not publish events of its jobs")
+        if self.log is None and not self.only_events:
+            self.invocation.output.note("this service does not publish training logs")
+
+    def _print_event(self, event: JobEvent) -> None:
+        from runner.cli.jobs.follow import event_line
+
+        output = self.invocation.output
         if output.is_json:
             output.document({"event": event.kind, "number": event.number, "time": event.time, **event.data}, lines=True)
-        else:
-            state = short_state(str(event.data.get("detail") or event.data.get("state", "")))
-            text = event_line(event).strip() or f"{event.kind} {state} {event.data.get('message', '')}".strip()
-            output.text(f"{event.time}  {text}")
-    for line in (log or "").splitlines():
-        if output.is_json:
-            output.document({"log": line}, lines=True)
-        else:
-            output.text(line)
-    if not story:
-        output.note("this service does not publish events of its jobs")
-    if log is None and not only_events:
-        output.note("this service does not publish training logs")
+            return
+        state = short_state(str(event.data.get("detail") or event.data.get("state", "")))
+        text = event_line(event).strip() or f"{event.kind} {state} {event.data.get('message', '')}".strip()
+        output.text(f"{event.time}  {text}")
 
 
 def _filter(states: tuple[str, ...], labels: tuple[str, ...]) -> str:
     """Return the API's filter for a choice of states and labels. Raises ConfigurationError."""
     problems = [f"--label {label!r} is not KEY=VALUE" for label in labels if "=" not in label]
+    given = {state: state.lower().removeprefix("job_state_").replace("_", " ").replace("-", " ") for state in states}
+    problems += [
+        f"--state {state!r} is not a state; states are {', '.join(_STATES)}"
+        for state, short in given.items()
+        if short not in _STATES
+    ]
     problems += [f"--{name} {text!r} contains a quotation mark" for name, text in _each(states, labels) if '"' in text]
     if problems:
         raise ConfigurationError("; ".join(problems), problems=problems)
     parts = [f'labels.{key}="{value}"' for key, _, value in (label.partition("=") for label in labels)]
-    full = [f"JOB_STATE_{state.upper().removeprefix('JOB_STATE_').replace(' ', '_')}" for state in states]
+    full = [f"JOB_STATE_{short.upper().replace(' ', '_')}" for short in given.values()]
     if full:
         alternatives = " OR ".join(f'state="{state}"' for state in full)
         parts.append(f"({alternatives})" if len(full) > 1 else alternatives)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.commands import command
+from runner.cli.completing import completed
 from runner.cli.cost_gate import confirm_cost
 from runner.cli.estimate import described as described_estimate
 from runner.cli.jobs.group import described
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 @command(
     name="submit",
+    changes=True,
     examples=(
         "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train train.jsonl --max-cost 20",
         "runner jobs submit --model qwen/qwen3@qwen3-32b --train gs://my-bucket/train.jsonl --yes --watch",
@@ -34,7 +36,14 @@ if TYPE_CHECKING:
         "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train tickets.csv --convert",
     ),
 )
-@click.option("--model", "base_model", required=True, metavar="ID", help="Base model; `runner models ls` lists them.")
+@click.option(
+    "--model",
+    "base_model",
+    required=True,
+    metavar="ID",
+    shell_complete=completed("models"),
+    help="Base model; `runner models ls` lists them.",
+)
 @click.option(
     "--train",
     "training",
@@ -148,11 +157,12 @@ def submit_specification(
     def agree(offer: Offer) -> None:
         confirm_cost(
             invocation,
-            what=f"tuning {offer.spec.base_model}",
+            what=_what(offer),
             usd=offer.estimate.high,
             expected=offer.estimate.expected,
             max_cost=gate.max_cost,
             accept_unknown_cost=gate.accept_unknown_cost,
+            verb="Submit",
         )
 
     listener = _listener(invocation)
@@ -166,7 +176,10 @@ def submit_specification(
     if not (watch_it and invocation.output.is_json):
         invocation.output.result(body, described(job), name=job.id)
     if not submission.created:
-        invocation.output.note("this job already exists; nothing was submitted (use --force-new to submit another)")
+        known = f" as {job.display_name!r}" if job.display_name and job.display_name != spec.display_name else ""
+        invocation.output.note(
+            f"this job already exists{known}; nothing was submitted (use --force-new to submit another)"
+        )
     if submission.ledger_problem:
         invocation.output.warning(
             f"{submission.ledger_problem}; the job is there, and submitting it again finds it by its fingerprint"
@@ -177,6 +190,15 @@ def submit_specification(
         follow(invocation, session, job.name)
     else:
         invocation.output.note(f"next: `runner jobs watch {job.id}`")
+
+
+def _what(offer: Offer) -> str:
+    """Return what is paid for: the model, and how much data how often."""
+    from runner.wording import counted
+
+    amounts = [counted(offer.report.files[0].kept, "example")] if offer.report.files else []
+    amounts += [counted(offer.spec.epochs, "epoch")] if offer.spec.epochs else []
+    return f"tuning {offer.spec.base_model}" + (f" ({', '.join(amounts)})" if amounts else "")
 
 
 def _listener(invocation: Invocation) -> Listener:

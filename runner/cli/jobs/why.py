@@ -10,7 +10,7 @@ import click
 from runner.cli.commands import command
 from runner.cli.jobs.group import job_name
 from runner.cli.jobs.live import cost
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, job_argument
 from runner.errors import ConfigurationError
 
 _SHOWN = 20
@@ -25,7 +25,7 @@ _SHOWN = 20
         "runner jobs why 1234567890 --train train.jsonl",
     ),
 )
-@click.argument("job", metavar="JOB")
+@job_argument
 @click.option(
     "--train",
     "file",
@@ -39,8 +39,8 @@ def why(invocation: Invocation, job: str, file: Path | None, no_data: bool) -> N
     """Explain why a job failed, waits, or dropped examples: the cause, the evidence, the next command.
 
     The cause is data, configuration, permission, quota, capacity, platform or cancelled. For data failures and dropped
-    examples, the command checks the training file again and names its lines. JOB is an id,
-    a full name, or `latest`.
+    examples, the command checks the training file again and names its lines. JOB is an ID or
+    its beginning, a name, or `latest`.
     """
     from runner.jobs.following.complaints import complaints
     from runner.jobs.following.explaining import explain

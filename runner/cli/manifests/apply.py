@@ -12,6 +12,7 @@ from runner.cli.cost_gate import confirm_cost, confirmed
 from runner.cli.manifests.plan import manifest_options, planned
 from runner.cli.options import Invocation, cost_options, replace_output_option
 from runner.errors import AmbiguousSubmissionError, ConfigurationError, CostRefusedError, GoogleApiError
+from runner.wording import counted
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 @commands.command(
     name="apply",
+    changes=True,
     examples=(
         "runner apply -f jobs/ --max-cost 50",
         "runner plan -f jobs/ --out plan.json && runner apply plan.json --yes",
@@ -115,15 +117,15 @@ def agree(invocation: Invocation, plan: Plan, *, max_cost: float | None, accept_
         if high or not total["unknown"]:
             confirm_cost(
                 invocation,
-                what=f"{count} tuning job{'s' if count != 1 else ''}",
+                what=counted(count, "tuning job"),
                 usd=high,
                 expected=expected,
                 max_cost=max_cost,
                 accept_unknown_cost=accept_unknown_cost,
             )
     cancelled = [item for item in plan.removed if item.action == "cancel"]
-    if cancelled and not (invocation.yes or confirmed(f"Cancel {len(cancelled)} jobs?")):
-        problem = f"cancelling {len(cancelled)} jobs was not confirmed"
+    if cancelled and not confirmed(invocation, f"Cancel {counted(len(cancelled), 'job')}?"):
+        problem = f"cancelling {counted(len(cancelled), 'job')} was not confirmed"
         raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
 
 

@@ -13,6 +13,7 @@ from runner.cli.manifests.plan import quota_option
 from runner.cli.options import Duration, Invocation
 from runner.cli.text import amount, duration
 from runner.errors import GoogleApiError, RunnerError, UnreachableError, WaitTimeoutError
+from runner.wording import counted
 
 if TYPE_CHECKING:
     from runner.jobs.manifests.claiming import Step
@@ -83,6 +84,7 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
 
 @commands.command(
     name="run",
+    changes=True,
     examples=("runner queue run --until-empty", "runner queue run --quota 2 --interval 1m", "runner queue run --once"),
 )
 @quota_option
@@ -133,7 +135,7 @@ def run(
                 break
             if timeout is not None and time.monotonic() - start + interval > timeout:
                 raise WaitTimeoutError(
-                    f"{left} jobs wait or run after {duration(time.monotonic() - start)}; they go on",
+                    f"unfinished: {counted(left, 'job')} after {duration(time.monotonic() - start)}; they go on",
                     hint="`runner queue run` again goes on",
                 )
             time.sleep(interval)

@@ -27,6 +27,7 @@ from runner.datasets.reading.compression import is_plain
 from runner.datasets.reading.lines import BLOCK_BYTES
 from runner.datasets.reading.sources import RemoteObject, Source
 from runner.errors import ConfigurationError, EngineMissingError
+from runner.installation import install_hint
 
 RANGE_BYTES = 64 << 20
 LOCAL_RUNNERS = frozenset({"DirectRunner", "FnApiRunner"})
@@ -45,7 +46,7 @@ def beam_engine(runner: str = "DirectRunner", options: Sequence[str] = (), *, ra
         ConfigurationError: a runner elsewhere without a `temp_location` that it can write to.
     """
     if util.find_spec("apache_beam") is None:
-        raise EngineMissingError("this engine needs Apache Beam", hint="pip install 'open-model-tuning[beam]'")
+        raise EngineMissingError("this engine needs Apache Beam", hint=install_hint("beam"))
     given = [option.partition("=")[2] for option in options if option.partition("=")[0] == "--temp_location"]
     if runner not in LOCAL_RUNNERS and not given:
         message = f"{runner} needs a place for its result that its workers reach"

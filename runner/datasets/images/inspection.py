@@ -21,6 +21,7 @@ from runner.datasets.rules.parsing import parse_raw
 from runner.errors import ConfigurationError, EngineMissingError, GoogleApiError, NotFoundError
 from runner.gcp.downloads import open_object
 from runner.gcp.session import Session
+from runner.installation import install_hint
 
 MAX_OBJECT_BYTES = 64 << 20
 _THREADS = 16
@@ -45,7 +46,7 @@ class PictureCheck:
     def __init__(self, session: Session | None, *, decode: bool) -> None:
         if decode and not (util.find_spec("PIL") and util.find_spec("simplejpeg")):
             message = "decoding images needs Pillow and simplejpeg"
-            raise EngineMissingError(message, hint="pip install 'open-model-tuning[local]'")
+            raise EngineMissingError(message, hint=install_hint("local"))
         self.session = session
         self._decoder = LimitedProcess("runner.datasets.images.pixel_process") if decode else None
         self._known: dict[str, tuple[str, list[Problem]]] = {}

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from runner.datasets.examples import Finding, counted
+from runner.datasets.examples import Finding
 from runner.datasets.reading.lines import raw_lines
 from runner.datasets.reading.sources import STDIN, Source
 from runner.datasets.records.local_images import read_local
@@ -21,6 +21,7 @@ from runner.errors import DatasetError
 from runner.gcp.bulk_uploads import Item, upload_many
 from runner.gcp.session import Session
 from runner.gcp.storage import crc32c_of_bytes, each_object
+from runner.wording import counted
 
 _SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
 

@@ -14,9 +14,10 @@ from importlib import util
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from runner.datasets.examples import counted
 from runner.datasets.reading.sources import STDIN, RemoteObject, Source, missing, name_of, plain_name, refusal
 from runner.errors import ConfigurationError, DatasetError, EngineMissingError
+from runner.installation import install_hint
+from runner.wording import counted
 
 Compression = Literal["", "gzip", "zstd", "zip"]
 HEAD_BYTES = 256 * 1024
@@ -202,9 +203,7 @@ def _buffered(stream: io.RawIOBase) -> io.BufferedReader:
 
 def _zstd(stream: Any, name: str) -> Any:
     if util.find_spec("zstandard") is None:
-        raise EngineMissingError(
-            f"{name} is compressed: reading it needs zstandard", hint="pip install 'open-model-tuning[data]'"
-        )
+        raise EngineMissingError(f"{name} is compressed: reading it needs zstandard", hint=install_hint("data"))
     return _ZstdStream(stream)
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from itertools import accumulate, islice
 from typing import Any
 
-from runner.datasets.examples import counted
 from runner.datasets.reading.layouts import Plan, usual_names
 from runner.datasets.reading.rows import Row
 from runner.datasets.reading.sources import refusal
+from runner.wording import counted
 
 _DELIMITERS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 _SAMPLE_ROWS = 100

@@ -13,6 +13,7 @@ from runner.datasets.reading.rows import Row
 from runner.datasets.reading.sources import refusal
 from runner.datasets.reading.tables import MOST_TITLES, heading_of, titles_above, titles_named
 from runner.errors import EngineMissingError
+from runner.installation import install_hint
 
 _BATCH_ROWS = 1000
 _BATCH_BYTES = 8 << 20
@@ -23,7 +24,7 @@ _BUFFER_BYTES = 1 << 20
 def _require(module: str, what: str) -> None:
     if util.find_spec(module) is None:
         package = module.replace("_", "-")
-        raise EngineMissingError(f"reading {what} needs {package}", hint="pip install 'open-model-tuning[data]'")
+        raise EngineMissingError(f"reading {what} needs {package}", hint=install_hint("data"))
 
 
 def open_workbook(path: Path, name: str, notes: list[str]) -> tuple[str, list[str], Iterator[Row]]:

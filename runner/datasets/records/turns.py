@@ -7,10 +7,11 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from runner.datasets.examples import ImagePart, Message, Role, TextPart, counted
+from runner.datasets.examples import ImagePart, Message, Role, TextPart
 from runner.datasets.records.fields import Account, Fields, UnfitError
 from runner.datasets.rules.formats import PLACEHOLDERS
 from runner.datasets.rules.value_checks import kind_of
+from runner.wording import counted
 
 Parts = list[TextPart | ImagePart]
 ReadImage = Callable[[Any], ImagePart]

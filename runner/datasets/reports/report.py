@@ -7,11 +7,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from runner.datasets.examples import Finding, Format, counted
+from runner.datasets.examples import Finding, Format
 from runner.datasets.reading.sources import Source
 from runner.datasets.records.recognising import Foreign
 from runner.datasets.tokens.counters import Sizes
 from runner.errors import DatasetError
+from runner.wording import counted
 
 
 @dataclass(slots=True)
@@ -161,7 +162,7 @@ class Report:
                 findings=[finding.to_json() for finding in errors],
                 hint=next(
                     (file.conversion.hint for file in self.files if file.conversion is not None),
-                    "each is explained in docs/dataset-format.md",
+                    f"`runner explain {errors[0].code}` explains the first one",
                 ),
             )
 

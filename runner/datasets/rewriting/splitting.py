@@ -14,12 +14,12 @@ import xxhash
 
 from runner.datasets.checking.ranges import RangeChecker, Settings
 from runner.datasets.checks import MAX_VALIDATION_ROWS, MAX_VALIDATION_SHARE
-from runner.datasets.examples import counted
 from runner.datasets.reading.lines import RawLine, raw_lines
 from runner.datasets.reading.sources import Source
 from runner.datasets.records.recognising import plain_examples
 from runner.datasets.rewriting.targets import open_target
 from runner.errors import ConfigurationError, DatasetError
+from runner.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from runner.datasets.reading.sources import STDIN
 from runner.errors import ConfigurationError, EngineMissingError
+from runner.installation import install_hint
 from runner.local_files import unwritable
 
 STDOUT = STDIN
@@ -76,7 +77,7 @@ def _umask() -> int:
 def _compressor(suffix: str) -> Any:
     if suffix == ".zst":
         if util.find_spec("zstandard") is None:
-            raise EngineMissingError("writing .zst needs zstandard", hint="pip install 'open-model-tuning[data]'")
+            raise EngineMissingError("writing .zst needs zstandard", hint=install_hint("data"))
         import zstandard
 
         compressor = zstandard.ZstdCompressor(write_checksum=True)

@@ -186,12 +186,19 @@ def _not_json(error: json.JSONDecodeError, findings: Findings) -> None:
     if problem == "Extra data":
         rest = text[place:].lstrip()
         what = "a second JSON value" if rest[:1] in {"{", "["} else f"{rest[:20]!r}"
-        message = f"{what} follows the object at column {column}"
+        message = f"{what} follows the JSON object at column {column}"
+    elif shown := text[place : place + 20]:
+        message = f"this is not JSON at column {column}: {_plain(problem)}, found {shown!r}"
     else:
-        shown = text[place : place + 20]
-        near = f" near {shown!r}" if shown else " at the end of the line"
-        message = f"{problem} at column {column}{near}"
-    findings.error("invalid-json", "", message, "one complete JSON object a line")
+        message = f"the JSON is cut off at column {column}: {_plain(problem)}"
+    findings.error("invalid-json", "", message, "write one complete JSON object per line")
+
+
+def _plain(problem: str) -> str:
+    """Return what the JSON parser wanted: `expected ','`, or what it complains of."""
+    if problem.startswith("Expecting "):
+        return f"expected {problem.removeprefix('Expecting ').removesuffix(' delimiter')}"
+    return problem[:1].lower() + problem[1:]
 
 
 def deeper_than(value: Any, levels: int) -> bool:

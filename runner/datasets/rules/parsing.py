@@ -102,7 +102,7 @@ def _unknown_format(body: dict[str, Any], findings: Findings) -> None:
         "unknown-format",
         "",
         (_guesses if sum(map(len, names)) < 1000 else _guesses.__wrapped__)(names),
-        "use one of the documented formats (docs/dataset-format.md)",
+        "use one of the documented formats (`runner explain dataset-format`)",
     )
 
 

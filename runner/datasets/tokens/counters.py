@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runner.datasets.tokens.template_tokens import Frame, Frames
 from runner.errors import ConfigurationError, EngineMissingError
+from runner.installation import install_hint
 
 if TYPE_CHECKING:
     from runner.catalog import Model
@@ -148,7 +149,7 @@ class TokenizerCounter:
         if missing:
             raise EngineMissingError(
                 f"counting with a tokenizer needs {' and '.join(missing)}",
-                hint="pip install 'open-model-tuning[data]'",
+                hint=install_hint("data"),
             )
         from tokenizers import Tokenizer
 

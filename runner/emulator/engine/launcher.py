@@ -32,6 +32,7 @@ from typing import Any
 import platformdirs
 
 from runner.emulator.engine.liveness import WORKER_FILE, is_running, read_worker
+from runner.installation import install_hint
 from runner.local_processes import module_command
 
 _REQUIRED = ("torch", "transformers", "peft", "safetensors", "jinja2", "PIL")
@@ -117,7 +118,7 @@ class Launcher:
             return None
         return (
             f"Training and serving on this machine need {', '.join(missing)}, "
-            "which the extra `local` installs: pip install 'open-model-tuning[local]'."
+            f"which the extra `local` installs: {install_hint('local')}."
         )
 
     def warm_up(self) -> None:

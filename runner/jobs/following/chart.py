@@ -10,6 +10,8 @@ Points = Sequence[tuple[float, float]]
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bit of each dot of a braille character: [row][column] (Unicode, block 2800)."""
 _EMPTY = 0x2800
+_SMOOTHED_FROM = 40
+"""Points of a curve that is long enough to be smoothed."""
 MARK = "o"
 """What marks a point of the second curve: a braille dot of another curve could not be told apart."""
 
@@ -20,20 +22,22 @@ def chart(
     """Return the lines of a chart, its scale on the left; [] when there is nothing to draw.
 
     Args:
-        line: (x, y) of the curve; where several points share a column, their mean is drawn.
+        line: (x, y) of the curve; where several points share a column, their mean is drawn. A single point far from
+            both of its neighbours does not stretch the scale: it is drawn at the edge.
         marks: (x, y) of points to mark on top of it.
         width: columns in all, the scale's included; at least 24.
         height: rows of the plot, the axis not included.
         braille: whether the terminal shows braille characters.
         end: right end of the axis, where it is beyond the last point: the curve grows to the right.
     """
-    points = [point for point in (*line, *marks) if all(math.isfinite(value) for value in point)]
+    line = [point for point in line if all(map(math.isfinite, point))]
+    points = [point for point in (*_without_spikes(line), *marks) if all(map(math.isfinite, point))]
     if not points:
         return []
     low, high = min(y for _, y in points), max(y for _, y in points)
     if high - low < 1e-12:
         low, high = low - 0.5, high + 0.5
-    first, last = min(x for x, _ in points), max(max(x for x, _ in points), end)
+    first, last = min(x for x, _ in (*line, *points)), max(max(x for x, _ in (*line, *points)), end)
     labels = [f"{high:.4g}", f"{low:.4g}"]
     margin = max(map(len, labels)) + 1
     columns = max(8, width - margin - 1)
@@ -44,7 +48,7 @@ def chart(
         return round((x - first) / ((last - first) or 1.0) * (columns * across - 1))
 
     def row(y: float) -> int:
-        return round((high - y) / (high - low) * (height * down - 1))
+        return round((high - min(high, max(low, y))) / (high - low) * (height * down - 1))
 
     _draw(grid, line, column, row)
     rows = [_row(grid[number * down : (number + 1) * down], columns, braille=braille) for number in range(height)]
@@ -56,6 +60,33 @@ def chart(
     drawn = [f"{label:>{margin}}{edge}{text}" for label, text in zip(scale, texts, strict=True)]
     axis = f"{first:g}".ljust(max(1, columns - len(f"{last:g}"))) + f"{last:g}"
     return [*drawn, " " * (margin + 1) + axis]
+
+
+def smoothed(points: Points) -> list[tuple[float, float]]:
+    """Return a curve without its noise: an exponential mean over about a twentieth of it; short curves as they are."""
+    finite = [point for point in points if all(map(math.isfinite, point))]
+    if len(finite) < _SMOOTHED_FROM:
+        return list(finite)
+    kept = 1 - 1 / max(1.0, len(finite) / 20)
+    total = weight = 0.0
+    curve = []
+    for (x, _), y in zip(finite, _medians([y for _, y in finite]), strict=True):
+        total, weight = kept * total + (1 - kept) * y, kept * weight + (1 - kept)
+        curve.append((x, total / weight))
+    return curve
+
+
+def _medians(values: Sequence[float]) -> list[float]:
+    """Return the median of each value and its two neighbours."""
+    if len(values) < 3:
+        return list(values)
+    inner = [sorted(values[at - 1 : at + 2])[1] for at in range(1, len(values) - 1)]
+    return [values[0], *inner, values[-1]]
+
+
+def _without_spikes(line: Points) -> list[tuple[float, float]]:
+    """Return a curve whose single outliers have the height of a neighbour."""
+    return [(x, y) for (x, _), y in zip(line, _medians([y for _, y in line]), strict=True)]
 
 
 def _draw(grid: list[list[int]], line: Points, column: Callable[[float], int], row: Callable[[float], int]) -> None:

@@ -18,6 +18,7 @@ from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.progress import Billed, billed, fraction_of
+from runner.wording import counted
 
 Cause = Literal["data", "configuration", "permission", "quota", "capacity", "platform", "cancelled"]
 
@@ -44,6 +45,8 @@ _CODES = (
     "UNAUTHENTICATED",
 )
 """google.rpc.Code by number."""
+_STALL_SECONDS = 600.0
+"""From when on a running job without progress is called stuck: longer than a step and a checkpoint take."""
 _PLATFORM_CODES = frozenset({2, 4, 10, 13, 14, 15})
 
 _RULES: tuple[tuple[Cause, re.Pattern[str]], ...] = (
@@ -161,6 +164,7 @@ def explain(session: Session, name: str) -> Explanation:
     cause = classify(job)
     found = Explanation(job=job, cause=cause, summary=_summary(job, cause))
     _tell_error(found)
+    _tell_stall(found, story)
     _tell_times(found, story)
     _tell_dropped(found)
     found.billed = billed(job, _fraction(job, story))
@@ -194,7 +198,7 @@ def _summary(job: TuningJob, cause: Cause | None) -> str:
     dropped = dropped_examples(job)[1]
     if dropped:
         count = job.data_stats.get("tuningDatasetExampleCount", "?")
-        return f"{dropped} of {count} examples were left out of the training"
+        return f"examples left out of the training: {dropped} of {count}"
     if job.succeeded:
         return "nothing is wrong: it succeeded"
     return "nothing is wrong: it is under way"
@@ -231,10 +235,25 @@ def _tell_times(found: Explanation, story: list[JobEvent]) -> None:
         found.evidence.append("no step was trained")
 
 
+def _tell_stall(found: Explanation, story: list[JobEvent]) -> None:
+    """Say of a running job when it last made progress, and that this is long ago if it is."""
+    job = found.job
+    if job.ended or job.start_time is None or found.cause is not None:
+        return
+    times = [datetime.datetime.fromisoformat(event.time) for event in story if event.time]
+    quiet = (datetime.datetime.now(datetime.UTC) - max([job.start_time, *times])).total_seconds()
+    found.evidence.append(f"last sign of progress: {max(0.0, quiet):.0f} s ago")
+    if quiet >= _STALL_SECONDS and times:
+        found.summary = f"it runs, but has made no progress for {quiet:.0f} s; it may be stuck"
+        found.next_steps.append(
+            f"`runner jobs logs {job.id}` shows what it did last; `runner jobs cancel {job.id}` ends it"
+        )
+
+
 def _tell_dropped(found: Explanation) -> None:
     found.dropped, found.dropped_total = dropped_examples(found.job)
     if found.dropped_total:
-        found.evidence.append(f"{found.dropped_total} examples were dropped")
+        found.evidence.append(f"dropped: {counted(found.dropped_total, 'example')}")
 
 
 def _tell_grants(session: Session, found: Explanation) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from runner.errors import ConfigurationError, EngineMissingError
 from runner.gcp.tuning_jobs import TuningJob
+from runner.installation import install_hint
 from runner.jobs.following.results import Measurement, Results
 
 Target = Literal["tensorboard", "mlflow", "wandb"]
@@ -70,7 +71,7 @@ def _package(target: Target) -> Any:
     except ImportError as error:
         raise EngineMissingError(
             f"exporting to {target} needs the package {PACKAGES[target]}",
-            hint=f"pip install 'open-model-tuning[{target}]'",
+            hint=install_hint(target),
         ) from error
 
 

@@ -46,11 +46,19 @@ class Billed:
     """None where no price is published."""
     total_usd: float | None
     price_date: str
+    stand_in: bool = False
+    """Whether a stand-in's tokenizer counted, so that the real model's count differs, and nothing is charged."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form; dollars at list price."""
         rounded = {name: None if value is None else round(value, 6) for name, value in self._dollars()}
-        return {"tokens": self.tokens, "totalTokens": self.total_tokens, **rounded, "priceDate": self.price_date}
+        return {
+            "tokens": self.tokens,
+            "totalTokens": self.total_tokens,
+            **rounded,
+            "priceDate": self.price_date,
+            "standIn": self.stand_in,
+        }
 
     def _dollars(self) -> list[tuple[str, float | None]]:
         return [("usd", self.usd), ("totalUsd", self.total_usd)]
@@ -95,6 +103,7 @@ def billed(job: TuningJob, fraction: float | None = None) -> Billed | None:
         usd=None if price is None else tokens * price / 1e6,
         total_usd=None if price is None else total * price / 1e6,
         price_date=load_catalog().price_date,
+        stand_in=bool(job.stand_in),
     )
 
 

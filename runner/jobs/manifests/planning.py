@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runner.datasets.examples import counted
 from runner.datasets.reports.report import Report
 from runner.errors import DatasetError, RunnerError
 from runner.gcp import fleet
@@ -29,6 +28,7 @@ from runner.jobs.outputs.ownership import Wanted
 from runner.jobs.preflight.findings import PreflightFinding
 from runner.jobs.preflight.obstacles import Look, preflight_many
 from runner.jobs.specification import TuningJobSpec
+from runner.wording import counted
 
 PLAN_VERSION = 1
 
@@ -269,7 +269,7 @@ def _price(planned: Iterable[PlannedJob], reader: DataReader, history: dict[tupl
         raise DatasetError(
             f"{len(lines)} mistake{'s' if len(lines) != 1 else ''} in the data:\n{shown}",
             findings=findings,
-            hint="each is explained in docs/dataset-format.md",
+            hint="`runner explain CODE` explains a finding",
         )
 
 

@@ -88,7 +88,7 @@ class Loaded:
             raise ConfigurationError(
                 f"{len(problems)} mistake{'s' if len(problems) != 1 else ''} in the manifests:\n{shown}",
                 problems=problems,
-                hint="docs/manifests.md; `runner schema` prints the schema for an editor",
+                hint="`runner explain manifests`; `runner schema` prints the schema for an editor",
             )
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from runner.errors import ConfigurationError, EngineMissingError
 from runner.gcp.tuning_jobs import TuningJob, from_document
+from runner.installation import install_hint
 from runner.jobs.following.exporting import Target, export_to
 from runner.jobs.following.results import Measurement, Results
 from tests.cli.invocation import CommandLine
@@ -173,7 +174,7 @@ def test_a_tracker_that_is_not_installed(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(EngineMissingError) as caught:
         exported(target, tmp_path)
-    assert caught.value.hint == f"pip install 'open-model-tuning[{target}]'"
+    assert caught.value.hint == install_hint(target)
 
 
 def test_a_job_that_has_measured_nothing(run: CommandLine, faulty: FaultyEmulator, in_project: Provisioned) -> None:

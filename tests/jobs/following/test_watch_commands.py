@@ -28,8 +28,9 @@ def test_watching_a_job_that_fails(run: CommandLine, faulty: FaultyEmulator, in_
     outcome = run("jobs", "watch", job)
     assert outcome.code == 5
     assert outcome.out.splitlines()[-1] == f"{job}  failed"
-    assert outcome.err == (
-        f"error: tuning job {job} failed: Internal error encountered.\nhint: `runner jobs why {job}`\n"
+    assert outcome.err.startswith(f"stand-in: job {job} trains ")
+    assert outcome.err.endswith(
+        f"\nerror: tuning job {job} failed: Internal error encountered.\nhint: `runner jobs why {job}`\n"
     )
 
 

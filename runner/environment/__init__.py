@@ -1,26 +1,28 @@
 """Where to work: project, location, buckets, addresses. Resolved once, then handed around.
 
-Precedence of each field: a command-line flag, a `RUNNER_*` variable, the environment document, the default. The
-document comes from `--environment`/`RUNNER_ENVIRONMENT` (a file or a `gs://` object; `pulumi up` writes one into the
-contract bucket) or, without that, from the emulator that runs on this machine, if one does.
+Precedence of each field: a command-line flag, a `RUNNER_*` variable, the environment document, the context, the
+default. The document comes from `--environment`, `--context`, `RUNNER_ENVIRONMENT` (a file or a `gs://` object;
+`pulumi up` writes one into the contract bucket), `RUNNER_CONTEXT` or `runner use`, the first of these that is given,
+or without all of them from the emulator of this machine.
 
 Nothing below this module knows whether an address is Google's or the emulator's: both are addresses.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from runner import addresses
+from runner.environment import documents
+from runner.environment.targets import Target
 from runner.errors import ConfigurationError
+from runner.state import state_directory as state_directory
+from runner.wording import camel_keys
 
-DOCUMENT_VERSION = 1
 PLACEHOLDER_TOKEN = "emulator"  # noqa: S105 - no secret: what a server that checks no token is sent
 DEFAULT_LOCATION = "us-central1"
 
@@ -52,7 +54,6 @@ SETTINGS = (
 )
 """Every field that can be set, with its flag and its variable. `flags` of `resolve` has the field names as keys."""
 
-_AGENTS = {"aiplatform": "gcp-sa-aiplatform", "tuning": "gcp-sa-vertex-moss-ft"}
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 # A location and a project become part of the addresses that the token is sent to, so neither may hold anything else.
 _FORMS = {
@@ -64,27 +65,6 @@ _FORMS = {
     "outputs_bucket": _BUCKET,
     "contract_bucket": _BUCKET,
 }
-_KNOWN_KEYS = {
-    "": {
-        "version",
-        "project",
-        "projectNumber",
-        "location",
-        "buckets",
-        "serviceAgents",
-        "runnerServiceAccount",
-        "endpoints",
-        "apiEndpoints",
-        "environment",
-        "regions",
-        "pipelines",
-    },
-    "buckets": {"datasets", "images", "outputs", "contract"},
-    "serviceAgents": set(_AGENTS),
-    "endpoints": {"default"},
-    "apiEndpoints": {"vertex", "storage"},
-}
-_OBJECTS = {"version", "regions", "pipelines", *_KNOWN_KEYS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +91,8 @@ class Environment:
     """Base address of Cloud Storage, without a path; None is Google's."""
     token: str | None = field(default=None, repr=False)
     """Bearer token; None means Application Default Credentials."""
+    context: str = ""
+    """Name of the context in use; "" where nobody has chosen one."""
     sources: dict[str, str] = field(default_factory=dict)
     """Where each set field came from, in words: `--project`, `RUNNER_PROJECT`, a file, `default`."""
 
@@ -133,6 +115,12 @@ class Environment:
         """Return `projects/P/locations/L`. Raises ConfigurationError when the project is unknown."""
         self.require("project", "location")
         return f"projects/{self.project}/locations/{self.location}"
+
+    @property
+    def target(self) -> Target:
+        """Return what people are told of where commands act."""
+        placeholder = self.token == PLACEHOLDER_TOKEN
+        return Target.at(self.vertex_url, project=self.project, location=self.location, placeholder=placeholder)
 
     def require(self, *names: str) -> None:
         """Do nothing if every named field is set.
@@ -157,17 +145,7 @@ class Environment:
     def to_json(self) -> dict[str, Any]:
         """Return every field but the token, which is only said to be there or not."""
         body = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "token"}
-        return {**body, "token": "set" if self.token else None}
-
-
-def state_directory() -> Path:
-    """Return the directory of what this tool remembers: `RUNNER_STATE_DIR`, or the user's state directory."""
-    given = os.environ.get("RUNNER_STATE_DIR")
-    if given:
-        return Path(given)
-    import platformdirs
-
-    return platformdirs.user_state_path("open-model-tuning")
+        return camel_keys({**body, "token": "set" if self.token else None})
 
 
 def resolve(
@@ -179,29 +157,26 @@ def resolve(
     """Return the environment that flags, variables and the document describe.
 
     Args:
-        flags: values by field name (see SETTINGS), plus `environment` for the document's file or `gs://` address.
-            None and "" mean "not given".
+        flags: values by field name (see SETTINGS), plus `environment` for the document's file or `gs://` address, and
+            `context` for a context's name. None and "" mean "not given".
         read_object: reads a `gs://` object; `runner.gcp.session.open_environment` supplies it.
         use_document: False leaves the document out: flags, variables and defaults only.
 
     Raises:
         ConfigurationError: the document cannot be read or has mistakes, or an address or location is malformed; all
             mistakes are listed.
+        UnreachableError: commands work in the emulator of this machine, and it does not run.
     """
-    known = {setting.field for setting in SETTINGS} | {"environment"}
+    known = {setting.field for setting in SETTINGS} | {"environment", "context"}
     unknown = set(flags) - known
     if unknown:
         raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
-    document, origin = _document(flags, read_object) if use_document else (None, "")
-    problems = _document_problems(document, origin) if document is not None else []
-    chosen = (document or {}) if problems else _of_region(document or {}, flags)
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for setting in SETTINGS:
-        value, source = _value(setting, flags, chosen, origin)
-        if value:
-            values[setting.field] = value
-            sources[setting.field] = source
+    addressed = any(_given(setting, flags)[0] for setting in SETTINGS if setting.field.endswith("_url"))
+    place = documents.place_of(flags, addressed=addressed) if use_document else documents.Place()
+    document, origin = (documents.read(place, read_object), place.uri) if place.uri else (None, "")
+    problems = documents.problems_of(document, origin) if document is not None else []
+    chosen = (document or {}) if problems else documents.of_region(document or {}, flags)
+    values, sources = _values(flags, chosen, origin, place)
     if "location" not in values:
         sources["location"] = "default"
     for name in ("vertex_url", "storage_url"):
@@ -218,7 +193,22 @@ def resolve(
     if (values.get("vertex_url") or values.get("storage_url")) and "token" not in values:
         values["token"], sources["token"] = PLACEHOLDER_TOKEN, "default for a custom address"
     values["service_agents"], sources["service_agents"] = _service_agents(document or {}, values, origin)
-    return Environment(**values, sources=sources)
+    return Environment(**values, sources=sources, context=place.context.name if place.context is not None else "")
+
+
+def _values(
+    flags: Mapping[str, str | None], document: Mapping[str, Any], origin: str, place: documents.Place
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return every field that is set, and where each comes from."""
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for setting in SETTINGS:
+        value, source = _value(setting, flags, document, origin)
+        if not value and place.context is not None:
+            value, source = getattr(place.context, setting.field, ""), place.said_by
+        if value:
+            values[setting.field], sources[setting.field] = value, source
+    return values, sources
 
 
 def _ways(name: str) -> str:
@@ -228,18 +218,26 @@ def _ways(name: str) -> str:
 
 def service_agents_of(project_number: str) -> dict[str, str]:
     """Return the two accounts that read and write the buckets of a tuning job (specification)."""
-    return {key: f"service-{project_number}@{domain}.iam.gserviceaccount.com" for key, domain in _AGENTS.items()}
+    return {
+        key: f"service-{project_number}@{domain}.iam.gserviceaccount.com" for key, domain in documents.AGENTS.items()
+    }
+
+
+def _given(setting: Setting, flags: Mapping[str, str | None]) -> tuple[str, str]:
+    """Return what a flag or a variable says, and which."""
+    given = flags.get(setting.field)
+    if given:
+        return given, setting.flag
+    from_variable = os.environ.get(setting.variable)
+    return (from_variable, setting.variable) if from_variable else ("", "")
 
 
 def _value(
     setting: Setting, flags: Mapping[str, str | None], document: Mapping[str, Any], origin: str
 ) -> tuple[str, str]:
-    given = flags.get(setting.field)
-    if given:
-        return given, setting.flag
-    from_variable = os.environ.get(setting.variable)
-    if from_variable:
-        return from_variable, setting.variable
+    given = _given(setting, flags)
+    if given[0]:
+        return given
     node: Any = document
     for key in setting.document:
         node = node.get(key) if isinstance(node, Mapping) else None
@@ -248,101 +246,9 @@ def _value(
     return "", ""
 
 
-def _of_region(document: dict[str, Any], flags: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return the document with buckets and endpoints of the region that is asked for, where the stack is there too."""
-    wanted = flags.get("location") or os.environ.get("RUNNER_LOCATION")
-    entry = document.get("regions", {}).get(wanted) if wanted and wanted != document.get("location") else None
-    if entry is None:
-        return document
-    buckets = {**document.get("buckets", {}), **entry.get("buckets", {})}
-    return {**document, "buckets": buckets, "endpoints": entry.get("endpoints", {})}
-
-
 def _service_agents(document: Mapping[str, Any], values: Mapping[str, Any], origin: str) -> tuple[dict[str, str], str]:
     agents = service_agents_of(values["project_number"]) if values.get("project_number") else {}
     given = document.get("serviceAgents")
     if isinstance(given, Mapping) and given:
         return agents | dict(given), origin
     return agents, "project number" if agents else "unknown"
-
-
-def _document(
-    flags: Mapping[str, str | None], read_object: Callable[[str], bytes] | None
-) -> tuple[dict[str, Any] | None, str]:
-    """Return the document and where it came from, (None, "") when there is none."""
-    given = flags.get("environment")
-    place, said_by = (given, "--environment") if given else (os.environ.get("RUNNER_ENVIRONMENT"), "RUNNER_ENVIRONMENT")
-    if not place:
-        local = _running_emulator()
-        if local is None:
-            return None, ""
-        place, said_by = str(local), "running emulator"
-    try:
-        if place.startswith("gs://"):
-            if read_object is None:
-                raise ConfigurationError(f"{said_by}: {place} cannot be read here; give a file")
-            content = read_object(place)
-        else:
-            content = Path(place).expanduser().read_bytes()
-    except OSError as error:
-        message = f"{said_by}: cannot read {place}: {error.strerror or error}"
-        raise ConfigurationError(message, problems=[message]) from error
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        message = f"{said_by}: {place} is not JSON: {error}"
-        raise ConfigurationError(message, problems=[message]) from error
-    if not isinstance(body, dict):
-        message = f"{said_by}: {place} is not a JSON object"
-        raise ConfigurationError(message, problems=[message])
-    return body, place
-
-
-def _running_emulator() -> Path | None:
-    """Return the environment document of this user's running emulator, or None."""
-    directory = state_directory() / "emulator"
-    try:
-        pid = json.loads((directory / "server.json").read_bytes()).get("pid")
-    except (OSError, ValueError, AttributeError):
-        return None
-    if not isinstance(pid, int) or pid <= 0:
-        return None
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        pass  # alive, and another user's
-    except OSError:
-        return None
-    document = directory / "environment.json"
-    return document if document.is_file() else None
-
-
-def _document_problems(document: Mapping[str, Any], origin: str) -> list[str]:
-    version = document.get("version")
-    if version != DOCUMENT_VERSION or isinstance(version, bool):
-        return [f"{origin}: version {version!r} is not supported; this program reads version {DOCUMENT_VERSION}"]
-    problems = []
-    for section, known in _KNOWN_KEYS.items():
-        node = document.get(section, {}) if section else document
-        prefix = f"{section}." if section else ""
-        if not isinstance(node, Mapping):
-            problems.append(f"{origin}: {section} must be an object, not {type(node).__name__}")
-            continue
-        for key, value in node.items():
-            if key not in known:
-                problems.append(f"{origin}: unknown field {prefix}{key}")
-            elif not isinstance(value, str) and f"{prefix}{key}" not in _OBJECTS and value is not None:
-                problems.append(f"{origin}: {prefix}{key} must be a string, not {type(value).__name__}")
-    return problems + _region_problems(document.get("regions", {}), origin)
-
-
-def _region_problems(regions: Any, origin: str) -> list[str]:
-    if not isinstance(regions, Mapping):
-        return [f"{origin}: regions must be an object, not {type(regions).__name__}"]
-    problems = []
-    for region, entry in regions.items():
-        for section in ("buckets", "endpoints"):
-            node = entry.get(section, {}) if isinstance(entry, Mapping) else None
-            if not isinstance(node, Mapping) or not all(isinstance(value, str) for value in node.values()):
-                problems.append(f"{origin}: regions.{region}.{section} must be an object of strings")
-    return problems

@@ -1,0 +1,157 @@
+"""What a shell offers after a tab: names that this machine knows. A tab never waits for a service.
+
+Ids of jobs and endpoints come from `names.json` in the state directory. Commands that list or make something leave the
+names there; a tab that finds them old starts a process that asks the service for the next tab.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+_FRESH_SECONDS = 10.0
+_KEPT = 200
+"""Names of a kind."""
+Kind = str
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def completed(*kinds: Kind) -> Complete:
+    """Return what completes a parameter with names of these kinds.
+
+    Args:
+        kinds: `jobs`, `endpoints`, `models`, `states`, `contexts`, `explanations`.
+    """
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        found: dict[str, str] = {}
+        with contextlib.suppress(Exception):  # a tab that fails would print a traceback into the line
+            for kind in kinds:
+                found |= _STATIC[kind]() if kind in _STATIC else _remembered(kind)
+        return [CompletionItem(name, help=text) for name, text in found.items() if name.startswith(incomplete)]
+
+    return complete
+
+
+def remember(kind: Kind, names: Iterable[tuple[str, str]], *, target: str) -> None:
+    """Keep names, each with a line about it, for the next tab. Never fails.
+
+    Args:
+        kind: `jobs` or `endpoints`.
+        names: all there are, newest first.
+        target: where they are; names of another one are forgotten.
+    """
+    from runner import local_files
+    from runner.errors import RunnerError
+
+    body = _read()
+    if body.get("target") != target:
+        body = {"target": target}
+    body[kind] = {"at": time.time(), "names": dict(list(names)[:_KEPT])}
+    with contextlib.suppress(OSError, RunnerError):
+        _path().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        local_files.replace(_path(), json.dumps(body), private=True)
+
+
+def refresh() -> None:
+    """Ask the service for the names; the work of the process that a tab starts."""
+    from runner.gcp import endpoints, tuning_jobs
+    from runner.gcp.connecting import connect
+
+    with connect({}) as session:
+        target = str(session.environment.target)
+        remember("jobs", jobs_named(tuning_jobs.list_jobs(session, limit=_KEPT)), target=target)
+        remember("endpoints", endpoints_named(endpoints.list_endpoints(session)), target=target)
+
+
+def jobs_named(jobs: Iterable[Any]) -> list[tuple[str, str]]:
+    """Return ids and names of jobs, each with what it is."""
+    found = [("latest", "the newest job")]
+    for job in jobs:
+        state = job.state.removeprefix("JOB_STATE_").lower()
+        found.append((job.id, f"{job.display_name or job.base_model}, {state}"))
+        found += [(job.display_name, state)] if job.display_name and " " not in job.display_name else []
+    return found
+
+
+def endpoints_named(endpoints: Iterable[Any]) -> list[tuple[str, str]]:
+    """Return ids and names of endpoints, each with what it is."""
+    found = []
+    for item in endpoints:
+        found.append((item.id, item.display_name or "endpoint"))
+        found += [(item.display_name, item.id)] if item.display_name and " " not in item.display_name else []
+    return found
+
+
+def _path() -> Any:
+    from runner.state import state_directory
+
+    return state_directory() / "names.json"
+
+
+def _read() -> dict[str, Any]:
+    try:
+        body = json.loads(_path().read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _remembered(kind: Kind) -> dict[str, str]:
+    entry = _read().get(kind) or {}
+    if time.time() - float(entry.get("at", 0)) > _FRESH_SECONDS:
+        _start_refresh()
+    return {str(name): str(text) for name, text in (entry.get("names") or {}).items()}
+
+
+def _start_refresh() -> None:
+    from runner.local_processes import module_command
+
+    command = module_command("runner.cli.completing")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("_RUNNER_COMPLETE", "COMP_"))}
+    nowhere = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+    with contextlib.suppress(OSError):
+        # Not by `subprocess`, whose import takes a tab as long as everything else.
+        os.posix_spawn(command[0], command, own, file_actions=nowhere, setsid=True)
+
+
+def _models() -> dict[str, str]:
+    from runner.catalog import models
+
+    return {model.id: model.name for model in models()}
+
+
+def _states() -> dict[str, str]:
+    return dict.fromkeys(("queued", "pending", "running", "succeeded", "failed", "cancelled", "paused", "expired"), "")
+
+
+def _contexts() -> dict[str, str]:
+    from runner.environment import contexts
+
+    saved = {item.name: item.environment or item.project for item in contexts.load().saved}
+    return {"emulator": "on this machine", "google": "Google Cloud", **saved}
+
+
+def _explanations() -> dict[str, str]:
+    from runner import explanations
+
+    return {item.name: item.means for item in explanations.every()}
+
+
+_STATIC: dict[Kind, Callable[[], dict[str, str]]] = {
+    "models": _models,
+    "states": _states,
+    "contexts": _contexts,
+    "explanations": _explanations,
+}
+
+if __name__ == "__main__":
+    with contextlib.suppress(Exception):
+        refresh()

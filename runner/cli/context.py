@@ -1,0 +1,133 @@
+"""`runner use` and `runner context`: where commands act when nothing else says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from runner.cli import commands
+from runner.cli.completing import completed
+from runner.cli.options import Invocation
+
+command = commands.Group(
+    name="context",
+    help="List, add and show the places where commands can work. A context names an environment document, or a project "
+    "and a location.",
+    examples=(
+        "runner context ls",
+        "runner context add production --environment gs://my-contract-bucket/environment.json",
+        "runner use production",
+    ),
+    lazy={
+        "ls": ("runner.cli.context:ls", "List contexts and mark the one in use."),
+        "add": ("runner.cli.context:add", "Add a context."),
+        "show": ("runner.cli.context:show", "Show where a context leads."),
+        "rm": ("runner.cli.context:rm", "Remove a context."),
+    },
+)
+
+_AUTOMATIC = "the emulator if it has a project here, otherwise flags and RUNNER_* variables"
+
+
+@commands.command(name="use", examples=("runner use emulator", "runner use production", "runner use google"))
+@click.argument("name", metavar="NAME", shell_complete=completed("contexts"))
+@click.pass_obj
+def use(invocation: Invocation, name: str) -> None:
+    """Work in a context from now on. NAME is emulator, google, or a context that you added.
+
+    `google` takes project and location from flags and RUNNER_* variables. A flag or RUNNER_ENVIRONMENT still wins over
+    the context for one command.
+    """
+    from runner.environment import contexts
+    from runner.state import emulator_runs
+
+    contexts.use(name)
+    found = contexts.load().find(name)
+    invocation.output.result(found.to_json(), f"commands now use {_said(found)}", name=name)
+    if name == contexts.EMULATOR and not emulator_runs():
+        invocation.output.note("it does not run: `runner emulator start`")
+
+
+@commands.command(name="ls", examples=("runner context ls", "runner context ls --format json"))
+@click.pass_obj
+def ls(invocation: Invocation) -> None:
+    """List contexts; a star marks the one in use."""
+    from runner.environment import contexts
+
+    known = contexts.load()
+    chosen = contexts.chosen(invocation.context)
+    name = chosen[0].name if chosen else ""
+    every = [*(contexts.Context(name=built_in) for built_in in contexts.BUILT_IN), *known.saved]
+    rows = [["*" if item.name == name else "", item.name, _said(item, named=False)] for item in every]
+    body = [{**item.to_json(), "current": item.name == name} for item in every]
+    invocation.output.table(["", "name", "leads to"], rows, body=body, names=[item.name for item in every])
+    invocation.output.note(f"in use by {chosen[1]}" if chosen else f"none is in use: commands work in {_AUTOMATIC}")
+
+
+@commands.command(
+    name="add",
+    examples=(
+        "runner context add production --environment gs://my-contract-bucket/environment.json",
+        "runner context add test --project acme-ml-test --location europe-west4",
+    ),
+)
+@click.argument("name", metavar="NAME", shell_complete=completed("contexts"))
+@click.pass_obj
+def add(invocation: Invocation, name: str) -> None:
+    """Save the environment document, or the project and the location, of this command line under NAME."""
+    from pathlib import Path
+
+    from runner.environment import contexts
+
+    document = invocation.environment or ""
+    if document and not document.startswith("gs://"):
+        document = str(Path(document).expanduser().absolute())
+    made = contexts.Context(
+        name=name, environment=document, project=invocation.project or "", location=invocation.location or ""
+    )
+    contexts.add(made)
+    invocation.output.result(made.to_json(), f"added {_said(made)}", name=name)
+    invocation.output.note(f"next: `runner use {name}`, or `--context {name}` for one command")
+
+
+@commands.command(name="show", examples=("runner context show", "runner context show production"))
+@click.argument("name", metavar="[NAME]", required=False)
+@click.pass_obj
+def show(invocation: Invocation, name: str | None) -> None:
+    """Show the project, the location and the service that a context leads to [default: the one in use]."""
+    invocation.context = name or invocation.context
+    environment = invocation.resolved()
+    target = environment.target
+    pairs: list[tuple[str, Any]] = [
+        ("context", environment.context or "none"),
+        ("project", target.project or "not set"),
+        ("location", target.location),
+        ("service", target.service),
+        ("charged", "nothing" if target.free else "list prices" if target.service == "Google Cloud" else "unknown"),
+        ("project from", environment.sources.get("project")),
+    ]
+    body = {"context": environment.context, **target.to_json(), "sources": environment.sources}
+    invocation.output.result(body, pairs, name=environment.context)
+
+
+@commands.command(name="rm", examples=("runner context rm production",))
+@click.argument("name", metavar="NAME", shell_complete=completed("contexts"))
+@click.pass_obj
+def rm(invocation: Invocation, name: str) -> None:
+    """Remove a context. Nothing changes where it leads to."""
+    from runner.environment import contexts
+
+    contexts.remove(name)
+    invocation.output.result({"removed": name}, f"removed {name}", name=name)
+
+
+def _said(context: Any, *, named: bool = True) -> str:
+    """Return where a context leads, in words."""
+    built_in = {
+        "emulator": "the emulator on this machine",
+        "google": "Google Cloud, by flags and RUNNER_* variables",
+    }.get(context.name)
+    parts = [context.environment, context.project and f"project {context.project}", context.location]
+    where = built_in or ", ".join(part for part in parts if part)
+    return f"{context.name} ({where})" if named else where

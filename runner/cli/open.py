@@ -1,0 +1,71 @@
+"""`runner open`: the page of a job, an endpoint or a project."""
+
+from __future__ import annotations
+
+import click
+
+from runner.cli import commands
+from runner.cli.completing import completed
+from runner.cli.options import Invocation
+from runner.errors import ConfigurationError, NotFoundError
+
+_CONSOLE = "https://console.cloud.google.com/vertex-ai"
+
+
+@commands.command(
+    name="open", examples=("runner open", "runner open latest", "runner open production", "runner open latest --print")
+)
+@click.argument("what", metavar="[JOB|ENDPOINT]", required=False, shell_complete=completed("jobs", "endpoints"))
+@click.option("--print", "only_print", is_flag=True, help="Print the address without opening it.")
+@click.pass_obj
+def command(invocation: Invocation, what: str | None, only_print: bool) -> None:
+    """Open the page of a job, an endpoint, or the project's tuning jobs: Google's console, or that of the emulator.
+
+    Without a graphical session, the address is printed.
+    """
+    import os
+    import sys
+
+    with invocation.session() as session:
+        environment = session.environment
+        environment.require("project")
+        kind, name = _found(invocation, what) if what else ("jobs", "")
+    page = {"jobs": "tuning", "endpoints": "online-prediction/endpoints"}[kind]
+    if environment.target.free:
+        address = environment.vertex_base
+    elif name:
+        inner = "tuningJob" if kind == "jobs" else "endpoints"
+        section = "tuning" if kind == "jobs" else "online-prediction"
+        address = f"{_CONSOLE}/{section}/locations/{environment.location}/{inner}/{name}?project={environment.project}"
+    else:
+        address = f"{_CONSOLE}/{page}?project={environment.project}"
+    shown = only_print or invocation.output.is_json or invocation.output.quiet
+    graphical = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    opened = not shown and graphical and _open(address)
+    invocation.output.result({"url": address, "opened": opened}, address, name=address)
+
+
+def _found(invocation: Invocation, what: str) -> tuple[str, str]:
+    """Return whether it is a job or an endpoint, and its id. Raises ConfigurationError."""
+    from runner.gcp import tuning_jobs
+    from runner.jobs.naming import job_name
+    from runner.serving.prediction import resolve_endpoint
+
+    with invocation.session() as session:
+        try:
+            return "jobs", tuning_jobs.get(session, job_name(session, what)).id
+        except NotFoundError:
+            pass
+        try:
+            return "endpoints", resolve_endpoint(session, what).id
+        except NotFoundError as error:
+            message = f"no job and no endpoint in {session.environment.location} is called {what!r}"
+            raise ConfigurationError(
+                message, problems=[message], hint="`runner jobs ls`, `runner endpoints ls`"
+            ) from error
+
+
+def _open(address: str) -> bool:
+    import webbrowser
+
+    return webbrowser.open(address)

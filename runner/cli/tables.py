@@ -1,0 +1,90 @@
+"""Tables that fit the terminal: ids get shorter, then columns go, and only then each row becomes a block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from runner.cli.text import padded, width
+
+GAP = 2
+_SHORTEST_ID = 6
+"""Characters of an id that are kept though fewer would tell it apart: the next one may not be here yet."""
+
+
+@dataclass(slots=True)
+class Table:
+    """Headings and cells, all of them text."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    dropped: list[str] = field(default_factory=list)
+    """Headings of the columns that did not fit."""
+
+    @property
+    def widths(self) -> list[int]:
+        """Return the width of each column."""
+        every = [self.headings, *self.rows]
+        return [max(width(row[index]) for row in every) for index in range(len(self.headings))]
+
+    @property
+    def width(self) -> int:
+        """Return the width of a line."""
+        return sum(self.widths) + GAP * (len(self.headings) - 1)
+
+    def line(
+        self, row: Sequence[str], right: Collection[str], styles: Mapping[str, Callable[[str], str]] | None = None
+    ) -> str:
+        """Return one line.
+
+        Args:
+            row: its cells.
+            right: headings of the columns to align to the right.
+            styles: what colours the cells of a column, by its heading.
+        """
+        parts = []
+        for heading, cell, columns in zip(self.headings, row, self.widths, strict=True):
+            text = padded(cell, columns, right=heading in right)
+            parts.append((styles or {}).get(heading, str)(text))
+        return (" " * GAP).join(parts).rstrip()
+
+    def without(self, heading: str) -> Table:
+        """Return the table without a column."""
+        index = self.headings.index(heading)
+        rows = [[*row[:index], *row[index + 1 :]] for row in self.rows]
+        return Table([*self.headings[:index], *self.headings[index + 1 :]], rows, [*self.dropped, heading])
+
+
+def fitted(table: Table, columns: float, *, ids: Collection[int], droppable: Sequence[str]) -> Table | None:
+    """Return a table that is no wider than a terminal, None where only blocks are.
+
+    Args:
+        table: as wide as it is.
+        columns: of the terminal.
+        ids: indices of the columns of ids, which are shortened to prefixes that commands accept.
+        droppable: headings of the columns that may go, the first to go first.
+    """
+    if table.width <= columns:
+        return table
+    for index in ids:
+        short = short_ids([row[index] for row in table.rows])
+        for row, text in zip(table.rows, short, strict=True):
+            row[index] = text
+    for heading in droppable:
+        if table.width <= columns:
+            break
+        table = table.without(heading)
+    return table if table.width <= columns else None
+
+
+def short_ids(ids: Sequence[str]) -> list[str]:
+    """Return the shortest beginning of each id, of at least six characters, that no other id has."""
+    ordered = sorted(set(ids))
+    lengths = {}
+    for number, text in enumerate(ordered):
+        shared = 0
+        for other in ordered[max(0, number - 1) : number] + ordered[number + 1 : number + 2]:
+            common = next((at for at, pair in enumerate(zip(text, other, strict=False)) if pair[0] != pair[1]), None)
+            shared = max(shared, min(len(text), len(other)) if common is None else common)
+        lengths[text] = max(_SHORTEST_ID, shared + 1)
+    return [text[: lengths[text]] for text in ids]

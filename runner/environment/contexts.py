@@ -1,0 +1,165 @@
+"""Named places to work: which there are, and which one commands use.
+
+`contexts.json` in the state directory holds both. Two contexts need no entry: `emulator`, the one on this machine, and
+`google`, which is what flags and `RUNNER_*` variables say on Google Cloud. Where nobody has chosen a context, commands
+work in the emulator of this machine if it has a project, else on Google Cloud.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from runner import local_files
+from runner.errors import ConfigurationError, UnreachableError
+from runner.state import emulator_document, emulator_runs, state_directory
+
+FLAG = "--context"
+VARIABLE = "RUNNER_CONTEXT"
+EMULATOR = "emulator"
+GOOGLE = "google"
+BUILT_IN = (EMULATOR, GOOGLE)
+_VERSION = 1
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """A named place to work. What is "" is left to flags, variables and the document."""
+
+    name: str
+    environment: str = ""
+    """Environment document: a file or a `gs://` object."""
+    project: str = ""
+    location: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return what is known of it."""
+        fields = {"environment": self.environment, "project": self.project, "location": self.location}
+        return {"name": self.name, **{key: value for key, value in fields.items() if value}}
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """What `contexts.json` says."""
+
+    current: str = ""
+    """The one in use; "" where nobody has chosen."""
+    saved: tuple[Context, ...] = ()
+
+    def find(self, name: str, *, said_by: str = "") -> Context:
+        """Return a context. Raises ConfigurationError."""
+        if name in BUILT_IN:
+            return Context(name=name)
+        for context in self.saved:
+            if context.name == name:
+                return context
+        known = ", ".join([*BUILT_IN, *(context.name for context in self.saved)])
+        message = f"{f'{said_by}: ' if said_by else ''}no context is called {name!r}; there are {known}"
+        raise ConfigurationError(message, problems=[message], hint=f"`runner context add {name} --environment FILE`")
+
+
+def load() -> Contexts:
+    """Return the contexts of this user. Raises ConfigurationError if the file is damaged."""
+    path = state_directory() / "contexts.json"
+    try:
+        body = json.loads(path.read_bytes())
+        if body["version"] != _VERSION:
+            raise ValueError(f"version {body['version']!r} is not supported")
+        saved = tuple(Context(name=name, **fields) for name, fields in body["contexts"].items())
+        return Contexts(str(body["current"]), saved)
+    except (FileNotFoundError, NotADirectoryError):
+        return Contexts()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"{path} cannot be read: {error}"
+        raise ConfigurationError(message, problems=[message], hint=f"delete {path} to begin anew") from error
+
+
+def add(context: Context) -> None:
+    """Save a context under a name that is new. Raises ConfigurationError, DiskError."""
+    problems = []
+    if not _NAME.fullmatch(context.name):
+        problems.append(f"{context.name!r} is not a context name: use lower-case letters, digits, '.', '_' and '-'")
+    if context.name in BUILT_IN:
+        problems.append(f"{context.name!r} is built in and cannot be replaced")
+    if not context.environment and not context.project:
+        problems.append("a context needs --environment FILE, or --project ID with --location NAME")
+    before = load()
+    if any(known.name == context.name for known in before.saved):
+        problems.append(f"a context called {context.name!r} exists: remove it first")
+    if problems:
+        hint = f"`runner context add {context.name or 'NAME'} --environment FILE`"
+        raise ConfigurationError("; ".join(problems), problems=problems, hint=hint)
+    _save(Contexts(before.current, (*before.saved, context)))
+
+
+def remove(name: str) -> None:
+    """Forget a context; if it is the one in use, none is. Raises ConfigurationError, DiskError."""
+    before = load()
+    before.find(name)
+    if name in BUILT_IN:
+        message = f"{name!r} is built in and cannot be removed"
+        raise ConfigurationError(message, problems=[message])
+    current = "" if before.current == name else before.current
+    _save(Contexts(current, tuple(context for context in before.saved if context.name != name)))
+
+
+def use(name: str) -> None:
+    """Work in a context from now on. Raises ConfigurationError, DiskError."""
+    before = load()
+    before.find(name)
+    _save(Contexts(name, before.saved))
+
+
+def _save(contexts: Contexts) -> None:
+    saved: dict[str, Any] = {}
+    for context in contexts.saved:
+        body = context.to_json()
+        saved[body.pop("name")] = body
+    directory = state_directory()
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise local_files.unwritable(directory, error) from error
+    whole = {"version": _VERSION, "current": contexts.current, "contexts": saved}
+    local_files.replace(directory / "contexts.json", json.dumps(whole, indent=1) + "\n", private=True)
+
+
+def chosen(flag: str | None) -> tuple[Context, str] | None:
+    """Return the context in use and who said so: the flag, the variable, or `runner use`; None if nobody did.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    contexts = load()
+    for name, said_by in ((flag, FLAG), (os.environ.get(VARIABLE), VARIABLE), (contexts.current, "runner use")):
+        if name:
+            return contexts.find(name, said_by=said_by), said_by
+    return None
+
+
+def emulator_place(*, chosen: bool) -> str | None:
+    """Return the environment document of the emulator, None where there is no emulator and none was chosen.
+
+    An emulator that has stopped is an error, not a reason to work on Google Cloud.
+
+    Raises:
+        UnreachableError: it does not run.
+        ConfigurationError: no project is set up in it.
+    """
+    runs, document = emulator_runs(), emulator_document()
+    if runs and document.is_file():
+        return str(document)
+    if runs:
+        message = "the emulator has no project yet"
+        hint = f"`runner emulator provision`, or `runner use {GOOGLE}` to work on Google Cloud"
+        raise ConfigurationError(message, problems=[message], hint=hint)
+    if chosen or document.is_file():
+        raise UnreachableError(
+            "the emulator, where commands work, does not run",
+            hint=f"`runner emulator start`, or `runner use {GOOGLE}` to work on Google Cloud",
+        )
+    return None

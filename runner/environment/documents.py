@@ -1,0 +1,146 @@
+"""The environment document: where it is, what it says, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.environment import contexts
+from runner.environment.contexts import Context
+from runner.errors import ConfigurationError
+
+DOCUMENT_VERSION = 1
+AGENTS = {"aiplatform": "gcp-sa-aiplatform", "tuning": "gcp-sa-vertex-moss-ft"}
+"""Service agents by the keys they have in the document."""
+_KNOWN_KEYS = {
+    "": {
+        "version",
+        "project",
+        "projectNumber",
+        "location",
+        "buckets",
+        "serviceAgents",
+        "runnerServiceAccount",
+        "endpoints",
+        "apiEndpoints",
+        "environment",
+        "regions",
+        "pipelines",
+    },
+    "buckets": {"datasets", "images", "outputs", "contract"},
+    "serviceAgents": set(AGENTS),
+    "endpoints": {"default"},
+    "apiEndpoints": {"vertex", "storage"},
+}
+_OBJECTS = {"version", "regions", "pipelines", *_KNOWN_KEYS}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a document is."""
+
+    uri: str = ""
+    """A file or a `gs://` object; "" where there is none."""
+    said_by: str = ""
+    """What named it: a flag, a variable, a context, or the running emulator."""
+    context: Context | None = None
+    """The context that takes effect."""
+
+
+def place_of(flags: Mapping[str, str | None], *, addressed: bool) -> Place:
+    """Return where the document is.
+
+    Args:
+        flags: those of `resolve`.
+        addressed: a flag or a variable names the addresses, so that nobody looks for an emulator.
+
+    Raises:
+        ConfigurationError: both a document and a context are given, or no context has that name.
+        UnreachableError: the emulator, where commands work, does not run.
+    """
+    given = flags.get("environment")
+    if given and flags.get("context"):
+        message = "give either --environment or --context"
+        raise ConfigurationError(message, problems=[message])
+    if given:
+        return Place(given, "--environment")
+    chosen = contexts.chosen(flags.get("context"))
+    variable = os.environ.get("RUNNER_ENVIRONMENT")
+    if variable and (chosen is None or chosen[1] != contexts.FLAG):
+        return Place(variable, "RUNNER_ENVIRONMENT")
+    if chosen is None:
+        return Place("" if addressed else contexts.emulator_place(chosen=False) or "", "running emulator")
+    context, said_by = chosen
+    if context.name == contexts.EMULATOR:
+        return Place(contexts.emulator_place(chosen=True) or "", f"{said_by} {contexts.EMULATOR}", context)
+    return Place(context.environment, f"context {context.name}", context)
+
+
+def read(found: Place, read_object: Callable[[str], bytes] | None) -> dict[str, Any]:
+    """Return the document at a place. Raises ConfigurationError."""
+    place, said_by = found.uri, found.said_by
+    try:
+        if place.startswith("gs://"):
+            if read_object is None:
+                raise ConfigurationError(f"{said_by}: {place} cannot be read here; give a file")
+            content = read_object(place)
+        else:
+            content = Path(place).expanduser().read_bytes()
+    except OSError as error:
+        message = f"{said_by}: cannot read {place}: {error.strerror or error}"
+        raise ConfigurationError(message, problems=[message]) from error
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        message = f"{said_by}: {place} is not JSON: {error}"
+        raise ConfigurationError(message, problems=[message]) from error
+    if not isinstance(body, dict):
+        message = f"{said_by}: {place} is not a JSON object"
+        raise ConfigurationError(message, problems=[message])
+    return body
+
+
+def of_region(document: dict[str, Any], flags: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the document with buckets and endpoints of the region that is asked for, where the stack is there too."""
+    wanted = flags.get("location") or os.environ.get("RUNNER_LOCATION")
+    entry = document.get("regions", {}).get(wanted) if wanted and wanted != document.get("location") else None
+    if entry is None:
+        return document
+    buckets = {**document.get("buckets", {}), **entry.get("buckets", {})}
+    return {**document, "buckets": buckets, "endpoints": entry.get("endpoints", {})}
+
+
+def problems_of(document: Mapping[str, Any], origin: str) -> list[str]:
+    """Return everything that is wrong with a document."""
+    version = document.get("version")
+    if version != DOCUMENT_VERSION or isinstance(version, bool):
+        return [f"{origin}: version {version!r} is not supported; this program reads version {DOCUMENT_VERSION}"]
+    problems = []
+    for section, known in _KNOWN_KEYS.items():
+        node = document.get(section, {}) if section else document
+        prefix = f"{section}." if section else ""
+        if not isinstance(node, Mapping):
+            problems.append(f"{origin}: {section} must be an object, not {type(node).__name__}")
+            continue
+        for key, value in node.items():
+            if key not in known:
+                problems.append(f"{origin}: unknown field {prefix}{key}")
+            elif not isinstance(value, str) and f"{prefix}{key}" not in _OBJECTS and value is not None:
+                problems.append(f"{origin}: {prefix}{key} must be a string, not {type(value).__name__}")
+    return problems + _region_problems(document.get("regions", {}), origin)
+
+
+def _region_problems(regions: Any, origin: str) -> list[str]:
+    if not isinstance(regions, Mapping):
+        return [f"{origin}: regions must be an object, not {type(regions).__name__}"]
+    problems = []
+    for region, entry in regions.items():
+        for section in ("buckets", "endpoints"):
+            node = entry.get(section, {}) if isinstance(entry, Mapping) else None
+            if not isinstance(node, Mapping) or not all(isinstance(value, str) for value in node.values()):
+                problems.append(f"{origin}: regions.{region}.{section} must be an object of strings")
+    return problems

@@ -1,0 +1,62 @@
+"""Set up a project in an emulator with the Pulumi program: for `runner emulator provision`, quickstart and tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from runner.errors import EngineMissingError, RunnerError
+from runner.infrastructure import is_present, program_command
+from runner.installation import install_hint
+
+
+def provision(
+    url: str,
+    directory: Path,
+    *,
+    project: str,
+    location: str,
+    token: str | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Set up a project in an emulator with the program, and return its environment document.
+
+    Args:
+        url: the emulator's address.
+        directory: its state directory, which gets `environment.json` and the program's own state.
+        project: project id.
+        location: for example `us-central1`.
+        token: what the emulator demands of requests.
+        tell: called with a line for each step.
+
+    Raises:
+        EngineMissingError: the extra `infra` is not installed.
+        RunnerError: the program failed.
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in ("pulumi", "pulumi_gcp") if find_spec(name) is None]
+    missing += [] if is_present() else ["the Pulumi program"]
+    if missing:
+        raise EngineMissingError(
+            f"provisioning needs {', '.join(missing)}, which is not installed", hint=install_hint("infra")
+        )
+    document = directory / "environment.json"
+    arguments = program_command("infra.embedded", "--emulator", url, "--project", project, "--location", location)
+    arguments += ["--output", str(document), "--state", str(directory / "infra.json")]
+    variables = {**os.environ, **({"RUNNER_EMULATOR_TOKEN": token} if token else {})}
+    done = subprocess.run(
+        arguments, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise RunnerError(f"the Pulumi program failed: {lines[-1] if lines else f'status {done.returncode}'}")
+    for line in done.stderr.strip().splitlines() if tell else ():
+        if tell and not line.startswith((" ", "+")):  # what it does and the sum; not each of the resources
+            tell(line)
+    body: dict[str, Any] = json.loads(document.read_bytes())
+    return body

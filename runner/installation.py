@@ -1,0 +1,55 @@
+"""How this package was installed, and so the command that adds one of its extras."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from runner.local_processes import interpreter
+
+NAME = "open-model-tuning"
+
+
+def install_hint(*extras: str) -> str:
+    """Return the command, in backquotes, that installs extras into the environment that runs this.
+
+    It holds for a clone, a wheel file, an index, `pipx` and `uv tool`.
+    """
+    return f"`{' '.join(install_command(*extras))}`"
+
+
+def install_command(*extras: str) -> list[str]:
+    """Return the words of that command, each quoted for a shell."""
+    from importlib import util
+    from urllib.parse import unquote, urlsplit
+
+    wanted = f"[{','.join(extras)}]"
+    url = _direct_url()
+    path = unquote(urlsplit(str(url.get("url", ""))).path) if url else ""
+    editable = bool(url and url.get("dir_info", {}).get("editable"))
+    what = f"{path}{wanted}" if path else f"{NAME}{wanted}"
+    prefix = Path(sys.prefix)
+    if prefix.parent.name == "tools" and prefix.parent.parent.name == "uv":
+        return ["uv", "tool", "install", "--force", shlex.quote(what)]
+    if prefix.parent.name == "venvs" and "pipx" in prefix.parts:
+        return ["pipx", "install", "--force", shlex.quote(what)]
+    options = ["--editable"] if editable else []
+    python = shlex.quote(interpreter())
+    if util.find_spec("pip") is None:
+        return ["uv", "pip", "install", "--python", python, *options, shlex.quote(what)]
+    return [python, "-m", "pip", "install", *options, shlex.quote(what)]
+
+
+def _direct_url() -> dict[str, Any] | None:
+    """Return what the installer says of where the package came from, None where it was an index."""
+    import json
+    from importlib import metadata
+
+    try:
+        text = metadata.distribution(NAME).read_text("direct_url.json")
+        body = json.loads(text) if text else None
+    except (metadata.PackageNotFoundError, ValueError):
+        return None
+    return body if isinstance(body, dict) and str(body.get("url", "")).startswith("file:") else None

@@ -1,0 +1,151 @@
+"""A folder that works at once: a manifest with its schema, data, a check for pull requests, and what Git ignores."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from runner.catalog import find_model
+from runner.catalog.models import TuningMode
+from runner.errors import ConfigurationError
+from runner.local_files import replace, unusable
+
+Shape = Literal["chat", "prompt-completion"]
+DATA = "jobs/data"
+"""Beside the manifest: what a pull request may change is in one folder."""
+MANIFEST = "jobs/tuning.yaml"
+WORKFLOW = ".github/workflows/tuning.yml"
+_IGNORED = """# Weights and reports are results, not sources.
+*.safetensors
+/reports/
+/plan.json
+"""
+_SAMPLE_ROWS = {"train": 320, "validation": 40}
+_NAME = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What the folder is to hold."""
+
+    directory: Path
+    model: str
+    mode: TuningMode | None = None
+    """None takes the first of the model that adapts."""
+    max_cost: float = 5.0
+    """US dollars."""
+    epochs: int = 3
+    data: Path | None = None
+    """A dataset in any form that `data convert` reads; None writes sample data."""
+    shape: Shape = "chat"
+    """Of the sample data."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the job: that of the folder."""
+        return _NAME.sub("-", self.directory.absolute().name.lower()).strip("-")[:40].strip("-") or "tuning"
+
+
+def write(answers: Answers) -> list[Path]:
+    """Write the folder and return its files, relative to it. Nothing is overwritten.
+
+    Raises:
+        ConfigurationError: a file is there already, the folder cannot be written, or the data cannot be read.
+        UnknownModelError: there is no such base model.
+        DatasetError, NotExpressibleError: the data cannot be converted.
+    """
+    model = find_model(answers.model)
+    mode: TuningMode = answers.mode or ("PEFT_ADAPTER" if "PEFT_ADAPTER" in model.modes else "FULL")
+    validation = answers.data is None
+    texts = {
+        MANIFEST: _manifest(answers, model.id, mode, validation=validation),
+        "jobs/tuning-job.schema.json": _schema(),
+        WORKFLOW: resources.files(__name__).joinpath("tuning.yml").read_text("utf-8"),
+        ".gitignore": _IGNORED,
+        "README.md": _readme(answers, model.id),
+    }
+    names = [*texts, f"{DATA}/train.jsonl", *([f"{DATA}/validation.jsonl"] if validation else [])]
+    taken = [name for name in names if (answers.directory / name).exists()]
+    if taken:
+        problems = [f"{answers.directory / name} exists" for name in taken]
+        raise ConfigurationError("; ".join(problems), problems=problems, hint="name an empty folder")
+    if answers.data is not None and not answers.data.is_file():
+        message = f"{answers.data}: no such file"
+        raise ConfigurationError(message, problems=[message])
+    try:
+        for folder in {(answers.directory / name).parent for name in names}:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unusable(answers.directory, error) from error
+    _write_data(answers)
+    for name, text in texts.items():
+        replace(answers.directory / name, text)
+    return [Path(name) for name in names]
+
+
+def _write_data(answers: Answers) -> None:
+    folder = answers.directory / DATA
+    if answers.data is not None:
+        from runner.datasets.rewriting.converting import convert_file
+
+        convert_file(answers.data, folder / "train.jsonl")
+        return
+    for name, count in _SAMPLE_ROWS.items():
+        text = resources.files("runner.quickstart").joinpath("data", f"{name}.jsonl").read_text("utf-8")
+        lines = [_shaped(line, answers.shape) for line in text.splitlines()[:count]]
+        replace(folder / f"{name}.jsonl", "\n".join(lines) + "\n")
+
+
+def _shaped(line: str, shape: Shape) -> str:
+    if shape == "chat":
+        return line
+    question, answer = json.loads(line)["messages"]
+    return json.dumps({"prompt": question["content"], "completion": answer["content"]}, ensure_ascii=False)
+
+
+def _manifest(answers: Answers, model: str, mode: str, *, validation: bool) -> str:
+    held_out = "validation: data/validation.jsonl" if validation else "# validation: data/validation.jsonl"
+    return f"""# yaml-language-server: $schema=tuning-job.schema.json
+apiVersion: open-model-tuning/v1
+kind: TuningJob
+metadata:
+  name: {answers.name}
+spec:
+  baseModel: {model}
+  mode: {mode}
+  hyperparameters:
+    epochs: {answers.epochs}
+  data:
+    train: data/train.jsonl
+    {held_out}
+  maxCost: {answers.max_cost:g} # US dollars; a higher estimate is refused
+"""
+
+
+def _schema() -> str:
+    from runner.jobs.manifests.schema import json_schema
+
+    return json.dumps(json_schema(), indent=1) + "\n"
+
+
+def _readme(answers: Answers, model: str) -> str:
+    return f"""# {answers.name}
+
+Tunes `{model}` on `jobs/data/train.jsonl`.
+
+```sh
+runner data check jobs/data/train.jsonl --model {model}
+runner plan -f jobs/          # what would change, and cost
+runner apply -f jobs/         # does it, once
+runner jobs watch latest
+runner endpoints deploy latest
+```
+
+These commands work in the emulator on this machine (`runner emulator start && runner emulator provision`) and on Google
+Cloud (`runner context add production --environment gs://…/environment.json && runner use production`). Each names its
+target first. `{WORKFLOW}` checks the data and plans the job in the emulator for each pull request.
+"""

@@ -1,0 +1,83 @@
+"""How long deployments have been serving, until when, for whom, and what that has cost so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.errors import GoogleApiError
+from runner.gcp import usage
+from runner.gcp.deployed import list_models
+from runner.gcp.endpoints import Endpoint
+from runner.gcp.session import Session
+from runner.serving.leases import Lease, lease_of, seconds_of_time
+from runner.serving.plan import hourly_price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """What is known of everything that serves on one endpoint. Times are seconds; None where it is unknown."""
+
+    age: float | None = None
+    """Of the oldest model that serves."""
+    lease: Lease = field(default_factory=Lease)
+    """The one that ends first."""
+    quiet: float | None = None
+    """Since the last request, or since the deployment where there was none."""
+    usd: float | None = None
+    """List price of what serves now, for as long as it has served."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        rounded = {"ageSeconds": self.age, "quietSeconds": self.quiet}
+        numbers = {name: None if value is None else round(value) for name, value in rounded.items()}
+        return {**numbers, **self.lease.to_json(), "usdSoFar": None if self.usd is None else round(self.usd, 4)}
+
+
+def lives(session: Session, endpoints: Sequence[Endpoint]) -> dict[str, Life]:
+    """Return the lives of endpoints by their id, with one look at the models and one at the requests."""
+    serving = [endpoint for endpoint in endpoints if endpoint.deployed_models]
+    if not serving:
+        return {endpoint.id: Life() for endpoint in endpoints}
+    now = time.time()
+    made = {item.id: seconds_of_time(item.create_time) for endpoint in serving for item in endpoint.deployed_models}
+    try:
+        labels = {_key(model.name): model.labels for model in list_models(session)}
+    except GoogleApiError:
+        labels = {}
+    asked = usage.last_requests(session, min((since for since in made.values() if since), default=now))
+    return {endpoint.id: _life(endpoint, labels, made, asked, now) for endpoint in endpoints}
+
+
+def _life(
+    endpoint: Endpoint,
+    labels: dict[str, dict[str, str]],
+    made: dict[str, float | None],
+    asked: dict[tuple[str, str], float] | None,
+    now: float,
+) -> Life:
+    ages: list[float] = []
+    quiet: list[float] = []
+    leases: list[Lease] = []
+    usd: float | None = 0.0
+    for item in endpoint.deployed_models:
+        since = made.get(item.id)
+        leases.append(lease_of(endpoint, item, labels.get(_key(item.model), {})))
+        price = hourly_price(item.machine)
+        if since is None or price is None:
+            usd = None
+        elif usd is not None:
+            usd += price * max(1, item.replicas) * (now - since) / 3600
+        if since is not None:
+            ages.append(now - since)
+            if asked is not None:
+                quiet.append(now - max(since, asked.get((endpoint.id, item.id), 0.0)))
+    first = min(leases, key=lambda lease: lease.until or float("inf"), default=Lease())
+    return Life(age=max(ages, default=None), lease=first, quiet=min(quiet, default=None), usd=usd)
+
+
+def _key(name: str) -> str:
+    """Return a name without its project, which the service writes as a number, and without a version."""
+    return name.split("/locations/")[-1].split("@", 1)[0]

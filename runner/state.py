@@ -1,0 +1,44 @@
+"""Where this tool keeps what it remembers on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+
+def state_directory() -> Path:
+    """Return the directory of what this tool remembers: `RUNNER_STATE_DIR`, or the user's state directory."""
+    given = os.environ.get("RUNNER_STATE_DIR")
+    if given:
+        return Path(given)
+    import platformdirs
+
+    return platformdirs.user_state_path("open-model-tuning")
+
+
+def emulator_directory() -> Path:
+    """Return the state directory of this user's emulator."""
+    return state_directory() / "emulator"
+
+
+def emulator_document() -> Path:
+    """Return where the environment document of this user's emulator is, once `provision` has written it."""
+    return emulator_directory() / "environment.json"
+
+
+def emulator_runs() -> bool:
+    """Tell whether this user's emulator runs, by its process alone: what looks closer is slow to import."""
+    try:
+        pid = json.loads((emulator_directory() / "server.json").read_bytes()).get("pid")
+    except (OSError, ValueError, AttributeError):
+        return False
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        pass  # alive, and another user's
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,133 @@
+"""An emulator for tests: `with emulator() as e:`, and the fixtures of `runner.testing.plugin` for pytest.
+
+    from runner.testing import emulator
+
+    with emulator() as e:
+        job = runner.tune("train.jsonl", base_model=MODEL, max_cost=1).wait()
+
+Inside, `import runner`, the command line in child processes, and Google's SDKs with `e.variables` work in a new project
+of a new emulator. Afterwards everything is stopped and deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from runner.api import connection
+from runner.emulator import daemon
+from runner.emulator.settings import EmulatorSettings
+from runner.gcp.session import Session
+from runner.infrastructure.provisioning import provision
+
+__all__ = ["RunningEmulator", "emulator"]
+
+_STEERING = ("RUNNER_CONTEXT", "RUNNER_PROJECT", "RUNNER_LOCATION", "RUNNER_VERTEX_URL", "RUNNER_STORAGE_URL")
+"""Variables that would lead away from the emulator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningEmulator:
+    """An emulator with a project."""
+
+    url: str
+    project: str
+    location: str
+    environment: Path
+    """The environment document."""
+    directory: Path
+    """State directory of this emulator and of the commands that use it."""
+    document: dict[str, Any]
+    """What the environment document holds."""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Return the variables that point the command line and Google's SDKs at it."""
+        return {
+            "RUNNER_STATE_DIR": str(self.directory),
+            "RUNNER_ENVIRONMENT": str(self.environment),
+            "STORAGE_EMULATOR_HOST": self.url,
+            "GOOGLE_VERTEX_BASE_URL": self.url,
+            "GOOGLE_CLOUD_PROJECT": self.project,
+            "GOOGLE_CLOUD_LOCATION": self.location,
+        }
+
+    def connect(self) -> Session:
+        """Return a connection to it, to be closed, or used as a context manager."""
+        return connection.connect(environment=str(self.environment))
+
+
+@contextlib.contextmanager
+def emulator(
+    *,
+    stand_in: Literal["auto", "smollm2", "tiny"] = "tiny",
+    project: str = "test-project",
+    location: str = "us-central1",
+    concurrent_jobs: int = 1,
+    faults: Sequence[str] = (),
+    time_scale: float = 1.0,
+) -> Iterator[RunningEmulator]:
+    """Run an emulator with a new project while this lasts; `runner` works in it.
+
+    Args:
+        stand_in: the small model that is tuned; `tiny` is untrained and done in seconds.
+        project: project id.
+        location: of jobs and endpoints.
+        concurrent_jobs: tuning jobs that run at once.
+        faults: what goes wrong; see `runner explain faults`.
+        time_scale: how many times faster its clock runs.
+
+    Raises:
+        EngineMissingError: the extras `local` or `infra` are not installed.
+        RunnerError: it does not start, or the project cannot be set up.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="runner-emulator-"))
+    place = directory / "emulator"
+    settings = EmulatorSettings(
+        directory=place,
+        stand_in=stand_in,
+        concurrent_tuning_jobs=concurrent_jobs,
+        faults=tuple(faults),
+        time_scale=time_scale,
+    )
+    try:
+        info, _ = daemon.start(settings, port=0)
+        document = provision(info.url, place, project=project, location=location)
+        running = RunningEmulator(
+            url=info.url,
+            project=project,
+            location=location,
+            environment=place / "environment.json",
+            directory=directory,
+            document=document,
+        )
+        with _variables(running.variables):
+            yield running
+    finally:
+        daemon.stop(place)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Set variables while this lasts, and let functions without a session connect anew before and after."""
+    before = {name: os.environ.get(name) for name in (*wanted, *_STEERING)}
+    for name in _STEERING:
+        os.environ.pop(name, None)
+    os.environ.update(wanted)
+    connection.forget()
+    try:
+        yield
+    finally:
+        connection.forget()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

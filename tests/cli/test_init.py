@@ -1,0 +1,97 @@
+"""From `runner init` to `runner plan` without an obstacle: what it writes works, and is never written over anything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from runner.testing import RunningEmulator, emulator
+from tests.cli.invocation import CommandLine
+
+ROOT = Path(__file__).parents[2]
+_BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningEmulator]:
+    with emulator() as found:
+        yield found
+
+
+@pytest.fixture
+def here(running: RunningEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line of this process works in the emulator."""
+    for name, value in running.variables.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--shape", "prompt-completion"),
+        ("--model", "qwen/qwen3@qwen3-32b", "--mode", "FULL", "--max-cost", "100"),
+        ("--data", "table.csv"),
+    ],
+)
+def test_what_it_writes_can_be_planned(
+    words: tuple[str, ...], run: CommandLine, here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "\n".join(f'"What is {number}?","It is {number}."' for number in range(20))
+    (tmp_path / "table.csv").write_text(f"prompt,completion\n{rows}\n")
+    made = run("init", "My Model", *words, "--yes", "--json")
+    assert made.code == 0, made.err
+    assert sorted(made.document["files"]) == sorted(
+        str(path.relative_to(tmp_path / "My Model")) for path in (tmp_path / "My Model").rglob("*") if path.is_file()
+    )
+    monkeypatch.chdir(tmp_path / "My Model")
+    assert run("data", "check", "jobs/data/train.jsonl").code == 0
+    planned = run("plan", "-f", "jobs/", "--json")
+    assert planned.code == 2, planned.err  # something would be done
+    (job,) = planned.document["jobs"]
+    assert (job["name"], job["action"]) == ("my-model", "create")
+    assert not planned.document.get("findings")
+    again = run("init", ".", "--yes")
+    assert (again.code, "exists" in again.err) == (2, True)
+
+
+def test_the_workflow_is_what_the_linters_want(run: CommandLine, tmp_path: Path, here: None) -> None:
+    assert run("init", str(tmp_path / "new"), "--yes").code == 0
+    workflow = tmp_path / "new" / ".github" / "workflows" / "tuning.yml"
+    body = yaml.safe_load(workflow.read_text())
+    for step in body["jobs"]["plan"]["steps"]:
+        if "uses" in step:
+            name, _, pin = step["uses"].partition("@")
+            assert len(pin) == 40, name
+            ours = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
+            assert step["uses"] in ours, "the same pin as our own workflows"
+    commands = [step["run"] for step in body["jobs"]["plan"]["steps"] if "run" in step]
+    assert any("runner plan -f jobs/" in command for command in commands)
+    for linter, arguments in (("zizmor", ["-q", "--offline"]), ("actionlint", [])):
+        program = shutil.which(linter, path=f"{_BIN}:/usr/bin:/usr/local/bin")
+        if program:
+            subprocess.run([program, *arguments, str(workflow)], check=True, capture_output=True)
+
+
+def test_data_that_is_not_there_leaves_nothing(run: CommandLine, tmp_path: Path) -> None:
+    missing = run("init", str(tmp_path / "new"), "--data", "/no/such.csv", "--yes")
+    assert (missing.code, "no such file" in missing.err) == (2, True)
+    assert not (tmp_path / "new").exists()
+    unknown = run("init", str(tmp_path / "new"), "--model", "nobody/nothing", "--yes")
+    assert unknown.code == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_examples_that_name_no_bucket_can_be_planned(run: CommandLine, here: None) -> None:
+    planned = run("plan", "-f", str(ROOT / "examples" / "jobs" / "sweep.yaml"), "--json")
+    assert planned.code == 2, planned.err
+    assert len(planned.document["jobs"]) == 5
+    assert json.dumps(planned.document).count("my-bucket") == 0
