@@ -112,7 +112,7 @@ def test_after_a_kill_the_lock_is_explained_and_the_next_one_ends_green(checkout
     checkout.reach(process, 12)
     for pid in reversed(_family(process.pid)):
         os.kill(pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()  # which closes its pipes
     locked = checkout.run("up", "--confirmed")["error"]
     assert "which is gone: `pulumi cancel --stack local --yes` removes the lock" in locked["hint"], locked
     subprocess.run(
