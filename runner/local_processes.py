@@ -13,6 +13,11 @@ def module_command(module: str, *arguments: str) -> list[str]:
     return [interpreter(), "-P", "-m", module, *arguments]
 
 
+def script_command(script: str, *arguments: str) -> list[str]:
+    """Return the command that runs a text of Python with this interpreter, the current directory off the module path."""
+    return [interpreter(), "-P", "-c", script, *arguments]
+
+
 def interpreter() -> str:
     """Return the interpreter that runs this."""
     return sys.executable

@@ -138,7 +138,7 @@ def not_here(message: str) -> ApiError:
 
     400 instead of 501, which clients of Google repeat (Go, Node and gcloud every 5xx).
     """
-    return ApiError("UNIMPLEMENTED", f"{message} docs/emulator.md says what it has.", http=400)
+    return ApiError("UNIMPLEMENTED", f"{message} `runner explain emulator` says what it has.", http=400)
 
 
 def not_found(message: str) -> ApiError:
@@ -148,7 +148,9 @@ def not_found(message: str) -> ApiError:
 
 def unknown_path(verb: str, path: str) -> ApiError:
     """Return the 404 of a path, or of a verb on it, that no method has."""
-    return ApiError("NOT_FOUND", f"{verb} {path} was not found on this server (docs/emulator.md lists its methods).")
+    return ApiError(
+        "NOT_FOUND", f"{verb} {path} was not found on this server (`runner explain emulator` lists its methods)."
+    )
 
 
 def already_exists(message: str) -> ApiError:

@@ -69,7 +69,7 @@ def fault_of(method: str, instruction: str) -> Fault:
             raise invalid(f"Invalid instruction {instruction!r}: {error}.") from error
         fault.asked = f"{method} {instruction}"
         return fault
-    raise invalid(f"Invalid instruction {instruction!r} (docs/faults.md lists those there are).")
+    raise invalid(f"Invalid instruction {instruction!r} (`runner explain faults` lists those there are).")
 
 
 async def create(request: ApiRequest) -> Response:
@@ -90,7 +90,9 @@ async def create(request: ApiRequest) -> Response:
     known = {method.id for method in services.all_methods()}
     for method in instructions:
         if method_of(method) not in known:
-            raise invalid(f"Invalid instructions: {method!r} is not a method of this server (docs/emulator.md).")
+            raise invalid(
+                f"Invalid instructions: {method!r} is not a method of this server (`runner explain emulator`)."
+            )
     armed = [fault_of(method, text) for method, texts in instructions.items() for text in texts]
     for fault in armed:
         fault.test = number

@@ -35,7 +35,7 @@ def test_models_on_a_narrow_terminal_lose_nothing(run: CommandLine, monkeypatch:
     lines = run("models", "ls").out.splitlines()
 
     assert max(map(len, lines)) <= 60
-    assert "meta/llama4@llama-4-scout-17b-16e-instruct   PEFT_ADAPTER" in lines
+    assert "meta/llama4@llama-4-scout-17b-16e-instruct  PEFT_ADAPTER" in lines
     assert "not shown here: input, max tokens, USD/M tokens" in run("models", "ls").err
     monkeypatch.setenv("COLUMNS", "30")
     assert "model         meta/llama4@llama-4-scout-17b-16e-instruct" in run("models", "ls").out.splitlines()

@@ -45,7 +45,7 @@ def test_an_unsupported_method_names_itself(emulator: EmulatorServer) -> None:
     error = answer.json()["error"]
     assert error["status"] == "UNIMPLEMENTED"
     assert "GET /v1/projects/p/locations/us-central1/featurestores" in error["message"]
-    assert "docs/emulator.md" in error["message"]
+    assert "`runner explain emulator`" in error["message"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import io
 import json
 import logging
 import os
-import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from runner.emulator.control.resources import Document
 from runner.emulator.errors import ApiError
 from runner.emulator.iam import tokens
 from runner.emulator.storage import objects
+from runner.local_processes import script_command
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +77,7 @@ async def run(emulator: Emulator, function: Document, base: str) -> Answer:
     with tempfile.TemporaryDirectory(prefix="emulator-function-") as folder:
         _unpack(archive, Path(folder))
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-c",
-            _SCRIPT,
-            folder,
-            str(build["entryPoint"]),
+            *script_command(_SCRIPT, folder, str(build["entryPoint"])),
             cwd=folder,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
