@@ -14,7 +14,7 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
 
 def script_command(script: str, *arguments: str) -> list[str]:
-    """Return the command that runs a text of Python with this interpreter, the current directory off the module path."""
+    """Return the command that runs Python code with this interpreter, the current directory off the module path."""
     return [interpreter(), "-P", "-c", script, *arguments]
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from runner.errors import RunnerError
+from runner.local_processes import interpreter
 
 Event = dict[str, Any]
 _STANDARD_ERROR = 2
@@ -125,7 +125,7 @@ def _environment() -> dict[str, str]:
         "PULUMI_GCP_SKIP_REGION_VALIDATION": "true",
         **os.environ,
         "PULUMI_DEBUG_COMMANDS": "true",  # `--event-log` is one of them
-        "PULUMI_PYTHON_CMD": os.environ.get("PULUMI_PYTHON_CMD", sys.executable),
+        "PULUMI_PYTHON_CMD": os.environ.get("PULUMI_PYTHON_CMD", interpreter()),
     }
 
 

@@ -148,9 +148,8 @@ def not_found(message: str) -> ApiError:
 
 def unknown_path(verb: str, path: str) -> ApiError:
     """Return the 404 of a path, or of a verb on it, that no method has."""
-    return ApiError(
-        "NOT_FOUND", f"{verb} {path} was not found on this server (`runner explain emulator` lists its methods)."
-    )
+    message = f"{verb} {path} was not found on this server (`runner explain emulator` lists its methods)."
+    return ApiError("NOT_FOUND", message)
 
 
 def already_exists(message: str) -> ApiError:

@@ -90,9 +90,7 @@ async def create(request: ApiRequest) -> Response:
     known = {method.id for method in services.all_methods()}
     for method in instructions:
         if method_of(method) not in known:
-            raise invalid(
-                f"Invalid instructions: {method!r} is not a method of this server (`runner explain emulator`)."
-            )
+            raise invalid(f"Invalid instructions: {method!r} is not a method here (`runner explain emulator`).")
     armed = [fault_of(method, text) for method, texts in instructions.items() for text in texts]
     for fault in armed:
         fault.test = number
