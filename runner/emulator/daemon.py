@@ -54,6 +54,10 @@ _OUR_ENTRIES = frozenset(
             "infra.json.new",
             "credentials.json",
             "credentials.json.new",
+            "boto.cfg",
+            "boto.cfg.new",
+            "access-token",
+            "access-token.new",
         ),
     }
 )

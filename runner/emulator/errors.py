@@ -146,6 +146,11 @@ def not_found(message: str) -> ApiError:
     return ApiError("NOT_FOUND", message)
 
 
+def unknown_path(verb: str, path: str) -> ApiError:
+    """Return the 404 of a path, or of a verb on it, that no method has."""
+    return ApiError("NOT_FOUND", f"{verb} {path} was not found on this server (docs/emulator.md lists its methods).")
+
+
 def already_exists(message: str) -> ApiError:
     """Return a 409 ALREADY_EXISTS."""
     return ApiError("ALREADY_EXISTS", message)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from runner.emulator.faults import DEPLOYMENT, JOB, KINDS, OWN_METHODS, Fault, names, parse
+from runner.emulator.faults import DEPLOYMENT, JOB, KINDS, OWN_METHODS, TWINS, Fault, names, parse
 
 VERSION = 1
 FILE_NAME = "faults.json"
@@ -62,19 +62,45 @@ class Faults:
         self.save()
         return gone
 
-    def of_request(self, method: str, path: str) -> list[Fault]:
-        """Return the faults that strike this request: any number of delays, and the first of anything else."""
+    @property
+    def armed(self) -> bool:
+        """Tell whether there is any fault."""
+        return bool(self._faults)
+
+    def of_test(self, test: str) -> list[Fault]:
+        """Return the faults of a retry test, in their order, spent ones among them."""
+        return [fault for fault in self._faults if fault.test == test]
+
+    def of_request(self, method: str, path: str, test: str = "") -> list[Fault]:
+        """Return the faults that strike this request: any number of delays, and the first of anything else.
+
+        One with `after` is returned without being counted: whether the data is that long is known only later.
+
+        Args:
+            method: id of the method.
+            path: of the request.
+            test: id of the retry test that the request says it belongs to; its next fault strikes, and no other.
+        """
         if not self._faults or method.startswith(OWN_METHODS):
             return []
+        if test:
+            twin = TWINS.get(method, method)
+            due = (fault for fault in self.of_test(test) if not fault.spent and fault.method in (method, twin))
+            fault = next(due, None)
+            if fault is None or (fault.after is None and not fault.befalls(path)):
+                return []
+            self.save()
+            return [fault]
         struck: list[Fault] = []
         seen = sum(fault.seen for fault in self._faults)
         for fault in self._faults:
-            if fault.method in KINDS or not names(fault.method, method):
+            if fault.test or fault.method in KINDS or not names(fault.method, method):
                 continue
             if fault.action != "delay" and any(other.action != "delay" for other in struck):
                 continue
-            # What it says about the body is known only later: `agent-missing` is counted by `fault_routes`.
-            if fault.action == "agent-missing" or fault.befalls(path):
+            # What it says about the body is known only later: these are counted by `fault_routes`.
+            later = fault.action == "agent-missing" or (fault.after is not None and not fault.spent)
+            if later or fault.befalls(path):
                 struck.append(fault)
         if seen != sum(fault.seen for fault in self._faults):
             self.save()
@@ -145,7 +171,15 @@ class Faults:
             "version": VERSION,
             "last": self._last,
             "faults": [
-                {"id": fault.id, "fault": fault.text, "job": fault.job, "seen": fault.seen, "hits": fault.hits}
+                {
+                    "id": fault.id,
+                    "fault": fault.text,
+                    "job": fault.job,
+                    "test": fault.test,
+                    "asked": fault.asked,
+                    "seen": fault.seen,
+                    "hits": fault.hits,
+                }
                 for fault in self._faults
             ],
             "met": [[number, job, struck] for (number, job), struck in self._met.items()],
@@ -182,6 +216,7 @@ class Faults:
 def _again(item: dict[str, Any]) -> Fault:
     fault = parse(item["fault"])
     fault.id, fault.job = int(item["id"]), str(item["job"])
+    fault.test, fault.asked = str(item.get("test", "")), str(item.get("asked", ""))
     fault.seen, fault.hits = int(item["seen"]), int(item["hits"])
     if fault.probability < 1:
         for _ in range(fault.seen - fault.skip):

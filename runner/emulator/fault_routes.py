@@ -10,25 +10,36 @@ import ipaddress
 import json
 import logging
 from collections.abc import Callable
-from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Message
+from starlette.types import ASGIApp, Message
 
 from runner.emulator import faults
 from runner.emulator.errors import ApiError, invalid, not_found
 from runner.emulator.fault_register import Faults
+from runner.emulator.fault_streams import BrokenAnswer, BrokenRequest, hang_up
 from runner.emulator.faults import JOB_ACTIONS, Fault, FaultSyntaxError
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 HEADER = "x-emulator-fault"
 """Request header with ACTION[=VALUE][,OPTION=VALUE…] for this one request, or for the job that it creates."""
+TEST_HEADER = "x-retry-test-id"
+"""Request header with the id of the retry test that the request belongs to."""
 _CREATE_JOB = "aiplatform.projects.locations.tuningJobs.create"
 
 logger = logging.getLogger(__name__)
 
 
-async def answer(method: Method, request: ApiRequest) -> Response | None:
+def of_retry_test(request: ApiRequest) -> bool:
+    """Tell whether a request belongs to a retry test.
+
+    The suites ask what the service refuses, and expect the testbench's answer: in such a request it is let through.
+    """
+    return TEST_HEADER in request.headers
+
+
+async def answer(method: Method, request: ApiRequest) -> ASGIApp | None:
     """Return the method's answer as the faults leave it; None when the connection has been closed instead.
 
     Raises:
@@ -37,38 +48,68 @@ async def answer(method: Method, request: ApiRequest) -> Response | None:
     connection = request
     struck, for_job = _of(method, request)
     after: Fault | None = None
+    cut: Fault | None = None
+    broken: BrokenRequest | None = None
     for fault in struck:
-        if fault.action == "delay":
+        if fault.after is not None:
+            if fault.action == "drop-after" or request.method == "GET":
+                cut = fault
+            else:
+                broken = BrokenRequest(request, fault)
+                request = broken.request
+        elif fault.action == "delay":
             await asyncio.sleep(fault.seconds)
         elif fault.action == "status":
             raise fault.error()
         elif fault.action == "drop":
-            await _hang_up(connection)
+            await hang_up(connection, reset=fault.value == "reset")
             return None
         elif fault.action == "agent-missing":
             request = await _refuse_agent(fault, request)
         else:
             after = fault
-    response = await method.handler(request)
+    response = await _handled(method, request, broken)
+    if broken is not None and broken.fired:
+        await _end(broken.fault, connection)
+        return None
+    if response is None:
+        return None
     if for_job is not None:
         # Before the executor sees the job: nothing is awaited between its creation and here.
         for_job.job = json.loads(bytes(response.body))["name"]
         request.emulator.faults.add(for_job)
-    if after is None:
-        return response
-    if after.action == "status-after":
-        raise after.error()
-    await _hang_up(connection)
-    return None
+    if after is not None:
+        await _end(after, connection)
+        return None
+    return response if cut is None else BrokenAnswer(response, cut, connection)
+
+
+async def _handled(method: Method, request: ApiRequest, broken: BrokenRequest | None) -> Response | None:
+    """Return the method's answer; None when it could not answer since a fault has taken its data away."""
+    try:
+        return await method.handler(request)
+    except (ApiError, ClientDisconnect):
+        if broken is None or not broken.fired:
+            raise
+        return None
+
+
+async def _end(fault: Fault, connection: ApiRequest) -> None:
+    """Answer with a fault's error, or hang up, instead of with what has been done. Raises ApiError."""
+    if fault.action.startswith("status"):
+        raise fault.error()
+    await hang_up(connection)
 
 
 def _of(method: Method, request: ApiRequest) -> tuple[list[Fault], Fault | None]:
     """Return the faults of a request, and one for the job that it creates."""
-    struck = request.emulator.faults.of_request(method.id, request.scope["path"])
+    armed = request.emulator.faults
+    test = request.headers.get(TEST_HEADER, "") if armed.armed else ""
+    struck = armed.of_request(method.id, request.scope["path"], test)
     text = request.headers.get(HEADER)
     if text is None:
         return struck, None
-    _require_loopback(request)
+    require_loopback(request)
     for_job = method.id == _CREATE_JOB and text.split("=")[0].split(",")[0].strip() in JOB_ACTIONS
     try:
         fault = faults.parse(text, method=faults.JOB if for_job else method.id)
@@ -76,7 +117,7 @@ def _of(method: Method, request: ApiRequest) -> tuple[list[Fault], Fault | None]
         raise invalid(f"Invalid {HEADER}: {error}.") from error
     if for_job:
         return struck, fault
-    return ([*struck, fault] if fault.befalls(request.scope["path"]) else struck), None
+    return ([*struck, fault] if fault.after is not None or fault.befalls(request.scope["path"]) else struck), None
 
 
 async def _refuse_agent(fault: Fault, request: ApiRequest) -> ApiRequest:
@@ -95,18 +136,8 @@ async def _refuse_agent(fault: Fault, request: ApiRequest) -> ApiRequest:
     return again
 
 
-async def _hang_up(request: ApiRequest) -> None:
-    """Close the connection without a byte of an answer, as a broken network would."""
-    cycle: Any = getattr(request.receive, "__self__", None)
-    transport = getattr(cycle, "transport", None)
-    if transport is None:
-        raise ApiError("UNIMPLEMENTED", "Connections cannot be dropped under this server.")
-    transport.abort()
-    while not cycle.disconnected:
-        await asyncio.sleep(0)
-
-
-def _require_loopback(request: ApiRequest) -> None:
+def require_loopback(request: ApiRequest) -> None:
+    """Refuse whoever is not on this machine. Raises ApiError PERMISSION_DENIED."""
     host = request.client.host if request.client else ""
     try:
         local = ipaddress.ip_address(host).is_loopback
@@ -131,7 +162,7 @@ def methods(known: Callable[[], list[str]]) -> list[Method]:
 
     async def add(request: ApiRequest) -> Response:
         """Arm faults: {"faults": [TEXT, …]}. All of them or, if one is wrong, none."""
-        _require_loopback(request)
+        require_loopback(request)
         texts = (await request.read_json()).get("faults")
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
             raise invalid('The body must be {"faults": ["METHOD:ACTION…", …]}.')
@@ -150,12 +181,12 @@ def methods(known: Callable[[], list[str]]) -> list[Method]:
 
     async def clear(request: ApiRequest) -> Response:
         """Remove all faults and return them, so that whoever armed them sees what they did."""
-        _require_loopback(request)
+        require_loopback(request)
         return json_response({"faults": [fault.to_json() for fault in request.emulator.faults.clear()]})
 
     async def remove(request: ApiRequest) -> Response:
         """Remove one fault and return it."""
-        _require_loopback(request)
+        require_loopback(request)
         text = request.fields["fault"]
         gone = request.emulator.faults.clear(int(text)) if text.isdecimal() and len(text) < 10 else []
         if not gone:

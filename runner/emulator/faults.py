@@ -23,14 +23,23 @@ JOB = "job"
 """The METHOD that stands for tuning jobs."""
 DEPLOYMENT = "deployment"
 """The METHOD that stands for models that are being deployed."""
-OWN_METHODS = "emulator.faults."
+OWN_METHODS = ("emulator.faults.", "emulator.retryTests.")
 """Faults never keep anybody from looking at the faults."""
+TWINS = {
+    "storage.xml.getObject": "storage.objects.get",
+    "storage.xml.headObject": "storage.objects.get",
+    "storage.xml.putObject": "storage.objects.insert",
+    "storage.xml.postObject": "storage.objects.insert",
+    "storage.xml.deleteObject": "storage.objects.delete",
+    "storage.xml.getBucket": "storage.objects.list",
+}
+"""Methods of the XML API to those of the JSON API that do the same: a retry test means both."""
 
 REQUEST_ACTIONS = {
     "status": "answer with this error, before anything is done: an HTTP number or a google.rpc.Code name",
     "status-after": "do what was asked, then answer with this error",
     "delay": "wait so many seconds first",
-    "drop": "close the connection before anything is done",
+    "drop": "close the connection before anything is done; `drop=reset` by a TCP reset",
     "drop-after": "do what was asked, then close the connection",
     "agent-missing": "refuse a policy that names the tuning service agent: it does not exist yet",
 }
@@ -142,6 +151,12 @@ class Fault:
     message: str = ""
     retry_after: float | None = None
     """Seconds for the header of that name."""
+    after: int | None = None
+    """Bytes of the data, the request's or, of a GET, the answer's, after which it strikes; None is at once."""
+    test: str = ""
+    """Id of the retry test whose requests it is for."""
+    asked: str = ""
+    """Method and instruction of the retry test, in its own words."""
     job: str = ""
     """Resource name of the only job it is for."""
     hits: int = 0
@@ -177,6 +192,7 @@ class Fault:
             "seed": self.seed,
             "match": self.match,
             "job": self.job,
+            "test": self.test,
             "seen": self.seen,
             "hits": self.hits,
             "unused": self.hits == 0,
@@ -193,6 +209,7 @@ class Fault:
         parts += [f"probability={self.probability:g}", f"seed={self.seed}"] if self.probability < 1 else []
         parts += [f"match={self.match}"] if self.match != "*" else []
         parts += [f"retry-after={self.retry_after:g}"] if self.retry_after is not None else []
+        parts += [f"after={self.after}"] if self.after is not None else []
         parts += [f"message={self.message}"] if self.message else []
         return ",".join(parts)
 
@@ -253,6 +270,8 @@ def parse(text: str, *, method: str | None = None) -> Fault:
     fault = Fault(method=method.strip(), action=action, value=_value(action, value, causes))
     for option in options:
         _apply_option(fault, option)
+    if fault.after is not None and action not in ("status", "drop", "drop-after", "delay"):
+        raise FaultSyntaxError(f"{action} takes no option after")
     fault.chance.seed(fault.seed)
     return fault
 
@@ -275,6 +294,8 @@ def _value(action: str, value: str, causes: Collection[str]) -> str:
             raise FaultSyntaxError(f"{value!r} is no status: one of {', '.join(map(str, _STATUS_OF))}, or its name")
     elif action == "fail" and value not in causes:
         raise FaultSyntaxError(f"{value!r} is no cause of a failure: {', '.join(causes)}")
+    elif action == "drop" and value == "reset":
+        return value
     elif value and action not in _VALUED | _SECONDS:
         raise FaultSyntaxError(f"{action} takes no value")
     return value
@@ -284,7 +305,7 @@ def _apply_option(fault: Fault, option: str) -> None:
     name, equals, value = (part.strip() for part in option.partition("="))
     if not equals or not value:
         raise FaultSyntaxError(f"{option!r} is not OPTION=VALUE")
-    if name in ("times", "skip", "seed"):
+    if name in ("times", "skip", "seed", "after"):
         setattr(fault, name, int(_number(name, value, whole=True)))
     elif name == "probability":
         fault.probability = _number(name, value)
@@ -295,7 +316,9 @@ def _apply_option(fault: Fault, option: str) -> None:
     elif name in ("match", "message"):
         setattr(fault, name, value)
     else:
-        raise FaultSyntaxError(f"{name!r} is no option: times, skip, probability, seed, match, retry-after, message")
+        raise FaultSyntaxError(
+            f"{name!r} is no option: times, skip, probability, seed, match, retry-after, after, message"
+        )
 
 
 def _number(name: str, value: str, *, whole: bool = False) -> float:

@@ -24,6 +24,9 @@ from runner.emulator.errors import ApiError
 
 Handler = Callable[["ApiRequest"], Awaitable[Response]]
 
+_BARE = ("/b/", "/projects/")
+"""How paths of Storage's JSON API begin without `/storage/v1`: Node's client sends them where STORAGE_EMULATOR_HOST is
+set. Nothing else begins so: one letter is no bucket, and every other API has its version in front."""
 _FIELD = re.compile(r"\{(\w+)(?::(path|segment))?(?:=([^}]+))?\}")
 
 
@@ -79,7 +82,8 @@ class Method:
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pattern", re.compile(_to_regex(self.path)))
+        end = "/?" if self.style == "storage" else ""  # Storage's JSON API takes every path with a slash behind it
+        object.__setattr__(self, "pattern", re.compile(_to_regex(self.path) + end + r"\Z"))
 
 
 def _to_regex(template: str) -> str:
@@ -92,7 +96,7 @@ def _to_regex(template: str) -> str:
         parts.append(f"(?P<{name}>{expression})")
         end = match.end()
     parts.append(re.escape(template[end:]))
-    return "".join(parts) + r"\Z"
+    return "".join(parts)
 
 
 class Router:
@@ -103,11 +107,15 @@ class Router:
         self._by_http: dict[str, list[Method]] = {}
         for method in methods:
             self._by_http.setdefault(method.http, []).append(method)
+            if method.http == "GET" and method.style == "storage":
+                self._by_http.setdefault("HEAD", []).append(method)
 
     def find(self, scope: Scope) -> tuple[Method, dict[str, str]] | None:
         """Return the method and its decoded fields, or None."""
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         path = raw.split(b"?", 1)[0].decode("latin-1")
+        if path.startswith(_BARE) or path == "/b":
+            path = "/storage/v1" + path
         for method in self._by_http.get(scope["method"], ()):
             match = method.pattern.match(path)
             if match:

@@ -11,7 +11,7 @@ def all_methods() -> list[Method]:
 
     Storage comes first, being the busiest; its XML paths come last, since they match anything.
     """
-    from runner.emulator import fault_routes
+    from runner.emulator import fault_routes, retry_tests
     from runner.emulator.aiplatform import routes as aiplatform
     from runner.emulator.cloudresourcemanager import routes as cloudresourcemanager
     from runner.emulator.control import routes as control
@@ -31,6 +31,7 @@ def all_methods() -> list[Method]:
         *map(checked, monitoring.METHODS),
         *aiplatform.METHODS,
         *fault_routes.methods(lambda: [method.id for method in all_methods()]),
+        *retry_tests.METHODS,
         *xml_routes.METHODS,
     ]
 

@@ -287,7 +287,8 @@ class _Pieces:
                 stream.seek(offset)
                 data = stream.read(min(SMALL_BYTES, self.size - offset))
                 last = offset + len(data)
-                if not data and offset < self.size:
+                # The service refuses a last piece that is not the last by its numbers: the file is looked at before.
+                if last < self.size and os.fstat(stream.fileno()).st_size < self.size:
                     unchanged(self.path, self.upload.checksum, crc32c_of(self.path))
                     raise ConfigurationError(f"cannot read {self.path}: it ends before its size")
                 span = f"bytes {offset}-{last - 1}/{self.size}" if data else f"bytes */{self.size}"

@@ -17,7 +17,7 @@ def test_the_providers_endpoints_end_as_it_demands() -> None:
     variables = emulator_variables("http://127.0.0.1:8085", token=None, project="p")
     endpoints = {name: value for name, value in variables.items() if name.endswith("_CUSTOM_ENDPOINT")}
 
-    assert len(endpoints) == 9
+    assert len(endpoints) == 13
     assert all(value.startswith("http://127.0.0.1:8085/") and value.endswith("/") for value in endpoints.values())
     assert "GOOGLE_IAM_CUSTOM_ENDPOINT" not in endpoints  # ignored by the provider, which would call Google
     assert variables["GOOGLE_OAUTH_ACCESS_TOKEN"] == "emulator"

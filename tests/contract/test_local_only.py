@@ -49,7 +49,7 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def _strangers(lines: list[str]) -> list[str]:
+def strangers(lines: list[str]) -> list[str]:
     """Return the lines of a trace that reach, or try to reach, another machine or a name server."""
     found = []
     for line in lines:
@@ -77,7 +77,7 @@ def test_the_trace_is_read_right() -> None:
         '1 sendto(3, "x", 1, 0, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("10.0.0.2")}, 16) = 1',
         '1 connect(3, {sa_family=AF_INET6, sin6_port=htons(443), inet_pton(AF_INET6, "2a00::1", &sin6_addr)}, 28) = 0',
     ]
-    assert _strangers(local + foreign) == foreign
+    assert strangers(local + foreign) == foreign
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
@@ -86,7 +86,7 @@ def test_the_kernel_saw_loopback_only(flow: Path) -> None:
     # A trace without the flow's own connections would prove nothing.
     assert sum('inet_addr("127.0.0.1")' in line for line in lines) >= 3
     assert len({line.split()[0] for line in lines}) >= 2
-    assert _strangers(lines) == []
+    assert strangers(lines) == []
 
 
 def test_python_was_asked_for_loopback_only(flow: Path) -> None:

@@ -1,11 +1,9 @@
-"""Cloud Storage through the clients that people use: google-cloud-storage, gcsfs and, where it is installed, rclone."""
+"""Cloud Storage through the clients that people use: google-cloud-storage and gcsfs."""
 
 from __future__ import annotations
 
 import io
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -289,6 +287,93 @@ def test_a_signed_url_works_and_expires(bucket: Any, emulator: EmulatorServer) -
     assert blob.download_as_bytes() == b"signed"
 
 
+def test_access_lists(client: Any, bucket: Any) -> None:
+    blob = bucket.blob("x")
+    blob.upload_from_string("1", predefined_acl="publicRead")
+    assert "READER" in blob.acl.all().get_roles()
+    blob.make_private()
+    blob.make_public()
+    blob.acl.user("a@b.example").grant_owner()
+    blob.acl.save()
+    blob.acl.reload()
+    assert {"entity": "user-a@b.example", "role": "OWNER"} in list(blob.acl)
+    bucket.acl.domain("b.example").grant_read()
+    bucket.acl.save()
+    bucket.default_object_acl.save_predefined("publicRead")
+    bucket.make_public(recursive=True)
+    assert "READER" in bucket.acl.all().get_roles()
+    bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+    bucket.patch()
+    with pytest.raises(exceptions.BadRequest, match="uniform bucket-level access is enabled"):
+        blob.make_public()
+
+
+def test_versions_and_soft_deleted_objects(client: Any, bucket: Any) -> None:
+    bucket.blob("gone").upload_from_string("1")
+    bucket.blob("gone").delete()
+    (gone,) = client.list_blobs(bucket, soft_deleted=True)
+    assert bucket.restore_blob("gone", generation=gone.generation).download_as_bytes() == b"1"
+    bucket.versioning_enabled = True
+    bucket.patch()
+    bucket.blob("gone").upload_from_string("2")
+    assert len(list(client.list_blobs(bucket, versions=True))) == 2
+    bucket.delete(force=True)
+    assert client.lookup_bucket(bucket.name) is None
+
+
+def test_keys_of_customers(bucket: Any) -> None:
+    key, other = os.urandom(32), os.urandom(32)
+    bucket.blob("x", encryption_key=key).upload_from_string(b"secret")
+    assert bucket.blob("x", encryption_key=key).download_as_bytes() == b"secret"
+    for wrong in (None, other):
+        with pytest.raises(exceptions.BadRequest):
+            bucket.blob("x", encryption_key=wrong).download_as_bytes()
+    rotated = bucket.blob("x", encryption_key=other)
+    rotated.rewrite(bucket.blob("x", encryption_key=key))
+    assert rotated.download_as_bytes() == b"secret"
+
+
+def test_retention(client: Any, project: Provisioned) -> None:
+    kept = client.create_bucket(f"{project.project}-kept", enable_object_retention=True)
+    kept.retention_period = 100
+    kept.patch()
+    blob = kept.blob("x")
+    blob.upload_from_string("1")
+    blob.reload()
+    assert blob.retention_expiration_time is not None
+    assert (blob.retention_expiration_time - blob.time_created).total_seconds() == 100
+    kept.lock_retention_policy()
+    assert kept.retention_policy_locked
+    kept.retention_period = 50
+    with pytest.raises(exceptions.Forbidden):
+        kept.patch()
+
+
+def test_conditions_by_entity_tags(bucket: Any) -> None:
+    blob = bucket.blob("x")
+    blob.upload_from_string("1")
+    blob.reload(if_etag_match=blob.etag)
+    for conditions in ({"if_etag_match": "other"}, {"if_etag_match": ["other", "another"]}):
+        with pytest.raises(exceptions.PreconditionFailed):
+            blob.reload(**conditions)
+    assert blob.exists(if_etag_match=blob.etag)
+    assert blob.download_as_bytes(if_etag_not_match="other") == b"1"
+
+
+def test_notifications_and_keys(client: Any, bucket: Any, project: Provisioned) -> None:
+    notification = bucket.notification(topic_name="topic", event_types=["OBJECT_FINALIZE"])
+    notification.create()
+    (found,) = bucket.list_notifications()
+    assert (found.notification_id, found.event_types) == (notification.notification_id, ["OBJECT_FINALIZE"])
+    notification.delete()
+    key, secret = client.create_hmac_key(f"a@{project.project}.iam.gserviceaccount.com")
+    assert (len(secret), [one.access_id for one in client.list_hmac_keys()]) == (40, [key.access_id])
+    key.state = "INACTIVE"
+    key.update()
+    key.delete()
+    assert list(client.list_hmac_keys()) == []
+
+
 def test_gcsfs(files: Any, project: Provisioned, tmp_path: Path) -> None:
     root = project.datasets
     files.pipe(f"{root}/a/small", b"small\r\n--==0=\n")
@@ -320,23 +405,3 @@ def test_gcsfs(files: Any, project: Provisioned, tmp_path: Path) -> None:
     files.mkdir(f"{project.project}-made")
     assert f"{project.project}-made/" in files.ls("")
     files.rmdir(f"{project.project}-made")
-
-
-@pytest.mark.skipif(shutil.which("rclone") is None, reason="needs rclone on PATH")
-def test_rclone(emulator: EmulatorServer, project: Provisioned, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    (source / "deep").mkdir(parents=True)
-    (source / "a b.txt").write_text("hello")
-    (source / "deep" / "ü.bin").write_bytes(os.urandom(10 * _MIB))
-    remote = f":googlecloudstorage,anonymous,endpoint='{emulator.url}/storage/v1/':{project.datasets}/x"
-
-    def rclone(*arguments: str) -> str:
-        return subprocess.run(["rclone", *arguments], check=True, capture_output=True, text=True, timeout=120).stdout
-
-    rclone("copy", str(source), remote)
-    rclone("check", str(source), remote)
-    assert sorted(rclone("lsf", "-R", "--files-only", remote).splitlines()) == ["a b.txt", "deep/ü.bin"]
-    rclone("copy", remote, str(tmp_path / "target"))
-    assert (tmp_path / "target" / "deep" / "ü.bin").read_bytes() == (source / "deep" / "ü.bin").read_bytes()
-    rclone("purge", remote)
-    assert rclone("lsf", "-R", remote) == ""

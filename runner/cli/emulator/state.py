@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,11 +14,8 @@ from runner.cli.commands import command
 from runner.cli.cost_gate import confirmed
 from runner.cli.emulator.group import directory, running
 from runner.cli.options import Invocation
-from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
+from runner.errors import ConfigurationError, EngineMissingError, RunnerError
 from runner.infrastructure import is_present, program_command
-
-if TYPE_CHECKING:
-    from runner.emulator.daemon import ServerInfo
 
 DEFAULT_PROJECT = "local-project"
 DEFAULT_LOCATION = "us-central1"
@@ -66,21 +62,27 @@ def provision(invocation: Invocation) -> None:
 )
 @click.pass_obj
 def env(invocation: Invocation, shell: Any) -> None:
-    """Print the variables that point Google's SDKs, gcsfs, Pulumi and Terraform at the running emulator.
+    """Print the variables that point Google's SDKs and tools at the running emulator.
 
-    After `provision` Application Default Credentials are a key of the runner's service account, with its permissions.
+    They are read by Google's client libraries, gcloud, gsutil, gcsfs, rclone, Pulumi and Terraform. After `provision`,
+    Application Default Credentials are a key of the runner's service account, with its permissions.
     """
+    from runner.cli.emulator import credentials
     from runner.cli.emulator.variables import emulator_variables, spelled
 
     info = running()
     place: Path = directory()
     document = place / "environment.json"
     known: dict[str, Any] = json.loads(document.read_bytes()) if document.exists() else {}
+    account: str = known.get("runnerServiceAccount", "")
+    project: str = invocation.project or known.get("project", "")
     variables = emulator_variables(
         info.url,
         token=info.token,
-        credentials=_credentials(place, info, known.get("runnerServiceAccount", "")),
-        project=invocation.project or known.get("project", ""),
+        credentials=credentials.key_file(place, info, account),
+        boto=credentials.boto_file(place, info, project),
+        token_file=credentials.token_file(place, info),
+        project=project,
         location=invocation.location or known.get("location", ""),
         document=str(document) if document.exists() else "",
     )
@@ -113,46 +115,3 @@ def _check_pulumi() -> None:
             f"provisioning needs {', '.join(missing)}, which is not installed",
             hint='`pip install "open-model-tuning[infra]"`',
         )
-
-
-def _credentials(place: Path, info: ServerInfo, account: str) -> str:
-    """Return a key file of a service account in the emulator, asked for when there is none yet; "" without an account.
-
-    A server that demands a token takes no other credentials, so there is none either.
-    """
-    if not account or info.token:
-        return ""
-    path = place / "credentials.json"
-    try:
-        present = json.loads(path.read_bytes())
-        if (present.get("token_uri"), present.get("client_email")) == (f"{info.url}/token", account):
-            return str(path)
-    except (OSError, ValueError):
-        pass
-    key = base64.b64decode(_new_key(info.url, account)["privateKeyData"])
-    aside = path.with_name("credentials.json.new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key)
-    aside.replace(path)
-    return str(path)
-
-
-def _new_key(url: str, account: str) -> dict[str, Any]:
-    """Ask the emulator for a key of a service account. Raises RunnerError."""
-    import http.client
-    from urllib.parse import urlsplit
-
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
-    try:
-        connection.request("POST", f"/v1/projects/-/serviceAccounts/{account}/keys", body=b"{}")
-        response = connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UnreachableError(f"the emulator at {url} does not answer: {error}") from error
-    finally:
-        connection.close()
-    if response.status != http.client.OK:
-        raise RunnerError(f"no key for {account}: {answer.get('error', {}).get('message', response.status)}")
-    return answer

@@ -21,13 +21,32 @@ _PROVIDER_ENDPOINTS = {
     "BILLING_BUDGETS": "v1/",
     "MONITORING": "",
     "COMPUTE": "compute/v1/",
+    "KMS": "kms/v1/",
+    "CLOUD_QUOTAS": "quotas/v1/",
+    "IAM_CREDENTIALS": "v1/",
+    "RESOURCE_MANAGER_V3": "v3/",
 }
 """Endpoint names of the Google provider of Pulumi and Terraform, to paths. Each must end in `/` and hold the version;
 `IAM` and `BILLING` are read by nothing any more."""
+_GCLOUD_ENDPOINTS = {
+    "storage": "storage/v1/",
+    "compute": "compute/v1/",
+    **dict.fromkeys(("aiplatform", "billingbudgets", "cloudbilling", "cloudkms", "cloudquotas"), ""),
+    **dict.fromkeys(("cloudresourcemanager", "iam", "iamcredentials", "monitoring", "serviceusage"), ""),
+}
+"""Names that gcloud has for APIs, to paths."""
 
 
 def emulator_variables(
-    url: str, *, token: str | None, credentials: str = "", project: str = "", location: str = "", document: str = ""
+    url: str,
+    *,
+    token: str | None,
+    credentials: str = "",
+    boto: str = "",
+    token_file: str = "",
+    project: str = "",
+    location: str = "",
+    document: str = "",
 ) -> dict[str, str]:
     """Return the variables for an emulator.
 
@@ -35,6 +54,8 @@ def emulator_variables(
         url: its address.
         token: what it demands; None sends a placeholder, which it accepts.
         credentials: service account file for Application Default Credentials; "" sets none.
+        boto: configuration file of gsutil; "" sets none.
+        token_file: file with `token`, for gcloud.
         project: project id.
         location: for example `us-central1`.
         document: environment document of `runner`.
@@ -53,12 +74,44 @@ def emulator_variables(
         "GOOGLE_OAUTH_ACCESS_TOKEN": token or "emulator",
         "GOOGLE_APPLICATION_CREDENTIALS": credentials,
         **{f"GOOGLE_{name}_CUSTOM_ENDPOINT": f"{base}/{path}" for name, path in _PROVIDER_ENDPOINTS.items()},
+        **_gcloud(base, token_file, project),
+        "BOTO_CONFIG": boto,
+        **_rclone(base, project),
         "PULUMI_GCP_SKIP_REGION_VALIDATION": "true",
         # gcsfs otherwise asks the bucket's storage layout over gRPC first.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         "NO_PROXY": ",".join(direct),
     }
     return {name: value for name, value in variables.items() if value}
+
+
+def _gcloud(base: str, token_file: str, project: str) -> dict[str, str]:
+    """Return what gcloud reads. It sends no credentials of the developer's own: the emulator has no use for them."""
+    variables = {
+        f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name.upper()}": f"{base}/{path}" for name, path in _GCLOUD_ENDPOINTS.items()
+    }
+    return {
+        **variables,
+        "CLOUDSDK_CORE_PROJECT": project,
+        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": token_file,
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "" if token_file else "true",
+        # gsutil has its own key, in the file that BOTO_CONFIG names.
+        "CLOUDSDK_CORE_PASS_CREDENTIALS_TO_GSUTIL": "false",
+        "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
+        "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "true",
+        "CLOUDSDK_SURVEY_DISABLE_PROMPTS": "true",
+        # Where it looks whether it runs on a machine of Google's. The emulator answers: it does not.
+        "GCE_METADATA_ROOT": urlsplit(base).netloc,
+    }
+
+
+def _rclone(base: str, project: str) -> dict[str, str]:
+    """Return what rclone reads for every remote of type `google cloud storage`, whatever its own configuration says."""
+    return {
+        "RCLONE_GCS_ENDPOINT": f"{base}/storage/v1/",
+        "RCLONE_GCS_ANONYMOUS": "true",
+        "RCLONE_GCS_PROJECT_NUMBER": project,
+    }
 
 
 def spelled(variables: Mapping[str, str], shell: Shell) -> str:

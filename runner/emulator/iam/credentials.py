@@ -177,7 +177,7 @@ def _exchange(connection: sqlite3.Connection, request: ApiRequest, assertion: st
     if account.get("disabled"):
         raise _OauthError("invalid_grant", "Invalid grant: account is disabled")
     key = store.find(connection, KEY_KIND, f"{account['uniqueId']}/{header.get('kid', '')}")
-    if header.get("alg") != "RS256" or key is None or not _verifies(key["publicKey"], signature, signed):
+    if header.get("alg") != "RS256" or key is None or not verifies(key["publicKey"], signature, signed):
         raise _OauthError("invalid_grant", "Invalid JWT Signature.")
     now = request.emulator.clock.now()
     _check_claims(request, claims, request.emulator.clock.of_clients())
@@ -216,7 +216,8 @@ def _check_claims(request: ApiRequest, claims: dict[str, Any], now: datetime) ->
         )
 
 
-def _verifies(public: str, signature: bytes, signed: bytes) -> bool:
+def verifies(public: str, signature: bytes, signed: bytes) -> bool:
+    """Tell whether a public key (PEM) of a service account verifies a signature (RSA PKCS #1 v1.5, SHA-256)."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding, rsa

@@ -23,7 +23,8 @@ _BUCKET_WRITE = frozenset(
     f"storage.buckets.{verb}"
     for verb in ("create", "delete", "get", "list", "update", "getIamPolicy", "setIamPolicy", "enableObjectRetention")
 )
-_STORAGE_ADMIN = _OBJECT_ADMIN | _BUCKET_WRITE
+_HMAC_KEYS = frozenset(f"storage.hmacKeys.{verb}" for verb in ("create", "delete", "get", "list", "update"))
+_STORAGE_ADMIN = _OBJECT_ADMIN | _BUCKET_WRITE | _HMAC_KEYS
 
 _TUNING = frozenset(f"aiplatform.tuningJobs.{verb}" for verb in ("cancel", "create", "get", "list", "delete"))
 _AIPLATFORM = _TUNING | {

@@ -17,7 +17,9 @@ from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.errors import ApiError
 from runner.emulator.iam import callers, policies
 from runner.emulator.routing import ApiRequest, Handler
-from runner.emulator.storage import buckets
+from runner.emulator.storage import access_lists, buckets, records
+from runner.emulator.storage.faults import bad_request
+from runner.emulator.storage.signatures import SIGNER
 
 Need = tuple[str, str, str]
 """Permission, field with the bucket's name, field with the object's name ("" for the bucket itself)."""
@@ -29,7 +31,7 @@ def guarded(handler: Handler, *needs: str | Need) -> Handler:
 
     @functools.wraps(handler)
     async def wrapped(request: ApiRequest) -> Response:
-        if "authorization" in request.headers and not _goes_to_session(request):
+        if ("authorization" in request.headers or SIGNER in request.scope) and not _goes_to_session(request):
             request.emulator.store.read(lambda connection: _require(connection, request, wanted))
         return await handler(request)
 
@@ -41,32 +43,104 @@ def _goes_to_session(request: ApiRequest) -> bool:
 
 
 def _require(connection: sqlite3.Connection, request: ApiRequest, needs: Iterable[Need]) -> None:
-    caller = callers.member(connection, request)
+    caller = _caller(connection, request)
     if caller is None:
         return
+    _refuse_free_riders(connection, request)
     for permission, bucket_field, object_field in needs:
         bucket = request.fields.get(bucket_field, "")
         name = request.fields.get(object_field) or request.query_params.get("name", "")
-        resource = f"projects/_/buckets/{bucket}"
-        if permission.startswith("storage.objects."):
-            resource += f"/objects/{name}"
-        if not any(
-            policies.has_permission(policy, caller, permission, resource=resource)
-            for policy in _chain(connection, request, bucket)
-        ):
-            raise ApiError(
-                "PERMISSION_DENIED",
-                f"{caller.partition(':')[2]} does not have {permission} access to the Google Cloud Storage "
-                f"{'object' if permission.startswith('storage.objects.') else 'bucket'}. "
-                f"Permission '{permission}' denied on resource (or it may not exist).",
-            )
+        _require_one(connection, request, caller, permission, bucket, name)
+
+
+def _require_one(
+    connection: sqlite3.Connection,
+    request: ApiRequest,
+    caller: str,
+    permission: str,
+    bucket: str,
+    name: str,
+    project: str = "",
+) -> None:
+    on_object = permission.startswith("storage.objects.")
+    resource = f"projects/_/buckets/{bucket}" + (f"/objects/{name}" if on_object else "")
+    if any(
+        policies.has_permission(policy, caller, permission, resource=resource)
+        for policy in _chain(connection, request, bucket, project)
+    ) or _listed(connection, caller, permission, bucket, name):
+        return
+    raise ApiError(
+        "PERMISSION_DENIED",
+        f"{caller.partition(':')[2]} does not have {permission} access to the Google Cloud Storage "
+        f"{'object' if on_object else 'bucket'}. Permission '{permission}' denied on resource (or it may not exist).",
+    )
+
+
+def _caller(connection: sqlite3.Connection, request: ApiRequest) -> str | None:
+    """Return who asks, by token or signature; None for the developer."""
+    signer = request.scope.get(SIGNER)
+    return f"serviceAccount:{signer}" if signer else callers.member(connection, request)
+
+
+def require_on(
+    connection: sqlite3.Connection,
+    request: ApiRequest,
+    permission: str,
+    *,
+    bucket: str = "",
+    name: str = "",
+    project: str = "",
+) -> None:
+    """Return if the caller has a permission on what the path alone does not tell. Raises ApiError 403.
+
+    Args:
+        permission: for example `storage.objects.create`.
+        bucket: its name; "" for a permission on the project.
+        name: of the object, if it is on one.
+        project: id or number, without a bucket.
+    """
+    caller = _caller(connection, request)
+    if caller is not None:
+        _require_one(connection, request, caller, permission, bucket, name, project)
+
+
+def _listed(connection: sqlite3.Connection, caller: str, permission: str, bucket: str, name: str) -> bool:
+    """Tell whether the access control list of an object grants a permission."""
+    roles = _ROLES_OF.get(permission)
+    record = records.load(connection, bucket, name) if roles else None
+    if record is None or '"acl"' not in record.body or access_lists.is_uniform(buckets.require(connection, bucket)):
+        return False
+    members = (caller, "allUsers", "allAuthenticatedUsers")
+    return any(
+        entry["role"] in (roles or ()) and access_lists.member_of(entry["entity"]) in members
+        for entry in record.settings["acl"]
+    )
+
+
+_ROLES_OF = {
+    "storage.objects.get": ("READER", "OWNER"),
+    "storage.objects.update": ("OWNER",),
+    "storage.objects.getIamPolicy": ("OWNER",),
+    "storage.objects.setIamPolicy": ("OWNER",),
+}
+"""Permissions that an object's list can grant, to the roles that do."""
+
+
+def _refuse_free_riders(connection: sqlite3.Connection, request: ApiRequest) -> None:
+    """Refuse a caller who names no project to be billed for a bucket that charges requests. Raises ApiError 400."""
+    bucket = request.fields.get("bucket", "")
+    if not bucket or request.query_params.get("userProject"):
+        return
+    found = buckets.find(connection, bucket)
+    if found is not None and (found.get("billing") or {}).get("requesterPays"):
+        raise bad_request("Bucket is a requester pays bucket but no user project provided.", "required")
 
 
 def held(connection: sqlite3.Connection, request: ApiRequest, permissions: list[str]) -> list[str]:
     """Return those of the permissions that the caller has on the path's bucket. Raises ApiError NOT_FOUND."""
     bucket = request.fields["bucket"]
     buckets.require(connection, bucket)
-    caller = callers.member(connection, request)
+    caller = _caller(connection, request)
     if caller is None:
         return permissions
     chain = _chain(connection, request, bucket)
@@ -78,13 +152,13 @@ def held(connection: sqlite3.Connection, request: ApiRequest, permissions: list[
     ]
 
 
-def _chain(connection: sqlite3.Connection, request: ApiRequest, bucket: str) -> list[dict[str, Any]]:
+def _chain(connection: sqlite3.Connection, request: ApiRequest, bucket: str, project: str = "") -> list[dict[str, Any]]:
     """Return the policies that count: the bucket's and its project's, or that of the project named in the request.
 
     Raises ApiError NOT_FOUND.
     """
     if not bucket:
-        project = request.query_params.get("project") or request.fields.get("project", "")
+        project = project or request.query_params.get("project") or request.fields.get("project", "")
         return [projects.get_policy(connection, projects.resolve(connection, project))] if project else []
     found = buckets.get(connection, bucket)
     project = found["projectNumber"]

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from starlette.responses import Response
 
-from runner.emulator.errors import ApiError
+from runner.emulator.errors import ApiError, unknown_path
 from runner.emulator.routing import ApiRequest, Router, json_response
 from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.related import boundary_of
@@ -140,7 +140,7 @@ async def _dispatch(request: ApiRequest, scope: MutableMapping[str, Any]) -> Res
     try:
         found = _router().find(scope)
         if found is None:
-            raise ApiError("UNIMPLEMENTED", f"Not supported in a batch: {scope['method']} {scope['path']}.")
+            raise unknown_path(scope["method"], scope["path"])
         if "alt=media" in request.url.query:
             raise bad_request("Media cannot be read in a batch.")
         method, request.fields = found
@@ -164,5 +164,5 @@ _REASONS = {
     412: "Precondition Failed",
     416: "Requested Range Not Satisfiable",
     500: "Internal Server Error",
-    501: "Not Implemented",
+    405: "Method Not Allowed",
 }

@@ -2,54 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from typing import Any
 
 from starlette.responses import Response
 
 from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.fault_routes import of_retry_test
+from runner.emulator.routing import ApiRequest
 from runner.emulator.serviceusage import enablement
-from runner.emulator.storage import blobs, buckets, naming, objects, records
+from runner.emulator.storage import (
+    access_lists,
+    acl_routes,
+    blobs,
+    bucket_lists,
+    buckets,
+    naming,
+    object_views,
+    objects,
+    protection,
+    records,
+)
+from runner.emulator.storage.bucket_settings import checked
 from runner.emulator.storage.faults import NotModifiedError, bad_request, conflict
-from runner.emulator.storage.preconditions import Preconditions, integer
+from runner.emulator.storage.metadata import merged
+from runner.emulator.storage.parameters import boolean, integer
+from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.projection import reply
 
 Json = dict[str, Any]
 
-_DERIVED = frozenset(
-    {"kind", "id", "selfLink", "name", "projectNumber", "metageneration", "etag", "timeCreated", "updated"}
-    | {"locationType", "acl", "defaultObjectAcl", "owner", "generation", "satisfiesPZS", "satisfiesPZI"}
-)
-"""Fields a client cannot set; ones it sends back from a read are ignored."""
-_OBJECTS = {
-    "autoclass",
-    "billing",
-    "customPlacementConfig",
-    "encryption",
-    "hierarchicalNamespace",
-    "iamConfiguration",
-    "ipFilter",
-    "labels",
-    "lifecycle",
-    "logging",
-    "objectRetention",
-    "retentionPolicy",
-    "softDeletePolicy",
-    "versioning",
-    "website",
-}
-_KNOWN = _OBJECTS | _DERIVED | {"cors", "defaultEventBasedHold", "location", "rpo", "storageClass"}
-_CLASSES = {
-    "STANDARD",
-    "NEARLINE",
-    "COLDLINE",
-    "ARCHIVE",
-    "MULTI_REGIONAL",
-    "REGIONAL",
-    "DURABLE_REDUCED_AVAILABILITY",
-}
+_KEPT = ("timeCreated", "location", "storageClass", "generation", "defaultObjectAcl")
+"""Fields that an update leaves as they are unless it names them."""
 
 
 async def insert(request: ApiRequest) -> Response:
@@ -58,9 +42,17 @@ async def insert(request: ApiRequest) -> Response:
     if not project_name:
         raise bad_request("Required parameter: project", "required")
     body = await request.read_json()
+    return reply(request, await create(request, project_name, body, _lists_of(request, body)))
+
+
+async def create(request: ApiRequest, project_name: str, body: Json, lists: Json) -> Json:
+    """Make a bucket of a project with these settings and access control lists; return its resource.
+
+    Raises ApiError 400, 403, 409.
+    """
     name = naming.check_bucket_name(body.get("name"))
-    settings = _settings(body)
-    if request.query_params.get("enableObjectRetention") == "true":
+    settings = checked(body)
+    if boolean(request.query_params, "enableObjectRetention"):
         settings["objectRetention"] = {"mode": "Enabled"}
     now = records.microseconds(request.emulator.clock.now())
 
@@ -70,19 +62,20 @@ async def insert(request: ApiRequest) -> Response:
         if buckets.find(connection, name) is not None:
             raise conflict("Your previous request to create the named bucket succeeded and you already own it.")
         projects.ensure(connection, project.id)
-        fields = _merged(buckets.defaults(now), settings)
+        fields = merged(buckets.defaults(now), settings)
         buckets.insert(connection, name, project.number, buckets.complete(fields, None, now))
-        return buckets.get(connection, name, base=request.base)
+        _set_lists(connection, name, lists, now)
+        return _shown(connection, request, name, full=bool(lists))
 
-    return reply(request, await request.emulator.store.write(write))
+    return await request.emulator.store.write(write)
 
 
 async def get(request: ApiRequest) -> Response:
     """Return a bucket."""
     name = request.fields["bucket"]
-    bucket = request.emulator.store.read(lambda connection: buckets.get(connection, name, base=request.base))
+    bucket = request.emulator.store.read(lambda connection: _shown(connection, request, name))
     try:
-        Preconditions.of(request.query_params).check_metageneration(int(bucket["metageneration"]), reading=True)
+        Preconditions.of(request.query_params, request.headers).check_bucket(bucket, reading=True)
     except NotModifiedError:
         return Response(status_code=304)
     return reply(request, bucket)
@@ -95,6 +88,8 @@ async def list_buckets(request: ApiRequest) -> Response:
     if not project_name:
         raise bad_request("Required parameter: project", "required")
     limit = integer(parameters, "maxResults") or 1000
+    if boolean(parameters, "softDeleted"):
+        return reply(request, {"kind": "storage#buckets"})  # a deleted bucket is gone here: none can be restored
     prefix, token = parameters.get("prefix", ""), parameters.get("pageToken", "")
 
     def read(connection: sqlite3.Connection) -> list[Json]:
@@ -105,7 +100,7 @@ async def list_buckets(request: ApiRequest) -> Response:
             " ORDER BY name LIMIT ?",
             (project.number, max(prefix, token), len(prefix), prefix, limit + 1),
         ).fetchall()
-        return [buckets.get(connection, row[0], base=request.base) for row in rows]
+        return [_shown(connection, request, row[0]) for row in rows]
 
     found = request.emulator.store.read(read)
     answer: Json = {"kind": "storage#buckets"}
@@ -128,38 +123,41 @@ async def update(request: ApiRequest) -> Response:
 
 async def _change(request: ApiRequest, *, replace: bool) -> Response:
     name = request.fields["bucket"]
-    settings = _settings(await request.read_json())
-    preconditions = Preconditions.of(request.query_params)
+    body = await request.read_json()
+    settings, lists = checked(body), _lists_of(request, body)
+    preconditions = Preconditions.of(request.query_params, request.headers)
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> Json:
         before = buckets.get(connection, name)
-        preconditions.check_metageneration(int(before["metageneration"]))
+        preconditions.check_bucket(before)
         stored = buckets.require(connection, name)
         if str(settings.get("location", stored["location"])).upper() != stored["location"]:
             raise bad_request("The location of a bucket cannot be changed.")
-        if replace:
-            base = {
-                **buckets.defaults(now),
-                **{key: stored[key] for key in ("timeCreated", "location", "storageClass")},
-            }
-        else:
-            base = stored
-        after = buckets.complete(_merged(base, settings), before, now)
+        kept = {key: stored[key] for key in _KEPT if key in stored}
+        base = {**buckets.defaults(now), **kept} if replace else stored
+        after = buckets.complete(merged(base, settings), before, now)
+        protection.check_policy(name, stored, after)
         buckets.update(connection, name, after, now)
-        return buckets.get(connection, name, base=request.base)
+        _set_lists(connection, name, lists, now)
+        return _shown(connection, request, name, full=True)
 
     return reply(request, await request.emulator.store.write(write))
 
 
 async def delete(request: ApiRequest) -> Response:
     """Delete an empty bucket; soft-deleted objects do not keep it."""
-    name = request.fields["bucket"]
-    preconditions = Preconditions.of(request.query_params)
+    preconditions = Preconditions.of(request.query_params, request.headers)
+    await remove(request, request.fields["bucket"], preconditions)
+    return Response(status_code=204)
+
+
+async def remove(request: ApiRequest, name: str, preconditions: Preconditions) -> None:
+    """Delete an empty bucket. Raises ApiError NOT_FOUND, 409, 412."""
 
     def write(connection: sqlite3.Connection) -> list[str]:
         bucket = buckets.get(connection, name)
-        preconditions.check_metageneration(int(bucket["metageneration"]))
+        preconditions.check_bucket(bucket)
         full = connection.execute(
             "SELECT 1 FROM storage_objects WHERE bucket = ? AND state != 'soft' LIMIT 1", (name,)
         ).fetchone()
@@ -176,10 +174,31 @@ async def delete(request: ApiRequest) -> Response:
         )
         connection.execute("DELETE FROM storage_uploads WHERE bucket = ?", (name,))
         connection.execute("DELETE FROM storage_buckets WHERE name = ?", (name,))
+        bucket_lists.forget(connection, name)
         return doomed + [row[0] for row in rows if not objects.is_referenced(connection, row[0])]
 
     blobs.unlink(request.emulator, await request.emulator.store.write(write))
-    return Response(status_code=204)
+
+
+async def lock_retention_policy(request: ApiRequest) -> Response:
+    """Lock a bucket's retention policy: from now on it can only get longer."""
+    name = request.fields["bucket"]
+    preconditions = Preconditions.of(request.query_params, request.headers)
+    if preconditions.metageneration_match is None:
+        raise bad_request("Required parameter: ifMetagenerationMatch", "required")
+    now = records.microseconds(request.emulator.clock.now())
+
+    def write(connection: sqlite3.Connection) -> Json:
+        preconditions.check_bucket(buckets.get(connection, name))
+        stored = buckets.require(connection, name)
+        if stored.get("retentionPolicy"):
+            stored["retentionPolicy"]["isLocked"] = True
+        elif not of_retry_test(request):
+            raise bad_request(f"Bucket {name} does not have a Retention Policy.", "invalid")
+        buckets.update(connection, name, stored, now)
+        return _shown(connection, request, name)
+
+    return reply(request, await request.emulator.store.write(write))
 
 
 async def storage_layout(request: ApiRequest) -> Response:
@@ -197,13 +216,6 @@ async def storage_layout(request: ApiRequest) -> Response:
     return reply(request, layout)
 
 
-async def anywhere_caches(request: ApiRequest) -> Response:
-    """List a bucket's caches: there are none, since this server cannot make one."""
-    name = request.fields["bucket"]
-    request.emulator.store.read(lambda connection: buckets.require(connection, name))
-    return json_response({"kind": "storage#anywhereCaches"})
-
-
 async def service_account(request: ApiRequest) -> Response:
     """Return the service agent with which Storage acts in a project."""
     name = request.fields["project"]
@@ -212,47 +224,48 @@ async def service_account(request: ApiRequest) -> Response:
     return reply(request, {"kind": "storage#serviceAccount", "email_address": email})
 
 
-def _settings(body: Json) -> Json:
-    """Return the fields of a request that a client may set. Raises ApiError 400."""
-    for key, value in body.items():
-        if key not in _KNOWN:
-            raise bad_request(f'Invalid JSON payload received. Unknown name "{key}": Cannot find field.')
-        if key in _OBJECTS and not isinstance(value, dict | None):
-            raise bad_request(f"Invalid value for {key}: not an object.")
-    storage_class = body.get("storageClass")
-    if storage_class is not None and storage_class not in _CLASSES:
-        raise bad_request(f"Invalid storage class: {storage_class!r}.")
-    _check_location(body.get("location"))
-    _check_labels(body.get("labels"))
-    return {key: value for key, value in body.items() if key not in _DERIVED}
+def _shown(connection: sqlite3.Connection, request: ApiRequest, name: str, *, full: bool = False) -> Json:
+    """Return a bucket's resource as a request wants it; `full` is what one wants that does not say."""
+    bucket = buckets.get(connection, name, base=request.base)
+    default = bucket.pop("defaultObjectAcl", None)
+    if object_views.is_full(request, default=full) and not access_lists.is_uniform(bucket):
+        entries = access_lists.of_bucket(connection, name)
+        default = access_lists.of_new_objects(connection, name) if default is None else default
+        bucket["acl"] = [acl_routes.bucket_entry(request.base, name, entry) for entry in entries]
+        bucket["defaultObjectAcl"] = [acl_routes.default_entry(entry) for entry in default]
+        bucket["owner"] = {"entity": f"project-owners-{bucket['projectNumber']}"}
+    return bucket
 
 
-def _check_location(location: object) -> None:
-    if location is None:
+def _lists_of(request: ApiRequest, body: Json) -> Json:
+    """Return the access control lists that a request sets: entries, or the names of predefined ones."""
+    parameters = request.query_params
+    given = {
+        "acl": parameters.get("predefinedAcl") or body.get("acl"),
+        "defaultObjectAcl": parameters.get("predefinedDefaultObjectAcl") or body.get("defaultObjectAcl"),
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _set_lists(connection: sqlite3.Connection, name: str, lists: Json, now: int) -> None:
+    """Set a bucket's lists. Raises ApiError 400, with uniform access too, and 412."""
+    if not lists:
         return
-    if not isinstance(location, str) or not location.replace("-", "").isalnum() or len(location) > 63:
-        raise bad_request(f"The specified location constraint is not valid: {json.dumps(location)}.")
-
-
-def _check_labels(labels: object) -> None:
-    if not isinstance(labels, dict):
-        return
-    if len(labels) > 64:
-        raise bad_request("A bucket has at most 64 labels.")
-    for key, value in labels.items():
-        if not key or len(key) > 63 or not isinstance(value, str | None) or len(value or "") > 63:
-            raise bad_request(f"Invalid label {json.dumps({key: value})}: keys and values have up to 63 characters.")
-
-
-def _merged(base: Json, changes: Json) -> Json:
-    """Return `base` with `changes` merged in, object by object; null deletes."""
-    merged = dict(base)
-    for key, value in changes.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, dict):
-            below = merged.get(key)
-            merged[key] = _merged(below if isinstance(below, dict) else {}, value)
+    home = buckets.get(connection, name)
+    if access_lists.is_uniform(home):
+        message = "Cannot use ACL API to update bucket policy when uniform bucket-level access is enabled."
+        raise bad_request(f"{message} {access_lists.MORE}")
+    entries = {}
+    for key, given in lists.items():
+        roles = access_lists.BUCKET_ROLES if key == "acl" else access_lists.OBJECT_ROLES
+        if isinstance(given, str):
+            found = access_lists.predefined(given, home["projectNumber"], for_bucket=key == "acl")
+            access_lists.refuse_public(home, [entry["entity"] for entry in found])
         else:
-            merged[key] = value
-    return merged
+            found = access_lists.checked(connection, home, given, roles)
+        entries[key] = found
+    if "acl" in entries:
+        access_lists.set_of_bucket(connection, name, entries["acl"])
+    if "defaultObjectAcl" in entries:
+        stored = {**buckets.require(connection, name), "defaultObjectAcl": entries["defaultObjectAcl"]}
+        connection.execute("UPDATE storage_buckets SET body = ? WHERE name = ?", (buckets.dump(stored), name))

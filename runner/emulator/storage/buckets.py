@@ -14,8 +14,8 @@ from runner.emulator.storage.records import timestamp
 
 Json = dict[str, Any]
 
-_MULTI_REGIONS = {"US", "EU", "ASIA"}
-_DUAL_REGIONS = {"ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4"}
+MULTI_REGIONS = {"US", "EU", "ASIA"}
+DUAL_REGIONS = {"ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4"}
 
 
 def find(connection: sqlite3.Connection, name: str, *, base: str = "") -> Json | None:
@@ -66,9 +66,9 @@ def _etag(revision: int) -> str:
 
 def location_type(location: str) -> str:
     """Return `region`, `dual-region` or `multi-region` for an upper-case location."""
-    if location in _MULTI_REGIONS:
+    if location in MULTI_REGIONS:
         return "multi-region"
-    return "dual-region" if location in _DUAL_REGIONS else "region"
+    return "dual-region" if location in DUAL_REGIONS else "region"
 
 
 def insert(connection: sqlite3.Connection, name: str, project: str, body: Json) -> None:
@@ -83,7 +83,7 @@ def insert(connection: sqlite3.Connection, name: str, project: str, body: Json) 
     connection.execute(
         "INSERT INTO storage_buckets (name, project, metageneration, body, policy, policy_revision)"
         " VALUES (?, ?, 1, ?, ?, 1)",
-        (name, project, _dump(body), _dump({"version": 1, "bindings": bindings})),
+        (name, project, dump(body), dump({"version": 1, "bindings": bindings})),
     )
 
 
@@ -91,7 +91,7 @@ def update(connection: sqlite3.Connection, name: str, body: Json, now: int) -> N
     """Replace the stored fields and count the metageneration up."""
     body["updated"] = timestamp(now)
     connection.execute(
-        "UPDATE storage_buckets SET body = ?, metageneration = metageneration + 1 WHERE name = ?", (_dump(body), name)
+        "UPDATE storage_buckets SET body = ?, metageneration = metageneration + 1 WHERE name = ?", (dump(body), name)
     )
 
 
@@ -112,7 +112,7 @@ def set_policy(connection: sqlite3.Connection, name: str, bindings: list[Json], 
     """Replace the bucket's IAM policy. Raises ApiError NOT_FOUND."""
     connection.execute(
         "UPDATE storage_buckets SET policy = ?, policy_revision = policy_revision + 1 WHERE name = ?",
-        (_dump({"version": version, "bindings": bindings}), name),
+        (dump({"version": version, "bindings": bindings}), name),
     )
     return policy(connection, name)
 
@@ -138,8 +138,9 @@ def defaults(now: int) -> Json:
 def complete(body: Json, before: Json | None, now: int) -> Json:
     """Fill in what the service derives from the other fields after a create or a change; returns `body`."""
     location = str(body.get("location") or "US").upper()
-    body |= {"location": location, "locationType": location_type(location)}
-    if location_type(location) != "region":
+    kind = "dual-region" if body.get("customPlacementConfig") else location_type(location)
+    body |= {"location": location, "locationType": kind}
+    if kind != "region":
         body.setdefault("rpo", "DEFAULT")
     access = body.setdefault("iamConfiguration", {})
     uniform = access.setdefault("uniformBucketLevelAccess", {"enabled": False})
@@ -151,6 +152,7 @@ def complete(body: Json, before: Json | None, now: int) -> Json:
         uniform.pop("lockedTime", None)
     access["bucketPolicyOnly"] = dict(uniform)
     access.setdefault("publicAccessPrevention", "inherited")
+    body.setdefault("generation", str(now))
     for key in ("softDeletePolicy", "retentionPolicy"):
         current, previous = body.get(key), (before or {}).get(key)
         if isinstance(current, dict):
@@ -158,6 +160,8 @@ def complete(body: Json, before: Json | None, now: int) -> Json:
             if field in current:
                 current[field] = str(current[field])
             unchanged = previous is not None and previous.get(field) == current.get(field)
+            if (previous or {}).get("isLocked"):
+                current["isLocked"] = True
             current["effectiveTime"] = previous["effectiveTime"] if unchanged and previous else timestamp(now)
     if body.get("softDeletePolicy") is None:
         body["softDeletePolicy"] = {"retentionDurationSeconds": "0", "effectiveTime": timestamp(now)}
@@ -166,5 +170,6 @@ def complete(body: Json, before: Json | None, now: int) -> Json:
     return body
 
 
-def _dump(value: Json) -> str:
+def dump(value: Json) -> str:
+    """Return JSON as rows hold it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

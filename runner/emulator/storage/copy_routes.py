@@ -12,22 +12,33 @@ from anyio import to_thread
 from starlette.responses import Response
 
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import blobs, buckets, naming, objects, records
-from runner.emulator.storage.faults import bad_request, condition_not_met, no_such_object, refuse_customer_keys
+from runner.emulator.storage import blobs, buckets, customer_keys, naming, object_views, objects, protection, records
+from runner.emulator.storage.faults import bad_request, condition_not_met, no_such_object
 from runner.emulator.storage.metadata import checked
-from runner.emulator.storage.preconditions import NONE, Preconditions, integer
+from runner.emulator.storage.parameters import integer
+from runner.emulator.storage.preconditions import NONE, Preconditions
 from runner.emulator.storage.projection import reply
 from runner.emulator.storage.records import StoredObject
 
 Json = dict[str, Any]
 
 _MAX_SOURCES = 32
+OWN = {
+    "storageClass",
+    "kmsKeyName",
+    "temporaryHold",
+    "eventBasedHold",
+    "retention",
+    "acl",
+    customer_keys.FIELD,
+    protection.RELEASED,
+}
+"""Settings that a copy does not take over from its source."""
 
 
 async def copy(request: ApiRequest) -> Response:
     """Copy an object in one request."""
-    record = await _copy(request)
-    return reply(request, record.resource(request.base))
+    return object_views.answer(request, await _copy(request))
 
 
 async def rewrite(request: ApiRequest) -> Response:
@@ -38,7 +49,7 @@ async def rewrite(request: ApiRequest) -> Response:
         "totalBytesRewritten": str(record.size),
         "objectSize": str(record.size),
         "done": True,
-        "resource": record.resource(request.base),
+        "resource": object_views.resource_of(request, record),
     }
     return reply(request, answer)
 
@@ -48,8 +59,8 @@ async def move(request: ApiRequest) -> Response:
     fields, parameters = request.fields, request.query_params
     bucket, source_name, name = fields["bucket"], fields["object"], naming.check_object_name(fields["target"])
     generation = integer(parameters, "sourceGeneration")
-    source_conditions = Preconditions.of(parameters, "ifSource")
-    preconditions = Preconditions.of(parameters)
+    source_conditions = Preconditions.of(parameters, request.headers, "ifSource")
+    preconditions = Preconditions.of(parameters, request.headers)
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
@@ -66,35 +77,68 @@ async def move(request: ApiRequest) -> Response:
 
     record, orphans = await request.emulator.store.write(write)
     blobs.unlink(request.emulator, orphans)
-    return reply(request, record.resource(request.base))
+    return object_views.answer(request, record)
 
 
 async def _copy(request: ApiRequest) -> StoredObject:
-    refuse_customer_keys(request.headers)
     fields, parameters = request.fields, request.query_params
-    body = await request.read_json()
-    given = {key: value for key, value in checked(body).items() if value is not None}
-    generation = integer(parameters, "sourceGeneration")
-    source_conditions = Preconditions.of(parameters, "ifSource")
-    preconditions = Preconditions.of(parameters)
-    name = naming.check_object_name(fields["target"])
+    given = _given(request, await request.read_json())
+    return await copied(
+        request,
+        source=(fields["bucket"], fields["object"]),
+        generation=integer(parameters, "sourceGeneration"),
+        source_conditions=Preconditions.of(parameters, request.headers, "ifSource"),
+        target=(fields["target_bucket"], naming.check_object_name(fields["target"])),
+        given=given,
+        preconditions=Preconditions.of(parameters, request.headers),
+        # Metadata in the request replaces that of the source; without any it comes along.
+        replace=not set(given) <= OWN,
+    )
+
+
+async def copied(
+    request: ApiRequest,
+    *,
+    source: tuple[str, str],
+    generation: int | None,
+    source_conditions: Preconditions,
+    target: tuple[str, str],
+    given: Json,
+    preconditions: Preconditions,
+    replace: bool,
+) -> StoredObject:
+    """Make a copy of an object, and return it.
+
+    Args:
+        request: what brings the keys of both.
+        source: bucket and name.
+        generation: of the source; None is the live one.
+        source_conditions: of the source.
+        target: bucket and name.
+        given: settings of the copy.
+        preconditions: of the target.
+        replace: take none of the source's settings but its type.
+
+    Raises ApiError NOT_FOUND, 400, 412.
+    """
+    bucket, name = source
+    key = customer_keys.given(request.headers, source=True)
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
-        buckets.require(connection, fields["bucket"])
-        source = records.load(connection, fields["bucket"], fields["object"], generation, data=True)
-        if source is None:
-            raise no_such_object(fields["bucket"], fields["object"], generation)
-        source_conditions.check(source)
-        # Metadata in the request replaces that of the source; without any it comes along, but the storage class
-        # and the key are those of the destination.
+        buckets.require(connection, bucket)
+        original = records.load(connection, bucket, name, generation, data=True)
+        if original is None:
+            raise no_such_object(bucket, name, generation)
+        source_conditions.check(original)
+        customer_keys.check(original, key)
         settings = dict(given)
-        inherited = {"storageClass", "kmsKeyName", "temporaryHold", "eventBasedHold", "retention"}
-        if not given or set(given) <= inherited:
-            settings = {key: value for key, value in source.settings.items() if key not in inherited} | given
-        settings.setdefault("contentType", source.settings.get("contentType"))
-        payload = objects.payload_of(source)
-        return objects.add(connection, fields["target_bucket"], name, payload, settings, preconditions, now)
+        if not replace:
+            # The storage class, the keys and the list are those of the destination.
+            settings = {field: value for field, value in original.settings.items() if field not in OWN} | given
+        settings.setdefault("contentType", original.settings.get("contentType"))
+        payload = objects.payload_of(original)
+        return objects.add(connection, *target, payload, settings, preconditions, now)
 
     record, orphans = await request.emulator.store.write(write)
     blobs.unlink(request.emulator, orphans)
@@ -112,13 +156,17 @@ async def compose(request: ApiRequest) -> Response:
     destination = body.get("destination") or {}
     if not isinstance(destination, dict):
         raise bad_request("Invalid value for destination: not an object.")
-    settings = {key: value for key, value in checked(destination).items() if value is not None}
-    preconditions = Preconditions.of(request.query_params)
+    settings = _given(request, destination)
+    key = customer_keys.given(request.headers)
+    preconditions = Preconditions.of(request.query_params, request.headers)
 
     def read(connection: sqlite3.Connection) -> list[StoredObject]:
         buckets.require(connection, bucket)
         preconditions.check(records.load(connection, bucket, name))
-        return [_source(connection, bucket, source) for source in sources]
+        found = [_source(connection, bucket, source) for source in sources]
+        for part in found:
+            customer_keys.check(part, key)
+        return found
 
     emulator = request.emulator
     while True:
@@ -133,9 +181,28 @@ async def compose(request: ApiRequest) -> Response:
             continue
         break
     payload.components = sum(part.components or 1 for part in parts)
-    settings.setdefault("contentType", parts[0].settings.get("contentType"))
-    record = await objects.insert(emulator, bucket, name, payload, settings, preconditions)
-    return reply(request, record.resource(request.base))
+    now = records.microseconds(emulator.clock.now())
+    doomed = parts if body.get("deleteSourceObjects") is True else []
+
+    def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
+        record, orphans = objects.add(connection, bucket, name, payload, settings, preconditions, now)
+        for part in doomed:
+            live = records.load(connection, bucket, part.name)
+            if live is not None and live.generation == part.generation:  # not the one just made, nor a newer one
+                orphans = orphans + objects.remove(connection, bucket, part.name, None, NONE, now)
+        return record, orphans
+
+    return object_views.answer(request, await objects.commit(emulator, payload, write))
+
+
+def _given(request: ApiRequest, body: Json) -> Json:
+    """Return what a request says about the object that it makes of others. Raises ApiError 400."""
+    given = {key: value for key, value in checked(body).items() if value is not None}
+    if request.query_params.get("destinationPredefinedAcl"):
+        given["acl"] = request.query_params["destinationPredefinedAcl"]
+    if key := customer_keys.given(request.headers):
+        given[customer_keys.FIELD] = key
+    return given
 
 
 def _source(connection: sqlite3.Connection, bucket: str, source: object) -> StoredObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -75,17 +76,34 @@ def media_headers(record: StoredObject, settings: dict[str, Any]) -> list[tuple[
         "x-goog-stored-content-encoding": settings.get("contentEncoding") or "identity",
         "x-goog-stored-content-length": str(record.size),
         "accept-ranges": "bytes",
+        "last-modified": http_date(record.created // 1_000_000),
     }
     if record.components is not None:
         pairs["x-goog-component-count"] = str(record.components)
+    if key := settings.get("customerEncryption"):
+        pairs["x-goog-encryption-algorithm"] = key["encryptionAlgorithm"]
+        pairs["x-goog-encryption-key-sha256"] = key["keySha256"]
     for key, value in (settings.get("metadata") or {}).items():
         pairs[f"x-goog-meta-{quote(str(key), safe='!#$&+.^`|~')}".lower()] = str(value)
     return [(name.encode(), header_value(value)) for name, value in pairs.items() if value is not None]
 
 
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(seconds: int) -> str:
+    """Return seconds since 1970 as HTTP writes dates; `email.utils.formatdate` takes five times as long."""
+    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(seconds)
+    return f"{_DAYS[weekday]}, {day:02d} {_MONTHS[month]} {year:04d} {hour:02d}:{minute:02d}:{second:02d} GMT"
+
+
 def header_value(text: object) -> bytes:
     """Return text as a header's value: UTF-8, without what could end the header."""
-    return _CONTROL.sub(b" ", str(text).encode("utf-8", "replace")).strip()
+    value = str(text)
+    if value.isascii() and value.isprintable():
+        return value.encode().strip()
+    return _CONTROL.sub(b" ", value.encode("utf-8", "replace")).strip()
 
 
 class MediaResponse(Response):
@@ -111,7 +129,7 @@ class MediaResponse(Response):
             self.raw_headers = [pair for pair in self.raw_headers if pair[0] != name.lower().encode()]
             self.raw_headers.append((name.lower().encode(), header_value(value)))
         stored_gzip = settings.get("contentEncoding") == "gzip"
-        accepts_gzip = "gzip" in headers.get("accept-encoding", "") or "no-transform" in settings.get(
+        accepts_gzip = _accepts_gzip(headers.get("accept-encoding", "")) or "no-transform" in settings.get(
             "cacheControl", ""
         )
         self._gunzip = stored_gzip and not accepts_gzip
@@ -177,6 +195,15 @@ class MediaResponse(Response):
                 pending = inflater.unconsumed_tail
         if rest := inflater.flush():
             yield rest
+
+
+def _accepts_gzip(header: str) -> bool:
+    """Tell whether an Accept-Encoding header takes gzip; `gzip;q=0` is a refusal."""
+    for part in header.lower().split(","):
+        name, _, weight = part.partition(";")
+        if name.strip() in ("gzip", "x-gzip", "*"):
+            return not re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight)
+    return False
 
 
 def _open(emulator: Emulator, blob: str) -> int:

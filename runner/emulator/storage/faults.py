@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from runner.emulator.errors import ApiError
 
 
@@ -30,14 +28,21 @@ def no_such_object(bucket: str, name: str, generation: int | None = None) -> Api
     return ApiError("NOT_FOUND", f"No such object: {bucket}/{name}{suffix}")
 
 
+def unsupported(what: str) -> ApiError:
+    """Return the answer to what the service does and this server does not: one that no client repeats."""
+    message = f"The emulator does not support {what} (docs/emulator.md says what it does)."
+    return ApiError("UNIMPLEMENTED", message, http=405, reason="methodNotAllowed")
+
+
 def conflict(message: str) -> ApiError:
     """Return a 409 `conflict`."""
     return ApiError("ALREADY_EXISTS", message, reason="conflict")
 
 
-def condition_not_met() -> ApiError:
+def condition_not_met(
+    message: str = "At least one of the pre-conditions you specified did not hold.",
+) -> ApiError:
     """Return the 412 of a failed precondition."""
-    message = "At least one of the pre-conditions you specified did not hold."
     return ApiError("FAILED_PRECONDITION", message, http=412, reason="conditionNotMet")
 
 
@@ -50,9 +55,3 @@ def not_satisfiable(size: int) -> ApiError:
         reason="requestedRangeNotSatisfiable",
         headers={"Content-Range": f"bytes */{size}"},
     )
-
-
-def refuse_customer_keys(headers: Mapping[str, str]) -> None:
-    """Raise ApiError 501 for customer-supplied encryption keys: taking them and storing plain data would be a lie."""
-    if "x-goog-encryption-algorithm" in headers or "x-goog-copy-source-encryption-algorithm" in headers:
-        raise ApiError("UNIMPLEMENTED", "The emulator does not support customer-supplied encryption keys.")

@@ -34,10 +34,6 @@ class Expected:
                 _check(kind, found[kind], length)
         return cls(found["crc32c"], found["md5"])
 
-    def over(self, earlier: Expected) -> Expected:
-        """Return these, completed by those announced earlier."""
-        return Expected(self.crc32c or earlier.crc32c, self.md5 or earlier.md5)
-
     def check(self, payload: Payload) -> None:
         """Compare. Raises ApiError 400."""
         actual = encode_crc32c(payload.crc32c)

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner.emulator.storage import buckets, objects, records
+from runner.emulator.routing import ApiRequest
+from runner.emulator.storage import buckets, context_filter, object_views, objects, records
+from runner.emulator.storage.context_filter import Filter
 from runner.emulator.storage.faults import bad_request
-from runner.emulator.storage.preconditions import integer
+from runner.emulator.storage.parameters import boolean, integer
 from runner.emulator.storage.records import StoredObject
 
 Json = dict[str, Any]
@@ -38,6 +40,8 @@ class Query:
     end: str
     glob: re.Pattern[str] | None
     states: tuple[str, ...]
+    wanted: Filter | None = None
+    """What an object must be to be listed."""
 
     @classmethod
     def of(cls, parameters: Mapping[str, str]) -> Query:
@@ -46,29 +50,35 @@ class Query:
         if limit is not None and limit < 0:
             raise bad_request(f"Invalid value for maxResults: '{limit}'", "invalidParameter")
         states: tuple[str, ...] = ("live",)
-        if parameters.get("softDeleted") == "true":
-            if parameters.get("versions") == "true":
+        if boolean(parameters, "softDeleted"):
+            if boolean(parameters, "versions"):
                 raise bad_request("softDeleted and versions cannot be used together.")
             states = ("soft",)
-        elif parameters.get("versions") == "true":
+        elif boolean(parameters, "versions"):
             states = ("live", "noncurrent")
         glob = parameters.get("matchGlob")
         return cls(
             prefix=parameters.get("prefix", ""),
             delimiter=parameters.get("delimiter", ""),
-            trailing=parameters.get("includeTrailingDelimiter") == "true",
+            trailing=boolean(parameters, "includeTrailingDelimiter"),
             limit=min(limit or _MAX_PAGE, _MAX_PAGE),
             begin=_decode_token(parameters.get("pageToken", "")),
             start=parameters.get("startOffset", ""),
             end=parameters.get("endOffset", ""),
             glob=compile_glob(glob) if glob else None,
             states=states,
+            wanted=context_filter.parse(parameters["filter"]) if parameters.get("filter") else None,
         )
 
 
-def list_objects(connection: sqlite3.Connection, bucket: str, query: Query, base: str) -> Json:
+def list_objects(connection: sqlite3.Connection, request: ApiRequest, query: Query) -> Json:
     """Return one page. Raises ApiError NOT_FOUND."""
-    buckets.require(connection, bucket)
+    bucket = request.fields["bucket"]
+    home, full = buckets.require(connection, bucket), object_views.is_full(request)
+
+    def shown(record: StoredObject) -> Json:
+        return object_views.shown(connection, request, record, home, full=full)
+
     items: list[Json] = []
     prefixes: list[str] = []
     answer: Json = {"kind": "storage#objects"}
@@ -78,12 +88,12 @@ def list_objects(connection: sqlite3.Connection, bucket: str, query: Query, base
             answer["nextPageToken"] = _encode_token(key)
             break
         if isinstance(found, StoredObject):
-            items.append(found.resource(base))
+            items.append(shown(found))
             continue
         prefixes.append(found)
         if query.trailing and "live" in query.states:
             record = records.load(connection, bucket, found)
-            items += [] if record is None else [record.resource(base)]
+            items += [] if record is None else [shown(record)]
     if prefixes:
         answer["prefixes"] = prefixes
     if items:
@@ -116,6 +126,8 @@ def _walk(connection: sqlite3.Connection, bucket: str, query: Query) -> Iterator
         )
         following: Key | None = (batch[-1].name, batch[-1].generation + 1) if len(batch) == _BATCH else None
         for record in batch:
+            if query.wanted is not None and not query.wanted(record):
+                continue
             folder = _folder(record.name, query)
             if query.glob is None or query.glob.match(folder or record.name):
                 yield folder or record
@@ -166,7 +178,11 @@ def compile_glob(glob: str) -> re.Pattern[str]:
             end = at
             while end < len(glob) and glob[end] == "*":
                 end += 1
-            parts.append(".*" if end - at > 1 else "[^/]*")
+            if end - at > 1 and glob[end : end + 1] == "/":
+                parts.append("(?:.*/)?")  # `**/x` is x in any folder, and in none
+                end += 1
+            else:
+                parts.append(".*" if end - at > 1 else "[^/]*")
             at = end
             continue
         if character == "[" and (close := glob.find("]", at + 2)) > 0:

@@ -22,9 +22,14 @@ _TEXTS = {
 }
 _FLAGS = {"temporaryHold", "eventBasedHold"}
 _OBJECTS = {"metadata", "retention", "contexts"}
-_SETTABLE = _TEXTS | _FLAGS | _OBJECTS
+_LISTS = {"acl"}
+_MAPS = {"metadata", "contexts"}
+"""Objects that a patch merges key by key."""
+_SETTABLE = _TEXTS | _FLAGS | _OBJECTS | _LISTS
+_KEPT = {"storageClass", "kmsKeyName", "acl", "customerEncryption", "eventBasedHoldReleased", "retention"}
+"""Fields that an update leaves as they are unless it names them."""
 _IGNORED = frozenset(
-    {"kind", "id", "selfLink", "mediaLink", "name", "bucket", "generation", "metageneration", "size", "etag", "acl"}
+    {"kind", "id", "selfLink", "mediaLink", "name", "bucket", "generation", "metageneration", "size", "etag"}
     | {"crc32c", "md5Hash", "componentCount", "timeCreated", "updated", "timeDeleted", "timeStorageClassUpdated"}
     | {"timeFinalized", "softDeleteTime", "hardDeleteTime", "owner", "retentionExpirationTime", "customerEncryption"}
 )
@@ -40,7 +45,7 @@ def checked(body: Json) -> Json:
             continue
         if key not in _SETTABLE:
             raise bad_request(f'Invalid JSON payload received. Unknown name "{key}": Cannot find field.')
-        wanted = str if key in _TEXTS else bool if key in _FLAGS else dict
+        wanted = str if key in _TEXTS else bool if key in _FLAGS else list if key in _LISTS else dict
         if value is not None and not isinstance(value, wanted):
             raise bad_request(f"Invalid value for {key}: {json.dumps(value)[:100]}")
     _check_times(body)
@@ -66,17 +71,27 @@ def _check_times(body: Json) -> None:
 
 def changed(before: Json, given: Json, *, replace: bool) -> Json:
     """Return the fields after a patch, or after an update when `replace`."""
-    kept = {"storageClass", "kmsKeyName"} if replace else set(before)
+    kept = _KEPT if replace else set(before)
     after = {key: value for key, value in before.items() if key in kept}
     for key, value in given.items():
         if value is None:
             after.pop(key, None)
-        elif key == "metadata":
-            custom = {} if replace else dict(before.get("metadata", {}))
-            custom |= value
-            after["metadata"] = {name: text for name, text in custom.items() if text is not None}
+        elif key in _MAPS:
+            after[key] = merged({} if replace else before.get(key, {}), value)
         else:
             after[key] = value
-    if not after.get("metadata", True):
-        del after["metadata"]
-    return after
+    return {key: value for key, value in after.items() if key not in _MAPS or any(value.values())}
+
+
+def merged(base: Json, changes: Json) -> Json:
+    """Return `base` with `changes` merged in, object by object; null deletes."""
+    result = dict(base)
+    for key, value in changes.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            below = result.get(key)
+            result[key] = merged(below if isinstance(below, dict) else {}, value)
+        else:
+            result[key] = value
+    return result

@@ -7,11 +7,24 @@ from typing import Any
 
 from starlette.responses import Response
 
+from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import blobs, buckets, downloads, listing, objects, records
-from runner.emulator.storage.faults import NotModifiedError, bad_request, no_such_object, refuse_customer_keys
+from runner.emulator.storage import (
+    access_lists,
+    blobs,
+    buckets,
+    customer_keys,
+    downloads,
+    listing,
+    object_views,
+    objects,
+    protection,
+    records,
+)
+from runner.emulator.storage.faults import NotModifiedError, bad_request, no_such_object
 from runner.emulator.storage.metadata import changed, checked
-from runner.emulator.storage.preconditions import Preconditions, integer
+from runner.emulator.storage.parameters import boolean, integer
+from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.projection import reply
 from runner.emulator.storage.records import StoredObject
 
@@ -20,30 +33,33 @@ Json = dict[str, Any]
 
 async def get(request: ApiRequest) -> Response:
     """Return an object's resource, or its data with `alt=media`."""
-    media = request.query_params.get("alt") == "media"
+    if request.query_params.get("alt") == "media":
+        return await download(request)
     try:
-        if media:
-            return downloads.open_media(request.emulator, lambda: _load(request, data=True), request.headers)
-        return reply(request, _load(request).resource(request.base))
+        return object_views.answer(request, _load(request))
     except NotModifiedError:
         return Response(status_code=304)
 
 
 async def download(request: ApiRequest) -> Response:
-    """Return an object's data: what `/download/storage/v1/…` is for."""
+    """Return an object's data: what `/download/storage/v1/…` is for. What goes wrong is told in plain text."""
     try:
-        return downloads.open_media(request.emulator, lambda: _load(request, data=True), request.headers)
+        return downloads.open_media(
+            request.emulator, lambda: _load(request, data=True), request.headers, body=request.method == "GET"
+        )
     except NotModifiedError:
         return Response(status_code=304)
+    except ApiError as error:
+        return Response(error.message, error.http, error.headers, "text/html; charset=UTF-8")
 
 
 def _load(request: ApiRequest, *, data: bool = False) -> StoredObject:
-    refuse_customer_keys(request.headers)
+    key = customer_keys.given(request.headers)
     bucket, name = request.fields["bucket"], request.fields["object"]
     parameters = request.query_params
     generation = integer(parameters, "generation")
-    soft = parameters.get("softDeleted") == "true"
-    preconditions = Preconditions.of(parameters)
+    soft = boolean(parameters, "softDeleted")
+    preconditions = Preconditions.of(parameters, request.headers)
 
     def read(connection: sqlite3.Connection) -> StoredObject:
         record = records.load(connection, bucket, name, generation, data=data, soft=soft)
@@ -51,6 +67,8 @@ def _load(request: ApiRequest, *, data: bool = False) -> StoredObject:
             buckets.require(connection, bucket)
             raise no_such_object(bucket, name, generation)
         preconditions.check(record, reading=True)
+        if data:
+            customer_keys.check(record, key)
         return record
 
     return request.emulator.store.read(read)
@@ -59,10 +77,8 @@ def _load(request: ApiRequest, *, data: bool = False) -> StoredObject:
 async def list_objects(request: ApiRequest) -> Response:
     """List objects."""
     query = listing.Query.of(request.query_params)
-    bucket = request.fields["bucket"]
     return reply(
-        request,
-        request.emulator.store.read(lambda connection: listing.list_objects(connection, bucket, query, request.base)),
+        request, request.emulator.store.read(lambda connection: listing.list_objects(connection, request, query))
     )
 
 
@@ -79,27 +95,37 @@ async def update(request: ApiRequest) -> Response:
 async def _change(request: ApiRequest, *, replace: bool) -> Response:
     bucket, name = request.fields["bucket"], request.fields["object"]
     parameters = request.query_params
-    generation, preconditions = integer(parameters, "generation"), Preconditions.of(parameters)
+    generation, preconditions = integer(parameters, "generation"), Preconditions.of(parameters, request.headers)
     given = checked(await request.read_json())
+    if parameters.get("predefinedAcl"):
+        given["acl"] = parameters["predefinedAcl"]
+    override = boolean(parameters, "overrideUnlockedRetention")
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> StoredObject:
-        buckets.require(connection, bucket)
+        home = buckets.require(connection, bucket)
         record = records.load(connection, bucket, name, generation)
         if record is None:
             raise no_such_object(bucket, name, generation)
         preconditions.check(record)
-        return objects.change(connection, record, changed(record.settings, given, replace=replace), now)
+        before = record.settings
+        after = changed(before, given, replace=replace)
+        if given.get("acl") is not None:
+            after["acl"] = access_lists.resolved(connection, bucket, home, given["acl"])
+        if before.get("eventBasedHold") and not after.get("eventBasedHold"):
+            after[protection.RELEASED] = now
+        protection.check_retention(home, before, after, now, override=override)
+        record.home = home
+        return objects.change(connection, record, after, now)
 
-    record = await request.emulator.store.write(write)
-    return reply(request, record.resource(request.base))
+    return object_views.answer(request, await request.emulator.store.write(write), full=True)
 
 
 async def delete(request: ApiRequest) -> Response:
     """Delete the live version, or one generation."""
     bucket, name = request.fields["bucket"], request.fields["object"]
     generation = integer(request.query_params, "generation")
-    preconditions = Preconditions.of(request.query_params)
+    preconditions = Preconditions.of(request.query_params, request.headers)
     now = records.microseconds(request.emulator.clock.now())
     orphans = await request.emulator.store.write(
         lambda connection: objects.remove(connection, bucket, name, generation, preconditions, now)
@@ -114,7 +140,7 @@ async def restore(request: ApiRequest) -> Response:
     generation = integer(request.query_params, "generation")
     if generation is None:
         raise bad_request("Required parameter: generation", "required")
-    preconditions = Preconditions.of(request.query_params)
+    preconditions = Preconditions.of(request.query_params, request.headers)
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
@@ -126,4 +152,4 @@ async def restore(request: ApiRequest) -> Response:
 
     record, orphans = await request.emulator.store.write(write)
     blobs.unlink(request.emulator, orphans)
-    return reply(request, record.resource(request.base))
+    return object_views.answer(request, record)

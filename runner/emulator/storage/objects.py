@@ -5,6 +5,7 @@ Everything that changes rows runs in the writer thread, so a check and the chang
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import sqlite3
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from anyio import to_thread
 
 from runner.emulator.context import Emulator
-from runner.emulator.storage import blobs, buckets, naming, protection, records
+from runner.emulator.storage import access_lists, blobs, buckets, naming, protection, records
 from runner.emulator.storage.blobs import Payload
 from runner.emulator.storage.faults import no_such_object
 from runner.emulator.storage.preconditions import NONE, Preconditions
@@ -138,11 +139,23 @@ async def insert(
     Raises ApiError NOT_FOUND (bucket), 400 (name), 412.
     """
     now = records.microseconds(emulator.clock.now())
-    try:
+
+    def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
         naming.check_object_name(name)
-        record, orphans = await emulator.store.write(
-            lambda connection: add(connection, bucket, name, payload, settings, preconditions, now)
-        )
+        return add(connection, bucket, name, payload, settings, preconditions, now)
+
+    return await commit(emulator, payload, write)
+
+
+async def commit(
+    emulator: Emulator, payload: Payload, write: Callable[[sqlite3.Connection], tuple[StoredObject, list[str]]]
+) -> StoredObject:
+    """Run a transaction that makes an object of a payload; delete the files it returns with the object.
+
+    The payload's own file is deleted when the transaction raises, and what it raises is raised here.
+    """
+    try:
+        record, orphans = await emulator.store.write(write)
     except Exception:
         if payload.blob is not None:
             blobs.unlink(emulator, [payload.blob])
@@ -175,6 +188,12 @@ def add(
         settings["kmsKeyName"] = f"{key}/cryptoKeyVersions/1"
     if home.get("defaultEventBasedHold"):
         settings.setdefault("eventBasedHold", True)
+    if "acl" in settings:
+        settings["acl"] = access_lists.resolved(connection, bucket, home, settings["acl"])
+    elif "defaultObjectAcl" in home and not access_lists.is_uniform(home):
+        settings["acl"] = home["defaultObjectAcl"]
+    if "retention" in settings:
+        protection.check_retention(home, {}, settings, now, override=False)
     record = StoredObject(
         id=0,
         bucket=bucket,
@@ -192,6 +211,7 @@ def add(
         expires=None,
         body=json.dumps(settings, ensure_ascii=False, separators=(",", ":")),
         blob=payload.blob,
+        home=home,
     )
     _save(connection, record, payload.inline)
     return record, orphans
@@ -317,6 +337,11 @@ def change(connection: sqlite3.Connection, record: StoredObject, settings: Json,
         (record.body, record.metageneration, now, record.id),
     )
     return record
+
+
+def hex_md5(resource: Json) -> str:
+    """Return the MD5 of an object's resource in hexadecimal, as the XML API shows it; "" when it has none."""
+    return base64.b64decode(resource.get("md5Hash", "")).hex()
 
 
 def payload_of(record: StoredObject) -> Payload:

@@ -7,11 +7,13 @@ from typing import Any
 
 from starlette.responses import Response
 
+from runner.emulator.fault_routes import of_retry_test
 from runner.emulator.iam import policies
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import access, buckets
+from runner.emulator.storage.access_lists import is_uniform, refuse_public
 from runner.emulator.storage.faults import bad_request, condition_not_met
-from runner.emulator.storage.preconditions import integer
+from runner.emulator.storage.parameters import integer
 from runner.emulator.storage.projection import reply
 
 Json = dict[str, Any]
@@ -55,9 +57,12 @@ async def set_policy(request: ApiRequest) -> Response:
             members = sorted(set(binding.get("members", [])))
             if members:
                 bindings.append({**binding, "members": members})
+        home = buckets.require(connection, name)
+        refuse_public(home, [member for binding in bindings for member in binding["members"]])
         conditional = any("condition" in binding for binding in bindings)
-        if conditional and not _is_uniform(buckets.require(connection, name)):
-            raise bad_request("To set a condition, uniform bucket-level access must be enabled on the bucket.")
+        if conditional and not is_uniform(home):
+            message = "Setting an IAM condition requires that uniform bucket-level access is enabled on the bucket."
+            raise condition_not_met(message)
         return buckets.set_policy(connection, name, bindings, 3 if conditional else 1)
 
     return reply(request, await request.emulator.store.write(write))
@@ -66,7 +71,7 @@ async def set_policy(request: ApiRequest) -> Response:
 async def test_permissions(request: ApiRequest) -> Response:
     """Return which of the asked permissions the caller has."""
     asked = request.query_params.getlist("permissions")
-    if not asked:
+    if not asked and not of_retry_test(request):
         raise bad_request("Required parameter: permissions", "required")
     for permission in asked:
         if not permission.startswith(_PERMISSION_PREFIXES):
@@ -75,7 +80,3 @@ async def test_permissions(request: ApiRequest) -> Response:
     if permissions := request.emulator.store.read(lambda connection: access.held(connection, request, asked)):
         answer["permissions"] = permissions
     return reply(request, answer)
-
-
-def _is_uniform(bucket: Json) -> bool:
-    return bool(bucket.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {}).get("enabled"))

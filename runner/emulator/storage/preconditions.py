@@ -1,12 +1,20 @@
-"""`ifGenerationMatch` and its relatives."""
+"""`ifGenerationMatch` and its relatives, and the entity tags and dates of HTTP's own conditions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
 
-from runner.emulator.storage.faults import NotModifiedError, bad_request, condition_not_met
+from starlette.datastructures import Headers
+
+from runner.emulator.storage.faults import NotModifiedError, condition_not_met
+from runner.emulator.storage.parameters import has_any, integer
 from runner.emulator.storage.records import StoredObject
+
+Tags = tuple[str, ...]
+_CONDITIONAL = frozenset({b"if-match", b"if-none-match"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,27 +25,40 @@ class Preconditions:
     generation_not_match: int | None = None
     metageneration_match: int | None = None
     metageneration_not_match: int | None = None
+    etag_match: Tags | None = None
+    """One of these, of which `*` is any."""
+    etag_not_match: Tags | None = None
+    modified_since: int | None = None
+    """Seconds since 1970, as is the next."""
+    unmodified_since: int | None = None
 
     @classmethod
-    def of(cls, parameters: Mapping[str, str], prefix: str = "if") -> Preconditions:
-        """Read them from query parameters; `prefix` is `ifSource` for the source of a copy. Raises ApiError 400."""
-        if not any(key.startswith("if") for key in parameters):
+    def of(cls, parameters: Mapping[str, str], headers: Headers, prefix: str = "if") -> Preconditions:
+        """Read those of the JSON API; `prefix` is `ifSource` for the source of a copy. Raises ApiError 400."""
+        if not any(key.startswith("if") for key in parameters) and not has_any(headers, _CONDITIONAL):
             return NONE
         return cls(
             integer(parameters, f"{prefix}GenerationMatch"),
             integer(parameters, f"{prefix}GenerationNotMatch"),
             integer(parameters, f"{prefix}MetagenerationMatch"),
             integer(parameters, f"{prefix}MetagenerationNotMatch"),
+            _tags(headers, "if-match") if prefix == "if" else None,
+            _tags(headers, "if-none-match") if prefix == "if" else None,
         )
 
     @classmethod
-    def of_headers(cls, headers: Mapping[str, str]) -> Preconditions:
-        """Read them from the headers of the XML API. Raises ApiError 400."""
+    def of_headers(cls, headers: Mapping[str, str], source: str = "") -> Preconditions:
+        """Read those of the XML API; `source` is `copy-source-` for the source of a copy. Raises ApiError 400."""
+        own = f"x-goog-{source}" if source else ""
         return cls(
-            integer(headers, "x-goog-if-generation-match"),
+            integer(headers, f"x-goog-{source}if-generation-match"),
             None,
-            integer(headers, "x-goog-if-metageneration-match"),
+            integer(headers, f"x-goog-{source}if-metageneration-match"),
             None,
+            _tags(headers, f"{own}if-match"),
+            _tags(headers, f"{own}if-none-match"),
+            _date(headers, f"{own}if-modified-since"),
+            _date(headers, f"{own}if-unmodified-since"),
         )
 
     def check(self, record: StoredObject | None, *, reading: bool = False) -> None:
@@ -45,49 +66,70 @@ class Preconditions:
 
         Raises:
             ApiError: 412 `conditionNotMet`.
-            NotModifiedError: 304, when a `NotMatch` fails and `reading`.
+            NotModifiedError: 304, when it is not as a reader has it already.
         """
         if self is NONE:
             return
         generation = 0 if record is None else record.generation
+        metageneration = None if record is None else record.metageneration
         if self.generation_match is not None and generation != self.generation_match:
             raise condition_not_met()
-        metageneration = None if record is None else record.metageneration
-        self.check_metageneration(metageneration, reading=reading)
         if self.generation_not_match is not None and generation == self.generation_not_match:
-            raise NotModifiedError() if reading else condition_not_met()
+            raise _unchanged(reading)
+        self._check(metageneration, () if record is None else record.etags, reading=reading)
+        updated = 0 if record is None else record.created // 1_000_000
+        if self.unmodified_since is not None and updated > self.unmodified_since:
+            raise condition_not_met()
+        if self.modified_since is not None and self.etag_not_match is None and updated <= self.modified_since:
+            raise _unchanged(reading)
 
-    def check_metageneration(self, metageneration: int | None, *, reading: bool = False) -> None:
-        """Compare the metageneration alone, which is all that buckets have. Raises as `check`."""
+    def check_bucket(self, bucket: dict[str, Any], *, reading: bool = False) -> None:
+        """Compare with a bucket's resource, which has a metageneration and an entity tag. Raises as `check`."""
+        if self is not NONE:
+            self._check(int(bucket["metageneration"]), (bucket["etag"],), reading=reading)
+
+    def _check(self, metageneration: int | None, etags: Tags, *, reading: bool) -> None:
         if self.metageneration_match is not None and metageneration != self.metageneration_match:
             raise condition_not_met()
         if self.metageneration_not_match is not None and metageneration in (None, self.metageneration_not_match):
-            raise NotModifiedError() if reading else condition_not_met()
+            raise _unchanged(reading)
+        if self.etag_match is not None and not _match(self.etag_match, etags):
+            raise condition_not_met()
+        if self.etag_not_match is not None and _match(self.etag_not_match, etags):
+            raise _unchanged(reading)
 
-    def to_json(self) -> list[int | None]:
+    def to_json(self) -> list[Any]:
         """Return what `from_json` takes, for an upload that outlives its request."""
-        return [
-            self.generation_match,
-            self.generation_not_match,
-            self.metageneration_match,
-            self.metageneration_not_match,
-        ]
+        return list(astuple(self))
 
     @classmethod
-    def from_json(cls, value: list[int | None]) -> Preconditions:
+    def from_json(cls, value: list[Any]) -> Preconditions:
         """Undo `to_json`."""
-        return cls(*value)
+        decoded: list[Any] = [tuple(one) if isinstance(one, list) else one for one in value]
+        return cls(*decoded)
 
 
 NONE = Preconditions()
 
 
-def integer(parameters: Mapping[str, str], key: str) -> int | None:
-    """Return an int64 parameter, or None. Raises ApiError 400."""
-    text = parameters.get(key)
-    if text is None or text == "":
+def _unchanged(reading: bool) -> Exception:
+    return NotModifiedError() if reading else condition_not_met()
+
+
+def _match(wanted: Tags, etags: Tags) -> bool:
+    return bool(etags) and ("*" in wanted or not set(wanted).isdisjoint(etags))
+
+
+def _tags(headers: Mapping[str, str], name: str) -> Tags | None:
+    text = headers.get(name)
+    if text is None:
         return None
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 19:
-        raise bad_request(f"Invalid value for {key}: '{text}'. It must be an integer.", "invalidParameter")
-    return int(text)
+    return tuple(tag.strip().removeprefix("W/").strip('"') for tag in text.split(",") if tag.strip())
+
+
+def _date(headers: Mapping[str, str], name: str) -> int | None:
+    """Return seconds since 1970; None without a date, and for one that is malformed, which RFC 9110 ignores."""
+    try:
+        return int(parsedate_to_datetime(headers[name]).timestamp())
+    except (KeyError, ValueError, TypeError):
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -41,6 +41,8 @@ class StoredObject:
     blob: str | None
     inline: bytes | None = None
     """Only loaded on request; None also when the data is in a file."""
+    home: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+    """Stored fields of the bucket, where whoever made the version had them at hand."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -53,6 +55,11 @@ class StoredObject:
         """Return the entity tag, which changes with the data and with the metadata."""
         packed = b"\x08" + _varint(self.generation) + b"\x10" + _varint(self.metageneration)
         return base64.b64encode(packed).decode()
+
+    @property
+    def etags(self) -> tuple[str, ...]:
+        """Return the entity tags of the JSON and of the XML API, by which a condition may name this version."""
+        return (self.etag,) if self.md5 is None else (self.etag, self.md5.hex())
 
     def resource(self, base: str = "") -> dict[str, Any]:
         """Return the object resource of the JSON API, its links starting with `base`."""
@@ -74,7 +81,8 @@ class StoredObject:
         if self.components is not None:
             resource["componentCount"] = self.components
         created = timestamp(self.created)
-        resource |= {"timeCreated": created, "updated": timestamp(self.updated)}
+        updated = created if self.updated == self.created else timestamp(self.updated)
+        resource |= {"timeCreated": created, "updated": updated}
         resource |= {"timeStorageClassUpdated": created, "timeFinalized": created}
         if self.deleted is not None:
             resource["softDeleteTime" if self.state == "soft" else "timeDeleted"] = timestamp(self.deleted)

@@ -7,16 +7,12 @@ already are skipped, so a chunk sent twice does no harm. A chunk is acknowledged
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import json
-import os
 import sqlite3
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import google_crc32c
 from anyio import to_thread
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -24,19 +20,24 @@ from starlette.responses import Response
 from runner.emulator.context import Emulator
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import blobs, buckets, objects, records
+from runner.emulator.storage import blobs, buckets, object_views, objects, records, session_files
 from runner.emulator.storage.blobs import CHUNK, Payload
 from runner.emulator.storage.content_range import ContentRange, parse_content_range
 from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.hashes import Expected
-from runner.emulator.storage.preconditions import Preconditions, integer
+from runner.emulator.storage.parameters import integer
+from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.projection import reply
+from runner.emulator.storage.session_files import Progress
 from runner.emulator.storage.tables import INLINE_LIMIT
 
 if TYPE_CHECKING:
     from runner.emulator.storage.uploads import Announced
 
 Json = dict[str, Any]
+
+_MIN_CHUNK = 256 * 1024
+"""Bytes of every chunk but the last."""
 
 
 @dataclass(slots=True)
@@ -50,25 +51,6 @@ class _Session:
     body: Json
     received: int
     blob: str
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far the file of a session is written, with the checksums up to there; only in memory."""
-
-    emulator: Emulator
-    written: int = 0
-    crc32c: int = 0
-    md5: Any = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def add(self, data: bytes) -> None:
-        self.crc32c = google_crc32c.extend(self.crc32c, data)
-        self.md5.update(data)
-        self.written += len(data)
-
-
-_progress: dict[str, _Progress] = {}
 
 
 async def start(request: ApiRequest, target: Announced) -> Response:
@@ -135,13 +117,15 @@ async def proceed(request: ApiRequest) -> Response:
     span = parse_content_range(request.headers.get("content-range"))
     if session.state == "done":
         return _done(request, session.body)
-    progress = await _progress_of(request.emulator, session)
-    expected = Expected.of({}, request.headers).over(Expected(session.body["crc32c"], session.body["md5"]))
+    progress = await session_files.progress_of(request.emulator, session.id, session.blob, session.received)
+    # What the start announced holds to the end: that the last request announces its own changes nothing about it.
+    expected = Expected(session.body["crc32c"], session.body["md5"]), Expected.of({}, request.headers)
     if span.begin is None:
         await _sync(request.emulator, session, progress)
         if span.total is not None and span.total == progress.written:
             return await _finish(request, session, progress, expected)
         return _incomplete(request, progress.written)
+    _check_size(span)
     if span.begin > progress.written:
         raise bad_request(
             f"Invalid request. According to the Content-Range header, the upload offset is {span.begin} byte(s), "
@@ -156,6 +140,20 @@ async def proceed(request: ApiRequest) -> Response:
     return _incomplete(request, progress.written)
 
 
+def _check_size(span: ContentRange) -> None:
+    """Refuse a chunk that is too small and not the last one. Raises ApiError 400."""
+    if span.begin is None or span.end is None or span.end == span.total:
+        return
+    if span.end - span.begin < _MIN_CHUNK:
+        raise bad_request(
+            f"Invalid request.  The number of bytes uploaded is required to be equal or greater than {_MIN_CHUNK}, "
+            "except for the final request (it's recommended to be the exact multiple of "
+            f"{_MIN_CHUNK}).  The received request contained {span.end - span.begin} bytes, "
+            "which does not meet this requirement.",
+            "badRequest",
+        )
+
+
 async def cancel(request: ApiRequest) -> Response:
     """Drop a session and what it received; answers 499, as the service does."""
     if "upload_id" not in request.query_params:
@@ -168,36 +166,12 @@ async def cancel(request: ApiRequest) -> Response:
         ).rowcount
 
     if await request.emulator.store.write(write):
-        _progress.pop(session.id, None)
+        session_files.forget(session.id)
         blobs.unlink(request.emulator, [session.blob])
     return Response(status_code=499)
 
 
-async def _progress_of(emulator: Emulator, session: _Session) -> _Progress:
-    """Return the progress in memory; after a restart, rebuild it from what is on disk."""
-    known = _progress.get(session.id)
-    if known is not None and known.emulator is emulator:
-        return known
-    fresh = _Progress(emulator)
-    if session.received:
-        path, limit = emulator.blobs / session.blob, session.received
-
-        def rebuild() -> None:
-            with path.open("rb") as file:
-                while fresh.written < limit:
-                    chunk = file.read(min(CHUNK, limit - fresh.written))
-                    if not chunk:
-                        raise OSError(f"{path} is shorter than what was acknowledged")
-                    fresh.add(chunk)
-
-        await to_thread.run_sync(rebuild)
-    current = _progress.get(session.id)
-    if current is None or current.emulator is not emulator:
-        _progress[session.id] = current = fresh
-    return current
-
-
-async def _small(request: ApiRequest, progress: _Progress, span: ContentRange) -> Payload | None:
+async def _small(request: ApiRequest, progress: Progress, span: ContentRange) -> Payload | None:
     """Return the payload of an upload whose one small chunk is all of it: it needs no file."""
     length = request.headers.get("content-length", "")
     whole = span.end is None or (span.begin == 0 and span.end == span.total)
@@ -211,7 +185,7 @@ async def _small(request: ApiRequest, progress: _Progress, span: ContentRange) -
         raise ApiError("CANCELLED", "The client closed the connection.") from error
 
 
-async def _receive(request: ApiRequest, session: _Session, progress: _Progress, span: ContentRange) -> bool:
+async def _receive(request: ApiRequest, session: _Session, progress: Progress, span: ContentRange) -> bool:
     """Write the request's data where it belongs; return whether all that the range promises came.
 
     Raises ApiError 400 when more came, 499 when the client went away: what came until then is kept.
@@ -230,7 +204,7 @@ async def _receive(request: ApiRequest, session: _Session, progress: _Progress, 
             skip = progress.written - at
             at += len(data)
             if skip < len(data):
-                await to_thread.run_sync(_write_at, path, data[skip:] if skip else data, progress)
+                await to_thread.run_sync(session_files.append, path, data[skip:] if skip else data, progress)
 
     try:
         async for piece in request.stream():
@@ -248,24 +222,12 @@ async def _receive(request: ApiRequest, session: _Session, progress: _Progress, 
     return span.end is None or at == span.end
 
 
-def _write_at(path: Path, data: bytes, progress: _Progress) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        view, at = memoryview(data), progress.written
-        while view:
-            count = os.pwrite(descriptor, view, at)
-            view, at = view[count:], at + count
-    finally:
-        os.close(descriptor)
-    progress.add(data)
-
-
-async def _sync(emulator: Emulator, session: _Session, progress: _Progress) -> None:
+async def _sync(emulator: Emulator, session: _Session, progress: Progress) -> None:
     """Make what is written durable, and record how much that is."""
     async with progress.lock:
         written = progress.written
         if written > session.received:
-            await to_thread.run_sync(_sync_file, emulator.blobs / session.blob, None)
+            await to_thread.run_sync(session_files.sync, emulator.blobs / session.blob, None)
             await emulator.store.write(
                 lambda connection: (
                     connection.execute(
@@ -276,20 +238,12 @@ async def _sync(emulator: Emulator, session: _Session, progress: _Progress) -> N
             )
 
 
-def _sync_file(path: Path, size: int | None) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if size is not None:
-            # A crash may have left bytes behind that were never acknowledged.
-            os.ftruncate(descriptor, size)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    blobs.sync_directory(path.parent)
-
-
 async def _finish(
-    request: ApiRequest, session: _Session, progress: _Progress, expected: Expected, payload: Payload | None = None
+    request: ApiRequest,
+    session: _Session,
+    progress: Progress,
+    expected: Iterable[Expected],
+    payload: Payload | None = None,
 ) -> Response:
     """Turn the session into an object. Raises ApiError 400 (length, checksum), 412."""
     emulator = request.emulator
@@ -302,9 +256,10 @@ async def _finish(
         length = session.body["length"]
         if length is not None and length != payload.size:
             raise bad_request(f"The upload has {payload.size} bytes, but {length} were announced.")
-        expected.check(payload)
+        for announced in expected:
+            announced.check(payload)
         if payload.blob is not None:
-            await to_thread.run_sync(_sync_file, emulator.blobs / session.blob, payload.size)
+            await to_thread.run_sync(session_files.sync, emulator.blobs / session.blob, payload.size)
         now = records.microseconds(emulator.clock.now())
         final = payload
 
@@ -316,7 +271,8 @@ async def _finish(
             record, orphans = objects.add(
                 connection, session.bucket, session.name, final, session.body["settings"], preconditions, now
             )
-            body = {"resource": record.resource()}
+            home = buckets.require(connection, session.bucket)
+            body = {"resource": object_views.shown(connection, request, record, home, full=False)}
             connection.execute(
                 "UPDATE storage_uploads SET state = 'done', body = ?, received = ?, generation = ? WHERE id = ?",
                 (json.dumps(body, ensure_ascii=False), final.size, record.generation, session.id),
@@ -325,15 +281,12 @@ async def _finish(
 
         body, orphans = await emulator.store.write(write)
         blobs.unlink(emulator, orphans)
-    _progress.pop(session.id, None)
+    session_files.forget(session.id)
     return _done(request, body)
 
 
 def _done(request: ApiRequest, body: Json) -> Response:
-    resource = dict(body["resource"])
-    for key in ("selfLink", "mediaLink"):
-        resource[key] = request.base + resource[key]
-    return reply(request, resource)
+    return reply(request, body["resource"])
 
 
 def _incomplete(request: ApiRequest, received: int) -> Response:

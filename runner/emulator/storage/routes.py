@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from runner.emulator.routing import Handler, Method
 from runner.emulator.storage import (
+    acl_routes,
     batch,
+    bucket_lists,
     bucket_routes,
     copy_routes,
+    hmac_keys,
     object_routes,
     policy_routes,
     resumable,
@@ -30,13 +33,35 @@ _CREATE, _READ, _LIST = "storage.objects.create", "storage.objects.get", "storag
 _BUCKET = "storage.buckets.get"
 _CREATE_TARGET = (_CREATE, "target_bucket", "target")
 
+_BUCKET_ACL = ("storage.buckets.getIamPolicy", "storage.buckets.setIamPolicy")
+_OBJECT_ACL = ("storage.objects.getIamPolicy", "storage.objects.setIamPolicy")
+_UPDATE_BUCKET = "storage.buckets.update"
+_NOTIFICATIONS = _B + "/notificationConfigs"
+_NOTIFICATION = _NOTIFICATIONS + "/{notification:segment}"
+_KEYS = "/storage/v1/projects/{project:segment}/hmacKeys"
+_KEY = _KEYS + "/{key:segment}"
+
+
+def _acl(name: str, path: str, lists: acl_routes.Lists, permissions: tuple[str, str]) -> list[Method]:
+    """Return the methods on one kind of access control lists. `permissions` are those to read and to write."""
+    read, write = permissions
+    entity = path + "/{entity:segment}"
+    return [
+        _method(f"{name}.list", "GET", path, acl_routes.listed(lists), read),
+        _method(f"{name}.get", "GET", entity, acl_routes.got(lists), read),
+        _method(f"{name}.insert", "POST", path, acl_routes.inserted(lists), write),
+        _method(f"{name}.patch", "PATCH", entity, acl_routes.updated(lists), write),
+        _method(f"{name}.update", "PUT", entity, acl_routes.updated(lists), write),
+        _method(f"{name}.delete", "DELETE", entity, acl_routes.deleted(lists), write),
+    ]
+
+
 METHODS: list[Method] = [
     # The busiest first: the router tries them in this order.
     _method("objects.insert", "POST", _UPLOAD, uploads.insert, _CREATE),
     _method("objects.get", "GET", "/download" + _O, object_routes.download, _READ),
     _method("objects.get", "GET", _O, object_routes.get, _READ),
     _method("objects.list", "GET", _B + "/o", object_routes.list_objects, _LIST),
-    _method("objects.list", "GET", _B + "/o/", object_routes.list_objects, _LIST),
     _method("objects.insert", "PUT", _UPLOAD, resumable.proceed),
     _method("objects.insert", "DELETE", _UPLOAD, resumable.cancel),
     _method("objects.insert", "POST", _GCLOUD_UPLOAD, uploads.insert, _CREATE),
@@ -67,10 +92,35 @@ METHODS: list[Method] = [
     _method("buckets.setIamPolicy", "PUT", _B + "/iam", policy_routes.set_policy, "storage.buckets.setIamPolicy"),
     _method("buckets.testIamPermissions", "GET", _B + "/iam/testPermissions", policy_routes.test_permissions),
     _method("buckets.getStorageLayout", "GET", _B + "/storageLayout", bucket_routes.storage_layout, _LIST),
-    _method("anywhereCaches.list", "GET", _B + "/anywhereCaches", bucket_routes.anywhere_caches, _BUCKET),
     _method(
-        "anywhereCaches.list", "GET", _B + "/anywhereCaches/", bucket_routes.anywhere_caches, "storage.buckets.get"
+        "buckets.lockRetentionPolicy",
+        "POST",
+        _B + "/lockRetentionPolicy",
+        bucket_routes.lock_retention_policy,
+        "storage.buckets.update",
     ),
+    _method("anywhereCaches.list", "GET", _B + "/anywhereCaches", bucket_lists.empty("anywhereCaches"), _BUCKET),
+    _method("folders.list", "GET", _B + "/folders", bucket_lists.empty("folders"), "storage.folders.list"),
+    _method(
+        "managedFolders.list",
+        "GET",
+        _B + "/managedFolders",
+        bucket_lists.empty("managedFolders"),
+        "storage.managedFolders.list",
+    ),
+    _method("buckets.operations.list", "GET", _B + "/operations", bucket_lists.empty("operations"), _BUCKET),
+    *_acl("bucketAccessControls", _B + "/acl", acl_routes.Lists(), _BUCKET_ACL),
+    *_acl("defaultObjectAccessControls", _B + "/defaultObjectAcl", acl_routes.DefaultLists(), _BUCKET_ACL),
+    *_acl("objectAccessControls", _O + "/acl", acl_routes.ObjectLists(), _OBJECT_ACL),
+    _method("notifications.insert", "POST", _NOTIFICATIONS, bucket_lists.create_notification, _UPDATE_BUCKET),
+    _method("notifications.list", "GET", _NOTIFICATIONS, bucket_lists.list_notifications, _BUCKET),
+    _method("notifications.get", "GET", _NOTIFICATION, bucket_lists.get_notification, _BUCKET),
+    _method("notifications.delete", "DELETE", _NOTIFICATION, bucket_lists.delete_notification, _UPDATE_BUCKET),
+    _method("projects.hmacKeys.create", "POST", _KEYS, hmac_keys.create, "storage.hmacKeys.create"),
+    _method("projects.hmacKeys.list", "GET", _KEYS, hmac_keys.list_keys, "storage.hmacKeys.list"),
+    _method("projects.hmacKeys.get", "GET", _KEY, hmac_keys.get, "storage.hmacKeys.get"),
+    _method("projects.hmacKeys.update", "PUT", _KEY, hmac_keys.update, "storage.hmacKeys.update"),
+    _method("projects.hmacKeys.delete", "DELETE", _KEY, hmac_keys.delete, "storage.hmacKeys.delete"),
     _method(
         "projects.serviceAccount.get",
         "GET",
@@ -78,4 +128,5 @@ METHODS: list[Method] = [
         bucket_routes.service_account,
     ),
     _method("batch", "POST", "/batch/storage/v1", batch.batch),
+    _method("batch", "POST", "/batch", batch.batch),
 ]

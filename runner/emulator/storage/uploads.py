@@ -11,13 +11,12 @@ from starlette.responses import Response
 
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import blobs, naming, objects, resumable
+from runner.emulator.storage import blobs, customer_keys, naming, object_views, objects, resumable
 from runner.emulator.storage.blobs import BlobWriter, Payload
-from runner.emulator.storage.faults import bad_request, refuse_customer_keys
+from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.metadata import checked
 from runner.emulator.storage.preconditions import Preconditions
-from runner.emulator.storage.projection import reply
 from runner.emulator.storage.related import RelatedParser, boundary_of
 from runner.emulator.storage.tables import INLINE_LIMIT
 
@@ -36,7 +35,6 @@ class Announced:
 
 def announced(request: ApiRequest, body: Json, content_type: str) -> Announced:
     """Join the metadata of the body with the query and the headers. Raises ApiError 400."""
-    refuse_customer_keys(request.headers)
     parameters = request.query_params
     settings = checked(body)
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -44,11 +42,15 @@ def announced(request: ApiRequest, body: Json, content_type: str) -> Announced:
     for key in ("contentEncoding", "kmsKeyName"):
         if parameters.get(key):
             settings[key] = parameters[key]
+    if parameters.get("predefinedAcl"):
+        settings["acl"] = parameters["predefinedAcl"]
+    if key_of_customer := customer_keys.given(request.headers):
+        settings[customer_keys.FIELD] = key_of_customer
     return Announced(
         name=naming.check_object_name(parameters.get("name") or body.get("name")),
         settings=settings,
         expected=Expected.of(body, request.headers),
-        preconditions=Preconditions.of(parameters),
+        preconditions=Preconditions.of(parameters, request.headers),
     )
 
 
@@ -133,7 +135,7 @@ async def _store(request: ApiRequest, target: Announced, payload: Payload) -> Re
     record = await objects.insert(
         request.emulator, request.fields["bucket"], target.name, payload, target.settings, target.preconditions
     )
-    return reply(request, record.resource(request.base))
+    return object_views.answer(request, record, full="acl" in target.settings)
 
 
 def _forget(request: ApiRequest, payload: Payload) -> None:

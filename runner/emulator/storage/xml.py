@@ -1,25 +1,36 @@
-"""The dress of the XML API: error bodies, signed URLs, which paths are buckets."""
+"""The dress of the XML API: documents and errors, headers, which paths are buckets."""
 
 from __future__ import annotations
 
 import functools
 import re
-from datetime import UTC, datetime, timedelta
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 from starlette.responses import Response
 
-from runner.emulator.errors import ApiError
+from runner.emulator.errors import ApiError, unknown_path
 from runner.emulator.routing import ApiRequest, Handler
-from runner.emulator.storage import naming
+from runner.emulator.storage import naming, signatures
 from runner.emulator.storage.faults import NotModifiedError, bad_request
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 """The namespace of Google's own answers too."""
 
+SETTINGS = {
+    "content-type": "contentType",
+    "content-encoding": "contentEncoding",
+    "content-disposition": "contentDisposition",
+    "content-language": "contentLanguage",
+    "cache-control": "cacheControl",
+}
+"""Headers, and fields of forms, to the settings of an object."""
+EXTENSIONS = {"storage-class": "storageClass", "custom-time": "customTime"}
+"""The same for those behind `x-goog-`."""
 _RESERVED = re.compile(
     r"(v\d+((alpha|beta)\d*)?(p\d+(alpha|beta)\d+)?|ui|batch|billing|budgets|compute|download|emulator|healthz|kms"
-    r"|monitoring|oauth2|quotas|resumable|storage|token|upload|workloadidentity)\Z"
+    r"|monitoring|oauth2|quotas|resumable|retry_tests?|storage|token|upload|workloadidentity)\Z"
 )
 """First segments of the other APIs' paths."""
 
@@ -31,26 +42,37 @@ _CODES = {
     409: "BucketNotEmpty",
     411: "MissingContentLength",
     412: "PreconditionFailed",
+    405: "MethodNotAllowed",
     416: "InvalidRange",
     499: "ClientClosedRequest",
     503: "ServiceUnavailable",
 }
 
 
+_MESSAGES = {
+    "AccessDenied": "Access denied.",
+    "BucketNotEmpty": "The bucket you tried to delete is not empty.",
+    "ExpiredToken": "The provided token has expired.",
+    "InvalidAccessKeyId": "The User Id you provided does not exist in our records.",
+    "InvalidArgument": "Invalid argument.",
+    "NoSuchKey": "The specified key does not exist.",
+    "SignatureDoesNotMatch": "The request signature we calculated does not match the signature you provided. "
+    "Check your Google secret key and signing method.",
+}
+"""What is always said; what it is about follows as details."""
+
+
 def answered_in_xml(handler: Handler) -> Handler:
-    """Check that the path is a bucket's and the URL's signature is in time; answer refusals in XML."""
+    """Check that the path is a bucket's, and the request's signature; answer refusals in XML."""
 
     @functools.wraps(handler)
     async def wrapped(request: ApiRequest) -> Response:
-        bucket = request.fields["bucket"]
-        if _RESERVED.match(bucket) or not naming.is_bucket_name(bucket):
+        bucket = request.fields.get("bucket")
+        if bucket is not None and (_RESERVED.match(bucket) or not naming.is_bucket_name(bucket)):
             # Not an object at all: a path of another API that this server does not have.
-            raise ApiError(
-                "UNIMPLEMENTED",
-                f"The emulator does not support {request.method} {request.url.path} (see docs/emulator.md).",
-            )
+            raise unknown_path(request.method, request.url.path)
         try:
-            check_signed_url(request)
+            signatures.verify(request)
             return await handler(request)
         except NotModifiedError:
             return Response(status_code=304)
@@ -64,44 +86,58 @@ def _error(error: ApiError, request: ApiRequest) -> Response:
     code = error.reason if error.reason and error.reason[0].isupper() else _CODES.get(error.http, "InternalError")
     if error.http == 404 and error.message == "The specified bucket does not exist.":
         code = "NoSuchBucket"
-    body = (
-        "<?xml version='1.0' encoding='UTF-8'?>"
-        f"<Error><Code>{code}</Code><Message>{escape(error.message)}</Message></Error>"
-    )
+    message = _MESSAGES.get(code, error.message)
+    body = f"<Code>{code}</Code><Message>{escape(message)}</Message>"
+    if message != error.message:
+        body += f"<Details>{escape(error.message)}</Details>"
+    body = f"<?xml version='1.0' encoding='UTF-8'?><Error>{body}</Error>"
     return xml_response(body if request.method != "HEAD" else "", error.http, error.headers)
+
+
+def document(tag: str, content: str, status: int = 200) -> Response:
+    """Return an answer that is one element."""
+    return xml_response(f"<?xml version='1.0' encoding='UTF-8'?><{tag} xmlns='{NAMESPACE}'>{content}</{tag}>", status)
+
+
+def element(tag: str, text: object) -> str:
+    """Return an element that holds text."""
+    return f"<{tag}>{escape(str(text))}</{tag}>"
+
+
+def parsed(body: bytes, code: str = "MalformedXML") -> ElementTree.Element:
+    """Return the element that a body is. Raises ApiError 400 with this code."""
+    # A document type could define entities that unfold without end: real requests have none.
+    if b"<!" not in re.sub(rb"<!--.*?-->", b"", body, flags=re.DOTALL):
+        try:
+            return ElementTree.fromstring(body)  # noqa: S314 - no document type, see above
+        except (ElementTree.ParseError, ValueError, LookupError):  # the last two for encodings
+            pass
+    raise bad_request("The XML you provided was not well-formed.", code)
+
+
+def texts(node: ElementTree.Element) -> dict[str, str]:
+    """Return the texts of the elements directly below one, by their names without a namespace."""
+    return {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in node}
+
+
+def extension(headers: Mapping[str, str], name: str) -> str | None:
+    """Return the header `x-goog-NAME`, or `x-amz-NAME`, which clients of S3 send."""
+    found = headers.get(f"x-goog-{name}")
+    return headers.get(f"x-amz-{name}") if found is None else found
+
+
+def predefined_acl(headers: Mapping[str, str]) -> str | None:
+    """Return the predefined access control list of `x-goog-acl`, as the JSON API calls it (`publicRead`)."""
+    name = extension(headers, "acl")
+    return camel(name) if name else None
+
+
+def camel(name: str) -> str:
+    """Return `public-read` as `publicRead`."""
+    first, *rest = name.split("-")
+    return first + "".join(word.capitalize() for word in rest)
 
 
 def xml_response(body: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return an XML answer."""
     return Response(body.encode(), status, headers, "application/xml; charset=UTF-8")
-
-
-def check_signed_url(request: ApiRequest) -> None:
-    """Refuse a signed URL whose time is over or has not begun (V4 and V2).
-
-    The signature itself is not checked: that takes the public key of the signer's service account, and the key of a
-    client that works against this server is not known here. Raises ApiError 400.
-    """
-    parameters = request.query_params
-    now = request.emulator.clock.now()
-    if "X-Goog-Signature" in parameters or "X-Goog-Algorithm" in parameters:
-        missing = [key for key in ("Algorithm", "Credential", "Date", "Expires") if f"X-Goog-{key}" not in parameters]
-        if missing:
-            raise bad_request(f"Missing query parameters of a signed URL: {', '.join(missing)}", "InvalidArgument")
-        try:
-            begin = datetime.strptime(parameters["X-Goog-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-            seconds = int(parameters["X-Goog-Expires"])
-        except ValueError as error:
-            raise bad_request("Malformed X-Goog-Date or X-Goog-Expires.", "InvalidArgument") from error
-        if not 0 < seconds <= 7 * 86400:
-            raise bad_request("X-Goog-Expires must be from 1 to 604800 seconds.", "InvalidArgument")
-        if now > begin + timedelta(seconds=seconds):
-            raise bad_request("The provided token has expired. Request signature expired.", "ExpiredToken")
-        if now < begin - timedelta(minutes=15):
-            raise bad_request("The signed URL is not valid yet.", "InvalidArgument")
-    elif "Signature" in parameters and "GoogleAccessId" in parameters:
-        expires = parameters.get("Expires", "")
-        if not expires.isascii() or not expires.isdigit():
-            raise bad_request("Malformed Expires.", "InvalidArgument")
-        if now.timestamp() > int(expires):
-            raise bad_request("The provided token has expired.", "ExpiredToken")

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
-import re
 import sqlite3
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
@@ -25,7 +24,7 @@ from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.records import encode_crc32c
-from runner.emulator.storage.xml import NAMESPACE, xml_response
+from runner.emulator.storage.xml import document, element, parsed, texts
 
 if TYPE_CHECKING:
     from runner.emulator.storage.uploads import Announced
@@ -102,7 +101,7 @@ async def put_part(request: ApiRequest) -> Response:
         blobs.unlink(request.emulator, [blob])
         raise
     blobs.unlink(request.emulator, orphans)
-    hashes = f"crc32c={encode_crc32c(payload.crc32c)}"
+    hashes = f"crc32c={encode_crc32c(payload.crc32c)},md5={base64.b64encode(md5).decode()}"
     return Response(status_code=200, headers={"ETag": f'"{md5.hex()}"', "x-goog-hash": hashes})
 
 
@@ -147,12 +146,7 @@ async def complete(request: ApiRequest) -> Response:
         )
         return record, orphans + _drop(connection, upload)
 
-    try:
-        record, orphans = await emulator.store.write(write)
-    except Exception:
-        blobs.unlink(emulator, [payload.blob or ""])
-        raise
-    blobs.unlink(emulator, orphans)
+    record = await objects.commit(emulator, payload, write)
     location = escape(f"{request.base}/{bucket}/{request.fields['object']}")
     extra = f"<Location>{location}</Location><ETag>&quot;{record.etag}&quot;</ETag>"
     response = _result("CompleteMultipartUploadResult", bucket, record.name, extra)
@@ -191,18 +185,12 @@ async def list_parts(request: ApiRequest) -> Response:
 
 def parse_parts(body: bytes) -> list[tuple[int, str]]:
     """Read `<CompleteMultipartUpload>`: numbers and ETags in order. Raises ApiError 400."""
-    # A document type could define entities that unfold without end: real requests have none.
-    if b"<!" in re.sub(rb"<!--.*?-->", b"", body, flags=re.DOTALL):
-        raise bad_request("The XML you provided was not well-formed.", "MalformedCompleteMultipartUploadRequest")
+    code = "MalformedCompleteMultipartUploadRequest"
     try:
-        root = ElementTree.fromstring(body)  # noqa: S314 - no document type, see above
-        parts = []
-        for part in root:
-            fields = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in part}
-            parts.append((int(fields["PartNumber"]), fields["ETag"].strip('"')))
-    except (ElementTree.ParseError, KeyError, ValueError) as error:
-        message = "The XML you provided was not well-formed."
-        raise bad_request(message, "MalformedCompleteMultipartUploadRequest") from error
+        found = [texts(part) for part in parsed(body, code)]
+        parts = [(int(fields["PartNumber"]), fields["ETag"].strip('"')) for fields in found]
+    except (KeyError, ValueError) as error:
+        raise bad_request("The XML you provided was not well-formed.", code) from error
     if not parts:
         raise bad_request("You must specify at least one part.", "InvalidArgument")
     if any(one[0] >= other[0] for one, other in itertools.pairwise(parts)):
@@ -249,7 +237,4 @@ def _drop(connection: sqlite3.Connection, upload: str) -> list[str]:
 
 
 def _result(tag: str, bucket: str, name: str, extra: str) -> Response:
-    return xml_response(
-        f"<?xml version='1.0' encoding='UTF-8'?><{tag} xmlns='{NAMESPACE}'>"
-        f"<Bucket>{escape(bucket)}</Bucket><Key>{escape(name)}</Key>{extra}</{tag}>"
-    )
+    return document(tag, element("Bucket", bucket) + element("Key", name) + extra)

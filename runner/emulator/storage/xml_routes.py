@@ -1,10 +1,11 @@
-"""The methods of the Cloud Storage XML API: objects by plain path, and signed URLs.
+"""The methods of the Cloud Storage XML API: objects and buckets by plain path, and signed URLs.
 
-They match any path of two segments or more, so they are tried last; `answered_in_xml` turns away what is no bucket.
+They match any path, so they are tried last; `answered_in_xml` turns away what is no bucket.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from urllib.parse import unquote
 
@@ -12,48 +13,59 @@ from starlette.responses import Response
 
 from runner.emulator.routing import ApiRequest, Handler, Method
 from runner.emulator.storage import (
+    access,
     blobs,
     buckets,
+    copy_routes,
+    customer_keys,
     downloads,
     naming,
     objects,
     records,
     resumable,
+    xml_buckets,
+    xml_lists,
     xml_multipart,
 )
 from runner.emulator.storage.access import guarded
-from runner.emulator.storage.faults import bad_request, no_such_object, refuse_customer_keys
+from runner.emulator.storage.acl_routes import ObjectLists
+from runner.emulator.storage.faults import bad_request, no_such_object
 from runner.emulator.storage.hashes import Expected
-from runner.emulator.storage.preconditions import Preconditions, integer
+from runner.emulator.storage.parameters import integer
+from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.records import StoredObject
 from runner.emulator.storage.uploads import Announced, receive
-from runner.emulator.storage.xml import answered_in_xml
+from runner.emulator.storage.xml import (
+    EXTENSIONS,
+    SETTINGS,
+    answered_in_xml,
+    document,
+    element,
+    extension,
+    predefined_acl,
+)
 
-_SETTINGS = {
-    "content-type": "contentType",
-    "content-encoding": "contentEncoding",
-    "content-disposition": "contentDisposition",
-    "content-language": "contentLanguage",
-    "cache-control": "cacheControl",
-    "x-goog-storage-class": "storageClass",
-    "x-goog-custom-time": "customTime",
-}
+_META = re.compile(r"x-(?:goog|amz)-meta-")
 
 
 def target_of(request: ApiRequest) -> Announced:
     """Read from headers what a request says about the object. Raises ApiError 400."""
-    refuse_customer_keys(request.headers)
     settings: dict[str, object] = {
-        field: request.headers[header] for header, field in _SETTINGS.items() if header in request.headers
+        field: request.headers[header] for header, field in SETTINGS.items() if header in request.headers
     }
     settings.setdefault("contentType", "application/octet-stream")
+    for name, field in EXTENSIONS.items():
+        if value := extension(request.headers, name):
+            settings[field] = value
+    if acl := predefined_acl(request.headers):
+        settings["acl"] = acl
     custom = {
-        unquote(name.removeprefix("x-goog-meta-")): value
-        for name, value in request.headers.items()
-        if name.startswith("x-goog-meta-")
+        unquote(name[match.end() :]): value for name, value in request.headers.items() if (match := _META.match(name))
     }
     if custom:
         settings["metadata"] = custom
+    if key := customer_keys.given(request.headers):
+        settings[customer_keys.FIELD] = key
     return Announced(
         name=naming.check_object_name(request.fields["object"]),
         settings=settings,
@@ -66,6 +78,8 @@ async def get(request: ApiRequest) -> Response:
     """Return an object's data, or the parts of a multipart upload."""
     if "uploadId" in request.query_params:
         return await xml_multipart.list_parts(request)
+    if "acl" in request.query_params:
+        return xml_lists.shown(request, ObjectLists())
     return downloads.open_media(
         request.emulator,
         lambda: _load(request),
@@ -84,7 +98,7 @@ def _overrides(request: ApiRequest) -> dict[str, str]:
 
 
 def _load(request: ApiRequest) -> StoredObject:
-    refuse_customer_keys(request.headers)
+    key = customer_keys.given(request.headers)
     bucket, name = request.fields["bucket"], request.fields["object"]
     generation = integer(request.query_params, "generation")
 
@@ -93,7 +107,8 @@ def _load(request: ApiRequest) -> StoredObject:
         record = records.load(connection, bucket, name, generation, data=True)
         if record is None:
             raise no_such_object(bucket, name, generation)
-        Preconditions.of_headers(request.headers).check(record)
+        Preconditions.of_headers(request.headers).check(record, reading=True)
+        customer_keys.check(record, key)
         return record
 
     return request.emulator.store.read(read)
@@ -103,6 +118,10 @@ async def put(request: ApiRequest) -> Response:
     """Store an object, or a part of a multipart upload."""
     if "uploadId" in request.query_params:
         return await xml_multipart.put_part(request)
+    if "acl" in request.query_params:
+        return await xml_lists.replaced(request, ObjectLists())
+    if extension(request.headers, "copy-source"):
+        return await _copy(request)
     target = target_of(request)
     payload = await receive(request)
     try:
@@ -118,6 +137,38 @@ async def put(request: ApiRequest) -> Response:
     answer = {name.decode(): headers[name].decode() for name in keep}
     answer["ETag"] = f'"{record.md5.hex() if record.md5 is not None else record.etag}"'
     return Response(status_code=200, headers=answer)
+
+
+async def _copy(request: ApiRequest) -> Response:
+    """Make the object of another one (`x-goog-copy-source`)."""
+    source = unquote(extension(request.headers, "copy-source") or "").removeprefix("/")
+    bucket, _, name = source.partition("/")
+    name, _, generation = name.partition("#") if re.search(r"#\d+\Z", name) else (name, "", "")
+    if not bucket or not name:
+        raise bad_request(f"The copy source {source!r} is not BUCKET/OBJECT.", "InvalidArgument")
+    request.emulator.store.read(
+        lambda connection: access.require_on(connection, request, "storage.objects.get", bucket=bucket, name=name)
+    )
+    target = target_of(request)
+    directive = (extension(request.headers, "metadata-directive") or "COPY").upper()
+    if directive not in ("COPY", "REPLACE"):
+        raise bad_request(f"Unknown metadata directive {directive!r}.", "InvalidArgument")
+    kept = copy_routes.OWN if directive == "COPY" else set(target.settings)
+    record = await copy_routes.copied(
+        request,
+        source=(bucket, name),
+        generation=integer(
+            {"generation": extension(request.headers, "copy-source-generation") or generation}, "generation"
+        ),
+        source_conditions=Preconditions.of_headers(request.headers, "copy-source-"),
+        target=(request.fields["bucket"], target.name),
+        given={key: value for key, value in target.settings.items() if key in kept},
+        preconditions=target.preconditions,
+        replace=directive == "REPLACE",
+    )
+    tag = record.etag if record.md5 is None else record.md5.hex()
+    content = element("LastModified", records.timestamp(record.created)) + element("ETag", f'"{tag}"')
+    return document("CopyObjectResult", content)
 
 
 async def delete(request: ApiRequest) -> Response:
@@ -149,15 +200,22 @@ async def post(request: ApiRequest) -> Response:
     raise bad_request("The request is neither a multipart nor a resumable upload.", "InvalidArgument")
 
 
-def _method(name: str, http: str, handler: Handler, permission: str) -> Method:
-    path = "/{bucket:segment}/{object:path}"
-    return Method(f"storage.xml.{name}", http, path, answered_in_xml(guarded(handler, permission)))
+def _method(name: str, http: str, path: str, handler: Handler, *permissions: str) -> Method:
+    return Method(f"storage.xml.{name}", http, path, answered_in_xml(guarded(handler, *permissions)))
 
+
+_OBJECT, _BUCKET = "/{bucket:segment}/{object:path}", "/{bucket:segment=[^/]+}{slash=/?}"
 
 METHODS: list[Method] = [
-    _method("getObject", "GET", get, "storage.objects.get"),
-    _method("headObject", "HEAD", get, "storage.objects.get"),
-    _method("putObject", "PUT", put, "storage.objects.create"),
-    _method("deleteObject", "DELETE", delete, "storage.objects.delete"),
-    _method("postObject", "POST", post, "storage.objects.create"),
+    _method("getObject", "GET", _OBJECT, get, "storage.objects.get"),
+    _method("headObject", "HEAD", _OBJECT, get, "storage.objects.get"),
+    _method("putObject", "PUT", _OBJECT, put, "storage.objects.create"),
+    _method("deleteObject", "DELETE", _OBJECT, delete, "storage.objects.delete"),
+    _method("postObject", "POST", _OBJECT, post, "storage.objects.create"),
+    _method("getBucket", "GET", _BUCKET, xml_buckets.get, "storage.objects.list"),
+    _method("headBucket", "HEAD", _BUCKET, xml_buckets.head, "storage.buckets.get"),
+    _method("putBucket", "PUT", _BUCKET, xml_buckets.put),
+    _method("deleteBucket", "DELETE", _BUCKET, xml_buckets.delete, "storage.buckets.delete"),
+    _method("postBucket", "POST", _BUCKET, xml_buckets.post),
+    _method("listBuckets", "GET", "/", xml_buckets.list_buckets),
 ]

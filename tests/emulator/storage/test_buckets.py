@@ -96,7 +96,18 @@ def test_bad_names_are_refused(client: httpx.Client, bad: str) -> None:
         {"labels": []},
         {"storageClass": "FAST"},
         {"location": "../etc"},
+        {"location": "mars-1"},
         {"labels": {"a" * 64: "b"}},
+        {"labels": {"Env": "a"}},
+        {"labels": {"team": "A/B"}},
+        {"labels": {"1a": "b"}},
+        {"versioning": {"enabled": "yes"}},
+        {"versioning": {"enable": True}},
+        {"lifecycle": {"rule": {}}},
+        {"iamConfiguration": {"publicAccessPrevention": "perhaps"}},
+        {"softDeletePolicy": {"retentionDurationSeconds": "x"}},
+        {"softDeletePolicy": {"retentionDurationSeconds": 3600}},
+        {"retentionPolicy": {"retentionPeriod": 0}},
     ],
 )
 def test_bad_fields_are_refused(client: httpx.Client, extra: dict[str, Any]) -> None:
@@ -167,7 +178,7 @@ def test_a_condition_needs_version_3_and_uniform_access(bucket: Bucket, client: 
     condition = {"title": "t", "expression": 'resource.name.startsWith("x")'}
     bindings = [{"role": "roles/storage.objectViewer", "members": ["allUsers"], "condition": condition}]
     path = f"{bucket.path}/iam"
-    assert client.put(path, json={"bindings": bindings, "version": 3}).status_code == 400
+    assert client.put(path, json={"bindings": bindings, "version": 3}).status_code == 412
     access = {"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}}}
     assert client.patch(bucket.path, json=access).status_code == 200
     assert client.put(path, json={"bindings": bindings, "version": 1}).status_code == 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from email.utils import formatdate
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.emulator.errors import ApiError
-from runner.emulator.storage.downloads import Span, header_value, parse_range
+from runner.emulator.storage.downloads import Span, header_value, http_date, parse_range
 from tests.emulator.storage.conftest import Bucket, attempt
 
 
@@ -121,3 +122,8 @@ def test_a_reader_keeps_an_object_that_is_replaced_meanwhile(bucket: Bucket, cli
         received += b"".join(pieces)
     assert received == old
     assert bucket.data("x").content == b"new"
+
+
+@given(st.integers(0, 2**33))
+def test_dates_are_those_of_http(seconds: int) -> None:
+    assert http_date(seconds) == formatdate(seconds, usegmt=True)

@@ -159,3 +159,31 @@ def test_after_a_prefix_comes_what_does_not_start_with_it(prefix: str, rest: str
         return
     assert (prefix + rest).encode() < end.encode()
     assert other.startswith(prefix) == (prefix.encode() <= other.encode() < end.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('contexts."k":*', ["a", "b"]),
+        ('contexts."k"="1"', ["a"]),
+        ('-contexts."k":*', ["c"]),
+        ('NOT contexts."k"="1"', ["b", "c"]),
+        ('contexts."k"!="1"', ["b", "c"]),
+        ('contexts."none":*', []),
+    ],
+)
+def test_objects_are_filtered_by_their_contexts(
+    bucket: Bucket, client: httpx.Client, text: str, names: list[str]
+) -> None:
+    for name, value in (("a", "1"), ("b", "2"), ("c", None)):
+        bucket.stored(name, b"data")
+        custom = {"k": {"value": value}} if value else {}
+        assert client.patch(bucket.object_path(name), json={"contexts": {"custom": custom}}).status_code == 200
+    assert bucket.names(filter=text) == names
+
+
+@pytest.mark.parametrize(
+    "text", ["x", 'contexts."k"', 'contexts."k":"1"', 'contexts."k"=*', "contexts.k:*", 'contexts."\\x":*']
+)
+def test_other_filters_are_refused(bucket: Bucket, client: httpx.Client, text: str) -> None:
+    assert client.get(f"{bucket.path}/o", params={"filter": text}).status_code == 400

@@ -103,7 +103,8 @@ def test_preconditions(bucket: Bucket, client: httpx.Client) -> None:
         assert reason(client.delete(path, params=parameters)) == refused
         assert reason(client.patch(path, params=parameters, json={})) == refused
     assert reason(client.get(path, params={"ifGenerationMatch": old})) == refused
-    assert reason(client.get(path, params={"ifGenerationMatch": old, "alt": "media"})) == refused
+    media = client.get(path, params={"ifGenerationMatch": old, "alt": "media"})
+    assert (media.status_code, media.text.partition(" ")[0]) == (412, "At")
     for parameters in ({"ifGenerationNotMatch": second["generation"]}, {"ifMetagenerationNotMatch": 1}):
         for alt in ("json", "media"):
             unchanged = client.get(path, params={**parameters, "alt": alt})
@@ -266,20 +267,6 @@ def test_a_retained_object_stays(bucket: Bucket, client: httpx.Client) -> None:
     refused = client.delete(path)
     assert (refused.status_code, refused.json()["error"]["errors"][0]["reason"]) == (403, "retentionPolicyNotMet")
     client.patch(bucket.path, json={"retentionPolicy": None})
-    for until, status in (("2999-01-01T00:00:00Z", 403), ("2001-01-01T00:00:00Z", 204)):
-        retention = {"mode": "Unlocked", "retainUntilTime": until}
-        assert client.patch(path, json={"retention": retention}).status_code == 200
-        assert client.delete(path).status_code == status
-    bucket.stored("y", b"1")
     retention = {"mode": "Unlocked", "retainUntilTime": "some day"}
-    assert client.patch(bucket.object_path("y"), json={"retention": retention}).status_code == 400
-
-
-def test_customer_supplied_keys_are_refused(bucket: Bucket, client: httpx.Client) -> None:
-    bucket.stored("x", b"1")
-    headers = {"X-Goog-Encryption-Algorithm": "AES256", "X-Goog-Encryption-Key": "a2V5"}
-    path = f"/upload{bucket.path}/o?uploadType=media&name=y"
-    assert client.post(path, content=b"secret", headers=headers).status_code == 501
-    assert client.get(bucket.object_path("x"), headers=headers).status_code == 501
-    assert client.put(f"/{bucket.name}/y", content=b"secret", headers=headers).status_code == 501
-    assert bucket.names() == ["x"]
+    assert client.patch(path, json={"retention": retention}).status_code == 400
+    assert client.delete(path).status_code == 204

@@ -1,0 +1,101 @@
+"""Files with credentials for other programs, in the emulator's directory: keys that the emulator makes on request."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from runner.errors import RunnerError, UnreachableError
+
+if TYPE_CHECKING:
+    from runner.emulator.daemon import ServerInfo
+
+_BOTO = """\
+[Credentials]
+gs_host = {host}
+gs_port = {port}
+
+[Boto]
+is_secure = False
+https_validate_certificates = False
+
+[GSUtil]
+use_gcloud_storage = True
+prefer_api = xml
+default_project_id = {project}
+software_update_check_period = 0
+"""
+"""gsutil's JSON API is TLS only, so it hands its work to gcloud, which has the address from the environment.
+
+What it does not hand over uses the XML API; downloads to files cannot, since gsutil reads its port as text there.
+"""
+
+
+def key_file(place: Path, info: ServerInfo, account: str) -> str:
+    """Return a key file of a service account in the emulator, asked for when there is none yet; "" without an account.
+
+    A server that demands a token takes no other credentials, so there is none either. Raises RunnerError.
+    """
+    if not account or info.token:
+        return ""
+    path = place / "credentials.json"
+    try:
+        present = json.loads(path.read_bytes())
+        if (present.get("token_uri"), present.get("client_email")) == (f"{info.url}/token", account):
+            return str(path)
+    except (OSError, ValueError):
+        pass
+    answer = _new_key(info.url, account)
+    _write(path, base64.b64decode(answer["privateKeyData"]))
+    return str(path)
+
+
+def boto_file(place: Path, info: ServerInfo, project: str) -> str:
+    """Return a configuration file for gsutil, written anew; "" without a project."""
+    if not project:
+        return ""
+    address = urlsplit(info.url)
+    path = place / "boto.cfg"
+    _write(path, _BOTO.format(host=address.hostname or "", port=address.port, project=project).encode())
+    return str(path)
+
+
+def token_file(place: Path, info: ServerInfo) -> str:
+    """Return a file with the token that the emulator demands, for gcloud; "" if it demands none."""
+    if not info.token:
+        return ""
+    path = place / "access-token"
+    _write(path, info.token.encode())
+    return str(path)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that only its owner reads."""
+    aside = path.with_name(path.name + ".new")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    aside.replace(path)
+
+
+def _new_key(url: str, account: str) -> dict[str, Any]:
+    """Ask the emulator for a key of a service account. Raises RunnerError."""
+    import http.client
+
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+    try:
+        connection.request("POST", f"/v1/projects/-/serviceAccounts/{account}/keys", body=b"{}")
+        response = connection.getresponse()
+        answer: dict[str, Any] = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise UnreachableError(f"the emulator at {url} does not answer: {error}") from error
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise RunnerError(f"no key for {account}: {answer.get('error', {}).get('message', response.status)}")
+    return answer

@@ -1,0 +1,112 @@
+"""What else hangs on a bucket: notification settings, which are kept, and lists of what this server cannot make."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from starlette.responses import Response
+
+from runner.emulator import store
+from runner.emulator.errors import ApiError
+from runner.emulator.routing import ApiRequest, Handler
+from runner.emulator.storage import buckets
+from runner.emulator.storage.faults import bad_request
+from runner.emulator.storage.projection import reply
+
+Json = dict[str, Any]
+
+_NOTIFICATION = "storage-notification"
+_EVENTS = {"OBJECT_FINALIZE", "OBJECT_METADATA_UPDATE", "OBJECT_DELETE", "OBJECT_ARCHIVE"}
+_FORMATS = ("JSON_API_V1", "NONE")
+_FIELDS = {"topic", "event_types", "custom_attributes", "payload_format", "object_name_prefix"}
+_DERIVED = {"kind", "id", "etag", "selfLink"}
+
+
+def empty(kind: str) -> Handler:
+    """Return the handler of a list that has nothing in it."""
+
+    async def handle(request: ApiRequest) -> Response:
+        """Return the empty list of a bucket that exists."""
+        request.emulator.store.read(lambda connection: buckets.require(connection, request.fields["bucket"]))
+        return reply(request, {"kind": f"storage#{kind}"})
+
+    return handle
+
+
+async def create_notification(request: ApiRequest) -> Response:
+    """Keep a notification setting. No Pub/Sub is here: nothing is ever published."""
+    body = await request.read_json()
+    bucket = request.fields["bucket"]
+    for key in body:
+        if key not in _FIELDS | _DERIVED:
+            raise bad_request(f'Invalid JSON payload received. Unknown name "{key}": Cannot find field.')
+    settings = {key: value for key, value in body.items() if key in _FIELDS and value not in (None, [], {})}
+    topic = settings.get("topic")
+    if not isinstance(topic, str) or not topic.removeprefix("//pubsub.googleapis.com/").startswith("projects/"):
+        raise bad_request(f"Invalid Google Cloud Pub/Sub topic. It should look like '{_TOPIC}'.", "invalid")
+    settings.setdefault("payload_format", "JSON_API_V1")
+    if settings["payload_format"] not in _FORMATS:
+        raise bad_request(f"Invalid value for payload_format: {settings['payload_format']!r}", "invalid")
+    events = settings.get("event_types", [])
+    if not isinstance(events, list) or not set(map(str, events)) <= _EVENTS:
+        raise bad_request(f"Invalid value for event_types: {events!r}", "invalid")
+
+    def write(connection: sqlite3.Connection) -> Json:
+        buckets.require(connection, bucket)
+        number = str(store.next_number(connection, f"{_NOTIFICATION}/{bucket}"))
+        document = {"id": number, "etag": number, **settings}
+        return store.insert(connection, _NOTIFICATION, f"{bucket}/{number}", document)
+
+    return reply(request, _shown(request, await request.emulator.store.write(write)))
+
+
+async def list_notifications(request: ApiRequest) -> Response:
+    """List a bucket's notification settings."""
+    bucket = request.fields["bucket"]
+
+    def read(connection: sqlite3.Connection) -> list[Json]:
+        buckets.require(connection, bucket)
+        return [_shown(request, body) for _, body in store.scan(connection, _NOTIFICATION, f"{bucket}/")]
+
+    items = request.emulator.store.read(read)
+    return reply(request, {"kind": "storage#notifications", **({"items": items} if items else {})})
+
+
+async def get_notification(request: ApiRequest) -> Response:
+    """Return a notification setting."""
+    return reply(request, _shown(request, request.emulator.store.read(lambda one: _notification(one, request))))
+
+
+async def delete_notification(request: ApiRequest) -> Response:
+    """Delete a notification setting."""
+
+    def write(connection: sqlite3.Connection) -> None:
+        body = _notification(connection, request)
+        store.remove(connection, _NOTIFICATION, f"{request.fields['bucket']}/{body['id']}")
+
+    await request.emulator.store.write(write)
+    return Response(status_code=204)
+
+
+def forget(connection: sqlite3.Connection, bucket: str) -> None:
+    """Delete what hangs on a bucket that is deleted."""
+    for name, _ in store.scan(connection, _NOTIFICATION, f"{bucket}/"):
+        store.remove(connection, _NOTIFICATION, name)
+
+
+def _notification(connection: sqlite3.Connection, request: ApiRequest) -> Json:
+    bucket, number = request.fields["bucket"], request.fields["notification"]
+    buckets.require(connection, bucket)
+    body = store.find(connection, _NOTIFICATION, f"{bucket}/{number}")
+    if body is None:
+        raise ApiError("NOT_FOUND", f"notification {number} not found for bucket {bucket}")
+    return body
+
+
+def _shown(request: ApiRequest, body: Json) -> Json:
+    link = f"{request.base}/storage/v1/b/{request.fields['bucket']}/notificationConfigs/{body['id']}"
+    return {"kind": "storage#notification", "selfLink": link, **body}
+
+
+_TOPIC = "//pubsub.googleapis.com/projects/*/topics/*"

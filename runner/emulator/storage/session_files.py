@@ -1,0 +1,99 @@
+"""The files that resumable uploads write, and how far each is."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+from anyio import to_thread
+
+from runner.emulator.context import Emulator
+from runner.emulator.storage import blobs
+from runner.emulator.storage.blobs import CHUNK
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the file of a session is written, with the checksums up to there; only in memory."""
+
+    emulator: Emulator
+    written: int = 0
+    crc32c: int = 0
+    md5: Any = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def add(self, data: bytes) -> None:
+        """Count data that has been written behind the rest."""
+        self.crc32c = google_crc32c.extend(self.crc32c, data)
+        self.md5.update(data)
+        self.written += len(data)
+
+
+_known: dict[str, Progress] = {}
+
+
+async def progress_of(emulator: Emulator, session: str, blob: str, received: int) -> Progress:
+    """Return the progress in memory; after a restart, rebuild it from what is on disk.
+
+    Args:
+        emulator: the session's.
+        session: its id.
+        blob: name of its file.
+        received: bytes of the file that have been acknowledged.
+    """
+    known = _known.get(session)
+    if known is not None and known.emulator is emulator:
+        return known
+    fresh = Progress(emulator)
+    if received:
+        path = emulator.blobs / blob
+
+        def rebuild() -> None:
+            with path.open("rb") as file:
+                while fresh.written < received:
+                    chunk = file.read(min(CHUNK, received - fresh.written))
+                    if not chunk:
+                        raise OSError(f"{path} is shorter than what was acknowledged")
+                    fresh.add(chunk)
+
+        await to_thread.run_sync(rebuild)
+    current = _known.get(session)
+    if current is None or current.emulator is not emulator:
+        _known[session] = current = fresh
+    return current
+
+
+def forget(session: str) -> None:
+    """Drop the progress of a session that is over."""
+    _known.pop(session, None)
+
+
+def append(path: Path, data: bytes, progress: Progress) -> None:
+    """Write data behind the rest; blocks."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        view, at = memoryview(data), progress.written
+        while view:
+            count = os.pwrite(descriptor, view, at)
+            view, at = view[count:], at + count
+    finally:
+        os.close(descriptor)
+    progress.add(data)
+
+
+def sync(path: Path, size: int | None) -> None:
+    """Make a file durable, cut to `size` bytes if given; blocks."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if size is not None:
+            # A crash may have left bytes behind that were never acknowledged.
+            os.ftruncate(descriptor, size)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    blobs.sync_directory(path.parent)
