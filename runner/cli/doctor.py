@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 _EXTRAS = {
     "emulator": ("starlette", "uvicorn", "httptools", "google_crc32c"),
     "local": ("torch", "transformers", "peft", "accelerate", "safetensors", "jinja2", "PIL"),
+    "console": ("starlette", "uvicorn", "jinja2", "python_multipart"),
     "infra": ("pulumi", "pulumi_gcp"),
 }
-_PURPOSES = {"emulator": "the local server", "local": "training and serving here", "infra": "provisioning"}
+_PURPOSES = {
+    "emulator": "the local server",
+    "local": "training and serving here",
+    "console": "pages in a browser",
+    "infra": "provisioning",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

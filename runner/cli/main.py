@@ -39,12 +39,14 @@ COMMANDS = {
     "checkpoints": ("runner.cli.checkpoints.group", "List, download and prune checkpoints of a tuning job."),
     "reproduce": ("runner.cli.reproduce", "Run a job again from its run manifest."),
     "endpoints": ("runner.cli.endpoints.group", "Deploy and undeploy tuned models."),
+    "bill": ("runner.cli.bill", "Show what jobs and deployments have cost and cost now."),
     "leaks": ("runner.cli.leaks", "Find what still costs money but is no longer used."),
     "predict": ("runner.cli.asking.predict", "Send instances to an endpoint."),
     "batch": ("runner.cli.asking.batch", "Send a file of questions to an endpoint."),
     "eval": ("runner.cli.asking.evaluate", "Compare a tuned model with its base."),
     "chat": ("runner.cli.asking.chat", "Talk with a tuned model."),
     "infra": ("runner.cli.infra.group", "Set up a Google Cloud project with the Pulumi program."),
+    "console": ("runner.cli.console", "Serve pages that show and do what the commands do."),
     "doctor": ("runner.cli.doctor", "Check this machine and this environment, and show how to fix problems."),
 }
 

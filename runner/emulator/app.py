@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from runner.emulator import fault_routes
+from runner.emulator import fault_routes, welcome
 from runner.emulator.context import Emulator
 from runner.emulator.definitions import checking
 from runner.emulator.errors import ApiError, disk_error
@@ -49,6 +49,10 @@ class EmulatorApp:
         response: ASGIApp | None
         try:
             self._guard(request)
+            welcome_page = welcome.page(request)
+            if welcome_page is not None:
+                await welcome_page(scope, receive, send)
+                return
             found = self.router.find(scope)
             if found is None or not checking.exists(found[0], scope["path"]):
                 raise checking.absent(scope["method"], scope["path"])

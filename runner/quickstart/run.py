@@ -322,5 +322,6 @@ def _next_commands(job: TuningJob, endpoint: Endpoint, *, keep: bool) -> list[st
         f"runner checkpoints ls {job.id}",
         f"runner chat --endpoint {endpoint.id} 'Define the word \"software\".'",
         "runner data check YOUR.jsonl",
+        "runner console --open",
         "runner emulator stop",
     ]

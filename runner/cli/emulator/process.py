@@ -143,6 +143,7 @@ def start(
             f"faults from earlier are still active: {'; '.join(left)}; `runner emulator faults clear` removes them"
         )
     output.note("next: `runner quickstart`" if provisioned else "next: `runner emulator provision`")
+    output.note("in a browser: `runner console --open`")
 
 
 @command(name="stop", examples=("runner emulator stop",))

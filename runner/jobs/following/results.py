@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from runner.errors import NotFoundError
 from runner.gcp import downloads, events
+from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 
@@ -64,11 +66,7 @@ class Results:
 
 def results_of(session: Session, job: TuningJob) -> Results:
     """Return what a job measured. Raises GoogleApiError, UnreachableError."""
-    found = [
-        _measurement(event.kind, event.time, event.data)
-        for event in events.job_events(session, job.name)
-        if event.kind in ("step", "evaluation")
-    ]
+    found = measurements_of(events.job_events(session, job.name))
     if found:
         return Results(measurements=found, source="events")
     uri = str(job.raw.get("gcsMetricsUri") or "")
@@ -79,6 +77,12 @@ def results_of(session: Session, job: TuningJob) -> Results:
     except NotFoundError:
         return Results()
     return Results(measurements=[item for line in lines if (item := _line(line)) is not None], source=uri)
+
+
+def measurements_of(happened: Iterable[JobEvent]) -> list[Measurement]:
+    """Return what events of a job measured."""
+    kinds = ("step", "evaluation")
+    return [_measurement(event.kind, event.time, event.data) for event in happened if event.kind in kinds]
 
 
 def export(results: Results, form: Form) -> str:

@@ -1,0 +1,209 @@
+"""The ASGI application of a console: its addresses, its errors, its guard."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from runner.console.changes import Changes
+from runner.console.observing import Observer
+from runner.console.pages import Pages
+from runner.console.security import Access, Guard
+from runner.console.state import Console, changing, reading
+from runner.console.target import target_of
+from runner.console.views import (
+    bill,
+    changes,
+    create,
+    datasets,
+    deploy,
+    endpoints,
+    garden,
+    job,
+    overview,
+    playground,
+    tuning,
+)
+from runner.errors import ConfigurationError, NotFoundError, RunnerError, UnreachableError
+from runner.gcp.session import Session
+
+logger = logging.getLogger(__name__)
+
+FORM_BYTES = 2**20
+PICTURES_BYTES = 32 * 2**20
+UPLOAD_BYTES = 2**30
+
+
+class _Resource(Convertor[str]):
+    """The last part of a resource's name: nothing that could lead elsewhere in an address."""
+
+    regex = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
+
+    def convert(self, value: str) -> str:
+        """Return what was matched."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return it for an address."""
+        return value
+
+
+register_url_convertor("resource", _Resource())
+
+
+def _post(path: str, view: Any, *, most: int = FORM_BYTES) -> Route:
+    return Route(path, changing(view), methods=["POST"], max_body_size=most)
+
+
+def _routes() -> list[Route]:
+    get = {
+        "/": overview.page,
+        "/tuning": tuning.page,
+        "/tuning/compare": tuning.compare,
+        "/tuning/create": create.model,
+        "/tuning/create/data": create.data,
+        "/tuning/create/parameters": create.parameters,
+        "/tuning/create/review": create.review,
+        "/tuning/jobs/{id:resource}": job.monitor,
+        "/tuning/jobs/{id:resource}/dataset": job.dataset,
+        "/tuning/jobs/{id:resource}/details": job.details,
+        "/tuning/jobs/{id:resource}/events": job.events,
+        "/tuning/jobs/{id:resource}/metrics.{form}": job.metrics,
+        "/tuning/jobs/{id:resource}/cancel": job.ask_cancel,
+        "/tuning/jobs/{id:resource}/clone": create.clone,
+        "/models": garden.page,
+        "/models/deploy": deploy.page,
+        "/models/deploy/review": deploy.review,
+        "/endpoints": endpoints.page,
+        "/endpoints/{id:resource}": endpoints.one,
+        "/endpoints/{id:resource}/traffic": endpoints.ask_traffic,
+        "/endpoints/{id:resource}/extend": endpoints.ask_extend,
+        "/endpoints/{id:resource}/undeploy": endpoints.ask_undeploy,
+        "/endpoints/{id:resource}/playground": playground.page,
+        "/datasets": datasets.page,
+        "/datasets/check": datasets.check,
+        "/bill": bill.page,
+        "/bill.{form}": bill.export,
+        "/bill/clean": bill.ask_clean,
+        "/changes/{id:resource}": changes.page,
+    }
+    return [
+        Route("/open", _open),
+        Route("/static/{digest}/{name:path}", _static),
+        *(Route(path, reading(view)) for path, view in get.items()),
+        _post("/tuning/create/data", create.upload, most=UPLOAD_BYTES),
+        _post("/tuning/create/review", create.start),
+        _post("/tuning/jobs/{id:resource}/cancel", job.cancel),
+        _post("/models/deploy/review", deploy.start),
+        _post("/endpoints/{id:resource}/traffic", endpoints.traffic),
+        _post("/endpoints/{id:resource}/extend", endpoints.extend),
+        _post("/endpoints/{id:resource}/undeploy", endpoints.undeploy),
+        _post("/endpoints/{id:resource}/playground", playground.ask, most=PICTURES_BYTES),
+        _post("/datasets", datasets.upload, most=UPLOAD_BYTES),
+        _post("/bill/clean", bill.clean),
+    ]
+
+
+def build(
+    session: Session, *, port: int, read_only: bool = False, announce: Callable[[str], None] | None = None
+) -> tuple[ASGIApp, Access]:
+    """Return the application of a connection, and what gives out its one-time addresses.
+
+    Args:
+        session: what it works on; it stays open when the application ends.
+        port: of the loopback address that it is served at.
+        read_only: refuse every change.
+        announce: is told each one-time address after the first was used.
+    """
+    observer = Observer(session)
+    access = Access(port, announce)
+    target = target_of(session.environment)
+    pages = Pages(target=target, read_only=read_only)
+    console = Console(
+        session=session,
+        observer=observer,
+        changes=Changes(observer.forget),
+        access=access,
+        pages=pages,
+        target=target,
+        read_only=read_only,
+    )
+    pages.templates.globals["changes"] = console.changes
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        console.close()
+
+    app = Starlette(
+        routes=_routes(),
+        lifespan=lifespan,
+        exception_handlers={RunnerError: _failure, HTTPException: _missing, Exception: _bug},
+        max_body_size=FORM_BYTES,
+    )
+    app.state.console = console
+
+    async def locked(scope: Scope, receive: Receive, send: Send) -> None:
+        response = pages.answer(Request(scope), "locked.html", status=403)
+        await response(scope, receive, send)
+
+    return Guard(app, access=access, port=port, read_only=read_only, locked=locked), access
+
+
+def _open(request: Request) -> Response:
+    console: Console = request.app.state.console
+    session = console.access.admit(request.query_params.get("token", ""))
+    if session is None:
+        return console.pages.answer(request, "locked.html", status=403)
+    # No redirect: a browser that was led here by another page would not send the new cookie along with it.
+    response = console.pages.answer(request, "opened.html")
+    response.set_cookie(console.access.cookie, session, path="/", httponly=True, samesite="strict")
+    return response
+
+
+def _static(request: Request) -> Response:
+    found = request.app.state.console.pages.assets.get(request.path_params["name"])
+    if found is None or found.digest != request.path_params["digest"]:
+        raise HTTPException(404)
+    return Response(found.content, media_type=found.kind)
+
+
+def _failure(request: Request, error: Exception) -> Response:
+    """Return the page of an expected failure."""
+    console: Console = request.app.state.console
+    status = 500
+    if isinstance(error, NotFoundError):
+        status = 404
+    elif isinstance(error, UnreachableError):
+        status = 503
+    elif isinstance(error, ConfigurationError):
+        status = 400
+    elif isinstance(error, RunnerError):
+        status = 502 if hasattr(error, "http") else 400
+    body = error.to_json() if isinstance(error, RunnerError) else {"code": "internal", "message": str(error)}
+    return console.pages.answer(request, "error.html", status=status, error=body)
+
+
+def _missing(request: Request, error: Exception) -> Response:
+    console: Console = request.app.state.console
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    reasons = {404: "there is no such page", 405: "this address only shows", 413: "the upload is larger than 1 GiB"}
+    body = {"code": "page", "message": reasons.get(status, "the request could not be read")}
+    return console.pages.answer(request, "error.html", status=status, error=body)
+
+
+def _bug(request: Request, error: Exception) -> Response:
+    logger.exception("bug while answering %s %s", request.method, request.url.path, exc_info=error)
+    console: Console = request.app.state.console
+    body = {"code": "internal", "message": f"internal error: {type(error).__name__}: {error}"}
+    return console.pages.answer(request, "error.html", status=500, error=body)

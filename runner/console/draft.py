@@ -1,0 +1,139 @@
+"""A job that is being put together: it is all in the address of the page, so that every step can be gone back to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from runner.catalog import find_model
+from runner.catalog.models import Model, TuningMode
+from runner.console.pages import address
+from runner.console.state import Console, Uploads
+from runner.errors import ConfigurationError
+from runner.jobs.repeating.cloning import changed
+from runner.jobs.specification import TuningJobSpec, default_mode
+from runner.jobs.submitting.offers import Request as Wanted
+
+STEPS = (
+    ("/tuning/create", "Model and method"),
+    ("/tuning/create/data", "Dataset"),
+    ("/tuning/create/parameters", "Parameters"),
+    ("/tuning/create/review", "Review and start"),
+)
+NUMBERS = ("epochs", "learning_rate", "adapter_size", "batch_size")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """The fields of the form, as texts."""
+
+    base_model: str = ""
+    mode: str = ""
+    custom_base_model: str = ""
+    training: str = ""
+    """`gs://…`, or the name of an upload."""
+    validation: str = ""
+    convert: str = ""
+    """`1` converts data of other formats."""
+    epochs: str = ""
+    learning_rate: str = ""
+    adapter_size: str = ""
+    batch_size: str = ""
+    display_name: str = ""
+    output_uri: str = ""
+    label: str = ""
+    """`KEY=VALUE`, several with spaces between."""
+    final_only: str = ""
+    description: str = ""
+    service_account: str = ""
+    kms_key: str = ""
+    force_new: str = ""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Draft:
+        """Return the draft that an address or a form has."""
+        names = [item.name for item in fields(cls)]
+        return cls(**{name: str(given[name]).strip() for name in names if isinstance(given.get(name), str)})
+
+    @classmethod
+    def of_specification(cls, spec: TuningJobSpec) -> Draft:
+        """Return the draft of a job that is to be repeated."""
+        given = {
+            "base_model": spec.base_model,
+            "mode": spec.mode,
+            "custom_base_model": spec.custom_base_model,
+            "training": spec.training_dataset,
+            "validation": spec.validation_dataset,
+            **{name: getattr(spec, name) for name in NUMBERS},
+            "display_name": spec.display_name,
+            "output_uri": spec.output_uri,
+            "label": " ".join(f"{key}={value}" for key, value in spec.labels.items()),
+            "final_only": "1" if spec.export_last_checkpoint_only else "",
+            "description": spec.description,
+            "service_account": spec.service_account,
+            "kms_key": spec.kms_key,
+        }
+        return cls(**{name: str(value) for name, value in given.items() if value is not None})
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Return the fields that are set."""
+        return {item.name: value for item in fields(self) if (value := getattr(self, item.name))}
+
+    def at(self, path: str, **others: str) -> str:
+        """Return the address of a step with these fields."""
+        return address(path, **{**self.values, **others})
+
+    @property
+    def model(self) -> Model:
+        """Return the base model. Raises UnknownModelError."""
+        return find_model(self.base_model)
+
+    @property
+    def tuning_mode(self) -> TuningMode:
+        """Return the mode, which is the model's where none is chosen. Raises UnknownModelError, ConfigurationError."""
+        if not self.mode:
+            return default_mode(self.model)
+        for mode in self.model.modes:
+            if mode == self.mode:
+                return mode
+        message = f"{self.model.name} is not tuned in mode {self.mode}, only in {', '.join(self.model.modes)}"
+        raise ConfigurationError(message, problems=[message])
+
+    def name_of(self, console: Console, source: str) -> str:
+        """Return how a dataset is called on a command line."""
+        return console.uploads.path(source).name if Uploads.is_one(source) else source
+
+    def specification(self, console: Console) -> TuningJobSpec:
+        """Return the specification. Raises ConfigurationError with every mistake."""
+
+        def place(source: str) -> str:
+            return str(console.uploads.path(source)) if Uploads.is_one(source) else source
+
+        if not self.training:
+            message = "no training dataset is chosen"
+            raise ConfigurationError(message, problems=[message], hint="go back to step 2")
+        pairs = [pair for pair in self.label.split() if pair]
+        wrong = [f"label {pair!r} is not KEY=VALUE" for pair in pairs if "=" not in pair]
+        if wrong:
+            raise ConfigurationError("; ".join(wrong), problems=wrong)
+        spec = TuningJobSpec(
+            base_model=self.base_model,
+            training_dataset=place(self.training),
+            validation_dataset=place(self.validation) if self.validation else None,
+            mode=self.tuning_mode,
+            display_name=self.display_name,
+            custom_base_model=self.custom_base_model or None,
+            export_last_checkpoint_only=self.final_only == "1",
+            labels=dict(pair.split("=", 1) for pair in pairs),
+            description=self.description,
+            service_account=self.service_account or None,
+            kms_key=self.kms_key or None,
+        )
+        numbers = [f"{name}={getattr(self, name)}" for name in NUMBERS if getattr(self, name)]
+        return changed(spec, [*numbers, f"output_uri={self.output_uri}"])
+
+    def wanted(self, console: Console) -> Wanted:
+        """Return the request of the job. Raises ConfigurationError."""
+        return Wanted(spec=self.specification(console), convert=self.convert == "1", force_new=self.force_new == "1")

@@ -1,0 +1,195 @@
+"""What pages show of jobs and endpoints: read once for all who look, and kept."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from runner.console.drawing import Line, line
+from runner.console.observing import Reading
+from runner.console.state import Console
+from runner.gcp import deployed, events, fleet, tuning_jobs, usage
+from runner.gcp.events import JobEvent
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.following.explaining import Explanation, explain
+from runner.jobs.following.progress import JobProgress
+from runner.jobs.following.results import Measurement, Results, measurements_of, results_of
+from runner.jobs.following.watching import JobUpdate
+from runner.serving.bill import Bill, bill_of, model_id
+from runner.serving.leak import Leak
+from runner.serving.leaks import find_leaks
+from runner.serving.listing import ListedEndpoint, list_deployments
+
+ENDED_SECONDS = 3600.0
+"""For which what an ended job measured need not be read again."""
+LIVE_SECONDS = 1.0
+"""The same for a job that reports its progress as it happens."""
+RARE_SECONDS = 60.0
+"""The same for what takes many requests."""
+_EVENTS_KEPT = 400
+SPARK = (96.0, 24.0)
+"""Width and height of the small picture of a loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A job, with what has happened in it."""
+
+    job: TuningJob
+    progress: JobProgress
+    measurements: tuple[Measurement, ...]
+    events: tuple[JobEvent, ...]
+    """All but steps, the last ones."""
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Return the rate of the last steps."""
+        timed = [item for item in self.measurements if item.kind == "step" and item.tokens is not None][-20:]
+        rates = token_rates(timed)
+        return rates[-1] if rates else None
+
+
+def token_rates(measured: list[Measurement]) -> list[float | None]:
+    """Return tokens per second for each of the steps, None for the first and where the clock stood."""
+    from datetime import datetime
+
+    found: list[float | None] = []
+    before: tuple[float, int] | None = None
+    for item in measured:
+        try:
+            moment = datetime.fromisoformat(item.time).timestamp()
+        except ValueError:
+            moment = None
+        rate = None
+        if moment is not None and item.tokens is not None:
+            if before is not None and moment > before[0]:
+                rate = (item.tokens - before[1]) / (moment - before[0])
+            before = (moment, item.tokens)
+        found.append(rate if rate is None or rate >= 0 else None)
+    return found
+
+
+@dataclass(slots=True)
+class _Follower:
+    """Reads what is new of one job."""
+
+    console: Console
+    name: str
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    progress: JobProgress = field(default_factory=JobProgress)
+    measurements: list[Measurement] = field(default_factory=list)
+    events: list[JobEvent] = field(default_factory=list)
+    seen: int = 0
+    state: tuple[str, str] = ("", "")
+
+    def __call__(self) -> Followed:
+        session = self.console.session
+        with self.lock:
+            job = tuning_jobs.get(session, self.name)
+            news = tuple(events.job_events(session, job.name, self.seen))
+            self.seen = max((event.number for event in news), default=self.seen)
+            now = (job.state, job.detail_state)
+            self.progress.observe(JobUpdate(job=job, state_changed=now != self.state, events=news))
+            self.state = now
+            self.measurements += measurements_of(news)
+            self.events = [*self.events, *(event for event in news if event.kind != "step")][-_EVENTS_KEPT:]
+            if job.ended and not self.measurements:
+                self.measurements = results_of(session, job).measurements
+            return Followed(job, self.progress, tuple(self.measurements), tuple(self.events))
+
+
+def follow(console: Console, identifier: str) -> Reading[Followed]:
+    """Return a job with its story. Raises NotFoundError."""
+    key = ("follower", identifier)
+    follower = console.observer.kept(key, lambda: _Follower(console, identifier))
+    known = console.observer.known(("job", identifier))
+    over = isinstance(known, Followed) and known.job.ended
+    live = isinstance(known, Followed) and bool(known.events or known.measurements)
+    keep = 10 * LIVE_SECONDS if over else LIVE_SECONDS if live else None
+    return console.observer.read(("job", identifier), follower, keep=keep)
+
+
+def jobs(console: Console) -> Reading[list[TuningJob]]:
+    """Return all jobs of the location, the newest first."""
+    return console.observer.read("jobs", lambda: fleet.all_jobs(console.session))
+
+
+def measured(console: Console, job: TuningJob) -> Results | None:
+    """Return what a job measured, None until that is read; never waits."""
+    keep = ENDED_SECONDS if job.ended else 5.0
+    return console.observer.glance(("measured", job.name, job.ended), _results(console, job), keep=keep)
+
+
+def measured_now(console: Console, job: TuningJob) -> Results:
+    """Return what a job measured."""
+    keep = ENDED_SECONDS if job.ended else 5.0
+    return console.observer.read(("measured", job.name, job.ended), _results(console, job), keep=keep).value
+
+
+def _results(console: Console, job: TuningJob) -> Callable[[], Results]:
+    return lambda: results_of(console.session, job)
+
+
+def spark(console: Console, job: TuningJob) -> Line | None:
+    """Return the small picture of a job's training loss, None where there is none yet."""
+    # Only such jobs have losses that can be read; the others are not asked for in vain.
+    readable = job.start_time is not None and (job.emulator or job.raw.get("gcsMetricsUri"))
+    results = measured(console, job) if readable else None
+    if results is None:
+        return None
+    points = [(float(item.step), item.loss) for item in results.measurements if item.kind == "step" and item.loss]
+    return line([(step, loss) for step, loss in points if loss is not None], *SPARK)
+
+
+def why(console: Console, job: TuningJob) -> Explanation:
+    """Return why a job is as it is."""
+    keep = ENDED_SECONDS if job.ended else 10.0
+    key = ("why", job.name, job.state, job.detail_state)
+    return console.observer.read(key, lambda: explain(console.session, job.name), keep=keep).value
+
+
+def endpoints(console: Console) -> Reading[list[ListedEndpoint]]:
+    """Return all endpoints of the location, billed ones first."""
+    return console.observer.read("endpoints", lambda: list_deployments(console.session))
+
+
+def model_labels(console: Console) -> dict[str, dict[str, str]]:
+    """Return the labels of Model resources, where leases stand, by id."""
+
+    def load() -> dict[str, dict[str, str]]:
+        return {model_id(item.name): item.labels for item in deployed.list_models(console.session)}
+
+    return console.observer.read("models", load).value
+
+
+def last_asked(console: Console) -> dict[tuple[str, str], float] | None:
+    """Return when deployed models were last asked, by endpoint and deployed model; None where nothing tells."""
+
+    def load() -> dict[tuple[str, str], float] | None:
+        return usage.last_requests(console.session, time.time() - 7 * 86400)
+
+    return console.observer.read("asked", load, keep=10.0).value
+
+
+def leaks(console: Console) -> list[Leak] | None:
+    """Return what still costs money but is no longer used; None until that is known."""
+    return console.observer.glance("leaks", lambda: find_leaks(console.session), keep=RARE_SECONDS)
+
+
+def bill(console: Console) -> Bill:
+    """Return the bill of this month."""
+    resources = [item.endpoint for item in endpoints(console).value]
+    labels = model_labels(console) if any(item.deployed_models for item in resources) else {}
+    return bill_of(jobs(console).value, resources, now=time.time(), model_labels=labels)
+
+
+def spent(console: Console) -> dict[str, float | None]:
+    """Return what each endpoint's models have cost this month, by its id; None where a price is not published."""
+    found: dict[str, float | None] = {}
+    for item in bill(console).lines:
+        if item.kind == "serving":
+            before = found.get(item.id, 0.0)
+            found[item.id] = None if before is None or item.usd is None else before + item.usd
+    return found

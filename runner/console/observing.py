@@ -1,0 +1,169 @@
+"""What the service says, asked no more often than one client would, however many pages look.
+
+Every value is kept for a while. Those who ask for an old one wait a moment for a new one; if the service is slow or
+gone, they get what was known last, with the problem and its age.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import TimeoutError as NotYetError
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from runner.errors import GoogleApiError, RunnerError, UnreachableError
+from runner.gcp.session import Session
+
+Value = TypeVar("Value")
+SHORTEST_SECONDS = 2.0
+LONGEST_SECONDS = 30.0
+_SHARE = 20.0
+"""A value is kept for so many times as long as it took to get it."""
+PATIENCE_SECONDS = 20.0
+"""How long somebody waits for a value that was never there."""
+GLANCE_SECONDS = 1.0
+"""How long for a newer one."""
+
+
+CLOSING_SECONDS = 5.0
+"""How long the end of the console waits for what is being read: its connection would stay open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[Value]):
+    """A value, and how good it is."""
+
+    value: Value
+    seen: float
+    """When, in seconds since 1970."""
+    problem: str = ""
+    """Why there is no newer one."""
+
+
+class StillReadingError(UnreachableError):
+    """There is no value yet, and no failure either."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    reading: Reading[Any] | None = None
+    error: RunnerError | None = None
+    due: float = 0.0
+    """On the monotonic clock."""
+    loading: Future[None] | None = None
+
+
+class Observer:
+    """Reads through one connection."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._pool = ThreadPoolExecutor(8, thread_name_prefix="console-read")
+        self._lock = threading.Lock()
+        self._entries: dict[Hashable, _Entry] = {}
+        self._kept: dict[Hashable, Any] = {}
+
+    def close(self) -> None:
+        """Read no more; what is being read may still end, for a moment."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            under_way = [entry.loading for entry in self._entries.values() if entry.loading is not None]
+        wait(under_way, CLOSING_SECONDS)
+
+    def read(
+        self, key: Hashable, load: Callable[[], Value], *, keep: float | None = None, patience: float = PATIENCE_SECONDS
+    ) -> Reading[Value]:
+        """Return a value of the service.
+
+        Args:
+            key: what it is.
+            load: asks the service.
+            keep: seconds for which it need not be asked again; None depends on how long it took.
+            patience: seconds to wait for a first value.
+
+        Raises:
+            StillReadingError: there is no value yet.
+            RunnerError: there never was a value, and there is none now.
+        """
+        entry = self._entry(key)
+        with entry.lock:
+            if entry.loading is None and time.monotonic() >= entry.due:
+                entry.loading = self._pool.submit(self._load, entry, load, keep)
+            loading, known = entry.loading, entry.reading
+        slow = False
+        if loading is not None:
+            try:
+                loading.result(patience if known is None else min(patience, GLANCE_SECONDS))
+            except NotYetError:
+                slow = True
+        with entry.lock:
+            if entry.reading is None:
+                if slow or entry.error is None:
+                    raise StillReadingError("the service has not answered yet", hint="reload the page")
+                raise entry.error
+            reading: Reading[Value] = entry.reading
+            if slow and not reading.problem and time.time() - reading.seen > LONGEST_SECONDS:
+                return Reading(reading.value, reading.seen, "the service has not answered yet")
+            return reading
+
+    def glance(self, key: Hashable, load: Callable[[], Value], *, keep: float | None = None) -> Value | None:
+        """Return what is known, and let it be read meanwhile if nothing is; never waits, never raises."""
+        entry = self._entry(key)
+        with entry.lock:
+            if entry.loading is None and time.monotonic() >= entry.due:
+                entry.loading = self._pool.submit(self._load, entry, load, keep)
+            value: Value | None = entry.reading.value if entry.reading else None
+            return value
+
+    def known(self, key: Hashable) -> Any:
+        """Return what was read last; None where nothing was."""
+        entry = self._entry(key)
+        with entry.lock:
+            return entry.reading.value if entry.reading else None
+
+    def kept(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return what stays as long as the observer, made when it is first asked for."""
+        with self._lock:
+            found: Value = self._kept.setdefault(key, None) or make()
+            self._kept[key] = found
+            return found
+
+    def forget(self) -> None:
+        """Let everything be read anew: something was changed."""
+        with self._lock:
+            for entry in self._entries.values():
+                entry.due = min(entry.due, time.monotonic())
+
+    def _entry(self, key: Hashable) -> _Entry:
+        with self._lock:
+            return self._entries.setdefault(key, _Entry())
+
+    def _load(self, entry: _Entry, load: Callable[[], Any], keep: float | None) -> None:
+        start = time.monotonic()
+        try:
+            value = load()
+        except RunnerError as error:
+            if isinstance(error, GoogleApiError) and error.http == 401:
+                self.session.renew()
+            with entry.lock:
+                entry.error = error
+                if entry.reading is not None:
+                    entry.reading = Reading(entry.reading.value, entry.reading.seen, error.message)
+                entry.due = time.monotonic() + SHORTEST_SECONDS
+                entry.loading = None
+            return
+        except BaseException:
+            with entry.lock:
+                entry.loading = None
+            raise
+        now = time.monotonic()
+        if keep is None:
+            keep = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, _SHARE * (now - start)))
+        with entry.lock:
+            entry.reading, entry.error = Reading(value, time.time()), None
+            entry.due = now + keep
+            entry.loading = None

@@ -1,0 +1,68 @@
+"""The console on a port of loopback, until it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from runner.console.application import build
+from runner.errors import ConfigurationError
+from runner.gcp.session import Session
+
+DEFAULT_PORT = 8090
+_STOP_SECONDS = 3
+
+
+def serve(
+    session: Session,
+    *,
+    port: int | None = None,
+    read_only: bool = False,
+    ready: Callable[[str], None],
+    announce: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the console until the process is interrupted.
+
+    Args:
+        session: what it works on.
+        port: of 127.0.0.1; None takes the default one, or a free one where that is taken.
+        read_only: refuse every change.
+        ready: is told the one-time address once the port answers.
+        announce: is told each next one after one was used.
+
+    Raises:
+        ConfigurationError: the port is taken.
+    """
+    listening = listen(port)
+    taken = listening.getsockname()[1]
+    app, access = build(session, port=taken, read_only=read_only, announce=announce)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+    ready(access.address)
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def listen(port: int | None) -> socket.socket:
+    """Return a socket that listens on loopback. Raises ConfigurationError."""
+    for wanted in (DEFAULT_PORT, 0) if port is None else (port,):
+        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind(("127.0.0.1", wanted))
+            found.listen(128)
+        except OSError as error:
+            found.close()
+            problem = f"port {wanted} of 127.0.0.1: {error.strerror}"
+            continue
+        return found
+    raise ConfigurationError(problem, problems=[problem], hint="choose another with --port, or 0 for any free one")

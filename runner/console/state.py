@@ -1,0 +1,163 @@
+"""One console: its connection, what it has read, what it changes, and where uploads are."""
+
+from __future__ import annotations
+
+import functools
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from runner.console.changes import Change, Changes, Work
+from runner.console.observing import Observer
+from runner.console.pages import Pages, address
+from runner.console.security import Access
+from runner.console.target import Target
+from runner.errors import ConfigurationError
+from runner.gcp.session import Session
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx", ".ods", ".txt", ".ndjson", ".gz", ".zst", ".zip")
+_QUICK_SECONDS = 1.5
+"""What is done within that is shown at once; of the rest a page shows the stages."""
+_UPLOAD = "upload:"
+
+
+class Uploads:
+    """Files that were sent to the console, in a folder that goes when it ends."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="runner-console-"))
+
+    def close(self) -> None:
+        """Remove them."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def keep(self, name: str, content: BinaryIO) -> str:
+        """Keep a file and return what it is called from now on. Raises ConfigurationError."""
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("\\", "/").rsplit("/", 1)[-1]).strip("-.")[-80:]
+        if not plain.lower().endswith(SUFFIXES):
+            message = f"{name[:80] or 'the file'}: datasets end in {', '.join(SUFFIXES)}"
+            raise ConfigurationError(message, problems=[message])
+        identifier = secrets.token_hex(8)
+        (self._folder / identifier).mkdir()
+        with (self._folder / identifier / plain).open("wb") as target:
+            shutil.copyfileobj(content, target)
+        return f"{_UPLOAD}{identifier}"
+
+    def path(self, name: str) -> Path:
+        """Return the file of a name. Raises ConfigurationError for one that is gone."""
+        folder = self._folder / name.removeprefix(_UPLOAD)
+        if re.fullmatch(r"upload:[0-9a-f]{16}", name) and folder.is_dir():
+            return next(folder.iterdir())
+        message = "the uploaded file is no longer here: the console was restarted"
+        raise ConfigurationError(message, problems=[message], hint="upload it again")
+
+    @staticmethod
+    def is_one(name: str) -> bool:
+        """Tell the name of an upload from an address."""
+        return name.startswith(_UPLOAD)
+
+
+@dataclass(slots=True)
+class Console:
+    """What the views of one console share."""
+
+    session: Session
+    observer: Observer
+    changes: Changes
+    access: Access
+    pages: Pages
+    target: Target
+    read_only: bool
+    uploads: Uploads = field(default_factory=Uploads)
+
+    def close(self) -> None:
+        """Stop reading and remove uploads. The connection is its owner's."""
+        self.observer.close()
+        self.uploads.close()
+
+    def change(self, request: Request, form: FormData, title: str, work: Work, *, back: str) -> Response:
+        """Begin what a form asks for, once, and show its outcome, or its stages where it takes longer."""
+        change = self.changes.start(text(form, "once"), request.url.path, title, work, back=back)
+        change.wait(_QUICK_SECONDS)
+        return RedirectResponse(self.after(change), 303)
+
+    def after(self, change: Change) -> str:
+        """Return the page to look at after a change."""
+        if change.state == "done" and change.location:
+            joint = "&" if "?" in change.location else "?"
+            return f"{change.location}{joint}done={quote(change.id)}"
+        return f"/changes/{change.id}"
+
+    def confirmation(
+        self,
+        request: Request,
+        *,
+        title: str,
+        button: str,
+        back: str,
+        facts: list[tuple[str, str]],
+        price: str = "",
+        danger: bool = False,
+        fields: dict[str, str] | None = None,
+        action: str = "",
+    ) -> Response:
+        """Return the page that asks before something is changed."""
+        path = action or request.url.path
+        return self.pages.answer(
+            request,
+            "confirm.html",
+            title=title,
+            button=button,
+            back=back,
+            facts=facts,
+            price=price,
+            danger=danger,
+            fields=fields or {},
+            action=path,
+            once=self.changes.token(path),
+        )
+
+
+View = Callable[[Console, Request], Response]
+ChangingView = Callable[[Console, Request, FormData], Response]
+
+
+def reading(view: View) -> Callable[[Request], Response]:
+    """Return the endpoint of a view that changes nothing; it runs in a thread."""
+
+    @functools.wraps(view)
+    def endpoint(request: Request) -> Response:
+        return view(request.app.state.console, request)
+
+    return endpoint
+
+
+def changing(view: ChangingView) -> Callable[[Request], object]:
+    """Return the endpoint of a view that gets a form."""
+
+    @functools.wraps(view)
+    async def endpoint(request: Request) -> Response:
+        async with request.form(max_files=4, max_fields=200) as form:
+            return await run_in_threadpool(view, request.app.state.console, request, form)
+
+    return endpoint
+
+
+def text(form: FormData, name: str) -> str:
+    """Return a text field, "" where there is none."""
+    value = form.get(name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+__all__ = ["Change", "Console", "Uploads", "address", "changing", "reading", "text"]

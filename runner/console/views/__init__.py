@@ -1,0 +1,1 @@
+"""What each address shows or does; a module for each part of the console."""

@@ -1,0 +1,164 @@
+"""Deploy a model with custom weights: from a job, a checkpoint or a folder, to an own or an existing endpoint."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from runner.catalog import UnknownModelError, find_model, machines
+from runner.console import following
+from runner.console.changes import Change
+from runner.console.elsewhere import limit_of
+from runner.console.pages import address
+from runner.console.state import Console, text
+from runner.errors import RunnerError
+from runner.formatting import duration, seconds_of
+from runner.jobs.outputs.checkpoints import list_checkpoints
+from runner.prices import Terms
+from runner.serving import deploying
+from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS
+from runner.serving.plan import DeploymentPlan, plan_deployment
+
+FIELDS = ("source", "checkpoint", "machine_type", "display_name", "endpoint", "percent", "lease", "idle")
+LEASES = (("1h", "1 hour"), ("8h", "8 hours"), ("1d", "1 day"), ("7d", "7 days"), ("none", "No end"))
+IDLES = (("30m", "30 minutes"), ("2h", "2 hours"), ("8h", "8 hours"), ("none", "No limit"))
+
+
+def _given(values: Any) -> dict[str, str]:
+    return {name: str(values[name]).strip() for name in FIELDS if isinstance(values.get(name), str) and values[name]}
+
+
+def page(console: Console, request: Request) -> Response:
+    """Ask for the weights, the machine and the endpoint."""
+    given = _given(request.query_params)
+    jobs = [job for job in following.jobs(console).value if job.succeeded or job.checkpoints][:100]
+    source = given.get("source", "")
+    checkpoints, unread, recommended = [], "", None
+    job = next((item for item in jobs if item.id == source or item.name == source), None)
+    if job is not None:
+        try:
+            key = ("checkpoints", job.name, job.ended)
+            checkpoints = console.observer.read(key, lambda: list_checkpoints(console.session, job), keep=30.0).value
+        except RunnerError as error:
+            unread = error.message
+        try:
+            recommended = find_model(job.base_model).serving
+        except UnknownModelError:
+            recommended = None
+    return console.pages.answer(
+        request,
+        "deploy/form.html",
+        given=dict.fromkeys(FIELDS, "") | given,
+        jobs=jobs,
+        job=job,
+        checkpoints=checkpoints,
+        unread=unread,
+        machines=machines(),
+        recommended=recommended,
+        endpoints=following.endpoints(console).value,
+        leases=LEASES,
+        idles=IDLES,
+    )
+
+
+def _plan(console: Console, given: dict[str, str]) -> DeploymentPlan:
+    return plan_deployment(
+        console.session,
+        given.get("source", ""),
+        checkpoint=given.get("checkpoint", "final"),
+        machine_type=given.get("machine_type"),
+        display_name=given.get("display_name", ""),
+        endpoint=given.get("endpoint"),
+        lease_seconds=_length(given.get("lease"), DEFAULT_LEASE_SECONDS),
+        idle_seconds=_length(given.get("idle"), DEFAULT_IDLE_SECONDS),
+        percent=int(given["percent"]) if given.get("percent", "").isdecimal() else 100,
+    )
+
+
+def _length(given: str | None, default: float) -> float | None:
+    if given is None:
+        return default
+    return None if given == "none" else seconds_of(given)
+
+
+def review(console: Console, request: Request) -> Response:
+    """Show what the deployment is and costs, and the button that starts it."""
+    given = _given(request.query_params)
+    if not given.get("source"):
+        return RedirectResponse("/models/deploy", 303)
+    plan, error = None, {}
+    try:
+        plan = _plan(console, given)
+    except RunnerError as problem:
+        error = problem.to_json()
+    now = following.bill(console).usd_per_hour
+    return console.pages.answer(
+        request,
+        "deploy/review.html",
+        given=given,
+        plan=plan,
+        error=error,
+        now_per_hour=now,
+        back=address("/models/deploy", **given),
+        command=_command(given, None if plan is None else plan.usd_per_hour),
+        python=_python(given, None if plan is None else plan.usd_per_hour),
+        lease=None if plan is None or plan.lease_seconds is None else duration(plan.lease_seconds),
+        idle=None if plan is None or plan.idle_seconds is None else duration(plan.idle_seconds),
+        once=console.changes.token("/models/deploy/review"),
+    )
+
+
+def start(console: Console, request: Request, form: FormData) -> Response:
+    """Deploy at the price that the review has shown."""
+    given = _given(form)
+    shown = text(form, "agreed")
+    plan = _plan(console, given)
+    terms = Terms(
+        limit=float(shown) if shown else None,
+        accept_unknown=text(form, "unknown") == "1",
+        limit_name="the price that was shown",
+    )
+
+    def work(change: Change) -> str:
+        found = deploying.deploy(console.session, plan, terms=terms, tell=change.tell)
+        return f"/endpoints/{found.id}"
+
+    back = address("/models/deploy/review", **given)
+    return console.change(request, form, f"{plan.display_name} was deployed", work, back=back)
+
+
+def _command(given: dict[str, str], usd: float | None) -> str:
+    words = [f"runner endpoints deploy {shlex.quote(given.get('source', 'JOB'))}"]
+    names = {"display_name": "--name", "lease": "--lease", "idle": "--idle-limit", "percent": "--percent"}
+    for name in FIELDS[1:]:
+        value = given.get(name)
+        if not value or (name, value) in (("checkpoint", "final"), ("percent", "100")):
+            continue
+        option = names.get(name, f"--{name.replace('_', '-')}")
+        words.append(f"{option} {shlex.quote(value)}")
+    words.append(f"--max-cost {limit_of(usd):.2f}")
+    return " \\\n  ".join(words)
+
+
+def _python(given: dict[str, str], usd: float | None) -> str:
+    lines = [f"    {given.get('source', 'latest')!r},"]
+    for name in ("checkpoint", "machine_type", "display_name", "endpoint"):
+        if given.get(name):
+            lines.append(f"    {name}={given[name]!r},")
+    if given.get("percent", "100") != "100":
+        lines.append(f"    traffic_percentage={given['percent']},")
+    for name, option, default in (
+        ("lease", "lease_seconds", DEFAULT_LEASE_SECONDS),
+        ("idle", "idle_seconds", DEFAULT_IDLE_SECONDS),
+    ):
+        if given.get(name):
+            lines.append(f"    {option}={_length(given[name], default)},")
+    return (
+        "import runner\n\nendpoint = runner.deploy(\n"
+        + "\n".join(lines)
+        + f"\n    max_cost_per_hour={limit_of(usd):.2f},\n)"
+    )

@@ -1,0 +1,104 @@
+"""What runs, what needs a hand, what it costs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runner.console import following
+from runner.console.state import Console
+from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.following.explaining import classify
+from runner.jobs.following.progress import fraction_of
+from runner.serving.bill import model_id
+from runner.serving.leases import lease_of
+from runner.serving.listing import ListedEndpoint
+
+SOON_SECONDS = 3600.0
+_RECENT_SECONDS = 7 * 86400.0
+_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that somebody should look at."""
+
+    kind: str
+    """`bad`, `waiting` or `money`."""
+    title: str
+    text: str
+    link: str
+    action: str
+
+
+def page(console: Console, request: Request) -> Response:
+    """Show the overview."""
+    jobs = following.jobs(console)
+    endpoints = following.endpoints(console)
+    labels = following.model_labels(console)
+    running = [job for job in jobs.value if not job.ended]
+    serving = [item for item in endpoints.value if item.billed]
+    leaks = following.leaks(console)
+    troubles = [*_of_jobs(jobs.value), *_of_leases(serving, labels)]
+    if leaks:
+        known = [leak.usd_per_day for leak in leaks if leak.usd_per_day is not None]
+        title = f"{len(leaks)} no longer used"
+        cost = f"Together ${sum(known):,.2f} a day." if sum(known) >= 0.01 else "They cost next to nothing."
+        troubles.append(Trouble("money", title, cost, "/bill#leaks", "See what"))
+    return console.pages.answer(
+        request,
+        "overview.html",
+        part="parts/overview.html",
+        running=[(job, fraction_of(job), following.spark(console, job)) for job in running[:_SHOWN]],
+        more=len(running) - _SHOWN,
+        serving=serving[:_SHOWN],
+        troubles=troubles,
+        recent=[job for job in jobs.value if job.succeeded][:4],
+        bill=following.bill(console),
+        empty=not jobs.value and not serving,
+        problem=jobs.problem or endpoints.problem,
+        seen=jobs.seen,
+        under_way=console.changes.running(),
+    )
+
+
+def _of_jobs(jobs: list[TuningJob]) -> list[Trouble]:
+    found = []
+    for job in jobs:
+        name = job.display_name or job.id
+        link = f"/tuning/jobs/{job.id}"
+        if not job.ended and "WAITING" in job.detail_state:
+            what = "the project's quota of concurrent jobs" if "QUOTA" in job.detail_state else "a machine"
+            found.append(Trouble("waiting", f"{name} waits", f"For {what}; waiting is not charged.", link, "Why"))
+        failed = job.ended and not job.succeeded and job.state != "JOB_STATE_CANCELLED"
+        if failed and job.end_time and time.time() - job.end_time.timestamp() < _RECENT_SECONDS:
+            cause = classify(job) or "platform"
+            found.append(Trouble("bad", f"{name} failed ({cause})", job.error_message[:240], link, "Why"))
+    return found[:_SHOWN]
+
+
+def _of_leases(serving: list[ListedEndpoint], labels: dict[str, dict[str, str]]) -> list[Trouble]:
+    found = []
+    for item in serving:
+        for model in item.endpoint.deployed_models:
+            until = lease_until(item.endpoint, model, labels)
+            left = None if until is None else until - time.time()
+            if left is None or left > SOON_SECONDS:
+                continue
+            name = model.display_name or item.endpoint.display_name or item.endpoint.id
+            if left > 0:
+                title, text = f"The lease of {name} ends soon", f"In {left / 60:.0f} minutes."
+            else:
+                title, text = f"The lease of {name} has ended", "It is billed until something takes it down."
+            found.append(Trouble("money", title, text, f"/endpoints/{item.endpoint.id}", "Extend or undeploy"))
+    return found[:_SHOWN]
+
+
+def lease_until(endpoint: Endpoint, model: DeployedModel, labels: dict[str, dict[str, str]]) -> float | None:
+    """Return when the lease of a deployed model ends, in seconds since 1970."""
+    own = labels.get(model_id(model.model), {})
+    return lease_of(endpoint, model, own).until

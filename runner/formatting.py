@@ -1,0 +1,71 @@
+"""Values as people read them, on terminals and on pages: harmless text, lengths of time, sizes."""
+
+from __future__ import annotations
+
+import re
+
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: escape sequences start with one of them
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls: show text in another order than it is
+    "\u2028\u2029\ufeff"  # line breaks and marks that are not shown
+    "\ud800-\udfff]"  # lone surrogates: cannot be written as UTF-8
+)
+_UNSAFE_BUT_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    r"""Return text with every control character spelled out (`\x1b`), so that no remote text steers what shows it.
+
+    Args:
+        text: anything, from anywhere.
+        lines: keep line feeds and tabs, for text of several lines.
+    """
+    return (_UNSAFE_BUT_LINES if lines else _UNSAFE).sub(_spelled, text)
+
+
+def _spelled(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    short = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
+    return short or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def json_safe(document: str) -> str:
+    r"""Return a JSON text with unsafe characters inside its strings as `\uXXXX`, which means the same to a parser."""
+    return _UNSAFE_BUT_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+
+
+def size(octets: int) -> str:
+    """Return a number of bytes in binary units: `3.2 MiB`."""
+    value = float(octets)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a duration such as `90`, `45s`, `90m`, `2h30m` or `1d`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip().lower())
+    if not text or match is None or not any(match.groups()):
+        raise ValueError(f"{text!r} is not a duration, such as 45s, 90m, 2h30m or 1d")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in the two largest units: `2 h 05 min`, `3 min 20 s`, `12 s`."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"

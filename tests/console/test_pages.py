@@ -1,0 +1,149 @@
+"""Every page, in both modes and at both widths: readable for everybody, nothing overflows, nothing complains."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from runner.gcp.endpoints import Endpoint
+from runner.gcp.session import Session
+from runner.serving import deployment
+from runner.serving.bill import current_bill
+from tests.console.conftest import Open
+from tests.console.running import RunningConsole
+from tests.projects import Tuned
+
+MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
+MODES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+@pytest.fixture(scope="module")
+def deployed(tuned: Tuned, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Session, Endpoint]]:
+    """A project with a tuned and deployed model."""
+    with Session(tuned.environment) as session, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNNER_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        endpoint = deployment.deploy(session, deployment.plan_deployment(session, tuned.job.name))
+        yield session, endpoint
+        deployment.undeploy(session, endpoint, delete=True)
+
+
+@pytest.fixture
+def full(deployed: tuple[Session, Endpoint]) -> Iterator[RunningConsole]:
+    with RunningConsole(deployed[0]) as running:
+        yield running
+
+
+def paths(tuned: Tuned, endpoint: Endpoint) -> list[str]:
+    """The address of every page that shows something."""
+    job = f"/tuning/jobs/{tuned.job.id}"
+    chosen = urlencode({"base_model": MODEL, "training": tuned.job.training_dataset_uri})
+    return [
+        "/",
+        "/tuning",
+        "/tuning?q=nothing-has-this-name",
+        job,
+        f"{job}/dataset",
+        f"{job}/details",
+        f"{job}/events",
+        f"{job}/cancel",
+        f"/tuning/compare?job={tuned.job.id}",
+        "/tuning/create",
+        f"/tuning/create/data?base_model={MODEL}",
+        f"/tuning/create/data?{chosen}",
+        f"/tuning/create/parameters?{chosen}",
+        f"/tuning/create/review?{chosen}",
+        "/models",
+        "/models/deploy",
+        f"/models/deploy?source={tuned.job.id}",
+        f"/models/deploy/review?source={tuned.job.id}",
+        "/endpoints",
+        f"/endpoints/{endpoint.id}",
+        f"/endpoints/{endpoint.id}/playground",
+        f"/endpoints/{endpoint.id}/traffic",
+        f"/endpoints/{endpoint.id}/extend",
+        f"/endpoints/{endpoint.id}/undeploy",
+        "/datasets",
+        f"/datasets/check?{chosen}",
+        "/bill",
+    ]
+
+
+def serious(page: Page) -> list[str]:
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{item['id']}: {node['html'][:160]}"
+        for item in found
+        for node in item["nodes"]
+        if item["impact"] in ("serious", "critical")
+    ]
+
+
+def test_every_page_is_accessible_and_fits_in_both_modes_and_widths(
+    full: RunningConsole, deployed: tuple[Session, Endpoint], tuned: Tuned, open_page: Open
+) -> None:
+    page = open_page(full, viewport={"width": 1280, "height": 860})
+    problems = []
+    for path in paths(tuned, deployed[1]):
+        answer = page.goto(path)
+        assert answer is not None
+        assert answer.status == 200, path
+        assert len(answer.body()) < 300_000
+        page.wait_for_load_state("networkidle")
+        if page.locator("h1").count() != 1:
+            problems.append(f"{path}: no single heading")
+        for width, mode in itertools.product((1280, 390), MODES):
+            page.set_viewport_size({"width": width, "height": 860})
+            page.emulate_media(color_scheme=mode)
+            problems += [f"{path} at {width}, {mode}: {item}" for item in serious(page)]
+            if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+                problems.append(f"{path}: wider than {width} pixels")
+        page.set_viewport_size({"width": 1280, "height": 860})
+    assert problems == []
+
+
+def test_without_scripts_everything_reads(
+    full: RunningConsole, deployed: tuple[Session, Endpoint], tuned: Tuned, open_page: Open
+) -> None:
+    page = open_page(full, java_script_enabled=False)
+    page.goto(f"/tuning/jobs/{tuned.job.id}")
+    expect(page.get_by_role("img", name="Training loss, from")).to_be_visible()
+    page.goto(f"/endpoints/{deployed[1].id}/playground")
+    page.get_by_label("max_tokens").fill("4")
+    page.get_by_label("Question").fill("What is number 7?")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator(".turn.model")).to_have_count(1, timeout=60_000)
+    page.goto("/tuning")
+    page.get_by_role("combobox", name="State").select_option("bad")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_text("No job fits these filters.")).to_be_visible()
+
+
+def test_printing_shows_the_content_and_no_navigation(full: RunningConsole, tuned: Tuned, open_page: Open) -> None:
+    page = open_page(full, f"/tuning/jobs/{tuned.job.id}/details")
+    page.emulate_media(media="print")
+    expect(page.get_by_role("heading", name="Checkpoints")).to_be_visible()
+    expect(page.get_by_role("navigation", name="Main")).to_be_hidden()
+    page.goto(f"/tuning/jobs/{tuned.job.id}")
+    expect(page.get_by_role("table").first).to_be_visible()
+
+
+def test_the_bill_is_the_same_everywhere(full: RunningConsole, deployed: tuple[Session, Endpoint]) -> None:
+    with full.client() as client:
+        page = client.get("/bill.json").json()
+        rows = client.get("/bill.csv").text.splitlines()
+    there = current_bill(deployed[0]).to_json()
+
+    def settled(body: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """What does not grow by the second."""
+        return [(line["kind"], line["id"], line["name"], line["usdPerHour"], line["from"]) for line in body["lines"]]
+
+    assert settled(page) == settled(there)
+    assert {line["kind"] for line in page["lines"]} == {"tuning", "serving"}
+    assert there["usd"] == pytest.approx(page["usd"], abs=0.02)
+    assert len(rows) == 1 + len(page["lines"])
