@@ -202,7 +202,8 @@ def main(arguments: list[str]) -> None:
         return
     if command == "lock":
         lock()
-    elif command == "definitions":
+        return
+    if command == "definitions":
         install()
         run(BIN / "python", "-m", "runner.emulator.definitions.make")
         run(BIN / "python", "-m", "tests.emulator.test_documentation")
