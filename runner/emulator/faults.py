@@ -317,7 +317,7 @@ def _apply_option(fault: Fault, option: str) -> None:
         setattr(fault, name, value)
     else:
         raise FaultSyntaxError(
-            f"{name!r} is no option: times, skip, probability, seed, match, retry-after, after, message"
+            f"{name!r} is not an option: times, skip, probability, seed, match, retry-after, after, message"
         )
 
 

@@ -146,6 +146,7 @@ def test_the_emulator_goes_and_comes_back(
             expect(other.get_by_role("heading", name="Bill")).to_be_visible()
     finally:
         running.__exit__(None, None, None)
+        session.close()  # used by the console after it was closed, it has connected again
         # That a page could not be had meanwhile is what browsers report of any failure.
         complaints[:] = [text for text in complaints if "status of 50" not in text]
 

@@ -181,7 +181,7 @@ def test_faults_are_listed_and_removed(faulty: FaultyEmulator, project: Provisio
         ("a:drop=1", "drop takes no value"),
         ("a:drop,times=-1", "is not a whole number"),
         ("a:drop,probability=2", "not between 0 and 1"),
-        ("a:drop,when=now", "is no option: times"),
+        ("a:drop,when=now", "is not an option: times"),
         ("job:fail=weather", "is no cause of a failure: data"),
     ],
 )
