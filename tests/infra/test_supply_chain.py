@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -122,3 +123,9 @@ def test_the_whole_suite_and_the_scans_run_in_workflows() -> None:
     for command in ("dev.py audit", "dev.py sbom", "cargo deny"):
         assert command in texts["supply-chain.yml"]
     assert "id-token" not in texts["tests.yml"] + texts["supply-chain.yml"] + json.dumps("")
+
+
+def test_nothing_is_committed_that_git_is_to_ignore() -> None:
+    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
