@@ -23,7 +23,7 @@ CPU_RATIO_LIMIT = 5.0
 """Of `runner --help`; click alone takes most of it."""
 MEMORY_LIMIT_MB = 16.0
 LOOKING_RATIO_LIMIT = 12.0
-"""Of a command that only looks, against the emulator."""
+"""Limit for a command that only looks, against the emulator."""
 GOOGLE_RATIO_LIMIT = 25.0
 """The same with Google credentials: a login, certificates, TLS."""
 

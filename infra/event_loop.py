@@ -25,6 +25,9 @@ def ensure() -> None:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
     with _lock:
+        before = _ensured.get(threading.current_thread())
+        if before is not None and before is not loop:  # `asyncio.run` has put it away
+            before.close()
         _ensured[threading.current_thread()] = loop
         for thread in [thread for thread in _ensured if not thread.is_alive()]:
             _ensured.pop(thread).close()

@@ -12,7 +12,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CLI = ROOT / "docs" / "cli.md"
-TALKING = ("catalog", "cli", "datasets", "gcp", "jobs", "quickstart", "serving")
+TALKING = (
+    "api",
+    "catalog",
+    "cli",
+    "console",
+    "datasets",
+    "emulator",
+    "gcp",
+    "infrastructure",
+    "jobs",
+    "quickstart",
+    "serving",
+)
 """Packages of `runner` whose strings people read."""
 QUIET = {tokenize.NL, tokenize.COMMENT}
 """Tokens that neither begin nor go on with a statement."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from runner.api.serving import Endpoint
 
 COLUMNS = ("step", "epoch", "loss", "eval_loss", "learning_rate", "tokens", "time")
-"""Of `Job.log_history`: the names of Hugging Face's Trainer, then billed tokens so far and RFC 3339."""
+"""Columns of `Job.log_history`: the names of Hugging Face's Trainer, then billed tokens so far and RFC 3339."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,7 +98,7 @@ def manifest(draft: Draft, console: Console, usd: float | None = None) -> str:
         "metadata": {"name": _manifest_name(draft.display_name)} | ({"labels": _labels(draft)} if draft.label else {}),
         "spec": {key: value for key, value in spec.items() if value not in ("", {}, False)},
     }
-    return "".join(before) + str(yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
+    return "".join(before) + str(yaml.dump(body, Dumper=_quoting(), sort_keys=False, allow_unicode=True))
 
 
 def _name(draft: Draft, console: Console, source: str) -> str:
@@ -120,3 +120,17 @@ def _labels(draft: Draft) -> dict[str, str]:
 def _manifest_name(name: str) -> str:
     plain = "-".join("".join(sign if sign.isascii() and sign.isalnum() else " " for sign in name.lower()).split())
     return plain[:60].rstrip("-") if plain[:1].isalpha() else f"job-{plain}"[:60].rstrip("-")
+
+
+def _quoting() -> type[yaml.SafeDumper]:
+    """Return what writes YAML that version 1.2 reads the same: PyYAML leaves `0E0`, a number there, unquoted."""
+
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc]  # the package has no types
+        pass
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        numeric = value[:1] in set("0123456789+-.")
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if numeric else None)
+
+    Dumper.add_representer(str, text)
+    return Dumper

@@ -116,7 +116,7 @@ class Guard:
         if method != "POST":
             return 405, "only GET and POST are answered here"
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        # Browsers send both; what sends neither is no page of the console.
+        # Browsers send both; a request with neither does not come from a page of the console.
         if (site is not None and site != "same-origin") or (origin is None and site is None):
             return 403, "only the console's own pages may change anything"
         if origin is not None and origin != f"http://{host}":

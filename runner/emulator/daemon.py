@@ -37,7 +37,7 @@ TOKEN_VARIABLE = "RUNNER_EMULATOR_TOKEN"  # noqa: S105 - the name of a variable
 
 _ROOM_BYTES = 2**20
 """What a new server's database and log take, with room for a few objects."""
-_ELSEWHERE = "make room, or export RUNNER_STATE_DIR=DIRECTORY, then `runner emulator start`"
+_ELSEWHERE = "free disk space, or export RUNNER_STATE_DIR=DIRECTORY, then `runner emulator start`"
 _LOG_LIMIT_BYTES = 5 * 1024 * 1024
 _STOP_SECONDS = 20.0
 """The server gives open requests 5 s, then stops its training and serving processes."""

@@ -265,7 +265,7 @@ def parse(text: str, *, method: str | None = None) -> Fault:
     action, _, value = (part.strip() for part in first.partition("="))
     kind, actions = KINDS.get(method.strip(), ("methods", REQUEST_ACTIONS))
     if action not in actions:
-        raise FaultSyntaxError(f"{action!r} is no fault of {kind}: {', '.join(actions)}")
+        raise FaultSyntaxError(f"{action!r} is not a fault of {kind}: {', '.join(actions)}")
     causes = _DEPLOYMENT_FAILURES if method.strip() == DEPLOYMENT else _FAILURES
     fault = Fault(method=method.strip(), action=action, value=_value(action, value, causes))
     for option in options:
@@ -291,9 +291,9 @@ def _value(action: str, value: str, causes: Collection[str]) -> str:
         value = value.upper()
         known = int(value) in _STATUS_OF if value.isdecimal() else value in _MESSAGES
         if not known:
-            raise FaultSyntaxError(f"{value!r} is no status: one of {', '.join(map(str, _STATUS_OF))}, or its name")
+            raise FaultSyntaxError(f"{value!r} is not a status: one of {', '.join(map(str, _STATUS_OF))}, or its name")
     elif action == "fail" and value not in causes:
-        raise FaultSyntaxError(f"{value!r} is no cause of a failure: {', '.join(causes)}")
+        raise FaultSyntaxError(f"{value!r} is not a cause of a failure: {', '.join(causes)}")
     elif action == "drop" and value == "reset":
         return value
     elif value and action not in _VALUED | _SECONDS:
@@ -317,7 +317,7 @@ def _apply_option(fault: Fault, option: str) -> None:
         setattr(fault, name, value)
     else:
         raise FaultSyntaxError(
-            f"{name!r} is no option: times, skip, probability, seed, match, retry-after, after, message"
+            f"{name!r} is not an option: times, skip, probability, seed, match, retry-after, after, message"
         )
 
 

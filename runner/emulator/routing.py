@@ -26,7 +26,7 @@ Handler = Callable[["ApiRequest"], Awaitable[Response]]
 
 _BARE = ("/b/", "/projects/")
 """How paths of Storage's JSON API begin without `/storage/v1`: Node's client sends them where STORAGE_EMULATOR_HOST is
-set. Nothing else begins so: one letter is no bucket, and every other API has its version in front."""
+set. Nothing else begins so: a bucket name has at least three letters, and every other API has its version in front."""
 _FIELD = re.compile(r"\{(\w+)(?::(path|segment))?(?:=([^}]+))?\}")
 
 

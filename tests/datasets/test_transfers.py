@@ -60,10 +60,12 @@ def session(project: Provisioned) -> Iterator[Session]:
 @contextmanager
 def faults(url: str, *texts: str) -> Iterator[None]:
     """Arm faults of the emulator; every one of them must strike."""
-    httpx.post(f"{url}/_emulator/faults", json={"faults": list(texts)}).raise_for_status()
+    armed = httpx.post(f"{url}/_emulator/faults", json={"faults": list(texts)}).raise_for_status().json()["faults"]
+    ids = {fault["id"] for fault in armed}
     try:
         yield
-        found = httpx.get(f"{url}/_emulator/faults").json()["faults"]
+        found = [fault for fault in httpx.get(f"{url}/_emulator/faults").json()["faults"] if fault["id"] in ids]
+        assert len(found) == len(texts)
         assert all(fault["hits"] for fault in found), found
     finally:
         httpx.delete(f"{url}/_emulator/faults")

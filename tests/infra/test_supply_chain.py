@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -147,3 +148,9 @@ def test_what_publishes_runs_nothing_of_the_project() -> None:
     assert "--require-hashes" in scripts
     assert "--trusted-publishing always" in scripts
     assert "secrets." not in repr(body)
+
+
+def test_nothing_is_committed_that_git_is_to_ignore() -> None:
+    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == ""

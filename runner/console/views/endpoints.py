@@ -40,7 +40,7 @@ class Served:
     lease: Lease
     usd_per_hour: float | None
     spent: float | None
-    """Of all models of the endpoint, this month."""
+    """What all models of the endpoint have cost this month."""
     asked: float | None
     """When it was last asked, in seconds since 1970; None where it was not, or nothing tells."""
     figures: ServingFigures

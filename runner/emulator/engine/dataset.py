@@ -210,7 +210,7 @@ def _example(line: ParsedLine) -> Example:
         return line.example
     first = next((finding for finding in line.findings if finding.severity == "error"), None)
     if first is None:
-        raise DroppedExampleError("The line is no example.")
+        raise DroppedExampleError("The line is not an example.")
     raise DroppedExampleError(f"{first.path + ': ' if first.path else ''}{first.message} ({first.code})")
 
 

@@ -1,6 +1,6 @@
 """The methods of the Cloud Storage XML API: objects and buckets by plain path, and signed URLs.
 
-They match any path, so they are tried last; `answered_in_xml` turns away what is no bucket.
+They match any path, so they are tried last; `answered_in_xml` refuses what is not a bucket.
 """
 
 from __future__ import annotations

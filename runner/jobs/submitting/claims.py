@@ -2,7 +2,7 @@
 
 The run manifest in the output folder is the one claim of every submission, from a command line, a queue or a library.
 It is written with a generation precondition before the create is sent, so one runner writes it, and the others find
-out whose job it becomes. A claim that cannot be written is no claim: then nothing is sent. How old a claim is says the
+out whose job it becomes. If the claim cannot be written, nothing is sent. How old a claim is says the
 service that stores it.
 """
 

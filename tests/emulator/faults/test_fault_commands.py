@@ -16,7 +16,7 @@ def test_faults_on_the_command_line_of_an_emulator_that_does_not_run(run: Comman
     assert run("emulator", "faults", "ls").code == 69
     outcome = run("emulator", "faults", "add", "tuningJobs.get:explode", "job")
     assert outcome.code == 2
-    assert "'explode' is no fault of methods" in outcome.err
+    assert "'explode' is not a fault of methods" in outcome.err
     assert "'job' is not METHOD:ACTION" in outcome.err
 
 

@@ -96,7 +96,7 @@ def test_a_header_breaks_one_request(faulty: FaultyEmulator, project: Provisione
     assert faulty.http.get(jobs_path(project)).status_code == 200
     wrong = faulty.http.get(jobs_path(project), headers={"x-emulator-fault": "explode"})
     assert wrong.status_code == 400
-    assert "'explode' is no fault" in wrong.json()["error"]["message"]
+    assert "'explode' is not a fault" in wrong.json()["error"]["message"]
 
 
 def test_a_header_decides_the_fate_of_the_job_it_creates(faulty: FaultyEmulator, project: Provisioned) -> None:
@@ -173,16 +173,16 @@ def test_faults_are_listed_and_removed(faulty: FaultyEmulator, project: Provisio
     ("text", "says"),
     [
         ("tuningJobs.get", "is not METHOD:ACTION"),
-        ("tuningJobs.get:explode", "is no fault of methods: status"),
-        ("job:status=500", "is no fault of tuning jobs: quota-wait"),
+        ("tuningJobs.get:explode", "is not a fault of methods: status"),
+        ("job:status=500", "is not a fault of tuning jobs: quota-wait"),
         ("a:status", "status needs a value"),
-        ("a:status=299", "is no status"),
+        ("a:status=299", "is not a status"),
         ("a:delay=soon", "is not a number from 0"),
         ("a:drop=1", "drop takes no value"),
         ("a:drop,times=-1", "is not a whole number"),
         ("a:drop,probability=2", "not between 0 and 1"),
-        ("a:drop,when=now", "is no option: times"),
-        ("job:fail=weather", "is no cause of a failure: data"),
+        ("a:drop,when=now", "is not an option: times"),
+        ("job:fail=weather", "is not a cause of a failure: data"),
     ],
 )
 def test_mistakes_say_what_was_expected(text: str, says: str) -> None:

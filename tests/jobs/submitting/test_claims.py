@@ -1,4 +1,4 @@
-"""A claim that cannot be written is no claim, no clock of this machine counts, and a folder has one job."""
+"""Without a written claim nothing is sent, only the service's clock counts, and a folder has one job."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Tools:
         return any(begin.startswith(one) or one.startswith(begin) for one in _OPENINGS)
 
     def calls(self, text: str) -> list[dict[str, Any]]:
-        """Return the calls that a text holds, as OpenAI writes them; none if it is no call."""
+        """Return the calls that a text holds, as OpenAI writes them; none if it does not hold one."""
         if self.named:
             return [_call(self.choice, text)]
         found = [_parsed(part) for part in _TAGGED.findall(text) or [text]]
