@@ -50,7 +50,7 @@ def inventory(url: str, project: str) -> Any:
 
     def bindings(policy: Any) -> Any:
         return sorted(
-            (item["role"], sorted(item["members"]), json.dumps(item.get("condition")))
+            (item["role"], sorted(item["members"]), json.dumps(item.get("condition"), sort_keys=True))
             for item in policy.get("bindings", [])
         )
 
