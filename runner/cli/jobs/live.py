@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from runner.cli.jobs.group import short_state
-from runner.cli.text import amount, duration, visible, width
+from runner.cli.text import amount, duration, speaks_unicode, visible, width
 
 if TYPE_CHECKING:
     from runner.jobs.following.progress import Billed, JobProgress, Remaining
@@ -38,9 +38,10 @@ def view(
     from runner.jobs.following.chart import chart, smoothed
 
     job = progress.job
+    ellipsis = "…" if braille else "..."
     if job is None:
-        return ["…"]
-    lines = [_cut(f"{job.id}  {job.display_name or job.base_model}", columns), f"  {state_line(progress)}"]
+        return [ellipsis]
+    lines = [f"{job.id}  {job.display_name or job.base_model}", f"  {state_line(progress)}"]
     if job.stand_in:
         lines.append(f"  stand-in: {job.stand_in}")
     numbers = numbers_line(progress)
@@ -62,7 +63,7 @@ def view(
             lines.append(f"  loss by step{smooth}" + (", o validation" if marks else ""))
     if problem:
         lines.append(f"  {problem}; still watching")
-    return [_cut(visible(line), columns) for line in lines]
+    return [_cut(visible(line), columns, ellipsis) for line in lines]
 
 
 def state_line(progress: JobProgress) -> str:
@@ -155,7 +156,7 @@ def live(watched: dict[str, JobProgress], problems: dict[str, str], *, color: bo
     from rich.text import Text
 
     console = Console(no_color=not color, highlight=False)
-    braille = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    braille = speaks_unicode(sys.stdout)
 
     def picture() -> Text:
         curve = len(watched) <= _CHARTED_JOBS
@@ -180,9 +181,9 @@ def live(watched: dict[str, JobProgress], problems: dict[str, str], *, color: bo
         console.print(picture())
 
 
-def _cut(text: str, columns: int) -> str:
+def _cut(text: str, columns: int, ellipsis: str) -> str:
     if width(text) <= columns:
         return text
-    while text and width(text) >= columns:
+    while text and width(text) > columns - len(ellipsis):
         text = text[:-1]
-    return text + "…"
+    return text + ellipsis
