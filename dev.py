@@ -10,6 +10,8 @@
     python3 dev.py audit                  look every locked package up among the known vulnerabilities
     python3 dev.py sbom [file]            write what is locked as a CycloneDX bill of materials [sbom.json]
     python3 dev.py release TAG            build the wheel and the source archive into dist/, if TAG is that version
+    python3 dev.py site [folder]          make a site with search from the documents [site/]
+    python3 dev.py wheels [target …]      compile wheels of the scanner into dist/, for this system or Rust's targets
     python3 dev.py lock                   resolve all lock files again from pyproject.toml
     python3 dev.py definitions            make the emulator's definitions of Google's APIs again from Google's documents
 
@@ -41,6 +43,7 @@ NATIVE = ROOT / "native"
 PACK = ROOT / "infra" / "policy"
 GUARD = ROOT / "infra" / "idle_guard"
 AUDIT = ROOT / ".venv-audit"
+WHEELS = ROOT / ".venv-wheels"
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes")
 
 
@@ -161,7 +164,8 @@ def lock() -> None:
     checks = ("--group", "dev", "-o", LOCKS / "checks.lock")
     run(*base, *common, "3.11", *same, "pyproject.toml", *extras("console", "data", "infra", "emulator"), *checks)
     run(*base, *common, "3.11", LOCKS / "build.in", "-o", BUILD_LOCK)
-    run(*base, *common, "3.11", LOCKS / "audit.in", "-o", LOCKS / "audit.lock")
+    for name in ("audit", "publish", "wheels"):
+        run(*base, *common, "3.11", LOCKS / f"{name}.in", "-o", LOCKS / f"{name}.lock")
     run(*base, *common, "3.12", *same, GUARD / "requirements.in", "-o", GUARD / "requirements.lock")
     run(*base, *common, "3.11", PACK / "requirements.in", "-o", PACK / "requirements.txt")
 
@@ -171,19 +175,20 @@ def lock_files() -> list[Path]:
     return [LOCK, WEIGHTS_LOCK, *sorted(LOCKS.glob("*.lock")), GUARD / "requirements.lock", PACK / "requirements.txt"]
 
 
-def install_auditors() -> None:
-    """Make the environment of pip-audit and cyclonedx-py, which ask for packages that nothing else needs."""
-    if not (AUDIT / BIN.name / "pip-audit").exists():
-        venv.create(AUDIT, with_pip=True)
-        run(AUDIT / BIN.name / "python", *PIP, "-r", LOCKS / "audit.lock")
+def install_tool(folder: Path, program: str, lock: Path) -> Path:
+    """Make an environment of a program that asks for packages which nothing else needs; return its programs' folder."""
+    if not (folder / BIN.name / program).exists() and not (folder / BIN.name / f"{program}.exe").exists():
+        venv.create(folder, with_pip=True)
+        run(folder / BIN.name / "python", *PIP, "-r", lock)
+    return folder / BIN.name
 
 
 def audit() -> None:
     """Look every locked package up; ends with 1 where one has a known vulnerability."""
-    install_auditors()
+    auditor = install_tool(AUDIT, "pip-audit", LOCKS / "audit.lock") / "pip-audit"
     failed = False
     for path in lock_files():
-        command = [AUDIT / BIN.name / "pip-audit", "--disable-pip", "--require-hashes", "-r", path]
+        command = [auditor, "--disable-pip", "--require-hashes", "-r", path]
         print(path.relative_to(ROOT), file=sys.stderr, flush=True)
         failed |= subprocess.run([str(part) for part in command], cwd=ROOT, check=False).returncode != 0
     if failed:
@@ -192,9 +197,9 @@ def audit() -> None:
 
 def sbom(target: str) -> None:
     """Write the bill of materials."""
-    install_auditors()
+    programs = install_tool(AUDIT, "pip-audit", LOCKS / "audit.lock")
     project = ("--pyproject", "pyproject.toml", "--mc-type", "application", "--output-reproducible")
-    run(AUDIT / BIN.name / "cyclonedx-py", "requirements", LOCK, *project, "--output-file", target)
+    run(programs / "cyclonedx-py", "requirements", LOCK, *project, "--output-file", target)
 
 
 def release(tag: str) -> None:
@@ -210,6 +215,18 @@ def release(tag: str) -> None:
     run(BIN / "python", *PIP, "-r", BUILD_LOCK)
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     run(BIN / "uv", "build", "--quiet", "--no-build-isolation", "--out-dir", "dist", VIRTUAL_ENV=str(VENV))
+
+
+def wheels(targets: list[str]) -> None:
+    """Compile the scanner's wheels: on Linux with Zig, so that they run on old systems too, elsewhere as it is."""
+    maturin = install_tool(WHEELS, "maturin", LOCKS / "wheels.lock") / "maturin"
+    linker = ("--zig",) if sys.platform == "linux" else ()
+    for target in targets or [""]:
+        chosen = ("--target", target) if target else ()
+        options = ("--release", "--locked", "--strip", "--out", "dist", "--manifest-path", NATIVE / "Cargo.toml")
+        # Zig is a module of that environment's Python.
+        path = os.pathsep.join([str(maturin.parent), os.environ.get("PATH", "")])
+        run(maturin, "build", *options, *linker, *chosen, PATH=path)
 
 
 def definitions() -> None:
@@ -232,6 +249,7 @@ def main(arguments: list[str]) -> None:
         "pipeline": lambda: install_pipeline(checks="--checks" in rest),
         "release": lambda: release(*(rest[:1] or [""])),
         "sbom": lambda: sbom(*(rest[:1] or ["sbom.json"])),
+        "wheels": lambda: wheels(rest),
     }
     if command in alone:
         alone[command]()
@@ -248,6 +266,8 @@ def main(arguments: list[str]) -> None:
         install_native()
     elif command == "check":
         check()
+    elif command == "site":
+        run(BIN / "python", ROOT / "deploy" / "site" / "pages.py", *rest)
     elif command == "runner":
         run(BIN / "runner", *rest)
     else:

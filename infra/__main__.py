@@ -14,9 +14,15 @@ import pulumi  # noqa: E402 - the lines above are to be first
 
 from infra.local_environment import announce  # noqa: E402 - needs the path above
 from infra.program import deploy  # noqa: E402
+from infra.settings.examples import refuse_examples  # noqa: E402
+from infra.settings.stack import Settings, current_configuration  # noqa: E402
 from runner.errors import ConfigurationError  # noqa: E402
 
 try:
+    configuration = current_configuration()
+    if not Settings.load(configuration).api_endpoints:
+        # An emulator takes every name.
+        refuse_examples(configuration, stack=pulumi.get_stack())
     document = deploy()
     if not pulumi.runtime.is_dry_run():
         document.apply(announce)

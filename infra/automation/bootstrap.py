@@ -16,6 +16,8 @@ from infra.automation import installation
 from infra.automation.google import google_token
 from infra.embedded.resource_type import differences
 from infra.embedded.rest import GOOGLE, PLACEHOLDER_TOKEN, RequestError, Rest
+from infra.settings.examples import refuse_examples
+from infra.settings.reader import NAMESPACE
 from infra.settings.stack import DEFAULT_REGION, Settings
 from runner.errors import ConfigurationError, RunnerError
 
@@ -43,7 +45,7 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     """Make what is missing and return what was made and what was there. Doing it again changes nothing.
 
     Raises:
-        ConfigurationError: no project is named, or a name is malformed.
+        ConfigurationError: no project is named, a name is malformed, or the stack has an example's values.
         EngineMissingError: the engine was to be installed and could not.
         RunnerError: Google or the emulator refused.
     """
@@ -59,6 +61,8 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     if options.dry_run:
         lines = _commands(project, region, bucket)
         return {**body, "commands": lines, "next": then, "text": "\n".join([*lines, *then])}
+    if file.exists() and not options.emulator:
+        _refuse_examples(options.stack, file, project)
     rest = _rest(options, project)
     made: list[str] = []
     try:
@@ -96,6 +100,19 @@ def _place(options: Namespace, file: Path) -> tuple[str, str]:
         raise ConfigurationError(problem, problems=[problem], hint="--project ID")
     Settings.load({"gcp:project": project, "gcp:region": region})
     return project, region
+
+
+_SETTLED = ("gcp:project", "gcp:region", f"{NAMESPACE}:stateBucket", f"{NAMESPACE}:stateKey")
+"""Settings that this brings to what it makes."""
+
+
+def _refuse_examples(stack: str, file: Path, project: str) -> None:
+    """Raise ConfigurationError if the stack would keep an example's value, before anything is made."""
+    from infra.stack_files import configuration
+
+    values = configuration(stack, file.parent)
+    kept = {key: value for key, value in values.items() if key not in _SETTLED}
+    refuse_examples({"gcp:project": project, **kept}, stack=stack)
 
 
 def _rest(options: Namespace, project: str) -> Rest:
@@ -179,10 +196,10 @@ def _settle(file: Path, project: str, region: str, bucket: str, key: str) -> boo
     """Have a stack's file name what was made, and leave the rest of it as it is; tell whether that changed anything."""
     before = text = file.read_text("utf-8")
     for name, value, always in (
-        ("gcp:project", project, True),
-        ("gcp:region", region, True),
-        ("open-model-tuning:stateBucket", bucket, False),
-        ("open-model-tuning:stateKey", key, False),
+        (_SETTLED[0], project, True),
+        (_SETTLED[1], region, True),
+        (_SETTLED[2], bucket, False),
+        (_SETTLED[3], key, False),
     ):
         line = re.compile(rf"^(\s+{re.escape(name)}:)[^\S\n]*[^\n]*$", re.MULTILINE)
         if line.search(text):

@@ -17,6 +17,7 @@ from infra.automation import installation, invocation
 from infra.automation.failures import INSTALL, failure
 from infra.automation.stack import configuration, directory
 from infra.policy import ENVIRONMENT_HINT
+from infra.settings.examples import example_values
 from infra.settings.stack import Settings
 from runner.errors import ConfigurationError
 
@@ -128,6 +129,11 @@ def _stack(options: Namespace) -> list[dict[str, Any]]:
     except ConfigurationError as error:
         problems = "; ".join(error.problems) or error.message
         return [_finding(name, "wrong", problems, error.hint or "")]
+    values = configuration(options)
+    examples = {} if Settings.load(values).api_endpoints else example_values(values)
+    if examples:
+        detail = "; ".join(f"{key} is {names}" for key, names in examples.items())
+        return [_finding(name, "wrong", f"values of the example: {detail}", f"edit Pulumi.{options.stack}.yaml")]
     found = violations(of_evaluation(evaluation))
     broken = [
         _finding(f"rule {item.rule}", "wrong", f"{item.resource}: {item.message}", needed=item.level == "mandatory")

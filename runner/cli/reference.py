@@ -1,4 +1,7 @@
-"""The reference of all commands, made from their help: `python -m runner.cli.reference > docs/cli.md`."""
+"""The reference of all commands, made from their help: `python -m runner.cli.reference > docs/cli.md`.
+
+With `--man` it is a page for `man`: `python -m runner.cli.reference --man > docs/runner.1`.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,8 @@ characters in remote texts are spelled out.
 """
 
 _WIDTH = 100
+_MAN_WIDTH = 72
+"""Columns: `man` indents by seven, and a terminal has 80."""
 
 
 def reference() -> str:
@@ -44,22 +49,59 @@ def reference() -> str:
     return "\n".join(parts)
 
 
+_MAN_HEAD = """.TH RUNNER 1
+.SH NAME
+runner \\- check data, price, submit and watch tuning jobs of open models, deploy what they make, and ask it
+.SH SYNOPSIS
+.B runner
+.RI [ OPTIONS ] " COMMAND " [ ARGUMENTS ]...
+.SH DESCRIPTION
+Every command prints its result to standard output and everything else to standard error. With
+.B \\-\\-format json
+the result is one JSON document, or one a line for what comes in pieces, and an error is one JSON object on standard
+error.
+.B runner explain
+.I CODE
+explains an error, a finding, or an exit code.
+"""
+
+
+def man_page() -> str:
+    """Return the reference in the language of `man`: one page with a section for each command."""
+    parts = [_MAN_HEAD]
+    for path, command, ctx in walk(root, None, "runner", width=_MAN_WIDTH):
+        text = command.get_help(ctx)
+        title = "OPTIONS AND COMMANDS" if command is root else path.upper()
+        if command is not root:
+            text = text.partition(f"\n{SHARED_TITLE}")[0]
+        lines = "\n".join(_man_line(line) for line in text.rstrip().splitlines())
+        parts.append(f'.SH "{title}"\n.nf\n{lines}\n.fi\n')
+    return "".join(parts)
+
+
+def _man_line(line: str) -> str:
+    """Spell a line for `man`: a dot in front would be a request, a hyphen would break, and old programs read ASCII."""
+    line = line.replace("\\", "\\e").replace("-", "\\-")
+    line = "".join(letter if letter.isascii() else f"\\[u{ord(letter):04X}]" for letter in line)
+    return rf"\&{line}" if line.startswith((".", "'")) else line
+
+
 def walk(
-    command: click.Command, parent: click.Context | None, name: str
+    command: click.Command, parent: click.Context | None, name: str, *, width: int = _WIDTH
 ) -> Iterator[tuple[str, click.Command, click.Context]]:
     """Yield each command at or below one: its path on the command line, itself, and a context for its help."""
     ctx = click.Context(
-        command, parent=parent, info_name=name, obj=Invocation(), max_content_width=_WIDTH, **command.context_settings
+        command, parent=parent, info_name=name, obj=Invocation(), max_content_width=width, **command.context_settings
     )
-    ctx.terminal_width = _WIDTH
+    ctx.terminal_width = width
     yield ctx.command_path, command, ctx
     if isinstance(command, click.Group):
         for child in command.list_commands(ctx):
             found = command.get_command(ctx, child)
             if found is not None:
-                yield from walk(found, ctx, child)
+                yield from walk(found, ctx, child, width=width)
 
 
 if __name__ == "__main__":
     os.environ.pop("COLUMNS", None)
-    sys.stdout.write(reference())
+    sys.stdout.write(man_page() if sys.argv[1:] == ["--man"] else reference())

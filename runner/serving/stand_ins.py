@@ -23,6 +23,8 @@ _ARCHITECTURES = {"llama3": ("llama",), "llama4": ("llama4",), "gemma3": ("gemma
 _SIZE = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)b(?![a-z])", re.IGNORECASE)
 _TOLERANCE = 1.6
 """A model that is called 8B has 8.03 billion parameters, one that is called 1B 1.24."""
+_SMALLEST = 1e9
+"""Parameters of the smallest model that the service tunes, Llama 3.2 1B: what a name without a size promises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,26 +85,30 @@ def mismatch(base_model: str, stand_in: StandIn | None, *, model_type: str, para
         parameters: what their files hold.
     """
     if stand_in is not None:
-        wanted: float | None = stand_in.parameters or None
-        name = stand_in.name
+        name, least = stand_in.name, float(stand_in.parameters)
+        most: float | None = least or None
     else:
-        wanted, name = _parameters(base_model), base_model
+        name = base_model
+        least, most = _parameters(base_model)
         try:
             families: Any = _ARCHITECTURES.get(find_model(base_model).family, ())
         except UnknownModelError:
             families = ()
         if families and not model_type.startswith(families):
             return f"config.json says {model_type or 'no model_type'}, which is not the architecture of {name}"
-    if wanted and not wanted / _TOLERANCE <= parameters <= wanted * _TOLERANCE:
-        return f"they have {_count(parameters)} parameters; {name} has about {_count(wanted)}"
+    if parameters < least / _TOLERANCE or (most and parameters > most * _TOLERANCE):
+        about = "about" if most else "at least"
+        return f"they have {_count(parameters)} parameters; {name} has {about} {_count(least)}"
     return ""
 
 
-def _parameters(base_model: str) -> float | None:
-    """Return the parameters that a model's name promises; None for a mixture of experts or a name without a size."""
-    found = _SIZE.findall(base_model.rsplit("@", 1)[-1])
+def _parameters(base_model: str) -> tuple[float, float | None]:
+    """Return how many parameters a model's name promises at least and, unless it is a mixture of experts, at most."""
+    found = [float(number) * 1e9 for number in _SIZE.findall(base_model.rsplit("@", 1)[-1])]
+    if not found:
+        return _SMALLEST, None
     mixture = re.search(r"\d+e\b|-a\d+b", base_model, re.IGNORECASE)
-    return float(found[0]) * 1e9 if len(found) == 1 and not mixture else None
+    return max(found), None if mixture or len(found) > 1 else found[0]
 
 
 def _count(number: float) -> str:

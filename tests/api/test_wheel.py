@@ -69,7 +69,9 @@ def test_it_installs_one_package_with_its_types(wheel: Path) -> None:
         names = archive.namelist()
         [metadata] = [name for name in names if name.endswith("/METADATA")]
         text = archive.read(metadata).decode()
-    assert {name.split("/")[0] for name in names} == {"runner", metadata.split("/")[0]}
+    data = metadata.split("/")[0].replace(".dist-info", ".data")
+    assert {name.split("/")[0] for name in names} == {"runner", metadata.split("/")[0], data}
+    assert [name for name in names if name.startswith(data)] == [f"{data}/data/share/man/man1/runner.1"]
     assert "runner/py.typed" in names
     assert "runner/infrastructure/program/infra/__main__.py" in names
     assert "Classifier: Typing :: Typed" in text

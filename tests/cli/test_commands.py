@@ -16,7 +16,7 @@ import pytest
 from runner.cli.commands import Command, Group
 from runner.cli.main import root
 from runner.cli.options import Invocation
-from runner.cli.reference import reference
+from runner.cli.reference import man_page, reference
 from runner.emulator.server import EmulatorServer
 from tests.cli.google_addresses import google, without_addresses
 from tests.cli.invocation import CommandLine
@@ -97,6 +97,12 @@ def test_the_reference_is_up_to_date() -> None:
     written = (ROOT / "docs" / "cli.md").read_text("utf-8")
 
     assert written == reference(), "python -m runner.cli.reference > docs/cli.md"
+
+
+def test_the_page_for_man_is_made_from_the_help() -> None:
+    written = (ROOT / "docs" / "runner.1").read_text("ascii")
+    assert written == man_page(), "python -m runner.cli.reference --man > docs/runner.1"
+    assert '.SH "RUNNER JOBS SUBMIT"' in written
 
 
 HEAVY = (

@@ -134,19 +134,38 @@ def test_a_release_needs_tag_version_and_changelog_to_agree(monkeypatch: pytest.
             release(f"v{version}")
 
 
+def test_the_scanner_is_published_with_the_version_that_uses_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    cargo = tomllib.loads((ROOT / "native" / "Cargo.toml").read_text("utf-8"))["package"]
+    assert project["optional-dependencies"]["native"] == [f"{cargo['name']}=={cargo['version']}"]
+    assert cargo["version"] == project["version"]
+    body = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8"))
+    targets = " ".join(entry["targets"] for entry in body["jobs"]["native"]["strategy"]["matrix"]["include"])
+    for system in ("linux-gnu", "linux-musl", "apple-darwin", "windows-msvc"):
+        assert system in targets
+
+
+def test_what_deploys_the_site_runs_nothing_of_the_project() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "site.yml").read_text("utf-8"))["jobs"]
+    assert jobs["build"]["permissions"] == {"contents": "read"}
+    assert ["run" in step or "checkout" in step["uses"] for step in jobs["deploy"]["steps"]] == [False]
+
+
 def test_what_publishes_runs_nothing_of_the_project() -> None:
     """It has the identity that PyPI trusts: it takes finished files, and the packages that the lock file names."""
     body = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8"))
     publish = body["jobs"]["publish"]
     assert publish["permissions"] == {"contents": "read", "id-token": "write"}
     assert publish["environment"] == "pypi"
-    assert body["jobs"]["build"]["permissions"] == {"contents": "read"}
     (checkout,) = [step for step in publish["steps"] if "checkout" in step.get("uses", "")]
     assert checkout["with"]["sparse-checkout"] == "locks"
     scripts = "\n".join(step.get("run", "") for step in publish["steps"])
     assert "dev.py" not in scripts
     assert "--require-hashes" in scripts
     assert "--trusted-publishing always" in scripts
+    assert scripts.index('pypi-attestations" sign') < scripts.index('uv" publish')
+    for job in ("build", "native"):
+        assert body["jobs"][job]["permissions"] == {"contents": "read"}
     assert "secrets." not in repr(body)
 
 
