@@ -109,6 +109,7 @@ class Pages:
             "last": lambda name: str(name).rsplit("/", 1)[-1],
             "multiline": lambda text: Markup(escape(visible(str(text), lines=True))),  # noqa: S704 - escaped
             "ticks": ticks,
+            "sentence": lambda text: f"{text[:1].upper()}{text[1:]}.",
             "chip": chip,
             "query": address,
         }

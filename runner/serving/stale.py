@@ -17,6 +17,7 @@ from runner.gcp import deployed, endpoints, fleet, records, storage
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo, each_object
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.outputs.checkpoints import matched
 from runner.jobs.outputs.ownership import FOLDER as CHECKPOINTS_FOLDER
 from runner.serving import stale_images
 from runner.serving.labels import managed
@@ -204,16 +205,23 @@ def _checkpoints(
         return
     folder = f"{job.output_uri.rstrip('/')}/{CHECKPOINTS_FOLDER}/"
     begun, ended = job.create_time.timestamp(), job.end_time.timestamp()
-    serving = {item.id for item in job.checkpoints if item.endpoint}
-    found: dict[str, list[ObjectInfo]] = {}
+    found: dict[int, list[ObjectInfo]] = {}
+    numbers: set[int] = set()
     for item in _readable(session, folder, note):
         match = _CHECKPOINT.match(item.uri.removeprefix(folder))
         made = seconds_of_time(item.created)
-        if match is None or match[1] in serving or made is None or not begun <= made <= ended:
+        if match is None:
             continue
-        found.setdefault(folder + match[0], []).append(item)
-    for uri, items in sorted(found.items()):
-        if not wanted.names(uri.rstrip("/")):
+        numbers.add(int(match[1]))
+        if made is not None and begun <= made <= ended:
+            found.setdefault(int(match[1]), []).append(item)
+    known = matched(job, numbers)
+    if any(item.endpoint for item in job.checkpoints) and len(known) < len(numbers):
+        return  # one of them serves, and it is not known which
+    for number, items in sorted(found.items()):
+        uri = f"{folder}checkpoint-{number}/"
+        serves = number in known and known[number].endpoint
+        if not serves and not wanted.names(uri.rstrip("/")):
             yield _leak("stale checkpoint", uri, items, now, ended, f"job {job.id} has ended, and nothing uses it")
 
 

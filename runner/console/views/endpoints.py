@@ -44,6 +44,8 @@ class Served:
     asked: float | None
     """When it was last asked, in seconds since 1970; None where it was not, or nothing tells."""
     figures: ServingFigures
+    ending: str
+    """What ends it."""
 
 
 def page(console: Console, request: Request) -> Response:
@@ -56,7 +58,7 @@ def page(console: Console, request: Request) -> Response:
     asked = following.last_asked(console)
     spent = following.spent(console)
     rows = [
-        (item, [_served(item.endpoint, model, labels, asked, spent, {}) for model in item.endpoint.deployed_models])
+        (item, [_served(console, item.endpoint, model, labels, asked, spent, {}) for model in item.endpoint.deployed_models])
         for item in shown[:100]
     ]
     return console.pages.answer(
@@ -105,7 +107,7 @@ def one(console: Console, request: Request) -> Response:
 
     figures = console.observer.read(("figures", endpoint.id), load, keep=5.0).value
     asked = following.last_asked(console)
-    served = [_served(endpoint, model, labels, asked, spent, figures or {}) for model in endpoint.deployed_models]
+    served = [_served(console, endpoint, model, labels, asked, spent, figures or {}) for model in endpoint.deployed_models]
     listed = describe(endpoint)
     return console.pages.answer(
         request,
@@ -121,6 +123,7 @@ def one(console: Console, request: Request) -> Response:
 
 
 def _served(
+    console: Console,
     endpoint: Endpoint,
     model: DeployedModel,
     labels: dict[str, dict[str, str]],
@@ -129,10 +132,12 @@ def _served(
     figures: dict[str, ServingFigures],
 ) -> Served:
     price = hourly_price(model.machine)
+    lease = lease_of(endpoint, model, labels.get(model_id(model.model), {}))
     return Served(
         model=model,
         share=endpoint.traffic.get(model.id, 0),
-        lease=lease_of(endpoint, model, labels.get(model_id(model.model), {})),
+        lease=lease,
+        ending=leases.ending(console.session.environment, lease, endpoint.id),
         usd_per_hour=None if price is None else price * max(1, model.replicas),
         spent=spent.get(endpoint.id),
         asked=(asked or {}).get((endpoint.id, model.id)),
@@ -178,6 +183,7 @@ def ask_extend(console: Console, request: Request) -> Response:
         "endpoints/extend.html",
         endpoint=endpoint,
         listed=describe(endpoint),
+        guard_minutes=console.session.environment.idle_guard_minutes,
         leases=LEASES,
         once=console.changes.token(request.url.path),
     )
