@@ -28,6 +28,7 @@ from runner.console.views import (
     datasets,
     deploy,
     endpoints,
+    evaluations,
     garden,
     job,
     overview,
@@ -92,6 +93,11 @@ def _routes() -> list[Route]:
         "/endpoints/{id:resource}/playground": playground.page,
         "/datasets": datasets.page,
         "/datasets/check": datasets.check,
+        "/evaluations": evaluations.page,
+        "/evaluations/new": evaluations.new,
+        "/evaluations/review": evaluations.review,
+        "/evaluations/{id:resource}": evaluations.one,
+        "/evaluations/{id:resource}/report.html": evaluations.export,
         "/bill": bill.page,
         "/bill.{form}": bill.export,
         "/bill/clean": bill.ask_clean,
@@ -110,6 +116,8 @@ def _routes() -> list[Route]:
         _post("/endpoints/{id:resource}/undeploy", endpoints.undeploy),
         _post("/endpoints/{id:resource}/playground", playground.ask, most=PICTURES_BYTES),
         _post("/datasets", datasets.upload, most=UPLOAD_BYTES),
+        _post("/evaluations/new", evaluations.upload, most=UPLOAD_BYTES),
+        _post("/evaluations/review", evaluations.start),
         _post("/bill/clean", bill.clean),
     ]
 

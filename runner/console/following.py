@@ -11,6 +11,8 @@ from runner.console.drawing import Line, line
 from runner.console.observing import Reading
 from runner.console.state import Console
 from runner.gcp import deployed, events, fleet, tuning_jobs, usage
+from runner.gcp import endpoints as resources
+from runner.gcp.endpoints import Endpoint
 from runner.gcp.events import JobEvent
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.explaining import Explanation, explain
@@ -153,6 +155,13 @@ def why(console: Console, job: TuningJob) -> Explanation:
 def endpoints(console: Console) -> Reading[list[ListedEndpoint]]:
     """Return all endpoints of the location, billed ones first."""
     return console.observer.read("endpoints", lambda: list_deployments(console.session))
+
+
+def endpoint_named(console: Console, identifier: str) -> Endpoint:
+    """Return an endpoint. Raises NotFoundError."""
+    return console.observer.read(
+        ("endpoint", identifier), lambda: resources.get_endpoint(console.session, identifier)
+    ).value
 
 
 def model_labels(console: Console) -> dict[str, dict[str, str]]:

@@ -21,11 +21,13 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from runner.design.elements import bar
 from runner.formatting import duration, size, visible
 from runner.prices import amount
 from runner.wording import counted
 
 _STATIC = (
+    "design.css",
     "console.css",
     "console.js",
     "chart.js",
@@ -75,9 +77,10 @@ class Asset:
 def load_assets() -> dict[str, Asset]:
     """Return every file by its name."""
     folder = resources.files("runner.console").joinpath("static")
+    design = resources.files("runner.design")
     found = {}
     for name in _STATIC:
-        content = folder.joinpath(name).read_bytes()
+        content = (design if name == "design.css" else folder).joinpath(name).read_bytes()
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         kind = "text/javascript; charset=utf-8" if name.endswith(".js") else kind
         found[name] = Asset(content, hashlib.sha256(content).hexdigest()[:16], kind)
@@ -119,6 +122,7 @@ class Pages:
             "htmx_settings": json.dumps(HTMX_SETTINGS),
             "live": self._live,
             "now": time.time,
+            "bar": bar,
             **always,
         }
 

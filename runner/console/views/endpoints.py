@@ -58,7 +58,13 @@ def page(console: Console, request: Request) -> Response:
     asked = following.last_asked(console)
     spent = following.spent(console)
     rows = [
-        (item, [_served(console, item.endpoint, model, labels, asked, spent, {}) for model in item.endpoint.deployed_models])
+        (
+            item,
+            [
+                _served(console, item.endpoint, model, labels, asked, spent, {})
+                for model in item.endpoint.deployed_models
+            ],
+        )
         for item in shown[:100]
     ]
     return console.pages.answer(
@@ -86,16 +92,9 @@ def _fits(item: ListedEndpoint, query: str) -> bool:
     return query in " ".join(names).lower()
 
 
-def find(console: Console, identifier: str) -> Endpoint:
-    """Return an endpoint. Raises NotFoundError."""
-    return console.observer.read(
-        ("endpoint", identifier), lambda: resources.get_endpoint(console.session, identifier)
-    ).value
-
-
 def one(console: Console, request: Request) -> Response:
     """Show one endpoint."""
-    endpoint = find(console, request.path_params["id"])
+    endpoint = following.endpoint_named(console, request.path_params["id"])
     labels = following.model_labels(console)
     spent = following.spent(console)
 
@@ -107,7 +106,9 @@ def one(console: Console, request: Request) -> Response:
 
     figures = console.observer.read(("figures", endpoint.id), load, keep=5.0).value
     asked = following.last_asked(console)
-    served = [_served(console, endpoint, model, labels, asked, spent, figures or {}) for model in endpoint.deployed_models]
+    served = [
+        _served(console, endpoint, model, labels, asked, spent, figures or {}) for model in endpoint.deployed_models
+    ]
     listed = describe(endpoint)
     return console.pages.answer(
         request,
@@ -147,7 +148,7 @@ def _served(
 
 def ask_traffic(console: Console, request: Request) -> Response:
     """Ask who gets how much of the traffic."""
-    endpoint = find(console, request.path_params["id"])
+    endpoint = following.endpoint_named(console, request.path_params["id"])
     return console.pages.answer(
         request,
         "endpoints/traffic.html",
@@ -177,7 +178,7 @@ def traffic(console: Console, request: Request, form: FormData) -> Response:
 
 def ask_extend(console: Console, request: Request) -> Response:
     """Ask for how long the lease is to be."""
-    endpoint = find(console, request.path_params["id"])
+    endpoint = following.endpoint_named(console, request.path_params["id"])
     return console.pages.answer(
         request,
         "endpoints/extend.html",
@@ -208,7 +209,7 @@ def extend(console: Console, request: Request, form: FormData) -> Response:
 
 def ask_undeploy(console: Console, request: Request) -> Response:
     """Ask whether models are to be taken down."""
-    endpoint = find(console, request.path_params["id"])
+    endpoint = following.endpoint_named(console, request.path_params["id"])
     only = request.query_params.get("model", "")
     chosen = [model for model in endpoint.deployed_models if only in ("", model.id)]
     price = describe(endpoint).usd_per_hour
