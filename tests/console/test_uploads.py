@@ -38,7 +38,7 @@ def test_a_file_with_errors_names_their_lines_and_starts_nothing(
     page.get_by_label("Upload a file").first.set_input_files(path)
     page.get_by_role("button", name="Check the data").click()
     expect(page.get_by_text("The service would refuse this")).to_be_visible()
-    expect(page.get_by_text("wrong.jsonl:3")).to_be_visible()
+    expect(page.get_by_role("region", name="Findings").get_by_text("wrong.jsonl:3")).to_be_visible()
     expect(page.get_by_role("button", name="Continue to the parameters")).to_have_count(0)
     page.goto(page.url.replace("/create/data", "/create/review"))
     expect(page.get_by_role("alert")).to_contain_text("wrong.jsonl:3")
