@@ -118,6 +118,7 @@ def _routes() -> list[Route]:
         _post("/datasets", datasets.upload, most=UPLOAD_BYTES),
         _post("/evaluations/new", evaluations.upload, most=UPLOAD_BYTES),
         _post("/evaluations/review", evaluations.start),
+        _post("/bill", bill.upload, most=UPLOAD_BYTES),
         _post("/bill/clean", bill.clean),
     ]
 

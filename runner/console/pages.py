@@ -103,6 +103,7 @@ class Pages:
         )
         self.templates.filters |= {
             "money": money,
+            "cents": cents,
             "duration": duration,
             "size": size,
             "when": when,
@@ -186,6 +187,11 @@ def _digest(text: str) -> str:
 def money(usd: float | None) -> str:
     """Return a price for people."""
     return "not published" if usd is None else amount(usd)
+
+
+def cents(usd: float) -> str:
+    """Return an amount to a hundredth of a cent, as bills are added up."""
+    return f"{'-' if usd < 0 else ''}${abs(usd):,.4f}"
 
 
 def number(value: float | None, digits: int = 4) -> str:

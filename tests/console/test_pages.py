@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
 from runner.serving import deployment
-from runner.serving.bill import current_bill
+from runner.serving.billing import current_bill
 from tests.console.conftest import Open
 from tests.console.running import RunningConsole
 from tests.projects import Tuned

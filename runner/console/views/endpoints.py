@@ -22,7 +22,7 @@ from runner.gcp.usage import ServingFigures
 from runner.prices import amount
 from runner.serving import deployment, leases
 from runner.serving import traffic as sharing
-from runner.serving.bill import model_id
+from runner.serving.billing import model_id
 from runner.serving.labels import ID_PREFIX, managed
 from runner.serving.leases import Lease, lease_of
 from runner.serving.listing import ListedEndpoint, describe

@@ -14,7 +14,7 @@ from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.explaining import classify
 from runner.jobs.following.progress import fraction_of
-from runner.serving.bill import model_id
+from runner.serving.billing import model_id
 from runner.serving.leases import lease_of
 from runner.serving.listing import ListedEndpoint
 
