@@ -120,6 +120,8 @@ def command(
         output.note(f"Google has billed {_cents(bill.billed.usd)}, and {other} for other things")
     for name in bill.unread:
         output.warning(f"not included: {name}")
+    if any(line.stand_in for line in bill.lines):
+        output.note("tokens of a stand-in are counted with its own tokenizer: the real model's number differs")
     if bill.leaks:
         count = counted(len(bill.leaks), "thing")
         output.note(f"{count} no longer used: {amount(bill.leaks_usd_per_day)} per day; `runner leaks` lists them")
@@ -132,5 +134,5 @@ def _cents(usd: float) -> str:
 
 def _used(line: Line) -> str:
     if line.unit == "tokens":
-        return f"{line.quantity:,.0f} tokens"
+        return f"{line.quantity:,.0f} tokens{' (stand-in)' if line.stand_in else ''}"
     return f"{line.quantity:,.2f} {'h' if line.unit == 'hours' else line.unit}"

@@ -15,7 +15,7 @@ from runner.serving.leak import Leak
 HOUR = 3600.0
 COLUMNS = (
     *("kind", "name", "id", "quantity", "unit", "usd", "usdPerHour", "committedUsd", "from", "until", "running"),
-    "noLongerUsed",
+    *("noLongerUsed", "standIn"),
 )
 KINDS = ("tuning", "serving", "storage")
 
@@ -46,6 +46,8 @@ class Line:
     """None while it runs."""
     no_longer_used: str = ""
     """Why it is one of the leaks; "" for what is in use."""
+    stand_in: bool = False
+    """Whether its tokens are a stand-in's, of which the real model's count differs."""
     by_day: dict[str, float] = field(default_factory=dict, compare=False)
     """Day in UTC to US dollars; together they are `usd`."""
 
@@ -69,6 +71,7 @@ class Line:
             "until": _text(self.end),
             "running": self.running,
             "noLongerUsed": self.no_longer_used or None,
+            "standIn": self.stand_in,
         }
 
 

@@ -129,6 +129,7 @@ def _of_job(job: TuningJob, since: float, now: float) -> Line | None:
         quantity=used.tokens if used else 0,
         unit="tokens",
         usd=usd,
+        stand_in=used is not None and used.stand_in,
         by_day=_apportioned(usd, {_day(now if end is None else min(end, now)): 1.0}),
         committed_usd=0.0 if job.ended else (None if rest is None else round(rest, 4)),
         start=job.create_time.timestamp() if job.create_time else None,

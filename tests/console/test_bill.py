@@ -1,4 +1,4 @@
-"""The bill of a day with two jobs, a deployment and a leak: page, commands and files have the same sums, to the cent."""
+"""The bill of a day with two jobs, a deployment and a leak: page, commands and files add up alike, to the cent."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ resumes from its last saved state.
 
 Events, each with `"event"` and `"time"` (seconds since the epoch):
   dataset    statistics (the API's SupervisedTuningDataStats), baseModel, peakLearningRate (as used), and what the
-             weights are: standIn, weights, learningRateScale
+             weights are: standIn, weights, learningRateScale, ownTokenizer (whether the statistics are
+             counted with the base model's own)
   resumed    step: the process goes on from there after a kill; later steps may have been reported before
   step       step, total_steps, epoch (float), loss, learning_rate, tokens (trained so far)
   evaluation step, epoch, loss (of the validation file)
@@ -72,6 +73,8 @@ class TrainingSpec:
     export_last_checkpoint_only: bool = False
     images: bool = False
     """Whether the base model takes images."""
+    billing_tokenizer: str = ""
+    """Folder with the base model's own tokenizer, which counts what is billed; "" leaves that to the weights' own."""
     seed: int = 0
     threads: int = 1
     cache_directory: str = ""
