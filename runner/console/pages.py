@@ -139,11 +139,13 @@ class Pages:
             template: of the whole page, which shows the part with `live(part, …)`.
             status: HTTP status.
             part: template of what changes by itself.
-            context: for both.
+            context: for both; `over` says that nothing changes by itself any more: a page that asks is loaded anew.
         """
         context |= {"request": request, "path": request.url.path, "here": _here(request)}
         if part and request.headers.get("hx-request") == "true":
             body = self.render(part, **context)
+            if context.get("over"):
+                return Response(status_code=204, headers={"hx-refresh": "true"})
             if request.headers.get("x-seen") == _digest(body):
                 return Response(status_code=204)
             return HTMLResponse(self._wrapped(body, _here(request), context.get("every", 2)), status)

@@ -51,6 +51,7 @@ def _shown(console: Console, request: Request, tab: str) -> tuple[Reading[Follow
         "problem": reading.problem,
         "seen": reading.seen,
         "every": 0 if job.ended else 2,
+        "over": job.ended,
     }
     return reading, context
 
