@@ -100,6 +100,7 @@ class ServingSpec:
       GET  /health                {"status":"ok","standIn":…,"engine":"torch" or "vllm"}; 503 when the engine is dead
       POST /predict               {"instances":[…],"parameters":{…}} as Model Garden's vLLM container does
       POST /chat/completions      OpenAI's chat completions, `stream` included
+      POST /completions           OpenAI's completions of plain prompts, likewise
       GET  /metrics               counters as JSON
     Errors are {"error":{"status","message"}} with google.rpc.Code names and matching HTTP numbers; a full queue is 429.
     When the engine dies the process ends with 2, and is to be started again.

@@ -67,6 +67,23 @@ def test_raw_predict_and_chat(deployed: tuple[Vertex, str]) -> None:
     assert len(set(answers)) == 1
 
 
+def test_completions_of_plain_prompts(deployed: tuple[Vertex, str]) -> None:
+    vertex, name = deployed
+    deployed_id = vertex.get(name)["deployedModels"][0]["id"]
+    body = {"model": "", "prompt": "say 3", "max_tokens": 4, "temperature": 0}
+    answers = [
+        vertex.post(f"{name}{path}", body).json()["choices"][0]["text"]
+        for path in ("/invoke/v1/completions", f"/deployedModels/{deployed_id}/invoke/v1/completions")
+    ]
+    raw = vertex.post(f"{name}:rawPredict", {"instances": [{**body, "raw_response": True}]})
+    assert len(set(answers)) == 1
+    assert raw.status_code == 400  # an instance has no model
+    parent = name.rsplit("/", 1)[0]
+    managed = vertex.post(f"{parent}/openapi/completions", {**body, "model": "meta/llama-3.1-8b-instruct-maas"}).json()
+    assert managed["object"] == "text_completion"
+    assert managed["model"] == "meta/llama-3.1-8b-instruct-maas"
+
+
 def test_streams_arrive_piece_by_piece(deployed: tuple[Vertex, str]) -> None:
     vertex, name = deployed
     chat = {"messages": [{"role": "user", "content": "say 3"}], "max_tokens": 24, "stream": True, "ignore_eos": True}
