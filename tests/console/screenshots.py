@@ -69,7 +69,9 @@ def stage() -> Iterator[tuple[RunningConsole, dict[str, str]]]:
         slow = tune(session, folder, "devils-dictionary-slow", rate=2e-5, epochs=40)
         watching.wait(session, slow.name, 300, poll=0.5)
         endpoint = deployment.deploy(session, deployment.plan_deployment(session, first.name))
-        other = deployment.plan_deployment(session, slow.name, display_name="devils-dictionary-old", lease_seconds=1)
+        other = deployment.plan_deployment(
+            session, slow.name, checkpoint="4", display_name="devils-dictionary-early", lease_seconds=1
+        )
         base = deployment.deploy(session, other)
         questions = folder / "questions.jsonl"
         questions.write_text(
