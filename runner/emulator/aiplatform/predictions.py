@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from runner.catalog import Model
 from runner.catalog import models as catalogue_models
-from runner.emulator.aiplatform import generate_content, lifecycle, models
+from runner.emulator.aiplatform import generate_content, lifecycle, models, pictures
 from runner.emulator.aiplatform.asking import ask, forward, headers_of, measured, parse, pick, serving_of
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.definitions.checking import checked
@@ -35,7 +35,7 @@ async def predict(request: ApiRequest) -> Response:
 
     async def answer() -> Response:
         serving = await serving_of(request, endpoint, deployed)
-        response = await ask(serving, "/predict", json.dumps(payload).encode())
+        response = await ask(serving, "/predict", pictures.embedded(request.emulator, json.dumps(payload).encode()))
         # What the container says beside the predictions, PredictResponse has no field for; rawPredict passes it on.
         predictions = response.json()["predictions"]
         return json_response({"predictions": predictions, **_about(request, deployed)})
@@ -95,7 +95,8 @@ async def _passed_on(
     request: ApiRequest, endpoint: dict[str, Any], deployed: dict[str, Any], route: str, content: bytes
 ) -> Response:
     async def answer() -> Response:
-        return await forward(await serving_of(request, endpoint, deployed), route, content, headers_of(deployed))
+        whole = pictures.embedded(request.emulator, content)
+        return await forward(await serving_of(request, endpoint, deployed), route, whole, headers_of(deployed))
 
     return await measured(request, endpoint, deployed, answer())
 
@@ -121,7 +122,7 @@ async def _managed(request: ApiRequest, route: str) -> Response:
             "NOT_FOUND", f"Publisher Model `{name}` was not found or your project does not have access to it."
         )
     serving = await lifecycle.runtime(request.emulator).deployments.managed(model)
-    return await forward(serving, route, content, {}, name=name)
+    return await forward(serving, route, pictures.embedded(request.emulator, content), {}, name=name)
 
 
 def managed_model(name: str) -> Model | None:
