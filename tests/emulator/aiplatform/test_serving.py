@@ -184,6 +184,29 @@ def test_managed_models_answer_by_name(vertex: Vertex) -> None:
     vertex.error(vertex.post(path, {"messages": []}), 400, "INVALID_ARGUMENT")
 
 
+def test_a_model_is_exported_as_it_is(tuned: tuple[Vertex, str]) -> None:
+    vertex, job = tuned
+    model = vertex.get(job)["tunedModel"]["model"].partition("@")[0]
+    source = vertex.get(model)["artifactUri"]
+    place = f"gs://{vertex.project.outputs}/exported"
+    config = {"exportFormatId": "custom-trained", "artifactDestination": {"outputUriPrefix": place}}
+    done = vertex.finished(vertex.post(f"{model}:export", {"outputConfig": config}))
+    target = done["metadata"]["outputInfo"]["artifactOutputUri"]
+    assert target.startswith(f"{place}/model-{model.rpartition('/')[2]}/custom-trained/")
+
+    def content(uri: str) -> dict[str, str]:
+        bucket, _, prefix = uri.removeprefix("gs://").partition("/")
+        found = vertex.client.get(f"/storage/v1/b/{bucket}/o", params={"prefix": f"{prefix}/"}).json()["items"]
+        return {item["name"][len(prefix) :]: item["md5Hash"] for item in found}
+
+    assert content(target) == content(source)
+    assert "/config.json" in content(target)
+    for wrong in ({}, {"exportFormatId": "tflite", "artifactDestination": {"outputUriPrefix": place}}):
+        vertex.error(vertex.post(f"{model}:export", {"outputConfig": wrong}), 400, "INVALID_ARGUMENT")
+    nowhere = {"artifactDestination": {"outputUriPrefix": "gs://nowhere-at-all/x"}}
+    vertex.error(vertex.post(f"{model}:export", {"outputConfig": nowhere}), 404, "NOT_FOUND")
+
+
 def test_a_second_model_on_one_endpoint_and_a_publishers_model(tuned: tuple[Vertex, str]) -> None:
     vertex, job = tuned
     body = {
