@@ -66,6 +66,8 @@ class EnvironmentDocument(pulumi.ComponentResource):
                 }
                 for stamp in settings.stamps
             }
+        if settings.idle_guard:
+            body["idleGuard"] = {"minutes": settings.idle_guard_minutes}
         if pipelines:
             body["pipelines"] = pipelines
         addresses = api_endpoints(settings)

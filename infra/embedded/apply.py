@@ -23,7 +23,7 @@ from infra.settings.stack import DEFAULT_REGION, NAMESPACE, Settings
 
 STACK = "local"
 DEFAULT_PROJECT = "local-project"
-LOCAL_CONFIG = {f"{NAMESPACE}:forceDestroy": "true", f"{NAMESPACE}:idleGuard": "false"}
+LOCAL_CONFIG = {f"{NAMESPACE}:forceDestroy": "true"}
 """What `Pulumi.local.yaml` sets besides the addresses: what is here can be made again."""
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import datetime
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli import commands
 from runner.cli.options import Invocation
 from runner.cli.text import amount
+from runner.wording import counted
+
+if TYPE_CHECKING:
+    from runner.serving.bill import Line
+
+_EMPTY = "nothing was spent"
 
 
 @commands.command(
@@ -18,14 +27,15 @@ from runner.cli.text import amount
         "runner bill --by day",
         "runner bill --since 2026-10-01 --format json",
         "runner bill --csv > bill.csv",
+        "runner bill --by kind --billed billed.json",
     ),
 )
 @click.option(
     "--by",
-    type=click.Choice(["line", "day"]),
+    type=click.Choice(["line", "kind", "day"]),
     default="line",
     show_default=True,
-    help="A row for each job and deployed model, or for each day.",
+    help="A row for each job, deployed model and bucket; for each kind of them; or for each day.",
 )
 @click.option(
     "--since",
@@ -33,20 +43,40 @@ from runner.cli.text import amount
     metavar="DATE",
     help="First day, in UTC [default: the first of this month].",
 )
-@click.option("--csv", "as_csv", is_flag=True, help="Print the rows of jobs and deployed models as CSV.")
+@click.option(
+    "--billed",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Rows of Google's billing export, to compare list prices with; --billing-query gets them.",
+)
+@click.option("--billing-query", is_flag=True, help="Print the command that takes those rows out of the export.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the rows of jobs, deployed models and buckets as CSV.")
 @click.pass_obj
-def command(invocation: Invocation, by: str, since: datetime.datetime | None, as_csv: bool) -> None:
-    """Show what jobs and deployed models have cost at list price, what they cost per hour, and what is committed.
+def command(
+    invocation: Invocation,
+    by: str,
+    since: datetime.datetime | None,
+    billed: Path | None,
+    billing_query: bool,
+    as_csv: bool,
+) -> None:
+    """Show what jobs, deployed models and buckets have cost at list price, cost per hour, and what is committed.
 
-    Committed is the rest of running jobs, and serving until leases end. What was undeployed is no longer known to the
-    service and is not included; neither are storage and network.
+    Committed is the rest of running jobs, and serving until leases end. What was undeployed or deleted is no longer
+    known to the service and is not included; neither is network. --billed shows what Google has billed beside it.
     """
-    from runner.serving.bill import current_bill
+    from runner.serving.bill import month_start
+    from runner.serving.billed import query
+    from runner.serving.billing import current_bill
 
     output = invocation.output
     start = None if since is None else since.replace(tzinfo=datetime.UTC).timestamp()
     with invocation.session() as session:
-        bill = current_bill(session, start=start)
+        if billing_query:
+            begin = month_start(time.time()) if start is None else start
+            output.piece(query(session.environment.project, time.strftime("%Y-%m-%d", time.gmtime(begin))) + "\n")
+            return
+        bill = current_bill(session, start=start, billed=billed)
         free = session.environment.target.free
     if output.is_json:
         output.document(bill.to_json())
@@ -54,17 +84,24 @@ def command(invocation: Invocation, by: str, since: datetime.datetime | None, as
     if as_csv:
         output.piece(bill.to_csv())
         return
-    if by == "day":
-        rows = [[day, amount(usd)] for day, usd in bill.days.items()]
-        output.table(["day", "spent"], rows, body=[], names=list(bill.days), numbers=(1,), empty="nothing was spent")
+    if by != "line":
+        parts = bill.days if by == "day" else bill.kinds
+        rows = [[name, _cents(usd)] for name, usd in parts.items()]
+        headings = [by, "spent"]
+        if bill.billed is not None:
+            google = bill.billed.days if by == "day" else bill.billed.kinds
+            names = dict.fromkeys([*parts, *google])
+            headings = [by, "list price", "billed"]
+            rows = [[name, _cents(parts.get(name, 0.0)), _cents(google.get(name, 0.0))] for name in names]
+        output.table(headings, rows, body=[], names=list(parts), numbers=(1, 2)[: len(headings) - 1], empty=_EMPTY)
     else:
         rows = [
             [
                 line.kind,
                 line.id,
                 line.name,
-                f"{line.quantity:,.2f} h" if line.unit == "hours" else f"{line.quantity:,.0f} tokens",
-                "not known" if line.usd is None else amount(line.usd),
+                _used(line),
+                "not known" if line.usd is None else _cents(line.usd),
                 "-" if not line.running or not line.usd_per_hour else amount(line.usd_per_hour),
                 "-" if not line.running else "no end" if line.committed_usd is None else amount(line.committed_usd),
             ]
@@ -72,9 +109,30 @@ def command(invocation: Invocation, by: str, since: datetime.datetime | None, as
         ]
         headings = ["kind", "id", "name", "used", "spent", "per hour", "committed"]
         names = [line.id for line in bill.lines]
-        output.table(headings, rows, body=[], names=names, numbers=(3, 4, 5, 6), empty="nothing was spent")
+        output.table(headings, rows, body=[], names=names, numbers=(3, 4, 5, 6), empty=_EMPTY)
     output.note(
-        f"spent {amount(bill.usd)}, {amount(bill.usd_per_hour)} per hour now, {amount(bill.committed_usd)} committed, "
+        f"spent {_cents(bill.usd)}, {amount(bill.usd_per_hour)} per hour now, {amount(bill.committed_usd)} committed, "
         f"{amount(bill.month_end_usd)} by the end of the month if nothing changes; list prices of {bill.price_date} "
         f"and {bill.hourly_price_date}{': nothing is charged in the emulator' if free else ''}"
     )
+    if bill.billed is not None:
+        other = _cents(bill.billed.kinds["other"])
+        output.note(f"Google has billed {_cents(bill.billed.usd)}, and {other} for other things")
+    for name in bill.unread:
+        output.warning(f"not included: {name}")
+    if any(line.stand_in for line in bill.lines):
+        output.note("tokens of a stand-in are counted with its own tokenizer: the real model's number differs")
+    if bill.leaks:
+        count = counted(len(bill.leaks), "thing")
+        output.note(f"{count} no longer used: {amount(bill.leaks_usd_per_day)} per day; `runner leaks` lists them")
+
+
+def _cents(usd: float) -> str:
+    """Return an amount to a hundredth of a cent: what is shown adds up."""
+    return f"{'-' if usd < 0 else ''}${abs(usd):,.4f}"
+
+
+def _used(line: Line) -> str:
+    if line.unit == "tokens":
+        return f"{line.quantity:,.0f} tokens{' (stand-in)' if line.stand_in else ''}"
+    return f"{line.quantity:,.2f} {'h' if line.unit == 'hours' else line.unit}"

@@ -44,14 +44,12 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
     Only resources with this tool's labels are listed or removed. Requests to models are read from Cloud Monitoring;
     without access to it, only leases count.
     """
-    from runner.serving.leaks import find_leaks
     from runner.serving.stale import clean as remove
-    from runner.serving.stale import find_stale
+    from runner.serving.stale import find_all
 
     output = invocation.output
     with invocation.session() as session:
-        found = find_leaks(session)
-        found += find_stale(session, older_than=stale, note=output.note, read_all=read_all_datasets)
+        found = find_all(session, older_than=stale, note=output.note, read_all=read_all_datasets)
         rows = [
             [
                 leak.kind,

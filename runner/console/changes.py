@@ -36,6 +36,8 @@ class Change:
     """What has happened so far."""
     done_bytes: int = 0
     all_bytes: int = 0
+    done: int = 0
+    all: int = 0
     state: Literal["running", "done", "failed"] = "running"
     location: str = ""
     error: dict[str, Any] = field(default_factory=dict)
@@ -49,6 +51,10 @@ class Change:
     def sent(self, done: int, total: int) -> None:
         """Say how much of an upload is done."""
         self.done_bytes, self.all_bytes = done, total
+
+    def counted(self, done: int, total: int) -> None:
+        """Say how many of the questions are answered."""
+        self.done, self.all = done, total
 
     def wait(self, seconds: float) -> bool:
         """Return whether it is over within so many seconds."""

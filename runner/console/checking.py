@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
 from runner.catalog.models import Model, TuningMode
 from runner.console.observing import StillReadingError
 from runner.console.state import Console, Uploads
 from runner.datasets.checks import check_files
-from runner.datasets.examples import Finding
 from runner.datasets.reading.remote import remote_object
 from runner.datasets.reading.sources import Source
-from runner.datasets.reports.histograms import Bar, histogram
+from runner.datasets.reports import html
 from runner.datasets.reports.preview import Preview, preview_line
-from runner.datasets.reports.report import FileReport, Report
+from runner.datasets.reports.report import Report
 from runner.datasets.rewriting.outcome import Outcome
 from runner.datasets.rewriting.preparing import prepared
 from runner.datasets.tokens.counters import open_counter, ratio_of
 from runner.datasets.tokens.hub_cache import find_tokenizer
+from runner.design.elements import Html
 from runner.errors import RunnerError
 from runner.wording import counted
 
-SHOWN_OF_A_CODE = 8
 PREVIEWS = 3
 LOOK_SECONDS = 3.0
 """How long a page waits for a check; a longer one is shown when it is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The findings of one kind."""
-
-    code: str
-    severity: str
-    count: int
-    shown: list[Finding]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,24 +32,13 @@ class Looked:
     """A dataset that was looked at."""
 
     report: Report
-    groups: list[Group]
-    bars: dict[str, list[Bar]]
-    """Lengths in tokens, by file."""
-    previews: list[Preview]
+    verdict: Html
+    sections: Html
+    """Everything below the verdict."""
     convertible: bool
     """Whether a conversion makes it usable."""
     converted: str = ""
     """What the conversion read, where one was made."""
-
-    @property
-    def errors(self) -> int:
-        """Return how many errors there are."""
-        return sum(group.count for group in self.groups if group.severity == "error")
-
-    @property
-    def warnings(self) -> int:
-        """Return how many warnings there are."""
-        return sum(group.count for group in self.groups if group.severity != "error")
 
 
 def look(
@@ -117,12 +93,12 @@ def _look(sources: list[Source], *, model: Model | None, mode: TuningMode | None
                 break
             with contextlib.suppress(RunnerError):
                 previews.append(preview_line(ready[0], line, counter, limit=limit))
+        verdict, body = html.verdict(report), html.sections(report, previews)
     conversions = [file.conversion for file in report.files if file.conversion is not None]
     return Looked(
         report=report,
-        groups=_groups(report),
-        bars={_name(file): histogram(file) for file in report.files},
-        previews=previews,
+        verdict=verdict,
+        sections=body,
         convertible=bool(conversions) and all(item.first_row for item in conversions),
         converted="; ".join(said),
     )
@@ -131,22 +107,3 @@ def _look(sources: list[Source], *, model: Model | None, mode: TuningMode | None
 def _account(outcome: Outcome) -> str:
     left = f", {counted(outcome.dropped, 'row')} left out" if outcome.dropped else ""
     return f"{outcome.description}: {counted(outcome.rows, 'example')} from {counted(outcome.read, 'row')}{left}"
-
-
-def _name(file: FileReport) -> str:
-    return file.path.name if isinstance(file.path, Path) else file.path.uri
-
-
-def _groups(report: Report) -> list[Group]:
-    found: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for finding in [*report.errors, *report.warnings]:
-        found[finding.severity, finding.code].append(finding)
-    return [
-        Group(
-            code,
-            severity,
-            max(len(items), sum(file.counts.get(code, 0) for file in report.files)),
-            items[:SHOWN_OF_A_CODE],
-        )
-        for (severity, code), items in found.items()
-    ]

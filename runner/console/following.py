@@ -6,21 +6,27 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from runner.console.drawing import Line, line
 from runner.console.observing import Reading
 from runner.console.state import Console
 from runner.gcp import deployed, events, fleet, tuning_jobs, usage
+from runner.gcp import endpoints as resources
+from runner.gcp.endpoints import Endpoint
 from runner.gcp.events import JobEvent
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.explaining import Explanation, explain
 from runner.jobs.following.progress import JobProgress
 from runner.jobs.following.results import Measurement, Results, measurements_of, results_of
 from runner.jobs.following.watching import JobUpdate
-from runner.serving.bill import Bill, bill_of, model_id
+from runner.serving.bill import Bill
+from runner.serving.billed import Billed
+from runner.serving.billing import bill_of, model_id
 from runner.serving.leak import Leak
-from runner.serving.leaks import find_leaks
 from runner.serving.listing import ListedEndpoint, list_deployments
+from runner.serving.stale import find_all
+from runner.serving.stored import buckets_of
 
 ENDED_SECONDS = 3600.0
 """For which what an ended job measured need not be read again."""
@@ -155,6 +161,13 @@ def endpoints(console: Console) -> Reading[list[ListedEndpoint]]:
     return console.observer.read("endpoints", lambda: list_deployments(console.session))
 
 
+def endpoint_named(console: Console, identifier: str) -> Endpoint:
+    """Return an endpoint. Raises NotFoundError."""
+    return console.observer.read(
+        ("endpoint", identifier), lambda: resources.get_endpoint(console.session, identifier)
+    ).value
+
+
 def model_labels(console: Console) -> dict[str, dict[str, str]]:
     """Return the labels of Model resources, where leases stand, by id."""
 
@@ -175,14 +188,42 @@ def last_asked(console: Console) -> dict[tuple[str, str], float] | None:
 
 def leaks(console: Console) -> list[Leak] | None:
     """Return what still costs money but is no longer used; None until that is known."""
-    return console.observer.glance("leaks", lambda: find_leaks(console.session), keep=RARE_SECONDS)
+    return console.observer.glance("leaks", lambda: find_all(console.session), keep=RARE_SECONDS)
 
 
-def bill(console: Console) -> Bill:
-    """Return the bill of this month."""
+def leaks_now(console: Console) -> list[Leak]:
+    """Return the same, and wait for it."""
+    return console.observer.read("leaks", lambda: find_all(console.session), keep=RARE_SECONDS).value
+
+
+def bill(console: Console, *, whole: bool = False, billed: Billed | None = None) -> Bill:
+    """Return the bill of this month.
+
+    Args:
+        console: whose.
+        whole: wait for what is stored and for the leaks; else what is known of them is taken.
+        billed: what Google has billed.
+    """
     resources = [item.endpoint for item in endpoints(console).value]
     labels = model_labels(console) if any(item.deployed_models for item in resources) else {}
-    return bill_of(jobs(console).value, resources, now=time.time(), model_labels=labels)
+    # A page that only looks at sums does not wait for the buckets; the bill itself does.
+    load = partial(buckets_of, console.session)
+    known = (
+        console.observer.read("buckets", load, keep=RARE_SECONDS).value
+        if whole
+        else console.observer.glance("buckets", load, keep=RARE_SECONDS)
+    )
+    buckets, unread = known or ([], [])
+    return bill_of(
+        jobs(console).value,
+        resources,
+        now=time.time(),
+        model_labels=labels,
+        buckets=buckets,
+        unread=unread,
+        leaks=leaks_now(console) if whole else leaks(console) or (),
+        billed=billed,
+    )
 
 
 def spent(console: Console) -> dict[str, float | None]:

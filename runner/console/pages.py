@@ -21,11 +21,13 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from runner.design.elements import bar
 from runner.formatting import duration, size, visible
 from runner.prices import amount
 from runner.wording import counted
 
 _STATIC = (
+    "design.css",
     "console.css",
     "console.js",
     "chart.js",
@@ -75,9 +77,10 @@ class Asset:
 def load_assets() -> dict[str, Asset]:
     """Return every file by its name."""
     folder = resources.files("runner.console").joinpath("static")
+    design = resources.files("runner.design")
     found = {}
     for name in _STATIC:
-        content = folder.joinpath(name).read_bytes()
+        content = (design if name == "design.css" else folder).joinpath(name).read_bytes()
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         kind = "text/javascript; charset=utf-8" if name.endswith(".js") else kind
         found[name] = Asset(content, hashlib.sha256(content).hexdigest()[:16], kind)
@@ -100,6 +103,7 @@ class Pages:
         )
         self.templates.filters |= {
             "money": money,
+            "cents": cents,
             "duration": duration,
             "size": size,
             "when": when,
@@ -109,6 +113,7 @@ class Pages:
             "last": lambda name: str(name).rsplit("/", 1)[-1],
             "multiline": lambda text: Markup(escape(visible(str(text), lines=True))),  # noqa: S704 - escaped
             "ticks": ticks,
+            "sentence": lambda text: f"{text[:1].upper()}{text[1:]}.",
             "chip": chip,
             "query": address,
         }
@@ -118,6 +123,7 @@ class Pages:
             "htmx_settings": json.dumps(HTMX_SETTINGS),
             "live": self._live,
             "now": time.time,
+            "bar": bar,
             **always,
         }
 
@@ -133,11 +139,13 @@ class Pages:
             template: of the whole page, which shows the part with `live(part, …)`.
             status: HTTP status.
             part: template of what changes by itself.
-            context: for both.
+            context: for both; `over` says that nothing changes by itself any more: a page that asks is loaded anew.
         """
         context |= {"request": request, "path": request.url.path, "here": _here(request)}
         if part and request.headers.get("hx-request") == "true":
             body = self.render(part, **context)
+            if context.get("over"):
+                return Response(status_code=204, headers={"hx-refresh": "true"})
             if request.headers.get("x-seen") == _digest(body):
                 return Response(status_code=204)
             return HTMLResponse(self._wrapped(body, _here(request), context.get("every", 2)), status)
@@ -181,6 +189,11 @@ def _digest(text: str) -> str:
 def money(usd: float | None) -> str:
     """Return a price for people."""
     return "not published" if usd is None else amount(usd)
+
+
+def cents(usd: float) -> str:
+    """Return an amount to a hundredth of a cent, as bills are added up."""
+    return f"{'-' if usd < 0 else ''}${abs(usd):,.4f}"
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -91,6 +91,8 @@ class Environment:
     """Base address of Cloud Storage, without a path; None is Google's."""
     token: str | None = field(default=None, repr=False)
     """Bearer token; None means Application Default Credentials."""
+    idle_guard_minutes: int = 0
+    """Minutes between two passes of the function that ends leases here; 0 where none is known to."""
     context: str = ""
     """Name of the context in use; "" where nobody has chosen one."""
     sources: dict[str, str] = field(default_factory=dict)
@@ -193,6 +195,9 @@ def resolve(
     if (values.get("vertex_url") or values.get("storage_url")) and "token" not in values:
         values["token"], sources["token"] = PLACEHOLDER_TOKEN, "default for a custom address"
     values["service_agents"], sources["service_agents"] = _service_agents(document or {}, values, origin)
+    guard = documents.guard_minutes(document or {}, values.get("project", ""), values.get("location", DEFAULT_LOCATION))
+    if guard:
+        values["idle_guard_minutes"], sources["idle_guard_minutes"] = guard, origin
     return Environment(**values, sources=sources, context=place.context.name if place.context is not None else "")
 
 

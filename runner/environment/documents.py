@@ -30,13 +30,14 @@ _KNOWN_KEYS = {
         "environment",
         "regions",
         "pipelines",
+        "idleGuard",
     },
     "buckets": {"datasets", "images", "outputs", "contract"},
     "serviceAgents": set(AGENTS),
     "endpoints": {"default"},
     "apiEndpoints": {"vertex", "storage"},
 }
-_OBJECTS = {"version", "regions", "pipelines", *_KNOWN_KEYS}
+_OBJECTS = {"version", "regions", "pipelines", "idleGuard", *_KNOWN_KEYS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,21 @@ def problems_of(document: Mapping[str, Any], origin: str) -> list[str]:
                 problems.append(f"{origin}: unknown field {prefix}{key}")
             elif not isinstance(value, str) and f"{prefix}{key}" not in _OBJECTS and value is not None:
                 problems.append(f"{origin}: {prefix}{key} must be a string, not {type(value).__name__}")
+    guard = document.get("idleGuard")
+    if guard is not None and not (isinstance(guard, Mapping) and type(guard.get("minutes")) is int):
+        problems.append(f"{origin}: idleGuard must be an object with a number of minutes")
     return problems + _region_problems(document.get("regions", {}), origin)
+
+
+def guard_minutes(document: Mapping[str, Any], project: str, location: str) -> int:
+    """Return the minutes between two passes of the idle guard in a location; 0 where the stack's guard does not look.
+
+    It looks after the regions of its own stack, and after no other project.
+    """
+    looked_after = {document.get("location"), *document.get("regions", {})}
+    if project != document.get("project") or location not in looked_after:
+        return 0
+    return int((document.get("idleGuard") or {}).get("minutes", 0))
 
 
 def _region_problems(regions: Any, origin: str) -> list[str]:

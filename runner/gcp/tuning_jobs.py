@@ -107,6 +107,11 @@ class TuningJob:
         return str(self.emulator.get("weights", "")) if self.emulator.get("standIn") else ""
 
     @property
+    def counted_by_stand_in(self) -> bool:
+        """Tell whether its tokens are those of a stand-in's tokenizer, of which the real model's count differs."""
+        return bool(self.stand_in) and not self.emulator.get("ownTokenizer")
+
+    @property
     def final_checkpoint_uri(self) -> str:
         """Return the folder of the final weights (specification); "" without an output address."""
         base = self.output_uri.rstrip("/")

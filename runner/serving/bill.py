@@ -1,51 +1,40 @@
-"""What jobs and deployments have cost, cost now and will cost, at list price: from the service's own documents.
-
-    tuning      billed tokens that were trained x price of a million tokens
-    serving     hours since the deployment x replicas x price of the machine
-
-What was taken down already has left no document and is not in it, nor are storage, network and other services.
-Amounts are rounded to a hundredth of a cent, and sums are sums of what is shown.
-"""
+"""A bill: its lines, their sums, and the forms in which it is given out."""
 
 from __future__ import annotations
 
 import csv
 import datetime
 import io
-import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from runner.catalog import load_catalog
-from runner.gcp import deployed, endpoints, fleet
-from runner.gcp.endpoints import Endpoint
-from runner.gcp.session import Session
-from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs.following.progress import billed
-from runner.serving.leases import Lease, lease_of, seconds_of_time
-from runner.serving.plan import hourly_price
+from runner.serving.billed import Billed
+from runner.serving.leak import Leak
 
 HOUR = 3600.0
-COLUMNS = ("kind", "name", "id", "quantity", "unit", "usd", "usdPerHour", "committedUsd", "from", "until", "running")
+COLUMNS = (
+    *("kind", "name", "id", "quantity", "unit", "usd", "usdPerHour", "committedUsd", "from", "until", "running"),
+    *("noLongerUsed", "standIn"),
+)
+KINDS = ("tuning", "serving", "storage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """What one job or one deployed model costs."""
 
-    kind: Literal["tuning", "serving"]
+    kind: Literal["tuning", "serving", "storage"]
     name: str
     id: str
-    """Of the job, or of the endpoint."""
+    """Of the job, of the endpoint, or the name of the bucket."""
     quantity: float
     unit: str
-    """`tokens` or `hours`, of all replicas."""
+    """`tokens`, `hours` of all replicas, or `GiB`."""
     usd: float | None
     """So far; None where no price is published, or the service has not counted yet."""
     usd_per_hour: float | None = 0.0
-    """While it serves; 0 for tuning."""
+    """While it serves or is stored; 0 for tuning."""
     committed_usd: float | None = 0.0
     """What comes still if nothing is done: the rest of the training, or the time until the lease ends.
 
@@ -55,6 +44,12 @@ class Line:
     """Seconds since 1970."""
     end: float | None = None
     """None while it runs."""
+    no_longer_used: str = ""
+    """Why it is one of the leaks; "" for what is in use."""
+    stand_in: bool = False
+    """Whether its tokens are a stand-in's, of which the real model's count differs."""
+    by_day: dict[str, float] = field(default_factory=dict, compare=False)
+    """Day in UTC to US dollars; together they are `usd`."""
 
     @property
     def running(self) -> bool:
@@ -75,6 +70,8 @@ class Line:
             "from": _text(self.start),
             "until": _text(self.end),
             "running": self.running,
+            "noLongerUsed": self.no_longer_used or None,
+            "standIn": self.stand_in,
         }
 
 
@@ -83,12 +80,35 @@ class Bill:
     """All of it, over a stretch of time."""
 
     lines: tuple[Line, ...]
-    days: dict[str, float]
-    """Day in UTC to US dollars; a job counts on the day on which it ended, or today."""
     start: float
     now: float
     price_date: str
     hourly_price_date: str
+    leaks: tuple[Leak, ...] = ()
+    """What costs and is no longer used."""
+    billed: Billed | None = None
+    """What Google says it has billed; None where nobody gave it."""
+    unread: tuple[str, ...] = ()
+    """Buckets that could not be read, with the reason."""
+
+    @property
+    def days(self) -> dict[str, float]:
+        """Return US dollars by day in UTC; a job counts on the day on which it ended, or today."""
+        found: dict[str, float] = defaultdict(float)
+        for line in self.lines:
+            for day, usd in line.by_day.items():
+                found[day] += usd
+        return {day: round(usd, 4) for day, usd in sorted(found.items())}
+
+    @property
+    def kinds(self) -> dict[str, float]:
+        """Return US dollars by kind."""
+        return {kind: round(sum(line.usd or 0.0 for line in self.lines if line.kind == kind), 4) for kind in KINDS}
+
+    @property
+    def leaks_usd_per_day(self) -> float:
+        """Return what the leaks cost by the day, as far as their prices are known."""
+        return round(sum(leak.usd_per_day or 0.0 for leak in self.leaks), 4)
 
     @property
     def usd(self) -> float:
@@ -125,7 +145,12 @@ class Bill:
             "committedUsd": self.committed_usd,
             "monthEndUsd": self.month_end_usd,
             "unknown": self.unknown,
+            "kinds": self.kinds,
             "days": self.days,
+            "billed": None if self.billed is None else self.billed.to_json(),
+            "leaksUsdPerDay": self.leaks_usd_per_day,
+            "leaks": [leak.to_json() for leak in self.leaks],
+            "unread": list(self.unread),
             "lines": [line.to_json() for line in self.lines],
             "priceDate": self.price_date,
             "hourlyPriceDate": self.hourly_price_date,
@@ -140,120 +165,14 @@ class Bill:
         return text.getvalue()
 
 
-def current_bill(session: Session, *, start: float | None = None) -> Bill:
-    """Return the bill until now; see `bill_of`. Changes nothing. Raises GoogleApiError, UnreachableError."""
-    labels = {model_id(item.name): item.labels for item in deployed.list_models(session)}
-    found = endpoints.list_endpoints(session)
-    return bill_of(fleet.all_jobs(session), found, now=time.time(), start=start, model_labels=labels)
-
-
-def model_id(name: str) -> str:
-    """Return the id in the full name of a Model resource or one of its versions."""
-    return name.split("@", 1)[0].rsplit("/", 1)[-1]
-
-
-def bill_of(
-    jobs: Sequence[TuningJob],
-    serving: Sequence[Endpoint],
-    *,
-    now: float,
-    start: float | None = None,
-    model_labels: Mapping[str, Mapping[str, str]] | None = None,
-) -> Bill:
-    """Return the bill.
-
-    Args:
-        jobs: of the location.
-        serving: endpoints of the location, with their deployed models.
-        now: seconds since 1970.
-        start: from when; None is the beginning of the month, in UTC.
-        model_labels: labels of Model resources by id, where leases stand.
-    """
-    since = _month_start(now) if start is None else start
-    catalog = load_catalog()
-    lines = [line for job in jobs if (line := _of_job(job, since)) is not None]
-    days: dict[str, float] = defaultdict(float)
-    for line in lines:
-        days[_day(min(line.end or now, now))] += line.usd or 0.0
-    for endpoint in serving:
-        for item in endpoint.deployed_models:
-            labels = (model_labels or {}).get(model_id(item.model), {})
-            line = _of_deployed(endpoint, item, lease_of(endpoint, item, labels), since, now)
-            lines.append(line)
-            _spread(line, now, days)
-    order = sorted(lines, key=lambda line: (not line.running, -(line.usd or 0.0)))
-    return Bill(
-        lines=tuple(order),
-        days={day: round(usd, 4) for day, usd in sorted(days.items())},
-        start=since,
-        now=now,
-        price_date=catalog.price_date,
-        hourly_price_date=catalog.hourly_price_date,
-    )
-
-
-def _of_job(job: TuningJob, since: float) -> Line | None:
-    end = job.end_time.timestamp() if job.end_time else None
-    if (end is not None and end < since) or (job.ended and end is None):
-        return None
-    used = billed(job)
-    rest = None if used is None or used.total_usd is None or used.usd is None else used.total_usd - used.usd
-    return Line(
-        kind="tuning",
-        name=job.display_name or job.id,
-        id=job.id,
-        quantity=used.tokens if used else 0,
-        unit="tokens",
-        usd=None if used is None or used.usd is None else round(used.usd, 4),
-        committed_usd=0.0 if job.ended else (None if rest is None else round(rest, 4)),
-        start=job.create_time.timestamp() if job.create_time else None,
-        end=end,
-    )
-
-
-def _of_deployed(endpoint: Endpoint, item: Any, lease: Lease, since: float, now: float) -> Line:
-    price, replicas = hourly_price(item.machine), max(1, item.replicas)
-    made = seconds_of_time(item.create_time)
-    begin = max(made if made is not None else now, since)
-    hours = max(0.0, now - begin) / HOUR * replicas
-    left = None if lease.until is None else max(0.0, lease.until - now) / HOUR * replicas
-    return Line(
-        kind="serving",
-        name=item.display_name or endpoint.display_name or item.id,
-        id=endpoint.id,
-        quantity=hours,
-        unit="hours",
-        usd=None if price is None else round(hours * price, 4),
-        usd_per_hour=None if price is None else round(price * replicas, 4),
-        committed_usd=None if price is None or left is None else round(left * price, 4),
-        start=begin,
-    )
-
-
-def _spread(line: Line, now: float, days: dict[str, float]) -> None:
-    """Give each day its share of what serving has cost."""
-    begin = line.start if line.start is not None else now
-    whole = now - begin
-    while begin < now:
-        midnight = (datetime.datetime.fromtimestamp(begin, datetime.UTC) + datetime.timedelta(days=1)).replace(
-            hour=0, minute=0, second=0, microsecond=0
-        )
-        until = min(now, midnight.timestamp())
-        days[_day(begin)] += (line.usd or 0.0) * (until - begin) / whole
-        begin = until
-
-
-def _day(moment: float) -> str:
-    return datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%Y-%m-%d")
-
-
-def _month_start(now: float) -> float:
+def month_start(now: float) -> float:
+    """Return when the month of a moment began, in UTC."""
     moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
     return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
 
 
 def _month_end(now: float) -> float:
-    start = datetime.datetime.fromtimestamp(_month_start(now), datetime.UTC)
+    start = datetime.datetime.fromtimestamp(month_start(now), datetime.UTC)
     return (start + datetime.timedelta(days=32)).replace(day=1).timestamp()
 
 

@@ -6,6 +6,7 @@ Both answer the same questions, so the differences are paired: the bootstrap dra
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -102,6 +103,8 @@ class Evaluation:
     notes: tuple[str, ...] = field(default=())
     settings: dict[str, float] = field(default_factory=dict)
     """How the models were asked: `temperature`, `max_tokens`, …"""
+    made: float = field(default_factory=time.time, compare=False)
+    """When, in seconds since 1970."""
 
     @property
     def outcome(self) -> Outcome:
@@ -143,6 +146,7 @@ class Evaluation:
             "usdPer1000Answers": None if self.usd_per_1000 is None else round(self.usd_per_1000, 4),
             "notes": list(self.notes),
             "settings": self.settings,
+            "made": datetime.datetime.fromtimestamp(self.made, datetime.UTC).isoformat(timespec="seconds"),
         }
         if pairs:
             verdicts = self.judgement.verdicts if self.judgement else (None,) * len(self.pairs)

@@ -1,127 +1,103 @@
-"""An evaluation as one HTML file that needs nothing else: no script, no font, no address."""
+"""An evaluation as a page: a file of its own, or a part of another page."""
 
 from __future__ import annotations
 
-import datetime
-from html import escape
-from importlib.metadata import version
-
-from runner.installation import NAME
+from runner.design import document
+from runner.design.elements import Content, Html, Tile, chip, element, folded, joined, markup, table, tiles
 from runner.serving.differences import CONFIDENCE, Difference
 from runner.serving.evaluation import JUDGE, LOSS, Evaluation, Pair
 from runner.serving.judging import VERDICTS, Judgement, Verdict
 from runner.serving.likelihood import Likelihood
+from runner.wording import counted
 
-_STYLE = """
-:root{color-scheme:light dark;--line:#8884;--good:#2a7d3f;--bad:#b3342d;--calm:#5b626f;--tint:#8881}
-@media(prefers-color-scheme:dark){:root{--good:#81c995;--bad:#ff8a80;--calm:#bdc1c6}.verdict{color:#111!important}}
-@media print{.cells div{max-height:none!important}.scroll{overflow:visible}}
-body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;padding:2rem 1.25rem 4rem;max-width:72rem}
-h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2.2rem 0 .6rem}
-p{margin:.3rem 0}.quiet{color:var(--calm)}
-.verdict{display:inline-block;padding:.15rem .6rem;border-radius:.4rem;color:#fff;font-weight:600}
-.verdict{background:var(--calm)}
-.verdict.better{background:var(--good)}.verdict.worse{background:var(--bad)}
-section.slice{margin-top:1.2rem}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{text-align:left;padding:.4rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
-th{font-weight:600;color:var(--calm);font-size:.85rem}
-td.n,th.n{text-align:right;white-space:nowrap}
-.scroll{overflow-x:auto}
-svg{display:block}svg line.zero{stroke:var(--calm);stroke-dasharray:3 3}svg .b{stroke:var(--calm);fill:var(--calm)}
-svg .g{stroke:var(--good);fill:var(--good)}svg .r{stroke:var(--bad);fill:var(--bad)}
-.pair{border:1px solid var(--line);border-radius:.5rem;margin:.8rem 0;overflow:hidden}
-.pair header{padding:.5rem .8rem;background:var(--tint)}
-.pair header{display:flex;gap:1rem;justify-content:space-between;flex-wrap:wrap}
-.cells{display:grid;grid-template-columns:repeat(3,minmax(0,1fr))}
-.cells div{max-height:16rem;overflow:auto}
-.cells div{padding:.6rem .8rem;border-left:1px solid var(--line);white-space:pre-wrap;overflow-wrap:anywhere}
-.cells div:first-child{border-left:0}.cells b{display:block;font-size:.8rem;color:var(--calm);margin-bottom:.2rem}
-@media(max-width:40rem){.cells{grid-template-columns:1fr}.cells div{border-left:0;border-top:1px solid var(--line)}}
-"""
-_CLASS = {"better": "g", "worse": "r", "no difference": "b", "undecided": "b"}
+KINDS = {"better": "good", "worse": "bad", "no difference": "over", "undecided": "waiting"}
+"""What a verdict is shown as."""
+_BOXES = {"better": "good", "worse": "bad", "no difference": "", "undecided": "warn"}
+_HEADINGS = ("Metric", "Verdict", "Base", "Tuned", "Difference", f"{CONFIDENCE:.0%} interval", "")
 _WIDTH, _HEIGHT = 220, 18
 
 
 def to_html(evaluation: Evaluation) -> str:
-    """Return the page; every text of the data and of the models is escaped."""
-    outcome = evaluation.outcome
-    sentence = _sentence(evaluation)
-    cost = (
-        "" if evaluation.usd_per_1000 is None else f" · ${evaluation.usd_per_1000:.2f} per 1,000 answers at this rate"
-    )
+    """Return the page as a file."""
+    title = f"{evaluation.tuned} against {evaluation.base}"
+    return document.page(title, element("h1", element("bdi", title)), sections(evaluation))
+
+
+def sections(evaluation: Evaluation) -> Html:
+    """Return everything below the title: verdict, metrics, answers side by side."""
+    asked = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in evaluation.settings.items())
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        '<meta name=viewport content="width=device-width,initial-scale=1">',
-        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        f"<title>{escape(evaluation.tuned)} against {escape(evaluation.base)}</title><style>{_STYLE}</style>",
-        f"<h1>{escape(evaluation.tuned)} against {escape(evaluation.base)}</h1>",
-        f'<p><span class="verdict {outcome.split()[0]}">{outcome}</span> {sentence}</p>',
-        f"<p class=quiet>{len(evaluation.pairs)} held-out questions{cost}</p>",
-        f"<p class=quiet>{_made(evaluation)}</p>",
-        *(f"<p class=quiet>{escape(note)}</p>" for note in evaluation.notes),
-        "<h2>Metrics</h2>",
+        _verdict(evaluation),
+        document.made(
+            f"{counted(len(evaluation.pairs), 'held-out question')}, asked",
+            when=evaluation.made,
+            settings=f"asked with {asked}" if asked else "",
+        ),
+        tiles(_numbers(evaluation), "Numbers"),
+        *(element("p", note, class_="notice warn") for note in evaluation.notes),
+        element("h2", "Metrics"),
         _table(evaluation.metrics),
-        "<h2>Latency</h2>",
-        f"<p>{evaluation.latency.base:.2f} s → {evaluation.latency.tuned:.2f} s to a whole answer, difference "
-        f"{evaluation.latency.mean:+.2f} s ({evaluation.latency.low:+.2f} to {evaluation.latency.high:+.2f})</p>",
+        *_likelihood(evaluation.likelihood, evaluation.likelihood_missing),
     ]
-    parts += _likelihood(evaluation.likelihood, evaluation.likelihood_missing)
     if evaluation.judgement is not None:
         parts += _judgement(evaluation.judgement)
     if evaluation.slices:
-        parts.append("<h2>Slices</h2>")
+        parts.append(element("h2", "Slices"))
         for label, metrics in evaluation.slices.items():
-            parts.append(
-                f"<p><b>{escape(label)}</b> <span class=quiet>{metrics['chrF'].questions} questions</span></p>"
-            )
+            number = counted(metrics["chrF"].questions, "question")
+            parts.append(element("h3", element("bdi", label), " ", element("span", number, class_="dim")))
             parts.append(_table(metrics))
             if label in evaluation.slice_losses:
                 parts.append(_table({"loss per token": evaluation.slice_losses[label]}, digits=3))
-    metric = evaluation.primary if evaluation.primary in evaluation.metrics else next(iter(evaluation.metrics))
-    parts.append(f"<h2>Answers, side by side</h2><p class=quiet>Where {escape(metric)} fell most, first.</p>")
-    verdicts = evaluation.judgement.verdicts if evaluation.judgement else (None,) * len(evaluation.pairs)
-    ordered = sorted(
-        zip(evaluation.pairs, verdicts, strict=True),
-        key=lambda item: item[0].tuned_scores[metric] - item[0].base_scores[metric],
-    )
-    parts += [_pair(pair, metric, verdict) for pair, verdict in ordered]
-    return "\n".join(parts) + "</html>\n"
+    return joined([*parts, _answers(evaluation)])
 
 
-def _made(evaluation: Evaluation) -> str:
-    """Return when and by what the page was made, and how the models were asked."""
-    now = datetime.datetime.now(datetime.UTC)
-    asked = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in evaluation.settings.items())
-    made = f"Made on {now:%Y-%m-%d %H:%M} UTC by open-model-tuning {version(NAME)}"
-    return f"{made}; asked with {asked}." if asked else f"{made}."
+def _verdict(evaluation: Evaluation) -> Html:
+    outcome = evaluation.outcome
+    words = f"The tuned model is {outcome}" if outcome in ("better", "worse") else outcome.capitalize()
+    inner = element("p", element("strong", words), " ", _sentence(evaluation))
+    kind = f"notice verdict {_BOXES[outcome]}".strip()
+    return element("section", inner, class_=kind, aria_label="Verdict")
 
 
 def _sentence(evaluation: Evaluation) -> str:
     main = evaluation.decisive
     if main is None:
-        return f"{evaluation.primary} could not be measured"
+        return f"{evaluation.primary} could not be measured."
     digits = 3 if evaluation.primary == LOSS else 1
     name = "win rate by the judge" if evaluation.primary == JUDGE else evaluation.primary
     return (
-        f"{name} {main.base:.{digits}f} → {main.tuned:.{digits}f}, difference {main.mean:+.{digits}f} "
-        f"({CONFIDENCE:.0%} interval {main.low:+.{digits}f} to {main.high:+.{digits}f})"
+        f"By {name}: {main.base:.{digits}f} → {main.tuned:.{digits}f}, difference {main.mean:+.{digits}f} "
+        f"({CONFIDENCE:.0%} interval {main.low:+.{digits}f} to {main.high:+.{digits}f})."
     )
 
 
-def _likelihood(found: Likelihood | None, missing: str) -> list[str]:
-    heading = "<h2>Loss and perplexity of the references</h2>"
-    if found is None:
-        return [heading, f"<p class=quiet>Not measured: {escape(missing)}.</p>"]
-    before, after = found.perplexity
-    return [
-        heading,
-        _table({"loss per token": found.difference}, digits=3),
-        f"<p>Perplexity {before:,.2f} → {after:,.2f}, over {found.tokens:,} tokens. Lower is better.</p>",
+def _numbers(evaluation: Evaluation) -> list[Tile]:
+    wait = evaluation.latency
+    interval = f"base {wait.base:.2f} s, difference {wait.low:+.2f} to {wait.high:+.2f}"
+    found = [
+        Tile("Questions", f"{len(evaluation.pairs):,}", "that neither has seen"),
+        Tile("Time to a whole answer", f"{wait.tuned:.2f} s", interval),
     ]
+    cut = sum(pair.tuned_cut for pair in evaluation.pairs)
+    cut_base = sum(pair.base_cut for pair in evaluation.pairs)
+    if cut or cut_base:
+        found.append(Tile("Answers cut off", f"{cut:,}", f"of the tuned model; {cut_base:,} of the base"))
+    if evaluation.usd_per_1000 is not None:
+        found.append(Tile("1,000 answers", f"${evaluation.usd_per_1000:.2f}", "at this rate"))
+    return found
 
 
-def _judgement(found: Judgement) -> list[str]:
+def _likelihood(found: Likelihood | None, missing: str) -> list[Html]:
+    heading = element("h2", "Loss and perplexity of the references")
+    if found is None:
+        return [heading, element("p", f"Not measured: {missing}.", class_="dim")]
+    before, after = found.perplexity
+    sentence = f"Perplexity {before:,.2f} → {after:,.2f}, over {found.tokens:,} tokens. Lower is better."
+    return [heading, _table({"loss per token": found.difference}, digits=3), element("p", sentence)]
+
+
+def _judgement(found: Judgement) -> list[Html]:
     rate = found.win_rate
     share = (
         "No verdict could be read."
@@ -129,62 +105,87 @@ def _judgement(found: Judgement) -> list[str]:
         else f"The tuned model wins {rate.tuned:.1f} % ({CONFIDENCE:.0%} interval {rate.low + 50:.1f} to "
         f"{rate.high + 50:.1f}), ties counting half: {found.outcome}."
     )
-    cells = "".join(f"<tr><td>{label}<td class=n>{found.count(verdict)}" for verdict, label in VERDICTS.items())
+    rows = [[label, found.count(verdict)] for verdict, label in VERDICTS.items()]
     return [
-        f"<h2>Judged by {escape(found.judge)}</h2>",
-        f"<p>{share} Each pair was shown in both orders; order-dependent verdicts count as ties.</p>",
-        f"<div class=scroll><table><tr><th>verdict<th class=n>questions{cells}</table></div>",
+        element("h2", "Judged by ", element("bdi", found.judge)),
+        element("p", f"{share} Each pair was shown in both orders; order-dependent verdicts count as ties."),
+        table(["Verdict", "Questions"], rows, label="Verdicts of the judge", numbers=(1,)),
     ]
 
 
-def _table(metrics: dict[str, Difference], *, digits: int = 1) -> str:
+def _table(metrics: dict[str, Difference], *, digits: int = 1) -> Html:
     widest = max(max(abs(item.low), abs(item.high)) for item in metrics.values()) or 1.0
-    rows = [
-        f"<tr><td>{escape(name)}<td><b>{item.outcome}</b>"
-        f"<td class=n>{item.base:.{digits}f}<td class=n>{item.tuned:.{digits}f}"
-        f"<td class=n>{item.mean:+.{digits}f}<td class=n>{item.low:+.{digits}f} … {item.high:+.{digits}f}"
-        f"<td>{_bar(item, widest, digits)}"
+    rows: list[list[Content]] = [
+        [
+            name,
+            chip(KINDS[item.outcome], item.outcome),
+            f"{item.base:.{digits}f}",
+            f"{item.tuned:.{digits}f}",
+            f"{item.mean:+.{digits}f}",
+            f"{item.low:+.{digits}f} … {item.high:+.{digits}f}",
+            _interval(item, widest),
+        ]
         for name, item in metrics.items()
     ]
-    head = (
-        "<tr><th>metric<th>verdict<th class=n>base<th class=n>tuned<th class=n>difference"
-        f"<th class=n>{CONFIDENCE:.0%} interval<th>"
-    )
-    return f"<div class=scroll><table>{head}{''.join(rows)}</table></div>"
+    return table(_HEADINGS, rows, label=", ".join(metrics), numbers=(2, 3, 4, 5))
 
 
-def _bar(item: Difference, widest: float, digits: int) -> str:
-    """Draw the interval on a line whose middle is zero."""
+def _interval(item: Difference, widest: float) -> Html:
+    """Draw the interval on a line whose middle is zero; its numbers stand beside it."""
 
     def place(value: float) -> float:
-        return _WIDTH / 2 + value / widest * (_WIDTH / 2 - 6)
+        return round(_WIDTH / 2 + value / widest * (_WIDTH / 2 - 6), 1)
 
-    middle, kind = _HEIGHT / 2, _CLASS[item.outcome]
-    return (
-        f'<svg width={_WIDTH} height={_HEIGHT} role=img aria-label="{item.low:+.{digits}f} to {item.high:+.{digits}f}">'
-        f"<line class=zero x1={_WIDTH / 2} x2={_WIDTH / 2} y1=0 y2={_HEIGHT} />"
-        f"<line class={kind} stroke-width=2 x1={place(item.low):.1f} x2={place(item.high):.1f}"
-        f" y1={middle} y2={middle} />"
-        f"<circle class={kind} cx={place(item.mean):.1f} cy={middle} r=4 /></svg>"
+    middle = _HEIGHT / 2
+    return element(
+        "svg",
+        element("line", class_="zero", x1=_WIDTH / 2, x2=_WIDTH / 2, y1=0, y2=_HEIGHT),
+        element("line", x1=place(item.low), x2=place(item.high), y1=middle, y2=middle, stroke_width=2),
+        element("circle", cx=place(item.mean), cy=middle, r=4),
+        width=_WIDTH,
+        height=_HEIGHT,
+        aria_hidden="true",
+        class_=f"interval {KINDS[item.outcome]}",
     )
 
 
-def _pair(pair: Pair, metric: str, verdict: Verdict | None) -> str:
+def _answers(evaluation: Evaluation) -> Html:
+    metric = evaluation.primary if evaluation.primary in evaluation.metrics else next(iter(evaluation.metrics))
+    verdicts = evaluation.judgement.verdicts if evaluation.judgement else (None,) * len(evaluation.pairs)
+    ordered = sorted(
+        zip(evaluation.pairs, verdicts, strict=True),
+        key=lambda item: item[0].tuned_scores[metric] - item[0].base_scores[metric],
+    )
+    heading = element("h2", "Answers, side by side")
+    order = element("p", f"Where {metric} fell most, first.", class_="dim")
+    limit = evaluation.settings.get("max_tokens")
+    pairs = [_pair(pair, metric, verdict, limit) for pair, verdict in ordered]
+    first, rest = pairs[:_OPEN], pairs[_OPEN:]
+    more = folded(f"{len(rest):,} more", *rest) if rest else Html()
+    return joined((heading, order, *first, more))
+
+
+_OPEN = 50
+"""So many answers are open; the others are folded."""
+
+
+def _pair(pair: Pair, metric: str, verdict: Verdict | None, limit: float | None) -> Html:
     question = pair.question
-    label = f" · {escape(question.label)}" if question.label else ""
+    label = f" · {question.label}" if question.label else ""
     judged = f" · judge: {VERDICTS[verdict]}" if verdict else ""
     change = pair.tuned_scores[metric] - pair.base_scores[metric]
-    return (
-        f"<section class=pair><header><span>{escape(question.text)}</span>"
-        f"<span class=quiet>line {question.line}{label} · {escape(metric)} {change:+.1f}{judged}</span></header>"
-        "<div class=cells>"
-        f"<div><b>reference</b>{escape(question.reference)}</div>"
-        f"<div><b>base · {pair.base_scores[metric]:.1f}</b>{_text(pair.base, cut=pair.base_cut)}</div>"
-        f"<div><b>tuned · {pair.tuned_scores[metric]:.1f}</b>{_text(pair.tuned, cut=pair.tuned_cut)}</div></div>"
-        "</section>"
+    about = f"line {question.line}{label} · {metric} {change:+.1f}{judged}"
+    header = element("header", element("p", question.text), element("p", about, class_="dim"))
+    cells = (
+        _cell("Reference", question.reference),
+        _cell(f"Base · {pair.base_scores[metric]:.1f}", pair.base, cut=pair.base_cut, limit=limit),
+        _cell(f"Tuned · {pair.tuned_scores[metric]:.1f}", pair.tuned, cut=pair.tuned_cut, limit=limit),
     )
+    return element("section", header, element("div", *cells, class_="cells"), class_="pair")
 
 
-def _text(answer: str, *, cut: bool) -> str:
-    text = escape(answer) if answer.strip() else "<i>blank</i>"
-    return f"{text}<br><i class=quiet>cut off at the limit of tokens</i>" if cut else text
+def _cell(title: str, answer: str, *, cut: bool = False, limit: float | None = None) -> Html:
+    words = "cut off" if limit is None else f"cut off at {limit:,.0f} tokens"
+    mark = joined((" ", chip("waiting", words))) if cut else Html()
+    said = element("p", markup(answer) if answer.strip() else element("em", "blank"))
+    return element("div", element("h4", title, mark), said, tabindex=0, role="region", aria_label=title)

@@ -8,11 +8,14 @@ carries counts.
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from runner.environment import Environment
 from runner.errors import ConfigurationError
+from runner.formatting import duration
 from runner.gcp import endpoints
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.session import Session
@@ -75,6 +78,38 @@ def extend(
 
 def _extended(now: Lease, lease: float | None, idle: float | Literal["as before"] | None) -> dict[str, str]:
     return lease_labels(lease, now.idle if idle == "as before" else idle)
+
+
+def starting(lease: float | None, idle: float | None) -> Lease:
+    """Return the lease that begins now, of so many seconds; None is no end, and no limit."""
+    return Lease(until=None if lease is None else time.time() + lease, idle=idle)
+
+
+def ending(environment: Environment, lease: Lease, name: str = "") -> str:
+    """Return how long a deployment is billed, and what ends that, as a sentence: a lease alone ends nothing.
+
+    Args:
+        environment: where it is.
+        lease: of the deployment.
+        name: of the endpoint, for the command that undeploys it.
+    """
+    by_hand = f"`runner endpoints undeploy {name or 'ENDPOINT'}`"
+    quiet = "" if lease.idle is None else f"after {duration(lease.idle)} without a request"
+    ends = ""
+    if lease.until is not None:
+        verb = "ends" if lease.until > time.time() else "ended"
+        ends = f"its lease {verb} {_text(lease.until)[:16].replace('T', ' ')} UTC"
+    minutes = environment.idle_guard_minutes
+    if minutes and (ends or quiet):
+        when = " or ".join(filter(None, ("then" if ends else "", quiet)))
+        return f"{ends or 'it has no lease'}; the idle guard, which looks every {minutes} min, undeploys it {when}"
+    if not ends:
+        return f"it has no lease: it is billed until {by_hand}"
+    offer = "`runner emulator provision`" if environment.target.free else "`runner infra up` with `idleGuard`"
+    return (
+        f"{ends}, but nothing here undeploys it: this environment has no idle guard. It is billed until "
+        f"`runner leaks --clean` or {by_hand}; {offer} adds a guard"
+    )
 
 
 def seconds_of_time(text: str) -> float | None:

@@ -17,19 +17,19 @@ from runner.gcp import deployed, endpoints, fleet, records, storage
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo, each_object
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.outputs.checkpoints import matched
 from runner.jobs.outputs.ownership import FOLDER as CHECKPOINTS_FOLDER
 from runner.serving import stale_images
 from runner.serving.labels import managed
 from runner.serving.leak import Kind, Leak
 from runner.serving.leaks import clean as clean_serving
+from runner.serving.leaks import find_leaks
 from runner.serving.leases import seconds_of_time
+from runner.serving.stored import cost
 from runner.wording import counted
 
 STALE_SECONDS = 30 * 86400.0
 """How old something stored must be to count."""
-USD_PER_GIB_MONTH = {"STANDARD": 0.020, "NEARLINE": 0.010, "COLDLINE": 0.004, "ARCHIVE": 0.0012}
-"""List price in us-central1 (cloud.google.com/storage/pricing, seen 2026-11); other places may cost more."""
-HOURS_PER_MONTH = 730.0
 _DATASETS = "datasets/"
 """Where datasets go in their bucket; images lie below it too (`stale_images`)."""
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)/")
@@ -60,6 +60,17 @@ def find_stale(
         if managed(job.labels) and _ended_before(job, moment - older_than):
             found += _checkpoints(session, job, wanted, moment, note)
     return sorted(found, key=lambda leak: -(float("inf") if leak.usd_per_hour is None else leak.usd_per_hour))
+
+
+def find_all(
+    session: Session,
+    *,
+    older_than: float = STALE_SECONDS,
+    note: Callable[[str], None] | None = None,
+    read_all: bool = False,
+) -> list[Leak]:
+    """Return the leaks of serving, then the stored ones; see `leaks.find_leaks` and `find_stale`. Changes nothing."""
+    return [*find_leaks(session), *find_stale(session, older_than=older_than, note=note, read_all=read_all)]
 
 
 def clean(
@@ -204,16 +215,23 @@ def _checkpoints(
         return
     folder = f"{job.output_uri.rstrip('/')}/{CHECKPOINTS_FOLDER}/"
     begun, ended = job.create_time.timestamp(), job.end_time.timestamp()
-    serving = {item.id for item in job.checkpoints if item.endpoint}
-    found: dict[str, list[ObjectInfo]] = {}
+    found: dict[int, list[ObjectInfo]] = {}
+    numbers: set[int] = set()
     for item in _readable(session, folder, note):
         match = _CHECKPOINT.match(item.uri.removeprefix(folder))
         made = seconds_of_time(item.created)
-        if match is None or match[1] in serving or made is None or not begun <= made <= ended:
+        if match is None:
             continue
-        found.setdefault(folder + match[0], []).append(item)
-    for uri, items in sorted(found.items()):
-        if not wanted.names(uri.rstrip("/")):
+        numbers.add(int(match[1]))
+        if made is not None and begun <= made <= ended:
+            found.setdefault(int(match[1]), []).append(item)
+    known = matched(job, numbers)
+    if any(item.endpoint for item in job.checkpoints) and len(known) < len(numbers):
+        return  # one of them serves, and it is not known which
+    for number, items in sorted(found.items()):
+        uri = f"{folder}checkpoint-{number}/"
+        serves = number in known and known[number].endpoint
+        if not serves and not wanted.names(uri.rstrip("/")):
             yield _leak("stale checkpoint", uri, items, now, ended, f"job {job.id} has ended, and nothing uses it")
 
 
@@ -228,14 +246,10 @@ def _readable(session: Session, uri: str, note: Callable[[str], None] | None) ->
 
 
 def _leak(kind: Kind, uri: str, items: Sequence[ObjectInfo], now: float, since: float, reason: str) -> Leak:
-    prices = [USD_PER_GIB_MONTH.get(item.storage_class) for item in items]
-    per_month: float | None = 0.0
-    for item, price in zip(items, prices, strict=True):
-        per_month = None if price is None or per_month is None else per_month + price * item.size / 2**30
     return Leak(
         kind=kind,
         resource=uri,
-        usd_per_hour=None if per_month is None else per_month / HOURS_PER_MONTH,
+        usd_per_hour=cost(items),
         age=now - since,
         resources=tuple(item.uri for item in items),
         generations=tuple(item.generation for item in items),

@@ -19,6 +19,8 @@ LINES = (
     "jobs metrics {job}",
     "jobs why {job}",
     "jobs diff {job} {job}",
+    "jobs compare {job}",
+    "bill",
     "endpoints ls",
     "endpoints show {endpoint}",
     "checkpoints ls {job}",

@@ -24,7 +24,7 @@ READING = {
     *("data check", "data stats", "data preview", "data report", "data fix", "data split", "data convert"),
     *("jobs ls", "jobs show", "jobs watch", "jobs wait", "jobs why", "jobs logs", "jobs metrics", "jobs export"),
     *("bill", "console", "init", "open", "explain", "completion"),
-    *("jobs diff", "checkpoints ls", "checkpoints download", "checkpoints export"),
+    *("jobs diff", "jobs compare", "checkpoints ls", "checkpoints download", "checkpoints export"),
     *("endpoints ls", "endpoints show", "endpoints check"),
 }
 """What changes nothing where it acts, and costs nothing that is not running already. Every other command names the

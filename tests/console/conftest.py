@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from runner.emulator.server import EmulatorServer
 from runner.gcp.session import Session
@@ -21,6 +21,7 @@ __all__ = ["untrained"]
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 Open = Callable[..., Page]
+expect.set_options(timeout=60_000)  # a state is waited for, on a machine with much else to do
 
 
 @pytest.fixture(scope="module")

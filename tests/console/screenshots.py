@@ -23,7 +23,8 @@ from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting import offers
 from runner.jobs.submitting.offers import Request
 from runner.quickstart.story import fast_story
-from runner.serving import deployment
+from runner.serving import deployment, past_evaluations
+from runner.serving.comparing import compare
 from tests.console.conftest import CHROMIUM
 from tests.console.running import RunningConsole
 from tests.projects import environment_of
@@ -68,8 +69,24 @@ def stage() -> Iterator[tuple[RunningConsole, dict[str, str]]]:
         slow = tune(session, folder, "devils-dictionary-slow", rate=2e-5, epochs=40)
         watching.wait(session, slow.name, 300, poll=0.5)
         endpoint = deployment.deploy(session, deployment.plan_deployment(session, first.name))
+        other = deployment.plan_deployment(
+            session, slow.name, checkpoint="4", display_name="devils-dictionary-early", lease_seconds=1
+        )
+        base = deployment.deploy(session, other)
+        questions = folder / "questions.jsonl"
+        questions.write_text(
+            "\n".join(fast_story(folder).training.read_text("utf-8").splitlines()[:16]) + "\n", "utf-8"
+        )
+        asked = {"max_tokens": 24}
+        evaluation = compare(session, questions, sampling=asked, endpoint=endpoint.id, base_endpoint=base.id)
         tune(session, folder, "devils-dictionary-long", rate=1e-4, epochs=100)
-        names = {"job": first.id, "slow": slow.id, "endpoint": endpoint.id, "data": first.training_dataset_uri}
+        names = {
+            "job": first.id,
+            "slow": slow.id,
+            "endpoint": endpoint.id,
+            "data": first.training_dataset_uri,
+            "evaluation": past_evaluations.keep(session.environment, evaluation),
+        }
         yield stack.enter_context(RunningConsole(session)), names
 
 
@@ -100,6 +117,8 @@ def main(target: Path) -> None:
             "review": (f"/tuning/create/review?{chosen}&epochs=3", "light", SIZE),
             "deploy": (f"/models/deploy/review?source={names['job']}", "light", SIZE),
             "playground": (f"/endpoints/{names['endpoint']}/playground", "light", SIZE),
+            "endpoint": (f"/endpoints/{names['endpoint']}", "light", SIZE),
+            "evaluation": (f"/evaluations/{names['evaluation']}", "light", SIZE),
             "bill": ("/bill", "light", SIZE),
             "phone": (f"/tuning/jobs/{names['job']}", "dark", PHONE),
         }

@@ -57,7 +57,7 @@ def test_the_three_ways_of_the_specification_by_mouse(console: RunningConsole, o
 
     expect(page.get_by_role("heading", name="numbers")).to_be_visible()
     expect(page.locator(".chip").first).to_have_text("Succeeded", timeout=TRAINING_MS)
-    page.reload()
+    expect(page.get_by_role("link", name="Deploy", exact=True)).to_be_visible()  # the page says so by itself
     expect(page.locator("#charts canvas").first).to_be_visible()
     for tab, words in (
         ("Dataset", "What the service counted"),
@@ -122,7 +122,7 @@ def enter(page: Page) -> None:
     page.wait_for_load_state("load")
 
 
-def test_a_job_by_keyboard_alone(console: RunningConsole, open_page: Open, table: Path) -> None:
+def test_the_whole_way_by_keyboard_alone(console: RunningConsole, open_page: Open, table: Path) -> None:
     page = open_page(console)
     page.keyboard.press("Tab")
     expect(page.locator(":focus")).to_have_text("Skip to the content")
@@ -143,6 +143,8 @@ def test_a_job_by_keyboard_alone(console: RunningConsole, open_page: Open, table
     expect(page.get_by_text("Nothing is wrong with it.")).to_be_visible()
     press_to(page, "Continue to the parameters")
     enter(page)
+    press_to(page, "Tuned model name")
+    page.keyboard.type("keys")
     press_to(page, "Number of epochs")
     page.keyboard.type("1")
     press_to(page, "^Review")
@@ -152,3 +154,33 @@ def test_a_job_by_keyboard_alone(console: RunningConsole, open_page: Open, table
     enter(page)
     expect(page.get_by_role("navigation", name="Job")).to_be_visible()
     expect(page.locator(".chip").first).to_have_text("Succeeded", timeout=TRAINING_MS)
+
+    press_to(page, "^Deploy$")
+    enter(page)
+    press_to(page, "^Lease")
+    page.keyboard.press("ArrowUp")
+    press_to(page, "Review the price")
+    enter(page)
+    expect(page.get_by_text("$1.15 per hour", exact=True)).to_be_visible()
+    press_to(page, "^Deploy for")
+    enter(page)
+    expect(page.get_by_role("heading", name="Deployed models")).to_be_visible(timeout=TRAINING_MS)
+    press_to(page, "^Playground")
+    enter(page)
+    press_to(page, "^Question")
+    page.keyboard.type("What is number 7?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#talk-status")).to_have_text("Answered", timeout=60_000)
+    expect(page.locator(":focus")).to_have_attribute("name", "question")
+    page.keyboard.type("And number 8?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn.model")).to_have_count(2, timeout=60_000)
+
+    press_to(page, "^keys$", most=90)
+    enter(page)
+    press_to(page, "^Undeploy$")
+    enter(page)
+    expect(page.get_by_text("This ends $1.15 per hour.")).to_be_visible()
+    press_to(page, "^Undeploy$")
+    enter(page)
+    expect(page.get_by_role("heading", name="Nothing is deployed")).to_be_visible(timeout=60_000)

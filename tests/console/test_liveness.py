@@ -143,7 +143,7 @@ def test_the_emulator_goes_and_comes_back(
         with EmulatorServer(dataclasses.replace(settings, port=port)):
             expect(page.get_by_text("The service does not answer")).to_be_hidden()
             other.goto("/bill")
-            expect(other.get_by_role("heading", name="Bill")).to_be_visible()
+            expect(other.get_by_role("heading", name="Bill", exact=True)).to_be_visible()
     finally:
         running.__exit__(None, None, None)
         session.close()  # used by the console after it was closed, it has connected again
@@ -221,7 +221,7 @@ def test_a_change_that_fails_says_why_and_leads_back(console: RunningConsole, op
     expect(page.get_by_role("alert")).to_contain_text("<b>no</b>")
     expect(page.get_by_role("alert").locator("code").first).to_have_text("runner doctor")
     page.get_by_role("link", name="Back").click()
-    expect(page.get_by_role("heading", name="Bill")).to_be_visible()
+    expect(page.get_by_role("heading", name="Bill", exact=True)).to_be_visible()
 
 
 def test_google_cloud_has_another_colour_than_the_emulator(console: RunningConsole, open_page: Open) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
@@ -11,13 +13,16 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from runner.gcp import uploads
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
-from runner.serving import deployment
-from runner.serving.bill import current_bill
+from runner.serving import deployment, past_evaluations
+from runner.serving.billing import current_bill
+from runner.serving.evaluation import compare
 from tests.console.conftest import Open
 from tests.console.running import RunningConsole
 from tests.projects import Tuned
+from tests.serving.test_evaluation import _pairs
 
 MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
 MODES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -39,7 +44,25 @@ def full(deployed: tuple[Session, Endpoint]) -> Iterator[RunningConsole]:
         yield running
 
 
-def paths(tuned: Tuned, endpoint: Endpoint) -> list[str]:
+@pytest.fixture(scope="module")
+def kept(deployed: tuple[Session, Endpoint]) -> str:
+    """The id of an evaluation, with answers that are cut and full of markup."""
+    pairs = [replace(one, base="<b>&" * 40, base_cut=True) for one in _pairs(9, "up", "wrong", "right answer")]
+    made = replace(compare("base", "tuned", pairs), settings={"temperature": 0.0, "max_tokens": 40})
+    return past_evaluations.keep(deployed[0].environment, made)
+
+
+@pytest.fixture(scope="module")
+def flawed(deployed: tuple[Session, Endpoint]) -> str:
+    """The address of a dataset with errors and over-long examples."""
+    rows = [{"prompt": f"{number} " * 8, "completion": "ok"} for number in range(30)]
+    rows += [{"prompt": "word " * 30_000, "completion": "ok"}, {"prompt": 1, "completion": "<b>"}]
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    uri = f"gs://{deployed[0].environment.datasets_bucket}/flawed.jsonl"
+    return uploads.upload_bytes(deployed[0], content, uri).uri
+
+
+def paths(tuned: Tuned, endpoint: Endpoint, evaluation: str, flawed: str) -> list[str]:
     """The address of every page that shows something."""
     job = f"/tuning/jobs/{tuned.job.id}"
     chosen = urlencode({"base_model": MODEL, "training": tuned.job.training_dataset_uri})
@@ -71,6 +94,10 @@ def paths(tuned: Tuned, endpoint: Endpoint) -> list[str]:
         "/datasets",
         f"/datasets/check?{chosen}",
         "/bill",
+        "/evaluations",
+        "/evaluations/new",
+        f"/evaluations/{evaluation}",
+        f"/datasets/check?{urlencode({'base_model': MODEL, 'training': flawed})}",
     ]
 
 
@@ -85,11 +112,11 @@ def serious(page: Page) -> list[str]:
 
 
 def test_every_page_is_accessible_and_fits_in_both_modes_and_widths(
-    full: RunningConsole, deployed: tuple[Session, Endpoint], tuned: Tuned, open_page: Open
+    full: RunningConsole, deployed: tuple[Session, Endpoint], tuned: Tuned, open_page: Open, kept: str, flawed: str
 ) -> None:
     page = open_page(full, viewport={"width": 1280, "height": 860})
     problems = []
-    for path in paths(tuned, deployed[1]):
+    for path in paths(tuned, deployed[1], kept, flawed):
         answer = page.goto(path)
         assert answer is not None
         assert answer.status == 200, path
@@ -144,6 +171,6 @@ def test_the_bill_is_the_same_everywhere(full: RunningConsole, deployed: tuple[S
         return [(line["kind"], line["id"], line["name"], line["usdPerHour"], line["from"]) for line in body["lines"]]
 
     assert settled(page) == settled(there)
-    assert {line["kind"] for line in page["lines"]} == {"tuning", "serving"}
+    assert {line["kind"] for line in page["lines"]} == {"tuning", "serving", "storage"}
     assert there["usd"] == pytest.approx(page["usd"], abs=0.02)
     assert len(rows) == 1 + len(page["lines"])

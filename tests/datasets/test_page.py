@@ -82,5 +82,5 @@ def test_a_browser_paints_the_page_and_runs_nothing_of_it(tmp_path: Path) -> Non
     browse(f"--screenshot={shot}")
     with Image.open(shot) as image:
         colours: dict[Any, int] = {colour: count for count, colour in image.convert("RGB").getcolors(1 << 24) or []}
-    assert colours.get((0x1A, 0x73, 0xE8), 0) > 2000, "the bars, in the colour of the style sheet"
+    assert colours.get((0x30, 0x49, 0xC4), 0) > 2000, "the bars, in the colour of the style sheet"
     assert sum(count for colour, count in colours.items() if max(colour) < 80) > 5000, "text"

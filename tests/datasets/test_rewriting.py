@@ -251,7 +251,7 @@ def test_statistics(tmp_path: Path) -> None:
     report = check_files(
         write(tmp_path / "t.jsonl", [{"prompt": "a" * 400 * n, "completion": "b"} for n in range(1, 9)])
     )
-    bars = histogram(report.training)
+    bars = histogram(report, report.training)
     assert sum(bar.count for bar in bars) == 8
     assert bars[-1].above < report.training.tokens.to_json()["max"] <= bars[-1].up_to
     found = {(offer.model, offer.mode): offer for offer in offers(report, epochs=2)}

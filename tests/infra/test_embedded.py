@@ -74,6 +74,7 @@ def test_changed_settings_change_what_is_there(stack: Stack) -> None:
         "Bucket datasets",
         "Bucket images",
         "Bucket outputs",
+        "Function idle-guard",
     }
     bucket = stack.request("GET", f"/storage/v1/b/{stack.project}-images")
     assert bucket["softDeletePolicy"]["retentionDurationSeconds"] == str(14 * 86_400)

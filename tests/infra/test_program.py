@@ -429,6 +429,7 @@ def test_the_environment_document(minimal: Evaluation, tmp_path: Path) -> None:
         },
         "runnerServiceAccount": f"tuning-runner@{PROJECT}.iam.gserviceaccount.com",
         "endpoints": {"default": f"projects/{PROJECT}/locations/us-central1/endpoints/{number}"},
+        "idleGuard": {"minutes": 15},
     }
     assert minimal.outputs["environment"] == expected
     published = next(r for r in minimal.of_type(":BucketObject") if r.name == "environment").inputs
@@ -439,6 +440,7 @@ def test_the_environment_document(minimal: Evaluation, tmp_path: Path) -> None:
     environment = resolve({"environment": str(file)})
     assert environment.images_bucket == f"{PROJECT}-images"
     assert environment.vertex_url is None
+    assert environment.idle_guard_minutes == 15
 
 
 def test_the_document_names_addresses_that_are_not_googles() -> None:

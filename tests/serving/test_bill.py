@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
+import io
 import json
+import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.catalog.models import MachineChoice
+from runner.errors import ConfigurationError
 from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp.storage import ObjectInfo
 from runner.gcp.tuning_jobs import from_document
-from runner.serving.bill import bill_of
+from runner.serving import billed
+from runner.serving.billing import bill_of
 
 NOW = datetime.datetime(2026, 11, 29, 12, tzinfo=datetime.UTC).timestamp()
 L4 = MachineChoice(machine_type="g2-standard-12", accelerator_type="NVIDIA_L4", accelerator_count=1)
@@ -68,18 +75,98 @@ def test_what_has_no_price_is_said_and_what_is_older_is_left_out() -> None:
     assert (bill.unknown, bill.usd) == (2, 0.0)
 
 
+def objects(written: list[tuple[float, int]], storage_class: str = "STANDARD") -> list[ObjectInfo]:
+    return [
+        ObjectInfo(
+            uri=f"gs://b/{number}",
+            size=size,
+            crc32c="",
+            generation=1,
+            storage_class=storage_class,
+            created=when(hours),
+        )
+        for number, (hours, size) in enumerate(written)
+    ]
+
+
+def test_what_is_stored_costs_from_when_it_was_written() -> None:
+    bill = bill_of([], [], now=NOW, buckets=[("b", objects([(48, 2**40), (24 * 90, 2**30)]))])
+    [line] = bill.lines
+    month = (28 * 24 + 12) / 730  # since the first of November
+    assert line.usd == pytest.approx(0.020 * (1024 * 48 / 730 + month), abs=1e-3)
+    assert (line.kind, line.unit, line.quantity) == ("storage", "GiB", 1025)
+    assert bill.days["2026-11-28"] == pytest.approx(0.020 * 1025 * 24 / 730, abs=1e-3)
+    assert bill.days["2026-11-29"] == pytest.approx(0.020 * 1025 * 12 / 730, abs=1e-3)
+    odd = bill_of([], [], now=NOW, buckets=[("b", objects([(1, 5)], "RAPID")), ("empty", [])])
+    assert [(item.usd, item.usd_per_hour) for item in odd.lines] == [(None, None)]
+
+
 @given(
-    st.lists(st.tuples(st.integers(1, 10**9), st.floats(1, 900), st.booleans()), max_size=6),
-    st.lists(st.floats(0.01, 900), max_size=4),
+    tuned=st.lists(st.tuples(st.integers(1, 10**9), st.floats(1, 900), st.booleans()), max_size=6),
+    served=st.lists(st.floats(0.01, 900), max_size=4),
+    written=st.lists(st.tuples(st.floats(0, 1500), st.integers(0, 2**44)), max_size=8),
 )
-def test_days_lines_and_forms_add_up(tuned: list[tuple[int, float, bool]], served: list[float]) -> None:
+def test_lines_kinds_days_and_forms_are_one_sum(
+    tuned: list[tuple[int, float, bool]], served: list[float], written: list[tuple[float, int]]
+) -> None:
     jobs = [
         from_document(job(tokens, hours=hours, state="RUNNING" if running else "SUCCEEDED"))
         for tokens, hours, running in tuned
     ]
-    bill = bill_of(jobs, [endpoint(hours) for hours in served], now=NOW)
-    assert sum(bill.days.values()) == pytest.approx(bill.usd, abs=1e-3)
+    bill = bill_of(jobs, [endpoint(hours) for hours in served], now=NOW, buckets=[("b", objects(written))])
     body = json.loads(json.dumps(bill.to_json()))
-    assert body["usd"] == bill.usd
-    cells = [row.split(",")[5] for row in bill.to_csv().splitlines()[1:]]
-    assert sum(float(cell) for cell in cells if cell) == pytest.approx(bill.usd, abs=1e-3)
+    cells = [row["usd"] for row in csv.DictReader(io.StringIO(bill.to_csv()))]
+    sums = [
+        math.fsum(bill.days.values()),
+        math.fsum(bill.kinds.values()),
+        math.fsum(line["usd"] or 0 for line in body["lines"]),
+        math.fsum(float(cell) for cell in cells if cell),
+        body["usd"],
+    ]
+    assert [round(found, 4) for found in sums] == [bill.usd] * len(sums)
+    for line in bill.lines:
+        assert round(math.fsum(line.by_day.values()), 4) == (line.usd or 0.0)
+
+
+def row(day: str, service: str, sku: str, cost: float | str) -> dict[str, object]:
+    return {"day": day, "service": service, "sku": sku, "cost": cost, "currency": "USD"}
+
+
+ROWS = [
+    row("2026-11-03", "Vertex AI", "Llama 3.1 8B Tuning tokens", "1.25"),
+    row("2026-11-03", "Vertex AI", "Online prediction g2-standard-12", 2.5),
+    row("2026-11-04", "Cloud Storage", "Standard Storage", 0.01),
+    row("2026-11-04", "Compute Engine", "N2 core", 9),
+    row("2026-10-31", "Cloud Storage", "Standard Storage", 99),
+]
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_googles_bill_is_read_in_every_form(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"billed.{form}"
+    if form == "csv":
+        with path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(ROWS[0]))
+            writer.writeheader()
+            writer.writerows(ROWS)
+    else:
+        path.write_text(json.dumps(ROWS) if form == "json" else "\n".join(map(json.dumps, ROWS)))
+    found = billed.read(path, since="2026-11-01", until="2026-11-29")
+    assert found.kinds == {"tuning": 1.25, "serving": 2.5, "storage": 0.01, "other": 9}
+    assert found.days == {"2026-11-03": 3.75, "2026-11-04": 0.01}
+    assert found.usd == 3.76
+
+
+def test_mistakes_of_googles_bill_are_all_named(tmp_path: Path) -> None:
+    path = tmp_path / "billed.json"
+    changes: list[dict[str, object]] = [{"currency": "EUR"}, {"cost": "x"}, {"day": "1.11."}, {"sku": None}]
+    path.write_text(json.dumps([*ROWS, *({**ROWS[0], **change} for change in changes), 7]))
+    with pytest.raises(ConfigurationError) as caught:
+        billed.read(path, since="2026-11-01", until="2026-11-29")
+    assert len(caught.value.problems) == 5
+    for name in ("absent.json", "torn.json", "odd.csv"):
+        other = tmp_path / name
+        if name != "absent.json":
+            other.write_bytes(b"[{" if name == "torn.json" else b"\xff\xfe\x00")
+        with pytest.raises(ConfigurationError):
+            billed.read(other, since="2026-11-01", until="2026-11-29")

@@ -289,6 +289,7 @@ def test_parity_of_a_tuned_model_and_of_its_base(two: Endpoint, tuned: Tuned, tu
         json={
             "publisherModelName": f"publishers/{publisher[0]}/models/{publisher[2]}",
             "endpointConfig": {"endpointDisplayName": "base"},
+            "modelConfig": {"acceptEula": True},
         },
     ).raise_for_status()
     made = operations.wait(tuned_session, operation.json()["name"], timeout=120, poll=0.3)

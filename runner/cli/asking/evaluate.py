@@ -12,7 +12,7 @@ from runner import local_files
 from runner.cli import commands
 from runner.cli.cost_gate import terms
 from runner.cli.options import Command, Invocation, Money, cost_options, sampling_options
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, RunnerError
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -108,6 +108,7 @@ def command(
     Loss and perplexity of the file's answers are measured if both models report log probabilities. A judge is a third
     model, which sees each pair twice, in both orders.
     """
+    from runner.serving import past_evaluations
     from runner.serving.comparing import compare, hold_gate
     from runner.serving.evaluation_report import to_html
 
@@ -134,6 +135,10 @@ def command(
             tell=output.note,
             progress=_reporter(invocation),
         )
+        try:
+            past_evaluations.keep(session.environment, found)
+        except RunnerError as error:
+            output.warning(f"`runner console` will not show this evaluation: {error.message}")
     if report is not None:
         local_files.replace(report, to_html(found))
         output.note(f"report: {report}")

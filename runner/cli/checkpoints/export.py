@@ -23,7 +23,11 @@ from runner.cli.options import Invocation, job_argument
 )
 @job_argument
 @click.option(
-    "--id", "checkpoint", default="final", show_default=True, help="Checkpoint ID; `runner checkpoints ls` lists them."
+    "--id",
+    "checkpoint",
+    default="final",
+    show_default=True,
+    help="Number of its folder; `runner checkpoints ls` lists them.",
 )
 @click.option(
     "--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Destination folder [default: JOB-ID]."

@@ -18,7 +18,7 @@ from runner.cli.text import amount, visible
 
 if TYPE_CHECKING:
     from runner.datasets.reports.preview import Preview
-    from runner.datasets.reports.report import FileReport
+    from runner.datasets.reports.report import Report
 
 _BAR_COLUMNS = 40
 
@@ -61,7 +61,9 @@ def stats(
     wanted = [offer for offer in offers(report, epochs) if _matches(offer, model, mode)]
     output = invocation.output
     if output.is_json:
-        bars = [{"above": bar.above, "upTo": bar.up_to, "count": bar.count} for bar in histogram(report.training)]
+        bars = [
+            {"above": bar.above, "upTo": bar.up_to, "count": bar.count} for bar in histogram(report, report.training)
+        ]
         body = report.to_json()
         del body["findings"]
         output.document({**body, "histogram": bars, "epochs": epochs, "offers": [offer.to_json() for offer in wanted]})
@@ -71,7 +73,7 @@ def stats(
     if not output.quiet:
         output.table(*statistics(report), body=None, numbers=(1, 2, 3, 4, 5))
         output.text("")
-        _lengths(invocation, file, exact=report.tokens_exact)
+        _lengths(invocation, report)
     rows = [
         [
             *(offer.model, offer.mode, offer.limit, file.examples - file.text_only_filtered - offer.kept, offer.tokens),
@@ -111,10 +113,11 @@ def _sample(invocation: Invocation, given: Path | str, model: str | None, mode: 
     invocation.output.result(body, text, name=str(sample.tokens))
 
 
-def _lengths(invocation: Invocation, file: FileReport, *, exact: bool) -> None:
+def _lengths(invocation: Invocation, report: Report) -> None:
     from runner.datasets.reports.histograms import histogram
 
-    bars = histogram(file)
+    file, exact, limit = report.training, report.tokens_exact, report.max_sequence_length
+    bars = histogram(report, file)
     if not bars:
         return
     longest = max(bar.count for bar in bars)
@@ -123,7 +126,10 @@ def _lengths(invocation: Invocation, file: FileReport, *, exact: bool) -> None:
     output.text(f"tokens of an example{'' if exact else ' (est.)'}")
     for bar in bars:
         columns = round(bar.count / longest * _BAR_COLUMNS) or (1 if bar.count else 0)
-        output.text(f"  {bar.above:>{width}} - {bar.up_to:>{width}}  {'█' * columns} {bar.count}")
+        beyond = "  longer than the limit: not used" if limit is not None and bar.above >= limit and bar.count else ""
+        output.text(f"  {bar.above:>{width}} - {bar.up_to:>{width}}  {'█' * columns} {bar.count}{beyond}")
+    if not file.tokens.counts:
+        return
     numbers = file.tokens.to_json()
     turns = ", ".join(f"{count} with {number}" for number, count in sorted(file.turns.items())[:6])
     output.pairs(

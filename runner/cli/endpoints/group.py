@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,6 +135,7 @@ def deploy(
     from runner.cli.jobs.group import job_name
     from runner.serving import deploying, listing
     from runner.serving.deploying import ParityCheck
+    from runner.serving.leases import ending, starting
     from runner.serving.plan import plan_deployment
 
     output = invocation.output
@@ -180,19 +180,8 @@ def deploy(
         described = listing.describe(endpoint)
         tell_of_endpoint(invocation, session, endpoint)
     output.result(described.to_json(), _pairs(described), name=endpoint.id)
-    output.note(_billed_until(plan.lease_seconds))
+    output.note(ending(session.environment, starting(plan.lease_seconds, plan.idle_seconds), endpoint.id))
     output.note(f"next: `runner chat --endpoint {endpoint.id}`")
-
-
-def _billed_until(lease_seconds: float | None) -> str:
-    """Return how long a deployment is billed: a lease alone ends nothing."""
-    if lease_seconds is None:
-        return "it has no lease: it is billed until `runner endpoints undeploy`"
-    ends = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=lease_seconds)
-    return (
-        f"its lease ends {ends:%Y-%m-%d %H:%M} UTC; it is billed until something takes it down: the idle guard of "
-        "`runner infra`, `runner leaks --clean`, or `runner endpoints undeploy`"
-    )
 
 
 @commands.command(name="ls", examples=("runner endpoints ls", "runner endpoints ls --all --format json"))

@@ -35,6 +35,7 @@ def extend(invocation: Invocation, endpoint: str, lease: float, idle_limit: floa
     from runner.serving.prediction import resolve_endpoint
 
     with invocation.session() as session:
+        environment = session.environment
         found = resolve_endpoint(session, endpoint)
         given = (
             leases.extend(session, found, seconds_or_none(lease))
@@ -47,3 +48,4 @@ def extend(invocation: Invocation, endpoint: str, lease: float, idle_limit: floa
     invocation.output.result(
         body, [("endpoint", found.id), ("lease until", until), ("idle limit", idle)], name=found.id
     )
+    invocation.output.note(leases.ending(environment, given, found.id))

@@ -34,6 +34,7 @@ command = Group(
         "metrics": ("runner.cli.jobs.metrics:metrics", "Export a job's losses as CSV or JSON Lines."),
         "export": ("runner.cli.jobs.export:export", "Export losses to TensorBoard, MLflow or W&B."),
         "diff": ("runner.cli.jobs.metrics:diff", "Compare two jobs: configuration, data, results."),
+        "compare": ("runner.cli.jobs.compare:compare", "Rank jobs by validation loss and price."),
         "clone": ("runner.cli.jobs.change:clone", "Submit a job like another, with some values changed."),
         "cancel": ("runner.cli.jobs.change:cancel", "Cancel a job and show what is billed."),
     },

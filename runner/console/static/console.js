@@ -4,7 +4,7 @@
   const words = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
 
   const ages = (root) => {
-    for (const element of root.querySelectorAll("time[datetime]")) {
+    for (const element of root.querySelectorAll("time[datetime]:not(.made time)")) {
       const moment = new Date(element.dateTime);
       if (!element.title) element.title = element.textContent;
       const seconds = (moment - Date.now()) / 1000;

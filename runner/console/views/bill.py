@@ -1,40 +1,79 @@
-"""The bill of the month, and what could be removed from the next one."""
+"""The bill of the month, what Google has billed, and what could be removed from the next one."""
 
 from __future__ import annotations
 
 import json
+import time
 
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from runner.console import following
 from runner.console.changes import Change
+from runner.console.pages import address
 from runner.console.state import Console, text
 from runner.errors import ConfigurationError, RunnerError
+from runner.serving import billed as google
+from runner.serving.bill import Bill, month_start
+from runner.serving.billed import Billed
 from runner.serving.leak import Leak
-from runner.serving.leaks import clean as remove
 from runner.serving.leaks import find_leaks
+from runner.serving.stale import clean as remove
+from runner.serving.stale import find_all
+
+SHOWN = 100
 
 
 def page(console: Console, request: Request) -> Response:
     """Show the bill."""
-    bill = following.bill(console)
-    leaks = console.observer.read("leaks", lambda: find_leaks(console.session), keep=following.RARE_SECONDS).value
+    source = request.query_params.get("billed", "")
+    error, billed = {}, None
+    try:
+        billed = _billed(console, source)
+    except RunnerError as problem:
+        error = problem.to_json()
+    bill = following.bill(console, whole=True, billed=billed)
     most = max(bill.days.values(), default=0.0)
+    rest = bill.lines[SHOWN:]
+    days = {**dict.fromkeys(billed.days if billed else (), 0.0), **bill.days}
     return console.pages.answer(
         request,
         "bill.html",
         bill=bill,
-        days=[(day, usd, round(100 * usd / most) if most else 0) for day, usd in reversed(bill.days.items())],
-        leaks=leaks,
+        lines=bill.lines[:SHOWN],
+        rest=round(sum(line.usd or 0.0 for line in rest), 4),
+        left_out=len(rest),
+        days=[(day, usd, usd / most if most else 0.0) for day, usd in sorted(days.items(), reverse=True)],
+        leaks=bill.leaks,
+        source=source,
+        error=error,
+        query=google.query(console.session.environment.project, bill.to_json()["from"][:10]),
     )
+
+
+def _billed(console: Console, source: str) -> Billed | None:
+    if not source:
+        return None
+    now = time.time()
+    since, until = (time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (month_start(now), now))
+    return google.read(console.uploads.path(source), since=since, until=until)
+
+
+def upload(console: Console, request: Request, form: FormData) -> Response:
+    """Keep a file with what Google has billed, and lead to the bill beside it."""
+    sent = form.get("billed_file")
+    if not isinstance(sent, UploadFile) or not sent.filename:
+        message = "no file was chosen"
+        raise ConfigurationError(message, problems=[message])
+    return RedirectResponse(address("/bill", billed=console.uploads.keep(sent.filename, sent.file)), 303)
 
 
 def export(console: Console, request: Request) -> Response:
     """Return the bill as `json` or `csv`."""
-    bill, form = following.bill(console), request.path_params["form"]
+    form = request.path_params["form"]
+    bill: Bill = following.bill(console, whole=True, billed=_billed(console, request.query_params.get("billed", "")))
     headers = {"content-disposition": f'attachment; filename="bill.{form}"'}
     if form == "json":
         return Response(json.dumps(bill.to_json(), indent=2), headers=headers, media_type="application/json")
@@ -44,7 +83,8 @@ def export(console: Console, request: Request) -> Response:
 
 
 def _chosen(console: Console, resource: str) -> Leak:
-    for leak in find_leaks(console.session):
+    look = find_all if resource.startswith("gs://") else find_leaks
+    for leak in look(console.session):
         if leak.resource == resource:
             return leak
     message = f"{resource} is in use again, or was removed already; nothing was changed"
@@ -55,13 +95,17 @@ def ask_clean(console: Console, request: Request) -> Response:
     """Ask whether something that is no longer used is to be removed."""
     leak = _chosen(console, request.query_params.get("resource", ""))
     usd = leak.usd_per_day
+    facts = [("Kind", leak.kind), ("Resource", leak.resource), ("Why", leak.reason)]
+    if leak.generations:
+        facts.append(("Objects", f"{len(leak.resources)}"))
+    saved = "less than $0.01" if usd is not None and usd < 0.005 else f"${usd or 0.0:,.2f}"
     return console.confirmation(
         request,
-        title=f"Remove {leak.display_name or leak.resource.rsplit('/', 1)[-1]}?",
+        title=f"Remove {leak.display_name or leak.resource.rstrip('/').rsplit('/', 1)[-1]}?",
         button="Remove",
         back="/bill",
-        price="Its price is unknown." if usd is None else f"This ends ${usd:,.2f} per day.",
-        facts=[("Kind", leak.kind), ("Resource", leak.resource), ("Why", leak.reason)],
+        price="Its price is unknown." if usd is None else f"This ends {saved} per day.",
+        facts=facts,
         fields={"resource": leak.resource},
         danger=True,
     )

@@ -19,7 +19,7 @@ from runner.errors import RunnerError
 from runner.formatting import duration, seconds_of
 from runner.jobs.outputs.checkpoints import list_checkpoints
 from runner.prices import Terms
-from runner.serving import deploying
+from runner.serving import deploying, leases
 from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS
 from runner.serving.plan import DeploymentPlan, plan_deployment
 
@@ -62,6 +62,7 @@ def page(console: Console, request: Request) -> Response:
         endpoints=following.endpoints(console).value,
         leases=LEASES,
         idles=IDLES,
+        guard_minutes=console.session.environment.idle_guard_minutes,
     )
 
 
@@ -108,6 +109,9 @@ def review(console: Console, request: Request) -> Response:
         python=_python(given, None if plan is None else plan.usd_per_hour),
         lease=None if plan is None or plan.lease_seconds is None else duration(plan.lease_seconds),
         idle=None if plan is None or plan.idle_seconds is None else duration(plan.idle_seconds),
+        ending=None
+        if plan is None
+        else leases.ending(console.session.environment, leases.starting(plan.lease_seconds, plan.idle_seconds)),
         once=console.changes.token("/models/deploy/review"),
     )
 

@@ -22,7 +22,7 @@ from runner.gcp.usage import ServingFigures
 from runner.prices import amount
 from runner.serving import deployment, leases
 from runner.serving import traffic as sharing
-from runner.serving.bill import model_id
+from runner.serving.billing import model_id
 from runner.serving.labels import ID_PREFIX, managed
 from runner.serving.leases import Lease, lease_of
 from runner.serving.listing import ListedEndpoint, describe
@@ -44,6 +44,8 @@ class Served:
     asked: float | None
     """When it was last asked, in seconds since 1970; None where it was not, or nothing tells."""
     figures: ServingFigures
+    ending: str
+    """What ends it."""
 
 
 def page(console: Console, request: Request) -> Response:
@@ -56,7 +58,13 @@ def page(console: Console, request: Request) -> Response:
     asked = following.last_asked(console)
     spent = following.spent(console)
     rows = [
-        (item, [_served(item.endpoint, model, labels, asked, spent, {}) for model in item.endpoint.deployed_models])
+        (
+            item,
+            [
+                _served(console, item.endpoint, model, labels, asked, spent, {})
+                for model in item.endpoint.deployed_models
+            ],
+        )
         for item in shown[:100]
     ]
     return console.pages.answer(
@@ -84,16 +92,9 @@ def _fits(item: ListedEndpoint, query: str) -> bool:
     return query in " ".join(names).lower()
 
 
-def find(console: Console, identifier: str) -> Endpoint:
-    """Return an endpoint. Raises NotFoundError."""
-    return console.observer.read(
-        ("endpoint", identifier), lambda: resources.get_endpoint(console.session, identifier)
-    ).value
-
-
 def one(console: Console, request: Request) -> Response:
     """Show one endpoint."""
-    endpoint = find(console, request.path_params["id"])
+    endpoint = following.endpoint_named(console, request.path_params["id"])
     labels = following.model_labels(console)
     spent = following.spent(console)
 
@@ -105,7 +106,9 @@ def one(console: Console, request: Request) -> Response:
 
     figures = console.observer.read(("figures", endpoint.id), load, keep=5.0).value
     asked = following.last_asked(console)
-    served = [_served(endpoint, model, labels, asked, spent, figures or {}) for model in endpoint.deployed_models]
+    served = [
+        _served(console, endpoint, model, labels, asked, spent, figures or {}) for model in endpoint.deployed_models
+    ]
     listed = describe(endpoint)
     return console.pages.answer(
         request,
@@ -121,6 +124,7 @@ def one(console: Console, request: Request) -> Response:
 
 
 def _served(
+    console: Console,
     endpoint: Endpoint,
     model: DeployedModel,
     labels: dict[str, dict[str, str]],
@@ -129,10 +133,12 @@ def _served(
     figures: dict[str, ServingFigures],
 ) -> Served:
     price = hourly_price(model.machine)
+    lease = lease_of(endpoint, model, labels.get(model_id(model.model), {}))
     return Served(
         model=model,
         share=endpoint.traffic.get(model.id, 0),
-        lease=lease_of(endpoint, model, labels.get(model_id(model.model), {})),
+        lease=lease,
+        ending=leases.ending(console.session.environment, lease, endpoint.id),
         usd_per_hour=None if price is None else price * max(1, model.replicas),
         spent=spent.get(endpoint.id),
         asked=(asked or {}).get((endpoint.id, model.id)),
@@ -142,7 +148,7 @@ def _served(
 
 def ask_traffic(console: Console, request: Request) -> Response:
     """Ask who gets how much of the traffic."""
-    endpoint = find(console, request.path_params["id"])
+    endpoint = following.endpoint_named(console, request.path_params["id"])
     return console.pages.answer(
         request,
         "endpoints/traffic.html",
@@ -172,12 +178,13 @@ def traffic(console: Console, request: Request, form: FormData) -> Response:
 
 def ask_extend(console: Console, request: Request) -> Response:
     """Ask for how long the lease is to be."""
-    endpoint = find(console, request.path_params["id"])
+    endpoint = following.endpoint_named(console, request.path_params["id"])
     return console.pages.answer(
         request,
         "endpoints/extend.html",
         endpoint=endpoint,
         listed=describe(endpoint),
+        guard_minutes=console.session.environment.idle_guard_minutes,
         leases=LEASES,
         once=console.changes.token(request.url.path),
     )
@@ -202,7 +209,7 @@ def extend(console: Console, request: Request, form: FormData) -> Response:
 
 def ask_undeploy(console: Console, request: Request) -> Response:
     """Ask whether models are to be taken down."""
-    endpoint = find(console, request.path_params["id"])
+    endpoint = following.endpoint_named(console, request.path_params["id"])
     only = request.query_params.get("model", "")
     chosen = [model for model in endpoint.deployed_models if only in ("", model.id)]
     price = describe(endpoint).usd_per_hour

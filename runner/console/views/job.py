@@ -16,7 +16,7 @@ from runner.console.changes import Change
 from runner.console.drawing import HIGHEST_SMOOTHING, line, smoothed
 from runner.console.following import Followed
 from runner.console.observing import Reading
-from runner.console.pages import money, plain
+from runner.console.pages import money, number, plain
 from runner.console.state import Console
 from runner.errors import RunnerError
 from runner.gcp import tuning_jobs
@@ -51,6 +51,7 @@ def _shown(console: Console, request: Request, tab: str) -> tuple[Reading[Follow
         "problem": reading.problem,
         "seen": reading.seen,
         "every": 0 if job.ended else 2,
+        "over": job.ended,
     }
     return reading, context
 
@@ -239,11 +240,18 @@ def _sentence(kind: str, data: dict[str, Any]) -> str:
         state = str(data.get("state") or data.get("detail") or "")
         return state.removeprefix("TUNING_").removeprefix("JOB_STATE_").replace("_", " ").lower()
     if kind == "evaluation":
-        return f"validation loss {data.get('loss')} at step {data.get('step')}"
+        return f"validation loss {_figure(data.get('loss'))} at step {data.get('step')}"
+    if kind == "done":
+        loss = _figure(data.get("train_loss"))
+        return f"training ended at step {data.get('step')}, epoch {data.get('epoch')}, with a mean loss of {loss}"
     if kind == "checkpoint":
         return f"checkpoint saved at step {data.get('step')}, epoch {data.get('epoch')}"
-    pairs = [f"{key} {value}" for key, value in data.items() if not isinstance(value, dict | list)]
+    pairs = [f"{key} {_figure(value)}" for key, value in data.items() if not isinstance(value, dict | list)]
     return ", ".join(pairs)
+
+
+def _figure(value: Any) -> str:
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def ask_cancel(console: Console, request: Request) -> Response:

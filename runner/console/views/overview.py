@@ -10,11 +10,12 @@ from starlette.responses import Response
 
 from runner.console import following
 from runner.console.state import Console
+from runner.environment import Environment
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.explaining import classify
 from runner.jobs.following.progress import fraction_of
-from runner.serving.bill import model_id
+from runner.serving.billing import model_id
 from runner.serving.leases import lease_of
 from runner.serving.listing import ListedEndpoint
 
@@ -43,7 +44,7 @@ def page(console: Console, request: Request) -> Response:
     running = [job for job in jobs.value if not job.ended]
     serving = [item for item in endpoints.value if item.billed]
     leaks = following.leaks(console)
-    troubles = [*_of_jobs(jobs.value), *_of_leases(serving, labels)]
+    troubles = [*_of_jobs(jobs.value), *_of_leases(console.session.environment, serving, labels)]
     if leaks:
         known = [leak.usd_per_day for leak in leaks if leak.usd_per_day is not None]
         title = f"{len(leaks)} no longer used"
@@ -81,8 +82,16 @@ def _of_jobs(jobs: list[TuningJob]) -> list[Trouble]:
     return found[:_SHOWN]
 
 
-def _of_leases(serving: list[ListedEndpoint], labels: dict[str, dict[str, str]]) -> list[Trouble]:
+def _of_leases(
+    environment: Environment, serving: list[ListedEndpoint], labels: dict[str, dict[str, str]]
+) -> list[Trouble]:
     found = []
+    minutes = environment.idle_guard_minutes
+    after = (
+        f"The idle guard, which looks every {minutes} min, undeploys it."
+        if minutes
+        else "Nothing here undeploys it: it is billed until you do."
+    )
     for item in serving:
         for model in item.endpoint.deployed_models:
             until = lease_until(item.endpoint, model, labels)
@@ -93,7 +102,7 @@ def _of_leases(serving: list[ListedEndpoint], labels: dict[str, dict[str, str]])
             if left > 0:
                 title, text = f"The lease of {name} ends soon", f"In {left / 60:.0f} minutes."
             else:
-                title, text = f"The lease of {name} has ended", "It is billed until something takes it down."
+                title, text = f"The lease of {name} has ended", after
             found.append(Trouble("money", title, text, f"/endpoints/{item.endpoint.id}", "Extend or undeploy"))
     return found[:_SHOWN]
 

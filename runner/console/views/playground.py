@@ -15,7 +15,6 @@ from starlette.responses import Response, StreamingResponse
 from runner.catalog import models
 from runner.console import following
 from runner.console.state import Console, text
-from runner.console.views.endpoints import find
 from runner.errors import ConfigurationError, RunnerError
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
@@ -34,7 +33,7 @@ _PICTURE_BYTES = 20 * 2**20
 
 def page(console: Console, request: Request) -> Response:
     """Show the form."""
-    return _page(console, request, find(console, request.path_params["id"]), {})
+    return _page(console, request, following.endpoint_named(console, request.path_params["id"]), {})
 
 
 def _page(console: Console, request: Request, endpoint: Endpoint, said: dict[str, Any]) -> Response:
@@ -60,7 +59,7 @@ def _page(console: Console, request: Request, endpoint: Endpoint, said: dict[str
 
 def ask(console: Console, request: Request, form: FormData) -> Response:
     """Answer a question: piece by piece to the page's script, whole to a page without one."""
-    endpoint = find(console, request.path_params["id"])
+    endpoint = following.endpoint_named(console, request.path_params["id"])
     other = text(form, "base")
     sampling = _sampling(form)
     messages = _messages(form)

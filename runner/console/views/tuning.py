@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,9 +16,12 @@ from runner.console.state import Console
 from runner.errors import ConfigurationError
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.progress import Billed, billed, fraction_of
+from runner.jobs.following.ranking import Ranked, jobs_of_sweep, parameters, ranked
 
 PAGE_ROWS = 25
-MOST_COMPARED = 8
+MOST_COMPARED = 24
+"""As many as a sweep of two parameters has; beyond the eighth, colours come again."""
+COLOURS = 8
 KINDS = {"running": "Running", "waiting": "Waiting", "good": "Succeeded", "bad": "Failed", "over": "Cancelled"}
 PICTURE = (720.0, 260.0)
 
@@ -87,71 +89,44 @@ def _fits(job: TuningJob, chosen: dict[str, str]) -> bool:
 class Compared:
     """A job beside others."""
 
-    job: TuningJob
+    ranked: Ranked
     colour: int
     training: Line | None
-    last_loss: float | None
-    validation_loss: float | None
-    """The best one; jobs are ranked by it."""
-    billed: Billed | None
 
 
 def compare(console: Console, request: Request) -> Response:
     """Show the losses of several jobs in one picture, and their parameters, the best first."""
     wanted = list(dict.fromkeys(request.query_params.getlist("job")))
+    sweep = request.query_params.get("sweep", "").strip()
+    every_job = following.jobs(console).value
+    if sweep:
+        wanted += [job.id for job in jobs_of_sweep(every_job, sweep)]
     if not wanted:
-        message = "no job is chosen to compare"
+        message = f"no job belongs to a sweep {sweep!r}" if sweep else "no job is chosen to compare"
         raise ConfigurationError(message, problems=[message], hint="choose jobs in the list of tuning jobs")
-    known = {job.id: job for job in following.jobs(console).value}
-    chosen = [known[identifier] for identifier in wanted if identifier in known][:MOST_COMPARED]
-    curves = {}
-    for job in chosen:
-        results = following.measured_now(console, job)
-        steps = [item for item in results.measurements if item.kind == "step"]
-        curves[job.id] = ([(float(item.step), item.loss) for item in steps if item.loss is not None], results)
-    every = [point for points, _ in curves.values() for point in points]
-    rows = []
-    for colour, job in enumerate(chosen):
-        points, results = curves[job.id]
-        summary = results.summary()
-        rows.append(
-            Compared(
-                job,
-                colour,
-                line(points, *PICTURE, within=every),
-                summary.get("lastLoss"),
-                summary.get("bestValidationLoss"),
-                billed(job),
-            )
-        )
-    rows.sort(key=lambda row: _rank(row))
-    return console.pages.answer(
-        request, "tuning/compare.html", rows=rows, parameters=_parameters(chosen), missing=len(wanted) - len(chosen)
-    )
-
-
-def _rank(row: Compared) -> tuple[float, float]:
-    infinite = float("inf")
-    loss = row.validation_loss if row.validation_loss is not None else row.last_loss
-    return (infinite if loss is None else loss, row.billed.usd or infinite if row.billed else infinite)
-
-
-def _parameters(jobs: list[TuningJob]) -> list[tuple[str, list[Any], bool]]:
-    """Return name, a value for each job, and whether they differ; parameters that no job has are left out."""
-    names = {
-        "Base model": "base_model",
-        "Mode": "mode",
-        "Epochs": "epochs",
-        "Learning rate": "learning_rate",
-        "Adapter size": "adapter_size",
-        "Batch size": "batch_size",
-        "Training dataset": "training_dataset_uri",
-        "Validation dataset": "validation_dataset_uri",
-        "Start weights": "custom_base_model",
+    known = {job.id: job for job in every_job}
+    chosen = [known[identifier] for identifier in dict.fromkeys(wanted) if identifier in known][:MOST_COMPARED]
+    results = {job.id: following.measured_now(console, job) for job in chosen}
+    curves = {
+        job.id: [
+            (float(item.step), item.loss)
+            for item in results[job.id].measurements
+            if item.kind == "step" and item.loss is not None
+        ]
+        for job in chosen
     }
-    found = []
-    for title, name in names.items():
-        values = [getattr(job, name) for job in jobs]
-        if any(value not in (None, "") for value in values):
-            found.append((title, values, len(set(map(str, values))) > 1))
-    return found
+    every = [point for points in curves.values() for point in points]
+    colours = {job.id: colour % COLOURS for colour, job in enumerate(chosen)}
+    rows = [
+        Compared(item, colours[item.job.id], line(curves[item.job.id], *PICTURE, within=every))
+        for item in ranked(chosen, results)
+    ]
+    return console.pages.answer(
+        request,
+        "tuning/compare.html",
+        rows=rows,
+        chosen=chosen,
+        parameters=parameters(chosen),
+        missing=len(dict.fromkeys(wanted)) - len(chosen),
+        most=MOST_COMPARED,
+    )

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from runner.catalog import models
+from runner.catalog import find_model, models
 from runner.catalog.models import TuningMode
 from runner.datasets.reports.report import FileReport, Lengths, Report
 from runner.datasets.tokens.counters import ratio_of, token_lengths
@@ -50,9 +50,11 @@ class Offer:
         }
 
 
-def histogram(file: FileReport, bars: int = _BARS) -> list[Bar]:
-    """Return bars of doubling width that cover all lengths."""
-    counts = file.tokens.counts
+def histogram(report: Report, file: FileReport, bars: int = _BARS) -> list[Bar]:
+    """Return bars of doubling width that cover all lengths, those beyond the limit too; none spans it."""
+    model = find_model(report.model) if report.model else None
+    mode = next((mode for mode in model.modes if mode == report.mode), None) if model else None
+    counts = token_lengths(file.sizes, None if report.tokens_exact else ratio_of(model, mode), None)
     if not counts:
         return []
     edges = [0, 1]
@@ -62,6 +64,9 @@ def histogram(file: FileReport, bars: int = _BARS) -> list[Bar]:
         del edges[1]
     if len(edges) - 1 > bars:
         edges = [0, *edges[-bars:]]
+    limit = report.max_sequence_length
+    if limit is not None and limit < max(counts) and limit not in edges:
+        edges = sorted([*edges, limit])
     return [
         Bar(
             above=low,

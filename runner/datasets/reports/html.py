@@ -1,20 +1,35 @@
-"""The check of a dataset as one HTML page that loads nothing and runs no script: it can be mailed and kept."""
+"""The check of a dataset as a page: a file of its own, or a part of another page."""
 
 from __future__ import annotations
 
-import datetime
+import time
 from collections import defaultdict
-from html import escape
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 
 from runner.datasets.examples import Finding
 from runner.datasets.reading.lines import raw_lines
+from runner.datasets.reading.sources import name_of
 from runner.datasets.records.recognising import open_examples
-from runner.datasets.reports.histograms import Bar, histogram, offers
+from runner.datasets.reports.histograms import histogram, offers
+from runner.datasets.reports.preview import Preview
 from runner.datasets.reports.report import FileReport, Report
+from runner.design import document
+from runner.design.elements import (
+    Content,
+    Html,
+    Row,
+    Tile,
+    bars,
+    chip,
+    element,
+    folded,
+    grouped_table,
+    joined,
+    table,
+    tiles,
+)
 from runner.errors import RunnerError
-from runner.installation import NAME
 from runner.wording import counted
 
 _SHOWN_OF_A_CODE = 20
@@ -22,137 +37,149 @@ _WORST = 12
 """Examples shown with their text."""
 _EXCERPT = 400
 """Characters of each."""
+_SHOWN_OF_A_PIECE = 3000
+"""Characters."""
+_MOST_TURNS = 20
 _PRIVATE = frozenset({"secret", "personal-data"})
-_STYLE = """
-:root{color-scheme:light dark;--line:#8884;--bad:#c5221f;--odd:#9a5200;--bar:#1a73e8;--over:#c5221f;--calm:#5f6368}
-@media(prefers-color-scheme:dark){:root{--bad:#ff8a80;--odd:#ffb74d;--bar:#8ab4f8;--over:#ff8a80;--calm:#bdc1c6}}
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
-table{border-collapse:collapse;width:100%}
-th,td{text-align:left;padding:.25rem .6rem;border-bottom:1px solid var(--line)}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-.error{color:var(--bad)}.warning{color:var(--odd)}code{overflow-wrap:anywhere}
-details{margin:.3rem 0}summary{cursor:pointer}
-svg{width:100%;height:auto}svg rect{fill:var(--bar)}svg rect.over{fill:var(--over)}svg text{fill:currentColor}
-svg line{stroke:var(--over);stroke-dasharray:4 3}.quiet{color:var(--calm)}.scroll{overflow-x:auto}
-.verdict{display:inline-block;padding:.1rem .6rem;border-radius:.4rem;border:2px solid currentColor;font-weight:600}
-@media print{details>*{display:block!important}.scroll{overflow:visible}:root{color-scheme:light}}
-"""
 
 
-def render(report: Report) -> str:
-    """Return the page. Everything from the dataset is escaped; control characters are spelled out."""
-    verdict = (
-        f'<p class="error"><span class=verdict>The service would refuse this</span> '
-        f"{counted(report.error_count, 'error')}, {counted(report.warning_count, 'warning')}.</p>"
-        if report.error_count
-        else f"<p><span class=verdict>Ready to tune</span> No errors, {counted(report.warning_count, 'warning')}.</p>"
-    )
-    parts = [
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f"<title>{_text(report.training.path.name)}</title><style>{_STYLE}</style></head><body><main>",
-        f"<h1>{_text(report.training.path.name)}</h1>{verdict}{_made(report)}",
-        _files(report),
-    ]
+def render(report: Report, previews: Sequence[Preview] = ()) -> str:
+    """Return the page as a file."""
+    name = name_of(report.training.path)
+    title = element("h1", element("bdi", name))
+    rest = folded("What one epoch would cost on each model", _prices(report))
+    return document.page(name, title, verdict(report), sections(report, previews), rest)
+
+
+def verdict(report: Report) -> Html:
+    """Return whether the service takes the dataset, and of when and what this is."""
+    errors, warnings = counted(report.error_count, "error"), counted(report.warning_count, "warning")
+    if report.error_count:
+        box = _verdict("bad", "The service would refuse this", f"{errors}, {warnings}: correct the lines below.")
+    elif report.warning_count:
+        box = _verdict("warn", "Ready to tune", f"No errors, {warnings} to look at.")
+    else:
+        box = _verdict("good", "Ready to tune", "Nothing is wrong with it.")
+    target = f"Checked for {report.model}, {report.mode}," if report.model else "Checked for what holds of every model"
+    settings = [f"at most {report.max_sequence_length:,} tokens an example"] if report.max_sequence_length else []
+    settings += [f"tokens {report.token_count}"] if report.token_count else []
+    return joined((box, document.made(target, when=time.time(), settings=", ".join(settings))))
+
+
+def _verdict(kind: str, words: str, sentence: str) -> Html:
+    inner = element("p", element("strong", words), " ", sentence)
+    return element("section", inner, class_=f"notice verdict {kind}", aria_label="Verdict")
+
+
+def sections(report: Report, previews: Sequence[Preview] = ()) -> Html:
+    """Return everything below the verdict: numbers, findings, lengths against the limit, examples."""
+    parts = [tiles(_numbers(report), "Numbers"), _findings(report)]
     for file in report.files:
-        bars = histogram(file)
-        if bars:
-            kind = "counted" if report.tokens_exact else "estimated"
-            limit = report.max_sequence_length
-            beyond = f"; the limit is {limit:,}, and longer examples are not used" if limit else ""
-            title = f"Tokens of an example in {_text(file.path.name)} ({kind}{beyond})"
-            parts.append(f"<h2>{title}</h2>{_plot(bars, limit)}")
-        if len(file.turns) > 1:
-            turns = [Bar(above=count - 1, up_to=count, count=number) for count, number in sorted(file.turns.items())]
-            parts.append(f"<h2>Turns of an example in {_text(file.path.name)}</h2>{_plot(turns[:20])}")
-    parts += [_findings(report), _worst(report), _prices(report), "</main></body></html>\n"]
-    return "\n".join(parts)
+        parts += [_lengths(report, file), _turns(file)]
+    parts += [_previews(previews), _worst(report)]
+    return joined(parts)
 
 
-def _text(text: str) -> str:
-    return escape("".join(character if character.isprintable() else repr(character)[1:-1] for character in text))
+def _numbers(report: Report) -> list[Tile]:
+    file = report.training
+    lengths = file.tokens.to_json()
+    used = [
+        Tile(f"{item.role.capitalize()}: examples used", f"{item.kept:,}", f"of {_thousands(item.lines, 'line')}")
+        for item in report.files
+    ]
+    how = "counted" if report.tokens_exact else "estimated from characters"
+    below = f"median {lengths.get('median', 0):,}"
+    if report.max_sequence_length:
+        below = f"limit {report.max_sequence_length:,}"
+        below += f"; {file.over_length:,} longer left out" if file.over_length else ""
+    return [
+        *used,
+        Tile("Tokens of one epoch", f"{file.tokens.total:,}", how),
+        Tile("Longest used", f"{lengths.get('max', 0):,}", below),
+    ]
 
 
-def _table(headings: list[str], rows: list[list[str]], numbers: set[int]) -> str:
-    def cells(row: list[str], tag: str) -> str:
-        marked = (f"<{tag}{' class=n' if index in numbers else ''}>{cell}</{tag}>" for index, cell in enumerate(row))
-        return f"<tr>{''.join(marked)}</tr>"
-
-    body = "".join(cells(row, "td") for row in rows)
-    return f"<div class=scroll><table><thead>{cells(headings, 'th')}</thead><tbody>{body}</tbody></table></div>"
+def _thousands(count: int, noun: str) -> str:
+    return counted(count, noun) if count < 1000 else f"{count:,} {noun}s"
 
 
-def _made(report: Report) -> str:
-    """Return when and by what the page was made, and for which model."""
-    now = datetime.datetime.now(datetime.UTC)
-    target = f" for {_text(report.model)}, {report.mode}" if report.model else ""
-    return f"<p class=quiet>Checked{target} on {now:%Y-%m-%d %H:%M} UTC by open-model-tuning {version(NAME)}.</p>"
+def _lengths(report: Report, file: FileReport) -> Html:
+    limit = report.max_sequence_length
+    found = histogram(report, file)
+    if not found:
+        return Html()
+    rows = [
+        Row(f"{bar.above + 1:,} to {bar.up_to:,}", bar.count, limit is not None and bar.above >= limit) for bar in found
+    ]
+    how = "counted" if report.tokens_exact else "estimated"
+    words = f"{limit:,} tokens: the limit. Longer examples are not used." if limit else ""
+    title = element("h2", "Tokens of an example in ", element("bdi", name_of(file.path)), f" ({how})")
+    return element("section", title, bars(rows, heads=("Tokens", "Examples"), limit=words), class_="card")
 
 
-def _files(report: Report) -> str:
-    rows = [_file_row(file) for file in report.files]
-    headings = ["file", "format", "rows", "used", "too long", "tokens", "median", "longest"]
-    return _table(headings, rows, {2, 3, 4, 5, 6, 7})
+def _turns(file: FileReport) -> Html:
+    if len(file.turns) < 2:
+        return Html()
+    found = sorted(file.turns.items())
+    rows = [Row(counted(turns, "turn"), count) for turns, count in found[:_MOST_TURNS]]
+    more = sum(count for _, count in found[_MOST_TURNS:])
+    rows += [Row("more", more)] if more else []
+    title = element("h2", "Turns of an example in ", element("bdi", name_of(file.path)))
+    return element("section", title, bars(rows, heads=("Turns", "Examples")), class_="card")
 
 
-def _file_row(file: FileReport) -> list[str]:
-    tokens = file.tokens.to_json()
-    numbers = [file.lines, file.kept, file.over_length, tokens["sum"], tokens.get("median", 0), tokens.get("max", 0)]
-    return [_text(file.path.name), file.format or "-", *(f"{number:,}" for number in numbers)]
-
-
-def _plot(bars: list[Bar], limit: int | None = None) -> str:
-    """Draw a histogram; bars beyond the limit have a colour of their own, and a line above the first of them."""
-    height, row, left, width = len(bars) * 24, 24, 130, 560
-    longest = max(bar.count for bar in bars)
-    shapes: list[str] = []
-    for index, bar in enumerate(bars):
-        size = round(bar.count / longest * width, 1)
-        y = index * row
-        over = limit is not None and bar.above >= limit
-        if over and not any("<line" in shape for shape in shapes):
-            shapes.append(f'<line x1="0" x2="760" y1="{y + 1}" y2="{y + 1}"/>')
-        kind = ' class="over"' if over else ""
-        shapes.append(
-            f'<text x="{left - 8}" y="{y + 17}" text-anchor="end">{bar.above:,} - {bar.up_to:,}</text>'
-            f'<rect{kind} x="{left}" y="{y + 4}" width="{size}" height="16"/>'
-            f'<text x="{left + size + 6}" y="{y + 17}">{bar.count:,}</text>'
-        )
-    return f'<svg viewBox="0 0 760 {height}" role="img" aria-label="Histogram" font-size="13">{"".join(shapes)}</svg>'
-
-
-def _findings(report: Report) -> str:
-    if not report.findings:
-        return "<h2>Findings</h2><p>None.</p>"
-    groups: dict[tuple[str, str], list[Finding]] = {}
+def _findings(report: Report) -> Html:
+    groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in [*report.errors, *report.warnings]:
-        groups.setdefault((finding.severity, finding.code), []).append(finding)
-    parts = ["<h2>Findings</h2>"]
+        groups[finding.severity, finding.code].append(finding)
+    if not groups:
+        return Html()
+    body: list[tuple[Content, list[list[Content]]]] = []
     for (severity, code), found in groups.items():
-        count = sum(file.counts.get(code, 0) for file in report.files) or len(found)
-        rows = [[_text(item.place), _text(item.message), _text(item.fix)] for item in found[:_SHOWN_OF_A_CODE]]
-        more = f"<p>… and {count - len(rows):,} more</p>" if count > len(rows) else ""
-        parts.append(
-            f'<details{" open" if severity == "error" else ""}><summary><span class="{severity}">{severity}</span> '
-            f"<code>{code}</code> ({count:,})</summary>"
-            f"{_table(['Line', 'Problem', 'How to fix'], rows, set())}{more}</details>"
+        count = max(len(found), sum(file.counts.get(code, 0) for file in report.files))
+        kind = chip("bad" if severity == "error" else "waiting", severity)
+        title = joined((kind, " ", element("code", code), " ", element("span", f"{count:,}", class_="dim")))
+        rows: list[list[Content]] = [
+            [element("code", item.place), item.message, item.fix] for item in found[:_SHOWN_OF_A_CODE]
+        ]
+        if count > len(rows):
+            rows.append([element("span", f"and {count - len(rows):,} more", class_="dim"), None, None])
+        body.append((title, rows))
+    return joined((element("h2", "Findings"), grouped_table(["Line", "Problem", "How to fix"], body, label="Findings")))
+
+
+def _previews(previews: Sequence[Preview]) -> Html:
+    if not previews:
+        return Html()
+    parts = [
+        element("h2", "First rows as the model sees them"),
+        element("p", "What is marked green is learned.", class_="dim"),
+    ]
+    for row in previews:
+        parts.append(element("h3", f"Line {row.line}: {'' if row.exact else 'about '}{counted(row.tokens, 'token')}"))
+        pieces = (
+            element("pre", piece.text[:_SHOWN_OF_A_PIECE], class_=_marks(piece.trained, piece.beyond))
+            for piece in row.pieces
         )
-    return "\n".join(parts)
+        parts.append(element("div", *pieces, class_="sample", tabindex=0, role="region", aria_label=f"Line {row.line}"))
+    return element("section", *parts, class_="card")
 
 
-def _worst(report: Report) -> str:
+def _marks(trained: bool, beyond: bool) -> str | None:
+    return " ".join(filter(None, ("learned" if trained else "", "cut" if beyond else ""))) or None
+
+
+def _worst(report: Report) -> Html:
     """Return the examples with the most errors and findings, as far as their file can be read again."""
-    rows: list[list[str]] = []
+    rows: list[list[Content]] = []
     for file in report.files:
         found: dict[int, list[Finding]] = defaultdict(list)
         for finding in report.findings:
-            if finding.line and finding.file == file.path.name:
+            if finding.line and finding.file == name_of(file.path):
                 found[finding.line].append(finding)
         worst = sorted(found, key=lambda line: (-_weight(found[line]), line))[:_WORST]
-        once = isinstance(file.path, Path) and not file.path.is_file()  # standard input and pipes
-        if not worst or once or "not-text" in file.counts:
+        # What is no file here, as standard input, pipes and objects, is not read a second time.
+        if not worst or not (isinstance(file.path, Path) and file.path.is_file()) or "not-text" in file.counts:
             continue
         texts: dict[int, str] = {}
         try:
@@ -166,29 +193,28 @@ def _worst(report: Report) -> str:
             continue  # what is wrong with it is among the findings
         for line in worst:
             codes = dict.fromkeys(finding.code for finding in found[line])
-            private = _PRIVATE & set(codes)
-            text = (
-                "<em>not shown: it holds what should not be passed on</em>" if private else _text(texts.get(line, ""))
-            )
-            rows.append([f"{_text(file.path.name)}:{line}", _text(", ".join(codes)), f"<code>{text}</code>"])
+            text = element("code", texts.get(line, ""))
+            if _PRIVATE & set(codes):
+                text = element("em", "not shown: it holds what should not be passed on")
+            rows.append([element("code", f"{name_of(file.path)}:{line}"), ", ".join(codes), text])
     if not rows:
-        return ""
-    return f"<h2>Worst examples</h2>{_table(['Line', 'Findings', 'Beginning'], rows, set())}"
+        return Html()
+    return joined(
+        (element("h2", "Worst examples"), table(["Line", "Findings", "Beginning"], rows, label="Worst examples"))
+    )
 
 
 def _weight(findings: list[Finding]) -> int:
     return sum(100 if finding.severity == "error" else 1 for finding in findings)
 
 
-def _prices(report: Report) -> str:
+def _prices(report: Report) -> Html:
     rows = [
         [
-            *(_text(offer.model), offer.mode, f"{offer.limit:,}", f"{offer.tokens:,}"),
-            "-" if offer.usd is None else f"${offer.usd:,.2f}",
+            *(offer.model, offer.mode, f"{offer.limit:,}", f"{offer.tokens:,}"),
+            "not published" if offer.usd is None else f"${offer.usd:,.2f}",
         ]
         for offer in offers(report)
     ]
-    headings = ["model", "mode", "max tokens", "tokens", "USD an epoch"]
-    table = _table(headings, rows, {2, 3, 4})
-    # The page is about the dataset: what every model would cost is there for who wants it.
-    return f"<details><summary>What one epoch would cost on each model</summary>{table}</details>"
+    headings = ["Model", "Mode", "Most tokens", "Tokens", "USD an epoch"]
+    return table(headings, rows, label="Prices", numbers=(2, 3, 4))

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from starlette.responses import Response, StreamingResponse
 
+from runner.emulator.aiplatform import pictures
 from runner.emulator.aiplatform.asking import ask, headers_of, measured, pick, refusal_of, send, serving_of
 from runner.emulator.aiplatform.deployments import Serving
 from runner.emulator.aiplatform.scope import PARENT
@@ -95,7 +96,8 @@ async def generate(request: ApiRequest) -> Response:
 
     async def answer() -> Response:
         serving = await serving_of(request, endpoint, deployed)
-        response = (await ask(serving, _ROUTE, json.dumps(chat).encode())).json()
+        content = pictures.embedded(request.emulator, json.dumps(chat).encode())
+        response = (await ask(serving, _ROUTE, content)).json()
         candidates = [
             _candidate(choice["index"], choice["message"]["content"] or "", choice["finish_reason"], choice["logprobs"])
             for choice in response["choices"]
@@ -116,7 +118,7 @@ async def stream(request: ApiRequest) -> Response:
 
     async def answer() -> Response:
         serving = await serving_of(request, endpoint, deployed)
-        response = await _begun(serving, content)
+        response = await _begun(serving, pictures.embedded(request.emulator, content))
         pieces = _pieces(response, about)
         if events:
             return StreamingResponse(_as_events(pieces), 200, headers_of(deployed), "text/event-stream")

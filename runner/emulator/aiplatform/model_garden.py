@@ -44,6 +44,10 @@ _MODEL_TERM = re.compile(
     r"(?P<function>is_deployable|is_hf_wildcard)\((?P<argument>true|false)\)"
     r"|(?:model_user_id|name|display_name)\s*=\s*\"?(?P<value>[^\"()]+)\"?"
 )
+AGREEMENT = "model-garden-eula"
+"""Kind of what is stored where a project has agreed to a model's license."""
+_LICENSED = ("meta/", "google/")
+"""Publishers whose open models come with a license of their own; the others' have Apache or MIT."""
 _KEPT = ("labels", "dedicatedEndpointEnabled", "privateServiceConnectConfig")
 """Fields of an EndpointConfig that are the endpoint's own."""
 
@@ -111,6 +115,18 @@ def _tuned_from(connection: sqlite3.Connection, where: Scope, uri: str) -> Model
     return None
 
 
+def _require_agreement(connection: sqlite3.Connection, where: Scope, base: Model, config: dict[str, Any]) -> None:
+    """Do nothing where a model has no license to agree to, or its license is agreed to. Raises ApiError."""
+    if not base.id.startswith(_LICENSED) or config.get("acceptEula"):
+        return
+    if store.find(connection, AGREEMENT, f"{where.project.id}/{public_name(base)}") is None:
+        raise ApiError(
+            "FAILED_PRECONDITION",
+            f"The End User License Agreement (EULA) of {public_name(base)} has not been accepted. "
+            "Set accept_eula in model_config, or accept it for the project.",
+        )
+
+
 def _store(
     connection: sqlite3.Connection,
     request: ApiRequest,
@@ -125,6 +141,8 @@ def _store(
     config, wanted = body.get("modelConfig", {}), body.get("endpointConfig", {})
     resources = machines.complete(body.get("deployConfig", {}).get("dedicatedResources"), base)
     check_labels(wanted.get("labels", {}))
+    if "publisherModel" in source:
+        _require_agreement(connection, where, base, config)
     short = base.id.rpartition("/")[2].rpartition("@")[2]
     model_id = config.get("modelUserId") or scope.new_id()
     if "modelUserId" in config:

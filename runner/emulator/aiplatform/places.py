@@ -10,13 +10,11 @@ from starlette.responses import Response
 from runner.catalog import UnknownModelError, find_model
 from runner.emulator import store
 from runner.emulator.aiplatform import collections, scope
-from runner.emulator.aiplatform.model_garden import public_name
+from runner.emulator.aiplatform.model_garden import AGREEMENT, public_name
 from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.errors import ApiError, invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
 from runner.emulator.serviceusage import enablement
-
-AGREEMENT = "model-garden-eula"
 
 
 def _location(where: scope.Scope) -> dict[str, Any]:

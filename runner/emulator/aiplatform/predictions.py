@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from runner.catalog import Model
 from runner.catalog import models as catalogue_models
-from runner.emulator.aiplatform import generate_content, lifecycle, models
+from runner.emulator.aiplatform import generate_content, lifecycle, models, pictures
 from runner.emulator.aiplatform.asking import ask, forward, headers_of, measured, parse, pick, serving_of
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.definitions.checking import checked
@@ -35,7 +35,7 @@ async def predict(request: ApiRequest) -> Response:
 
     async def answer() -> Response:
         serving = await serving_of(request, endpoint, deployed)
-        response = await ask(serving, "/predict", json.dumps(payload).encode())
+        response = await ask(serving, "/predict", pictures.embedded(request.emulator, json.dumps(payload).encode()))
         # What the container says beside the predictions, PredictResponse has no field for; rawPredict passes it on.
         predictions = response.json()["predictions"]
         return json_response({"predictions": predictions, **_about(request, deployed)})
@@ -83,17 +83,35 @@ async def chat_completions(request: ApiRequest) -> Response:
     return await _passed_on(request, endpoint, deployed, "/chat/completions", content)
 
 
+async def completions(request: ApiRequest) -> Response:
+    """Answer OpenAI's completions of plain prompts with a deployed model."""
+    endpoint, deployed = pick(request)
+    content = await request.read_body()
+    parse(content)
+    return await _passed_on(request, endpoint, deployed, "/completions", content)
+
+
 async def _passed_on(
     request: ApiRequest, endpoint: dict[str, Any], deployed: dict[str, Any], route: str, content: bytes
 ) -> Response:
     async def answer() -> Response:
-        return await forward(await serving_of(request, endpoint, deployed), route, content, headers_of(deployed))
+        whole = pictures.embedded(request.emulator, content)
+        return await forward(await serving_of(request, endpoint, deployed), route, whole, headers_of(deployed))
 
     return await measured(request, endpoint, deployed, answer())
 
 
 async def managed_chat_completions(request: ApiRequest) -> Response:
     """Answer OpenAI's chat completions with a managed open model, named `publisher/model`."""
+    return await _managed(request, "/chat/completions")
+
+
+async def managed_completions(request: ApiRequest) -> Response:
+    """Answer OpenAI's completions with a managed open model, named `publisher/model`."""
+    return await _managed(request, "/completions")
+
+
+async def _managed(request: ApiRequest, route: str) -> Response:
     content = await request.read_body()
     name = parse(content).get("model")
     if not isinstance(name, str) or not name:
@@ -104,7 +122,7 @@ async def managed_chat_completions(request: ApiRequest) -> Response:
             "NOT_FOUND", f"Publisher Model `{name}` was not found or your project does not have access to it."
         )
     serving = await lifecycle.runtime(request.emulator).deployments.managed(model)
-    return await forward(serving, "/chat/completions", content, {}, name=name)
+    return await forward(serving, route, pictures.embedded(request.emulator, content), {}, name=name)
 
 
 def managed_model(name: str) -> Model | None:
@@ -127,6 +145,7 @@ METHODS = [
         f"{PARENT}/endpoints/openapi/chat/completions",
         managed_chat_completions,
     ),
+    Method(f"{_API}.openapi.completions", "POST", f"{PARENT}/endpoints/openapi/completions", managed_completions),
     Method(f"{_API}.predict", "POST", f"{_ENDPOINT}:predict", predict),
     Method(f"{_API}.rawPredict", "POST", f"{_ENDPOINT}:rawPredict", raw_predict),
     Method(f"{_API}.streamRawPredict", "POST", f"{_ENDPOINT}:streamRawPredict", raw_predict),
@@ -138,10 +157,17 @@ METHODS = [
         f"{_ENDPOINT}/deployedModels/{{deployed}}/invoke/v1/chat/completions",
         chat_completions,
     ),
+    Method(f"{_API}.invoke.invoke", "POST", f"{_ENDPOINT}/invoke/v1/completions", completions),
+    Method(
+        f"{_API}.deployedModels.invoke.invoke",
+        "POST",
+        f"{_ENDPOINT}/deployedModels/{{deployed}}/invoke/v1/completions",
+        completions,
+    ),
 ]
 DEDICATED_METHODS = [
     checked(method)
     for method in [*METHODS, *generate_content.METHODS]
-    if method.handler is not managed_chat_completions
+    if method.handler not in (managed_chat_completions, managed_completions)
 ]
 """What the host of a dedicated endpoint answers."""

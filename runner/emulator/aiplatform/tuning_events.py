@@ -89,15 +89,17 @@ def _apply(
         work["failed"] = event
 
 
+_OF_WEIGHTS = ("standIn", "weights", "learningRateScale", "peakLearningRate", "ownTokenizer")
+"""What a job shows of the weights that it trains."""
+
+
 def _apply_dataset(event: dict[str, Any], job: dict[str, Any]) -> None:
-    extra = {"event", "time", "baseModel", "standIn", "learningRateScale", "peakLearningRate", "weights"}
+    extra = {"event", "time", "baseModel", *_OF_WEIGHTS}
     # A process may nest the statistics or lay them flat beside its own fields.
     statistics = event.get("statistics") or {key: value for key, value in event.items() if key not in extra}
     job["tuningDataStats"] = {"supervisedTuningDataStats": statistics.get("supervisedTuningDataStats", statistics)}
     emulator = job.setdefault("emulator", {})
-    emulator |= {
-        key: event[key] for key in ("standIn", "weights", "learningRateScale", "peakLearningRate") if key in event
-    }
+    emulator |= {key: event[key] for key in _OF_WEIGHTS if key in event}
 
 
 def after(connection: sqlite3.Connection, name: str, number: int, limit: int = 10_000) -> list[dict[str, Any]]:

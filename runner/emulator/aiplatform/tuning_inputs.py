@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from runner.catalog import Model, find_model
+from runner.datasets.tokens.hub_cache import find_tokenizer
 from runner.emulator.aiplatform import access
 from runner.emulator.aiplatform.access import Need
 from runner.emulator.aiplatform.tuning_validation import split_uri
 from runner.emulator.context import Emulator
 from runner.emulator.engine.protocol import TrainingSpec
-from runner.emulator.engine.sources import choose_source, describe
+from runner.emulator.engine.sources import choose_source, describe, stand_in_card
 from runner.emulator.errors import ApiError, invalid
 from runner.emulator.iam import agents
 from runner.emulator.storage import objects
@@ -199,9 +200,12 @@ def _write_spec(
     spec = job["supervisedTuningSpec"]
     parameters = spec["hyperParameters"]
     optional = {"batch_size": int(parameters["batchSize"])} if "batchSize" in parameters else {}
+    source = choose_source(model, emulator.settings, custom)
+    own = find_tokenizer(model) if stand_in_card(source) is not None else None
     TrainingSpec(
         base_model=model.id,
-        source=choose_source(model, emulator.settings, custom),
+        source=source,
+        billing_tokenizer="" if own is None else str(own),
         mode=work["mode"],
         training_file=str(training),
         validation_file=None if validation is None else str(validation),

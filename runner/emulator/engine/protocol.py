@@ -8,7 +8,8 @@ resumes from its last saved state.
 
 Events, each with `"event"` and `"time"` (seconds since the epoch):
   dataset    statistics (the API's SupervisedTuningDataStats), baseModel, peakLearningRate (as used), and what the
-             weights are: standIn, weights, learningRateScale
+             weights are: standIn, weights, learningRateScale, ownTokenizer (whether the statistics are
+             counted with the base model's own)
   resumed    step: the process goes on from there after a kill; later steps may have been reported before
   step       step, total_steps, epoch (float), loss, learning_rate, tokens (trained so far)
   evaluation step, epoch, loss (of the validation file)
@@ -72,6 +73,8 @@ class TrainingSpec:
     export_last_checkpoint_only: bool = False
     images: bool = False
     """Whether the base model takes images."""
+    billing_tokenizer: str = ""
+    """Folder with the base model's own tokenizer, which counts what is billed; "" leaves that to the weights' own."""
     seed: int = 0
     threads: int = 1
     cache_directory: str = ""
@@ -97,6 +100,7 @@ class ServingSpec:
       GET  /health                {"status":"ok","standIn":…,"engine":"torch" or "vllm"}; 503 when the engine is dead
       POST /predict               {"instances":[…],"parameters":{…}} as Model Garden's vLLM container does
       POST /chat/completions      OpenAI's chat completions, `stream` included
+      POST /completions           OpenAI's completions of plain prompts, likewise
       GET  /metrics               counters as JSON
     Errors are {"error":{"status","message"}} with google.rpc.Code names and matching HTTP numbers; a full queue is 429.
     When the engine dies the process ends with 2, and is to be started again.

@@ -20,6 +20,7 @@ import torch
 
 from runner.emulator.engine.artifacts import ArtifactWriter, checkpoint_epochs
 from runner.emulator.engine.batches import Batch, collate, epoch_order, split
+from runner.emulator.engine.billed_tokens import billed_dataset
 from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.data_statistics import dataset_statistics
 from runner.emulator.engine.dataset import IGNORED, TokenizedDataset, TokenizedExample, Tokenizer, read_dataset
@@ -108,13 +109,15 @@ class TrainingJob:
         loaded = self._load()
         training, validation = self._read(loaded)
         lengths = [len(example.tokens) for example in training.examples]
+        billed = billed_dataset(spec)
         total = spec.epochs * math.ceil(len(lengths) / spec.batch_size)
         description = describe(spec.source, spec.base_model, spec.mode)
         self.peak = effective_learning_rate(spec.source, spec.base_model, spec.mode, spec.learning_rate)
         self.events.write(
             "dataset",
             durable=True,
-            statistics=dataset_statistics(training, steps=total),
+            statistics=dataset_statistics(billed or training, steps=total),
+            ownTokenizer=billed is not None or not description["standIn"],
             baseModel=spec.base_model,
             peakLearningRate=self.peak,
             **description,

@@ -103,7 +103,7 @@ def billed(job: TuningJob, fraction: float | None = None) -> Billed | None:
         usd=None if price is None else tokens * price / 1e6,
         total_usd=None if price is None else total * price / 1e6,
         price_date=load_catalog().price_date,
-        stand_in=bool(job.stand_in),
+        stand_in=job.counted_by_stand_in,
     )
 
 

@@ -36,11 +36,11 @@ class Accuracy:
 
 
 def accuracies(records: Iterable[Record]) -> dict[tuple[str, str], Accuracy]:
-    """Return what the records say of the jobs that were billed, by (model, mode)."""
+    """Return what the records say of the jobs that were billed, by (model, mode); a stand-in's count is no bill."""
     ratios: dict[tuple[str, str], list[float]] = {}
     for record in records:
         for past in (record.run.past(), *record.history):
-            if past.billed_tokens and past.expected_tokens:
+            if past.billed_tokens and past.expected_tokens and not past.counted_by_stand_in:
                 ratios.setdefault((past.model, past.mode), []).append(past.billed_tokens / past.expected_tokens)
     return {key: Accuracy(model=key[0], mode=key[1], ratios=tuple(values)) for key, values in sorted(ratios.items())}
 

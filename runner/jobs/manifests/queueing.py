@@ -210,6 +210,7 @@ def outcome_of(job: TuningJob, run: Run) -> Outcome:
         ended=job.end_time.isoformat().replace("+00:00", "Z") if job.end_time else "",
         billed_tokens=tokens,
         billed_usd=None if tokens is None or price is None else tokens * run.price.epochs * price / 1e6,
+        counted_by_stand_in=job.counted_by_stand_in,
     )
 
 

@@ -77,6 +77,8 @@ class Outcome(_Stored):
     """Of one epoch; None where the service does not say."""
     billed_usd: float | None = None
     """Billed tokens at the price of the estimate."""
+    counted_by_stand_in: bool = False
+    """Whether the tokens are a stand-in's, from which no estimate learns."""
 
 
 class Deployment(_Stored):
@@ -101,6 +103,7 @@ class PastRun(_Stored):
     expected_tokens: int = 0
     billed_tokens: int | None = None
     billed_usd: float | None = None
+    counted_by_stand_in: bool = False
 
 
 class Run(_Stored):
@@ -191,6 +194,7 @@ class Run(_Stored):
             expected_tokens=self.price.tokens,
             billed_tokens=outcome.billed_tokens if outcome else None,
             billed_usd=outcome.billed_usd if outcome else None,
+            counted_by_stand_in=outcome.counted_by_stand_in if outcome else False,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from runner.gcp import tuning_jobs
 from runner.gcp.downloads import download_prefix
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo
-from runner.gcp.tuning_jobs import TuningJob
+from runner.gcp.tuning_jobs import JobCheckpoint, TuningJob
 from runner.jobs.outputs.ownership import FOLDER, require_own, results_in
 
 FINAL = "final"
@@ -24,7 +24,7 @@ class Checkpoint:
     """Weights of one moment of a job."""
 
     id: str
-    """`final`, or the number in `checkpoint-3`."""
+    """`final`, or the number of its folder: 3 of `checkpoint-3`. The service numbers its checkpoints otherwise."""
     epoch: int | None
     """None where the service does not say."""
     step: int | None
@@ -33,6 +33,8 @@ class Checkpoint:
     size: int
     """Bytes."""
     files: int
+    service_id: str = ""
+    """`checkpointId` in the job's document; "" where the service lists none that is this one."""
 
 
 def list_checkpoints(session: Session, job: TuningJob | str) -> list[Checkpoint]:
@@ -56,28 +58,45 @@ def list_checkpoints(session: Session, job: TuningJob | str) -> list[Checkpoint]
         folder, slash, _ = item.uri.removeprefix(base).partition("/")
         if slash and (folder == FINAL or _NUMBERED.fullmatch(folder)):
             folders.setdefault(folder, []).append(item)
-    listed = {item.id: item for item in found.checkpoints}
-    last = found.checkpoints[-1] if found.checkpoints else None
+    known = matched(found, [int(match[1]) for folder in folders if (match := _NUMBERED.fullmatch(folder))])
+    last = max(found.checkpoints, key=lambda item: (item.step, item.epoch), default=None)
     checkpoints = []
     for folder, objects in folders.items():
         match = _NUMBERED.fullmatch(folder)
         short = match[1] if match else FINAL
-        known = listed.get(short) if match else last
+        same = known.get(int(short)) if match else last
         checkpoints.append(
             Checkpoint(
                 id=short,
-                epoch=known.epoch if known else None,
-                step=known.step if known else None,
+                epoch=same.epoch if same else None,
+                step=same.step if same else None,
                 uri=f"{base}{folder}",
                 size=sum(item.size for item in objects),
                 files=len(objects),
+                service_id=same.id if same else "",
             )
         )
     return sorted(checkpoints, key=lambda item: (item.id == FINAL, int(item.id) if item.id != FINAL else 0))
 
 
+def matched(job: TuningJob, numbers: Iterable[int]) -> dict[int, JobCheckpoint]:
+    """Return which of the service's checkpoints the folders `checkpoint-N` are, by N; those that are none are left out.
+
+    The service counts its checkpoints from 1 and names folders after the moment of each, its epoch or its step. Where
+    the numbers are neither, the order tells, as long as each checkpoint has its folder.
+    """
+    wanted = sorted(set(numbers))
+    for moment in ("epoch", "step"):
+        by_moment = {getattr(item, moment): item for item in job.checkpoints}
+        if len(by_moment) == len(job.checkpoints) and all(number in by_moment for number in wanted):
+            return {number: by_moment[number] for number in wanted}
+    if len(wanted) != len(job.checkpoints):
+        return {}
+    return dict(zip(wanted, sorted(job.checkpoints, key=lambda item: (item.step, item.epoch)), strict=True))
+
+
 def find_checkpoint(session: Session, job: TuningJob | str, checkpoint: str = FINAL) -> Checkpoint:
-    """Return one checkpoint by id. Raises NotFoundError, naming those that are there."""
+    """Return one checkpoint by its folder: `final`, `checkpoint-3` or 3. Raises NotFoundError, naming what is there."""
     checkpoints = list_checkpoints(session, job)
     wanted = checkpoint.removeprefix("checkpoint-")
     for item in checkpoints:

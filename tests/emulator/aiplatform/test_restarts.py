@@ -71,6 +71,7 @@ def test_a_job_and_a_deployment_survive_kills(tmp_path: Path) -> None:
             until(lambda: happened(vertex, name, "step", 5))
             deploy = {
                 "publisherModelName": "meta/llama3-2@llama-3.2-1b-instruct",
+                "modelConfig": {"acceptEula": True},
                 "endpointConfig": {"endpointUserId": "5"},
             }
             operation = vertex.post(f"{project.parent}:deploy", deploy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import signal
@@ -9,7 +11,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
+from PIL import Image
 
 from runner.emulator.server import EmulatorServer
 from tests.emulator.aiplatform.vertex import Vertex
@@ -67,6 +71,23 @@ def test_raw_predict_and_chat(deployed: tuple[Vertex, str]) -> None:
     assert len(set(answers)) == 1
 
 
+def test_completions_of_plain_prompts(deployed: tuple[Vertex, str]) -> None:
+    vertex, name = deployed
+    deployed_id = vertex.get(name)["deployedModels"][0]["id"]
+    body = {"model": "", "prompt": "say 3", "max_tokens": 4, "temperature": 0}
+    answers = [
+        vertex.post(f"{name}{path}", body).json()["choices"][0]["text"]
+        for path in ("/invoke/v1/completions", f"/deployedModels/{deployed_id}/invoke/v1/completions")
+    ]
+    raw = vertex.post(f"{name}:rawPredict", {"instances": [{**body, "raw_response": True}]})
+    assert len(set(answers)) == 1
+    assert raw.status_code == 400  # an instance has no model
+    parent = name.rsplit("/", 1)[0]
+    managed = vertex.post(f"{parent}/openapi/completions", {**body, "model": "meta/llama-3.1-8b-instruct-maas"}).json()
+    assert managed["object"] == "text_completion"
+    assert managed["model"] == "meta/llama-3.1-8b-instruct-maas"
+
+
 def test_streams_arrive_piece_by_piece(deployed: tuple[Vertex, str]) -> None:
     vertex, name = deployed
     chat = {"messages": [{"role": "user", "content": "say 3"}], "max_tokens": 24, "stream": True, "ignore_eos": True}
@@ -122,6 +143,33 @@ def test_a_dead_process_is_started_again(deployed: tuple[Vertex, str], emulator:
     assert answer.json()["predictions"] == before
 
 
+def test_images_are_read_from_cloud_storage(vertex: Vertex) -> None:
+    agreement = {"publisherModel": "publishers/meta/models/llama4@llama-4-scout-17b-16e-instruct"}
+    vertex.post(f"projects/{vertex.project.project}/modelGardenEula:accept", agreement).raise_for_status()
+    body = {"publisherModelName": agreement["publisherModel"]}
+    name = vertex.finished(vertex.post(f"{vertex.project.parent}:deploy", body))["response"]["endpoint"]
+    buffer = io.BytesIO()
+    Image.new("RGB", (100, 60), "red").save(buffer, "PNG")
+    upload = f"/upload/storage/v1/b/{vertex.project.images}/o"
+    vertex.client.post(upload, params={"uploadType": "media", "name": "red.png"}, content=buffer.getvalue())
+    inline = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+    def asked(url: str) -> httpx.Response:
+        parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "What is this?"}]
+        chat = {"messages": [{"role": "user", "content": parts}], "max_tokens": 4, "temperature": 0}
+        return vertex.post(f"{name}/chat/completions", chat)
+
+    stored = f"gs://{vertex.project.images}/red.png"
+    by_address, by_bytes = asked(stored).json(), asked(inline).json()
+    assert by_address["choices"] == by_bytes["choices"]
+    assert by_address["usage"]["prompt_tokens"] > 10
+    gemini = {"contents": [{"role": "user", "parts": [{"fileData": {"fileUri": stored, "mimeType": "image/png"}}]}]}
+    answer = vertex.post(f"{name}:generateContent", {**gemini, "generationConfig": {"maxOutputTokens": 4}})
+    assert answer.json()["candidates"]
+    for url in (f"gs://{vertex.project.images}/absent.png", "gs://nowhere-at-all/x.png"):
+        assert url in vertex.error(asked(url), 400, "INVALID_ARGUMENT")
+
+
 def test_managed_models_answer_by_name(vertex: Vertex) -> None:
     path = f"{vertex.project.parent}/endpoints/openapi/chat/completions"
     chat = {
@@ -136,6 +184,29 @@ def test_managed_models_answer_by_name(vertex: Vertex) -> None:
     vertex.error(vertex.post(path, {"messages": []}), 400, "INVALID_ARGUMENT")
 
 
+def test_a_model_is_exported_as_it_is(tuned: tuple[Vertex, str]) -> None:
+    vertex, job = tuned
+    model = vertex.get(job)["tunedModel"]["model"].partition("@")[0]
+    source = vertex.get(model)["artifactUri"]
+    place = f"gs://{vertex.project.outputs}/exported"
+    config = {"exportFormatId": "custom-trained", "artifactDestination": {"outputUriPrefix": place}}
+    done = vertex.finished(vertex.post(f"{model}:export", {"outputConfig": config}))
+    target = done["metadata"]["outputInfo"]["artifactOutputUri"]
+    assert target.startswith(f"{place}/model-{model.rpartition('/')[2]}/custom-trained/")
+
+    def content(uri: str) -> dict[str, str]:
+        bucket, _, prefix = uri.removeprefix("gs://").partition("/")
+        found = vertex.client.get(f"/storage/v1/b/{bucket}/o", params={"prefix": f"{prefix}/"}).json()["items"]
+        return {item["name"][len(prefix) :]: item["md5Hash"] for item in found}
+
+    assert content(target) == content(source)
+    assert "/config.json" in content(target)
+    for wrong in ({}, {"exportFormatId": "tflite", "artifactDestination": {"outputUriPrefix": place}}):
+        vertex.error(vertex.post(f"{model}:export", {"outputConfig": wrong}), 400, "INVALID_ARGUMENT")
+    nowhere = {"artifactDestination": {"outputUriPrefix": "gs://nowhere-at-all/x"}}
+    vertex.error(vertex.post(f"{model}:export", {"outputConfig": nowhere}), 404, "NOT_FOUND")
+
+
 def test_a_second_model_on_one_endpoint_and_a_publishers_model(tuned: tuple[Vertex, str]) -> None:
     vertex, job = tuned
     body = {
@@ -143,6 +214,8 @@ def test_a_second_model_on_one_endpoint_and_a_publishers_model(tuned: tuple[Vert
         "endpointConfig": {"endpointUserId": "4242"},
         "modelConfig": {"acceptEula": True},
     }
+    unasked = vertex.post(f"{vertex.project.parent}:deploy", {**body, "modelConfig": {}})
+    assert "has not been accepted" in vertex.error(unasked, 400, "FAILED_PRECONDITION")
     operation = vertex.finished(vertex.post(f"{vertex.project.parent}:deploy", body))
     name = operation["response"]["endpoint"]
     assert name.endswith("/endpoints/4242")

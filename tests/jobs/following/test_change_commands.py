@@ -63,6 +63,19 @@ def test_diff_shows_what_differs(run: CommandLine, faulty: FaultyEmulator, in_pr
     assert "the jobs do not differ" in run("jobs", "diff", first, first).err
 
 
+def test_compare_ranks_jobs_and_shows_what_they_differ_in(
+    run: CommandLine, faulty: FaultyEmulator, in_project: Provisioned
+) -> None:
+    first, second = ended(faulty, in_project, "fail=data", "one"), ended(faulty, in_project, "fail=platform", "two")
+    body = run("jobs", "compare", first, second, first, "--format", "json").document
+    assert [(item["rank"], item["id"]) for item in body] == [(1, first), (2, second)]
+    assert body[0]["parameters"]["epochs"] == body[1]["parameters"]["epochs"]
+    assert run("jobs", "compare", first, second, "-q").out.split() == [first, second]
+    assert "name the jobs to compare" in run("jobs", "compare").err
+    missing = run("jobs", "compare", "--sweep", "none")
+    assert (missing.code, "no job belongs to a sweep 'none'" in missing.err) == (2, True)
+
+
 def test_clone_changes_prices_and_submits(
     run: CommandLine, faulty: FaultyEmulator, in_project: Provisioned, dataset: Path
 ) -> None:

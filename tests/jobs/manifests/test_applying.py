@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from runner.emulator.server import EmulatorServer
 from runner.errors import ConfigurationError, DatasetError, StalePlanError
 from runner.gcp import tuning_jobs, uploads
 from runner.gcp.session import Session
@@ -17,6 +18,7 @@ from runner.jobs.manifests.planning import Plan, make_plan
 from runner.jobs.manifests.price_history import accuracies
 from runner.jobs.manifests.records import Outcome, StateLedger
 from tests.jobs.manifests.folder import MODEL, Manifests, jobs_of, names_of
+from tests.own_tokenizers import place_tokenizer
 
 
 def plan_of(session: Session, manifests: Manifests, **options: Any) -> Plan:
@@ -267,6 +269,30 @@ def test_jobs_in_turn_their_bill_and_what_continues_them(session: Session, manif
     assert isinstance(outcome, Outcome)
     assert outcome.billed_tokens == int(base.data_stats["totalBillableTokenCount"])
     assert outcome.billed_usd == pytest.approx(outcome.billed_tokens * 0.67 / 1e6)
+    # Its tokens are a stand-in's: no estimate learns from them.
+    assert outcome.counted_by_stand_in
+    assert accuracies(records.values()) == {}
+    assert plan_of(session, manifests).accuracies == []
+
+
+def test_estimates_learn_from_what_the_models_own_tokenizer_counted(
+    session: Session,
+    manifests: Manifests,
+    emulator: EmulatorServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub-home" / "hub"))
+    place_tokenizer(tmp_path / "hub-home", emulator.settings.model_cache, MODEL)
+    manifests.add("base")
+    assert applied(session, manifests) == [("base", "created")]
+    wait_for(session, "SUCCEEDED")
+    assert [step.what for step in queueing.advance(session, limit=1)] == ["ended"]
+    records = {name: entry.record for name, entry in StateLedger(session).load().entries.items()}
+    outcome = records["base"].run.outcome
+    assert isinstance(outcome, Outcome)
+    assert not outcome.counted_by_stand_in
+    assert outcome.billed_tokens is not None
     (accuracy,) = accuracies(records.values()).values()
     assert accuracy.worst == pytest.approx(outcome.billed_tokens / records["base"].run.price.tokens)
     manifests.add("third")

@@ -27,7 +27,8 @@ from starlette.types import Receive, Scope, Send
 from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.loading import load
 from runner.emulator.engine.protocol import ServingSpec
-from runner.emulator.engine.serving.chat import ChatFormat, ChatRequest, complete_chat, read_chat_request
+from runner.emulator.engine.serving.chat import ChatFormat, complete_chat, read_chat_request
+from runner.emulator.engine.serving.completions import CompletionFormat, complete, queued, read_completion_request
 from runner.emulator.engine.serving.engine import Engine
 from runner.emulator.engine.serving.generation import Generation
 from runner.emulator.engine.serving.interface import ServedModel, ServingEngine, dead_error, engine_kind
@@ -69,6 +70,7 @@ class ModelServer:
                 Route("/metrics", self._metrics, methods=["GET"]),
                 Route("/predict", self._counted(self._predict), methods=["POST"]),
                 Route("/chat/completions", self._counted(self._chat), methods=["POST"]),
+                Route("/completions", self._counted(self._complete), methods=["POST"]),
             ],
             exception_handlers={HTTPException: _not_routed},
             lifespan=self._lifespan,
@@ -103,7 +105,15 @@ class ModelServer:
         name = unquote(request.headers.get("x-served-name", "")) or self._name
         if not chat.stream:
             return await _while_connected(request, complete_chat(name, self.engine, chat))
-        return _ChatStream(name, self.engine, chat)
+        generation = Generation(self.engine, [(chat.prompt, chat.parameters)])
+        return _Stream(ChatFormat(name, self.engine, chat), generation)
+
+    async def _complete(self, request: Request) -> Response:
+        asked = read_completion_request(await _read_json(request), self.engine, self._encoder)
+        name = unquote(request.headers.get("x-served-name", "")) or self._name
+        if not asked.stream:
+            return await _while_connected(request, complete(name, self.engine, asked))
+        return _Stream(CompletionFormat(name, self.engine, asked), queued(self.engine, asked))
 
     def _counted(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         """Turn errors into answers and count all answers."""
@@ -122,16 +132,14 @@ class ModelServer:
         return handle
 
 
-class _ChatStream(Response):
-    """A streamed chat completion: server-sent events until the last token, or until the client goes away."""
+class _Stream(Response):
+    """A streamed completion: server-sent events until the last token, or until the client goes away."""
 
-    def __init__(self, model: str, engine: ServingEngine, chat: ChatRequest) -> None:
+    def __init__(self, form: ChatFormat | CompletionFormat, generation: Generation) -> None:
         super().__init__(media_type="text/event-stream", headers={"cache-control": "no-cache"})
         del self.headers["content-length"]
-        self._model = model
-        self._engine = engine
-        self._chat = chat
-        self._generation = Generation(engine, [(chat.prompt, chat.parameters)])
+        self._form = form
+        self._generation = generation
         # A full queue must still become a 429, so the sequences are queued before the answer begins.
         self._generation.__enter__()
 
@@ -147,7 +155,7 @@ class _ChatStream(Response):
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
-            async for chunk in ChatFormat(self._model, self._engine, self._chat).chunks(self._generation):
+            async for chunk in self._form.chunks(self._generation):
                 await send({"type": "http.response.body", "body": _event(chunk), "more_body": True})
         except ApiError as error:
             await send({"type": "http.response.body", "body": _event(_error_body(error)), "more_body": True})

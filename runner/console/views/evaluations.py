@@ -1,0 +1,165 @@
+"""Evaluations: is a tuned model better than its base, on questions that neither has seen?"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from runner.console import following
+from runner.console.changes import Change
+from runner.console.pages import address
+from runner.console.state import Console
+from runner.errors import ConfigurationError
+from runner.serving import comparing, past_evaluations
+from runner.serving.evaluation_report import KINDS, sections, to_html
+from runner.serving.listing import describe
+from runner.serving.questions import read_questions
+from runner.serving.scores import METRICS
+
+FIELDS = ("endpoint", "base", "questions", "metric", "limit")
+_DECIDERS = (*METRICS, "loss")
+
+
+def page(console: Console, request: Request) -> Response:
+    """Show the evaluations that were made on this machine."""
+    found = past_evaluations.past(console.session.environment)
+    return console.pages.answer(request, "evaluations/list.html", past=found, kinds=KINDS)
+
+
+def one(console: Console, request: Request) -> Response:
+    """Show one."""
+    identifier = request.path_params["id"]
+    evaluation = past_evaluations.load(console.session.environment, identifier)
+    return console.pages.answer(
+        request, "evaluations/one.html", evaluation=evaluation, sections=sections(evaluation), id=identifier
+    )
+
+
+def export(console: Console, request: Request) -> Response:
+    """Return one as a file."""
+    identifier = request.path_params["id"]
+    body = to_html(past_evaluations.load(console.session.environment, identifier))
+    headers = {"content-disposition": f'attachment; filename="evaluation-{identifier}.html"'}
+    return Response(body, headers=headers, media_type="text/html")
+
+
+def new(console: Console, request: Request) -> Response:
+    """Ask which models, and on what."""
+    serving = [item.endpoint for item in following.endpoints(console).value if item.billed]
+    jobs = {job.display_name: job.base_model for job in following.jobs(console).value if job.succeeded}
+    given = _given(request.query_params)
+    chosen = [item for item in serving if item.id == given.get("endpoint")] or serving
+    names = [model.display_name for item in chosen for model in item.deployed_models]
+    bases = sorted({jobs[name] for name in names if name in jobs})
+    return console.pages.answer(
+        request,
+        "evaluations/new.html",
+        given=dict.fromkeys(FIELDS, "") | given,
+        serving=serving,
+        bases=bases,
+        deciders=_DECIDERS,
+        bucket=console.session.environment.datasets_bucket,
+    )
+
+
+def upload(console: Console, request: Request, form: FormData) -> Response:
+    """Keep the questions, and lead to the review."""
+    given = _given(form)
+    sent = form.get("questions_file")
+    if isinstance(sent, UploadFile) and sent.filename:
+        given["questions"] = console.uploads.keep(sent.filename, sent.file)
+    missing = [name for name in ("endpoint", "base", "questions") if not given.get(name)]
+    if missing:
+        words = {"endpoint": "no tuned model", "base": "nothing to compare with", "questions": "no questions"}
+        problems = [f"{words[name]} was chosen" for name in missing]
+        raise ConfigurationError("; ".join(problems), problems=problems)
+    return RedirectResponse(address("/evaluations/review", **given), 303)
+
+
+def review(console: Console, request: Request) -> Response:
+    """Show how much is asked, and what it costs."""
+    given = _given(request.query_params)
+    path = console.uploads.path(given.get("questions", ""))
+    questions = read_questions(path, limit=_limit(given))
+    tuned = following.endpoint_named(console, given["endpoint"])
+    prices = [describe(tuned).usd_per_hour]
+    base = following.endpoint_named(console, given["base"]) if _is_endpoint(console, given["base"]) else None
+    if base is not None and base.id != tuned.id:
+        prices.append(describe(base).usd_per_hour)
+    return console.pages.answer(
+        request,
+        "evaluations/review.html",
+        given=given,
+        name=path.name,
+        count=len(questions),
+        tuned=tuned,
+        base=base,
+        usd_per_hour=None if None in prices else sum(price or 0.0 for price in prices),
+        command=_command(given, path.name, base is not None),
+        python=_python(given, path.name, base is not None),
+        back=address("/evaluations/new", **given),
+        once=console.changes.token("/evaluations/review"),
+    )
+
+
+def start(console: Console, request: Request, form: FormData) -> Response:
+    """Ask both models, and lead to the outcome."""
+    given = _given(form)
+    path = console.uploads.path(given.get("questions", ""))
+    which: dict[str, Any] = {"base_model": given["base"]}
+    if _is_endpoint(console, given["base"]):
+        which = {"base_endpoint": given["base"]}
+
+    def work(change: Change) -> str:
+        change.tell("Asking both models")
+        found = comparing.compare(
+            console.session,
+            path,
+            endpoint=given["endpoint"],
+            **which,
+            metric=given.get("metric") or "chrF",
+            limit=_limit(given),
+            tell=change.tell,
+            progress=change.counted,
+        )
+        return f"/evaluations/{past_evaluations.keep(console.session.environment, found)}"
+
+    back = address("/evaluations/review", **given)
+    return console.change(request, form, "The models were compared", work, back=back)
+
+
+def _given(values: Any) -> dict[str, str]:
+    return {name: str(values[name]).strip() for name in FIELDS if isinstance(values.get(name), str) and values[name]}
+
+
+def _limit(given: dict[str, str]) -> int | None:
+    number = given.get("limit", "")
+    if not number:
+        return None
+    if not number.isdecimal() or not int(number):
+        message = f"{number[:20]!r} is not a number of questions"
+        raise ConfigurationError(message, problems=[message])
+    return int(number)
+
+
+def _is_endpoint(console: Console, name: str) -> bool:
+    return any(item.endpoint.id == name for item in following.endpoints(console).value)
+
+
+def _command(given: dict[str, str], name: str, deployed: bool) -> str:
+    words = [f"runner eval {shlex.quote(name)}", f"--endpoint {shlex.quote(given['endpoint'])}"]
+    words.append(f"--base-{'endpoint' if deployed else 'model'} {shlex.quote(given['base'])}")
+    words += [f"--{key} {shlex.quote(given[key])}" for key in ("metric", "limit") if given.get(key)]
+    return " \\\n  ".join([*words, "--report report.html"])
+
+
+def _python(given: dict[str, str], name: str, deployed: bool) -> str:
+    lines = [repr(name), f"endpoint={given['endpoint']!r}"]
+    lines.append(f"base_{'endpoint' if deployed else 'model'}={given['base']!r}")
+    lines += [f"metric={given['metric']!r}"] if given.get("metric") else []
+    lines += [f"limit={given['limit']}"] if given.get("limit") else []
+    return "import runner\n\nfound = runner.evaluate(\n" + "".join(f"    {line},\n" for line in lines) + ")"

@@ -1,0 +1,131 @@
+"""What Google has billed: rows of the billing export, beside the list prices of a bill.
+
+The export goes to BigQuery; `query` returns what takes a project's rows out of it. A row has `day`, `service`, `sku`,
+`cost` (credits are taken off) and `currency`, in a JSON array, in JSON Lines or in CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.errors import ConfigurationError
+
+KINDS = ("tuning", "serving", "storage", "other")
+_TUNING = re.compile(r"tun(?:e|ing)|train", re.IGNORECASE)
+_SERVING = re.compile(r"predict|online|serving|endpoint|deploy|inference", re.IGNORECASE)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_HINT = "`runner bill --billing-query` prints what writes such a file"
+_MOST_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """Sums of what was billed."""
+
+    kinds: dict[str, float]
+    """By what it was for; `other` is what this tool starts nothing of."""
+    days: dict[str, float]
+    """By day, without `other`."""
+
+    @property
+    def usd(self) -> float:
+        """Return all of it but `other`."""
+        return round(sum(usd for kind, usd in self.kinds.items() if kind != "other"), 4)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {"usd": self.usd, "kinds": self.kinds, "days": self.days}
+
+
+def query(project: str, since: str) -> str:
+    """Return the command that writes the rows of a project since a day to `billed.json`."""
+    # A project id and a date hold no quotes, and people read the command before they run it.
+    text = (
+        "SELECT DATE(usage_start_time) AS day, service.description AS service, sku.description AS sku, currency, "  # noqa: S608
+        "SUM(cost + IFNULL((SELECT SUM(amount) FROM UNNEST(credits)), 0)) AS cost "
+        f"FROM \\`BILLING.DATASET.gcp_billing_export_v1_ACCOUNT\\` WHERE project.id = '{project}' "
+        f"AND DATE(usage_start_time) >= '{since}' GROUP BY day, service, sku, currency"
+    )
+    return f'bq query --nouse_legacy_sql --format=json --max_rows=100000 "{text}" > billed.json'
+
+
+def read(path: Path, *, since: str, until: str) -> Billed:
+    """Return what a file says was billed from one day to another, both included.
+
+    Raises:
+        ConfigurationError: it cannot be read; all mistakes are listed.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ConfigurationError(f"{path} is larger than {_MOST_BYTES >> 20} MiB: group the rows by day and SKU")
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise ConfigurationError(message, problems=[message]) from error
+    problems: list[str] = []
+    kinds: dict[str, float] = dict.fromkeys(KINDS, 0.0)
+    days: dict[str, float] = defaultdict(float)
+    for number, row in enumerate(_rows(path, text), 1):
+        problem = _problem(row)
+        if problem:
+            problems.append(f"{path.name}, row {number}: {problem}")
+            continue
+        if not since <= row["day"] <= until:
+            continue
+        kind = _kind(str(row.get("service", "")), str(row.get("sku", "")))
+        kinds[kind] += float(row["cost"])
+        if kind != "other":
+            days[row["day"]] += float(row["cost"])
+    if problems:
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise ConfigurationError("; ".join(problems[:5]) + more, problems=problems, hint=_HINT)
+    rounded = {kind: round(usd, 4) for kind, usd in kinds.items()}
+    return Billed(rounded, {day: round(usd, 4) for day, usd in sorted(days.items())})
+
+
+def _rows(path: Path, text: str) -> Iterable[dict[str, Any]]:
+    try:
+        if text.lstrip()[:1] == "[":
+            found = json.loads(text)
+        elif text.lstrip()[:1] == "{":
+            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            found = list(csv.DictReader(io.StringIO(text)))
+    except (ValueError, csv.Error, RecursionError) as error:
+        message = f"{path} is neither JSON nor CSV: {error}"
+        raise ConfigurationError(message, problems=[message]) from error
+    return [row if isinstance(row, dict) else {} for row in found]
+
+
+def _problem(row: dict[str, Any]) -> str:
+    missing = [name for name in ("day", "service", "sku", "cost", "currency") if row.get(name) in (None, "")]
+    if missing:
+        return f"{', '.join(missing)} missing"
+    if not _DAY.fullmatch(str(row["day"])):
+        return f"day {str(row['day'])[:20]!r} is not YYYY-MM-DD"
+    if row["currency"] != "USD":
+        return f"the currency is {str(row['currency'])[:8]}, and list prices are in USD"
+    try:
+        finite = math.isfinite(float(row["cost"]))
+    except (TypeError, ValueError):
+        finite = False
+    return "" if finite else f"cost {str(row['cost'])[:20]!r} is not a number"
+
+
+def _kind(service: str, sku: str) -> str:
+    if "storage" in service.lower():
+        return "storage"
+    if not re.search(r"vertex|agent platform|ai platform", service, re.IGNORECASE):
+        return "other"
+    if _TUNING.search(sku):
+        return "tuning"
+    return "serving" if _SERVING.search(sku) else "other"

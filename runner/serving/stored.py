@@ -1,0 +1,111 @@
+"""What is stored costs: prices of Cloud Storage, and what the buckets of an environment have cost by day."""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from runner.errors import GoogleApiError
+from runner.gcp.session import Session
+from runner.gcp.storage import ObjectInfo, each_object
+
+USD_PER_GIB_MONTH = {"STANDARD": 0.020, "NEARLINE": 0.010, "COLDLINE": 0.004, "ARCHIVE": 0.0012}
+"""List price in us-central1 (cloud.google.com/storage/pricing, seen 2026-11); other places may cost more."""
+HOURS_PER_MONTH = 730.0
+DAY = 86400.0
+
+
+def usd_per_hour(item: ObjectInfo) -> float | None:
+    """Return what an object costs by the hour at list price; None where its class has no price here."""
+    price = USD_PER_GIB_MONTH.get(item.storage_class)
+    return None if price is None else price * item.size / 2**30 / HOURS_PER_MONTH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What a bucket holds now, and has cost for what it holds. What was deleted since is not in it."""
+
+    bucket: str
+    objects: int = 0
+    size: int = 0
+    """Bytes."""
+    usd_per_hour: float | None = 0.0
+    """None where the class of an object has no price."""
+    usd_by_day: dict[float, float] = field(default_factory=dict)
+    """Midnight in UTC, in seconds since 1970, to US dollars."""
+    first: float | None = None
+    """When the oldest object was written, or the beginning of the stretch that is looked at."""
+
+
+def buckets_of(session: Session) -> tuple[list[tuple[str, Iterable[ObjectInfo]]], list[str]]:
+    """Return the buckets of the environment with their objects, and those that cannot be read, with the reason."""
+    environment = session.environment
+    names = (
+        environment.datasets_bucket,
+        environment.images_bucket,
+        environment.outputs_bucket,
+        environment.contract_bucket,
+    )
+    found, unread = [], []
+    for name in dict.fromkeys(filter(None, names)):
+        try:
+            found.append((name, list(each_object(session, f"gs://{name}/"))))
+        except GoogleApiError as error:
+            unread.append(f"{name}: {error.message}")
+    return [(name, items) for name, items in found], unread
+
+
+def stored(bucket: str, items: Iterable[ObjectInfo], *, since: float, now: float) -> Stored:
+    """Return what a bucket's objects have cost between two moments, in seconds since 1970."""
+    size, count, rate, first = 0, 0, 0.0, now
+    known = True
+    rates: dict[float, float] = defaultdict(float)
+    """By the day on which objects were written: what they cost by the hour on every later day."""
+    begun: dict[float, float] = defaultdict(float)
+    """What they cost on the day itself."""
+    for item in items:
+        size, count = size + item.size, count + 1
+        price = usd_per_hour(item)
+        if price is None:
+            known = False
+            continue
+        rate += price
+        start = min(now, max(since, _moment(item.created, since)))
+        first = min(first, start)
+        day = start - start % DAY
+        rates[day] += price
+        begun[day] += price * (min(now, day + DAY) - start) / 3600
+    return Stored(
+        bucket=bucket,
+        objects=count,
+        size=size,
+        usd_per_hour=rate if known else None,
+        usd_by_day=_by_day(rates, begun, now),
+        first=first if count else None,
+    )
+
+
+def _by_day(rates: dict[float, float], begun: dict[float, float], now: float) -> dict[float, float]:
+    days: dict[float, float] = {}
+    running = 0.0
+    day = min(rates, default=now)
+    while day < now:
+        days[day] = running * (min(now, day + DAY) - day) / 3600 + begun.get(day, 0.0)
+        running += rates.get(day, 0.0)
+        day += DAY
+    return days
+
+
+def _moment(text: str, otherwise: float) -> float:
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return otherwise
+
+
+def cost(items: Sequence[ObjectInfo]) -> float | None:
+    """Return what objects cost together by the hour; None where one has no price."""
+    prices = [usd_per_hour(item) for item in items]
+    return None if None in prices else sum(price or 0.0 for price in prices)
