@@ -3,6 +3,9 @@
     RunnerError                     exit 1
       ConfigurationError            exit 2   a flag, a variable or a file is wrong
         TemplateLimitError                   a chat template takes too much memory or time
+        FileLimitError                       a file of a model's folder is larger than any such file needs to be
+        ModelLimitError                      a model needs more memory than there is, or than its weights account for
+        ModelFilesError                      a model's folder names something outside itself, or a pickle
       DatasetError                  exit 3   the data has errors; carries every finding
       GoogleApiError                exit 4   the service refused or failed
         NotFoundError
@@ -68,6 +71,24 @@ class TemplateLimitError(ConfigurationError):
     """A chat template takes more memory or time for one conversation than any needs."""
 
     code = "template_limit"
+
+
+class FileLimitError(ConfigurationError):
+    """A file of a model's folder is larger than any such file needs to be; it was not read."""
+
+    code = "file_limit"
+
+
+class ModelLimitError(ConfigurationError):
+    """A model needs more memory than there is, or than its weights account for; it was not loaded."""
+
+    code = "model_limit"
+
+
+class ModelFilesError(ConfigurationError):
+    """A model's folder names something outside itself, asks for code, or holds weights that are no safetensors."""
+
+    code = "model_files"
 
 
 class OutputTakenError(ConfigurationError):

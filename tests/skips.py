@@ -14,6 +14,7 @@ ALLOWED = {
     "needs vllm and a CUDA device": "a GPU",
     "needs the Pulumi engine: `pulumi` on PATH": "no package has it; to build it takes longer than all the tests",
     "needs all of Pulumi: `pulumi` and `pulumi-language-python` on PATH": "as before, and the provider too",
+    "needs root, to be another user": "a process of another user can only be started by root",
     "needs gcloud on PATH": "no package registry has it",
     "needs gsutil on PATH": "no package registry has it",
     "needs apache-beam": "it asks for older packages than the rest (extra `beam`), in an environment of its own",

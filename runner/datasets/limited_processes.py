@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import struct
 import subprocess
 import sys
@@ -51,6 +52,28 @@ class LimitedProcess:
         except (OSError, EOFError):
             self.close()
             return None
+
+
+class LimitedProcesses:
+    """Several of them, so that a request that takes all of its time holds up no other.
+
+    Args:
+        module: calls `answer_requests` when it is run.
+        count: how many requests are answered at once.
+    """
+
+    def __init__(self, module: str, count: int = 1) -> None:
+        self._idle: queue.LifoQueue[LimitedProcess] = queue.LifoQueue()
+        for _ in range(count):
+            self._idle.put(LimitedProcess(module))
+
+    def ask(self, request: bytes) -> bytes | None:
+        """Return the answer to a request; None where it takes more memory or time than the limits allow."""
+        process = self._idle.get()
+        try:
+            return process.ask(request)
+        finally:
+            self._idle.put(process)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers
@@ -24,6 +25,7 @@ from runner.emulator.routing import ApiRequest, Method, Router, json_response
 
 logger = logging.getLogger(__name__)
 
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/\s]+)(?::\d{1,5})?\Z")
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _STORAGE_PREFIXES = ("/storage/", "/upload/storage/", "/download/storage/", "/batch/storage/", "/b/")
 
@@ -77,9 +79,13 @@ class EmulatorApp:
 
     def _guard(self, request: ApiRequest) -> None:
         settings = self.emulator.settings
-        host = request.headers.get("host", "")
-        name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.split(":", 1)[0]
-        if name.lower() not in _LOOPBACK_NAMES and name.lower() not in settings.allowed_hosts:
+        hosts = request.headers.getlist("host")
+        if len(hosts) != 1:
+            raise ApiError("INVALID_ARGUMENT", f"A request has one Host header, this one has {len(hosts)}.")
+        host = hosts[0]
+        found = _HOST.match(host)
+        name = found[1].lower() if found else ""
+        if name not in _LOOPBACK_NAMES and name not in settings.allowed_hosts:
             raise ApiError("PERMISSION_DENIED", f"Host {host!r} is not served here.", http=421)
         self._guard_origin_and_token(request)
 

@@ -123,6 +123,16 @@ class ApiError(Exception):
         return {"code": codes.index(self.status), "message": self.message, "details": self.details}
 
 
+def engine_error(status: str, message: str, reason: str) -> ApiError:
+    """Return what a training or serving process says of its failure; `reason` is a code of docs/errors.md, or ""."""
+    info = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": reason.upper(),
+        "domain": "aiplatform.googleapis.com",
+    }
+    return ApiError(status if status in HTTP_CODES else "INTERNAL", message, details=[info] if reason else [])
+
+
 def invalid(message: str) -> ApiError:
     """Return a 400 INVALID_ARGUMENT."""
     return ApiError("INVALID_ARGUMENT", message)

@@ -21,6 +21,7 @@ from runner.emulator import services
 from runner.emulator.aiplatform.dedicated import DedicatedServer
 from runner.emulator.app import EmulatorApp
 from runner.emulator.clock import Clock, compressed
+from runner.emulator.connections import server_options
 from runner.emulator.context import Emulator
 from runner.emulator.engine.launcher import Launcher
 from runner.emulator.fault_register import FILE_NAME, Faults
@@ -108,20 +109,8 @@ class _Lifespan:
         await self.app(scope, receive, send)
 
 
-def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        lifespan="on",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        # No proxy stands before this server: nobody may choose the scheme of its links by a header.
-        proxy_headers=False,
-        h11_max_incomplete_event_size=64 * 1024,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=5,
-        backlog=1024,
-    )
+def _uvicorn_config(app: ASGIApp, settings: EmulatorSettings) -> uvicorn.Config:
+    return uvicorn.Config(app, lifespan="on", backlog=1024, **server_options(settings))
 
 
 class EmulatorServer:
@@ -160,7 +149,7 @@ class EmulatorServer:
         self._stack.callback(self.emulator.store.close)
         listener = _bind(settings, settings.port)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self._server = uvicorn.Server(_uvicorn_config(_Lifespan(self.emulator, dedicated)))
+        self._server = uvicorn.Server(_uvicorn_config(_Lifespan(self.emulator, dedicated), settings))
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="emulator", daemon=True)
         self._thread.start()
         while not self._server.started:
@@ -213,6 +202,6 @@ def serve(
         if on_ready is not None:
             on_ready(url)
         try:
-            uvicorn.Server(_uvicorn_config(_Lifespan(emulator, dedicated))).run([listener])
+            uvicorn.Server(_uvicorn_config(_Lifespan(emulator, dedicated), settings)).run([listener])
         finally:
             emulator.store.close()

@@ -17,6 +17,29 @@ tests; `auto`: `smollm2` for Llama text models when its package is installed, el
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """What one connection may take. Google's front end allows about as much, in bytes and in seconds."""
+
+    header_bytes: int = 64 * 1024
+    """Path and headers of one request."""
+    headers: int = 200
+    header_seconds: float = 10.0
+    """From a request's first byte to the end of its headers."""
+    idle_seconds: float = 75.0
+    """Without a request."""
+    stall_seconds: float = 60.0
+    """Without a byte of a body that is awaited, or without taking a byte of an answer."""
+    request_seconds: float = 3600.0
+    """From a request's first byte to the end of its answer."""
+    connections: int = 512
+    """At once; the one that waits longest for its client makes way for a new one."""
+    look_seconds: float = 1.0
+    """How often a connection's age is looked at."""
+    own_user_only: bool = True
+    """Answer only the user who started the server, and root; for a server without a token, where Linux tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatorSettings:
     """Settings of one server."""
 
@@ -27,7 +50,8 @@ class EmulatorSettings:
     port: int = 0
     """0 takes a free port, which `EmulatorServer.url` tells."""
     token: str | None = None
-    """Bearer token required of every request; None lets any or no credential pass."""
+    """Bearer token required of every request; None lets any or no credential of this user's pass."""
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     allowed_hosts: tuple[str, ...] = ()
     """Further `Host` names (without port) to answer to, besides localhost, 127.0.0.1 and [::1]."""
     dedicated_certificate: Path | None = None

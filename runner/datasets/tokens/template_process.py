@@ -1,15 +1,16 @@
 """Renders chat templates, which may be anyone's: in a sandbox, in a process of its own under limits of memory and time.
 
 The sandbox keeps a template from files, from attributes of Python's and from imports, but not from loops within loops
-and from powers of powers.
+and from powers of powers. What a template finds in it is what it finds in transformers, whose own rendering has no
+limits; a test holds the two to the same texts.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from runner.datasets.limited_processes import answer_requests
 
@@ -24,15 +25,39 @@ class _RefusedError(Exception):
     """The template itself refuses a conversation."""
 
 
-@lru_cache(1)
-def _template(source: str) -> Any:
+def environment() -> Any:
+    """Return the sandbox: an environment of jinja2."""
+    from jinja2 import nodes
+    from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
-    environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
-    return environment.from_string(source)
+    class Generation(Extension):
+        """`{% generation %}` marks what an assistant says, and changes nothing."""
+
+        tags: ClassVar[set[str]] = {"generation"}
+
+        def parse(self, parser: Any) -> nodes.Node:
+            """Return the block's body."""
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return nodes.Scope(body).set_lineno(line)
+
+    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
+    made.globals["raise_exception"] = _refuse
+    made.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
+    made.filters["tojson"] = _to_json
+    return made
+
+
+@lru_cache(1)
+def _template(source: str) -> Any:
+    return environment().from_string(source)
+
+
+def _to_json(
+    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _refuse(message: str) -> None:

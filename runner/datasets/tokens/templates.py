@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.datasets.limited_processes import LimitedProcess
 from runner.datasets.rules.contents import IMAGE, PART
-from runner.datasets.tokens.template_process import MEMORY, SECONDS
-from runner.errors import ConfigurationError, TemplateLimitError
+from runner.datasets.tokens.rendering import Renderer
+from runner.datasets.tokens.template_process import environment
+from runner.errors import ConfigurationError
 
 _COMPARED = 8
 """Examples of each shape that are rendered both ways."""
@@ -52,19 +52,19 @@ class _Shape:
 
 
 class ChatTemplate:
-    """The chat template of a Hugging Face folder, rendered in a process of its own, see `template_process`.
+    """The chat template of a Hugging Face folder, rendered in a process of its own, see `rendering`.
 
     Raises:
         ConfigurationError: the folder has no template, or it is no valid one.
     """
 
     def __init__(self, directory: Path) -> None:
-        from jinja2 import Environment, TemplateError, nodes
+        from jinja2 import TemplateError, nodes
 
-        self._path, self._source, self._special = _read(directory)
-        self._process = LimitedProcess("runner.datasets.tokens.template_process")
+        path, source, special = _read(directory)
+        self._renderer = Renderer(source, special, name=str(path))
         try:
-            tree = Environment(autoescape=True).parse(self._source)
+            tree = environment().parse(source)
             # Texts that it may look for in a content. Names of roles and keys among them cost a little speed.
             self._looked_for = sorted(
                 {
@@ -76,7 +76,7 @@ class ChatTemplate:
                 - {"system", "user", "assistant", "model", "tool", "role", "content", "text", "image", "type"}
             )
         except (TemplateError, RecursionError) as error:
-            raise ConfigurationError(f"{self._path}: the chat template is broken: {error}") from error
+            raise ConfigurationError(f"{path}: the chat template is broken: {error}") from error
         self._shapes: dict[tuple[bool, int], _Shape | None] = {}
         self.rendered = 0
         """Examples for which the template itself was rendered."""
@@ -136,7 +136,7 @@ class ChatTemplate:
 
     def prompt(self, messages: list[dict[str, Any]]) -> str:
         """Return messages rendered up to where the assistant answers. Raises ConfigurationError."""
-        return self._render(messages, prompt=True)
+        return self._renderer.render(messages, prompt=True)
 
     def _steers(self, turn: str) -> bool:
         """Tell whether a content may change what the template does."""
@@ -176,38 +176,7 @@ class ChatTemplate:
 
     def _render_all(self, turns: Sequence[str], system: bool) -> list[Piece]:
         self.rendered += 1
-        return list(self._render_segments(turns, system))
-
-    def _render_segments(self, turns: Sequence[str], system: bool) -> Iterator[Piece]:
-        messages = to_messages(turns, system)
-        done = ""
-        for index, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            prompt = self._render(messages[:index], prompt=True)
-            answered = self._render(messages[: index + 1], prompt=False)
-            if not prompt.startswith(done) or not answered.startswith(prompt):
-                raise ConfigurationError(
-                    "the chat template changes earlier turns when later ones follow: training refuses it",
-                    hint="use the template that the base model came with",
-                )
-            yield prompt[len(done) :], False
-            yield answered[len(prompt) :], True
-            done = answered
-
-    def _render(self, messages: list[dict[str, Any]], *, prompt: bool) -> str:
-        values = {**self._special, "messages": messages, "add_generation_prompt": prompt}
-        answer = self._process.ask(json.dumps([self._source, values]).encode())
-        if answer is None:
-            limits = f"{SECONDS} s or {MEMORY >> 30} GiB"
-            raise TemplateLimitError(
-                f"{self._path}: the chat template takes more than {limits} for one conversation",
-                hint="use the template that the base model came with",
-            )
-        text, problem = json.loads(answer)
-        if problem:
-            raise ConfigurationError(f"{self._path}: the chat template {problem}")
-        return str(text)
+        return [(text, learned) for _, text, learned in self._renderer.pieces(to_messages(turns, system))]
 
 
 def to_messages(turns: Sequence[str], system: bool) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 
 from runner.emulator.app import EmulatorApp
+from runner.emulator.connections import server_options
 from runner.emulator.context import Emulator
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
@@ -75,13 +76,9 @@ class DedicatedServer:
             uvicorn.Config(
                 DedicatedApp(emulator),
                 lifespan="off",
-                access_log=False,
-                log_level="warning",
-                server_header=False,
-                proxy_headers=False,
                 ssl_certfile=str(settings.dedicated_certificate),
                 ssl_keyfile=str(settings.dedicated_key),
-                timeout_graceful_shutdown=5,
+                **server_options(settings),
             )
         )
         self._listener = listener

@@ -26,7 +26,7 @@ from runner.emulator.context import Emulator
 from runner.emulator.engine import launcher
 from runner.emulator.engine.protocol import ModelSource, ServingSpec
 from runner.emulator.engine.sources import choose_source
-from runner.emulator.errors import HTTP_CODES, ApiError
+from runner.emulator.errors import ApiError, engine_error
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _ANSWER_SECONDS = 600.0
 _MAX_STARTS = 3
 """How often a new deployment's process may die before the deployment fails."""
 _FAILED = "failed.json"
-"""What a process that cannot load its model leaves in its folder: `status` and `message`."""
+"""What a process that cannot load its model leaves in its folder: `status`, `message` and `reason`."""
 _MAX_BACKOFF = 30.0
 _MAX_MANAGED = 2
 _MAX_SOCKET_PATH = 100
@@ -198,7 +198,7 @@ class Serving:
             status, message = str(failure["status"]), str(failure["message"])
         except (OSError, ValueError, KeyError, TypeError):
             return ApiError("UNAVAILABLE", f"{said}{self._last_words()}.")
-        return ApiError(status if status in HTTP_CODES else "INTERNAL", f"{said}: {message}")
+        return engine_error(status, f"{said}: {message}", str(failure.get("reason", "")))
 
     def _last_words(self) -> str:
         for log in sorted(self.directory.glob("*.log")):

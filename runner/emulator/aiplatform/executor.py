@@ -26,7 +26,7 @@ from runner.emulator.context import Emulator
 from runner.emulator.control import quotas
 from runner.emulator.engine import launcher
 from runner.emulator.engine.launcher import WorkerProcess
-from runner.emulator.errors import HTTP_CODES, ApiError, disk_error
+from runner.emulator.errors import ApiError, disk_error, engine_error
 
 logger = logging.getLogger(__name__)
 
@@ -312,8 +312,8 @@ def folder_of(emulator: Emulator, name: str) -> Path:
 
 
 def _failure(event: dict[str, Any]) -> ApiError:
-    status = str(event.get("status", "INTERNAL"))
-    return ApiError(status if status in HTTP_CODES else "INTERNAL", str(event.get("message", "Training failed.")))
+    message = str(event.get("message", "Training failed."))
+    return engine_error(str(event.get("status", "INTERNAL")), message, str(event.get("reason", "")))
 
 
 async def _end_process(worker: WorkerProcess, *, gently: bool) -> None:

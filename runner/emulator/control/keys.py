@@ -91,7 +91,7 @@ async def create_ring(request: ApiRequest) -> Response:
 
 
 def _check_key(body: dict[str, Any]) -> None:
-    if body.get("purpose") not in _ALGORITHMS:
+    if str(body.get("purpose")) not in _ALGORITHMS:
         raise not_here(f"The emulator has keys of purpose ENCRYPT_DECRYPT, not {body.get('purpose')}.")
     period = body.get("rotationPeriod")
     if period is not None:

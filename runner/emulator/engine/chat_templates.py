@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from runner.datasets.tokens.rendering import Renderer
 from runner.emulator.engine.checkpoints import ModelError
 
 
@@ -75,3 +77,16 @@ def fallback_template(tokenizer: Any) -> str:
     raise ModelError(
         "INVALID_ARGUMENT", "The checkpoint has no chat template, and its tokens belong to no known family."
     )
+
+
+def renderer_of(tokenizer: Any, *, processes: int = 1, tools: Sequence[Any] | None = None) -> Renderer:
+    """Return what renders the chat template of a tokenizer, within limits of memory and time.
+
+    Args:
+        tokenizer: a transformers tokenizer with a chat template.
+        processes: how many conversations are rendered at once.
+        tools: functions that the model may call: some tokenizers have a template of its own for them.
+    """
+    source = tokenizer.get_chat_template(None, list(tools) if tools else None)
+    special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    return Renderer(source, special, name="", processes=processes)

@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runner import model_files
+from runner.errors import ConfigurationError, ModelLimitError
+
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_CONFIGURATIONS = (
-    "config.json",
-    "tokenizer_config.json",
-    "processor_config.json",
-    "preprocessor_config.json",
-    "generation_config.json",
-)
 
 
 class ModelError(Exception):
-    """Weights that cannot be used. `status` is a google.rpc.Code name."""
+    """Weights that cannot be used.
 
-    def __init__(self, status: str, message: str) -> None:
+    Args:
+        status: google.rpc.Code name.
+        message: why, for the user.
+        reason: code of the limit or rule, as in docs/errors.md; "" where there is none.
+    """
+
+    def __init__(self, status: str, message: str, *, reason: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.reason = reason
 
 
-def check_checkpoint(directory: Path) -> dict[str, Any]:
-    """Return the folder's `config.json` after making sure that loading it runs no code of its author.
+@contextlib.contextmanager
+def refusing(what: str = "The checkpoint cannot be used") -> Iterator[None]:
+    """Turn what this package says of files, limits and templates into a ModelError with the same code."""
+    try:
+        yield
+    except ConfigurationError as error:
+        status = "RESOURCE_EXHAUSTED" if isinstance(error, ModelLimitError) else "INVALID_ARGUMENT"
+        said = f"{what}: {error.message}" + (f" ({error.hint})" if error.hint else "")
+        raise ModelError(status, f"{said}.", reason=error.code) from error
+
+
+def check_checkpoint(directory: Path) -> tuple[dict[str, Any], model_files.Weights]:
+    """Return the folder's `config.json` and what its weights hold, after making sure that it may be loaded.
+
+    Loading runs no code of its author, opens no file elsewhere and no pickle, and takes no more than the weights do.
 
     Raises:
-        ModelError: files are missing, damaged, or would run code.
+        ModelError: files are missing, damaged, too large, lead out of the folder, or would run code.
     """
     if not directory.is_dir():
         raise ModelError("NOT_FOUND", f"The checkpoint folder {directory.name} does not exist.")
@@ -49,25 +66,9 @@ def check_checkpoint(directory: Path) -> dict[str, Any]:
             raise ModelError(
                 "INVALID_ARGUMENT",
                 f"The weights are in {pickles[0]}, a pickle, which can run code. Convert them to .safetensors.",
+                reason="model_files",
             )
         raise ModelError("INVALID_ARGUMENT", "The checkpoint has no .safetensors weights.")
-    for name in _CONFIGURATIONS:
-        if name in names and "auto_map" in _read(directory / name):
-            raise ModelError(
-                "INVALID_ARGUMENT",
-                f"{name} asks for code of its own (auto_map), which is never run. Use a plain model.",
-            )
-    config = _read(directory / "config.json")
-    if "quantization_config" in config:
-        raise ModelError("INVALID_ARGUMENT", "The checkpoint is quantised. Give the weights in bfloat16 or float32.")
-    return config
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        body = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError("INVALID_ARGUMENT", f"{file.name} of the checkpoint is not readable JSON: {error}.") from error
-    if not isinstance(body, dict):
-        raise ModelError("INVALID_ARGUMENT", f"{file.name} of the checkpoint is not a JSON object.")
-    return body
+    with refusing():
+        config = model_files.check(directory)
+        return config, model_files.weights(directory, config)

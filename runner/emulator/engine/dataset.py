@@ -15,7 +15,8 @@ from typing import Any
 from runner.datasets.examples import Example, ImagePart, Message, ParsedLine, TextPart
 from runner.datasets.rules.images import ImageError, decode_data_url, read_header
 from runner.datasets.rules.parsing import read_file
-from runner.emulator.engine.checkpoints import ModelError
+from runner.emulator.engine.chat_templates import renderer_of
+from runner.emulator.engine.checkpoints import refusing
 
 IGNORED = -100
 """Label of a token that is not learned."""
@@ -77,6 +78,7 @@ class Tokenizer:
 
     def __init__(self, tokenizer: Any, processor: Any | None, *, max_length: int, files: dict[str, str]) -> None:
         self.tokenizer = tokenizer
+        self.renderer = renderer_of(tokenizer)
         self.processor = processor
         self.max_length = max_length
         self.files = files
@@ -106,28 +108,12 @@ class Tokenizer:
     def _segments(self, example: Example) -> Iterator[tuple[str, bool, list[Any]]]:
         """Yield the rendered conversation in pieces: text, whether it is learned, and the images in it."""
         messages = [_to_chat(message, with_images=self.processor is not None) for message in example.messages]
-        done = ""
-        images: list[Any] = []
-        for index, message in enumerate(example.messages):
-            if message.role != "assistant":
-                images += [self._open(part) for part in message.parts if isinstance(part, ImagePart)]
-                continue
-            prompt = self._render(messages[:index], prompt=True)
-            answered = self._render(messages[: index + 1], prompt=False)
-            if not prompt.startswith(done) or not answered.startswith(prompt):
-                raise ModelError(
-                    "FAILED_PRECONDITION",
-                    "The model's chat template changes earlier turns when later ones follow, "
-                    "so what is to be learned cannot be told apart.",
-                )
-            yield prompt[len(done) :], False, images
-            images = []
-            yield answered[len(prompt) :], True, []
-            done = answered
-
-    def _render(self, messages: list[dict[str, Any]], *, prompt: bool) -> str:
-        text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
-        return text
+        begun = 0
+        for index, text, learned in self.renderer.pieces(messages):
+            asked = [] if learned else example.messages[begun:index]
+            images = [self._open(part) for message in asked for part in message.parts if isinstance(part, ImagePart)]
+            begun = index + 1 if learned else begun
+            yield text, learned, images
 
     def _encode(self, text: str, images: list[Any]) -> tuple[list[int], dict[str, Any]]:
         if not images or self.processor is None:
@@ -184,6 +170,9 @@ def read_dataset(path: Path, tokenizer: Tokenizer, *, images: bool) -> Tokenized
         path: the file.
         tokenizer: turns examples into tokens.
         images: whether the base model takes images.
+
+    Raises:
+        ModelError: the chat template refuses an example, or takes too long for one.
     """
     dataset = TokenizedDataset()
     lines = list(read_file(path, images=images))
@@ -194,7 +183,8 @@ def read_dataset(path: Path, tokenizer: Tokenizer, *, images: bool) -> Tokenized
             example = _example(line)
             if with_images and not example.images:
                 raise DroppedExampleError("The example has no image, and others have: such datasets are not supported.")
-            dataset.examples.append(tokenizer.tokenize(example))
+            with refusing(f"Line {index} cannot be rendered"):
+                dataset.examples.append(tokenizer.tokenize(example))
         except DroppedExampleError as dropped:
             # The API counts examples: a blank line is none.
             dataset.dropped.append((index, str(dropped)))

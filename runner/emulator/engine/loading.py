@@ -11,16 +11,24 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers: a mistyped path must not become a wait for the network
 
 import torch
-from safetensors import SafetensorError
 
+from runner import model_files
 from runner.emulator.engine.chat_templates import fallback_template
-from runner.emulator.engine.checkpoints import ModelError, check_checkpoint
+from runner.emulator.engine.checkpoints import ModelError, check_checkpoint, refusing
+from runner.emulator.engine.memory import free_memory
 from runner.emulator.engine.protocol import ModelSource
 from runner.emulator.engine.smollm2 import prepare_smollm2
 from runner.emulator.engine.sources import describe
 from runner.emulator.engine.tiny import prepare_tiny
+from runner.errors import ModelLimitError
 
 _SHOWN_TENSORS = 5
+_MOST_ADDED = 2
+"""How many times the parameters of its weights a model may have: an output layer that is the embedding is not saved."""
+_TRAINING_BYTES = 12
+"""Of each parameter that trains, besides itself: gradient and two moments, all float32."""
+_SMALL_BYTES = 64 * 1024 * 1024
+"""Weights below run on one thread of the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +52,12 @@ class LoadedModel:
 
 
 def prepare(source: ModelSource, cache: Path) -> Path:
-    """Return the folder with a source's weights, building or converting a stand-in on first use.
-
-    Raises:
-        ModelError: the folder is no checkpoint that may be loaded.
-    """
+    """Return the folder with a source's weights, building or converting a stand-in on first use."""
     if source.kind == "smollm2":
         return prepare_smollm2(cache)
     if source.kind == "tiny":
         return prepare_tiny(source.family, cache)
-    directory = Path(source.directory or "")
-    check_checkpoint(directory)
-    return directory
+    return Path(source.directory or "")
 
 
 def load(
@@ -65,6 +67,8 @@ def load(
     threads: int,
     dtype: torch.dtype | None = None,
     template: bool = True,
+    trained: bool = False,
+    memory: int | None = None,
 ) -> LoadedModel:
     """Load a source's weights, on the GPU if there is one, and set this process's number of threads.
 
@@ -74,9 +78,11 @@ def load(
         threads: CPU threads; tiny models always get 1, which is up to 20 times faster than 2 on a busy machine.
         dtype: None takes bfloat16 where the hardware computes with it, else float32.
         template: give a tokenizer without a chat template its family's; training needs one, serving has none then.
+        trained: whether every parameter will be.
+        memory: bytes that it may take; None takes what is free on the device.
 
     Raises:
-        ModelError: the weights cannot be used; the message says why.
+        ModelError: the weights cannot be used, or take too much memory; the message says why.
     """
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
     from transformers.utils import logging
@@ -84,10 +90,11 @@ def load(
     logging.disable_progress_bar()
 
     directory = prepare(source, Path(cache_directory))
-    config = check_checkpoint(directory)
-    tiny = _count_bytes(directory) < 64 * 1024 * 1024
+    config, weights = check_checkpoint(directory)
+    tiny = sum((directory / name).stat().st_size for name in weights.files) < _SMALL_BYTES
     torch.set_num_threads(1 if tiny else max(1, threads))
     device = "cuda" if torch.cuda.is_available() and not tiny else "cpu"
+    dtype = dtype or (torch.float32 if tiny else preferred_dtype(device))
     # AutoModelForCausalLM would silently drop the image encoder of a Llama 4.
     images = "vision_config" in config
     loader = AutoModelForImageTextToText if images else AutoModelForCausalLM
@@ -95,9 +102,14 @@ def load(
         _repair_llama4()
     common = {"local_files_only": True, "trust_remote_code": False}
     try:
+        parameters = _parameters(loader, directory)
+        with refusing():
+            _check_parameters(parameters, weights)
+            each = dtype.itemsize + (_TRAINING_BYTES if trained else 0)
+            model_files.check_memory(parameters, each, free_memory(device) if memory is None else memory)
         model, found = loader.from_pretrained(
             directory,
-            dtype=dtype or (torch.float32 if tiny else preferred_dtype(device)),
+            dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, with their names
@@ -105,7 +117,9 @@ def load(
         )
         processor = AutoProcessor.from_pretrained(directory, **common) if images else None
         tokenizer = processor.tokenizer if processor else AutoTokenizer.from_pretrained(directory, **common)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # libraries raise what they like at a configuration that makes no sense
         raise ModelError("INVALID_ARGUMENT", f"The checkpoint cannot be loaded: {error}") from error
     _check_tensors(found)
     tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
@@ -114,6 +128,25 @@ def load(
     model.to(device).eval()
     _complete(model, tokenizer)
     return LoadedModel(model, tokenizer, processor, {**describe(source), "directory": str(directory)})
+
+
+def _parameters(loader: Any, directory: Path) -> int:
+    """Return how many parameters the model of a `config.json` has, without giving any of them memory."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        model = loader.from_config(config, trust_remote_code=False)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _check_parameters(described: int, weights: model_files.Weights) -> None:
+    """Refuse a configuration of more than the weights hold: the rest would be made up, in memory. Raises."""
+    if described > _MOST_ADDED * weights.parameters:
+        raise ModelLimitError(
+            f"config.json describes {described:,} parameters, the weights hold {weights.parameters:,}",
+            hint="use the config.json that belongs to the weights",
+        )
 
 
 def preferred_dtype(device: str) -> torch.dtype:
@@ -172,7 +205,3 @@ def _complete(model: Any, tokenizer: Any) -> None:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-
-
-def _count_bytes(directory: Path) -> int:
-    return sum(file.stat().st_size for file in directory.glob("*.safetensors"))

@@ -15,7 +15,7 @@ Events, each with `"event"` and `"time"` (seconds since the epoch):
   evaluation step, epoch, loss (of the validation file)
   checkpoint id (text, "1"..), epoch, step, path (folder name under output/)
   done       step, epoch, train_loss (mean of the last epoch)
-  failed     status (google.rpc.Code name), message
+  failed     status (google.rpc.Code name), message; reason, the code of a limit or rule (docs/errors.md)
 
 Exit codes: 0 done, 1 failed, 143 stopped by SIGTERM with its state saved.
 

@@ -57,7 +57,8 @@ def main(directory: Path) -> int:
     except Exception as error:
         traceback.print_exc()
         status, message = classify(error)
-        events.write("failed", durable=True, status=status, message=message)
+        reason = {"reason": error.reason} if isinstance(error, ModelError) and error.reason else {}
+        events.write("failed", durable=True, status=status, message=message, **reason)
         return 1
     return 0
 
@@ -152,8 +153,14 @@ class TrainingJob:
     def _load(self) -> LoadedModel:
         spec = self.spec
         # Small updates vanish in bfloat16, so weights that train are float32; frozen ones need not be.
-        dtype = torch.float32 if spec.mode == "FULL" else None
-        loaded = load(spec.source, cache_directory=spec.cache_directory, threads=spec.threads, dtype=dtype)
+        full = spec.mode == "FULL"
+        loaded = load(
+            spec.source,
+            cache_directory=spec.cache_directory,
+            threads=spec.threads,
+            dtype=torch.float32 if full else None,
+            trained=full,
+        )
         self.autocast = loaded.model.dtype == torch.bfloat16 or (
             loaded.model.device.type == "cuda" and preferred_dtype("cuda") == torch.bfloat16
         )

@@ -21,7 +21,9 @@ from runner.emulator.engine.protocol import ModelSource
 from runner.emulator.engine.tiny import prepare_tiny
 from tests.emulator.engine.training_processes import start
 
-PLAIN: dict[str, Any] = {"config.json": {"model_type": "llama"}, "tokenizer.json": {}, "model.safetensors": {}}
+EMPTY = "\x02\0\0\0\0\0\0\0{}"
+"""A safetensors file without tensors."""
+PLAIN: dict[str, Any] = {"config.json": {"model_type": "llama"}, "tokenizer.json": {}, "model.safetensors": EMPTY}
 
 
 def write(folder: Path, files: dict[str, Any]) -> None:
@@ -31,7 +33,7 @@ def write(folder: Path, files: dict[str, Any]) -> None:
 
 def test_a_plain_checkpoint_passes(tmp_path: Path) -> None:
     write(tmp_path, PLAIN)
-    assert check_checkpoint(tmp_path) == {"model_type": "llama"}
+    assert check_checkpoint(tmp_path)[0] == {"model_type": "llama"}
 
 
 @pytest.mark.parametrize(
@@ -43,12 +45,15 @@ def test_a_plain_checkpoint_passes(tmp_path: Path) -> None:
         ({"config.json": None}, "no config.json"),
         ({"tokenizer.json": None}, "no tokenizer.json"),
         ({"config.json": None, "adapter_config.json": {}, "adapter_model.safetensors": ""}, "LoRA adapter only"),
-        ({"config.json": {"auto_map": {"AutoModel": "evil.Model"}}}, "config.json asks for code"),
-        ({"tokenizer_config.json": {"auto_map": {}}}, "tokenizer_config.json asks for code"),
-        ({"processor_config.json": {"auto_map": {}}}, "processor_config.json asks for code"),
+        ({"config.json": {"auto_map": {"AutoModel": "evil.Model"}}}, "config.json auto_map asks for code"),
+        ({"tokenizer_config.json": {"auto_map": {"a": "b"}}}, "tokenizer_config.json auto_map asks for code"),
+        (
+            {"processor_config.json": {"x": [{"auto_map": {"a": "b"}}]}},
+            "x auto_map asks for code",
+        ),
         ({"config.json": "{"}, "not readable JSON"),
         ({"config.json": "[]"}, "not a JSON object"),
-        ({"config.json": {"quantization_config": {}}}, "quantised"),
+        ({"config.json": {"quantization_config": {"bits": 4}}}, "quantised"),
     ],
 )
 def test_what_cannot_be_loaded_safely_is_refused_with_the_reason(
@@ -100,7 +105,7 @@ def test_damaged_weights_fail_with_a_sentence(launcher: Launcher, model_cache: P
     job = start(launcher, tmp_path / "job", model_cache, source=ModelSource(kind="custom", directory=str(own))).finish()
     assert job.code == 1
     assert job.events()[-1]["status"] == "INVALID_ARGUMENT"
-    assert "cannot be loaded" in job.events()[-1]["message"]
+    assert "model.safetensors is damaged" in job.events()[-1]["message"]
 
 
 @pytest.fixture(scope="module")

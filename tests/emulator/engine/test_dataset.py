@@ -65,6 +65,7 @@ def test_a_template_that_rewrites_history_is_refused(model_cache: Path, tmp_path
         "{% for message in messages %}{% if message.role == 'user' or loop.last %}{{ message.content }}{% endif %}"
         "{% endfor %}"
     )
+    tokenizer = Tokenizer(tokenizer.tokenizer, None, max_length=tokenizer.max_length, files={})
     file = write_lines(
         tmp_path / "train.jsonl", [{"messages": chat("a", "b")["messages"] + chat("c", "d")["messages"]}]
     )

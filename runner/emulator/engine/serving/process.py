@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import functools
 import json
 import logging
 import os
@@ -12,8 +13,9 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import uvicorn
@@ -33,11 +35,13 @@ from runner.emulator.engine.serving.engine import Engine
 from runner.emulator.engine.serving.generation import Generation
 from runner.emulator.engine.serving.interface import ServedModel, ServingEngine, dead_error, engine_kind
 from runner.emulator.engine.serving.predict import predict, read_instances
-from runner.emulator.engine.serving.prompts import PromptEncoder
+from runner.emulator.engine.serving.prompts import READERS, PromptEncoder
 from runner.emulator.engine.serving.vllm import load_description, open_vllm
 from runner.emulator.errors import ApiError, invalid
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 _SHUTDOWN_SECONDS = 5
 """How long answers that have begun may go on after SIGTERM."""
@@ -63,6 +67,7 @@ class ModelServer:
         self.engine: ServingEngine = engine or _own_engine(spec, loaded)
         self.metrics = self.engine.metrics
         self._encoder = PromptEncoder(loaded.tokenizer, loaded.processor)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self._chat_defaults = _chat_defaults(loaded.model)
         self.app = Starlette(
             routes=[
@@ -80,6 +85,7 @@ class ModelServer:
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         self.engine.start()
         yield
+        self._readers.shutdown(wait=False, cancel_futures=True)
         self.engine.close()
 
     async def _health(self, _request: Request) -> Response:
@@ -95,12 +101,12 @@ class ModelServer:
 
     async def _predict(self, request: Request) -> Response:
         body = await _read_json(request)
-        instances = read_instances(body, self.engine, self._encoder, self._chat_defaults)
+        instances = await self._read(read_instances, body)
         return await _while_connected(request, predict(self._name, self.engine, instances))
 
     async def _chat(self, request: Request) -> Response:
         body = await _read_json(request)
-        chat = read_chat_request(body, self.engine, self._encoder, self._chat_defaults)
+        chat = await self._read(read_chat_request, body)
         # One process may stand behind several names: the answer has the one that was asked for.
         name = unquote(request.headers.get("x-served-name", "")) or self._name
         if not chat.stream:
@@ -114,6 +120,11 @@ class ModelServer:
         if not asked.stream:
             return await _while_connected(request, complete(name, self.engine, asked))
         return _Stream(CompletionFormat(name, self.engine, asked), queued(self.engine, asked))
+
+    async def _read(self, read: Callable[..., _T], body: dict[str, Any]) -> _T:
+        """Check a request and encode its prompts, while the server goes on answering others."""
+        reading = functools.partial(read, body, self.engine, self._encoder, self._chat_defaults)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, reading)
 
     def _counted(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         """Turn errors into answers and count all answers."""
@@ -331,8 +342,8 @@ def main(directory: Path) -> int:
     """Load the model of the folder's `serving.json` and serve it until SIGTERM.
 
     Returns:
-        0; 1 if the model cannot be loaded: `failed.json` in the folder then has `status` and `message`; 2 if the engine
-        died.
+        0; 1 if the model cannot be loaded: `failed.json` in the folder then has `status`, `message` and `reason`;
+        2 if the engine died.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     spec = ServingSpec.read(directory / "serving.json")
@@ -346,7 +357,7 @@ def main(directory: Path) -> int:
         logger.info("serving %s", loaded.card.get("weights", spec.name))
         death = asyncio.run(serve(spec, loaded, (lambda: _open_vllm(spec, loaded)) if vllm else None))
     except ModelError as error:
-        failure = {"status": error.status, "message": error.message}
+        failure = {"status": error.status, "message": error.message, "reason": error.reason}
         (directory / "failed.json").write_text(json.dumps(failure))
         logger.error("the model cannot be loaded: %s", error.message)
         return 1

@@ -6,16 +6,21 @@ import base64
 import binascii
 import io
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 from PIL import Image, UnidentifiedImageError
 
+from runner.datasets.tokens.rendering import Renderer
+from runner.emulator.engine.chat_templates import renderer_of
 from runner.emulator.engine.serving.parameters import Problems, shown
 from runner.emulator.engine.serving.sequence import Prompt
-from runner.emulator.errors import invalid
+from runner.emulator.errors import engine_error, invalid
+from runner.errors import ConfigurationError
 
+READERS = 4
+"""Requests that are read at once, each with a process for its template."""
 _MOST_PIXELS = 33_000_000
 """Bound of one image's pixels (8K): a small file can decode to gigabytes."""
 
@@ -27,20 +32,23 @@ Message = dict[str, Any]
 
 
 class PromptEncoder:
-    """Encodes for one model. Used by the event loop's thread alone: the tokenizer is not made for two threads.
+    """Encodes for one model, for several threads: templates are rendered side by side, tokens made one after another.
 
     Args:
-        tokenizer: of the model.
+        tokenizer: of the model; nobody else may use it.
         processor: for images; None if the model takes text only.
     """
 
     def __init__(self, tokenizer: Any, processor: Any | None) -> None:
         self._tokenizer = tokenizer
         self._processor = processor
+        self._one_at_a_time = threading.Lock()
+        self._renderers: dict[bool, Renderer] = {}
 
     def encode_text(self, text: str) -> Prompt:
         """Encode a plain prompt, special tokens at its beginning included."""
-        return Prompt([int(one) for one in self._tokenizer(text)["input_ids"]])
+        with self._one_at_a_time:
+            return Prompt([int(one) for one in self._tokenizer(text)["input_ids"]])
 
     def encode_chat(
         self, messages: list[Message], *, answering: bool = True, tools: Sequence[dict[str, Any]] = ()
@@ -53,47 +61,48 @@ class PromptEncoder:
             tools: functions that the model may call.
 
         Raises:
-            ApiError: the template refuses the messages.
+            ApiError: the template refuses the messages, or takes too much memory or time.
         """
-        if not self._tokenizer.chat_template:
-            # vLLM's words.
-            raise invalid(
-                "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat "
-                "template if the tokenizer does not define one."
-            )
-        if "tool_calls" not in str(self._tokenizer.chat_template):
+        renderer = self._renderer(tools)
+        if "tool_calls" not in renderer.source:
             # The template knows nothing of calls: the conversation still shows them, as text.
             messages = [_with_calls_in_text(one) for one in messages]
-        images = any(isinstance(one["content"], list) for one in messages)
-        try:
-            if images and self._processor is not None:
-                return self._encode_images(messages, answering)
-            encoded = self._tokenizer.apply_chat_template(
-                messages,
-                tools=list(tools) or None,
-                add_generation_prompt=answering,
-                tokenize=True,
-                return_dict=True,
-            )
-        except jinja2.TemplateError as error:
-            raise invalid(f"messages: the model's chat template refuses them: {error}") from error
-        return Prompt([int(one) for one in encoded["input_ids"]])
-
-    def _encode_images(self, messages: list[Message], answering: bool) -> Prompt:
-        assert self._processor is not None  # noqa: S101 - checked by the caller
+        images = self._processor is not None and any(isinstance(one["content"], list) for one in messages)
         # Templates for images want every content as parts.
-        parts = [
-            {
-                **one,
-                "content": [{"type": "text", "text": one["content"]}]
-                if isinstance(one["content"], str)
-                else one["content"],
-            }
+        shown_messages = [_without_pixels(one, parts=images) for one in messages]
+        try:
+            text = renderer.render(shown_messages, prompt=answering, tools=tools)
+        except ConfigurationError as error:
+            reason = error.code if error.code != ConfigurationError.code else ""
+            raise engine_error("INVALID_ARGUMENT", f"messages: {error.message}", reason) from error
+        with self._one_at_a_time:
+            if images:
+                return self._encode_images(text, messages)
+            return Prompt([int(one) for one in self._tokenizer(text, add_special_tokens=False)["input_ids"]])
+
+    def _renderer(self, tools: Sequence[dict[str, Any]]) -> Renderer:
+        """Return what renders, with the template for tools where there is one. Raises ApiError."""
+        with self._one_at_a_time:
+            if not self._tokenizer.chat_template:
+                # vLLM's words.
+                raise invalid(
+                    "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat "
+                    "template if the tokenizer does not define one."
+                )
+            if bool(tools) not in self._renderers:
+                self._renderers[bool(tools)] = renderer_of(self._tokenizer, processes=READERS, tools=tools)
+            return self._renderers[bool(tools)]
+
+    def _encode_images(self, text: str, messages: list[Message]) -> Prompt:
+        assert self._processor is not None  # noqa: S101 - checked by the caller
+        images = [
+            part["image"]
             for one in messages
+            if isinstance(one["content"], list)
+            for part in one["content"]
+            if part["type"] == "image"
         ]
-        encoded = self._processor.apply_chat_template(
-            parts, add_generation_prompt=answering, tokenize=True, return_dict=True, return_tensors="pt"
-        )
+        encoded = self._processor(text=[text], images=images, add_special_tokens=False, return_tensors="pt")
         inputs = {name: value for name, value in encoded.items() if name not in ("input_ids", "attention_mask")}
         return Prompt([int(one) for one in encoded["input_ids"][0]], inputs)
 
@@ -161,6 +170,14 @@ class PromptEncoder:
             url = part.get("image_url")
             return {"type": "image", "image": read_image(url.get("url") if isinstance(url, Mapping) else url)}
         raise ValueError(f"type must be text or image_url, got {shown(kind)}")
+
+
+def _without_pixels(message: Message, *, parts: bool) -> Message:
+    """Return a message as the template sees it: images without what is on them, and all content as parts if asked."""
+    content = message["content"]
+    if isinstance(content, str):
+        return {**message, "content": [{"type": "text", "text": content}]} if parts else message
+    return {**message, "content": [{"type": "image"} if part["type"] == "image" else part for part in content]}
 
 
 def _read_calls(message: Mapping[str, Any], place: str, problems: Problems) -> list[dict[str, Any]]:

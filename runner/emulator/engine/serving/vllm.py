@@ -61,7 +61,7 @@ def load_description(source: ModelSource, *, cache_directory: str) -> LoadedMode
     from transformers import AutoConfig, AutoProcessor, AutoTokenizer, GenerationConfig
 
     directory = prepare(source, Path(cache_directory))
-    images = "vision_config" in check_checkpoint(directory)
+    images = "vision_config" in check_checkpoint(directory)[0]
     common = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(directory, **common)
@@ -73,7 +73,7 @@ def load_description(source: ModelSource, *, cache_directory: str) -> LoadedMode
         )
         processor = AutoProcessor.from_pretrained(directory, **common) if images else None
         tokenizer = processor.tokenizer if processor else AutoTokenizer.from_pretrained(directory, **common)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # libraries raise what they like at a configuration that makes no sense
         raise ModelError("INVALID_ARGUMENT", f"The checkpoint cannot be loaded: {error}") from error
     tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
     card = {**describe(source), "directory": str(directory)}

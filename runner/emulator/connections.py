@@ -1,0 +1,208 @@
+"""One connection of a client, within bounds: what it may send before it is answered, and how long it may take.
+
+Clients are told apart by nothing but their connections, so a connection that waits for its client makes way for a new
+one when there are too many. The server underneath (uvicorn) has no such bounds with its fast parser.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import socket
+import struct
+import time
+from typing import Any, ClassVar
+
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from runner.emulator import peers
+from runner.emulator.settings import ConnectionLimits, EmulatorSettings
+
+_PATIENCE = 1.0
+"""Seconds for which a connection may wait for its client before it makes way for a new one."""
+_STATUS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
+
+
+def server_options(settings: EmulatorSettings) -> dict[str, Any]:
+    """Return the options of uvicorn that every listener of an emulator has."""
+    limits = settings.limits
+    if settings.token:
+        limits = dataclasses.replace(limits, own_user_only=False)
+    return {
+        "http": bounded(limits),
+        "ws": "none",
+        "access_log": False,
+        "log_level": "warning",
+        "server_header": False,
+        # No proxy stands before this server: nobody may choose the scheme of its links by a header.
+        "proxy_headers": False,
+        "timeout_keep_alive": int(limits.idle_seconds),
+        "timeout_graceful_shutdown": 5,
+    }
+
+
+def bounded(limits: ConnectionLimits) -> type[HttpToolsProtocol]:
+    """Return the protocol of a server with these limits."""
+    return type("BoundedProtocol", (_BoundedProtocol,), {"limits": limits})
+
+
+class _BoundedProtocol(HttpToolsProtocol):
+    limits: ClassVar[ConnectionLimits]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or refuse it where there are too many."""
+        self._heard = self._begun = time.monotonic()
+        self._header_bytes = self._header_count = 0
+        self._in_headers = True
+        self._refusal = 400
+        self._full_since: float | None = None
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self.limits.look_seconds, self._look)
+        if len(self.connections) > self.limits.connections and not self._make_way():
+            self._refuse(503)
+        elif self.limits.own_user_only and self._is_foreign():
+            self.app = _refuse_foreign
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sends; one header that never ends is cut off here."""
+        self._heard = time.monotonic()
+        before = self._in_headers
+        super().data_received(data)
+        if before and self._in_headers and not self.transport.is_closing():
+            self._header_bytes += len(data)
+            if self._header_bytes > self.limits.header_bytes:
+                self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._begun = time.monotonic()
+        self._in_headers = True
+        self._header_bytes = self._header_count = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the path."""
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        super().on_header(name, value)
+        self._header_count += 1
+        self._count(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        """Answer the request."""
+        self._in_headers = False
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, or one with too much before its body."""
+        self._refuse(self._refusal)
+
+    def pause_writing(self) -> None:
+        """Note since when the client takes nothing."""
+        self._full_since = time.monotonic()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._full_since = None
+        super().resume_writing()
+
+    def _is_foreign(self) -> bool:
+        here = self.server
+        return bool(self.client and here and here[1]) and peers.is_foreign(self.client, (here[0], here[1]))  # type: ignore[arg-type,index]
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > self.limits.header_bytes or self._header_count > self.limits.headers:
+            self._refusal = 431
+            raise ValueError("too many headers")  # ends the parser, which asks for a response of 400
+
+    @property
+    def _unanswered(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _awaits_client(self) -> bool:
+        """Tell whether it is the client's turn: to begin a request, or to go on with a body."""
+        return not self._unanswered or (self.cycle.more_body and not self.flow.read_paused)
+
+    def _make_way(self) -> bool:
+        """Close the connection that has waited longest for its client; return whether there was one."""
+        now = time.monotonic()
+        waiting = [
+            one
+            for one in self.connections
+            if isinstance(one, _BoundedProtocol) and one is not self and one._awaits_client
+        ]
+        oldest = min(waiting, key=lambda one: one._heard, default=None)
+        if oldest is None or now - oldest._heard < _PATIENCE:
+            return False
+        oldest._reset()
+        self.connections.discard(oldest)
+        return True
+
+    def _look(self) -> None:
+        """Close a connection that has taken too long."""
+        if self.transport.is_closing():
+            return
+        self._timer = self.loop.call_later(self.limits.look_seconds, self._look)
+        now, limits = time.monotonic(), self.limits
+        if not self._unanswered:
+            if self._header_bytes and self._in_headers:
+                if now - self._begun > limits.header_seconds:
+                    self._refuse(408)
+            elif now - self._heard > limits.idle_seconds:
+                self.transport.close()
+        elif now - self._begun > limits.request_seconds:
+            self._reset()
+        elif self._awaits_client and now - self._heard > limits.stall_seconds:
+            self._reset() if self.cycle.response_started else self._refuse(408)
+        elif self._full_since is not None and now - self._full_since > limits.stall_seconds:
+            self._reset()
+
+    def _reset(self) -> None:
+        """Close without sending what has been written: the system would keep that for whoever takes nothing."""
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def _refuse(self, status: int) -> None:
+        """Answer with an error of the server itself, and close."""
+        if self.transport.is_closing():
+            return
+        said = json.dumps({"error": {"code": status, "message": _STATUS[status], "status": _RPC[status]}}).encode()
+        head = f"HTTP/1.1 {status} {_STATUS[status]}\r\ncontent-type: application/json; charset=UTF-8\r\n"
+        head += f"content-length: {len(said)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(head.encode() + said)
+        self.transport.close()
+
+
+_RPC = {400: "INVALID_ARGUMENT", 408: "DEADLINE_EXCEEDED", 431: "INVALID_ARGUMENT", 503: "UNAVAILABLE"}
+_FOREIGN = (
+    b'{"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "This emulator answers the user who started it.'
+    b' Another user of this machine needs its token: start it with `runner emulator start --token`."}}'
+)
+
+
+async def _refuse_foreign(_scope: Scope, _receive: Receive, send: Send) -> None:
+    headers: list[Any] = [
+        (b"content-type", b"application/json; charset=UTF-8"),
+        (b"content-length", str(len(_FOREIGN)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": _FOREIGN})

@@ -1,0 +1,40 @@
+"""How much memory a model may take: what is free on its device."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_memory(device: str) -> int:
+    """Return the free bytes of a device, `cuda` or `cpu`; of the container where it has a limit."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    return min(_of_machine(), _of_container())
+
+
+def _of_machine() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _of_container() -> int:
+    """Return what a limit of this process's control group leaves; files that it holds cached can be given up."""
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        cached = next(
+            int(line.split()[1])
+            for line in (_CGROUP / "memory.stat").read_text().splitlines()
+            if line.startswith("file ")
+        )
+    except (OSError, StopIteration, ValueError):  # no limit, or no control groups of version 2
+        return 1 << 62
+    return max(0, limit - used + cached)

@@ -1,0 +1,116 @@
+"""Which user of this machine is at the other end of a connection of loopback.
+
+Linux knows: the socket at the other end is one of its own. The kernel's socket diagnosis (sock_diag(7)) is asked by the
+two addresses; where a sandbox lacks it, the tables in /proc/net are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+import struct
+import sys
+from pathlib import Path
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLMSG_ERROR = 2
+_NLM_F_REQUEST = 1
+_ANY_COOKIE = b"\xff" * 8
+_ESTABLISHED = 1
+_UID_AT = 16 + 4 + 48 + 12
+"""Bytes before the user in the answer: message header, state, socket id, three counters."""
+
+Address = tuple[str, int]
+
+
+class UnknownPeerError(Exception):
+    """This system does not tell."""
+
+
+def is_foreign(peer: Address, here: Address) -> bool:
+    """Tell whether the other end of a connection belongs to another user of this machine than this process, or root.
+
+    A peer that has closed its socket already belongs to nobody, and is foreign. Where the system does not tell, nobody
+    is.
+
+    Args:
+        peer: address and port of the other end.
+        here: of this end.
+    """
+    try:
+        user = user_of(peer, here)
+    except UnknownPeerError:
+        return False
+    return user not in (os.geteuid(), 0)
+
+
+def user_of(peer: Address, here: Address) -> int | None:
+    """Return the id of the user whose socket is at the other end; None if it has been closed.
+
+    Raises:
+        UnknownPeerError: this system does not tell.
+    """
+    if sys.platform != "linux":
+        raise UnknownPeerError
+    try:
+        found = _asked(peer, here)
+    except OSError:
+        found = _listed(peer, here)
+    if found is None:
+        return None
+    state, user = found
+    # A socket that was closed on its way has lost its user, which then reads as root's.
+    return user if user or state == _ESTABLISHED else None
+
+
+def _asked(peer: Address, here: Address) -> tuple[int, int] | None:
+    """Return state and user by socket diagnosis, None if there is no such socket. Raises OSError."""
+    family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
+    ends = struct.pack(">HH", peer[1], here[1]) + _padded(family, peer) + _padded(family, here)
+    wanted = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends + struct.pack("=I", 0)
+    wanted += _ANY_COOKIE
+    header = struct.pack("=IHHII", 16 + len(wanted), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as kernel:
+        kernel.settimeout(1)
+        kernel.send(header + wanted)
+        answer = kernel.recv(4096)
+    kind = struct.unpack_from("=H", answer, 4)[0]
+    if kind == _NLMSG_ERROR:
+        code = -struct.unpack_from("=i", answer, 16)[0]
+        if code == errno.ENOENT:
+            return None
+        raise OSError(code, "the kernel does not diagnose sockets")
+    return answer[17], struct.unpack_from("=I", answer, _UID_AT)[0]
+
+
+def _padded(family: int, address: Address) -> bytes:
+    return socket.inet_pton(family, address[0]).ljust(16, b"\0")
+
+
+def _listed(peer: Address, here: Address) -> tuple[int, int] | None:
+    """Return state and user by the tables in /proc, None if there is no such socket. Raises UnknownPeerError."""
+    wanted = {(_hexadecimal(peer, mapped), _hexadecimal(here, mapped)) for mapped in (False, True)}
+    tables = 0
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            lines = Path("/proc/self/net", name).read_text("ascii").splitlines()[1:]
+            tables += 1
+            for line in lines:
+                fields = line.split()
+                if (fields[1], fields[2]) in wanted:
+                    return int(fields[3], 16), int(fields[7])
+    if not tables:
+        raise UnknownPeerError
+    return None
+
+
+def _hexadecimal(address: Address, mapped: bool) -> str:
+    """Return an address as /proc writes it: words of four bytes, each in the machine's order."""
+    ip = ipaddress.ip_address(address[0])
+    packed = b"\0" * 10 + b"\xff\xff" + ip.packed if mapped and ip.version == 4 else ip.packed
+    words = struct.unpack(f">{len(packed) // 4}I", packed)
+    return "".join(f"{word:08X}" for word in struct.unpack(f"<{len(words)}I", packed)) + f":{address[1]:04X}"
