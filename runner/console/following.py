@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -168,7 +167,7 @@ def last_asked(console: Console) -> dict[tuple[str, str], float] | None:
     """Return when deployed models were last asked, by endpoint and deployed model; None where nothing tells."""
 
     def load() -> dict[tuple[str, str], float] | None:
-        return usage.last_requests(console.session, time.time() - 7 * 86400)
+        return usage.last_requests(console.session, console.session.now() - 7 * 86400)
 
     return console.observer.read("asked", load, keep=10.0).value
 
@@ -182,7 +181,7 @@ def bill(console: Console) -> Bill:
     """Return the bill of this month."""
     resources = [item.endpoint for item in endpoints(console).value]
     labels = model_labels(console) if any(item.deployed_models for item in resources) else {}
-    return bill_of(jobs(console).value, resources, now=time.time(), model_labels=labels)
+    return bill_of(jobs(console).value, resources, now=console.session.now(), model_labels=labels)
 
 
 def spent(console: Console) -> dict[str, float | None]:

@@ -8,7 +8,6 @@ another writer came first, it fails.
 from __future__ import annotations
 
 import datetime
-import email.utils
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +15,12 @@ from typing import Any
 from runner.errors import AlreadyExistsError, GoogleApiError, NotFoundError
 from runner.gcp import storage, uploads
 from runner.gcp.downloads import stream_of
-from runner.gcp.rest import Response
+from runner.gcp.failures import data_loss
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo
 
 _KEY = "record"
+_METHOD = "storage.objects.get"
 _METADATA_BYTES = 7000
 """Cloud Storage allows 8 KiB of custom metadata in all; a larger record is read by a request of its own."""
 
@@ -44,11 +44,9 @@ def list_records(session: Session, bucket: str, prefix: str) -> tuple[list[Store
     Raises:
         NotFoundError: no such bucket.
     """
-    moments: list[datetime.datetime] = []
-    found = list(
-        storage.each_object(session, f"gs://{bucket}/{prefix}", answered=lambda answer: moments.append(_date(answer)))
-    )
-    return [_record(session, item) for item in found], moments[-1]
+    found = list(storage.each_object(session, f"gs://{bucket}/{prefix}"))
+    now = datetime.datetime.fromtimestamp(session.now(), datetime.UTC)
+    return [_record(session, item) for item in found], now
 
 
 def read_record(session: Session, bucket: str, name: str) -> StoredRecord | None:
@@ -110,7 +108,7 @@ def _record(session: Session, item: ObjectInfo, body: dict[str, Any] | None = No
     return StoredRecord(
         name=storage.parse_gs_uri(item.uri)[1],
         generation=item.generation,
-        updated=datetime.datetime.fromisoformat(item.updated or "1970-01-01T00:00:00Z"),
+        updated=_updated(item),
         body=body,
     )
 
@@ -125,16 +123,15 @@ def _parsed(text: str | bytes, uri: str) -> dict[str, Any]:
             f"{uri} is not a record of this tool",
             status="DATA_LOSS",
             http=500,
-            method="storage.objects.get",
+            method=_METHOD,
             resource=uri,
             hint="an older version of the object may be sound: `gcloud storage ls --all-versions`",
         )
     return body
 
 
-def _date(answer: Response) -> datetime.datetime:
-    """Return the time of an answer; this machine's where the service does not say."""
+def _updated(item: ObjectInfo) -> datetime.datetime:
     try:
-        return email.utils.parsedate_to_datetime(answer.headers["date"]).astimezone(datetime.UTC)
-    except (KeyError, ValueError, TypeError):
-        return datetime.datetime.now(datetime.UTC)
+        return datetime.datetime.fromisoformat(item.updated)
+    except ValueError:
+        raise data_loss(item.uri, "the answer does not say when it was written", method=_METHOD) from None

@@ -6,6 +6,7 @@ fraction of other libraries' import time, and less CPU for each request (docs/de
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json as json_form
 import threading
@@ -15,14 +16,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-from runner.gcp.connections import Connection, TlsConnection, readable
+from runner.gcp.connections import Answer, Connection, TlsConnection, readable
 from runner.gcp.proxies import proxy_for, proxy_login, tls_context
 
 if TYPE_CHECKING:
     import ssl
 
 TIMEOUT_SECONDS = 60.0
-"""Longest silence of one request; predictions set their own."""
+"""Longest silence of one request; predictions set their own. A whole answer may take twice as long."""
 CONNECT_SECONDS = 15.0
 MAX_BODY_BYTES = 256 << 20
 """Longest answer that is read into memory."""
@@ -50,7 +51,7 @@ class StatusError(Exception):
 class Response:
     """An answer. `RestClient.request` has read its body; after `RestClient.open` it is still to be read, and closed."""
 
-    def __init__(self, answer: http.client.HTTPResponse, release: Callable[[bool], None], *, decode: bool) -> None:
+    def __init__(self, answer: Answer, release: Callable[[bool], None], *, decode: bool) -> None:
         self.status_code = answer.status
         self.reason_phrase = answer.reason
         self.headers: Mapping[str, str] = answer.headers  # type: ignore[assignment]
@@ -84,10 +85,8 @@ class Response:
         """Read the whole body into `content`, and close. Raises TransportError."""
         try:
             known = self._answer.length
-            if known is not None and known <= MAX_BODY_BYTES:
-                self.content = self._answer.read()
-            elif known is None:
-                self.content = self._answer.read(MAX_BODY_BYTES + 1)
+            if known is None or known <= MAX_BODY_BYTES:
+                self.content = self._answer.read_to_end(MAX_BODY_BYTES)
             if (known or len(self.content)) > MAX_BODY_BYTES:
                 raise TransportError(f"the answer has more than {MAX_BODY_BYTES} bytes")
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -270,7 +269,10 @@ class RestClient:
             connection.pieces = 1 + len(body)
             connection.request(verb, target, body or None, {"Host": host[1], **fields})
             sent = True
+            deadline = time.monotonic() + 2 * (timeout or TIMEOUT_SECONDS)
+            connection.response_class = functools.partial(Answer, deadline=deadline)
             answer = connection.getresponse()
+            assert isinstance(answer, Answer)  # noqa: S101 - for the type checker
             return Response(answer, lambda clean: self._release(host, connection, clean), decode=decode)
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()

@@ -30,7 +30,10 @@ ATTEMPTS = 7
 """Tries of one line; with the pauses below about a minute in all."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 20.0
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_OF_ALL = frozenset({401, 403, 404})
+"""Statuses that every line would meet."""
+_PASSING = frozenset({408, 409, 425, 429})
+"""Of the statuses that blame the request those that pass by themselves."""
 _OWN_KEYS = frozenset({"id", "custom_id"})
 _MOST_PROBLEMS = 20
 _ROOM = "free disk space, then run the same command again: answered questions are not asked again"
@@ -157,6 +160,11 @@ class _Journal:
         return found
 
 
+def _of_line(error: GoogleApiError) -> bool:
+    """Tell whether an error is about one line; all others, a redirect say, are about the way to the service."""
+    return 400 <= error.http < 500 and error.http not in _OF_ALL | _PASSING
+
+
 class _Run:
     def __init__(
         self,
@@ -240,12 +248,11 @@ class _Run:
             try:
                 return self._ask(body)
             except GoogleApiError as error:
-                if error.http in _PASSING and attempt < ATTEMPTS and not self.stopped:
-                    time.sleep(random.uniform(0, pause))
-                elif error.http in {401, 403, 404} or error.http in _PASSING:
-                    raise
-                else:
+                if _of_line(error):
                     return {"error": error.to_json()}
+                if error.http in _OF_ALL or attempt == ATTEMPTS or self.stopped:
+                    raise
+                time.sleep(random.uniform(0, pause))
             except UnreachableError:
                 if attempt == ATTEMPTS or self.stopped:
                     raise

@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import datetime
 import io
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -144,7 +143,7 @@ def current_bill(session: Session, *, start: float | None = None) -> Bill:
     """Return the bill until now; see `bill_of`. Changes nothing. Raises GoogleApiError, UnreachableError."""
     labels = {model_id(item.name): item.labels for item in deployed.list_models(session)}
     found = endpoints.list_endpoints(session)
-    return bill_of(fleet.all_jobs(session), found, now=time.time(), start=start, model_labels=labels)
+    return bill_of(fleet.all_jobs(session), found, now=session.now(), start=start, model_labels=labels)
 
 
 def model_id(name: str) -> str:

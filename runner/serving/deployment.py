@@ -86,8 +86,9 @@ def deploy(
     """
     if check and not wait:
         raise ValueError("a check needs to wait")
-    labels = {**plan.labels, **lease_labels(plan.lease_seconds, plan.idle_seconds)}
-    record = _record(session, plan, labels, checked=check is not None)
+    now = session.now()
+    labels = {**plan.labels, **lease_labels(plan.lease_seconds, plan.idle_seconds, now=now)}
+    record = _record(session, plan, labels, now, checked=check is not None)
     entry = journal.begin(record)
     tell = progress or _silent
     saga = Saga(session, plan, entry, timeout, poll, tell, lookup=LOOKUP_SECONDS, undo_within=UNDO_SECONDS)
@@ -197,7 +198,9 @@ def removable(
     return own
 
 
-def _record(session: Session, plan: DeploymentPlan, labels: dict[str, str], *, checked: bool) -> DeploymentRecord:
+def _record(
+    session: Session, plan: DeploymentPlan, labels: dict[str, str], now: float, *, checked: bool
+) -> DeploymentRecord:
     """Return what the deployment will make, every id chosen here, so that it can be found though answers are lost."""
     own = new_id()
     parent = session.environment.parent
@@ -220,6 +223,7 @@ def _record(session: Session, plan: DeploymentPlan, labels: dict[str, str], *, c
         replaces=[item.id for item in replaced],
         replaced_models=sorted({item.model.split("@", 1)[0] for item in replaced if item.model}),
         labels=labels,
+        time=now,
     )
 
 

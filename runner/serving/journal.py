@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,15 +51,10 @@ class DeploymentRecord:
     replaced_models: list[str] = field(default_factory=list)
     """Full names of their Model resources, which go with them."""
     labels: dict[str, str] = field(default_factory=dict)
-    time: float = field(default_factory=time.time)
-    """Seconds since 1970."""
+    time: float = 0.0
+    """When it began, in seconds since 1970 by the service's clock."""
     phase: Phase = "begun"
     operation: str = ""
-
-    @property
-    def age(self) -> float:
-        """Return seconds since it began; the distance counts, so that a clock set back does not matter."""
-        return abs(time.time() - self.time)
 
 
 class JournalEntry:

@@ -64,17 +64,14 @@ def extend(
     for item in own:
         model = item.model.split("@", 1)[0]
         there: dict[str, str] = dict(endpoints.get_model(session, model).get("labels") or {}) if model else {}
-        labels = _extended(lease_of(endpoint, item, there), lease, idle)
+        kept = lease_of(endpoint, item, there).idle if idle == "as before" else idle
+        labels = lease_labels(lease, kept, now=session.now())
         if model:
             endpoints.set_model_labels(session, model, {**there, **LABELS, **labels})
         result = Lease(until=number_of(labels, LEASE_LABEL), idle=number_of(labels, IDLE_LABEL))
         if managed(endpoint.labels):
             endpoints.set_labels(session, endpoint.name, {**endpoint.labels, **labels})
     return result
-
-
-def _extended(now: Lease, lease: float | None, idle: float | Literal["as before"] | None) -> dict[str, str]:
-    return lease_labels(lease, now.idle if idle == "as before" else idle)
 
 
 def seconds_of_time(text: str) -> float | None:

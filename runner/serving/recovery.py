@@ -15,6 +15,7 @@ from runner.serving import journal
 from runner.serving.journal import DeploymentRecord, JournalEntry
 from runner.serving.labels import managed
 from runner.serving.shares import with_share, without
+from runner.waiting import waiting
 
 SETTLE_SECONDS = 60.0
 """How long after an unanswered request its effect may still appear."""
@@ -99,7 +100,7 @@ def _recover_one(session: Session, entry: JournalEntry, timeout: float, poll: fl
         roll_forward(session, record)
         return "finished"
     seen = _find(session, record)
-    unsent = record.age > settle or record.phase in {"accepted", "handed over"}
+    unsent = session.now() - record.time > settle or record.phase in {"accepted", "handed over"}
     if not undo(session, record, timeout=timeout, poll=poll, unsent=unsent):
         return "pending"
     return "removed" if any(seen) else "nothing"
@@ -188,7 +189,8 @@ def undo(session: Session, record: DeploymentRecord, *, timeout: float, poll: fl
             continue
         if time.monotonic() > deadline:
             return False
-        time.sleep(poll)
+        with waiting(f"the service, which still works on {record.endpoint.rsplit('/', 1)[-1]}"):
+            time.sleep(poll)
 
 
 def _find(session: Session, record: DeploymentRecord) -> tuple[Endpoint | None, bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from runner.cli.text import amount, duration, until
 from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from runner.gcp.session import Session
     from runner.serving.lives import Life
 
 _LIFE = ("age", "spent", "lease ends", "idle limit", "last request")
@@ -179,16 +179,17 @@ def deploy(
         invocation.interrupted = ""
         described = listing.describe(endpoint)
         tell_of_endpoint(invocation, session, endpoint)
+        billed = _billed_until(plan.lease_seconds, session)
     output.result(described.to_json(), _pairs(described), name=endpoint.id)
-    output.note(_billed_until(plan.lease_seconds))
+    output.note(billed)
     output.note(f"next: `runner chat --endpoint {endpoint.id}`")
 
 
-def _billed_until(lease_seconds: float | None) -> str:
+def _billed_until(lease_seconds: float | None, session: Session) -> str:
     """Return how long a deployment is billed: a lease alone ends nothing."""
     if lease_seconds is None:
         return "it has no lease: it is billed until `runner endpoints undeploy`"
-    ends = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=lease_seconds)
+    ends = datetime.datetime.fromtimestamp(session.now() + lease_seconds, datetime.UTC)
     return (
         f"its lease ends {ends:%Y-%m-%d %H:%M} UTC; it is billed until something takes it down: the idle guard of "
         "`runner infra`, `runner leaks --clean`, or `runner endpoints undeploy`"
@@ -212,13 +213,14 @@ def ls(invocation: Invocation, everything: bool) -> None:
         known = lives(session, [item.endpoint for item in found])
         mention(invocation, session)
         every = [item.endpoint for item in found]
+        now = session.now() if found else 0.0
         remember("endpoints", endpoints_named(every), target=str(session.environment.target))
     rows = []
     for item in found:
         price = "?" if item.usd_per_hour is None else amount(item.usd_per_hour)
         machines = {model.machine.machine_type for model in item.endpoint.deployed_models if model.machine}
         models = len(item.endpoint.deployed_models)
-        life = dict(_life_pairs(known[item.endpoint.id]) if item.billed else ())
+        life = dict(_life_pairs(known[item.endpoint.id], now) if item.billed else ())
         rows.append(
             [
                 item.endpoint.id,
@@ -257,14 +259,14 @@ def show(invocation: Invocation, endpoint: str | None) -> None:
         resolved = resolve_endpoint(session, endpoint)
         found, life = describe(resolved), lives(session, [resolved])[resolved.id]
         tell_of_endpoint(invocation, session, resolved)
+        now = session.now()
     pairs = _pairs(found)
-    pairs[-1:-1] = _life_pairs(life) if found.billed else []
+    pairs[-1:-1] = _life_pairs(life, now) if found.billed else []
     invocation.output.result({**found.to_json(), **life.to_json()}, pairs, name=found.endpoint.id)
 
 
-def _life_pairs(life: Life) -> list[tuple[str, str]]:
+def _life_pairs(life: Life, now: float) -> list[tuple[str, str]]:
     """Return lease, idle limit, age, spend and last request in words, in the order of `_LIFE`."""
-    now = time.time()
     ends = "none" if life.lease.until is None else until(life.lease.until - now)
     idle = "none" if life.lease.idle is None else duration(life.lease.idle)
     never = life.quiet is not None and life.age is not None and life.age - life.quiet < 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from starlette.datastructures import FormData
@@ -99,7 +98,7 @@ def one(console: Console, request: Request) -> Response:
 
     def load() -> dict[str, ServingFigures] | None:
         try:
-            return usage.serving_figures(console.session, endpoint.id, time.time() - _WINDOW_SECONDS)
+            return usage.serving_figures(console.session, endpoint.id, console.session.now() - _WINDOW_SECONDS)
         except GoogleApiError:
             return None
 

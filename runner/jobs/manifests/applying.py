@@ -14,7 +14,7 @@ from runner.jobs.manifests.claiming import Step
 from runner.jobs.manifests.data import upload
 from runner.jobs.manifests.decisions import PlannedJob, Removed
 from runner.jobs.manifests.planning import PLAN_VERSION, Plan
-from runner.jobs.manifests.queueing import advance, timestamp
+from runner.jobs.manifests.queueing import advance
 from runner.jobs.manifests.records import Entry, Record, StateLedger
 from runner.jobs.outputs.run_manifest import git_state
 
@@ -90,7 +90,7 @@ def apply_plan(
                 if isinstance(source, Path):
                     upload(session, source, job.run.data[key])
         if job.acts:
-            _queue(ledger, job, git)
+            _queue(ledger, job, git, session.timestamp())
     steps = []
     for item in plan.removed:
         if item.action == "cancel":
@@ -100,11 +100,11 @@ def apply_plan(
     return steps + advance(session, limit=plan.quota.limit, fair_by=fair_by, progress=progress)
 
 
-def _queue(ledger: StateLedger, job: PlannedJob, git: dict[str, Any] | None) -> None:
+def _queue(ledger: StateLedger, job: PlannedJob, git: dict[str, Any] | None, queued: str) -> None:
     if job.action == "adopt" and job.job is not None:
         run = job.run.model_copy(update={"phase": "submitted", "job": job.job.name})
     else:
-        run = job.run.model_copy(update={"queued": timestamp(), "git": git})
+        run = job.run.model_copy(update={"queued": queued, "git": git})
     record = job.entry.record.replaced(run) if job.entry else Record(name=job.name, run=run)
     if ledger.write(record, job.generation) is None:
         _check_same(ledger.read(job.name), job)
