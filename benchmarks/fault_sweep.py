@@ -31,7 +31,8 @@ from tests.breaking.world import opened
 def main() -> int:
     """Sweep and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default="all", help="all, or so many, chosen at random")
+    parser.add_argument("--cases", default="all", help="all, or so many, chosen at random; begun at --skip")
+    parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--flow", choices=[flow.name for flow in FLOWS], action="append")
     parser.add_argument("--kind", action="append", help="only these kinds")
     parser.add_argument("--seconds", type=float, help="stop after so many seconds")
@@ -69,7 +70,8 @@ def _sweep(given: argparse.Namespace, worker: int) -> dict[str, Any]:
         traces = {flow: sweep.traced(world, flow) for flow in flows}
         every = [case for case in sweep.cases(traces.items()) if not given.kind or case.kind.name in given.kind]
         random.Random(given.seed).shuffle(every)
-        chosen = every if given.cases == "all" else every[: int(given.cases)]
+        chosen = every[given.skip :]
+        chosen = chosen if given.cases == "all" else chosen[: int(given.cases)]
         for case in chosen[worker :: given.workers]:
             if time.monotonic() > deadline:
                 break

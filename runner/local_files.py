@@ -98,7 +98,7 @@ def read_records(path: Path, content: bytes) -> list[dict[str, Any]]:
             body, expected, found = {}, 0, 1
         if expected not in {None, found}:
             message = f"{path}:{number} is damaged: its checksum is wrong"
-            hint = "check what is running with `runner jobs ls` and `runner leaks`, then delete the line"
+            hint = "nothing was changed; `runner repair` keeps what is sound and sets the file aside"
             raise ConfigurationError(message, problems=[message], hint=hint)
         records.append(body)
     return records

@@ -49,6 +49,7 @@ COMMANDS = {
     "endpoints": ("runner.cli.endpoints.group", "Deploy and undeploy tuned models."),
     "bill": ("runner.cli.bill", "Show what jobs and deployments have cost and cost now."),
     "leaks": ("runner.cli.leaks", "Find what still costs money but is no longer used."),
+    "repair": ("runner.cli.repair", "Mend damaged state of this tool."),
     "predict": ("runner.cli.asking.predict", "Send instances to an endpoint."),
     "batch": ("runner.cli.asking.batch", "Send a file of questions to an endpoint."),
     "eval": ("runner.cli.asking.evaluate", "Compare a tuned model with its base."),

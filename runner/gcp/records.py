@@ -46,13 +46,13 @@ def list_records(session: Session, bucket: str, prefix: str) -> tuple[list[Store
     """
     found = list(storage.each_object(session, f"gs://{bucket}/{prefix}"))
     now = datetime.datetime.fromtimestamp(session.now(), datetime.UTC)
-    return [_record(session, item) for item in found], now
+    return [record_of(session, item) for item in found], now
 
 
 def read_record(session: Session, bucket: str, name: str) -> StoredRecord | None:
     """Return a record, None if there is none. Raises PermissionDeniedError."""
     found = storage.stat(session, f"gs://{bucket}/{name}")
-    return None if found is None else _record(session, found)
+    return None if found is None else record_of(session, found)
 
 
 def write_record(
@@ -83,7 +83,7 @@ def write_record(
         now = read_record(session, bucket, name)
         same = now is not None and json.dumps(now.body, separators=(",", ":"), sort_keys=True) == compact
         return now if same else None
-    return _record(session, stored, body)
+    return record_of(session, stored, body)
 
 
 def delete_record(session: Session, bucket: str, name: str, *, generation: int) -> bool:
@@ -97,7 +97,8 @@ def delete_record(session: Session, bucket: str, name: str, *, generation: int) 
     return True
 
 
-def _record(session: Session, item: ObjectInfo, body: dict[str, Any] | None = None) -> StoredRecord:
+def record_of(session: Session, item: ObjectInfo, body: dict[str, Any] | None = None) -> StoredRecord:
+    """Return the record that an object is, whose body may be known. Raises GoogleApiError: it is none."""
     if body is None:
         text: str | bytes | None = item.metadata.get(_KEY)
         if text is None:
@@ -125,7 +126,7 @@ def _parsed(text: str | bytes, uri: str) -> dict[str, Any]:
             http=500,
             method=_METHOD,
             resource=uri,
-            hint="an older version of the object may be sound: `gcloud storage ls --all-versions`",
+            hint="`runner repair` sets it aside; `gcloud storage ls --all-versions` lists its older versions",
         )
     return body
 

@@ -342,13 +342,22 @@ def _journal(
         if restart:
             os.ftruncate(descriptor, 0)
         journal = _Journal(path, descriptor)
-        _resume(journal, head)
+        _resume(journal, head, len(lines.places))
         yield journal
     finally:
         os.close(descriptor)
 
 
-def _resume(journal: _Journal, head: dict[str, Any]) -> None:
+def _object(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object of a line, {} if it is none."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _resume(journal: _Journal, head: dict[str, Any], lines: int) -> None:
     """Read what there is; cut off a line that was torn by a kill. Write the head of a new journal."""
     with os.fdopen(os.dup(journal.descriptor), "rb") as file:
         file.seek(0)
@@ -359,15 +368,19 @@ def _resume(journal: _Journal, head: dict[str, Any]) -> None:
             local_files.append(journal.path, journal.descriptor, content, hint=_ROOM)
             journal.size = len(content)
             return
-        if json.loads(first) != head:
+        if _object(first) != head:
             message = f"{journal.path} is of another input, endpoint or sampling"
             raise ConfigurationError(message, problems=[message], hint="discard it with --restart")
         journal.size = len(first)
         for raw in file:
             if not raw.endswith(b"\n"):
                 break
-            body = json.loads(raw)
-            journal.places[body["index"]] = (journal.size, len(raw))
+            body = _object(raw)
+            index = body.get("index")
+            if not isinstance(index, int) or not 0 <= index < lines or ("answer" in body) == ("error" in body):
+                message = f"{journal.path} is damaged: {raw[:60]!r} is no answer"
+                raise ConfigurationError(message, problems=[message], hint="discard it with --restart")
+            journal.places[index] = (journal.size, len(raw))
             journal.failed += "error" in body
             journal.size += len(raw)
     os.ftruncate(journal.descriptor, journal.size)

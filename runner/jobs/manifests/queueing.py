@@ -175,11 +175,8 @@ def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
     found = view.found(entry.record)
     if len(found) > 1:
         ids = ", ".join(job.id for job in found)
-        return [
-            Step(
-                name=name, what="uncertain", message=f"{len(found)} jobs carry its identity: {ids}; cancel all but one"
-            )
-        ]
+        mend = "cancel all but one, or choose one by `runner repair`"
+        return [Step(name=name, what="uncertain", message=f"{len(found)} jobs carry its identity: {ids}; {mend}")]
     if run.phase in ("queued", "claimed", "refused") and found:
         changed = entry.record.changed(phase="submitted", job=found[0].name, owner="", problem="")
         if not _write(ledger, view, entry, changed):

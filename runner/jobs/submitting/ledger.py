@@ -28,7 +28,7 @@ Outcome = Literal["created", "adopted", "refused", "unsent", "abandoned"]
 _NOTHING_SENT = (
     "nothing was submitted; free disk space, or export RUNNER_STATE_DIR=DIRECTORY, then run the same command again"
 )
-_MEND = "look at what runs with `runner jobs ls`, then move the file away"
+_MEND = "`runner repair` keeps what is sound and sets the file aside"
 _LOCKS = 64
 _TEXTS = ("kind", "fingerprint", "parent", "owner", "job")
 
@@ -65,7 +65,7 @@ class Ledger:
             LockedError: another process submits it, and does not come to an end.
         """
         directory = directory or state_directory()
-        path, locks = directory / "submissions.jsonl", directory / "submissions.locks"
+        path, locks = path_in(directory), directory / "submissions.locks"
         # Of the fingerprints, a few share a lock: so many files are enough.
         lock = locks / f"{zlib.crc32(fingerprint.encode()) % _LOCKS:02}"
         with _opened(lock, directory, locks) as held, _opened(path, directory) as descriptor:
@@ -132,13 +132,7 @@ class Ledger:
         """Return what is written. Raises ConfigurationError: it is damaged; then nothing may be sent."""
         with self._alone():
             content = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
-        entries = local_files.read_records(self.path, content)
-        for entry in entries:
-            wrong = [key for key in _TEXTS if not isinstance(entry.get(key, ""), str)]
-            if wrong or "kind" not in entry:
-                message = f"{self.path} is damaged: an entry has no valid {wrong[0] if wrong else 'kind'}"
-                raise ConfigurationError(message, problems=[message], hint=f"nothing was submitted; {_MEND}")
-        return entries
+        return _entries(self.path, content)
 
     def _append(self, entry: dict[str, Any]) -> None:
         # The time is for people: nothing is decided by it.
@@ -161,6 +155,46 @@ class Ledger:
             yield
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+def path_in(directory: Path) -> Path:
+    """Return the path of the ledger in a state directory."""
+    return directory / "submissions.jsonl"
+
+
+def damage_of(path: Path) -> str:
+    """Return what is wrong with a ledger, "" for one that is sound or not there. Changes nothing."""
+    if not path.exists() and not path.is_symlink():
+        return ""
+    if not path.is_file() or path.is_symlink():
+        return f"{path} is not a regular file"
+    try:
+        _entries(path, path.read_bytes())
+    except ConfigurationError as error:
+        return error.message
+    except OSError as error:
+        raise local_files.unusable(path, error) from error
+    return ""
+
+
+def sound_lines(path: Path) -> list[bytes]:
+    """Return the lines of a damaged ledger that can be read, with their ends."""
+    kept = []
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ConfigurationError):
+            kept += [line + b"\n"] if _entries(path, line + b"\n") else []
+    return kept
+
+
+def _entries(path: Path, content: bytes) -> list[dict[str, Any]]:
+    """Return what a ledger says. Raises ConfigurationError: it is damaged."""
+    entries = local_files.read_records(path, content)
+    for entry in entries:
+        wrong = [key for key in _TEXTS if not isinstance(entry.get(key, ""), str)]
+        if wrong or "kind" not in entry:
+            message = f"{path} is damaged: an entry has no valid {wrong[0] if wrong else 'kind'}"
+            raise ConfigurationError(message, problems=[message], hint=f"nothing was submitted; {_MEND}")
+    return entries
 
 
 @contextlib.contextmanager
