@@ -17,6 +17,8 @@ from collections.abc import Mapping
 
 _HEARD = 9
 """So many answers are remembered."""
+_SURE_SECONDS = 2.0
+"""Answers tell whole seconds: what differs by less changes nothing, so that the time does not go back."""
 
 
 def elapsed() -> float:
@@ -46,6 +48,8 @@ class ServiceClock:
         self._lock = threading.Lock()
         self._starts: deque[float] = deque(maxlen=_HEARD)
         """What each answer says that the service's clock showed when `elapsed` was 0."""
+        self._start: float | None = None
+        """What counts."""
 
     def hear(self, headers: Mapping[str, str]) -> None:
         """Take note of an answer's time."""
@@ -53,11 +57,14 @@ class ServiceClock:
         if moment is not None:
             with self._lock:
                 self._starts.append(moment - elapsed())
+                median = statistics.median_low(self._starts)
+                if self._start is None or abs(median - self._start) > _SURE_SECONDS:
+                    self._start = median
 
     def now(self) -> float | None:
         """Return seconds since 1970 by the service's clock; None where no answer has told it."""
-        with self._lock:
-            return statistics.median_low(self._starts) + elapsed() if self._starts else None
+        start = self._start
+        return None if start is None else start + elapsed()
 
     def ahead(self) -> float | None:
         """Return by how many seconds this machine's clock is ahead of the service's; None where that is unknown."""

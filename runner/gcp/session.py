@@ -178,6 +178,8 @@ class Session:
             if answered is not None:
                 answered(response)
             items = page.get(key, [])
+            if key in _NAMED and page and not {key, "nextPageToken"} & page.keys():
+                raise data_loss(resource, f"the answer has neither {key} nor is it empty", method=method)
             nameless = key in _NAMED and next((item for item in items if f"/{key}/" not in item.get("name", "")), None)
             if nameless:
                 raise data_loss(resource, f"an item of {key} is called {nameless.get('name')!r}", method=method)

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,8 @@ class Place:
     folder: Path
     machine: int = 1
     """Its state directory: another number is another machine."""
+    values: list[tuple[Any, str, Any]] = field(default_factory=list)
+    """Module, name and value of what is set for command lines here."""
     _direct: Session | None = None
 
     @property
@@ -178,6 +180,8 @@ class Place:
             _limited(LONGEST_SECONDS),
         ):
             _hurry(patch, broken=broken)
+            for module, name, value in self.values:
+                patch.setattr(module, name, value)
             patch.setattr(sys, "stdin", io.StringIO())
             try:
                 main(arguments)

@@ -97,7 +97,14 @@ def apply_plan(
             steps.append(_cancel(session, ledger, item))
             if progress:
                 progress(steps[-1])
-    return steps + advance(session, limit=plan.quota.limit, fair_by=fair_by, progress=progress)
+    steps += advance(session, limit=plan.quota.limit, fair_by=fair_by, progress=progress)
+    for name in dict.fromkeys(job.name for job in plan.jobs if job.bills):
+        if name not in {step.name for step in steps}:
+            # Its record was written and then not listed: whoever is told of success must find a job, or one that waits.
+            steps.append(Step(name=name, what="uncertain", message="it is neither submitted nor queued; apply again"))
+            if progress:
+                progress(steps[-1])
+    return steps
 
 
 def _queue(ledger: StateLedger, job: PlannedJob, git: dict[str, Any] | None, queued: str) -> None:
