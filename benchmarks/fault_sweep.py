@@ -6,7 +6,10 @@ A proxy between command and emulator breaks the n-th request, or that one and al
 effect or after, by status codes with and without Retry-After, pages, cut, endless and malformed bodies, wrong lengths,
 bad gzip, redirects, silence, resets. Then the command runs once more, unbroken. There must be no second job, no lost
 one, no success without the thing, nothing billed that `leaks` does not list, no exit code 70, no long silence, and the
-next run must end well. Prints one JSON object; exit code 1 if anything is not so.
+next run must end well. With --crossed, the broken run is also killed there, or has a full disk or a wrong clock, and the
+next one is another machine's, has a wrong clock, or sees lists that lag.
+
+Prints one JSON object; exit code 1 if anything is not so.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tests.breaking import crossed as cross
 from tests.breaking import sweep
 from tests.breaking.flows import FLOWS
 from tests.breaking.kinds import KINDS
@@ -36,6 +40,9 @@ def main() -> int:
     parser.add_argument("--flow", choices=[flow.name for flow in FLOWS], action="append")
     parser.add_argument("--kind", action="append", help="only these kinds")
     parser.add_argument("--seconds", type=float, help="stop after so many seconds")
+    parser.add_argument(
+        "--crossed", type=int, default=0, help="so many, each crossed with a kill, a full disk, a clock"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
@@ -72,7 +79,13 @@ def _sweep(given: argparse.Namespace, worker: int) -> dict[str, Any]:
         random.Random(given.seed).shuffle(every)
         chosen = every[given.skip :]
         chosen = chosen if given.cases == "all" else chosen[: int(given.cases)]
-        for case in chosen[worker :: given.workers]:
+        crossed = cross.chosen(every, given.crossed, given.seed)
+        for case, crossing in crossed[worker :: given.workers]:
+            before = len(found.wrong)
+            cross.run(world, case, crossing, found)
+            for line in found.wrong[before:]:
+                print(f"WRONG {line}", file=sys.stderr, flush=True)
+        for case in chosen[worker :: given.workers] if not crossed else ():
             if time.monotonic() > deadline:
                 break
             before = len(found.wrong)

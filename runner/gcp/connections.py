@@ -6,6 +6,7 @@ import http.client
 import select
 import socket
 import time
+from functools import partial
 from typing import Any
 
 _MAX_HEADERS = 100
@@ -117,9 +118,17 @@ class Connection(http.client.HTTPConnection):
     pieces = 0
     """How many pieces of the message are still to come before it is sent."""
 
+    deadline = float("inf")
+    """Of the next answer; see `Answer`."""
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._held: list[Any] = []
+
+    def getresponse(self) -> Answer:
+        """Return the answer, its head read. Raises OSError, HTTPException."""
+        self.response_class = partial(Answer, deadline=self.deadline)  # type: ignore[assignment]
+        return super().getresponse()  # type: ignore[return-value]
 
     def send(self, data: Any) -> None:
         """Hold a piece back until the message is whole."""

@@ -6,7 +6,6 @@ fraction of other libraries' import time, and less CPU for each request (docs/de
 
 from __future__ import annotations
 
-import functools
 import http.client
 import json as json_form
 import threading
@@ -270,9 +269,8 @@ class RestClient:
             connection.request(verb, target, body or None, {"Host": host[1], **fields})
             sent = True
             deadline = time.monotonic() + 2 * (timeout or TIMEOUT_SECONDS)
-            connection.response_class = functools.partial(Answer, deadline=deadline)
+            connection.deadline = deadline
             answer = connection.getresponse()
-            assert isinstance(answer, Answer)  # noqa: S101 - for the type checker
             return Response(answer, lambda clean: self._release(host, connection, clean), decode=decode)
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,12 @@ def local_damages() -> list[Damage]:
                 resource=str(path),
                 problem=problem,
                 remedy="keep its sound lines in a new file, set this one aside; jobs are found by their fingerprints",
-                mend=lambda: _mend_ledger(path),
+                mend=partial(_mend_ledger, path),
             )
         )
     for file, text in journal.damaged():
         remedy = "set it aside; what the deployment made carries its lease, and `runner endpoints ls` lists it"
-        found.append(Damage(resource=str(file), problem=text, remedy=remedy, mend=lambda file=file: _set_aside(file)))
+        found.append(Damage(resource=str(file), problem=text, remedy=remedy, mend=partial(_set_aside, file)))
     return found
 
 
@@ -74,7 +75,7 @@ def cloud_damages(session: Session) -> list[Damage]:
                 resource=f"gs://{records.bucket}/{name}",
                 problem=problem,
                 remedy=remedy,
-                mend=lambda name=name, generation=generation: _set_record_aside(records, name, generation),
+                mend=partial(_set_record_aside, records, name, generation),
             )
         )
     return found or _doubled(session, records)

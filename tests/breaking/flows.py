@@ -126,7 +126,7 @@ class Apply(_Jobs):
 
     def waits(self, ended: Ended) -> bool:
         """Tell whether it was said that the job waits, as it does after a 429."""
-        return '"what": "waiting"' in ended.out and not self.jobs()
+        return '"what": "waiting"' in ended.out
 
     def command(self) -> list[str]:
         """Apply it."""

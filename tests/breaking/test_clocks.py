@@ -10,9 +10,9 @@ import pytest
 from runner.gcp import endpoints
 from runner.serving.labels import LEASE_LABEL
 from tests.breaking.clocks import library, process_at
-from tests.breaking.flows import DATA, MACHINE, MODEL, Leaks
+from tests.breaking.flows import DATA, MACHINE, Leaks
 from tests.breaking.world import Place
-from tests.jobs.manifests.folder import jobs_of
+from tests.jobs.manifests.folder import MODEL, jobs_of
 
 pytestmark = pytest.mark.skipif(not library(), reason="needs libfaketime: apt-get install faketime")
 HOUR = 3600.0

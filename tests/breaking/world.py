@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,16 +20,13 @@ from typing import Any
 
 import pytest
 
-from runner import waiting
 from runner.cli.main import main
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
 from runner.environment import Environment
-from runner.gcp import failures, operations, prediction, rest, uploads
+from runner.gcp import uploads
 from runner.gcp.session import Session
-from runner.jobs.outputs import ownership
-from runner.jobs.submitting import claims
-from runner.serving import batch, deployment, recovery
+from tests.breaking import hurry
 from tests.breaking.serving import QuickLauncher
 from tests.gcp.corrupting import CorruptingProxy
 from tests.jobs.conftest import contract_bucket, set_quota
@@ -39,9 +37,6 @@ LONGEST_SECONDS = 45.0
 """A command line that takes longer hangs."""
 SILENCE_SECONDS = 5.0
 """Longest time without a word. Pauses are a fifteenth of the real ones, and the machine may be busy."""
-TELL_SECONDS = 1.0
-IMPATIENT = 0.7
-"""Seconds that a broken run waits for an answer."""
 
 
 class HangsError(BaseException):
@@ -179,8 +174,7 @@ class Place:
             contextlib.redirect_stderr(err),
             _limited(LONGEST_SECONDS),
         ):
-            _hurry(patch, broken=broken)
-            for module, name, value in self.values:
+            for module, name, value in [*hurry.values(broken=broken), *self.values]:
                 patch.setattr(module, name, value)
             patch.setattr(sys, "stdin", io.StringIO())
             try:
@@ -199,31 +193,23 @@ class Place:
             silence=silence,
         )
 
+    def start(self, arguments: Sequence[str], *, broken: bool, **variables: str) -> subprocess.Popen[str]:
+        """Start a command line as a process of its own; see `run`. The variable FULL makes every file too large."""
+        url = self.world.proxy.url if broken or "LAGS" in variables else self.world.server.url
+        way = "broken" if broken else "lags" if "LAGS" in variables else "rest"
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.breaking.hurry", way, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **self.variables(url), **variables},
+            cwd=Path(__file__).parents[2],
+        )
+
     def put(self, content: bytes, name: str, bucket: str) -> str:
         """Store an object and return its address."""
         return uploads.upload_bytes(self.direct, content, f"gs://{bucket}/{name}").uri
-
-
-def _hurry(patch: pytest.MonkeyPatch, *, broken: bool) -> None:
-    """Shorten what a command line waits for. One after a broken one knows that the service is at rest."""
-    patience = IMPATIENT if broken else 60.0
-    values: list[tuple[Any, str, float]] = [
-        (failures, "FIRST_PAUSE_SECONDS", 0.01),
-        (batch, "FIRST_PAUSE_SECONDS", 0.01),
-        (claims, "LOOKUP_SECONDS", 0.3),
-        (deployment, "LOOKUP_SECONDS", 0.3),
-        (deployment, "UNDO_SECONDS", 6.0),
-        (operations, "POLL_SECONDS", 0.3),
-        (prediction, "TIMEOUT_SECONDS", patience),
-        (rest, "TIMEOUT_SECONDS", patience),
-        (waiting, "TELL_SECONDS", TELL_SECONDS),
-        (failures, "REPEAT_SECONDS", 2 * patience),
-    ]
-    if not broken:
-        values += [(module, "SETTLE_SECONDS", -5.0) for module in (claims, recovery)]
-        values.append((ownership, "LEASE_SECONDS", -5.0))
-    for module, name, value in values:
-        patch.setattr(module, name, value)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from tests.projects import upload_dataset
 
 __all__ = ["idle", "manifests", "run", "untrained"]
 
-Damaging = Callable[[Path], None]
+Damaging = Callable[[Path], object]
 
 
 def _fifo(path: Path) -> None:
