@@ -6,8 +6,8 @@ A proxy between command and emulator breaks the n-th request, or that one and al
 effect or after, by status codes with and without Retry-After, pages, cut, endless and malformed bodies, wrong lengths,
 bad gzip, redirects, silence, resets. Then the command runs once more, unbroken. There must be no second job, no lost
 one, no success without the thing, nothing billed that `leaks` does not list, no exit code 70, no long silence, and the
-next run must end well. With --crossed, the broken run is also killed there, or has a full disk or a wrong clock, and the
-next one is another machine's, has a wrong clock, or sees lists that lag.
+next run must end well. With --crossed, the broken run is also killed there, or has a full disk or a wrong clock, and
+the next one is another machine's, has a wrong clock, or sees lists that lag.
 
 Prints one JSON object; exit code 1 if anything is not so.
 """
@@ -18,6 +18,7 @@ import argparse
 import json
 import multiprocessing
 import random
+import re
 import sys
 import tempfile
 import time
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--flow", choices=[flow.name for flow in FLOWS], action="append")
     parser.add_argument("--kind", action="append", help="only these kinds")
+    parser.add_argument("--request", default="", help="only requests in which this regular expression is found")
     parser.add_argument("--seconds", type=float, help="stop after so many seconds")
     parser.add_argument(
         "--crossed", type=int, default=0, help="so many, each crossed with a kill, a full disk, a clock"
@@ -76,6 +78,7 @@ def _sweep(given: argparse.Namespace, worker: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="fault-sweep-") as folder, opened(Path(folder)) as world:
         traces = {flow: sweep.traced(world, flow) for flow in flows}
         every = [case for case in sweep.cases(traces.items()) if not given.kind or case.kind.name in given.kind]
+        every = [case for case in every if re.search(given.request, case.request)]
         random.Random(given.seed).shuffle(every)
         chosen = every[given.skip :]
         chosen = chosen if given.cases == "all" else chosen[: int(given.cases)]
