@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from runner.errors import ConfigurationError, NotFoundError, RunnerError, WaitTimeoutError
@@ -30,6 +31,7 @@ from runner.serving.plan import (
     resolve_source,
 )
 from runner.serving.recovery import is_ours, take_off
+from runner.serving.recovery import removed as gone
 from runner.serving.saga import Check, Saga
 
 __all__ = [
@@ -151,15 +153,12 @@ def undeploy(
         removed.append(f"{found.name}/deployedModels/{item.id}")
     if delete:
         tell(f"deleting endpoint {found.id}")
-        operations.wait(session, endpoints.delete_endpoint(session, found.name), timeout=timeout)
+        gone(session, partial(endpoints.delete_endpoint, session, found.name), timeout=timeout)
         removed.append(found.name)
     for model in dict.fromkeys(item.model.split("@", 1)[0] for item in own if item.model):
         tell(f"deleting model {model.rsplit('/', 1)[-1]}")
-        try:
-            operations.wait(session, endpoints.delete_model(session, model), timeout=timeout)
-        except NotFoundError:
-            continue
-        removed.append(model)
+        if gone(session, partial(endpoints.delete_model, session, model), timeout=timeout):
+            removed.append(model)
     return removed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from runner.errors import GoogleApiError, NotFoundError, RunnerError
@@ -131,12 +132,20 @@ def retire(session: Session, record: DeploymentRecord, progress: Callable[[str],
         take_off(session, record.endpoint, item)
     for model in record.replaced_models:
         try:
-            operations.wait(session, endpoints.delete_model(session, model), timeout=300)
-        except NotFoundError:
-            continue
+            removed(session, partial(endpoints.delete_model, session, model), timeout=300)
         except GoogleApiError as error:
             if error.status != "FAILED_PRECONDITION":  # it is deployed elsewhere as well
                 raise
+
+
+def removed(session: Session, ask: Callable[[], str], *, timeout: float) -> bool:
+    """Ask for a removal and wait for it; False if what was to be removed was gone already."""
+    try:
+        operation = ask()
+    except NotFoundError:
+        return False
+    operations.wait(session, operation, timeout=timeout)
+    return True
 
 
 def take_off(session: Session, endpoint: str, deployed_model: str, timeout: float = 900.0) -> None:
@@ -146,9 +155,8 @@ def take_off(session: Session, endpoint: str, deployed_model: str, timeout: floa
     if deployed_model not in staying:
         return
     traffic = without(now.traffic, staying, deployed_model)
-    operations.wait(
-        session, endpoints.undeploy_model(session, endpoint, deployed_model, traffic=traffic), timeout=timeout
-    )
+    ask = partial(endpoints.undeploy_model, session, endpoint, deployed_model, traffic=traffic)
+    removed(session, ask, timeout=timeout)
 
 
 def label(session: Session, record: DeploymentRecord) -> Endpoint:
