@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from runner.errors import LockedError
+from runner.json_text import parsed
 from runner.waiting import waiting
 
 LONGEST_SECONDS = 300.0
@@ -52,9 +53,9 @@ def acquire(descriptor: int, path: Path, *, nothing: str = "nothing was changed"
 def holder(path: Path) -> str:
     """Return who holds the lock on a file, in words."""
     try:
-        body = json.loads(_beside(path).read_bytes())
+        body = parsed(_beside(path).read_bytes())
         pid, command, since = int(body["pid"]), str(body["command"]), float(body["time"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "another process holds it"
     return f"process {pid} ({command}) has held it since {time.strftime('%H:%M:%S', time.localtime(since))}"
 

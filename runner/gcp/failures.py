@@ -191,7 +191,7 @@ def _hint(http: int, body: dict[str, Any], text: str) -> str | None:
 def _json(response: Response) -> Any:
     try:
         return response.json()
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
 
 

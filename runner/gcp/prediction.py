@@ -6,7 +6,6 @@ endpoint with a host of its own refuses predictions on the shared one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
@@ -16,6 +15,7 @@ from runner.gcp.endpoints import Endpoint, get_endpoint, list_endpoints
 from runner.gcp.failures import data_loss, raise_from
 from runner.gcp.rest import StatusError, TransportError
 from runner.gcp.session import Session
+from runner.json_text import parsed
 
 TIMEOUT_SECONDS = 600.0
 """The first answers of a deployed model take long (specification)."""
@@ -232,7 +232,7 @@ def _stream(session: Session, url: str, name: str, body: Mapping[str, Any]) -> I
 
 def _pieces(data: str, name: str) -> Iterator[ChatChunk]:
     try:
-        event = json.loads(data)
+        event = parsed(data)
     except ValueError as error:
         raise GoogleApiError(
             f"chat.completions {name}: the stream holds what is not JSON",

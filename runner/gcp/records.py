@@ -18,6 +18,7 @@ from runner.gcp.downloads import stream_of
 from runner.gcp.failures import data_loss
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo
+from runner.json_text import parsed
 
 _KEY = "record"
 _METHOD = "storage.objects.get"
@@ -116,8 +117,8 @@ def record_of(session: Session, item: ObjectInfo, body: dict[str, Any] | None = 
 
 def _parsed(text: str | bytes, uri: str) -> dict[str, Any]:
     try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
+        body = parsed(text)
+    except ValueError:
         body = None
     if not isinstance(body, dict):
         raise GoogleApiError(

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from runner.gcp.connections import Answer, Connection, TlsConnection, readable
 from runner.gcp.proxies import proxy_for, proxy_login, tls_context
+from runner.json_text import parsed
 
 if TYPE_CHECKING:
     import ssl
@@ -78,7 +79,7 @@ class Response:
 
     def json(self) -> Any:
         """Return the JSON body. Raises ValueError."""
-        return json_form.loads(self.content)
+        return parsed(self.content)
 
     def read(self) -> bytes:
         """Read the whole body into `content`, and close. Raises TransportError."""

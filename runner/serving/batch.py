@@ -25,6 +25,7 @@ from runner.errors import ConfigurationError, GoogleApiError, RunnerError, Unrea
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
+from runner.json_text import parsed
 
 ATTEMPTS = 7
 """Tries of one line; with the pauses below about a minute in all."""
@@ -87,7 +88,7 @@ class _Input:
 
     def body(self, index: int) -> dict[str, Any]:
         offset, length, _ = self.places[index]
-        found: dict[str, Any] = json.loads(os.pread(self.descriptor, length, offset))
+        found: dict[str, Any] = parsed(os.pread(self.descriptor, length, offset))
         return found
 
 
@@ -156,7 +157,7 @@ class _Journal:
 
     def body(self, index: int) -> dict[str, Any]:
         offset, length = self.places[index]
-        found: dict[str, Any] = json.loads(os.pread(self.descriptor, length, offset))
+        found: dict[str, Any] = parsed(os.pread(self.descriptor, length, offset))
         return found
 
 
@@ -309,7 +310,7 @@ def _checked(source: Path, plain: Path) -> Iterator[_Input]:
 
 def _problem(raw: bytes) -> str:
     try:
-        body = json.loads(raw)
+        body = parsed(raw)
     except ValueError as error:
         return f"is not JSON: {error}"
     if not isinstance(body, dict):
@@ -351,8 +352,8 @@ def _journal(
 def _object(raw: bytes) -> dict[str, Any]:
     """Return the JSON object of a line, {} if it is none."""
     try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
+        body = parsed(raw)
+    except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from runner.jobs.manifests.planning import PLAN_VERSION, Plan
 from runner.jobs.manifests.queueing import advance
 from runner.jobs.manifests.records import Entry, Record, StateLedger
 from runner.jobs.outputs.run_manifest import git_state
+from runner.json_text import parsed
 
 MAX_PLAN_BYTES = 64 * 1024 * 1024
 
@@ -29,10 +29,10 @@ def read_plan(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_PLAN_BYTES:
             problem = "is too large"
         else:
-            body = json.loads(path.read_bytes())
+            body = parsed(path.read_bytes())
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         problem = f"is not JSON: {error}"
     sound = isinstance(body, dict) and isinstance(body.get("decisions"), list) and isinstance(body.get("paths"), list)
     if not problem and not sound:
