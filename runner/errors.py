@@ -12,6 +12,7 @@
         AlreadyExistsError
         PermissionDeniedError
         QuotaExceededError          exit 75  ask again later
+      LockedError                   exit 75  another process of this machine holds what the command needs
       UnreachableError              exit 69  nothing answers at the address
       JobFailedError                exit 5   a tuning job ended in failure or was cancelled
       WaitTimeoutError              exit 6   gave up waiting; the job goes on
@@ -205,6 +206,13 @@ class AmbiguousSubmissionError(RunnerError):
 
     code = "ambiguous_submission"
     exit_code = 8
+
+
+class LockedError(RunnerError):
+    """Another process of this machine holds what the command needs, and does not let go of it."""
+
+    code = "locked"
+    exit_code = 75
 
 
 class EngineMissingError(RunnerError):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from runner.json_text import parsed
 from runner.local_processes import interpreter
 
 NAME = "open-model-tuning"
@@ -44,12 +45,11 @@ def install_command(*extras: str) -> list[str]:
 
 def _direct_url() -> dict[str, Any] | None:
     """Return what the installer says of where the package came from, None where it was an index."""
-    import json
     from importlib import metadata
 
     try:
         text = metadata.distribution(NAME).read_text("direct_url.json")
-        body = json.loads(text) if text else None
+        body = parsed(text) if text else None
     except (metadata.PackageNotFoundError, ValueError):
         return None
     return body if isinstance(body, dict) and str(body.get("url", "")).startswith("file:") else None

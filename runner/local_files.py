@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import ConfigurationError, DiskError, RunnerError
+from runner.json_text import parsed
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 """What a disk says; other errors, such as ENOTDIR and EACCES, are about the name that was given."""
@@ -91,14 +92,14 @@ def read_records(path: Path, content: bytes) -> list[dict[str, Any]]:
         if not line.endswith(b"}") and not _WHOLE.search(line):
             continue
         try:
-            body = json.loads(line)
+            body = parsed(line)
             expected = body.pop("crc32", None)
             found = zlib.crc32(json.dumps(body, separators=(",", ":")).encode())
-        except (ValueError, AttributeError, RecursionError):
+        except (ValueError, AttributeError):
             body, expected, found = {}, 0, 1
         if expected not in {None, found}:
             message = f"{path}:{number} is damaged: its checksum is wrong"
-            hint = "check what is running with `runner jobs ls` and `runner leaks`, then delete the line"
+            hint = "nothing was changed; `runner repair` keeps what is sound and sets the file aside"
             raise ConfigurationError(message, problems=[message], hint=hint)
         records.append(body)
     return records

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
+
+from runner.json_text import parsed
 
 
 def state_directory() -> Path:
@@ -30,7 +31,7 @@ def emulator_document() -> Path:
 def emulator_runs() -> bool:
     """Tell whether this user's emulator runs, by its process alone: what looks closer is slow to import."""
     try:
-        pid = json.loads((emulator_directory() / "server.json").read_bytes()).get("pid")
+        pid = parsed((emulator_directory() / "server.json").read_bytes()).get("pid")
     except (OSError, ValueError, AttributeError):
         return False
     if not isinstance(pid, int) or pid <= 0:

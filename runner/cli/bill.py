@@ -73,7 +73,7 @@ def command(
     start = None if since is None else since.replace(tzinfo=datetime.UTC).timestamp()
     with invocation.session() as session:
         if billing_query:
-            begin = month_start(time.time()) if start is None else start
+            begin = month_start(session.now()) if start is None else start
             output.piece(query(session.environment.project, time.strftime("%Y-%m-%d", time.gmtime(begin))) + "\n")
             return
         bill = current_bill(session, start=start, billed=billed)

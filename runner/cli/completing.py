@@ -16,6 +16,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from runner.json_text import parsed
+
 _FRESH_SECONDS = 10.0
 _KEPT = 200
 """Names of a kind."""
@@ -98,7 +100,7 @@ def _path() -> Any:
 
 def _read() -> dict[str, Any]:
     try:
-        body = json.loads(_path().read_bytes())
+        body = parsed(_path().read_bytes())
     except (OSError, ValueError):
         return {}
     return body if isinstance(body, dict) else {}

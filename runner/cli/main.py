@@ -16,12 +16,15 @@ import click
 from runner import local_files
 from runner.cli.commands import Group
 from runner.cli.options import Invocation
-from runner.cli.text import replaced
+from runner.cli.text import duration, replaced
 from runner.errors import DiskError, RunnerError
+from runner.waiting import told
 
 INTERNAL_ERROR = 70
 """Exit code of a bug in this program (EX_SOFTWARE of sysexits.h)."""
 INTERRUPTED = 130
+CLOCK_SECONDS = 120.0
+"""A clock that is further off than this is told of."""
 BROKEN_PIPE = 141
 """What a shell reports of a program that SIGPIPE ended: the reader went away, which is no failure of ours."""
 
@@ -46,6 +49,7 @@ COMMANDS = {
     "endpoints": ("runner.cli.endpoints.group", "Deploy and undeploy tuned models."),
     "bill": ("runner.cli.bill", "Show what jobs and deployments have cost and cost now."),
     "leaks": ("runner.cli.leaks", "Find what still costs money but is no longer used."),
+    "repair": ("runner.cli.repair", "Mend damaged state of this tool."),
     "predict": ("runner.cli.asking.predict", "Send instances to an endpoint."),
     "batch": ("runner.cli.asking.batch", "Send a file of questions to an endpoint."),
     "eval": ("runner.cli.asking.evaluate", "Compare a tuned model with its base."),
@@ -109,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     invocation = Invocation()
     status = _run(arguments, invocation)
+    _tell_of_clock(invocation)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -123,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: list[str], invocation: Invocation) -> int:
     try:
-        return _dispatch(arguments, invocation)
+        with told(lambda line: invocation.output.note(line)):
+            return _dispatch(arguments, invocation)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
@@ -145,6 +151,19 @@ def _run(arguments: list[str], invocation: Invocation) -> int:
         return _report_bug(error, invocation) if known is None else _report_failure(known, invocation)
     except Exception as error:
         return _report_bug(error, invocation)
+
+
+def _tell_of_clock(invocation: Invocation) -> None:
+    """Warn of a clock that is off: nothing was decided by it, but what people read and logins need it."""
+    for session in invocation.sessions:
+        ahead = session.clock.ahead()
+        if ahead is not None and abs(ahead) > CLOCK_SECONDS:
+            which = "ahead of" if ahead > 0 else "behind"
+            invocation.output.warning(
+                f"this machine's clock is {duration(abs(ahead))} {which} the service's; leases and locks go by the "
+                "service's: set the clock, because logins need it"
+            )
+            return
 
 
 def _of_path(error: OSError, arguments: list[str]) -> RunnerError | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -45,6 +45,8 @@ class Invocation:
     """Whether the command changes or costs something, so that its first line names the target."""
     target: Target | None = None
     """Where the command acts, once it is known."""
+    sessions: list[Session] = field(default_factory=list)
+    """Those that were opened."""
     has_listed_findings: bool = False
     """Whether the command's own output has the findings of the dataset error that it ends with."""
 
@@ -67,6 +69,7 @@ class Invocation:
         from runner.gcp.connecting import connect
 
         session = connect(self.flags(**others))
+        self.sessions.append(session)
         before, self.target = self.target, session.environment.target
         if self.announces and self.target.project and self.target != before:
             self.output.target(self.target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -181,7 +180,7 @@ def last_asked(console: Console) -> dict[tuple[str, str], float] | None:
     """Return when deployed models were last asked, by endpoint and deployed model; None where nothing tells."""
 
     def load() -> dict[tuple[str, str], float] | None:
-        return usage.last_requests(console.session, time.time() - 7 * 86400)
+        return usage.last_requests(console.session, console.session.now() - 7 * 86400)
 
     return console.observer.read("asked", load, keep=10.0).value
 
@@ -217,7 +216,7 @@ def bill(console: Console, *, whole: bool = False, billed: Billed | None = None)
     return bill_of(
         jobs(console).value,
         resources,
-        now=time.time(),
+        now=console.session.now(),
         model_labels=labels,
         buckets=buckets,
         unread=unread,

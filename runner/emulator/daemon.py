@@ -27,6 +27,7 @@ from runner import local_files
 from runner.emulator.settings import EmulatorSettings
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError
 from runner.installation import install_hint
+from runner.json_text import parsed
 from runner.local_processes import module_command
 
 DEFAULT_PORT = 8085
@@ -93,7 +94,7 @@ class ServerInfo:
 def find(directory: Path) -> ServerInfo | None:
     """Return the server that runs on a state directory, or None."""
     try:
-        info = ServerInfo(**json.loads((directory / SERVER_FILE).read_bytes()))
+        info = ServerInfo(**parsed((directory / SERVER_FILE).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
     return info if _is_our_server(info.pid, directory) else None
@@ -214,7 +215,7 @@ def announce(settings: EmulatorSettings, url: str) -> None:
 def withdraw(directory: Path) -> None:
     """Remove `server.json` if it is this process's."""
     with contextlib.suppress(OSError, ValueError):
-        if json.loads((directory / SERVER_FILE).read_bytes()).get("pid") == os.getpid():
+        if parsed((directory / SERVER_FILE).read_bytes()).get("pid") == os.getpid():
             (directory / SERVER_FILE).unlink()
 
 

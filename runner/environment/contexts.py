@@ -15,6 +15,7 @@ from typing import Any
 
 from runner import local_files
 from runner.errors import ConfigurationError, UnreachableError
+from runner.json_text import parsed
 from runner.state import emulator_document, emulator_runs, state_directory
 
 FLAG = "--context"
@@ -66,7 +67,7 @@ def load() -> Contexts:
     """Return the contexts of this user. Raises ConfigurationError if the file is damaged."""
     path = state_directory() / "contexts.json"
     try:
-        body = json.loads(path.read_bytes())
+        body = parsed(path.read_bytes())
         if body["version"] != _VERSION:
             raise ValueError(f"version {body['version']!r} is not supported")
         saved = tuple(Context(name=name, **fields) for name, fields in body["contexts"].items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from runner.environment import contexts
 from runner.environment.contexts import Context
 from runner.errors import ConfigurationError
+from runner.json_text import parsed
 
 DOCUMENT_VERSION = 1
 AGENTS = {"aiplatform": "gcp-sa-aiplatform", "tuning": "gcp-sa-vertex-moss-ft"}
@@ -95,8 +95,8 @@ def read(found: Place, read_object: Callable[[str], bytes] | None) -> dict[str, 
         message = f"{said_by}: cannot read {place}: {error.strerror or error}"
         raise ConfigurationError(message, problems=[message]) from error
     try:
-        body = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        body = parsed(content)
+    except ValueError as error:
         message = f"{said_by}: {place} is not JSON: {error}"
         raise ConfigurationError(message, problems=[message]) from error
     if not isinstance(body, dict):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from runner.catalog.models import MachineChoice
-from runner.gcp.failures import data_loss
+from runner.gcp.failures import about, data_loss
 from runner.gcp.session import Session
 
 PAGE = {"pageSize": "100"}
+_OPERATION = re.compile(r"projects/[\w.:-]+/locations/[\w-]+/([\w-]+/[\w-]+/)*operations/[\w-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +90,12 @@ def list_endpoints(session: Session, filter: str = "") -> list[Endpoint]:
 def get_endpoint(session: Session, name_or_id: str) -> Endpoint:
     """Return an endpoint by id or full name. Raises NotFoundError."""
     name = full_name(session, name_or_id)
-    return _endpoint(session.ask("GET", f"/v1beta1/{name}", "endpoints.get", name))
+    return _endpoint(about(session.ask("GET", f"/v1beta1/{name}", "endpoints.get", name), name, "endpoints.get"))
 
 
 def get_model(session: Session, name: str) -> dict[str, Any]:
     """Return the document of a Model resource. Raises NotFoundError."""
-    return session.ask("GET", f"/v1beta1/{name}", "models.get", name)
+    return about(session.ask("GET", f"/v1beta1/{name}", "models.get", name), name, "models.get")
 
 
 def set_labels(session: Session, name: str, labels: Mapping[str, str]) -> Endpoint:
@@ -109,7 +111,8 @@ def set_model_labels(session: Session, name: str, labels: Mapping[str, str]) -> 
 def patch(session: Session, method: str, name: str, field: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """Replace one field of a resource and return its document."""
     url, params = f"/v1beta1/{name}", {"updateMask": field}
-    return session.ask("PATCH", url, method, name, params=params, json={field: dict(value)}, idempotent=True)
+    body = {field: dict(value)}
+    return about(session.ask("PATCH", url, method, name, params=params, json=body, idempotent=True), name, method)
 
 
 def recommend_machines(session: Session, gcs_uri: str) -> list[MachineChoice]:
@@ -266,9 +269,10 @@ def _delete(session: Session, method: str, name: str) -> str:
 
 
 def _name(operation: Mapping[str, Any], method: str, resource: str) -> str:
-    if not operation.get("name"):
+    name = str(operation.get("name", ""))
+    if not _OPERATION.fullmatch(name):
         raise data_loss(resource, "the answer does not name the operation", method=method)
-    return str(operation["name"])
+    return name
 
 
 def _dedicated(

@@ -21,11 +21,15 @@ from runner.errors import (
     UnreachableError,
 )
 from runner.gcp.rest import ConnectError, Response, StatusError, TransportError
+from runner.gcp.shapes import problem_of
+from runner.waiting import waiting
 
 Result = TypeVar("Result")
 
 ATTEMPTS = 5
 """Tries of an idempotent call; with the pauses below about 15 s in all."""
+REPEAT_SECONDS = 100.0
+"""A call that has taken longer is not repeated: a service that is silent has been asked twice by then."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 32.0
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
@@ -64,14 +68,16 @@ def call(method: str, resource: str, function: Callable[[], Result], *, idempote
         GoogleApiError: the service refused (or one of its subclasses).
         UnreachableError: no connection; ConnectionLostError when the request may have been received.
     """
-    attempts = ATTEMPTS if idempotent else 1
-    for attempt in range(1, attempts + 1):
-        try:
-            return function()
-        except Exception as error:
-            if attempt == attempts or not _passes(error):
-                raise_from(error, method, resource)
-            time.sleep(pause(attempt, error))
+    attempts, start = ATTEMPTS if idempotent else 1, time.monotonic()
+    with waiting(f"the answer of {method} {resource}".rstrip()):
+        for attempt in range(1, attempts + 1):
+            try:
+                return function()
+            except Exception as error:
+                last = attempt == attempts or time.monotonic() - start > REPEAT_SECONDS
+                if last or not _passes(error):
+                    raise_from(error, method, resource)
+                time.sleep(pause(attempt, error))
     raise AssertionError("unreachable")
 
 
@@ -110,17 +116,29 @@ def api_error(http: int, body: Any, fallback: str = "", *, method: str, resource
 
 
 def document_of(response: Response, method: str, resource: str) -> dict[str, Any]:
-    """Return the JSON object of an answer that succeeded; {} for one without content (204).
+    """Return the JSON object of an answer that succeeded.
 
     Raises:
-        GoogleApiError: it is not a JSON object.
+        GoogleApiError: it is not a JSON object, or a field is not what Google's are.
     """
-    if response.status_code == 204:
-        return {}
     body = _json(response)
     if not isinstance(body, dict):
         raise data_loss(resource, "the answer is not a JSON object", method=method)
+    problem = problem_of(body)
+    if problem:
+        raise data_loss(resource, f"the answer is malformed: {problem}", method=method)
     return body
+
+
+def about(document: dict[str, Any], name: str, method: str) -> dict[str, Any]:
+    """Return the document of a resource that was asked for by name. Raises GoogleApiError: it is of another, or none.
+
+    Of the name, the project may be written as its number.
+    """
+    found = str(document.get("name", ""))
+    if found.partition("/locations/")[2].partition("@")[0] != name.partition("/locations/")[2].partition("@")[0]:
+        raise data_loss(name, f"the answer is about {found[:200] or 'nothing'}", method=method)
+    return document
 
 
 def data_loss(resource: str, problem: str, *, method: str) -> GoogleApiError:
@@ -173,7 +191,7 @@ def _hint(http: int, body: dict[str, Any], text: str) -> str | None:
 def _json(response: Response) -> Any:
     try:
         return response.json()
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
 
 

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from runner.errors import GoogleApiError, WaitTimeoutError
-from runner.gcp.failures import api_error
+from runner.errors import GoogleApiError, NotFoundError, WaitTimeoutError
+from runner.gcp.failures import about, api_error
 from runner.gcp.session import Session
+from runner.waiting import waiting
 
 POLL_SECONDS = 10.0
 _HTTP_OF_CODE = {3: 400, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 14: 503, 16: 401}
@@ -41,7 +42,7 @@ def ended_badly(error: Exception) -> bool:
 
 def get(session: Session, name: str) -> dict[str, Any]:
     """Return the document of an operation. Raises NotFoundError."""
-    return session.ask("GET", f"/v1beta1/{name}", "operations.get", name)
+    return about(session.ask("GET", f"/v1beta1/{name}", "operations.get", name), name, "operations.get")
 
 
 def wait(
@@ -69,7 +70,17 @@ def wait(
     start = time.monotonic()
     pause = min(0.2, poll)
     while True:
-        document = get(session, name)
+        try:
+            document = get(session, name)
+        except NotFoundError as error:
+            raise GoogleApiError(
+                f"the service does not know {name} any more: how it ended is unknown",
+                status="UNKNOWN",
+                http=500,
+                method="operations.get",
+                resource=name,
+                hint="run the command again",
+            ) from error
         if document.get("done"):
             return _result(document, name)
         waited = time.monotonic() - start
@@ -77,13 +88,14 @@ def wait(
             progress(waited, str((document.get("metadata") or {}).get("deploymentStage", "")))
         if waited + pause > timeout:
             raise WaitTimeoutError(f"{name} has not ended after {waited:.0f} s; it goes on")
-        time.sleep(pause)
+        with waiting(f"the operation {name.rsplit('/', 1)[-1]}"):
+            time.sleep(pause)
         pause = min(poll, pause * 1.5)
 
 
 def _result(document: dict[str, Any], name: str) -> dict[str, Any]:
     error = document.get("error")
-    if error:
+    if isinstance(error, dict) and error:
         code = int(error.get("code", 2))
         body = {"message": error.get("message", "unknown error"), "status": _STATUS_OF_CODE.get(code, "UNKNOWN")}
         failure: GoogleApiError = api_error(

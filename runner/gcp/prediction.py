@@ -6,16 +6,16 @@ endpoint with a host of its own refuses predictions on the shared one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
 from runner.errors import ConfigurationError, GoogleApiError, NotFoundError
 from runner.gcp.endpoints import Endpoint, get_endpoint, list_endpoints
-from runner.gcp.failures import raise_from
+from runner.gcp.failures import data_loss, raise_from
 from runner.gcp.rest import StatusError, TransportError
 from runner.gcp.session import Session
+from runner.json_text import parsed
 
 TIMEOUT_SECONDS = 600.0
 """The first answers of a deployed model take long (specification)."""
@@ -123,7 +123,10 @@ def predict(
 
     url = f"{base}/v1beta1/{name}:predict"
     answer = session.ask("POST", url, "endpoints.predict", name, json=body, timeout=TIMEOUT_SECONDS)
-    return list(answer.get("predictions") or [])
+    predictions = answer.get("predictions")
+    if not isinstance(predictions, list) or len(predictions) != len(instances):
+        raise data_loss(name, f"the answer has no prediction for each of {len(instances)}", method="endpoints.predict")
+    return predictions
 
 
 @overload
@@ -185,7 +188,7 @@ def chat(
     body |= {key: value for key, value in sampling.items() if value is not None}
     if stream:
         return _stream(session, url, name, {**body, "stream": True})
-    return _answer(session.ask("POST", url, "chat.completions", name, json=body, timeout=TIMEOUT_SECONDS))
+    return _answer(session.ask("POST", url, "chat.completions", name, json=body, timeout=TIMEOUT_SECONDS), name)
 
 
 def _address(session: Session, endpoint: str | Endpoint | None) -> tuple[str, str]:
@@ -194,11 +197,14 @@ def _address(session: Session, endpoint: str | Endpoint | None) -> tuple[str, st
     return found.name, f"https://{found.dedicated_dns}" if found.dedicated_dns else ""
 
 
-def _answer(body: Mapping[str, Any]) -> ChatAnswer:
-    choice = (body.get("choices") or [{}])[0]
-    usage = body.get("usage") or {}
+def _answer(body: Mapping[str, Any], name: str) -> ChatAnswer:
+    choices, usage = body.get("choices"), body.get("usage") or {}
+    choice = choices[0] if choices else {}
+    message = choice.get("message")
+    if not isinstance(message, dict) or not isinstance(usage, dict):
+        raise data_loss(name, "the answer has no message", method="chat.completions")
     return ChatAnswer(
-        text=str((choice.get("message") or {}).get("content") or ""),
+        text=str(message.get("content") or ""),
         finish_reason=str(choice.get("finish_reason") or ""),
         model=str(body.get("model", "")),
         usage={key: value for key, value in usage.items() if isinstance(value, int)},
@@ -226,7 +232,7 @@ def _stream(session: Session, url: str, name: str, body: Mapping[str, Any]) -> I
 
 def _pieces(data: str, name: str) -> Iterator[ChatChunk]:
     try:
-        event = json.loads(data)
+        event = parsed(data)
     except ValueError as error:
         raise GoogleApiError(
             f"chat.completions {name}: the stream holds what is not JSON",

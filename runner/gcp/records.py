@@ -8,7 +8,6 @@ another writer came first, it fails.
 from __future__ import annotations
 
 import datetime
-import email.utils
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +15,13 @@ from typing import Any
 from runner.errors import AlreadyExistsError, GoogleApiError, NotFoundError
 from runner.gcp import storage, uploads
 from runner.gcp.downloads import stream_of
-from runner.gcp.rest import Response
+from runner.gcp.failures import data_loss
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo
+from runner.json_text import parsed
 
 _KEY = "record"
+_METHOD = "storage.objects.get"
 _METADATA_BYTES = 7000
 """Cloud Storage allows 8 KiB of custom metadata in all; a larger record is read by a request of its own."""
 
@@ -44,17 +45,15 @@ def list_records(session: Session, bucket: str, prefix: str) -> tuple[list[Store
     Raises:
         NotFoundError: no such bucket.
     """
-    moments: list[datetime.datetime] = []
-    found = list(
-        storage.each_object(session, f"gs://{bucket}/{prefix}", answered=lambda answer: moments.append(_date(answer)))
-    )
-    return [_record(session, item) for item in found], moments[-1]
+    found = list(storage.each_object(session, f"gs://{bucket}/{prefix}"))
+    now = datetime.datetime.fromtimestamp(session.now(), datetime.UTC)
+    return [record_of(session, item) for item in found], now
 
 
 def read_record(session: Session, bucket: str, name: str) -> StoredRecord | None:
     """Return a record, None if there is none. Raises PermissionDeniedError."""
     found = storage.stat(session, f"gs://{bucket}/{name}")
-    return None if found is None else _record(session, found)
+    return None if found is None else record_of(session, found)
 
 
 def write_record(
@@ -85,7 +84,7 @@ def write_record(
         now = read_record(session, bucket, name)
         same = now is not None and json.dumps(now.body, separators=(",", ":"), sort_keys=True) == compact
         return now if same else None
-    return _record(session, stored, body)
+    return record_of(session, stored, body)
 
 
 def delete_record(session: Session, bucket: str, name: str, *, generation: int) -> bool:
@@ -99,7 +98,8 @@ def delete_record(session: Session, bucket: str, name: str, *, generation: int) 
     return True
 
 
-def _record(session: Session, item: ObjectInfo, body: dict[str, Any] | None = None) -> StoredRecord:
+def record_of(session: Session, item: ObjectInfo, body: dict[str, Any] | None = None) -> StoredRecord:
+    """Return the record that an object is, whose body may be known. Raises GoogleApiError: it is none."""
     if body is None:
         text: str | bytes | None = item.metadata.get(_KEY)
         if text is None:
@@ -110,31 +110,30 @@ def _record(session: Session, item: ObjectInfo, body: dict[str, Any] | None = No
     return StoredRecord(
         name=storage.parse_gs_uri(item.uri)[1],
         generation=item.generation,
-        updated=datetime.datetime.fromisoformat(item.updated or "1970-01-01T00:00:00Z"),
+        updated=_updated(item),
         body=body,
     )
 
 
 def _parsed(text: str | bytes, uri: str) -> dict[str, Any]:
     try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
+        body = parsed(text)
+    except ValueError:
         body = None
     if not isinstance(body, dict):
         raise GoogleApiError(
             f"{uri} is not a record of this tool",
             status="DATA_LOSS",
             http=500,
-            method="storage.objects.get",
+            method=_METHOD,
             resource=uri,
-            hint="an older version of the object may be sound: `gcloud storage ls --all-versions`",
+            hint="`runner repair` sets it aside; `gcloud storage ls --all-versions` lists its older versions",
         )
     return body
 
 
-def _date(answer: Response) -> datetime.datetime:
-    """Return the time of an answer; this machine's where the service does not say."""
+def _updated(item: ObjectInfo) -> datetime.datetime:
     try:
-        return email.utils.parsedate_to_datetime(answer.headers["date"]).astimezone(datetime.UTC)
-    except (KeyError, ValueError, TypeError):
-        return datetime.datetime.now(datetime.UTC)
+        return datetime.datetime.fromisoformat(item.updated)
+    except ValueError:
+        raise data_loss(item.uri, "the answer does not say when it was written", method=_METHOD) from None

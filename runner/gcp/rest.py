@@ -15,14 +15,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-from runner.gcp.connections import Connection, TlsConnection, readable
+from runner.gcp.connections import Answer, Connection, TlsConnection, readable
 from runner.gcp.proxies import proxy_for, proxy_login, tls_context
+from runner.json_text import parsed
 
 if TYPE_CHECKING:
     import ssl
 
 TIMEOUT_SECONDS = 60.0
-"""Longest silence of one request; predictions set their own."""
+"""Longest silence of one request; predictions set their own. A whole answer may take twice as long."""
 CONNECT_SECONDS = 15.0
 MAX_BODY_BYTES = 256 << 20
 """Longest answer that is read into memory."""
@@ -50,7 +51,7 @@ class StatusError(Exception):
 class Response:
     """An answer. `RestClient.request` has read its body; after `RestClient.open` it is still to be read, and closed."""
 
-    def __init__(self, answer: http.client.HTTPResponse, release: Callable[[bool], None], *, decode: bool) -> None:
+    def __init__(self, answer: Answer, release: Callable[[bool], None], *, decode: bool) -> None:
         self.status_code = answer.status
         self.reason_phrase = answer.reason
         self.headers: Mapping[str, str] = answer.headers  # type: ignore[assignment]
@@ -78,16 +79,14 @@ class Response:
 
     def json(self) -> Any:
         """Return the JSON body. Raises ValueError."""
-        return json_form.loads(self.content)
+        return parsed(self.content)
 
     def read(self) -> bytes:
         """Read the whole body into `content`, and close. Raises TransportError."""
         try:
             known = self._answer.length
-            if known is not None and known <= MAX_BODY_BYTES:
-                self.content = self._answer.read()
-            elif known is None:
-                self.content = self._answer.read(MAX_BODY_BYTES + 1)
+            if known is None or known <= MAX_BODY_BYTES:
+                self.content = self._answer.read_to_end(MAX_BODY_BYTES)
             if (known or len(self.content)) > MAX_BODY_BYTES:
                 raise TransportError(f"the answer has more than {MAX_BODY_BYTES} bytes")
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -270,6 +269,8 @@ class RestClient:
             connection.pieces = 1 + len(body)
             connection.request(verb, target, body or None, {"Host": host[1], **fields})
             sent = True
+            deadline = time.monotonic() + 2 * (timeout or TIMEOUT_SECONDS)
+            connection.deadline = deadline
             answer = connection.getresponse()
             return Response(answer, lambda clean: self._release(host, connection, clean), decode=decode)
         except (OSError, http.client.HTTPException, ValueError) as error:

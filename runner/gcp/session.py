@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -11,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 from runner.environment import Environment
 from runner.gcp.failures import call, data_loss, document_of
 from runner.gcp.rest import Response, RestClient
+from runner.gcp.service_clock import ServiceClock
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
+
+_NAMED = frozenset({"endpoints", "models", "tuningJobs"})
+"""Lists of resources that each have a name."""
 
 
 class Session:
@@ -24,6 +29,7 @@ class Session:
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
+        self.clock = ServiceClock()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Session:
@@ -66,6 +72,26 @@ class Session:
             renewable=not self.environment.token,
             user_agent="open-model-tuning",
         )
+
+    def now(self) -> float:
+        """Return the time in seconds since 1970, by the service's clock: what costs money is decided by no other.
+
+        Raises:
+            GoogleApiError: the service's answers do not say the time, or it refused to answer.
+            UnreachableError: nothing answers.
+        """
+        moment = self.clock.now()
+        if moment is None:
+            parent = self.environment.parent
+            self.send("GET", f"/v1beta1/{parent}/endpoints", "endpoints.list", parent, params={"pageSize": "1"})
+            moment = self.clock.now()
+        if moment is None:
+            raise data_loss(parent, "the answer does not say the service's time", method="endpoints.list")
+        return moment
+
+    def timestamp(self) -> str:
+        """Return `now` as RFC 3339."""
+        return datetime.datetime.fromtimestamp(self.now(), datetime.UTC).isoformat().replace("+00:00", "Z")
 
     def token(self, *, fresh: bool = False) -> str:
         """Return a bearer token, refreshed when it has expired or when `fresh`.
@@ -113,6 +139,7 @@ class Session:
 
         def once() -> Response:
             response = self.http.request(verb, url, **options)
+            self.clock.hear(response.headers)
             return response if response.status_code in expected else response.raise_for_status()
 
         return call(method, resource, once, idempotent=verb == "GET" if idempotent is None else idempotent)
@@ -129,6 +156,7 @@ class Session:
         params: Mapping[str, Any] | None = None,
         *,
         resource: str = "",
+        kind: str = "",
         answered: Callable[[Response], object] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Yield the items of all pages of a list, each page asked for when it is needed.
@@ -139,6 +167,7 @@ class Session:
             method: for messages.
             params: of the query; those that are "" are left out.
             resource: for messages, where it is not the path after its version.
+            kind: what `kind` of the answer must be, which tells an empty list from an answer that was lost.
             answered: called with the answer of each page.
         """
         resource = resource or url.removeprefix("/v1beta1/")
@@ -148,11 +177,16 @@ class Session:
             page = document_of(response, method, resource)
             if answered is not None:
                 answered(response)
-            items = page.get(key) or []
-            if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-                raise data_loss(resource, f"{key} is not a list of objects", method=method)
+            items = page.get(key, [])
+            if key in _NAMED and page and not {key, "nextPageToken"} & page.keys():
+                raise data_loss(resource, f"the answer has neither {key} nor is it empty", method=method)
+            nameless = key in _NAMED and next((item for item in items if f"/{key}/" not in item.get("name", "")), None)
+            if nameless:
+                raise data_loss(resource, f"an item of {key} is called {nameless.get('name')!r}", method=method)
+            if kind and page.get("kind") != kind:
+                raise data_loss(resource, f"the answer is not of the kind {kind}", method=method)
             yield from items
-            token = str(page.get("nextPageToken") or "")
+            token = str(page.get("nextPageToken", ""))
             if not token:
                 return
             if token == given.get("pageToken"):

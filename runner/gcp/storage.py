@@ -201,10 +201,10 @@ def each_object(
         NotFoundError: the bucket does not exist.
     """
     bucket, prefix = parse_gs_uri(prefix_uri)
-    method, fields = "storage.objects.list", f"nextPageToken,items({FIELDS})"
+    method, fields = "storage.objects.list", f"kind,nextPageToken,items({FIELDS})"
     params = {"prefix": prefix, "delimiter": delimiter, "maxResults": str(page_size), "fields": fields}
     url = f"{session.environment.storage_base}/storage/v1/b/{bucket}/o"
-    for item in session.pages(url, "items", method, params, resource=prefix_uri, **answered):
+    for item in session.pages(url, "items", method, params, resource=prefix_uri, kind="storage#objects", **answered):
         yield info_of(item, f"gs://{bucket}/{prefix}", method=method, listed=True)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.gcp.failures import data_loss
+from runner.gcp.failures import about, data_loss
 from runner.gcp.session import Session
 
 PAGE_SIZE = 100
@@ -209,7 +209,7 @@ def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
 def get(session: Session, name_or_id: str) -> TuningJob:
     """Return a job by id or full name. Raises NotFoundError."""
     name = full_name(session, name_or_id)
-    return _named(session.ask("GET", f"/v1beta1/{name}", "tuningJobs.get", name), name)
+    return from_document(about(session.ask("GET", f"/v1beta1/{name}", "tuningJobs.get", name), name, "tuningJobs.get"))
 
 
 def list_jobs(

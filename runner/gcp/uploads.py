@@ -31,6 +31,7 @@ from runner.gcp.storage import (
     parse_gs_uri,
     stat,
 )
+from runner.json_text import parsed
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
@@ -267,7 +268,7 @@ class _Pieces:
 
     def _resumed(self, generation: int) -> str | None:
         try:
-            found = json.loads(self.record.read_text("utf-8"))
+            found = parsed(self.record.read_text("utf-8"))
         except (OSError, ValueError):
             return None
         same = isinstance(found, dict) and self._same(generation).items() <= found.items()

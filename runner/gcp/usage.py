@@ -95,7 +95,7 @@ def _series(session: Session, metric: str, where: str, since: float) -> list[dic
     fixed = {
         "filter": f'metric.type = "{metric}" AND {where}',
         "interval.startTime": _text(since),
-        "interval.endTime": _text(datetime.now(UTC).timestamp()),
+        "interval.endTime": _text(session.now()),
         "view": "FULL",
     }
     url = f"{base}/v3/{parent}/timeSeries"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 from runner.errors import EngineMissingError, RunnerError
 from runner.infrastructure import is_present, program_command
 from runner.installation import install_hint
+from runner.json_text import parsed
 
 
 def provision(
@@ -58,5 +58,5 @@ def provision(
     for line in done.stderr.strip().splitlines() if tell else ():
         if tell and not line.startswith((" ", "+")):  # what it does and the sum; not each of the resources
             tell(line)
-    body: dict[str, Any] = json.loads(document.read_bytes())
+    body: dict[str, Any] = parsed(document.read_bytes())
     return body

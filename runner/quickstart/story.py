@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 from runner.catalog.models import TuningMode
+from runner.json_text import parsed
 
 BASE_MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
 
@@ -39,7 +39,7 @@ def data(name: str) -> Path:
 
 
 def _questions(path: Path, count: int) -> tuple[tuple[str, str], ...]:
-    rows = [json.loads(line)["messages"] for line in path.read_text("utf-8").splitlines()[:count]]
+    rows = [parsed(line)["messages"] for line in path.read_text("utf-8").splitlines()[:count]]
     return tuple((turns[0]["content"], turns[1]["content"]) for turns in rows)
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from runner.catalog import find_model
 from runner.catalog.models import TuningMode
 from runner.errors import ConfigurationError
+from runner.json_text import parsed
 from runner.local_files import replace, unusable
 
 Shape = Literal["chat", "prompt-completion"]
@@ -103,7 +104,7 @@ def _write_data(answers: Answers) -> None:
 def _shaped(line: str, shape: Shape) -> str:
     if shape == "chat":
         return line
-    question, answer = json.loads(line)["messages"]
+    question, answer = parsed(line)["messages"]
     return json.dumps({"prompt": question["content"], "completion": answer["content"]}, ensure_ascii=False)
 
 

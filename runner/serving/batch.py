@@ -25,12 +25,16 @@ from runner.errors import ConfigurationError, GoogleApiError, RunnerError, Unrea
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
+from runner.json_text import parsed
 
 ATTEMPTS = 7
 """Tries of one line; with the pauses below about a minute in all."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 20.0
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_OF_ALL = frozenset({401, 403, 404})
+"""Statuses that every line would meet."""
+_PASSING = frozenset({408, 409, 425, 429})
+"""Of the statuses that blame the request those that pass by themselves."""
 _OWN_KEYS = frozenset({"id", "custom_id"})
 _MOST_PROBLEMS = 20
 _ROOM = "free disk space, then run the same command again: answered questions are not asked again"
@@ -84,7 +88,7 @@ class _Input:
 
     def body(self, index: int) -> dict[str, Any]:
         offset, length, _ = self.places[index]
-        found: dict[str, Any] = json.loads(os.pread(self.descriptor, length, offset))
+        found: dict[str, Any] = parsed(os.pread(self.descriptor, length, offset))
         return found
 
 
@@ -153,8 +157,13 @@ class _Journal:
 
     def body(self, index: int) -> dict[str, Any]:
         offset, length = self.places[index]
-        found: dict[str, Any] = json.loads(os.pread(self.descriptor, length, offset))
+        found: dict[str, Any] = parsed(os.pread(self.descriptor, length, offset))
         return found
+
+
+def _of_line(error: GoogleApiError) -> bool:
+    """Tell whether an error is about one line; all others, a redirect say, are about the way to the service."""
+    return 400 <= error.http < 500 and error.http not in _OF_ALL | _PASSING
 
 
 class _Run:
@@ -240,12 +249,11 @@ class _Run:
             try:
                 return self._ask(body)
             except GoogleApiError as error:
-                if error.http in _PASSING and attempt < ATTEMPTS and not self.stopped:
-                    time.sleep(random.uniform(0, pause))
-                elif error.http in {401, 403, 404} or error.http in _PASSING:
-                    raise
-                else:
+                if _of_line(error):
                     return {"error": error.to_json()}
+                if error.http in _OF_ALL or attempt == ATTEMPTS or self.stopped:
+                    raise
+                time.sleep(random.uniform(0, pause))
             except UnreachableError:
                 if attempt == ATTEMPTS or self.stopped:
                     raise
@@ -302,7 +310,7 @@ def _checked(source: Path, plain: Path) -> Iterator[_Input]:
 
 def _problem(raw: bytes) -> str:
     try:
-        body = json.loads(raw)
+        body = parsed(raw)
     except ValueError as error:
         return f"is not JSON: {error}"
     if not isinstance(body, dict):
@@ -335,13 +343,22 @@ def _journal(
         if restart:
             os.ftruncate(descriptor, 0)
         journal = _Journal(path, descriptor)
-        _resume(journal, head)
+        _resume(journal, head, len(lines.places))
         yield journal
     finally:
         os.close(descriptor)
 
 
-def _resume(journal: _Journal, head: dict[str, Any]) -> None:
+def _object(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object of a line, {} if it is none."""
+    try:
+        body = parsed(raw)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _resume(journal: _Journal, head: dict[str, Any], lines: int) -> None:
     """Read what there is; cut off a line that was torn by a kill. Write the head of a new journal."""
     with os.fdopen(os.dup(journal.descriptor), "rb") as file:
         file.seek(0)
@@ -352,15 +369,19 @@ def _resume(journal: _Journal, head: dict[str, Any]) -> None:
             local_files.append(journal.path, journal.descriptor, content, hint=_ROOM)
             journal.size = len(content)
             return
-        if json.loads(first) != head:
+        if _object(first) != head:
             message = f"{journal.path} is of another input, endpoint or sampling"
             raise ConfigurationError(message, problems=[message], hint="discard it with --restart")
         journal.size = len(first)
         for raw in file:
             if not raw.endswith(b"\n"):
                 break
-            body = json.loads(raw)
-            journal.places[body["index"]] = (journal.size, len(raw))
+            body = _object(raw)
+            index = body.get("index")
+            if not isinstance(index, int) or not 0 <= index < lines or ("answer" in body) == ("error" in body):
+                message = f"{journal.path} is damaged: {raw[:60]!r} is no answer"
+                raise ConfigurationError(message, problems=[message], hint="discard it with --restart")
+            journal.places[index] = (journal.size, len(raw))
             journal.failed += "error" in body
             journal.size += len(raw)
     os.ftruncate(journal.descriptor, journal.size)

@@ -11,7 +11,6 @@ Amounts are rounded to a hundredth of a cent; the sums of lines, of kinds and of
 from __future__ import annotations
 
 import datetime
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def current_bill(session: Session, *, start: float | None = None, billed: Path |
         ConfigurationError: `billed` cannot be read.
         GoogleApiError, UnreachableError: the service cannot be asked.
     """
-    now = time.time()
+    now = session.now()
     google = None
     if billed is not None:
         google = read(billed, since=_day(month_start(now) if start is None else start), until=_day(now))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from runner.errors import ConfigurationError, NotFoundError, RunnerError, WaitTimeoutError
@@ -30,6 +31,7 @@ from runner.serving.plan import (
     resolve_source,
 )
 from runner.serving.recovery import is_ours, take_off
+from runner.serving.recovery import removed as gone
 from runner.serving.saga import Check, Saga
 
 __all__ = [
@@ -86,8 +88,9 @@ def deploy(
     """
     if check and not wait:
         raise ValueError("a check needs to wait")
-    labels = {**plan.labels, **lease_labels(plan.lease_seconds, plan.idle_seconds)}
-    record = _record(session, plan, labels, checked=check is not None)
+    now = session.now()
+    labels = {**plan.labels, **lease_labels(plan.lease_seconds, plan.idle_seconds, now=now)}
+    record = _record(session, plan, labels, now, checked=check is not None)
     entry = journal.begin(record)
     tell = progress or _silent
     saga = Saga(session, plan, entry, timeout, poll, tell, lookup=LOOKUP_SECONDS, undo_within=UNDO_SECONDS)
@@ -150,15 +153,12 @@ def undeploy(
         removed.append(f"{found.name}/deployedModels/{item.id}")
     if delete:
         tell(f"deleting endpoint {found.id}")
-        operations.wait(session, endpoints.delete_endpoint(session, found.name), timeout=timeout)
+        gone(session, partial(endpoints.delete_endpoint, session, found.name), timeout=timeout)
         removed.append(found.name)
     for model in dict.fromkeys(item.model.split("@", 1)[0] for item in own if item.model):
         tell(f"deleting model {model.rsplit('/', 1)[-1]}")
-        try:
-            operations.wait(session, endpoints.delete_model(session, model), timeout=timeout)
-        except NotFoundError:
-            continue
-        removed.append(model)
+        if gone(session, partial(endpoints.delete_model, session, model), timeout=timeout):
+            removed.append(model)
     return removed
 
 
@@ -197,7 +197,9 @@ def removable(
     return own
 
 
-def _record(session: Session, plan: DeploymentPlan, labels: dict[str, str], *, checked: bool) -> DeploymentRecord:
+def _record(
+    session: Session, plan: DeploymentPlan, labels: dict[str, str], now: float, *, checked: bool
+) -> DeploymentRecord:
     """Return what the deployment will make, every id chosen here, so that it can be found though answers are lost."""
     own = new_id()
     parent = session.environment.parent
@@ -220,6 +222,7 @@ def _record(session: Session, plan: DeploymentPlan, labels: dict[str, str], *, c
         replaces=[item.id for item in replaced],
         replaced_models=sorted({item.model.split("@", 1)[0] for item in replaced if item.model}),
         labels=labels,
+        time=now,
     )
 
 

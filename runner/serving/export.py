@@ -6,13 +6,13 @@ Nothing is converted: what a job leaves is in the form of Hugging Face's `transf
 from __future__ import annotations
 
 import itertools
-import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runner.errors import ConfigurationError
+from runner.json_text import parsed
 from runner.serving.stand_ins import StandIn, mismatch, of_folder
 from runner.wording import camel_keys
 
@@ -107,7 +107,7 @@ def check_safetensors(path: Path) -> tuple[int, int]:
         if length > min(_LARGEST_HEADER, size - 8):
             raise ValueError("its header is longer than the file, or than the format allows")
         try:
-            header = json.loads(file.read(length))
+            header = parsed(file.read(length))
         except ValueError as error:
             raise ValueError("its header is not JSON") from error
     places: list[tuple[int, int]] = []
@@ -216,7 +216,7 @@ def _files(directory: Path) -> list[Path]:
 
 def _json(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        body = json.loads(path.read_bytes())
+        body = parsed(path.read_bytes())
     except (OSError, ValueError) as error:
         problems.append(f"{path.name} cannot be read: {error}")
         return {}

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def guard(session: Session, *, dry_run: bool) -> int:
     """Look at the deployments of one location; return the exit code."""
     location = session.environment.location
-    if usage.last_requests(session, time.time() - 60) is None:
+    if usage.last_requests(session, session.now() - 60) is None:
         message = "only leases count: requests cannot be read"
         _say("WARNING", {"event": "no metrics", "location": location, "message": message})
     leaks = find_leaks(session)
@@ -84,7 +83,7 @@ def guard(session: Session, *, dry_run: bool) -> int:
 
 def report_jobs(session: Session, *, ended: float, waiting: float) -> None:
     """Name the jobs of one location that failed within `ended` seconds, and those not started after `waiting`."""
-    location, now = session.environment.location, time.time()
+    location, now = session.environment.location, session.now()
     for job in tuning_jobs.list_jobs(session, limit=_NEWEST):
         about = {"location": location, "job": job.name, "displayName": job.display_name, "state": job.state}
         if job.state == "JOB_STATE_FAILED" and job.end_time and now - job.end_time.timestamp() <= ended:

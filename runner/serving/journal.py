@@ -11,11 +11,10 @@ import contextlib
 import fcntl
 import logging
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from runner import local_files
 from runner.environment import state_directory
@@ -24,6 +23,7 @@ from runner.errors import ConfigurationError, RunnerError
 logger = logging.getLogger(__name__)
 
 Phase = Literal["begun", "sent", "accepted", "deployed", "handed over"]
+_PHASES = frozenset(get_args(Phase))
 _FOLDER = "deployments"
 _ROOM = "free disk space, or export RUNNER_STATE_DIR=DIRECTORY, then run the same command again"
 _NOTHING_SENT = f"nothing was deployed; {_ROOM}"
@@ -52,15 +52,10 @@ class DeploymentRecord:
     replaced_models: list[str] = field(default_factory=list)
     """Full names of their Model resources, which go with them."""
     labels: dict[str, str] = field(default_factory=dict)
-    time: float = field(default_factory=time.time)
-    """Seconds since 1970."""
+    time: float = 0.0
+    """When it began, in seconds since 1970 by the service's clock."""
     phase: Phase = "begun"
     operation: str = ""
-
-    @property
-    def age(self) -> float:
-        """Return seconds since it began; the distance counts, so that a clock set back does not matter."""
-        return abs(time.time() - self.time)
 
 
 class JournalEntry:
@@ -138,11 +133,28 @@ def abandoned(parent: str) -> Iterator[list[JournalEntry]]:
             entry.release()
 
 
+def damaged() -> list[tuple[Path, str]]:
+    """Return the journals that cannot be read, and what is wrong with each. Changes nothing."""
+    found = []
+    for path in sorted((state_directory() / _FOLDER).glob("*.jsonl")):
+        if not path.is_file() or path.is_symlink():
+            found.append((path, f"{path} is not a regular file"))
+            continue
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _read(path, descriptor)
+        except ConfigurationError as error:
+            found.append((path, error.message))
+        finally:
+            os.close(descriptor)
+    return found
+
+
 def _take(path: Path, parent: str) -> JournalEntry | None:
     """Return an entry if nobody holds it, it can be read and it is of this location."""
     try:
         # To read: nothing is written to it any more, and the disk may have become read-only.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None  # finished by its process since
     try:
@@ -173,16 +185,41 @@ def _read(path: Path, descriptor: int) -> DeploymentRecord | None:
     first, marks = (records[0], records[1:]) if records else (None, [])
     if first is None and b"\n" not in content:
         return None
-    try:
-        record = DeploymentRecord(**(first or {}))
-    except TypeError:
-        message = f"{path}:1 is damaged: it names no deployment"
-        hint = "check what is running with `runner leaks`, then delete the file"
-        raise ConfigurationError(message, problems=[message], hint=hint) from None
+    record = _record_of(first or {})
     for mark in marks:
+        sound = mark.get("phase", "begun") in _PHASES and isinstance(mark.get("operation", ""), str)
+        record = record if sound else None
+        if record is None:
+            break
         record.phase = mark.get("phase", record.phase)
         record.operation = mark.get("operation", record.operation)
+    if record is None:
+        message = f"{path}:1 is damaged: it describes no deployment"
+        hint = "`runner repair` sets it aside; `runner endpoints ls` and `runner leaks` show what is there"
+        raise ConfigurationError(message, problems=[message], hint=hint)
     return record
+
+
+def _record_of(body: dict[str, Any]) -> DeploymentRecord | None:
+    """Return the deployment that a first line describes, None if it describes none."""
+    plain: dict[str, type | tuple[type, ...]] = {"own_endpoint": bool, "percent": int, "time": (int, float)}
+    texts = {"replaces": list, "replaced_models": list, "labels": dict}
+    try:
+        record = DeploymentRecord(**body)
+    except TypeError:
+        return None
+    for name in record.__dataclass_fields__:
+        value = getattr(record, name)
+        if name in texts:
+            items = list(value.values()) if isinstance(value, dict) else value
+            sound = isinstance(value, texts[name]) and all(isinstance(item, str) for item in items)
+        elif name == "traffic_before":
+            sound = isinstance(value, dict) and all(isinstance(share, int) for share in value.values())
+        else:
+            sound = isinstance(value, plain.get(name, str))
+        if not sound:
+            return None
+    return record if record.phase in _PHASES else None
 
 
 def _append(path: Path, descriptor: int, entry: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ Label values hold only lowercase letters, digits, `_` and `-`, so times are seco
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Mapping
 
 MANAGED_LABEL = "managed-by"
@@ -33,17 +32,16 @@ def managed(labels: Mapping[str, str]) -> bool:
     return labels.get(MANAGED_LABEL) == MANAGED_VALUE
 
 
-def lease_labels(lease: float | None, idle: float | None, *, now: float | None = None) -> dict[str, str]:
+def lease_labels(lease: float | None, idle: float | None, *, now: float) -> dict[str, str]:
     """Return the two labels of a lease that starts now.
 
     Args:
         lease: seconds until it ends; None never.
         idle: seconds without a request until it ends; None never.
-        now: seconds since 1970; None is this machine's clock.
+        now: seconds since 1970 by the service's clock (`Session.now`), which decides when it has ended, too.
     """
-    start = time.time() if now is None else now
     return {
-        LEASE_LABEL: NEVER if lease is None else str(int(start + lease)),
+        LEASE_LABEL: NEVER if lease is None else str(int(now + lease)),
         IDLE_LABEL: NEVER if idle is None else str(int(idle)),
     }
 

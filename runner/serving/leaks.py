@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 from runner.errors import NotFoundError, RunnerError
@@ -29,10 +28,10 @@ def find_leaks(session: Session, *, now: float | None = None, grace: float = GRA
 
     Args:
         session: where.
-        now: seconds since 1970; None is this machine's clock.
+        now: seconds since 1970; None is the service's clock.
         grace: how old, in seconds, something without a model must be to count.
     """
-    moment = time.time() if now is None else now
+    moment = session.now() if now is None else now
     records = recovery.abandoned_records(session)
     every = endpoints.list_endpoints(session)
     models = deployed.list_models(session)
@@ -40,7 +39,7 @@ def find_leaks(session: Session, *, now: float | None = None, grace: float = GRA
     names = {_key(model.name): model.name for model in models}
     asked = usage.last_requests(session, moment - _LONGEST_IDLE)
     unfinished = {_key(name) for record in records for name in (record.endpoint, record.model) if _made(record, name)}
-    leaks = [leak for record in records if (leak := _of_record(record, every, names)) is not None]
+    leaks = [leak for record in records if (leak := _of_record(record, every, names, moment)) is not None]
     for endpoint in every:
         if _key(endpoint.name) in unfinished:
             continue
@@ -86,7 +85,9 @@ def clean(
     return removed, failed
 
 
-def _of_record(record: DeploymentRecord, every: Sequence[Endpoint], models: Mapping[str, str]) -> Leak | None:
+def _of_record(
+    record: DeploymentRecord, every: Sequence[Endpoint], models: Mapping[str, str], now: float
+) -> Leak | None:
     """Return what an interrupted deployment left; None if nothing of it is there. `models` are names by their key."""
     found = next((item for item in every if _key(item.name) == _key(record.endpoint)), None)
     mine = [
@@ -106,7 +107,7 @@ def _of_record(record: DeploymentRecord, every: Sequence[Endpoint], models: Mapp
         deployed_model=mine[0].id if mine else "",
         display_name=found.display_name if found else "",
         usd_per_hour=_price(mine) if mine else 0.0,
-        age=record.age,
+        age=now - record.time,
         resources=tuple(there),
         reason="it serves, but its command did not finish" if wanted else "its command ended before it served",
         record=record,
@@ -210,7 +211,7 @@ def _remove(session: Session, leak: Leak, progress: Callable[[str], None] | None
     if item is None:
         return []
     labels = endpoints.get_model(session, item.model).get("labels") or {} if item.model else {}
-    now = time.time()
+    now = session.now()
     asked = usage.last_requests(session, now - _LONGEST_IDLE) if leak.kind == "idle" else None
     if _of_deployed(endpoint, item, labels, asked, now) is None:
         return []  # extended, or asked again, since

@@ -8,7 +8,6 @@ carries counts.
 from __future__ import annotations
 
 import datetime
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -67,7 +66,8 @@ def extend(
     for item in own:
         model = item.model.split("@", 1)[0]
         there: dict[str, str] = dict(endpoints.get_model(session, model).get("labels") or {}) if model else {}
-        labels = _extended(lease_of(endpoint, item, there), lease, idle)
+        kept = lease_of(endpoint, item, there).idle if idle == "as before" else idle
+        labels = lease_labels(lease, kept, now=session.now())
         if model:
             endpoints.set_model_labels(session, model, {**there, **LABELS, **labels})
         result = Lease(until=number_of(labels, LEASE_LABEL), idle=number_of(labels, IDLE_LABEL))
@@ -76,28 +76,25 @@ def extend(
     return result
 
 
-def _extended(now: Lease, lease: float | None, idle: float | Literal["as before"] | None) -> dict[str, str]:
-    return lease_labels(lease, now.idle if idle == "as before" else idle)
+def starting(lease: float | None, idle: float | None, *, now: float) -> Lease:
+    """Return the lease that begins now, by the service's clock, of so many seconds; None is no end, and no limit."""
+    return Lease(until=None if lease is None else now + lease, idle=idle)
 
 
-def starting(lease: float | None, idle: float | None) -> Lease:
-    """Return the lease that begins now, of so many seconds; None is no end, and no limit."""
-    return Lease(until=None if lease is None else time.time() + lease, idle=idle)
-
-
-def ending(environment: Environment, lease: Lease, name: str = "") -> str:
+def ending(environment: Environment, lease: Lease, name: str = "", *, now: float) -> str:
     """Return how long a deployment is billed, and what ends that, as a sentence: a lease alone ends nothing.
 
     Args:
         environment: where it is.
         lease: of the deployment.
         name: of the endpoint, for the command that undeploys it.
+        now: by the service's clock, in seconds since 1970.
     """
     by_hand = f"`runner endpoints undeploy {name or 'ENDPOINT'}`"
     quiet = "" if lease.idle is None else f"after {duration(lease.idle)} without a request"
     ends = ""
     if lease.until is not None:
-        verb = "ends" if lease.until > time.time() else "ended"
+        verb = "ends" if lease.until > now else "ended"
         ends = f"its lease {verb} {_text(lease.until)[:16].replace('T', ' ')} UTC"
     minutes = environment.idle_guard_minutes
     if minutes and (ends or quiet):

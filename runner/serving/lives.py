@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +40,7 @@ def lives(session: Session, endpoints: Sequence[Endpoint]) -> dict[str, Life]:
     serving = [endpoint for endpoint in endpoints if endpoint.deployed_models]
     if not serving:
         return {endpoint.id: Life() for endpoint in endpoints}
-    now = time.time()
+    now = session.now()
     made = {item.id: seconds_of_time(item.create_time) for endpoint in serving for item in endpoint.deployed_models}
     try:
         labels = {_key(model.name): model.labels for model in list_models(session)}

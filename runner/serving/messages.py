@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 import mimetypes
 from pathlib import Path
 from typing import Any
 
 from runner.errors import ConfigurationError
+from runner.json_text import parsed
 
 VERSION = 1
 """Of the file of a conversation."""
@@ -18,7 +18,7 @@ _LARGEST_IMAGE = 20 * 2**20
 def read_messages(path: Path) -> list[dict[str, Any]]:
     """Return the messages of a saved conversation. Raises ConfigurationError."""
     try:
-        body = json.loads(path.read_text("utf-8"))
+        body = parsed(path.read_text("utf-8"))
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from error
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from runner.errors import RunnerError
@@ -12,6 +11,7 @@ from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
 from runner.jobs.outputs.ownership import FOLDER
 from runner.jobs.outputs.run_manifest import manifest_uri
+from runner.json_text import parsed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ def origin_of(session: Session, endpoint: Endpoint) -> Origin:
         if not found:
             return Origin(folder=folder)
         try:
-            body = json.loads(read_bytes(session, manifest_uri(output)))
+            body = parsed(read_bytes(session, manifest_uri(output)))
             return Origin(folder=folder, base_model=str(body["spec"]["base_model"]))
         except (RunnerError, ValueError, KeyError, TypeError):
             return Origin(folder=folder)

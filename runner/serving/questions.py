@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from runner import json_text
 from runner.datasets.examples import Message, TextPart
 from runner.datasets.records.recognising import plain_examples
 from runner.datasets.rules.parsing import read_file
@@ -50,7 +50,7 @@ def _labels(path: Path, key: str) -> dict[int, str]:
     with path.open("rb") as stream:
         for number, raw in enumerate(stream, 1):
             try:
-                body = json.loads(raw)
+                body = json_text.parsed(raw)
             except ValueError:
                 continue
             if isinstance(body, dict) and key in body:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from runner.errors import GoogleApiError, NotFoundError, RunnerError
@@ -15,6 +16,7 @@ from runner.serving import journal
 from runner.serving.journal import DeploymentRecord, JournalEntry
 from runner.serving.labels import managed
 from runner.serving.shares import with_share, without
+from runner.waiting import waiting
 
 SETTLE_SECONDS = 60.0
 """How long after an unanswered request its effect may still appear."""
@@ -99,7 +101,7 @@ def _recover_one(session: Session, entry: JournalEntry, timeout: float, poll: fl
         roll_forward(session, record)
         return "finished"
     seen = _find(session, record)
-    unsent = record.age > settle or record.phase in {"accepted", "handed over"}
+    unsent = session.now() - record.time > settle or record.phase in {"accepted", "handed over"}
     if not undo(session, record, timeout=timeout, poll=poll, unsent=unsent):
         return "pending"
     return "removed" if any(seen) else "nothing"
@@ -130,12 +132,20 @@ def retire(session: Session, record: DeploymentRecord, progress: Callable[[str],
         take_off(session, record.endpoint, item)
     for model in record.replaced_models:
         try:
-            operations.wait(session, endpoints.delete_model(session, model), timeout=300)
-        except NotFoundError:
-            continue
+            removed(session, partial(endpoints.delete_model, session, model), timeout=300)
         except GoogleApiError as error:
             if error.status != "FAILED_PRECONDITION":  # it is deployed elsewhere as well
                 raise
+
+
+def removed(session: Session, ask: Callable[[], str], *, timeout: float) -> bool:
+    """Ask for a removal and wait for it; False if what was to be removed was gone already."""
+    try:
+        operation = ask()
+    except NotFoundError:
+        return False
+    operations.wait(session, operation, timeout=timeout)
+    return True
 
 
 def take_off(session: Session, endpoint: str, deployed_model: str, timeout: float = 900.0) -> None:
@@ -145,9 +155,8 @@ def take_off(session: Session, endpoint: str, deployed_model: str, timeout: floa
     if deployed_model not in staying:
         return
     traffic = without(now.traffic, staying, deployed_model)
-    operations.wait(
-        session, endpoints.undeploy_model(session, endpoint, deployed_model, traffic=traffic), timeout=timeout
-    )
+    ask = partial(endpoints.undeploy_model, session, endpoint, deployed_model, traffic=traffic)
+    removed(session, ask, timeout=timeout)
 
 
 def label(session: Session, record: DeploymentRecord) -> Endpoint:
@@ -188,7 +197,8 @@ def undo(session: Session, record: DeploymentRecord, *, timeout: float, poll: fl
             continue
         if time.monotonic() > deadline:
             return False
-        time.sleep(poll)
+        with waiting(f"the service, which still works on {record.endpoint.rsplit('/', 1)[-1]}"):
+            time.sleep(poll)
 
 
 def _find(session: Session, record: DeploymentRecord) -> tuple[Endpoint | None, bool]:

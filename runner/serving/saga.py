@@ -14,6 +14,7 @@ from runner.serving import recovery
 from runner.serving.journal import JournalEntry
 from runner.serving.plan import DeploymentPlan, container_spec
 from runner.serving.shares import with_share
+from runner.waiting import waiting
 
 Check = Callable[[Endpoint, DeployedModel], None]
 """Looks at a deployed model before it gets traffic; raises RunnerError to keep it from getting any."""
@@ -121,13 +122,15 @@ class Saga:
                 progress=self._report,
             )
             return
-        deadline = time.monotonic() + self.timeout
+        deadline, pause = time.monotonic() + self.timeout, min(0.2, self.poll)
         while not endpoints.get_endpoint(self.session, self.record.endpoint).deployed_models:
             if time.monotonic() > deadline:
                 raise WaitTimeoutError(
                     f"endpoint {self.record.id} has no model after {self.timeout:.0f} s; the deployment may go on"
                 )
-            time.sleep(self.poll)
+            with waiting(f"the model on endpoint {self.record.id}"):
+                time.sleep(pause)
+            pause = min(self.poll, pause * 1.5)
 
     def _report(self, waited: float, stage: str) -> None:
         """Tell a stage when it begins, and each minute that nothing else is told."""
@@ -164,9 +167,7 @@ class Saga:
         session, record = self.session, self.record
         try:
             endpoint = recovery.label(session, record)
-            model = next(
-                item for item in endpoint.deployed_models if record.own_endpoint or item.id == record.deployed_model
-            )
+            model = self._model(endpoint)
             if check is not None:
                 self._look(check, endpoint, model)
             if not record.own_endpoint or check is not None:
@@ -189,6 +190,16 @@ class Saga:
             return endpoint
         staying = tuple(item for item in endpoint.deployed_models if item.id not in record.replaces)
         return dataclasses.replace(endpoint, deployed_models=staying, traffic={model.id: endpoint.traffic[model.id]})
+
+    def _model(self, endpoint: Endpoint) -> DeployedModel:
+        """Return what was deployed. Raises GoogleApiError: it is not on the endpoint."""
+        record = self.record
+        for item in endpoint.deployed_models:
+            if record.own_endpoint or item.id == record.deployed_model:
+                return item
+        raise failures.data_loss(
+            endpoint.name, "the deployment has ended, and its model is not there", method="endpoints.get"
+        )
 
     def _look(self, check: Check, endpoint: Endpoint, model: DeployedModel) -> None:
         """Run a check while the model has no traffic. Raises _KeptError: the model stays, to be looked at, without."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 from runner.errors import GoogleApiError, NotFoundError, RunnerError
@@ -48,11 +47,11 @@ def find_stale(
     Args:
         session: where; of other locations only the jobs that have not ended are seen.
         older_than: seconds since it was written, or since its job ended.
-        now: seconds since 1970; None is this machine's clock.
+        now: seconds since 1970; None is the service's clock.
         note: called with a line for each bucket that cannot be read, and where images are not looked at.
         read_all: read all datasets to find images that none names, though it is more than a GiB.
     """
-    moment = time.time() if now is None else now
+    moment = session.now() if now is None else now
     jobs = fleet.all_jobs(session)
     wanted = _Wanted(session, jobs, moment - older_than)
     found = _staging(session, wanted, moment, older_than, note, read_all)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from runner.errors import RunnerError
 from runner.gcp import endpoints
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
+from runner.json_text import parsed
 
 CARD = "stand-in.json"
 _ARCHITECTURES = {"llama3": ("llama",), "llama4": ("llama4",), "gemma3": ("gemma3",), "qwen3": ("qwen3",)}
@@ -41,7 +41,7 @@ class StandIn:
 def read_card(content: bytes) -> StandIn | None:
     """Return what a card says, None if it is none."""
     try:
-        body = json.loads(content)
+        body = parsed(content)
         return StandIn(name=str(body["name"]), parameters=int(body.get("parameters") or 0))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -191,7 +191,7 @@ def watch_canary(
         CanaryFailedError: it did badly and has no traffic any more.
         GoogleApiError: the metrics cannot be read; the traffic stays as it is.
     """
-    start = time.time() if since is None else since
+    start = session.now() if since is None else since
     deadline = time.monotonic() + duration
     while True:
         verdict = judge(serving_figures(session, endpoint.id, start), canary.id, limits)

@@ -116,6 +116,7 @@ COMMANDS: tuple[tuple[str, int], ...] = (
     ("queue run --once", 0),
     ("bill", 0),
     ("leaks", 0),
+    ("repair", 0),
     ("bill", 0),
     ("infra init project", 0),
     ("infra graph", 0),

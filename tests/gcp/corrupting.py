@@ -1,4 +1,4 @@
-"""A proxy in front of the emulator that changes bytes under way, and what the heads of messages say of them."""
+"""A proxy in front of the emulator that changes requests and answers under way, or breaks the conversation."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import gzip
 import json
 import re
 import socket
+import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from types import TracebackType
+from typing import Self
 
 import httpx
 
@@ -35,6 +39,16 @@ class Exchange:
     """Whether more may be asked on the connection."""
     silent: bool = False
     """Leave the connection open and answer nothing more on it."""
+    times: int = 1
+    """How often the request goes on; 0 answers what is here already."""
+    pause: float = 0.0
+    """Seconds until the answer begins."""
+    raw: bytes | None = None
+    """Sent instead of head and content; b"" closes the connection without a word."""
+    endless: bytes = b""
+    """Sent behind everything else, piece after piece, until the client gives up."""
+    reset: bool = False
+    """End the connection by a TCP reset."""
 
     @property
     def is_download(self) -> bool:
@@ -77,6 +91,19 @@ class CorruptingProxy(LocalServer):
     """How many exchanges were changed."""
     seen: list[str] = field(default_factory=list)
     """`METHOD path` of what arrived."""
+    _client: httpx.Client = field(init=False)
+
+    def __enter__(self) -> Self:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
+        self._client = httpx.Client(timeout=60, trust_env=False, verify=False, limits=limits)  # noqa: S501 - loopback
+        LocalServer.__enter__(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        LocalServer.__exit__(self, kind, error, trace)
+        self._client.close()
 
     def handler(self) -> type[Handler]:
         """Return what hands every request to the proxy."""
@@ -98,19 +125,22 @@ class CorruptingProxy(LocalServer):
         passed = {name: value for name, value in exchange.headers.items() if name not in _NOT_PASSED}
         passed["content-length"] = str(len(exchange.body))
         passed["accept-encoding"] = exchange.headers.get("accept-encoding", "identity")
-        with httpx.stream(
-            exchange.method, self.upstream + exchange.path, content=exchange.body, headers=passed, timeout=60
-        ) as answer:
-            exchange.content = b"".join(answer.iter_raw())
-        exchange.status = answer.status_code
-        exchange.answered = {
-            name: value.replace(self.upstream, self.url)
-            for name, value in answer.headers.items()
-            if name not in {*_NOT_PASSED, "content-length"}
-        }
+        for _ in range(exchange.times):
+            address = self.upstream + exchange.path
+            with self._client.stream(exchange.method, address, content=exchange.body, headers=passed) as answer:
+                exchange.content = b"".join(answer.iter_raw())
+            exchange.status = answer.status_code
+            exchange.answered = {
+                name: value.replace(self.upstream, self.url)
+                for name, value in answer.headers.items()
+                if name not in {*_NOT_PASSED, "content-length"}
+            }
         if self.answer is not None:
             self.struck += self.answer(exchange)
-        _send(handler, exchange)
+        try:
+            _send(handler, exchange)
+        except OSError:  # the client has gone
+            handler.close_connection = True
 
 
 def _chunked(handler: Handler) -> bytes:
@@ -123,14 +153,27 @@ def _chunked(handler: Handler) -> bytes:
 
 
 def _send(handler: Handler, exchange: Exchange) -> None:
+    if exchange.pause:
+        time.sleep(exchange.pause)
     headers = {"content-length": str(len(exchange.content)), **exchange.answered}
+    if "transfer-encoding" in headers:
+        del headers["content-length"]
     reason = HTTPStatus(exchange.status).phrase if exchange.status in set(HTTPStatus) else "Unknown"
     lines = [f"HTTP/1.1 {exchange.status} {reason}", *(f"{name}: {value}" for name, value in headers.items()), "\r\n"]
-    handler.wfile.write("\r\n".join(lines).encode("latin-1") + exchange.content + exchange.after)
+    message = "\r\n".join(lines).encode("latin-1") + exchange.content + exchange.after
+    if exchange.reset:
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.wfile.write(message if exchange.raw is None else exchange.raw)
+    while exchange.endless:
+        handler.wfile.write(exchange.endless)
+        time.sleep(0.02)
     if exchange.silent:
         while handler.connection.recv(65536):  # read what comes until the client gives up
             pass
-    if exchange.silent or not exchange.keep_open:
+    if exchange.reset:
+        handler.close_connection = True
+        handler.connection.close()
+    elif exchange.silent or not exchange.keep_open or exchange.raw is not None:
         handler.close_connection = True
         handler.connection.shutdown(socket.SHUT_RDWR)
 

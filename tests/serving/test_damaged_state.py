@@ -24,14 +24,14 @@ def changed(content: bytes) -> list[bytes]:
 
 
 def test_a_damaged_ledger_stops_a_submission(state_directory: Path) -> None:
-    with Ledger.open() as ledger:
+    with Ledger.open("f") as ledger:
         ledger.intend("f1", "p", "other")
         ledger.record("f1", "p", "created", "job")
         ledger.intend("f2", "p", owner="me")
     path = state_directory / "submissions.jsonl"
     for content in changed(path.read_bytes()):
         path.write_bytes(content)
-        with Ledger.open() as ledger:
+        with Ledger.open("f") as ledger:
             try:
                 found = ledger.trail("f2", "p"), ledger.trail("f1", "p")
             except ConfigurationError as error:

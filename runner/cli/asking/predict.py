@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from runner.cli import commands
 from runner.cli.options import Invocation, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.errors import ConfigurationError
+from runner.json_text import parsed
 
 
 @commands.command(
@@ -93,7 +93,7 @@ def _instances(path: Path) -> list[dict[str, Any]]:
     problems: list[str] = []
     for number, part in numbered:
         try:
-            body = json.loads(part)
+            body = parsed(part)
         except ValueError as error:
             problems.append(f"{name}:{number} is not JSON: {error}")
             continue

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from runner.errors import RunnerError, UnreachableError
+from runner.json_text import parsed
 
 if TYPE_CHECKING:
     from runner.emulator.daemon import ServerInfo
@@ -44,7 +44,7 @@ def key_file(place: Path, info: ServerInfo, account: str) -> str:
         return ""
     path = place / "credentials.json"
     try:
-        present = json.loads(path.read_bytes())
+        present = parsed(path.read_bytes())
         if (present.get("token_uri"), present.get("client_email")) == (f"{info.url}/token", account):
             return str(path)
     except (OSError, ValueError):
@@ -91,7 +91,7 @@ def _new_key(url: str, account: str) -> dict[str, Any]:
     try:
         connection.request("POST", f"/v1/projects/-/serviceAccounts/{account}/keys", body=b"{}")
         response = connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read())
+        answer: dict[str, Any] = parsed(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise UnreachableError(f"the emulator at {url} does not answer: {error}") from error
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from runner.cli.cost_gate import confirmed
 from runner.cli.emulator.group import directory, running
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError
+from runner.json_text import parsed
 
 DEFAULT_PROJECT = "local-project"
 DEFAULT_LOCATION = "us-central1"
@@ -68,7 +68,7 @@ def env(invocation: Invocation, shell: Any) -> None:
     info = running()
     place: Path = directory()
     document = place / "environment.json"
-    known: dict[str, Any] = json.loads(document.read_bytes()) if document.exists() else {}
+    known: dict[str, Any] = parsed(document.read_bytes()) if document.exists() else {}
     account: str = known.get("runnerServiceAccount", "")
     project: str = invocation.project or known.get("project", "")
     variables = emulator_variables(

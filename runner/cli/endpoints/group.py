@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,8 +178,11 @@ def deploy(
         invocation.interrupted = ""
         described = listing.describe(endpoint)
         tell_of_endpoint(invocation, session, endpoint)
+        now = session.now()
+        lease = starting(plan.lease_seconds, plan.idle_seconds, now=now)
+        billed = ending(session.environment, lease, endpoint.id, now=now)
     output.result(described.to_json(), _pairs(described), name=endpoint.id)
-    output.note(ending(session.environment, starting(plan.lease_seconds, plan.idle_seconds), endpoint.id))
+    output.note(billed)
     output.note(f"next: `runner chat --endpoint {endpoint.id}`")
 
 
@@ -201,13 +203,14 @@ def ls(invocation: Invocation, everything: bool) -> None:
         known = lives(session, [item.endpoint for item in found])
         mention(invocation, session)
         every = [item.endpoint for item in found]
+        now = session.now() if found else 0.0
         remember("endpoints", endpoints_named(every), target=str(session.environment.target))
     rows = []
     for item in found:
         price = "?" if item.usd_per_hour is None else amount(item.usd_per_hour)
         machines = {model.machine.machine_type for model in item.endpoint.deployed_models if model.machine}
         models = len(item.endpoint.deployed_models)
-        life = dict(_life_pairs(known[item.endpoint.id]) if item.billed else ())
+        life = dict(_life_pairs(known[item.endpoint.id], now) if item.billed else ())
         rows.append(
             [
                 item.endpoint.id,
@@ -246,14 +249,14 @@ def show(invocation: Invocation, endpoint: str | None) -> None:
         resolved = resolve_endpoint(session, endpoint)
         found, life = describe(resolved), lives(session, [resolved])[resolved.id]
         tell_of_endpoint(invocation, session, resolved)
+        now = session.now()
     pairs = _pairs(found)
-    pairs[-1:-1] = _life_pairs(life) if found.billed else []
+    pairs[-1:-1] = _life_pairs(life, now) if found.billed else []
     invocation.output.result({**found.to_json(), **life.to_json()}, pairs, name=found.endpoint.id)
 
 
-def _life_pairs(life: Life) -> list[tuple[str, str]]:
+def _life_pairs(life: Life, now: float) -> list[tuple[str, str]]:
     """Return lease, idle limit, age, spend and last request in words, in the order of `_LIFE`."""
-    now = time.time()
     ends = "none" if life.lease.until is None else until(life.lease.until - now)
     idle = "none" if life.lease.idle is None else duration(life.lease.idle)
     never = life.quiet is not None and life.age is not None and life.age - life.quiet < 1

@@ -42,10 +42,11 @@ def extend(invocation: Invocation, endpoint: str, lease: float, idle_limit: floa
             if idle_limit is None
             else leases.extend(session, found, seconds_or_none(lease), seconds_or_none(idle_limit))
         )
+        now = session.now()
     body = {"endpoint": found.name, **given.to_json()}
     until = body["leaseUntil"] or "without end"
     idle = "no limit" if given.idle is None else f"{given.idle / 3600:g} h"
     invocation.output.result(
         body, [("endpoint", found.id), ("lease until", until), ("idle limit", idle)], name=found.id
     )
-    invocation.output.note(leases.ending(environment, given, found.id))
+    invocation.output.note(leases.ending(environment, given, found.id, now=now))

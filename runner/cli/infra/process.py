@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
 from runner.infrastructure import is_present, program_command
 from runner.installation import install_hint
+from runner.json_text import parsed
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError}
@@ -80,7 +80,7 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
             variables["RUNNER_EMULATOR_TOKEN"] = info.token
     status, said = _run(invocation, arguments, variables)
     try:
-        body: dict[str, Any] = json.loads(said.splitlines()[-1])
+        body: dict[str, Any] = parsed(said.splitlines()[-1])
     except (ValueError, IndexError) as error:
         raise InfraError(f"the infrastructure program exited with status {status} and no result") from error
     if "error" in body:

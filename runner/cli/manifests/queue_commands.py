@@ -113,6 +113,7 @@ def run(
     """
     start = time.monotonic()
     said: dict[str, str] = {}
+    latest: dict[str, Step] = {}
     lost_since: float | None = None
     invocation.interrupted = "jobs continue and the queue waits: run `runner queue run` again to continue"
     with invocation.session() as session:
@@ -120,6 +121,7 @@ def run(
             try:
                 steps, left = _look(invocation, session, quota, fair_by, said, deploy=not no_deploy)
                 lost_since = None
+                latest.update((step.name, step) for step in steps)
             except (UnreachableError, GoogleApiError) as error:
                 if once or not _passes(error):
                     raise
@@ -132,6 +134,7 @@ def run(
                 raise_for(steps)
                 break
             if until_empty and not left:
+                raise_for(list(latest.values()))
                 break
             if timeout is not None and time.monotonic() - start + interval > timeout:
                 raise WaitTimeoutError(

@@ -56,7 +56,7 @@ def page(console: Console, request: Request) -> Response:
 def _billed(console: Console, source: str) -> Billed | None:
     if not source:
         return None
-    now = time.time()
+    now = console.session.now()
     since, until = (time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (month_start(now), now))
     return google.read(console.uploads.path(source), since=since, until=until)
 

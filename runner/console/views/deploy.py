@@ -109,11 +109,15 @@ def review(console: Console, request: Request) -> Response:
         python=_python(given, None if plan is None else plan.usd_per_hour),
         lease=None if plan is None or plan.lease_seconds is None else duration(plan.lease_seconds),
         idle=None if plan is None or plan.idle_seconds is None else duration(plan.idle_seconds),
-        ending=None
-        if plan is None
-        else leases.ending(console.session.environment, leases.starting(plan.lease_seconds, plan.idle_seconds)),
+        ending=None if plan is None else _ending(console, plan.lease_seconds, plan.idle_seconds),
         once=console.changes.token("/models/deploy/review"),
     )
+
+
+def _ending(console: Console, lease: float | None, idle: float | None) -> str:
+    """Return what ends the billing of a deployment that begins now."""
+    now = console.session.now()
+    return leases.ending(console.session.environment, leases.starting(lease, idle, now=now), now=now)
 
 
 def start(console: Console, request: Request, form: FormData) -> Response:

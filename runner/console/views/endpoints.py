@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from starlette.datastructures import FormData
@@ -100,7 +99,7 @@ def one(console: Console, request: Request) -> Response:
 
     def load() -> dict[str, ServingFigures] | None:
         try:
-            return usage.serving_figures(console.session, endpoint.id, time.time() - _WINDOW_SECONDS)
+            return usage.serving_figures(console.session, endpoint.id, console.session.now() - _WINDOW_SECONDS)
         except GoogleApiError:
             return None
 
@@ -138,7 +137,7 @@ def _served(
         model=model,
         share=endpoint.traffic.get(model.id, 0),
         lease=lease,
-        ending=leases.ending(console.session.environment, lease, endpoint.id),
+        ending=leases.ending(console.session.environment, lease, endpoint.id, now=console.session.now()),
         usd_per_hour=None if price is None else price * max(1, model.replicas),
         spent=spent.get(endpoint.id),
         asked=(asked or {}).get((endpoint.id, model.id)),

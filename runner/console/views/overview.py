@@ -95,7 +95,7 @@ def _of_leases(
     for item in serving:
         for model in item.endpoint.deployed_models:
             until = lease_until(item.endpoint, model, labels)
-            left = None if until is None else until - time.time()
+            left = None if until is None else until - console.session.now()
             if left is None or left > SOON_SECONDS:
                 continue
             name = model.display_name or item.endpoint.display_name or item.endpoint.id

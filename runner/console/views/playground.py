@@ -18,6 +18,7 @@ from runner.console.state import Console, text
 from runner.errors import ConfigurationError, RunnerError
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
+from runner.json_text import parsed
 
 PARAMETERS = {
     "max_tokens": (int, 200.0, 1.0, 8192.0),
@@ -110,7 +111,7 @@ def _messages(form: FormData) -> list[dict[str, Any]]:
         content = [*(_picture(item) for item in pictures), {"type": "text", "text": question}]
     before: list[dict[str, Any]] = []
     try:
-        history = json.loads(text(form, "history") or "[]")
+        history = parsed(text(form, "history") or "[]")
     except ValueError:
         history = []
     for item in history if isinstance(history, list) else []:

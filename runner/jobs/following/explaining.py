@@ -164,8 +164,9 @@ def explain(session: Session, name: str) -> Explanation:
     cause = classify(job)
     found = Explanation(job=job, cause=cause, summary=_summary(job, cause))
     _tell_error(found)
-    _tell_stall(found, story)
-    _tell_times(found, story)
+    now = datetime.datetime.fromtimestamp(session.now(), datetime.UTC)
+    _tell_stall(found, story, now)
+    _tell_times(found, story, now)
     _tell_dropped(found)
     found.billed = billed(job, _fraction(job, story))
     if cause == "permission":
@@ -214,9 +215,8 @@ def _tell_error(found: Explanation) -> None:
         found.evidence.append(f"the service says: {job.error_message or '(nothing)'} ({name}, code {job.error_code})")
 
 
-def _tell_times(found: Explanation, story: list[JobEvent]) -> None:
+def _tell_times(found: Explanation, story: list[JobEvent], now: datetime.datetime) -> None:
     job = found.job
-    now = datetime.datetime.now(datetime.UTC)
     if job.create_time is not None:
         if job.start_time is not None:
             waited = (job.start_time - job.create_time).total_seconds()
@@ -235,13 +235,13 @@ def _tell_times(found: Explanation, story: list[JobEvent]) -> None:
         found.evidence.append("no step was trained")
 
 
-def _tell_stall(found: Explanation, story: list[JobEvent]) -> None:
+def _tell_stall(found: Explanation, story: list[JobEvent], now: datetime.datetime) -> None:
     """Say of a running job when it last made progress, and that this is long ago if it is."""
     job = found.job
     if job.ended or job.start_time is None or found.cause is not None:
         return
     times = [datetime.datetime.fromisoformat(event.time) for event in story if event.time]
-    quiet = (datetime.datetime.now(datetime.UTC) - max([job.start_time, *times])).total_seconds()
+    quiet = (now - max([job.start_time, *times])).total_seconds()
     found.evidence.append(f"last sign of progress: {max(0.0, quiet):.0f} s ago")
     if quiet >= _STALL_SECONDS and times:
         found.summary = f"it runs, but has made no progress for {quiet:.0f} s; it may be stuck"

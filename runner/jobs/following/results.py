@@ -14,6 +14,7 @@ from runner.gcp import downloads, events
 from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
+from runner.json_text import parsed
 
 Form = Literal["csv", "jsonl"]
 COLUMNS = ("kind", "step", "epoch", "loss", "learning_rate", "tokens", "time")
@@ -98,7 +99,7 @@ def export(results: Results, form: Form) -> str:
 
 def _line(line: bytes) -> Measurement | None:
     try:
-        body = json.loads(line)
+        body = parsed(line)
     except ValueError:
         return None
     if not isinstance(body, dict) or body.get("kind") not in ("step", "evaluation"):

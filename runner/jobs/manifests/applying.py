@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from runner.jobs.manifests.claiming import Step
 from runner.jobs.manifests.data import upload
 from runner.jobs.manifests.decisions import PlannedJob, Removed
 from runner.jobs.manifests.planning import PLAN_VERSION, Plan
-from runner.jobs.manifests.queueing import advance, timestamp
+from runner.jobs.manifests.queueing import advance
 from runner.jobs.manifests.records import Entry, Record, StateLedger
 from runner.jobs.outputs.run_manifest import git_state
+from runner.json_text import parsed
 
 MAX_PLAN_BYTES = 64 * 1024 * 1024
 
@@ -29,10 +29,10 @@ def read_plan(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_PLAN_BYTES:
             problem = "is too large"
         else:
-            body = json.loads(path.read_bytes())
+            body = parsed(path.read_bytes())
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         problem = f"is not JSON: {error}"
     sound = isinstance(body, dict) and isinstance(body.get("decisions"), list) and isinstance(body.get("paths"), list)
     if not problem and not sound:
@@ -90,21 +90,28 @@ def apply_plan(
                 if isinstance(source, Path):
                     upload(session, source, job.run.data[key])
         if job.acts:
-            _queue(ledger, job, git)
+            _queue(ledger, job, git, session.timestamp())
     steps = []
     for item in plan.removed:
         if item.action == "cancel":
             steps.append(_cancel(session, ledger, item))
             if progress:
                 progress(steps[-1])
-    return steps + advance(session, limit=plan.quota.limit, fair_by=fair_by, progress=progress)
+    steps += advance(session, limit=plan.quota.limit, fair_by=fair_by, progress=progress)
+    for name in dict.fromkeys(job.name for job in plan.jobs if job.bills):
+        if name not in {step.name for step in steps}:
+            # Its record was written and then not listed: whoever is told of success must find a job, or one that waits.
+            steps.append(Step(name=name, what="uncertain", message="it is neither submitted nor queued; apply again"))
+            if progress:
+                progress(steps[-1])
+    return steps
 
 
-def _queue(ledger: StateLedger, job: PlannedJob, git: dict[str, Any] | None) -> None:
+def _queue(ledger: StateLedger, job: PlannedJob, git: dict[str, Any] | None, queued: str) -> None:
     if job.action == "adopt" and job.job is not None:
         run = job.run.model_copy(update={"phase": "submitted", "job": job.job.name})
     else:
-        run = job.run.model_copy(update={"queued": timestamp(), "git": git})
+        run = job.run.model_copy(update={"queued": queued, "git": git})
     record = job.entry.record.replaced(run) if job.entry else Record(name=job.name, run=run)
     if ledger.write(record, job.generation) is None:
         _check_same(ledger.read(job.name), job)

@@ -22,6 +22,7 @@ from runner.errors import (
     RunnerError,
     UnreachableError,
 )
+from runner.gcp.service_clock import elapsed
 from runner.gcp.session import Session
 from runner.gcp.storage import object_versions
 from runner.gcp.tuning_jobs import TuningJob
@@ -77,7 +78,7 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
         UnreachableError: the service is gone; the job is queued again, or its claim runs out.
     """
     record = entry.record
-    owner, since = uuid.uuid4().hex, claims.clock()
+    owner, since = uuid.uuid4().hex, elapsed()
     changed = _changed_data(session, record.run)
     if changed:
         ledger.write(record.changed(phase="refused", problem=changed), entry.generation)
@@ -103,7 +104,7 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
             message = f"another runner is creating it; its claim runs out in {claim.left_seconds:.0f} s"
             ledger.write(record, claimed.generation)
             return Step(name=record.name, what="elsewhere", message=message)
-        if claims.clock() - since > claims.SEND_WITHIN_SECONDS:
+        if elapsed() - since > claims.SEND_WITHIN_SECONDS:
             claim.release()
             ledger.write(record, claimed.generation)
             return Step(name=record.name, what="waiting", message="this machine was stopped for a while; run again")

@@ -218,7 +218,7 @@ def _same_identity(planned: PlannedJob, entry: Entry, same: list[TuningJob], vie
         outcome = run.outcome or outcome_of(job, run)
         # The manifest of today decides, not that of the day on which the job was queued.
         rules = {"retries": planned.run.retries, "retry_on": planned.run.retry_on, "outcome": outcome}
-        again = next_attempt(entry.record.changed(**rules))
+        again = next_attempt(entry.record.changed(**rules), view.timestamp)
         message = f": {job.error_message.rstrip('.')}" if job.error_message else ""
         if again is not None:
             planned.action, planned.run = "retry", planned.run.model_copy(update={"attempt": again.run.attempt})

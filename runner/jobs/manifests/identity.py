@@ -95,9 +95,18 @@ def jobs_by_identity(jobs: list[TuningJob]) -> dict[tuple[str, str], list[Tuning
 
 
 def of_attempt(jobs: dict[tuple[str, str], list[TuningJob]], record: Record) -> list[TuningJob]:
-    """Return the jobs of a record's present attempt."""
+    """Return the jobs of a record's present attempt that count: several only if nothing says which one it is.
+
+    Of several, those that run or have succeeded count, or the newest where none does. Which one it is says the record,
+    if it names one of them.
+    """
     same = jobs.get((record.name, record.run.identity), [])
-    return [job for job in same if attempt_of(job) == record.run.attempt]
+    attempt = [job for job in same if attempt_of(job) == record.run.attempt]
+    if len(attempt) < 2:
+        return attempt
+    alive = [job for job in attempt if job.succeeded or not job.ended]
+    named = [job for job in alive if job.name == record.run.job]
+    return named or alive or [max(attempt, key=lambda job: (str(job.create_time), job.id))]
 
 
 def attempt_of(job: TuningJob) -> int:

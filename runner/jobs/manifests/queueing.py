@@ -45,6 +45,11 @@ class View:
         """Return seconds since a record was written, by the service's clock."""
         return (self.now - entry.updated).total_seconds()
 
+    @property
+    def timestamp(self) -> str:
+        """Return the service's time as RFC 3339."""
+        return self.now.isoformat().replace("+00:00", "Z")
+
     def active(self) -> int:
         """Return how many slots are taken: jobs that have not ended, and creates that are on their way."""
         running = sum(not job.ended for job in self.jobs)
@@ -170,11 +175,8 @@ def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
     found = view.found(entry.record)
     if len(found) > 1:
         ids = ", ".join(job.id for job in found)
-        return [
-            Step(
-                name=name, what="uncertain", message=f"{len(found)} jobs carry its identity: {ids}; cancel all but one"
-            )
-        ]
+        mend = "cancel all but one, or choose one by `runner repair`"
+        return [Step(name=name, what="uncertain", message=f"{len(found)} jobs carry its identity: {ids}; {mend}")]
     if run.phase in ("queued", "claimed", "refused") and found:
         changed = entry.record.changed(phase="submitted", job=found[0].name, owner="", problem="")
         if not _write(ledger, view, entry, changed):
@@ -189,7 +191,7 @@ def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
         return []
     outcome = outcome_of(job, run)
     ended = entry.record.changed(outcome=outcome)
-    again = next_attempt(ended)
+    again = next_attempt(ended, view.timestamp)
     if not _write(ledger, view, entry, again or ended):
         return []
     steps = [Step(name=name, what="ended", job=job.name, message=job.state)]
@@ -214,7 +216,7 @@ def outcome_of(job: TuningJob, run: Run) -> Outcome:
     )
 
 
-def next_attempt(record: Record) -> Record | None:
+def next_attempt(record: Record, now: str) -> Record | None:
     """Return the record with the next attempt queued, None where the manifest's retry section allows none."""
     run = record.run
     outcome = run.outcome
@@ -225,13 +227,8 @@ def next_attempt(record: Record) -> Record | None:
     )
     if not (platform or (run.retry_on == "any" and outcome.state == "JOB_STATE_FAILED")):
         return None
-    values = {"attempt": run.attempt + 1, "phase": "queued", "job": "", "outcome": None, "queued": timestamp()}
+    values = {"attempt": run.attempt + 1, "phase": "queued", "job": "", "outcome": None, "queued": now}
     return record.replaced(run.model_copy(update=values))
-
-
-def timestamp() -> str:
-    """Return this moment as RFC 3339."""
-    return datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
 
 
 def _may_be_sent(view: View, entry: Entry) -> bool:

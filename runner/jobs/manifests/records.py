@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic.alias_generators import to_camel
 
 from runner.errors import ConfigurationError, GoogleApiError
-from runner.gcp import records
+from runner.gcp import downloads, records, storage, uploads
 from runner.gcp.session import Session
 from runner.jobs.labels import is_job_name
 from runner.jobs.manifests.schema import Deploy, Evaluation
@@ -26,6 +26,8 @@ from runner.jobs.specification import TuningJobSpec
 VERSION = 1
 PREFIX = "runner/state/"
 """Of the objects: `runner/state/LOCATION/NAME.json`."""
+ASIDE = "runner/damaged/"
+"""Of damaged records that were set aside."""
 HISTORY = 8
 """Earlier runs that a record keeps."""
 
@@ -249,6 +251,33 @@ class StateLedger:
         """Return the name of a record's object."""
         return f"{self.prefix}{name}.json"
 
+    def damaged(self) -> list[tuple[str, int, str]]:
+        """Return the records that cannot be read: name of the object, generation, what is wrong. Changes nothing."""
+        found = []
+        for item in storage.each_object(self._session, f"gs://{self.bucket}/{self.prefix}"):
+            try:
+                stored = records.record_of(self._session, item)
+                if stored.name == self.object_name(str(stored.body.get("name", ""))):
+                    _entry(stored, self.bucket)
+            except GoogleApiError as error:
+                if error.status != "DATA_LOSS":
+                    raise
+                found.append((storage.parse_gs_uri(item.uri)[1], item.generation, error.message))
+        return found
+
+    def set_aside(self, name: str, generation: int) -> str:
+        """Move a damaged record, in the version that was seen, to where nobody reads it; return where.
+
+        Raises:
+            NotFoundError, AlreadyExistsError: it has changed since.
+        """
+        uri = f"gs://{self.bucket}/{name}"
+        aside = f"gs://{self.bucket}/{ASIDE}{name.removeprefix(PREFIX)}.{generation}"
+        content = downloads.read_bytes(self._session, uri)
+        uploads.upload_bytes(self._session, content, aside, replace=True, content_type="application/octet-stream")
+        uploads.delete(self._session, uri, generation)
+        return aside
+
     def load(self) -> Snapshot:
         """Read all records, in one request for every thousand.
 
@@ -296,6 +325,6 @@ def _entry(stored: records.StoredRecord, bucket: str) -> Entry:
             http=500,
             method="storage.objects.get",
             resource=stored.name,
-            hint=f"nothing was changed; `gcloud storage ls --all-versions gs://{bucket}/{stored.name}` lists the older "
-            "versions, and `gcloud storage cp ADDRESS#GENERATION ADDRESS` restores one",
+            hint="nothing was changed; `runner repair` sets it aside, and the next `runner apply` finds its job by its "
+            f"labels; `gcloud storage ls --all-versions gs://{bucket}/{stored.name}` lists older versions",
         ) from error

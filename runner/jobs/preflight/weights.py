@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from runner.errors import GoogleApiError
 from runner.gcp import downloads, storage
 from runner.gcp.session import Session
 from runner.jobs.preflight.findings import PreflightFinding, error
+from runner.json_text import parsed
 
 INDEX = "model.safetensors.index.json"
 MAX_INDEX_BYTES = 64 * 1024 * 1024
@@ -80,6 +80,6 @@ def _json(session: Session, base: str, name: str, sizes: dict[str, int]) -> Any:
     if sizes[name] > MAX_INDEX_BYTES:
         return None
     try:
-        return json.loads(downloads.read_bytes(session, base + name))
-    except (ValueError, RecursionError):
+        return parsed(downloads.read_bytes(session, base + name))
+    except ValueError:
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.labels import FINGERPRINT_LABEL
 from runner.jobs.outputs.run_manifest import SCHEMA_VERSION, git_state, list_price, manifest_uri, versions
 from runner.jobs.specification import TuningJobSpec
+from runner.json_text import parsed
 
 _TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
@@ -37,9 +37,9 @@ def read_manifest(session: Session, job: TuningJob) -> dict[str, Any]:
             hint=f"`runner jobs clone {job.id}` takes what the job's own document says",
         ) from error
     try:
-        body = json.loads(content)
+        body = parsed(content)
         spec_of(body)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise _unusable(f"{uri} is no run manifest that this version can read") from error
     mine = job.labels.get(FINGERPRINT_LABEL, "")
     if body.get("fingerprint") != mine:

@@ -16,6 +16,7 @@ from typing import Any
 
 from runner.errors import GoogleApiError, NotFoundError, PermissionDeniedError, RunnerError
 from runner.gcp import records
+from runner.gcp.service_clock import elapsed
 from runner.gcp.session import Session
 from runner.gcp.storage import parse_gs_uri
 from runner.gcp.tuning_jobs import TuningJob
@@ -40,12 +41,12 @@ class Claim:
     session: Session
     output: str
     generation: int
-    since: float = field(default_factory=lambda: clock())
+    since: float = field(default_factory=lambda: elapsed())
 
     @property
     def expired(self) -> bool:
         """Tell whether its create may no longer be sent: this machine slept, perhaps."""
-        return clock() - self.since > SEND_WITHIN_SECONDS
+        return elapsed() - self.since > SEND_WITHIN_SECONDS
 
     def release(self) -> None:
         """Give it back, its create being refused or unsent; one that cannot be given back runs out."""
@@ -100,7 +101,7 @@ def take(
     """
     bucket, name = parse_gs_uri(manifest_uri(wanted.output))
     while True:
-        since = clock()
+        since = elapsed()
         try:
             free = _standing(session, wanted, sent, unsent, jobs)
             if isinstance(free, Held):
@@ -185,11 +186,3 @@ def _unprotected(session: Session, output: str, error: GoogleApiError) -> Google
         resource=output,
         hint=fix if isinstance(error, NotFoundError) else f"whoever submits must write to the folder: {command}",
     )
-
-
-def clock() -> float:
-    """Return seconds that pass while this machine sleeps, too, and that nobody sets."""
-    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC_RAW"):  # Linux; macOS, where the plain one stops during sleep
-        if hasattr(time, name):
-            return time.clock_gettime(getattr(time, name))
-    return time.monotonic()

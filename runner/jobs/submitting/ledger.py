@@ -12,12 +12,14 @@ import fcntl
 import os
 import stat
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from runner import local_files
+from runner import locks as locks_of_files
 from runner.environment import state_directory
 from runner.errors import ConfigurationError, RunnerError
 
@@ -26,7 +28,8 @@ Outcome = Literal["created", "adopted", "refused", "unsent", "abandoned"]
 _NOTHING_SENT = (
     "nothing was submitted; free disk space, or export RUNNER_STATE_DIR=DIRECTORY, then run the same command again"
 )
-_MEND = "look at what runs with `runner jobs ls`, then move the file away"
+_MEND = "`runner repair` keeps what is sound and sets the file aside"
+_LOCKS = 64
 _TEXTS = ("kind", "fingerprint", "parent", "owner", "job")
 
 
@@ -43,7 +46,10 @@ class Trail:
 
 
 class Ledger:
-    """The ledger of this user, held by one process at a time: `with Ledger.open() as ledger`."""
+    """The ledger of this user: `with Ledger.open(fingerprint) as ledger`.
+
+    Each fingerprint is held by one process at a time, the file only while it is read or written.
+    """
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -51,29 +57,29 @@ class Ledger:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, directory: Path | None = None) -> Iterator[Ledger]:
-        """Wait for the ledger and hold it. Raises DiskError, ConfigurationError: it cannot be written."""
+    def open(cls, fingerprint: str, directory: Path | None = None) -> Iterator[Ledger]:
+        """Wait until no other process of this machine submits what has this fingerprint, and keep it from doing so.
+
+        Raises:
+            DiskError, ConfigurationError: the ledger cannot be written.
+            LockedError: another process submits it, and does not come to an end.
+        """
         directory = directory or state_directory()
-        path = directory / "submissions.jsonl"
-        try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            descriptor = os.open(path, flags, 0o600)
-        except OSError as error:
-            raise local_files.unwritable(path, error, hint=_NOTHING_SENT) from error
-        try:
+        path, locks = path_in(directory), directory / "submissions.locks"
+        # Of the fingerprints, a few share a lock: so many files are enough.
+        lock = locks / f"{zlib.crc32(fingerprint.encode()) % _LOCKS:02}"
+        with _opened(lock, directory, locks) as held, _opened(path, directory) as descriptor:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 message = f"{path} is not a regular file"
                 raise ConfigurationError(message, problems=[message], hint=f"nothing was submitted; {_MEND}")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locks_of_files.acquire(held, lock, nothing="nothing was submitted")
             yield cls(path, descriptor)
-        finally:
-            os.close(descriptor)
 
     def trail(self, fingerprint: str, parent: str) -> Trail:
         """Return what was done about a fingerprint.
 
-        Whoever holds the ledger is the only process of this machine that submits, so the owners in it are gone.
+        Whoever has opened it for a fingerprint is the only process of this machine that submits it, so the owners in it
+        are gone.
 
         Raises:
             ConfigurationError: the ledger is damaged; then nothing may be sent.
@@ -124,23 +130,84 @@ class Ledger:
 
     def _entries(self) -> list[dict[str, Any]]:
         """Return what is written. Raises ConfigurationError: it is damaged; then nothing may be sent."""
-        size = os.fstat(self._descriptor).st_size
-        entries = local_files.read_records(self.path, os.pread(self._descriptor, size, 0))
-        for entry in entries:
-            wrong = [key for key in _TEXTS if not isinstance(entry.get(key, ""), str)]
-            if wrong or "kind" not in entry:
-                message = f"{self.path} is damaged: an entry has no valid {wrong[0] if wrong else 'kind'}"
-                raise ConfigurationError(message, problems=[message], hint=f"nothing was submitted; {_MEND}")
-        return entries
+        with self._alone():
+            content = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
+        return _entries(self.path, content)
 
     def _append(self, entry: dict[str, Any]) -> None:
-        fresh = not os.fstat(self._descriptor).st_size
         # The time is for people: nothing is decided by it.
         line = local_files.record_line({**entry, "time": time.time()})
-        local_files.append(self.path, self._descriptor, line, hint=_NOTHING_SENT)
-        if fresh:
-            try:
-                local_files.sync_directory(self.path.parent)
-            except OSError as error:
-                os.ftruncate(self._descriptor, 0)
-                raise local_files.unwritable(self.path, error, hint=_NOTHING_SENT) from error
+        with self._alone():
+            fresh = not os.fstat(self._descriptor).st_size
+            local_files.append(self.path, self._descriptor, line, hint=_NOTHING_SENT)
+            if fresh:
+                try:
+                    local_files.sync_directory(self.path.parent)
+                except OSError as error:
+                    os.ftruncate(self._descriptor, 0)
+                    raise local_files.unwritable(self.path, error, hint=_NOTHING_SENT) from error
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep others from reading and writing the file for a moment."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+def path_in(directory: Path) -> Path:
+    """Return the path of the ledger in a state directory."""
+    return directory / "submissions.jsonl"
+
+
+def damage_of(path: Path) -> str:
+    """Return what is wrong with a ledger, "" for one that is sound or not there. Changes nothing."""
+    if not path.exists() and not path.is_symlink():
+        return ""
+    if not path.is_file() or path.is_symlink():
+        return f"{path} is not a regular file"
+    try:
+        _entries(path, path.read_bytes())
+    except ConfigurationError as error:
+        return error.message
+    except OSError as error:
+        raise local_files.unusable(path, error) from error
+    return ""
+
+
+def sound_lines(path: Path) -> list[bytes]:
+    """Return the lines of a damaged ledger that can be read, with their ends."""
+    kept = []
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ConfigurationError):
+            kept += [line + b"\n"] if _entries(path, line + b"\n") else []
+    return kept
+
+
+def _entries(path: Path, content: bytes) -> list[dict[str, Any]]:
+    """Return what a ledger says. Raises ConfigurationError: it is damaged."""
+    entries = local_files.read_records(path, content)
+    for entry in entries:
+        wrong = [key for key in _TEXTS if not isinstance(entry.get(key, ""), str)]
+        if wrong or "kind" not in entry:
+            message = f"{path} is damaged: an entry has no valid {wrong[0] if wrong else 'kind'}"
+            raise ConfigurationError(message, problems=[message], hint=f"nothing was submitted; {_MEND}")
+    return entries
+
+
+@contextlib.contextmanager
+def _opened(path: Path, *directories: Path) -> Iterator[int]:
+    """Yield the descriptor of a file of this user's, which is made with its directories if it is missing."""
+    try:
+        for directory in directories:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise local_files.unwritable(path, error, hint=_NOTHING_SENT) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

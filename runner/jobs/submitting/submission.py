@@ -76,7 +76,7 @@ def submit_once(
     def jobs() -> list[TuningJob]:
         return jobs_of(session, fingerprint)
 
-    with Ledger.open() as ledger:
+    with Ledger.open(fingerprint) as ledger:
         trail = ledger.trail(fingerprint, parent)
         known = jobs()
         alive = [job for job in known if job.state not in _UNFINISHED_BUSINESS]

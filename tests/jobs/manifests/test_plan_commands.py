@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from runner.cli.manifests import deploy as deploying
-from runner.gcp import tuning_jobs
+from runner.gcp import tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.jobs.manifests.records import Deployment, StateLedger
 from runner.jobs.manifests.schema import json_schema
 from tests.cli.invocation import CommandLine
 from tests.gcp.flaky import Fault, FlakyProxy
 from tests.jobs.manifests.folder import MODEL, Manifests, jobs_of, names_of
+from tests.projects import upload_dataset
 
 
 def test_plan_answers_with_its_exit_code(idle: CommandLine, manifests: Manifests, tmp_path: Path) -> None:
@@ -251,3 +252,16 @@ def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
     ]
     assert run("plan", "-f", str(manifests.folder), "--format", "json").document["serving"]["deployedModels"] == 1
     assert run("endpoints", "undeploy", served["job-0"]["endpoint"], "--delete", "--yes").code == 0
+
+
+def test_a_queue_that_runs_empty_with_a_refused_job_is_no_success(
+    idle: CommandLine, untrained: Session, manifests: Manifests
+) -> None:
+    uri = upload_dataset(untrained, name="mine.jsonl")
+    manifests.add("mine", spec="maxCost: 5", data=f"{{train: '{uri}'}}")
+    assert idle("apply", "-f", str(manifests.folder), "--quota", "0", "--json").code == 0
+    uploads.upload_bytes(untrained, b'{"prompt": "other", "completion": "data"}\n' * 12, uri, replace=True)
+    ended = idle("queue", "run", "--quota", "9", "--interval", "0s", "--until-empty", "--json")
+    assert ended.code == 4, ended.err
+    assert "another content" in ended.err
+    assert jobs_of(untrained) == []

@@ -19,7 +19,7 @@ def post_then_record() -> None:
 
     def careless(session: Session, spec: TuningJobSpec, **options: Any) -> Submission:
         prepared = prepare(session, spec)
-        with Ledger.open() as ledger:
+        with Ledger.open("f") as ledger:
             done = [
                 entry["job"]
                 for entry in ledger._entries()

@@ -217,7 +217,7 @@ def test_a_damaged_ledger_is_named_and_nothing_is_sent(
     damage(state_directory / "submissions.jsonl")
     with pytest.raises(ConfigurationError, match=r"submissions\.jsonl") as caught:
         submit(session, spec)
-    assert "runner jobs ls" in str(caught.value.hint)
+    assert "runner repair" in str(caught.value.hint)
     assert jobs_of(session) == []
 
 

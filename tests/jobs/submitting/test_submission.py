@@ -190,13 +190,13 @@ def test_a_ledger_that_cannot_be_written_stops_the_submission(
 
 
 def test_a_torn_ledger_is_read_and_written_on(state_directory: Path) -> None:
-    with Ledger.open() as ledger:
+    with Ledger.open("f") as ledger:
         ledger.intend("f1", "p", "one")
     path = state_directory / "submissions.jsonl"
     assert path.stat().st_mode & 0o777 == 0o600
     with path.open("ab") as file:
         file.write(b'{"kind":"intent","finger')
-    with Ledger.open() as ledger:
+    with Ledger.open("f") as ledger:
         assert ledger.trail("f1", "p").sent == {"one"}
         ledger.record("f1", "p", "created", "job")
         assert ledger.trail("f1", "p") == Trail()

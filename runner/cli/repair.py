@@ -1,0 +1,49 @@
+"""`runner repair`: mend what this tool remembers."""
+
+from __future__ import annotations
+
+import click
+
+from runner.cli import commands
+from runner.cli.cost_gate import confirmed
+from runner.cli.options import Invocation
+from runner.errors import ConfigurationError
+from runner.wording import counted
+
+
+@commands.command(name="repair", changes=True, examples=("runner repair", "runner repair --dry-run --format json"))
+@click.option("--dry-run", is_flag=True, help="Show what is damaged, and change nothing.")
+@click.pass_obj
+def command(invocation: Invocation, dry_run: bool) -> None:
+    """Mend damaged state: files of this machine, and records of manifests in the contract bucket.
+
+    Nothing is deleted. What cannot be read is set aside under another name, and jobs and deployments are found again
+    from the service. If several jobs carry the identity of one manifest, one is chosen; the others are named, and not
+    canceled.
+    """
+    from runner.serving.repair import cloud_damages, local_damages
+
+    output = invocation.output
+    with invocation.session() as session:
+        found = local_damages()
+        if session.environment.contract_bucket:
+            found += cloud_damages(session)
+        if dry_run or not output.is_json:
+            output.table(
+                ["what", "problem", "remedy"],
+                [[item.resource, item.problem, item.remedy] for item in found],
+                body=[item.to_json() for item in found],
+                names=[item.resource for item in found],
+                empty="nothing is damaged",
+            )
+        if dry_run:
+            return
+        if found and not confirmed(invocation, f"Mend {counted(len(found), 'thing')}?"):
+            problem = "the repair was not confirmed"
+            raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+        done = [{**item.to_json(), "outcome": item.mend()} for item in found]
+    if output.is_json:
+        output.document(done)
+    else:
+        for body in done:
+            output.note(f"{body['resource']}: {body['outcome']}")

@@ -1,0 +1,72 @@
+"""Locks on files that say who holds them and since when, and that nobody waits for without a word or for ever.
+
+The system releases a lock when its process ends, however that ends. Who holds it stands beside the file, for people:
+nothing is decided by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from runner.errors import LockedError
+from runner.json_text import parsed
+from runner.waiting import waiting
+
+LONGEST_SECONDS = 300.0
+"""Nobody waits longer for a lock."""
+_PAUSE_SECONDS = 0.1
+
+
+def acquire(descriptor: int, path: Path, *, nothing: str = "nothing was changed") -> None:
+    """Hold the lock on an open file, until the file is closed.
+
+    Args:
+        descriptor: of the file.
+        path: its name; who holds it is noted beside it.
+        nothing: what to say of this command if the lock is not given back.
+
+    Raises:
+        LockedError: another process has held it all the time.
+        OSError: the file cannot be locked.
+    """
+    start = time.monotonic()
+    if not _try(descriptor):
+        with waiting(f"the lock on {path}: {holder(path)}"):
+            while not _try(descriptor):
+                if time.monotonic() - start > LONGEST_SECONDS:
+                    raise LockedError(
+                        f"{path} is locked: {holder(path)}; {nothing}",
+                        hint="look at what that process does, end it if it hangs, then run the same command again",
+                    )
+                time.sleep(_PAUSE_SECONDS)
+    body = {"pid": os.getpid(), "command": " ".join(sys.argv)[:300], "time": time.time()}
+    with contextlib.suppress(OSError):
+        _beside(path).write_text(json.dumps(body))
+
+
+def holder(path: Path) -> str:
+    """Return who holds the lock on a file, in words."""
+    try:
+        body = parsed(_beside(path).read_bytes())
+        pid, command, since = int(body["pid"]), str(body["command"]), float(body["time"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process holds it"
+    return f"process {pid} ({command}) has held it since {time.strftime('%H:%M:%S', time.localtime(since))}"
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.holder")

@@ -1,0 +1,60 @@
+"""What this process waits for, so that no wait is silent: an answer, a lock."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+TELL_SECONDS = 10.0
+"""A wait that is longer is told, and told again after each such time."""
+
+
+@dataclass(slots=True)
+class _Wait:
+    what: str
+    since: float
+    told: float
+
+
+_waits: dict[int, _Wait] = {}
+"""Changed by single operations of the interpreter, which need no lock."""
+_numbers = itertools.count()
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say of the time within that it waits for `what`, in words."""
+    number, now = next(_numbers), time.monotonic()
+    _waits[number] = _Wait(what, now, now)
+    try:
+        yield
+    finally:
+        del _waits[number]
+
+
+@contextmanager
+def told(tell: Callable[[str], None]) -> Iterator[None]:
+    """Within, call `tell` with a line whenever this process has waited for long; it is called from another thread."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(TELL_SECONDS / 10):
+            now = time.monotonic()
+            late = [wait for wait in list(_waits.values()) if now - wait.told >= TELL_SECONDS]
+            for wait in late:
+                wait.told = now
+            if late:
+                oldest = min(late, key=lambda wait: wait.since)
+                tell(f"still waiting for {oldest.what}, since {now - oldest.since:.0f} s")
+
+    thread = threading.Thread(target=look, name="waiting", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(1.0)

@@ -1,0 +1,35 @@
+"""A small part of the sweep over every fault of every request; `python -m benchmarks.fault_sweep` is all of it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.breaking import sweep
+from tests.breaking.flows import FLOWS, Download, Flow
+from tests.breaking.kinds import KINDS
+from tests.breaking.world import World
+
+SEED = 20
+CASES = 3
+"""Of each command line."""
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [pytest.param(flow, marks=[pytest.mark.training] * (flow is Download), id=flow.name) for flow in FLOWS],
+)
+def test_a_broken_request_breaks_nothing_else(flow: type[Flow], world: World) -> None:
+    every = sweep.cases([(flow, sweep.traced(world, flow))])
+    found = sweep.Found()
+    for case in random.Random(f"{SEED} {flow.name}").sample(every, CASES):
+        sweep.run(world, case, found)
+    assert found.wrong == []
+    assert found.struck == CASES, "every fault has met its request"
+
+
+def test_there_is_every_kind_of_fault() -> None:
+    names = {(kind.name, kind.when) for kind in KINDS}
+    assert len(names) == len(KINDS) >= 70
+    assert {kind.when for kind in KINDS} == {"before", "after"}
