@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -25,6 +26,8 @@ class Session:
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self._lock = threading.Lock()
+        self._owner: Session | None = None
+        self._others: dict[tuple[str, str], Session] = {}
 
     def __enter__(self) -> Session:
         return self
@@ -36,9 +39,25 @@ class Session:
 
     def close(self) -> None:
         """Close the connections."""
+        for other in self._others.values():
+            other.close()
         client = self.__dict__.pop("http", None)
         if client is not None:
             client.close()
+
+    def at(self, project: str, location: str) -> Session:
+        """Return the session of another project or location, with the same login and buckets; closed with this one."""
+        here = self.environment
+        if (project, location) == (here.project, here.location):
+            return self
+        found = self._others.get((project, location))
+        if found is None:
+            elsewhere: dict[str, Any] = {"project": project, "location": location}
+            if project != here.project:
+                elsewhere |= {"project_number": "", "service_agents": {}}
+            found = self._others[project, location] = type(self)(dataclasses.replace(here, **elsewhere))
+            found._owner = self
+        return found
 
     def renew(self) -> None:
         """Forget the credentials and the connections made with them: the next request logs in anew."""
@@ -76,6 +95,8 @@ class Session:
         """
         if self.environment.token:
             return self.environment.token
+        if self._owner is not None:
+            return self._owner.token(fresh=fresh)
         with self._lock:
             credentials = self.credentials
             if fresh or not credentials.valid:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.manifests import identity
 from runner.jobs.manifests.differences import Difference, against_last_run, against_live
-from runner.jobs.manifests.queueing import View, next_attempt, outcome_of
+from runner.jobs.manifests.looking import View
+from runner.jobs.manifests.queueing import next_attempt, outcome_of
 from runner.jobs.manifests.reading import ManifestJob
 from runner.jobs.manifests.records import Entry, Price, Run
 from runner.jobs.outputs import ownership
