@@ -17,6 +17,8 @@ from runner.jobs.manifests.places import Place
 from runner.jobs.manifests.records import Entry, Record, Run, StateLedger
 from runner.jobs.outputs import ownership
 
+_REMEMBERED = datetime.timedelta(days=7)
+"""How long it counts what somebody has used."""
 _AT_ONCE = 32
 """Lists of jobs that are asked for at the same time."""
 
@@ -62,6 +64,16 @@ class View:
             run = entry.record.run
             if run.places and self._on_its_way(entry):
                 found[run.places[-1].split("/")[1]] += 1
+        return found
+
+    def used(self, label: str) -> Counter[str]:
+        """Return the seconds of the last week in which jobs held slots, by the value of a label."""
+        since = self.now - _REMEMBERED
+        found = Counter[str]()
+        for job in self.jobs:
+            begun, ended = job.create_time, job.end_time or self.now
+            if begun is not None and ended > since:
+                found[job.labels.get(label, "")] += round((ended - max(begun, since)).total_seconds())
         return found
 
     def _on_its_way(self, entry: Entry) -> bool:

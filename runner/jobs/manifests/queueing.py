@@ -38,7 +38,7 @@ def advance(
     Args:
         session: where.
         limit: jobs of the project that may run at once.
-        fair_by: label whose values share slots: the one with the fewest active jobs goes first.
+        fair_by: label whose values share slots, see `ordered`.
         only: leaves other names alone.
         places: projects and locations to submit to in place of the session's, each project with a limit of its own.
         budget: dollars for all jobs of all records together; a job beyond it waits.
@@ -154,7 +154,8 @@ class _Submitting:
 def ordered(view: View, names: Iterable[str], fair_by: str = "") -> list[str]:
     """Return the queued jobs in the order in which they are submitted.
 
-    Priority first; then, with `fair_by`, whose label value has the fewest active jobs; then who waited longest.
+    Priority first; then, with `fair_by`, whose label value has the fewest active jobs, and of those the one whose jobs
+    held slots for the shortest time in the last week; then who waited longest.
     """
     active = Counter(job.labels.get(fair_by, "") for job in view.jobs if not job.ended) if fair_by else Counter[str]()
     if fair_by and view.down:
@@ -170,9 +171,11 @@ def ordered(view: View, names: Iterable[str], fair_by: str = "") -> list[str]:
     for line in lines.values():
         line.sort(reverse=True)  # the first one is taken from the end
 
-    def first(value: str) -> tuple[int, int, str, str, str]:
+    used = view.used(fair_by) if fair_by else Counter[str]()
+
+    def first(value: str) -> tuple[int, int, int, str, str, str]:
         priority, queued, name = lines[value][-1]
-        return priority, active[value], queued, name, value
+        return priority, active[value], used[value], queued, name, value
 
     heap = [first(value) for value in lines]
     heapq.heapify(heap)
