@@ -88,6 +88,19 @@ class DataflowPrices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRates:
+    """What the estimated time of batch prediction jobs is made of."""
+
+    source: str
+    start_seconds: float
+    share_of_bandwidth: float
+    questions_at_once: int
+    fewest_at_once: int
+    gigabytes_per_second: dict[str, float]
+    """Bandwidth of an accelerator's memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A base model that can be tuned."""
 
@@ -120,6 +133,7 @@ class Catalog:
     models: tuple[Model, ...]
     machines: tuple[Machine, ...]
     dataflow: DataflowPrices
+    batch: BatchRates
 
 
 @functools.cache
@@ -135,6 +149,7 @@ def load_catalog() -> Catalog:
         models=tuple(_model(row) for row in body["models"]),
         machines=tuple(Machine(**row) for row in body["machines"]),
         dataflow=DataflowPrices(**body["dataflow"]),
+        batch=BatchRates(**body["batch"]),
     )
 
 

@@ -22,6 +22,7 @@ from runner.errors import (
     RunnerError,
     UnreachableError,
 )
+from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
 from runner.gcp.storage import object_versions
 from runner.gcp.tuning_jobs import TuningJob
@@ -117,8 +118,7 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
             ledger.write(record, claimed.generation)
             return Step(name=record.name, what="waiting", message="this machine was stopped for a while; run again")
         job = creating.create(
-            session,
-            prepared.fields,
+            lambda: tuning_jobs.create(session, prepared.fields),
             claim=claim,
             jobs=jobs,
             before=before,

@@ -6,34 +6,26 @@ asked again. The output is written whole, in the order of the input, when every 
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
-import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner import local_files
-from runner.datasets.records.recognising import plain_examples
-from runner.errors import ConfigurationError, GoogleApiError, RunnerError, UnreachableError
+from runner.errors import GoogleApiError, RunnerError, UnreachableError
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
+from runner.serving.batches.lines import OWN_KEYS, Journal, Lines, journal_of, opened, write_output
 
 ATTEMPTS = 7
 """Tries of one line; with the pauses below about a minute in all."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 20.0
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
-_OWN_KEYS = frozenset({"id", "custom_id"})
-_MOST_PROBLEMS = 20
-_ROOM = "free disk space, then run the same command again: answered questions are not asked again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +67,6 @@ class BatchProgress:
         }
 
 
-@dataclass(slots=True)
-class _Input:
-    descriptor: int
-    places: list[tuple[int, int, int]]
-    """Offset, length and number of each line that is not blank."""
-    digest: str
-
-    def body(self, index: int) -> dict[str, Any]:
-        offset, length, _ = self.places[index]
-        found: dict[str, Any] = json.loads(os.pread(self.descriptor, length, offset))
-        return found
-
-
 def run_batch(
     session: Session,
     endpoint: Endpoint,
@@ -119,42 +98,13 @@ def run_batch(
         GoogleApiError, UnreachableError: the endpoint is gone, or refuses everything; a later run goes on.
     """
     given = {key: value for key, value in (sampling or {}).items() if value is not None}
-    with _opened(source) as lines, _journal(output, lines, endpoint, given, restart) as journal:
+    with opened(source) as lines, journal_of(output, lines, {"endpoint": endpoint.name}, given, restart) as journal:
         run = _Run(session, endpoint, lines, journal, given, progress)
         run.ask_all(concurrency)
-        _write_output(output, lines, journal)
+        write_output(output, lines, journal)
         with suppress(OSError):  # a journal that stays says that all is answered
             journal.path.unlink()
         return run.state()
-
-
-@dataclass(slots=True)
-class _Journal:
-    path: Path
-    descriptor: int
-    places: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Offset and length of each line's answer."""
-    size: int = 0
-    failed: int = 0
-
-    def add(self, results: list[tuple[int, dict[str, Any]]]) -> None:
-        """Append answers and return when they are on disk."""
-        content = bytearray()
-        places, failed = {}, 0
-        for index, body in results:
-            line = json.dumps({"index": index, **body}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-            places[index] = (self.size + len(content), len(line))
-            failed += "error" in body
-            content += line
-        local_files.append(self.path, self.descriptor, bytes(content), hint=_ROOM)
-        self.places.update(places)
-        self.failed += failed
-        self.size += len(content)
-
-    def body(self, index: int) -> dict[str, Any]:
-        offset, length = self.places[index]
-        found: dict[str, Any] = json.loads(os.pread(self.descriptor, length, offset))
-        return found
 
 
 class _Run:
@@ -162,8 +112,8 @@ class _Run:
         self,
         session: Session,
         endpoint: Endpoint,
-        lines: _Input,
-        journal: _Journal,
+        lines: Lines,
+        journal: Journal,
         sampling: dict[str, Any],
         progress: Callable[[BatchProgress], None] | None,
     ) -> None:
@@ -254,138 +204,10 @@ class _Run:
         raise AssertionError("unreachable")
 
     def _ask(self, line: dict[str, Any]) -> dict[str, Any]:
-        options = {**self.sampling, **{key: value for key, value in line.items() if key not in _OWN_KEYS}}
+        options = {**self.sampling, **{key: value for key, value in line.items() if key not in OWN_KEYS}}
         if "messages" in options:
             messages = options.pop("messages")
             answer = prediction.chat(self.session, endpoint=self.endpoint, messages=messages, **options)
             return {"answer": answer.text, "finishReason": answer.finish_reason, "usage": answer.usage}
         options.setdefault("raw_response", True)
         return {"answer": prediction.predict(self.session, self.endpoint, [options])[0]}
-
-
-@contextmanager
-def _opened(source: Path) -> Iterator[_Input]:
-    """Yield the input, every line of it checked. Raises ConfigurationError, DatasetError."""
-    with plain_examples(source) as plain, _checked(source, plain) as found:
-        yield found
-
-
-@contextmanager
-def _checked(source: Path, plain: Path) -> Iterator[_Input]:
-    try:
-        descriptor = os.open(plain, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        message = f"cannot read {source}: {error.strerror or error}"
-        raise ConfigurationError(message, problems=[message]) from error
-    try:
-        digest = hashlib.sha256()
-        places: list[tuple[int, int, int]] = []
-        problems: list[str] = []
-        offset = 0
-        with os.fdopen(os.dup(descriptor), "rb") as file:
-            for number, raw in enumerate(file, 1):
-                digest.update(raw)
-                if raw.strip():
-                    places.append((offset, len(raw), number))
-                    problem = _problem(raw)
-                    if problem and len(problems) < _MOST_PROBLEMS:
-                        problems.append(f"{source}:{number} {problem}")
-                offset += len(raw)
-        if not places:
-            problems.append(f"{source} has no lines")
-        if problems:
-            raise ConfigurationError("; ".join(problems[:5]), problems=problems)
-        yield _Input(descriptor, places, digest.hexdigest())
-    finally:
-        os.close(descriptor)
-
-
-def _problem(raw: bytes) -> str:
-    try:
-        body = json.loads(raw)
-    except ValueError as error:
-        return f"is not JSON: {error}"
-    if not isinstance(body, dict):
-        return "is not an object"
-    if ("messages" in body) == ("prompt" in body):
-        return "has neither messages nor prompt" if "messages" not in body else "has both messages and prompt"
-    if "messages" in body and not (isinstance(body["messages"], list) and body["messages"]):
-        return "has no messages"
-    return ""
-
-
-@contextmanager
-def _journal(
-    output: Path, lines: _Input, endpoint: Endpoint, sampling: dict[str, Any], restart: bool
-) -> Iterator[_Journal]:
-    """Yield the journal of an output, locked, with what an earlier run answered. Raises ConfigurationError."""
-    path = output.with_name(output.name + ".journal")
-    head = {"input": lines.digest, "endpoint": endpoint.name, "sampling": sampling}
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise local_files.unwritable(path, error, hint=_ROOM) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            message = f"another run is writing {output}"
-            raise ConfigurationError(message, problems=[message]) from error
-        if restart:
-            os.ftruncate(descriptor, 0)
-        journal = _Journal(path, descriptor)
-        _resume(journal, head)
-        yield journal
-    finally:
-        os.close(descriptor)
-
-
-def _resume(journal: _Journal, head: dict[str, Any]) -> None:
-    """Read what there is; cut off a line that was torn by a kill. Write the head of a new journal."""
-    with os.fdopen(os.dup(journal.descriptor), "rb") as file:
-        file.seek(0)
-        first = file.readline()
-        if not first.endswith(b"\n"):
-            os.ftruncate(journal.descriptor, 0)
-            content = json.dumps(head).encode() + b"\n"
-            local_files.append(journal.path, journal.descriptor, content, hint=_ROOM)
-            journal.size = len(content)
-            return
-        if json.loads(first) != head:
-            message = f"{journal.path} is of another input, endpoint or sampling"
-            raise ConfigurationError(message, problems=[message], hint="discard it with --restart")
-        journal.size = len(first)
-        for raw in file:
-            if not raw.endswith(b"\n"):
-                break
-            body = json.loads(raw)
-            journal.places[body["index"]] = (journal.size, len(raw))
-            journal.failed += "error" in body
-            journal.size += len(raw)
-    os.ftruncate(journal.descriptor, journal.size)
-
-
-def _write_output(output: Path, lines: _Input, journal: _Journal) -> None:
-    """Write the answers in the order of the input; the output appears whole or not at all."""
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        _write_answers(temporary, lines, journal)
-        temporary.replace(output)
-        local_files.sync_directory(output.parent)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise local_files.unwritable(output, error, hint=_ROOM) from error
-
-
-def _write_answers(temporary: Path, lines: _Input, journal: _Journal) -> None:
-    with temporary.open("wb") as file:
-        for index, (_, _, number) in enumerate(lines.places):
-            question, answer = lines.body(index), journal.body(index)
-            answer.pop("index")
-            name = question.get("id", question.get("custom_id"))
-            body = {"line": number, **({} if name is None else {"id": name}), **answer}
-            file.write(json.dumps(body, ensure_ascii=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
