@@ -27,7 +27,7 @@ class Session:
         self.environment = environment
         self._lock = threading.Lock()
         self._owner: Session | None = None
-        self._others: dict[tuple[str, str], Session] = {}
+        self._others: dict[tuple[str, ...], Session] = {}
 
     def __enter__(self) -> Session:
         return self
@@ -50,12 +50,17 @@ class Session:
         here = self.environment
         if (project, location) == (here.project, here.location):
             return self
-        found = self._others.get((project, location))
+        changes: dict[str, Any] = {"project": project, "location": location}
+        if project != here.project:
+            changes |= {"project_number": "", "service_agents": {}}
+        return self.like(dataclasses.replace(here, **changes))
+
+    def like(self, environment: Environment) -> Session:
+        """Return the session of another environment, with the same login; closed with this one."""
+        key = (environment.project, environment.location, *sorted(environment.service_agents.values()))
+        found = self._others.get(key)
         if found is None:
-            elsewhere: dict[str, Any] = {"project": project, "location": location}
-            if project != here.project:
-                elsewhere |= {"project_number": "", "service_agents": {}}
-            found = self._others[project, location] = type(self)(dataclasses.replace(here, **elsewhere))
+            found = self._others[key] = type(self)(environment)
             found._owner = self
         return found
 

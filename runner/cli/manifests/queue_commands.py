@@ -222,12 +222,12 @@ def _fit(invocation: Invocation, session: Session, named: list[tuple[str, str]])
     runs = [entry.record.run for entry in StateLedger(session).load().entries.values() if named]
     fit, problems = [], []
     for project, location in named:
-        found = places.obstacles(session.at(project, location), runs)
+        found = places.obstacles(session, (project, location), runs)
         if not found:
             fit.append((project, location))
             continue
-        problems.append(f"{project}/{location}: {found[0].message}")
-        invocation.output.warning(f"{project}/{location} is left out: {found[0].message}; {found[0].fix}")
+        problems.append(f"{project}/{location}: {found[0]}")
+        invocation.output.warning(f"{project}/{location} is left out: {found[0]}")
     if named and not fit:
         raise ConfigurationError("; ".join(problems), problems=problems, hint="`runner doctor` in each project")
     return fit

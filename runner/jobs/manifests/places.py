@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from runner.errors import ConfigurationError
+from runner.environment import service_agents_of
+from runner.errors import ConfigurationError, GoogleApiError
+from runner.gcp import projects
 from runner.gcp.session import Session
 from runner.jobs.manifests.records import Run
-from runner.jobs.preflight.findings import PreflightFinding
 from runner.jobs.preflight.obstacles import Look, preflight_many
 from runner.jobs.specification import TuningJobSpec
 
@@ -100,10 +102,15 @@ def parse_place(text: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def obstacles(session: Session, runs: Iterable[Run]) -> list[PreflightFinding]:
-    """Return what would make the jobs of waiting runs fail in the session's place. Changes nothing.
+def obstacles(session: Session, place: tuple[str, str], runs: Iterable[Run]) -> list[str]:
+    """Return what would make the jobs of waiting runs fail in a place. Changes nothing.
 
-    Each combination of model and buckets is looked at once.
+    Each combination of model and buckets is looked at once, with the service agents of the place's project.
+
+    Args:
+        session: where the buckets are.
+        place: project and location.
+        runs: of all records.
     """
     looks: dict[tuple[str, ...], Look] = {}
     for run in runs:
@@ -114,5 +121,12 @@ def obstacles(session: Session, runs: Iterable[Run]) -> list[PreflightFinding]:
         key = (spec.base_model, str(spec.mode), *("/".join(one.split("/")[:3]) for one in addresses))
         images = any(version.images for version in run.data.values())
         looks.setdefault(key, Look(spec=spec, sound=[item.uri for item in run.data.values()], images=images))
-    found = preflight_many(session, list(looks.values()))
-    return [finding for finding in found if finding.severity == "error"]
+    project, location = place
+    try:
+        number = projects.project_number(session, project)
+    except GoogleApiError as error:
+        return [error.message]
+    agents = service_agents_of(number)
+    environment = dataclasses.replace(session.environment, location=location, service_agents=agents)
+    found = preflight_many(session.like(environment), list(looks.values()))
+    return [f"{one.message}; {one.fix}" if one.fix else one.message for one in found if one.severity == "error"]
