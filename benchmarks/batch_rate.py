@@ -21,7 +21,7 @@ from runner.environment import Environment
 from runner.gcp import endpoints, operations, prediction
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
-from runner.serving.batch import run_batch
+from runner.serving.batches.online import run_batch
 from tests.provisioning import provision
 
 MODEL = "publishers/meta/models/llama3_1@llama-3.1-8b-instruct"

@@ -14,7 +14,7 @@ from runner.gcp.session import Session
 from runner.jobs.naming import job_name
 from runner.prices import Price, Terms
 from runner.serving import deploying, deployment, listing, prediction
-from runner.serving.batch import BatchProgress, run_batch
+from runner.serving.batches.online import BatchProgress, run_batch
 from runner.serving.deploying import ParityCheck
 from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS
 from runner.serving.messages import image_part
@@ -162,7 +162,7 @@ class Endpoint:
     ) -> BatchProgress:
         """Ask every line of a file and write the answers in the same order; an interrupted batch goes on.
 
-        Arguments and errors are those of `runner.serving.batch.run_batch`.
+        Arguments and errors are those of `runner.serving.batches.online.run_batch`.
         """
         return run_batch(
             self._session,

@@ -71,6 +71,36 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataflowPrices:
+    """What Dataflow's batch workers cost in us-central1, and how fast one of their cores reads datasets."""
+
+    source: str
+    price_date: str
+    usd_per_vcpu_hour: float
+    usd_per_memory_gb_hour: float
+    usd_per_disk_gb_hour: float
+    usd_per_shuffled_gb: float
+    memory_gb_per_vcpu: float
+    disk_gb_per_worker: float
+    worker_start_seconds: float
+    bytes_per_core_second: dict[str, float]
+    """By command."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRates:
+    """What the estimated time of batch prediction jobs is made of."""
+
+    source: str
+    start_seconds: float
+    share_of_bandwidth: float
+    questions_at_once: int
+    fewest_at_once: int
+    gigabytes_per_second: dict[str, float]
+    """Bandwidth of an accelerator's memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A base model that can be tuned."""
 
@@ -102,6 +132,8 @@ class Catalog:
     locations: tuple[Location, ...]
     models: tuple[Model, ...]
     machines: tuple[Machine, ...]
+    dataflow: DataflowPrices
+    batch: BatchRates
 
 
 @functools.cache
@@ -116,6 +148,8 @@ def load_catalog() -> Catalog:
         locations=tuple(Location(**row) for row in body["locations"]),
         models=tuple(_model(row) for row in body["models"]),
         machines=tuple(Machine(**row) for row in body["machines"]),
+        dataflow=DataflowPrices(**body["dataflow"]),
+        batch=BatchRates(**body["batch"]),
     )
 
 

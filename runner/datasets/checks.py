@@ -12,7 +12,7 @@ from runner.catalog import Model
 from runner.catalog.models import TuningMode
 from runner.datasets.checking.columns import Column
 from runner.datasets.checking.ranges import Engine, RangeChecker, Settings
-from runner.datasets.checking.repeats import repeats
+from runner.datasets.checking.repeats import Repeated, repeats, repeats_of
 from runner.datasets.checking.totals import FINDINGS_KEPT, LINES_NAMED, Tally, Totals
 from runner.datasets.checking.workers import totals_of_file
 from runner.datasets.examples import Finding, Severity
@@ -200,7 +200,7 @@ class Check:
                 self.progress(path.name, done)
 
         if self.engine is not None:
-            return self.engine(path, settings)
+            return self.engine.totals(path, settings)
         if isinstance(path, Path) and opened.is_plain:
             return totals_of_file(path, settings, workers=self.workers, progress=progress)
         reader = RangeChecker(settings, counter=self.counter)
@@ -218,23 +218,25 @@ class Check:
             self.add(report, "mixed-formats", "error", f"the file mixes formats: {places}", "one format a file")
 
     def _repeats(self, totals: Totals, report: FileReport) -> None:
-        again = dict(repeats(totals.wholes))
-        for line, first in again.items():
-            self.add(report, "duplicate-example", "warning", f"the same example as line {first}", line=line)
-        for line, first in repeats(totals.nears):
-            if line not in again:
-                message = f"line {first} differs only in case, white space or punctuation"
-                self.add(report, "near-duplicate", "warning", message, line=line)
-        for line, first in repeats(totals.prompts):
-            if line not in again:
-                message = f"the same prompt as line {first} with another answer"
-                self.add(report, "conflicting-answers", "warning", message, line=line)
+        found = repeats_of(totals) if self.engine is None else self.engine.repeats()
+        self._tell(report, "duplicate-example", found.same, "the same example as line {}")
+        self._tell(report, "near-duplicate", found.near, "line {} differs only in case, white space or punctuation")
+        self._tell(report, "conflicting-answers", found.conflicting, "the same prompt as line {} with another answer")
         if report.role == "training":
             self.training_wholes = totals.wholes
             return
-        for line, known in repeats(totals.wholes, self.training_wholes):
-            message = f"the training file has this example too (line {known}): the validation loss will flatter"
-            self.add(report, "leakage", "warning", message, line=line)
+        known = "the training file has this example too (line {}): the validation loss will flatter"
+        leaked = (
+            Repeated.of(repeats(totals.wholes, self.training_wholes)) if self.engine is None else self.engine.leakage()
+        )
+        self._tell(report, "leakage", leaked, known)
+
+    def _tell(self, report: FileReport, code: str, repeated: Repeated, message: str) -> None:
+        """Add a warning for each line that repeats another, whose number goes into the message."""
+        for line, first in repeated.pairs:
+            self.add(report, code, "warning", message.format(first), line=line)
+        if repeated.count > len(repeated.pairs):
+            report.counts[code] += repeated.count - len(repeated.pairs)
 
     def _count(self, totals: Totals, report: FileReport) -> None:
         text_only, with_images = totals.text_only, totals.with_images

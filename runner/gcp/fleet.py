@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -38,14 +39,19 @@ def all_jobs(session: Session) -> list[TuningJob]:
     return tuning_jobs.list_jobs(session, page_size=PAGE_SIZE)
 
 
-def unended_elsewhere(session: Session) -> list[TuningJob]:
+def unended_elsewhere(session: Session, listed: Collection[str] = ()) -> list[TuningJob]:
     """Return the jobs of all other locations that have not ended: the quota counts them too.
+
+    Args:
+        session: where.
+        listed: locations, `projects/P/locations/L`, that are listed anyway.
 
     One request a location, all at once. Only the newest 1,000 jobs of each are looked through; a location that cannot
     be asked counts as empty.
     """
-    here = session.environment.location
-    others = [location.id for location in load_catalog().locations if location.id != here]
+    here, project = session.environment.location, session.environment.project
+    known = {here, *(parent.rpartition("/")[2] for parent in listed if parent.split("/")[1] == project)}
+    others = [location.id for location in load_catalog().locations if location.id not in known]
     with ThreadPoolExecutor(len(others) or 1) as pool:
         found = list(pool.map(lambda location: _newest(session, location), others))
     return [job for jobs in found for job in jobs if not job.ended]

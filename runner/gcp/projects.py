@@ -26,6 +26,13 @@ def project_policy(session: Session) -> dict[str, set[str]]:
     return unconditional(session.ask("POST", url, "projects.getIamPolicy", name, json=body, idempotent=True))
 
 
+def project_number(session: Session, project: str) -> str:
+    """Return the number of a project. Raises PermissionDeniedError, which stands for one that does not exist too."""
+    base = session.environment.vertex_url or _RESOURCE_MANAGER
+    found = session.ask("GET", f"{base}/v1/projects/{project}", "projects.get", f"projects/{project}")
+    return str(found.get("projectNumber", ""))
+
+
 def role_permissions(session: Session, role: str) -> frozenset[str]:
     """Return the permissions of a role, predefined (`roles/…`) or custom (`projects/P/roles/…`).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 import threading
@@ -31,6 +32,8 @@ class Session:
         self.environment = environment
         self.clock = ServiceClock()
         self._lock = threading.Lock()
+        self._owner: Session | None = None
+        self._others: dict[tuple[str, ...], Session] = {}
 
     def __enter__(self) -> Session:
         return self
@@ -42,9 +45,30 @@ class Session:
 
     def close(self) -> None:
         """Close the connections."""
+        for other in self._others.values():
+            other.close()
         client = self.__dict__.pop("http", None)
         if client is not None:
             client.close()
+
+    def at(self, project: str, location: str) -> Session:
+        """Return the session of another project or location, with the same login and buckets; closed with this one."""
+        here = self.environment
+        if (project, location) == (here.project, here.location):
+            return self
+        changes: dict[str, Any] = {"project": project, "location": location}
+        if project != here.project:
+            changes |= {"project_number": "", "service_agents": {}}
+        return self.like(dataclasses.replace(here, **changes))
+
+    def like(self, environment: Environment) -> Session:
+        """Return the session of another environment, with the same login; closed with this one."""
+        key = (environment.project, environment.location, *sorted(environment.service_agents.values()))
+        found = self._others.get(key)
+        if found is None:
+            found = self._others[key] = type(self)(environment)
+            found._owner = self
+        return found
 
     def renew(self) -> None:
         """Forget the credentials and the connections made with them: the next request logs in anew."""
@@ -102,6 +126,8 @@ class Session:
         """
         if self.environment.token:
             return self.environment.token
+        if self._owner is not None:
+            return self._owner.token(fresh=fresh)
         with self._lock:
             credentials = self.credentials
             if fresh or not credentials.valid:

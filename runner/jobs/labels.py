@@ -19,7 +19,7 @@ FINGERPRINT_LABEL = "runner-fingerprint"
 MANIFEST_LABEL = "runner-manifest"
 IDENTITY_LABEL = "runner-identity"
 ATTEMPT_LABEL = "runner-attempt"
-_JOB_NAME = re.compile(r"projects/[^/]+/locations/[^/]+/tuningJobs/[^/]+")
+_JOB_NAME = re.compile(r"projects/[^/]+/locations/[^/]+/(?:tuningJobs|batchPredictionJobs)/[^/]+")
 
 
 def digest(inputs: Mapping[str, Any]) -> str:
@@ -36,5 +36,5 @@ def jobs_of(session: Session, fingerprint: str) -> list[TuningJob]:
 
 
 def is_job_name(name: str) -> bool:
-    """Tell whether a text is the full name of a tuning job."""
+    """Tell whether a text is the full name of a tuning job, or of a batch prediction job."""
     return _JOB_NAME.fullmatch(name) is not None

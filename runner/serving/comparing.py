@@ -11,7 +11,7 @@ from runner.gcp.endpoints import Endpoint
 from runner.gcp.prediction import resolve_endpoint
 from runner.gcp.session import Session
 from runner.prices import Price, Terms, amount
-from runner.serving.evaluation import Contestant, Evaluation, Question, evaluate
+from runner.serving.evaluation import Contestant, Evaluation, Question, evaluate, with_defaults
 from runner.serving.judging import REPLY_TOKENS, Judge
 from runner.serving.listing import describe
 from runner.serving.questions import read_questions
@@ -43,6 +43,10 @@ def compare(
     sampling: Mapping[str, Any] | None = None,
     judge: str | None = None,
     judge_price: float | None = None,
+    engine: Literal["endpoint", "vertex"] = "endpoint",
+    replicas: int = 1,
+    rate: float | None = None,
+    machine_type: str | None = None,
     terms: Terms | None = None,
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -63,7 +67,12 @@ def compare(
         sampling: see `evaluate`.
         judge: an endpoint, or `PUBLISHER/MODEL` that Google manages, which compares the answers too.
         judge_price: US dollars for a million tokens of a managed judge.
-        terms: what a managed judge may cost; None agrees to nothing.
+        engine: `vertex` has batch prediction jobs answer; endpoints may then be tuning jobs and models too, see
+            `batches.jobs.predictor`.
+        replicas: machines of each batch job.
+        rate: tokens a second of one of them, where it was measured.
+        machine_type: of batch jobs; None is each model's.
+        terms: what a managed judge, and all batch jobs together, may cost; None agrees to nothing.
         tell: gets a line for each thing worth knowing before the questions are asked.
         progress: see `evaluate`.
 
@@ -81,10 +90,34 @@ def compare(
         problems.append("give either an endpoint or a model")
     if problems:
         raise ConfigurationError("; ".join(problems), problems=problems)
+    if engine == "vertex" and (model is not None or base_model is not None):
+        message = "a Google-managed model has no batch prediction job here: give a tuning job, a model or an endpoint"
+        raise ConfigurationError(message, problems=[message])
     tell = tell or _silent
     questions = read_questions(dataset, slice_by=slice_by, limit=limit)
-    tuned = contestant(session, endpoint, model)
-    base = contestant(session, base_endpoint, base_model)
+    answered = None
+    if engine == "vertex":
+        from runner.serving.batches import answering, jobs
+
+        both = [
+            jobs.predictor(session, one.name if isinstance(one, Endpoint) else one, machine_type)
+            for one in (base_endpoint, endpoint)
+        ]
+        base, tuned = (Contestant(name=who.display_name, model=who.model) for who in both)
+        first, second = answering.answers_of(
+            session,
+            questions,
+            both,
+            terms=terms or Terms(),
+            replicas=replicas,
+            sampling=with_defaults(sampling),
+            rate=rate,
+            progress=lambda job: tell(f"batch prediction job {job.id} is {job.state}"),
+        )
+        answered = (first, second)
+    else:
+        tuned = contestant(session, endpoint, model)
+        base = contestant(session, base_endpoint, base_model)
     arbiter = find_judge(session, judge) if judge is not None else None
     if arbiter is not None:
         agree_to_judge(arbiter, questions, price=judge_price, terms=terms or Terms(), tell=tell)
@@ -98,6 +131,7 @@ def compare(
         concurrency=concurrency,
         sampling=sampling,
         judge=arbiter,
+        answered=answered,
         progress=progress,
     )
 

@@ -31,6 +31,10 @@ ANSWER_TOKENS = 1024
 """Of an answer, unless another limit is given: an untuned base may never stop, which costs time and money."""
 
 
+Answer = tuple[str, float, bool]
+"""The text, the seconds until it was whole, and whether it reached the limit of tokens."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A held-out example."""
@@ -182,6 +186,7 @@ def evaluate(
     sampling: Mapping[str, Any] | None = None,
     seed: int = 0,
     judge: Judge | None = None,
+    answered: tuple[Sequence[Answer], Sequence[Answer]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Ask both every question, and compare.
@@ -197,21 +202,20 @@ def evaluate(
         sampling: as for chat; temperature is 0 and the longest answer `ANSWER_TOKENS` unless given.
         seed: of the bootstrap.
         judge: who compares the answers too; None for nobody.
+        answered: the answers of both, of the base first, where batch prediction jobs gave them: nobody is asked then.
         progress: called with questions done, and all; first of the answers, then of the losses.
 
     Raises:
         ConfigurationError: no questions, no such metric, or one that decides and cannot be measured.
         GoogleApiError, UnreachableError: a model does not answer.
     """
-    missing = _not_offered(session, questions, base, tuned) if questions else ""
+    missing = "batch prediction jobs report no log probabilities" if answered is not None else ""
+    if questions and answered is None:
+        missing = _not_offered(session, questions, base, tuned)
     problem = _problem(questions, primary, judge, missing)
     if problem:
         raise ConfigurationError(problem, problems=[problem])
-    given = {
-        "temperature": 0.0,
-        "max_tokens": ANSWER_TOKENS,
-        **{key: value for key, value in (sampling or {}).items() if value is not None},
-    }
+    given = with_defaults(sampling)
 
     def run(work: Callable[[tuple[int, Any]], Pair], items: Sequence[Any]) -> list[Pair]:
         pairs: list[Pair] = []
@@ -223,7 +227,10 @@ def evaluate(
         return pairs
 
     start = time.monotonic()
-    pairs = run(lambda item: _pair(session, item[1], item[0], base, tuned, given), questions)
+    if answered is not None:
+        pairs = [_scored(*item) for item in zip(questions, *answered, strict=True)]
+    else:
+        pairs = run(lambda item: _pair(session, item[1], item[0], base, tuned, given), questions)
     seconds = time.monotonic() - start
     share = sum(pair.tuned_seconds for pair in pairs) / max(
         1e-9, sum(pair.tuned_seconds + pair.base_seconds for pair in pairs)
@@ -246,6 +253,12 @@ def evaluate(
         judgement=judgement,
     )
     return replace(found, settings={key: value for key, value in given.items() if isinstance(value, int | float)})
+
+
+def with_defaults(sampling: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return how models are asked: without chance, and for an answer that ends."""
+    given = {key: value for key, value in (sampling or {}).items() if value is not None}
+    return {"temperature": 0.0, "max_tokens": ANSWER_TOKENS, **given}
 
 
 def _problem(questions: Sequence[Question], primary: str, judge: Judge | None, missing: str) -> str:
@@ -372,7 +385,11 @@ def _pair(
 ) -> Pair:
     order = (base, tuned) if number % 2 == 0 else (tuned, base)
     answers = {id(one): _ask(session, one, question, sampling) for one in order}
-    (old, old_seconds, old_cut), (new, new_seconds, new_cut) = answers[id(base)], answers[id(tuned)]
+    return _scored(question, answers[id(base)], answers[id(tuned)])
+
+
+def _scored(question: Question, base: Answer, tuned: Answer) -> Pair:
+    (old, old_seconds, old_cut), (new, new_seconds, new_cut) = base, tuned
     return Pair(
         question=question,
         base=old,
@@ -386,10 +403,8 @@ def _pair(
     )
 
 
-def _ask(session: Session, who: Contestant, question: Question, sampling: dict[str, Any]) -> tuple[str, float, bool]:
-    """Return the answer, the seconds until it was whole, and whether it reached the limit of tokens."""
-
-    def ask() -> tuple[str, float, bool]:
+def _ask(session: Session, who: Contestant, question: Question, sampling: dict[str, Any]) -> Answer:
+    def ask() -> Answer:
         start = time.perf_counter()
         if who.endpoint is not None and who.deployed_model:
             body = deployed.ask_deployed_model(session, who.endpoint, who.deployed_model, question.messages, **sampling)

@@ -14,7 +14,8 @@ from runner import waiting
 from runner.gcp import failures, operations, prediction, rest
 from runner.jobs.outputs import ownership
 from runner.jobs.submitting import claims
-from runner.serving import batch, deployment, recovery
+from runner.serving import deployment, recovery
+from runner.serving.batches import online
 
 IMPATIENT = 0.7
 """Seconds that a broken run waits for an answer."""
@@ -31,7 +32,7 @@ def values(*, broken: bool, at_rest: bool = True) -> list[tuple[Any, str, float]
     patience = IMPATIENT if broken else 60.0
     found: list[tuple[Any, str, float]] = [
         (failures, "FIRST_PAUSE_SECONDS", 0.01),
-        (batch, "FIRST_PAUSE_SECONDS", 0.01),
+        (online, "FIRST_PAUSE_SECONDS", 0.01),
         (claims, "LOOKUP_SECONDS", 0.3),
         (deployment, "LOOKUP_SECONDS", 0.3),
         (deployment, "UNDO_SECONDS", 6.0),

@@ -1,23 +1,40 @@
-"""The same check in an Apache Beam pipeline: same findings, same order, same numbers."""
+"""Checks, conversions and splits in Apache Beam pipelines: same findings, same order, same numbers, same bytes."""
 
 from __future__ import annotations
 
+import io
+import json
 import random
+import subprocess
 from importlib import util
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
-from runner.datasets.checking.beam import add_up, beam_engine, decode, encode
 from runner.datasets.checking.ranges import Settings, totals_of_range
 from runner.datasets.checking.totals import Totals
 from runner.datasets.checks import check_files
+from runner.datasets.distributed.pipelines import Beam
+from runner.datasets.distributed.pricing import estimate
+from runner.datasets.distributed.transport import add_up, decode, encode
+from runner.datasets.examples import Format
+from runner.datasets.records.lines import LineMaker
+from runner.datasets.records.local_images import image_reader
+from runner.datasets.rewriting.converting import convert_file, convert_range, reshaper_for
+from runner.datasets.rewriting.outcome import Outcome
+from runner.datasets.rewriting.splitting import Part, split_file
 from runner.errors import ConfigurationError, EngineMissingError
 from runner.installation import install_hint
+from tests.cli.invocation import process
 from tests.datasets.test_fast_path import all_lines, same
+from tests.made_environments import python_with_beam
 
 SETTINGS = Settings(ratio=0.25, limit=2000, name="t.jsonl", near=True)
-needs_beam = pytest.mark.skipif(util.find_spec("apache_beam") is None, reason="needs apache-beam")
+PROGRAM = Path(__file__).with_name("beam_program.py")
 
 
 def dataset(folder: Path, seed: int = 1) -> Path:
@@ -25,6 +42,18 @@ def dataset(folder: Path, seed: int = 1) -> Path:
     random.Random(seed).shuffle(lines)
     path = folder / "t.jsonl"
     path.write_bytes(b"\n".join(lines))
+    return path
+
+
+def sound(folder: Path) -> Path:
+    """A dataset without errors, in which prompts and examples repeat across all ranges."""
+    chance = random.Random(3)
+    path = folder / "sound.jsonl"
+    with path.open("w") as stream:
+        for number in range(600):
+            answer = "x" * chance.randrange(1, 4) * 100
+            stream.write(json.dumps({"prompt": f"p {chance.randrange(400)}", "completion": answer}))
+            stream.write("\n\n" if number % 97 == 5 else "\n")
     return path
 
 
@@ -51,35 +80,141 @@ def test_summaries_add_up_in_any_grouping(tmp_path: Path) -> None:
     assert decode(encode(Totals())) == Totals()
 
 
-@needs_beam
-def test_a_pipeline_finds_what_the_local_check_finds(tmp_path: Path) -> None:
-    path = dataset(tmp_path)
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mixed")
+    path = dataset(folder)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes()[:60_000])
+    return path
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sound(tmp_path_factory.mktemp("good"))
+
+
+CUTS = some.lists(some.integers(1, 59_999), max_size=8, unique=True).map(sorted)
+
+
+@settings(max_examples=25, deadline=None)
+@given(CUTS, some.sampled_from(["chat", "prompt_completion", "generate_content"]), some.booleans())
+def test_a_conversion_in_ranges_is_that_of_the_whole(
+    mixed: Path, tmp_path_factory: pytest.TempPathFactory, cuts: list[int], form: str, compiled: bool
+) -> None:
+    output = tmp_path_factory.mktemp("converted") / "o.jsonl"
+    kind = cast("Format", form)
+    expected = convert_file(mixed, output, kind, compiled=compiled)
+    ends = [0, *cuts, mixed.stat().st_size]
+    made, written, before = Outcome(output=output), b"", 0
+    for start, end in pairwise(ends):
+        target = io.BytesIO()
+        maker = LineMaker(kind, image_reader(mixed))
+        with mixed.open("rb") as stream:
+            part, lines = convert_range(stream, start, end, target, maker, reshaper_for(kind, compiled=compiled))
+        made.add(part, before - (1 if start else 0))
+        written += target.getvalue()
+        before += lines
+    assert written == output.read_bytes()
+    kept = ("read", "rows", "skipped", "counts", "changes", "notCarriedOver")
+    assert {key: made.to_json()[key] for key in kept} == {key: expected.to_json()[key] for key in kept}
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts=CUTS)
+def test_the_prompts_of_ranges_are_those_of_the_whole(good: Path, cuts: list[int]) -> None:
+    path = good
+    size = path.stat().st_size
+    ends = [0, *[cut for cut in cuts if cut < size], size]
+    with path.open("rb") as stream:
+        whole = Part.read(stream, 0, size, "").groups(stream)
+        added: dict[int, list[int]] = {}
+        for start, end in pairwise(ends):
+            for prompt, (count, octets) in Part.read(stream, start, end, "").groups(stream).items():
+                group = added.setdefault(prompt, [0, 0])
+                group[0] += count
+                group[1] += octets
+    assert added == whole
+
+
+def test_pipelines_of_several_workers_do_what_this_machine_does(good: Path, tmp_path: Path) -> None:
+    python = python_with_beam(tmp_path)
+    broken = dataset(tmp_path)
     validation = tmp_path / "v.jsonl"
-    validation.write_bytes(b"\n".join(path.read_bytes().split(b"\n")[:40]))
-    expected = check_files(path, validation, near_duplicates=True, workers=1)
-    engine = beam_engine("DirectRunner", range_bytes=path.stat().st_size // 7)
-    found = check_files(path, validation, near_duplicates=True, engine=engine)
-    assert found.findings == expected.findings
-    assert found.to_json() == expected.to_json()
-    assert len(found.training.counts) > 35
+    validation.write_bytes(b"\n".join(broken.read_bytes().split(b"\n")[:40]))
+    processes, threads = "multi_processing", "multi_threading"
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+
+    def task(what: str, path: Path, mode: str = threads, **more: Any) -> dict[str, Any]:
+        return {"what": what, "path": str(path), "mode": mode, "range_bytes": path.stat().st_size // 7, **more}
+
+    sides = [str(there / "t.jsonl"), str(there / "v.jsonl")]
+    tasks = [
+        task("check", broken, processes, validation=str(validation)),
+        task("check", good, validation=str(good)),
+        task("convert", good, processes, output=str(there / "chats.jsonl"), form="chat"),
+        task("convert", broken, output=str(there / "first.jsonl"), form=None),
+        task("split", good, outputs=sides, share=0.1, seed=7),
+        task("split", broken, outputs=[f"{name}.none" for name in sides], share=0.1, seed=7),
+    ]
+    (tmp_path / "tasks.json").write_text(json.dumps(tasks))
+    done = subprocess.run(
+        [python, "-I", PROGRAM, tmp_path / "tasks.json"], capture_output=True, text=True, timeout=500, check=False
+    )
+    assert not done.returncode, done.stderr[-3000:]
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["package"].startswith(str(tmp_path / "environment")), "what runs there is the wheel"
+    assert answer["compiled"] == (util.find_spec("runner_native") is not None)
+    findings, repeated, chats, first, divided, refused = answer["found"]
+
+    expected = check_files(broken, validation, near_duplicates=True, workers=1)
+    assert findings == expected.to_json()
+    assert len(expected.training.counts) > 35
+    assert repeated == check_files(good, good, near_duplicates=True, workers=1).to_json()
+    assert {"duplicate-example", "conflicting-answers", "leakage"} <= {item["code"] for item in repeated["findings"]}
+
+    def local(made: dict[str, Any]) -> dict[str, Any]:
+        return cast("dict[str, Any]", json.loads(json.dumps(made).replace(str(here), str(there))))
+
+    assert chats == local(convert_file(good, here / "chats.jsonl", "chat").to_json())
+    assert first == local(convert_file(broken, here / "first.jsonl").to_json())
+    made = split_file(good, here / "t.jsonl", here / "v.jsonl", share=0.1, seed=7)
+    assert divided == local(made.to_json())
+    for name in ("chats.jsonl", "first.jsonl", "t.jsonl", "v.jsonl"):
+        assert (there / name).read_bytes() == (here / name).read_bytes(), name
+    assert refused["error"]["code"] == "dataset"
+    assert not list(there.glob("*.none"))
 
 
-@needs_beam
-def test_what_a_pipeline_elsewhere_cannot_read_is_refused(tmp_path: Path) -> None:
-    path = dataset(tmp_path)
-    with pytest.raises(ConfigurationError, match="place for its result"):
-        beam_engine("DataflowRunner")
-    engine = beam_engine("DataflowRunner", ["--temp_location=gs://a-bucket/tmp"])
-    with pytest.raises(ConfigurationError, match="on this machine"):
-        check_files(path, engine=engine)
-    packed = tmp_path / "t.jsonl.gz"
-    packed.write_bytes(b"")
-    with pytest.raises(ConfigurationError, match="compressed"):
-        check_files(packed, engine=beam_engine())
+def test_a_plan_says_what_dataflow_would_cost_and_starts_nothing(tmp_path: Path) -> None:
+    path = sound(tmp_path)
+    for words in (["check", str(path)], ["stats", str(path)], ["convert", str(path), "--output", "o.jsonl"]):
+        outcome = process("data", *words, "--engine", "beam", "--dry-run", "--format", "json")
+        assert outcome.code == 0, outcome
+        assert outcome.document["bytes"] == path.stat().st_size
+        assert 0 < outcome.document["usd"]["expected"] < outcome.document["usd"]["high"] < 0.1
+    small, large = estimate("check", 10**9), estimate("check", 10**13)
+    assert large.usd > 500 * small.usd
+    refused = process("data", "check", str(path), "--dry-run", "--format", "json")
+    assert (refused.code, refused.error["hint"]) == (2, "--engine beam")
 
 
 @pytest.mark.skipif(util.find_spec("apache_beam") is not None, reason="apache-beam is here")
 def test_without_beam_the_hint_says_what_to_install() -> None:
     with pytest.raises(EngineMissingError) as caught:
-        beam_engine()
+        Beam()
     assert caught.value.hint == install_hint("beam")
+
+
+def test_what_a_pipeline_elsewhere_cannot_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(util, "find_spec", lambda name: name)
+    path = dataset(tmp_path)
+    with pytest.raises(ConfigurationError, match="place for its result"):
+        Beam("DataflowRunner")
+    with pytest.raises(ConfigurationError, match="on this machine"):
+        Beam("DataflowRunner", ["--temp_location=gs://a-bucket/tmp"]).require_readable(path)
+    packed = tmp_path / "t.jsonl.gz"
+    packed.write_bytes(b"\x1f\x8b\x08\x00")
+    with pytest.raises(ConfigurationError, match="compressed"):
+        Beam().require_readable(packed)

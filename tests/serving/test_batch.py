@@ -19,8 +19,8 @@ from runner.environment import Environment
 from runner.errors import ConfigurationError, QuotaExceededError
 from runner.gcp import endpoints
 from runner.gcp.session import Session
-from runner.serving import batch
-from runner.serving.batch import BatchProgress, run_batch
+from runner.serving.batches import online as batch
+from runner.serving.batches.online import BatchProgress, run_batch
 from tests.cli.invocation import process
 from tests.serving.stub_endpoint import ENDPOINT, StubEndpoint
 

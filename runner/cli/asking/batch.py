@@ -1,20 +1,58 @@
-"""`runner batch`: a file of questions through an endpoint."""
+"""`runner batch`: a file of questions through an endpoint, or by a batch prediction job."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.cli import commands
-from runner.cli.options import Invocation, endpoint_option, sampling_options
+from runner.cli.completing import completed
+from runner.cli.options import Command, Duration, Invocation, cost_options, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import duration
-from runner.errors import RunnerError
+from runner.errors import ConfigurationError, RunnerError
+
+if TYPE_CHECKING:
+    from runner.gcp.batch_jobs import BatchJob
+    from runner.gcp.endpoints import Endpoint
+    from runner.gcp.session import Session
+    from runner.serving.batches.pricing import BatchEstimate
 
 _REPORT_SECONDS = 5.0
+
+
+def job_options(function: Command) -> Command:
+    """Add the options of batch prediction jobs: `engine`, `machine_type`, `replicas` and `rate`."""
+    decorators = (
+        click.option(
+            "--engine",
+            type=click.Choice(["endpoint", "vertex"]),
+            default="endpoint",
+            help="Ask an endpoint, or run a Vertex AI batch prediction job [default: endpoint].",
+        ),
+        click.option("--machine-type", metavar="TYPE", help="Machine of a batch job [default: the model's]."),
+        click.option(
+            "--replicas",
+            type=click.IntRange(1, 128),
+            default=1,
+            show_default=True,
+            metavar="N",
+            help="Machines of a batch job that work at the same time.",
+        ),
+        click.option(
+            "--tokens-per-second",
+            "rate",
+            type=click.FloatRange(0, min_open=True),
+            metavar="X",
+            help="Measured rate of one replica, for the price of a batch job [default: an estimate].",
+        ),
+    )
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
 
 
 @commands.command(
@@ -23,10 +61,19 @@ _REPORT_SECONDS = 5.0
     examples=(
         "runner batch questions.jsonl --endpoint my-model -o answers.jsonl",
         "runner batch questions.jsonl -o answers.jsonl --concurrency 32 --max-tokens 200 --temperature 0",
+        "runner batch questions.jsonl --engine vertex --model 4711 -o answers.jsonl --replicas 4 --max-cost 20",
+        "runner batch questions.jsonl --engine vertex --model 4711 -o answers.jsonl --dry-run",
     ),
 )
 @click.argument("source", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 @endpoint_option
+@click.option(
+    "--model",
+    metavar="ID",
+    shell_complete=completed("jobs"),
+    help="Model of a batch job: a tuning job's ID, or the full name of a model [default: the endpoint's].",
+)
+@job_options
 @click.option(
     "-o",
     "--output",
@@ -41,9 +88,12 @@ _REPORT_SECONDS = 5.0
     default=8,
     show_default=True,
     metavar="N",
-    help="Number of concurrent requests.",
+    help="Number of concurrent requests to an endpoint.",
 )
 @click.option("--restart", is_flag=True, help="Ignore the answers of an earlier run.")
+@click.option("--dry-run", is_flag=True, help="Only show what a batch job would take and cost.")
+@click.option("--timeout", type=Duration(), metavar="TIME", help="Stop waiting for a batch job, with exit code 6.")
+@cost_options
 @sampling_options
 @click.pass_obj
 def command(
@@ -51,18 +101,72 @@ def command(
     /,
     source: Path,
     endpoint: str | None,
+    model: str | None,
+    engine: str,
+    machine_type: str | None,
+    replicas: int,
+    rate: float | None,
     output: Path,
     concurrency: int,
     restart: bool,
+    dry_run: bool,
+    timeout: float | None,
+    max_cost: float | None,
+    accept_unknown_cost: bool,
     **sampling: Any,
 ) -> None:
-    """Send every line of FILE to an endpoint and write the answers in the same order.
+    """Answer every line of FILE, by an endpoint or a batch prediction job, and write the answers in the same order.
 
     A line is {"messages": […]} for a chat, or {"prompt": …}; other keys, such as max_tokens, are sent unchanged. 429
     and 5xx are retried. After an interruption, the same command resumes without asking answered questions
     again. The exit code is 1 if lines were refused; each has its error in the output.
+
+    With --engine vertex, a batch prediction job answers. It needs no endpoint, and it is billed while its machines run;
+    its price is shown first. The same command again finds the job and never creates a second one.
     """
-    from runner.serving.batch import BatchProgress, run_batch
+    if engine == "vertex":
+        with invocation.session() as session:
+            from runner.cli.cost_gate import terms
+            from runner.serving.batches import jobs
+
+            who = jobs.predictor(session, model or endpoint, machine_type)
+            if dry_run:
+                _show_plan(invocation, jobs.plan(source, who, replicas=replicas, sampling=sampling, rate=rate))
+                return
+            invocation.interrupted = "the batch job continues; run the same command again to get its answers"
+            done = jobs.run_job(
+                session,
+                who,
+                source,
+                output,
+                terms=terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost),
+                replicas=replicas,
+                sampling=sampling,
+                rate=rate,
+                restart=restart,
+                timeout=timeout,
+                progress=_told(invocation),
+            )
+        _end(invocation, done.to_json(), _pairs(done.to_json()), done.failed, done.total, output)
+        return
+    if model or machine_type or rate or dry_run or max_cost is not None or timeout is not None:
+        message = (
+            "--model, --machine-type, --tokens-per-second, --dry-run, --timeout and --max-cost need --engine vertex"
+        )
+        raise ConfigurationError(message, problems=[message], hint="--engine vertex")
+    _ask(invocation, source, endpoint, output, concurrency, restart, sampling)
+
+
+def _ask(
+    invocation: Invocation,
+    source: Path,
+    endpoint: str | None,
+    output: Path,
+    concurrency: int,
+    restart: bool,
+    sampling: dict[str, Any],
+) -> None:
+    from runner.serving.batches.online import BatchProgress, run_batch
     from runner.serving.prediction import resolve_endpoint
 
     out = invocation.output
@@ -80,6 +184,7 @@ def command(
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
         tell_of_endpoint(invocation, session, found)
+        _advise(invocation, session, found, source, sampling, concurrency)
         invocation.interrupted = "the answers so far are saved; run the same command again to continue"
         done = run_batch(
             session,
@@ -97,8 +202,86 @@ def command(
         ("refused", done.failed or None),
         ("answered before", before or None),
         ("rate", f"{done.per_second:.1f} answers, {done.tokens / max(done.seconds, 1e-9):.0f} tokens a second"),
-        ("output", str(output)),
     ]
-    out.result({**done.to_json(), "output": str(output)}, pairs, name=str(output))
-    if done.failed:
-        raise RunnerError(f"{done.failed} of {done.total} lines were refused", hint=f"grep '\"error\"' {output}")
+    _end(invocation, done.to_json(), pairs, done.failed, done.total, output)
+
+
+def _advise(
+    invocation: Invocation,
+    session: Session,
+    endpoint: Endpoint,
+    source: Path,
+    sampling: dict[str, Any],
+    concurrency: int,
+) -> None:
+    """Say on standard error where a batch prediction job would be faster or cheaper."""
+    from runner.serving.batches import jobs, pricing
+    from runner.serving.batches.lines import opened
+    from runner.serving.listing import describe
+
+    served = endpoint.deployed_models[:1]
+    if not served or served[0].machine is None:
+        return
+    with opened(source) as lines:
+        work = jobs.work_of(lines, sampling)
+    if work.questions < pricing.FEWEST_QUESTIONS:
+        return
+    line = pricing.advice(
+        work,
+        jobs.base_of(session, served[0].model),
+        served[0].machine,
+        concurrency=concurrency,
+        replicas=max(1, served[0].replicas),
+        hourly=describe(endpoint).usd_per_hour,
+    )
+    if line:
+        invocation.output.note(line)
+
+
+def _told(invocation: Invocation) -> Any:
+    said = ""
+
+    def tell(job: BatchJob) -> None:
+        nonlocal said
+        line = f"batch prediction job {job.id} is {job.state.removeprefix('JOB_STATE_').lower()}"
+        if line != said:
+            said = line
+            invocation.output.note(line)
+
+    return tell
+
+
+def _show_plan(invocation: Invocation, found: BatchEstimate) -> None:
+    known = found.seconds is not None and found.high_seconds is not None
+    price = (
+        f"about ${found.usd:.2f}, up to ${found.high:.2f} (list prices of {found.price_date})"
+        if found.usd is not None and found.high is not None
+        else "no price is published for this model and machine: --tokens-per-second, --machine-type"
+    )
+    pairs = [
+        ("questions", found.work.questions),
+        ("answers", f"about {found.work.expected_tokens:,} tokens, {found.work.most_tokens:,} at most"),
+        ("machines", f"{found.replicas} x {found.machine.machine_type if found.machine else '?'}"),
+        ("time", f"about {duration(found.seconds)}, up to {duration(found.high_seconds)}" if known else None),  # type: ignore[arg-type]
+        ("price", price),
+    ]
+    invocation.output.result(found.to_json(), pairs, name=f"{found.usd:.2f}" if found.usd is not None else "")
+
+
+def _pairs(body: dict[str, Any]) -> list[tuple[str, Any]]:
+    hours = body["replicaHours"]
+    return [
+        ("job", body["job"]),
+        ("answers", body["total"] - body["failed"]),
+        ("refused", body["failed"] or None),
+        ("billed", f"{hours:.2f} replica hours" if hours is not None else None),
+    ]
+
+
+def _end(
+    invocation: Invocation, body: dict[str, Any], pairs: list[tuple[str, Any]], failed: int, total: int, output: Path
+) -> None:
+    """Print what became of a batch. Raises RunnerError if lines were refused."""
+    invocation.output.result({**body, "output": str(output)}, [*pairs, ("output", str(output))], name=str(output))
+    if failed:
+        raise RunnerError(f"{failed} of {total} lines were refused", hint=f"grep '\"error\"' {output}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from runner import local_files
 from runner.cli import commands
+from runner.cli.asking.batch import job_options
 from runner.cli.cost_gate import terms
 from runner.cli.options import Command, Invocation, Money, cost_options, sampling_options
 from runner.errors import ConfigurationError, RunnerError
@@ -51,6 +52,7 @@ def judge_options(function: Command) -> Command:
         "runner eval held_out.jsonl --endpoint tuned --base-endpoint base --report report.html",
         "runner eval held_out.jsonl --endpoint tuned --base-endpoint base --gate better --slice-by topic",
         "runner eval held_out.jsonl --endpoint tuned --base-endpoint base --judge my-judge",
+        "runner eval held_out.jsonl --engine vertex --endpoint 4711 --base-endpoint base --max-cost 20",
     ),
 )
 @click.argument("dataset", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
@@ -76,6 +78,7 @@ def judge_options(function: Command) -> Command:
 @click.option(
     "--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Number of concurrent requests."
 )
+@job_options
 @judge_options
 @sampling_options
 @click.pass_obj
@@ -93,6 +96,10 @@ def command(
     report: Path | None,
     gate: Gate | None,
     concurrency: int,
+    engine: Literal["endpoint", "vertex"],
+    machine_type: str | None,
+    replicas: int,
+    rate: float | None,
     judge: str | None,
     judge_price: float | None,
     max_cost: float | None,
@@ -107,6 +114,9 @@ def command(
 
     Loss and perplexity of the file's answers are measured if both models report log probabilities. A judge is a third
     model, which sees each pair twice, in both orders.
+
+    With --engine vertex, two batch prediction jobs answer; --endpoint and --base-endpoint also take tuning jobs and
+    models then. Their price is shown first, and the same command again goes on with them.
     """
     from runner.serving import past_evaluations
     from runner.serving.comparing import compare, hold_gate
@@ -116,7 +126,8 @@ def command(
     if report is not None:
         _check_writable(report)
     with invocation.session() as session:
-        _tell_stand_ins(invocation, session, endpoint, model)
+        if engine == "endpoint":
+            _tell_stand_ins(invocation, session, endpoint, model)
         found = compare(
             session,
             dataset,
@@ -131,6 +142,10 @@ def command(
             sampling=sampling,
             judge=judge,
             judge_price=judge_price,
+            engine=engine,
+            machine_type=machine_type,
+            replicas=replicas,
+            rate=rate,
             terms=terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost),
             tell=output.note,
             progress=_reporter(invocation),

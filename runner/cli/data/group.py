@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
+from runner.cli.data import engines
+from runner.cli.data.engines import EngineChoice, engine_options
 from runner.cli.options import Invocation, dataset_options
 from runner.cli.output import finding_line
 from runner.cli.text import excerpt, size
 
 if TYPE_CHECKING:
-    from runner.datasets.checking.ranges import Engine
+    from runner.datasets.distributed.pipelines import Beam
     from runner.datasets.reports.report import Report
 
 _LEFT_SHOWN = 20
@@ -75,16 +77,7 @@ command = commands.Group(
     help="Also read images in buckets: verify that they exist, are complete, and match their type.",
 )
 @click.option("--decode-images", is_flag=True, help="Decode the pixels of images (slow).")
-@click.option(
-    "--engine",
-    type=click.Choice(["local", "beam"]),
-    default="local",
-    help="Read the files on this machine or in an Apache Beam pipeline [default: local].",
-)
-@click.option(
-    "--runner", "beam_runner", metavar="NAME", help="Beam runner, for example DataflowRunner [default: DirectRunner]."
-)
-@click.option("--pipeline", multiple=True, metavar="KEY=VALUE", help="Option of the Beam pipeline; repeatable.")
+@engine_options
 @click.option(
     "--report",
     "kind",
@@ -106,9 +99,7 @@ def check(
     workers: int | None,
     fetch_images: bool,
     decode_images: bool,
-    engine: str,
-    beam_runner: str | None,
-    pipeline: tuple[str, ...],
+    engine: EngineChoice,
     kind: str,
 ) -> None:
     """Check the dataset file TRAINING and list everything wrong with it. Exit code 3 if there are errors.
@@ -117,7 +108,12 @@ def check(
     compressed, in another encoding, an object (gs://…) or `-` for standard input. For a file in another format, the
     command shows the first row as it would be converted and prints the command that converts it.
     """
-    with _closer(invocation, fetch=fetch_images, decode=decode_images) as look_closer:
+    if engines.planned(invocation, engine, "check", training, validation):
+        return
+    with (
+        engines.opened(invocation, engine, "check", training, validation) as beam,
+        _closer(invocation, fetch=fetch_images, decode=decode_images) as look_closer,
+    ):
         report = checked(
             invocation,
             training,
@@ -127,7 +123,7 @@ def check(
             tokenizer,
             near_duplicates=near_duplicates,
             workers=workers,
-            engine=_engine(engine, beam_runner, pipeline),
+            beam=beam,
             look_closer=look_closer,
         )
     from runner.wording import counted
@@ -162,19 +158,6 @@ def _closer(invocation: Invocation, *, fetch: bool, decode: bool) -> Iterator[An
     with contextlib.ExitStack() as stack:
         session = stack.enter_context(invocation.session()) if fetch else None
         yield stack.enter_context(PictureCheck(session, decode=decode)).findings
-
-
-def _engine(name: str, beam_runner: str | None, pipeline: tuple[str, ...]) -> Engine | None:
-    """Return what reads the files. Raises ConfigurationError."""
-    if name == "local":
-        if beam_runner or pipeline:
-            from runner.errors import ConfigurationError
-
-            raise ConfigurationError("--runner and --pipeline require --engine beam", hint="--engine beam")
-        return None
-    from runner.datasets.checking.beam import beam_engine
-
-    return beam_engine(beam_runner or "DirectRunner", [f"--{option.removeprefix('--')}" for option in pipeline])
 
 
 def _export(invocation: Invocation, report: Report, kind: str) -> None:
@@ -261,11 +244,17 @@ def checked(
     model: str | None,
     mode: Any,
     tokenizer: Path | None,
+    *,
+    beam: Beam | None = None,
     **options: Any,
 ) -> Report:
-    """Return the report on a dataset; see `runner.datasets.named.check`."""
+    """Return the report on a dataset, read by the workers of `beam` if given; see `runner.datasets.named.check`."""
     from runner.datasets import named
 
+    if beam is not None:
+        from runner.datasets.distributed.checking import BeamEngine
+
+        options["engine"] = BeamEngine(beam)
     return named.check(
         invocation.session,
         training,

@@ -11,6 +11,8 @@ import click
 
 from runner.cli import commands
 from runner.cli.completing import completed
+from runner.cli.data import engines
+from runner.cli.data.engines import EngineChoice, engine_options
 from runner.cli.data.group import checked, statistics
 from runner.cli.data.sources import sources, tokenizer_for
 from runner.cli.options import DataFile, Invocation, dataset_options, mode_option
@@ -36,6 +38,7 @@ _BAR_COLUMNS = 40
     "--epochs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of epochs to price."
 )
 @click.option("--sample", is_flag=True, help="Estimate the tokens from a sample of 2000 lines, in about a second.")
+@engine_options
 @click.pass_obj
 def stats(
     invocation: Invocation,
@@ -46,6 +49,7 @@ def stats(
     tokenizer: Path | None,
     epochs: int,
     sample: bool,
+    engine: EngineChoice,
 ) -> None:
     """Show rows, turns, tokens and lengths of TRAINING, and what each model and mode would cost.
 
@@ -57,7 +61,10 @@ def stats(
     from runner.datasets.reports.histograms import histogram, offers
     from runner.wording import counted
 
-    report = checked(invocation, training, validation, model, mode, tokenizer)
+    if engines.planned(invocation, engine, "stats", training, validation):
+        return
+    with engines.opened(invocation, engine, "stats", training, validation) as beam:
+        report = checked(invocation, training, validation, model, mode, tokenizer, beam=beam)
     wanted = [offer for offer in offers(report, epochs) if _matches(offer, model, mode)]
     output = invocation.output
     if output.is_json:

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from runner.cli import commands
+from runner.cli.data import engines
+from runner.cli.data.engines import EngineChoice, engine_options
 from runner.cli.data.sources import account, sources, target
 from runner.cli.options import DataFile, Invocation
 from runner.cli.text import size
@@ -81,6 +83,7 @@ def fix(invocation: Invocation, path: Path | str, given: Path | str, keep_duplic
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Seed for the choice of examples."
 )
+@engine_options
 @click.pass_obj
 def split(
     invocation: Invocation,
@@ -89,6 +92,7 @@ def split(
     validation: Path | str,
     share: float,
     seed: int,
+    engine: EngineChoice,
 ) -> None:
     """Split FILE into training and validation files that the service accepts together.
 
@@ -102,12 +106,20 @@ def split(
 
     if STDIN in {training, validation}:
         raise ConfigurationError("standard output can take only one of the two files", hint="name two files")
+    if engines.planned(invocation, engine, "split", path):
+        return
     with (
+        engines.opened(invocation, engine, "split", path) as beam,
         sources(invocation, path) as (source, _),
         target(invocation, training) as kept,
         target(invocation, validation) as held,
     ):
-        made = split_file(source, kept, held, share=share, seed=seed)
+        if beam is None:
+            made = split_file(source, kept, held, share=share, seed=seed)
+        else:
+            from runner.datasets.distributed import splitting
+
+            made = splitting.split_file(beam, source, kept, held, share=share, seed=seed)
     body = made.to_json()
     body["training"]["path"], body["validation"]["path"] = str(training), str(validation)
     rows = [
@@ -150,6 +162,7 @@ def split(
 @click.option("--prompt-column", metavar="NAME", help="Column or key of the question [default: the usual names].")
 @click.option("--answer-column", metavar="NAME", help="Column or key of the answer [default: the usual names].")
 @click.option("--system-column", metavar="NAME", help="Column or key of the system text [default: system].")
+@engine_options
 @click.pass_obj
 def convert(
     invocation: Invocation,
@@ -161,6 +174,7 @@ def convert(
     prompt_column: str | None,
     answer_column: str | None,
     system_column: str | None,
+    engine: EngineChoice,
 ) -> None:
     """Write the rows of FILE as JSON Lines of a documented format.
 
@@ -169,15 +183,28 @@ def convert(
     become examples are left out and reported, and so is every key and cell that the format has no place for.
     """
     from runner.datasets.rewriting.converting import Columns, convert_file
+    from runner.errors import ConfigurationError
 
     layout: Any = _LAYOUTS[kind] if kind else None
     columns = Columns(prompt=prompt_column, answer=answer_column, system=system_column)
+    if engines.planned(invocation, engine, "convert", path):
+        return
+    if engine.name == "beam" and (encoding or layout not in {None, "json-lines"}):
+        message = "--engine beam reads JSON Lines in UTF-8, and neither --encoding nor another --from"
+        raise ConfigurationError(message, problems=[message], hint="omit --engine")
     with (
+        engines.opened(invocation, engine, "convert", path) as beam,
         sources(invocation, path) as (source, _),
         target(invocation, given) as written,
-        invocation.output.progress(f"convert {source.name}") as progress,
     ):
-        made = convert_file(source, written, form, columns=columns, encoding=encoding, layout=layout, progress=progress)
+        if beam is None:
+            how: Any = {"columns": columns, "encoding": encoding, "layout": layout}
+            with invocation.output.progress(f"convert {source.name}") as progress:
+                made = convert_file(source, written, form, progress=progress, **how)
+        else:
+            from runner.datasets.distributed import converting
+
+            made = converting.convert_file(beam, source, written, form, columns=columns)
     for change in made.problems[:_SHOWN]:
         invocation.output.warning(f"{change.place} left out: {change.what}")
     if made.dropped > _SHOWN:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli import commands
 from runner.cli.manifests.apply import raise_for, tell
 from runner.cli.manifests.plan import quota_option
-from runner.cli.options import Duration, Invocation
+from runner.cli.options import Duration, Invocation, Money
 from runner.cli.text import amount, duration
-from runner.errors import GoogleApiError, RunnerError, UnreachableError, WaitTimeoutError
+from runner.errors import ConfigurationError, GoogleApiError, RunnerError, UnreachableError, WaitTimeoutError
 from runner.wording import counted
 
 if TYPE_CHECKING:
+    from runner.gcp.session import Session
     from runner.jobs.manifests.claiming import Step
 
 PATIENCE_SECONDS = 1800.0
@@ -38,11 +39,11 @@ command = commands.Group(
 @click.pass_obj
 def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
     """List the queue in order, with each job's price and what it waits for."""
-    from runner.jobs.manifests import queueing
+    from runner.jobs.manifests import looking, queueing
     from runner.jobs.manifests.records import StateLedger
 
     with invocation.session() as session:
-        view = queueing.look(session, StateLedger(session))
+        view = looking.look(session, StateLedger(session))
     order = queueing.ordered(view, view.entries, fair_by)
     others = [name for name in view.entries if name not in order] if everything else []
     rows, body = [], []
@@ -85,9 +86,27 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
 @commands.command(
     name="run",
     changes=True,
-    examples=("runner queue run --until-empty", "runner queue run --quota 2 --interval 1m", "runner queue run --once"),
+    examples=(
+        "runner queue run --until-empty",
+        "runner queue run --quota 2 --interval 1m",
+        "runner queue run --once",
+        "runner queue run --place team-a/us-central1 --place team-b/us-central1 --fair-by team --budget 5000",
+    ),
 )
 @quota_option
+@click.option(
+    "--place",
+    "places",
+    multiple=True,
+    metavar="PROJECT/LOCATION",
+    help="Where jobs may run, repeatable; each project has a quota of its own [default: the environment's].",
+)
+@click.option(
+    "--budget",
+    type=Money(),
+    metavar="USD",
+    help="Limit for what all jobs of the queue cost together, whichever runner submits them.",
+)
 @click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly.")
 @click.option("--interval", type=Duration(), default=30.0, metavar="TIME", help="Polling interval [default: 30s].")
 @click.option("--once", is_flag=True, help="Check once and exit.")
@@ -99,6 +118,8 @@ def run(
     invocation: Invocation,
     /,
     quota: int | None,
+    places: tuple[str, ...],
+    budget: float | None,
     fair_by: str,
     interval: float,
     once: bool,
@@ -108,18 +129,25 @@ def run(
 ) -> None:
     """Submit waiting jobs as quota becomes available, retry failed jobs, and deploy finished ones.
 
-    Several can run at the same time; each job is created once. Ctrl-C does not change jobs or queue. With --format
-    json, each event is a line.
+    Several can run at the same time; each job is created once, wherever it runs, and what all of them cost stays within
+    --budget. A place that does not answer gets no job, and a job that may be there waits for it. Ctrl-C does not change
+    jobs or queue. With --format json, each event is a line.
     """
+    from runner.jobs.manifests.places import parse_place
+
+    named = [parse_place(text) for text in places]
     start = time.monotonic()
     said: dict[str, str] = {}
     latest: dict[str, Step] = {}
     lost_since: float | None = None
+    fit: list[tuple[str, str]] | None = None
     invocation.interrupted = "jobs continue and the queue waits: run `runner queue run` again to continue"
     with invocation.session() as session:
         while True:
             try:
-                steps, left = _look(invocation, session, quota, fair_by, said, deploy=not no_deploy)
+                if fit is None:
+                    fit = _fit(invocation, session, named)
+                steps, left = _look(invocation, session, quota, fair_by, said, fit, budget, deploy=not no_deploy)
                 lost_since = None
                 latest.update((step.name, step) for step in steps)
             except (UnreachableError, GoogleApiError) as error:
@@ -146,12 +174,21 @@ def run(
 
 
 def _look(
-    invocation: Invocation, session: Any, quota: int | None, fair_by: str, said: dict[str, str], *, deploy: bool
+    invocation: Invocation,
+    session: Session,
+    quota: int | None,
+    fair_by: str,
+    said: dict[str, str],
+    named: list[tuple[str, str]],
+    budget: float | None,
+    *,
+    deploy: bool,
 ) -> tuple[list[Step], int]:
     """Look once; return what happened and how many jobs wait or run."""
     from runner.cli.manifests.deploy import deploy_finished
     from runner.gcp import fleet
-    from runner.jobs.manifests import queueing
+    from runner.jobs.manifests import looking, queueing
+    from runner.jobs.manifests.places import Place
     from runner.jobs.manifests.records import StateLedger
 
     def happened(step: Step) -> None:
@@ -164,15 +201,39 @@ def _look(
         else:
             tell(invocation, step)
 
-    limit = fleet.tuning_quota(session).limit if quota is None else quota
-    steps = queueing.advance(session, limit=limit, fair_by=fair_by, progress=happened)
+    limit = quota
+    if limit is None and not named:
+        limit = fleet.tuning_quota(session).limit
+    places = [Place(*one, fleet.tuning_quota(session.at(*one)).limit if quota is None else quota) for one in named]
+    steps = queueing.advance(
+        session, limit=limit or 0, fair_by=fair_by, places=places, budget=budget, progress=happened
+    )
     if deploy:
         for item in deploy_finished(invocation, session):
             if invocation.output.is_json:
                 invocation.output.document(item, lines=True)
-    view = queueing.look(session, StateLedger(session))
+    view = looking.look(session, StateLedger(session), places=places)
     blocked = {step.name for step in steps if step.what == "blocked"}
     return steps, queueing.unfinished(view, blocked)
+
+
+def _fit(invocation: Invocation, session: Session, named: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the places whose jobs reach the data of what waits, and warn of others. Raises ConfigurationError."""
+    from runner.jobs.manifests import places
+    from runner.jobs.manifests.records import StateLedger
+
+    runs = [entry.record.run for entry in StateLedger(session).load().entries.values() if named]
+    fit, problems = [], []
+    for project, location in named:
+        found = places.obstacles(session, (project, location), runs)
+        if not found:
+            fit.append((project, location))
+            continue
+        problems.append(f"{project}/{location}: {found[0]}")
+        invocation.output.warning(f"{project}/{location} is left out: {found[0]}")
+    if named and not fit:
+        raise ConfigurationError("; ".join(problems), problems=problems, hint="`runner doctor` in each project")
+    return fit
 
 
 def _passes(error: RunnerError) -> bool:

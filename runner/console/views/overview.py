@@ -44,7 +44,7 @@ def page(console: Console, request: Request) -> Response:
     running = [job for job in jobs.value if not job.ended]
     serving = [item for item in endpoints.value if item.billed]
     leaks = following.leaks(console)
-    troubles = [*_of_jobs(jobs.value), *_of_leases(console.session.environment, serving, labels)]
+    troubles = [*_of_jobs(jobs.value), *_of_leases(console.session.environment, serving, labels, console.session.now())]
     if leaks:
         known = [leak.usd_per_day for leak in leaks if leak.usd_per_day is not None]
         title = f"{len(leaks)} no longer used"
@@ -83,7 +83,7 @@ def _of_jobs(jobs: list[TuningJob]) -> list[Trouble]:
 
 
 def _of_leases(
-    environment: Environment, serving: list[ListedEndpoint], labels: dict[str, dict[str, str]]
+    environment: Environment, serving: list[ListedEndpoint], labels: dict[str, dict[str, str]], now: float
 ) -> list[Trouble]:
     found = []
     minutes = environment.idle_guard_minutes
@@ -95,7 +95,7 @@ def _of_leases(
     for item in serving:
         for model in item.endpoint.deployed_models:
             until = lease_until(item.endpoint, model, labels)
-            left = None if until is None else until - console.session.now()
+            left = None if until is None else until - now
             if left is None or left > SOON_SECONDS:
                 continue
             name = model.display_name or item.endpoint.display_name or item.endpoint.id

@@ -11,22 +11,36 @@ from dataclasses import dataclass
 from itertools import compress, repeat
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from runner.datasets.checking.blocks import Block, BlockReader
 from runner.datasets.checking.compiled import CompiledReader
 from runner.datasets.checking.exact import ExactReader
+from runner.datasets.checking.repeats import Repeated, Repeats
 from runner.datasets.checking.totals import FINDINGS_KEPT, LINES_NAMED, Tally, Totals
 from runner.datasets.examples import Finding
 from runner.datasets.reading import native
-from runner.datasets.reading.lines import BLOCK_BYTES, MAX_LINE_BYTES, blocks
+from runner.datasets.reading.lines import BLOCK_BYTES, MAX_LINE_BYTES, blocks, seek_range
 from runner.datasets.reading.sources import Source
 from runner.datasets.rules import contents as digests
 from runner.datasets.rules import texts
 from runner.datasets.tokens.counters import RatioCounter, TokenCounter, open_counter
 
-Engine = Callable[[Source, "Settings"], Totals]
-"""Reads a source instead of this machine's threads and processes; gives the same totals."""
+
+class Engine(Protocol):
+    """Reads sources instead of this machine's threads and processes, and gives the same."""
+
+    def totals(self, source: Source, settings: Settings) -> Totals:
+        """Return the totals of a source, without the digests of its lines."""
+        ...
+
+    def repeats(self) -> Repeats:
+        """Return which lines repeat others, of the source that `totals` has read last."""
+        ...
+
+    def leakage(self) -> Repeated:
+        """Return which lines of the source that was read last repeat lines of the one that was read first."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +83,7 @@ def totals_of_stream(
     stream: BinaryIO, start: int, end: int, settings: Settings, *, progress: Callable[[int], None] | None = None
 ) -> Totals:
     """Return the same of a buffered stream that can seek, wherever its bytes come from."""
-    if start:
-        stream.seek(start - 1)
-        line = stream.readline(1 << 20)
-        while line and not line.endswith(b"\n"):
-            line = stream.readline(1 << 20)
-    remaining = end - stream.tell() if start else end
+    remaining = seek_range(stream, start, end)
     return RangeChecker(settings, first=not start).read(stream, remaining, progress=progress)
 
 

@@ -8,15 +8,60 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.datasets.checking.columns import Column
+from runner.datasets.checking.totals import FINDINGS_KEPT, Totals
 
 IN_MEMORY = 1 << 17
 """Lines compared in one table; such a table takes about 15 MB."""
 _BUCKETS = 256
 _BUFFERED = 1 << 17
+
+
+@dataclass(slots=True)
+class Repeated:
+    """Lines that repeat others."""
+
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+    """(line, the first line that is the same), in order; the first thousand."""
+    count: int = 0
+    """Of all."""
+
+    @staticmethod
+    def of(pairs: Iterable[tuple[int, int]]) -> Repeated:
+        """Return the account of pairs, given in the order of their lines."""
+        found = Repeated()
+        for pair in pairs:
+            found.count += 1
+            if found.count <= FINDINGS_KEPT:
+                found.pairs.append(pair)
+        return found
+
+
+@dataclass(slots=True)
+class Repeats:
+    """What repeats in one file. A line is of one kind at most where it is the same example."""
+
+    same: Repeated = field(default_factory=Repeated)
+    """Examples that are there before."""
+    near: Repeated = field(default_factory=Repeated)
+    """Those that differ only in case, white space or punctuation."""
+    conflicting: Repeated = field(default_factory=Repeated)
+    """Those that have another answer to the same prompt."""
+
+
+def repeats_of(totals: Totals) -> Repeats:
+    """Return what repeats in a file, from the digests of its lines."""
+    same = repeats(totals.wholes)
+    again = {line for line, _ in same}
+
+    def others(digests: Column) -> Repeated:
+        return Repeated.of(pair for pair in repeats(digests) if pair[0] not in again)
+
+    return Repeats(Repeated.of(same), others(totals.nears), others(totals.prompts))
 
 
 def repeats(digests: Column, known: Column | None = None) -> list[tuple[int, int]]:
@@ -28,18 +73,21 @@ def repeats(digests: Column, known: Column | None = None) -> list[tuple[int, int
     """
     total = len(digests) + (len(known) if known is not None else 0)
     if total <= IN_MEMORY:
-        return _compare(enumerate(digests, 1), enumerate(known, 1) if known is not None else None)
+        return compare(enumerate(digests, 1), enumerate(known, 1) if known is not None else None)
     found: list[tuple[int, int]] = []
     with tempfile.TemporaryDirectory(prefix="runner-digests-") as folder:
         mine = _spread(digests, Path(folder, "mine"))
         others = _spread(known, Path(folder, "known")) if known is not None else None
         for index, path in enumerate(mine):
-            found += _compare(_read(path), _read(others[index]) if others is not None else None)
+            found += compare(_read(path), _read(others[index]) if others is not None else None)
     found.sort()
     return found
 
 
-def _compare(digests: Iterator[tuple[int, int]], known: Iterator[tuple[int, int]] | None) -> list[tuple[int, int]]:
+def compare(
+    digests: Iterable[tuple[int, int]], known: Iterable[tuple[int, int]] | None = None
+) -> list[tuple[int, int]]:
+    """Return (line, first line) for every (line, digest) whose digest is there before, or in `known`; in order."""
     first: dict[int, int] = {}
     found: list[tuple[int, int]] = []
     if known is not None:

@@ -35,6 +35,23 @@ def raw_lines(stream: BinaryIO, *, limit: int = MAX_LINE_BYTES) -> Iterator[RawL
         yield RawLine(number, data.rstrip(b"\r\n"))
 
 
+def seek_range(stream: BinaryIO, start: int, end: int) -> int:
+    """Go to the first line that begins in a range of bytes, and return how many bytes of the range are left.
+
+    Args:
+        stream: a buffered stream that can seek.
+        start: offset of the first byte; in the middle of a line, that line belongs to the range before.
+        end: offset behind the last byte.
+    """
+    stream.seek(max(0, start - 1))
+    if not start:
+        return end
+    line = stream.readline(1 << 20)
+    while line and not line.endswith(b"\n"):
+        line = stream.readline(1 << 20)
+    return end - stream.tell()
+
+
 def blocks(stream: BinaryIO, remaining: int | None = None) -> Iterator[bytes | None]:
     """Yield whole lines of a stream, about `BLOCK_BYTES` at a time, and None for a line that is too long.
 

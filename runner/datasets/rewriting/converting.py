@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from runner.datasets.checking.compiled import CompiledReshaper
 from runner.datasets.examples import Format
 from runner.datasets.reading import native
-from runner.datasets.reading.lines import RawLine, blocks
+from runner.datasets.reading.lines import RawLine, blocks, seek_range
 from runner.datasets.reading.opening import Layout, OpenedDataset, open_dataset
 from runner.datasets.reading.sources import Source, name_of
 from runner.datasets.records.adapting import Columns
@@ -58,15 +59,41 @@ def convert_file(
         outcome = Outcome(output=output, description=opened.description, notes=opened.notes)
         maker = LineMaker(form, image_reader(path), columns=columns)
         with open_target(output) as target:
-            writer = _Writer(maker, outcome, target, progress)
+            writer = _Writer(maker, outcome, target)
             if opened.layout == "json-lines":
-                reshaper = CompiledReshaper(form) if form and compiled and native.is_installed() else None
-                writer.lines(opened, reshaper)
+                lines = outcome.watched(blocks(opened.lines()), opened, progress, every=16)
+                writer.lines(lines, reshaper_for(form, compiled=compiled))
             else:
-                writer.rows(opened, columns or Columns())
+                writer.rows(opened, columns or Columns(), progress)
             outcome.finish(name_of(path))
         outcome.format = maker.form
     return outcome
+
+
+def reshaper_for(form: Format | None, *, compiled: bool = True) -> CompiledReshaper | None:
+    """Return the compiled writer of a format, None where it is not installed or no format is known."""
+    return CompiledReshaper(form) if form and compiled and native.is_installed() else None
+
+
+def convert_range(
+    stream: BinaryIO, start: int, end: int, target: Any, maker: LineMaker, reshaper: CompiledReshaper | None
+) -> tuple[Outcome, int]:
+    """Convert the JSON Lines whose first byte is in a range; return the account and the number of lines.
+
+    Args:
+        stream: a buffered stream that can seek.
+        start: offset of the first byte; in the middle of a line, that line belongs to the range before.
+        end: offset behind the last byte.
+        target: written.
+        maker: of the lines.
+        reshaper: of those that are certainly good, see `reshaper_for`.
+    """
+    outcome = Outcome(output=Path())
+    # Lines behind the file's first are numbered from 2: a byte order mark is allowed in the first alone.
+    base = 1 if start else 0
+    remaining = seek_range(stream, start, end)
+    writer = _Writer(maker, outcome, target)
+    return outcome, writer.lines(blocks(stream, remaining), reshaper, base) - base
 
 
 @dataclass(slots=True)
@@ -74,12 +101,10 @@ class _Writer:
     maker: LineMaker
     outcome: Outcome
     target: Any
-    progress: Progress | None
 
-    def lines(self, opened: OpenedDataset, reshaper: CompiledReshaper | None) -> None:
-        """Convert JSON Lines, block by block."""
-        base = 0
-        for block in self.outcome.watched(blocks(opened.lines()), opened, self.progress, every=16):
+    def lines(self, found: Iterable[bytes | None], reshaper: CompiledReshaper | None, base: int = 0) -> int:
+        """Convert blocks of JSON Lines, which follow `base` lines; return the number of lines with those."""
+        for block in found:
             if block is None:
                 base += 1
                 self.outcome.drop(Place(base, base), "the line is too long")
@@ -90,6 +115,7 @@ class _Writer:
                 for number, line in enumerate(lines, base + 1):
                     self.line(number, line)
                 base += len(lines)
+        return base
 
     def _compiled(self, reshaper: CompiledReshaper, block: bytes, base: int) -> int:
         """Convert the lines of a block, which follow `base` others; return their number."""
@@ -109,14 +135,14 @@ class _Writer:
         for made in self.maker.of_text(RawLine(number, line.rstrip(b"\r\n"))):
             self._write(Place(number, number), made)
 
-    def rows(self, opened: OpenedDataset, columns: Columns) -> None:
+    def rows(self, opened: OpenedDataset, columns: Columns, progress: Progress | None) -> None:
         """Convert rows of other layouts."""
         missing = [name for name in columns.named if opened.columns and name not in opened.columns]
         if missing:
             there = ", ".join(map(repr, opened.columns[:20]))
             message = f"no column {', '.join(map(repr, missing))}: there are {there}"
             raise ConfigurationError(message, hint="--prompt-column and --answer-column name the columns")
-        for row in self.outcome.watched(opened.rows(), opened, self.progress):
+        for row in self.outcome.watched(opened.rows(), opened, progress):
             place = Place(row.number, row.line)
             if row.problem:
                 self.outcome.drop(place, row.problem)

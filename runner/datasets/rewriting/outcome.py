@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -144,6 +144,30 @@ class Outcome:
                 self.lost[key] = Lost(1, place, [loss.value])
             else:
                 self.counts["more keys not carried over"] += 1
+
+    def add(self, other: Outcome, offset: int) -> None:
+        """Add the account of the part that follows, whose lines follow `offset` others."""
+
+        def moved(place: Place) -> Place:
+            return Place(place.row + offset, place.line + offset)
+
+        self.read += other.read
+        self.rows += other.rows
+        self.written += other.written
+        room = {action: KEPT - self.counts[action] for action in ("changed", "split", "dropped")}
+        for change in other.changes:
+            room[change.action] -= 1
+            if room[change.action] >= 0:
+                self.changes.append(replace(change, place=moved(change.place)))
+        self.counts.update(other.counts)
+        for key, lost in other.lost.items():
+            known = self.lost.get(key)
+            if known is not None:
+                known.count += lost.count
+            elif len(self.lost) < KEPT:
+                self.lost[key] = Lost(lost.count, moved(lost.first), lost.values)
+            else:
+                self.counts["more keys not carried over"] += lost.count
 
     def finish(self, name: str) -> None:
         """Raise DatasetError if nothing was written, so that no empty file is."""

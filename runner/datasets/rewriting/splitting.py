@@ -5,16 +5,18 @@ from __future__ import annotations
 import heapq
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import xxhash
 
-from runner.datasets.checking.ranges import RangeChecker, Settings
+from runner.datasets.checking.ranges import Settings, totals_of_stream
+from runner.datasets.checking.totals import Totals
 from runner.datasets.checks import MAX_VALIDATION_ROWS, MAX_VALIDATION_SHARE
-from runner.datasets.reading.lines import RawLine, raw_lines
+from runner.datasets.reading.lines import raw_lines, seek_range
 from runner.datasets.reading.sources import Source
 from runner.datasets.records.recognising import plain_examples
 from runner.datasets.rewriting.targets import open_target
@@ -65,6 +67,13 @@ def split_file(path: Source, training: Path, validation: Path, *, share: float =
         ConfigurationError: the share is out of bounds, a file is there already, or there are too few prompts.
         DatasetError: the dataset has errors.
     """
+    require_possible(training, validation, share)
+    with plain_examples(path) as copy:
+        return _split(copy, training, validation, share, seed)
+
+
+def require_possible(training: Path, validation: Path, share: float) -> None:
+    """Raise ConfigurationError for a share that no split has, or a file that is there already."""
     most = MAX_VALIDATION_SHARE / (1 + MAX_VALIDATION_SHARE)
     problems = [f"{target} already exists" for target in (training, validation) if os.path.lexists(target)]
     if not 0 < share <= most:
@@ -73,66 +82,135 @@ def split_file(path: Source, training: Path, validation: Path, *, share: float =
         )
     if problems:
         raise ConfigurationError("; ".join(problems), problems=problems)
-    with plain_examples(path) as copy:
-        return _split(copy, training, validation, share, seed)
 
 
 def _split(path: Path, training: Path, validation: Path, share: float, seed: int) -> Split:
+    size = path.stat().st_size
     with path.open("rb") as stream:
-        totals = RangeChecker(Settings(ratio=0.25, name=path.name)).read(stream)
+        part = Part.read(stream, 0, size, path.name)
+        require_sound(part.totals, path.name)
+        groups = part.groups(stream)
+    ordered = sorted(groups.items(), key=lambda group: place_of(group[0], seed))
+    chosen = choose(
+        ((prompt, count, size) for prompt, (count, size) in ordered),
+        prompts=len(groups),
+        lines=sum(count for count, _ in groups.values()),
+        octets=sum(size for _, size in groups.values()),
+        share=share,
+    )
+    with open_target(training) as kept, open_target(validation) as held, path.open("rb") as stream:
+        counts = part.divide(stream, chosen.prompts, kept.write, held.write)
+    return made(training, validation, counts, chosen)
+
+
+Counts = dict[bool, list[int]]
+"""Rows and bytes of training (False) and validation (True)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What goes into validation."""
+
+    prompts: set[int]
+    """Digests."""
+    wanted: int
+    """Rows that there should be."""
+    obstacles: tuple[str, ...]
+    """Why there are fewer."""
+
+
+@dataclass(slots=True)
+class Part:
+    """The lines of a range of a dataset."""
+
+    start: int
+    end: int
+    totals: Totals
+
+    @staticmethod
+    def read(stream: BinaryIO, start: int, end: int, name: str) -> Part:
+        """Check the lines whose first byte is in a range; see `totals_of_stream`."""
+        return Part(start, end, totals_of_stream(stream, start, end, Settings(ratio=0.25, name=name)))
+
+    def lines(self, stream: BinaryIO) -> Iterator[bytes]:
+        """Yield each line with its end, b"" for a blank one."""
+        seek_range(stream, self.start, self.end)
+        for number, raw in enumerate(islice(raw_lines(stream), self.totals.lines)):
+            data = raw.data if number or self.start else raw.data.removeprefix(b"\xef\xbb\xbf")
+            yield data + b"\n" if data.strip() else b""
+
+    def groups(self, stream: BinaryIO) -> dict[int, list[int]]:
+        """Return how many lines each prompt has, and their bytes."""
+        found: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+        for line, prompt in zip(self.lines(stream), self.totals.prompts, strict=True):
+            if line:
+                group = found[prompt]
+                group[0] += 1
+                group[1] += len(line)
+        return found
+
+    def divide(
+        self,
+        stream: BinaryIO,
+        held_out: set[int],
+        kept: Callable[[bytes], object],
+        held: Callable[[bytes], object],
+    ) -> Counts:
+        """Hand over each line to `held` if its prompt is held out, else to `kept`; return how many and their bytes."""
+        counts: Counts = {True: [0, 0], False: [0, 0]}
+        for line, prompt in zip(self.lines(stream), self.totals.prompts, strict=True):
+            if line:
+                out = prompt in held_out
+                (held if out else kept)(line)
+                counts[out][0] += 1
+                counts[out][1] += len(line)
+        return counts
+
+
+def require_sound(totals: Totals, name: str) -> None:
+    """Raise DatasetError for a dataset with errors."""
     if totals.errors:
         findings = [finding.to_json() for finding in totals.findings if finding.severity == "error"]
-        message = f"{counted(totals.errors, 'error')} in {path.name}: what is broken cannot be split"
+        message = f"{counted(totals.errors, 'error')} in {name}: what is broken cannot be split"
         raise DatasetError(message, findings=findings, hint="`runner data fix` first")
-    held_out, wanted, obstacles = _choose(path, list(totals.prompts), share, seed)
-    counts = {True: [0, 0], False: [0, 0]}
-    with open_target(training) as kept, open_target(validation) as held:
-        for raw, line in _lines(path):
-            out = totals.prompts[raw.number - 1] in held_out
-            (held if out else kept).write(line)
-            counts[out][0] += 1
-            counts[out][1] += len(line)
-    return Split(
-        training=training,
-        validation=validation,
-        training_rows=counts[False][0],
-        training_bytes=counts[False][1],
-        validation_rows=counts[True][0],
-        validation_bytes=counts[True][1],
-        wanted_rows=wanted,
-        obstacles=obstacles,
-    )
 
 
-def _choose(path: Path, prompts: list[int], share: float, seed: int) -> tuple[set[int], int, tuple[str, ...]]:
-    """Return the prompts of validation, how many rows they should have, and why they have fewer."""
-    groups: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-    lines = total = 0
-    for raw, line in _lines(path):
-        group = groups[prompts[raw.number - 1]]
-        group[0] += 1
-        group[1] += len(line)
-        lines += 1
-        total += len(line)
-    if len(groups) < 2:
+def place_of(prompt: int, seed: int) -> int:
+    """Return the place of a prompt in the order in which they are held out: 64 bits of it and the seed alone."""
+    return xxhash.xxh3_64_intdigest(prompt.to_bytes(8, "little"), seed)
+
+
+def choose(groups: Iterable[tuple[int, int, int]], *, prompts: int, lines: int, octets: int, share: float) -> Chosen:
+    """Return the prompts of validation.
+
+    Args:
+        groups: digest of the prompt, lines and bytes, in the order of `place_of`; read as far as needed.
+        prompts: number of groups.
+        lines: of all groups.
+        octets: of all groups.
+        share: of the lines.
+
+    Raises:
+        ConfigurationError: nothing can be held out.
+    """
+    if prompts < 2:
         raise ConfigurationError("there are fewer than two different prompts: nothing can be held out")
     wanted = max(1, round(share * lines))
     room = min(wanted, MAX_VALIDATION_ROWS)
-    chosen: list[tuple[float, int]] = []
+    chosen: list[tuple[float, int, int, int]] = []
     """A heap: the longest lines first."""
-    rows = octets = 0
+    rows = held = 0
     together = heavy = False
-    for prompt in sorted(groups, key=lambda digest: xxhash.xxh3_64_intdigest(digest.to_bytes(8, "little"), seed)):
-        count, size = groups[prompt]
+    for prompt, count, size in groups:
         if rows + count > room:
             together = True
             continue
-        heapq.heappush(chosen, (-size / count, prompt))
-        rows, octets = rows + count, octets + size
-        while octets > MAX_VALIDATION_SHARE * (total - octets):
+        heapq.heappush(chosen, (-size / count, prompt, count, size))
+        rows, held = rows + count, held + size
+        while held > MAX_VALIDATION_SHARE * (octets - held):
             # Without the longest lines, most others fit: this is how the most rows get into a limit of bytes.
-            count, size = groups[heapq.heappop(chosen)[1]]
-            rows, octets = rows - count, octets - size
+            _, _, less, lighter = heapq.heappop(chosen)
+            rows, held = rows - less, held - lighter
             heavy = True
         if rows == room:
             break
@@ -145,12 +223,18 @@ def _choose(path: Path, prompts: list[int], share: float, seed: int) -> tuple[se
     if not chosen:
         message = f"nothing can be held out for a share of {share:.0%}: {', and '.join(reasons)}"
         raise ConfigurationError(message, hint="raise --share or add examples")
-    return {prompt for _, prompt in chosen}, wanted, reasons
+    return Chosen(prompts={item[1] for item in chosen}, wanted=wanted, obstacles=reasons)
 
 
-def _lines(path: Path) -> Iterator[tuple[RawLine, bytes]]:
-    with path.open("rb") as stream:
-        for raw in raw_lines(stream):
-            data = raw.data.removeprefix(b"\xef\xbb\xbf") if raw.number == 1 else raw.data
-            if data.strip():
-                yield raw, data + b"\n"
+def made(training: Path, validation: Path, counts: Counts, chosen: Chosen) -> Split:
+    """Return the account of a split."""
+    return Split(
+        training=training,
+        validation=validation,
+        training_rows=counts[False][0],
+        training_bytes=counts[False][1],
+        validation_rows=counts[True][0],
+        validation_bytes=counts[True][1],
+        wanted_rows=chosen.wanted,
+        obstacles=chosen.obstacles,
+    )

@@ -22,6 +22,7 @@ from runner.errors import (
     RunnerError,
     UnreachableError,
 )
+from runner.gcp import tuning_jobs
 from runner.gcp.service_clock import elapsed
 from runner.gcp.session import Session
 from runner.gcp.storage import object_versions
@@ -69,7 +70,7 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
     """Claim a queued job and create it. See `queueing` for what may be claimed.
 
     Args:
-        session: where.
+        session: where, which need not be where the records are.
         ledger: of the records.
         entry: as it was read.
         weights: folder of the job it tunes on from.
@@ -83,18 +84,27 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
     if changed:
         ledger.write(record.changed(phase="refused", problem=changed), entry.generation)
         return Step(name=record.name, what="refused", message=changed)
+    here = session.environment.parent
+    places = (*(place for place in record.run.places if place != here), here)
+    record = record.changed(places=places)
     claimed = ledger.write(record.changed(phase="claimed", owner=owner, problem=""), entry.generation)
     if claimed is None:
         return _elsewhere(session, ledger, record.name)
     prepared = _prepared(session, record, weights)
-    before = [job.name for job in jobs_of(session, prepared.fingerprint)]
+
+    def jobs() -> list[TuningJob]:
+        """Look wherever a create of this attempt may have been sent."""
+        found = [jobs_of(session.at(*place.split("/")[1::2]), prepared.fingerprint) for place in places]
+        return [job for some in found for job in some]
+
     try:
+        before = [job.name for job in jobs()]
         claim = claims.take(
             session,
             prepared.wanted(replace=record.run.replace_output),
             prepared.manifest(session.environment.parent, _details(record)),
             owner=owner,
-            jobs=lambda: jobs_of(session, prepared.fingerprint),
+            jobs=jobs,
             # They have held the record for so long that nothing of theirs is on its way any more.
             unsent={record.run.owner} - {""},
         )
@@ -109,10 +119,9 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
             ledger.write(record, claimed.generation)
             return Step(name=record.name, what="waiting", message="this machine was stopped for a while; run again")
         job = creating.create(
-            session,
-            prepared.fields,
+            lambda: tuning_jobs.create(session, prepared.fields),
             claim=claim,
-            jobs=lambda: jobs_of(session, prepared.fingerprint),
+            jobs=jobs,
             before=before,
         )
     except RunnerError as error:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.manifests import identity
 from runner.jobs.manifests.differences import Difference, against_last_run, against_live
-from runner.jobs.manifests.queueing import View, next_attempt, outcome_of
+from runner.jobs.manifests.looking import View
+from runner.jobs.manifests.queueing import next_attempt, outcome_of
 from runner.jobs.manifests.reading import ManifestJob
 from runner.jobs.manifests.records import Entry, Price, Run
 from runner.jobs.outputs import ownership
@@ -218,7 +219,7 @@ def _same_identity(planned: PlannedJob, entry: Entry, same: list[TuningJob], vie
         outcome = run.outcome or outcome_of(job, run)
         # The manifest of today decides, not that of the day on which the job was queued.
         rules = {"retries": planned.run.retries, "retry_on": planned.run.retry_on, "outcome": outcome}
-        again = next_attempt(entry.record.changed(**rules), view.timestamp)
+        again = next_attempt(entry.record.changed(**rules), view.now)
         message = f": {job.error_message.rstrip('.')}" if job.error_message else ""
         if again is not None:
             planned.action, planned.run = "retry", planned.run.model_copy(update={"attempt": again.run.attempt})

@@ -20,8 +20,8 @@ from runner.jobs.manifests import reading as manifests
 from runner.jobs.manifests.data import DataReader, errors_of
 from runner.jobs.manifests.decisions import PlannedJob, Removed
 from runner.jobs.manifests.differences import data_delta
+from runner.jobs.manifests.looking import View, look
 from runner.jobs.manifests.price_history import Accuracy
-from runner.jobs.manifests.queueing import View, look
 from runner.jobs.manifests.reading import Loaded, ManifestJob
 from runner.jobs.manifests.records import DataVersion, Price, Run, StateLedger
 from runner.jobs.outputs.ownership import Wanted

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from runner.gcp import fleet
+from runner.errors import GoogleApiError, UnreachableError
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs.manifests import identity
+from runner.jobs.manifests.allowance import Allowance
 from runner.jobs.manifests.claiming import Step, submit
+from runner.jobs.manifests.looking import View, look
+from runner.jobs.manifests.places import Place, Slots
 from runner.jobs.manifests.records import Entry, Outcome, Record, Run, StateLedger
 from runner.jobs.outputs import ownership
 
@@ -21,66 +23,14 @@ _PLATFORM_CODES = frozenset({4, 8, 10, 13, 14})
 UNAVAILABLE."""
 
 
-@dataclass(slots=True)
-class View:
-    """Records and jobs as they were read, the records first: what a record says was sent is in the list of jobs."""
-
-    entries: dict[str, Entry]
-    now: datetime.datetime
-    jobs: list[TuningJob]
-    elsewhere: int = 0
-    """Jobs of other locations that have not ended; they take slots of the same quota."""
-    by_name: dict[str, TuningJob] = field(default_factory=dict)
-    by_identity: dict[tuple[str, str], list[TuningJob]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.by_name = {job.name: job for job in self.jobs}
-        self.by_identity = identity.jobs_by_identity(self.jobs)
-
-    def found(self, record: Record) -> list[TuningJob]:
-        """Return the jobs of a record's present attempt, by their labels."""
-        return identity.of_attempt(self.by_identity, record)
-
-    def claim_age(self, entry: Entry) -> float:
-        """Return seconds since a record was written, by the service's clock."""
-        return (self.now - entry.updated).total_seconds()
-
-    @property
-    def timestamp(self) -> str:
-        """Return the service's time as RFC 3339."""
-        return self.now.isoformat().replace("+00:00", "Z")
-
-    def active(self) -> int:
-        """Return how many slots are taken: jobs that have not ended, and creates that are on their way."""
-        running = sum(not job.ended for job in self.jobs)
-        return (
-            running
-            + self.elsewhere
-            + sum(
-                entry.record.run.phase == "claimed"
-                and not self.found(entry.record)
-                and self.claim_age(entry) < ownership.LEASE_SECONDS
-                for entry in self.entries.values()
-            )
-        )
-
-
-def look(session: Session, ledger: StateLedger, *, everywhere: bool = False) -> View:
-    """Read records, then jobs; with `everywhere` those of other locations are counted."""
-    snapshot = ledger.load()
-    with ThreadPoolExecutor(1) as pool:
-        elsewhere = pool.submit(fleet.unended_elsewhere, session) if everywhere else None
-        jobs = fleet.all_jobs(session)
-        others = len(elsewhere.result()) if elsewhere else 0
-    return View(dict(snapshot.entries), snapshot.now, jobs, others)
-
-
 def advance(
     session: Session,
     *,
     limit: int,
     fair_by: str = "",
     only: Callable[[str], bool] | None = None,
+    places: Sequence[Place] = (),
+    budget: float | None = None,
     progress: Callable[[Step], None] | None = None,
 ) -> list[Step]:
     """Bring every record up to date and submit as many queued jobs as there are free slots.
@@ -88,8 +38,10 @@ def advance(
     Args:
         session: where.
         limit: jobs of the project that may run at once.
-        fair_by: label whose values share slots: the one with the fewest active jobs goes first.
+        fair_by: label whose values share slots, see `ordered`.
         only: leaves other names alone.
+        places: projects and locations to submit to in place of the session's, each project with a limit of its own.
+        budget: dollars for all jobs of all records together; a job beyond it waits.
         progress: called with each step as it happens.
 
     Raises:
@@ -102,50 +54,140 @@ def advance(
         if progress:
             progress(step)
 
+    environment = session.environment
+    allowance = Allowance(session, budget) if budget is not None else None
     ledger = StateLedger(session)
-    view = look(session, ledger, everywhere=True)
+    view = look(session, ledger, everywhere=True, places=places)
     wanted = [name for name in view.entries if only is None or only(name)]
     stuck = set()
     for name in wanted:
         for step in settle(ledger, view, name):
             stuck |= {name} if step.what in ("uncertain", "elsewhere") else set()
             tell(step)
-    free = limit - view.active()
-    for name in ordered(view, wanted, fair_by):
-        if name in stuck:
-            continue
-        ready, weights, why = _cause(view, view.entries[name].record.run)
-        if not ready:
-            tell(Step(name=name, what="blocked", message=why))
-        elif free <= 0:
-            tell(Step(name=name, what="waiting", message=f"all {limit} slots are taken"))
-        else:
-            step = submit(session, ledger, view.entries[name], weights)
-            tell(step)
-            free -= step.what in ("created", "adopted", "uncertain", "elsewhere")
-            if step.what == "waiting":
-                free = 0  # the service says that the quota is used up, whatever was counted here
+    slots = Slots(view, places or [Place(environment.project, environment.location, limit)])
+    waiting = [name for name in ordered(view, wanted, fair_by) if name not in stuck]
+    _Submitting(session, ledger, view, slots, allowance, tell).go(waiting)
     return steps
+
+
+_BATCH = 50
+"""Jobs that are written down at once before they are submitted, so that the budget's document stays small."""
+
+
+@dataclass(slots=True)
+class _Submitting:
+    """The end of one look: what is free goes to what waits."""
+
+    session: Session
+    ledger: StateLedger
+    view: View
+    slots: Slots
+    allowance: Allowance | None
+    tell: Callable[[Step], None]
+
+    def go(self, waiting: list[str]) -> None:
+        """Submit as many jobs as there are slots and money for, in this order."""
+        ready: list[tuple[str, str | None]] = []
+        blocked: list[Step] = []
+        for name in waiting:
+            possible, weights, why = _cause(self.view, self.view.entries[name].record.run)
+            if possible:
+                ready.append((name, weights))
+            else:
+                blocked.append(Step(name=name, what="blocked", message=why))
+        while ready:
+            free = self.slots.free()
+            if free <= 0:
+                break
+            size = min(free, _BATCH)
+            batch, ready = ready[:size], ready[size:]
+            granted = self._granted(batch)
+            if granted is None:
+                ready = batch + ready
+                break
+            for name, weights in batch:
+                if name in granted:
+                    self._submit(name, weights)
+        for step in blocked:
+            self.tell(step)
+        for name, _ in ready:
+            self.tell(Step(name=name, what="waiting", message=self.slots.full()))
+
+    def _granted(self, batch: list[tuple[str, str | None]]) -> set[str] | None:
+        """Return the names that there is money for; None if another runner is submitting."""
+        if self.allowance is None:
+            return {name for name, _ in batch}
+        entries = self.view.entries
+        found = self.allowance.reserve(entries, [(name, entries[name].record.run) for name, _ in batch])
+        if found is None:
+            return None
+        granted, committed = found
+        for name, _ in batch:
+            if name in granted:
+                continue
+            price = entries[name].record.run.price.high
+            why = f"may cost ${price:,.2f}" if price is not None else "has no published price"
+            left = f"${committed:,.2f} of the budget of ${self.allowance.limit:,.2f} are committed"
+            self.tell(Step(name=name, what="blocked", message=f"it {why}, and {left}"))
+        return granted
+
+    def _submit(self, name: str, weights: str | None) -> None:
+        place = self.slots.take()
+        if place is None:
+            self.tell(Step(name=name, what="waiting", message=self.slots.full()))
+            return
+        entry = self.view.entries[name]
+        at = self.session.at(place.project, place.location)
+        try:
+            step = submit(at, self.ledger, entry, weights)
+        except (UnreachableError, GoogleApiError) as error:
+            if len(self.slots.places) == 1:
+                raise
+            step = Step(name=name, what="waiting", message=f"{place.parent}: {error.message}")
+        self.tell(step)
+        if step.what == "waiting":
+            self.slots.close(place)  # the service says that the quota is used up, whatever was counted here
+        elif step.what not in ("created", "adopted", "uncertain", "elsewhere"):
+            self.slots.give_back(place)
 
 
 def ordered(view: View, names: Iterable[str], fair_by: str = "") -> list[str]:
     """Return the queued jobs in the order in which they are submitted.
 
-    Priority first; then, with `fair_by`, whose label value has the fewest active jobs; then who waited longest.
+    Priority first; then, with `fair_by`, whose label value has the fewest active jobs, and of those the one whose jobs
+    held slots for the shortest time in the last week; then who waited longest.
     """
-    active = Counter(job.labels.get(fair_by, "") for job in view.jobs if not job.ended)
-    waiting = {name: view.entries[name].record.run for name in names if _may_be_sent(view, view.entries[name])}
+    active = Counter(job.labels.get(fair_by, "") for job in view.jobs if not job.ended) if fair_by else Counter[str]()
+    if fair_by and view.down:
+        missing = (entry.record.run for entry in view.entries.values() if view.unanswered(entry.record.run))
+        active.update(run.labels.get(fair_by, "") for run in missing if run.phase == "submitted" and not run.outcome)
+    lines: dict[str, list[tuple[int, str, str]]] = {}
+    for name in names:
+        entry = view.entries[name]
+        if view.may_be_sent(entry):
+            run = entry.record.run
+            value = run.labels.get(fair_by, "") if fair_by else ""
+            lines.setdefault(value, []).append((-run.priority, run.queued, name))
+    for line in lines.values():
+        line.sort(reverse=True)  # the first one is taken from the end
+
+    used = view.used(fair_by) if fair_by else Counter[str]()
+
+    def first(value: str) -> tuple[int, int, int, str, str, str]:
+        priority, queued, name = lines[value][-1]
+        return priority, active[value], used[value], queued, name, value
+
+    heap = [first(value) for value in lines]
+    heapq.heapify(heap)
     order: list[str] = []
-    while waiting:
-
-        def rank(item: tuple[str, Run]) -> tuple[int, int, str, str]:
-            name, run = item
-            return -run.priority, active[run.labels.get(fair_by, "")] if fair_by else 0, run.queued, name
-
-        name, run = min(waiting.items(), key=rank)
+    while heap:
+        *_, name, value = heapq.heappop(heap)
         order.append(name)
-        active[run.labels.get(fair_by, "")] += 1
-        del waiting[name]
+        lines[value].pop()
+        if fair_by:
+            active[value] += 1
+        if lines[value]:
+            heapq.heappush(heap, first(value))
     return order
 
 
@@ -177,6 +219,10 @@ def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
         ids = ", ".join(job.id for job in found)
         mend = "cancel all but one, or choose one by `runner repair`"
         return [Step(name=name, what="uncertain", message=f"{len(found)} jobs carry its identity: {ids}; {mend}")]
+    place = view.unanswered(run)
+    if run.phase in ("queued", "claimed") and place:
+        message = f"{place} does not answer, where its job may be: {view.down[place]}"
+        return [Step(name=name, what="elsewhere", message=message)]
     if run.phase in ("queued", "claimed", "refused") and found:
         changed = entry.record.changed(phase="submitted", job=found[0].name, owner="", problem="")
         if not _write(ledger, view, entry, changed):
@@ -191,7 +237,7 @@ def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
         return []
     outcome = outcome_of(job, run)
     ended = entry.record.changed(outcome=outcome)
-    again = next_attempt(ended, view.timestamp)
+    again = next_attempt(ended, view.now)
     if not _write(ledger, view, entry, again or ended):
         return []
     steps = [Step(name=name, what="ended", job=job.name, message=job.state)]
@@ -216,8 +262,13 @@ def outcome_of(job: TuningJob, run: Run) -> Outcome:
     )
 
 
-def next_attempt(record: Record, now: str) -> Record | None:
-    """Return the record with the next attempt queued, None where the manifest's retry section allows none."""
+def next_attempt(record: Record, now: datetime.datetime) -> Record | None:
+    """Return the record with the next attempt queued, None where the manifest's retry section allows none.
+
+    Args:
+        record: whose run has ended.
+        now: when it joins the queue, by the service's clock.
+    """
     run = record.run
     outcome = run.outcome
     if outcome is None or run.attempt > run.retries:
@@ -227,14 +278,13 @@ def next_attempt(record: Record, now: str) -> Record | None:
     )
     if not (platform or (run.retry_on == "any" and outcome.state == "JOB_STATE_FAILED")):
         return None
-    values = {"attempt": run.attempt + 1, "phase": "queued", "job": "", "outcome": None, "queued": now}
-    return record.replaced(run.model_copy(update=values))
+    values = {"attempt": run.attempt + 1, "phase": "queued", "job": "", "outcome": None, "places": ()}
+    return record.replaced(run.model_copy(update={**values, "queued": timestamp(now)}))
 
 
-def _may_be_sent(view: View, entry: Entry) -> bool:
-    run = entry.record.run
-    expired = run.phase == "claimed" and view.claim_age(entry) >= ownership.LEASE_SECONDS
-    return (run.phase == "queued" or expired) and not view.found(entry.record)
+def timestamp(now: datetime.datetime) -> str:
+    """Return a moment as RFC 3339."""
+    return now.isoformat().replace("+00:00", "Z")
 
 
 def _cause(view: View, run: Run) -> tuple[bool, str | None, str]:

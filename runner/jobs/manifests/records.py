@@ -119,6 +119,8 @@ class Run(_Stored):
     """Who claimed it."""
     job: str = ""
     """Full name of the tuning job, once there is one."""
+    places: tuple[str, ...] = ()
+    """Where this attempt was claimed, `projects/P/locations/L`, the newest last: its job can be nowhere else."""
     file: str = ""
     git: dict[str, Any] | None = None
     """Commit of the manifests, and whether the tree was `dirty`; None outside of git."""
@@ -183,6 +185,14 @@ class Run(_Stored):
             raise ValueError("it is submitted and names no job")
         return self
 
+    @property
+    def committed_usd(self) -> float:
+        """Return what it costs: what was billed, or the high end of its price while that is not known."""
+        if self.phase not in ("claimed", "submitted"):
+            return 0.0
+        billed = self.outcome.billed_usd if self.outcome else None
+        return billed if billed is not None else self.price.high or 0.0
+
     def past(self) -> PastRun:
         """Return what the history keeps of it."""
         outcome = self.outcome
@@ -208,11 +218,19 @@ class Record(_Stored):
     run: Run
     history: tuple[PastRun, ...] = ()
     """Newest first."""
+    spent_usd: float = 0.0
+    """Of all earlier runs, those included that the history has forgotten."""
+
+    @property
+    def committed_usd(self) -> float:
+        """Return what all runs cost; see `Run.committed_usd`."""
+        return self.spent_usd + self.run.committed_usd
 
     def replaced(self, run: Run) -> Record:
         """Return the record with a new run, the present one moved into the history if it was ever submitted."""
         kept = (self.run.past(), *self.history) if self.run.job or self.run.outcome else self.history
-        return self.model_copy(update={"run": run, "history": kept[:HISTORY]})
+        spent = self.committed_usd
+        return self.model_copy(update={"run": run, "history": kept[:HISTORY], "spent_usd": spent})
 
     def changed(self, **values: Any) -> Record:
         """Return the record with other values of its run."""

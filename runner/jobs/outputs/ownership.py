@@ -67,12 +67,15 @@ def require_free(session: Session, wanted: Wanted, there: StoredRecord | None, n
     if body.get("fingerprint") == wanted.fingerprint:
         return
     if there is not None:
-        if body.get("parent") != session.environment.parent:
-            # Its jobs cannot be listed from here, so nothing says that it has ended.
-            if not wanted.replace:
-                raise _taken(wanted, f"a job in {body.get('parent')}", replaceable=True)
-        else:
+        parent = str(body.get("parent"))
+        if parent == session.environment.parent:
             _require_spent(session, wanted, there, now)
+        elif wanted.lineage and wanted.lineage == lineage_of(body) and parent.count("/") == 3:
+            # An earlier attempt of the same job, which the queue sent to another place.
+            _require_spent(session.at(*parent.split("/")[1::2]), wanted, there, now)
+        elif not wanted.replace:
+            # Its jobs cannot be listed from here, so nothing says that it has ended.
+            raise _taken(wanted, f"a job in {body.get('parent')}", replaceable=True)
         if wanted.lineage and wanted.lineage == lineage_of(body):
             return
     if not wanted.replace and results_in(session, wanted.output, limit=1):

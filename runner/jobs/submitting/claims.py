@@ -9,17 +9,17 @@ service that stores it.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from runner.errors import GoogleApiError, NotFoundError, PermissionDeniedError, RunnerError
 from runner.gcp import records
 from runner.gcp.service_clock import elapsed
 from runner.gcp.session import Session
 from runner.gcp.storage import parse_gs_uri
-from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.outputs import ownership
 from runner.jobs.outputs.ownership import Wanted
 from runner.jobs.outputs.run_manifest import manifest_uri
@@ -32,6 +32,43 @@ sent: the time to send, and that for which a created job may be missing from the
 this one has a wide margin."""
 LOOKUP_SECONDS = 10.0
 """How long the job of another machine, or of a lost answer, is waited for."""
+
+
+class Job(Protocol):
+    """What a submission creates: a tuning job, a batch prediction job."""
+
+    @property
+    def name(self) -> str:
+        """Full name."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """Its last part."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """`JOB_STATE_…`."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        ...
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it left a result."""
+        ...
+
+    @property
+    def create_time(self) -> datetime.datetime | None:
+        """By the service's clock."""
+        ...
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +93,10 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(Generic[AnyJob]):
     """A claim that another runner, or an earlier process of this machine, holds."""
 
-    job: TuningJob | None = None
+    job: AnyJob | None = None
     """What came of it."""
     left_seconds: float = 0.0
     """Until it may be taken over."""
@@ -79,10 +116,10 @@ def take(
     body: dict[str, Any],
     *,
     owner: str,
-    jobs: Callable[[], list[TuningJob]],
+    jobs: Callable[[], list[AnyJob]],
     sent: Collection[str] = (),
     unsent: Collection[str] = (),
-) -> Claim | Held:
+) -> Claim | Held[AnyJob]:
     """Claim the creation of a job, or find the job that another runner creates meanwhile.
 
     Args:
@@ -127,8 +164,8 @@ def _standing(
     wanted: Wanted,
     sent: Collection[str],
     unsent: Collection[str],
-    jobs: Callable[[], list[TuningJob]],
-) -> _Free | Held:
+    jobs: Callable[[], list[AnyJob]],
+) -> _Free | Held[AnyJob]:
     """Return the generation that may be written over, or whose claim it is after all."""
     deadline, pause = time.monotonic() + LOOKUP_SECONDS, 0.2
     while True:

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
 
 from runner.errors import AmbiguousSubmissionError, RunnerError
-from runner.gcp import failures, tuning_jobs
-from runner.gcp.session import Session
-from runner.gcp.tuning_jobs import TuningJob
+from runner.gcp import failures
 from runner.jobs.labels import is_job_name
 from runner.jobs.submitting import claims
-from runner.jobs.submitting.claims import Claim
+from runner.jobs.submitting.claims import AnyJob, Claim, Job
 
 
 def create(
-    session: Session,
-    fields: Mapping[str, Any],
+    send: Callable[[], AnyJob],
     *,
     claim: Claim,
-    jobs: Callable[[], list[TuningJob]],
+    jobs: Callable[[], list[AnyJob]],
     before: Collection[str] = (),
-) -> TuningJob:
+) -> AnyJob:
     """Create a job, once.
 
     Args:
-        session: where.
-        fields: what `tuning_jobs.create` takes.
+        send: sends the create, once, and returns the job.
         claim: on the job; it is given back if nothing was created.
         jobs: looks for the jobs of the fingerprint.
         before: names of those that were there.
@@ -39,7 +34,7 @@ def create(
     """
     error: Exception
     try:
-        job = tuning_jobs.create(session, fields)
+        job = send()
     except Exception as caught:  # whatever goes wrong after the request has left, the job may exist
         error = caught
         if isinstance(caught, RunnerError) and not failures.maybe_sent(caught):
@@ -51,7 +46,7 @@ def create(
         error = ValueError(f"the answer names no job but {job.name[:80]!r}")
     deadline, pause = time.monotonic() + claims.LOOKUP_SECONDS, 0.2
     while True:
-        found: list[TuningJob] = []
+        found: list[AnyJob] = []
         with contextlib.suppress(RunnerError):  # out of reach still
             found = [job for job in jobs() if job.name not in before]
         if len(found) > 1:
@@ -64,12 +59,12 @@ def create(
         pause = min(2.0, pause * 2)
 
 
-def several(jobs: list[TuningJob]) -> AmbiguousSubmissionError:
+def several(jobs: Sequence[Job]) -> AmbiguousSubmissionError:
     """Return the error for jobs that carry one fingerprint."""
     ids = ", ".join(job.id for job in jobs)
     return AmbiguousSubmissionError(
         f"{len(jobs)} jobs carry the fingerprint of this specification: {ids}",
-        hint="cancel all but one with `runner jobs cancel ID`",
+        hint="cancel all but one: `runner jobs cancel ID` for tuning jobs",
     )
 
 

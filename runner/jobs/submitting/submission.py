@@ -10,20 +10,22 @@ submission looks the job up by its label and adopts it.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 from runner.errors import AmbiguousSubmissionError, RunnerError, UnreachableError
+from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.labels import jobs_of
+from runner.jobs.outputs.ownership import Wanted
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting import claims
-from runner.jobs.submitting.claims import Held
+from runner.jobs.submitting.claims import AnyJob, Held
 from runner.jobs.submitting.creating import ambiguous, create, several
 from runner.jobs.submitting.ledger import Ledger
-from runner.jobs.submitting.prepared import PreparedJob, prepare
+from runner.jobs.submitting.prepared import prepare
 
 _UNFINISHED_BUSINESS = frozenset({"JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"})
 
@@ -71,11 +73,46 @@ def submit_once(
             claimed; no job was created.
     """
     prepared = prepare(session, spec, salt=uuid.uuid4().hex if force_new else "")
-    fingerprint, parent = prepared.fingerprint, session.environment.parent
+    found = once(
+        session,
+        prepared.wanted(replace=replace_output),
+        prepared.manifest(session.environment.parent, details or {}),
+        jobs=lambda: jobs_of(session, prepared.fingerprint),
+        send=lambda: tuning_jobs.create(session, prepared.fields),
+    )
+    return Submission(job=found.job, created=found.created, ledger_problem=found.ledger_problem)
 
-    def jobs() -> list[TuningJob]:
-        return jobs_of(session, fingerprint)
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once(Generic[AnyJob]):
+    """A job of any kind, and whether it was created now."""
+
+    job: AnyJob
+    created: bool
+    ledger_problem: str = ""
+
+
+def once(
+    session: Session,
+    wanted: Wanted,
+    manifest: dict[str, Any],
+    *,
+    jobs: Callable[[], list[AnyJob]],
+    send: Callable[[], AnyJob],
+) -> Once[AnyJob]:
+    """Return the job of a fingerprint, created now unless one runs or has succeeded.
+
+    Args:
+        session: where.
+        wanted: the fingerprint, and the folder that is claimed.
+        manifest: what the claim says.
+        jobs: looks for the jobs of the fingerprint.
+        send: sends the create, once, and returns the job.
+
+    Raises:
+        RunnerError: see `submit_once`.
+    """
+    fingerprint, parent = wanted.fingerprint, session.environment.parent
     with Ledger.open(fingerprint) as ledger:
         trail = ledger.trail(fingerprint, parent)
         known = jobs()
@@ -84,24 +121,16 @@ def submit_once(
             raise several(alive)
         if alive:
             problem = ledger.record(fingerprint, parent, "adopted", alive[0].name) if trail.open else ""
-            return Submission(job=alive[0], created=False, ledger_problem=problem)
+            return Once(job=alive[0], created=False, ledger_problem=problem)
         owner = uuid.uuid4().hex
         ledger.claiming(fingerprint, parent, owner)
         try:
-            claim = claims.take(
-                session,
-                prepared.wanted(replace=replace_output),
-                prepared.manifest(parent, details or {}),
-                owner=owner,
-                jobs=jobs,
-                sent=trail.sent,
-                unsent=trail.unsent,
-            )
+            claim = claims.take(session, wanted, manifest, owner=owner, jobs=jobs, sent=trail.sent, unsent=trail.unsent)
         except RunnerError:
             ledger.record(fingerprint, parent, "unsent")
             raise
         if isinstance(claim, Held):
-            return _held(claim, ledger, prepared, parent, owner)
+            return _held(claim, ledger, fingerprint, parent, owner)
         if claim.expired:
             ledger.record(fingerprint, parent, "unsent")
             claim.release()
@@ -115,26 +144,26 @@ def submit_once(
             claim.release()
             raise
         try:
-            job = create(session, prepared.fields, claim=claim, jobs=jobs, before={job.name for job in known})
+            job = create(send, claim=claim, jobs=jobs, before={job.name for job in known})
         except AmbiguousSubmissionError:
             raise  # the open intent stands for it
         except RunnerError as error:
             ledger.record(fingerprint, parent, "unsent" if isinstance(error, UnreachableError) else "refused")
             raise
         problem = ledger.record(fingerprint, parent, "created", job.name)
-        return Submission(job=job, created=True, ledger_problem=problem)
+        return Once(job=job, created=True, ledger_problem=problem)
 
 
-def _held(held: Held, ledger: Ledger, prepared: PreparedJob, parent: str, owner: str) -> Submission:
+def _held(held: Held[AnyJob], ledger: Ledger, fingerprint: str, parent: str, owner: str) -> Once[AnyJob]:
     """Return the job that another runner has created. Raises AmbiguousSubmissionError: it, or an earlier one, may."""
     if held.job is not None:
-        problem = ledger.record(prepared.fingerprint, parent, "adopted", held.job.name)
-        return Submission(job=held.job, created=False, ledger_problem=problem)
+        problem = ledger.record(fingerprint, parent, "adopted", held.job.name)
+        return Once(job=held.job, created=False, ledger_problem=problem)
     if held.mine:
         # The time runs from the claim in the folder, which may be this one.
-        ledger.intend(prepared.fingerprint, parent, owner)
+        ledger.intend(fingerprint, parent, owner)
         raise ambiguous(held.left_seconds)
-    ledger.record(prepared.fingerprint, parent, "unsent")
+    ledger.record(fingerprint, parent, "unsent")
     raise AmbiguousSubmissionError(
         "another runner has claimed this job and may be creating it; nothing was sent from here",
         hint=f"submit again in {max(1, round(held.left_seconds))} s: its job is found by its fingerprint, and if it "

@@ -12,7 +12,7 @@ from runner.gcp import fleet
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.labels import MANIFEST_LABEL
-from runner.jobs.manifests import queueing
+from runner.jobs.manifests import looking, queueing
 from runner.jobs.manifests.applying import apply_plan
 from runner.jobs.manifests.planning import make_plan
 from runner.jobs.manifests.records import StateLedger
@@ -54,7 +54,7 @@ def put_through(project: Provisioned, folder: Path, *, manifests: int, quota: in
         while time.monotonic() - start < patience:
             steps = queueing.advance(session, limit=fleet.tuning_quota(session).limit, fair_by="team")
             waits = any(step.what == "waiting" for step in steps)
-            if not waits and not queueing.unfinished(queueing.look(session, StateLedger(session))):
+            if not waits and not queueing.unfinished(looking.look(session, StateLedger(session))):
                 break
             time.sleep(0.1)
         jobs = jobs_of(session)

@@ -13,7 +13,7 @@ from runner.emulator.server import EmulatorServer
 from runner.errors import ConfigurationError, DatasetError, StalePlanError
 from runner.gcp import tuning_jobs, uploads
 from runner.gcp.session import Session
-from runner.jobs.manifests import applying, budget, queueing
+from runner.jobs.manifests import applying, budget, looking, queueing
 from runner.jobs.manifests.planning import Plan, make_plan
 from runner.jobs.manifests.price_history import accuracies
 from runner.jobs.manifests.records import Outcome, StateLedger
@@ -247,7 +247,7 @@ def test_the_queue_goes_by_priority_then_fairness_then_waiting_time(untrained: S
         manifests.add(f"b{number}", labels="{team: b}")
     manifests.add("urgent", labels="{team: a}", spec="priority: 5")
     applied(untrained, manifests, quota=0)
-    view = queueing.look(untrained, StateLedger(untrained))
+    view = looking.look(untrained, StateLedger(untrained))
     assert queueing.ordered(view, view.entries) == ["urgent", "a0", "a1", "a2", "a3", "b0", "b1"]
     assert queueing.ordered(view, view.entries, "team") == ["urgent", "b0", "a0", "b1", "a1", "a2", "a3"]
     for limit in (2, 2, 4, 7):

@@ -89,7 +89,8 @@ class BatchExecutor:
         deployments = lifecycle.runtime(self.emulator).deployments
         serving = await deployments.temporary(f"batch-{name.rpartition('/')[2]}", model["displayName"], source)
         try:
-            answers = await self._ask_all(serving, instances, job.get("modelParameters"))
+            key = (job.get("instanceConfig") or {}).get("keyField", "")
+            answers = await self._ask_all(serving, _without(instances, key), job.get("modelParameters"))
         finally:
             await deployments.end(serving)
         directory = await self._write(job, model["displayName"], instances, answers)
@@ -154,10 +155,26 @@ class BatchExecutor:
         moment = job["createTime"][:23].replace("-", "_").replace(":", "_").replace(".", "_")
         folder = f"{prefix.rstrip('/')}/prediction-{display}-{moment}Z".lstrip("/")
         pairs = list(zip(instances, answers, strict=True))
-        good = [{"instance": one, "prediction": answer} for one, answer in pairs if not isinstance(answer, ApiError)]
-        bad = [{"instance": one, "error": answer.to_status()} for one, answer in pairs if isinstance(answer, ApiError)]
+        key = (job.get("instanceConfig") or {}).get("keyField", "")
+
+        def named(instance: Any) -> dict[str, Any]:
+            """Say what a line is about: the key in place of the instance where one is named."""
+            return {"key": instance.get(key)} if key and isinstance(instance, dict) else {"instance": instance}
+
+        good = [{**named(one), "prediction": answer} for one, answer in pairs if not isinstance(answer, ApiError)]
+        bad = [{**named(one), "error": answer.to_status()} for one, answer in pairs if isinstance(answer, ApiError)]
         for kind, lines in (("results", good), ("errors_stats", bad)):
             content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
             target = f"{folder}/prediction.{kind}-00000-of-00001"
             await objects.put_bytes(self.emulator, bucket, target, content, "application/jsonl")
         return f"gs://{bucket}/{folder}"
+
+
+def _without(instances: list[Any], key: str) -> list[Any]:
+    """Return instances without the field that only names them."""
+    if not key:
+        return instances
+    return [
+        {name: value for name, value in one.items() if name != key} if isinstance(one, dict) else one
+        for one in instances
+    ]

@@ -1,0 +1,159 @@
+"""Who reads a dataset: this machine, or the workers of an Apache Beam pipeline at an agreed price."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli.options import Command, Invocation, cost_options
+from runner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from runner.datasets.distributed.pipelines import Beam
+    from runner.datasets.distributed.pricing import PipelineEstimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
+    """What the options of the engine say."""
+
+    name: str
+    runner: str
+    pipeline: tuple[str, ...]
+    dry_run: bool
+    max_cost: float | None
+    accept_unknown_cost: bool
+
+    def options(self, invocation: Invocation) -> list[str]:
+        """Return the options of the pipeline; project and region of Dataflow are the environment's."""
+        from runner.datasets.distributed.pricing import DATAFLOW
+
+        given = [f"--{option.removeprefix('--')}" for option in self.pipeline]
+        if self.runner == DATAFLOW:
+            names = {option.partition("=")[0] for option in given}
+            environment = invocation.resolved()
+            known = {"--project": environment.project, "--region": environment.location}
+            given += [f"{name}={value}" for name, value in known.items() if name not in names and value]
+        return given
+
+
+def engine_options(function: Command) -> Command:
+    """Add `engine`, an `EngineChoice`."""
+    decorators = (
+        click.option(
+            "--engine",
+            "engine_name",
+            type=click.Choice(["local", "beam"]),
+            default="local",
+            help="Read the files on this machine or in an Apache Beam pipeline [default: local].",
+        ),
+        click.option(
+            "--runner",
+            "beam_runner",
+            metavar="NAME",
+            help="Beam runner, for example DataflowRunner [default: DirectRunner].",
+        ),
+        click.option("--pipeline", multiple=True, metavar="KEY=VALUE", help="Option of the Beam pipeline; repeatable."),
+        click.option("--dry-run", is_flag=True, help="Only show what the pipeline would cost on Dataflow."),
+        cost_options,
+    )
+
+    @functools.wraps(function)
+    def command(
+        *arguments: Any,
+        engine_name: str,
+        beam_runner: str | None,
+        pipeline: tuple[str, ...],
+        dry_run: bool,
+        max_cost: float | None,
+        accept_unknown_cost: bool,
+        **options: Any,
+    ) -> Any:
+        if engine_name == "local" and (beam_runner or pipeline or dry_run or max_cost is not None):
+            message = "--runner, --pipeline, --dry-run and --max-cost require --engine beam"
+            raise ConfigurationError(message, hint="--engine beam")
+        choice = EngineChoice(
+            name=engine_name,
+            runner=beam_runner or "DirectRunner",
+            pipeline=pipeline,
+            dry_run=dry_run,
+            max_cost=max_cost,
+            accept_unknown_cost=accept_unknown_cost,
+        )
+        return function(*arguments, engine=choice, **options)
+
+    wrapped: Any = command
+    for decorator in reversed(decorators):
+        wrapped = decorator(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+def planned(invocation: Invocation, choice: EngineChoice, what: str, *given: Path | str | None) -> bool:
+    """Show what a pipeline would cost if only that is asked for, and tell whether it was."""
+    if not choice.dry_run:
+        return False
+    found = _estimate(invocation, choice, what, given)
+    rows = [
+        ("reads", f"{found.octets:,} bytes"),
+        ("workers", found.workers),
+        ("vCPU hours", f"{found.vcpu_hours:.2f}"),
+        ("shuffled", f"{found.shuffled_gb:.2f} GB"),
+        ("price", f"about ${found.usd:.2f}, up to ${found.high:.2f} on Dataflow (list prices of {found.price_date})"),
+    ]
+    invocation.output.result(found.to_json(), rows, name=f"{found.usd:.2f}")
+    return True
+
+
+@contextmanager
+def opened(invocation: Invocation, choice: EngineChoice, what: str, *given: Path | str | None) -> Iterator[Beam | None]:
+    """Yield where pipelines run, their price agreed to; None where this machine reads. Raises CostRefusedError."""
+    if choice.name == "local":
+        yield None
+        return
+    from runner.datasets.distributed.pipelines import LOCAL_RUNNERS, Beam
+    from runner.datasets.distributed.pricing import DATAFLOW
+
+    options = choice.options(invocation)
+    with Beam(choice.runner, options) as beam:
+        if choice.runner not in LOCAL_RUNNERS:
+            from runner.cli.cost_gate import confirm_cost
+
+            known = choice.runner == DATAFLOW
+            found = _estimate(invocation, choice, what, given)
+            place = f"Dataflow in {beam.option('project')}, {beam.option('region')}" if known else choice.runner
+            confirm_cost(
+                invocation,
+                what=f"`data {what}` of {found.octets:,} bytes on {place}",
+                usd=found.high if known else None,
+                expected=found.usd if known else None,
+                max_cost=choice.max_cost,
+                accept_unknown_cost=choice.accept_unknown_cost,
+            )
+        yield beam
+
+
+def _estimate(
+    invocation: Invocation, choice: EngineChoice, what: str, given: tuple[Path | str | None, ...]
+) -> PipelineEstimate:
+    from runner.cli.data.sources import sources
+    from runner.datasets.distributed.pricing import estimate
+    from runner.datasets.reading.sources import STDIN, RemoteObject, missing
+
+    names = [name for name in given if name is not None]
+    with sources(invocation, names[0], names[1] if len(names) > 1 else None) as found:
+        here = [item for item in found if item is not None]
+        problems = [problem for item in here if (problem := missing(item) or ("-" if item == STDIN else ""))]
+        if problems:
+            message = "; ".join(
+                f"{item}: the size of a pipe is not known" if item == "-" else item for item in problems
+            )
+            raise ConfigurationError(message, problems=problems)
+        octets = sum(item.size if isinstance(item, RemoteObject) else item.stat().st_size for item in here)
+    most = next((one.partition("=")[2] for one in choice.pipeline if "max_num_workers=" in one), "")
+    return estimate(what, octets, most_workers=int(most) if most.isdigit() else None)

@@ -1,0 +1,228 @@
+"""A check in a pipeline: the same totals and the same repeats as on one machine.
+
+Totals of neighbouring ranges add up, in any grouping, to those of the whole file. Which lines repeat others is found in
+buckets: lines whose digests could be equal meet in one bucket, whichever worker has read them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from runner.datasets.checking.columns import Column
+from runner.datasets.checking.ranges import Settings, totals_of_stream
+from runner.datasets.checking.repeats import Repeated, Repeats, compare
+from runner.datasets.checking.totals import FINDINGS_KEPT, Totals
+from runner.datasets.distributed import pipelines
+from runner.datasets.distributed.pipelines import Beam, Range, shared, size_of
+from runner.datasets.distributed.transport import add_up, decode, decode_settings, encode, encode_settings
+from runner.datasets.reading.sources import Source
+from runner.errors import ConfigurationError
+
+_LINES = 36
+"""Bits of a line's number in its range; the bits before are the range's number."""
+_BUCKET_BYTES = 2 << 30
+"""Bytes of data for each bucket: some millions of lines, which fit into a worker's memory."""
+Pack = tuple[int, bytes]
+"""Number of a range, and three numbers for each of its lines in a bucket: place, digest and digest of the whole."""
+
+
+@dataclass(slots=True)
+class _Read:
+    """What was read of a source."""
+
+    source: Source
+    ranges: list[Range]
+    lines: list[int]
+    """Lines of each range."""
+    repeats: Repeats
+
+    def line(self, place: int) -> int:
+        """Return the line in the file, from 1, of a place: a range and a line of it."""
+        index = place >> _LINES
+        return sum(self.lines[:index]) + (place & ((1 << _LINES) - 1))
+
+
+@dataclass(slots=True)
+class BeamEngine:
+    """Reads what `check_files` checks; see `runner.datasets.checking.ranges.Engine`.
+
+    Args:
+        beam: where; its context must be open.
+    """
+
+    beam: Beam
+    _known: list[_Read] = field(default_factory=list)
+
+    def totals(self, source: Source, settings: Settings) -> Totals:
+        """Return the totals of a source. Raises ConfigurationError, RunnerError."""
+        if not self.beam.is_local and settings.tokenizer is not None:
+            message = f"--tokenizer is a folder of this machine, where the workers of {self.beam.runner} are not"
+            raise ConfigurationError(message, problems=[message], hint="leave it out: tokens are estimated")
+        ranges = self.beam.ranges(source, f"check-{len(self._known)}")
+        place = ranges[0].place
+        with self.beam.pipeline("check", source) as pipeline:
+            _check(pipeline, ranges, encode_settings(settings), _buckets(source), near=settings.near)
+        ((_, _, totals),) = msgspec.msgpack.decode(pipelines.read(f"{place}/totals"), type=list[tuple[int, int, bytes]])
+        lines = dict(msgspec.msgpack.decode(pipelines.read(f"{place}/lines"), type=list[tuple[int, int]]))
+        read = _Read(source, ranges, [lines[one.index] for one in ranges], Repeats())
+        same, conflicting = _found(place, "prompts")
+        near = _found(place, "nears")[1] if settings.near else Repeated()
+        read.repeats = Repeats(*(_numbered(read, read, kind) for kind in (same, near, conflicting)))
+        self._known.append(read)
+        return decode(totals)
+
+    def repeats(self) -> Repeats:
+        """Return which lines repeat others, of the source that `totals` has read last."""
+        return self._known[-1].repeats
+
+    def leakage(self) -> Repeated:
+        """Return which lines of the source that was read last repeat lines of the one that was read first."""
+        mine, theirs = self._known[-1], self._known[0]
+        buckets = max(_buckets(mine.source), _buckets(theirs.source))
+        items = [(one.file("wholes"), one.index, read is mine) for read in (theirs, mine) for one in read.ranges]
+        place = mine.ranges[0].place
+        with self.beam.pipeline("compare", mine.source) as pipeline:
+            _compare(pipeline, items, buckets, place)
+        return _numbered(mine, theirs, _found(place, "leaks")[0])
+
+
+def _check(pipeline: Any, ranges: list[Range], settings: bytes, buckets: int, *, near: bool) -> None:
+    """Add the steps of a check: `totals`, `lines` and the repeats are in the place of the ranges then."""
+    import apache_beam as beam
+
+    place = ranges[0].place
+    kinds = ("lines", "prompts", "nears") if near else ("lines", "prompts")
+    read = shared(pipeline, ranges) | "read" >> beam.FlatMap(_part, settings, buckets).with_outputs(
+        *kinds, main="totals"
+    )
+    _ = read.totals | "add up" >> beam.CombineGlobally(add_up) | "write totals" >> beam.Map(_write, f"{place}/totals")
+    _ = read.lines | "all lines" >> beam.combiners.ToList() | "write lines" >> beam.Map(_write, f"{place}/lines")
+    for kind in kinds[1:]:
+        _ = (
+            read[kind]
+            | f"meet {kind}" >> beam.GroupByKey()
+            | f"compare {kind}" >> beam.MapTuple(_repeats_of)
+            | f"first {kind}" >> beam.CombineGlobally(_first)
+            | f"write {kind}" >> beam.Map(_write, f"{place}/{kind}")
+        )
+
+
+def _compare(pipeline: Any, items: list[tuple[str, int, bool]], buckets: int, place: str) -> None:
+    """Add the steps of a comparison of two sources' digests."""
+    import apache_beam as beam
+
+    _ = (
+        shared(pipeline, items)
+        | "read" >> beam.FlatMap(_wholes, buckets)
+        | "meet" >> beam.GroupByKey()
+        | "compare" >> beam.MapTuple(_leaks_of)
+        | "first" >> beam.CombineGlobally(_first)
+        | "write" >> beam.Map(_write, f"{place}/leaks")
+    )
+
+
+def _write(value: Any, address: str) -> None:
+    pipelines.write(address, msgspec.msgpack.encode(value))
+
+
+def _part(one: Range, settings: bytes, buckets: int) -> Iterator[Any]:
+    """Yield what there is to say of a range, on whichever machine this runs."""
+    from apache_beam.pvalue import TaggedOutput
+
+    with pipelines.opened(one.address) as stream:
+        totals = totals_of_stream(stream, one.start, one.end, decode_settings(settings))
+    pipelines.write(one.file("wholes"), b"".join(chunk.tobytes() for chunk in totals.wholes.chunks()))
+    yield TaggedOutput("lines", (one.index, totals.lines))
+    for kind, digests in (("prompts", totals.prompts), ("nears", totals.nears)):
+        for bucket, pack in _packs(one.index, digests, totals.wholes, buckets):
+            yield TaggedOutput(kind, (bucket, (one.index, pack)))
+    totals.prompts, totals.wholes, totals.nears = Column(), Column(), Column()
+    yield [(one.index, one.index, encode(totals))]
+
+
+def _wholes(item: tuple[str, int, bool], buckets: int) -> Iterator[tuple[int, tuple[int, bytes, bool]]]:
+    address, index, mine = item
+    digests = array("Q", pipelines.read(address))
+    for bucket, pack in _packs(index, digests, digests, buckets):
+        yield bucket, (index, pack, mine)
+
+
+def _packs(index: int, digests: Iterable[int], wholes: Iterable[int], buckets: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a range by bucket: the place, the digest and the digest of the whole of each."""
+    found: dict[int, array[int]] = {}
+    base = index << _LINES
+    for line, (digest, whole) in enumerate(zip(digests, wholes, strict=False), 1):
+        if digest:
+            bucket = (digest * buckets) >> 64
+            pack = found.get(bucket)
+            if pack is None:
+                pack = found[bucket] = array("Q")
+            pack.extend((base | line, digest, whole))
+    for bucket, pack in found.items():
+        yield bucket, pack.tobytes()
+
+
+def _joined(packs: Iterable[tuple[int, bytes]]) -> array[int]:
+    """Return the numbers of packs in the order of their ranges, so of their lines."""
+    joined = array("Q")
+    for _, data in sorted(packs):
+        joined.frombytes(data)
+    return joined
+
+
+Pairs = tuple[int, list[tuple[int, int]]]
+"""How many lines repeat others, and the first of them with what they repeat: places."""
+
+
+def _repeats_of(bucket: int, packs: Iterable[Pack]) -> list[Pairs]:
+    """Return the same examples of a bucket, and what else has equal digests. The same whole is in the same bucket."""
+    lines = _joined(packs)
+    places = lines[::3]
+    same = compare(zip(places, lines[2::3], strict=True))
+    again = {place for place, _ in same}
+    other = (pair for pair in compare(zip(places, lines[1::3], strict=True)) if pair[0] not in again)
+    return [_kept(Repeated.of(same)), _kept(Repeated.of(other))]
+
+
+def _leaks_of(bucket: int, packs: Iterable[tuple[int, bytes, bool]]) -> list[Pairs]:
+    given = list(packs)
+    mine = _joined((index, data) for index, data, own in given if own)
+    theirs = _joined((index, data) for index, data, own in given if not own)
+    known = zip(theirs[::3], theirs[1::3], strict=True)
+    return [_kept(Repeated.of(compare(zip(mine[::3], mine[1::3], strict=True), known))), (0, [])]
+
+
+def _kept(found: Repeated) -> Pairs:
+    return found.count, found.pairs
+
+
+def _first(groups: Iterable[list[Pairs]]) -> list[Pairs]:
+    """Return how many repeats there are of both kinds, and the first of them."""
+    joined: list[Pairs] = [(0, []), (0, [])]
+    for group in groups:
+        joined = [
+            (mine[0] + count, heapq.nsmallest(FINDINGS_KEPT, [*mine[1], *map(tuple, pairs)]))
+            for mine, (count, pairs) in zip(joined, group, strict=True)
+        ]
+    return joined
+
+
+def _found(place: str, kind: str) -> tuple[Repeated, Repeated]:
+    both = msgspec.msgpack.decode(pipelines.read(f"{place}/{kind}"), type=list[Pairs])
+    same, other = (Repeated(pairs, count) for count, pairs in both)
+    return same, other
+
+
+def _numbered(mine: _Read, theirs: _Read, found: Repeated) -> Repeated:
+    """Return repeats with lines in place of places."""
+    return Repeated([(mine.line(line), theirs.line(first)) for line, first in found.pairs], found.count)
+
+
+def _buckets(source: Source) -> int:
+    return min(4096, 8 + size_of(source) // _BUCKET_BYTES)

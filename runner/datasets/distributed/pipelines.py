@@ -1,0 +1,234 @@
+"""Pipelines of Apache Beam over the ranges of a dataset: where they run, what they read, where results go."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import util
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from runner.datasets.distributed.wheels import wheels
+from runner.datasets.reading.compression import is_plain
+from runner.datasets.reading.lines import BLOCK_BYTES
+from runner.datasets.reading.sources import RemoteObject, Source, name_of
+from runner.errors import ConfigurationError, EngineMissingError, RunnerError
+from runner.installation import install_hint
+
+RANGE_BYTES = 64 << 20
+MOST_RANGES = 10_000
+"""Ranges of a larger file are longer, so that what is known of each fits here."""
+LOCAL_RUNNERS = frozenset({"DirectRunner", "FnApiRunner"})
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A part of a dataset; goes to workers."""
+
+    address: str
+    index: int
+    start: int
+    end: int
+    place: str
+    """Folder for what comes of it."""
+
+    def file(self, kind: str) -> str:
+        """Return the address of a file of this range."""
+        return f"{self.place}/{kind}-{self.index:06}"
+
+
+@dataclass(slots=True)
+class Beam:
+    """Where pipelines run. A context manager: results that nobody needs any more are deleted at its end.
+
+    Args:
+        runner: name of a Beam runner, for example `DataflowRunner`.
+        options: of the pipeline, as `--temp_location=gs://bucket/tmp`.
+        range_bytes: bytes of a range, the unit of work.
+
+    Raises:
+        EngineMissingError: Apache Beam is not installed.
+        ConfigurationError: a runner elsewhere without a `temp_location` that it can write to.
+    """
+
+    runner: str = "DirectRunner"
+    options: Sequence[str] = ()
+    range_bytes: int = RANGE_BYTES
+    _place: str = ""
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __post_init__(self) -> None:
+        if util.find_spec("apache_beam") is None:
+            raise EngineMissingError("this engine needs Apache Beam", hint=install_hint("beam"))
+        if not self.is_local and not self.option("temp_location"):
+            message = f"{self.runner} needs a place for its result that its workers reach"
+            raise ConfigurationError(message, problems=[message], hint="--pipeline temp_location=gs://BUCKET/FOLDER")
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether the workers run on this machine."""
+        return self.runner in LOCAL_RUNNERS
+
+    def option(self, name: str) -> str:
+        """Return the value of an option of the pipeline, "" where it is not given."""
+        found = [given.partition("=")[2] for given in self.options if given.partition("=")[0] == f"--{name}"]
+        return found[-1] if found else ""
+
+    def __enter__(self) -> Beam:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def place(self) -> str:
+        """Return the folder for results, which this machine and the workers reach."""
+        if not self._place:
+            root = self.option("temp_location")
+            if root:
+                self._place = f"{root.rstrip('/')}/runner-{uuid.uuid4().hex[:12]}"
+                self._stack.callback(_delete, self._place)
+            else:
+                self._place = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="runner-beam-"))
+        return self._place
+
+    def require_readable(self, source: Source) -> None:
+        """Do nothing if workers can read a source at any place. Raises ConfigurationError."""
+        if not is_plain(source):
+            message = f"{source}: pipes and compressed files cannot be read at any place"
+            raise ConfigurationError(message, problems=[message], hint="decompress it first, or omit --engine")
+        if not self.is_local and not isinstance(source, RemoteObject):
+            message = f"{source} is on this machine, where the workers of {self.runner} are not"
+            raise ConfigurationError(message, problems=[message], hint="`runner data upload`, then its gs:// address")
+
+    def ranges(self, source: Source, name: str) -> list[Range]:
+        """Return the ranges of a source; `name` is of the folder for what comes of them."""
+        self.require_readable(source)
+        address = source.uri if isinstance(source, RemoteObject) else str(source.resolve())
+        size = size_of(source)
+        step = max(self.range_bytes, -(-size // MOST_RANGES))
+        place = f"{self.place}/{name}"
+        _make(place)
+        return [
+            Range(address, index, start, min(start + step, size), place)
+            for index, start in enumerate(range(0, size or 1, step))
+        ]
+
+    @contextmanager
+    def pipeline(self, what: str, source: Source) -> Iterator[Any]:
+        """Yield a pipeline, which runs when the context ends. Raises RunnerError with the workers' reason."""
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        options = list(self.options)
+        with contextlib.ExitStack() as stack:
+            if not self.option("default_sdk_harness_log_level"):
+                options.append("--default_sdk_harness_log_level=WARNING")
+            if not self.is_local:
+                options += self._staged(what, source, stack)
+            try:
+                with beam.Pipeline(runner=_runner(self.runner), options=PipelineOptions(options)) as running:
+                    yield running
+            except RunnerError:
+                raise
+            except Exception as error:  # whatever a runner makes of a worker's failure
+                reason = str(error).strip().splitlines() or [repr(error)]
+                raise RunnerError(
+                    f"the pipeline that should {what} {name_of(source)} failed: {reason[-1][:500]}",
+                    hint=f"the workers' log says more; without --engine this machine reads {name_of(source)}",
+                ) from error
+
+    def _staged(self, what: str, source: Source, stack: contextlib.ExitStack) -> list[str]:
+        """Return the options that bring this package to the workers and name the job after what it does."""
+        added = []
+        if not self.option("job_name"):
+            # A second job of one name is refused while the first runs: a command that is repeated starts nothing twice.
+            known = f"{what}\0{source}\0{size_of(source)}".encode()
+            added.append(f"--job_name=runner-{what}-{hashlib.sha256(known).hexdigest()[:16]}")
+        if not self.option("extra_package") and not self.option("sdk_container_image"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="runner-wheels-"))
+            added += [f"--extra_package={path}" for path in wheels(Path(folder))]
+        return added
+
+
+def size_of(source: Source) -> int:
+    """Return the bytes of a source."""
+    return source.size if isinstance(source, RemoteObject) else source.stat().st_size
+
+
+def shared(pipeline: Any, items: Iterable[Any]) -> Any:
+    """Return a collection of items, spread over all workers."""
+    import apache_beam as beam
+
+    return pipeline | "items" >> beam.Create(list(items)) | "share" >> beam.Reshuffle()
+
+
+@contextmanager
+def opened(address: str) -> Iterator[Any]:
+    """Open a file or an object for reading at any place, on whichever machine this runs."""
+    from apache_beam.io.filesystem import CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
+
+    plain = CompressionTypes.UNCOMPRESSED
+    with FileSystems.open(address, "application/octet-stream", compression_type=plain) as found:
+        yield found if isinstance(found, io.BufferedIOBase) else io.BufferedReader(found, BLOCK_BYTES)
+
+
+@contextmanager
+def created(address: str) -> Iterator[BinaryIO]:
+    """Open a file or an object for writing; a repetition writes over it."""
+    from apache_beam.io.filesystem import CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
+
+    plain = CompressionTypes.UNCOMPRESSED
+    with FileSystems.create(address, "application/octet-stream", compression_type=plain) as stream:
+        yield stream
+
+
+def copy_into(address: str, write: Callable[[bytes], object]) -> None:
+    """Hand over a file's bytes, a block at a time."""
+    with opened(address) as stream:
+        while block := stream.read(BLOCK_BYTES):
+            write(block)
+
+
+def read(address: str) -> bytes:
+    """Return a file's bytes."""
+    with opened(address) as stream:
+        found: bytes = stream.read()
+        return found
+
+
+def write(address: str, content: bytes) -> None:
+    """Write a file."""
+    with created(address) as stream:
+        stream.write(content)
+
+
+def _make(place: str) -> None:
+    from apache_beam.io.filesystems import FileSystems
+
+    if "://" not in place and not FileSystems.exists(place):
+        FileSystems.mkdirs(place)
+
+
+def _delete(place: str) -> None:
+    from apache_beam.io.filesystems import FileSystems
+
+    with contextlib.suppress(Exception):  # what stays costs a little; the command has done its work
+        FileSystems.delete([f"{place}/"])
+
+
+def _runner(name: str) -> Any:
+    if name not in LOCAL_RUNNERS:
+        return name
+    # What `DirectRunner` stands for may fetch a program from the network; this one is part of the package.
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    return FnApiRunner()

@@ -1,0 +1,79 @@
+"""What a pipeline would cost on Dataflow, before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from runner.catalog import load_catalog
+
+DATAFLOW = "DataflowRunner"
+MARGIN = 2.0
+"""The high end of an estimate: workers that start late, ranges that are read again."""
+_SHUFFLED = {"check": 0.03, "stats": 0.03, "convert": 0.0001, "split": 0.03}
+"""Bytes shuffled for each byte read: digests of lines of a kilobyte."""
+_AS = {"stats": "check"}
+"""Commands that read as fast as others."""
+_GB = 1e9
+_TARGET_HOURS = 0.5
+"""As many workers as finish in this time are counted; Dataflow chooses by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineEstimate:
+    """The price of one run."""
+
+    what: str
+    octets: int
+    """Bytes that are read."""
+    workers: int
+    vcpu_hours: float
+    shuffled_gb: float
+    usd: float
+    price_date: str
+
+    @property
+    def high(self) -> float:
+        """Return what a limit is compared with."""
+        return MARGIN * self.usd
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "what": self.what,
+            "bytes": self.octets,
+            "workers": self.workers,
+            "vcpuHours": round(self.vcpu_hours, 4),
+            "shuffledGb": round(self.shuffled_gb, 3),
+            "usd": {"expected": round(self.usd, 4), "high": round(self.high, 4)},
+            "priceDate": self.price_date,
+        }
+
+
+def estimate(what: str, octets: int, *, most_workers: int | None = None) -> PipelineEstimate:
+    """Return what a command over so many bytes costs on Dataflow.
+
+    Args:
+        what: `check`, `stats`, `convert` or `split`.
+        octets: bytes of all files.
+        most_workers: of the pipeline's options; workers of one core.
+    """
+    prices = load_catalog().dataflow
+    reading = octets / prices.bytes_per_core_second[_AS.get(what, what)] / 3600
+    workers = max(1, min(most_workers or 1000, round(reading / _TARGET_HOURS)))
+    hours = reading + workers * prices.worker_start_seconds / 3600
+    shuffled = octets * _SHUFFLED[what] / _GB
+    hourly = (
+        prices.usd_per_vcpu_hour
+        + prices.memory_gb_per_vcpu * prices.usd_per_memory_gb_hour
+        + prices.disk_gb_per_worker * prices.usd_per_disk_gb_hour
+    )
+    return PipelineEstimate(
+        what=what,
+        octets=octets,
+        workers=workers,
+        vcpu_hours=hours,
+        shuffled_gb=shuffled,
+        usd=hours * hourly + shuffled * prices.usd_per_shuffled_gb,
+        price_date=prices.price_date,
+    )

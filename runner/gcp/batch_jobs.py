@@ -1,0 +1,149 @@
+"""Batch prediction jobs, by plain REST."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.catalog.models import MachineChoice
+from runner.gcp.failures import data_loss
+from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import ENDED, SUCCEEDED
+
+KEY = "key"
+"""Field of an instance that comes back with its prediction; the model does not see it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchJob:
+    """One batch prediction job."""
+
+    name: str
+    """`projects/P/locations/L/batchPredictionJobs/ID`."""
+    state: str
+    """`JOB_STATE_RUNNING`."""
+    labels: dict[str, str] = field(default_factory=dict)
+    output_directory: str = ""
+    """`gs://` folder of its results, once there are some."""
+    succeeded_count: int | None = None
+    failed_count: int | None = None
+    error_message: str = ""
+    replica_hours: float | None = None
+    """What is billed; None where the service does not say."""
+    create_time: datetime.datetime | None = None
+
+    @property
+    def id(self) -> str:
+        """Return the last part of the name."""
+        return self.name.rsplit("/", 1)[-1]
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the job is over."""
+        return self.state in ENDED
+
+    @property
+    def succeeded(self) -> bool:
+        """Tell whether the job left predictions."""
+        return self.state in SUCCEEDED
+
+
+def create(
+    session: Session,
+    *,
+    display_name: str,
+    model: str,
+    inputs: str,
+    outputs: str,
+    machine: MachineChoice | None,
+    replicas: int,
+    labels: Mapping[str, str],
+) -> BatchJob:
+    """Create a job. Sent once, whatever happens: the API has no request id, so a repetition is a second job.
+
+    Args:
+        session: where.
+        display_name: for people.
+        model: full name of a Model resource.
+        inputs: `gs://` address of instances, JSON Lines, each with a `KEY`.
+        outputs: `gs://` folder, in which the job makes one of its own.
+        machine: of each replica; None lets the service choose.
+        replicas: the most that run.
+        labels: of the job.
+
+    Raises:
+        GoogleApiError: refused. Where `failures.maybe_sent` holds, the job may exist all the same.
+        UnreachableError: not sent; ConnectionLostError: perhaps sent.
+    """
+    body: dict[str, Any] = {
+        "displayName": display_name,
+        "model": model,
+        "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": [inputs]}},
+        "outputConfig": {"predictionsFormat": "jsonl", "gcsDestination": {"outputUriPrefix": outputs}},
+        "instanceConfig": {"keyField": KEY},
+        "labels": dict(labels),
+    }
+    if machine is not None:
+        spec = {
+            "machineType": machine.machine_type,
+            "acceleratorType": machine.accelerator_type,
+            "acceleratorCount": machine.accelerator_count,
+        }
+        given = {key: value for key, value in spec.items() if value}
+        body["dedicatedResources"] = {
+            "machineSpec": given,
+            "startingReplicaCount": replicas,
+            "maxReplicaCount": replicas,
+        }
+    parent = session.environment.parent
+    url = f"/v1beta1/{parent}/batchPredictionJobs"
+    return _named(session.ask("POST", url, "batchPredictionJobs.create", parent, json=body), parent)
+
+
+def get(session: Session, name: str) -> BatchJob:
+    """Return a job. Raises NotFoundError."""
+    return _named(session.ask("GET", f"/v1beta1/{name}", "batchPredictionJobs.get", name), name)
+
+
+def labelled(session: Session, label: str, value: str) -> list[BatchJob]:
+    """Return the jobs of the location that carry a label's value, newest first."""
+    path = f"/v1beta1/{session.environment.parent}/batchPredictionJobs"
+    params = {"pageSize": "100", "filter": f'labels.{label}="{value}"'}
+    found = session.pages(path, "batchPredictionJobs", "batchPredictionJobs.list", params)
+    # A service that ignores the filter must not hand over other jobs.
+    return [job for job in map(_job, found) if job.labels.get(label) == value]
+
+
+def cancel(session: Session, name: str) -> None:
+    """Ask for a job to be cancelled. Raises NotFoundError."""
+    session.send("POST", f"/v1beta1/{name}:cancel", "batchPredictionJobs.cancel", name, json={}, idempotent=True)
+
+
+def _named(document: Mapping[str, Any], resource: str) -> BatchJob:
+    job = _job(document)
+    if not job.id:
+        raise data_loss(resource, "the answer does not name the job", method="batchPredictionJobs")
+    return job
+
+
+def _job(document: Mapping[str, Any]) -> BatchJob:
+    stats = document.get("completionStats") or {}
+    hours = (document.get("resourcesConsumed") or {}).get("replicaHours")
+    created = document.get("createTime")
+    return BatchJob(
+        name=str(document.get("name", "")),
+        state=str(document.get("state", "JOB_STATE_UNSPECIFIED")),
+        labels=dict(document.get("labels") or {}),
+        output_directory=str((document.get("outputInfo") or {}).get("gcsOutputDirectory", "")),
+        succeeded_count=_count(stats.get("successfulCount")),
+        failed_count=_count(stats.get("failedCount")),
+        error_message=str((document.get("error") or {}).get("message", "")),
+        replica_hours=float(hours) if isinstance(hours, int | float) else None,
+        create_time=datetime.datetime.fromisoformat(created) if isinstance(created, str) else None,
+    )
+
+
+def _count(value: Any) -> int | None:
+    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else None

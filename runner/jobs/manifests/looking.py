@@ -1,0 +1,138 @@
+"""What a queue sees: records, and the jobs of every place where they may be."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from runner.errors import GoogleApiError, UnreachableError
+from runner.gcp import fleet
+from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.manifests import identity
+from runner.jobs.manifests.places import Place
+from runner.jobs.manifests.records import Entry, Record, Run, StateLedger
+from runner.jobs.outputs import ownership
+
+_REMEMBERED = datetime.timedelta(days=7)
+"""How long it counts what somebody has used."""
+_AT_ONCE = 32
+"""Lists of jobs that are asked for at the same time."""
+
+
+@dataclass(slots=True)
+class View:
+    """Records and jobs as they were read, the records first: what a record says was sent is in the list of jobs."""
+
+    entries: dict[str, Entry]
+    now: datetime.datetime
+    jobs: list[TuningJob]
+    """Of all places that were asked."""
+    elsewhere: int = 0
+    """Jobs of other locations that have not ended; they take slots of the same quota."""
+    down: dict[str, str] = field(default_factory=dict)
+    """Places that could not be asked, and why. What was claimed there is left alone."""
+    running: Counter[str] = field(default_factory=Counter)
+    """Jobs that have not ended, those of other locations included, by project."""
+    by_name: dict[str, TuningJob] = field(default_factory=dict)
+    by_identity: dict[tuple[str, str], list[TuningJob]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.by_name = {job.name: job for job in self.jobs}
+        self.by_identity = identity.jobs_by_identity(self.jobs)
+
+    def found(self, record: Record) -> list[TuningJob]:
+        """Return the jobs of a record's present attempt, by their labels."""
+        return identity.of_attempt(self.by_identity, record)
+
+    def claim_age(self, entry: Entry) -> float:
+        """Return seconds since a record was written, by the service's clock."""
+        return (self.now - entry.updated).total_seconds()
+
+    def active(self) -> int:
+        """Return how many slots are taken: jobs that have not ended, and creates that are on their way."""
+        running = sum(not job.ended for job in self.jobs)
+        return running + self.elsewhere + sum(map(self._on_its_way, self.entries.values()))
+
+    def taken(self) -> Counter[str]:
+        """Return the slots that are taken, by project."""
+        found = Counter(self.running)
+        for entry in self.entries.values():
+            run = entry.record.run
+            if run.places and self._on_its_way(entry):
+                found[run.places[-1].split("/")[1]] += 1
+        return found
+
+    def used(self, label: str) -> Counter[str]:
+        """Return the seconds of the last week in which jobs held slots, by the value of a label."""
+        since = self.now - _REMEMBERED
+        found = Counter[str]()
+        for job in self.jobs:
+            begun, ended = job.create_time, job.end_time or self.now
+            if begun is not None and ended > since:
+                found[job.labels.get(label, "")] += round((ended - max(begun, since)).total_seconds())
+        return found
+
+    def _on_its_way(self, entry: Entry) -> bool:
+        return (
+            entry.record.run.phase == "claimed"
+            and not self.found(entry.record)
+            and self.claim_age(entry) < ownership.LEASE_SECONDS
+        )
+
+    def unanswered(self, run: Run) -> str:
+        """Return a place that does not answer and may have a job of a run; "" where there is none."""
+        return next((place for place in run.places if place in self.down), "") if self.down else ""
+
+    def may_be_sent(self, entry: Entry) -> bool:
+        """Tell whether a job waits, or waits again because whoever claimed it is gone and has created nothing."""
+        run = entry.record.run
+        expired = run.phase == "claimed" and self.claim_age(entry) >= ownership.LEASE_SECONDS
+        return (run.phase == "queued" or expired) and not self.unanswered(run) and not self.found(entry.record)
+
+
+def look(session: Session, ledger: StateLedger, *, everywhere: bool = False, places: Sequence[Place] = ()) -> View:
+    """Read records, then jobs: of the session's place, of the given ones, and of those that records name.
+
+    Args:
+        session: where the records are.
+        ledger: of the records.
+        everywhere: count the jobs of other locations too.
+        places: where jobs may run besides; one that does not answer is left out of account.
+
+    Raises:
+        UnreachableError, GoogleApiError: the session's own place does not answer, and no others are given.
+    """
+    snapshot = ledger.load()
+    home = session.environment.parent
+    named = [place for entry in snapshot.entries.values() for place in entry.record.run.places]
+    asked = list(dict.fromkeys([home, *(place.parent for place in places), *named]))
+    down: dict[str, str] = {}
+
+    def jobs_at(parent: str) -> list[TuningJob]:
+        try:
+            return fleet.all_jobs(session.at(*parent.split("/")[1::2]))
+        except (GoogleApiError, UnreachableError) as error:
+            if parent == home and not places:
+                raise
+            down[parent] = error.message
+            return []
+
+    with ThreadPoolExecutor(min(_AT_ONCE, 2 * len(asked))) as pool:
+        projects = {parent.split("/")[1]: parent for parent in reversed(asked)}
+        elsewhere = {
+            project: pool.submit(fleet.unended_elsewhere, session.at(*parent.split("/")[1::2]), asked)
+            for project, parent in projects.items()
+            if everywhere
+        }
+        listed = dict(zip(asked, pool.map(jobs_at, asked), strict=True))
+        others = {project: len(counted.result()) for project, counted in elsewhere.items()}
+    running = Counter(others)
+    for parent, found in listed.items():  # names of jobs may have the project's number
+        running[parent.split("/")[1]] += sum(not job.ended for job in found)
+    jobs = [job for found in listed.values() for job in found]
+    here = others.get(session.environment.project, 0)
+    return View(dict(snapshot.entries), snapshot.now, jobs, here, down, running)

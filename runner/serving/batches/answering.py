@@ -1,0 +1,105 @@
+"""The questions of an evaluation, answered by batch prediction jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from runner import local_files
+from runner.errors import RunnerError
+from runner.gcp.batch_jobs import BatchJob
+from runner.gcp.session import Session
+from runner.prices import Price, Terms
+from runner.serving.batches import jobs
+from runner.serving.batches.jobs import Predictor
+from runner.serving.evaluation import Answer, Question
+from runner.state import state_directory
+
+_AGREED = Terms(limit=float("inf"), accept_unknown=True)
+
+
+def answers_of(
+    session: Session,
+    questions: Sequence[Question],
+    predictors: Sequence[Predictor],
+    *,
+    terms: Terms,
+    replicas: int = 1,
+    sampling: dict[str, Any],
+    rate: float | None = None,
+    progress: Any = None,
+) -> list[list[Answer]]:
+    """Return the answers of several models, each by a job of its own; they work at the same time.
+
+    What is kept below `evaluations/` of the state directory lets the same evaluation go on after a kill.
+
+    Raises:
+        CostRefusedError: the price of all jobs together is not agreed to; nothing was sent.
+        RunnerError: a question was refused, or see `jobs.run_job`.
+    """
+    content = "".join(
+        json.dumps({"messages": [dict(message) for message in one.messages]}, ensure_ascii=False) + "\n"
+        for one in questions
+    )
+    folder = state_directory() / "evaluations" / hashlib.sha256(content.encode()).hexdigest()[:20]
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / "questions.jsonl"
+    local_files.replace(source, content)
+    models = {who.model: who for who in predictors}
+    prices = [
+        price
+        for who in models.values()
+        if (price := jobs.outstanding(session, who, source, replicas=replicas, sampling=sampling, rate=rate))
+    ]
+    if prices:
+        terms.require(_together(prices))
+
+    def run(who: Predictor) -> list[Answer]:
+        name = hashlib.sha256(json.dumps([who.model, sampling], sort_keys=True).encode()).hexdigest()[:12]
+        output = folder / f"answers-{name}.jsonl"
+
+        def tell(job: BatchJob) -> None:
+            if progress is not None:
+                progress(job)
+
+        jobs.run_job(
+            session,
+            who,
+            source,
+            output,
+            terms=_AGREED,
+            replicas=replicas,
+            sampling=sampling,
+            rate=rate,
+            progress=tell,
+        )
+        return _read(output, who)
+
+    with ThreadPoolExecutor(len(models), thread_name_prefix="batch-job") as pool:
+        found = dict(zip(models, pool.map(run, models.values()), strict=True))
+    return [found[who.model] for who in predictors]
+
+
+def _together(prices: Sequence[Price]) -> Price:
+    known = [price for price in prices if price.usd is not None]
+    usd = sum(price.usd or 0.0 for price in known) if len(known) == len(prices) else None
+    expected = sum(price.expected or price.usd or 0.0 for price in known) if usd is not None else None
+    return Price(what=" and ".join(price.what for price in prices), usd=usd, expected=expected)
+
+
+def _read(output: Path, who: Predictor) -> list[Answer]:
+    found: list[Answer] = []
+    with output.open(encoding="utf-8") as file:
+        for line in file:
+            body = json.loads(line)
+            if "error" in body:
+                raise RunnerError(
+                    f"{who.display_name} refused question {body['line']}: {body['error'].get('message', '')}",
+                    hint=f"{output} has all answers and errors",
+                )
+            found.append((str(body["answer"] or ""), 0.0, body.get("finishReason") == "length"))
+    return found

@@ -1,0 +1,371 @@
+"""Answer a file of questions by a batch prediction job: no endpoint, any number of machines, billed while they run.
+
+The questions go to a bucket under a name made of what is asked and whom. That name is the job's fingerprint: it is
+created once, as tuning jobs are (`runner.jobs.submitting`), and found again by whoever runs the same command. Its
+results go into the journal beside the output, as the answers of an endpoint do, and from there into the output in the
+order of the questions.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.catalog.models import MachineChoice
+from runner.errors import ConfigurationError, JobFailedError, NotFoundError, WaitTimeoutError
+from runner.gcp import batch_jobs, downloads, endpoints, storage, tuning_jobs
+from runner.gcp.batch_jobs import KEY, BatchJob
+from runner.gcp.prediction import resolve_endpoint
+from runner.gcp.session import Session
+from runner.gcp.uploads import upload_file
+from runner.jobs.labels import FINGERPRINT_LABEL, digest
+from runner.jobs.outputs.ownership import Wanted
+from runner.jobs.submitting.submission import once
+from runner.prices import Price, Terms
+from runner.serving.batches.lines import OWN_KEYS, Journal, Lines, journal_of, opened, write_output
+from runner.serving.batches.pricing import ANSWER_TOKENS, EXPECTED_TOKENS, BatchEstimate, Work, estimate
+from runner.serving.labels import LABELS
+from runner.serving.plan import choose_machine
+
+POLL_SECONDS = 15.0
+_AT_ONCE = 1000
+"""Answers that are written to the journal together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictor:
+    """The model that answers, and on what."""
+
+    model: str
+    """Full name of the Model resource, with its version."""
+    display_name: str
+    base_model: str = ""
+    machine: MachineChoice | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOutcome:
+    """What became of a batch."""
+
+    job: BatchJob
+    total: int
+    failed: int
+    created: bool
+    """Whether this run created the job."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "job": self.job.name,
+            "state": self.job.state,
+            "total": self.total,
+            "failed": self.failed,
+            "created": self.created,
+            "replicaHours": self.job.replica_hours,
+        }
+
+
+def predictor(session: Session, given: str | None, machine_type: str | None = None) -> Predictor:
+    """Return the model that a tuning job left, that has a name, or that an endpoint serves.
+
+    Args:
+        session: where.
+        given: id or name of a tuning job, full name of a Model resource, or an endpoint's id or name; None is the only
+            endpoint.
+        machine_type: of the catalogue; None is the base model's.
+
+    Raises:
+        NotFoundError: there is none of that name.
+        ConfigurationError: the job has no model yet, or the machine is not known.
+    """
+    chosen = choose_machine("", machine_type)
+    if given and "/models/" in given:
+        document = endpoints.get_model(session, given)
+        return Predictor(model=given, display_name=str(document.get("displayName") or given), machine=chosen)
+    if given and (given.isdigit() or "/tuningJobs/" in given):
+        with suppress(NotFoundError):
+            job = tuning_jobs.get(session, given)
+            if not job.tuned_model:
+                message = f"tuning job {job.id} is {job.state}: it has no model"
+                raise ConfigurationError(message, problems=[message], hint=f"`runner jobs wait {job.id}`")
+            name = job.display_name or job.id
+            machine = chosen or choose_machine(job.base_model)
+            return Predictor(model=job.tuned_model, display_name=name, base_model=job.base_model, machine=machine)
+    endpoint = resolve_endpoint(session, given)
+    if not endpoint.deployed_models:
+        message = f"endpoint {endpoint.id} serves no model"
+        raise ConfigurationError(message, problems=[message], hint="name a tuning job or a model")
+    served = endpoint.deployed_models[0]
+    return Predictor(
+        model=served.model,
+        display_name=served.display_name or endpoint.display_name,
+        base_model=base_of(session, served.model),
+        machine=chosen or served.machine,
+    )
+
+
+def base_of(session: Session, model: str) -> str:
+    """Return the base model of the tuning job that left a model, "" where none of this location did."""
+    plain = model.partition("@")[0]
+    found = (job for job in tuning_jobs.list_jobs(session) if job.tuned_model.partition("@")[0] == plain)
+    return next((job.base_model for job in found), "")
+
+
+def work_of(lines: Lines, sampling: Mapping[str, Any]) -> Work:
+    """Return how many tokens the answers have, at most and probably."""
+    expected = most = 0
+    for index in range(len(lines.places)):
+        limit = lines.body(index).get("max_tokens", sampling.get("max_tokens"))
+        known = isinstance(limit, int)
+        most += limit if known else ANSWER_TOKENS
+        expected += min(limit, EXPECTED_TOKENS) if known else EXPECTED_TOKENS
+    return Work(questions=len(lines.places), expected_tokens=expected, most_tokens=most)
+
+
+def plan(
+    source: Path, who: Predictor, *, replicas: int, sampling: Mapping[str, Any] | None = None, rate: float | None = None
+) -> BatchEstimate:
+    """Return what a batch takes and costs. Asks nobody. Raises ConfigurationError for mistakes in the file."""
+    with opened(source) as lines:
+        return estimate(work_of(lines, _given(sampling)), who.base_model, who.machine, replicas, rate=rate)
+
+
+def outstanding(
+    session: Session,
+    who: Predictor,
+    source: Path,
+    *,
+    replicas: int = 1,
+    sampling: Mapping[str, Any] | None = None,
+    rate: float | None = None,
+) -> Price | None:
+    """Return the price of what `run_job` would create; None where its job runs or has succeeded."""
+    given = _given(sampling)
+    with opened(source) as lines:
+        if _known(session, lines, who, given, restart=False)[1] is not None:
+            return None
+        found = estimate(work_of(lines, given), who.base_model, who.machine, replicas, rate=rate)
+        return price_of(found, who)
+
+
+def run_job(
+    session: Session,
+    who: Predictor,
+    source: Path,
+    output: Path,
+    *,
+    terms: Terms,
+    replicas: int = 1,
+    sampling: Mapping[str, Any] | None = None,
+    rate: float | None = None,
+    restart: bool = False,
+    timeout: float | None = None,
+    progress: Callable[[BatchJob], None] | None = None,
+) -> BatchOutcome:
+    """Answer every line of `source` by a batch prediction job and write `output`, in the order of the questions.
+
+    A job of the same questions to the same model that runs or has succeeded is taken again; then nothing is paid for.
+
+    Args:
+        session: where.
+        who: the model; see `predictor`.
+        source: see `runner.serving.batches.online.run_batch`; the answers have the same form.
+        output: the same.
+        terms: what it may cost.
+        replicas: machines that work at the same time.
+        sampling: `max_tokens`, `temperature`, … of lines that do not have them.
+        rate: tokens a second of one replica, where it was measured.
+        restart: create a job though one has succeeded.
+        timeout: seconds to wait; None for ever.
+        progress: called with the job, now and then.
+
+    Raises:
+        ConfigurationError: a line is wrong, the journal is of another input, or another run holds it.
+        CostRefusedError: the price is not agreed to; nothing was sent.
+        AmbiguousSubmissionError: a create may or may not have happened; the same command later finds out.
+        JobFailedError: the job failed or was cancelled; what it had done is billed.
+        WaitTimeoutError: it goes on; the same command waits again.
+        DiskError, GoogleApiError, UnreachableError: the same command goes on.
+    """
+    given = _given(sampling)
+    with opened(source) as lines, journal_of(output, lines, {"model": who.model}, given, restart) as journal:
+        fingerprint, job = _known(session, lines, who, given, restart=restart)
+        created = False
+        if job is None:
+            found = estimate(work_of(lines, given), who.base_model, who.machine, replicas, rate=rate)
+            terms.require(price_of(found, who))
+            job, created = _submit(session, who, lines, given, fingerprint, replicas)
+        job = wait(session, job, timeout=timeout, progress=progress)
+        if len(journal.places) < len(lines.places):
+            _collect(session, job, lines, journal)
+        write_output(output, lines, journal)
+        with suppress(OSError):  # a journal that stays says that all is answered
+            journal.path.unlink()
+        return BatchOutcome(job=job, total=len(lines.places), failed=journal.failed, created=created)
+
+
+def price_of(found: BatchEstimate, who: Predictor) -> Price:
+    """Return the price of a job."""
+    machine = who.machine.machine_type if who.machine else "a machine type that the service chooses"
+    what = f"batch prediction of {found.work.questions} questions by {who.display_name} on {found.replicas} x {machine}"
+    return Price(what=what, usd=found.high, expected=found.usd)
+
+
+def wait(
+    session: Session,
+    job: BatchJob,
+    *,
+    timeout: float | None = None,
+    progress: Callable[[BatchJob], None] | None = None,
+) -> BatchJob:
+    """Return a job when it has succeeded. Raises JobFailedError, WaitTimeoutError."""
+    begun, pause = time.monotonic(), 0.5
+    while not job.ended:
+        if timeout is not None and time.monotonic() - begun + pause > timeout:
+            raise WaitTimeoutError(f"{job.name} is {job.state}; it goes on", hint="the same command again waits for it")
+        if progress is not None:
+            progress(job)
+        time.sleep(pause)
+        pause = min(POLL_SECONDS, 2 * pause)
+        job = batch_jobs.get(session, job.name)
+    if not job.succeeded:
+        ended = job.state.removeprefix("JOB_STATE_").lower()
+        raise JobFailedError(
+            f"{job.name} {ended}: {job.error_message or 'the service says no reason'}",
+            state=job.state,
+            hint="the same command again creates a new job, at its price",
+        )
+    return job
+
+
+def _given(sampling: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (sampling or {}).items() if value is not None}
+
+
+def _known(
+    session: Session, lines: Lines, who: Predictor, sampling: dict[str, Any], *, restart: bool
+) -> tuple[str, BatchJob | None]:
+    """Return the fingerprint of the job that is wanted, and the job where it runs or has succeeded.
+
+    Each restart has a fingerprint of its own, which follows from the job before it: a restart that is repeated after a
+    kill finds its job.
+    """
+    asked = {"kind": "batch", "input": lines.digest, "model": who.model, "sampling": sampling}
+    fingerprint = digest({"parent": session.environment.parent, **asked})
+    found: tuple[str, BatchJob | None] = (fingerprint, None)
+    while True:
+        job = next((job for job in _jobs(session, fingerprint) if job.succeeded or not job.ended), None)
+        if job is None:
+            return (fingerprint, None) if restart or found[1] is None else found
+        found = (fingerprint, job)
+        if not job.succeeded:
+            return found
+        fingerprint = digest({"after": fingerprint, "job": job.name})
+
+
+def _jobs(session: Session, fingerprint: str) -> list[BatchJob]:
+    return batch_jobs.labelled(session, FINGERPRINT_LABEL, fingerprint)
+
+
+def _submit(
+    session: Session,
+    who: Predictor,
+    lines: Lines,
+    sampling: dict[str, Any],
+    fingerprint: str,
+    replicas: int,
+) -> tuple[BatchJob, bool]:
+    """Upload the questions and create the job, once; return it, and whether it was created now."""
+    session.environment.require("outputs_bucket")
+    folder = f"gs://{session.environment.outputs_bucket}/batches/{fingerprint[:20]}"
+    questions = f"{folder}/questions.jsonl"
+    with tempfile.TemporaryDirectory(prefix="runner-batch-") as place:
+        path = Path(place, "questions.jsonl")
+        with path.open("w", encoding="utf-8") as file:
+            for instance in _instances(lines, sampling):
+                file.write(json.dumps(instance, ensure_ascii=False, separators=(",", ":")) + "\n")
+        upload_file(session, path, questions)
+    found = once(
+        session,
+        Wanted(output=folder, fingerprint=fingerprint),
+        {"kind": "batch", "fingerprint": fingerprint, "parent": session.environment.parent, "model": who.model},
+        jobs=lambda: _jobs(session, fingerprint),
+        send=lambda: batch_jobs.create(
+            session,
+            display_name=f"{who.display_name[:100]}-{fingerprint[:10]}",
+            model=who.model,
+            inputs=questions,
+            outputs=f"{folder}/predictions",
+            machine=who.machine,
+            replicas=replicas,
+            labels={**LABELS, FINGERPRINT_LABEL: fingerprint},
+        ),
+    )
+    return found.job, found.created
+
+
+def _instances(lines: Lines, sampling: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield each question as an instance, with its index as key."""
+    for index in range(len(lines.places)):
+        question = lines.body(index)
+        options = {**sampling, **{key: value for key, value in question.items() if key not in OWN_KEYS}}
+        if "messages" in options:
+            yield {KEY: str(index), "@requestFormat": "chatCompletions", **options}
+        else:
+            yield {KEY: str(index), "raw_response": True, **options}
+
+
+def _collect(session: Session, job: BatchJob, lines: Lines, journal: Journal) -> None:
+    """Write a job's predictions and errors to the journal, in whatever order they are; what has none says so."""
+    waiting: list[tuple[int, dict[str, Any]]] = []
+    seen = set(journal.places)
+
+    def keep(index: int, body: dict[str, Any]) -> None:
+        seen.add(index)
+        waiting.append((index, body))
+        if len(waiting) >= _AT_ONCE:
+            journal.add(waiting)
+            waiting.clear()
+
+    for found in _results(session, job):
+        key = found.get(KEY, found.get("instance", {}).get(KEY) if isinstance(found.get("instance"), dict) else None)
+        index = int(key) if isinstance(key, str | int) and str(key).isdecimal() else -1
+        if 0 <= index < len(lines.places) and index not in seen:
+            keep(index, _answer(found))
+    for index in range(len(lines.places)):
+        if index not in seen:
+            keep(index, {"error": {"code": "no_answer", "message": f"{job.name} has no result for this line"}})
+    if waiting:
+        journal.add(waiting)
+
+
+def _results(session: Session, job: BatchJob) -> Iterator[dict[str, Any]]:
+    """Yield the lines of all files that a job wrote."""
+    for item in storage.list_objects(session, f"{job.output_directory.rstrip('/')}/"):
+        if ".results-" not in item.uri and ".errors_stats-" not in item.uri:
+            continue
+        with downloads.stream_of(session, storage.existing(session, item.uri)) as stream:
+            for line in stream:
+                if line.strip():
+                    found = json.loads(line)
+                    yield found if isinstance(found, dict) else {}
+
+
+def _answer(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a result in the form of an endpoint's answer."""
+    if "prediction" not in found:
+        error = found.get("error")
+        return {"error": error if isinstance(error, dict) else {"message": str(error)}}
+    prediction = found["prediction"]
+    try:
+        choice = prediction["choices"][0]
+        text = choice["message"]["content"]
+    except (KeyError, IndexError, TypeError):
+        return {"answer": prediction}
+    return {"answer": text, "finishReason": choice.get("finish_reason", ""), "usage": prediction.get("usage") or {}}

@@ -1,0 +1,149 @@
+"""What a batch prediction job costs and how long it takes, and when it is the better way.
+
+A model that answers many questions at once reads all its weights for each step, so the rate is what the accelerator's
+memory gives: steps per second are its bandwidth by the bytes of the weights, and each step is a token for every
+question under way. The catalogue says with how many questions and which share of the bandwidth that is counted.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from runner.catalog import find_model, load_catalog
+from runner.catalog.models import MachineChoice, UnknownModelError
+from runner.serving.plan import hourly_price
+
+_PARAMETERS = re.compile(r"(\d+(?:\.\d+)?)b\b")
+EXPECTED_TOKENS = 256
+"""Of an answer, where its limit is not lower."""
+ANSWER_TOKENS = 1024
+"""Of an answer that has no limit, for the high end."""
+FEWEST_QUESTIONS = 100
+"""Fewer are not worth a word."""
+WORTH_TELLING_SECONDS = 1800.0
+"""A shorter batch through an endpoint is not worth another way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is asked."""
+
+    questions: int
+    expected_tokens: int
+    """Of all answers."""
+    most_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchEstimate:
+    """Time and price of one job. None where the machine or the model is not in the catalogue."""
+
+    work: Work
+    replicas: int
+    machine: MachineChoice | None
+    seconds: float | None
+    high_seconds: float | None
+    usd: float | None
+    high: float | None
+    price_date: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {
+            "questions": self.work.questions,
+            "answerTokens": {"expected": self.work.expected_tokens, "high": self.work.most_tokens},
+            "replicas": self.replicas,
+            "machineType": self.machine.machine_type if self.machine else None,
+            "seconds": {"expected": _rounded(self.seconds), "high": _rounded(self.high_seconds)},
+            "usd": {"expected": _rounded(self.usd), "high": _rounded(self.high)},
+            "priceDate": self.price_date,
+        }
+
+
+def estimate(
+    work: Work, base_model: str, machine: MachineChoice | None, replicas: int, *, rate: float | None = None
+) -> BatchEstimate:
+    """Return what a job takes and costs.
+
+    Args:
+        work: what is asked.
+        base_model: id in the catalogue.
+        machine: of each replica.
+        replicas: that run at once.
+        rate: tokens a second of one replica, where it was measured.
+    """
+    catalog = load_catalog()
+    expected, low = (rate, rate) if rate is not None else rates(base_model, machine)
+    price = hourly_price(machine)
+    seconds = high = None
+    if expected is not None and low is not None:
+        seconds = catalog.batch.start_seconds + work.expected_tokens / (expected * replicas)
+        high = 2 * catalog.batch.start_seconds + work.most_tokens / (low * replicas)
+    return BatchEstimate(
+        work=work,
+        replicas=replicas,
+        machine=machine,
+        seconds=seconds,
+        high_seconds=high,
+        usd=None if price is None or seconds is None else price * replicas * seconds / 3600,
+        high=None if price is None or high is None else price * replicas * high / 3600,
+        price_date=catalog.hourly_price_date,
+    )
+
+
+def rates(base_model: str, machine: MachineChoice | None) -> tuple[float | None, float | None]:
+    """Return the tokens a second of one replica that are expected, and the least; None where nothing is known."""
+    settings = load_catalog().batch
+    bandwidth = settings.gigabytes_per_second.get(machine.accelerator_type) if machine else None
+    try:
+        found = _PARAMETERS.search(find_model(base_model).id.lower()) if base_model else None
+    except UnknownModelError:
+        found = None
+    if machine is None or bandwidth is None or found is None:
+        return None, None
+    weights = 2 * float(found[1])  # gigabytes, in bfloat16
+    steps = settings.share_of_bandwidth * bandwidth * max(1, machine.accelerator_count) / weights
+    return settings.questions_at_once * steps, settings.fewest_at_once * steps
+
+
+def advice(
+    work: Work, base_model: str, machine: MachineChoice | None, *, concurrency: int, replicas: int, hourly: float | None
+) -> str:
+    """Return why a batch prediction job is the better way for a batch, "" where it is not.
+
+    Args:
+        work: what is asked.
+        base_model: id in the catalogue.
+        machine: of the endpoint.
+        concurrency: questions that are asked at once.
+        replicas: of the endpoint.
+        hourly: what the endpoint costs.
+    """
+    settings = load_catalog().batch
+    expected, _ = rates(base_model, machine)
+    if expected is None:
+        return ""
+    # The endpoint's replicas share what is asked at once.
+    here = expected * replicas * min(1.0, concurrency / (settings.questions_at_once * replicas))
+    seconds = work.expected_tokens / here
+    job = estimate(work, base_model, machine, 4 * replicas)
+    if seconds < WORTH_TELLING_SECONDS or job.seconds is None or job.usd is None:
+        return ""
+    ways = []
+    if 2 * job.seconds < seconds:
+        ways.append(f"faster (about {_hours(job.seconds)} instead of {_hours(seconds)})")
+    if hourly is not None and job.usd < hourly * seconds / 3600:
+        ways.append(f"cheaper (about ${job.usd:.2f} instead of ${hourly * seconds / 3600:.2f} of the endpoint's time)")
+    if not ways:
+        return ""
+    return f"a batch prediction job would be {' and '.join(ways)}: --engine vertex --replicas {4 * replicas}"
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
