@@ -24,8 +24,9 @@ from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.data_statistics import dataset_statistics
 from runner.emulator.engine.dataset import IGNORED, TokenizedDataset, TokenizedExample, Tokenizer, read_dataset
 from runner.emulator.engine.labelled_positions import LabelledPositions
-from runner.emulator.engine.loading import LoadedModel, load, preferred_dtype
+from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.lora import add_adapters
+from runner.emulator.engine.processors import multiplies_faster_in_bfloat16, preferred_dtype
 from runner.emulator.engine.progress import EventLog, Progress, StateStore
 from runner.emulator.engine.protocol import TrainingSpec
 from runner.emulator.engine.sources import describe, effective_learning_rate
@@ -149,7 +150,10 @@ class TrainingJob:
     def _load(self) -> LoadedModel:
         spec = self.spec
         # Small updates vanish in bfloat16, so weights that train are float32; frozen ones need not be.
-        dtype = torch.float32 if spec.mode == "FULL" else None
+        # On a CPU they are bfloat16 only where that is faster.
+        on_gpu = torch.cuda.is_available()
+        narrow = spec.mode == "PEFT_ADAPTER" and (on_gpu or multiplies_faster_in_bfloat16())
+        dtype = None if narrow else torch.float32
         loaded = load(spec.source, cache_directory=spec.cache_directory, threads=spec.threads, dtype=dtype)
         self.autocast = loaded.model.dtype == torch.bfloat16 or (
             loaded.model.device.type == "cuda" and preferred_dtype("cuda") == torch.bfloat16
