@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import resource
 import signal
 import sys
 import time
@@ -312,6 +313,7 @@ class TrainingJob:
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
+            **_memory(self.device),
             "versions": _versions(),
         }
         writer.write("final", model, adapter=True, facts=facts)
@@ -324,6 +326,15 @@ def _nothing_usable(dataset: TokenizedDataset) -> str:
         return "no examples."
     line, reason = dataset.dropped[0]
     return f"no usable example: all {len(dataset.dropped)} were dropped. Line {line}: {reason}"
+
+
+def _memory(device: torch.device) -> dict[str, int]:
+    """Return the most memory that this process had, in megabytes, and on the GPU if it has one."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = {"peakMemoryMegabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit}
+    if device.type == "cuda":
+        peak["peakDeviceMegabytes"] = torch.cuda.max_memory_allocated(device) >> 20
+    return peak
 
 
 def _versions() -> dict[str, str]:
