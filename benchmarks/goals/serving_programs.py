@@ -53,8 +53,16 @@ class Program:
         return machine.memory(self.process)[1]
 
 
-def ask(program: Program, messages: list[dict[str, str]], tokens: int, sampled: bool) -> float:
-    """Read one streamed answer; return the seconds to its first text."""
+def ask(program: Program, messages: list[dict[str, str]], tokens: int, sampled: bool, text: bool = True) -> float:
+    """Read one streamed answer; return the seconds to its first text.
+
+    Args:
+        program: to ask.
+        messages: of the chat.
+        tokens: of the answer.
+        sampled: whether it is drawn.
+        text: whether tokens make text; those of a model with random weights may not.
+    """
     body = {"messages": messages, "max_tokens": tokens, "temperature": 0, "stream": True, **program.more}
     body |= program.sampled if sampled else {}
     connection = program.connect()
@@ -70,7 +78,7 @@ def ask(program: Program, messages: list[dict[str, str]], tokens: int, sampled: 
                 first = first or time.perf_counter() - start
                 pieces += 1
     connection.close()
-    if pieces < tokens // 2:
+    if text and pieces < tokens // 2:
         raise RuntimeError(f"{program.name} streamed {pieces} pieces of text for {tokens} tokens")
     return first
 
@@ -78,17 +86,25 @@ def ask(program: Program, messages: list[dict[str, str]], tokens: int, sampled: 
 @contextlib.contextmanager
 def emulator(folder: Path, threads: int) -> Iterator[Program]:
     """Start a serving process of the emulator."""
-    launcher, models = Launcher(training_threads=threads), peers.cache() / "weights"
-    directory = folder / "serving"
-    directory.mkdir()
-    path = directory / "model.sock"
-    ServingSpec(
+    models = peers.cache() / "weights"
+    spec = ServingSpec(
         source=ModelSource(kind="smollm2"),
-        socket=str(path),
+        socket=str(folder / "serving" / "model.sock"),
         name="smollm2",
         threads=threads,
         cache_directory=str(models),
-    ).write(directory / "serving.json")
+    )
+    with serving(spec, folder / "serving") as program:
+        program.weights = models / NAME
+        yield program
+
+
+@contextlib.contextmanager
+def serving(spec: ServingSpec, directory: Path) -> Iterator[Program]:
+    """Start a serving process of the emulator as a spec says."""
+    launcher, path = Launcher(training_threads=spec.threads), Path(spec.socket)
+    directory.mkdir(parents=True, exist_ok=True)
+    spec.write(directory / "serving.json")
     try:
         worker = launcher.start_serving(directory)
         while not path.exists():
@@ -98,7 +114,7 @@ def emulator(folder: Path, threads: int) -> Iterator[Program]:
         assert worker.pid is not None
         sampled = {"temperature": 0.8, "top_p": 0.95}
         exact = {"ignore_eos": True}
-        yield Program("this emulator", str(path), "/chat/completions", worker.pid, exact, sampled, models / NAME)
+        yield Program("this emulator", str(path), "/chat/completions", worker.pid, exact, sampled)
     finally:
         launcher.close()
 

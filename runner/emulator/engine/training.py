@@ -27,6 +27,7 @@ from runner.emulator.engine.dataset import IGNORED, TokenizedDataset, TokenizedE
 from runner.emulator.engine.labelled_positions import LabelledPositions
 from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.lora import add_adapters
+from runner.emulator.engine.memory import lacking_memory
 from runner.emulator.engine.processors import multiplies_faster_in_bfloat16, preferred_dtype
 from runner.emulator.engine.progress import EventLog, Progress, StateStore
 from runner.emulator.engine.protocol import TrainingSpec
@@ -67,8 +68,9 @@ def classify(error: Exception) -> tuple[str, str]:
     """Return the google.rpc.Code name and the message of a failure."""
     if isinstance(error, ModelError):
         return error.status, error.message
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return "RESOURCE_EXHAUSTED", "This machine has not enough memory; use a smaller batch or shorter examples."
+    if (lacking := lacking_memory(error)) is not None:
+        advice = "use a smaller batch, shorter examples or a smaller model, or tune an adapter (PEFT_ADAPTER)"
+        return "RESOURCE_EXHAUSTED", f"The job does not fit into {lacking}; {advice}."
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "RESOURCE_EXHAUSTED", "The disk is full."
     return "INTERNAL", f"{type(error).__name__}: {error}"

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from runner.emulator.engine.memory import lacking_memory
 from runner.emulator.engine.serving.batch import Batch
 from runner.emulator.engine.serving.constraints import Grammars
 from runner.emulator.engine.serving.delivery import deliver_end, deliver_token
@@ -271,12 +272,16 @@ class Engine:
             work()
         except Exception as error:
             logger.exception("the model failed on %d sequences", len(sequences))
+            said = f"{type(error).__name__}: {error}"
+            if (lacking := lacking_memory(error)) is not None:
+                said = f"{lacking} is full; ask for less at once, or for shorter answers."
+                torch.cuda.empty_cache()
             for sequence in list(sequences):
-                deliver_end(sequence, self.metrics, "error", f"{type(error).__name__}: {error}")
+                deliver_end(sequence, self.metrics, "error", said)
             if self._batch.rows != len(self._running):
                 # The rows are not those of the running sequences any more, and cannot be told apart.
                 for sequence in self._running:
-                    deliver_end(sequence, self.metrics, "error", f"{type(error).__name__}: {error}")
+                    deliver_end(sequence, self.metrics, "error", said)
                 self._running = []
                 self._batch.clear()
             self._leave()
