@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.dataset_files import write
+from benchmarks.goals.dataset_files import write
 from runner.datasets.examples import Format
 from runner.datasets.rewriting.converting import convert_file
 from tests.datasets.test_defects import JPEG

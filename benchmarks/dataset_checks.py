@@ -25,7 +25,7 @@ from typing import Any, Literal
 import msgspec
 
 from benchmarks import dataset_documentation
-from benchmarks.dataset_files import KINDS, write
+from benchmarks.goals.dataset_files import KINDS, write
 from benchmarks.dataset_peer import Peer
 from runner.datasets.checking.ranges import Settings, totals_of_range
 from runner.datasets.checking.workers import totals_of_file

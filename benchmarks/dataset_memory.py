@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.dataset_files import write
+from benchmarks.goals.dataset_files import write
 from benchmarks.dataset_tokens import make_tokenizer
 
 _CODE = """

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.dataset_files import write
+from benchmarks.goals.dataset_files import write
 from runner.datasets.checking.ranges import Settings, totals_of_range
 from runner.datasets.reports.report import Lengths
 from runner.datasets.tokens.counters import RatioCounter, token_lengths

@@ -17,7 +17,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from benchmarks.dataset_files import FOREIGN, lines, paragraphs, write
+from benchmarks.goals.dataset_files import FOREIGN, lines, paragraphs, write
 from runner.datasets.checking.ranges import Settings, totals_of_range
 from runner.datasets.tokens.counters import TokenizerCounter
 

@@ -201,6 +201,8 @@ class Launcher:
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "TRANSFORMERS_VERBOSITY": "error",
+            # Whether there is a GPU is asked without initialising CUDA, which would not survive the fork.
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
             # PyTorch makes this folder at import; its default litters the system's temporary directory.
             "TORCHINDUCTOR_CACHE_DIR": str(platformdirs.user_cache_path("open-model-tuning") / "torchinductor"),
         }

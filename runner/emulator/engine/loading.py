@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from runner import model_files
 from runner.emulator.engine.chat_templates import fallback_template
 from runner.emulator.engine.checkpoints import ModelError, check_checkpoint, refusing
 from runner.emulator.engine.memory import free_memory
+from runner.emulator.engine.processors import preferred_dtype
 from runner.emulator.engine.protocol import ModelSource
 from runner.emulator.engine.smollm2 import prepare_smollm2
 from runner.emulator.engine.sources import describe
@@ -147,23 +147,6 @@ def _check_parameters(described: int, weights: model_files.Weights) -> None:
             f"config.json describes {described:,} parameters, the weights hold {weights.parameters:,}",
             hint="use the config.json that belongs to the weights",
         )
-
-
-def preferred_dtype(device: str) -> torch.dtype:
-    """Return bfloat16 where matrix products in it are fast: GPUs, and CPUs with AVX-512 BF16 or AMX."""
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if _fast_bfloat16() else torch.float32
-
-
-def _fast_bfloat16() -> bool:
-    if sys.platform != "linux":
-        return False
-    try:
-        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
-    except (OSError, StopIteration):
-        return False
-    return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
 
 
 def _repair_llama4() -> None:

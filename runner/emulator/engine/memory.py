@@ -1,9 +1,11 @@
-"""How much memory a model may take: what is free on its device."""
+"""How much memory a model may take, what is free on its device; and whether a failure is a want of it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+import torch
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -11,8 +13,6 @@ _CGROUP = Path("/sys/fs/cgroup")
 def free_memory(device: str) -> int:
     """Return the free bytes of a device, `cuda` or `cpu`; of the container where it has a limit."""
     if device == "cuda":
-        import torch
-
         return int(torch.cuda.mem_get_info()[0])
     return min(_of_machine(), _of_container())
 
@@ -38,3 +38,16 @@ def _of_container() -> int:
     except (OSError, StopIteration, ValueError):  # no limit, or no control groups of version 2
         return 1 << 62
     return max(0, limit - used + cached)
+
+
+def lacking_memory(error: BaseException) -> str | None:
+    """Return which memory an error says is too small, for a sentence; None if it says something else."""
+    if isinstance(error, torch.OutOfMemoryError):
+        try:
+            free, total = torch.cuda.mem_get_info()
+        except (RuntimeError, AssertionError):
+            return "the GPU's memory"
+        return f"the GPU's memory ({total / 2**30:.0f} GB, {free / 2**30:.1f} GB of it free)"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "this machine's memory"
+    return None

@@ -111,7 +111,7 @@ class ServingSpec:
     name: str
     """Model name reported in chat completions."""
     max_model_length: int = 8192
-    max_batch: int = 16
+    max_batch: int = 64
     max_queue: int = 256
     threads: int = 1
     cache_directory: str = ""

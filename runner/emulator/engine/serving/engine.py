@@ -2,7 +2,8 @@
 
 A sequence waits in a bounded queue, joins when a row and cache positions are free, and leaves at its end. When the
 sequences outgrow the cache, the one that joined last goes back to the head of the queue and is read again later, with
-what it has generated: nothing is lost, and the oldest always reaches its end.
+what it has generated: nothing is lost, and the oldest always reaches its end. Short prompts are read before long ones,
+and a long one in pieces, with a token for everybody else in between.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from typing import Any
 
 import torch
 
+from runner.emulator.engine.memory import lacking_memory
 from runner.emulator.engine.serving.batch import Batch
 from runner.emulator.engine.serving.constraints import Grammars
 from runner.emulator.engine.serving.delivery import deliver_end, deliver_token
+from runner.emulator.engine.serving.dense import DenseDecoder
+from runner.emulator.engine.serving.dense_batch import DenseBatch
 from runner.emulator.engine.serving.interface import EngineKind, check_prompt, dead_error
 from runner.emulator.engine.serving.metrics import Metrics
 from runner.emulator.engine.serving.parameters import SamplingParameters
@@ -41,8 +45,11 @@ CACHE_POSITIONS = 32768
 """Rows times padded width of the cache. A position of SmolLM2-135M takes 30 layers x 3 heads x 64 x 2 bfloat16 = 23 kB,
 so 0.75 GB in all; one of a tiny stand-in about 2 kB."""
 
-_PREFILL_POSITIONS = 8192
-"""Padded prompt positions read in one pass, so that long prompts do not hold up the others for long."""
+_PREFILL_POSITIONS = 1024
+"""Prompt positions read between two tokens, so that long prompts do not hold up the others for long."""
+
+_GROUP_POSITIONS = 384
+"""Prompt positions read in one pass: enough for fast products, and its first tokens go out before the next pass."""
 
 _HEADROOM = 128
 """Positions that must be free a row before one more joins: joining only to be sent back at once would get nowhere."""
@@ -80,7 +87,11 @@ class Engine:
         self.decode: Decode = decoder_of(tokenizer, skip_special_tokens=True)
         self.decode_all: Decode = decoder_of(tokenizer, skip_special_tokens=False)
         self._grammars = Grammars(tokenizer, self.vocabulary_size, self.end_tokens)
-        self._batch = Batch(model, tokenizer.pad_token_id or 0)
+        self._batch: Batch | DenseBatch = (
+            DenseBatch(DenseDecoder(model))
+            if DenseDecoder.supports(model)
+            else Batch(model, tokenizer.pad_token_id or 0)
+        )
         self._scorer = PromptScorer(model)
         self._max_batch = max(1, max_batch)
         self._max_queue = max(1, max_queue)
@@ -88,6 +99,8 @@ class Engine:
         self._joining: list[Sequence] = []
         self._running: list[Sequence] = []
         self._waiting: deque[Sequence] = deque()
+        self._ahead: Sequence | None = None
+        """One that waits while its prompt is read in pieces."""
         self._changed = threading.Condition()
         self._closing = False
         self._death: str | None = None
@@ -188,6 +201,8 @@ class Engine:
                 joining = self._wait_and_take()
                 if joining is None:
                     break
+                if self._ahead is not None:
+                    self._guarded([self._ahead], functools.partial(self._read_ahead, self._ahead))
                 for group in _prefill_groups(joining):
                     self._guarded(group, functools.partial(self._prefill, group))
                 if self._running:
@@ -202,7 +217,7 @@ class Engine:
                 self._changed.wait()
             if self._closing:
                 return None
-            for sequence in [one for one in self._waiting if one.cancelled]:
+            for sequence in [one for one in self._waiting if one.cancelled or one.finish_reason is not None]:
                 self._waiting.remove(sequence)
                 deliver_end(sequence, self.metrics, "cancelled")
             for sequence in self._running:
@@ -222,20 +237,34 @@ class Engine:
             self.metrics.preempted += 1
 
     def _take(self) -> list[Sequence]:
-        """Take from the queue, in order, what rows, cache and one prefill pass allow."""
+        """Take from the queue, in order, what rows, cache and the time between two tokens allow.
+
+        Prompts too long for one pass stay in the queue; the first of them is read ahead.
+        """
         taken: list[Sequence] = []
-        longest_prompt = 0
-        width = self._batch.width
-        while self._waiting and len(self._running) + len(taken) < self._max_batch:
-            length = self._waiting[0].length
-            longest_prompt, width = max(longest_prompt, length), max(width, length)
+        self._ahead = None
+        positions, width = 0, self._batch.width
+        for sequence in list(self._waiting):
             rows = len(self._running) + len(taken) + 1
-            if rows > 1 and rows * (width + _HEADROOM) > self._cache_positions:
+            width = max(width, sequence.length)
+            if rows > self._max_batch or (rows > 1 and rows * (width + _HEADROOM) > self._cache_positions):
                 break
-            if taken and (len(taken) + 1) * longest_prompt > _PREFILL_POSITIONS:
+            unread = self._batch.unread(sequence.ids)
+            if unread > _GROUP_POSITIONS and not sequence.scores_prompt and self._batch.reads_ahead:
+                self._ahead = self._ahead or sequence
+                continue
+            if taken and positions + unread > _PREFILL_POSITIONS:
                 break
-            taken.append(self._waiting.popleft())
+            positions += unread
+            taken.append(sequence)
+        for sequence in taken:
+            self._waiting.remove(sequence)
         return taken
+
+    def _read_ahead(self, sequence: Sequence) -> None:
+        ids = sequence.ids
+        known = len(ids) - self._batch.unread(ids)
+        self._batch.read(ids[: known + _GROUP_POSITIONS])
 
     def _guarded(self, sequences: list[Sequence], work: Callable[[], None]) -> None:
         """Do `work`; if it raises, fail the sequences it was for and go on with the others."""
@@ -243,12 +272,16 @@ class Engine:
             work()
         except Exception as error:
             logger.exception("the model failed on %d sequences", len(sequences))
+            said = f"{type(error).__name__}: {error}"
+            if (lacking := lacking_memory(error)) is not None:
+                said = f"{lacking} is full; ask for less at once, or for shorter answers."
+                torch.cuda.empty_cache()
             for sequence in list(sequences):
-                deliver_end(sequence, self.metrics, "error", f"{type(error).__name__}: {error}")
+                deliver_end(sequence, self.metrics, "error", said)
             if self._batch.rows != len(self._running):
                 # The rows are not those of the running sequences any more, and cannot be told apart.
                 for sequence in self._running:
-                    deliver_end(sequence, self.metrics, "error", f"{type(error).__name__}: {error}")
+                    deliver_end(sequence, self.metrics, "error", said)
                 self._running = []
                 self._batch.clear()
             self._leave()
@@ -256,7 +289,7 @@ class Engine:
     def _prefill(self, sequences: list[Sequence]) -> None:
         scored = sequences[0].scores_prompt
         logits = self._batch.join(
-            [[*one.prompt.ids, *one.generated] for one in sequences],
+            [one.ids for one in sequences],
             sequences[0].prompt.image_inputs,
             self._scorer if scored else None,
         )
@@ -266,6 +299,7 @@ class Engine:
                 one.prompt_scores = self._scorer.score(row, one.prompt.ids, one.parameters.prompt_logprobs or 0)
             self._scorer.forget()
         self.metrics.prompt_tokens += sum(len(one.prompt.ids) for one in sequences if not one.generated)
+        self.metrics.reused_tokens = self._batch.reused
         self._choose(sequences, logits)
         self._leave()
 
@@ -304,7 +338,17 @@ def _numbered(deliver: Callable[[int, Delta], None], index: int) -> Deliver:
 
 
 def _prefill_groups(sequences: list[Sequence]) -> list[list[Sequence]]:
-    """Return what is read in one pass: all texts together, those to be scored apart, each prompt with images alone."""
-    texts = [one for one in sequences if not one.prompt.image_inputs]
-    groups = [[one for one in texts if one.scores_prompt is scored] for scored in (False, True)]
-    return [group for group in groups if group] + [[one] for one in sequences if one.prompt.image_inputs]
+    """Return what is read in one pass, the shortest first: texts together, those to be scored apart, images alone."""
+    groups: list[list[Sequence]] = []
+    texts = sorted((one for one in sequences if not one.prompt.image_inputs), key=lambda one: one.length)
+    for scored in (False, True):
+        group: list[Sequence] = []
+        for one in texts:
+            if one.scores_prompt is not scored:
+                continue
+            if group and (len(group) + 1) * one.length > _GROUP_POSITIONS:
+                groups.append(group)
+                group = []
+            group.append(one)
+        groups += [group] if group else []
+    return groups + [[one] for one in sequences if one.prompt.image_inputs]

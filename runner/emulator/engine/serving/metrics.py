@@ -23,6 +23,8 @@ class Metrics:
     steps: int = 0
     """Forward passes that added a token to each running sequence."""
     prompt_tokens: int = 0
+    reused_tokens: int = 0
+    """Prompt tokens whose keys and values were known from an earlier prompt."""
     generated_tokens: int = 0
     finished: dict[str, int] = field(default_factory=lambda: {"stop": 0, "length": 0, "cancelled": 0, "error": 0})
     """Sequences, by how they ended."""
@@ -49,6 +51,7 @@ class Metrics:
             "finishedSequences": dict(self.finished),
             "steps": self.steps,
             "promptTokens": self.prompt_tokens,
+            "reusedPromptTokens": self.reused_tokens,
             "generatedTokens": self.generated_tokens,
             "firstTokenCount": self.first_tokens,
             "firstTokenSeconds": round(self.first_token_seconds, 6),

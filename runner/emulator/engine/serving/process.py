@@ -28,6 +28,7 @@ from starlette.types import Receive, Scope, Send
 
 from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.loading import load
+from runner.emulator.engine.memory import lacking_memory
 from runner.emulator.engine.protocol import ServingSpec
 from runner.emulator.engine.serving.chat import ChatFormat, complete_chat, read_chat_request
 from runner.emulator.engine.serving.completions import CompletionFormat, complete, queued, read_completion_request
@@ -360,6 +361,13 @@ def main(directory: Path) -> int:
         failure = {"status": error.status, "message": error.message, "reason": error.reason}
         (directory / "failed.json").write_text(json.dumps(failure))
         logger.error("the model cannot be loaded: %s", error.message)
+        return 1
+    except Exception as error:
+        if (lacking := lacking_memory(error)) is None:
+            raise
+        message = f"The model does not fit into {lacking}; serve a smaller one, or undeploy others first."
+        (directory / "failed.json").write_text(json.dumps({"status": "RESOURCE_EXHAUSTED", "message": message}))
+        logger.exception("the model cannot be loaded")
         return 1
     return 0 if death is None else 2
 

@@ -37,7 +37,7 @@ class PromptScorer:
         self._cap: float | None = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         self._keeping = False
         self._states: torch.Tensor | None = None
-        self._head.register_forward_pre_hook(self._keep)
+        self._head.register_forward_pre_hook(self._select_last)
 
     @contextlib.contextmanager
     def keeping(self) -> Iterator[None]:
@@ -47,6 +47,10 @@ class PromptScorer:
             yield
         finally:
             self._keeping = False
+
+    def keep(self, states: torch.Tensor) -> None:
+        """Keep the states of a pass that was computed elsewhere, shape (rows, width, hidden), padded on the left."""
+        self._states = states
 
     def score(self, row: int, tokens: list[int], alternatives: int) -> tuple[PromptToken, ...]:
         """Return the tokens of a prompt but the first, which nothing is before.
@@ -73,7 +77,7 @@ class PromptScorer:
         """Give the states' memory back."""
         self._states = None
 
-    def _keep(self, _module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def _select_last(self, _module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not self._keeping:
             return None
         self._states = arguments[0]

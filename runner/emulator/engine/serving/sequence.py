@@ -74,8 +74,13 @@ class Sequence:
         return self.parameters.prompt_logprobs is not None and not self.index and not self.generated
 
     @property
-    def length(self) -> int:
+    def ids(self) -> list[int]:
         """Return the tokens of prompt and output."""
+        return [*self.prompt.ids, *self.generated]
+
+    @property
+    def length(self) -> int:
+        """Return how many tokens prompt and output have."""
         return len(self.prompt.ids) + len(self.generated)
 
     def take(self, token: int, max_length: int) -> tuple[str, FinishReason | None]:

@@ -1,0 +1,105 @@
+"""The record of the last full run, and the section of docs/performance.md that is made of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from benchmarks.goals.figures import Figure, Spread, number
+
+ROOT = Path(__file__).parents[2]
+RECORD = ROOT / "benchmarks" / "results.json"
+DOCUMENT = ROOT / "docs" / "performance.md"
+BEGIN = "<!-- Made by `python -m benchmarks` from benchmarks/results.json. -->"
+END = "<!-- End of what is made. -->"
+
+
+def commit() -> str:
+    """Return the commit that is measured, with a plus sign if files differ from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True).stdout.strip()
+
+    return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "runner") else "")
+
+
+def render(record: dict[str, Any]) -> str:
+    """Return the section, without its markers."""
+    machine = record["machine"]
+    figures = [Figure.from_json(one) for one in record["figures"]]
+    goals = [one for one in figures if one.goal is not None]
+    missed = [one for one in goals if not one.met]
+    lines = [
+        f"Measured on {record['date']} at commit `{record['commit']}` by `{record['command']}` ({record['size']} form, {record['minutes']:g} minutes) on "
+        f"{machine['cores']} cores of {machine['processor']} ({machine['instructions']}), {machine['memoryGigabytes']} GB, Python {machine['python']}.",
+        _quietness(record),
+        f"Peers: {', '.join(f'{name} {version}' for name, version in record['peers'].items()) or 'none'}.",
+        f"Of {len(goals)} goals {len(goals) - len(missed)} are met and {len(missed)} are missed.",
+        "",
+        "A figure is the median of its rounds, with the least and the greatest in brackets. What is compared runs by turns; a ratio is taken in each round.",
+    ]
+    for subject in dict.fromkeys(one.subject for one in figures):
+        lines += ["", f"### {subject}", "", "| | here | the peer | ratio | goal | |", "|---|---|---|---|---|---|"]
+        lines += [_row(one) for one in figures if one.subject == subject]
+        notes = record["notes"].get(subject, [])
+        lines += ["", *(f"* {note}" for note in notes)] if notes else []
+    return "\n".join(lines) + "\n"
+
+
+def write(record: dict[str, Any]) -> None:
+    """Keep a record and make the document's section of it."""
+    RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    DOCUMENT.write_text(replaced(DOCUMENT.read_text(), render(record)))
+
+
+def replaced(text: str, section: str) -> str:
+    """Return a document with its section replaced.
+
+    Raises:
+        ValueError: it lacks the markers.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{DOCUMENT.name} lacks the markers of the section")
+    return f"{before}{begin}\n{section}{end}{after}"
+
+
+def _quietness(record: dict[str, Any]) -> str:
+    looks = record["looks"]
+    if all(look["quiet"] for look in looks):
+        return "The machine was quiet before and after every subject."
+    loud = [look for look in looks if not look["quiet"]]
+    most = max(look["busyCores"] for look in loud)
+    others = sorted({name for look in loud for name in look["busiest"]})
+    return (
+        f"**The machine was not quiet** at {len(loud)} of {len(looks)} looks (up to {most:g} cores busy: "
+        f"{', '.join(others) or 'unknown'}): figures marked ~ say little, and those of others little more."
+    )
+
+
+def _row(figure: Figure) -> str:
+    goal = "" if figure.goal is None else f"{figure.goal.direction} {number(figure.goal.bound)}"
+    if figure.goal is not None:
+        goal += " x" if figure.ratio else f" {figure.unit}"
+    verdict = "" if figure.met is None else "met" if figure.met else "**missed**"
+    name = figure.name + (f", to {figure.peer}" if figure.peer else "") + ("" if figure.quiet else " ~")
+    cells = [
+        name,
+        _spread(figure.ours, figure.unit),
+        _spread(figure.theirs, figure.unit),
+        _spread(figure.ratio, "x"),
+        goal,
+        verdict,
+    ]
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
+
+
+def _spread(spread: Spread | None, unit: str) -> str:
+    if spread is None:
+        return ""
+    if spread.rounds == 1:
+        return f"{number(spread.median)} {unit}"
+    return f"{number(spread.median)} {unit} ({number(spread.least)} – {number(spread.greatest)})"

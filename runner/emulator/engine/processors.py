@@ -1,0 +1,41 @@
+"""What the processor is good at, by what it says of itself: a choice made by measuring could change between two runs."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+import torch
+
+
+def preferred_dtype(device: str) -> torch.dtype:
+    """Return the type in which weights are kept: bfloat16 where the hardware computes with it, else float32."""
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if _features() & {"avx512_bf16", "amx_bf16"} else torch.float32
+
+
+def multiplies_faster_in_bfloat16() -> bool:
+    """Tell whether products of many rows on the CPU are faster in bfloat16 than in float32.
+
+    With a matrix unit (AMX) they are, and with AMD's AVX-512 BF16. Intel's AVX-512 BF16 alone reaches half the rate of
+    its float32; bfloat16 then saves memory only.
+    """
+    features = _features()
+    return "amx_bf16" in features or ("avx512_bf16" in features and "GenuineIntel" not in features)
+
+
+@functools.cache
+def _features() -> frozenset[str]:
+    """Return the first processor's features and its vendor."""
+    if sys.platform != "linux":
+        return frozenset()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    words: list[str] = []
+    for name in ("flags", "vendor_id"):
+        words += next((line.partition(":")[2].split() for line in lines if line.startswith(name)), [])
+    return frozenset(words)

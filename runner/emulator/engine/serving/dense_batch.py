@@ -1,0 +1,249 @@
+"""The running batch of a `DenseDecoder`: the cache of keys and values, and the prompts whose beginning it remembers.
+
+Rows are padded on the left, as those of `batch.Batch` are, so that all of them grow at the same place; the cache is
+allocated in pieces, so that a token a row moves nothing. What a prompt shares with one that was read before is copied.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+
+from runner.emulator.engine.serving.dense import Attention, DenseDecoder
+from runner.emulator.engine.serving.scores import PromptScorer
+
+_GROWTH = 64
+"""Positions added to the cache at a time."""
+
+_SHORTEST_PREFIX = 16
+"""Tokens that two prompts must share for a copy to pay."""
+
+PREFIX_POSITIONS = 4096
+"""Positions of prompts that are remembered, the last used ones. One of SmolLM2-135M takes 23 kB, so 94 MB in all."""
+
+
+class DenseBatch:
+    """Rows in the order they joined. Owned by one thread. `batch.Batch` says what the methods do.
+
+    Args:
+        decoder: that computes.
+        prefix_positions: bound of the prompts that are remembered; 0 remembers none.
+    """
+
+    def __init__(self, decoder: DenseDecoder, prefix_positions: int = PREFIX_POSITIONS) -> None:
+        self._decoder = decoder
+        self._lengths: list[int] = []
+        self._width = 0
+        self._cache = self._allocate(0, 0)
+        self._bias = torch.zeros((0, 0), dtype=decoder.dtype)
+        self._prefixes = _Prefixes(prefix_positions)
+        self.reused = 0
+        """Prompt positions that were copied instead of computed."""
+
+    @property
+    def rows(self) -> int:
+        """Return how many sequences are in the cache."""
+        return len(self._lengths)
+
+    @property
+    def width(self) -> int:
+        """Return the positions of each row, padding included."""
+        return self._width
+
+    reads_ahead = True
+
+    def unread(self, ids: list[int]) -> int:
+        """Return how many of a prompt's tokens a pass would have to compute."""
+        return len(ids) - self._prefixes.length(ids)
+
+    def read(self, ids: list[int]) -> None:
+        """Read the beginning of a prompt that joins later. What was read before of it is not read again."""
+        self._read([ids])
+
+    def join(
+        self,
+        prompts: list[list[int]],
+        image_inputs: dict[str, torch.Tensor] | None = None,
+        scorer: PromptScorer | None = None,
+    ) -> torch.Tensor:
+        """Read prompts, append their rows and return the logits after each, shape (prompts, vocabulary)."""
+        if image_inputs:
+            raise ValueError("a dense decoder takes no images")
+        unique = list(map(list, dict.fromkeys(map(tuple, prompts))))
+        places = [unique.index(one) for one in prompts]
+        reading, states = self._read(unique, reuse=scorer is None)
+        if scorer is not None:
+            width = max(map(len, prompts))
+            parts = states.to(self._decoder.dtype).split([len(one) for one in unique])
+            padded = [functional.pad(one, (0, 0, width - len(one), 0)) for one in parts]
+            scorer.keep(torch.stack([padded[place] for place in places]))
+        logits = self._decoder.logits(states[[end - 1 for end in reading.ends]])
+        self._append([reading.rows[place] for place in places])
+        return logits[places]
+
+    def _read(self, prompts: list[list[int]], *, reuse: bool = True) -> tuple[_Reading, torch.Tensor]:
+        """Compute and remember the keys and values of prompts; return them and the hidden states of what was unread."""
+        known = [self._prefixes.find(one) if reuse else None for one in prompts]
+        reading = _Reading(self._decoder, prompts, [0 if one is None else one.shape[3] for one in known])
+        for row, prefix in zip(reading.rows, known, strict=True):
+            if prefix is not None:
+                row[:, :, :, : prefix.shape[3]] = prefix
+        states = self._decoder.forward(reading.tokens, reading.positions, reading)
+        self.reused += sum(reading.known)
+        for prompt, row in zip(prompts, reading.rows, strict=True):
+            self._prefixes.remember(prompt, row)
+        return reading, states
+
+    def step(self, tokens: list[int]) -> torch.Tensor:
+        """Append one token to every row and return the logits after it, shape (rows, vocabulary)."""
+        if self._width == self._cache.shape[4]:
+            self._cache = functional.pad(self._cache, (0, 0, 0, _GROWTH))
+            self._bias = functional.pad(self._bias, (0, _GROWTH))
+        writing = _Writing(self._decoder, self._cache, self._bias[:, : self._width + 1])
+        states = self._decoder.forward(tokens, self._lengths, writing)
+        logits = self._decoder.logits(states)
+        self._width += 1
+        self._lengths = [length + 1 for length in self._lengths]
+        return logits
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all rows but these, and the padding that no remaining row needs."""
+        if len(rows) == self.rows:
+            return
+        self._lengths = [self._lengths[row] for row in rows]
+        width = max(self._lengths, default=0)
+        kept = self._cache[:, :, rows, :, self._width - width : self._width]
+        self._cache = functional.pad(kept, (0, 0, 0, _GROWTH)) if rows else self._allocate(0, 0)
+        self._width = width
+        self._mask()
+
+    def clear(self) -> None:
+        """Drop every row."""
+        self._lengths, self._width = [], 0
+        self._cache = self._allocate(0, 0)
+        self._mask()
+
+    def _append(self, rows: list[torch.Tensor]) -> None:
+        lengths = self._lengths + [row.shape[3] for row in rows]
+        width = max(lengths)
+        cache = self._allocate(len(lengths), width + _GROWTH)
+        if self._width:
+            cache[:, :, : self.rows, :, width - self._width : width] = self._cache[:, :, :, :, : self._width]
+        for number, row in enumerate(rows, self.rows):
+            cache[:, :, number, :, width - row.shape[3] : width] = row
+        self._cache, self._lengths, self._width = cache, lengths, width
+        self._mask()
+
+    def _mask(self) -> None:
+        places = torch.arange(self._cache.shape[4])
+        padding = torch.tensor([self._width - length for length in self._lengths], dtype=torch.long).unsqueeze(1)
+        self._bias = torch.zeros((self.rows, len(places)), dtype=self._decoder.dtype)
+        self._bias.masked_fill_(places < padding, -torch.inf)
+
+    def _allocate(self, rows: int, width: int) -> torch.Tensor:
+        """Return room for keys and values: (2, layers, rows, key heads, width, head size)."""
+        decoder = self._decoder
+        return torch.zeros((2, decoder.layers, rows, decoder.key_heads, width, decoder.head_size), dtype=decoder.dtype)
+
+
+class _Writing(Attention):
+    """One token a row."""
+
+    def __init__(self, decoder: DenseDecoder, cache: torch.Tensor, bias: torch.Tensor) -> None:
+        self._cache = cache
+        self._width = bias.shape[1]
+        self._group = decoder.heads // decoder.key_heads
+        self._bias = bias[:, None, None].expand(-1, 1, self._group, -1)
+
+    def __call__(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        stored = self._cache[:, layer, :, :, : self._width]
+        stored[0, :, :, -1], stored[1, :, :, -1] = keys, values
+        rows, heads, size = queries.shape
+        grouped = queries.reshape(rows, heads // self._group, self._group, size)
+        return functional.scaled_dot_product_attention(grouped, stored[0], stored[1], attn_mask=self._bias)
+
+
+class _Reading(Attention):
+    """Whole prompts, each behind what is known of it."""
+
+    def __init__(self, decoder: DenseDecoder, prompts: list[list[int]], known: list[int]) -> None:
+        self.known = known
+        self.tokens = [token for prompt, start in zip(prompts, known, strict=True) for token in prompt[start:]]
+        self.positions = [
+            place for prompt, start in zip(prompts, known, strict=True) for place in range(start, len(prompt))
+        ]
+        self._counts = [len(prompt) - start for prompt, start in zip(prompts, known, strict=True)]
+        self.ends = torch.tensor(self._counts).cumsum(0).tolist()
+        shape = (2, decoder.layers, decoder.key_heads)
+        self.rows = [torch.empty((*shape, len(prompt), decoder.head_size), dtype=decoder.dtype) for prompt in prompts]
+
+    def __call__(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        read = []
+        parts = (queries.split(self._counts), keys.split(self._counts), values.split(self._counts))
+        for row, start, asked, new_keys, new_values in zip(self.rows, self.known, *parts, strict=True):
+            stored = row[:, layer]
+            stored[0, :, start:], stored[1, :, start:] = new_keys.transpose(0, 1), new_values.transpose(0, 1)
+            mask = None
+            if start:
+                mask = torch.ones((len(asked), stored.shape[2]), dtype=torch.bool).tril(start)
+            one = functional.scaled_dot_product_attention(
+                asked.transpose(0, 1).unsqueeze(0),
+                stored[:1],
+                stored[1:],
+                attn_mask=mask,
+                is_causal=mask is None,
+                enable_gqa=True,
+            )
+            read.append(one[0].transpose(0, 1))
+        return torch.cat(read)
+
+
+class _Prefixes:
+    """Keys and values of the prompts read last, by their tokens."""
+
+    def __init__(self, positions: int) -> None:
+        self._positions = positions
+        self._known: dict[tuple[int, ...], torch.Tensor] = {}
+        """Prompt to keys and values, shape (2, layers, key heads, positions, head size); the last used one at the end."""
+
+    def length(self, prompt: list[int]) -> int:
+        """Return how many of a prompt's tokens are known."""
+        return self._best(prompt)[1]
+
+    def find(self, prompt: list[int]) -> torch.Tensor | None:
+        """Return keys and values of a prompt's beginning."""
+        best, length = self._best(prompt)
+        if not length:
+            return None
+        found = self._known[best] = self._known.pop(best)
+        return found[:, :, :, :length]
+
+    def remember(self, prompt: list[int], row: torch.Tensor) -> None:
+        """Keep a prompt's keys and values, which nobody changes any more; the last one always."""
+        if not self._positions or len(prompt) < _SHORTEST_PREFIX:
+            return
+        ids = tuple(prompt)
+        for one in [one for one in self._known if one == ids[: len(one)]]:
+            del self._known[one]
+        self._known[ids] = row
+        while len(self._known) > 1 and sum(map(len, self._known)) > self._positions:
+            del self._known[next(iter(self._known))]
+
+    def _best(self, prompt: list[int]) -> tuple[tuple[int, ...], int]:
+        """Return what shares most with a prompt, and how much: never its last token, since something is computed."""
+        best: tuple[int, ...] = ()
+        length = 0
+        for one in self._known:
+            shared = _shared(one, prompt)
+            if shared > length:
+                best, length = one, shared
+        length = min(length, len(prompt) - 1)
+        return (best, length) if length >= _SHORTEST_PREFIX else ((), 0)
+
+
+def _shared(one: tuple[int, ...], other: list[int]) -> int:
+    """Return how many tokens two prompts begin with alike."""
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return place
+    return min(len(one), len(other))
