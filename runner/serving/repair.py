@@ -16,7 +16,7 @@ from runner import local_files
 from runner.environment import state_directory
 from runner.errors import ConfigurationError, NotFoundError
 from runner.gcp.session import Session
-from runner.jobs.manifests import queueing
+from runner.jobs.manifests import looking
 from runner.jobs.manifests.records import StateLedger
 from runner.jobs.submitting import ledger as submissions
 from runner.serving import journal
@@ -82,7 +82,7 @@ def cloud_damages(session: Session) -> list[Damage]:
 
 
 def _doubled(session: Session, records: StateLedger) -> list[Damage]:
-    view = queueing.look(session, records)
+    view = looking.look(session, records)
     found = []
     for name, entry in view.entries.items():
         jobs = view.found(entry.record)

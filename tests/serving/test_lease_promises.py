@@ -26,7 +26,7 @@ from runner.serving.leases import Lease, ending
     minutes=st.integers(0, 60),
 )
 def test_only_a_guard_ends_anything(until: float | None, idle: float | None, minutes: int) -> None:
-    text = ending(Environment(project="p", idle_guard_minutes=minutes), Lease(until=until, idle=idle), "e1")
+    text = ending(Environment(project="p", idle_guard_minutes=minutes), Lease(until=until, idle=idle), "e1", now=2e9)
     assert "at most" not in text
     limited = until is not None or idle is not None
     assert ("undeploys it then" in text or "undeploys it after" in text) == (bool(minutes) and limited) or (

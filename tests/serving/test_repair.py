@@ -11,7 +11,7 @@ import pytest
 
 from runner.gcp import tuning_jobs, uploads
 from runner.gcp.session import Session
-from runner.jobs.manifests.queueing import look
+from runner.jobs.manifests.looking import look
 from runner.jobs.manifests.records import ASIDE, StateLedger
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting import submission
