@@ -211,12 +211,15 @@ class World:
         prefix, after = query.get("prefix", ""), query.get("pageToken", "")
         # One object is asked for by its whole name; a bucket of records is small enough to sort.
         if (bucket, prefix) in self.objects:
-            return 200, {"items": [self.objects[bucket, prefix]]}
+            return 200, {"kind": "storage#objects", "items": [self.objects[bucket, prefix]]}
         names = sorted(
             name for where, name in self.objects if where == bucket and name.startswith(prefix) and name > after
         )
         size = int(query.get("maxResults", "1000"))
-        page: dict[str, Any] = {"items": [self.objects[bucket, name] for name in names[:size]]}
+        page: dict[str, Any] = {
+            "kind": "storage#objects",
+            "items": [self.objects[bucket, name] for name in names[:size]],
+        }
         if len(names) > size:
             page["nextPageToken"] = names[size - 1]
         return 200, page

@@ -236,7 +236,7 @@ def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
     plan = run("plan", "-f", str(manifests.folder), "--format", "json")
     assert plan.code == 0
     assert plan.document["serving"] == {"usdPerHour": 1.1507, "deployedModels": 1}
-    assert plan.document["estimateHistory"][0]["jobs"] == 8
+    assert plan.document["estimateHistory"] == [], "a stand-in tells nothing about the tokens of its model"
     again = run("apply", "-f", str(manifests.folder), "--format", "json")
     assert (again.document["steps"], again.document["deployments"]) == ([], [])
     # A runner that died between the deployment and its note: the next one finds the endpoint by its labels.
