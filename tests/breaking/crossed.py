@@ -33,7 +33,9 @@ class Crossing:
 def chosen(every: Sequence[Case], number: int, seed: int) -> list[tuple[Case, Crossing]]:
     """Return so many cases, each with a crossing."""
     chance = random.Random(seed)
-    wanted = [case for case in every if case.flow in FLOWS and case.kind.name not in {"silent", "endless head"}]
+    wanted = [
+        case for case in every if case.flow in FLOWS and case.kind.name not in {"silent", "endless head", "twice"}
+    ]
     crossings = [
         Crossing(first, second)
         for first in FIRST

@@ -38,6 +38,11 @@ class Case:
         lists = ("/endpoints", "/models", "/tuningJobs", "/timeSeries", "/operations", "/quotaPreferences")
         return self.kind.name == "empty object" and self.request.startswith("GET") and self.request.endswith(lists)
 
+    @property
+    def doubles(self) -> bool:
+        """Tell whether it is the network that makes a second job; that it has is to be told."""
+        return self.kind.name == "twice" and self.request.startswith("POST") and self.request.endswith("/tuningJobs")
+
 
 @dataclass(slots=True)
 class Found:
@@ -102,6 +107,10 @@ def run(world: World, case: Case, found: Found) -> None:
         found.codes[ended.code] += 1
         found.slowest = max(found.slowest, ended.seconds)
         found.longest_silence = max(found.longest_silence, ended.silence)
+        if case.doubles:
+            told = [] if ended.code == 8 else [f"two jobs, and {ended.told}"]
+            found.wrong += [f"{case}: {line}" for line in told]
+            return
         wrong = [] if case.is_true_to_form and ended.code == 0 else prepared.after(ended)
         if ended.code in (70, -1):
             wrong.append(f"ended with {ended.told}")

@@ -35,8 +35,8 @@ from tests.provisioning import provision
 
 LONGEST_SECONDS = 45.0
 """A command line that takes longer hangs."""
-SILENCE_SECONDS = 5.0
-"""Longest time without a word. Pauses are a fifteenth of the real ones, and the machine may be busy."""
+SILENCE_SECONDS = 10.0
+"""Longest time without a word. A wait is told after a tenth of the real time, and the machine may be busy."""
 
 
 class HangsError(BaseException):

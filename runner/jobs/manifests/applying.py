@@ -98,12 +98,17 @@ def apply_plan(
             if progress:
                 progress(steps[-1])
     steps += advance(session, limit=plan.quota.limit, fair_by=fair_by, progress=progress)
-    for name in dict.fromkeys(job.name for job in plan.jobs if job.bills):
-        if name not in {step.name for step in steps}:
-            # Its record was written and then not listed: whoever is told of success must find a job, or one that waits.
-            steps.append(Step(name=name, what="uncertain", message="it is neither submitted nor queued; apply again"))
-            if progress:
-                progress(steps[-1])
+    return steps + _unlisted(ledger, plan, {step.name for step in steps}, progress or (lambda step: None))
+
+
+def _unlisted(ledger: StateLedger, plan: Plan, done: set[str], progress: Callable[[Step], None]) -> list[Step]:
+    """Return the jobs whose record was written and then not listed: whoever is told of success must find a job."""
+    steps = []
+    for name in dict.fromkeys(job.name for job in plan.jobs if job.bills and job.name not in done):
+        entry = ledger.read(name)
+        if entry is None or entry.record.run.phase in ("queued", "claimed"):
+            steps.append(Step(name=name, what="uncertain", message="its record is not listed yet; apply again"))
+            progress(steps[-1])
     return steps
 
 

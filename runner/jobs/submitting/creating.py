@@ -42,6 +42,7 @@ def create(
             raise
     else:
         if is_job_name(job.name):
+            _require_one(job, jobs, before)
             return job
         error = ValueError(f"the answer names no job but {job.name[:80]!r}")
     deadline, pause = time.monotonic() + claims.LOOKUP_SECONDS, 0.2
@@ -57,6 +58,15 @@ def create(
             raise ambiguous(claims.SETTLE_SECONDS, str(error)) from error
         time.sleep(pause)
         pause = min(2.0, pause * 2)
+
+
+def _require_one(job: AnyJob, jobs: Callable[[], list[AnyJob]], before: Collection[str]) -> None:
+    """Do nothing if a create has made one job. Raises AmbiguousSubmissionError: the network has repeated it."""
+    found: list[AnyJob] = []
+    with contextlib.suppress(RunnerError):  # it is there, and nobody can say more
+        found = [other for other in jobs() if other.name not in {job.name, *before}]
+    if found:
+        raise several([job, *found])
 
 
 def several(jobs: Sequence[Job]) -> AmbiguousSubmissionError:

@@ -68,7 +68,7 @@ class Ledger:
         path, locks = path_in(directory), directory / "submissions.locks"
         # Of the fingerprints, a few share a lock: so many files are enough.
         lock = locks / f"{zlib.crc32(fingerprint.encode()) % _LOCKS:02}"
-        with _opened(lock, directory, locks) as held, _opened(path, directory) as descriptor:
+        with _opened(lock, directory, locks) as held, _opened(path) as descriptor:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 message = f"{path} is not a regular file"
                 raise ConfigurationError(message, problems=[message], hint=f"nothing was submitted; {_MEND}")

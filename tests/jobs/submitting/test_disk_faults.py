@@ -50,18 +50,21 @@ def test_a_submission_survives_each_failure_of_its_ledger(sweep: Sweep, number: 
     _, whole = submit(None)
     assert whole.code == 0
     kinds = [point.split()[0] for point in whole.points]
-    assert kinds == ["mkdir", "openat", "write", "fsync", "fsync", "write", "fsync", "write", "fsync"]
+    held = ["mkdir", "mkdir", "openat", "openat", "openat", "write"]
+    """Directories, lock, ledger, and who holds the lock."""
+    assert kinds == [*held, "write", "fsync", "fsync", "write", "fsync", "write", "fsync"]
     for at in range(1, len(kinds)):
         command, run = submit(at)
         ledger = state / "submissions.jsonl"
-        if at < 7:
+        if at < len(kinds) - 2:
             assert (run.code, made(command)) == (74, 0)
             error = error_of(run)
-            assert (error["code"], error["path"]) == ("disk", str(ledger))
+            assert error["code"] == "disk"
+            assert Path(error["path"]).is_relative_to(state)
             assert "nothing was submitted" in error["hint"]
         else:
             assert (run.code, made(command)) == (0, 1)
-            assert f"warning: cannot write {ledger}" in run.output
+            assert f"cannot write {ledger}" in run.output
             assert "the job is there" in run.output
         if ledger.exists():
             assert all(json.loads(line) for line in ledger.read_text().splitlines())
