@@ -55,7 +55,7 @@ def kept(deployed: tuple[Session, Endpoint]) -> str:
 @pytest.fixture(scope="module")
 def flawed(deployed: tuple[Session, Endpoint]) -> str:
     """The address of a dataset with errors and over-long examples."""
-    rows = [{"prompt": f"{number} " * 8, "completion": "ok"} for number in range(30)]
+    rows: list[dict[str, object]] = [{"prompt": f"{number} " * 8, "completion": "ok"} for number in range(30)]
     rows += [{"prompt": "word " * 30_000, "completion": "ok"}, {"prompt": 1, "completion": "<b>"}]
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     uri = f"gs://{deployed[0].environment.datasets_bucket}/flawed.jsonl"
