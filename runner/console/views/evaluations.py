@@ -86,7 +86,9 @@ def upload(console: Console, request: Request, form: FormData) -> Response:
 def review(console: Console, request: Request) -> Response:
     """Show how much is asked, and what it costs."""
     given = _given(request.query_params)
-    path = console.uploads.path(given.get("questions", ""))
+    if any(name not in given for name in ("endpoint", "base", "questions")):
+        return RedirectResponse(address("/evaluations/new", **given), 303)
+    path = console.uploads.path(given["questions"])
     questions = read_questions(path, limit=_limit(given))
     tuned = following.endpoint_named(console, given["endpoint"])
     prices = [describe(tuned).usd_per_hour]
@@ -111,8 +113,8 @@ def review(console: Console, request: Request) -> Response:
 
 def start(console: Console, request: Request, form: FormData) -> Response:
     """Ask both models, and lead to the outcome."""
-    given = _given(form)
-    path = console.uploads.path(given.get("questions", ""))
+    given = dict.fromkeys(FIELDS, "") | _given(form)
+    path = console.uploads.path(given["questions"])
     which: dict[str, Any] = {"base_model": given["base"]}
     if _is_endpoint(console, given["base"]):
         which = {"base_endpoint": given["base"]}
