@@ -90,14 +90,14 @@ def command(
         headings = [by, "spent"]
         if bill.billed is not None:
             google = bill.billed.days if by == "day" else bill.billed.kinds
-            names = dict.fromkeys([*parts, *google])
+            both = dict.fromkeys([*parts, *google])
             headings = [by, "list price", "billed"]
-            rows = [[name, _cents(parts.get(name, 0.0)), _cents(google.get(name, 0.0))] for name in names]
+            rows = [[name, _cents(parts.get(name, 0.0)), _cents(google.get(name, 0.0))] for name in both]
         output.table(headings, rows, body=[], names=list(parts), numbers=(1, 2)[: len(headings) - 1], empty=_EMPTY)
     else:
         rows = [
             [
-                line.kind,
+                f"{line.kind}, no longer used" if line.no_longer_used else line.kind,
                 line.id,
                 line.name,
                 _used(line),

@@ -147,7 +147,7 @@ def build(
         target=target,
         read_only=read_only,
     )
-    pages.templates.globals["changes"] = console.changes
+    pages.templates.globals |= {"changes": console.changes, "now": session.now}
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

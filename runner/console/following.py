@@ -24,6 +24,7 @@ from runner.serving.billed import Billed
 from runner.serving.billing import bill_of, model_id
 from runner.serving.leak import Leak
 from runner.serving.listing import ListedEndpoint, list_deployments
+from runner.serving.origins import origin_of
 from runner.serving.stale import find_all
 from runner.serving.stored import buckets_of
 
@@ -165,6 +166,19 @@ def endpoint_named(console: Console, identifier: str) -> Endpoint:
     return console.observer.read(
         ("endpoint", identifier), lambda: resources.get_endpoint(console.session, identifier)
     ).value
+
+
+def base_of(console: Console, endpoint: Endpoint) -> str:
+    """Return the base model that the first model of an endpoint was tuned from; "" where nothing says."""
+
+    def load() -> str:
+        origin = origin_of(console.session, endpoint)
+        jobs_there = (job for job in jobs(console).value if job.output_uri)
+        made = (job for job in jobs_there if origin.folder.startswith(f"{job.output_uri.rstrip('/')}/"))
+        return origin.base_model or next((job.base_model for job in made), "")
+
+    key = ("base", endpoint.id, *(item.model for item in endpoint.deployed_models))
+    return console.observer.read(key, load, keep=ENDED_SECONDS).value
 
 
 def model_labels(console: Console) -> dict[str, dict[str, str]]:

@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import mimetypes
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -122,7 +121,6 @@ class Pages:
             "integrity": lambda name: self.assets[name].integrity,
             "htmx_settings": json.dumps(HTMX_SETTINGS),
             "live": self._live,
-            "now": time.time,
             "bar": bar,
             **always,
         }

@@ -105,7 +105,7 @@ def _judgement(found: Judgement) -> list[Html]:
         else f"The tuned model wins {rate.tuned:.1f} % ({CONFIDENCE:.0%} interval {rate.low + 50:.1f} to "
         f"{rate.high + 50:.1f}), ties counting half: {found.outcome}."
     )
-    rows = [[label, found.count(verdict)] for verdict, label in VERDICTS.items()]
+    rows: list[list[Content]] = [[label, found.count(verdict)] for verdict, label in VERDICTS.items()]
     return [
         element("h2", "Judged by ", element("bdi", found.judge)),
         element("p", f"{share} Each pair was shown in both orders; order-dependent verdicts count as ties."),

@@ -55,7 +55,7 @@ def kept(deployed: tuple[Session, Endpoint]) -> str:
 @pytest.fixture(scope="module")
 def flawed(deployed: tuple[Session, Endpoint]) -> str:
     """The address of a dataset with errors and over-long examples."""
-    rows = [{"prompt": f"{number} " * 8, "completion": "ok"} for number in range(30)]
+    rows: list[dict[str, object]] = [{"prompt": f"{number} " * 8, "completion": "ok"} for number in range(30)]
     rows += [{"prompt": "word " * 30_000, "completion": "ok"}, {"prompt": 1, "completion": "<b>"}]
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     uri = f"gs://{deployed[0].environment.datasets_bucket}/flawed.jsonl"
@@ -140,6 +140,9 @@ def test_without_scripts_everything_reads(
     page = open_page(full, java_script_enabled=False)
     page.goto(f"/tuning/jobs/{tuned.job.id}")
     expect(page.get_by_role("img", name="Training loss, from")).to_be_visible()
+    page.goto(f"/tuning/jobs/{tuned.job.id}/details")
+    page.get_by_text("Run manifest").click()
+    expect(page.get_by_label("Run manifest")).to_contain_text(tuned.job.id)
     page.goto(f"/endpoints/{deployed[1].id}/playground")
     page.get_by_label("max_tokens").fill("4")
     page.get_by_label("Question").fill("What is number 7?")

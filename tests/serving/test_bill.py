@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.catalog.models import MachineChoice
@@ -20,6 +20,8 @@ from runner.gcp.storage import ObjectInfo
 from runner.gcp.tuning_jobs import from_document
 from runner.serving import billed
 from runner.serving.billing import bill_of
+
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NOW = datetime.datetime(2026, 11, 29, 12, tzinfo=datetime.UTC).timestamp()
 L4 = MachineChoice(machine_type="g2-standard-12", accelerator_type="NVIDIA_L4", accelerator_count=1)
@@ -101,6 +103,7 @@ def test_what_is_stored_costs_from_when_it_was_written() -> None:
     assert [(item.usd, item.usd_per_hour) for item in odd.lines] == [(None, None)]
 
 
+@patiently
 @given(
     tuned=st.lists(st.tuples(st.integers(1, 10**9), st.floats(1, 900), st.booleans()), max_size=6),
     served=st.lists(st.floats(0.01, 900), max_size=4),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.naming import idle_guard_name
@@ -19,7 +19,10 @@ from runner.gcp.session import Session
 from runner.infrastructure.provisioning import provision
 from runner.serving.leases import Lease, ending
 
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
+
+@patiently
 @given(
     until=st.one_of(st.none(), st.floats(0, 4e9)),
     idle=st.one_of(st.none(), st.floats(60, 1e6)),

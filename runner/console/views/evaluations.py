@@ -21,6 +21,8 @@ from runner.serving.questions import read_questions
 from runner.serving.scores import METRICS
 
 FIELDS = ("endpoint", "base", "questions", "metric", "limit")
+_LOOKED_INTO = 8
+"""Endpoints whose base models are offered where none is chosen."""
 _DECIDERS = (*METRICS, "loss")
 
 
@@ -50,11 +52,9 @@ def export(console: Console, request: Request) -> Response:
 def new(console: Console, request: Request) -> Response:
     """Ask which models, and on what."""
     serving = [item.endpoint for item in following.endpoints(console).value if item.billed]
-    jobs = {job.display_name: job.base_model for job in following.jobs(console).value if job.succeeded}
     given = _given(request.query_params)
-    chosen = [item for item in serving if item.id == given.get("endpoint")] or serving
-    names = [model.display_name for item in chosen for model in item.deployed_models]
-    bases = sorted({jobs[name] for name in names if name in jobs})
+    chosen = [item for item in serving if item.id == given.get("endpoint")] or serving[:_LOOKED_INTO]
+    bases = sorted({base for item in chosen if (base := following.base_of(console, item))})
     return console.pages.answer(
         request,
         "evaluations/new.html",
@@ -75,15 +75,20 @@ def upload(console: Console, request: Request, form: FormData) -> Response:
     missing = [name for name in ("endpoint", "base", "questions") if not given.get(name)]
     if missing:
         words = {"endpoint": "no tuned model", "base": "nothing to compare with", "questions": "no questions"}
-        problems = [f"{words[name]} was chosen" for name in missing]
+        problems = [f"{words[name]} chosen" for name in missing]
         raise ConfigurationError("; ".join(problems), problems=problems)
+    if given["endpoint"] == given["base"]:
+        message = "the tuned model and what it is compared with are the same"
+        raise ConfigurationError(message, problems=[message])
     return RedirectResponse(address("/evaluations/review", **given), 303)
 
 
 def review(console: Console, request: Request) -> Response:
     """Show how much is asked, and what it costs."""
     given = _given(request.query_params)
-    path = console.uploads.path(given.get("questions", ""))
+    if any(name not in given for name in ("endpoint", "base", "questions")):
+        return RedirectResponse(address("/evaluations/new", **given), 303)
+    path = console.uploads.path(given["questions"])
     questions = read_questions(path, limit=_limit(given))
     tuned = following.endpoint_named(console, given["endpoint"])
     prices = [describe(tuned).usd_per_hour]
@@ -108,8 +113,8 @@ def review(console: Console, request: Request) -> Response:
 
 def start(console: Console, request: Request, form: FormData) -> Response:
     """Ask both models, and lead to the outcome."""
-    given = _given(form)
-    path = console.uploads.path(given.get("questions", ""))
+    given = dict.fromkeys(FIELDS, "") | _given(form)
+    path = console.uploads.path(given["questions"])
     which: dict[str, Any] = {"base_model": given["base"]}
     if _is_endpoint(console, given["base"]):
         which = {"base_endpoint": given["base"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import FormData
@@ -21,15 +22,19 @@ from runner.console.state import Console
 from runner.errors import RunnerError
 from runner.gcp import tuning_jobs
 from runner.gcp.events import job_log
+from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.complaints import complaints
 from runner.jobs.following.progress import fraction_of, price_of
 from runner.jobs.following.results import Measurement, Results
 from runner.jobs.following.results import export as exported
 from runner.jobs.outputs.checkpoints import list_checkpoints
+from runner.jobs.repeating import reproduction
 from runner.jobs.repeating.cloning import specification_of
 
 PICTURE = (720.0, 260.0)
 TABLE_ROWS = 200
+_OTHERS = 50
+"""Jobs that are offered for a comparison; the list of jobs has all."""
 AXES = {"step": "Step", "epoch": "Epoch", "tokens": "Tokens", "seconds": "Seconds"}
 
 
@@ -207,16 +212,30 @@ def details(console: Console, request: Request) -> Response:
         checkpoints = console.observer.read(key, lambda: list_checkpoints(console.session, job), keep=keep).value
     except RunnerError as error:
         unread = error.message
+    others = [item for item in following.jobs(console).value if item.id != job.id][:_OTHERS]
     return console.pages.answer(
         request,
         "tuning/details.html",
         part="tuning/parts/job_state.html",
+        others=others,
+        manifest=_run_manifest(console, job),
         checkpoints=checkpoints,
         unread=unread,
         specification=plain(specification_of(console.session, job).to_json()),
         document=plain(job.raw),
         **context,
     )
+
+
+def _run_manifest(console: Console, job: TuningJob) -> str:
+    """Return what a job was run with and on, as its run manifest says; "" where it has none that can be read."""
+    if not (job.ended and job.output_uri):
+        return ""
+    try:
+        load = partial(reproduction.read_manifest, console.session, job)
+        return plain(console.observer.read(("manifest", job.name), load, keep=following.ENDED_SECONDS).value)
+    except RunnerError:
+        return ""
 
 
 def events(console: Console, request: Request) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -10,7 +9,6 @@ from starlette.responses import Response
 
 from runner.console import following
 from runner.console.state import Console
-from runner.environment import Environment
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.explaining import classify
@@ -44,7 +42,7 @@ def page(console: Console, request: Request) -> Response:
     running = [job for job in jobs.value if not job.ended]
     serving = [item for item in endpoints.value if item.billed]
     leaks = following.leaks(console)
-    troubles = [*_of_jobs(jobs.value), *_of_leases(console.session.environment, serving, labels, console.session.now())]
+    troubles = [*_of_jobs(console, jobs.value), *_of_leases(console, serving, labels)]
     if leaks:
         known = [leak.usd_per_day for leak in leaks if leak.usd_per_day is not None]
         title = f"{len(leaks)} no longer used"
@@ -67,7 +65,7 @@ def page(console: Console, request: Request) -> Response:
     )
 
 
-def _of_jobs(jobs: list[TuningJob]) -> list[Trouble]:
+def _of_jobs(console: Console, jobs: list[TuningJob]) -> list[Trouble]:
     found = []
     for job in jobs:
         name = job.display_name or job.id
@@ -76,17 +74,15 @@ def _of_jobs(jobs: list[TuningJob]) -> list[Trouble]:
             what = "the project's quota of concurrent jobs" if "QUOTA" in job.detail_state else "a machine"
             found.append(Trouble("waiting", f"{name} waits", f"For {what}; waiting is not charged.", link, "Why"))
         failed = job.ended and not job.succeeded and job.state != "JOB_STATE_CANCELLED"
-        if failed and job.end_time and time.time() - job.end_time.timestamp() < _RECENT_SECONDS:
+        if failed and job.end_time and console.session.now() - job.end_time.timestamp() < _RECENT_SECONDS:
             cause = classify(job) or "platform"
             found.append(Trouble("bad", f"{name} failed ({cause})", job.error_message[:240], link, "Why"))
     return found[:_SHOWN]
 
 
-def _of_leases(
-    environment: Environment, serving: list[ListedEndpoint], labels: dict[str, dict[str, str]], now: float
-) -> list[Trouble]:
+def _of_leases(console: Console, serving: list[ListedEndpoint], labels: dict[str, dict[str, str]]) -> list[Trouble]:
     found = []
-    minutes = environment.idle_guard_minutes
+    minutes = console.session.environment.idle_guard_minutes
     after = (
         f"The idle guard, which looks every {minutes} min, undeploys it."
         if minutes
@@ -95,7 +91,7 @@ def _of_leases(
     for item in serving:
         for model in item.endpoint.deployed_models:
             until = lease_until(item.endpoint, model, labels)
-            left = None if until is None else until - now
+            left = None if until is None else until - console.session.now()
             if left is None or left > SOON_SECONDS:
                 continue
             name = model.display_name or item.endpoint.display_name or item.endpoint.id

@@ -39,9 +39,7 @@ def page(console: Console, request: Request) -> Response:
 
 def _page(console: Console, request: Request, endpoint: Endpoint, said: dict[str, Any]) -> Response:
     base = request.query_params.get("base", said.get("base", ""))
-    # The one whose model served it first: the job says which base it was tuned from.
-    jobs = {job.display_name: job.base_model for job in following.jobs(console).value if job.succeeded}
-    tuned_from = next((jobs[item.display_name] for item in endpoint.deployed_models if item.display_name in jobs), "")
+    tuned_from = following.base_of(console, endpoint)
     images = any(model.images and model.id == tuned_from for model in models())
     return console.pages.answer(
         request,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import logging
 import time
@@ -70,6 +72,34 @@ def headers_of(deployed: dict[str, Any]) -> dict[str, str]:
         "x-vertex-ai-model": deployed["model"],
         "x-vertex-ai-model-version-id": deployed["modelVersionId"],
     }
+
+
+async def question(request: ApiRequest) -> bytes:
+    """Return the body of a question: what is in the google.api.HttpBody that generated clients wrap it in, or itself.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for a wrapped body that is not base64.
+    """
+    content = await request.read_body()
+    if b"ttp" not in content and b'"data"' not in content:
+        return content
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return content
+    wrapped = (body.get("httpBody") or body.get("http_body")) if isinstance(body, dict) else None
+    if wrapped is None and isinstance(body, dict) and "data" in body and body.keys() <= _HTTP_BODY:
+        wrapped = body
+    if not isinstance(wrapped, dict):
+        return content
+    try:
+        # Generated clients write the alphabet of addresses, others the usual one.
+        return base64.b64decode(str(wrapped.get("data", "")).replace("-", "+").replace("_", "/"), validate=True)
+    except binascii.Error as error:
+        raise invalid(f"Invalid value at 'http_body.data' (TYPE_BYTES), Base64 decoding failed: {error}") from error
+
+
+_HTTP_BODY = frozenset({"contentType", "content_type", "data", "extensions"})
 
 
 def parse(content: bytes) -> dict[str, Any]:

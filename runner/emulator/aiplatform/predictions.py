@@ -13,7 +13,7 @@ from starlette.responses import Response
 from runner.catalog import Model
 from runner.catalog import models as catalogue_models
 from runner.emulator.aiplatform import generate_content, lifecycle, models, pictures
-from runner.emulator.aiplatform.asking import ask, forward, headers_of, measured, parse, pick, serving_of
+from runner.emulator.aiplatform.asking import ask, forward, headers_of, measured, parse, pick, question, serving_of
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.definitions.checking import checked
 from runner.emulator.errors import ApiError, invalid
@@ -67,7 +67,7 @@ async def raw_predict(request: ApiRequest) -> Response:
     A bare prompt with its parameters is one instance, as the container takes it.
     """
     endpoint, deployed = pick(request)
-    content = await request.read_body()
+    content = await question(request)
     body = parse(content)
     route = "/chat/completions" if "messages" in body else "/predict"
     if "prompt" in body and "instances" not in body:
@@ -78,7 +78,7 @@ async def raw_predict(request: ApiRequest) -> Response:
 async def chat_completions(request: ApiRequest) -> Response:
     """Answer OpenAI's chat completions with a deployed model."""
     endpoint, deployed = pick(request)
-    content = await request.read_body()
+    content = await question(request)
     parse(content)
     return await _passed_on(request, endpoint, deployed, "/chat/completions", content)
 
@@ -86,7 +86,7 @@ async def chat_completions(request: ApiRequest) -> Response:
 async def completions(request: ApiRequest) -> Response:
     """Answer OpenAI's completions of plain prompts with a deployed model."""
     endpoint, deployed = pick(request)
-    content = await request.read_body()
+    content = await question(request)
     parse(content)
     return await _passed_on(request, endpoint, deployed, "/completions", content)
 
@@ -112,7 +112,7 @@ async def managed_completions(request: ApiRequest) -> Response:
 
 
 async def _managed(request: ApiRequest, route: str) -> Response:
-    content = await request.read_body()
+    content = await question(request)
     name = parse(content).get("model")
     if not isinstance(name, str) or not name:
         raise invalid("The model field is required, as publisher/model.")

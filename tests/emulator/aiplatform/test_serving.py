@@ -69,6 +69,12 @@ def test_raw_predict_and_chat(deployed: tuple[Vertex, str]) -> None:
         )
     ]
     assert len(set(answers)) == 1
+    # Generated clients wrap it in a google.api.HttpBody, whole or as the body.
+    wrapped = {"contentType": "application/json", "data": base64.urlsafe_b64encode(json.dumps(chat).encode()).decode()}
+    for path, body in ((":rawPredict", {"httpBody": wrapped}), ("/chat/completions", wrapped)):
+        assert vertex.post(f"{name}{path}", body).json()["choices"][0]["message"]["content"] == answers[0]
+    broken = vertex.post(f"{name}:rawPredict", {"httpBody": {"data": "?"}})
+    assert "Base64" in vertex.error(broken, 400, "INVALID_ARGUMENT")
 
 
 def test_completions_of_plain_prompts(deployed: tuple[Vertex, str]) -> None:

@@ -64,4 +64,4 @@ def test_every_mistake_is_named(sdk: openai.OpenAI) -> None:
         ({"prompt": "a", "echo": True, "logprobs": 1}, "echo: goes without logprobs"),
     ):
         with pytest.raises(openai.BadRequestError, match=words):
-            sdk.completions.create(model="", **given)  # type: ignore[call-overload]
+            sdk.completions.create(model="", **given)

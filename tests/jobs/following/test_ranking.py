@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.gcp.tuning_jobs import TuningJob, from_document
 from runner.jobs.following.ranking import jobs_of_sweep, parameters, ranked
 from runner.jobs.following.results import Measurement, Results
+
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
 LOSSES = st.one_of(st.none(), st.floats(0, 10))
@@ -39,6 +41,7 @@ def _results(training: float | None, validation: float | None) -> Results:
     return found
 
 
+@patiently
 @given(st.lists(st.tuples(LOSSES, LOSSES, st.integers(1, 10**6)), min_size=1, max_size=8), st.randoms())
 def test_the_best_comes_first_in_whichever_order_they_are_given(
     given_losses: list[tuple[float | None, float | None, int]], chance: object

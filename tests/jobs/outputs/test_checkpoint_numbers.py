@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.emulator.engine.artifacts import checkpoint_epochs
 from runner.gcp.tuning_jobs import TuningJob, from_document
 from runner.jobs.outputs.checkpoints import matched
+
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def _job(moments: list[tuple[int, int]]) -> TuningJob:
@@ -18,6 +20,7 @@ def _job(moments: list[tuple[int, int]]) -> TuningJob:
     return from_document({"name": "projects/p/locations/l/tuningJobs/1", "tunedModel": {"checkpoints": listed}})
 
 
+@patiently
 @given(epochs=st.integers(1, 60), steps=st.integers(1, 50), data=st.data())
 def test_a_folder_is_the_checkpoint_of_its_epoch(epochs: int, steps: int, data: st.DataObject) -> None:
     kept = checkpoint_epochs(epochs, last_only=False)
@@ -26,6 +29,7 @@ def test_a_folder_is_the_checkpoint_of_its_epoch(epochs: int, steps: int, data: 
     assert {number: item.epoch for number, item in matched(job, left).items()} == {epoch: epoch for epoch in left}
 
 
+@patiently
 @given(steps=st.integers(61, 500), epochs=st.integers(1, 10), data=st.data())
 def test_a_folder_of_a_step_is_the_checkpoint_of_that_step(steps: int, epochs: int, data: st.DataObject) -> None:
     moments = [(epoch, epoch * steps) for epoch in range(1, epochs + 1)]

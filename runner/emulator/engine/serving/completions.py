@@ -116,7 +116,7 @@ class CompletionFormat:
 
     def completion(self, outputs: list[list[Output]]) -> dict[str, Any]:
         """Return the whole answer: the choices of the first prompt, then those of the next."""
-        choices = []
+        choices: list[dict[str, Any]] = []
         for text, group in zip(self._request.texts, outputs, strict=True):
             before = text if self._request.echo else ""
             for output in group:
