@@ -79,7 +79,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             quiet = looks[-1].quiet and looks[-2].quiet
             run.figures[first:] = [replace(figure, quiet=quiet) for figure in run.figures[first:]]
             print(f"  {time.monotonic() - began:.0f} s; the machine: {looks[-1]}", flush=True)
-    words = ["python -m benchmarks", f"--size {options.size}" if options.size != "full" else "", *(f"--only {one}" for one in options.only or ())]
+    words = [
+        "python -m benchmarks",
+        f"--size {options.size}" if options.size != "full" else "",
+        *(f"--only {one}" for one in options.only or ()),
+    ]
     return {
         "date": datetime.now(UTC).strftime("%-d %B %Y"),
         "commit": document.commit(),
@@ -88,8 +92,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "size": options.size,
         "machine": machine.description(),
         "looks": [
-            {**{"busyCores": look.busy_cores, "stolenCores": look.stolen_cores}, "quiet": look.quiet,
-             "load": round(look.load, 1), "busiest": list(look.busiest)}
+            {
+                **{"busyCores": look.busy_cores, "stolenCores": look.stolen_cores},
+                "quiet": look.quiet,
+                "load": round(look.load, 1),
+                "busiest": list(look.busiest),
+            }
             for look in looks
         ],
         "peers": run.peers,

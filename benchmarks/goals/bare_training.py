@@ -38,7 +38,8 @@ def load(directory: str, work: dict[str, Any]) -> Any:
         rank = work["rank"]
         targets = r".*\.(q|k|v|o|gate|up|down)_proj"
         model = get_peft_model(
-            model, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
+            model,
+            LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM"),
         )
     return model
 

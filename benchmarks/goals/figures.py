@@ -90,7 +90,14 @@ class Run:
     subject: str = ""
 
     def compare(
-        self, name: str, ours: Sequence[float], theirs: Sequence[float], *, unit: str, peer: str, goal: Goal | None = None
+        self,
+        name: str,
+        ours: Sequence[float],
+        theirs: Sequence[float],
+        *,
+        unit: str,
+        peer: str,
+        goal: Goal | None = None,
     ) -> None:
         """Add a figure that has a peer; the goal is one of the ratio of ours to theirs."""
         ratio = Spread.of([own / other for own, other in zip(ours, theirs, strict=True)])

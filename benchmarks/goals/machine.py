@@ -32,9 +32,8 @@ class Look:
         return self.busy_cores + self.stolen_cores <= QUIET_CORES
 
     def __str__(self) -> str:
-        return (
-            f"{self.busy_cores:.2f} cores busy, {self.stolen_cores:.2f} stolen, load {self.load:.1f}"
-            + (f" ({', '.join(self.busiest)})" if self.busiest else "")
+        return f"{self.busy_cores:.2f} cores busy, {self.stolen_cores:.2f} stolen, load {self.load:.1f}" + (
+            f" ({', '.join(self.busiest)})" if self.busiest else ""
         )
 
 
@@ -43,9 +42,7 @@ def look() -> Look:
     before, processes = _totals(), _processes()
     time.sleep(_LOOK_SECONDS)
     after = _totals()
-    used = {
-        name: spent - processes.get((pid, name), spent) for (pid, name), spent in _processes().items()
-    }
+    used = {name: spent - processes.get((pid, name), spent) for (pid, name), spent in _processes().items()}
     busiest = sorted((name for name in used if used[name] > 2), key=lambda name: -used[name])[:4]
     busy, stolen = ((late - early) / _TICKS / _LOOK_SECONDS for early, late in zip(before, after, strict=True))
     return Look(round(busy, 2), round(stolen, 2), os.getloadavg()[0], tuple(busiest))
@@ -90,7 +87,5 @@ def _processes() -> dict[tuple[str, str], int]:
 
 def memory(process: int) -> tuple[float, float]:
     """Return resident megabytes of a process, now and at most since it started."""
-    words = dict(
-        line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines() if ":" in line
-    )
+    words = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines() if ":" in line)
     return tuple(int(words[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]

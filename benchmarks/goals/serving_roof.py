@@ -32,13 +32,14 @@ class Roof:
     def explain(self, clients: int, tokens: int, prompt: float, bound: float) -> str:
         """Return the calculation as a sentence."""
         operations, size = 2 * PARAMETERS / 1e9, 2 * PARAMETERS / 1e6
+        body = 2 * (PARAMETERS - EMBEDDING) / 1e9
         return (
             f"The limit: {self.threads} threads reach {self.operations / 1e9:.0f} billion operations and read "
             f"{self.bytes / 1e9:.0f} GB a second here. A token takes {operations:.2f} billion operations (a prompt's, "
-            f"without the output layer, {2 * (PARAMETERS - EMBEDDING) / 1e9:.2f}), and a step reads {size:.0f} MB of weights "
-            f"whatever the number of clients. With {clients} clients, prompts of {prompt:.0f} tokens and answers of {tokens} "
-            f"that is {bound:.0f} tokens a second, if all products ran at the rate of large ones; with one client reading the "
-            f"weights is the limit, {self.bytes / (2 * PARAMETERS):.0f} tokens a second."
+            f"without the output layer, {body:.2f}), and a step reads {size:.0f} MB of weights whatever the number of "
+            f"clients. With {clients} clients, prompts of {prompt:.0f} tokens and answers of {tokens} that is {bound:.0f} "
+            "tokens a second, if all products ran at the rate of large ones; with one client reading the weights is "
+            f"the limit, {self.bytes / (2 * PARAMETERS):.0f} tokens a second."
         )
 
 

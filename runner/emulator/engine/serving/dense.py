@@ -1,4 +1,4 @@
-"""The forward pass of a dense Llama-style model on the CPU: fused projections, no padding, the faster product each time.
+"""The forward pass of a dense Llama-style model on the CPU: fused products, no padding, the faster type each time.
 
 transformers' own pass spends a third of a decode step outside matrix products, and pads prompts to the longest of a
 group. Here the tokens of all sequences lie behind one another in one matrix. What is computed is the same; in float32
@@ -113,9 +113,7 @@ class DenseDecoder:
 class Attention:
     """What `DenseDecoder.forward` calls once a layer."""
 
-    def __call__(
-        self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
-    ) -> torch.Tensor:
+    def __call__(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Store keys and values, and return what the queries read, shape (tokens, heads, head size).
 
         Args:

@@ -143,9 +143,7 @@ class DenseBatch:
     def _allocate(self, rows: int, width: int) -> torch.Tensor:
         """Return room for keys and values: (2, layers, rows, key heads, width, head size)."""
         decoder = self._decoder
-        return torch.zeros(
-            (2, decoder.layers, rows, decoder.key_heads, width, decoder.head_size), dtype=decoder.dtype
-        )
+        return torch.zeros((2, decoder.layers, rows, decoder.key_heads, width, decoder.head_size), dtype=decoder.dtype)
 
 
 class _Writing(Attention):
@@ -157,9 +155,7 @@ class _Writing(Attention):
         self._group = decoder.heads // decoder.key_heads
         self._bias = bias[:, None, None].expand(-1, 1, self._group, -1)
 
-    def __call__(
-        self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
-    ) -> torch.Tensor:
+    def __call__(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         stored = self._cache[:, layer, :, :, : self._width]
         stored[0, :, :, -1], stored[1, :, :, -1] = keys, values
         rows, heads, size = queries.shape
@@ -179,13 +175,9 @@ class _Reading(Attention):
         self._counts = [len(prompt) - start for prompt, start in zip(prompts, known, strict=True)]
         self.ends = torch.tensor(self._counts).cumsum(0).tolist()
         shape = (2, decoder.layers, decoder.key_heads)
-        self.rows = [
-            torch.empty((*shape, len(prompt), decoder.head_size), dtype=decoder.dtype) for prompt in prompts
-        ]
+        self.rows = [torch.empty((*shape, len(prompt), decoder.head_size), dtype=decoder.dtype) for prompt in prompts]
 
-    def __call__(
-        self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
-    ) -> torch.Tensor:
+    def __call__(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         read = []
         parts = (queries.split(self._counts), keys.split(self._counts), values.split(self._counts))
         for row, start, asked, new_keys, new_values in zip(self.rows, self.known, *parts, strict=True):
@@ -212,7 +204,7 @@ class _Prefixes:
     def __init__(self, positions: int) -> None:
         self._positions = positions
         self._known: dict[tuple[int, ...], torch.Tensor] = {}
-        """Prompt to keys and values, shape (2, layers, key heads, positions, head size); the last used one at the end."""
+        """Prompt to keys and values, shape (2, layers, key heads, positions, head size); last used at the end."""
 
     def length(self, prompt: list[int]) -> int:
         """Return how many of a prompt's tokens are known."""
