@@ -11,6 +11,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,6 +113,15 @@ def measure(run: Run) -> None:
                 write(other, made_up << 20, kind, broken=0.1)
                 others = {"10 % broken lines": other}
             _compare(run, kind, path, others, settings, peer)
+    for kind in KINDS[:3] if run.size == "full" else ():
+        path = run.folder / "t.jsonl"
+        write(path, 12 << 20, kind)
+        size, exact = path.stat().st_size, replace(settings, compiled=False)
+        rates = [
+            size / 1e6 / spent(lambda: totals_of_range(path, 0, size, exact))  # noqa: B023
+            for _ in range(run.rounds)
+        ]
+        run.value(f"{kind}: without the compiled scanner", rates, unit="MB/CPU s", goal=at_least(100))
     if run.size == "full":
         _share(run, run.folder / "t.jsonl", 400, settings)
 

@@ -36,10 +36,10 @@ class Roof:
         return (
             f"The limit: {self.threads} threads reach {self.operations / 1e9:.0f} billion operations and read "
             f"{self.bytes / 1e9:.0f} GB a second here. A token takes {operations:.2f} billion operations (a prompt's, "
-            f"without the output layer, {body:.2f}), and a step reads {size:.0f} MB of weights whatever the number of "
-            f"clients. With {clients} clients, prompts of {prompt:.0f} tokens and answers of {tokens} that is {bound:.0f} "
-            "tokens a second, if all products ran at the rate of large ones; with one client reading the weights is "
-            f"the limit, {self.bytes / (2 * PARAMETERS):.0f} tokens a second."
+            f"without the output layer, {body:.2f}), and a step reads {size:.0f} MB of weights for any number of "
+            f"clients. With {clients} clients, prompts of {prompt:.0f} tokens and answers of {tokens} that is "
+            f"{bound:.0f} tokens a second, if all products ran at the rate of large ones; with one client reading "
+            f"the weights is the limit, {self.bytes / (2 * PARAMETERS):.0f} tokens a second."
         )
 
 

@@ -101,7 +101,7 @@ def _run_engine(run: Run) -> None:
 
 
 def _quickstart(run: Run) -> None:
-    command = [sys.executable, "-m", "runner", "--output", "json", "quickstart", "--fast", "--questions", "1"]
+    command = [sys.executable, "-m", "runner", "--json", "quickstart", "--fast", "--questions", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=run.folder, env=_own(run.folder))
     if done.returncode:
         raise RuntimeError(f"runner quickstart: {done.stderr.strip()[-600:]}")
