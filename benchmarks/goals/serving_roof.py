@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def measure_roof(threads: int) -> Roof:
         rates = []
         for dtype in (torch.float32, torch.bfloat16):
             square = torch.ones((1024, 1024), dtype=dtype)
-            rates.append(2 * 1024**3 / _least(lambda square=square: square @ square))
+            rates.append(2 * 1024**3 / _least(functools.partial(torch.mm, square, square)))
         large = torch.ones(2**26, dtype=torch.float32)
         return Roof(threads, max(rates), large.numel() * 4 / _least(large.sum))
     finally:
