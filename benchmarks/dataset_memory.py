@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.goals.dataset_files import write
 from benchmarks.dataset_tokens import make_tokenizer
+from benchmarks.goals.dataset_files import write
 
 _CODE = """
 import sys

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, ContinuousBatchingConfig, GenerationConfig
 
 
 def main() -> None:
@@ -19,9 +19,10 @@ def main() -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(directory)
     model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16, attn_implementation="sdpa")
     model.to(device).eval()
-    settings = GenerationConfig(
-        max_new_tokens=work["tokens"], do_sample=False, eos_token_id=-1, pad_token_id=0, num_blocks=1024
-    )
+    # On the CPU it would take all memory for its cache.
+    small = {"page_size": 32, "num_blocks": 512, "max_batch_tokens": 512} if device == "cpu" else {}
+    batching = ContinuousBatchingConfig(**small)
+    settings = GenerationConfig(max_new_tokens=work["tokens"], do_sample=False, eos_token_id=-1, pad_token_id=0)
     rates = []
     for start in range(0, len(work["questions"]), work["clients"]):
         prompts = [
@@ -29,7 +30,7 @@ def main() -> None:
             for one in work["questions"][start : start + work["clients"]]
         ]
         began = time.perf_counter()
-        outputs = model.generate_batch(inputs=prompts, generation_config=settings, progress_bar=False)
+        outputs = model.generate_batch(inputs=prompts, generation_config=settings, continuous_batching_config=batching)
         seconds = time.perf_counter() - began
         made = sum(len(one.generated_tokens) for one in outputs.values())
         rates.append(made / seconds)

@@ -81,9 +81,9 @@ def plain(model: Any, work: dict[str, Any]) -> tuple[list[float], list[float]]:
 
 def trl(model: Any, work: dict[str, Any], directory: str) -> tuple[list[float], list[float]]:
     """Train with TRL's SFTTrainer."""
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-not-found]
     from transformers import AutoTokenizer, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
     losses: list[float] = []
     ends: list[float] = []

@@ -31,14 +31,17 @@ def render(record: dict[str, Any]) -> str:
     figures = [Figure.from_json(one) for one in record["figures"]]
     goals = [one for one in figures if one.goal is not None]
     missed = [one for one in goals if not one.met]
+    peers = ", ".join(f"{name} {version}" for name, version in record["peers"].items())
     lines = [
-        f"Measured on {record['date']} at commit `{record['commit']}` by `{record['command']}` ({record['size']} form, {record['minutes']:g} minutes) on "
-        f"{machine['cores']} cores of {machine['processor']} ({machine['instructions']}), {machine['memoryGigabytes']} GB, Python {machine['python']}.",
+        f"Measured on {record['date']} at commit `{record['commit']}` by `{record['command']}` ({record['size']} form, "
+        f"{record['minutes']:g} minutes) on {machine['cores']} cores of {machine['processor']} "
+        f"({machine['instructions']}), {machine['memoryGigabytes']} GB, Python {machine['python']}.",
         _quietness(record),
-        f"Peers: {', '.join(f'{name} {version}' for name, version in record['peers'].items()) or 'none'}.",
+        f"Peers: {peers or 'none'}.",
         f"Of {len(goals)} goals {len(goals) - len(missed)} are met and {len(missed)} are missed.",
         "",
-        "A figure is the median of its rounds, with the least and the greatest in brackets. What is compared runs by turns; a ratio is taken in each round.",
+        "A figure is the median of its rounds, with the least and the greatest in brackets. What is compared runs by "
+        "turns; a ratio is taken in each round.",
     ]
     for subject in dict.fromkeys(one.subject for one in figures):
         lines += ["", f"### {subject}", "", "| | here | the peer | ratio | goal | |", "|---|---|---|---|---|---|"]
@@ -102,4 +105,4 @@ def _spread(spread: Spread | None, unit: str) -> str:
         return ""
     if spread.rounds == 1:
         return f"{number(spread.median)} {unit}"
-    return f"{number(spread.median)} {unit} ({number(spread.least)} – {number(spread.greatest)})"
+    return f"{number(spread.median)} {unit} ({number(spread.least)} to {number(spread.greatest)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -82,8 +83,8 @@ def trained(folder: Path) -> Trained:
     facts = json.loads((folder / "output" / "final" / "run.json").read_text())
     return Trained(
         [one["loss"] for one in steps],
-        [late - early for early, late in zip(times, times[1:], strict=False)],
-        [late - early for early, late in zip(counted, counted[1:], strict=False)],
+        [late - early for early, late in itertools.pairwise(times)],
+        [late - early for early, late in itertools.pairwise(counted)],
         facts["peakMemoryMegabytes"],
         facts.get("peakDeviceMegabytes", 0.0),
     )

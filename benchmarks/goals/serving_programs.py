@@ -126,6 +126,7 @@ def transformers(python: Path, weights: Path, threads: int) -> Iterator[Program]
     command = [str(python.with_name("transformers")), "serve", str(weights), "--host", "127.0.0.1", "--port", port]
     # By itself it takes nine tenths of the memory for its cache; these are as many positions as the others have.
     command += ["--device", "cpu", "--continuous-batching", "--cb-block-size", "32", "--cb-num-blocks", "1024"]
+    command += ["--cb-max-batch-tokens", "1024"]
 
     def more(**fields: Any) -> dict[str, Any]:
         exact = {"max_new_tokens": 16, "min_new_tokens": 16, **fields}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,13 +33,14 @@ class Roof:
     def explain(self, clients: int, tokens: int, prompt: float, bound: float) -> str:
         """Return the calculation as a sentence."""
         operations, size = 2 * PARAMETERS / 1e9, 2 * PARAMETERS / 1e6
+        body = 2 * (PARAMETERS - EMBEDDING) / 1e9
         return (
             f"The limit: {self.threads} threads reach {self.operations / 1e9:.0f} billion operations and read "
             f"{self.bytes / 1e9:.0f} GB a second here. A token takes {operations:.2f} billion operations (a prompt's, "
-            f"without the output layer, {2 * (PARAMETERS - EMBEDDING) / 1e9:.2f}), and a step reads {size:.0f} MB of weights "
-            f"whatever the number of clients. With {clients} clients, prompts of {prompt:.0f} tokens and answers of {tokens} "
-            f"that is {bound:.0f} tokens a second, if all products ran at the rate of large ones; with one client reading the "
-            f"weights is the limit, {self.bytes / (2 * PARAMETERS):.0f} tokens a second."
+            f"without the output layer, {body:.2f}), and a step reads {size:.0f} MB of weights for any number of "
+            f"clients. With {clients} clients, prompts of {prompt:.0f} tokens and answers of {tokens} that is "
+            f"{bound:.0f} tokens a second, if all products ran at the rate of large ones; with one client reading "
+            f"the weights is the limit, {self.bytes / (2 * PARAMETERS):.0f} tokens a second."
         )
 
 
@@ -52,7 +54,7 @@ def measure_roof(threads: int) -> Roof:
         rates = []
         for dtype in (torch.float32, torch.bfloat16):
             square = torch.ones((1024, 1024), dtype=dtype)
-            rates.append(2 * 1024**3 / _least(lambda square=square: square @ square))
+            rates.append(2 * 1024**3 / _least(functools.partial(torch.mm, square, square)))
         large = torch.ones(2**26, dtype=torch.float32)
         return Roof(threads, max(rates), large.numel() * 4 / _least(large.sum))
     finally:

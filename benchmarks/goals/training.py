@@ -1,8 +1,8 @@
 """The emulator's training process against TRL's SFTTrainer and a plain loop with PEFT, on the same batches.
 
 SmolLM2-135M-Instruct, LoRA, short answers, eight examples a batch. All start from the same adapters, take the same
-batches in the same order at the same rates, and have as many threads as the machine has cores. The programs run by turns,
-each in a process of its own; the first step is left out of the rates.
+batches in the same order at the same rates, and have as many threads as the machine has cores. The programs run by
+turns, each in a process of its own; the first step is left out of the rates.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the processor is good at, by what it says of itself: a choice made by measuring could change between two runs."""
+"""What the processor is good at, as it says of itself: what is measured could change between two runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forward pass of a dense Llama-style model on the CPU: fused projections, no padding, the faster product each time.
+"""The forward pass of a dense Llama-style model on the CPU: fused products, no padding, the faster type each time.
 
 transformers' own pass spends a third of a decode step outside matrix products, and pads prompts to the longest of a
 group. Here the tokens of all sequences lie behind one another in one matrix. What is computed is the same; in float32
@@ -45,7 +45,7 @@ class DenseDecoder:
         self._rotary = body.rotary_emb
         self._angles = torch.empty((2, 0, self.head_size))
         size = sum(one.numel() * one.element_size() for one in model.parameters())
-        pack = self.dtype == torch.bfloat16 and size <= _MAX_PACKED_BYTES and torch.backends.mkldnn.is_available()
+        pack = self.dtype == torch.bfloat16 and size <= _MAX_PACKED_BYTES and torch._C._has_mkldnn
         project = functools.partial(_Projection, pack=pack)
         self._blocks = [_Block(layer, project) for layer in body.layers]
         self._norm = body.norm.weight.float()
@@ -83,7 +83,7 @@ class DenseDecoder:
             heads = mixed.view(len(tokens), self.heads + 2 * self.key_heads, self.head_size)
             turned, values = heads[:, : -self.key_heads], heads[:, -self.key_heads :]
             queries, keys = turned[:, : self.heads], turned[:, self.heads :]
-            if block.norm_queries is not None:
+            if block.norm_queries is not None and block.norm_keys is not None:
                 queries = _normed(queries, block.norm_queries, self._epsilon)
                 keys = _normed(keys, block.norm_keys, self._epsilon)
                 queries, keys = _turned(queries, cosine, sine), _turned(keys, cosine, sine)

@@ -74,7 +74,7 @@ class DenseBatch:
         reading, states = self._read(unique, reuse=scorer is None)
         if scorer is not None:
             width = max(map(len, prompts))
-            parts = states.to(self._decoder.dtype).split([len(one) for one in unique])
+            parts = torch.split(states.to(self._decoder.dtype), [len(one) for one in unique])
             padded = [functional.pad(one, (0, 0, width - len(one), 0)) for one in parts]
             scorer.keep(torch.stack([padded[place] for place in places]))
         logits = self._decoder.logits(states[[end - 1 for end in reading.ends]])
@@ -179,7 +179,7 @@ class _Reading(Attention):
 
     def __call__(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         read = []
-        parts = (queries.split(self._counts), keys.split(self._counts), values.split(self._counts))
+        parts = tuple(torch.split(one, self._counts) for one in (queries, keys, values))
         for row, start, asked, new_keys, new_values in zip(self.rows, self.known, *parts, strict=True):
             stored = row[:, layer]
             stored[0, :, start:], stored[1, :, start:] = new_keys.transpose(0, 1), new_values.transpose(0, 1)
@@ -204,7 +204,7 @@ class _Prefixes:
     def __init__(self, positions: int) -> None:
         self._positions = positions
         self._known: dict[tuple[int, ...], torch.Tensor] = {}
-        """Prompt to keys and values, shape (2, layers, key heads, positions, head size); the last used one at the end."""
+        """Prompt to keys and values, shape (2, layers, key heads, positions, head size); last used at the end."""
 
     def length(self, prompt: list[int]) -> int:
         """Return how many of a prompt's tokens are known."""

@@ -1,33 +1,31 @@
 """CPU of uploading many small files and of reading a large one, as ratios to Google's own client.
 
-`python -m benchmarks.upload_rate`
-
 A plain server on this machine takes the objects, so that what is measured is the client: CPU time of its process for
-each object, the best of several runs by turns, imports left out. Every upload waits some milliseconds for its answer,
+each object, by turns, imports left out. Every upload waits some milliseconds for its answer,
 as it does in a network.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import functools
 import hashlib
 import json
-import os
 import random
 import resource
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
+
+from benchmarks.goals.figures import Run, at_least, at_most
 
 _BUCKET = "upload-rate"
 _LARGE_BYTES = 256 << 20
@@ -197,55 +195,46 @@ def _cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def main() -> int:
-    """Measure and print; exit 1 if a goal is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=400)
-    parser.add_argument("--size", type=int, default=107_000, help="mean bytes of a file")
-    parser.add_argument("--threads", type=int, default=32)
-    parser.add_argument("--latency", type=float, default=30, help="milliseconds of an answer")
-    parser.add_argument("--repeats", type=int, default=4)
-    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        serve(options.serve, options.latency / 1000)
-    with tempfile.TemporaryDirectory() as folder:
-        files = Path(folder, "files")
-        files.mkdir()
-        paths = make(files, options.files, options.size)
-        ready = Path(folder, "port")
-        command = [sys.executable, "-m", "benchmarks.upload_rate", "--serve", str(ready)]
-        server = subprocess.Popen([*command, "--latency", str(options.latency)], env={**os.environ})
-        try:
-            while not ready.exists() or not ready.read_text():
-                time.sleep(0.05)
-            url = f"http://127.0.0.1:{ready.read_text()}"
-            runs = {"ours": ours(url, paths, options.threads), "google": googles(url, paths, options.threads)}
-            cpu: dict[str, float] = {}
-            wall: dict[str, float] = {}
-            runs |= {f"read, {name}": run for name, run in readers(url).items()}
-            for _ in range(options.repeats):
-                for name, run in runs.items():
-                    before, started = _cpu(), time.perf_counter()
-                    run()
-                    cpu[name] = min(cpu.get(name, 1e9), _cpu() - before)
-                    wall[name] = min(wall.get(name, 1e9), time.perf_counter() - started)
-        finally:
-            server.kill()
-            server.wait()
-    count = len(paths)
-    print(f"{count} files of {options.size} bytes, {options.threads} threads, {options.latency:g} ms an answer")
-    for name in ("ours", "google"):
-        bound = options.threads / (options.latency / 1000)
-        rate = count / wall[name]
-        print(f"{name}: {cpu[name] / count * 1000:.2f} ms of CPU an object, {rate:.0f} objects/s ({rate / bound:.0%})")
-    ratio = cpu["google"] / cpu["ours"]
-    print(f"{ratio:.1f} times Google's transfer manager per CPU (goal 4)")
-    speeds = {name: _LARGE_BYTES / cpu[f"read, {name}"] / 1e6 for name in ("ours", "blob.open")}
-    times = speeds["ours"] / speeds["blob.open"]
-    print(f"reading: {speeds['ours']:.0f} MB/s a core, {times:.1f} times blob.open (goal 3)")
-    return 0 if ratio >= 4 and cpu["ours"] / count <= 0.0005 else 1
+def measure(run: Run) -> None:
+    """Upload and read by turns."""
+    count, repeats = {"full": (300, 3), "short": (150, 1), "tiny": (10, 1)}[run.size]
+    threads, latency = 32, 30
+    run.peers |= {"google-cloud-storage": version("google-cloud-storage")}
+    files = run.folder / "files"
+    files.mkdir()
+    paths = make(files, count, 107_000)
+    ready = run.folder / "port"
+    command = [sys.executable, "-m", "benchmarks.goals.uploads", str(ready), str(latency)]
+    server = subprocess.Popen(command)
+    found: dict[str, list[tuple[float, float]]] = {}
+    try:
+        while not ready.exists() or not ready.read_text():
+            time.sleep(0.05)
+        url = f"http://127.0.0.1:{ready.read_text()}"
+        runs = {"ours": ours(url, paths, threads), "google": googles(url, paths, threads)}
+        runs |= {f"read, {name}": one for name, one in readers(url).items()}
+        runs["ours"]()
+        for _ in range(max(run.rounds, repeats)):
+            for name, one in runs.items():
+                before, started = _cpu(), time.perf_counter()
+                one()
+                found.setdefault(name, []).append((_cpu() - before, time.perf_counter() - started))
+    finally:
+        server.kill()
+        server.wait()
+    objects = {name: [cpu / count * 1000 for cpu, _ in found[name]] for name in ("ours", "google")}
+    peer = "Google's transfer manager"
+    run.value("CPU of an uploaded object", objects["ours"], unit="ms", goal=at_most(0.5))
+    speeds = {name: [1000 / one for one in objects[name]] for name in objects}
+    run.compare("objects a CPU second", speeds["ours"], speeds["google"], unit="/s", peer=peer, goal=at_least(4))
+    bound = threads / (latency / 1000)
+    shares = [100 * count / wall / bound for _, wall in found["ours"]]
+    run.value(f"share of what {threads} threads and {latency} ms allow", shares, unit="%", goal=at_least(70))
+    rates = {name: [_LARGE_BYTES / cpu / 1e6 for cpu, _ in found[f"read, {name}"]] for name in ("ours", "blob.open")}
+    run.compare(
+        "reading an object", rates["ours"], rates["blob.open"], unit="MB/CPU s", peer="blob.open", goal=at_least(3)
+    )
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    serve(Path(sys.argv[1]), float(sys.argv[2]) / 1000)

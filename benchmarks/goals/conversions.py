@@ -1,23 +1,21 @@
-"""How fast datasets are converted, as ratios to plain `json`: `python -m benchmarks.conversion_rate`.
+"""How fast datasets are converted, as ratios to plain `json`.
 
-CPU time of this process, writing included, the best of several runs by turns, on files made from a seed. What it is
+CPU time of this process, writing included, by turns, on files made from a seed. What it is
 compared with reads a line with `json.loads`, makes the other object and writes it with `json.dumps`, without any check.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import random
-import resource
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.goals.dataset_files import write
+from benchmarks.goals.figures import Run, at_least
 from runner.datasets.examples import Format
 from runner.datasets.rewriting.converting import convert_file
 from tests.datasets.test_defects import JPEG
@@ -81,51 +79,36 @@ def write_pictures(path: Path, size: int) -> None:
             written += target.write(json.dumps({"messages": turns}).encode() + b"\n")
 
 
-def main() -> int:
-    """Measure and print; exit 1 if a goal is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=24)
-    parser.add_argument("--repeats", type=int, default=4)
-    parser.add_argument("--python", action="store_true", help="do not use the compiled package")
-    options = parser.parse_args()
-    missed = False
+def measure(run: Run) -> None:
+    """Convert by turns."""
+    megabytes = {"full": 24, "short": 12, "tiny": 1}[run.size]
     cases: tuple[tuple[str, Format, Callable[[dict[str, Any]], dict[str, Any]], float], ...] = (
         ("chat", "generate_content", _to_contents, 2.5),
         ("prompt_completion", "chat", _to_chat, 2.5),
         ("pictures", "generate_content", _to_contents, 3.0),
     )
-    with tempfile.TemporaryDirectory() as folder:
-        for kind, form, convert, goal in cases:
-            path = Path(folder, f"{kind}.jsonl")
-            if kind == "pictures":
-                write_pictures(path, options.megabytes << 20)
-            else:
-                write(path, options.megabytes << 20, kind)
-            lines = sum(1 for _ in path.open("rb"))
-            best: dict[str, float] = {}
-            for number in range(options.repeats):
-                for name in ("ours", "json"):
-                    target = Path(folder, f"{name}-{number}.jsonl")
-                    start = time.process_time()
-                    if name == "ours":
-                        made = convert_file(path, target, form, compiled=not options.python)
-                        assert (made.rows, made.dropped) == (lines, 0), made.problems[:3]
-                    else:
-                        plain(path, target, convert)
-                    best[name] = min(best.get(name, 1e9), time.process_time() - start)
-                ours, theirs = (Path(folder, f"{name}-{number}.jsonl") for name in ("ours", "json"))
-                if not number:
-                    with ours.open("rb") as left, theirs.open("rb") as right:
-                        assert all(json.loads(a) == json.loads(b) for a, b in zip(left, right, strict=True))
-                ours.unlink()
-                theirs.unlink()
-            ratio = best["json"] / best["ours"]
-            missed |= ratio < goal
-            speed = path.stat().st_size / best["ours"] / 1e6
-            print(f"{kind} to {form}: {speed:.0f} MB/s a core, {ratio:.1f} times plain json (goal {goal:g})")
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
-    return int(missed)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    for kind, form, convert, goal in cases:
+        path = run.folder / f"{kind}.jsonl"
+        if kind == "pictures":
+            write_pictures(path, megabytes << 20)
+        else:
+            write(path, megabytes << 20, kind)
+        lines = sum(1 for _ in path.open("rb"))
+        rates: dict[str, list[float]] = {"ours": [], "json": []}
+        for number in range(run.rounds):
+            for name, found in rates.items():
+                target = run.folder / f"{name}.jsonl"
+                start = time.process_time()
+                if name == "ours":
+                    made = convert_file(path, target, form)
+                    assert (made.rows, made.dropped) == (lines, 0), made.problems[:3]
+                else:
+                    plain(path, target, convert)
+                found.append(path.stat().st_size / (time.process_time() - start) / 1e6)
+            if not number:
+                with (run.folder / "ours.jsonl").open("rb") as left, (run.folder / "json.jsonl").open("rb") as right:
+                    assert all(json.loads(a) == json.loads(b) for a, b in zip(left, right, strict=True))
+            for name in rates:
+                (run.folder / f"{name}.jsonl").unlink()
+        title = f"converting {kind} to {form}"
+        run.compare(title, rates["ours"], rates["json"], unit="MB/CPU s", peer="plain json", goal=at_least(goal))

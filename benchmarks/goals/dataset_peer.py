@@ -7,14 +7,12 @@ first mistake ends it.
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-REQUIREMENT = "together>=3.1,<4"
+from benchmarks.goals import peers
 
 _SERVE = """
 import sys, time
@@ -32,25 +30,12 @@ for line in sys.stdin:
 """
 
 
-def environment() -> Path:
-    """Return the interpreter of an environment with the client in it; made once, in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "open-model-tuning-benchmarks" / "together-3"
-    python = folder / "bin" / "python"
-    done = folder / "done"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", REQUIREMENT], check=True)
-        done.touch()
-    return python
-
-
 class Peer:
     """A process that checks one file after the other; use it as a context manager."""
 
     def __enter__(self) -> Self:
         """Start it and read its version."""
-        command = [str(environment()), "-c", _SERVE]
+        command = [str(peers.environment("together", peers.TOGETHER)), "-c", _SERVE]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.version = self._answer()
         return self
