@@ -49,7 +49,7 @@ def measured(less: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="scale-") as name:
         folder = Path(name)
         found = {
-            **_data(folder, [size // less for size in (100, 300, 900)]),
+            **_data(folder, [size // less for size in (50, 150, 450)]),
             "look at the queue, by records": _fit(_looks([size // less for size in (500, 1500, 4500)])),
             "order the queue, by waiting jobs": _fit(_orders([size // less for size in (2000, 6000, 18000)])),
             "answers of a batch job, by questions": _fit(

@@ -209,7 +209,8 @@ def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
 def get(session: Session, name_or_id: str) -> TuningJob:
     """Return a job by id or full name. Raises NotFoundError."""
     name = full_name(session, name_or_id)
-    return from_document(about(session.ask("GET", f"/v1beta1/{name}", "tuningJobs.get", name), name, "tuningJobs.get"))
+    method = "tuningJobs.get"
+    return from_document(about(_there(session, name).ask("GET", f"/v1beta1/{name}", method, name), name, method))
 
 
 def list_jobs(
@@ -233,7 +234,13 @@ def cancel(session: Session, name_or_id: str) -> None:
     """Ask for a job to be cancelled; it ends a little later, perhaps in success. Raises NotFoundError."""
     name = full_name(session, name_or_id)
     # Cancelling twice changes nothing more.
-    session.send("POST", f"/v1beta1/{name}:cancel", "tuningJobs.cancel", name, json={}, idempotent=True)
+    _there(session, name).send("POST", f"/v1beta1/{name}:cancel", "tuningJobs.cancel", name, json={}, idempotent=True)
+
+
+def _there(session: Session, name: str) -> Session:
+    """Return the session of a job's location: each has an address of its own."""
+    parts = name.split("/")
+    return session.at(session.environment.project, parts[3]) if len(parts) > 3 else session
 
 
 def full_name(session: Session, name_or_id: str) -> str:

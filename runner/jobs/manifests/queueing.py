@@ -205,6 +205,8 @@ def unfinished(view: View, blocked: Iterable[str] = ()) -> int:
         run = entry.record.run
         job = view.by_name.get(run.job)
         alive = job is not None and not job.ended
+        # Of a place that does not answer nobody knows.
+        alive |= job is None and run.phase == "submitted" and run.outcome is None and bool(view.unanswered(run))
         unsettled = job is not None and job.ended and run.phase == "submitted" and run.outcome is None
         count += alive or unsettled or (run.phase in ("queued", "claimed") and name not in hopeless)
     return count

@@ -117,6 +117,22 @@ def test_the_budget_of_the_queue_is_one_for_all_places(
     assert [step.what for step in queueing.advance(untrained, limit=0, places=places, budget=3 * price)] == ["created"]
 
 
+def test_what_runs_in_a_place_that_does_not_answer_is_waited_for(untrained: Session, manifests: Manifests) -> None:
+    queue(untrained, manifests, 2)
+    ledger = StateLedger(untrained)
+    gone = "projects/gone/locations/us-central1"
+    first, second = ledger.load().entries.values()
+    name = f"{gone}/tuningJobs/1"
+    assert ledger.write(first.record.changed(phase="submitted", job=name, places=(gone,)), first.generation)
+    assert ledger.write(second.record.changed(phase="claimed", places=(gone,), owner="x"), second.generation)
+    view = looking.look(untrained, ledger)
+    view.down[gone] = "it does not answer"
+    assert queueing.unfinished(view) == 2
+    assert queueing.ordered(view, view.entries) == []
+    (step,) = queueing.settle(ledger, view, second.record.name)
+    assert (step.what, "does not answer" in step.message) == ("elsewhere", True)
+
+
 @given(
     limits=some.lists(some.integers(0, 5), min_size=1, max_size=6),
     taken=some.dictionaries(some.integers(0, 5), some.integers(0, 6)),
