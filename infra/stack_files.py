@@ -51,9 +51,18 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
 def _read(path: Path) -> dict[str, Any]:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Takes no aliases, which can hold themselves, or more than fits into memory."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            """Return the next node."""
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("aliases (*name) are not supported")
+            return super().compose_node(parent, index)
+
     try:
-        body = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        body = yaml.load(path.read_text("utf-8"), Loader)  # noqa: S506 - a safe loader
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         problem = f"{path} cannot be read: {error}"
         raise ConfigurationError(problem, problems=[problem]) from error
     if not isinstance(body, dict):
