@@ -35,12 +35,15 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
         problem = f"there is no {path.name} in {directory}; stacks here: {known}"
         raise ConfigurationError(problem, problems=[problem], hint="`runner infra bootstrap --stack NAME` writes one")
     given = _read(path).get("config") or {}
+    if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
+        problem = f"{path.name}: config is no object of settings"
+        raise ConfigurationError(problem, problems=[problem])
     sealed = [key for key, value in given.items() if isinstance(value, dict) and set(value) == {"secure"}]
     if sealed:
         problem = f"{path.name}: {', '.join(sealed)} is encrypted; no setting of this program is a secret"
         raise ConfigurationError(problem, problems=[problem], hint="set it without --secret")
     return {
-        key if ":" in key else f"{NAMESPACE}:{key}": value if isinstance(value, str) else json.dumps(value)
+        key if ":" in key else f"{NAMESPACE}:{key}": value if isinstance(value, str) else json.dumps(value, default=str)
         for key, value in given.items()
     }
 
@@ -48,9 +51,18 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
 def _read(path: Path) -> dict[str, Any]:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Takes no aliases, which can hold themselves, or more than fits into memory."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            """Return the next node."""
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("aliases (*name) are not supported")
+            return super().compose_node(parent, index)
+
     try:
-        body = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        body = yaml.load(path.read_text("utf-8"), Loader)  # noqa: S506 - a safe loader
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         problem = f"{path} cannot be read: {error}"
         raise ConfigurationError(problem, problems=[problem]) from error
     if not isinstance(body, dict):

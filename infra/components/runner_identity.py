@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pulumi
+from pulumi_gcp.projects.iam_custom_role import IAMCustomRole
 from pulumi_gcp.serviceaccount.account import Account
 
 from infra.components import TYPE_PREFIX
@@ -10,7 +11,15 @@ from infra.components.buckets import StackBucket
 from infra.components.grants import Grants
 from infra.settings.stack import Settings
 
-PROJECT_ROLES = ("roles/aiplatform.user",)
+RUNNER_ROLE_ID = "tuningRunner"
+RUNNER_PERMISSIONS = (
+    *(f"aiplatform.endpoints.{verb}" for verb in ("create", "delete", "deploy", "get", "list", "predict")),
+    *(f"aiplatform.endpoints.{verb}" for verb in ("undeploy", "update")),
+    *(f"aiplatform.models.{verb}" for verb in ("delete", "get", "list", "update", "upload")),
+    *(f"aiplatform.tuningJobs.{verb}" for verb in ("cancel", "create", "get", "list")),
+)
+"""What the commands call, and nothing else: `roles/aiplatform.user` has over 200 permissions, on pipelines, feature
+stores and custom jobs, which run any code."""
 WORK_ROLES = ("roles/storage.objectUser", "roles/storage.bucketViewer")
 """Objects are granted bucket by bucket; the bucket's own data (where it is) comes from bucketViewer."""
 CONTRACT_ROLES = ("roles/storage.objectViewer",)
@@ -52,8 +61,17 @@ class RunnerIdentity(pulumi.ComponentResource):
 
     def _grant_work(self, settings: Settings, buckets: list[StackBucket]) -> None:
         member = pulumi.Output.concat("serviceAccount:", self.email)
-        for role in PROJECT_ROLES:
-            self._grants.on_project("runner", settings.project, role, member, self._options)
+        role = IAMCustomRole(
+            "runner-role",
+            project=settings.project,
+            role_id=RUNNER_ROLE_ID,
+            title="Open model tuning runner",
+            description="Starts and follows tuning jobs, deploys and asks tuned models.",
+            stage="GA",
+            permissions=list(RUNNER_PERMISSIONS),
+            opts=self._options,
+        )
+        self._grants.on_project("runner", settings.project, role.name, member, self._options, name="runner-work")
         for bucket in buckets:
             for role in WORK_ROLES if bucket.of_jobs else CONTRACT_ROLES:
                 self._grants.on_bucket("runner", bucket.id, role, member, self._options, after=bucket.name)

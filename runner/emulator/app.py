@@ -21,6 +21,7 @@ from runner.emulator import access_log, fault_routes, welcome
 from runner.emulator.context import Emulator
 from runner.emulator.definitions import checking
 from runner.emulator.errors import ApiError, disk_error
+from runner.emulator.iam import needs
 from runner.emulator.routing import ApiRequest, Method, Router, json_response
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class EmulatorApp:
                 raise checking.absent(scope["method"], scope["path"])
             method, request.fields = found
             storage_style = method.style == "storage"
+            needs.require(request, method)
             response = await fault_routes.answer(method, request)
         except ApiError as error:
             response = _error_response(error, storage_style=storage_style)

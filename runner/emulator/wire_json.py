@@ -11,6 +11,7 @@ from runner.emulator.errors import invalid
 
 _SNAKE = re.compile(r"_([a-z0-9])")
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_.*-]+")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_DEPTH = 50
 _CONTEXT = 20
 """Characters before and after the place of an error that its message shows."""
@@ -26,7 +27,10 @@ def loads(content: bytes) -> dict[str, Any]:
     if not content.strip():
         return {}
     try:
-        value = json.loads(content, parse_constant=_no_constant)
+        # As text: of bytes, the library would take halves of surrogate pairs, and UTF-16.
+        value = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
+        if b"\\u" in content and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+            raise ValueError("A string holds half of a surrogate pair.")
     except json.JSONDecodeError as error:
         raise invalid(f"Invalid JSON payload received. {_where(error)}") from error
     except (ValueError, RecursionError) as error:

@@ -1,8 +1,4 @@
-"""Which permission each method of Google's APIs needs, and which methods were called.
-
-An operation is polled with the permission to get what it works on (Google, "Vertex AI IAM permissions"). The rest
-follows Google's naming, SERVICE.RESOURCE.VERB; none of it has been compared with a real project.
-"""
+"""Which methods were called, and what they need: the emulator's own table (`runner.emulator.iam.needs`)."""
 
 from __future__ import annotations
 
@@ -12,61 +8,27 @@ from contextlib import contextmanager
 import httpx
 
 from runner.emulator import services
-
-_LOCATION = "aiplatform.projects.locations"
-_ENDPOINTS = {
-    "create": "create",
-    "delete": "delete",
-    "deployModel": "deploy",
-    "get": "get",
-    "list": "list",
-    "patch": "update",
-    "predict": "predict",
-    "rawPredict": "predict",
-    "streamRawPredict": "predict",
-    "undeployModel": "undeploy",
-}
-NEEDS: dict[str, str] = {
-    **{
-        f"{_LOCATION}.tuningJobs.{verb}": f"aiplatform.tuningJobs.{verb}"
-        for verb in ("cancel", "create", "get", "list")
-    },
-    **{f"{_LOCATION}.endpoints.{method}": f"aiplatform.endpoints.{verb}" for method, verb in _ENDPOINTS.items()},
-    **{
-        f"{_LOCATION}.models.{method}": f"aiplatform.models.{verb}"
-        for method, verb in {
-            "delete": "delete",
-            "get": "get",
-            "list": "list",
-            "patch": "update",
-            "upload": "upload",
-        }.items()
-    },
-    f"{_LOCATION}.endpoints.operations.get": "aiplatform.endpoints.get",
-    f"{_LOCATION}.models.operations.get": "aiplatform.models.get",
-    "monitoring.projects.timeSeries.list": "monitoring.timeSeries.list",
-}
-"""Permission by method."""
+from runner.emulator.iam import needs
 
 
 def permissions(methods: Iterable[str]) -> set[str]:
-    """Return what these methods need together. Raises KeyError for a method that the table lacks."""
-    return {NEEDS[method] for method in methods}
+    """Return what these methods need together, on the project; Storage's ask for their bucket."""
+    return {permission for method in methods for permission in needs.of(method)}
 
 
 def methods_of(permission: str) -> list[str]:
     """Return the methods that need a permission."""
-    return sorted(method for method, needed in NEEDS.items() if needed == permission)
+    return sorted(method.id for method in services.all_methods() if permission in needs.of(method.id))
 
 
 @contextmanager
 def recorded(url: str) -> Iterator[set[str]]:
-    """Note the ids of the methods of Vertex AI, Monitoring and Storage that an emulator answers; filled at the end.
+    """Note the ids of the methods that an emulator answers; filled at the end.
 
     A fault that delays by nothing is armed for each method: the emulator itself then tells which have been hit.
     """
     ids = {method.id for method in services.all_methods()}
-    wanted = sorted(name for name in ids if name.startswith(("aiplatform.", "monitoring.", "storage.")))
+    wanted = sorted(name for name in ids if not name.startswith("emulator."))
     called: set[str] = set()
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         client.post("/_emulator/faults", json={"faults": [f"{name}:delay=0" for name in wanted]}).raise_for_status()

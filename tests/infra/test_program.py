@@ -120,7 +120,7 @@ def test_grants_add_members_and_never_replace_others(either: Evaluation) -> None
 
 def test_the_runner_holds_one_role_on_the_project(either: Evaluation) -> None:
     roles = [r.inputs["role"] for r in either.of_type("projects/iAMMember:IAMMember") if r.inputs["member"] == RUNNER]
-    assert roles == ["roles/aiplatform.user"]
+    assert [role.split("/", 2)[2] for role in roles] == ["roles/tuningRunner"]
 
 
 def test_agents_keep_their_project_roles_when_the_stack_goes(either: Evaluation) -> None:

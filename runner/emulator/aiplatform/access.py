@@ -43,7 +43,9 @@ def require(connection: sqlite3.Connection, principals: Iterable[str], needs: It
         for account in accounts:
             for permission in need.permissions:
                 if not any(
-                    policies.has_permission(policy, f"serviceAccount:{account}", permission, resource=resource)
+                    policies.has_permission(
+                        connection, policy, f"serviceAccount:{account}", permission, resource=resource
+                    )
                     for policy in granted
                 ):
                     raise _denied(account, permission, need)

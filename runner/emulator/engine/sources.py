@@ -46,6 +46,15 @@ class StandInCard:
     """Good learning rate for LoRA, rank 8 to 16, batch 8; measured."""
     adapter_rate_limit: float
 
+    @property
+    def is_sound(self) -> bool:
+        """Tell whether every field is what it should be."""
+        rates = (self.full_rate, self.full_rate_limit, self.adapter_rate, self.adapter_rate_limit)
+        texts = isinstance(self.name, str) and isinstance(self.licence, str)
+        return (
+            texts and type(self.parameters) is int and all(type(one) in (int, float) and 0 < one < 1 for one in rates)
+        )
+
     def good_rate(self, mode: TuningMode) -> float:
         """Return the learning rate that Google's published one is mapped to."""
         return self.full_rate if mode == "FULL" else self.adapter_rate
@@ -120,9 +129,10 @@ def stand_in_card(source: ModelSource) -> StandInCard | None:
     if source.kind == "tiny":
         return TINY[source.family]
     try:
-        return StandInCard(**json.loads(Path(source.directory or "", CARD_FILE).read_text()))
-    except (OSError, ValueError, TypeError):
+        card = StandInCard(**json.loads(Path(source.directory or "", CARD_FILE).read_text("utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    return card if card.is_sound else None  # it lies beside weights that may be anybody's
 
 
 def describe(source: ModelSource, base_model: str | None = None, mode: TuningMode = "PEFT_ADAPTER") -> dict[str, Any]:

@@ -35,7 +35,11 @@ def held(
     if caller is None:
         return permissions
     chain = list(chain)
-    return [name for name in permissions if any(policies.has_permission(policy, caller, name) for policy in chain)]
+    return [
+        name
+        for name in permissions
+        if any(policies.has_permission(connection, policy, caller, name) for policy in chain)
+    ]
 
 
 def require(
@@ -47,15 +51,21 @@ def require(
 ) -> None:
     """Return if the caller has a permission by any policy of `chain`. Raises ApiError PERMISSION_DENIED."""
     if not held(connection, request, chain, [permission]):
-        raise ApiError(
-            "PERMISSION_DENIED",
-            f"Permission '{permission}' denied on resource (or it may not exist).",
-            details=[
-                {
-                    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                    "reason": "IAM_PERMISSION_DENIED",
-                    "domain": "iam.googleapis.com",
-                    "metadata": {"permission": permission, "resource": resource},
-                }
-            ],
-        )
+        raise denied(permission, resource)
+
+
+def denied(permission: str, resource: str) -> ApiError:
+    """Return the 403 of a caller without a permission."""
+    return ApiError(
+        "PERMISSION_DENIED",
+        f"Permission '{permission}' denied on resource '//{permission.split('.')[0]}.googleapis.com/{resource}' "
+        "(or it may not exist).",
+        details=[
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "IAM_PERMISSION_DENIED",
+                "domain": "iam.googleapis.com",
+                "metadata": {"permission": permission, "resource": resource},
+            }
+        ],
+    )

@@ -14,7 +14,7 @@ from runner.emulator.errors import already_exists, invalid, not_found
 from runner.emulator.iam import policies
 from runner.emulator.routing import ApiRequest, json_response
 
-KIND = "custom-role"
+KIND = policies.CUSTOM_ROLE
 _ID = re.compile(r"[a-zA-Z0-9_.]{3,64}\Z")
 _PERMISSION = re.compile(r"[a-z][a-zA-Z0-9]*\.[a-zA-Z0-9]+(\.[a-zA-Z0-9]+)?\Z")
 

@@ -9,10 +9,13 @@ import secrets
 import sqlite3
 from typing import Any
 
+from runner.emulator import store
 from runner.emulator.errors import ApiError, invalid
 from runner.emulator.iam import accounts
 from runner.emulator.iam.roles import ROLES
 
+CUSTOM_ROLE = "custom-role"
+"""Kind of document of the roles that projects make."""
 _MEMBER = re.compile(
     r"(?:allUsers|allAuthenticatedUsers"
     r"|(?:user|group|serviceAccount):[^@\s:]+@[a-z0-9.-]+"
@@ -40,7 +43,17 @@ def empty(seed: str) -> dict[str, Any]:
     return {"version": 1, "etag": etag}
 
 
-def has_permission(policy: dict[str, Any], member: str, permission: str, *, resource: str = "") -> bool:
+def permissions_of(connection: sqlite3.Connection, role: str) -> frozenset[str]:
+    """Return what a role allows: a predefined one, or one that a project has made; nothing once it is deleted."""
+    if role.startswith("roles/"):
+        return ROLES.get(role, frozenset())
+    made = store.find(connection, CUSTOM_ROLE, role)
+    return frozenset() if made is None or made.get("deleted") else frozenset(made.get("includedPermissions", []))
+
+
+def has_permission(
+    connection: sqlite3.Connection, policy: dict[str, Any], member: str, permission: str, *, resource: str = ""
+) -> bool:
     """Tell whether a policy grants a permission to a member (`serviceAccount:EMAIL`).
 
     A binding with a condition grants only where the emulator understands the condition, which is
@@ -48,9 +61,9 @@ def has_permission(policy: dict[str, Any], member: str, permission: str, *, reso
     """
     subjects = {member, "allUsers", "allAuthenticatedUsers"}
     for binding in policy.get("bindings", []):
-        if permission not in ROLES.get(binding.get("role", ""), frozenset()):
-            continue
         if subjects.isdisjoint(binding.get("members", [])):
+            continue
+        if permission not in permissions_of(connection, binding.get("role", "")):
             continue
         if _condition_holds(binding.get("condition"), resource):
             return True

@@ -39,8 +39,8 @@ _AIPLATFORM = _TUNING | {
 }
 _ACCOUNTS = frozenset(
     f"iam.serviceAccounts.{verb}"
-    for verb in ("create", "delete", "disable", "enable", "get", "getIamPolicy", "list", "setIamPolicy", "update")
-)
+    for verb in ("create", "delete", "disable", "enable", "get", "getIamPolicy", "list", "setIamPolicy", "undelete")
+) | {"iam.serviceAccounts.update"}
 _TOKENS = frozenset(
     f"iam.serviceAccounts.{verb}"
     for verb in ("getAccessToken", "getOpenIdToken", "implicitDelegation", "signBlob", "signJwt")
@@ -61,6 +61,34 @@ _MONITORING = _MONITORING_READ | {
     for kind in ("alertPolicies", "notificationChannels")
     for verb in ("create", "delete", "update")
 }
+
+
+def _all(kind: str, verbs: str) -> frozenset[str]:
+    return frozenset(f"{kind}.{verb}" for verb in verbs.split())
+
+
+_BATCHES = _all("aiplatform.batchPredictionJobs", "cancel create delete get list")
+_VERTEX_POLICIES = _all("aiplatform.endpoints", "getIamPolicy setIamPolicy") | _all(
+    "aiplatform.models", "getIamPolicy setIamPolicy"
+)
+_FUNCTIONS = _all("cloudfunctions.functions", "create delete get list update")
+_SCHEDULES = _all("cloudscheduler.jobs", "create delete get list run update")
+_RUN_POLICIES = _all("run.services", "getIamPolicy setIamPolicy")
+_QUOTAS = _all("cloudquotas.quotas", "get update")
+_CUSTOM_ROLES = _all("iam.roles", "create delete get list undelete update")
+_POOLS = _all("iam.workloadIdentityPools", "create delete get list undelete update") | _all(
+    "iam.workloadIdentityPoolProviders", "create delete get list undelete update"
+)
+_TIME_SERIES = frozenset({"monitoring.timeSeries.list"})
+_COMPUTE_READ = frozenset({"compute.projects.get", "compute.regions.get", "compute.regions.list"})
+_KMS = (
+    _all("cloudkms.keyRings", "create get getIamPolicy list setIamPolicy")
+    | _all("cloudkms.cryptoKeys", "create get getIamPolicy list setIamPolicy update")
+    | _all("cloudkms.cryptoKeyVersions", "destroy get list")
+)
+_ACCOUNT_KEYS = _all("iam.serviceAccountKeys", "create delete disable enable get list")
+_ADDED = _BATCHES | _FUNCTIONS | _SCHEDULES | _QUOTAS | _TIME_SERIES | _COMPUTE_READ
+"""What an editor may besides."""
 _KEYS_USE = frozenset({"cloudkms.cryptoKeyVersions.useToEncrypt", "cloudkms.cryptoKeyVersions.useToDecrypt"})
 
 _VIEWER = (
@@ -73,17 +101,30 @@ _VIEWER = (
     }
     | _SERVICES_READ
     | _MONITORING_READ
-    | {name for name in _AIPLATFORM if name.endswith((".get", ".list"))}
+    | {name for name in _AIPLATFORM | _ADDED | _CUSTOM_ROLES | _POOLS if name.endswith((".get", ".list"))}
+    | {"run.services.getIamPolicy"}
 )
 _EDITOR = (
     _VIEWER
+    | _ADDED
     | _AIPLATFORM
     | _MONITORING
     | _SERVICES
     | {"storage.buckets.create", "storage.buckets.delete", "iam.serviceAccounts.create", "iam.serviceAccounts.delete"}
     | {"iam.serviceAccounts.actAs", "iam.serviceAccounts.update", "resourcemanager.projects.update"}
 )
-_OWNER = _EDITOR | _ACCOUNTS | _PROJECT_POLICY | {"resourcemanager.projects.delete"}
+_OWNER = (
+    _EDITOR
+    | _ACCOUNTS
+    | _PROJECT_POLICY
+    | _CUSTOM_ROLES
+    | _POOLS
+    | _RUN_POLICIES
+    | _VERTEX_POLICIES
+    | _KMS
+    | _ACCOUNT_KEYS
+    | {"resourcemanager.projects.delete"}
+)
 
 ROLES: dict[str, frozenset[str]] = {
     "roles/owner": _OWNER,
@@ -116,10 +157,19 @@ ROLES: dict[str, frozenset[str]] = {
     "roles/storage.legacyObjectReader": frozenset({"storage.objects.get"}),
     "roles/storage.legacyObjectOwner": frozenset({"storage.objects.get", "storage.objects.update"}) | _OBJECT_ACLS,
     "roles/storage.bucketViewer": frozenset({"storage.buckets.get", "storage.buckets.list"}),
-    "roles/aiplatform.admin": _AIPLATFORM | _PROJECT_READ,
-    "roles/aiplatform.user": _AIPLATFORM | _PROJECT_READ,
-    "roles/aiplatform.viewer": frozenset(name for name in _AIPLATFORM if name.endswith((".get", ".list")))
+    "roles/aiplatform.admin": _AIPLATFORM | _BATCHES | _VERTEX_POLICIES | _PROJECT_READ,
+    "roles/aiplatform.user": _AIPLATFORM | _BATCHES | _PROJECT_READ,
+    "roles/aiplatform.viewer": frozenset(name for name in _AIPLATFORM | _BATCHES if name.endswith((".get", ".list")))
     | _PROJECT_READ,
+    "roles/cloudfunctions.developer": _FUNCTIONS | _PROJECT_READ,
+    "roles/cloudquotas.admin": _QUOTAS | _PROJECT_READ,
+    "roles/cloudquotas.viewer": frozenset({"cloudquotas.quotas.get"}) | _PROJECT_READ,
+    "roles/cloudscheduler.admin": _SCHEDULES | _PROJECT_READ,
+    "roles/run.admin": _RUN_POLICIES | _PROJECT_READ,
+    "roles/iam.roleAdmin": _CUSTOM_ROLES | _PROJECT_READ | {"resourcemanager.projects.getIamPolicy"},
+    "roles/iam.workloadIdentityPoolAdmin": _POOLS | _PROJECT_READ,
+    "roles/cloudkms.admin": _KMS,
+    "roles/compute.viewer": _COMPUTE_READ | _PROJECT_READ,
     # The agents' own roles reach the tuning service, not the customer's buckets: those need a grant of their own.
     "roles/aiplatform.serviceAgent": _AIPLATFORM,
     "roles/aiplatform.tuningServiceAgent": _TUNING
@@ -137,9 +187,7 @@ ROLES: dict[str, frozenset[str]] = {
     "roles/iam.serviceAccountTokenCreator": _TOKENS
     | {"iam.serviceAccounts.get", "iam.serviceAccounts.list"}
     | _PROJECT_READ,
-    "roles/iam.serviceAccountKeyAdmin": frozenset(
-        f"iam.serviceAccountKeys.{verb}" for verb in ("create", "delete", "disable", "enable", "get", "list")
-    ),
+    "roles/iam.serviceAccountKeyAdmin": _ACCOUNT_KEYS,
     "roles/iam.workloadIdentityUser": frozenset(
         {"iam.serviceAccounts.get", "iam.serviceAccounts.getAccessToken", "iam.serviceAccounts.getOpenIdToken"}
     )
@@ -148,9 +196,9 @@ ROLES: dict[str, frozenset[str]] = {
     "roles/serviceusage.serviceUsageConsumer": _SERVICES_READ | {"serviceusage.services.use"},
     "roles/serviceusage.serviceUsageViewer": _SERVICES_READ,
     "roles/resourcemanager.projectIamAdmin": _PROJECT_READ | _PROJECT_POLICY,
-    "roles/monitoring.admin": _MONITORING,
-    "roles/monitoring.editor": _MONITORING,
-    "roles/monitoring.viewer": _MONITORING_READ,
+    "roles/monitoring.admin": _MONITORING | _TIME_SERIES,
+    "roles/monitoring.editor": _MONITORING | _TIME_SERIES,
+    "roles/monitoring.viewer": _MONITORING_READ | _TIME_SERIES,
     "roles/cloudkms.cryptoKeyEncrypterDecrypter": _KEYS_USE,
     "roles/cloudkms.cryptoKeyEncrypter": frozenset({"cloudkms.cryptoKeyVersions.useToEncrypt"}),
     "roles/cloudkms.cryptoKeyDecrypter": frozenset({"cloudkms.cryptoKeyVersions.useToDecrypt"}),

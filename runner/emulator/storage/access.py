@@ -38,18 +38,25 @@ def guarded(handler: Handler, *needs: str | Need) -> Handler:
     return wrapped
 
 
+def require_object(request: ApiRequest, permission: str, name: str) -> None:
+    """Check a permission on an object of the path's bucket whose name the body tells. Raises ApiError 403."""
+    if "authorization" in request.headers or SIGNER in request.scope:
+        needs = [(permission, "bucket", "")]
+        request.emulator.store.read(lambda connection: _require(connection, request, needs, name))
+
+
 def _goes_to_session(request: ApiRequest) -> bool:
     return "upload_id" in request.query_params and request.scope["path"].startswith("/upload/")
 
 
-def _require(connection: sqlite3.Connection, request: ApiRequest, needs: Iterable[Need]) -> None:
+def _require(connection: sqlite3.Connection, request: ApiRequest, needs: Iterable[Need], named: str = "") -> None:
     caller = _caller(connection, request)
     if caller is None:
         return
     _refuse_free_riders(connection, request)
     for permission, bucket_field, object_field in needs:
         bucket = request.fields.get(bucket_field, "")
-        name = request.fields.get(object_field) or request.query_params.get("name", "")
+        name = named or request.fields.get(object_field) or request.query_params.get("name", "")
         _require_one(connection, request, caller, permission, bucket, name)
 
 
@@ -65,7 +72,7 @@ def _require_one(
     on_object = permission.startswith("storage.objects.")
     resource = f"projects/_/buckets/{bucket}" + (f"/objects/{name}" if on_object else "")
     if any(
-        policies.has_permission(policy, caller, permission, resource=resource)
+        policies.has_permission(connection, policy, caller, permission, resource=resource)
         for policy in _chain(connection, request, bucket, project)
     ) or _listed(connection, caller, permission, bucket, name):
         return
@@ -148,7 +155,7 @@ def held(connection: sqlite3.Connection, request: ApiRequest, permissions: list[
     return [
         name
         for name in permissions
-        if any(policies.has_permission(policy, caller, name, resource=resource) for policy in chain)
+        if any(policies.has_permission(connection, policy, caller, name, resource=resource) for policy in chain)
     ]
 
 

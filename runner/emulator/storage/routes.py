@@ -58,13 +58,13 @@ def _acl(name: str, path: str, lists: acl_routes.Lists, permissions: tuple[str, 
 
 METHODS: list[Method] = [
     # The busiest first: the router tries them in this order.
-    _method("objects.insert", "POST", _UPLOAD, uploads.insert, _CREATE),
+    _method("objects.insert", "POST", _UPLOAD, uploads.insert),
     _method("objects.get", "GET", "/download" + _O, object_routes.download, _READ),
     _method("objects.get", "GET", _O, object_routes.get, _READ),
     _method("objects.list", "GET", _B + "/o", object_routes.list_objects, _LIST),
     _method("objects.insert", "PUT", _UPLOAD, resumable.proceed),
     _method("objects.insert", "DELETE", _UPLOAD, resumable.cancel),
-    _method("objects.insert", "POST", _GCLOUD_UPLOAD, uploads.insert, _CREATE),
+    _method("objects.insert", "POST", _GCLOUD_UPLOAD, uploads.insert),
     _method("objects.insert", "PUT", _GCLOUD_UPLOAD, resumable.proceed),
     _method("objects.insert", "DELETE", _GCLOUD_UPLOAD, resumable.cancel),
     _method("objects.patch", "PATCH", _O, object_routes.patch, "storage.objects.update"),

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import blobs, customer_keys, naming, object_views, objects, resumable
+from runner.emulator.storage import access, blobs, customer_keys, naming, object_views, objects, resumable
 from runner.emulator.storage.blobs import BlobWriter, Payload
 from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.hashes import Expected
@@ -34,7 +34,7 @@ class Announced:
 
 
 def announced(request: ApiRequest, body: Json, content_type: str) -> Announced:
-    """Join the metadata of the body with the query and the headers. Raises ApiError 400."""
+    """Join the metadata of the body with the query and the headers. Raises ApiError 400; 403 to who may not write."""
     parameters = request.query_params
     settings = checked(body)
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -46,8 +46,11 @@ def announced(request: ApiRequest, body: Json, content_type: str) -> Announced:
         settings["acl"] = parameters["predefinedAcl"]
     if key_of_customer := customer_keys.given(request.headers):
         settings[customer_keys.FIELD] = key_of_customer
+    name = naming.check_object_name(parameters.get("name") or body.get("name"))
+    # Here, since a condition of a policy may ask for the name, which only the body may tell.
+    access.require_object(request, "storage.objects.create", name)
     return Announced(
-        name=naming.check_object_name(parameters.get("name") or body.get("name")),
+        name=name,
         settings=settings,
         expected=Expected.of(body, request.headers),
         preconditions=Preconditions.of(parameters, request.headers),

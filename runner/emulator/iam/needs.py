@@ -1,0 +1,133 @@
+"""Which permission each method needs of a service account that calls it.
+
+Google names permissions SERVICE.RESOURCE.VERB after its methods (Vertex AI's own reference says so of each method:
+"Requires the following IAM permission"); what deviates is in the tables. An operation is polled with the permission to
+get what it works on. Storage asks in its own handlers, where the bucket's policy and the object's name count
+(`storage.access`), and so do the methods that issue tokens.
+
+Asked is only of callers who show a token that was issued here for a service account: anybody else is the developer.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from runner.emulator.cloudresourcemanager import projects
+from runner.emulator.errors import ApiError
+from runner.emulator.iam import callers, policies
+from runner.emulator.routing import ApiRequest, Method
+
+_VERTEX = "aiplatform.projects.locations"
+_FREE = (
+    "emulator.",
+    "storage.",  # asks itself
+    "oauth2.",
+    "sts.",
+    "iamcredentials.",  # asks itself, of the account's own policy
+    "billingbudgets.",  # of the billing account, which has no policy here
+    "aiplatform.publishers.",  # public
+    "serviceusage.operations.",
+    "cloudfunctions.projects.locations.operations.",
+    "workloadidentity.projects.locations.operations.",
+    f"{_VERTEX}.operations.",  # by its name, which only the one who made it knows
+)
+"""Prefixes of methods that need no permission on a project."""
+_VERBS = {
+    "patch": "update",
+    "deployModel": "deploy",
+    "undeployModel": "undeploy",
+    "mutateDeployedModel": "update",
+    "rawPredict": "predict",
+    "streamRawPredict": "predict",
+    "generateContent": "predict",
+    "streamGenerateContent": "predict",
+    "countTokens": "predict",
+    "invoke": "predict",
+    "completions": "predict",
+    "listAttestationRules": "get",
+    "listVersions": "list",
+    "listCheckpoints": "get",
+    "deleteVersion": "delete",
+    "mergeVersionAliases": "update",
+    "copy": "upload",
+    "batchEnable": "enable",
+    "batchGet": "get",
+    "testIamPermissions": "",
+    "run": "run",
+}
+"""Verbs of methods whose permission has another; "" needs none."""
+_OTHERS: dict[str, tuple[str, ...]] = {
+    f"{_VERTEX}.get": ("aiplatform.locations.get",),
+    f"{_VERTEX}.list": ("aiplatform.locations.list",),
+    f"{_VERTEX}.deploy": ("aiplatform.endpoints.create", "aiplatform.endpoints.deploy", "aiplatform.models.upload"),
+    f"{_VERTEX}.recommendSpec": ("aiplatform.models.get",),
+    f"{_VERTEX}.endpoints.chat.completions": ("aiplatform.endpoints.predict",),
+    f"{_VERTEX}.endpoints.invoke.invoke": ("aiplatform.endpoints.predict",),
+    f"{_VERTEX}.endpoints.deployedModels.invoke.invoke": ("aiplatform.endpoints.predict",),
+    "aiplatform.projects.modelGardenEula.accept": ("aiplatform.models.upload",),
+    "aiplatform.projects.modelGardenEula.check": ("aiplatform.models.get",),
+    "cloudbilling.projects.getBillingInfo": ("resourcemanager.projects.get",),
+    "cloudquotas.projects.locations.services.quotaInfos.get": ("cloudquotas.quotas.get",),
+    "cloudquotas.projects.locations.services.quotaInfos.list": ("cloudquotas.quotas.get",),
+    "compute.projects.get": ("compute.projects.get",),
+    "compute.regions.get": ("compute.regions.get",),
+    "compute.regions.list": ("compute.regions.list",),
+    "iam.projects.serviceAccounts.undelete": ("iam.serviceAccounts.undelete",),
+    "serviceusage.services.generateServiceIdentity": ("serviceusage.services.enable",),
+    "workloadidentity.projects.locations.serviceProducers.generateServiceAgents": ("serviceusage.services.enable",),
+}
+_SERVICES = {"cloudresourcemanager": "resourcemanager"}
+_KINDS = {"quotaPreferences": "quotas", "providers": "workloadIdentityPoolProviders", "keys": "serviceAccountKeys"}
+_QUOTA_VERBS = {"get": "get", "list": "get", "create": "update", "patch": "update"}
+
+
+def of(method: str) -> tuple[str, ...]:
+    """Return the permissions that a method needs, by its id."""
+    if method in _OTHERS:
+        return _OTHERS[method]
+    if method.startswith(_FREE):
+        return ()
+    service, *rest = method.split(".")
+    *path, verb = rest
+    if path and path[-1] == "operations":
+        path, verb = path[:-1], "get"
+    kind = path[-1]
+    if kind == "quotaPreferences":
+        verb = _QUOTA_VERBS[verb]
+    verb = _VERBS.get(verb, verb)
+    return (f"{_SERVICES.get(service, service)}.{_KINDS.get(kind, kind)}.{verb}",) if verb else ()
+
+
+def require(request: ApiRequest, method: Method) -> None:
+    """Return if the caller may call a method. Raises ApiError PERMISSION_DENIED."""
+    if "authorization" in request.headers and "project" in request.fields:
+        needed = of(method.id)
+        if needed:
+            request.emulator.store.read(lambda connection: _require(connection, request, needed))
+
+
+def _require(connection: sqlite3.Connection, request: ApiRequest, needed: tuple[str, ...]) -> None:
+    caller = callers.member(connection, request)
+    if caller is None:
+        return
+    name = request.fields["project"]
+    if name == "-":  # of the account that is named, which answers for itself
+        return
+    project = projects.resolve(connection, name)
+    chain = [projects.get_policy(connection, project), *_own(connection, request)]
+    for permission in needed:
+        if not any(policies.has_permission(connection, policy, caller, permission) for policy in chain):
+            raise callers.denied(permission, f"projects/{project.id}")
+
+
+def _own(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, object]]:
+    """Return the policy of the service account that a path names, which decides beside the project's."""
+    from runner.emulator.iam import service_accounts
+
+    if "account" not in request.fields or "project" not in request.fields:
+        return []
+    try:
+        account = service_accounts.find(connection, request.fields["project"], request.fields["account"])
+        return [service_accounts.policy_of(connection, account)]
+    except ApiError:
+        return []
