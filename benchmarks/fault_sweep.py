@@ -84,6 +84,8 @@ def _sweep(given: argparse.Namespace, worker: int) -> dict[str, Any]:
         chosen = chosen if given.cases == "all" else chosen[: int(given.cases)]
         crossed = cross.chosen(every, given.crossed, given.seed)
         for case, crossing in crossed[worker :: given.workers]:
+            if time.monotonic() > deadline:
+                break
             before = len(found.wrong)
             cross.run(world, case, crossing, found)
             for line in found.wrong[before:]:
@@ -95,6 +97,8 @@ def _sweep(given: argparse.Namespace, worker: int) -> dict[str, Any]:
             sweep.run(world, case, found)
             for line in found.wrong[before:]:
                 print(f"WRONG {line}", file=sys.stderr, flush=True)
+            if found.cases % 100 == 0:
+                print(f"worker {worker}: {found.cases} cases, codes {dict(found.codes)}", file=sys.stderr, flush=True)
     return {
         "requests": {flow.name: len(requests) for flow, requests in traces.items()},
         "of": len(every),

@@ -66,7 +66,7 @@ def traced(world: World, flow: type[Flow]) -> list[tuple[str, int]]:
         prepared = flow(place)
         world.proxy.request = world.proxy.answer = None
         world.proxy.seen.clear()
-        ended = place.run(prepared.command(), broken=True)
+        ended = place.run(prepared.command(), broken=False, traced=True)
         wrong = [*([] if ended.code == 0 else [ended.told]), *prepared.after(ended)]
         assert not wrong, (flow.name, wrong)
     finally:

@@ -161,9 +161,9 @@ class Place:
                 patch.setenv(name, value)
             yield patch
 
-    def run(self, arguments: Sequence[str], *, broken: bool) -> Ended:
-        """Run a command line in this process; a broken one goes through the proxy, and has little patience."""
-        url = self.world.proxy.url if broken else self.world.server.url
+    def run(self, arguments: Sequence[str], *, broken: bool, traced: bool = False) -> Ended:
+        """Run a command line in this process; a broken one has little patience. It and a traced one use the proxy."""
+        url = self.world.proxy.url if broken or traced else self.world.server.url
         moments = [time.monotonic()]
         out, err = _Stamped(moments), _Stamped(moments)
         start = time.monotonic()
