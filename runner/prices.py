@@ -83,6 +83,8 @@ class Terms:
 
 def amount(usd: float) -> str:
     """Return a price: cents from a dollar up, two significant digits below."""
+    if usd < 0:
+        return f"-{amount(-usd)}"
     if usd >= 1 or usd == 0:
         return f"${usd:,.2f}"
     digits = max(2, 1 - math.floor(math.log10(usd)))

@@ -68,11 +68,12 @@ def _life(
         if since is None or price is None:
             usd = None
         elif usd is not None:
-            usd += price * max(1, item.replicas) * (now - since) / 3600
+            usd += price * max(1, item.replicas) * max(0.0, now - since) / 3600
+        # The service's clock is read to the second, moments of what it made are finer.
         if since is not None:
-            ages.append(now - since)
+            ages.append(max(0.0, now - since))
             if asked is not None:
-                quiet.append(now - max(since, asked.get((endpoint.id, item.id), 0.0)))
+                quiet.append(max(0.0, now - max(since, asked.get((endpoint.id, item.id), 0.0))))
     first = min(leases, key=lambda lease: lease.until or float("inf"), default=Lease())
     return Life(age=max(ages, default=None), lease=first, quiet=min(quiet, default=None), usd=usd)
 

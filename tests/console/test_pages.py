@@ -142,7 +142,7 @@ def test_without_scripts_everything_reads(
     expect(page.get_by_role("img", name="Training loss, from")).to_be_visible()
     page.goto(f"/tuning/jobs/{tuned.job.id}/details")
     page.get_by_text("Run manifest").click()
-    expect(page.get_by_label("Run manifest")).to_contain_text(tuned.job.id)
+    expect(page.get_by_label("Run manifest")).to_contain_text("fingerprint")
     page.goto(f"/endpoints/{deployed[1].id}/playground")
     page.get_by_label("max_tokens").fill("4")
     page.get_by_label("Question").fill("What is number 7?")

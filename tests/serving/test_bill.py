@@ -18,7 +18,8 @@ from runner.errors import ConfigurationError
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.storage import ObjectInfo
 from runner.gcp.tuning_jobs import from_document
-from runner.serving import billed
+from runner.prices import amount
+from runner.serving import billed, lives
 from runner.serving.billing import bill_of
 
 patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -75,6 +76,17 @@ def test_what_has_no_price_is_said_and_what_is_older_is_left_out() -> None:
     bill = bill_of(jobs, [endpoint(24 * 40, machine=None)], now=NOW)
     assert [line.usd for line in bill.lines] == [None, None]
     assert (bill.unknown, bill.usd) == (2, 0.0)
+
+
+@patiently
+@given(st.floats(-1e9, 1e9))
+def test_every_amount_can_be_shown(usd: float) -> None:
+    assert amount(usd).removeprefix("-").startswith("$")
+
+
+def test_what_was_made_in_this_second_has_cost_nothing() -> None:
+    life = lives._life(endpoint(-0.0001), {}, {"7": NOW + 0.4}, {}, NOW)
+    assert (life.age, life.quiet, life.usd) == (0.0, 0.0, 0.0)
 
 
 def objects(written: list[tuple[float, int]], storage_class: str = "STANDARD") -> list[ObjectInfo]:
