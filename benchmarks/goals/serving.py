@@ -71,7 +71,7 @@ class Prompts:
 
 def measure(run: Run) -> None:
     """Compare, case by case, all servers by turns."""
-    threads = len(os.sched_getaffinity(0))
+    threads = 1 if run.size == "tiny" else len(os.sched_getaffinity(0))
     python = peers.environment("models", peers.MODELS)
     run.peers |= peers.versions(python, ("transformers", "torch", "xllamacpp"))
     cases = {"full": CASES, "short": CASES[:2], "tiny": (Case(2, mixed=True),)}[run.size]

@@ -37,7 +37,7 @@ def measure(run: Run) -> None:
     file = run.folder / "train.jsonl"
     rows = make_rows(_STEPS[run.size] * batch, answer_words=6)
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    threads = len(os.sched_getaffinity(0))
+    threads = 1 if run.size == "tiny" else len(os.sched_getaffinity(0))
     spec = TrainingSpec(
         base_model=_BASE,
         source=ModelSource(kind="smollm2"),
