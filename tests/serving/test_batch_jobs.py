@@ -24,7 +24,9 @@ from runner.serving.batches import jobs
 from runner.serving.batches.pricing import Work, advice, estimate
 from runner.serving.comparing import compare
 from runner.serving.plan import choose_machine
+from tests.cli.invocation import CommandLine
 from tests.gcp.flaky import Fault, FlakyProxy
+from tests.jobs.conftest import point_at
 from tests.projects import MODEL, Tuned
 
 pytestmark = pytest.mark.training
@@ -174,6 +176,22 @@ def test_what_it_costs_follows_from_answers_machines_and_rates() -> None:
     assert "faster" in said
     few = Work(questions=100, expected_tokens=25_600, most_tokens=102_400)
     assert advice(few, MODEL, machine, concurrency=8, replicas=1, hourly=1.0) == ""
+
+
+def test_a_plan_of_a_batch_starts_nothing_and_options_go_with_their_engine(
+    opened: Session, tuned: Tuned, tmp_path: Path, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point_at(monkeypatch, opened)
+    source, before = questions(tmp_path, 3, salt="plan"), len(of_ours(opened))
+    words = ["batch", str(source), "-o", str(tmp_path / "a.jsonl"), "--format", "json"]
+    planned = run(*words, "--engine", "vertex", "--model", tuned.job.id, "--replicas", "2", "--dry-run").document
+    assert (planned["questions"], planned["replicas"], planned["machineType"]) == (4, 2, "g2-standard-12")
+    assert 0 < planned["usd"]["expected"] < planned["usd"]["high"]
+    refused = run(*words, "--engine", "vertex", "--model", tuned.job.id)
+    assert (refused.code, refused.error["code"]) == (7, "cost_refused")
+    wrong = run(*words, "--model", tuned.job.id)
+    assert (wrong.code, wrong.error["hint"]) == (2, "--engine vertex")
+    assert len(of_ours(opened)) == before
 
 
 def test_mistakes_in_the_questions_are_told_before_anything_is_sent(
