@@ -211,8 +211,21 @@ def test_nothing_starts_on_dataflow_before_its_price_is_agreed_to(
         "RUNNER_TOKEN": "a-token",
         "RUNNER_STATE_DIR": str(tmp_path),
     }
-    command = [python, "-P", "-m", "runner", "data", "check", uri, "--engine", "beam", "--runner", "DataflowRunner"]
-    command += ["--pipeline", f"temp_location=gs://{environment.outputs_bucket}/tmp", "--format", "json"]
+    command = [
+        str(python),
+        "-P",
+        "-m",
+        "runner",
+        "data",
+        "check",
+        uri,
+        "--engine",
+        "beam",
+        "--runner",
+        "DataflowRunner",
+    ]
+    command += ["--runner", "DataflowRunner", "--format", "json"]
+    command += ["--pipeline", f"temp_location=gs://{environment.outputs_bucket}/tmp"]
     for limit in ([], ["--max-cost", "0.001"]):
         done = subprocess.run(
             [*command, *limit], capture_output=True, text=True, timeout=120, env=variables, cwd=tmp_path, check=False

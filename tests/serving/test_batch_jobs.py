@@ -143,6 +143,34 @@ def test_killed_anywhere_the_same_command_goes_on_with_the_same_job(
     assert len(output.read_text().splitlines()) == 31
 
 
+def test_several_machines_at_once_make_one_job(opened: Session, tuned: Tuned, tmp_path: Path) -> None:
+    environment = tuned.environment
+    source, before = questions(tmp_path, 6, salt="several"), {job["name"] for job in of_ours(opened)}
+    children = []
+    for number in range(4):
+        variables = {
+            **os.environ,
+            "RUNNER_PROJECT": environment.project,
+            "RUNNER_LOCATION": environment.location,
+            "RUNNER_OUTPUTS_BUCKET": environment.outputs_bucket,
+            "RUNNER_VERTEX_URL": environment.vertex_url or "",
+            "RUNNER_STORAGE_URL": environment.storage_url or "",
+            "RUNNER_TOKEN": "a-token",
+            "RUNNER_STATE_DIR": str(tmp_path / f"state-{number}"),
+        }
+        output = tmp_path / f"answers-{number}.jsonl"
+        command = [sys.executable, "-m", "runner", "batch", str(source), "--engine", "vertex", "--model", tuned.job.id]
+        command += ["-o", str(output), "--yes", "--format", "json"]
+        children.append(
+            subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+        )
+    bodies = [json.loads(child.communicate(timeout=300)[0]) for child in children]
+    (made,) = [job["name"] for job in of_ours(opened) if job["name"] not in before]
+    assert {body["job"] for body in bodies} == {made}
+    assert sum(body["created"] for body in bodies) == 1
+    assert len({(tmp_path / f"answers-{number}.jsonl").read_bytes() for number in range(4)}) == 1
+
+
 def test_a_job_that_was_cancelled_is_an_error_and_the_next_run_pays_for_a_new_one(
     opened: Session, tuned: Tuned, tmp_path: Path
 ) -> None:
