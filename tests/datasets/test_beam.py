@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import random
+import re
 import subprocess
+import zipfile
 from importlib import util
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from runner.datasets.checking.ranges import Settings, totals_of_range
@@ -28,6 +32,8 @@ from runner.datasets.rewriting.converting import convert_file, convert_range, re
 from runner.datasets.rewriting.outcome import Outcome
 from runner.datasets.rewriting.splitting import Part, split_file
 from runner.errors import ConfigurationError, EngineMissingError
+from runner.gcp import uploads
+from runner.gcp.session import Session
 from runner.installation import install_hint
 from tests.cli.invocation import process
 from tests.datasets.test_fast_path import all_lines, same
@@ -96,7 +102,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CUTS = some.lists(some.integers(1, 59_999), max_size=8, unique=True).map(sorted)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CUTS, some.sampled_from(["chat", "prompt_completion", "generate_content"]), some.booleans())
 def test_a_conversion_in_ranges_is_that_of_the_whole(
     mixed: Path, tmp_path_factory: pytest.TempPathFactory, cuts: list[int], form: str, compiled: bool
@@ -119,7 +125,7 @@ def test_a_conversion_in_ranges_is_that_of_the_whole(
     assert {key: made.to_json()[key] for key in kept} == {key: expected.to_json()[key] for key in kept}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cuts=CUTS)
 def test_the_prompts_of_ranges_are_those_of_the_whole(good: Path, cuts: list[int]) -> None:
     path = good
@@ -136,8 +142,12 @@ def test_the_prompts_of_ranges_are_those_of_the_whole(good: Path, cuts: list[int
     assert added == whole
 
 
-def test_pipelines_of_several_workers_do_what_this_machine_does(good: Path, tmp_path: Path) -> None:
-    python = python_with_beam(tmp_path)
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return python_with_beam(tmp_path_factory.mktemp("beam"))
+
+
+def test_pipelines_of_several_workers_do_what_this_machine_does(python: Path, good: Path, tmp_path: Path) -> None:
     broken = dataset(tmp_path)
     validation = tmp_path / "v.jsonl"
     validation.write_bytes(b"\n".join(broken.read_bytes().split(b"\n")[:40]))
@@ -164,7 +174,7 @@ def test_pipelines_of_several_workers_do_what_this_machine_does(good: Path, tmp_
     )
     assert not done.returncode, done.stderr[-3000:]
     answer = json.loads(done.stdout.splitlines()[-1])
-    assert answer["package"].startswith(str(tmp_path / "environment")), "what runs there is the wheel"
+    assert answer["package"].startswith(str(python.parents[1])), "what runs there is the wheel"
     assert answer["compiled"] == (util.find_spec("runner_native") is not None)
     findings, repeated, chats, first, divided, refused = answer["found"]
 
@@ -185,6 +195,62 @@ def test_pipelines_of_several_workers_do_what_this_machine_does(good: Path, tmp_
         assert (there / name).read_bytes() == (here / name).read_bytes(), name
     assert refused["error"]["code"] == "dataset"
     assert not list(there.glob("*.none"))
+
+
+def test_nothing_starts_on_dataflow_before_its_price_is_agreed_to(
+    python: Path, good: Path, session: Session, tmp_path: Path
+) -> None:
+    environment = session.environment
+    uri = f"gs://{environment.datasets_bucket}/train.jsonl"
+    uploads.upload_file(session, good, uri)
+    variables = {
+        **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        "RUNNER_PROJECT": environment.project,
+        "RUNNER_VERTEX_URL": environment.vertex_url or "",
+        "RUNNER_STORAGE_URL": environment.storage_url or "",
+        "RUNNER_TOKEN": "a-token",
+        "RUNNER_STATE_DIR": str(tmp_path),
+    }
+    command = [
+        str(python),
+        "-P",
+        "-m",
+        "runner",
+        "data",
+        "check",
+        uri,
+        "--engine",
+        "beam",
+        "--runner",
+        "DataflowRunner",
+    ]
+    command += ["--runner", "DataflowRunner", "--format", "json"]
+    command += ["--pipeline", f"temp_location=gs://{environment.outputs_bucket}/tmp"]
+    for limit in ([], ["--max-cost", "0.001"]):
+        done = subprocess.run(
+            [*command, *limit], capture_output=True, text=True, timeout=120, env=variables, cwd=tmp_path, check=False
+        )
+        error = json.loads(done.stderr.splitlines()[-1])["error"]
+        assert (done.returncode, error["code"]) == (7, "cost_refused"), done.stderr
+        assert f"Dataflow in {environment.project}, us-central1" in error["message"]
+
+
+def test_workers_elsewhere_get_this_code_and_a_job_has_one_name(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(util, "find_spec", lambda name: name)
+    beam = Beam("DataflowRunner", ["--temp_location=gs://a-bucket/tmp"])
+    with contextlib.ExitStack() as stack:
+        options = beam.staged("check", good, stack)
+        assert all(ANY_WHEEL.match(option) for option in options[1:])
+        packages = [Path(option.partition("=")[2]) for option in options[1:]]
+        names = [name for path in packages for name in zipfile.ZipFile(path).namelist()]
+        assert "runner/datasets/distributed/checking.py" in names
+        again = beam.staged("check", good, stack)
+        assert options[0] == again[0] != beam.staged("split", good, stack)[0]
+
+
+ANY_WHEEL = re.compile(r"--extra_package=.*/open_model_tuning(_native)?-[^/]+\.whl$")
 
 
 def test_a_plan_says_what_dataflow_would_cost_and_starts_nothing(tmp_path: Path) -> None:

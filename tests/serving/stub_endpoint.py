@@ -11,7 +11,9 @@ from typing import Any
 
 from tests.local_server import Handler, LocalServer
 
-ENDPOINT = "projects/p/locations/us-central1/endpoints/77"
+BASE_MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
+PARENT = "projects/p/locations/us-central1"
+ENDPOINT = f"{PARENT}/endpoints/77"
 
 
 @dataclass(slots=True)
@@ -19,6 +21,8 @@ class StubEndpoint(LocalServer):
     """A context manager; `asked` counts answers sent by question, `most` is how many were under way at once."""
 
     seconds: float = 0.004
+    resources: dict[str, Any] = field(default_factory=dict)
+    """Of the deployed model: `{"dedicatedResources": …}`."""
     failing: dict[int, int] = field(default_factory=dict)
     """HTTP status by number of the request."""
     refusals: tuple[int, ...] = ()
@@ -36,8 +40,12 @@ class StubEndpoint(LocalServer):
 
         class Endpoint(Handler):
             def answer_get(self) -> None:
-                one = {"name": ENDPOINT, "displayName": "stub", "deployedModels": [{"id": "1", "model": "m"}]}
-                self.send_json(200, {"endpoints": [one]} if self.path.split("?")[0].endswith("/endpoints") else one)
+                served = {"id": "1", "model": "m", **stub.resources}
+                one = {"name": ENDPOINT, "displayName": "stub", "deployedModels": [served]}
+                job = {"name": f"{PARENT}/tuningJobs/1", "baseModel": BASE_MODEL, "tunedModel": {"model": "m"}}
+                lists = {"endpoints": [one], "tuningJobs": [job]}
+                kind = self.path.split("?")[0].rpartition("/")[2]
+                self.send_json(200, {kind: lists[kind]} if kind in lists else one)
 
             def answer_post(self) -> None:
                 self.send_json(*stub._answer(json.loads(self.body())))

@@ -116,6 +116,26 @@ def test_a_refused_line_does_not_stop_the_others(stub: StubEndpoint, tmp_path: P
     assert second["answer"] == "answer to plain"
 
 
+def test_a_long_batch_is_told_that_a_batch_job_would_be_faster(stub: StubEndpoint, tmp_path: Path) -> None:
+    machine = {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1}
+    stub.resources = {"dedicatedResources": {"machineSpec": machine, "minReplicaCount": 1, "maxReplicaCount": 1}}
+    stub.seconds = 0
+    variables = {"RUNNER_PROJECT": "p", "RUNNER_VERTEX_URL": stub.url, "RUNNER_TOKEN": "t"}
+
+    def said(count: int) -> str:
+        source = _questions(tmp_path / "q.jsonl", count)
+        words = ["batch", str(source), "--endpoint", "77", "-o", str(tmp_path / f"{count}.jsonl"), "--concurrency", "1"]
+        outcome = process(*words, **variables)
+        assert outcome.code == 0, outcome.err
+        return outcome.err
+
+    assert "a batch prediction job would be faster" in said(200)
+    assert "--engine vertex --replicas 4" in said(201)
+    assert "batch prediction" not in said(99)
+    stub.resources = {}
+    assert "batch prediction" not in said(202), "nothing is known of its machine"
+
+
 def test_mistakes_in_the_file_are_all_listed_and_nothing_is_asked(
     asking: Session, stub: StubEndpoint, tmp_path: Path
 ) -> None:

@@ -24,7 +24,9 @@ from runner.serving.batches import jobs
 from runner.serving.batches.pricing import Work, advice, estimate
 from runner.serving.comparing import compare
 from runner.serving.plan import choose_machine
+from tests.cli.invocation import CommandLine
 from tests.gcp.flaky import Fault, FlakyProxy
+from tests.jobs.conftest import point_at
 from tests.projects import MODEL, Tuned
 
 pytestmark = pytest.mark.training
@@ -141,6 +143,34 @@ def test_killed_anywhere_the_same_command_goes_on_with_the_same_job(
     assert len(output.read_text().splitlines()) == 31
 
 
+def test_several_machines_at_once_make_one_job(opened: Session, tuned: Tuned, tmp_path: Path) -> None:
+    environment = tuned.environment
+    source, before = questions(tmp_path, 6, salt="several"), {job["name"] for job in of_ours(opened)}
+    children = []
+    for number in range(4):
+        variables = {
+            **os.environ,
+            "RUNNER_PROJECT": environment.project,
+            "RUNNER_LOCATION": environment.location,
+            "RUNNER_OUTPUTS_BUCKET": environment.outputs_bucket,
+            "RUNNER_VERTEX_URL": environment.vertex_url or "",
+            "RUNNER_STORAGE_URL": environment.storage_url or "",
+            "RUNNER_TOKEN": "a-token",
+            "RUNNER_STATE_DIR": str(tmp_path / f"state-{number}"),
+        }
+        output = tmp_path / f"answers-{number}.jsonl"
+        command = [sys.executable, "-m", "runner", "batch", str(source), "--engine", "vertex", "--model", tuned.job.id]
+        command += ["-o", str(output), "--yes", "--format", "json"]
+        children.append(
+            subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+        )
+    bodies = [json.loads(child.communicate(timeout=300)[0]) for child in children]
+    (made,) = [job["name"] for job in of_ours(opened) if job["name"] not in before]
+    assert {body["job"] for body in bodies} == {made}
+    assert sum(body["created"] for body in bodies) == 1
+    assert len({(tmp_path / f"answers-{number}.jsonl").read_bytes() for number in range(4)}) == 1
+
+
 def test_a_job_that_was_cancelled_is_an_error_and_the_next_run_pays_for_a_new_one(
     opened: Session, tuned: Tuned, tmp_path: Path
 ) -> None:
@@ -174,6 +204,22 @@ def test_what_it_costs_follows_from_answers_machines_and_rates() -> None:
     assert "faster" in said
     few = Work(questions=100, expected_tokens=25_600, most_tokens=102_400)
     assert advice(few, MODEL, machine, concurrency=8, replicas=1, hourly=1.0) == ""
+
+
+def test_a_plan_of_a_batch_starts_nothing_and_options_go_with_their_engine(
+    opened: Session, tuned: Tuned, tmp_path: Path, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point_at(monkeypatch, opened)
+    source, before = questions(tmp_path, 3, salt="plan"), len(of_ours(opened))
+    words = ["batch", str(source), "-o", str(tmp_path / "a.jsonl"), "--format", "json"]
+    planned = run(*words, "--engine", "vertex", "--model", tuned.job.id, "--replicas", "2", "--dry-run").document
+    assert (planned["questions"], planned["replicas"], planned["machineType"]) == (4, 2, "g2-standard-12")
+    assert 0 < planned["usd"]["expected"] < planned["usd"]["high"]
+    refused = run(*words, "--engine", "vertex", "--model", tuned.job.id)
+    assert (refused.code, refused.error["code"]) == (7, "cost_refused")
+    wrong = run(*words, "--model", tuned.job.id)
+    assert (wrong.code, wrong.error["hint"]) == (2, "--engine vertex")
+    assert len(of_ours(opened)) == before
 
 
 def test_mistakes_in_the_questions_are_told_before_anything_is_sent(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,9 +227,12 @@ def _advise(
         work = jobs.work_of(lines, sampling)
     if work.questions < pricing.FEWEST_QUESTIONS:
         return
+    base = ""
+    with contextlib.suppress(RunnerError):  # whoever may ask an endpoint need not be allowed to list jobs
+        base = jobs.base_of(session, served[0].model)
     line = pricing.advice(
         work,
-        jobs.base_of(session, served[0].model),
+        base,
         served[0].machine,
         concurrency=concurrency,
         replicas=max(1, served[0].replicas),

@@ -207,7 +207,7 @@ def _first(groups: Iterable[list[Pairs]]) -> list[Pairs]:
     joined: list[Pairs] = [(0, []), (0, [])]
     for group in groups:
         joined = [
-            (mine[0] + count, heapq.nsmallest(FINDINGS_KEPT, [*mine[1], *map(tuple, pairs)]))
+            (mine[0] + count, heapq.nsmallest(FINDINGS_KEPT, [*mine[1], *((line, first) for line, first in pairs)]))
             for mine, (count, pairs) in zip(joined, group, strict=True)
         ]
     return joined

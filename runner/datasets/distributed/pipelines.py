@@ -131,7 +131,7 @@ class Beam:
             if not self.option("default_sdk_harness_log_level"):
                 options.append("--default_sdk_harness_log_level=WARNING")
             if not self.is_local:
-                options += self._staged(what, source, stack)
+                options += self.staged(what, source, stack)
             try:
                 with beam.Pipeline(runner=_runner(self.runner), options=PipelineOptions(options)) as running:
                     yield running
@@ -144,7 +144,7 @@ class Beam:
                     hint=f"the workers' log says more; without --engine this machine reads {name_of(source)}",
                 ) from error
 
-    def _staged(self, what: str, source: Source, stack: contextlib.ExitStack) -> list[str]:
+    def staged(self, what: str, source: Source, stack: contextlib.ExitStack) -> list[str]:
         """Return the options that bring this package to the workers and name the job after what it does."""
         added = []
         if not self.option("job_name"):

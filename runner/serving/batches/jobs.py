@@ -121,10 +121,10 @@ def work_of(lines: Lines, sampling: Mapping[str, Any]) -> Work:
     """Return how many tokens the answers have, at most and probably."""
     expected = most = 0
     for index in range(len(lines.places)):
-        limit = lines.body(index).get("max_tokens", sampling.get("max_tokens"))
-        known = isinstance(limit, int)
-        most += limit if known else ANSWER_TOKENS
-        expected += min(limit, EXPECTED_TOKENS) if known else EXPECTED_TOKENS
+        given = lines.body(index).get("max_tokens", sampling.get("max_tokens"))
+        limit: int = given if isinstance(given, int) else ANSWER_TOKENS
+        most += limit
+        expected += min(limit, EXPECTED_TOKENS)
     return Work(questions=len(lines.places), expected_tokens=expected, most_tokens=most)
 
 

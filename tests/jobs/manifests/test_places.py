@@ -10,7 +10,7 @@ from collections import Counter
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from runner.emulator.server import EmulatorServer
@@ -133,6 +133,7 @@ def test_what_runs_in_a_place_that_does_not_answer_is_waited_for(untrained: Sess
     assert (step.what, "does not answer" in step.message) == ("elsewhere", True)
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     limits=some.lists(some.integers(0, 5), min_size=1, max_size=6),
     taken=some.dictionaries(some.integers(0, 5), some.integers(0, 6)),
