@@ -24,22 +24,27 @@ PLAN_BUCKET_ROLES = ("roles/storage.bucketViewer", "roles/storage.objectViewer")
 """What `runner plan` and `drift` read: jobs, quotas, and the data and records in the stack's buckets."""
 
 DEPLOY_ROLES = (
-    "roles/aiplatform.admin",
     "roles/cloudfunctions.developer",
-    "roles/cloudquotas.admin",
-    "roles/cloudscheduler.admin",
     "roles/iam.roleAdmin",
     "roles/iam.serviceAccountAdmin",
     "roles/iam.serviceAccountUser",
     "roles/iam.workloadIdentityPoolAdmin",
-    "roles/monitoring.editor",
     "roles/resourcemanager.projectIamAdmin",
-    "roles/run.admin",
     "roles/serviceusage.serviceUsageAdmin",
     "roles/storage.admin",
 )
 """What `up` changes. Whoever may change the project's IAM may do everything in it, so this account is bound to one
 workflow, one protected environment and one branch."""
+DEPLOY_ROLE_ID = "tuningDeploy"
+DEPLOY_PERMISSIONS = (
+    *(f"aiplatform.endpoints.{verb}" for verb in ("create", "delete", "get", "update")),
+    *(f"cloudquotas.quotas.{verb}" for verb in ("get", "update")),
+    *(f"cloudscheduler.jobs.{verb}" for verb in ("create", "delete", "get", "update")),
+    *(f"monitoring.alertPolicies.{verb}" for verb in ("create", "delete", "get", "list", "update")),
+    *(f"monitoring.notificationChannels.{verb}" for verb in ("create", "delete", "get", "list", "update")),
+    *(f"run.services.{verb}" for verb in ("get", "getIamPolicy", "setIamPolicy")),
+)
+"""What it changes where the predefined role also lets it train, run code, and read what was asked and answered."""
 
 
 class Pipelines(pulumi.ComponentResource):
@@ -72,6 +77,7 @@ class Pipelines(pulumi.ComponentResource):
         preview = self._account("preview", "Previews changes of the tuning stack; reads only.", ())
         self._allow_preview(preview)
         deploy = self._account("deploy", "Applies approved changes of the tuning stack.", DEPLOY_ROLES)
+        self._allow_deploy(deploy)
         plan = self._account("plan", "Plans tuning jobs and looks for their drift; reads only.", PLAN_ROLES)
         self._open_state(preview, deploy)
         for bucket in buckets:
@@ -106,18 +112,29 @@ class Pipelines(pulumi.ComponentResource):
         return account
 
     def _allow_preview(self, account: Account) -> None:
-        role = IAMCustomRole(
-            "preview-role",
-            project=self._settings.project,
-            role_id=PREVIEW_ROLE_ID,
-            title="Open model tuning preview",
-            description="Reads what a preview compares, and lets the project pay for asking.",
-            stage="GA",
-            permissions=reading.permissions(),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        said = "Reads what a preview compares, and lets the project pay for asking."
+        role = self._role("preview", PREVIEW_ROLE_ID, said, reading.permissions())
         self._grants.on_project(
             "preview", self._settings.project, role.name, _member(account), self._options, name="preview-reading"
+        )
+
+    def _allow_deploy(self, account: Account) -> None:
+        said = "Changes the parts of the tuning stack whose predefined roles allow far more."
+        role = self._role("deploy", DEPLOY_ROLE_ID, said, list(DEPLOY_PERMISSIONS))
+        self._grants.on_project(
+            "deploy", self._settings.project, role.name, _member(account), self._options, name="deploy-changing"
+        )
+
+    def _role(self, who: str, role_id: str, description: str, permissions: list[str]) -> IAMCustomRole:
+        return IAMCustomRole(
+            f"{who}-role",
+            project=self._settings.project,
+            role_id=role_id,
+            title=f"Open model tuning {who}",
+            description=description,
+            stage="GA",
+            permissions=permissions,
+            opts=pulumi.ResourceOptions(parent=self),
         )
 
     def _open_state(self, preview: Account, deploy: Account) -> None:
