@@ -152,7 +152,8 @@ def data_loss(resource: str, problem: str, *, method: str) -> GoogleApiError:
 def maybe_sent(error: Exception) -> bool:
     """Tell whether the request behind `error` may have taken effect though no answer says so."""
     if isinstance(error, GoogleApiError):
-        return (error.http >= 500 and error.http != 501) or error.http == 408
+        # A redirect is nobody's refusal: something on the way has answered, and perhaps not before the service.
+        return error.http < 400 or (error.http >= 500 and error.http != 501) or error.http == 408
     return isinstance(error, ConnectionLostError)
 
 

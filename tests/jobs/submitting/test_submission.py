@@ -28,6 +28,7 @@ from runner.jobs.submitting import claims
 from runner.jobs.submitting.ledger import Ledger, Trail
 from runner.jobs.submitting.prepared import prepare
 from runner.jobs.submitting.submission import submit, submit_once
+from tests.gcp.corrupting import CorruptingProxy, Exchange
 from tests.gcp.flaky import Fault, FlakyProxy
 from tests.jobs.submitting import processes as submitting
 from tests.projects import MODEL, environment_of, upload_dataset
@@ -129,6 +130,19 @@ def test_a_503_after_the_create_is_recovered_too(
     job = submit(through_proxy, spec)
     assert jobs_of(session) == [job.id]
     assert proxy.count("POST", CREATE) == 1
+
+
+def test_a_redirect_after_the_create_is_no_refusal(session: Session, spec: TuningJobSpec) -> None:
+    def redirect(exchange: Exchange) -> bool:
+        if exchange.method == "POST" and exchange.path.endswith("/tuningJobs"):
+            exchange.status, exchange.content, exchange.answered = 302, b"", {"location": "http://127.0.0.1:9/"}
+        return exchange.status == 302
+
+    with CorruptingProxy(str(session.environment.vertex_url)) as proxy:
+        proxy.answer = redirect
+        with Session(dataclasses.replace(session.environment, vertex_url=proxy.url)) as through:
+            job = submit(through, spec)
+    assert jobs_of(session) == [job.id], "it was looked up"
 
 
 def test_a_lost_request_is_ambiguous_and_never_repeated_by_itself(
