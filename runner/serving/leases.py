@@ -98,7 +98,7 @@ def ending(environment: Environment, lease: Lease, name: str = "", *, now: float
         ends = f"its lease {verb} {_text(lease.until)[:16].replace('T', ' ')} UTC"
     minutes = environment.idle_guard_minutes
     if minutes and (ends or quiet):
-        when = " or ".join(filter(None, ("then" if ends else "", quiet)))
+        when = ", or ".join(filter(None, ("then" if ends else "", quiet)))
         return f"{ends or 'it has no lease'}; the idle guard, which looks every {minutes} min, undeploys it {when}"
     if not ends:
         return f"it has no lease: it is billed until {by_hand}"
