@@ -221,7 +221,7 @@ def serve(session: Session) -> None:
         work = session.folder / "batching.json"
         work.write_text(json.dumps({"questions": questions, "clients": clients, "tokens": tokens}))
         done = subprocess.run(
-            [sys.executable, str(_BATCHING), str(weights), str(work), session.device],
+            [sys.executable, "-P", str(_BATCHING), str(weights), str(work), session.device],
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         session.figure(f"{model}: serving, tokens a second", statistics.median(rates["ours"]), "/s")
@@ -292,7 +292,7 @@ def _bare(session: Session, spec: TrainingSpec, facts: dict[str, Any]) -> Traine
     narrow = "bfloat16" if session.device == "cuda" else facts["dtype"]
     once = dataclasses.replace(spec, source=dataclasses.replace(spec.source))
     tokens = own_training.write_work(once, directory, work, device=session.device, dtype=narrow)
-    command = [sys.executable, str(_BARE), "plain", directory, str(work)]
+    command = [sys.executable, "-P", str(_BARE), "plain", directory, str(work)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     if done.returncode:
         raise RuntimeError(done.stderr.strip()[-600:])

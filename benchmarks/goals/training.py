@@ -65,7 +65,7 @@ def measure(run: Run) -> None:
             run_job(launcher, folder, spec)
             found["ours"].append(trained(folder))
             for kind in names:
-                command = [str(python), str(_SCRIPT), kind, str(weights), str(work)]
+                command = [str(python), "-P", str(_SCRIPT), kind, str(weights), str(work)]
                 done = subprocess.run(
                     command, env=peers.variables(threads), capture_output=True, text=True, timeout=900
                 )

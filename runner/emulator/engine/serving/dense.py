@@ -68,13 +68,16 @@ class DenseDecoder:
             and all(type(one) is torch.nn.Linear and one.bias is None for one in linears)
         )
 
-    def forward(self, tokens: list[int], positions: list[int], attention: Attention) -> torch.Tensor:
+    def forward(
+        self, tokens: list[int], positions: list[int], attention: Attention, wanted: list[int] | None = None
+    ) -> torch.Tensor:
         """Return the last hidden states, shape (tokens, hidden), in float32.
 
         Args:
             tokens: of all sequences, one behind the other.
             positions: of each token in its sequence.
             attention: stores keys and values and attends to them.
+            wanted: places of the tokens whose states are returned; None returns all.
         """
         states = self._embedding[torch.tensor(tokens)].float()
         cosine, sine = self._rotation(positions)
@@ -91,7 +94,9 @@ class DenseDecoder:
                 turned = _turned(turned, cosine, sine)
                 queries, keys = turned[:, : self.heads], turned[:, self.heads :]
             read = attention(number, queries.to(self.dtype), keys, values)
-            states = states + block.attention_out(read.reshape(len(tokens), -1).float())
+            if wanted is not None and number == self.layers - 1:
+                states, read = states[wanted], read[wanted]  # nothing reads the others any more
+            states = states + block.attention_out(read.reshape(len(states), -1).float())
             gate, up = block.feed_in(_normed(states, block.norm_feed, self._epsilon)).chunk(2, -1)
             states = states + block.feed_out(functional.silu(gate).mul_(up))
         return _normed(states, self._norm, self._epsilon)

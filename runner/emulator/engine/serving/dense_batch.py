@@ -77,18 +77,23 @@ class DenseBatch:
             parts = torch.split(states.to(self._decoder.dtype), [len(one) for one in unique])
             padded = [functional.pad(one, (0, 0, width - len(one), 0)) for one in parts]
             scorer.keep(torch.stack([padded[place] for place in places]))
-        logits = self._decoder.logits(states[[end - 1 for end in reading.ends]])
+            states = states[[end - 1 for end in reading.ends]]
+        logits = self._decoder.logits(states)
         self._append([reading.rows[place] for place in places])
         return logits[places]
 
     def _read(self, prompts: list[list[int]], *, reuse: bool = True) -> tuple[_Reading, torch.Tensor]:
-        """Compute and remember the keys and values of prompts; return them and the hidden states of what was unread."""
+        """Compute and remember the keys and values of prompts; return them and the hidden states.
+
+        Those of the last tokens; of all tokens when nothing is reused.
+        """
         known = [self._prefixes.find(one) if reuse else None for one in prompts]
         reading = _Reading(self._decoder, prompts, [0 if one is None else one.shape[3] for one in known])
         for row, prefix in zip(reading.rows, known, strict=True):
             if prefix is not None:
                 row[:, :, :, : prefix.shape[3]] = prefix
-        states = self._decoder.forward(reading.tokens, reading.positions, reading)
+        wanted = [end - 1 for end in reading.ends] if reuse else None
+        states = self._decoder.forward(reading.tokens, reading.positions, reading, wanted)
         self.reused += sum(reading.known)
         for prompt, row in zip(prompts, reading.rows, strict=True):
             self._prefixes.remember(prompt, row)

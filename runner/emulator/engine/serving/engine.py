@@ -48,7 +48,7 @@ so 0.75 GB in all; one of a tiny stand-in about 2 kB."""
 _PREFILL_POSITIONS = 1024
 """Prompt positions read between two tokens, so that long prompts do not hold up the others for long."""
 
-_GROUP_POSITIONS = 384
+_GROUP_POSITIONS = 512
 """Prompt positions read in one pass: enough for fast products, and its first tokens go out before the next pass."""
 
 _HEADROOM = 128
