@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runner.api.connection import current
 from runner.api.serving import Endpoint
@@ -29,6 +29,8 @@ def evaluate(
     gate: Gate | None = None,
     judge: str | None = None,
     judge_price: float | None = None,
+    engine: Literal["endpoint", "vertex"] = "endpoint",
+    replicas: int = 1,
     max_cost: float | None = None,
     accept_unknown_cost: bool = False,
     session: Session | None = None,
@@ -49,14 +51,16 @@ def evaluate(
         gate: `better` or `not-worse`: raise unless the tuned model is so.
         judge: an endpoint, or a managed model, that compares the answers too.
         judge_price: US dollars for a million tokens of a managed judge.
-        max_cost: US dollars that a managed judge may cost.
+        engine: `vertex` has batch prediction jobs answer; `endpoint` and `base_endpoint` may be tuning jobs then.
+        replicas: machines of each batch prediction job.
+        max_cost: US dollars that a managed judge, or all batch prediction jobs together, may cost.
         accept_unknown_cost: ask a managed judge without a known price.
         session: connection; None is the default one.
         sampling: see `Endpoint.chat`; temperature is 0 and an answer has at most 1024 tokens unless given.
 
     Raises:
         ConfigurationError, DatasetError, NotFoundError: the questions or the models are not there.
-        CostRefusedError: the judge's price is not agreed to; nobody was asked.
+        CostRefusedError: the price of the judge or the jobs is not agreed to; nobody was asked.
         GateFailedError: the gate stays shut.
         GoogleApiError, UnreachableError: a model does not answer.
     """
@@ -75,6 +79,8 @@ def evaluate(
         sampling=sampling,
         judge=judge,
         judge_price=judge_price,
+        engine=engine,
+        replicas=replicas,
         terms=Terms(limit=max_cost, accept_unknown=accept_unknown_cost),
     )
     comparing.hold_gate(found, gate)

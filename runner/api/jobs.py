@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import pandas
 
     from runner.api.serving import Endpoint
+    from runner.prices import Price
+    from runner.serving.batches.jobs import BatchOutcome
 
 COLUMNS = ("step", "epoch", "loss", "eval_loss", "learning_rate", "tokens", "time")
 """Columns of `Job.log_history`: the names of Hugging Face's Trainer, then billed tokens so far and RFC 3339."""
@@ -226,6 +228,53 @@ class Job:
         from runner.api.serving import deploy
 
         return deploy(self, session=self._session, **options)
+
+    def batch(
+        self,
+        source: str | PathLike[str],
+        output: str | PathLike[str],
+        *,
+        max_cost: float | None = None,
+        accept_unknown_cost: bool = False,
+        agree: Callable[[Price], bool] | None = None,
+        machine_type: str | None = None,
+        replicas: int = 1,
+        restart: bool = False,
+        timeout: float | None = None,
+        **sampling: Any,
+    ) -> BatchOutcome:
+        """Answer every line of a file by a batch prediction job, without an endpoint; the same call again goes on.
+
+        Args:
+            source: questions; see `Endpoint.batch`.
+            output: answers, in the order of the questions.
+            max_cost: US dollars; a dearer job is refused.
+            accept_unknown_cost: go on although no price is published.
+            agree: asked for the price where there is no `max_cost`; None agrees to nothing.
+            machine_type: of the catalogue; None is the base model's.
+            replicas: machines that work at the same time.
+            restart: create a job though one has succeeded.
+            timeout: seconds to wait; None for ever.
+            sampling: `max_tokens`, `temperature`, … of lines that do not have them.
+
+        Raises:
+            CostRefusedError: the price is not agreed to; nothing was sent.
+            RunnerError: see `runner.serving.batches.jobs.run_job`.
+        """
+        from runner.prices import Terms
+        from runner.serving.batches import jobs
+
+        return jobs.run_job(
+            self._session,
+            jobs.predictor(self._session, self.name, machine_type),
+            Path(source),
+            Path(output),
+            terms=Terms(limit=max_cost, accept_unknown=accept_unknown_cost, agree=agree),
+            replicas=replicas,
+            sampling=sampling,
+            restart=restart,
+            timeout=timeout,
+        )
 
 
 def get_job(name: str = LATEST, *, session: Session | None = None) -> Job:

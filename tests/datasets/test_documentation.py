@@ -115,7 +115,8 @@ def test_no_code_is_missing_in_the_list() -> None:
     used: set[str] = set()
     for path in (ROOT / "runner" / "datasets").rglob("*.py"):
         source = path.read_text("utf-8")
-        call = r'(?:\.error|\.warning|self\.add|_warn|ImageError)\(\s*(?:report,\s*|validation,\s*)?"([a-z0-9-]+)"'
+        call = r"(?:\.error|\.warning|self\.add|self\._tell|_warn|ImageError)"
+        call += r'\(\s*(?:report,\s*|validation,\s*)?"([a-z0-9-]+)"'
         call += r'|code="([a-z0-9-]+)"|"code": "([a-z0-9-]+)"'
         pair = r'\("([a-z0-9]+(?:-[a-z0-9]+)+)", (?:f?"|message|what|error\.message)'
         used |= {name for names in re.findall(call, source) for name in names if name}

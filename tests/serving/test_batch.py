@@ -120,12 +120,11 @@ def test_a_long_batch_is_told_that_a_batch_job_would_be_faster(stub: StubEndpoin
     machine = {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1}
     stub.resources = {"dedicatedResources": {"machineSpec": machine, "minReplicaCount": 1, "maxReplicaCount": 1}}
     stub.seconds = 0
-    variables = {"RUNNER_PROJECT": "p", "RUNNER_VERTEX_URL": stub.url, "RUNNER_TOKEN": "t"}
 
     def said(count: int) -> str:
         source = _questions(tmp_path / "q.jsonl", count)
         words = ["batch", str(source), "--endpoint", "77", "-o", str(tmp_path / f"{count}.jsonl"), "--concurrency", "1"]
-        outcome = process(*words, **variables)
+        outcome = process(*words, RUNNER_PROJECT="p", RUNNER_VERTEX_URL=stub.url, RUNNER_TOKEN="t")
         assert outcome.code == 0, outcome.err
         return outcome.err
 

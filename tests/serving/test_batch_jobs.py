@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import runner
 from runner.errors import ConfigurationError, CostRefusedError, JobFailedError
 from runner.gcp import batch_jobs
 from runner.gcp.session import Session
@@ -86,6 +87,8 @@ def test_answers_come_back_in_order_and_a_repetition_creates_nothing(
     assert (again.created, again.job.name) == (False, done.job.name)
     assert output.read_bytes() == first
     assert len(of_ours(opened)) == before
+    job = runner.get_job(tuned.job.id, session=opened)
+    assert job.batch(source, output).job.name == done.job.name
     restarted = jobs.run_job(opened, who, source, output, terms=LIMITS, restart=True)
     assert restarted.created
     assert restarted.job.name != done.job.name
