@@ -51,7 +51,7 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
 def _read(path: Path) -> dict[str, Any]:
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """Takes no aliases, which can hold themselves, or more than fits into memory."""
 
         def compose_node(self, parent: Any, index: Any) -> Any:

@@ -8,6 +8,9 @@ _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: escape sequences start with one of them
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls: show text in another order than it is
     "\u2028\u2029\ufeff"  # line breaks and marks that are not shown
+    # Nothing is shown of these, so that two names look the same; joiners, which scripts and emoji need, stay.
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u3164\uffa0\ufff0-\ufffb"
+    "\U000e0000-\U000e0fff"
     "\ud800-\udfff]"  # lone surrogates: cannot be written as UTF-8
 )
 _UNSAFE_BUT_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
@@ -26,12 +29,20 @@ def visible(text: str, *, lines: bool = False) -> str:
 def _spelled(match: re.Match[str]) -> str:
     code = ord(match[0])
     short = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
-    return short or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+    return short or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
 
 
 def json_safe(document: str) -> str:
     r"""Return a JSON text with unsafe characters inside its strings as `\uXXXX`, which means the same to a parser."""
-    return _UNSAFE_BUT_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+    return _UNSAFE_BUT_LINES.sub(_as_json, document)
+
+
+def _as_json(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
 
 
 def size(octets: int) -> str:

@@ -61,7 +61,7 @@ class RunnerIdentity(pulumi.ComponentResource):
 
     def _grant_work(self, settings: Settings, buckets: list[StackBucket]) -> None:
         member = pulumi.Output.concat("serviceAccount:", self.email)
-        role = IAMCustomRole(
+        own = IAMCustomRole(
             "runner-role",
             project=settings.project,
             role_id=RUNNER_ROLE_ID,
@@ -71,7 +71,7 @@ class RunnerIdentity(pulumi.ComponentResource):
             permissions=list(RUNNER_PERMISSIONS),
             opts=self._options,
         )
-        self._grants.on_project("runner", settings.project, role.name, member, self._options, name="runner-work")
+        self._grants.on_project("runner", settings.project, own.name, member, self._options, name="runner-work")
         for bucket in buckets:
             for role in WORK_ROLES if bucket.of_jobs else CONTRACT_ROLES:
                 self._grants.on_bucket("runner", bucket.id, role, member, self._options, after=bucket.name)

@@ -18,6 +18,8 @@ from runner.gcp.storage import READ_CHUNK_BYTES, ObjectInfo, crc32c_of, existing
 from runner.gcp.uploads import Progress
 
 _GET = "storage.objects.get"
+_LONGEST_NAME = 255
+"""Bytes of one part of a file's path, on all usual file systems."""
 
 
 def read_bytes(session: Session, uri: str) -> bytes:
@@ -83,6 +85,8 @@ def download_prefix(
     objects = [item if item.crc32c else existing(session, item.uri) for item in listed]
     directory.mkdir(parents=True, exist_ok=True)
     start = len(f"gs://{bucket}/{prefix}")
+    if unnamable := _unnamable([item.uri[start:] for item in objects]):
+        raise ConfigurationError("; ".join(unnamable), problems=unnamable, hint="download the others one by one")
     targets = [(item, _inside(directory, item.uri[start:])) for item in objects]
     problems = [] if force else [_obstacle(item, path) for item, path in targets]
     problems = [problem for problem in problems if problem]
@@ -96,6 +100,18 @@ def download_prefix(
         if progress:
             progress(done, total)
     return [path for _, path in targets]
+
+
+def _unnamable(names: list[str]) -> list[str]:
+    """Return why some of the names cannot be files of one folder, although objects may be named so."""
+    known = set(names)
+    problems = []
+    for name in names:
+        if any(len(part.encode()) > _LONGEST_NAME for part in name.split("/")):
+            problems.append(f"object name {name[:80]!r}… is too long for a file")
+        folders = [name[:place] for place, character in enumerate(name) if character == "/"]
+        problems += [f"{name!r} needs a folder where {folder!r} is a file" for folder in folders if folder in known]
+    return problems
 
 
 def _inside(directory: Path, name: str) -> Path:

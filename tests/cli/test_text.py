@@ -19,6 +19,9 @@ from runner.cli.text import amount, duration, json_safe, padded, seconds_of, siz
         ("a\nb\tc\r", "a\\nb\\tc\\r"),
         ("abc\u202efdp.exe", "abc\\u202efdp.exe"),
         ("\ud800", "\\ud800"),
+        ("pass\u200bword", "pass\\u200bword"),
+        ("a\u00ad\u2060\ufeff\U000e0041", "a\\xad\\u2060\\ufeff\\U000e0041"),
+        ("👩\u200d💻", "👩\u200d💻"),
         ("Grüße, 日本 🙂", "Grüße, 日本 🙂"),
     ],
 )
@@ -28,6 +31,12 @@ def test_control_characters_are_spelled_out(text: str, shown: str) -> None:
 
 def test_lines_and_tabs_stay_in_text_of_several_lines() -> None:
     assert visible("a\n\tb\x07", lines=True) == "a\n\tb\\x07"
+
+
+@given(st.text(st.sampled_from("a\x1b\u200b\u202e\U000e0041\n\ud800é🙂")))
+def test_json_means_the_same_afterwards(text: str) -> None:
+    document = json.dumps(text, ensure_ascii=False)
+    assert json.loads(json_safe(document)) == text
 
 
 @given(st.text())

@@ -145,6 +145,16 @@ def test_names_that_would_leave_the_directory(name: str, session: Session, place
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_names_that_no_folder_can_hold_are_told_all_at_once(session: Session, place: str, tmp_path: Path) -> None:
+    for name in ("config.json", "config.json/x", "a/b/c", "a/b", "l" * 256, f"deep/{'é' * 130}/x", "fine"):
+        uploads.upload_bytes(session, b"x", f"{place}/{name}")
+    with pytest.raises(ConfigurationError) as caught:
+        download_prefix(session, place, tmp_path / "target")
+    assert len(caught.value.problems) == 4
+    assert "'config.json/x' needs a folder where 'config.json' is a file" in caught.value.problems
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_links_are_not_followed(session: Session, place: str, tmp_path: Path) -> None:
     uploads.upload_bytes(session, b"out", f"{place}/link/x")
     uploads.upload_bytes(session, b"new", f"{place}/file")

@@ -107,8 +107,9 @@ def test_the_commands_need_each_of_the_runners_permissions_and_no_other(
     ask("bill")
     ask("endpoints", "deploy", job, "--yes", "--max-cost", "50")
     endpoint = ask("endpoints", "ls", "-q").splitlines()[0]
-    for words in (("show",), ("traffic",), ("extend", "--lease", "2h")):
-        ask("endpoints", words[0], endpoint, *words[1:])
+    ask("endpoints", "show", endpoint)
+    ask("endpoints", "traffic", endpoint)
+    ask("endpoints", "extend", endpoint, "--lease", "2h")
     ask("predict", "What is number 1?", "--endpoint", endpoint)
     ask("chat", "What is number 1?", "--endpoint", endpoint)
     ask("leaks")

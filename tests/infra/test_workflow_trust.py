@@ -107,7 +107,7 @@ def test_a_silenced_warning_has_a_reason_and_a_test() -> None:
 
 def test_only_a_preview_and_checks_start_by_a_change() -> None:
     started = {job.file for job in JOBS if job.triggers & {"pull_request", "pull_request_review", "merge_group"}}
-    assert started == {"infra-check.yml", "infra-preview.yml", "supply-chain.yml", "tests.yml"}
+    assert started == {"fuzz.yml", "infra-check.yml", "infra-preview.yml", "supply-chain.yml", "tests.yml"}
     for job in JOBS:
         if job.file in started - {"infra-preview.yml"}:
             assert not job.identity

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 from runner.datasets.limited_processes import answer_requests
 
@@ -34,7 +34,7 @@ def environment() -> Any:
     class Generation(Extension):
         """`{% generation %}` marks what an assistant says, and changes nothing."""
 
-        tags: ClassVar[set[str]] = {"generation"}
+        tags = {"generation"}  # noqa: RUF012 - the library's own
 
         def parse(self, parser: Any) -> nodes.Node:
             """Return the block's body."""

@@ -132,6 +132,9 @@ def test_what_arrived_before_a_broken_connection_counts(bucket: Bucket, client: 
     location = bucket.start("x")
     host, port = location.removeprefix("http://").partition("/")[0].split(":")
     with socket.create_connection((host, int(port))) as connection:
+        # A peer that has gone before it is accepted is nobody's, and is not answered.
+        connection.sendall(f"GET /storage/v1/b?project=p-accepted HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
         path = "/" + location.removeprefix("http://").partition("/")[2]
         head = f"PUT {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(data)}\r\n"
         head += f"Content-Range: bytes 0-{len(data) - 1}/{len(data)}\r\n\r\n"
