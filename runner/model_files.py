@@ -7,7 +7,6 @@ no file outside the folder is named, and nothing asks for code of its author.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import stat
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner import json_text
 from runner.errors import FileLimitError, ModelFilesError, ModelLimitError
 
 INDEX = "model.safetensors.index.json"
@@ -93,7 +93,7 @@ def check(folder: Path) -> dict[str, Any]:
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """Return the JSON object of a file. Raises ModelFilesError, FileLimitError."""
     try:
-        body = json.loads(read(folder, name))
+        body = json_text.parsed(read(folder, name))
     except (ValueError, RecursionError) as error:
         raise ModelFilesError(f"{name} is not readable JSON: {error}") from error
     if not isinstance(body, dict):
@@ -275,7 +275,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, int]]:
             raise FileLimitError(f"{path.name} has a header of {length:,} bytes; at most {_HEADER_BYTES:,} are read")
         text = stream.read(length)
     try:
-        header = json.loads(text)
+        header = json_text.parsed(text)
         if not isinstance(header, dict):
             raise ValueError("no object")
         for name, tensor in header.items():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from collections import defaultdict
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner import json_text
 from runner.errors import ConfigurationError
 
 KINDS = ("tuning", "serving", "storage", "other")
@@ -95,9 +95,9 @@ def read(path: Path, *, since: str, until: str) -> Billed:
 def _rows(path: Path, text: str) -> Iterable[dict[str, Any]]:
     try:
         if text.lstrip()[:1] == "[":
-            found = json.loads(text)
+            found = json_text.parsed(text)
         elif text.lstrip()[:1] == "{":
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+            found = [json_text.parsed(line) for line in text.splitlines() if line.strip()]
         else:
             found = list(csv.DictReader(io.StringIO(text)))
     except (ValueError, csv.Error, RecursionError) as error:

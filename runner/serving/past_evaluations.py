@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from runner import local_files
+from runner import json_text, local_files
 from runner.environment import Environment
 from runner.errors import NotFoundError
 from runner.serving.evaluation import Evaluation
@@ -58,7 +58,7 @@ def past(environment: Environment) -> list[Past]:
     found = []
     for identifier in _ids(folder):
         try:
-            found.append(Past(identifier, json.loads((folder / f"{identifier}{_SUMMARY}").read_bytes())))
+            found.append(Past(identifier, json_text.parsed((folder / f"{identifier}{_SUMMARY}").read_bytes())))
         except (OSError, ValueError):
             continue
     return found
@@ -69,7 +69,7 @@ def load(environment: Environment, identifier: str) -> Evaluation:
     try:
         if not _ID.fullmatch(identifier):
             raise ValueError(identifier)
-        body = json.loads((_folder(environment) / f"{identifier}{_WHOLE}").read_bytes())
+        body = json_text.parsed((_folder(environment) / f"{identifier}{_WHOLE}").read_bytes())
         return TypeAdapter(Evaluation).validate_python(body)
     except (OSError, ValueError, ValidationError) as error:
         message = f"there is no evaluation {identifier} of {environment.project} on this machine"

@@ -26,7 +26,7 @@ MAY_READ = {
     "runner/jobs/submitting/ledger.py": "dates lines for people",
     "runner/jobs/outputs/run_manifest.py": "dates a document for people",
     "runner/jobs/following/progress.py": "shows how long a job has waited",
-    "runner/serving/evaluation_report.py": "dates a report",
+    "runner/serving/evaluation.py": "dates an evaluation for people",
     "runner/cli/jobs/live.py": "shows how long a job has run",
     "runner/cli/jobs/read.py": "chooses which jobs a list shows",
     "runner/cli/text.py": "shows how long it is until a moment",

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from runner import local_files
+from runner import json_text, local_files
 from runner.errors import RunnerError
 from runner.gcp.batch_jobs import BatchJob
 from runner.gcp.session import Session
@@ -95,7 +95,7 @@ def _read(output: Path, who: Predictor) -> list[Answer]:
     found: list[Answer] = []
     with output.open(encoding="utf-8") as file:
         for line in file:
-            body = json.loads(line)
+            body = json_text.parsed(line)
             if "error" in body:
                 raise RunnerError(
                     f"{who.display_name} refused question {body['line']}: {body['error'].get('message', '')}",

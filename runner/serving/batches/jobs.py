@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner import json_text
 from runner.catalog.models import MachineChoice
 from runner.errors import ConfigurationError, JobFailedError, NotFoundError, WaitTimeoutError
 from runner.gcp import batch_jobs, downloads, endpoints, storage, tuning_jobs
@@ -353,7 +354,7 @@ def _results(session: Session, job: BatchJob) -> Iterator[dict[str, Any]]:
         with downloads.stream_of(session, storage.existing(session, item.uri)) as stream:
             for line in stream:
                 if line.strip():
-                    found = json.loads(line)
+                    found = json_text.parsed(line)
                     yield found if isinstance(found, dict) else {}
 
 
