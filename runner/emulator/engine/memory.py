@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import re
+
 import torch
+
+_SAID = re.compile("can('t|not) allocate memory", re.IGNORECASE)
+"""What PyTorch and the system say; libraries pass it on in errors of other kinds."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -48,6 +53,6 @@ def lacking_memory(error: BaseException) -> str | None:
         except (RuntimeError, AssertionError):
             return "the GPU's memory"
         return f"the GPU's memory ({total / 2**30:.0f} GB, {free / 2**30:.1f} GB of it free)"
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if isinstance(error, MemoryError) or _SAID.search(str(error)):
         return "this machine's memory"
     return None
