@@ -74,7 +74,7 @@ def test_weights_that_cannot_be_loaded_are_explained(launcher: Launcher, tmp_pat
     spec.write(tmp_path / "serving.json")
     assert launcher.start_serving(tmp_path).join(60) == 1
     failure = json.loads((tmp_path / "failed.json").read_text())
-    assert failure.keys() == {"status", "message"}
+    assert failure.keys() == {"status", "message", "reason"}
     assert "config.json" in failure["message"]
 
 
