@@ -31,8 +31,6 @@ MAY_READ = {
     "runner/cli/jobs/read.py": "chooses which jobs a list shows",
     "runner/cli/text.py": "shows how long it is until a moment",
     "runner/cli/completing.py": "ages the names that a shell completes",
-    "runner/console/pages.py": "shows ages on a page",
-    "runner/console/views/overview.py": "shows what is recent on a page",
     "runner/console/observing.py": "ages what a page shows",
     "runner/console/changes.py": "ages forms and shows when a change began",
 }
