@@ -14,7 +14,7 @@ import torch
 from runner import model_files
 from runner.emulator.engine.chat_templates import fallback_template
 from runner.emulator.engine.checkpoints import ModelError, check_checkpoint, refusing
-from runner.emulator.engine.memory import free_memory
+from runner.emulator.engine.memory import free_memory, lacking_memory
 from runner.emulator.engine.processors import preferred_dtype
 from runner.emulator.engine.protocol import ModelSource
 from runner.emulator.engine.smollm2 import prepare_smollm2
@@ -120,6 +120,8 @@ def load(
     except ModelError:
         raise
     except Exception as error:  # libraries raise what they like at a configuration that makes no sense
+        if lacking_memory(error) is not None:
+            raise
         raise ModelError("INVALID_ARGUMENT", f"The checkpoint cannot be loaded: {error}") from error
     _check_tensors(found)
     tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
