@@ -188,7 +188,7 @@ def run_out_of_memory(session: Session) -> None:
     code = gpu_models.starved(session.device, "training", folder)
     failed = own_training.events(folder, "failed")
     said = f"exit code {code}, {failed[0]['status']}: {failed[0]['message']}" if failed else f"exit code {code}"
-    good = bool(failed) and failed[0]["status"] == "RESOURCE_EXHAUSTED" and "smaller" in failed[0]["message"]
+    good = bool(failed) and failed[0]["status"] == "RESOURCE_EXHAUSTED" and "small" in failed[0]["message"]
     session.check("out of memory: training", good, said)
     folder = session.folder / "starved-serving"
     folder.mkdir()
