@@ -10,7 +10,7 @@ from infra.embedded.reconcile import ATTRIBUTION
 from infra.embedded.registry import find_type
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
 from infra.embedded.state import opened
-from infra.evaluation import evaluate
+from infra.evaluation import GUARD_URL, evaluate
 from infra.settings.stack import Settings
 
 
@@ -40,9 +40,7 @@ def preview(config: dict[str, str], state: Path) -> dict[str, Any]:
     created = [_key(key) for key in wanted if key not in records]
     deleted = [record.key for key, record in records.items() if key not in wanted]
     updated = [
-        _key(key)
-        for key, inputs in wanted.items()
-        if key in records and find_type(key[0]).body(inputs) != find_type(key[0]).body(records[key].inputs)
+        _key(key) for key, inputs in wanted.items() if key in records and _differs(key[0], inputs, records[key].inputs)
     ]
     lines = [f"{mark} {name}" for mark, names in (("+", created), ("~", updated), ("-", deleted)) for name in names]
     changes = len(lines)
@@ -70,6 +68,19 @@ def published(config: dict[str, str]) -> dict[str, Any]:
 
 def _rest(settings: Settings) -> Rest:
     return Rest(settings.api_endpoints, token=settings.access_token or PLACEHOLDER_TOKEN)
+
+
+def _differs(type_: str, inputs: dict[str, Any], remembered: dict[str, Any]) -> bool:
+    """Tell whether an application would change a resource that has the remembered inputs."""
+    if "archive" in inputs.get("source", {}):
+        # Only the names of an archive's files are evaluated. Its object is called by what is in them.
+        inputs = {**inputs, "source": remembered.get("source", {})}
+    text = json.dumps(inputs)
+    if GUARD_URL in text:
+        # The address that the function has been given.
+        inputs = json.loads(text.replace(GUARD_URL, str(remembered.get("httpTarget", {}).get("uri", GUARD_URL))))
+    kind = find_type(type_)
+    return bool(kind.body(inputs) != kind.body(remembered))
 
 
 def _key(key: tuple[str, str]) -> str:

@@ -109,7 +109,7 @@ def test_paper_shows_everything(page: Page, files: dict[str, Path], name: str) -
     assert page.locator("details").count() > 0
     assert page.evaluate(FOLDED) != []  # on the screen they are folded
     page.emulate_media(media="print", color_scheme="dark")
-    assert page.evaluate(FOLDED) == []
+    page.wait_for_function(f"() => ({FOLDED})().length === 0")  # once the page is drawn for paper
     assert page.evaluate(CLIPPED) == []
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 

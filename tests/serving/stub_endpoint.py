@@ -73,7 +73,8 @@ class StubEndpoint(LocalServer):
                 return self.refusals[before], {"error": error}
             if "instances" in body:
                 question = str(body["instances"][0]["prompt"])
-                answer: dict[str, Any] = {"predictions": [f"answer to {question}"]}
+                answers = [f"answer to {instance['prompt']}" for instance in body["instances"]]
+                answer: dict[str, Any] = {"predictions": answers}
             else:
                 question = str(body["messages"][-1]["content"])
                 if question == "forbidden":

@@ -79,7 +79,10 @@ def test_openai_sdk_stream_equals_the_whole_answer(sdk: openai.OpenAI, seed: int
         assert [one.finish_reason for one in mine] == [None] * (len(mine) - 1) + [expected.finish_reason]
         streamed = [token for one in mine if one.logprobs for token in one.logprobs.content or []]
         assert expected.logprobs is not None
-        assert streamed == expected.logprobs.content
+        told = expected.logprobs.content or []
+        assert [one.token for one in streamed] == [one.token for one in told]
+        # The second time its prompt is known: other products, in another order, of the same numbers.
+        assert [one.logprob for one in streamed] == pytest.approx([one.logprob for one in told], rel=1e-4)
     assert len({one.id for one in chunks}) == 1
 
 

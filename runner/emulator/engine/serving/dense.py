@@ -57,6 +57,8 @@ class DenseDecoder:
         config = model.config
         if type(model).__name__ not in _ARCHITECTURES or model.device.type != "cpu":
             return False
+        if any(one._forward_pre_hooks or one._forward_hooks for one in model.modules()):
+            return False  # which it would not call
         kinds = getattr(config, "layer_types", None) or ["full_attention"]
         rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
         linears = [one for name, one in model.named_modules() if name.endswith("_proj")]
