@@ -106,6 +106,6 @@ def test_a_table_is_converted_and_tuned_on_in_one_step(
     submitted = tune(run, "--train", str(path), "--convert")
     assert "first row: " in submitted.err
     assert "Wie heißt Brücke 1?" in submitted.err
-    assert submitted.err.index("first row: ") < submitted.err.index("tuning")
+    assert submitted.err.index("first row: ") < submitted.err.index("Tuning ")
     again = run("jobs", "submit", "--model", MODEL, "--epochs", "1", "--yes", "--train", str(path), "--convert")
     assert "this job already exists" in again.err

@@ -92,7 +92,7 @@ def test_gcloud_makes_what_the_program_makes(emulator: EmulatorServer, tmp_path:
         ["bash", "-c", text], env=variables, capture_output=True, text=True, check=False, timeout=580, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    local = {"forceDestroy": "false"}
+    local = {"forceDestroy": "false", "idleGuard": "false"}
     apply(emulator.url, project=other, location="us-central1", config=local, state=tmp_path / "state.json")
     assert _comparable(inventory(emulator.url, project)) == _comparable(inventory(emulator.url, other))
 

@@ -7,11 +7,12 @@ import sqlite3
 
 from starlette.responses import Response
 
-from runner.emulator import store, update_mask
+from runner.emulator import paging, store, update_mask
 from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.control.resources import Document, listed, read, text, write
 from runner.emulator.errors import already_exists, invalid, not_found
 from runner.emulator.iam import policies
+from runner.emulator.iam.roles import ROLES
 from runner.emulator.routing import ApiRequest, json_response
 
 KIND = policies.CUSTOM_ROLE
@@ -69,6 +70,18 @@ async def list_roles(request: ApiRequest) -> Response:
         return [body for _, body in store.scan(connection, KIND, prefix) if not body.get("deleted")]
 
     return listed(request, "roles", read(request, work))
+
+
+async def query_testable(request: ApiRequest) -> Response:
+    """List the permissions that a role may have: those of all predefined roles that are known here.
+
+    `gcloud iam roles create` asks for them first.
+    """
+    body = await request.read_json()
+    items = [{"name": name, "stage": "GA"} for name in sorted(frozenset[str]().union(*ROLES.values()))]
+    size, token = body.get("pageSize"), body.get("pageToken")
+    part, then = paging.page(items, None if size is None else str(size), token, default=100)
+    return json_response({"permissions": part, **({"nextPageToken": then} if then else {})})
 
 
 async def patch(request: ApiRequest) -> Response:

@@ -72,6 +72,7 @@ _OTHERS: dict[str, tuple[str, ...]] = {
     "compute.projects.get": ("compute.projects.get",),
     "compute.regions.get": ("compute.regions.get",),
     "compute.regions.list": ("compute.regions.list",),
+    "iam.permissions.queryTestablePermissions": (),
     "iam.projects.serviceAccounts.undelete": ("iam.serviceAccounts.undelete",),
     "serviceusage.services.generateServiceIdentity": ("serviceusage.services.enable",),
     "workloadidentity.projects.locations.serviceProducers.generateServiceAgents": ("serviceusage.services.enable",),

@@ -43,6 +43,12 @@ METHODS: list[Method] = [
                 f"{_ACCOUNT}:generateAccessToken",
                 credentials.generate_access_token,
             ),
+            (
+                "iam.permissions.queryTestablePermissions",
+                "POST",
+                "/permissions:queryTestablePermissions",
+                custom_roles.query_testable,
+            ),
             (f"{_ROLE_ID}.create", "POST", _ROLES, custom_roles.create),
             (f"{_ROLE_ID}.list", "GET", _ROLES, custom_roles.list_roles),
             (f"{_ROLE_ID}.undelete", "POST", f"{_ROLE}:undelete", custom_roles.undelete),
