@@ -40,12 +40,12 @@ class Stack:
         return destroy(self.state, project=self.project)
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
-        response = httpx.request(method, f"{self.url}{path}", json=body, trust_env=False)
+        response = httpx.request(method, f"{self.url}{path}", json=body, trust_env=False, timeout=60)
         assert response.is_success, response.text
         return response.json() if response.content else {}
 
     def status(self, path: str) -> int:
-        return httpx.get(f"{self.url}{path}", trust_env=False).status_code
+        return httpx.get(f"{self.url}{path}", trust_env=False, timeout=60).status_code
 
     @property
     def account(self) -> str:

@@ -51,7 +51,7 @@ def submit(project: Provisioned, location: str, fate: str) -> str:
 def wait(url: str, name: str, wanted: str) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        body = httpx.get(f"{url}/v1beta1/{name}", trust_env=False).json()
+        body = httpx.get(f"{url}/v1beta1/{name}", trust_env=False, timeout=60).json()
         if wanted in (body["state"], body.get("tuningJobState")):
             return
         time.sleep(0.1)

@@ -45,7 +45,9 @@ def inventory(url: str, project: str) -> Any:
     """Return what a project has, without what differs between any two."""
 
     def get(path: str, method: str = "GET") -> Any:
-        answer = httpx.request(method, f"{url}{path}", json={} if method == "POST" else None, trust_env=False)
+        answer = httpx.request(
+            method, f"{url}{path}", json={} if method == "POST" else None, trust_env=False, timeout=60
+        )
         return answer.json() if answer.is_success else {}
 
     def bindings(policy: Any) -> Any:
