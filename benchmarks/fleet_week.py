@@ -57,7 +57,7 @@ class Result:
     spent: float = 0.0
     most_committed: float = 0.0
     used_share: float = 0.0
-    """Of the slots' time while all teams had jobs that waited, outages included."""
+    """Share of the slots' time in use while every team had waiting jobs, outages included."""
     unfairness: float = 0.0
     """Largest relative distance of a team's slot time from an equal share, in that time."""
     tolerance: float = MOST_UNFAIR

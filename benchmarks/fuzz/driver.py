@@ -29,7 +29,7 @@ _POOLED_BYTES = 16 << 10
 """Larger inputs are not broken further."""
 _KEPT_BYTES = 2 << 10
 _KEPT_FILES = 32
-"""Of one target's corpus: it stays small."""
+"""Upper bound for the corpus of one target."""
 
 Survive = Callable[[bytes], Iterator[str] | list[str]]
 """Runs one input and returns what it was answered with; raises what must not be raised."""

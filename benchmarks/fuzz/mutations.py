@@ -86,6 +86,6 @@ def of_document(draw: random.Random, data: bytes, read: Callable[[bytes], Any], 
     if draw.random() < 0.75:
         try:
             return write(changed(draw, read(data), draw.choice((1, 1, 2, 4))))
-        except Exception:  # noqa: S110 - what is no document any more is bytes
+        except Exception:  # noqa: S110 - mutated into something that cannot be parsed: kept as bytes
             pass
     return broken(draw, data, draw.choice((1, 1, 2, 4)))
