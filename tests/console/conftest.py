@@ -90,6 +90,9 @@ def open_page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
         page.on("console", complain)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        # Heard from the start: Playwright tells the browser not to open its own dialog only while somebody listens, and
+        # an Enter that is pressed in the same moment as the listening begins can get there first.
+        page.on("filechooser", lambda _: None)
         if first == "/":
             page.goto(running.access.address)
             page.wait_for_url("**/")
