@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def render(record: dict[str, Any]) -> str:
         lines += ["", f"### {subject}", "", "| | here | the peer | ratio | goal | |", "|---|---|---|---|---|---|"]
         lines += [_row(one) for one in figures if one.subject == subject]
         notes = record["notes"].get(subject, [])
-        lines += ["", *(f"* {note}" for note in notes)] if notes else []
+        lines += ["", *(_item(note) for note in notes)] if notes else []
     return "\n".join(lines) + "\n"
 
 
@@ -81,6 +82,11 @@ def _quietness(record: dict[str, Any]) -> str:
         f"**The machine was not quiet** at {len(loud)} of {len(looks)} looks (up to {most:g} cores busy: "
         f"{', '.join(others) or 'unknown'}): figures marked ~ say little, and those of others little more."
     )
+
+
+def _item(note: str) -> str:
+    """Return a note as an item of a list, in lines as long as the document's."""
+    return textwrap.fill(note, 120, initial_indent="* ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _row(figure: Figure) -> str:
