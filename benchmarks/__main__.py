@@ -4,7 +4,8 @@
     python -m benchmarks --size short         a smaller form, for every night
     python -m benchmarks --size tiny          shows that everything runs; the figures mean nothing
     python -m benchmarks --only serving       one subject
-    python -m benchmarks --write              and keep the record; docs/performance.md is made of it
+    python -m benchmarks --write              and keep the record; docs/performance.md is made of it. With --only the
+                                              other subjects' figures stay, with their date
 
 What is compared runs by turns. Peers are the real programs, from the package index, each in an environment that this
 command makes in the user's cache. The command looks whether the machine is quiet and says so when it is not. Exit code

@@ -41,6 +41,35 @@ def test_a_missed_goal_is_shown_as_missed(tmp_path: Path) -> None:
     assert "missed: Serving: time to the first text" in summary(record)
 
 
+def test_measuring_one_subject_keeps_the_others() -> None:
+    before = json.loads(document.RECORD.read_text())
+    serving = [one for one in before["figures"] if one["subject"] == "Serving"]
+    again = {
+        **before,
+        "date": "1 June 2030",
+        "commit": "abc",
+        "figures": serving[:2],
+        "notes": {},
+        "peers": {"torch": "9"},
+    }
+    record = document.merged(before, again)
+    others = [one for one in before["figures"] if one["subject"] != "Serving"]
+    assert [one for one in record["figures"] if one["subject"] != "Serving"] == others
+    assert [one for one in record["figures"] if one["subject"] == "Serving"] == serving[:2]
+    assert record["peers"] == {**before["peers"], "torch": "9"}
+    assert "Serving" not in record["notes"]
+    text = document.render(record)
+    assert text.startswith("Measured on 1 June 2030 at commit `abc`")
+    kept = f"Measured on {before['date']} at commit `{before['commit']}`."
+    assert text.count(kept) == len({one["subject"] for one in others})
+    # Measured again, a subject is not said to be kept; what was kept keeps its date.
+    twice = document.merged(record, {**before, "date": "2 June 2030", "figures": others[:1], "notes": {}})
+    assert others[0]["subject"] not in twice["kept"]
+    assert twice["kept"]["Serving"] == "1 June 2030 at commit `abc`"
+    everything = document.merged(record, before)
+    assert (everything["figures"], everything["kept"]) == (before["figures"], {})
+
+
 def test_a_machine_that_others_use_is_not_quiet() -> None:
     assert machine.Look(0.1, 0.0, 0.3, ()).quiet
     assert not machine.Look(0.9, 0.0, 1.2, ("cc1",)).quiet

@@ -45,7 +45,9 @@ def render(record: dict[str, Any]) -> str:
         "turns; a ratio is taken in each round.",
     ]
     for subject in dict.fromkeys(one.subject for one in figures):
-        lines += ["", f"### {subject}", "", "| | here | the peer | ratio | goal | |", "|---|---|---|---|---|---|"]
+        earlier = record.get("kept", {}).get(subject)
+        lines += ["", f"### {subject}", *(["", f"Measured on {earlier}."] if earlier else [])]
+        lines += ["", "| | here | the peer | ratio | goal | |", "|---|---|---|---|---|---|"]
         lines += [_row(one) for one in figures if one.subject == subject]
         notes = record["notes"].get(subject, [])
         lines += ["", *(_item(note) for note in notes)] if notes else []
@@ -53,9 +55,30 @@ def render(record: dict[str, Any]) -> str:
 
 
 def write(record: dict[str, Any]) -> None:
-    """Keep a record and make the document's section of it."""
+    """Keep a record, with the subjects that it lacks as they were, and make the document's section of it."""
+    if RECORD.exists():
+        record = merged(json.loads(RECORD.read_text()), record)
     RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     DOCUMENT.write_text(replaced(DOCUMENT.read_text(), render(record)))
+
+
+def merged(before: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with what an earlier one has of other subjects, in the earlier one's order.
+
+    Its `kept` says of each of those when it was measured.
+    """
+    measured = {one["subject"] for one in record["figures"]}
+    old = {one["subject"] for one in before["figures"]} - measured
+    figures = [one for one in before["figures"] if one["subject"] in old] + record["figures"]
+    order = list(dict.fromkeys(one["subject"] for one in before["figures"] + record["figures"]))
+    earlier = f"{before['date']} at commit `{before['commit']}`"
+    return {
+        **record,
+        "peers": {**before["peers"], **record["peers"]} if old else record["peers"],
+        "figures": sorted(figures, key=lambda one: order.index(one["subject"])),
+        "notes": {name: notes for name, notes in before["notes"].items() if name in old} | record["notes"],
+        "kept": {name: before.get("kept", {}).get(name, earlier) for name in order if name in old},
+    }
 
 
 def replaced(text: str, section: str) -> str:
