@@ -195,8 +195,10 @@ class Launcher:
             "PYTHONPATH": path,
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
-            # Idle threads sleep instead of spinning: on a shared machine spinning makes a step many times slower.
+            # Idle threads soon sleep: spinning for long makes a step many times slower on a shared machine, and waking
+            # for each of the hundreds of products of a step takes longer than the products.
             "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1500"),
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,35 @@ def test_equal_prompts_of_one_pass_are_computed_once(loaded: LoadedModel) -> Non
     assert batch.rows == 3
     assert torch.equal(logits[0], logits[2])
     torch.testing.assert_close(logits[1], apart[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_come_go_and_grow_do_not_change_each_other(loaded: LoadedModel, seed: int) -> None:
+    draw = random.Random(seed)
+    decoder = DenseDecoder(loaded.model)
+    batch = DenseBatch(decoder, prefix_positions=0)
+    rows: list[list[int]] = []
+    with torch.inference_mode():
+        for _ in range(12):
+            # Around 128 and 256 positions, where a row moves to longer ones.
+            lengths = [draw.choice([5, 120, 126, 127, 128, 129, 250, 255]) for _ in range(draw.randint(0, 3))]
+            if lengths:
+                prompts = [prompt.ids for prompt in random_prompts(loaded, lengths)]
+                batch.join(prompts)
+                rows += prompts
+            for _ in range(draw.randint(1, 4) if rows else 0):
+                tokens = [draw.randrange(200) for _ in rows]
+                logits = batch.step(tokens)
+                rows = [[*row, token] for row, token in zip(rows, tokens, strict=True)]
+            assert batch.width == max(map(len, rows), default=0)
+            if rows:
+                place = draw.randrange(len(rows))
+                alone = DenseBatch(decoder, prefix_positions=0).join([rows[place]])
+                torch.testing.assert_close(logits[place], alone[0], rtol=1e-3, atol=1e-3)
+            kept = [row for row in range(len(rows)) if draw.random() < 0.7]
+            batch.keep(kept)
+            rows = [rows[row] for row in kept]
+            assert batch.rows == len(rows)
 
 
 @pytest.mark.parametrize("rows", [1, 8, 100])

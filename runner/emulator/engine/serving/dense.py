@@ -84,35 +84,33 @@ class DenseDecoder:
         states = self._embedding[torch.tensor(tokens)].float()
         cosine, sine = self._rotation(positions)
         for number, block in enumerate(self._blocks):
-            mixed = block.attention_in(_normed(states, block.norm_in, self._epsilon))
+            mixed = block.attention_in(_normed(states, block.norm_in, self._epsilon)).float()
             heads = mixed.view(len(tokens), self.heads + 2 * self.key_heads, self.head_size)
-            turned, values = heads[:, : -self.key_heads], heads[:, -self.key_heads :]
-            queries, keys = turned[:, : self.heads], turned[:, self.heads :]
-            if block.norm_queries is not None and block.norm_keys is not None:
-                queries = _normed(queries, block.norm_queries, self._epsilon)
-                keys = _normed(keys, block.norm_keys, self._epsilon)
-                queries, keys = _turned(queries, cosine, sine), _turned(keys, cosine, sine)
-            else:
-                turned = _turned(turned, cosine, sine)
-                queries, keys = turned[:, : self.heads], turned[:, self.heads :]
-            read = attention(number, queries.to(self.dtype), keys, values)
+            turned = heads[:, : -self.key_heads]  # queries and keys
+            if block.norm_heads is not None:
+                turned.copy_(functional.rms_norm(turned, (self.head_size,), None, self._epsilon)).mul_(block.norm_heads)
+            halves = turned.roll(self.head_size // 2, -1)
+            turned.mul_(cosine).addcmul_(halves, sine)
+            heads = heads.to(self.dtype)
+            read = attention(number, heads[:, : self.heads], heads[:, self.heads :].unflatten(1, (2, -1)))
             if wanted is not None and number == self.layers - 1:
                 states, read = states[wanted], read[wanted]  # nothing reads the others any more
-            states = states + block.attention_out(read.reshape(len(states), -1).float())
+            states += block.attention_out(read.reshape(len(states), -1))
             gate, up = block.feed_in(_normed(states, block.norm_feed, self._epsilon)).chunk(2, -1)
-            states = states + block.feed_out(functional.silu(gate).mul_(up))
+            states += block.feed_out(functional.silu(gate).mul_(up))
         return _normed(states, self._norm, self._epsilon)
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Return the logits after each state, shape (states, vocabulary), in float32."""
-        return self._head(states)
+        return self._head(states).float()
 
     def _rotation(self, positions: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return cosine and sine of each position's angles, shape (positions, 1, head size)."""
+        """Return what a head and its swapped halves are multiplied by, shape (positions, 1, head size)."""
         if max(positions) >= self._angles.shape[1]:
             count = max(1024, 2 * max(positions))
-            pair = self._rotary(torch.empty(0, dtype=torch.float32), torch.arange(count).unsqueeze(0))
-            self._angles = torch.stack([one[0] for one in pair])
+            cosine, sine = self._rotary(torch.empty(0, dtype=torch.float32), torch.arange(count).unsqueeze(0))
+            sine[..., : self.head_size // 2].neg_()
+            self._angles = torch.stack([cosine[0], sine[0]])
         cosine, sine = self._angles[:, torch.tensor(positions)]
         return cosine.unsqueeze(1), sine.unsqueeze(1)
 
@@ -120,14 +118,13 @@ class DenseDecoder:
 class Attention:
     """What `DenseDecoder.forward` calls once a layer."""
 
-    def __call__(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    def __call__(self, layer: int, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
         """Store keys and values, and return what the queries read, shape (tokens, heads, head size).
 
         Args:
             layer: number.
-            queries: shape (tokens, heads, head size), in the model's type.
-            keys: shape (tokens, key heads, head size), in float32.
-            values: as `keys`.
+            queries: shape (tokens, heads, head size).
+            entries: keys and values, shape (tokens, 2, key heads, head size).
         """
         raise NotImplementedError
 
@@ -143,8 +140,14 @@ class _Block:
         self.feed_out = project([feed.down_proj])
         self.norm_in = layer.input_layernorm.weight.float()
         self.norm_feed = layer.post_attention_layernorm.weight.float()
-        self.norm_queries = attention.q_norm.weight.float() if hasattr(attention, "q_norm") else None
-        self.norm_keys = attention.k_norm.weight.float() if hasattr(attention, "k_norm") else None
+        self.norm_heads = None
+        """Weights of the norms of queries and keys, shape (heads + key heads, head size)."""
+        if hasattr(attention, "q_norm"):
+            size = attention.q_norm.weight.shape[0]
+            counts = (one.weight.shape[0] // size for one in (attention.q_proj, attention.k_proj))
+            norms = (attention.q_norm, attention.k_norm)
+            rows = [one.weight.float().expand(count, -1) for one, count in zip(norms, counts, strict=True)]
+            self.norm_heads = torch.cat(rows)
 
 
 class _Projection:
@@ -162,22 +165,17 @@ class _Projection:
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, 16) if pack else None
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the product, in float32. Inputs are float32, shape (tokens, features)."""
+        """Return the product, in float32 or the weights' type. Inputs have either, shape (tokens, features)."""
         if self._weight.dtype == torch.float32:
             return functional.linear(inputs, self._weight)
         if self._packed is not None and inputs.shape[0] <= _PACKED_TOKENS:
             product = torch.ops.mkldnn._linear_pointwise(inputs.bfloat16(), self._packed, None, "none", [], "")
-            return product.float()  # type: ignore[no-any-return]
+            return product  # type: ignore[no-any-return]
         if inputs.shape[0] > _PACKED_TOKENS and not multiplies_faster_in_bfloat16():
             # Converting the weights takes a twentieth of the time of the product.
-            return functional.linear(inputs, self._weight.float())
-        return functional.linear(inputs.bfloat16(), self._weight).float()
+            return functional.linear(inputs.float(), self._weight.float())
+        return functional.linear(inputs.bfloat16(), self._weight)
 
 
 def _normed(states: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
     return functional.rms_norm(states, (states.shape[-1],), weight, epsilon)
-
-
-def _turned(heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    first, second = heads.chunk(2, -1)
-    return torch.addcmul(heads * cosine, torch.cat((-second, first), -1), sine)

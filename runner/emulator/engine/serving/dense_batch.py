@@ -1,7 +1,6 @@
-"""The running batch of a `DenseDecoder`: the cache of keys and values, and the prompts whose beginning it remembers.
+"""The running batch of a `DenseDecoder`: its rows, and the prompts whose beginning it remembers.
 
-Rows are padded on the left, as those of `batch.Batch` are, so that all of them grow at the same place; the cache is
-allocated in pieces, so that a token a row moves nothing. What a prompt shares with one that was read before is copied.
+What a prompt shares with one that was read before is copied.
 """
 
 from __future__ import annotations
@@ -10,10 +9,8 @@ import torch
 import torch.nn.functional as functional
 
 from runner.emulator.engine.serving.dense import Attention, DenseDecoder
+from runner.emulator.engine.serving.dense_cache import Cache, Row, Writing
 from runner.emulator.engine.serving.scores import PromptScorer
-
-_GROWTH = 64
-"""Positions added to the cache at a time."""
 
 _SHORTEST_PREFIX = 16
 """Tokens that two prompts must share for a copy to pay."""
@@ -32,10 +29,8 @@ class DenseBatch:
 
     def __init__(self, decoder: DenseDecoder, prefix_positions: int = PREFIX_POSITIONS) -> None:
         self._decoder = decoder
-        self._lengths: list[int] = []
-        self._width = 0
-        self._cache = self._allocate(0, 0)
-        self._bias = torch.zeros((0, 0), dtype=decoder.dtype)
+        self._cache = Cache(decoder)
+        self._rows: list[Row] = []
         self._prefixes = _Prefixes(prefix_positions)
         self.reused = 0
         """Prompt positions that were copied instead of computed."""
@@ -43,12 +38,12 @@ class DenseBatch:
     @property
     def rows(self) -> int:
         """Return how many sequences are in the cache."""
-        return len(self._lengths)
+        return len(self._rows)
 
     @property
     def width(self) -> int:
-        """Return the positions of each row, padding included."""
-        return self._width
+        """Return the positions of the longest row."""
+        return max((row.length for row in self._rows), default=0)
 
     reads_ahead = True
 
@@ -79,7 +74,7 @@ class DenseBatch:
             scorer.keep(torch.stack([padded[place] for place in places]))
             states = states[[end - 1 for end in reading.ends]]
         logits = self._decoder.logits(states)
-        self._append([reading.rows[place] for place in places])
+        self._rows += [self._cache.add(reading.rows[place]) for place in places]
         return logits[places]
 
     def _read(self, prompts: list[list[int]], *, reuse: bool = True) -> tuple[_Reading, torch.Tensor]:
@@ -91,7 +86,7 @@ class DenseBatch:
         reading = _Reading(self._decoder, prompts, [0 if one is None else one.shape[3] for one in known])
         for row, prefix in zip(reading.rows, known, strict=True):
             if prefix is not None:
-                row[:, :, :, : prefix.shape[3]] = prefix
+                row[..., : prefix.shape[3], :] = prefix
         wanted = [end - 1 for end in reading.ends] if reuse else None
         states = self._decoder.forward(reading.tokens, reading.positions, reading, wanted)
         self.reused += sum(reading.known)
@@ -101,71 +96,28 @@ class DenseBatch:
 
     def step(self, tokens: list[int]) -> torch.Tensor:
         """Append one token to every row and return the logits after it, shape (rows, vocabulary)."""
-        if self._width == self._cache.shape[4]:
-            self._cache = functional.pad(self._cache, (0, 0, 0, _GROWTH))
-            self._bias = functional.pad(self._bias, (0, _GROWTH))
-        writing = _Writing(self._decoder, self._cache, self._bias[:, : self._width + 1])
-        states = self._decoder.forward(tokens, self._lengths, writing)
-        logits = self._decoder.logits(states)
-        self._width += 1
-        self._lengths = [length + 1 for length in self._lengths]
-        return logits
+        self._cache.make_room()
+        ordered = self._cache.ordered()
+        order = {row: place for place, row in enumerate(ordered)}
+        places = [order[row] for row in self._rows]
+        told = dict(zip(places, tokens, strict=True))
+        in_order = [told[place] for place in range(len(ordered))]
+        states = self._decoder.forward(in_order, [row.length for row in ordered], Writing(self._cache))
+        for row in ordered:
+            row.length += 1
+        return self._decoder.logits(states[places])
 
     def keep(self, rows: list[int]) -> None:
-        """Drop all rows but these, and the padding that no remaining row needs."""
-        if len(rows) == self.rows:
-            return
-        self._lengths = [self._lengths[row] for row in rows]
-        width = max(self._lengths, default=0)
-        kept = self._cache[:, :, rows, :, self._width - width : self._width]
-        self._cache = functional.pad(kept, (0, 0, 0, _GROWTH)) if rows else self._allocate(0, 0)
-        self._width = width
-        self._mask()
+        """Drop all rows but these."""
+        kept = [self._rows[row] for row in rows]
+        for row in set(self._rows).difference(kept):
+            self._cache.remove(row)
+        self._rows = kept
 
     def clear(self) -> None:
         """Drop every row."""
-        self._lengths, self._width = [], 0
-        self._cache = self._allocate(0, 0)
-        self._mask()
-
-    def _append(self, rows: list[torch.Tensor]) -> None:
-        lengths = self._lengths + [row.shape[3] for row in rows]
-        width = max(lengths)
-        cache = self._allocate(len(lengths), width + _GROWTH)
-        if self._width:
-            cache[:, :, : self.rows, :, width - self._width : width] = self._cache[:, :, :, :, : self._width]
-        for number, row in enumerate(rows, self.rows):
-            cache[:, :, number, :, width - row.shape[3] : width] = row
-        self._cache, self._lengths, self._width = cache, lengths, width
-        self._mask()
-
-    def _mask(self) -> None:
-        places = torch.arange(self._cache.shape[4])
-        padding = torch.tensor([self._width - length for length in self._lengths], dtype=torch.long).unsqueeze(1)
-        self._bias = torch.zeros((self.rows, len(places)), dtype=self._decoder.dtype)
-        self._bias.masked_fill_(places < padding, -torch.inf)
-
-    def _allocate(self, rows: int, width: int) -> torch.Tensor:
-        """Return room for keys and values: (2, layers, rows, key heads, width, head size)."""
-        decoder = self._decoder
-        return torch.zeros((2, decoder.layers, rows, decoder.key_heads, width, decoder.head_size), dtype=decoder.dtype)
-
-
-class _Writing(Attention):
-    """One token a row."""
-
-    def __init__(self, decoder: DenseDecoder, cache: torch.Tensor, bias: torch.Tensor) -> None:
-        self._cache = cache
-        self._width = bias.shape[1]
-        self._group = decoder.heads // decoder.key_heads
-        self._bias = bias[:, None, None].expand(-1, 1, self._group, -1)
-
-    def __call__(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        stored = self._cache[:, layer, :, :, : self._width]
-        stored[0, :, :, -1], stored[1, :, :, -1] = keys, values
-        rows, heads, size = queries.shape
-        grouped = queries.reshape(rows, heads // self._group, self._group, size)
-        return functional.scaled_dot_product_attention(grouped, stored[0], stored[1], attn_mask=self._bias)
+        self._cache = Cache(self._decoder)
+        self._rows = []
 
 
 class _Reading(Attention):
@@ -179,15 +131,15 @@ class _Reading(Attention):
         ]
         self._counts = [len(prompt) - start for prompt, start in zip(prompts, known, strict=True)]
         self.ends = torch.tensor(self._counts).cumsum(0).tolist()
-        shape = (2, decoder.layers, decoder.key_heads)
+        shape = (decoder.layers, 2, decoder.key_heads)
         self.rows = [torch.empty((*shape, len(prompt), decoder.head_size), dtype=decoder.dtype) for prompt in prompts]
 
-    def __call__(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    def __call__(self, layer: int, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
         read = []
-        parts = tuple(torch.split(one, self._counts) for one in (queries, keys, values))
-        for row, start, asked, new_keys, new_values in zip(self.rows, self.known, *parts, strict=True):
-            stored = row[:, layer]
-            stored[0, :, start:], stored[1, :, start:] = new_keys.transpose(0, 1), new_values.transpose(0, 1)
+        parts = (torch.split(one, self._counts) for one in (queries, entries))
+        for row, start, asked, new in zip(self.rows, self.known, *parts, strict=True):
+            stored = row[layer]
+            stored[:, :, start:] = new.permute(1, 2, 0, 3)
             mask = None
             if start:
                 mask = torch.ones((len(asked), stored.shape[2]), dtype=torch.bool).tril(start)
@@ -209,7 +161,7 @@ class _Prefixes:
     def __init__(self, positions: int) -> None:
         self._positions = positions
         self._known: dict[tuple[int, ...], torch.Tensor] = {}
-        """Prompt to keys and values, shape (2, layers, key heads, positions, head size); last used at the end."""
+        """Prompt to keys and values, shape (layers, 2, key heads, positions, head size); last used at the end."""
 
     def length(self, prompt: list[int]) -> int:
         """Return how many of a prompt's tokens are known."""
@@ -221,7 +173,7 @@ class _Prefixes:
         if not length:
             return None
         found = self._known[best] = self._known.pop(best)
-        return found[:, :, :, :length]
+        return found[..., :length, :]
 
     def remember(self, prompt: list[int], row: torch.Tensor) -> None:
         """Keep a prompt's keys and values, which nobody changes any more; the last one always."""

@@ -310,7 +310,8 @@ class Engine:
         self._leave()
 
     def _choose(self, sequences: list[Sequence], logits: torch.Tensor) -> None:
-        best = logits.argmax(-1).tolist()
+        # On the CPU, NumPy finds the greatest of a large vocabulary several times as fast.
+        best = (logits if logits.is_cuda else logits.float().numpy()).argmax(-1).tolist()
         if not all(one.sampler.plain for one in sequences):
             logits = logits.cpu()
         for row, sequence in enumerate(sequences):

@@ -233,6 +233,11 @@ async def _while_connected(request: Request, answer: Awaitable[dict[str, Any]]) 
     return JSONResponse(answering.result())
 
 
+def _load(spec: ServingSpec) -> tuple[ServedModel, ServingEngine]:
+    loaded = load(spec.source, cache_directory=spec.cache_directory, threads=spec.threads, template=False)
+    return loaded, _own_engine(spec, loaded)
+
+
 def _own_engine(spec: ServingSpec, loaded: ServedModel) -> Engine:
     return Engine(
         loaded.model,
@@ -351,12 +356,18 @@ def main(directory: Path) -> int:
     try:
         vllm = engine_kind() == "vllm"
         loaded: ServedModel
+        open_engine: Callable[[], ServingEngine]
         if vllm:
             loaded = load_description(spec.source, cache_directory=spec.cache_directory)
+            open_engine = functools.partial(_open_vllm, spec, loaded)
         else:
-            loaded = load(spec.source, cache_directory=spec.cache_directory, threads=spec.threads, template=False)
+            # In a thread that ends: OpenMP keeps a team for each thread that has computed, and with more of their
+            # threads than processors it sleeps between any two operations whatever GOMP_SPINCOUNT says.
+            with ThreadPoolExecutor(1) as loading:
+                loaded, engine = loading.submit(_load, spec).result()
+            open_engine = lambda: engine  # noqa: E731
         logger.info("serving %s", loaded.card.get("weights", spec.name))
-        death = asyncio.run(serve(spec, loaded, (lambda: _open_vllm(spec, loaded)) if vllm else None))
+        death = asyncio.run(serve(spec, loaded, open_engine))
     except ModelError as error:
         failure = {"status": error.status, "message": error.message, "reason": error.reason}
         (directory / "failed.json").write_text(json.dumps(failure))

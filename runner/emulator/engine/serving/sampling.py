@@ -5,13 +5,19 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+import numpy
+import numpy.typing
 import torch
 
 from runner.emulator.engine.serving.constraints import Constraint
 from runner.emulator.engine.serving.parameters import SamplingParameters
 
-_NUCLEUS_CANDIDATES = 512
-"""Tokens sorted first for `top_p`: nearly always enough, and sorting a whole vocabulary costs milliseconds a token."""
+_NUCLEUS_BOUNDS = (1e-3, 1e-5, 0.0)
+"""Likelihood that a token needs to be sorted for `top_p`, if what remains is enough: sorting a whole vocabulary costs
+milliseconds a token."""
+
+Floats = numpy.typing.NDArray[numpy.float32]
+Places = numpy.typing.NDArray[numpy.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,29 +127,36 @@ class Sampler:
         probabilities, tokens = _truncate(logits, parameters.top_k, parameters.top_p)
         if parameters.min_p:
             probabilities = probabilities * (probabilities >= parameters.min_p * probabilities.max())
-        cumulative = probabilities.double().cumsum(0)
-        place = int(torch.searchsorted(cumulative, self._random.random() * float(cumulative[-1]), right=True))
-        place = min(place, cumulative.numel() - 1)
+        cumulative = torch.from_numpy(probabilities).cumsum(0, dtype=torch.double).numpy()
+        place = int(numpy.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right"))
+        place = min(place, cumulative.size - 1)
         return place if tokens is None else int(tokens[place])
 
 
-def _truncate(logits: torch.Tensor, top_k: int, top_p: float) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _truncate(logits: torch.Tensor, top_k: int, top_p: float) -> tuple[Floats, Places | None]:
     """Return the probabilities that remain and their tokens, most likely first; no tokens if all remain, in order."""
-    size = logits.numel()
-    if 0 < top_k < size:
-        values, tokens = logits.topk(top_k)
-        probabilities = values.softmax(0)
+    tokens: Places
+    if 0 < top_k < logits.numel():
+        values, found = logits.topk(top_k)
+        probabilities, tokens = values.softmax(0).numpy(), found.numpy()
     elif top_p < 1:
-        everything = logits.softmax(0)
-        probabilities, tokens = everything.topk(min(_NUCLEUS_CANDIDATES, size))
-        if float(probabilities.sum()) < top_p:
-            probabilities, tokens = everything.sort(descending=True)
+        everything: Floats = logits.softmax(0).numpy()
+        tokens = _likeliest(everything, top_p)
+        probabilities = everything[tokens]
     else:
-        return logits.softmax(0), None
+        return logits.softmax(0).numpy(), None
     if top_p < 1:
         # A token stays if the ones before it do not reach top_p yet; so the first always stays.
-        before = probabilities.cumsum(0) - probabilities
-        keep = before < top_p
+        keep = probabilities.cumsum() - probabilities < top_p
         keep[0] = True
         probabilities, tokens = probabilities[keep], tokens[keep]
     return probabilities, tokens
+
+
+def _likeliest(probabilities: Floats, enough: float) -> Places:
+    """Return the most likely tokens, in order, that have `enough` of the likelihood, and often more of them."""
+    for bound in _NUCLEUS_BOUNDS:
+        tokens = numpy.flatnonzero(probabilities >= bound)
+        if probabilities[tokens].sum() >= enough:
+            break
+    return tokens[numpy.argsort(-probabilities[tokens], kind="stable")]
