@@ -195,11 +195,10 @@ class Launcher:
             "PYTHONPATH": path,
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
-            # Idle threads spin for a fifth of a millisecond, which is what lies between two operations of a pass, and
-            # then sleep. Spinning on makes a step many times slower on a shared machine, sleeping at once on a quiet
-            # one: waking up takes as long as many an operation.
+            # Idle threads spin for about 50 microseconds, what lies between two operations, and then sleep. Spinning on
+            # makes a step many times slower on a shared machine, and sleeping at once slows one on a quiet machine.
             "OMP_WAIT_POLICY": "PASSIVE",
-            "GOMP_SPINCOUNT": "5000",
+            "GOMP_SPINCOUNT": "1000",
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -129,7 +129,14 @@ class TrainingJob:
             **description,
         )
         model, optimizer, progress = self._prepare(loaded)
-        passes = TrainingPass(model, loaded.tokenizer.pad_token_id, autocast=self.autocast)
+        # Each share of the examples has gradients of its own until they are added up: of adapters they are small.
+        shared = spec.mode == "PEFT_ADAPTER" and self.device.type == "cpu"
+        passes = TrainingPass(
+            model,
+            loaded.tokenizer.pad_token_id,
+            autocast=self.autocast,
+            threads=torch.get_num_threads() if shared else None,
+        )
         writer = ArtifactWriter(self.directory / "output", loaded, spec.source, spec.mode, spec.base_model)
         kept = checkpoint_epochs(spec.epochs, last_only=spec.export_last_checkpoint_only)
         per_epoch = math.ceil(len(lengths) / spec.batch_size)
@@ -226,9 +233,7 @@ class TrainingJob:
         learned = sum(example.learned for example in examples)
         loss = 0.0
         for part in split(examples):
-            summed = passes.summed_loss(part)
-            torch.autograd.backward(summed / learned)
-            loss += float(summed.detach())
+            loss += passes.backward(part, learned)
         if not math.isfinite(loss):
             raise ModelError(
                 "FAILED_PRECONDITION",
@@ -279,10 +284,9 @@ class TrainingJob:
     def _evaluate(self, model: Any, passes: TrainingPass, examples: list[TokenizedExample]) -> float:
         model.eval()
         total = 0.0
-        with torch.inference_mode():
-            for part in split(examples):
-                for start in range(0, len(part), self.spec.batch_size):
-                    total += float(passes.summed_loss(part[start : start + self.spec.batch_size]))
+        for part in split(examples):
+            for start in range(0, len(part), self.spec.batch_size):
+                total += passes.loss(part[start : start + self.spec.batch_size])
         return total / sum(example.learned for example in examples)
 
     def _save(self, progress: Progress, model: Any, optimizer: torch.optim.Optimizer) -> None:
