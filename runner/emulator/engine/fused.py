@@ -55,7 +55,8 @@ class _Norm(torch.autograd.Function):
         scale = torch.linalg.vecdot(states, states).div_(states.shape[-1]).add_(epsilon).rsqrt_().unsqueeze(-1)
         context.save_for_backward(states, weight, scale)
         context.shift = shift
-        return (states * scale).mul_(weight + shift if shift else weight)
+        normed: torch.Tensor = (states * scale).mul_(weight + shift if shift else weight)
+        return normed
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:

@@ -115,6 +115,18 @@ def test_what_examples_share_is_computed_once(family: Any, model_cache: Path) ->
     assert seen == [20 + 8 * 2]
 
 
+def test_shares_of_threads_add_up_to_the_same_bits_every_time(model_cache: Path) -> None:
+    passes, (model, _) = models("qwen3", "PEFT_ADAPTER", model_cache)
+    generator = random.Random(2)
+    batch = [example_of([10, 11, *(generator.randrange(10, 90) for _ in range(40))], [True] * 42) for _ in range(8)]
+    found = []
+    for _ in range(5):
+        model.zero_grad()
+        loss = passes.backward(batch, 1)
+        found.append((loss, [one.grad.tolist() for one in model.parameters() if one.grad is not None]))
+    assert all(one == found[0] for one in found)
+
+
 @pytest.mark.parametrize("family", ["gemma3", "llama4"])
 def test_examples_beyond_a_window_are_padded_instead(family: Any, model_cache: Path) -> None:
     passes, (model, theirs) = models(family, "FULL", model_cache)
