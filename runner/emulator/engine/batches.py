@@ -26,8 +26,10 @@ class Batch:
 
     inputs: dict[str, Any]
     """Arguments of the model."""
+    learned: tuple[torch.Tensor, torch.Tensor]
+    """Row and column of each hidden state after which a token is learned."""
     labels: torch.Tensor
-    """(examples, tokens): the next token at each position where it is learned, else `IGNORED`."""
+    """(learned): these tokens."""
 
 
 def epoch_order(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
@@ -72,4 +74,5 @@ def collate(examples: Sequence[TokenizedExample], padding: int, device: Any, dty
     for name, value in join_images([example.images for example in examples if example.images]).items():
         # Llama 4's processor gives bfloat16 whatever the model computes in.
         inputs[name] = value.to(device, dtype) if value.is_floating_point() else value.to(device)
-    return Batch(inputs, labels.to(device))
+    learned = (labels != IGNORED).nonzero(as_tuple=True)
+    return Batch(inputs, (learned[0].to(device), learned[1].to(device)), labels[learned].to(device))

@@ -47,6 +47,11 @@ class TokenizedExample:
         """Return how many tokens are learned."""
         return sum(label != IGNORED for label in self.labels)
 
+    @property
+    def end(self) -> int:
+        """Return the place of the last learned token, at which a pass may end; 0 if nothing is learned."""
+        return max((place for place, label in enumerate(self.labels) if label != IGNORED), default=0)
+
 
 @dataclass(slots=True)
 class TokenizedDataset:

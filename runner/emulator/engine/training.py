@@ -20,15 +20,16 @@ from typing import Any
 import torch
 
 from runner.emulator.engine.artifacts import ArtifactWriter, checkpoint_epochs
-from runner.emulator.engine.batches import Batch, collate, epoch_order, split
+from runner.emulator.engine.batches import epoch_order, split
 from runner.emulator.engine.billed_tokens import billed_dataset
 from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.data_statistics import dataset_statistics
-from runner.emulator.engine.dataset import IGNORED, TokenizedDataset, TokenizedExample, Tokenizer, read_dataset
-from runner.emulator.engine.labelled_positions import LabelledPositions
+from runner.emulator.engine.dataset import TokenizedDataset, TokenizedExample, Tokenizer, read_dataset
+from runner.emulator.engine.fused import fuse
 from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.lora import add_adapters
 from runner.emulator.engine.memory import lacking_memory
+from runner.emulator.engine.packing import TrainingPass
 from runner.emulator.engine.processors import multiplies_faster_in_bfloat16, preferred_dtype
 from runner.emulator.engine.progress import EventLog, Progress, StateStore
 from runner.emulator.engine.protocol import TrainingSpec
@@ -128,7 +129,14 @@ class TrainingJob:
             **description,
         )
         model, optimizer, progress = self._prepare(loaded)
-        head = LabelledPositions(model)
+        # Each share of the examples has gradients of its own until they are added up: of adapters they are small.
+        shared = spec.mode == "PEFT_ADAPTER" and self.device.type == "cpu"
+        passes = TrainingPass(
+            model,
+            loaded.tokenizer.pad_token_id,
+            autocast=self.autocast,
+            threads=torch.get_num_threads() if shared else None,
+        )
         writer = ArtifactWriter(self.directory / "output", loaded, spec.source, spec.mode, spec.base_model)
         kept = checkpoint_epochs(spec.epochs, last_only=spec.export_last_checkpoint_only)
         per_epoch = math.ceil(len(lengths) / spec.batch_size)
@@ -136,8 +144,8 @@ class TrainingJob:
             order = epoch_order(lengths, spec.batch_size, seed=spec.seed, epoch=epoch)
             model.train()
             for batch in order[progress.step - epoch * per_epoch :]:
-                self._step(model, head, optimizer, progress, [training.examples[index] for index in batch], total)
-            self._finish_epoch(model, head, progress, epoch + 1, validation, writer if epoch + 1 in kept else None)
+                self._step(model, passes, optimizer, progress, [training.examples[index] for index in batch], total)
+            self._finish_epoch(model, passes, progress, epoch + 1, validation, writer if epoch + 1 in kept else None)
             if epoch + 1 < spec.epochs:
                 self._save(progress, model, optimizer)
         self._write_final(model, writer, progress, training, description)
@@ -192,11 +200,12 @@ class TrainingJob:
 
     def _prepare(self, loaded: LoadedModel) -> tuple[Any, torch.optim.Optimizer, Progress]:
         torch.manual_seed(self.spec.seed)
-        self.padding = loaded.tokenizer.pad_token_id
         self.device, self.dtype = loaded.model.device, loaded.model.dtype
         model = loaded.model
         if self.spec.mode == "PEFT_ADAPTER":
             model = add_adapters(model, self.spec.adapter_size)
+        if self.device.type == "cpu" and self.dtype == torch.float32 and not self.autocast:
+            fuse(model)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=self.peak, weight_decay=0.0, fused=True)
         progress = self.states.restore(model, optimizer)
@@ -208,7 +217,7 @@ class TrainingJob:
     def _step(
         self,
         model: Any,
-        head: LabelledPositions,
+        passes: TrainingPass,
         optimizer: torch.optim.Optimizer,
         progress: Progress,
         examples: list[TokenizedExample],
@@ -224,9 +233,7 @@ class TrainingJob:
         learned = sum(example.learned for example in examples)
         loss = 0.0
         for part in split(examples):
-            summed = self._summed_loss(model, head, collate(part, self.padding, self.device, self.dtype))
-            torch.autograd.backward(summed / learned)
-            loss += float(summed.detach())
+            loss += passes.backward(part, learned)
         if not math.isfinite(loss):
             raise ModelError(
                 "FAILED_PRECONDITION",
@@ -252,16 +259,10 @@ class TrainingJob:
         if self.spec.mode == "PEFT_ADAPTER" and time.monotonic() - self.started > SECONDS_BETWEEN_SAVES:
             self._save(progress, model, optimizer)
 
-    def _summed_loss(self, model: Any, head: LabelledPositions, batch: Batch) -> torch.Tensor:
-        learned = batch.labels != IGNORED
-        with head.only(learned), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            logits = model(**batch.inputs, use_cache=False).logits
-        return torch.nn.functional.cross_entropy(logits.float(), batch.labels[learned], reduction="sum")
-
     def _finish_epoch(
         self,
         model: Any,
-        head: LabelledPositions,
+        passes: TrainingPass,
         progress: Progress,
         epoch: int,
         validation: TokenizedDataset | None,
@@ -270,7 +271,7 @@ class TrainingJob:
         progress.losses.append(progress.epoch_loss / progress.epoch_learned)
         progress.epoch_loss, progress.epoch_learned = 0.0, 0
         if validation is not None:
-            loss = self._evaluate(model, head, validation.examples)
+            loss = self._evaluate(model, passes, validation.examples)
             progress.validation_losses.append(loss)
             self.events.write("evaluation", step=progress.step, epoch=epoch, loss=loss)
         if writer is not None:
@@ -280,14 +281,12 @@ class TrainingJob:
                 "checkpoint", durable=True, id=str(number), epoch=epoch, step=progress.step, path=path.name
             )
 
-    def _evaluate(self, model: Any, head: LabelledPositions, examples: list[TokenizedExample]) -> float:
+    def _evaluate(self, model: Any, passes: TrainingPass, examples: list[TokenizedExample]) -> float:
         model.eval()
         total = 0.0
-        with torch.inference_mode():
-            for part in split(examples):
-                for start in range(0, len(part), self.spec.batch_size):
-                    batch = collate(part[start : start + self.spec.batch_size], self.padding, self.device, self.dtype)
-                    total += float(self._summed_loss(model, head, batch))
+        for part in split(examples):
+            for start in range(0, len(part), self.spec.batch_size):
+                total += passes.loss(part[start : start + self.spec.batch_size])
         return total / sum(example.learned for example in examples)
 
     def _save(self, progress: Progress, model: Any, optimizer: torch.optim.Optimizer) -> None:

@@ -140,7 +140,8 @@ def test_labels_are_the_next_tokens() -> None:
     batch = collate([example_of(5), example_of(3)], 99, "cpu", torch.float32)
     assert batch.inputs["input_ids"].tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 99, 99]]
     assert batch.inputs["attention_mask"].tolist() == [[1] * 5, [1, 1, 1, 0, 0]]
-    assert batch.labels.tolist() == [[1, 2, 3, 4, IGNORED], [1, 2, IGNORED, IGNORED, IGNORED]]
+    assert batch.labels.tolist() == [1, 2, 3, 4, 1, 2]
+    assert [one.tolist() for one in batch.learned] == [[0, 0, 0, 0, 1, 1], [0, 1, 2, 3, 0, 1]]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
