@@ -13,6 +13,8 @@ from typing import Any
 
 import pulumi
 
+from infra.already_there import TAKEN, advice, parent_name
+
 MAX_ATTEMPTS = 8
 """Five seconds doubling to a minute: about four and a half minutes in all."""
 
@@ -52,8 +54,17 @@ def transient(error: str, member: str | None = None) -> bool:
     return _is_transient(error, member)
 
 
+_parents: dict[tuple[str, str], str] = {}
+"""Names of the components that resources belong to, by type and name."""
+
+
 async def _retry(arguments: pulumi.ErrorHookArgs) -> bool:
     inputs: Any = arguments.new_inputs or arguments.old_inputs or {}
+    if arguments.errors and TAKEN.search(arguments.errors[0]):
+        parent = _parents.get((arguments.type, arguments.name), "")
+        if told := advice(arguments.urn, inputs, parent):
+            pulumi.log.warn(told)
+        return False
     member = inputs.get("member")
     member = member if isinstance(member, str) else None
     delay = delay_before(arguments.errors, member)
@@ -75,6 +86,7 @@ def retry_transient() -> pulumi.ResourceTransformation:
     def bind(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         if not args.type_.startswith("gcp:"):
             return None
+        _parents[(args.type_, args.name)] = parent_name(args.opts.parent)
         options = pulumi.ResourceOptions.merge(args.opts, pulumi.ResourceOptions(hooks=hooks))
         return pulumi.ResourceTransformationResult(props=args.props, opts=options)
 

@@ -17,9 +17,9 @@ import pytest
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
 from tests.infra.cutting import Cutting
+from tests.infra.stack_sweep import inventory
 from tests.infra.test_engine_alone import plugins
 from tests.infra.test_engine_failures import Real, needs_engine
-from tests.infra.test_interrupted import inventory
 
 PROJECT = "engine-stopped"
 POINTS = [int(text) for text in os.environ.get("SWEEP_ENGINE", "9,22").split(",")]
