@@ -34,8 +34,8 @@ def loading_within(seconds: float, give_up: Callable[[str], None]) -> Iterator[N
 
     def expire() -> None:
         give_up(
-            f"The model was not loaded within {seconds:.0f} s, which is longer than its size accounts for; the disk that "
-            "holds the weights may hang: read one of its files, then start the job again."
+            f"The model was not loaded within {seconds:.0f} s, more than its size accounts for; the disk that holds "
+            "the weights may hang: read one of its files, then start the job again."
         )
         os._exit(EXIT_CODE)
 
