@@ -54,6 +54,8 @@ def _sweep(name: str, given: argparse.Namespace) -> dict[str, Any]:
             if time.monotonic() - start < given.seconds:
                 sweep.kill((number + 0.5) / given.kills)
                 kills += 1
+                if kills % 10 == 0:
+                    print(f"{name}: {kills} kills", file=sys.stderr, flush=True)
         for at, when in sweep.points(given.every):
             if time.monotonic() - start > given.seconds:
                 break
