@@ -24,8 +24,26 @@ from tests.infra.engine_plugins.language import serve
 _TAKEN = "createIgnoreAlreadyExists"
 
 
+_MARK = "4dabf18193072939515e22adb298388d"
+_ASSET, _ARCHIVE = "c44067f5952c0a294b673a41bacd8c17", "0def7320c3a5731c473e5ecbe6d01bc7"
+"""The engine's marks of what is no plain value."""
+
+
 def _values(struct: Any) -> dict[str, Any]:
-    return dict(plain(json_format.MessageToDict(struct)))
+    return dict(plain(_opened(json_format.MessageToDict(struct))))
+
+
+def _opened(value: Any) -> Any:
+    """Return a value with archives as `infra.embedded` has them: files by path or text."""
+    if isinstance(value, list):
+        return [_opened(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get(_MARK) == _ARCHIVE:
+        return _opened(value.get("assets") or {})
+    if value.get(_MARK) == _ASSET:
+        return {"path": value["path"]} if value.get("path") else {"text": value.get("text", "")}
+    return {key: _opened(item) for key, item in value.items()}
 
 
 def _struct(values: Any) -> Any:
