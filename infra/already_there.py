@@ -7,14 +7,11 @@ which needs the resource's parent and provider, or the next `up` would delete wh
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Mapping
 from typing import Any
 
-from infra.urns import key_of, name_of, type_of
+from infra.urns import key_of, type_of
 
-TAKEN = re.compile(r"lready exist|lready own|\b409\b|existing object already found")
 PROVIDER = "google"
 """The name of the stack's one provider in the program."""
 
@@ -36,12 +33,12 @@ def import_command(urn: str, id_: str, parent: str) -> str:
     return shlex.join([*words, "--protect=false", "--generate-code=false", "--yes"])
 
 
-def advice(urn: str, inputs: Mapping[str, Any], parent: str) -> str:
+def advice(urn: str, inputs: dict[str, Any], parent: str) -> str:
     """Return what to do about a create that was refused because the name is taken; "" where the service names."""
-    # Loads the embedded types, which a program that meets no obstacle has no use for.
+    # Loads what a program that meets no obstacle has no use for.
     from infra.embedded.registry import named
 
-    id_ = named(type_of(urn), dict(inputs))
+    id_ = named(type_of(urn), inputs)
     if not id_:
         return ""
     stack = urn.removeprefix("urn:pulumi:").partition("::")[0]
@@ -50,8 +47,3 @@ def advice(urn: str, inputs: Mapping[str, Any], parent: str) -> str:
         f"`runner infra up --stack {stack}` takes it over; else, or with pulumi alone: "
         f"{import_command(urn, id_, parent)}"
     )
-
-
-def parent_name(parent: Any) -> str:
-    """Return the name of a component in the program, "" for none."""
-    return "" if parent is None else str(getattr(parent, "_name", "") or name_of(str(parent)))

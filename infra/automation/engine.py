@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.already_there import TAKEN
 from infra.automation import invocation
 from infra.automation.failures import Cause, EngineError, causes, failure
 from infra.automation.installation import backend, packs, require, secrets_provider, stack_file, without_secrets
 from infra.automation.invocation import Ended, InterruptedRunError
 from infra.automation.state import Exported, exported, protected
+from infra.consistency import TAKEN
 from infra.urns import key_of
 from runner.errors import ConfigurationError
 

@@ -8,7 +8,8 @@ import shlex
 import pytest
 
 from infra.addresses import emulator_endpoints
-from infra.already_there import TAKEN, advice, import_command
+from infra.already_there import advice, import_command
+from infra.consistency import TAKEN
 from infra.embedded.registry import TYPES, find_type, named
 from infra.embedded.resource_type import Context
 from infra.embedded.rest import RequestError, Rest
