@@ -90,7 +90,8 @@ def clean(
 def _still_listed(session: Session, absent: Sequence[Leak]) -> list[str]:
     """Return what the service does not find when it is asked by name, and lists all the same."""
     try:
-        listed = {_key(item.name) for item in (*endpoints.list_endpoints(session), *deployed.list_models(session))}
+        listed = {_key(item.name) for item in endpoints.list_endpoints(session)}
+        listed |= {_key(item.name) for item in deployed.list_models(session)}
     except RunnerError as error:
         return [f"{leak.resource}: {error.message}" for leak in absent]
     said = "the service lists it, and says that it is not there"

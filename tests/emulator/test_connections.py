@@ -225,7 +225,7 @@ def test_another_user_needs_the_token(tmp_path: Path, token: str | None, said: s
     [("0\n88\n{me}\n4294967294\n", False), ("0\n{me}\n70001\n", True), ("", True)],
     ids=["alone", "somebody else", "ps fails"],
 )
-def test_where_the_system_does_not_tell_nobody_is_answered_beside_others(
+def test_beside_other_people_nobody_is_answered(
     listed: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on macOS, with a `ps` that says who is here."""
