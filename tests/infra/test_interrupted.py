@@ -14,7 +14,7 @@ from tests.infra.cutting import Cutting
 from tests.infra.stack_sweep import StackSweep
 
 
-@pytest.mark.parametrize(("name", "points"), [("local", 3), ("prod", 2)])
+@pytest.mark.parametrize(("name", "points"), [("local", 2), ("prod", 1)])
 def test_wherever_an_application_is_cut_or_killed_the_next_one_ends_green(
     name: str, points: int, emulator: EmulatorServer, tmp_path: Path
 ) -> None:
