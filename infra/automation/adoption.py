@@ -92,7 +92,8 @@ def _entry(item: Registered, live: Live, state: Exported, provider: Resource, wa
         "id": live.id,
         "type": item.type,
         "inputs": item.inputs,
-        "outputs": {},
+        # The program reads the state before the refresh has filled in the rest.
+        "outputs": item.inputs,
         "provider": f"{provider['urn']}::{provider['id']}",
         "protect": item.protect,
         **({"parent": parent} if parent in known else {}),
