@@ -12,7 +12,8 @@ if _CHECKOUT not in sys.path:
 
 import pulumi  # noqa: E402 - the lines above are to be first
 
-from infra.local_environment import announce  # noqa: E402 - needs the path above
+from infra.already_there import advice  # noqa: E402 - needs the path above
+from infra.local_environment import announce  # noqa: E402
 from infra.program import deploy  # noqa: E402
 from infra.settings.examples import refuse_examples  # noqa: E402
 from infra.settings.stack import Settings, current_configuration  # noqa: E402
@@ -23,7 +24,7 @@ try:
     if not Settings.load(configuration).api_endpoints:
         # An emulator takes every name.
         refuse_examples(configuration, stack=pulumi.get_stack())
-    document = deploy()
+    document = deploy(on_taken=advice)
     if not pulumi.runtime.is_dry_run():
         document.apply(announce)
 except ConfigurationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 EMULATOR_PATHS = {
+    "accessContextManagerCustomEndpoint": "accesscontextmanager/v1/",
     "billingBudgetsCustomEndpoint": "budgets/v1/",
     "cloudBillingCustomEndpoint": "v1/",
     "cloudQuotasCustomEndpoint": "quotas/v1/",
@@ -25,10 +26,7 @@ EMULATOR_PATHS = {
 """Provider setting to the path under the emulator's address. Each address ends with a slash: the provider insists."""
 
 
-ENDPOINT_KEYS = (
-    *EMULATOR_PATHS,
-    "accessContextManagerCustomEndpoint",
-)
+ENDPOINT_KEYS = tuple(EMULATOR_PATHS)
 """Provider settings of every API that the program uses."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pulumi
@@ -52,6 +53,12 @@ def transient(error: str, member: str | None = None) -> bool:
     return _is_transient(error, member)
 
 
+TAKEN = re.compile(r"lready exist|lready own|\b409\b|existing object already found")
+"""What is said where something of that name is there already."""
+OnTaken = Callable[[str, dict[str, Any], str], str]
+"""Returns what to type then: called with URN, inputs and the name of the component, "" for none."""
+
+
 async def _retry(arguments: pulumi.ErrorHookArgs) -> bool:
     inputs: Any = arguments.new_inputs or arguments.old_inputs or {}
     member = inputs.get("member")
@@ -68,13 +75,23 @@ async def _retry(arguments: pulumi.ErrorHookArgs) -> bool:
     return True
 
 
-def retry_transient() -> pulumi.ResourceTransformation:
+def retry_transient(on_taken: OnTaken | None = None) -> pulumi.ResourceTransformation:
     """Register the hook (once a program) and return what gives it to every resource under a component."""
-    hooks = pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook("google-eventual-consistency", _retry)])
+    parents: dict[tuple[str, str], str] = {}
+
+    async def called(arguments: pulumi.ErrorHookArgs) -> bool:
+        if on_taken and arguments.errors and TAKEN.search(arguments.errors[0]):
+            inputs = dict(arguments.new_inputs or {})
+            if told := on_taken(arguments.urn, inputs, parents.get((arguments.type, arguments.name), "")):
+                pulumi.log.warn(told)
+        return await _retry(arguments)
+
+    hooks = pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook("google-eventual-consistency", called)])
 
     def bind(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         if not args.type_.startswith("gcp:"):
             return None
+        parents[(args.type_, args.name)] = str(getattr(args.opts.parent, "_name", ""))
         options = pulumi.ResourceOptions.merge(args.opts, pulumi.ResourceOptions(hooks=hooks))
         return pulumi.ResourceTransformationResult(props=args.props, opts=options)
 

@@ -24,6 +24,7 @@ def ensure() -> None:
     except RuntimeError:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
+    loop.set_exception_handler(_handle)
     with _lock:
         before = _ensured.get(threading.current_thread())
         if before is not None and before is not loop:  # `asyncio.run` has put it away
@@ -31,6 +32,12 @@ def ensure() -> None:
         _ensured[threading.current_thread()] = loop
         for thread in [thread for thread in _ensured if not thread.is_alive()]:
             _ensured.pop(thread).close()
+
+
+def _handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Leave out failures that nobody waits for: after the first, which is told, each resource that needs it has one."""
+    if "never retrieved" not in str(context.get("message")):
+        loop.default_exception_handler(context)
 
 
 @atexit.register

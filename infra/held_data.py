@@ -75,7 +75,9 @@ def _leaving(settings: Settings, recorded: Recorded, objects: Callable[[str], li
     staying = {name: resource for resource, (name, _) in wanted.items()}
     found = []
     for resource, outputs in recorded.of_type(BUCKET):
-        name = str(outputs.get("name"))
+        if not outputs.get("name"):
+            continue  # of a create whose end is not known yet: nothing says what it holds
+        name = str(outputs["name"])
         place = (name, str(outputs.get("location", "")).lower())
         renamed = staying.get(name) if (BUCKET, staying.get(name, "")) not in recorded.resources else None
         if place == wanted.get(resource) or (renamed and place == wanted[renamed]):

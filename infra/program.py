@@ -17,7 +17,7 @@ from infra.components.grants import Grants
 from infra.components.guardrails import Guardrails
 from infra.components.runner_identity import RunnerIdentity
 from infra.components.service_agents import ServiceAgents
-from infra.consistency import retry_transient
+from infra.consistency import OnTaken, retry_transient
 from infra.held_data import OUTPUT, managed, refuse_losses
 from infra.provider import make_provider
 from infra.recorded import Recorded
@@ -31,12 +31,17 @@ class TuningPlatform(pulumi.ComponentResource):
     """
 
     def __init__(
-        self, name: str, settings: Settings, recorded: Recorded, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        settings: Settings,
+        recorded: Recorded,
+        on_taken: OnTaken | None,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         # Not at the top: `infra.components` has to prepare the package first, and imports are sorted.
         from pulumi_gcp.organizations.get_project import get_project_output
 
-        waiting = pulumi.ResourceOptions(transformations=[retry_transient()])
+        waiting = pulumi.ResourceOptions(transformations=[retry_transient(on_taken)])
         super().__init__(f"{TYPE_PREFIX}:TuningPlatform", name, None, pulumi.ResourceOptions.merge(opts, waiting))
         grants = Grants(recorded)
         apis = Apis("apis", settings, pulumi.ResourceOptions(parent=self))
@@ -85,8 +90,11 @@ class TuningPlatform(pulumi.ComponentResource):
         self.register_outputs({"environment": self.environment.document})
 
 
-def deploy() -> pulumi.Output[dict[str, Any]]:
+def deploy(on_taken: OnTaken | None = None) -> pulumi.Output[dict[str, Any]]:
     """Read the configuration, declare the stack and export its outputs.
+
+    Args:
+        on_taken: tells what to type where something of a name is there already.
 
     Returns:
         The environment document, once it is published.
@@ -98,7 +106,7 @@ def deploy() -> pulumi.Output[dict[str, Any]]:
     recorded = state.read()
     provider = make_provider(settings)
     refuse_losses(settings, recorded, lambda bucket: _objects(bucket, provider))
-    platform = TuningPlatform("tuning", settings, recorded, pulumi.ResourceOptions(providers=[provider]))
+    platform = TuningPlatform("tuning", settings, recorded, on_taken, pulumi.ResourceOptions(providers=[provider]))
     pulumi.export("environment", platform.environment.document)
     pulumi.export(OUTPUT, managed(settings, recorded))
     published: pulumi.Output[Any] = pulumi.Output.all(platform.environment.document, platform.environment.published.id)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.already_there import import_command
 from infra.automation.state import Exported, Resource
 from infra.embedded.reconcile import ATTRIBUTION
 from infra.embedded.registry import TYPES
@@ -67,7 +68,7 @@ def adopt(state: Exported, wanted: Evaluation, settings: Settings, rest: Rest, *
             added.append(_entry(item, live, state, provider or {}, wanted))
             found.adopted.append(key_of(item.urn))
         elif not getattr(kind, "listed", ""):
-            found.foreign.append(_advice(item, live))
+            found.foreign.append(_advice(item, live, _urn(item, provider or {}, wanted)))
     if added or state.pending:
         state.settle(added)
     return found
@@ -81,22 +82,18 @@ def _labelled(kind: ResourceType, context: Context, inputs: dict[str, Any]) -> d
 
 def _entry(item: Registered, live: Live, state: Exported, provider: Resource, wanted: Evaluation) -> Resource:
     """Return a resource as the state holds it, but for what only the service knows: the refresh fills that in."""
-    parents = {entry.urn: entry for entry in wanted.resources if not entry.custom}
-    chain, above = [item.type], parents.get(item.parent)
-    while above is not None:
-        chain.insert(0, above.type)
-        above = parents.get(above.parent)
-    root = "::".join(provider["urn"].split("::")[:2])
-    named = name_of(item.parent)
-    parent = f"{root}::{'$'.join(chain[:-1])}::{named}"
+    urn = _urn(item, provider, wanted)
+    root, chain, _ = urn.rsplit("::", 2)
+    parent = f"{root}::{chain.rpartition('$')[0]}::{name_of(item.parent)}"
     known = {entry["urn"] for entry in state.resources}
     return {
-        "urn": f"{root}::{'$'.join(chain)}::{item.name}",
+        "urn": urn,
         "custom": True,
         "id": live.id,
         "type": item.type,
         "inputs": item.inputs,
-        "outputs": {},
+        # The program reads the state before the refresh has filled in the rest.
+        "outputs": item.inputs,
         "provider": f"{provider['urn']}::{provider['id']}",
         "protect": item.protect,
         **({"parent": parent} if parent in known else {}),
@@ -104,15 +101,26 @@ def _entry(item: Registered, live: Live, state: Exported, provider: Resource, wa
     }
 
 
-def _advice(item: Registered, live: Live) -> str:
+def _urn(item: Registered, provider: Resource, wanted: Evaluation) -> str:
+    """Return the engine's name of a resource, with the types of its parents, which an evaluation leaves out."""
+    parents = {entry.urn: entry for entry in wanted.resources if not entry.custom}
+    chain, above = [item.type], parents.get(item.parent)
+    while above is not None:
+        chain.insert(0, above.type)
+        above = parents.get(above.parent)
+    root = "::".join(provider["urn"].split("::")[:2])
+    return f"{root}::{'$'.join(chain)}::{item.name}"
+
+
+def _advice(item: Registered, live: Live, urn: str) -> str:
     name = key_of(item.urn)
     if item.type.endswith("bucket:Bucket"):
         return (
             f"{name}: gs://{live.id} is there and was not made by a stack: to take it in, "
             f"`pulumi config set --path 'open-model-tuning:buckets[\"{item.name}\"].mode' import`"
         )
-    command = f"`pulumi import {item.type} '{item.name}' {live.id}`"
-    return f"{name}: {live.id} is there and was not made by this stack: {command} takes it in"
+    command = import_command(urn, live.id, name_of(item.parent))
+    return f"{name}: {live.id} is there and was not made by this stack: `{command}` takes it in"
 
 
 def explain(error: EmbeddedError) -> str:

@@ -17,6 +17,7 @@ from infra.automation.failures import Cause, EngineError, causes, failure
 from infra.automation.installation import backend, packs, require, secrets_provider, stack_file, without_secrets
 from infra.automation.invocation import Ended, InterruptedRunError
 from infra.automation.state import Exported, exported, protected
+from infra.consistency import TAKEN
 from infra.urns import key_of
 from runner.errors import ConfigurationError
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _UNCHANGED = frozenset({"same", "read"})
 _ROUNDS = 5
 """How often `up` goes on after it has taken over what was there."""
-_TAKEN = ("lready exist", "lready own", "(409)")
 
 
 def preview(options: Namespace, directory: Path) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def up(options: Namespace, directory: Path) -> dict[str, Any]:
     arguments = ["up", "--yes", "--skip-preview", "--refresh", "--stack", options.stack, *packs(options, directory)]
     for left in reversed(range(_ROUNDS)):
         ended = invocation.run(arguments, directory)
-        taken = [cause for cause in causes(ended.events) if any(word in cause.text for word in _TAKEN)]
+        taken = [cause for cause in causes(ended.events) if TAKEN.search(cause.text)]
         if not ended.status or not taken or ended.interrupted or not left:
             break
         found = _adopt(options, directory, taken)

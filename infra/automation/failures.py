@@ -95,6 +95,7 @@ _HINTS = (
         "lready exist",
         "`runner infra up --stack STACK` again: it takes over what this stack made, and says what to do with the rest",
     ),
+    ("existing object already found", "`runner infra up --stack STACK` again: it takes over what is in the perimeter"),
     ("lready own", "`runner infra up --stack STACK` again: it takes over what this stack made"),
     ("(403)", "ask for the role that this needs: docs/iam.md lists those of the deploying account"),
     ("rule ", "change the setting that the rule names; `runner infra doctor --stack STACK` checks all rules offline"),

@@ -70,7 +70,7 @@ class DocumentType:
         answer = context.rest.call(self.service, "POST", self.prefix + self.collection(inputs), body, params=params)
         if self.long_running:
             answer = context.rest.wait(self.service, answer)
-        made = self.read(context, self._id(inputs) or str(answer.get("name", "")), inputs)
+        made = self.read(context, self.named(inputs) or str(answer.get("name", "")), inputs)
         if made is None:
             raise EmbeddedError(f"{self.token} was created and is not there")
         return made
@@ -85,15 +85,15 @@ class DocumentType:
             page = context.rest.find(self.service, self.prefix + self.collection(inputs)) or {}
             same = [item for item in page.get(self.listed, []) if item.get(self.title) == inputs.get(self.title)]
             return Live(str(same[0]["name"]), same[0]) if same else None
-        found = self.read(context, self._id(inputs), inputs)
+        found = self.read(context, self.named(inputs), inputs)
         kept = (
-            None if found or not self.undeletable else context.rest.find(self.service, self.prefix + self._id(inputs))
+            None if found or not self.undeletable else context.rest.find(self.service, self.prefix + self.named(inputs))
         )
         if kept is not None:
-            operation = context.rest.call(self.service, "POST", f"{self.prefix}{self._id(inputs)}:undelete", {})
+            operation = context.rest.call(self.service, "POST", f"{self.prefix}{self.named(inputs)}:undelete", {})
             if self.long_running:
                 context.rest.wait(self.service, operation)
-            found = self.read(context, self._id(inputs), inputs)
+            found = self.read(context, self.named(inputs), inputs)
         return found
 
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
@@ -134,7 +134,8 @@ class DocumentType:
         """Return the inputs, with what the service has chosen."""
         return {**inputs, **self.extra_outputs(inputs, live)}
 
-    def _id(self, inputs: Inputs) -> str:
+    def named(self, inputs: Inputs) -> str:
+        """Return its id, which the program chooses; "" where the service does."""
         if self.address:
             return self.address(inputs, self.id_of(inputs))
         return f"{self.collection(inputs)}/{self.id_of(inputs)}" if self.id_of(inputs) else ""

@@ -191,13 +191,16 @@ class MemberType(_PolicyEntry):
         return Live(self._id(inputs), self.body(inputs))
 
     def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
-        """Take the member away."""
+        """Take the member away, also where its account has gone before it."""
 
         def remove(policy: Policy) -> bool:
             binding = _find(policy.get("bindings", []), inputs)
-            if binding is None or inputs["member"] not in binding["members"]:
+            gone = f"deleted:{inputs['member']}?uid="
+            members = [] if binding is None else binding["members"]
+            others = [one for one in members if one != inputs["member"] and not one.startswith(gone)]
+            if binding is None or others == members:
                 return False
-            binding["members"].remove(inputs["member"])
+            binding["members"] = others
             policy["bindings"] = [item for item in policy["bindings"] if item["members"]]
             return True
 

@@ -146,14 +146,14 @@ class Reconciler:
         return live
 
     def remove_unseen(self) -> None:
-        """Delete what the program no longer has, newest first."""
+        """Delete what the program no longer has, what needs others before them."""
         going = [record for record in self.state.records if (record.type, record.name) not in self.seen]
         look(self.context.rest, _doomed(record for record in going if not record.retain))
-        for record in reversed(going):
+        for record in dependents_first(going):
             self._remove(record, find_type(record.type), why="removed from the program")
 
     def remove_all(self) -> None:
-        """Delete everything but what is protected and what that needs, newest first, as the engine does.
+        """Delete everything but what is protected and what that needs; what needs others goes before them.
 
         Raises:
             EmbeddedError: the emulator refused. What was deleted until then is forgotten.
@@ -163,7 +163,7 @@ class Reconciler:
         look(
             self.context.rest, _doomed(record for record in records if record.key not in staying and not record.retain)
         )
-        for record in reversed(records):
+        for record in dependents_first(records):
             if record.key not in staying:
                 self._remove(record, find_type(record.type), why="destroyed")
         self.tally.protected += [record.key for record in records if record.key in staying]
@@ -213,6 +213,31 @@ class Reconciler:
             if gone:
                 self.tally.deleted.append(record.key)
         self.state.forget(record)
+
+
+def dependents_first(records: list[Record]) -> list[Record]:
+    """Return records so that each comes after all that need it, else newest first.
+
+    A record keeps its place when it changes, so it may need a newer one: an alert that tells somebody new.
+    """
+    needing: dict[str, list[Record]] = {}
+    for record in reversed(records):
+        for key in record.dependencies:
+            needing.setdefault(key, []).append(record)
+    found: dict[str, Record] = {}
+    open_: set[str] = set()
+
+    def visit(record: Record) -> None:
+        if record.key in open_:
+            return
+        open_.add(record.key)
+        for dependent in needing.get(record.key, []):
+            visit(dependent)
+        found[record.key] = record
+
+    for record in reversed(records):
+        visit(record)
+    return list(found.values())
 
 
 def _doomed(records: Iterable[Record]) -> Iterator[Doomed]:

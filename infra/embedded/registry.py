@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from infra.embedded.activation import ServiceAgentsType, ServiceIdentityType, ServiceType
-from infra.embedded.documents import DOCUMENT_TYPES
+from infra.embedded.documents import DOCUMENT_TYPES, DocumentType
+from infra.embedded.perimeters import PERIMETER_TYPES, PerimeterEntryType
 from infra.embedded.policies import POLICY_TYPES
 from infra.embedded.resource_type import ResourceType
 from infra.embedded.rest import EmbeddedError
@@ -20,15 +23,8 @@ _TYPES: tuple[ResourceType, ...] = (
     ObjectType(),
     *DOCUMENT_TYPES,
     *POLICY_TYPES,
+    *PERIMETER_TYPES,
 )
-
-GOOGLE_ONLY = frozenset(
-    {
-        "gcp:accesscontextmanager/servicePerimeterDryRunResource:ServicePerimeterDryRunResource",
-        "gcp:accesscontextmanager/servicePerimeterResource:ServicePerimeterResource",
-    }
-)
-"""Types of parts that only exist on Google Cloud: a perimeter is the organisation's."""
 
 TYPES: dict[str, ResourceType] = {item.token: item for item in _TYPES}
 
@@ -38,3 +34,12 @@ def find_type(token: str) -> ResourceType:
     if token not in TYPES:
         raise EmbeddedError(f"{token} cannot be made without the Pulumi engine")
     return TYPES[token]
+
+
+def named(token: str, inputs: dict[str, Any]) -> str:
+    """Return the id that a resource has whoever made it, as it is imported by; "" where the service chooses ids.
+
+    Types that are made again without harm have none either: nothing is ever in their way.
+    """
+    kind = TYPES.get(token)
+    return kind.named(inputs) if isinstance(kind, BucketType | DocumentType | PerimeterEntryType) else ""

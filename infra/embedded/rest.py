@@ -19,6 +19,7 @@ _POLL_S = 0.2
 _LOCATION = re.compile(r"/locations/([^/]+)/")
 
 GOOGLE = {
+    "accessContextManagerCustomEndpoint": "https://accesscontextmanager.googleapis.com/v1/",
     "billingBudgetsCustomEndpoint": "https://billingbudgets.googleapis.com/v1/",
     "cloudBillingCustomEndpoint": "https://cloudbilling.googleapis.com/v1/",
     "cloudQuotasCustomEndpoint": "https://cloudquotas.googleapis.com/v1/",
@@ -37,6 +38,7 @@ GOOGLE = {
 """Google's own addresses. What is regional has the location in the host."""
 
 SERVICES = {
+    "access": "accessContextManagerCustomEndpoint",
     "functions": "cloudfunctions2CustomEndpoint",
     "run": "cloudRunV2CustomEndpoint",
     "scheduler": "cloudSchedulerCustomEndpoint",

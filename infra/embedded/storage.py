@@ -49,6 +49,10 @@ class BucketType:
             body["encryption"] = {"defaultKmsKeyName": inputs["encryption"]["defaultKmsKeyName"]}
         return body
 
+    def named(self, inputs: Inputs) -> str:
+        """Return its id, which is its name."""
+        return str(inputs["name"])
+
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Make it, or take over the project's own bucket of that name."""
         try:

@@ -11,13 +11,15 @@ import hmac
 import logging
 import re
 from collections.abc import Iterable
+from email.utils import format_datetime
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runner.emulator import access_log, fault_routes, welcome
+from runner.emulator.clock import Clock
 from runner.emulator.context import Emulator
 from runner.emulator.definitions import checking
 from runner.emulator.errors import ApiError, disk_error
@@ -31,6 +33,21 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _STORAGE_PREFIXES = ("/storage/", "/upload/storage/", "/download/storage/", "/batch/storage/", "/b/")
 
 
+def _dated(clock: Clock, send: Send) -> Send:
+    """Return what sends an answer with the time at which it was made, by the emulator's own clock.
+
+    Whoever asks compares the times of resources with this one, so both go by the same clock, however fast.
+    """
+
+    async def dating_send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"date"]
+            message = {**message, "headers": [(b"date", format_datetime(clock.now(), usegmt=True).encode()), *headers]}
+        await send(message)
+
+    return dating_send
+
+
 class EmulatorApp:
     """Dispatches requests of all services of one emulator on one port."""
 
@@ -42,7 +59,7 @@ class EmulatorApp:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        send = access_log.logged(scope, send)
+        send = _dated(self.emulator.clock, access_log.logged(scope, send))
         instead = Headers(scope=scope).get("x-http-method-override") if scope["method"] == "POST" else None
         if instead:
             # For clients behind proxies that let only GET and POST pass.

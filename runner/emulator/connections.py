@@ -41,6 +41,8 @@ def server_options(settings: EmulatorSettings) -> dict[str, Any]:
         "access_log": False,
         "log_level": "warning",
         "server_header": False,
+        # The application dates its answers, by the emulator's clock.
+        "date_header": False,
         # No proxy stands before this server: nobody may choose the scheme of its links by a header.
         "proxy_headers": False,
         "timeout_keep_alive": int(limits.idle_seconds),

@@ -1,7 +1,8 @@
 """Which user of this machine is at the other end of a connection of loopback.
 
 Linux knows: the socket at the other end is one of its own. The kernel's socket diagnosis (sock_diag(7)) is asked by the
-two addresses; where a sandbox lacks it, the tables in /proc/net are read.
+two addresses; where a sandbox lacks it, the tables in /proc/net are read. Other systems tell nobody but root; there
+nobody is answered while another person has processes on the machine.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import ipaddress
 import os
 import socket
 import struct
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 _NETLINK_SOCK_DIAG = 4
@@ -24,7 +27,13 @@ _ESTABLISHED = 1
 _UID_AT = 16 + 4 + 48 + 12
 """Bytes before the user in the answer: message header, state, socket id, three counters."""
 
+_LOOK_SECONDS = 5.0
+_NOBODY = frozenset({65534, 2**32 - 2})
+"""The user of services that are nobody's, on Linux and on macOS."""
+
 Address = tuple[str, int]
+_looked: tuple[float, bool] | None = None
+"""When it was looked who is here, by the monotonic clock, and whether somebody else is."""
 
 
 class UnknownPeerError(Exception):
@@ -34,8 +43,8 @@ class UnknownPeerError(Exception):
 def is_foreign(peer: Address, here: Address) -> bool:
     """Tell whether the other end of a connection belongs to another user of this machine than this process, or root.
 
-    A peer that has closed its socket already belongs to nobody, and is foreign. Where the system does not tell, nobody
-    is.
+    A peer that has closed its socket already belongs to nobody, and is foreign. Where the system does not tell, each is
+    while somebody else is here who could be it.
 
     Args:
         peer: address and port of the other end.
@@ -44,8 +53,30 @@ def is_foreign(peer: Address, here: Address) -> bool:
     try:
         user = user_of(peer, here)
     except UnknownPeerError:
-        return False
+        return somebody_else()
     return user not in (os.geteuid(), 0)
+
+
+def somebody_else() -> bool:
+    """Tell whether a person other than this process's user has processes on this machine; yes where `ps` fails.
+
+    What it says counts for a few seconds. System services, which have small numbers, are trusted like root.
+    """
+    global _looked
+    now = time.monotonic()
+    if _looked is None or now - _looked[0] > _LOOK_SECONDS:
+        _looked = now, _others()
+    return _looked[1]
+
+
+def _others() -> bool:
+    first = 500 if sys.platform == "darwin" else 1000
+    try:
+        listed = subprocess.run(["ps", "-axo", "uid="], capture_output=True, text=True, check=True, timeout=5).stdout
+        users = {int(word) for word in listed.split()}
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return True
+    return any(user >= first and user not in {os.geteuid(), *_NOBODY} for user in users)
 
 
 def user_of(peer: Address, here: Address) -> int | None:

@@ -36,7 +36,7 @@ class ConnectionLimits:
     look_seconds: float = 1.0
     """How often a connection's age is looked at."""
     own_user_only: bool = True
-    """Answer only the user who started the server, and root; for a server without a token, where Linux tells."""
+    """Answer only the user who started the server, and root; for a server without a token (`peers`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

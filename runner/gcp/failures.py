@@ -35,6 +35,8 @@ LONGEST_PAUSE_SECONDS = 32.0
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses of failures that pass by themselves."""
 
+_DECIDED_FIRST = frozenset({400, 401, 403, 404, 501})
+
 _STATUS_OF_HTTP = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -155,6 +157,15 @@ def maybe_sent(error: Exception) -> bool:
         # A redirect is nobody's refusal: something on the way has answered, and perhaps not before the service.
         return error.http < 400 or (error.http >= 500 and error.http != 501) or error.http == 408
     return isinstance(error, ConnectionLostError)
+
+
+def is_certain(error: Exception) -> bool:
+    """Tell whether a refusal proves that nothing was made: it is of the request, the caller or its permissions.
+
+    These the service looks at before it makes anything. That a quota is used up (429) or that something changed
+    meanwhile (409) may also come from a later stage, whose first attempt has made it.
+    """
+    return not isinstance(error, GoogleApiError) or error.http in _DECIDED_FIRST
 
 
 def _kind(http: int, status: str) -> type[GoogleApiError]:

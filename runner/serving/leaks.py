@@ -62,10 +62,12 @@ def clean(
 ) -> tuple[list[str], list[str]]:
     """Remove leaks; return the names of what was removed, and what could not be, with the reason.
 
-    Each is looked at once more before: what was extended or used again since stays.
+    Each is looked at once more before: what was extended or used again since stays. What is said to be gone already is
+    gone once no list shows it any more.
     """
     removed: list[str] = []
     failed: list[str] = []
+    absent: list[Leak] = []
     shown = {leak.record.id for leak in leaks if leak.record}
     for result in recovery.recover(session, progress=progress):
         if result.outcome == "removed":
@@ -79,10 +81,21 @@ def clean(
         try:
             removed += _remove(session, leak, progress)
         except NotFoundError:
-            continue  # gone already
+            absent.append(leak)
         except RunnerError as error:
             failed.append(f"{leak.resource}: {error.message}")
-    return removed, failed
+    return removed, failed + (_still_listed(session, absent) if absent else [])
+
+
+def _still_listed(session: Session, absent: Sequence[Leak]) -> list[str]:
+    """Return what the service does not find when it is asked by name, and lists all the same."""
+    try:
+        listed = {_key(item.name) for item in endpoints.list_endpoints(session)}
+        listed |= {_key(item.name) for item in deployed.list_models(session)}
+    except RunnerError as error:
+        return [f"{leak.resource}: {error.message}" for leak in absent]
+    said = "the service lists it, and says that it is not there"
+    return [f"{leak.resource}: {said}" for leak in absent if _key(leak.resource) in listed]
 
 
 def _of_record(

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.breaking import sweep
-from tests.breaking.flows import FLOWS, Download, Flow
+from tests.breaking.flows import FLOWS, Download, Flow, Leaks
 from tests.breaking.kinds import KINDS
 from tests.breaking.world import World
 
@@ -27,6 +27,19 @@ def test_a_broken_request_breaks_nothing_else(flow: type[Flow], world: World) ->
         sweep.run(world, case, found)
     assert found.wrong == []
     assert found.struck == CASES, "every fault has met its request"
+
+
+@pytest.mark.parametrize(
+    ("flow", "request_", "number", "kind", "times"),
+    [(Leaks, "GET /v1beta1/projects/P/locations/us-central1/endpoints/ID", 1, ("before", "404"), sweep.LASTING)],
+)
+def test_what_the_whole_sweep_has_found(
+    flow: type[Flow], request_: str, number: int, kind: tuple[str, str], times: int, world: World
+) -> None:
+    found = sweep.Found()
+    (way,) = [one for one in KINDS if (one.when, one.name) == kind]
+    sweep.run(world, sweep.Case(flow, request_, number, way, times), found)
+    assert (found.wrong, found.struck) == ([], 1)
 
 
 def test_there_is_every_kind_of_fault() -> None:

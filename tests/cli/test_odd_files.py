@@ -155,6 +155,31 @@ def test_the_printed_command_works_as_typed(name: str, run: CommandLine, folder:
     assert check_files(made).errors == []
 
 
+@pytest.mark.parametrize("detail", [{"x": 1}, [], 7, True, "huge", {"detail": "low"}], ids=str)
+def test_a_detail_of_any_type_is_a_finding(detail: object, run: CommandLine, tmp_path: Path) -> None:
+    image = {"type": "image_url", "image_url": {"url": "gs://a-bucket/a.png", "detail": detail}}
+    asked = {"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps({"messages": [asked, {"role": "assistant", "content": "A cat."}]}) + "\n")
+    outcome = run("--format", "json", "data", "check", str(path))
+    assert outcome.code == 3, outcome.err
+    assert "image-detail" in {item["code"] for item in outcome.error["findings"]}
+    assert run("data", "convert", str(path), "--to", "chat", "--output", str(tmp_path / "out.jsonl")).code in (0, 3)
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.csv", "t.tsv", "t.json"])
+@pytest.mark.parametrize("rest", ["", "\n", "\r\n", "\r", "\n\n", "\ufeff\n"], ids=repr)
+def test_a_byte_order_mark_and_nothing_else(name: str, rest: str, run: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(f"\ufeff{rest}".encode())
+    for command in (
+        ("check", str(path)),
+        ("convert", str(path), "--to", "chat", "--output", str(tmp_path / "out.jsonl")),
+    ):
+        outcome = run("data", *command)
+        assert outcome.code in (0, 2, 3), (command, outcome.err)
+
+
 def test_names_that_lead_to_no_file(run: CommandLine, folder: Path) -> None:
     (folder / "t.jsonl").write_text(lines(PAIR, CHAT))
     for command, arguments in COMMANDS.items():

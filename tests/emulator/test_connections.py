@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from runner.emulator import peers
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import ConnectionLimits, EmulatorSettings
 
@@ -217,3 +218,28 @@ def test_another_user_needs_the_token(tmp_path: Path, token: str | None, said: s
             assert done.stdout.startswith(expected), done.stdout
         if token is None:
             assert "answers the user who started it" in httpx.get(server.url).text or alive(server)
+
+
+@pytest.mark.parametrize(
+    ("listed", "refused"),
+    [("0\n88\n{me}\n4294967294\n", False), ("0\n{me}\n70001\n", True), ("", True)],
+    ids=["alone", "somebody else", "ps fails"],
+)
+def test_beside_other_people_nobody_is_answered(
+    listed: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, with a `ps` that says who is here."""
+    settings = EmulatorSettings(directory=tmp_path / "state")
+    with EmulatorServer(settings) as server:
+        program = tmp_path / "bin" / "ps"
+        program.parent.mkdir()
+        lines = listed.format(me=os.geteuid())
+        program.write_text(f"#!/bin/sh\nprintf '{lines}'\n" if listed else "#!/bin/sh\nexit 1\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        monkeypatch.setattr(peers, "_looked", None)
+        monkeypatch.setattr(sys, "platform", "darwin")
+        answer = httpx.get(server.url + LIST, trust_env=False)
+        monkeypatch.undo()
+    assert (answer.status_code == 403) is refused
+    assert ("--token" in answer.text) is refused

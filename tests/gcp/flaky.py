@@ -19,8 +19,8 @@ class Fault:
     """Break requests that match, `times` times.
 
     Kinds: `lose answer` forwards the request and closes the connection instead of answering; `lose request` closes it
-    without forwarding; a number answers with that HTTP status without forwarding; `status after` forwards and answers
-    503; `pass` forwards and answers.
+    without forwarding; a number answers with that HTTP status without forwarding, `503 after` and the like forward
+    before; `empty` answers `{}` without forwarding; `pass` forwards and answers.
     """
 
     method: str
@@ -65,7 +65,8 @@ class FlakyProxy(LocalServer):
         self.requests.append(f"{handler.command} {handler.path}")
         self.bodies.append((self.requests[-1], body))
         fault = self._fault(handler.command, handler.path)
-        if fault is None or fault.kind in {"lose answer", "status after", "pass"}:
+        late = fault is not None and str(fault.kind).endswith(" after")
+        if fault is None or late or fault.kind in {"lose answer", "pass"}:
             headers = {key: value for key, value in handler.headers.items() if key.lower() not in _HOP_BY_HOP}
             answer = httpx.request(
                 handler.command, self.upstream + handler.path, content=body, headers=headers, timeout=60
@@ -74,8 +75,10 @@ class FlakyProxy(LocalServer):
             fault.before()
         if fault is None or fault.kind == "pass":
             _answer(handler, answer.status_code, dict(answer.headers), self._rewrite(answer.content))
-        elif isinstance(fault.kind, int) or fault.kind == "status after":
-            status = fault.kind if isinstance(fault.kind, int) else 503
+        elif fault.kind == "empty":
+            _answer(handler, 200, {"content-type": "application/json"}, b"{}")
+        elif isinstance(fault.kind, int) or late:
+            status = int(str(fault.kind).removesuffix(" after"))
             text = b'{"error":{"code":%d,"message":"injected","status":"UNAVAILABLE"}}' % status
             _answer(handler, status, {"content-type": "application/json", "retry-after": "0"}, text)
         else:

@@ -70,9 +70,7 @@ EVERYWHERE = {
 """All parts in every region that the service has, each with a key of its own."""
 
 LOCAL = {
-    **{
-        key: value for key, value in FULL.items() if not key.endswith(("perimeter", "gitlabProject", "gitlabProjectId"))
-    },
+    **{key: value for key, value in FULL.items() if not key.endswith(("gitlabProject", "gitlabProjectId"))},
     **{f"gcp:{key}": value for key, value in emulator_endpoints("http://127.0.0.1:8085").items()},
 }
 """What an emulator can be given."""

@@ -17,7 +17,7 @@ from infra.embedded import apply
 from infra.evaluation import NUMBER, evaluate
 from runner.emulator.server import EmulatorServer
 from tests.infra.evaluation import EVERYWHERE, FULL, LOCAL, MINIMAL, PRODUCTION
-from tests.infra.test_interrupted import inventory
+from tests.infra.stack_sweep import inventory
 
 STACKS = {"minimal": MINIMAL, "full": FULL, "production": PRODUCTION, "everywhere": EVERYWHERE, "local": LOCAL}
 SERVICES = {

@@ -22,7 +22,7 @@ from tests.infra.evaluation import FULL
 
 OWN = "open-model-tuning:"
 EVERYTHING = {
-    **{key: value for key, value in FULL.items() if not key.endswith(("perimeter", "protect"))},
+    **{key: value for key, value in FULL.items() if not key.endswith("protect")},
     f"{OWN}environment": "prod",
     f"{OWN}extraRegions": '["us-central1", "us-west1"]',
     f"{OWN}privateEndpoint": "true",
@@ -32,7 +32,7 @@ EVERYTHING = {
         [f"projects/keys/locations/{region}/keyRings/r/cryptoKeys/k" for region in ("europe-west4", "us-west1")]
     ),
 }
-"""All that an emulator can be given; the perimeter and the idle guard exist on Google Cloud only."""
+"""Every part that there is."""
 
 
 class Emulator:
@@ -47,6 +47,13 @@ class Emulator:
         rings = f"/kms/v1/projects/{project}/locations/{location}/keyRings"
         self._make(f"{rings}?keyRingId={ring}", {})
         self._make(f"{rings}/{ring}/cryptoKeys?cryptoKeyId={key}", {"purpose": "ENCRYPT_DECRYPT"})
+
+    def make_perimeter(self) -> str:
+        policy = self.client.post("/v1/accessPolicies", json={"parent": "organizations/1", "title": "all"}).json()
+        name = f"{policy['response']['name']}/servicePerimeters/data"
+        path = f"/v1/{policy['response']['name']}/servicePerimeters"
+        self._make(path, {"name": name, "title": "data", "useExplicitDryRunSpec": True})
+        return name
 
     def make_bucket(self, name: str, location: str) -> None:
         self._make("/storage/v1/b?project=company", {"name": name, "location": location})
@@ -93,6 +100,8 @@ def test_a_stack_is_made_is_unchanged_and_goes_but_for_what_is_protected(
         if bucket:
             there.make_bucket(bucket, config["gcp:region"])
     own = {key: value for key, value in config.items() if key.startswith(OWN)}
+    perimeter = there.make_perimeter() if f"{OWN}perimeter" in config else ""
+    own |= {f"{OWN}perimeter": perimeter} if perimeter else {}
     given = {**own, f"{OWN}namePrefix": project, f"{OWN}forceDestroy": "true" if name == "dev" else "false"}
 
     def up() -> Any:
@@ -106,6 +115,16 @@ def test_a_stack_is_made_is_unchanged_and_goes_but_for_what_is_protected(
     assert again.environment == made.environment
 
     regions = list(made.environment.get("regions", [made.environment["location"]]))
+    if perimeter:
+        number = there.client.get(f"/v1/projects/{project}").json()["projectNumber"]
+        joined = {"resources": [f"projects/{number}"]}
+        assert there.client.get(f"/v1/{perimeter}").json()["spec"] == joined
+        given[f"{OWN}perimeterDryRun"] = "false"
+        moved = up()
+        entry = ("ServicePerimeterResource perimeter", "ServicePerimeterDryRunResource perimeter-dry-run")
+        assert (moved.created, moved.updated, moved.deleted) == ((entry[0],), (), (entry[1],))
+        found = there.client.get(f"/v1/{perimeter}").json()
+        assert (found["status"], "spec" in found) == (joined, False)
     before = there.inventory(project, regions)
     told = ("alerts", "channels") if f"{OWN}notificationEmails" in config else ()
     assert all(before[kind] for kind in ("buckets", "accounts", "endpoints", *told))
@@ -134,6 +153,8 @@ def test_a_stack_is_made_is_unchanged_and_goes_but_for_what_is_protected(
         assert "CryptoKeyIAMMember" in rest
         remembered = json.loads(state.read_text())["stacks"][project]["resources"]
         assert len(remembered) == len(gone.protected)
+    if perimeter:
+        assert "status" not in there.client.get(f"/v1/{perimeter}").json()
     assert there.runner_roles(project) == set()
     there.client.close()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,12 +16,13 @@ from typing import Any
 
 import pytest
 
+from infra.embedded import apply
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
 from tests.infra.cutting import Cutting
+from tests.infra.stack_sweep import inventory
 from tests.infra.test_engine_alone import plugins
 from tests.infra.test_engine_failures import Real, needs_engine
-from tests.infra.test_interrupted import inventory
 
 PROJECT = "engine-stopped"
 POINTS = [int(text) for text in os.environ.get("SWEEP_ENGINE", "9,22").split(",")]
@@ -142,3 +145,24 @@ def test_after_a_lost_answer_the_next_one_ends_green(at: int, checkout: Checkout
     assert "up of stack local failed" in failed["error"]["message"], failed
     checkout.cutting.arm(None)
     checkout.settled()
+
+
+def test_plain_pulumi_says_how_to_take_in_what_is_there(checkout: Checkout, tmp_path: Path) -> None:
+    apply(checkout.url, project=PROJECT, state=tmp_path / "other.json")
+    (checkout.folder / "state").mkdir(exist_ok=True)
+    variables = {**os.environ, **checkout.variables, "PULUMI_GCP_SKIP_REGION_VALIDATION": "true"}
+    variables["PULUMI_PYTHON_CMD"] = sys.executable
+
+    def pulumi(*arguments: str) -> str:
+        command = ["pulumi", *arguments, "--stack", "local", "--non-interactive", "--color", "never"]
+        done = subprocess.run(command, cwd=checkout.folder, env=variables, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    pulumi("stack", "init")
+    said = pulumi("up", "--yes", "--skip-preview", "--continue-on-error")
+    commands = [shlex.split(line) for line in re.findall(r"pulumi import .*--yes", said)]
+    assert {command[2].rsplit(":", 1)[-1] for command in commands} >= {"Bucket", "AiEndpoint", "IAMCustomRole"}, said
+    known = {item["urn"] for item in checkout.state()["resources"]}
+    for command in commands:
+        for option in ("--parent", "--provider"):
+            assert command[command.index(option) + 1].partition("=")[2] in known

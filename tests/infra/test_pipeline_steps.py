@@ -19,19 +19,9 @@ import yaml
 
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
+from tests.infra.github_steps import PYTHON
 from tests.infra.test_engine_alone import plugins
 from tests.infra.test_engine_failures import ROOT, needs_engine
-
-_PYTHON = """#!/bin/sh
-if [ "$1" = dev.py ] && [ "$2" = pipeline ]; then
-  mkdir -p .venv/bin
-  printf '#!/bin/sh\\nexec env PYTHONPATH="%s" "{python}" -m runner "$@"\\n' "$PWD" > .venv/bin/runner
-  printf '#!/bin/sh\\nexec env PYTHONPATH="%s" "{python}" "$@"\\n' "$PWD" > .venv/bin/python
-  chmod +x .venv/bin/runner .venv/bin/python
-  exit 0
-fi
-exec "{python}" "$@"
-"""
 
 
 class Clone:
@@ -47,7 +37,7 @@ class Clone:
         for name, text in {
             "apt-get": "#!/bin/sh\n",
             "curl": "#!/bin/sh\n",
-            "python": _PYTHON.format(python=sys.executable),
+            "python": PYTHON.format(python=sys.executable),
         }.items():
             (stand_ins / name).write_text(text)
             (stand_ins / name).chmod(0o755)

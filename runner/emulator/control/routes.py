@@ -1,8 +1,8 @@
-"""Budgets, quotas, keys, service agents and Compute: each under a prefix of its own, or below Google's bare paths."""
+"""Budgets, quotas, keys, perimeters, service agents, Compute: each under a prefix of its own, or below bare paths."""
 
 from __future__ import annotations
 
-from runner.emulator.control import budgets, compute, keys, quota_infos, quotas, service_agents
+from runner.emulator.control import budgets, compute, keys, perimeters, quota_infos, quotas, service_agents
 from runner.emulator.control.resources import methods
 from runner.emulator.routing import Method
 
@@ -16,6 +16,11 @@ _KEY = _KEYS + "/{key}"
 _VERSIONS = _KEY + "/cryptoKeyVersions"
 _RING_ID = "cloudkms.projects.locations.keyRings"
 _KEY_ID = f"{_RING_ID}.cryptoKeys"
+_POLICY = "/accessPolicies/{policy}"
+_PERIMETERS = _POLICY + "/servicePerimeters"
+_PERIMETER = _PERIMETERS + "/{perimeter}"
+_POLICY_ID = "accesscontextmanager.accessPolicies"
+_PERIMETER_ID = f"{_POLICY_ID}.servicePerimeters"
 _PRODUCER = "/projects/{project}/locations/global/serviceProducers/{service}"
 _AGENT_ID = "workloadidentity.projects.locations.serviceProducers.generateServiceAgents"
 
@@ -61,6 +66,27 @@ METHODS: list[Method] = [
             (f"{_KEY_ID}.cryptoKeyVersions.get", "GET", f"{_VERSIONS}/{{version}}", keys.get),
             (f"{_KEY_ID}.cryptoKeyVersions.destroy", "POST", f"{_VERSIONS}/{{version}}:destroy", keys.destroy_version),
         ],
+    ),
+    *methods(
+        ["/v1", "/accesscontextmanager/v1"],
+        [
+            (f"{_POLICY_ID}.create", "POST", "/accessPolicies", perimeters.create_policy),
+            (f"{_POLICY_ID}.list", "GET", "/accessPolicies", perimeters.list_policies),
+            (f"{_POLICY_ID}.get", "GET", _POLICY, perimeters.get_policy),
+            (f"{_POLICY_ID}.delete", "DELETE", _POLICY, perimeters.delete_policy),
+            (f"{_PERIMETER_ID}.create", "POST", _PERIMETERS, perimeters.create),
+            (f"{_PERIMETER_ID}.list", "GET", _PERIMETERS, perimeters.list_perimeters),
+            (f"{_PERIMETER_ID}.get", "GET", _PERIMETER, perimeters.get),
+            (f"{_PERIMETER_ID}.patch", "PATCH", _PERIMETER, perimeters.patch),
+            (f"{_PERIMETER_ID}.delete", "DELETE", _PERIMETER, perimeters.delete),
+        ],
+    ),
+    Method(
+        "accesscontextmanager.operations.get",
+        "GET",
+        # Only below its own prefix: the bare path belongs to Service Usage's operations.
+        "/accesscontextmanager/v1/operations/{operation:path}",
+        perimeters.get_operation,
     ),
     *methods(
         ["/v1", "/workloadidentity/v1"],

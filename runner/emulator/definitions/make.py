@@ -34,6 +34,7 @@ from runner.emulator.definitions import undocumented
 DATA = Path(__file__).parent / "data"
 
 SERVED = {
+    "accesscontextmanager.v1": "google.identity.accesscontextmanager.v1",
     "aiplatform.v1": "google.cloud.aiplatform.v1",
     "aiplatform.v1beta1": "google.cloud.aiplatform.v1beta1",
     "billingbudgets.v1": "google.cloud.billing.budgets.v1",

@@ -79,6 +79,8 @@ class TrainingSpec:
     threads: int = 1
     cache_directory: str = ""
     """Where converted and built stand-ins are kept between jobs."""
+    load_seconds: float | None = None
+    """How long loading the model may take; None goes by the size of its weights."""
 
     def write(self, path: Path) -> None:
         """Write the spec as JSON."""

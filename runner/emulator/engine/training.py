@@ -26,6 +26,7 @@ from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.data_statistics import dataset_statistics
 from runner.emulator.engine.dataset import TokenizedDataset, TokenizedExample, Tokenizer, read_dataset
 from runner.emulator.engine.fused import fuse
+from runner.emulator.engine.load_limit import loading_within, seconds_for
 from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.lora import add_adapters
 from runner.emulator.engine.memory import lacking_memory
@@ -34,6 +35,7 @@ from runner.emulator.engine.processors import multiplies_faster_in_bfloat16, pre
 from runner.emulator.engine.progress import EventLog, Progress, StateStore
 from runner.emulator.engine.protocol import TrainingSpec
 from runner.emulator.engine.sources import describe, effective_learning_rate
+from runner.errors import ModelLimitError
 
 WARM_UP = 0.05
 """Share of the steps in which the learning rate rises, before it falls along a cosine."""
@@ -168,17 +170,22 @@ class TrainingJob:
         full = spec.mode == "FULL"
         # On a CPU they are bfloat16 only where that is faster.
         narrow = not full and (torch.cuda.is_available() or multiplies_faster_in_bfloat16())
-        loaded = load(
-            spec.source,
-            cache_directory=spec.cache_directory,
-            threads=spec.threads,
-            dtype=None if narrow else torch.float32,
-            trained=full,
-        )
+        limit = seconds_for(spec.source.directory) if spec.load_seconds is None else spec.load_seconds
+        with loading_within(limit, self._not_loaded):
+            loaded = load(
+                spec.source,
+                cache_directory=spec.cache_directory,
+                threads=spec.threads,
+                dtype=None if narrow else torch.float32,
+                trained=full,
+            )
         self.autocast = loaded.model.dtype == torch.bfloat16 or (
             loaded.model.device.type == "cuda" and preferred_dtype("cuda") == torch.bfloat16
         )
         return loaded
+
+    def _not_loaded(self, why: str) -> None:
+        self.events.write("failed", durable=True, status="DEADLINE_EXCEEDED", message=why, reason=ModelLimitError.code)
 
     def _read(self, loaded: LoadedModel) -> tuple[TokenizedDataset, TokenizedDataset | None]:
         spec = self.spec

@@ -24,7 +24,8 @@ _FREE = (
     "oauth2.",
     "sts.",
     "iamcredentials.",  # asks itself, of the account's own policy
-    "billingbudgets.",  # of the billing account, which has no policy here
+    "accesscontextmanager.",  # of the organisation, which has no policy here
+    "billingbudgets.",  # of the billing account, nor has that
     "aiplatform.publishers.",  # public
     "serviceusage.operations.",
     "cloudfunctions.projects.locations.operations.",

@@ -24,13 +24,14 @@ def create(
 
     Args:
         send: sends the create, once, and returns the job.
-        claim: on the job; it is given back if nothing was created.
+        claim: on the job; it is given back if certainly nothing was created.
         jobs: looks for the jobs of the fingerprint.
         before: names of those that were there.
 
     Raises:
         AmbiguousSubmissionError: the answer was lost and no job is listed; there may be one.
-        RunnerError: the service refused, or the request was not sent.
+        RunnerError: the service refused, or the request was not sent. Where the refusal is not certain, the claim stays
+            until a job would be listed.
     """
     error: Exception
     try:
@@ -38,8 +39,10 @@ def create(
     except Exception as caught:  # whatever goes wrong after the request has left, the job may exist
         error = caught
         if isinstance(caught, RunnerError) and not failures.maybe_sent(caught):
-            claim.release()
-            raise
+            if failures.is_certain(caught):
+                claim.release()
+                raise
+            return _made_all_the_same(caught, jobs, before)
     else:
         if is_job_name(job.name):
             _require_one(job, jobs, before)
@@ -58,6 +61,20 @@ def create(
             raise ambiguous(claims.SETTLE_SECONDS, str(error)) from error
         time.sleep(pause)
         pause = min(2.0, pause * 2)
+
+
+def _made_all_the_same(refusal: RunnerError, jobs: Callable[[], list[AnyJob]], before: Collection[str]) -> AnyJob:
+    """Return the job of a create that was refused and carried out. Raises the refusal: none is listed so far."""
+    found: list[AnyJob] = []
+    with contextlib.suppress(RunnerError):
+        found = [job for job in jobs() if job.name not in before]
+    if len(found) > 1:
+        raise several(found) from refusal
+    if found:
+        return found[0]
+    later = f"submit again in {claims.SETTLE_SECONDS:.0f} s, when a job that was made all the same would be listed"
+    refusal.hint = f"{refusal.hint}; {later}" if refusal.hint else later
+    raise refusal
 
 
 def _require_one(job: AnyJob, jobs: Callable[[], list[AnyJob]], before: Collection[str]) -> None:

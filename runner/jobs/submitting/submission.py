@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from runner.errors import AmbiguousSubmissionError, RunnerError, UnreachableError
-from runner.gcp import tuning_jobs
+from runner.gcp import failures, tuning_jobs
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.labels import jobs_of
@@ -148,7 +148,8 @@ def once(
         except AmbiguousSubmissionError:
             raise  # the open intent stands for it
         except RunnerError as error:
-            ledger.record(fingerprint, parent, "unsent" if isinstance(error, UnreachableError) else "refused")
+            if failures.is_certain(error):
+                ledger.record(fingerprint, parent, "unsent" if isinstance(error, UnreachableError) else "refused")
             raise
         problem = ledger.record(fingerprint, parent, "created", job.name)
         return Once(job=job, created=True, ledger_problem=problem)
@@ -162,7 +163,7 @@ def _held(held: Held[AnyJob], ledger: Ledger, fingerprint: str, parent: str, own
     if held.mine:
         # The time runs from the claim in the folder, which may be this one.
         ledger.intend(fingerprint, parent, owner)
-        raise ambiguous(held.left_seconds)
+        raise ambiguous(held.left_seconds, "or it was a refusal that proves nothing, such as 429")
     ledger.record(fingerprint, parent, "unsent")
     raise AmbiguousSubmissionError(
         "another runner has claimed this job and may be creating it; nothing was sent from here",

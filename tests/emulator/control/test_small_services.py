@@ -155,6 +155,44 @@ def test_a_budget_lives(call: Call, bare: str, root: str) -> None:
         call("POST", path, bad, expect=400)
 
 
+@pytest.mark.parametrize("root", ["/v1", "/accesscontextmanager/v1"])
+def test_a_project_joins_a_perimeter_and_leaves_it(call: Call, bare: str, root: str) -> None:
+    asked = {"parent": "organizations/7", "title": "all"}
+    policy = call("POST", f"{root}/accessPolicies", asked)["response"]["name"]
+    assert policy in {
+        one["name"] for one in call("GET", f"{root}/accessPolicies?parent=organizations/7")["accessPolicies"]
+    }
+    path = f"{root}/{policy}/servicePerimeters"
+    body = {"name": f"{policy}/servicePerimeters/data", "title": "data"}
+    made = call("POST", path, body)
+    assert call("GET", f"/accesscontextmanager/v1/{made['name']}") == made
+    name, call_ = f"{root}/{body['name']}", f"{root}/{body['name']}?updateMask=status.resources,etag"
+    assert call("GET", name)["perimeterType"] == "PERIMETER_TYPE_REGULAR"
+    call("POST", path, body, expect=409)
+    call("GET", f"/v1/projects/{bare}")  # which makes it
+    resource = f"projects/{call('GET', f'/v1/projects/{bare}')['projectNumber']}"
+    before = call("GET", name)["etag"]
+    # As the provider writes it, with an entry in the protocol's own spelling.
+    joined = {"status": {"resources": [resource]}, "etag": before, "use_explicit_dry_run_spec": True}
+    assert call("PATCH", call_, joined)["done"] is True
+    assert call("GET", name)["status"] == {"resources": [resource]}
+    assert "useExplicitDryRunSpec" not in call("GET", name)  # which the mask does not name
+    call("PATCH", call_, joined, expect=409)  # by an etag that is old
+    dry = {"spec": {"resources": [resource]}}
+    assert call("PATCH", f"{name}?updateMask=spec.resources", dry, expect=400)["error"]["status"] == "INVALID_ARGUMENT"
+    second = {"name": f"{policy}/servicePerimeters/other", "title": "other", "status": {"resources": [resource]}}
+    assert "is in the perimeter" in call("POST", path, second, expect=400)["error"]["message"]
+    for wrong in ("projects/letters", bare, "projects/1"):
+        call("PATCH", call_, {"status": {"resources": [wrong]}}, expect=403 if wrong == "projects/1" else 400)
+    call("PATCH", call_, {"status": {"resources": []}})
+    assert "status" not in call("GET", name)
+    call("DELETE", name)
+    call("GET", name, expect=404)
+    call("POST", path, second)
+    call("DELETE", f"{root}/{policy}")
+    call("GET", path, expect=404)
+
+
 def test_a_key_lives_but_cannot_be_deleted(call: Call, bare: str) -> None:
     rings = f"/kms/v1/projects/{bare}/locations/us-central1/keyRings"
     call("POST", f"{rings}?keyRingId=ring", expect=403)

@@ -235,3 +235,11 @@ def test_one_chat_does_not_hold_up_the_others(launcher: Launcher, folder: Path, 
         answer = slow.result()
         assert answer.status_code == 400
         assert "the chat template takes more than" in answer.json()["error"]["message"]
+
+
+def test_a_model_that_does_not_come_up_ends_its_job(launcher: Launcher, model_cache: Path, tmp_path: Path) -> None:
+    job = start(launcher, tmp_path / "job", model_cache, load_seconds=0.0).finish()
+    (failed,) = job.events("failed")
+    assert (failed["status"], failed["reason"]) == ("DEADLINE_EXCEEDED", "model_limit")
+    assert "start the job again" in failed["message"]
+    assert job.code == 1

@@ -15,7 +15,7 @@ from google.protobuf import empty_pb2, json_format, struct_pb2  # type: ignore[i
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from infra.embedded.reconcile import ATTRIBUTION
-from infra.embedded.registry import find_type
+from infra.embedded.registry import find_type, named
 from infra.embedded.resource_type import Context, Live, ResourceType, differences
 from infra.embedded.rest import EmbeddedError, RequestError, Rest
 from infra.plain_values import plain
@@ -24,8 +24,26 @@ from tests.infra.engine_plugins.language import serve
 _TAKEN = "createIgnoreAlreadyExists"
 
 
+_MARK = "4dabf18193072939515e22adb298388d"
+_ASSET, _ARCHIVE = "c44067f5952c0a294b673a41bacd8c17", "0def7320c3a5731c473e5ecbe6d01bc7"
+"""The engine's marks of what is no plain value."""
+
+
 def _values(struct: Any) -> dict[str, Any]:
-    return dict(plain(json_format.MessageToDict(struct)))
+    return dict(plain(_opened(json_format.MessageToDict(struct))))
+
+
+def _opened(value: Any) -> Any:
+    """Return a value with archives as `infra.embedded` has them: files by path or text."""
+    if isinstance(value, list):
+        return [_opened(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get(_MARK) == _ARCHIVE:
+        return _opened(value.get("assets") or {})
+    if value.get(_MARK) == _ASSET:
+        return {"path": value["path"]} if value.get("path") else {"text": value.get("text", "")}
+    return {key: _opened(item) for key, item in value.items()}
 
 
 def _struct(values: Any) -> Any:
@@ -167,10 +185,17 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         try:
             return kind.make(self.context, inputs)
         except RequestError as error:
-            live = kind.find(self.context, inputs) if error.http == 409 and inputs.get(_TAKEN) else None
+            takes = inputs.get(_TAKEN) or self._is_deleted_role(kind, inputs)
+            live = kind.find(self.context, inputs) if error.http == 409 and takes else None
             if live is None:
                 raise
             return live
+
+    def _is_deleted_role(self, kind: ResourceType, inputs: dict[str, Any]) -> bool:
+        """Tell whether a role was deleted lately: Google's provider brings it back."""
+        if not kind.token.endswith(":IAMCustomRole"):
+            return False
+        return bool((self.context.rest.find("iam", named(kind.token, inputs)) or {}).get("deleted"))
 
     def _answer(self, context: Any, work: Callable[[], Any]) -> Any:
         with self._lock:

@@ -126,7 +126,7 @@ def test_a_lost_answer_is_recovered_by_looking_up(
 def test_a_503_after_the_create_is_recovered_too(
     session: Session, through_proxy: Session, proxy: FlakyProxy, spec: TuningJobSpec
 ) -> None:
-    proxy.faults.append(Fault("POST", CREATE, "status after"))
+    proxy.faults.append(Fault("POST", CREATE, "503 after"))
     job = submit(through_proxy, spec)
     assert jobs_of(session) == [job.id]
     assert proxy.count("POST", CREATE) == 1
@@ -171,6 +171,45 @@ def test_a_refusal_is_not_ambiguous(through_proxy: Session, proxy: FlakyProxy, s
         submit(through_proxy, spec)
     assert submit_once(through_proxy, spec).created
     assert proxy.count("POST", CREATE) == 2
+
+
+@pytest.mark.parametrize("status", [409, 429])
+def test_a_refusal_that_proves_nothing_is_waited_out(
+    status: int,
+    through_proxy: Session,
+    session: Session,
+    proxy: FlakyProxy,
+    spec: TuningJobSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The service has created the job, refused all the same, and does not list it yet."""
+    monkeypatch.setattr(claims, "LOOKUP_SECONDS", 0.3)
+    proxy.faults.append(Fault("POST", CREATE, f"{status} after"))
+    proxy.faults.append(Fault("GET", r"/tuningJobs(\?|$)", "empty", times=100))
+    with pytest.raises(GoogleApiError, match="injected") as caught:
+        submit(through_proxy, spec)
+    assert "submit again in 120 s" in str(caught.value.hint)
+    with pytest.raises(AmbiguousSubmissionError, match="proves nothing"):
+        submit(through_proxy, spec)
+    with monkeypatch.context() as patch:
+        patch.setenv("RUNNER_STATE_DIR", str(tmp_path / "another-machine"))
+        with pytest.raises(AmbiguousSubmissionError, match="another runner"):
+            submit(through_proxy, spec)
+    proxy.faults.clear()
+    assert not submit_once(through_proxy, spec).created
+    assert len(jobs_of(session)) == 1
+
+
+def test_a_refusal_that_proves_nothing_and_is_true_ends_with_a_job(
+    through_proxy: Session, session: Session, proxy: FlakyProxy, spec: TuningJobSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.faults.append(Fault("POST", CREATE, 429))
+    with pytest.raises(GoogleApiError, match="injected"):
+        submit(through_proxy, spec)
+    monkeypatch.setattr(claims, "SETTLE_SECONDS", -5.0)
+    assert submit_once(through_proxy, spec).created
+    assert len(jobs_of(session)) == 1
 
 
 def test_nothing_answers(session: Session, spec: TuningJobSpec) -> None:

@@ -1,0 +1,114 @@
+"""Cut the application of whole stacks at every request, kill it at many, and see whether the next one ends green.
+
+    python -m benchmarks.stack_sweep [--stack local|prod] [--every 1] [--kills 30] [--seconds N]
+    python -m benchmarks.stack_sweep --settings
+
+An application without the engine talks to an emulator through a server that loses one of the requests that change
+something, before it is carried out or after; or its process is killed by SIGKILL after a part of them. Then it runs
+again, unbroken: it must end well, the one after it must change nothing, and what there is must be what an application
+that nothing has broken makes. `prod` has two regions and every part of a stack but keys. With --settings, a stack with
+every part is applied, applied again with another value of one setting, and destroyed, for each setting: nothing may be
+left of it.
+
+Prints one JSON object; exit code 1 if a stack is stuck or another one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from runner.emulator.server import EmulatorServer
+from runner.emulator.settings import EmulatorSettings
+from runner.errors import RunnerError
+from tests.infra import setting_sweep
+from tests.infra.cutting import Cutting
+from tests.infra.setting_changes import CHANGES
+from tests.infra.stack_sweep import CONFIGURATIONS, StackSweep
+
+
+def main() -> int:
+    """Sweep and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stack", choices=list(CONFIGURATIONS), action="append")
+    parser.add_argument("--every", type=int, default=1, help="cut at each such point only")
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing after so many seconds of a stack")
+    parser.add_argument("--settings", action="store_true", help="change each setting, then destroy")
+    given = parser.parse_args()
+    found: dict[str, Any] = {}
+    if given.settings:
+        found = _settings()
+        print(json.dumps(found, indent=2))
+        return 1 if found["wrong"] else 0
+    for name in given.stack or CONFIGURATIONS:
+        found[name] = _sweep(name, given)
+    print(json.dumps(found, indent=2))
+    return 1 if any(item["stuck"] for item in found.values()) else 0
+
+
+def _sweep(name: str, given: argparse.Namespace) -> dict[str, Any]:
+    start, told = time.monotonic(), 0
+    with (
+        tempfile.TemporaryDirectory(prefix="stack-sweep-") as folder,
+        EmulatorServer(EmulatorSettings(directory=Path(folder, "emulator"), stand_in="tiny")) as server,
+        Cutting(server.url) as cutting,
+    ):
+        sweep = StackSweep(server.url, cutting, Path(folder), name).measure()
+        kills = 0
+        for number in range(given.kills):
+            if time.monotonic() - start < given.seconds:
+                sweep.kill((number + 0.5) / given.kills)
+                kills += 1
+                if kills % 10 == 0:
+                    print(f"{name}: {kills} kills", file=sys.stderr, flush=True)
+        for at, when in sweep.points(given.every):
+            if time.monotonic() - start > given.seconds:
+                break
+            sweep.cut(at, when)
+            for line in sweep.stuck[told:]:
+                print(f"STUCK {name}: {line}", file=sys.stderr, flush=True)
+            told = len(sweep.stuck)
+            if sweep.cases % 25 == 0:
+                print(f"{name}: {sweep.cases} cases", file=sys.stderr, flush=True)
+    return {
+        "requests": len(sweep.requests),
+        "cuts": sweep.cases - kills,
+        "kills": kills,
+        "stuck": len(sweep.stuck),
+        "what": sweep.stuck,
+        "seconds": round(time.monotonic() - start),
+    }
+
+
+def _settings() -> dict[str, Any]:
+    start = time.monotonic()
+    wrong: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="stack-sweep-") as folder,
+        EmulatorServer(EmulatorSettings(directory=Path(folder, "emulator"), stand_in="tiny")) as server,
+    ):
+        nothing = setting_sweep.left_after(server.url, Path(folder), "nothing", {})[0]
+        for setting, change in CHANGES.items():
+            try:
+                left, refusal = setting_sweep.left_after(server.url, Path(folder), setting, change)
+            except RunnerError as error:
+                wrong[setting] = error.message
+            else:
+                if refusal:
+                    refused[setting] = refusal
+                if left != nothing:
+                    wrong[setting] = f"left: {left}"
+            print(f"{setting}: {wrong.get(setting, 'gone')}", file=sys.stderr, flush=True)
+    seconds = round(time.monotonic() - start)
+    return {"settings": len(CHANGES), "refused": refused, "wrong": wrong, "seconds": seconds}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Types that are one entry of a service perimeter: read, change the list, write back, again if somebody was faster."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from infra.embedded.resource_type import Context, Live
+from infra.embedded.rest import EmbeddedError, RequestError
+
+Inputs = dict[str, Any]
+_ATTEMPTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class PerimeterEntryType:
+    """One project of a perimeter."""
+
+    token: str
+    part: str
+    """`status`, which is enforced, or `spec`, which only logs."""
+    labelled: bool = False
+    fixed: frozenset[str] = frozenset({"perimeterName", "resource"})
+
+    def body(self, inputs: Inputs) -> dict[str, Any]:
+        """Return the entry."""
+        return {"resource": inputs["resource"]}
+
+    def create(self, context: Context, inputs: Inputs) -> Live:
+        """Put it in, unless it is in."""
+        return self.find(context, inputs) or self.make(context, inputs)
+
+    def make(self, context: Context, inputs: Inputs) -> Live:
+        """Put it in. Raises RequestError where it is in already, as the provider finds before it asks."""
+        if self.find(context, inputs) is not None:
+            name = self.token.rpartition(":")[2]
+            said = f"Unable to create {name}, existing object already found: map[resource:{inputs['resource']}]"
+            raise RequestError(said, http=httpx.codes.CONFLICT)
+        self._change(context, inputs, lambda entries: [*entries, inputs["resource"]])
+        return Live(self.named(inputs), self.body(inputs))
+
+    def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
+        """Look it up in its perimeter."""
+        perimeter = context.rest.find("access", inputs["perimeterName"])
+        there = perimeter is not None and inputs["resource"] in self._entries(perimeter)
+        return Live(self.named(inputs), self.body(inputs)) if there else None
+
+    def find(self, context: Context, inputs: Inputs) -> Live | None:
+        """Look it up: it is where it is, whoever put it there."""
+        return self.read(context, "", inputs)
+
+    def owned(self, inputs: Inputs, live: Live) -> bool:
+        """Tell that it can be taken over: like a grant, it is the same whoever made it."""
+        return True
+
+    def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
+        """Nothing of it can change."""
+        return live
+
+    def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
+        """Take it out; others stay."""
+        if self.find(context, inputs) is not None:
+            self._change(context, inputs, lambda entries: [one for one in entries if one != inputs["resource"]])
+        return True
+
+    def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
+        """Return the inputs, and the policy that the provider finds in the name."""
+        return {**inputs, "accessPolicyId": str(inputs["perimeterName"]).partition("/servicePerimeters/")[0]}
+
+    def _entries(self, perimeter: dict[str, Any]) -> list[str]:
+        entries: list[str] = perimeter.get(self.part, {}).get("resources", [])
+        return entries
+
+    def named(self, inputs: Inputs) -> str:
+        """Return its id, as the provider makes it up."""
+        return f"{inputs['perimeterName']}/{inputs['resource']}"
+
+    def _change(self, context: Context, inputs: Inputs, edit: Any) -> None:
+        name = str(inputs["perimeterName"])
+        for attempt in range(_ATTEMPTS):
+            perimeter = context.rest.call("access", "GET", name)
+            body = {self.part: {"resources": edit(self._entries(perimeter))}, "etag": perimeter["etag"]}
+            params = {"updateMask": f"{self.part}.resources,etag"}
+            try:
+                context.rest.wait("access", context.rest.call("access", "PATCH", name, body, params=params))
+                return
+            except RequestError as error:
+                if error.http != httpx.codes.CONFLICT:
+                    raise
+                time.sleep(0.05 * 2**attempt)
+        raise EmbeddedError(f"{name} kept changing while it was being changed")
+
+
+PERIMETER_TYPES = (
+    PerimeterEntryType("gcp:accesscontextmanager/servicePerimeterResource:ServicePerimeterResource", "status"),
+    PerimeterEntryType(
+        "gcp:accesscontextmanager/servicePerimeterDryRunResource:ServicePerimeterDryRunResource", "spec"
+    ),
+)
