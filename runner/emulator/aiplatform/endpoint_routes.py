@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import wire_json
+from runner.emulator import projects, wire_json
 from runner.emulator.aiplatform import (
     collections,
     dedicated,
@@ -18,9 +18,8 @@ from runner.emulator.aiplatform import (
     models,
     scope,
 )
-from runner.emulator.aiplatform.scope import PARENT, Scope
+from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.aiplatform.tuning_validation import check_labels
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.definitions.parsing import snake
 from runner.emulator.errors import found_errors, invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
@@ -37,12 +36,6 @@ _PATCHABLE = frozenset(
         "dedicatedEndpointEnabled",
     }
 )
-
-
-def place(connection: sqlite3.Connection, request: ApiRequest) -> tuple[Scope, str]:
-    """Return the location, and the full name of the endpoint, that a path names."""
-    where = scope.resolve(connection, request.fields)
-    return where, f"{where.name}/endpoints/{request.fields['endpoint']}"
 
 
 async def create(request: ApiRequest) -> Response:
@@ -68,7 +61,9 @@ async def create(request: ApiRequest) -> Response:
 
 async def get(request: ApiRequest) -> Response:
     """Return one endpoint."""
-    found = request.emulator.store.read(lambda connection: endpoints.get(connection, place(connection, request)[1]))
+    found = request.emulator.store.read(
+        lambda connection: endpoints.get(connection, endpoints.name_of(connection, request.fields))
+    )
     return json_response(dedicated.shown(request.emulator.settings, found))
 
 
@@ -89,7 +84,7 @@ async def patch(request: ApiRequest) -> Response:
     now = request.emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        endpoint = endpoints.get(connection, place(connection, request)[1])
+        endpoint = endpoints.get(connection, endpoints.name_of(connection, request.fields))
         changed = collections.patched(request, endpoint, body, _PATCHABLE, "Endpoint")
         endpoints.check_split(
             changed.get("trafficSplit", {}), {item["id"] for item in endpoint.get("deployedModels", [])}
@@ -105,7 +100,7 @@ async def delete(request: ApiRequest) -> Response:
     now = request.emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        _, name = place(connection, request)
+        name = endpoints.name_of(connection, request.fields)
         endpoints.remove(connection, name)
         return long_running.immediate(connection, name, request.fields["version"], "Delete", now)
 
@@ -120,7 +115,7 @@ async def deploy_model(request: ApiRequest) -> Response:
     now = emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> tuple[dict[str, Any], str]:
-        _, name = place(connection, request)
+        name = endpoints.name_of(connection, request.fields)
         endpoint = endpoints.get(connection, name)
         deployed, source = _deployed_model(connection, body.get("deployedModel", {}), name)
         split = body.get("trafficSplit", {})
@@ -179,7 +174,7 @@ async def undeploy_model(request: ApiRequest) -> Response:
     now = emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> tuple[dict[str, Any], str]:
-        _, name = place(connection, request)
+        name = endpoints.name_of(connection, request.fields)
         endpoint = endpoints.get(connection, name)
         if not body.get("deployedModelId"):
             raise invalid("The deployed_model_id field is required.")
@@ -202,7 +197,7 @@ async def mutate_deployed_model(request: ApiRequest) -> Response:
         raise invalid("The update_mask field is required.")
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        _, name = place(connection, request)
+        name = endpoints.name_of(connection, request.fields)
         changed = endpoints.mutate(
             connection, endpoints.get(connection, name), body.get("deployedModel", {}), paths, now
         )
@@ -219,7 +214,7 @@ async def update(request: ApiRequest) -> Response:
     now = request.emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        _, name = place(connection, request)
+        name = endpoints.name_of(connection, request.fields)
         endpoint = endpoints.get(connection, name)
         fixed = [key for key in given if key != "clientConnectionConfig" and given[key] != endpoint.get(key)]
         if fixed:

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.responses import Response
 
 from runner.catalog import Model, UnknownModelError, find_model, load_catalog
-from runner.emulator import store
+from runner.emulator import projects, store
 from runner.emulator.aiplatform import (
     access,
     collections,
@@ -26,7 +26,6 @@ from runner.emulator.aiplatform import (
 )
 from runner.emulator.aiplatform.scope import PARENT, Scope
 from runner.emulator.aiplatform.tuning_validation import check_labels, split_uri
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.context import Emulator
 from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.iam import agents

@@ -7,10 +7,10 @@ from typing import Any
 
 from starlette.responses import Response
 
+from runner.emulator import projects
 from runner.emulator.aiplatform import collections, long_running, models, scope
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.aiplatform.tuning_validation import check_labels, split_uri
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.errors import found_errors, invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
 

@@ -7,11 +7,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import store
+from runner.emulator import projects, store
 from runner.emulator.aiplatform import collections, long_running, models, scope, tuning_jobs
 from runner.emulator.aiplatform.model_routes import name_of
 from runner.emulator.aiplatform.scope import PARENT
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.errors import invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
 

@@ -15,6 +15,8 @@ from runner.emulator.definitions import documents
 from runner.emulator.errors import ApiError, already_exists, invalid, not_here
 
 KIND = "model"
+ENDPOINT_KIND = "endpoint"
+"""Kind of the documents that say where models are deployed."""
 _SERVING_IMAGES = ("vllm", "sglang", "text-generation", "tgi", "hex-llm", "tensorrt")
 
 _ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}\Z")
@@ -150,8 +152,6 @@ def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
 
 def deployed(connection: sqlite3.Connection, name: str, version: str | None = None) -> list[dict[str, str]]:
     """Return where a model, or one version of it, is deployed."""
-    from runner.emulator.aiplatform.endpoints import KIND as ENDPOINT_KIND
-
     parent = name.rpartition("/models/")[0]
     return [
         {"endpoint": endpoint_name, "deployedModelId": item["id"]}

@@ -8,13 +8,11 @@ from typing import Any
 from starlette.responses import Response
 
 from runner.catalog import UnknownModelError, find_model
-from runner.emulator import store
+from runner.emulator import enablement, projects, store
 from runner.emulator.aiplatform import collections, scope
 from runner.emulator.aiplatform.model_garden import AGREEMENT, public_name
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.errors import ApiError, invalid
 from runner.emulator.routing import ApiRequest, Method, json_response
-from runner.emulator.serviceusage import enablement
 
 
 def _location(where: scope.Scope) -> dict[str, Any]:

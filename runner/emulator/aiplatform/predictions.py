@@ -13,7 +13,8 @@ from starlette.responses import Response
 from runner.catalog import Model
 from runner.catalog import models as catalogue_models
 from runner.emulator.aiplatform import generate_content, lifecycle, models, pictures
-from runner.emulator.aiplatform.asking import ask, forward, headers_of, measured, parse, pick, question, serving_of
+from runner.emulator.aiplatform.asking import headers_of, measured, parse, pick, question, serving_of
+from runner.emulator.aiplatform.forwarding import ask, forward
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.definitions.checking import checked
 from runner.emulator.errors import ApiError, invalid

@@ -8,11 +8,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import store
+from runner.emulator import projects, store
 from runner.emulator.aiplatform import endpoints, models, scope
 from runner.emulator.aiplatform.scope import PARENT
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.iam import callers, policies
+from runner.emulator.iam import callers, policies, project_policies
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 KIND = "aiplatform-policy"
@@ -58,7 +57,7 @@ async def test_permissions(request: ApiRequest) -> Response:
     def work(connection: sqlite3.Connection) -> list[str]:
         chain = [
             _stored(connection, _name(connection, request)),
-            projects.get_policy(connection, projects.resolve(connection, request.fields["project"])),
+            project_policies.get_policy(connection, projects.resolve(connection, request.fields["project"])),
         ]
         return callers.held(connection, request, chain, asked)
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runner.catalog import load_catalog
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.cloudresourcemanager.projects import Project
-from runner.emulator.control.regions import REGIONS
+from runner.emulator import enablement, projects
 from runner.emulator.errors import ApiError, invalid
-from runner.emulator.serviceusage import enablement
+from runner.emulator.projects import Project
+from runner.emulator.regions import REGIONS
 
 SERVICE = "aiplatform.googleapis.com"
 

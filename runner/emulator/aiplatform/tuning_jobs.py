@@ -9,10 +9,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from runner.emulator import store
+from runner.emulator import projects, store
 from runner.emulator.aiplatform import filters, scope, tuning_validation
 from runner.emulator.aiplatform.scope import Scope
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.errors import ApiError
 from runner.emulator.iam import agents
 

@@ -10,10 +10,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import store
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import methods, read, write
-from runner.emulator.iam import callers, policies
+from runner.emulator import projects, store
+from runner.emulator.iam import callers, policies, project_policies
+from runner.emulator.resources import methods, read, write
 from runner.emulator.routing import ApiRequest, json_response
 
 BILLING_ACCOUNT = "billingAccounts/000000-000000-000000"
@@ -83,7 +82,7 @@ async def get_policy(request: ApiRequest) -> Response:
     """Return the project's IAM policy."""
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        return projects.get_policy(connection, projects.resolve(connection, request.fields["project"]))
+        return project_policies.get_policy(connection, projects.resolve(connection, request.fields["project"]))
 
     return json_response(read(request, work))
 
@@ -94,7 +93,7 @@ async def set_policy(request: ApiRequest) -> Response:
 
     def work(connection: sqlite3.Connection) -> dict[str, Any]:
         project = projects.resolve(connection, request.fields["project"])
-        return projects.set_policy(connection, project, body.get("policy", {}), mask=body.get("updateMask", ""))
+        return project_policies.set_policy(connection, project, body.get("policy", {}), mask=body.get("updateMask", ""))
 
     return json_response(await write(request, work))
 
@@ -105,7 +104,7 @@ async def test_permissions(request: ApiRequest) -> Response:
 
     def work(connection: sqlite3.Connection) -> list[str]:
         project = projects.resolve(connection, request.fields["project"])
-        policy = projects.get_policy(connection, project)
+        policy = project_policies.get_policy(connection, project)
         return callers.held(connection, request, [policy], body.get("permissions"))
 
     held = read(request, work)

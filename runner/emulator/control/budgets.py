@@ -9,11 +9,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import children, exactly_one, listed, read, text, write
+from runner.emulator import projects, store, update_mask
 from runner.emulator.errors import ApiError, invalid, not_found
 from runner.emulator.iam import policies
+from runner.emulator.resources import children, exactly_one, listed, read, text, write
 from runner.emulator.routing import ApiRequest, json_response
 
 KIND = "budget"

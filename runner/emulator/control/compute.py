@@ -6,11 +6,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import paging
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.regions import REGIONS
-from runner.emulator.control.resources import read
+from runner.emulator import paging, projects
 from runner.emulator.errors import not_found
+from runner.emulator.regions import REGIONS
+from runner.emulator.resources import read
 from runner.emulator.routing import ApiRequest, json_response
 
 

@@ -13,13 +13,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import children, listed, read, write
+from runner.emulator import enablement, projects, store, update_mask
 from runner.emulator.errors import ApiError, already_exists, invalid, not_found, not_here
-from runner.emulator.iam import callers, policies
+from runner.emulator.iam import callers, policies, project_policies
+from runner.emulator.resources import children, listed, read, write
 from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
 
 SERVICE = "cloudkms.googleapis.com"
 RING_KIND = "kms-key-ring"
@@ -226,7 +224,7 @@ async def test_permissions(request: ApiRequest) -> Response:
     def work(connection: sqlite3.Connection) -> list[str]:
         name = _name(connection, request)
         project = projects.resolve(connection, request.fields["project"])
-        chain = [_policy(connection, name), projects.get_policy(connection, project)]
+        chain = [_policy(connection, name), project_policies.get_policy(connection, project)]
         if "key" in request.fields:
             chain.append(_policy(connection, name.split("/cryptoKeys/", 1)[0]))
         return callers.held(connection, request, chain, body.get("permissions"))

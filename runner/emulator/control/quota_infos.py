@@ -7,14 +7,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.cloudresourcemanager.projects import Project
+from runner.emulator import enablement, projects
 from runner.emulator.control import quotas
-from runner.emulator.control.regions import REGIONS
-from runner.emulator.control.resources import listed, read
 from runner.emulator.errors import not_found
+from runner.emulator.projects import Project
+from runner.emulator.regions import REGIONS
+from runner.emulator.resources import listed, read
 from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
 from runner.emulator.serviceusage.known import TITLES
 
 _SERVING = {

@@ -11,14 +11,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.cloudresourcemanager.projects import Project
-from runner.emulator.control.resources import children, listed, read, text, write
+from runner.emulator import enablement, projects, store, update_mask
 from runner.emulator.errors import ApiError, already_exists, invalid, not_found
 from runner.emulator.iam import policies
+from runner.emulator.projects import Project
+from runner.emulator.resources import children, listed, read, text, write
 from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
 from runner.emulator.serviceusage.known import TITLES
 
 KIND = "quota-preference"

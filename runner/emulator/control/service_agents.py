@@ -8,13 +8,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import operations
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import read, write
+from runner.emulator import enablement, operations, projects
 from runner.emulator.errors import invalid
 from runner.emulator.iam import agents
+from runner.emulator.resources import read, write
 from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
 from runner.emulator.serviceusage.known import TITLES
 
 _TYPES = "type.googleapis.com/google.cloud.workloadidentity.v1."

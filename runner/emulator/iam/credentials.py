@@ -18,14 +18,13 @@ from urllib.parse import parse_qs
 
 from starlette.responses import Response
 
-from runner.emulator import store
-from runner.emulator.control.resources import read, write
+from runner.emulator import enablement, store
 from runner.emulator.errors import ApiError, invalid, not_found, not_here
 from runner.emulator.iam import callers, tokens
 from runner.emulator.iam.accounts import ACCOUNT_KIND
 from runner.emulator.iam.service_accounts import KEY_KIND, find, policies_on
+from runner.emulator.resources import read, write
 from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
 
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LIFETIME = timedelta(seconds=3600)

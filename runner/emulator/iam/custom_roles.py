@@ -7,12 +7,11 @@ import sqlite3
 
 from starlette.responses import Response
 
-from runner.emulator import paging, store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import Document, listed, read, text, write
+from runner.emulator import paging, projects, store, update_mask
 from runner.emulator.errors import already_exists, invalid, not_found
 from runner.emulator.iam import policies
 from runner.emulator.iam.roles import ROLES
+from runner.emulator.resources import Document, listed, read, text, write
 from runner.emulator.routing import ApiRequest, json_response
 
 KIND = policies.CUSTOM_ROLE

@@ -8,12 +8,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import listed, read, text, write
+from runner.emulator import projects, store, update_mask
 from runner.emulator.errors import ApiError, already_exists, invalid, not_found
-from runner.emulator.iam import callers, deleted_members, policies
+from runner.emulator.iam import callers, deleted_members, policies, project_policies
 from runner.emulator.iam.accounts import ACCOUNT_KIND
+from runner.emulator.resources import listed, read, text, write
 from runner.emulator.routing import ApiRequest, json_response
 
 DELETED_KIND = "service-account-deleted"
@@ -57,7 +56,7 @@ def policy_of(connection: sqlite3.Connection, account: dict[str, Any]) -> dict[s
 def policies_on(connection: sqlite3.Connection, account: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the policies that decide about an account: its own and its project's."""
     project = projects.resolve(connection, account["projectId"])
-    return [policy_of(connection, account), projects.get_policy(connection, project)]
+    return [policy_of(connection, account), project_policies.get_policy(connection, project)]
 
 
 async def create(request: ApiRequest) -> Response:

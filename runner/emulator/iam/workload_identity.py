@@ -12,10 +12,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import operations, store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import exactly_one, listed, read, text, write
+from runner.emulator import operations, projects, store, update_mask
 from runner.emulator.errors import ApiError, already_exists, invalid, not_found
+from runner.emulator.resources import exactly_one, listed, read, text, write
 from runner.emulator.routing import ApiRequest, json_response
 
 POOL_KIND = "workload-identity-pool"

@@ -11,13 +11,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import children, listed, methods, read, write
+from runner.emulator import enablement, projects, store, update_mask
 from runner.emulator.errors import ApiError, invalid, not_found
 from runner.emulator.monitoring import checks, time_series
+from runner.emulator.resources import children, listed, methods, read, write
 from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
 
 CHANNEL_KIND = "notification-channel"
 POLICY_KIND = "alert-policy"

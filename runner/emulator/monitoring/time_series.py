@@ -9,13 +9,12 @@ from typing import Any
 
 from starlette.responses import Response
 
+from runner.emulator import enablement, projects
 from runner.emulator.aiplatform import lifecycle
 from runner.emulator.aiplatform.usage import Minute
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import read
 from runner.emulator.errors import invalid
+from runner.emulator.resources import read
 from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
 
 _ONLINE = "aiplatform.googleapis.com/prediction/online"
 METRICS = {

@@ -7,11 +7,9 @@ import secrets
 import sqlite3
 from typing import Any
 
-from runner.emulator import operations, store
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import enablement, operations, projects, store
 from runner.emulator.errors import invalid, not_found
 from runner.emulator.routing import ApiRequest
-from runner.emulator.serviceusage import enablement
 
 Document = dict[str, Any]
 _ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")

@@ -7,9 +7,9 @@ import sqlite3
 from starlette.responses import Response
 
 from runner.emulator import operations, store, update_mask
-from runner.emulator.control.resources import Document, listed, read, write
 from runner.emulator.errors import already_exists, invalid
 from runner.emulator.iam import accounts, policies
+from runner.emulator.resources import Document, listed, read, write
 from runner.emulator.routing import ApiRequest, json_response
 from runner.emulator.serverless.documents import check_id, done, found, parent
 from runner.emulator.storage import objects

@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from runner.emulator import store, update_mask
 from runner.emulator.context import Emulator
-from runner.emulator.control.resources import Document, listed, read, write
 from runner.emulator.errors import ApiError, already_exists, invalid, not_here
 from runner.emulator.iam import accounts
+from runner.emulator.resources import Document, listed, read, write
 from runner.emulator.routing import ApiRequest, json_response
 from runner.emulator.serverless import executions, functions
 from runner.emulator.serverless.cron import Cron

@@ -10,14 +10,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import operations, paging
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.cloudresourcemanager.projects import Project
-from runner.emulator.control.resources import methods, read, write
+from runner.emulator import enablement, operations, paging, projects
 from runner.emulator.errors import ApiError, invalid
 from runner.emulator.iam import agents
+from runner.emulator.projects import Project
+from runner.emulator.resources import methods, read, write
 from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
 from runner.emulator.serviceusage.known import TITLES, dependencies, dependents
 
 _TYPES = "type.googleapis.com/google.api.serviceusage."

@@ -7,10 +7,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import enablement, projects
 from runner.emulator.fault_routes import of_retry_test
 from runner.emulator.routing import ApiRequest
-from runner.emulator.serviceusage import enablement
 from runner.emulator.storage import (
     access_lists,
     acl_routes,

@@ -13,8 +13,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import paging, store
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import paging, projects, store
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage.faults import bad_request, condition_not_met
 from runner.emulator.storage.parameters import boolean

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from runner.emulator import store
+from runner.emulator import projects, store
 from runner.emulator.aiplatform import filters, models, scope
 from runner.emulator.aiplatform.scope import Scope
 from runner.emulator.aiplatform.tuning_validation import check_labels, split_uri
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.definitions import documents
 from runner.emulator.definitions.parsing import snake
 from runner.emulator.errors import ApiError, found_errors, not_here

@@ -1,15 +1,13 @@
-"""Projects and their policies."""
+"""IAM policies of projects."""
 
 from __future__ import annotations
 
 import sqlite3
 from typing import Any
 
-from runner.emulator import store
-from runner.emulator.cloudresourcemanager.identity import KIND, Project, ensure, known, number_of, resolve
+from runner.emulator import projects, store
 from runner.emulator.iam import policies
-
-__all__ = ["KIND", "Project", "add_binding", "ensure", "get_policy", "known", "number_of", "resolve", "set_policy"]
+from runner.emulator.projects import Project
 
 POLICY_KIND = "project-policy"
 
@@ -29,7 +27,7 @@ def set_policy(
     """
     stored = get_policy(connection, project)
     replaced = policies.replaced(connection, stored, policy, mask=mask)
-    ensure(connection, project.id)
+    projects.ensure(connection, project.id)
     return store.put(connection, POLICY_KIND, project.id, replaced)
 
 
