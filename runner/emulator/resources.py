@@ -1,10 +1,11 @@
-"""What the handlers of the small services share: routes at several prefixes, reads, writes and document lists."""
+"""What handlers share: routes at several prefixes, reading and changing the store, pages of lists."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any
 
 from starlette.responses import Response
 
@@ -12,7 +13,6 @@ from runner.emulator import paging, store
 from runner.emulator.errors import invalid, not_here
 from runner.emulator.routing import ApiRequest, Handler, Method, json_response
 
-T = TypeVar("T")
 Document = dict[str, Any]
 
 
@@ -24,28 +24,59 @@ def methods(prefixes: Sequence[str], rows: Sequence[tuple[str, str, str, Handler
     return [Method(id_, http, prefix + path, handler) for id_, http, path, handler in rows for prefix in prefixes]
 
 
-def read(request: ApiRequest, work: Callable[[sqlite3.Connection], T]) -> T:
-    """Run a read."""
-    return request.emulator.store.read(work)
+def reading(work: Callable[[sqlite3.Connection, ApiRequest], Any]) -> Handler:
+    """Return the handler that answers what `work` finds in the store."""
+
+    @wraps(work)
+    async def handler(request: ApiRequest) -> Response:
+        request.message = await request.read_json()
+        return json_response(request.emulator.store.read(lambda connection: work(connection, request)))
+
+    return handler
 
 
-async def write(request: ApiRequest, work: Callable[[sqlite3.Connection], T]) -> T:
-    """Run a write; returns when it is on disk."""
-    return await request.emulator.store.write(work)
+def writing(work: Callable[[sqlite3.Connection, ApiRequest], Document | None]) -> Handler:
+    """Return the handler that answers what `work` returns once its changes are on disk; None is answered by {}."""
+
+    @wraps(work)
+    async def handler(request: ApiRequest) -> Response:
+        request.message = await request.read_json()
+        return json_response(await request.emulator.store.write(lambda connection: work(connection, request)) or {})
+
+    return handler
 
 
-def listed(request: ApiRequest, field: str, items: Sequence[Document], *, default: int = 100) -> Response:
+def listing(
+    field: str, *, default: int = 100, filtered: bool = False
+) -> Callable[[Callable[[sqlite3.Connection, ApiRequest], Sequence[Document]]], Handler]:
+    """Return what makes a handler that answers a `page` of what `work` finds.
+
+    Args:
+        field: of the answer, with the items.
+        default: items of a page when the request asks for no number.
+        filtered: `work` applies the filter of the request; else a filter is refused.
+    """
+
+    def made(work: Callable[[sqlite3.Connection, ApiRequest], Sequence[Document]]) -> Handler:
+        @wraps(work)
+        async def handler(request: ApiRequest) -> Response:
+            if not filtered and request.query_params.get("filter"):
+                raise not_here("The emulator does not filter this list.")
+            found = request.emulator.store.read(lambda connection: work(connection, request))
+            return page(request, field, found, default=default)
+
+        return handler
+
+    return made
+
+
+def page(
+    request: ApiRequest, field: str, items: Sequence[Document], *, default: int = 100, maximum: int = 1000
+) -> Response:
     """Return one page of a list as `{field: [...], "nextPageToken": ...}`, both absent when empty."""
     query = request.query_params
-    if query.get("filter"):
-        raise not_here("The emulator does not filter this list.")
-    part, token = paging.page(items, query.get("pageSize"), query.get("pageToken"), default=default)
-    body: Document = {}
-    if part:
-        body[field] = part
-    if token:
-        body["nextPageToken"] = token
-    return json_response(body)
+    part, token = paging.page(items, query.get("pageSize"), query.get("pageToken"), default=default, maximum=maximum)
+    return json_response(({field: part} if part else {}) | ({"nextPageToken": token} if token else {}))
 
 
 def children(connection: sqlite3.Connection, kind: str, parent: str) -> list[Document]:
