@@ -24,26 +24,37 @@ def methods(prefixes: Sequence[str], rows: Sequence[tuple[str, str, str, Handler
     return [Method(id_, http, prefix + path, handler) for id_, http, path, handler in rows for prefix in prefixes]
 
 
-def reading(work: Callable[[sqlite3.Connection, ApiRequest], Any]) -> Handler:
-    """Return the handler that answers what `work` finds in the store."""
-
-    @wraps(work)
-    async def handler(request: ApiRequest) -> Response:
-        request.message = await request.read_json()
-        return json_response(request.emulator.store.read(lambda connection: work(connection, request)))
-
-    return handler
+Work = Callable[[sqlite3.Connection, ApiRequest], Document | None]
 
 
-def writing(work: Callable[[sqlite3.Connection, ApiRequest], Document | None]) -> Handler:
-    """Return the handler that answers what `work` returns once its changes are on disk; None is answered by {}."""
+def answering(
+    answer: Callable[[ApiRequest, Document | None], Response],
+) -> tuple[Callable[[Work], Handler], Callable[[Work], Handler]]:
+    """Return what makes handlers of functions that read the store, and of those that change it.
 
-    @wraps(work)
-    async def handler(request: ApiRequest) -> Response:
-        request.message = await request.read_json()
-        return json_response(await request.emulator.store.write(lambda connection: work(connection, request)) or {})
+    The body has been read when they are called; a change is on disk before it is answered.
+    """
 
-    return handler
+    def reading(work: Work) -> Handler:
+        @wraps(work)
+        async def handler(request: ApiRequest) -> Response:
+            request.message = await request.read_json()
+            return answer(request, request.emulator.store.read(lambda connection: work(connection, request)))
+
+        return handler
+
+    def writing(work: Work) -> Handler:
+        @wraps(work)
+        async def handler(request: ApiRequest) -> Response:
+            request.message = await request.read_json()
+            return answer(request, await request.emulator.store.write(lambda connection: work(connection, request)))
+
+        return handler
+
+    return reading, writing
+
+
+reading, writing = answering(lambda request, document: json_response(document or {}))
 
 
 def listing(

@@ -28,7 +28,7 @@ from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.parameters import integer
 from runner.emulator.storage.preconditions import Preconditions
-from runner.emulator.storage.projection import reply
+from runner.emulator.storage.replies import reply
 from runner.emulator.storage.session_files import Progress
 from runner.emulator.storage.tables import INLINE_LIMIT
 
