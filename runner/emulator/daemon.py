@@ -12,11 +12,10 @@ import socket
 import subprocess
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from runner import local_files
+from runner import local_files, times
 from runner.emulator.settings import EmulatorSettings
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError
 from runner.installation import install_hint
@@ -162,7 +161,7 @@ def reset(directory: Path) -> bool:
 
 def announce(settings: EmulatorSettings, url: str) -> None:
     """Write `server.json` for this process; the server calls it once it can be reached."""
-    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    now = times.to_seconds(time.time())
     info = ServerInfo(url=url, pid=os.getpid(), started=now, token=settings.token)
     path = settings.directory / SERVER_FILE
     aside = path.with_name(f"{SERVER_FILE}.new")

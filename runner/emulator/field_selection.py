@@ -63,8 +63,7 @@ def pick(value: Any, tree: Tree) -> Any:
     if not isinstance(value, dict):
         return value
     everything = tree.get("*")
-    wanted = {key: tree.get(key, everything) for key in value}
-    return {key: pick(item, wanted[key]) for key, item in value.items() if wanted[key] is not None}
+    return {key: pick(item, below) for key, item in value.items() if (below := tree.get(key, everything)) is not None}
 
 
 def _invalid(fields: str) -> ApiError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from runner import times
 from runner.emulator import enablement, projects
 from runner.emulator.aiplatform import lifecycle
 from runner.emulator.aiplatform.usage import Minute
@@ -86,7 +87,10 @@ def _series(
         "metricKind": "DELTA",
         "valueType": METRICS.get(metric, "INT64"),
         "points": [
-            {"interval": {"startTime": _text(minute), "endTime": _text(minute + _SECONDS)}, "value": value}
+            {
+                "interval": {"startTime": times.to_seconds(minute), "endTime": times.to_seconds(minute + _SECONDS)},
+                "value": value,
+            }
             for minute, value in points
             if value is not None
         ],
@@ -113,7 +117,3 @@ def _matches(series: dict[str, Any], wanted: dict[str, str]) -> bool:
         if found != value:
             return False
     return True
-
-
-def _text(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -194,7 +194,7 @@ def storage_layout(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Return where a bucket lies and whether it has folders."""
     name = request.fields["bucket"]
     bucket = buckets.get(connection, name)
-    shown = {key: bucket[key] for key in ("location", "locationType", "hierarchicalNamespace") if key in bucket}
+    shown: Json = {key: bucket[key] for key in ("location", "locationType", "hierarchicalNamespace") if key in bucket}
     return {"kind": "storage#storageLayout", "bucket": name, **shown}
 
 

@@ -13,7 +13,16 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from runner.errors import ConfigurationError, GoogleApiError
@@ -158,18 +167,12 @@ class Run(_Stored):
         _SPEC.validate_json(json.dumps({"base_model": "", "training_dataset": "", **fields}), strict=True)
         return fields
 
-    @field_validator("deploy")
+    @field_validator("deploy", "evaluation")
     @classmethod
-    def _deployable(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _section(cls, given: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
         if given is not None:
-            Deploy.model_validate(given, by_name=True, by_alias=False)
-        return given
-
-    @field_validator("evaluation")
-    @classmethod
-    def _evaluable(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
-        if given is not None:
-            Evaluation.model_validate(given, by_name=True, by_alias=False)
+            model = Deploy if info.field_name == "deploy" else Evaluation
+            model.model_validate(given, by_name=True, by_alias=False)
         return given
 
     @field_validator("job")
