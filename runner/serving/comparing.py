@@ -11,7 +11,8 @@ from runner.gcp.endpoints import Endpoint
 from runner.gcp.prediction import resolve_endpoint
 from runner.gcp.session import Session
 from runner.prices import Price, Terms, amount
-from runner.serving.evaluation import Contestant, Evaluation, Question, evaluate, with_defaults
+from runner.serving.contest import Contestant, evaluate, with_defaults
+from runner.serving.evaluation import Evaluation, Question
 from runner.serving.judging import REPLY_TOKENS, Judge
 from runner.serving.listing import describe
 from runner.serving.questions import read_questions

@@ -16,7 +16,8 @@ from runner.gcp.session import Session
 from runner.prices import Price, Terms
 from runner.serving.batches import jobs
 from runner.serving.batches.jobs import Predictor
-from runner.serving.evaluation import Answer, Question
+from runner.serving.contest import Answer
+from runner.serving.evaluation import Question
 from runner.state import state_directory
 
 _AGREED = Terms(limit=float("inf"), accept_unknown=True)
