@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import httpx
-
-from tests.local_server import Handler, LocalServer
-
-_HOP_BY_HOP = {"connection", "content-length", "transfer-encoding", "keep-alive", "host", "content-encoding"}
+from tests.gcp.corrupting import CorruptingProxy, Exchange
 
 
 @dataclass(slots=True)
@@ -35,10 +30,9 @@ class Fault:
 
 
 @dataclass(slots=True)
-class FlakyProxy(LocalServer):
+class FlakyProxy(CorruptingProxy):
     """The proxy; a context manager. `requests` lists `METHOD path` of everything that arrived."""
 
-    upstream: str
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     bodies: list[tuple[str, bytes]] = field(default_factory=list)
@@ -46,41 +40,33 @@ class FlakyProxy(LocalServer):
     rewrites: list[tuple[bytes, bytes, int]] = field(default_factory=list)
     """What to replace in answers, by what, in how many answers that have it."""
 
-    def handler(self) -> type[Handler]:
-        """Return what hands every request to the proxy."""
-        proxy = self
-
-        class Passing(Handler):
-            def answer(self) -> None:
-                proxy._handle(self)
-
-        return Passing
+    def __post_init__(self) -> None:
+        self.request, self.answer = self._asked, self._answered
 
     def count(self, method: str, path: str) -> int:
         """Return how many requests with this method have arrived whose path matches."""
         return sum(1 for line in self.requests if line.startswith(method + " ") and re.search(path, line))
 
-    def _handle(self, handler: Handler) -> None:
-        body = handler.body()
-        self.requests.append(f"{handler.command} {handler.path}")
-        self.bodies.append((self.requests[-1], body))
-        fault = self._fault(handler.command, handler.path)
-        if fault is None or fault.kind in {"lose answer", "status after", "pass"}:
-            headers = {key: value for key, value in handler.headers.items() if key.lower() not in _HOP_BY_HOP}
-            answer = httpx.request(
-                handler.command, self.upstream + handler.path, content=body, headers=headers, timeout=60
-            )
+    def _asked(self, exchange: Exchange) -> bool:
+        self.requests.append(f"{exchange.method} {exchange.path}")
+        self.bodies.append((self.requests[-1], exchange.body))
+        exchange.note = fault = self._fault(exchange.method, exchange.path)
+        exchange.times = int(fault is None or fault.kind in {"lose answer", "status after", "pass"})
+        return False
+
+    def _answered(self, exchange: Exchange) -> bool:
+        fault = exchange.note
         if fault is not None and fault.before is not None:
             fault.before()
         if fault is None or fault.kind == "pass":
-            _answer(handler, answer.status_code, dict(answer.headers), self._rewrite(answer.content))
+            exchange.content = self._rewrite(exchange.content)
         elif isinstance(fault.kind, int) or fault.kind == "status after":
             status = fault.kind if isinstance(fault.kind, int) else 503
             text = b'{"error":{"code":%d,"message":"injected","status":"UNAVAILABLE"}}' % status
-            _answer(handler, status, {"content-type": "application/json", "retry-after": "0"}, text)
+            exchange.answer_with(status, text, {"content-type": "application/json", "retry-after": "0"})
         else:
-            handler.close_connection = True
-            handler.connection.shutdown(socket.SHUT_RDWR)
+            exchange.drop()
+        return fault is not None
 
     def _rewrite(self, content: bytes) -> bytes:
         for index, (old, new, times) in enumerate(self.rewrites):
@@ -98,9 +84,3 @@ class FlakyProxy(LocalServer):
                 fault.times -= 1
                 return fault
         return None
-
-
-def _answer(handler: Handler, status: int, headers: dict[str, str], content: bytes) -> None:
-    handler.send_content(
-        status, content, {key: value for key, value in headers.items() if key.lower() not in _HOP_BY_HOP}
-    )

@@ -62,10 +62,7 @@ def name_of(connection: sqlite3.Connection, fields: Mapping[str, str]) -> str:
 
 def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
     """Return an endpoint. Raises ApiError NOT_FOUND."""
-    endpoint = store.find(connection, KIND, name)
-    if endpoint is None:
-        raise scope.not_found(name)
-    return endpoint
+    return store.get(connection, KIND, name, missing=scope.missing(name))
 
 
 def list_endpoints(connection: sqlite3.Connection, where: Scope, text: str, order: str) -> list[dict[str, Any]]:

@@ -95,10 +95,7 @@ def create(connection: sqlite3.Connection, where: Scope, job: dict[str, Any], no
 
 def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
     """Return a job. Raises ApiError NOT_FOUND."""
-    job = store.find(connection, KIND, name)
-    if job is None:
-        raise scope.not_found(name)
-    return job
+    return store.get(connection, KIND, name, missing=scope.missing(name))
 
 
 def list_jobs(connection: sqlite3.Connection, where: Scope, text: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 from runner.emulator import projects, store, update_mask
-from runner.emulator.errors import ApiError, invalid, not_found
+from runner.emulator.errors import ApiError, invalid
 from runner.emulator.iam import policies
 from runner.emulator.resources import children, exactly_one, listing, reading, text, writing
 from runner.emulator.routing import ApiRequest
@@ -22,10 +22,9 @@ def _parent(request: ApiRequest) -> str:
 
 
 def _get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    document = store.find(connection, KIND, f"{_parent(request)}/{request.fields['id']}")
-    if document is None:
-        raise not_found("Requested entity was not found.")
-    return document
+    return store.get(
+        connection, KIND, f"{_parent(request)}/{request.fields['id']}", missing="Requested entity was not found."
+    )
 
 
 def _check(connection: sqlite3.Connection, body: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from runner.emulator import enablement, projects, store, update_mask
-from runner.emulator.errors import ApiError, already_exists, invalid, not_found, not_here
+from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.iam import callers, policies, project_policies
 from runner.emulator.resources import children, listing, reading, writing
 from runner.emulator.routing import ApiRequest, Handler
@@ -22,6 +22,7 @@ RING_KIND = "kms-key-ring"
 KEY_KIND = "kms-crypto-key"
 VERSION_KIND = "kms-crypto-key-version"
 POLICY_KIND = "kms-policy"
+_WORDS = {RING_KIND: "KeyRing", KEY_KIND: "CryptoKey", VERSION_KIND: "CryptoKeyVersion"}
 
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,63}\Z")
 _DAY = 86_400
@@ -51,20 +52,15 @@ def _kind(name: str) -> str:
 
 
 def _get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
-    document = store.find(connection, _kind(name), name)
-    if document is None:
-        what = {RING_KIND: "KeyRing", KEY_KIND: "CryptoKey", VERSION_KIND: "CryptoKeyVersion"}[_kind(name)]
-        raise not_found(f"{what} {name} not found.")
+    document = store.get(connection, _kind(name), name, missing=f"{_WORDS[_kind(name)]} {name} not found.")
     if "primary" in document:
         document["primary"] = _get(connection, document["primary"]["name"])
     return document
 
 
 def _insert(connection: sqlite3.Connection, name: str, document: dict[str, Any]) -> dict[str, Any]:
-    if store.find(connection, _kind(name), name) is not None:
-        what = "KeyRing" if _kind(name) == RING_KIND else "CryptoKey"
-        raise already_exists(f"{what} {name} already exists.")
-    return store.insert(connection, _kind(name), name, document)
+    taken = f"{_WORDS[_kind(name)]} {name} already exists."
+    return store.insert(connection, _kind(name), name, document, taken=taken)
 
 
 def _new_id(request: ApiRequest, parameter: str) -> str:

@@ -10,7 +10,7 @@ import sqlite3
 from typing import Any
 
 from runner.emulator import enablement, projects, store, update_mask
-from runner.emulator.errors import ApiError, already_exists, invalid, not_found
+from runner.emulator.errors import ApiError, already_exists, invalid
 from runner.emulator.iam import policies
 from runner.emulator.projects import Project
 from runner.emulator.resources import children, listing, reading, text, writing
@@ -42,10 +42,7 @@ def _parent(connection: sqlite3.Connection, request: ApiRequest) -> str:
 
 def _get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     name = f"{_parent(connection, request)}/{request.fields['id']}"
-    document = store.find(connection, KIND, name)
-    if document is None:
-        raise not_found(f"Resource '{name}' was not found")
-    return document
+    return store.get(connection, KIND, name)
 
 
 def _checked(body: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 from starlette.responses import Response
 
 from runner.emulator import enablement, store
-from runner.emulator.errors import ApiError, invalid, not_found, not_here
+from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.iam import callers, tokens
 from runner.emulator.iam.accounts import ACCOUNT_KIND
 from runner.emulator.iam.service_accounts import KEY_KIND, find, policies_on
@@ -114,9 +114,9 @@ def list_keys(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, 
 def _key(connection: sqlite3.Connection, request: ApiRequest) -> tuple[str, dict[str, Any]]:
     account = find(connection, request.fields["project"], request.fields["account"])
     name = f"{account['uniqueId']}/{request.fields['key']}"
-    document = store.find(connection, KEY_KIND, name)
-    if document is None:
-        raise not_found(f"Service account key {request.fields['key']} does not exist.")
+    document = store.get(
+        connection, KEY_KIND, name, missing=f"Service account key {request.fields['key']} does not exist."
+    )
     return name, document
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from runner.emulator import paging, projects, store, update_mask
-from runner.emulator.errors import already_exists, invalid, not_found
+from runner.emulator.errors import invalid
 from runner.emulator.iam import policies
 from runner.emulator.iam.roles import ROLES
 from runner.emulator.resources import Document, listing, reading, text, writing
@@ -26,10 +26,7 @@ def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
 
 def _get(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     name = _name(connection, request)
-    role = store.find(connection, KIND, name)
-    if role is None:
-        raise not_found(f"The role named {name} was not found.")
-    return role
+    return store.get(connection, KIND, name, missing=f"The role named {name} was not found.")
 
 
 def _check(body: Document) -> None:
@@ -49,9 +46,8 @@ def create(connection: sqlite3.Connection, request: ApiRequest) -> Document:
         raise invalid(f"The role_id {id_!r} is malformed.")
     _check(role)
     name = f"projects/{projects.resolve(connection, request.fields['project']).id}/roles/{id_}"
-    if store.find(connection, KIND, name) is not None:
-        raise already_exists(f"A role named {id_} in {name.rsplit('/', 2)[0]} already exists.")
-    return store.insert(connection, KIND, name, {**role, "name": name, "etag": policies.new_etag()})
+    taken = f"A role named {id_} in {name.rsplit('/', 2)[0]} already exists."
+    return store.insert(connection, KIND, name, {**role, "name": name, "etag": policies.new_etag()}, taken=taken)
 
 
 @reading

@@ -156,9 +156,7 @@ def delete(connection: sqlite3.Connection, request: ApiRequest) -> None:
 @writing
 def undelete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Bring a deleted account back, by its unique id."""
-    account = store.find(connection, DELETED_KIND, request.fields["account"])
-    if account is None:
-        raise not_found("Unknown service account")
+    account = store.get(connection, DELETED_KIND, request.fields["account"], missing="Unknown service account")
     if store.find(connection, ACCOUNT_KIND, account["email"]) is not None:
         raise already_exists(f"Service account {account['email']} already exists.")
     store.remove(connection, DELETED_KIND, account["uniqueId"])

@@ -36,11 +36,8 @@ def _name(connection: sqlite3.Connection, request: ApiRequest, collection: str) 
 
 
 def _get(connection: sqlite3.Connection, kind: str, name: str) -> dict[str, Any]:
-    document = store.find(connection, kind, name)
-    if document is None:
-        what = "notification channel" if kind == CHANNEL_KIND else "alerting policy"
-        raise not_found(f"The {what} '{name}' does not exist.")
-    return document
+    what = "notification channel" if kind == CHANNEL_KIND else "alerting policy"
+    return store.get(connection, kind, name, missing=f"The {what} '{name}' does not exist.")
 
 
 def _record(request: ApiRequest) -> dict[str, str]:

@@ -12,7 +12,7 @@ from runner.emulator.errors import already_exists, invalid
 from runner.emulator.iam import accounts, policies
 from runner.emulator.resources import Document, listing, reading, writing
 from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serverless.documents import check_id, done, found, parent
+from runner.emulator.serverless.documents import check_id, done, parent
 from runner.emulator.storage import objects
 
 SERVICE, RUN = "cloudfunctions.googleapis.com", "run.googleapis.com"
@@ -71,7 +71,7 @@ async def create(request: ApiRequest) -> Response:
 
 
 def _named(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    return found(connection, KIND, f"{parent(connection, request, SERVICE)}/functions/{request.fields['function']}")
+    return store.get(connection, KIND, f"{parent(connection, request, SERVICE)}/functions/{request.fields['function']}")
 
 
 @reading
@@ -122,7 +122,7 @@ def get_operation(connection: sqlite3.Connection, request: ApiRequest) -> dict[s
 def _service(connection: sqlite3.Connection, request: ApiRequest) -> str:
     """Return the name of the service that a function runs as. Raises ApiError NOT_FOUND."""
     above = parent(connection, request, RUN)
-    found(connection, KIND, f"{above}/functions/{request.fields['function']}")
+    store.get(connection, KIND, f"{above}/functions/{request.fields['function']}")
     return f"{above}/services/{request.fields['function']}"
 
 

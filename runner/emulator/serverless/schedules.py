@@ -19,7 +19,7 @@ from runner.emulator.resources import Document, listing, reading, writing
 from runner.emulator.routing import ApiRequest, json_response
 from runner.emulator.serverless import executions, functions
 from runner.emulator.serverless.cron import Cron
-from runner.emulator.serverless.documents import check_id, found, parent
+from runner.emulator.serverless.documents import check_id, parent
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def create(connection: sqlite3.Connection, request: ApiRequest) -> Document:
 
 
 def _named(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    return found(connection, KIND, f"{parent(connection, request, SERVICE)}/jobs/{request.fields['job']}")
+    return store.get(connection, KIND, f"{parent(connection, request, SERVICE)}/jobs/{request.fields['job']}")
 
 
 @reading
@@ -154,7 +154,7 @@ async def _call(emulator: Emulator, job: Document) -> None:
     above = f"projects/{project}/locations/{location}"
 
     def look(connection: sqlite3.Connection) -> tuple[Document, Document]:
-        function = found(connection, functions.KIND, f"{above}/functions/{name}")
+        function = store.get(connection, functions.KIND, f"{above}/functions/{name}")
         return function, functions.invokers(connection, f"{above}/services/{name}")
 
     function, policy = emulator.store.read(look)

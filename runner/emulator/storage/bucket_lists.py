@@ -6,7 +6,6 @@ import sqlite3
 from typing import Any
 
 from runner.emulator import store
-from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest, Handler
 from runner.emulator.storage import buckets
 from runner.emulator.storage.faults import bad_request
@@ -88,10 +87,9 @@ def forget(connection: sqlite3.Connection, bucket: str) -> None:
 def _notification(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     bucket, number = request.fields["bucket"], request.fields["notification"]
     buckets.require(connection, bucket)
-    body = store.find(connection, _NOTIFICATION, f"{bucket}/{number}")
-    if body is None:
-        raise ApiError("NOT_FOUND", f"notification {number} not found for bucket {bucket}")
-    return body
+    return store.get(
+        connection, _NOTIFICATION, f"{bucket}/{number}", missing=f"notification {number} not found for bucket {bucket}"
+    )
 
 
 def _shown(request: ApiRequest, body: Json) -> Json:

@@ -63,10 +63,7 @@ def _check(job: dict[str, Any]) -> None:
 
 def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
     """Return a job. Raises ApiError NOT_FOUND."""
-    job = store.find(connection, KIND, name)
-    if job is None:
-        raise ApiError("NOT_FOUND", f"The BatchPredictionJob {name} is not found.")
-    return job
+    return store.get(connection, KIND, name, missing=f"The BatchPredictionJob {name} is not found.")
 
 
 def list_jobs(connection: sqlite3.Connection, where: Scope, text: str) -> list[dict[str, Any]]:
