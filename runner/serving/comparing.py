@@ -69,7 +69,7 @@ def compare(
         judge: an endpoint, or `PUBLISHER/MODEL` that Google manages, which compares the answers too.
         judge_price: US dollars for a million tokens of a managed judge.
         engine: `vertex` has batch prediction jobs answer; endpoints may then be tuning jobs and models too, see
-            `batches.jobs.predictor`.
+            `batches.predictors.predictor`.
         replicas: machines of each batch job.
         rate: tokens a second of one of them, where it was measured.
         machine_type: of batch jobs; None is each model's.
@@ -98,10 +98,10 @@ def compare(
     questions = read_questions(dataset, slice_by=slice_by, limit=limit)
     answered = None
     if engine == "vertex":
-        from runner.serving.batches import answering, jobs
+        from runner.serving.batches import answering, predictors
 
         both = [
-            jobs.predictor(session, one.name if isinstance(one, Endpoint) else one, machine_type)
+            predictors.predictor(session, one.name if isinstance(one, Endpoint) else one, machine_type)
             for one in (base_endpoint, endpoint)
         ]
         base, tuned = (Contestant(name=who.display_name, model=who.model) for who in both)

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.responses import Response
 
 from runner.emulator.aiplatform import dedicated, endpoints, lifecycle
-from runner.emulator.aiplatform.deployments import Serving
+from runner.emulator.aiplatform.serving import Serving
 from runner.emulator.errors import ApiError, invalid
 from runner.emulator.routing import ApiRequest
 

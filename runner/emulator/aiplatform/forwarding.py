@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 from starlette.responses import Response, StreamingResponse
 
-from runner.emulator.aiplatform.deployments import Serving
+from runner.emulator.aiplatform.serving import Serving
 from runner.emulator.errors import HTTP_CODES, ApiError
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from starlette.responses import Response, StreamingResponse
 
 from runner.emulator.aiplatform import pictures
 from runner.emulator.aiplatform.asking import headers_of, measured, pick, serving_of
-from runner.emulator.aiplatform.deployments import Serving
 from runner.emulator.aiplatform.forwarding import ask, refusal_of, send
 from runner.emulator.aiplatform.scope import PARENT
+from runner.emulator.aiplatform.serving import Serving
 from runner.emulator.errors import invalid, not_here
 from runner.emulator.routing import ApiRequest, Method, json_response
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from runner.emulator import projects, store
+from runner.emulator import projects
 from runner.emulator.aiplatform import endpoints, models, scope
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.iam import callers, policies, project_policies
@@ -26,30 +26,26 @@ def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
     return name
 
 
-def _stored(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
-    return store.find(connection, KIND, name) or policies.empty(name)
-
-
 @reading
 def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return the policy."""
-    return _stored(connection, _name(connection, request))
+    return policies.stored(connection, KIND, _name(connection, request))
 
 
 @writing
 def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Replace the policy."""
-    body = request.document
-    name = _name(connection, request)
-    changed = policies.replaced(connection, _stored(connection, name), body.get("policy", {}))
-    return store.put(connection, KIND, name, changed)
+    return policies.replace(connection, KIND, _name(connection, request), request.document)
 
 
 @reading
 def test_permissions(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Tell which of the given permissions the caller has."""
     project = projects.resolve(connection, request.fields["project"])
-    chain = [_stored(connection, _name(connection, request)), project_policies.get_policy(connection, project)]
+    chain = [
+        policies.stored(connection, KIND, _name(connection, request)),
+        project_policies.get_policy(connection, project),
+    ]
     found = callers.held(connection, request, chain, request.query_params.getlist("permissions"))
     return {"permissions": found} if found else {}
 

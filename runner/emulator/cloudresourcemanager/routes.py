@@ -87,9 +87,8 @@ def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str,
 @writing
 def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Replace the project's IAM policy."""
-    body = request.document
     project = projects.resolve(connection, request.fields["project"])
-    return project_policies.set_policy(connection, project, body.get("policy", {}), mask=body.get("updateMask", ""))
+    return project_policies.set_policy(connection, project, request.document)
 
 
 @reading

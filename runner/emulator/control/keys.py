@@ -183,17 +183,15 @@ def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str,
 
 def _policy(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
     _get(connection, name)
-    return store.find(connection, POLICY_KIND, name) or policies.empty(name)
+    return policies.stored(connection, POLICY_KIND, name)
 
 
 @writing
 def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Replace the policy of a key ring or a key."""
-    body = request.document
     name = _name(connection, request)
-    mask = body.get("updateMask", "")
-    changed = policies.replaced(connection, _policy(connection, name), body.get("policy", {}), mask=mask)
-    return store.put(connection, POLICY_KIND, name, changed)
+    _get(connection, name)
+    return policies.replace(connection, POLICY_KIND, name, request.document)
 
 
 @reading

@@ -48,7 +48,7 @@ def _of(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
 
 def policy_of(connection: sqlite3.Connection, account: dict[str, Any]) -> dict[str, Any]:
     """Return the policy on an account: who may act as it."""
-    return store.find(connection, POLICY_KIND, account["uniqueId"]) or policies.empty(account["uniqueId"])
+    return policies.stored(connection, POLICY_KIND, account["uniqueId"])
 
 
 def policies_on(connection: sqlite3.Connection, account: dict[str, Any]) -> list[dict[str, Any]]:
@@ -184,11 +184,7 @@ def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str,
 @writing
 def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Replace the policy on an account."""
-    body = request.document
-    account = _of(connection, request)
-    stored = policy_of(connection, account)
-    changed = policies.replaced(connection, stored, body.get("policy", {}), mask=body.get("updateMask", ""))
-    return store.put(connection, POLICY_KIND, account["uniqueId"], changed)
+    return policies.replace(connection, POLICY_KIND, _of(connection, request)["uniqueId"], request.document)
 
 
 @reading

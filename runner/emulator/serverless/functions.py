@@ -128,7 +128,7 @@ def _service(connection: sqlite3.Connection, request: ApiRequest) -> str:
 
 def invokers(connection: sqlite3.Connection, service: str) -> Document:
     """Return the policy of who may call a service."""
-    return store.find(connection, POLICY_KIND, service) or policies.empty(service)
+    return policies.stored(connection, POLICY_KIND, service)
 
 
 @reading
@@ -140,7 +140,4 @@ def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str,
 @writing
 def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Replace who may call a function."""
-    body = request.document
-    service = _service(connection, request)
-    changed = policies.replaced(connection, invokers(connection, service), body.get("policy"))
-    return store.put(connection, POLICY_KIND, service, changed)
+    return policies.replace(connection, POLICY_KIND, _service(connection, request), request.document)

@@ -9,8 +9,9 @@ from typing import Any
 
 from runner.emulator.aiplatform import access, models
 from runner.emulator.aiplatform.batch import jobs
-from runner.emulator.aiplatform.deployments import Deployments, Serving
+from runner.emulator.aiplatform.deployments import Deployments
 from runner.emulator.aiplatform.forwarding import ask
+from runner.emulator.aiplatform.serving import Serving
 from runner.emulator.aiplatform.tuning_validation import split_uri
 from runner.emulator.context import Emulator
 from runner.emulator.errors import ApiError, disk_error
