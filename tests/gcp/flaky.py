@@ -14,8 +14,8 @@ class Fault:
     """Break requests that match, `times` times.
 
     Kinds: `lose answer` forwards the request and closes the connection instead of answering; `lose request` closes it
-    without forwarding; a number answers with that HTTP status without forwarding; `status after` forwards and answers
-    503; `pass` forwards and answers.
+    without forwarding; a number answers with that HTTP status without forwarding, `503 after` and the like forward
+    before; `empty` answers `{}` without forwarding; `pass` forwards and answers.
     """
 
     method: str
@@ -27,6 +27,11 @@ class Fault:
     """Let so many matching requests pass first."""
     before: Callable[[], None] | None = None
     """Called once the request has been forwarded, or instead of forwarding, before the connection is closed."""
+
+    @property
+    def is_late(self) -> bool:
+        """Tell whether the request is carried out before its answer is replaced."""
+        return str(self.kind).endswith(" after")
 
 
 @dataclass(slots=True)
@@ -51,7 +56,7 @@ class FlakyProxy(CorruptingProxy):
         self.requests.append(f"{exchange.method} {exchange.path}")
         self.bodies.append((self.requests[-1], exchange.body))
         exchange.note = fault = self._fault(exchange.method, exchange.path)
-        exchange.times = int(fault is None or fault.kind in {"lose answer", "status after", "pass"})
+        exchange.times = int(fault is None or fault.is_late or fault.kind in {"lose answer", "pass"})
         return False
 
     def _answered(self, exchange: Exchange) -> bool:
@@ -60,8 +65,10 @@ class FlakyProxy(CorruptingProxy):
             fault.before()
         if fault is None or fault.kind == "pass":
             exchange.content = self._rewrite(exchange.content)
-        elif isinstance(fault.kind, int) or fault.kind == "status after":
-            status = fault.kind if isinstance(fault.kind, int) else 503
+        elif fault.kind == "empty":
+            exchange.answer_with(200, b"{}", {"content-type": "application/json"})
+        elif isinstance(fault.kind, int) or fault.is_late:
+            status = int(str(fault.kind).removesuffix(" after"))
             text = b'{"error":{"code":%d,"message":"injected","status":"UNAVAILABLE"}}' % status
             exchange.answer_with(status, text, {"content-type": "application/json", "retry-after": "0"})
         else:

@@ -154,7 +154,7 @@ def test_wrong_requests_are_errors_of_the_service(deployed: Endpoint, tuned_sess
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("kind", ["lose answer", "status after"])
+@pytest.mark.parametrize("kind", ["lose answer", "503 after"])
 def test_a_deployment_whose_answer_is_lost_is_found(
     kind: str, tuned: Tuned, through: Session, proxy: FlakyProxy
 ) -> None:

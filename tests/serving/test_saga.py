@@ -47,7 +47,7 @@ STANDING_STEPS = [
 ]
 KINDS: list[str | int] = ["lose request", "lose answer", 403]
 if os.environ.get("SERVING_TEST_THOROUGH"):
-    KINDS += ["status after", 503]
+    KINDS += ["503 after", 503]
 
 
 @pytest.fixture

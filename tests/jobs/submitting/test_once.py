@@ -57,7 +57,7 @@ def test_a_claim_that_has_run_out_is_taken_over(
     assert (step.what, names_of(session)) == ("created", ["lost"])
 
 
-@pytest.mark.parametrize("kind", ["lose answer", "status after"])
+@pytest.mark.parametrize("kind", ["lose answer", "503 after"])
 def test_a_lost_answer_to_the_create_is_one_job(
     kind: str, session: Session, through_proxy: Session, proxy: FlakyProxy, manifests: Manifests
 ) -> None:

@@ -126,7 +126,7 @@ def test_a_lost_answer_is_recovered_by_looking_up(
 def test_a_503_after_the_create_is_recovered_too(
     session: Session, through_proxy: Session, proxy: FlakyProxy, spec: TuningJobSpec
 ) -> None:
-    proxy.faults.append(Fault("POST", CREATE, "status after"))
+    proxy.faults.append(Fault("POST", CREATE, "503 after"))
     job = submit(through_proxy, spec)
     assert jobs_of(session) == [job.id]
     assert proxy.count("POST", CREATE) == 1
