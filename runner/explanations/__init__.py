@@ -31,7 +31,7 @@ class Explanation:
     do: str = ""
     """What to do about it."""
     exit_code: int | None = None
-    """Of the commands that end with it."""
+    """Exit code of the commands that end with it."""
     severity: str = ""
     examples: str = ""
     """A bad and a good file, as Markdown."""

@@ -20,7 +20,7 @@ ADAPTER_SIZES = (1, 4, 8, 16, 32)
 MAX_EPOCHS = 100
 """The service refuses more."""
 DEFAULT_EPOCHS = 3
-"""Of the specification's example and of Google's published starting points."""
+"""As in the specification's example and in Google's published starting points."""
 NAMING = frozenset({"display_name", "description", "labels"})
 """Fields that say what a job is called. A change of one is not another job."""
 DATASETS = frozenset({"training_dataset", "validation_dataset"})

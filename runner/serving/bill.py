@@ -28,7 +28,7 @@ class Line:
     kind: Literal["tuning", "serving", "storage"]
     name: str
     id: str
-    """Of the job, of the endpoint, or the name of the bucket."""
+    """Id of the job or endpoint, or name of the bucket."""
     quantity: float
     unit: str
     """`tokens`, `hours` of all replicas, or `GiB`."""

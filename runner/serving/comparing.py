@@ -24,7 +24,7 @@ _OPEN: dict[str, frozenset[str]] = {
     "not-worse": frozenset({"better", "no difference"}),
 }
 _CHARACTERS_A_TOKEN = 3.5
-"""Of English text; errs to the dear side for most tokenizers."""
+"""For English text; overestimates the price for most tokenizers."""
 _FRAME_TOKENS = 150
 """The instructions and tags of one request."""
 

@@ -19,7 +19,7 @@ from runner.serving.likelihood import AnswerLoss, NotOfferedError, answer_loss
 from runner.serving.scores import METRICS
 
 ANSWER_TOKENS = 1024
-"""Of an answer, unless another limit is given: an untuned base may never stop, which costs time and money."""
+"""Maximum length of an answer by default: an untuned base may never stop, which costs time and money."""
 
 Answer = tuple[str, float, bool]
 """The text, the seconds until it was whole, and whether it reached the limit of tokens."""

@@ -55,7 +55,7 @@ class Pair:
     tuned_seconds: float
     base_loss: AnswerLoss | None = None
     tuned_loss: AnswerLoss | None = None
-    """Of the reference; None where it was not measured."""
+    """Loss of the reference; None if it was not measured."""
     base_cut: bool = False
     """Whether the answer reached the limit of tokens."""
     tuned_cut: bool = False
@@ -74,9 +74,9 @@ class Evaluation:
     slices: dict[str, dict[str, Difference]]
     primary: str
     usd_per_1000: float | None = None
-    """Of the tuned model's answers, at its hourly price and the rate of this run; None where the price is unknown."""
+    """Price of the tuned model's answers at its hourly price and the rate of this run; None if it is unknown."""
     likelihood: Likelihood | None = None
-    """Of the references; None where it could not be measured, and `likelihood_missing` says why."""
+    """Losses of the references; None if they could not be measured, and `likelihood_missing` says why."""
     likelihood_missing: str = ""
     slice_losses: dict[str, Difference] = field(default_factory=dict)
     judgement: Judgement | None = None

@@ -21,7 +21,7 @@ class Life:
     """What is known of everything that serves on one endpoint. Times are seconds; None where it is unknown."""
 
     age: float | None = None
-    """Of the oldest model that serves."""
+    """Age of the oldest model that serves."""
     lease: Lease = field(default_factory=Lease)
     """The one that ends first."""
     quiet: float | None = None

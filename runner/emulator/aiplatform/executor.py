@@ -171,7 +171,7 @@ class JobExecutor:
         await asyncio.to_thread(_clean, folder_of(self.emulator, name))
 
     async def _write_end(self, work: Callable[[sqlite3.Connection], Any]) -> None:
-        """Write how a job ended; on a full disk, once there is room: the job would else be run again at once."""
+        """Write how a job ended; on a full disk, once there is room: otherwise the job would run again at once."""
         while True:
             try:
                 await self.emulator.store.write(work)

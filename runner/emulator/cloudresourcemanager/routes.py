@@ -16,7 +16,7 @@ from runner.emulator.resources import methods, reading, writing
 from runner.emulator.routing import ApiRequest, json_response
 
 BILLING_ACCOUNT = "billingAccounts/000000-000000-000000"
-"""The one billing account there is; every project is billed to it, so to speak."""
+"""The only billing account, to which every project is linked."""
 
 
 async def _recorded(request: ApiRequest) -> tuple[projects.Project, dict[str, Any]]:

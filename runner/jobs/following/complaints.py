@@ -32,7 +32,7 @@ class Complaint:
     findings: list[dict[str, Any]]
     """Errors of the checks, JSON-ready."""
     excerpt: str
-    """Of the first message."""
+    """Beginning of the first message."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""

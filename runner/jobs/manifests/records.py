@@ -34,9 +34,9 @@ from runner.jobs.specification import TuningJobSpec
 
 VERSION = 1
 PREFIX = "runner/state/"
-"""Of the objects: `runner/state/LOCATION/NAME.json`."""
+"""Prefix of the objects `runner/state/LOCATION/NAME.json`."""
 ASIDE = "runner/damaged/"
-"""Of damaged records that were set aside."""
+"""Prefix of damaged records that were set aside."""
 HISTORY = 8
 """Earlier runs that a record keeps."""
 
@@ -85,7 +85,7 @@ class Outcome(_Stored):
     message: str = ""
     ended: str = ""
     billed_tokens: int | None = None
-    """Of one epoch; None where the service does not say."""
+    """Tokens of one epoch; None if the service does not say."""
     billed_usd: float | None = None
     """Billed tokens at the price of the estimate."""
     counted_by_stand_in: bool = False
@@ -121,7 +121,7 @@ class Run(_Stored):
     """One run of a manifest job: one billable job at most for each attempt."""
 
     identity: str
-    """Of name, place, specification and data; 52 characters of a-z and 2-7."""
+    """Digest of name, place, specification, and data: 52 characters of a-z and 2-7."""
     attempt: int = 1
     phase: Phase
     owner: str = ""
@@ -222,7 +222,7 @@ class Record(_Stored):
     history: tuple[PastRun, ...] = ()
     """Newest first."""
     spent_usd: float = 0.0
-    """Of all earlier runs, those included that the history has forgotten."""
+    """Cost of all earlier runs, including those that the history has forgotten."""
 
     @property
     def committed_usd(self) -> float:

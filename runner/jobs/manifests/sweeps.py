@@ -12,7 +12,7 @@ from runner.jobs.manifests.schema import MAX_SWEEP_JOBS, Sweep
 from runner.wording import camel
 
 MAX_NAME = 63
-"""Of an expanded name: the longest label value."""
+"""Maximum length of an expanded name: that of a label value."""
 _SHORT = {
     "base_model": "",
     "mode": "",
