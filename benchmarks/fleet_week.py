@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks.fleet_world import ENVIRONMENT, LOCATION, KilledError, Outage, World, WorldSession, compressed
+from runner import times
 from runner.errors import GoogleApiError, UnreachableError
 from runner.jobs.labels import ATTEMPT_LABEL, MANIFEST_LABEL, digest
 from runner.jobs.manifests import looking, queueing
@@ -154,7 +155,7 @@ class Simulation:
                     },
                     labels={"team": team},
                     price=PRICE,
-                    queued=queueing.timestamp(self.world.moment()),
+                    queued=times.exact(self.world.moment()),
                     retries=self.retries,
                 )
                 assert ledger.write(Record(name=name, run=run), 0) is not None

@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks.fleet_week import PRICE
 from benchmarks.fleet_world import ENVIRONMENT, LOCATION, World, WorldSession, compressed
+from runner import times
 from runner.datasets.checks import check_files
 from runner.datasets.rewriting.converting import convert_file
 from runner.datasets.rewriting.splitting import split_file
@@ -135,7 +136,7 @@ def _world(records: int) -> tuple[World, list[Place]]:
                 fields={"base_model": MODEL, "training_dataset": "gs://datasets/train.jsonl", "mode": "PEFT_ADAPTER"},
                 labels={"team": f"team-{number % 7}"},
                 price=PRICE,
-                queued=queueing.timestamp(world.moment()),
+                queued=times.exact(world.moment()),
             )
             ledger.write(Record(name=f"job-{number:05}", run=run), 0)
     return world, [Place(name, LOCATION, 0) for name in limits]

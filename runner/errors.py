@@ -39,6 +39,8 @@ class RunnerError(Exception):
 
     code: ClassVar[str] = "failed"
     exit_code: ClassVar[int] = 1
+    details: ClassVar[tuple[str, ...]] = ()
+    """Attributes that the JSON form adds."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -50,7 +52,7 @@ class RunnerError(Exception):
         body: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.hint:
             body["hint"] = self.hint
-        return body
+        return body | {name: getattr(self, name) for name in self.details}
 
 
 class ConfigurationError(RunnerError):
@@ -58,14 +60,11 @@ class ConfigurationError(RunnerError):
 
     code = "configuration"
     exit_code = 2
+    details = ("problems",)
 
     def __init__(self, message: str, *, problems: list[str] | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems or []
-
-    def to_json(self) -> dict[str, Any]:
-        """Add the list of problems."""
-        return {**super().to_json(), "problems": self.problems}
 
 
 class TemplateLimitError(ConfigurationError):
@@ -103,14 +102,11 @@ class DatasetError(RunnerError):
 
     code = "dataset"
     exit_code = 3
+    details = ("findings",)
 
     def __init__(self, message: str, *, findings: list[dict[str, Any]], hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.findings = findings
-
-    def to_json(self) -> dict[str, Any]:
-        """Add the findings."""
-        return {**super().to_json(), "findings": self.findings}
 
 
 class GoogleApiError(RunnerError):
@@ -171,14 +167,11 @@ class JobFailedError(RunnerError):
 
     code = "job_failed"
     exit_code = 5
+    details = ("state",)
 
     def __init__(self, message: str, *, state: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.state = state
-
-    def to_json(self) -> dict[str, Any]:
-        """Add the job's state."""
-        return {**super().to_json(), "state": self.state}
 
 
 class WaitTimeoutError(RunnerError):
@@ -227,14 +220,11 @@ class StalePlanError(RunnerError):
 
     code = "stale_plan"
     exit_code = 10
+    details = ("changes",)
 
     def __init__(self, message: str, *, changes: list[str], hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.changes = changes
-
-    def to_json(self) -> dict[str, Any]:
-        """Add what moved."""
-        return {**super().to_json(), "changes": self.changes}
 
 
 class GateFailedError(RunnerError):
@@ -256,11 +246,8 @@ class DiskError(RunnerError):
 
     code = "disk"
     exit_code = 74
+    details = ("path",)
 
     def __init__(self, message: str, *, path: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.path = path
-
-    def to_json(self) -> dict[str, Any]:
-        """Add the file."""
-        return {**super().to_json(), "path": self.path}

@@ -159,6 +159,11 @@ def replace(path: Path, content: str | bytes, *, private: bool = False, hint: st
 def _mode(target: Path) -> int:
     with contextlib.suppress(OSError):
         return target.stat().st_mode & 0o777
+    return new_mode()
+
+
+def new_mode() -> int:
+    """Return the permissions that the umask leaves a new file."""
     current = os.umask(0o077)
     os.umask(current)
     return 0o666 & ~current

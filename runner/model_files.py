@@ -28,7 +28,7 @@ _LIMITS_BY_ENDING = {".json": 4 * _MIB, ".jinja": _MIB, ".txt": 64 * _MIB, ".mod
 _VOCABULARIES = {"vocab.json": 64 * _MIB, "added_tokens.json": 64 * _MIB, "tokenizer_config.json": 16 * _MIB}
 """Old tokenizer configurations list every added token."""
 _HEADER_BYTES = 32 * _MIB
-"""Of a safetensors file. 100,000 tensors take about 12 MB."""
+"""Maximum size of the header of a safetensors file; 100,000 tensors take about 12 MB."""
 _SHARDS = 2000
 _DEEPEST = 32
 """Levels of folders within a model's folder, and of nesting in its configurations."""

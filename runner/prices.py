@@ -81,6 +81,11 @@ class Terms:
         )
 
 
+def cents(usd: float) -> str:
+    """Return an amount to a hundredth of a cent: what is shown adds up."""
+    return f"{'-' if usd < 0 else ''}${abs(usd):,.4f}"
+
+
 def amount(usd: float) -> str:
     """Return a price: cents from a dollar up, two significant digits below."""
     if usd < 0:

@@ -18,14 +18,15 @@ def camel_keys(body: _Document) -> _Document:
     Names of Python fields become camel case; keys with capitals or other signs, such as `PEFT_ADAPTER`, stay.
     """
     if isinstance(body, dict):
-        spelled = {_camel(key) if isinstance(key, str) else key: camel_keys(value) for key, value in body.items()}
+        spelled = {camel(key) if isinstance(key, str) else key: camel_keys(value) for key, value in body.items()}
         return cast(_Document, spelled)
     if isinstance(body, list | tuple):
         return cast(_Document, [camel_keys(item) for item in body])
     return body
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """Return the camel case of the name of a Python field; names with capitals or other signs stay."""
     if name != name.lower() or not name.replace("_", "").isalnum():
         return name
     first, *rest = name.split("_")

@@ -107,6 +107,20 @@ def test_messages_and_help_are_plain_english(pattern: str) -> None:
     assert not found, f"{PATTERNS[pattern]}:\n" + "\n".join(found)
 
 
+BARE = re.compile(r'^"""Of |\bwould else\b|\bso to speak\b')
+"""How docstrings of attributes began, and phrases that read as a translation."""
+
+
+def test_docstrings_and_comments_are_plain_english() -> None:
+    found = []
+    for path in sorted(path for folder in ("runner", "infra") for path in (ROOT / folder).rglob("*.py")):
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                if token.type in (tokenize.STRING, tokenize.COMMENT) and BARE.search(token.string):
+                    found.append(f"{path.relative_to(ROOT)}:{token.start[0]}: {token.string[:80]}")
+    assert not found, "\n".join(found)
+
+
 def test_no_line_of_a_document_is_endless() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {len(line)} characters"

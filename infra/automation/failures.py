@@ -38,7 +38,7 @@ class Cause:
     """One failure."""
 
     urn: str
-    """Of the resource, "" where it is none's."""
+    """URN of the resource, "" if no resource caused it."""
     text: str
 
     def __str__(self) -> str:

@@ -32,7 +32,7 @@ class StackBucket:
     """One bucket of the stack, made by it or not."""
 
     kind: str
-    """Of `infra.naming.BUCKET_KINDS`, or `extra` for a bucket that is only named in the settings."""
+    """One of `infra.naming.BUCKET_KINDS`, or `extra` for a bucket that only the settings name."""
     id: str
     """Its name, as the settings say it."""
     name: pulumi.Output[str]

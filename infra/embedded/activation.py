@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any
 
-from infra.embedded.resource_type import Context, Live
-
-Inputs = dict[str, Any]
+from infra.embedded.resource_type import Context, Inputs, Live, ResourceType
 
 
-class _Activation(ABC):
+class _Activation(ResourceType):
     """What they share."""
-
-    labelled = False
-
-    @abstractmethod
-    def create(self, context: Context, inputs: Inputs) -> Live:
-        """Switch it on."""
-
-    def make(self, context: Context, inputs: Inputs) -> Live:
-        """Make it. Doing it again changes nothing."""
-        return self.create(context, inputs)
-
-    def find(self, context: Context, inputs: Inputs) -> Live | None:
-        """Find nothing: it is made again without harm."""
-        return None
-
-    def owned(self, inputs: Inputs, live: Live) -> bool:
-        """Tell that nothing has to be taken over."""
-        return False
 
     def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
         """Nothing of it can change."""
@@ -45,10 +24,6 @@ class ServiceType(_Activation):
 
     token = "gcp:projects/service:Service"  # noqa: S105 - a type token
     fixed = frozenset({"service", "project"})
-
-    def body(self, inputs: Inputs) -> dict[str, Any]:
-        """Return nothing: it is on or it is not."""
-        return {}
 
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Enable it, unless it is on."""
@@ -75,10 +50,6 @@ class ServiceType(_Activation):
         context.rest.wait("serviceusage", context.rest.call("serviceusage", "POST", path, {}))
         return True
 
-    def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
-        """Return the inputs."""
-        return inputs
-
     def _id(self, inputs: Inputs) -> str:
         return f"{inputs['project']}/{inputs['service']}"
 
@@ -99,10 +70,6 @@ class ServiceIdentityType(_Activation):
 
     token = "gcp:projects/serviceIdentity:ServiceIdentity"  # noqa: S105 - a type token
     fixed = frozenset({"service", "project"})
-
-    def body(self, inputs: Inputs) -> dict[str, Any]:
-        """Return nothing: it has no fields of its own."""
-        return {}
 
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Ask for it."""
@@ -125,10 +92,6 @@ class ServiceAgentsType(_Activation):
 
     token = "gcp:iam/workloadIdentityServiceAgent:WorkloadIdentityServiceAgent"  # noqa: S105 - a type token
     fixed = frozenset({"parent"})
-
-    def body(self, inputs: Inputs) -> dict[str, Any]:
-        """Return nothing: they have no fields of their own."""
-        return {}
 
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Ask for them."""

@@ -8,11 +8,9 @@ from typing import Any
 
 import httpx
 
-from infra.embedded.resource_type import Context, Live, without_none
+from infra.embedded.resource_type import Context, Inputs, Live, ResourceType, without_none
 from infra.embedded.rest import EmbeddedError, RequestError
 from infra.plain_values import plain
-
-Inputs = dict[str, Any]
 
 
 def pick(inputs: Inputs, *names: str) -> dict[str, Any]:
@@ -21,13 +19,13 @@ def pick(inputs: Inputs, *names: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentType:
+class DocumentType(ResourceType):
     """A type whose resources are created in a collection and live at `{collection}/{id}`."""
 
     token: str
     service: str
     collection: Callable[[Inputs], str]
-    body: Callable[[Inputs], dict[str, Any]]
+    document: Callable[[Inputs], dict[str, Any]]
     prefix: str = ""
     """Version, where the service's address does not hold it."""
     id_parameter: str | None = None
@@ -50,6 +48,10 @@ class DocumentType:
     """What the collection calls its members, where the server chooses the ids: a lost one is found by its title."""
     title: str = "displayName"
     """The field that tells whose it is: the program gives each a title that nothing else has."""
+
+    def body(self, inputs: Inputs) -> dict[str, Any]:
+        """Return the document."""
+        return self.document(inputs)
 
     def create(self, context: Context, inputs: Inputs) -> Live:
         """Make it; what is there already under its name or title is taken over."""
@@ -198,7 +200,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         token="gcp:serviceaccount/account:Account",  # noqa: S106 - a type token
         service="iam",
         collection=lambda inputs: f"projects/{inputs['project']}/serviceAccounts",
-        body=lambda inputs: pick(inputs, "displayName", "description"),
+        document=lambda inputs: pick(inputs, "displayName", "description"),
         create_body=lambda inputs, body: {"accountId": inputs["accountId"], "serviceAccount": body},
         id_of=lambda inputs: str(inputs["accountId"]),
         address=_account_path,
@@ -209,7 +211,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         token="gcp:iam/workloadIdentityPool:WorkloadIdentityPool",  # noqa: S106
         service="iam",
         collection=lambda inputs: f"projects/{inputs['project']}/{_POOLS}",
-        body=lambda inputs: pick(inputs, "displayName", "description", "disabled"),
+        document=lambda inputs: pick(inputs, "displayName", "description", "disabled"),
         id_parameter="workloadIdentityPoolId",
         id_of=lambda inputs: str(inputs["workloadIdentityPoolId"]),
         long_running=True,
@@ -221,7 +223,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         token="gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider",  # noqa: S106
         service="iam",
         collection=lambda inputs: f"projects/{inputs['project']}/{_POOLS}/{inputs['workloadIdentityPoolId']}/providers",
-        body=lambda inputs: pick(
+        document=lambda inputs: pick(
             inputs, "displayName", "description", "disabled", "attributeMapping", "attributeCondition", "oidc"
         ),
         id_parameter="workloadIdentityPoolProviderId",
@@ -235,7 +237,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         token="gcp:projects/iAMCustomRole:IAMCustomRole",  # noqa: S106
         service="iam",
         collection=lambda inputs: f"projects/{inputs['project']}/roles",
-        body=lambda inputs: {
+        document=lambda inputs: {
             **pick(inputs, "title", "description", "stage"),
             "includedPermissions": sorted(inputs["permissions"]),
         },
@@ -250,7 +252,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         token="gcp:cloudfunctionsv2/function:Function",  # noqa: S106
         service="functions",
         collection=lambda inputs: f"projects/{inputs['project']}/locations/{inputs['location']}/functions",
-        body=lambda inputs: pick(inputs, "description", "labels", "buildConfig", "serviceConfig"),
+        document=lambda inputs: pick(inputs, "description", "labels", "buildConfig", "serviceConfig"),
         id_parameter="functionId",
         id_of=lambda inputs: str(inputs["name"]),
         long_running=True,
@@ -263,7 +265,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         token="gcp:cloudscheduler/job:Job",  # noqa: S106
         service="scheduler",
         collection=_jobs,
-        body=lambda inputs: pick(inputs, "description", "schedule", "timeZone", "httpTarget", "attemptDeadline"),
+        document=lambda inputs: pick(inputs, "description", "schedule", "timeZone", "httpTarget", "attemptDeadline"),
         create_body=lambda inputs, body: {"name": f"{_jobs(inputs)}/{inputs['name']}", **body},
         id_of=lambda inputs: str(inputs["name"]),
         title="description",
@@ -273,7 +275,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         token="gcp:vertex/aiEndpoint:AiEndpoint",  # noqa: S106
         service="vertex",
         collection=lambda inputs: f"projects/{inputs['project']}/locations/{inputs['location']}/endpoints",
-        body=_endpoint_body,
+        document=_endpoint_body,
         id_parameter="endpointId",
         id_of=lambda inputs: str(inputs["name"]),
         long_running=True,
@@ -295,7 +297,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         service="monitoring",
         prefix="v3/",
         collection=lambda inputs: f"projects/{inputs['project']}/notificationChannels",
-        body=lambda inputs: {"enabled": True, **pick(inputs, "displayName", "labels", "type", "enabled")},
+        document=lambda inputs: {"enabled": True, **pick(inputs, "displayName", "labels", "type", "enabled")},
         update_mask=False,
         listed="notificationChannels",
         fixed=frozenset({"type", "project"}),
@@ -307,7 +309,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         service="monitoring",
         prefix="v3/",
         collection=lambda inputs: f"projects/{inputs['project']}/alertPolicies",
-        body=lambda inputs: {
+        document=lambda inputs: {
             "enabled": True,
             **pick(inputs, "displayName", "combiner", "documentation", "notificationChannels", "userLabels", "enabled"),
             **pick(inputs, "alertStrategy", "severity"),
@@ -321,7 +323,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         token="gcp:billing/budget:Budget",  # noqa: S106
         service="budgets",
         collection=lambda inputs: f"billingAccounts/{inputs['billingAccount']}/budgets",
-        body=lambda inputs: {
+        document=lambda inputs: {
             **pick(inputs, "displayName", "amount", "budgetFilter", "thresholdRules"),
             **({"notificationsRule": inputs["allUpdatesRule"]} if inputs.get("allUpdatesRule") else {}),
         },
@@ -333,7 +335,7 @@ DOCUMENT_TYPES: tuple[DocumentType, ...] = (
         token="gcp:cloudquota/sQuotaPreference:SQuotaPreference",  # noqa: S106
         service="quotas",
         collection=lambda inputs: f"{inputs['parent']}/locations/global/quotaPreferences",
-        body=lambda inputs: pick(inputs, "service", "quotaId", "contactEmail", "justification", "quotaConfig"),
+        document=lambda inputs: pick(inputs, "service", "quotaId", "contactEmail", "justification", "quotaConfig"),
         id_parameter="quotaPreferenceId",
         id_of=lambda inputs: str(inputs["name"]),
         title="justification",

@@ -20,14 +20,11 @@ class ObstacleError(RunnerError):
     """Something that would be deleted holds something. Nothing was deleted."""
 
     code = "infrastructure"
+    details = ("problems",)
 
     def __init__(self, problems: list[str], hints: list[str]) -> None:
         super().__init__("nothing was deleted: " + "; ".join(problems), hint="; ".join(dict.fromkeys(hints)))
         self.problems = problems
-
-    def to_json(self) -> dict[str, Any]:
-        """Add the list of problems."""
-        return {**super().to_json(), "problems": self.problems}
 
 
 def look(rest: Rest, doomed: Iterable[Doomed]) -> None:

@@ -8,21 +8,19 @@ from typing import Any
 
 import httpx
 
-from infra.embedded.resource_type import Context, Live
+from infra.embedded.resource_type import Context, Inputs, Live, ResourceType
 from infra.embedded.rest import EmbeddedError, RequestError
 
-Inputs = dict[str, Any]
 _ATTEMPTS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class PerimeterEntryType:
+class PerimeterEntryType(ResourceType):
     """One project of a perimeter."""
 
     token: str
     part: str
     """`status`, which is enforced, or `spec`, which only logs."""
-    labelled: bool = False
     fixed: frozenset[str] = frozenset({"perimeterName", "resource"})
 
     def body(self, inputs: Inputs) -> dict[str, Any]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-from infra.embedded.resource_type import Context, Live
+from infra.embedded.resource_type import Context, Inputs, Live, ResourceType
 from infra.embedded.rest import EmbeddedError, RequestError
 
-Inputs = dict[str, Any]
 Policy = dict[str, Any]
 
 _ATTEMPTS = 6
@@ -94,10 +92,8 @@ RUN = PolicyHolder(
 )
 
 
-class _PolicyEntry(ABC):
+class _PolicyEntry(ResourceType):
     """What members and audit configurations share."""
-
-    labelled = False
 
     def __init__(self, token: str, holder: PolicyHolder) -> None:
         self.token = token
@@ -128,30 +124,6 @@ class _PolicyEntry(ABC):
             if error.http == httpx.codes.NOT_FOUND:
                 return None
             raise
-
-    def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
-        """Write the entry again."""
-        return self.create(context, inputs)
-
-    @abstractmethod
-    def create(self, context: Context, inputs: Inputs) -> Live:
-        """Write the entry."""
-
-    def make(self, context: Context, inputs: Inputs) -> Live:
-        """Make it. Doing it again changes nothing."""
-        return self.create(context, inputs)
-
-    def find(self, context: Context, inputs: Inputs) -> Live | None:
-        """Find nothing: it is made again without harm."""
-        return None
-
-    def owned(self, inputs: Inputs, live: Live) -> bool:
-        """Tell that nothing has to be taken over."""
-        return False
-
-    def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
-        """Return the inputs."""
-        return inputs
 
 
 class MemberType(_PolicyEntry):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from infra.embedded.rest import Rest
+
+Inputs = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -29,47 +32,54 @@ class Live:
     """As the API shows it."""
 
 
-class ResourceType(Protocol):
-    """One type. Every method raises RequestError when the emulator refuses."""
+class ResourceType(ABC):
+    """One type. Every method raises RequestError when the emulator refuses.
 
-    @property
-    def token(self) -> str:
-        """Return Pulumi's type token."""
+    What stands here is right for a type that is made again without harm: making it changes nothing that is there.
+    """
 
-    @property
-    def labelled(self) -> bool:
-        """Tell whether the provider's default labels apply."""
+    token: str
+    """Pulumi's type token."""
+    fixed: frozenset[str]
+    """The inputs that cannot change: another value means another resource."""
+    labelled = False
+    """Whether the provider's default labels apply."""
 
-    @property
-    def fixed(self) -> frozenset[str]:
-        """Return the inputs that cannot change: another value means another resource."""
-
-    def body(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def body(self, inputs: Inputs) -> dict[str, Any]:
         """Return what is sent to create the resource, and compared with what is there."""
+        return {}
 
-    def create(self, context: Context, inputs: dict[str, Any]) -> Live:
+    @abstractmethod
+    def create(self, context: Context, inputs: Inputs) -> Live:
         """Make it, or take over what has its name already."""
 
-    def read(self, context: Context, id_: str, inputs: dict[str, Any]) -> Live | None:
+    @abstractmethod
+    def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
         """Return it, None when it is gone."""
 
-    def find(self, context: Context, inputs: dict[str, Any]) -> Live | None:
+    def find(self, context: Context, inputs: Inputs) -> Live | None:
         """Return what is there in its place without the state's knowledge, whoever made it."""
+        return None
 
-    def owned(self, inputs: dict[str, Any], live: Live) -> bool:
+    def owned(self, inputs: Inputs, live: Live) -> bool:
         """Tell whether what was found was made by this stack."""
+        return False
 
-    def make(self, context: Context, inputs: dict[str, Any]) -> Live:
+    def make(self, context: Context, inputs: Inputs) -> Live:
         """Make it as the provider does: a name that is taken is refused with 409."""
+        return self.create(context, inputs)
 
-    def update(self, context: Context, live: Live, inputs: dict[str, Any], changes: dict[str, Any]) -> Live:
+    def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
         """Change it. `changes` are the top-level fields of the body that differ; None takes a field away."""
+        return self.create(context, inputs)
 
-    def delete(self, context: Context, id_: str, inputs: dict[str, Any]) -> bool:
+    @abstractmethod
+    def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
         """Delete it and return True, also when it was gone; False when it is left there, as the provider does."""
 
-    def outputs(self, inputs: dict[str, Any], live: Live) -> dict[str, Any]:
+    def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
         """Return the properties that the program may read, in Pulumi's spelling."""
+        return inputs
 
 
 def differences(wanted: dict[str, Any], live: dict[str, Any], last: dict[str, Any] | None = None) -> dict[str, Any]:

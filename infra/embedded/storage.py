@@ -13,15 +13,13 @@ from urllib.parse import quote
 import httpx
 import pulumi
 
-from infra.embedded.resource_type import Context, Live
+from infra.embedded.resource_type import Context, Inputs, Live, ResourceType
 from infra.embedded.rest import EmbeddedError, RequestError
-
-Inputs = dict[str, Any]
 
 _CONDITIONS = {"matchesPrefixes": "matchesPrefix", "matchesSuffixes": "matchesSuffix"}
 
 
-class BucketType:
+class BucketType(ResourceType):
     """A bucket."""
 
     token = "gcp:storage/bucket:Bucket"  # noqa: S105 - a type token
@@ -183,11 +181,10 @@ def _content(inputs: Inputs) -> bytes:
     return buffer.getvalue()
 
 
-class ObjectType:
+class ObjectType(ResourceType):
     """An object whose content the program holds."""
 
     token = "gcp:storage/bucketObject:BucketObject"  # noqa: S105 - a type token
-    labelled = False
     fixed = frozenset({"bucket", "name"})
 
     def body(self, inputs: Inputs) -> dict[str, Any]:
@@ -206,26 +203,10 @@ class ObjectType:
         answer = context.rest.upload(inputs["bucket"], metadata, _content(inputs))
         return Live(self._id(inputs), answer)
 
-    def make(self, context: Context, inputs: Inputs) -> Live:
-        """Make it. Doing it again changes nothing."""
-        return self.create(context, inputs)
-
-    def find(self, context: Context, inputs: Inputs) -> Live | None:
-        """Find nothing: it is made again without harm."""
-        return None
-
-    def owned(self, inputs: Inputs, live: Live) -> bool:
-        """Tell that nothing has to be taken over."""
-        return False
-
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
         """Return its metadata."""
         body = context.rest.find("storage", f"b/{inputs['bucket']}/o/{quote(inputs['name'], safe='')}")
         return None if body is None else Live(self._id(inputs), body)
-
-    def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
-        """Upload it again."""
-        return self.create(context, inputs)
 
     def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
         """Delete it."""

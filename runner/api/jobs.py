@@ -262,11 +262,11 @@ class Job:
             RunnerError: see `runner.serving.batches.jobs.run_job`.
         """
         from runner.prices import Terms
-        from runner.serving.batches import jobs
+        from runner.serving.batches import jobs, predictors
 
         return jobs.run_job(
             self._session,
-            jobs.predictor(self._session, self.name, machine_type),
+            predictors.predictor(self._session, self.name, machine_type),
             Path(source),
             Path(output),
             terms=Terms(limit=max_cost, accept_unknown=accept_unknown_cost, agree=agree),

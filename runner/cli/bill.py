@@ -12,6 +12,7 @@ import click
 from runner.cli import commands
 from runner.cli.options import Invocation
 from runner.cli.text import amount
+from runner.prices import cents
 from runner.wording import counted
 
 if TYPE_CHECKING:
@@ -86,13 +87,13 @@ def command(
         return
     if by != "line":
         parts = bill.days if by == "day" else bill.kinds
-        rows = [[name, _cents(usd)] for name, usd in parts.items()]
+        rows = [[name, cents(usd)] for name, usd in parts.items()]
         headings = [by, "spent"]
         if bill.billed is not None:
             google = bill.billed.days if by == "day" else bill.billed.kinds
             both = dict.fromkeys([*parts, *google])
             headings = [by, "list price", "billed"]
-            rows = [[name, _cents(parts.get(name, 0.0)), _cents(google.get(name, 0.0))] for name in both]
+            rows = [[name, cents(parts.get(name, 0.0)), cents(google.get(name, 0.0))] for name in both]
         output.table(headings, rows, body=[], names=list(parts), numbers=(1, 2)[: len(headings) - 1], empty=_EMPTY)
     else:
         rows = [
@@ -101,7 +102,7 @@ def command(
                 line.id,
                 line.name,
                 _used(line),
-                "not known" if line.usd is None else _cents(line.usd),
+                "not known" if line.usd is None else cents(line.usd),
                 "-" if not line.running or not line.usd_per_hour else amount(line.usd_per_hour),
                 "-" if not line.running else "no end" if line.committed_usd is None else amount(line.committed_usd),
             ]
@@ -111,13 +112,13 @@ def command(
         names = [line.id for line in bill.lines]
         output.table(headings, rows, body=[], names=names, numbers=(3, 4, 5, 6), empty=_EMPTY)
     output.note(
-        f"spent {_cents(bill.usd)}, {amount(bill.usd_per_hour)} per hour now, {amount(bill.committed_usd)} committed, "
+        f"spent {cents(bill.usd)}, {amount(bill.usd_per_hour)} per hour now, {amount(bill.committed_usd)} committed, "
         f"{amount(bill.month_end_usd)} by the end of the month if nothing changes; list prices of {bill.price_date} "
         f"and {bill.hourly_price_date}{': nothing is charged in the emulator' if free else ''}"
     )
     if bill.billed is not None:
-        other = _cents(bill.billed.kinds["other"])
-        output.note(f"Google has billed {_cents(bill.billed.usd)}, and {other} for other things")
+        other = cents(bill.billed.kinds["other"])
+        output.note(f"Google has billed {cents(bill.billed.usd)}, and {other} for other things")
     for name in bill.unread:
         output.warning(f"not included: {name}")
     if any(line.stand_in for line in bill.lines):
@@ -125,11 +126,6 @@ def command(
     if bill.leaks:
         count = counted(len(bill.leaks), "thing")
         output.note(f"{count} no longer used: {amount(bill.leaks_usd_per_day)} per day; `runner leaks` lists them")
-
-
-def _cents(usd: float) -> str:
-    """Return an amount to a hundredth of a cent: what is shown adds up."""
-    return f"{'-' if usd < 0 else ''}${abs(usd):,.4f}"
 
 
 def _used(line: Line) -> str:

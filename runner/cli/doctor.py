@@ -111,10 +111,10 @@ def _extras() -> Iterator[Finding]:
 
 
 def _emulator() -> Finding:
+    from runner import running_emulator
     from runner.cli.emulator.group import directory
-    from runner.emulator import daemon
 
-    found = daemon.find(directory())
+    found = running_emulator.find(directory())
     if found is None:
         return Finding(check="emulator", state="missing", message="does not run", fix="`runner emulator start`")
     if not (directory() / "environment.json").exists():

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from runner import times
 from runner.console.drawing import Line, line
 from runner.console.observing import Reading
 from runner.console.state import Console
@@ -59,15 +60,10 @@ class Followed:
 
 def token_rates(measured: list[Measurement]) -> list[float | None]:
     """Return tokens per second for each of the steps, None for the first and where the clock stood."""
-    from datetime import datetime
-
     found: list[float | None] = []
     before: tuple[float, int] | None = None
     for item in measured:
-        try:
-            moment = datetime.fromisoformat(item.time).timestamp()
-        except ValueError:
-            moment = None
+        moment = times.seconds_of(item.time)
         rate = None
         if moment is not None and item.tokens is not None:
             if before is not None and moment > before[0]:

@@ -22,7 +22,7 @@ from starlette.responses import HTMLResponse, Response
 
 from runner.design.elements import bar
 from runner.formatting import duration, size, visible
-from runner.prices import amount
+from runner.prices import amount, cents
 from runner.wording import counted
 
 _STATIC = (
@@ -187,11 +187,6 @@ def _digest(text: str) -> str:
 def money(usd: float | None) -> str:
     """Return a price for people."""
     return "not published" if usd is None else amount(usd)
-
-
-def cents(usd: float) -> str:
-    """Return an amount to a hundredth of a cent, as bills are added up."""
-    return f"{'-' if usd < 0 else ''}${abs(usd):,.4f}"
 
 
 def number(value: float | None, digits: int = 4) -> str:

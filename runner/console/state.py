@@ -7,10 +7,10 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
@@ -154,10 +154,15 @@ def changing(view: ChangingView) -> Callable[[Request], object]:
     return endpoint
 
 
+def given(values: Any, names: Sequence[str]) -> dict[str, str]:
+    """Return the named fields of a form or a query that are texts and say something."""
+    return {name: str(values[name]).strip() for name in names if isinstance(values.get(name), str) and values[name]}
+
+
 def text(form: FormData, name: str) -> str:
     """Return a text field, "" where there is none."""
     value = form.get(name)
     return value.strip() if isinstance(value, str) else ""
 
 
-__all__ = ["Change", "Console", "Uploads", "address", "changing", "reading", "text"]
+__all__ = ["Change", "Console", "Uploads", "address", "changing", "given", "reading", "text"]

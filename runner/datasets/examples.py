@@ -6,6 +6,7 @@ says of an example is what training does with it.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -84,15 +85,7 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
-        return {
-            "code": self.code,
-            "severity": self.severity,
-            "file": self.file,
-            "line": self.line,
-            "path": self.path,
-            "message": self.message,
-            "fix": self.fix,
-        }
+        return dataclasses.asdict(self)
 
 
 class ParsedLine(Struct, frozen=True, kw_only=True):

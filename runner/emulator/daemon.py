@@ -1,15 +1,8 @@
-"""Start the emulator as a process of its own, find it again, stop it.
-
-A state directory holds at most one server. While it runs, `server.json` says where it listens and which process it is;
-the server itself writes that file once it can be reached and removes it when it ends. The file alone proves nothing: a
-server that was killed leaves it behind, and its process number may belong to another program by now. So a process is
-taken for the server only if its command line names this module and this directory, and nothing else is ever killed.
-"""
+"""Start the emulator as a process of its own, and stop it; nothing but a server of its own is ever killed."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import json
 import os
@@ -18,21 +11,19 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from runner import local_files
+from runner import local_files, times
 from runner.emulator.settings import EmulatorSettings
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError
 from runner.installation import install_hint
 from runner.json_text import parsed
 from runner.local_processes import module_command
+from runner.running_emulator import LOG_FILE, SERVER_FILE, ServerInfo, find, is_server
 
 DEFAULT_PORT = 8085
-SERVER_FILE = "server.json"
-LOG_FILE = "emulator.log"
 TOKEN_VARIABLE = "RUNNER_EMULATOR_TOKEN"  # noqa: S105 - the name of a variable
 """How a token reaches the server: a command line could be read by every user of the machine."""
 
@@ -66,38 +57,6 @@ _OUR_ENTRIES = frozenset(
 )
 _children: dict[int, subprocess.Popen[bytes]] = {}
 """Servers that this very process started, to be reaped when it stops them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerInfo:
-    """A running server."""
-
-    url: str
-    pid: int
-    started: str
-    """When it could first be reached, RFC 3339."""
-    token: str | None = None
-    """Bearer token that it demands of every request."""
-
-    def describe(self, directory: Path) -> dict[str, object]:
-        """Return what may be shown of it."""
-        return {
-            "url": self.url,
-            "pid": self.pid,
-            "started": self.started,
-            "directory": str(directory),
-            "log": str(directory / LOG_FILE),
-            "token": "set" if self.token else None,
-        }
-
-
-def find(directory: Path) -> ServerInfo | None:
-    """Return the server that runs on a state directory, or None."""
-    try:
-        info = ServerInfo(**parsed((directory / SERVER_FILE).read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
-    return info if _is_our_server(info.pid, directory) else None
 
 
 def start(settings: EmulatorSettings, *, port: int | None = None, timeout: float = 60.0) -> tuple[ServerInfo, bool]:
@@ -167,7 +126,7 @@ def stop(directory: Path, *, timeout: float = _STOP_SECONDS) -> bool:
             os.kill(info.pid, number)
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            if not _is_our_server(info.pid, directory):
+            if not is_server(info.pid, directory):
                 if child := _children.pop(info.pid, None):
                     child.wait()
                 (directory / SERVER_FILE).unlink(missing_ok=True)
@@ -202,7 +161,7 @@ def reset(directory: Path) -> bool:
 
 def announce(settings: EmulatorSettings, url: str) -> None:
     """Write `server.json` for this process; the server calls it once it can be reached."""
-    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    now = times.to_seconds(time.time())
     info = ServerInfo(url=url, pid=os.getpid(), started=now, token=settings.token)
     path = settings.directory / SERVER_FILE
     aside = path.with_name(f"{SERVER_FILE}.new")
@@ -282,38 +241,6 @@ def _same(running: ServerInfo, port: int | None) -> ServerInfo:
         problem = f"the emulator runs already, at {running.url}"
         raise ConfigurationError(problem, problems=[problem], hint="`runner emulator stop` first")
     return running
-
-
-def _is_our_server(pid: int, directory: Path) -> bool:
-    if not isinstance(pid, int) or pid <= 1:
-        return False
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except FileNotFoundError:
-        if Path("/proc/self/cmdline").exists():
-            return False
-        # No /proc on this system: macOS.
-        shown = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
-        return "runner.emulator" in shown.stdout and str(directory.absolute()) in shown.stdout
-    except OSError:
-        return False
-    names = any(word == "runner.emulator" or word.endswith("/runner/emulator/__main__.py") for word in words)
-    if names:
-        return str(directory.absolute()) in words
-    # `runner emulator start --foreground` does not name the directory: the lock says whether a server is on it.
-    return "--foreground" in words and _is_locked(directory)
-
-
-def _is_locked(directory: Path) -> bool:
-    """Tell whether a server holds a state directory."""
-    try:
-        with (directory / "lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _answers(info: ServerInfo) -> bool:

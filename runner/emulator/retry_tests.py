@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable, Collection
 from typing import Any
 
 from starlette.responses import Response
@@ -72,10 +73,22 @@ def fault_of(method: str, instruction: str) -> Fault:
     raise invalid(f"Invalid instruction {instruction!r} (`runner explain faults` lists those there are).")
 
 
-async def create(request: ApiRequest) -> Response:
-    """Arm the instructions of a new test; return it with its id."""
-    from runner.emulator import services
+def methods(known: Callable[[], list[str]]) -> list[Method]:
+    """Return the methods of this module. `known` gives the ids of all methods, to tell a mistyped one."""
 
+    async def create(request: ApiRequest) -> Response:
+        return await _create(request, known())
+
+    return [
+        Method("emulator.retryTests.create", "POST", "/retry_test", create),
+        Method("emulator.retryTests.get", "GET", "/retry_test/{test}", get),
+        Method("emulator.retryTests.delete", "DELETE", "/retry_test/{test}", delete),
+        Method("emulator.retryTests.list", "GET", "/retry_tests", list_tests),
+    ]
+
+
+async def _create(request: ApiRequest, known: Collection[str]) -> Response:
+    """Arm the instructions of a new test; return it with its id."""
     require_loopback(request)
     body = await request.read_json()
     instructions = body.get("instructions")
@@ -87,7 +100,6 @@ async def create(request: ApiRequest) -> Response:
         # The suites skip what is answered so.
         raise ApiError("UNIMPLEMENTED", "There is no gRPC here: the transport of a test is HTTP.")
     number = secrets.token_hex(16)
-    known = {method.id for method in services.all_methods()}
     for method in instructions:
         if method_of(method) not in known:
             raise invalid(f"Invalid instructions: {method!r} is not a method here (`runner explain emulator`).")
@@ -132,11 +144,3 @@ def _shown(number: str, faults: list[Fault], methods: list[str] | None = None) -
         if not fault.spent:
             left[method].append(instruction)
     return {"id": number, "instructions": left, "transport": "HTTP", "completed": not any(left.values())}
-
-
-METHODS = [
-    Method("emulator.retryTests.create", "POST", "/retry_test", create),
-    Method("emulator.retryTests.get", "GET", "/retry_test/{test}", get),
-    Method("emulator.retryTests.delete", "DELETE", "/retry_test/{test}", delete),
-    Method("emulator.retryTests.list", "GET", "/retry_tests", list_tests),
-]

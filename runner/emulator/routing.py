@@ -65,6 +65,11 @@ class ApiRequest(Request):
         """
         return self.message if self.message is not None else wire_json.loads(await self.read_body())
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """Return the JSON object of the body, in the handlers that `resources` makes: it has been read."""
+        return self.message or {}
+
 
 @dataclass(frozen=True, slots=True)
 class Method:

@@ -18,7 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runner.emulator import services
-from runner.emulator.aiplatform.dedicated import DedicatedServer
+from runner.emulator.aiplatform.dedicated_server import DedicatedServer
 from runner.emulator.app import EmulatorApp
 from runner.emulator.clock import Clock, compressed
 from runner.emulator.connections import server_options

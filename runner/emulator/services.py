@@ -23,6 +23,9 @@ def all_methods() -> list[Method]:
     from runner.emulator.storage import routes as storage
     from runner.emulator.storage import xml_routes
 
+    def ids() -> list[str]:
+        return [method.id for method in all_methods()]
+
     return [
         *storage.METHODS,
         *map(checked, control.METHODS),
@@ -32,8 +35,8 @@ def all_methods() -> list[Method]:
         *map(checked, iam.METHODS),
         *map(checked, monitoring.METHODS),
         *aiplatform.METHODS,
-        *fault_routes.methods(lambda: [method.id for method in all_methods()]),
-        *retry_tests.METHODS,
+        *fault_routes.methods(ids),
+        *retry_tests.methods(ids),
         *xml_routes.METHODS,
     ]
 

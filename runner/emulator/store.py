@@ -206,18 +206,18 @@ def find(connection: sqlite3.Connection, kind: str, name: str) -> Document | Non
     return None if row is None else json.loads(row[0])
 
 
-def get(connection: sqlite3.Connection, kind: str, name: str) -> Document:
-    """Return a document. Raises ApiError NOT_FOUND in Google's words."""
+def get(connection: sqlite3.Connection, kind: str, name: str, *, missing: str = "") -> Document:
+    """Return a document. Raises ApiError NOT_FOUND in Google's words, or those of `missing`."""
     document = find(connection, kind, name)
     if document is None:
-        raise not_found(f"Resource '{name}' was not found")
+        raise not_found(missing or f"Resource '{name}' was not found")
     return document
 
 
-def insert(connection: sqlite3.Connection, kind: str, name: str, body: Document) -> Document:
-    """Add a document. Raises ApiError ALREADY_EXISTS."""
+def insert(connection: sqlite3.Connection, kind: str, name: str, body: Document, *, taken: str = "") -> Document:
+    """Add a document. Raises ApiError ALREADY_EXISTS in Google's words, or those of `taken`."""
     if find(connection, kind, name) is not None:
-        raise already_exists(f"Resource '{name}' already exists")
+        raise already_exists(taken or f"Resource '{name}' already exists")
     return put(connection, kind, name, body)
 
 

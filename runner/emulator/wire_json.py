@@ -1,4 +1,4 @@
-"""JSON as Google's APIs read it, field masks, and the `fields` parameter."""
+"""JSON as Google's APIs read it, and field masks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 from runner.emulator.errors import invalid
 
 _SNAKE = re.compile(r"_([a-z0-9])")
-_FIELD_NAME = re.compile(r"[A-Za-z0-9_.*-]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_MAX_DEPTH = 50
 _CONTEXT = 20
 """Characters before and after the place of an error that its message shows."""
 
@@ -62,62 +60,3 @@ def mask_paths(mask: str | Iterable[str] | None) -> list[list[str]]:
     if any(not name for path in paths for name in path):
         raise invalid(f"Invalid update_mask: {mask!r}")
     return paths
-
-
-def select(body: Any, fields: str | None) -> Any:
-    """Return the part of an answer that the `fields` parameter asks for (`services/name,nextPageToken`, `a(b,c)`, `*`).
-
-    Raises:
-        ApiError: INVALID_ARGUMENT for a malformed selector.
-    """
-    if not fields or fields == "*":
-        return body
-    return pick(body, selection(fields))
-
-
-def selection(fields: str) -> dict[str, Any]:
-    """Return the tree of names of a `fields` parameter. Raises ApiError INVALID_ARGUMENT."""
-    if fields.count("(") > _MAX_DEPTH:
-        raise invalid("Invalid field selection: nested too deeply")
-    tree, rest = _selector(fields)
-    if rest:
-        raise invalid(f"Invalid field selection {fields}")
-    return tree
-
-
-def _selector(text: str) -> tuple[dict[str, Any], str]:
-    """Parse up to the end or an unmatched `)`; return the tree of names and what is left."""
-    tree: dict[str, Any] = {}
-    while True:
-        node = tree
-        while True:
-            match = _FIELD_NAME.match(text)
-            if match is None:
-                raise invalid(f"Invalid field selection {text}")
-            node = node.setdefault(match.group(), {})
-            text = text[match.end() :]
-            if not text.startswith("/"):
-                break
-            text = text[1:]
-        if text.startswith("("):
-            below, text = _selector(text[1:])
-            if not text.startswith(")"):
-                raise invalid("Invalid field selection: unbalanced parentheses")
-            node.update(below)
-            text = text[1:]
-        if not text.startswith(","):
-            return tree, text
-        text = text[1:]
-
-
-def pick(value: Any, tree: Any) -> Any:
-    """Return what a tree of names selects of an answer; an empty tree selects everything."""
-    if not tree:
-        return value
-    if isinstance(value, list):
-        return [pick(item, tree) for item in value]
-    if not isinstance(value, dict):
-        return value
-    every = tree.get("*")
-    wanted = {key: tree.get(key, every) for key in value}
-    return {key: pick(item, wanted[key]) for key, item in value.items() if wanted[key] is not None}

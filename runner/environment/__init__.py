@@ -112,6 +112,12 @@ class Environment:
         """Return the base address of Cloud Storage, without a trailing slash."""
         return (self.storage_url or "https://storage.googleapis.com").rstrip("/")
 
+    def name_of(self, collection: str, name_or_id: str) -> str:
+        """Return `projects/P/locations/L/COLLECTION/ID` for an id or a full name."""
+        if name_or_id.startswith("projects/"):
+            return name_or_id
+        return f"{self.parent}/{collection}/{name_or_id.removeprefix(f'{collection}/')}"
+
     @property
     def parent(self) -> str:
         """Return `projects/P/locations/L`. Raises ConfigurationError when the project is unknown."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from runner.errors import ConfigurationError
+from runner.wording import camel_keys
 
 Kind = Literal["error", "exit code", "finding", "document"]
 
@@ -31,22 +33,14 @@ class Explanation:
     do: str = ""
     """What to do about it."""
     exit_code: int | None = None
-    """Of the commands that end with it."""
+    """Exit code of the commands that end with it."""
     severity: str = ""
     examples: str = ""
     """A bad and a good file, as Markdown."""
 
     def to_json(self) -> dict[str, object]:
         """Return the stable JSON form."""
-        body: dict[str, object] = {
-            "name": self.name,
-            "kind": self.kind,
-            "means": self.means,
-            "do": self.do,
-            "exitCode": self.exit_code,
-            "severity": self.severity,
-            "examples": self.examples,
-        }
+        body = camel_keys(dataclasses.asdict(self))
         return {key: value for key, value in body.items() if value not in (None, "")}
 
 

@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from runner import times
 from runner.catalog.models import MachineChoice
 from runner.gcp.failures import data_loss
+from runner.gcp.job_states import HasState
 from runner.gcp.session import Session
-from runner.gcp.tuning_jobs import ENDED, SUCCEEDED
 
 KEY = "key"
 """Field of an instance that comes back with its prediction; the model does not see it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchJob:
+class BatchJob(HasState):
     """One batch prediction job."""
 
     name: str
     """`projects/P/locations/L/batchPredictionJobs/ID`."""
     state: str
-    """`JOB_STATE_RUNNING`."""
     labels: dict[str, str] = field(default_factory=dict)
     output_directory: str = ""
     """`gs://` folder of its results, once there are some."""
@@ -38,16 +38,6 @@ class BatchJob:
     def id(self) -> str:
         """Return the last part of the name."""
         return self.name.rsplit("/", 1)[-1]
-
-    @property
-    def ended(self) -> bool:
-        """Tell whether the job is over."""
-        return self.state in ENDED
-
-    @property
-    def succeeded(self) -> bool:
-        """Tell whether the job left predictions."""
-        return self.state in SUCCEEDED
 
 
 def create(
@@ -131,7 +121,6 @@ def _named(document: Mapping[str, Any], resource: str) -> BatchJob:
 def _job(document: Mapping[str, Any]) -> BatchJob:
     stats = document.get("completionStats") or {}
     hours = (document.get("resourcesConsumed") or {}).get("replicaHours")
-    created = document.get("createTime")
     return BatchJob(
         name=str(document.get("name", "")),
         state=str(document.get("state", "JOB_STATE_UNSPECIFIED")),
@@ -141,7 +130,7 @@ def _job(document: Mapping[str, Any]) -> BatchJob:
         failed_count=_count(stats.get("failedCount")),
         error_message=str((document.get("error") or {}).get("message", "")),
         replica_hours=float(hours) if isinstance(hours, int | float) else None,
-        create_time=datetime.datetime.fromisoformat(created) if isinstance(created, str) else None,
+        create_time=times.read(document.get("createTime")),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from runner import running_emulator
 from runner.environment import Environment, state_directory
 from runner.gcp.environments import open_environment
 from runner.gcp.session import Session
@@ -25,11 +26,9 @@ def _with_local_token(environment: Environment) -> Environment:
     if environment.vertex_url is None or not environment.sources.get("token", "").startswith("default"):
         return environment
     directory = state_directory() / "emulator"
-    if not (directory / "server.json").exists():  # what looks closer is slow to import
+    if not (directory / running_emulator.SERVER_FILE).exists():
         return environment
-    from runner.emulator import daemon
-
-    server = daemon.find(directory)
+    server = running_emulator.find(directory)
     if server is None or not server.token or server.url != environment.vertex_url:
         return environment
     sources = {**environment.sources, "token": "running emulator"}

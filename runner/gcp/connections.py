@@ -119,7 +119,7 @@ class Connection(http.client.HTTPConnection):
     """How many pieces of the message are still to come before it is sent."""
 
     deadline = float("inf")
-    """Of the next answer; see `Answer`."""
+    """When the next answer must have come; see `Answer`."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)

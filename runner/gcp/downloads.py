@@ -10,6 +10,7 @@ import time
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from runner import local_files
 from runner.errors import ConfigurationError, NotFoundError
 from runner.gcp.failures import ATTEMPTS, PASSING, data_loss, pause, raise_from
 from runner.gcp.rest import Response, StatusError, TransportError
@@ -154,16 +155,10 @@ def _download(session: Session, item: ObjectInfo, path: Path, done: int, total: 
                     progress(min(done, total), total)
             target.flush()
             os.fsync(target.fileno())
-        Path(aside).chmod(0o666 & ~_umask())
+        Path(aside).chmod(local_files.new_mode())
         Path(aside).replace(path)
     finally:
         Path(aside).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0o077)
-    os.umask(current)
-    return current
 
 
 class _ObjectStream(io.RawIOBase):

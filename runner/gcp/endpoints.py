@@ -76,9 +76,12 @@ class Endpoint:
 
 def full_name(session: Session, name_or_id: str) -> str:
     """Return `projects/P/locations/L/endpoints/ID` for an id or a full name."""
-    if name_or_id.startswith("projects/"):
-        return name_or_id
-    return f"{session.environment.parent}/endpoints/{name_or_id.removeprefix('endpoints/')}"
+    return session.environment.name_of("endpoints", name_or_id)
+
+
+def bare_name(name: str) -> str:
+    """Return a name without its project, which the service writes as a number, and without a version."""
+    return name.split("/locations/")[-1].split("@", 1)[0]
 
 
 def list_endpoints(session: Session, filter: str = "") -> list[Endpoint]:

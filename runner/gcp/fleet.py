@@ -17,7 +17,7 @@ PAGE_SIZE = 1000
 """Asked for; a service that gives fewer sends a token for the rest."""
 QUOTA_SERVICE = "aiplatform.googleapis.com"
 QUOTA_ID = "GlobalConcurrentManagedOssModelTuningJobs"
-"""Of `Global concurrent managed OSS model fine-tuning jobs per project`."""
+"""Quota id of `Global concurrent managed OSS model fine-tuning jobs per project`."""
 DEFAULT_QUOTA = 1
 """What every project has at least (specification)."""
 UNLIMITED = 1_000_000

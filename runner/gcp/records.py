@@ -31,7 +31,7 @@ class StoredRecord:
     """A record as it was read or written."""
 
     name: str
-    """Of the object."""
+    """Name of the object."""
     generation: int
     """0 for a record that does not exist yet."""
     updated: datetime.datetime

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from runner import times
 from runner.environment import Environment
 from runner.gcp.failures import call, data_loss, document_of
 from runner.gcp.rest import Response, RestClient
@@ -115,7 +116,7 @@ class Session:
 
     def timestamp(self) -> str:
         """Return `now` as RFC 3339."""
-        return datetime.datetime.fromtimestamp(self.now(), datetime.UTC).isoformat().replace("+00:00", "Z")
+        return times.exact(datetime.datetime.fromtimestamp(self.now(), datetime.UTC))
 
     def token(self, *, fresh: bool = False) -> str:
         """Return a bearer token, refreshed when it has expired or when `fresh`.

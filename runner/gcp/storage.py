@@ -24,7 +24,7 @@ from runner.gcp.session import Session
 STAGED = {"managed-by": "open-model-tuning-runner", "runner-purpose": "staging"}
 """Metadata of files that were uploaded for a job."""
 FIELDS = "bucket,name,size,crc32c,generation,contentType,storageClass,timeCreated,updated,metadata"
-"""Of an object's JSON resource: what `info_of` reads."""
+"""Fields of an object's JSON resource that `info_of` reads."""
 READ_CHUNK_BYTES = 1024 * 1024
 LISTED_FROM = 4
 """So many objects of one folder are listed together instead of being asked for one by one."""

@@ -11,22 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from runner import times
 from runner.gcp.failures import about, data_loss
+from runner.gcp.job_states import HasState
 from runner.gcp.session import Session
 
 PAGE_SIZE = 100
-
-ENDED = frozenset(
-    {
-        "JOB_STATE_SUCCEEDED",
-        "JOB_STATE_PARTIALLY_SUCCEEDED",
-        "JOB_STATE_FAILED",
-        "JOB_STATE_CANCELLED",
-        "JOB_STATE_EXPIRED",
-    }
-)
-"""States that a job never leaves. A state that is not known here counts as running."""
-SUCCEEDED = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_PARTIALLY_SUCCEEDED"})
 
 _ADAPTER_SIZES = {
     1: "ADAPTER_SIZE_ONE",
@@ -49,14 +39,13 @@ class JobCheckpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TuningJob:
+class TuningJob(HasState):
     """One tuning job."""
 
     name: str
     """`projects/P/locations/L/tuningJobs/ID`."""
     id: str
     state: str
-    """The API's name: `JOB_STATE_RUNNING`."""
     detail_state: str = ""
     """The finer `TUNING_JOB_STATE_…`, "" when the service sends none."""
     display_name: str = ""
@@ -90,16 +79,6 @@ class TuningJob:
     """What the local server adds, such as the model that was really trained; {} from other services."""
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
     """The whole document."""
-
-    @property
-    def ended(self) -> bool:
-        """Tell whether the job is over."""
-        return self.state in ENDED
-
-    @property
-    def succeeded(self) -> bool:
-        """Tell whether the job left a tuned model."""
-        return self.state in SUCCEEDED
 
     @property
     def stand_in(self) -> str:
@@ -136,9 +115,9 @@ class TuningJob:
             "trainingDatasetUri": self.training_dataset_uri,
             "validationDatasetUri": self.validation_dataset_uri,
             "labels": self.labels,
-            "createTime": _iso(self.create_time),
-            "startTime": _iso(self.start_time),
-            "endTime": _iso(self.end_time),
+            "createTime": _written(self.create_time),
+            "startTime": _written(self.start_time),
+            "endTime": _written(self.end_time),
             "tunedModel": self.tuned_model,
             "endpoint": self.endpoint,
             "finalCheckpointUri": self.final_checkpoint_uri if self.succeeded else "",
@@ -245,9 +224,7 @@ def _there(session: Session, name: str) -> Session:
 
 def full_name(session: Session, name_or_id: str) -> str:
     """Return `projects/P/locations/L/tuningJobs/ID` for an id or a full name."""
-    if name_or_id.startswith("projects/"):
-        return name_or_id
-    return f"{session.environment.parent}/tuningJobs/{name_or_id.removeprefix('tuningJobs/')}"
+    return session.environment.name_of("tuningJobs", name_or_id)
 
 
 def _named(document: Mapping[str, Any], resource: str) -> TuningJob:
@@ -284,9 +261,9 @@ def from_document(document: Mapping[str, Any]) -> TuningJob:
         training_dataset_uri=str(spec.get("trainingDatasetUri", "")),
         validation_dataset_uri=str(spec.get("validationDatasetUri", "")),
         labels=dict(document.get("labels") or {}),
-        create_time=_time(document.get("createTime")),
-        start_time=_time(document.get("startTime")),
-        end_time=_time(document.get("endTime")),
+        create_time=times.read(document.get("createTime")),
+        start_time=times.read(document.get("startTime")),
+        end_time=times.read(document.get("endTime")),
         error_code=_integer(error.get("code")),
         error_message=str(error.get("message", "")),
         checkpoints=tuple(
@@ -316,14 +293,5 @@ def _integer(value: Any) -> int | None:
         return None
 
 
-def _time(value: Any) -> datetime.datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return datetime.datetime.fromisoformat(value)
-    except ValueError:
-        return None
-
-
-def _iso(value: datetime.datetime | None) -> str | None:
-    return value.isoformat().replace("+00:00", "Z") if value else None
+def _written(value: datetime.datetime | None) -> str | None:
+    return times.exact(value) if value else None

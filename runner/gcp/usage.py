@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from runner import times
 from runner.errors import GoogleApiError
 from runner.gcp.session import Session
 
@@ -94,8 +95,8 @@ def _series(session: Session, metric: str, where: str, since: float) -> list[dic
     parent = f"projects/{session.environment.project}"
     fixed = {
         "filter": f'metric.type = "{metric}" AND {where}',
-        "interval.startTime": _text(since),
-        "interval.endTime": _text(session.now()),
+        "interval.startTime": times.to_seconds(since),
+        "interval.endTime": times.to_seconds(session.now()),
         "view": "FULL",
     }
     url = f"{base}/v3/{parent}/timeSeries"
@@ -113,7 +114,3 @@ def _count(point: dict[str, Any]) -> float:
 
 def _moment(point: dict[str, Any]) -> float:
     return datetime.fromisoformat(str(point["interval"]["endTime"])).timestamp()
-
-
-def _text(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -13,13 +13,14 @@ from runner.catalog.models import Model
 from runner.environment import Environment
 from runner.errors import ConfigurationError
 from runner.gcp.storage import parse_gs_uri
+from runner.wording import camel
 
 ADAPTER_SIZES = (1, 4, 8, 16, 32)
 """LoRA ranks that Google's SDKs accept."""
 MAX_EPOCHS = 100
 """The service refuses more."""
 DEFAULT_EPOCHS = 3
-"""Of the specification's example and of Google's published starting points."""
+"""As in the specification's example and in Google's published starting points."""
 NAMING = frozenset({"display_name", "description", "labels"})
 """Fields that say what a job is called. A change of one is not another job."""
 DATASETS = frozenset({"training_dataset", "validation_dataset"})
@@ -108,7 +109,7 @@ class TuningJobSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return every field that is set, in the API's spelling of names."""
-        return {_camel(key): value for key, value in self.given().items()}
+        return {camel(key): value for key, value in self.given().items()}
 
     def work(self) -> dict[str, Any]:
         """Return every field that decides what the job does, set or not, in the API's spelling of names.
@@ -117,7 +118,7 @@ class TuningJobSpec:
         outcome, so a field that is missing here makes two different jobs count as one.
         """
         work = {
-            _camel(name): value
+            camel(name): value
             for name, value in dataclasses.asdict(self).items()
             if name not in NAMING and name not in DATASETS
         }
@@ -231,8 +232,3 @@ def _text_problems(spec: TuningJobSpec) -> list[str]:
     if spec.service_account and not _SERVICE_ACCOUNT.fullmatch(spec.service_account):
         problems.append(f"service account: {spec.service_account!r} is not an e-mail address")
     return problems
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)

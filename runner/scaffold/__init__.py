@@ -43,7 +43,7 @@ class Answers:
     data: Path | None = None
     """A dataset in any form that `data convert` reads; None writes sample data."""
     shape: Shape = "chat"
-    """Of the sample data."""
+    """Shape of the sample data."""
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from runner import times
 from runner.serving.billed import Billed
 from runner.serving.leak import Leak
 
@@ -27,7 +28,7 @@ class Line:
     kind: Literal["tuning", "serving", "storage"]
     name: str
     id: str
-    """Of the job, of the endpoint, or the name of the bucket."""
+    """Id of the job or endpoint, or name of the bucket."""
     quantity: float
     unit: str
     """`tokens`, `hours` of all replicas, or `GiB`."""
@@ -177,6 +178,4 @@ def _month_end(now: float) -> float:
 
 
 def _text(moment: float | None) -> str | None:
-    if moment is None:
-        return None
-    return datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if moment is None else times.to_seconds(moment)

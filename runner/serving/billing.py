@@ -14,6 +14,7 @@ import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from runner import times
 from runner.catalog import load_catalog
 from runner.gcp import deployed, endpoints, fleet
 from runner.gcp.endpoints import DeployedModel, Endpoint
@@ -24,7 +25,7 @@ from runner.jobs.following.progress import billed as billed_of
 from runner.serving.bill import HOUR, KINDS, Bill, Line, month_start
 from runner.serving.billed import Billed, read
 from runner.serving.leak import Leak
-from runner.serving.leases import Lease, lease_of, seconds_of_time
+from runner.serving.leases import Lease, lease_of
 from runner.serving.plan import hourly_price
 from runner.serving.stale import find_all
 from runner.serving.stored import DAY, Stored, buckets_of, stored
@@ -138,7 +139,7 @@ def _of_job(job: TuningJob, since: float, now: float) -> Line | None:
 
 def _of_deployed(endpoint: Endpoint, item: DeployedModel, lease: Lease, since: float, now: float, unused: str) -> Line:
     price, replicas = hourly_price(item.machine), max(1, item.replicas)
-    made = seconds_of_time(item.create_time)
+    made = times.seconds_of(item.create_time)
     begin = max(made if made is not None else now, since)
     hours = max(0.0, now - begin) / HOUR * replicas
     left = None if lease.until is None else max(0.0, lease.until - now) / HOUR * replicas

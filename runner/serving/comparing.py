@@ -11,7 +11,8 @@ from runner.gcp.endpoints import Endpoint
 from runner.gcp.prediction import resolve_endpoint
 from runner.gcp.session import Session
 from runner.prices import Price, Terms, amount
-from runner.serving.evaluation import Contestant, Evaluation, Question, evaluate, with_defaults
+from runner.serving.contest import Contestant, evaluate, with_defaults
+from runner.serving.evaluation import Evaluation, Question
 from runner.serving.judging import REPLY_TOKENS, Judge
 from runner.serving.listing import describe
 from runner.serving.questions import read_questions
@@ -23,7 +24,7 @@ _OPEN: dict[str, frozenset[str]] = {
     "not-worse": frozenset({"better", "no difference"}),
 }
 _CHARACTERS_A_TOKEN = 3.5
-"""Of English text; errs to the dear side for most tokenizers."""
+"""For English text; overestimates the price for most tokenizers."""
 _FRAME_TOKENS = 150
 """The instructions and tags of one request."""
 
@@ -68,7 +69,7 @@ def compare(
         judge: an endpoint, or `PUBLISHER/MODEL` that Google manages, which compares the answers too.
         judge_price: US dollars for a million tokens of a managed judge.
         engine: `vertex` has batch prediction jobs answer; endpoints may then be tuning jobs and models too, see
-            `batches.jobs.predictor`.
+            `batches.predictors.predictor`.
         replicas: machines of each batch job.
         rate: tokens a second of one of them, where it was measured.
         machine_type: of batch jobs; None is each model's.
@@ -97,10 +98,10 @@ def compare(
     questions = read_questions(dataset, slice_by=slice_by, limit=limit)
     answered = None
     if engine == "vertex":
-        from runner.serving.batches import answering, jobs
+        from runner.serving.batches import answering, predictors
 
         both = [
-            jobs.predictor(session, one.name if isinstance(one, Endpoint) else one, machine_type)
+            predictors.predictor(session, one.name if isinstance(one, Endpoint) else one, machine_type)
             for one in (base_endpoint, endpoint)
         ]
         base, tuned = (Contestant(name=who.display_name, model=who.model) for who in both)

@@ -36,7 +36,7 @@ class Leak:
     resources: tuple[str, ...] = ()
     """Full names, or addresses, of all that is there and goes with it."""
     generations: tuple[int, ...] = ()
-    """Of stored objects, in the order of `resources`: another content of that name is another object."""
+    """Generations of stored objects, in the order of `resources`: new content under the same name is another object."""
     record: DeploymentRecord | None = None
 
     @property

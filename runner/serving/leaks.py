@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from runner import times
 from runner.errors import NotFoundError, RunnerError
 from runner.gcp import deployed, endpoints, operations, usage
 from runner.gcp.deployed import ModelResource
-from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp.endpoints import DeployedModel, Endpoint, bare_name
 from runner.gcp.session import Session
 from runner.serving import recovery
 from runner.serving.deployment import undeploy
 from runner.serving.journal import DeploymentRecord
 from runner.serving.labels import ID_PREFIX, LEASE_LABEL, managed
 from runner.serving.leak import Kind, Leak
-from runner.serving.leases import Lease, lease_of, seconds_of_time
+from runner.serving.leases import Lease, lease_of
 from runner.serving.plan import hourly_price
 
 GRACE_SECONDS = 2 * 3600.0
@@ -35,24 +36,28 @@ def find_leaks(session: Session, *, now: float | None = None, grace: float = GRA
     records = recovery.abandoned_records(session)
     every = endpoints.list_endpoints(session)
     models = deployed.list_models(session)
-    labels = {_key(model.name): model.labels for model in models}
-    names = {_key(model.name): model.name for model in models}
+    labels = {bare_name(model.name): model.labels for model in models}
+    names = {bare_name(model.name): model.name for model in models}
     asked = usage.last_requests(session, moment - _LONGEST_IDLE)
-    unfinished = {_key(name) for record in records for name in (record.endpoint, record.model) if _made(record, name)}
+    unfinished = {
+        bare_name(name) for record in records for name in (record.endpoint, record.model) if _made(record, name)
+    }
     leaks = [leak for record in records if (leak := _of_record(record, every, names, moment)) is not None]
     for endpoint in every:
-        if _key(endpoint.name) in unfinished:
+        if bare_name(endpoint.name) in unfinished:
             continue
         for item in endpoint.deployed_models:
-            found = _of_deployed(endpoint, item, labels.get(_key(item.model), {}), asked, moment)
+            found = _of_deployed(endpoint, item, labels.get(bare_name(item.model), {}), asked, moment)
             leaks += [found] if found else []
         empty = _of_empty(endpoint, moment, grace)
         leaks += [empty] if empty else []
-    used = {_key(item.model) for endpoint in every for item in endpoint.deployed_models}
+    used = {bare_name(item.model) for endpoint in every for item in endpoint.deployed_models}
     leaks += [
         _of_model(model, moment)
         for model in models
-        if _key(model.name) not in used | unfinished and _deployable(model) and _age(model.create_time, moment) >= grace
+        if bare_name(model.name) not in used | unfinished
+        and _deployable(model)
+        and _age(model.create_time, moment) >= grace
     ]
     return sorted(leaks, key=lambda leak: -(float("inf") if leak.usd_per_hour is None else leak.usd_per_hour))
 
@@ -90,19 +95,19 @@ def clean(
 def _still_listed(session: Session, absent: Sequence[Leak]) -> list[str]:
     """Return what the service does not find when it is asked by name, and lists all the same."""
     try:
-        listed = {_key(item.name) for item in endpoints.list_endpoints(session)}
-        listed |= {_key(item.name) for item in deployed.list_models(session)}
+        listed = {bare_name(item.name) for item in endpoints.list_endpoints(session)}
+        listed |= {bare_name(item.name) for item in deployed.list_models(session)}
     except RunnerError as error:
         return [f"{leak.resource}: {error.message}" for leak in absent]
     said = "the service lists it, and says that it is not there"
-    return [f"{leak.resource}: {said}" for leak in absent if _key(leak.resource) in listed]
+    return [f"{leak.resource}: {said}" for leak in absent if bare_name(leak.resource) in listed]
 
 
 def _of_record(
     record: DeploymentRecord, every: Sequence[Endpoint], models: Mapping[str, str], now: float
 ) -> Leak | None:
     """Return what an interrupted deployment left; None if nothing of it is there. `models` are names by their key."""
-    found = next((item for item in every if _key(item.name) == _key(record.endpoint)), None)
+    found = next((item for item in every if bare_name(item.name) == bare_name(record.endpoint)), None)
     mine = [
         item
         for item in (found.deployed_models if found else ())
@@ -110,7 +115,7 @@ def _of_record(
     ]
     there = [f"{found.name}/deployedModels/{item.id}" for item in mine] if found else []
     there += [found.name] if found and record.own_endpoint else []
-    there += [models[_key(record.model)]] if _key(record.model) in models else []
+    there += [models[bare_name(record.model)]] if bare_name(record.model) in models else []
     if not there:
         return None
     wanted = record.phase in {"deployed", "handed over"}
@@ -137,7 +142,7 @@ def _of_deployed(
     if not any(managed(found) for found in (labels, endpoint.labels, item.labels)):
         return None
     lease = lease_of(endpoint, item, labels)
-    made = seconds_of_time(item.create_time)
+    made = times.seconds_of(item.create_time)
     reason = _ended(lease, made, None if asked is None else asked.get((endpoint.id, item.id), 0.0), now)
     if reason is None:
         return None
@@ -203,11 +208,6 @@ def _deployable(model: ModelResource) -> bool:
     return model.id.startswith(ID_PREFIX) or (managed(model.labels) and LEASE_LABEL in model.labels)
 
 
-def _key(name: str) -> str:
-    """Return a name without its project, which the service writes as a number, and without a version."""
-    return name.split("/locations/")[-1].split("@", 1)[0]
-
-
 def _made(record: DeploymentRecord, name: str) -> bool:
     return record.own_endpoint or name == record.model
 
@@ -245,7 +245,7 @@ def _price(items: Sequence[DeployedModel]) -> float | None:
 
 def _age(create_time: str, now: float) -> float:
     """Return seconds since a time; 0 for one that cannot be read, so that nothing is removed on a guess."""
-    made = seconds_of_time(create_time)
+    made = times.seconds_of(create_time)
     return 0.0 if made is None else now - made
 
 

@@ -7,11 +7,11 @@ carries counts.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from runner import times
 from runner.environment import Environment
 from runner.errors import ConfigurationError
 from runner.formatting import duration
@@ -33,7 +33,7 @@ class Lease:
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
-        return {"leaseUntil": None if self.until is None else _text(self.until), "idleSeconds": self.idle}
+        return {"leaseUntil": None if self.until is None else times.to_seconds(self.until), "idleSeconds": self.idle}
 
 
 def lease_of(endpoint: Endpoint, item: DeployedModel, model_labels: Mapping[str, str]) -> Lease:
@@ -95,7 +95,7 @@ def ending(environment: Environment, lease: Lease, name: str = "", *, now: float
     ends = ""
     if lease.until is not None:
         verb = "ends" if lease.until > now else "ended"
-        ends = f"its lease {verb} {_text(lease.until)[:16].replace('T', ' ')} UTC"
+        ends = f"its lease {verb} {times.to_seconds(lease.until)[:16].replace('T', ' ')} UTC"
     minutes = environment.idle_guard_minutes
     if minutes and (ends or quiet):
         when = ", or ".join(filter(None, ("then" if ends else "", quiet)))
@@ -107,15 +107,3 @@ def ending(environment: Environment, lease: Lease, name: str = "", *, now: float
         f"{ends}, but nothing here undeploys it: this environment has no idle guard. It is billed until "
         f"`runner leaks --clean` or {by_hand}; {offer} adds a guard"
     )
-
-
-def seconds_of_time(text: str) -> float | None:
-    """Return seconds since 1970 of a time as the API writes it; None for none."""
-    try:
-        return datetime.datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
-
-
-def _text(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

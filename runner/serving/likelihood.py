@@ -30,7 +30,7 @@ emulator (float32): a server adds in another order where other requests share th
 
 @dataclass(frozen=True, slots=True)
 class AnswerLoss:
-    """Of one answer."""
+    """Loss of one answer."""
 
     nats: float
     """Negative log probability of the whole answer, natural logarithm."""

@@ -20,7 +20,7 @@ class ListedEndpoint:
     ours: bool
     """Whether this tool made it, or deployed a model to it."""
     usd_per_hour: float | None
-    """Of all replicas; 0 when nothing is deployed, None when a machine's price is unknown."""
+    """Price of all replicas; 0 if nothing is deployed, None if a machine's price is unknown."""
 
     @property
     def billed(self) -> bool:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from runner import times
 from runner.errors import GoogleApiError
 from runner.gcp import usage
 from runner.gcp.deployed import list_models
-from runner.gcp.endpoints import Endpoint
+from runner.gcp.endpoints import Endpoint, bare_name
 from runner.gcp.session import Session
-from runner.serving.leases import Lease, lease_of, seconds_of_time
+from runner.serving.leases import Lease, lease_of
 from runner.serving.plan import hourly_price
 
 
@@ -20,7 +21,7 @@ class Life:
     """What is known of everything that serves on one endpoint. Times are seconds; None where it is unknown."""
 
     age: float | None = None
-    """Of the oldest model that serves."""
+    """Age of the oldest model that serves."""
     lease: Lease = field(default_factory=Lease)
     """The one that ends first."""
     quiet: float | None = None
@@ -41,9 +42,9 @@ def lives(session: Session, endpoints: Sequence[Endpoint]) -> dict[str, Life]:
     if not serving:
         return {endpoint.id: Life() for endpoint in endpoints}
     now = session.now()
-    made = {item.id: seconds_of_time(item.create_time) for endpoint in serving for item in endpoint.deployed_models}
+    made = {item.id: times.seconds_of(item.create_time) for endpoint in serving for item in endpoint.deployed_models}
     try:
-        labels = {_key(model.name): model.labels for model in list_models(session)}
+        labels = {bare_name(model.name): model.labels for model in list_models(session)}
     except GoogleApiError:
         labels = {}
     asked = usage.last_requests(session, min((since for since in made.values() if since), default=now))
@@ -63,7 +64,7 @@ def _life(
     usd: float | None = 0.0
     for item in endpoint.deployed_models:
         since = made.get(item.id)
-        leases.append(lease_of(endpoint, item, labels.get(_key(item.model), {})))
+        leases.append(lease_of(endpoint, item, labels.get(bare_name(item.model), {})))
         price = hourly_price(item.machine)
         if since is None or price is None:
             usd = None
@@ -76,8 +77,3 @@ def _life(
                 quiet.append(max(0.0, now - max(since, asked.get((endpoint.id, item.id), 0.0))))
     first = min(leases, key=lambda lease: lease.until or float("inf"), default=Lease())
     return Life(age=max(ages, default=None), lease=first, quiet=min(quiet, default=None), usd=usd)
-
-
-def _key(name: str) -> str:
-    """Return a name without its project, which the service writes as a number, and without a version."""
-    return name.split("/locations/")[-1].split("@", 1)[0]

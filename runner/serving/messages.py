@@ -11,7 +11,7 @@ from runner.errors import ConfigurationError
 from runner.json_text import parsed
 
 VERSION = 1
-"""Of the file of a conversation."""
+"""Version of the file of a conversation."""
 _LARGEST_IMAGE = 20 * 2**20
 
 

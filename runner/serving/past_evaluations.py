@@ -20,7 +20,7 @@ from runner.serving.evaluation import Evaluation
 from runner.state import state_directory
 
 KEPT = 200
-"""Of a project; older ones go."""
+"""How many evaluations are kept for each project; older ones are deleted."""
 _WHOLE, _SUMMARY = ".evaluation.json", ".summary.json"
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
 

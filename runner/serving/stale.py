@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from runner import times
 from runner.errors import GoogleApiError, NotFoundError, RunnerError
 from runner.gcp import deployed, endpoints, fleet, records, storage
 from runner.gcp.session import Session
@@ -23,7 +24,6 @@ from runner.serving.labels import managed
 from runner.serving.leak import Kind, Leak
 from runner.serving.leaks import clean as clean_serving
 from runner.serving.leaks import find_leaks
-from runner.serving.leases import seconds_of_time
 from runner.serving.stored import cost
 from runner.wording import counted
 
@@ -167,7 +167,7 @@ def _staging(
     images: dict[str, tuple[ObjectInfo, float]] = {}
     uri = f"gs://{bucket}/{_DATASETS}"
     for item in _readable(session, uri, note):
-        made = seconds_of_time(item.created)
+        made = times.seconds_of(item.created)
         ours = storage.STAGED.items() <= item.metadata.items()
         if not ours or made is None or now - made < older_than:
             continue
@@ -218,7 +218,7 @@ def _checkpoints(
     numbers: set[int] = set()
     for item in _readable(session, folder, note):
         match = _CHECKPOINT.match(item.uri.removeprefix(folder))
-        made = seconds_of_time(item.created)
+        made = times.seconds_of(item.created)
         if match is None:
             continue
         numbers.add(int(match[1]))

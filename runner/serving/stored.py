@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from runner import times
 from runner.errors import GoogleApiError
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo, each_object
@@ -72,7 +72,7 @@ def stored(bucket: str, items: Iterable[ObjectInfo], *, since: float, now: float
             known = False
             continue
         rate += price
-        start = min(now, max(since, _moment(item.created, since)))
+        start = min(now, max(since, times.seconds_of(item.created) or since))
         first = min(first, start)
         day = start - start % DAY
         rates[day] += price
@@ -96,13 +96,6 @@ def _by_day(rates: dict[float, float], begun: dict[float, float], now: float) ->
         running += rates.get(day, 0.0)
         day += DAY
     return days
-
-
-def _moment(text: str, otherwise: float) -> float:
-    try:
-        return datetime.datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return otherwise
 
 
 def cost(items: Sequence[ObjectInfo]) -> float | None:

@@ -20,6 +20,7 @@ import pytest
 from runner.emulator import daemon
 from runner.emulator.settings import EmulatorSettings
 from runner.errors import ConfigurationError, RunnerError
+from runner.running_emulator import find
 from tests.cli.invocation import CommandLine, process
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ def test_its_life_on_the_command_line(run: CommandLine, directory: Path) -> None
     refused = run("emulator", "reset")
     assert refused.code == 2
     assert "--yes" in refused.err
-    assert daemon.find(directory) is not None
+    assert find(directory) is not None
 
     assert run("emulator", "stop", "--format", "json").document == {"stopped": True}
     assert run("emulator", "stop", "--format", "json").document == {"stopped": False}
@@ -128,7 +129,7 @@ def test_a_killed_server_is_no_obstacle(directory: Path) -> None:
     os.kill(first.pid, signal.SIGKILL)
     _until_gone(first.pid)
     assert (directory / "server.json").exists()
-    assert daemon.find(directory) is None
+    assert find(directory) is None
 
     second, fresh = daemon.start(_settings(directory), port=0)
 
@@ -141,7 +142,7 @@ def test_it_outlives_its_starter_and_ends_orderly_by_a_signal(directory: Path) -
     url = subprocess.run(
         [sys.executable, "-m", "runner", *words], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.strip()
-    info = daemon.find(directory)
+    info = find(directory)
     assert info is not None
     assert info.url == url
 
@@ -188,7 +189,7 @@ def test_a_process_that_is_not_the_server_is_neither_found_nor_ended(directory: 
         body = {"url": "http://127.0.0.1:9", "pid": process.pid, "started": "2026-01-01T00:00:00Z", "token": None}
         (directory / "server.json").write_text(json.dumps(body))
 
-        assert daemon.find(directory) is None
+        assert find(directory) is None
         assert daemon.stop(directory) is False
         # A signal that was sent to it would come before the answer.
         assert process.stdin is not None
@@ -204,7 +205,7 @@ def test_a_damaged_server_file_counts_as_none(content: str, directory: Path) -> 
     directory.mkdir(parents=True)
     (directory / "server.json").write_text(content)
 
-    assert daemon.find(directory) is None
+    assert find(directory) is None
 
 
 def test_a_reset_deletes_only_an_emulators_state(directory: Path, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import pytest
 
 from runner.cli.emulator.credentials import boto_file
 from runner.cli.emulator.variables import emulator_variables, spelled
-from runner.emulator.daemon import ServerInfo
 from runner.emulator.server import EmulatorServer
+from runner.running_emulator import ServerInfo
 from tests.contract.test_local_only import strangers
 from tests.provisioning import Provisioned
 

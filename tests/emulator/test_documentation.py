@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.emulator import services
+from runner.emulator import make_definitions, services
 from runner.emulator.coverage import definitions_table, markdown_table
-from runner.emulator.definitions import documents, make
+from runner.emulator.definitions import documents
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "emulator.md"
 
@@ -43,9 +43,9 @@ def test_every_method_is_defined_by_google() -> None:
 def test_the_definitions_are_those_of_the_installed_documents() -> None:
     pytest.importorskip("googleapiclient", reason="needs google-api-python-client")
     folder = resources.files("googleapiclient.discovery_cache") / "documents"
-    for name in make.KNOWN:
-        document = make.document(name)
-        text = make.text({"revision": document["revision"], "paths": make.paths(document)})
+    for name in make_definitions.KNOWN:
+        document = make_definitions.document(name)
+        text = make_definitions.text({"revision": document["revision"], "paths": make_definitions.paths(document)})
         assert text == (documents.DATA / f"{name}.json").read_text("utf-8"), "run `python3 dev.py definitions`"
     assert (folder / "aiplatform.v1beta1.json").is_file()
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -49,6 +49,16 @@ class Exchange:
     """Sent behind everything else, piece after piece, until the client gives up."""
     reset: bool = False
     """End the connection by a TCP reset."""
+    note: Any = None
+    """What the change of the request leaves for the change of the answer."""
+
+    def drop(self) -> None:
+        """Close the connection without an answer; without a request, if none has gone on."""
+        self.raw = b""
+
+    def answer_with(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        """Answer this instead of what the emulator says."""
+        self.status, self.content, self.answered = status, content, headers
 
     @property
     def is_download(self) -> bool:

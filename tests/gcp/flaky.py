@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import httpx
-
-from tests.local_server import Handler, LocalServer
-
-_HOP_BY_HOP = {"connection", "content-length", "transfer-encoding", "keep-alive", "host", "content-encoding"}
+from tests.gcp.corrupting import CorruptingProxy, Exchange
 
 
 @dataclass(slots=True)
@@ -33,12 +28,16 @@ class Fault:
     before: Callable[[], None] | None = None
     """Called once the request has been forwarded, or instead of forwarding, before the connection is closed."""
 
+    @property
+    def is_late(self) -> bool:
+        """Tell whether the request is carried out before its answer is replaced."""
+        return str(self.kind).endswith(" after")
+
 
 @dataclass(slots=True)
-class FlakyProxy(LocalServer):
+class FlakyProxy(CorruptingProxy):
     """The proxy; a context manager. `requests` lists `METHOD path` of everything that arrived."""
 
-    upstream: str
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     bodies: list[tuple[str, bytes]] = field(default_factory=list)
@@ -46,44 +45,35 @@ class FlakyProxy(LocalServer):
     rewrites: list[tuple[bytes, bytes, int]] = field(default_factory=list)
     """What to replace in answers, by what, in how many answers that have it."""
 
-    def handler(self) -> type[Handler]:
-        """Return what hands every request to the proxy."""
-        proxy = self
-
-        class Passing(Handler):
-            def answer(self) -> None:
-                proxy._handle(self)
-
-        return Passing
+    def __post_init__(self) -> None:
+        self.request, self.answer = self._asked, self._answered
 
     def count(self, method: str, path: str) -> int:
         """Return how many requests with this method have arrived whose path matches."""
         return sum(1 for line in self.requests if line.startswith(method + " ") and re.search(path, line))
 
-    def _handle(self, handler: Handler) -> None:
-        body = handler.body()
-        self.requests.append(f"{handler.command} {handler.path}")
-        self.bodies.append((self.requests[-1], body))
-        fault = self._fault(handler.command, handler.path)
-        late = fault is not None and str(fault.kind).endswith(" after")
-        if fault is None or late or fault.kind in {"lose answer", "pass"}:
-            headers = {key: value for key, value in handler.headers.items() if key.lower() not in _HOP_BY_HOP}
-            answer = httpx.request(
-                handler.command, self.upstream + handler.path, content=body, headers=headers, timeout=60
-            )
+    def _asked(self, exchange: Exchange) -> bool:
+        self.requests.append(f"{exchange.method} {exchange.path}")
+        self.bodies.append((self.requests[-1], exchange.body))
+        exchange.note = fault = self._fault(exchange.method, exchange.path)
+        exchange.times = int(fault is None or fault.is_late or fault.kind in {"lose answer", "pass"})
+        return False
+
+    def _answered(self, exchange: Exchange) -> bool:
+        fault = exchange.note
         if fault is not None and fault.before is not None:
             fault.before()
         if fault is None or fault.kind == "pass":
-            _answer(handler, answer.status_code, dict(answer.headers), self._rewrite(answer.content))
+            exchange.content = self._rewrite(exchange.content)
         elif fault.kind == "empty":
-            _answer(handler, 200, {"content-type": "application/json"}, b"{}")
-        elif isinstance(fault.kind, int) or late:
+            exchange.answer_with(200, b"{}", {"content-type": "application/json"})
+        elif isinstance(fault.kind, int) or fault.is_late:
             status = int(str(fault.kind).removesuffix(" after"))
             text = b'{"error":{"code":%d,"message":"injected","status":"UNAVAILABLE"}}' % status
-            _answer(handler, status, {"content-type": "application/json", "retry-after": "0"}, text)
+            exchange.answer_with(status, text, {"content-type": "application/json", "retry-after": "0"})
         else:
-            handler.close_connection = True
-            handler.connection.shutdown(socket.SHUT_RDWR)
+            exchange.drop()
+        return fault is not None
 
     def _rewrite(self, content: bytes) -> bytes:
         for index, (old, new, times) in enumerate(self.rewrites):
@@ -101,9 +91,3 @@ class FlakyProxy(LocalServer):
                 fault.times -= 1
                 return fault
         return None
-
-
-def _answer(handler: Handler, status: int, headers: dict[str, str], content: bytes) -> None:
-    handler.send_content(
-        status, content, {key: value for key, value in headers.items() if key.lower() not in _HOP_BY_HOP}
-    )

@@ -21,7 +21,7 @@ from runner.gcp import batch_jobs
 from runner.gcp.session import Session
 from runner.jobs.labels import FINGERPRINT_LABEL
 from runner.prices import Terms
-from runner.serving.batches import jobs
+from runner.serving.batches import jobs, predictors
 from runner.serving.batches.pricing import Work, advice, estimate
 from runner.serving.comparing import compare
 from runner.serving.plan import choose_machine
@@ -66,7 +66,7 @@ def test_answers_come_back_in_order_and_a_repetition_creates_nothing(
     opened: Session, tuned: Tuned, tmp_path: Path
 ) -> None:
     source, output = questions(tmp_path, 9, salt="order"), tmp_path / "answers.jsonl"
-    who = jobs.predictor(opened, tuned.job.id)
+    who = predictors.predictor(opened, tuned.job.id)
     assert who.base_model == MODEL
     asked: list[str] = []
     done = jobs.run_job(
@@ -97,7 +97,7 @@ def test_answers_come_back_in_order_and_a_repetition_creates_nothing(
 
 def test_nothing_starts_before_the_price_is_agreed_to(opened: Session, tuned: Tuned, tmp_path: Path) -> None:
     source, output = questions(tmp_path, 3, salt="price"), tmp_path / "answers.jsonl"
-    who = jobs.predictor(opened, tuned.job.id)
+    who = predictors.predictor(opened, tuned.job.id)
     before = len(of_ours(opened))
     for terms in (Terms(), Terms(limit=0.001), Terms(agree=lambda price: False)):
         with pytest.raises(CostRefusedError):
@@ -178,7 +178,7 @@ def test_a_job_that_was_cancelled_is_an_error_and_the_next_run_pays_for_a_new_on
     opened: Session, tuned: Tuned, tmp_path: Path
 ) -> None:
     source, output = questions(tmp_path, 40, salt="cancelled"), tmp_path / "answers.jsonl"
-    who = jobs.predictor(opened, tuned.job.id)
+    who = predictors.predictor(opened, tuned.job.id)
     with pytest.raises(JobFailedError, match="cancelled"):
         jobs.run_job(
             opened, who, source, output, terms=LIMITS, progress=lambda job: batch_jobs.cancel(opened, job.name)
@@ -228,7 +228,7 @@ def test_a_plan_of_a_batch_starts_nothing_and_options_go_with_their_engine(
 def test_mistakes_in_the_questions_are_told_before_anything_is_sent(
     opened: Session, tuned: Tuned, tmp_path: Path
 ) -> None:
-    path, who = tmp_path / "q.jsonl", jobs.predictor(opened, tuned.job.id)
+    path, who = tmp_path / "q.jsonl", predictors.predictor(opened, tuned.job.id)
     path.write_text('{"text": 1}\n')
     with pytest.raises(ConfigurationError, match="has neither"):
         jobs.run_job(opened, who, path, tmp_path / "a", terms=LIMITS)
@@ -242,7 +242,7 @@ def test_a_create_whose_answer_is_lost_is_found_and_not_repeated(
     proxy.faults.append(Fault("POST", "/batchPredictionJobs$", "lose answer"))
     through = dataclasses.replace(tuned.environment, vertex_url=proxy.url)
     with Session(through) as session:
-        done = jobs.run_job(session, jobs.predictor(session, tuned.job.id), source, output, terms=LIMITS)
+        done = jobs.run_job(session, predictors.predictor(session, tuned.job.id), source, output, terms=LIMITS)
     assert [job["name"] for job in of_ours(opened) if job["name"] not in before] == [done.job.name]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from runner import times
 from runner.errors import ConfigurationError, CostRefusedError
 from runner.gcp import deployed, endpoints, operations, uploads, usage
 from runner.gcp.session import Session
@@ -19,7 +20,6 @@ from runner.serving import leases
 from runner.serving.deployment import deploy, plan_deployment, undeploy
 from runner.serving.labels import IDLE_LABEL, LEASE_LABEL, lease_labels, number_of
 from runner.serving.leaks import clean, find_leaks
-from runner.serving.leases import seconds_of_time
 from runner.serving.prediction import predict
 from runner.serving.spending import check_hourly_limit
 from tests.cli.invocation import Outcome, process
@@ -124,7 +124,7 @@ def test_the_idle_guard_ends_what_nobody_asks_and_only_that(
         timeout=120,
         poll=0.3,
     )
-    made = seconds_of_time(quiet.deployed_models[0].create_time)
+    made = times.seconds_of(quiet.deployed_models[0].create_time)
     assert made is not None
     latest = 0.0
     while latest < made + 2.0:

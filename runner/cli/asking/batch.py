@@ -128,9 +128,9 @@ def command(
     if engine == "vertex":
         with invocation.session() as session:
             from runner.cli.cost_gate import terms
-            from runner.serving.batches import jobs
+            from runner.serving.batches import jobs, predictors
 
-            who = jobs.predictor(session, model or endpoint, machine_type)
+            who = predictors.predictor(session, model or endpoint, machine_type)
             if dry_run:
                 _show_plan(invocation, jobs.plan(source, who, replicas=replicas, sampling=sampling, rate=rate))
                 return
@@ -216,7 +216,7 @@ def _advise(
     concurrency: int,
 ) -> None:
     """Say on standard error where a batch prediction job would be faster or cheaper."""
-    from runner.serving.batches import jobs, pricing
+    from runner.serving.batches import jobs, predictors, pricing
     from runner.serving.batches.lines import opened
     from runner.serving.listing import describe
 
@@ -229,7 +229,7 @@ def _advise(
         return
     base = ""
     with contextlib.suppress(RunnerError):  # whoever may ask an endpoint need not be allowed to list jobs
-        base = jobs.base_of(session, served[0].model)
+        base = predictors.base_of(session, served[0].model)
     line = pricing.advice(
         work,
         base,

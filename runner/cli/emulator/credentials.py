@@ -12,7 +12,7 @@ from runner.errors import RunnerError, UnreachableError
 from runner.json_text import parsed
 
 if TYPE_CHECKING:
-    from runner.emulator.daemon import ServerInfo
+    from runner.running_emulator import ServerInfo
 
 _BOTO = """\
 [Credentials]

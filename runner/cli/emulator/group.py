@@ -40,10 +40,10 @@ def directory() -> Any:
 
 def running() -> Any:
     """Return the running emulator. Raises UnreachableError."""
-    from runner.emulator import daemon
+    from runner import running_emulator
     from runner.errors import UnreachableError
 
-    found = daemon.find(directory())
+    found = running_emulator.find(directory())
     if found is None:
         raise UnreachableError("no emulator is running", hint="`runner emulator start`")
     return found

@@ -218,7 +218,7 @@ def status(invocation: Invocation) -> None:
 @click.pass_obj
 def logs(invocation: Invocation, lines: int, follow: bool, requests: bool) -> None:
     """Show the end of the emulator's log: every request it answered, and what went wrong."""
-    from runner.emulator.daemon import LOG_FILE
+    from runner.running_emulator import LOG_FILE
 
     path: Path = directory() / LOG_FILE
     try:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from runner.gcp.session import Session
     from runner.gcp.tuning_jobs import TuningJob
     from runner.jobs.manifests.records import Run
+    from runner.serving.contest import Contestant
     from runner.serving.deployment import Check
-    from runner.serving.evaluation import Contestant, Question
+    from runner.serving.evaluation import Question
 
 LOSS_METRIC = "validationLoss"
 
@@ -52,7 +53,7 @@ def answers_check(invocation: Invocation, session: Session, run: Run, job: Tunin
     base = _base(session, wanted)
 
     def check(endpoint: Endpoint, model: DeployedModel) -> None:
-        from runner.serving.evaluation import Contestant, evaluate
+        from runner.serving.contest import Contestant, evaluate
 
         invocation.output.note(f"asking {len(questions)} held-out questions of it and of {base.name}")
         tuned = Contestant(name=model.display_name or endpoint.id, endpoint=endpoint, deployed_model=model.id)
@@ -86,7 +87,7 @@ def _questions(session: Session, wanted: dict[str, Any], job: TuningJob) -> list
 
 def _base(session: Session, wanted: dict[str, Any]) -> Contestant:
     from runner.gcp import endpoints
-    from runner.serving.evaluation import Contestant
+    from runner.serving.contest import Contestant
 
     if wanted.get("base_model"):
         return Contestant(name=wanted["base_model"], model=wanted["base_model"])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from runner.catalog import UnknownModelError, find_model, machines
-from runner.console import following
+from runner.console import following, state
 from runner.console.changes import Change
 from runner.console.elsewhere import limit_of
 from runner.console.pages import address
@@ -28,13 +27,9 @@ LEASES = (("1h", "1 hour"), ("8h", "8 hours"), ("1d", "1 day"), ("7d", "7 days")
 IDLES = (("30m", "30 minutes"), ("2h", "2 hours"), ("8h", "8 hours"), ("none", "No limit"))
 
 
-def _given(values: Any) -> dict[str, str]:
-    return {name: str(values[name]).strip() for name in FIELDS if isinstance(values.get(name), str) and values[name]}
-
-
 def page(console: Console, request: Request) -> Response:
     """Ask for the weights, the machine and the endpoint."""
-    given = _given(request.query_params)
+    given = state.given(request.query_params, FIELDS)
     jobs = [job for job in following.jobs(console).value if job.succeeded or job.checkpoints][:100]
     source = given.get("source", "")
     checkpoints, unread, recommended = [], "", None
@@ -88,7 +83,7 @@ def _length(given: str | None, default: float) -> float | None:
 
 def review(console: Console, request: Request) -> Response:
     """Show what the deployment is and costs, and the button that starts it."""
-    given = _given(request.query_params)
+    given = state.given(request.query_params, FIELDS)
     if not given.get("source"):
         return RedirectResponse("/models/deploy", 303)
     plan, error = None, {}
@@ -122,7 +117,7 @@ def _ending(console: Console, lease: float | None, idle: float | None) -> str:
 
 def start(console: Console, request: Request, form: FormData) -> Response:
     """Deploy at the price that the review has shown."""
-    given = _given(form)
+    given = state.given(form, FIELDS)
     shown = text(form, "agreed")
     plan = _plan(console, given)
     terms = Terms(

@@ -9,7 +9,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from runner.console import following
+from runner.console import following, state
 from runner.console.changes import Change
 from runner.console.pages import address
 from runner.console.state import Console
@@ -52,7 +52,7 @@ def export(console: Console, request: Request) -> Response:
 def new(console: Console, request: Request) -> Response:
     """Ask which models, and on what."""
     serving = [item.endpoint for item in following.endpoints(console).value if item.billed]
-    given = _given(request.query_params)
+    given = state.given(request.query_params, FIELDS)
     chosen = [item for item in serving if item.id == given.get("endpoint")] or serving[:_LOOKED_INTO]
     bases = sorted({base for item in chosen if (base := following.base_of(console, item))})
     return console.pages.answer(
@@ -68,7 +68,7 @@ def new(console: Console, request: Request) -> Response:
 
 def upload(console: Console, request: Request, form: FormData) -> Response:
     """Keep the questions, and lead to the review."""
-    given = _given(form)
+    given = state.given(form, FIELDS)
     sent = form.get("questions_file")
     if isinstance(sent, UploadFile) and sent.filename:
         given["questions"] = console.uploads.keep(sent.filename, sent.file)
@@ -85,7 +85,7 @@ def upload(console: Console, request: Request, form: FormData) -> Response:
 
 def review(console: Console, request: Request) -> Response:
     """Show how much is asked, and what it costs."""
-    given = _given(request.query_params)
+    given = state.given(request.query_params, FIELDS)
     if any(name not in given for name in ("endpoint", "base", "questions")):
         return RedirectResponse(address("/evaluations/new", **given), 303)
     path = console.uploads.path(given["questions"])
@@ -113,7 +113,7 @@ def review(console: Console, request: Request) -> Response:
 
 def start(console: Console, request: Request, form: FormData) -> Response:
     """Ask both models, and lead to the outcome."""
-    given = dict.fromkeys(FIELDS, "") | _given(form)
+    given = dict.fromkeys(FIELDS, "") | state.given(form, FIELDS)
     path = console.uploads.path(given["questions"])
     which: dict[str, Any] = {"base_model": given["base"]}
     if _is_endpoint(console, given["base"]):
@@ -135,10 +135,6 @@ def start(console: Console, request: Request, form: FormData) -> Response:
 
     back = address("/evaluations/review", **given)
     return console.change(request, form, "The models were compared", work, back=back)
-
-
-def _given(values: Any) -> dict[str, str]:
-    return {name: str(values[name]).strip() for name in FIELDS if isinstance(values.get(name), str) and values[name]}
 
 
 def _limit(given: dict[str, str]) -> int | None:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from runner import times
 from runner.console import following
 from runner.console.changes import Change
 from runner.console.drawing import HIGHEST_SMOOTHING, line, smoothed
@@ -133,7 +134,7 @@ def metrics(console: Console, request: Request) -> Response:
     steps = [item for item in followed.measurements if item.kind == "step"]
     tests = [item for item in followed.measurements if item.kind == "evaluation"]
     losses = [item.loss for item in steps]
-    start = _moment(steps[0].time) if steps else None
+    start = times.seconds_of(steps[0].time) if steps else None
     body = {
         "x": [_along(item, options["x"], start) for item in steps],
         "step": [item.step for item in steps],
@@ -158,18 +159,9 @@ def _along(item: Measurement, axis: str, start: float | None) -> float:
     if axis == "tokens":
         return float(item.tokens or 0)
     if axis == "seconds":
-        moment = _moment(item.time)
+        moment = times.seconds_of(item.time)
         return 0.0 if moment is None or start is None else moment - start
     return float(item.step)
-
-
-def _moment(text: str) -> float | None:
-    from datetime import datetime
-
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
 
 
 def _finite(value: float | None) -> float | None:

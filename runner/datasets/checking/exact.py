@@ -33,7 +33,7 @@ class _Word(NamedTuple):
 
     text: bytes
     number: int
-    """Of the remark."""
+    """Number of the remark."""
     search: Callable[[bytes, int, int], re.Match[bytes] | None]
     """Finds the first place between two where it stands and, of an anchor, the pattern matches around it."""
 

@@ -28,7 +28,7 @@ class Repeated:
     pairs: list[tuple[int, int]] = field(default_factory=list)
     """(line, the first line that is the same), in order; the first thousand."""
     count: int = 0
-    """Of all."""
+    """Number of all repeats."""
 
     @staticmethod
     def of(pairs: Iterable[tuple[int, int]]) -> Repeated:

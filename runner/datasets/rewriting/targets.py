@@ -11,6 +11,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from runner import local_files
 from runner.datasets.reading.sources import STDIN
 from runner.errors import ConfigurationError, EngineMissingError
 from runner.installation import install_hint
@@ -52,7 +53,7 @@ def open_target(path: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(descriptor, "wb") as plain, compress(plain) as stream:
             yield stream
-        aside.chmod(0o666 & ~_umask())
+        aside.chmod(local_files.new_mode())
         _publish(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -66,12 +67,6 @@ def _publish(aside: Path, path: Path) -> None:
     except OSError:  # a file system without links
         refuse_existing(path)
         aside.rename(path)
-
-
-def _umask() -> int:
-    current = os.umask(0o077)
-    os.umask(current)
-    return current
 
 
 def _compressor(suffix: str) -> Any:

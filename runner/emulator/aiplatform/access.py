@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import projects
 from runner.emulator.errors import ApiError
-from runner.emulator.iam import policies
+from runner.emulator.iam import policies, project_policies
 from runner.emulator.storage import buckets
 
 READ = ("storage.objects.get", "storage.objects.list")
@@ -53,7 +53,7 @@ def require(connection: sqlite3.Connection, principals: Iterable[str], needs: It
 
 def _project_policy(connection: sqlite3.Connection, number: str) -> dict[str, object]:
     try:
-        return projects.get_policy(connection, projects.resolve(connection, number))
+        return project_policies.get_policy(connection, projects.resolve(connection, number))
     except ApiError:
         return {}
 

@@ -1,33 +1,27 @@
-"""Which process answers a question, and the way to it and back."""
+"""Which deployed model answers a question, and what was asked."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
-import logging
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from typing import Any
-from urllib.parse import quote
 
-import httpx
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from runner.emulator.aiplatform import dedicated, endpoints, lifecycle
-from runner.emulator.aiplatform.deployments import Serving
-from runner.emulator.aiplatform.endpoint_routes import place
-from runner.emulator.errors import HTTP_CODES, ApiError, invalid
+from runner.emulator.aiplatform.serving import Serving
+from runner.emulator.errors import ApiError, invalid
 from runner.emulator.routing import ApiRequest
-
-logger = logging.getLogger(__name__)
 
 
 def pick(request: ApiRequest) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the endpoint of the path and the deployed model that answers. Raises ApiError."""
 
     def work(connection: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        endpoint = endpoints.get(connection, place(connection, request)[1])
+        endpoint = endpoints.get(connection, endpoints.name_of(connection, request.fields))
         dedicated.refuse_shared(request, endpoint)
         wanted = request.fields.get("deployed")
         if wanted is None:
@@ -111,74 +105,3 @@ def parse(content: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise invalid("The request body must be a JSON object.")
     return body
-
-
-async def ask(serving: Serving, route: str, content: bytes) -> httpx.Response:
-    """Return the process's whole answer. Raises ApiError for its errors and for its absence."""
-    response = await send(serving, route, content)
-    try:
-        await response.aread()
-    except httpx.HTTPError as error:
-        raise ApiError("UNAVAILABLE", "The model server stopped while answering. Please retry.") from error
-    finally:
-        await response.aclose()
-    if response.status_code >= 400:
-        raise refusal_of(response)
-    return response
-
-
-async def send(serving: Serving, route: str, content: bytes, *, name: str = "") -> httpx.Response:
-    """Return the process's answer as soon as it begins; the caller closes it. Raises ApiError.
-
-    Args:
-        serving: the process.
-        route: of its own.
-        content: the body.
-        name: of the model, as the answer shall say it; the process has one of its own.
-    """
-    headers = {"content-type": "application/json"} | ({"x-served-name": quote(name)} if name else {})
-    request = serving.client.build_request("POST", route, content=content, headers=headers)
-    try:
-        return await serving.client.send(request, stream=True)
-    except httpx.TimeoutException as error:
-        raise ApiError("DEADLINE_EXCEEDED", "The model took too long to answer.") from error
-    except httpx.HTTPError as error:
-        raise ApiError("UNAVAILABLE", "The model server stopped while answering. Please retry.") from error
-
-
-def refusal_of(response: httpx.Response) -> ApiError:
-    """Return the error that a process answers, once it has been read."""
-    try:
-        error = response.json()["error"]
-        status, message = str(error["status"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
-        status, message = "INTERNAL", "The model server failed."
-    return ApiError(status if status in HTTP_CODES else "INTERNAL", message, http=response.status_code)
-
-
-async def forward(serving: Serving, route: str, content: bytes, headers: dict[str, str], *, name: str = "") -> Response:
-    """Pass a request on, and the answer back piece by piece. Raises ApiError for errors before the first piece."""
-    response = await send(serving, route, content, name=name)
-    if response.status_code >= 400:
-        try:
-            await response.aread()
-        finally:
-            await response.aclose()
-        raise refusal_of(response)
-    kind = response.headers.get("content-type", "application/json")
-
-    async def pieces() -> AsyncIterator[bytes]:
-        # Closing the upstream answer when the client goes away is what stops the generation.
-        try:
-            async for piece in response.aiter_raw():
-                yield piece
-        except httpx.HTTPError as error:
-            logger.warning("the process serving %s stopped in the middle of an answer: %s", serving.name, error)
-            raise
-        finally:
-            await response.aclose()
-
-    length = response.headers.get("content-length")
-    if length is not None:
-        headers = {**headers, "content-length": length}
-    return StreamingResponse(pieces(), response.status_code, headers, kind)

@@ -1,24 +1,14 @@
-"""What every collection of resources does alike: answer one page of a list, change what a field mask names."""
+"""What collections of resources do alike: change what a field mask names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from starlette.responses import Response
-
-from runner.emulator import paging, update_mask
+from runner.emulator import update_mask
 from runner.emulator.aiplatform.tuning_validation import check_labels
 from runner.emulator.definitions.parsing import snake
 from runner.emulator.errors import ApiError, invalid
-from runner.emulator.routing import ApiRequest, json_response
-
-
-def page(request: ApiRequest, key: str, found: Sequence[dict[str, Any]]) -> Response:
-    """Return the page of `found` that a request asks for, its items below `key`; an empty list is left out."""
-    query = request.query_params
-    items, token = paging.page(found, query.get("pageSize"), query.get("pageToken"))
-    return json_response(({key: items} if items else {}) | ({"nextPageToken": token} if token else {}))
+from runner.emulator.routing import ApiRequest
 
 
 def patched(

@@ -10,39 +10,31 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator.aiplatform import executor, lifecycle, scope, tuning_events, tuning_jobs
+from runner.emulator.aiplatform import executor, lifecycle, tuning_events, tuning_jobs
+from runner.emulator.aiplatform.tuning_routes import name_of
 from runner.emulator.definitions import documents
 from runner.emulator.errors import invalid
+from runner.emulator.resources import reading
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 MAX_LOG_BYTES = 1024 * 1024
 """The end of a log that is sent."""
 
 
-async def events(request: ApiRequest) -> Response:
+@reading
+def events(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a job's events after number `after`, oldest first: states, steps with losses, evaluations, checkpoints."""
     after = request.query_params.get("after") or "0"
     if not after.isascii() or not after.isdigit() or len(after) > 12:
         raise invalid(f"Invalid after: {after!r}; it must be the number of an event.")
-
-    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-        name = f"{scope.resolve(connection, request.fields).name}/tuningJobs/{request.fields['job']}"
-        tuning_jobs.get(connection, name)
-        return tuning_events.after(connection, name, int(after))
-
-    return json_response({"events": request.emulator.store.read(work)})
+    job = tuning_jobs.get(connection, name_of(connection, request))
+    return {"events": tuning_events.after(connection, job["name"], int(after))}
 
 
 async def log(request: ApiRequest) -> Response:
     """Return the end of what a job's training processes have written, "" before there is anything."""
-
-    def work(connection: sqlite3.Connection) -> str:
-        name = f"{scope.resolve(connection, request.fields).name}/tuningJobs/{request.fields['job']}"
-        tuning_jobs.get(connection, name)
-        return name
-
-    name = request.emulator.store.read(work)
-    path = executor.folder_of(request.emulator, name) / "worker.log"
+    job = request.emulator.store.read(lambda connection: tuning_jobs.get(connection, name_of(connection, request)))
+    path = executor.folder_of(request.emulator, job["name"]) / "worker.log"
     return json_response({"log": await asyncio.to_thread(_end_of, path)})
 
 

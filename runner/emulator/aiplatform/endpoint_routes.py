@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import wire_json
+from runner.emulator import projects, wire_json
 from runner.emulator.aiplatform import (
     collections,
     dedicated,
@@ -18,11 +18,11 @@ from runner.emulator.aiplatform import (
     models,
     scope,
 )
-from runner.emulator.aiplatform.scope import PARENT, Scope
+from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.aiplatform.tuning_validation import check_labels
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.definitions.parsing import snake
 from runner.emulator.errors import found_errors, invalid
+from runner.emulator.resources import listing, reading, writing
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 _PATCHABLE = frozenset(
@@ -39,77 +39,56 @@ _PATCHABLE = frozenset(
 )
 
 
-def place(connection: sqlite3.Connection, request: ApiRequest) -> tuple[Scope, str]:
-    """Return the location, and the full name of the endpoint, that a path names."""
-    where = scope.resolve(connection, request.fields)
-    return where, f"{where.name}/endpoints/{request.fields['endpoint']}"
-
-
-async def create(request: ApiRequest) -> Response:
+@writing
+def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make an endpoint; the operation is done at once."""
-    body = await request.read_json()
+    body = request.document
     check_labels(body.get("labels", {}))
     version = request.fields["version"]
     now = request.emulator.clock.timestamp()
     endpoint_id = request.query_params.get("endpointId") or request.query_params.get("endpoint_id") or ""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        where = scope.resolve(connection, request.fields)
-        if where.location == "global":
-            raise invalid("Endpoints cannot be created in location global.")
-        projects.ensure(connection, where.project.id)
-        endpoint = endpoints.create(connection, where, endpoint_id, body, now)
-        shown = dedicated.shown(request.emulator.settings, endpoint)
-        response = {"@type": long_running.type_url(version, "Endpoint"), **shown}
-        return long_running.immediate(connection, endpoint["name"], version, "CreateEndpoint", now, response)
-
-    return json_response(await request.emulator.store.write(work))
+    where = scope.resolve(connection, request.fields)
+    if where.location == "global":
+        raise invalid("Endpoints cannot be created in location global.")
+    projects.ensure(connection, where.project.id)
+    endpoint = endpoints.create(connection, where, endpoint_id, body, now)
+    shown = dedicated.shown(request.emulator.settings, endpoint)
+    response = {"@type": long_running.type_url(version, "Endpoint"), **shown}
+    return long_running.immediate(connection, endpoint["name"], version, "CreateEndpoint", now, response)
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return one endpoint."""
-    found = request.emulator.store.read(lambda connection: endpoints.get(connection, place(connection, request)[1]))
-    return json_response(dedicated.shown(request.emulator.settings, found))
+    found = endpoints.get(connection, endpoints.name_of(connection, request.fields))
+    return dedicated.shown(request.emulator.settings, found)
 
 
-async def list_endpoints(request: ApiRequest) -> Response:
+@listing("endpoints", filtered=True)
+def list_endpoints(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """Return one page of the endpoints that match a filter."""
-    query = request.query_params
-    found = request.emulator.store.read(
-        lambda connection: endpoints.list_endpoints(
-            connection, scope.resolve(connection, request.fields), query.get("filter", ""), query.get("orderBy", "")
-        )
-    )
-    return collections.page(request, "endpoints", [dedicated.shown(request.emulator.settings, item) for item in found])
+    query, where = request.query_params, scope.resolve(connection, request.fields)
+    found = endpoints.list_endpoints(connection, where, query.get("filter", ""), query.get("orderBy", ""))
+    return [dedicated.shown(request.emulator.settings, item) for item in found]
 
 
-async def patch(request: ApiRequest) -> Response:
+@writing
+def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the fields that the mask names."""
-    body = await request.read_json()
-    now = request.emulator.clock.timestamp()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        endpoint = endpoints.get(connection, place(connection, request)[1])
-        changed = collections.patched(request, endpoint, body, _PATCHABLE, "Endpoint")
-        endpoints.check_split(
-            changed.get("trafficSplit", {}), {item["id"] for item in endpoint.get("deployedModels", [])}
-        )
-        return endpoints.save(connection, changed, now)
-
-    changed = await request.emulator.store.write(work)
-    return json_response(dedicated.shown(request.emulator.settings, changed))
+    endpoint = endpoints.get(connection, endpoints.name_of(connection, request.fields))
+    changed = collections.patched(request, endpoint, request.document, _PATCHABLE, "Endpoint")
+    endpoints.check_split(changed.get("trafficSplit", {}), {item["id"] for item in endpoint.get("deployedModels", [])})
+    changed = endpoints.save(connection, changed, request.emulator.clock.timestamp())
+    return dedicated.shown(request.emulator.settings, changed)
 
 
-async def delete(request: ApiRequest) -> Response:
+@writing
+def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Delete an endpoint without models; the operation is done at once."""
     now = request.emulator.clock.timestamp()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        _, name = place(connection, request)
-        endpoints.remove(connection, name)
-        return long_running.immediate(connection, name, request.fields["version"], "Delete", now)
-
-    return json_response(await request.emulator.store.write(work))
+    name = endpoints.name_of(connection, request.fields)
+    endpoints.remove(connection, name)
+    return long_running.immediate(connection, name, request.fields["version"], "Delete", now)
 
 
 async def deploy_model(request: ApiRequest) -> Response:
@@ -120,7 +99,7 @@ async def deploy_model(request: ApiRequest) -> Response:
     now = emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> tuple[dict[str, Any], str]:
-        _, name = place(connection, request)
+        name = endpoints.name_of(connection, request.fields)
         endpoint = endpoints.get(connection, name)
         deployed, source = _deployed_model(connection, body.get("deployedModel", {}), name)
         split = body.get("trafficSplit", {})
@@ -179,7 +158,7 @@ async def undeploy_model(request: ApiRequest) -> Response:
     now = emulator.clock.timestamp()
 
     def work(connection: sqlite3.Connection) -> tuple[dict[str, Any], str]:
-        _, name = place(connection, request)
+        name = endpoints.name_of(connection, request.fields)
         endpoint = endpoints.get(connection, name)
         if not body.get("deployedModelId"):
             raise invalid("The deployed_model_id field is required.")
@@ -192,44 +171,36 @@ async def undeploy_model(request: ApiRequest) -> Response:
     return json_response(operation)
 
 
-async def mutate_deployed_model(request: ApiRequest) -> Response:
+@writing
+def mutate_deployed_model(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the replicas or the logging of a deployed model; the operation is done at once."""
-    body = await request.read_json()
+    body = request.document
     version = request.fields["version"]
     now = request.emulator.clock.timestamp()
     paths = wire_json.mask_paths(body.get("updateMask"))
     if not paths:
         raise invalid("The update_mask field is required.")
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        _, name = place(connection, request)
-        changed = endpoints.mutate(
-            connection, endpoints.get(connection, name), body.get("deployedModel", {}), paths, now
-        )
-        response = {"@type": long_running.type_url(version, "MutateDeployedModelResponse"), "deployedModel": changed}
-        return long_running.immediate(connection, name, version, "MutateDeployedModel", now, response)
-
-    return json_response(await request.emulator.store.write(work))
+    name = endpoints.name_of(connection, request.fields)
+    changed = endpoints.mutate(connection, endpoints.get(connection, name), body.get("deployedModel", {}), paths, now)
+    response = {"@type": long_running.type_url(version, "MutateDeployedModelResponse"), "deployedModel": changed}
+    return long_running.immediate(connection, name, version, "MutateDeployedModel", now, response)
 
 
-async def update(request: ApiRequest) -> Response:
+@writing
+def update(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change how clients may connect, which is all that this method does at Google; the operation is done at once."""
-    given = (await request.read_json()).get("endpoint", {})
+    given = request.document.get("endpoint", {})
     version = request.fields["version"]
     now = request.emulator.clock.timestamp()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        _, name = place(connection, request)
-        endpoint = endpoints.get(connection, name)
-        fixed = [key for key in given if key != "clientConnectionConfig" and given[key] != endpoint.get(key)]
-        if fixed:
-            raise invalid(f"The field {snake(sorted(fixed)[0])} cannot be updated by this method.")
-        kept = {key: value for key, value in endpoint.items() if key != "clientConnectionConfig"}
-        changed = endpoints.save(connection, kept | given, now)
-        response = {"@type": long_running.type_url(version, "Endpoint"), **changed}
-        return long_running.immediate(connection, name, version, "UpdateEndpoint", now, response)
-
-    return json_response(await request.emulator.store.write(work))
+    name = endpoints.name_of(connection, request.fields)
+    endpoint = endpoints.get(connection, name)
+    fixed = [key for key in given if key != "clientConnectionConfig" and given[key] != endpoint.get(key)]
+    if fixed:
+        raise invalid(f"The field {snake(sorted(fixed)[0])} cannot be updated by this method.")
+    kept = {key: value for key, value in endpoint.items() if key != "clientConnectionConfig"}
+    changed = endpoints.save(connection, kept | given, now)
+    response = {"@type": long_running.type_url(version, "Endpoint"), **changed}
+    return long_running.immediate(connection, name, version, "UpdateEndpoint", now, response)
 
 
 _API = "aiplatform.projects.locations.endpoints"

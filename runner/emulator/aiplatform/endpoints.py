@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 from runner.emulator import store, update_mask
@@ -17,7 +18,7 @@ from runner.emulator.aiplatform.scope import Scope
 from runner.emulator.definitions import documents
 from runner.emulator.errors import ApiError, already_exists, found_errors, invalid
 
-KIND = "endpoint"
+KIND = models.ENDPOINT_KIND
 DEPLOYMENT = "deployment"
 
 _MUTABLE = (
@@ -54,12 +55,14 @@ def create(
     )
 
 
+def name_of(connection: sqlite3.Connection, fields: Mapping[str, str]) -> str:
+    """Return the full name of the endpoint that a path names. Raises ApiError."""
+    return f"{scope.resolve(connection, fields).name}/endpoints/{fields['endpoint']}"
+
+
 def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
     """Return an endpoint. Raises ApiError NOT_FOUND."""
-    endpoint = store.find(connection, KIND, name)
-    if endpoint is None:
-        raise scope.not_found(name)
-    return endpoint
+    return store.get(connection, KIND, name, missing=scope.missing(name))
 
 
 def list_endpoints(connection: sqlite3.Connection, where: Scope, text: str, order: str) -> list[dict[str, Any]]:

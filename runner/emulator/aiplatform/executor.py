@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from runner.emulator.aiplatform import tuning_events, tuning_inputs, tuning_jobs, tuning_outputs
-from runner.emulator.cloudresourcemanager.projects import Project
 from runner.emulator.context import Emulator
 from runner.emulator.control import quotas
 from runner.emulator.engine import launcher
 from runner.emulator.engine.launcher import WorkerProcess
 from runner.emulator.errors import ApiError, disk_error, engine_error
+from runner.emulator.projects import Project
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ class JobExecutor:
         await asyncio.to_thread(_clean, folder_of(self.emulator, name))
 
     async def _write_end(self, work: Callable[[sqlite3.Connection], Any]) -> None:
-        """Write how a job ended; on a full disk, once there is room: the job would else be run again at once."""
+        """Write how a job ended; on a full disk, once there is room: otherwise the job would run again at once."""
         while True:
             try:
                 await self.emulator.store.write(work)

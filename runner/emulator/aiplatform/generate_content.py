@@ -11,9 +11,10 @@ import httpx
 from starlette.responses import Response, StreamingResponse
 
 from runner.emulator.aiplatform import pictures
-from runner.emulator.aiplatform.asking import ask, headers_of, measured, pick, refusal_of, send, serving_of
-from runner.emulator.aiplatform.deployments import Serving
+from runner.emulator.aiplatform.asking import headers_of, measured, pick, serving_of
+from runner.emulator.aiplatform.forwarding import ask, refusal_of, send
 from runner.emulator.aiplatform.scope import PARENT
+from runner.emulator.aiplatform.serving import Serving
 from runner.emulator.errors import invalid, not_here
 from runner.emulator.routing import ApiRequest, Method, json_response
 

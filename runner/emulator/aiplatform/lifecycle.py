@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from runner.emulator.aiplatform.batch.executor import BatchExecutor
+from runner.emulator.aiplatform.deployments import Deployments
+from runner.emulator.aiplatform.executor import JobExecutor
+from runner.emulator.aiplatform.usage import Usage
 from runner.emulator.context import Emulator
-
-if TYPE_CHECKING:
-    from runner.emulator.aiplatform.batch.executor import BatchExecutor
-    from runner.emulator.aiplatform.deployments import Deployments
-    from runner.emulator.aiplatform.executor import JobExecutor
-    from runner.emulator.aiplatform.usage import Usage
 
 
 @dataclass(slots=True)
@@ -34,12 +31,9 @@ def runtime(emulator: Emulator) -> Runtime:
 
 async def start(emulator: Emulator) -> None:
     """Take up unfinished jobs and start the processes of deployed models; returns without waiting for either."""
-    from runner.emulator.aiplatform.batch.executor import BatchExecutor
-    from runner.emulator.aiplatform.deployments import Deployments
-    from runner.emulator.aiplatform.executor import JobExecutor
-    from runner.emulator.aiplatform.usage import Usage
-
-    parts = Runtime(JobExecutor(emulator), Deployments(emulator), Usage(emulator), BatchExecutor(emulator))
+    deployments = Deployments(emulator)
+    batch = BatchExecutor(emulator, deployments)
+    parts = Runtime(JobExecutor(emulator), deployments, Usage(emulator), batch)
     _runtimes[id(emulator)] = parts
     await parts.executor.start()
     await parts.deployments.start()

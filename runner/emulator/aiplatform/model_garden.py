@@ -11,10 +11,9 @@ from typing import Any
 from starlette.responses import Response
 
 from runner.catalog import Model, UnknownModelError, find_model, load_catalog
-from runner.emulator import store
+from runner.emulator import projects, store
 from runner.emulator.aiplatform import (
     access,
-    collections,
     deployments,
     endpoints,
     lifecycle,
@@ -26,10 +25,10 @@ from runner.emulator.aiplatform import (
 )
 from runner.emulator.aiplatform.scope import PARENT, Scope
 from runner.emulator.aiplatform.tuning_validation import check_labels, split_uri
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.context import Emulator
 from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.iam import agents
+from runner.emulator.resources import page
 from runner.emulator.routing import ApiRequest, Method, json_response
 from runner.emulator.storage import objects
 
@@ -263,7 +262,7 @@ async def list_publisher_models(request: ApiRequest) -> Response:
     wanted = request.fields["publisher"]
     chosen = _model_filter(request.query_params.get("filter", ""))
     found = [model for model in load_catalog().models if wanted in ("-", "*", model.id.partition("/")[0])]
-    return collections.page(request, "publisherModels", [_publisher_model(model) for model in found if chosen(model)])
+    return page(request, "publisherModels", [_publisher_model(model) for model in found if chosen(model)])
 
 
 def _model_filter(text: str) -> Callable[[Model], bool]:

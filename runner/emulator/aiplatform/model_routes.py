@@ -5,14 +5,13 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from starlette.responses import Response
-
+from runner.emulator import projects
 from runner.emulator.aiplatform import collections, long_running, models, scope
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.aiplatform.tuning_validation import check_labels, split_uri
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.errors import found_errors, invalid
-from runner.emulator.routing import ApiRequest, Method, json_response
+from runner.emulator.resources import listing, reading, writing
+from runner.emulator.routing import ApiRequest, Method
 
 _PATCHABLE = frozenset({"displayName", "description", "versionDescription", "labels", "metadata"})
 
@@ -22,9 +21,10 @@ def name_of(connection: sqlite3.Connection, request: ApiRequest) -> str:
     return f"{scope.resolve(connection, request.fields).name}/models/{request.fields['model']}"
 
 
-async def upload(request: ApiRequest) -> Response:
+@writing
+def upload(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Register weights as a model or as a further version of one; the operation is done at once."""
-    body = await request.read_json()
+    body = request.document
     model = body.get("model", {})
     version = request.fields["version"]
     now = request.emulator.clock.timestamp()
@@ -35,85 +35,68 @@ async def upload(request: ApiRequest) -> Response:
     check_labels(model.get("labels", {}))
     if model.get("artifactUri"):
         split_uri(model["artifactUri"], "artifact_uri")
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        where = scope.resolve(connection, request.fields)
-        projects.ensure(connection, where.project.id)
-        parent = body.get("parentModel")
-        if parent:
-            parent_scope, model_id = scope.split_name(connection, parent.partition("@")[0], "models")
-            if parent_scope != where:
-                raise invalid("The parent_model must be in the same project and location.")
-        else:
-            model_id = body.get("modelId") or scope.new_id()
-            if body.get("modelId"):
-                models.check_id(model_id)
-        name = f"{where.name}/models/{model_id}"
-        made = models.insert(connection, name, model, now, new_version=bool(parent))
-        response = {
-            "@type": long_running.type_url(version, "UploadModelResponse"),
-            "model": name,
-            "modelVersionId": made["versionId"],
-        }
-        return long_running.immediate(connection, name, version, "UploadModel", now, response)
-
-    return json_response(await request.emulator.store.write(work))
+    where = scope.resolve(connection, request.fields)
+    projects.ensure(connection, where.project.id)
+    parent = body.get("parentModel")
+    if parent:
+        parent_scope, model_id = scope.split_name(connection, parent.partition("@")[0], "models")
+        if parent_scope != where:
+            raise invalid("The parent_model must be in the same project and location.")
+    else:
+        model_id = body.get("modelId") or scope.new_id()
+        if body.get("modelId"):
+            models.check_id(model_id)
+    name = f"{where.name}/models/{model_id}"
+    made = models.insert(connection, name, model, now, new_version=bool(parent))
+    response = {
+        "@type": long_running.type_url(version, "UploadModelResponse"),
+        "model": name,
+        "modelVersionId": made["versionId"],
+    }
+    return long_running.immediate(connection, name, version, "UploadModel", now, response)
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a model: its default version, or the one after `@`."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        model = models.get(connection, name_of(connection, request))
-        if not model["deployedModels"]:
-            del model["deployedModels"]
-        return model
-
-    return json_response(request.emulator.store.read(work))
+    model = models.get(connection, name_of(connection, request))
+    if not model["deployedModels"]:
+        del model["deployedModels"]
+    return model
 
 
-async def list_models(request: ApiRequest) -> Response:
+@listing("models", filtered=True)
+def list_models(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """Return one page of the models that match a filter."""
-    query = request.query_params
-    found = request.emulator.store.read(
-        lambda connection: models.list_models(
-            connection, scope.resolve(connection, request.fields), query.get("filter", ""), query.get("orderBy", "")
-        )
-    )
-    return collections.page(request, "models", found)
+    query, where = request.query_params, scope.resolve(connection, request.fields)
+    return models.list_models(connection, where, query.get("filter", ""), query.get("orderBy", ""))
 
 
-async def list_versions(request: ApiRequest) -> Response:
+@listing("models", filtered=True)
+def list_versions(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """Return one page of the versions of a model."""
-    found = request.emulator.store.read(lambda connection: models.versions(connection, name_of(connection, request)))
-    return collections.page(request, "models", found)
+    return models.versions(connection, name_of(connection, request))
 
 
-async def patch(request: ApiRequest) -> Response:
+@writing
+def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the fields that the mask names."""
-    body = await request.read_json()
+    body = request.document
     now = request.emulator.clock.timestamp()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = name_of(connection, request)
-        changed = collections.patched(request, models.get(connection, name), body, _PATCHABLE, "Model")
-        return models.replace(connection, name, changed, now)
-
-    return json_response(await request.emulator.store.write(work))
+    name = name_of(connection, request)
+    changed = collections.patched(request, models.get(connection, name), body, _PATCHABLE, "Model")
+    return models.replace(connection, name, changed, now)
 
 
-async def delete(request: ApiRequest) -> Response:
+@writing
+def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Delete a model that is deployed nowhere; the operation is done at once."""
     now = request.emulator.clock.timestamp()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = name_of(connection, request)
-        if "@" in name:
-            raise invalid("Deleting one version takes :deleteVersion; delete takes a model's name without version.")
-        models.remove(connection, name)
-        return long_running.immediate(connection, name, request.fields["version"], "Delete", now)
-
-    return json_response(await request.emulator.store.write(work))
+    name = name_of(connection, request)
+    if "@" in name:
+        raise invalid("Deleting one version takes :deleteVersion; delete takes a model's name without version.")
+    models.remove(connection, name)
+    return long_running.immediate(connection, name, request.fields["version"], "Delete", now)
 
 
 _API = "aiplatform.projects.locations.models"

@@ -12,9 +12,11 @@ from runner.emulator import store
 from runner.emulator.aiplatform import filters, scope
 from runner.emulator.aiplatform.scope import Scope
 from runner.emulator.definitions import documents
-from runner.emulator.errors import ApiError, already_exists, invalid, not_here
+from runner.emulator.errors import ApiError, already_exists, invalid, not_found, not_here
 
 KIND = "model"
+ENDPOINT_KIND = "endpoint"
+"""Kind of the documents that say where models are deployed."""
 _SERVING_IMAGES = ("vllm", "sglang", "text-generation", "tgi", "hex-llm", "tensorrt")
 
 _ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}\Z")
@@ -37,7 +39,7 @@ def insert(
     document = store.find(connection, KIND, name)
     if document is None:
         if new_version:
-            raise scope.not_found(name)
+            raise not_found(scope.missing(name))
         document = {"default": "1", "versions": {}, "next": 1}
     elif not new_version:
         raise already_exists(f"Model {name} already exists.")
@@ -136,22 +138,18 @@ def check_id(model_id: str) -> None:
 def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
     """Return a version: `…/M` is the default one, `…/M@V` a version or alias. Raises ApiError NOT_FOUND."""
     plain, _, wanted = name.partition("@")
-    document = store.find(connection, KIND, plain)
-    if document is None:
-        raise scope.not_found(name)
+    document = store.get(connection, KIND, plain, missing=scope.missing(name))
     versions = document["versions"]
     version = wanted or document["default"]
     if version not in versions:
         version = next((key for key, value in versions.items() if version in value["versionAliases"]), "")
     if version not in versions:
-        raise scope.not_found(name)
+        raise not_found(scope.missing(name))
     return {**versions[version], "deployedModels": deployed(connection, plain, version)}
 
 
 def deployed(connection: sqlite3.Connection, name: str, version: str | None = None) -> list[dict[str, str]]:
     """Return where a model, or one version of it, is deployed."""
-    from runner.emulator.aiplatform.endpoints import KIND as ENDPOINT_KIND
-
     parent = name.rpartition("/models/")[0]
     return [
         {"endpoint": endpoint_name, "deployedModelId": item["id"]}
@@ -173,9 +171,7 @@ def list_models(connection: sqlite3.Connection, where: Scope, text: str, order: 
 
 def versions(connection: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
     """Return all versions of a model, oldest first. Raises ApiError NOT_FOUND."""
-    document = store.find(connection, KIND, name.partition("@")[0])
-    if document is None:
-        raise scope.not_found(name)
+    document = store.get(connection, KIND, name.partition("@")[0], missing=scope.missing(name))
     return [document["versions"][key] for key in sorted(document["versions"], key=int)]
 
 
@@ -194,7 +190,7 @@ def replace(connection: sqlite3.Connection, name: str, body: dict[str, Any], now
 def remove(connection: sqlite3.Connection, name: str) -> None:
     """Delete a model with all versions. Raises ApiError NOT_FOUND, FAILED_PRECONDITION while one is deployed."""
     if store.find(connection, KIND, name) is None:
-        raise scope.not_found(name)
+        raise not_found(scope.missing(name))
     where = deployed(connection, name)
     if where:
         raise ApiError(

@@ -12,8 +12,9 @@ from typing import Any
 from starlette.responses import Response
 
 from runner.emulator import operations, store
-from runner.emulator.aiplatform import collections, long_running, scope
+from runner.emulator.aiplatform import long_running, scope
 from runner.emulator.errors import ApiError
+from runner.emulator.resources import listing, reading
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 _PARENT = "/{version=v1|v1beta1|ui}/projects/{project}/locations/{location}"
@@ -23,26 +24,23 @@ _MAX_WAIT_SECONDS = 8.0
 _WAIT_POLL_SECONDS = 0.1
 
 
-def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
+def _parent(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    """Return the full name of the location, or of the resource in it, whose operations a path names."""
     where = scope.resolve(connection, request.fields)
-    parent = where.name
     if "collection" in request.fields:
-        parent = f"{parent}/{request.fields['collection']}/{request.fields['resource']}"
-    return f"{parent}/operations/{request.fields['operation']}"
+        return f"{where.name}/{request.fields['collection']}/{request.fields['resource']}"
+    return where.name
 
 
-def _get(request: ApiRequest) -> dict[str, Any]:
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = _name(connection, request)
-        operation = store.find(connection, operations.KIND, name)
-        if operation is None:
-            # The service finds an operation by its id under the location too, whatever resource it belongs to.
-            operation = _anywhere(connection, request)
-        if operation is None:
-            raise ApiError("NOT_FOUND", f"Operation {name} is not found.")
-        return operation
-
-    return request.emulator.store.read(work)
+def _get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
+    name = f"{_parent(connection, request)}/operations/{request.fields['operation']}"
+    operation = store.find(connection, operations.KIND, name)
+    if operation is None:
+        # The service finds an operation by its id under the location too, whatever resource it belongs to.
+        operation = _anywhere(connection, request)
+    if operation is None:
+        raise ApiError("NOT_FOUND", f"Operation {name} is not found.")
+    return operation
 
 
 def _shown(request: ApiRequest, operation: dict[str, Any]) -> dict[str, Any]:
@@ -60,9 +58,10 @@ def _anywhere(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, 
     return next(found, None)
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return an operation as it stands."""
-    return json_response(_shown(request, _get(request)))
+    return _shown(request, _get(connection, request))
 
 
 async def wait(request: ApiRequest) -> Response:
@@ -71,29 +70,24 @@ async def wait(request: ApiRequest) -> Response:
     seconds = min(float(given.removesuffix("s")), _MAX_WAIT_SECONDS) if given else _MAX_WAIT_SECONDS
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
-        operation = _get(request)
+        operation = request.emulator.store.read(lambda connection: _get(connection, request))
         if operation.get("done") or asyncio.get_running_loop().time() >= deadline:
             return json_response(_shown(request, operation))
         await asyncio.sleep(_WAIT_POLL_SECONDS)
 
 
-async def list_operations(request: ApiRequest) -> Response:
+@listing("operations", filtered=True)
+def list_operations(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """Return one page of the operations of a location or of one resource."""
-
-    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-        parent = scope.resolve(connection, request.fields).name
-        if "collection" in request.fields:
-            parent = f"{parent}/{request.fields['collection']}/{request.fields['resource']}"
-        return [_shown(request, body) for _, body in store.scan(connection, operations.KIND, f"{parent}/")]
-
-    found = request.emulator.store.read(work)
-    return collections.page(request, "operations", found)
+    prefix = f"{_parent(connection, request)}/"
+    return [_shown(request, body) for _, body in store.scan(connection, operations.KIND, prefix)]
 
 
-async def cancel(request: ApiRequest) -> Response:
+@reading
+def cancel(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Accept the wish; like the service's, no operation here is obliged to follow it."""
-    _get(request)
-    return json_response({})
+    _get(connection, request)
+    return {}
 
 
 def _methods() -> list[Method]:

@@ -13,7 +13,7 @@ from runner.emulator.storage import objects
 
 _SCHEME = "gs://"
 _MOST_BYTES = 20 * 2**20
-"""Of one image."""
+"""Maximum size of one image."""
 
 
 def embedded(emulator: Emulator, content: bytes) -> bytes:

@@ -5,65 +5,52 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from starlette.responses import Response
-
 from runner.catalog import UnknownModelError, find_model
-from runner.emulator import store
-from runner.emulator.aiplatform import collections, scope
+from runner.emulator import enablement, projects, store
+from runner.emulator.aiplatform import scope
 from runner.emulator.aiplatform.model_garden import AGREEMENT, public_name
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.errors import ApiError, invalid
-from runner.emulator.routing import ApiRequest, Method, json_response
-from runner.emulator.serviceusage import enablement
+from runner.emulator.resources import listing, reading, writing
+from runner.emulator.routing import ApiRequest, Method
 
 
 def _location(where: scope.Scope) -> dict[str, Any]:
     return {"name": f"projects/{where.project.id}/locations/{where.location}", "locationId": where.location}
 
 
-async def get_location(request: ApiRequest) -> Response:
+@reading
+def get_location(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a location."""
-    return json_response(
-        request.emulator.store.read(lambda connection: _location(scope.resolve(connection, request.fields)))
-    )
+    return _location(scope.resolve(connection, request.fields))
 
 
-async def list_locations(request: ApiRequest) -> Response:
+@listing("locations", filtered=True)
+def list_locations(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """Return one page of the locations."""
-
-    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-        project = projects.resolve(connection, request.fields["project"])
-        enablement.require(connection, project, scope.SERVICE)
-        return [_location(scope.Scope(project, one)) for one in sorted(scope.LOCATIONS)]
-
-    return collections.page(request, "locations", request.emulator.store.read(work))
+    project = projects.resolve(connection, request.fields["project"])
+    enablement.require(connection, project, scope.SERVICE)
+    return [_location(scope.Scope(project, one)) for one in sorted(scope.LOCATIONS)]
 
 
-async def accept(request: ApiRequest) -> Response:
+@writing
+def accept(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Record that a project agrees to a model's license."""
-    model = _model(await request.read_json())
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        project = projects.ensure(connection, request.fields["project"])
-        enablement.require(connection, project, scope.SERVICE)
-        store.put(connection, AGREEMENT, f"{project.id}/{model}", {})
-        return {"projectNumber": project.number, "publisherModel": model, "publisherModelEulaAcked": True}
-
-    return json_response(await request.emulator.store.write(work))
+    model = _model(request.document)
+    project = projects.ensure(connection, request.fields["project"])
+    enablement.require(connection, project, scope.SERVICE)
+    store.put(connection, AGREEMENT, f"{project.id}/{model}", {})
+    return {"projectNumber": project.number, "publisherModel": model, "publisherModelEulaAcked": True}
 
 
-async def check(request: ApiRequest) -> Response:
+@reading
+def check(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Tell whether a project agrees to a model's license."""
-    model = _model(await request.read_json())
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        project = projects.resolve(connection, request.fields["project"])
-        enablement.require(connection, project, scope.SERVICE)
-        answer = {"projectNumber": project.number, "publisherModel": model}
-        agreed = store.find(connection, AGREEMENT, f"{project.id}/{model}") is not None
-        return answer | ({"publisherModelEulaAcked": True} if agreed else {})
-
-    return json_response(request.emulator.store.read(work))
+    model = _model(request.document)
+    project = projects.resolve(connection, request.fields["project"])
+    enablement.require(connection, project, scope.SERVICE)
+    answer = {"projectNumber": project.number, "publisherModel": model}
+    agreed = store.find(connection, AGREEMENT, f"{project.id}/{model}") is not None
+    return answer | ({"publisherModelEulaAcked": True} if agreed else {})
 
 
 def _model(body: dict[str, Any]) -> str:

@@ -13,11 +13,12 @@ from starlette.responses import Response
 from runner.catalog import Model
 from runner.catalog import models as catalogue_models
 from runner.emulator.aiplatform import generate_content, lifecycle, models, pictures
-from runner.emulator.aiplatform.asking import ask, forward, headers_of, measured, parse, pick, question, serving_of
+from runner.emulator.aiplatform.asking import headers_of, measured, parse, pick, question, serving_of
+from runner.emulator.aiplatform.forwarding import ask, forward
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.definitions.checking import checked
 from runner.emulator.errors import ApiError, invalid
-from runner.emulator.routing import ApiRequest, Method, json_response
+from runner.emulator.routing import ApiRequest, Handler, Method, json_response
 
 _MANAGED_SUFFIX = "-maas"
 
@@ -75,20 +76,20 @@ async def raw_predict(request: ApiRequest) -> Response:
     return await _passed_on(request, endpoint, deployed, route, content)
 
 
-async def chat_completions(request: ApiRequest) -> Response:
-    """Answer OpenAI's chat completions with a deployed model."""
-    endpoint, deployed = pick(request)
-    content = await question(request)
-    parse(content)
-    return await _passed_on(request, endpoint, deployed, "/chat/completions", content)
+def _completions(route: str) -> Handler:
+    """Return the handler of one of OpenAI's routes, answered by a deployed model."""
+
+    async def handler(request: ApiRequest) -> Response:
+        endpoint, deployed = pick(request)
+        content = await question(request)
+        parse(content)
+        return await _passed_on(request, endpoint, deployed, route, content)
+
+    return handler
 
 
-async def completions(request: ApiRequest) -> Response:
-    """Answer OpenAI's completions of plain prompts with a deployed model."""
-    endpoint, deployed = pick(request)
-    content = await question(request)
-    parse(content)
-    return await _passed_on(request, endpoint, deployed, "/completions", content)
+chat_completions = _completions("/chat/completions")
+completions = _completions("/completions")
 
 
 async def _passed_on(

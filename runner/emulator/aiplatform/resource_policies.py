@@ -6,14 +6,12 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from starlette.responses import Response
-
-from runner.emulator import store
+from runner.emulator import projects
 from runner.emulator.aiplatform import endpoints, models, scope
 from runner.emulator.aiplatform.scope import PARENT
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.iam import callers, policies
-from runner.emulator.routing import ApiRequest, Method, json_response
+from runner.emulator.iam import callers, policies, project_policies
+from runner.emulator.resources import reading, writing
+from runner.emulator.routing import ApiRequest, Method
 
 KIND = "aiplatform-policy"
 
@@ -28,42 +26,28 @@ def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
     return name
 
 
-def _stored(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
-    return store.find(connection, KIND, name) or policies.empty(name)
-
-
-async def get_policy(request: ApiRequest) -> Response:
+@reading
+def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return the policy."""
-    return json_response(
-        request.emulator.store.read(lambda connection: _stored(connection, _name(connection, request)))
-    )
+    return policies.stored(connection, KIND, _name(connection, request))
 
 
-async def set_policy(request: ApiRequest) -> Response:
+@writing
+def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Replace the policy."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = _name(connection, request)
-        changed = policies.replaced(connection, _stored(connection, name), body.get("policy", {}))
-        return store.put(connection, KIND, name, changed)
-
-    return json_response(await request.emulator.store.write(work))
+    return policies.replace(connection, KIND, _name(connection, request), request.document)
 
 
-async def test_permissions(request: ApiRequest) -> Response:
+@reading
+def test_permissions(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Tell which of the given permissions the caller has."""
-    asked = request.query_params.getlist("permissions")
-
-    def work(connection: sqlite3.Connection) -> list[str]:
-        chain = [
-            _stored(connection, _name(connection, request)),
-            projects.get_policy(connection, projects.resolve(connection, request.fields["project"])),
-        ]
-        return callers.held(connection, request, chain, asked)
-
-    held = request.emulator.store.read(work)
-    return json_response({"permissions": held} if held else {})
+    project = projects.resolve(connection, request.fields["project"])
+    chain = [
+        policies.stored(connection, KIND, _name(connection, request)),
+        project_policies.get_policy(connection, project),
+    ]
+    found = callers.held(connection, request, chain, request.query_params.getlist("permissions"))
+    return {"permissions": found} if found else {}
 
 
 METHODS = [

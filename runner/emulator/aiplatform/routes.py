@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from runner.emulator.aiplatform import (
+    batch_routes,
     control_routes,
     endpoint_routes,
     generate_content,
@@ -19,7 +20,6 @@ from runner.emulator.aiplatform import (
     scope,
     tuning_routes,
 )
-from runner.emulator.aiplatform.batch import routes as batch_routes
 from runner.emulator.definitions.checking import checked
 from runner.emulator.routing import ApiRequest, Handler, Method
 

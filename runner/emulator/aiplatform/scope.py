@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runner.catalog import load_catalog
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.cloudresourcemanager.projects import Project
-from runner.emulator.control.regions import REGIONS
-from runner.emulator.errors import ApiError, invalid
-from runner.emulator.serviceusage import enablement
+from runner.emulator import enablement, projects
+from runner.emulator.errors import invalid
+from runner.emulator.projects import Project
+from runner.emulator.regions import REGIONS
 
 SERVICE = "aiplatform.googleapis.com"
 
@@ -69,7 +68,7 @@ def new_id() -> str:
     return str(10**18 + secrets.randbelow(9 * 10**18))
 
 
-def not_found(name: str) -> ApiError:
-    """Return a 404 in the service's words."""
+def missing(name: str) -> str:
+    """Return what the service says of a resource that is not there."""
     kind = {"tuningJobs": "TuningJob", "endpoints": "Endpoint", "models": "Model"}.get(name.split("/")[-2], "Resource")
-    return ApiError("NOT_FOUND", f"The {kind} {name} is not found.")
+    return f"The {kind} {name} is not found."

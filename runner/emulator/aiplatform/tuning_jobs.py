@@ -9,10 +9,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from runner.emulator import store
+from runner.emulator import projects, store
 from runner.emulator.aiplatform import filters, scope, tuning_validation
 from runner.emulator.aiplatform.scope import Scope
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.errors import ApiError
 from runner.emulator.iam import agents
 
@@ -96,10 +95,7 @@ def create(connection: sqlite3.Connection, where: Scope, job: dict[str, Any], no
 
 def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
     """Return a job. Raises ApiError NOT_FOUND."""
-    job = store.find(connection, KIND, name)
-    if job is None:
-        raise scope.not_found(name)
-    return job
+    return store.get(connection, KIND, name, missing=scope.missing(name))
 
 
 def list_jobs(connection: sqlite3.Connection, where: Scope, text: str) -> list[dict[str, Any]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from typing import Any
+
 from starlette.responses import Response
 
-from runner.emulator.aiplatform import collections, lifecycle, scope, tuning_jobs
+from runner.emulator.aiplatform import lifecycle, scope, tuning_jobs
 from runner.emulator.aiplatform.scope import PARENT
+from runner.emulator.resources import listing, reading
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 
@@ -22,34 +26,28 @@ async def create(request: ApiRequest) -> Response:
     return json_response(created)
 
 
-async def get(request: ApiRequest) -> Response:
+def name_of(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    """Return the full name of the job that a path names. Raises ApiError."""
+    return f"{scope.resolve(connection, request.fields).name}/tuningJobs/{request.fields['job']}"
+
+
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return one job."""
-    return json_response(
-        request.emulator.store.read(
-            lambda connection: tuning_jobs.get(
-                connection, f"{scope.resolve(connection, request.fields).name}/tuningJobs/{request.fields['job']}"
-            )
-        )
-    )
+    return tuning_jobs.get(connection, name_of(connection, request))
 
 
-async def list_jobs(request: ApiRequest) -> Response:
+@listing("tuningJobs", filtered=True)
+def list_jobs(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """Return one page of the jobs that match a filter."""
-    query = request.query_params
-    jobs = request.emulator.store.read(
-        lambda connection: tuning_jobs.list_jobs(
-            connection, scope.resolve(connection, request.fields), query.get("filter", "")
-        )
-    )
-    return collections.page(request, "tuningJobs", jobs)
+    where = scope.resolve(connection, request.fields)
+    return tuning_jobs.list_jobs(connection, where, request.query_params.get("filter", ""))
 
 
 async def cancel(request: ApiRequest) -> Response:
     """Ask for the end of a job; it goes through CANCELLING. A finished job stays as it is."""
     emulator = request.emulator
-    name = emulator.store.read(
-        lambda connection: f"{scope.resolve(connection, request.fields).name}/tuningJobs/{request.fields['job']}"
-    )
+    name = emulator.store.read(lambda connection: name_of(connection, request))
     now = emulator.clock.timestamp()
     if await emulator.store.write(lambda connection: tuning_jobs.request_cancel(connection, name, now)):
         lifecycle.runtime(emulator).executor.cancel(name)

@@ -10,14 +10,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import store
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import methods, read, write
-from runner.emulator.iam import callers, policies
+from runner.emulator import projects, store
+from runner.emulator.iam import callers, policies, project_policies
+from runner.emulator.resources import methods, reading, writing
 from runner.emulator.routing import ApiRequest, json_response
 
 BILLING_ACCOUNT = "billingAccounts/000000-000000-000000"
-"""The one billing account there is; every project is billed to it, so to speak."""
+"""The only billing account, to which every project is linked."""
 
 
 async def _recorded(request: ApiRequest) -> tuple[projects.Project, dict[str, Any]]:
@@ -28,10 +27,11 @@ async def _recorded(request: ApiRequest) -> tuple[projects.Project, dict[str, An
         project = projects.resolve(connection, name)
         return project, store.find(connection, projects.KIND, project.id)
 
-    project, document = read(request, look)
+    store_ = request.emulator.store
+    project, document = store_.read(look)
     if document is None:
-        await write(request, lambda connection: projects.ensure(connection, name))
-        project, document = read(request, look)
+        await store_.write(lambda connection: projects.ensure(connection, name))
+        project, document = store_.read(look)
     assert document is not None, "ensure has just written it"  # noqa: S101
     return project, document
 
@@ -66,50 +66,36 @@ async def get_v3(request: ApiRequest) -> Response:
     )
 
 
-async def billing_info(request: ApiRequest) -> Response:
+@reading
+def billing_info(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Tell which billing account pays for a project."""
-    project = read(request, lambda connection: projects.resolve(connection, request.fields["project"]))
-    return json_response(
-        {
-            "name": f"projects/{project.id}/billingInfo",
-            "projectId": project.id,
-            "billingAccountName": BILLING_ACCOUNT,
-            "billingEnabled": True,
-        }
-    )
+    project = projects.resolve(connection, request.fields["project"])
+    return {
+        "name": f"projects/{project.id}/billingInfo",
+        "projectId": project.id,
+        "billingAccountName": BILLING_ACCOUNT,
+        "billingEnabled": True,
+    }
 
 
-async def get_policy(request: ApiRequest) -> Response:
+@reading
+def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return the project's IAM policy."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        return projects.get_policy(connection, projects.resolve(connection, request.fields["project"]))
-
-    return json_response(read(request, work))
+    return project_policies.get_policy(connection, projects.resolve(connection, request.fields["project"]))
 
 
-async def set_policy(request: ApiRequest) -> Response:
+@writing
+def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Replace the project's IAM policy."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        project = projects.resolve(connection, request.fields["project"])
-        return projects.set_policy(connection, project, body.get("policy", {}), mask=body.get("updateMask", ""))
-
-    return json_response(await write(request, work))
+    project = projects.resolve(connection, request.fields["project"])
+    return project_policies.set_policy(connection, project, request.document)
 
 
-async def test_permissions(request: ApiRequest) -> Response:
+@reading
+def test_permissions(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Tell which of the given permissions the caller has on the project."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> list[str]:
-        project = projects.resolve(connection, request.fields["project"])
-        policy = projects.get_policy(connection, project)
-        return callers.held(connection, request, [policy], body.get("permissions"))
-
-    held = read(request, work)
-    return json_response({"permissions": held} if held else {})
+    project = projects.resolve(connection, request.fields["project"])
+    return callers.permissions(connection, request, [project_policies.get_policy(connection, project)])
 
 
 METHODS = [

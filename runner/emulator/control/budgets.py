@@ -7,14 +7,11 @@ import sqlite3
 import uuid
 from typing import Any
 
-from starlette.responses import Response
-
-from runner.emulator import store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import children, exactly_one, listed, read, text, write
-from runner.emulator.errors import ApiError, invalid, not_found
+from runner.emulator import projects, store, update_mask
+from runner.emulator.errors import ApiError, invalid
 from runner.emulator.iam import policies
-from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.resources import children, exactly_one, listing, reading, text, writing
+from runner.emulator.routing import ApiRequest
 
 KIND = "budget"
 _CURRENCY = re.compile(r"[A-Z]{3}\Z")
@@ -25,10 +22,9 @@ def _parent(request: ApiRequest) -> str:
 
 
 def _get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    document = store.find(connection, KIND, f"{_parent(request)}/{request.fields['id']}")
-    if document is None:
-        raise not_found("Requested entity was not found.")
-    return document
+    return store.get(
+        connection, KIND, f"{_parent(request)}/{request.fields['id']}", missing="Requested entity was not found."
+    )
 
 
 def _check(connection: sqlite3.Connection, body: dict[str, Any]) -> None:
@@ -58,50 +54,46 @@ def _check_filter(connection: sqlite3.Connection, given: dict[str, Any]) -> None
         projects.resolve(connection, project)
 
 
-async def create(request: ApiRequest) -> Response:
+@writing
+def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make a budget."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        _check(connection, body)
-        # What Google fills in.
-        period = body.setdefault("budgetFilter", {})
-        if "customPeriod" not in period:
-            period.setdefault("calendarPeriod", "MONTH")
-        period.setdefault("creditTypesTreatment", "INCLUDE_ALL_CREDITS")
-        name = f"{_parent(request)}/{uuid.uuid4()}"
-        return store.insert(connection, KIND, name, {**body, "name": name, "etag": policies.new_etag()})
-
-    return json_response(await write(request, work))
+    body = request.document
+    _check(connection, body)
+    # What Google fills in.
+    period = body.setdefault("budgetFilter", {})
+    if "customPeriod" not in period:
+        period.setdefault("calendarPeriod", "MONTH")
+    period.setdefault("creditTypesTreatment", "INCLUDE_ALL_CREDITS")
+    name = f"{_parent(request)}/{uuid.uuid4()}"
+    return store.insert(connection, KIND, name, {**body, "name": name, "etag": policies.new_etag()})
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a budget."""
-    return json_response(read(request, lambda connection: _get(connection, request)))
+    return _get(connection, request)
 
 
-async def list_budgets(request: ApiRequest) -> Response:
+@listing("budgets")
+def list_budgets(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """List a billing account's budgets."""
-    return listed(request, "budgets", read(request, lambda connection: children(connection, KIND, _parent(request))))
+    return children(connection, KIND, _parent(request))
 
 
-async def patch(request: ApiRequest) -> Response:
+@writing
+def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the fields that `updateMask` names."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        stored = _get(connection, request)
-        if body.get("etag") not in (None, "", stored["etag"]):
-            raise ApiError("ABORTED", "The etag is stale: the budget has changed since.")
-        changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
-        _check(connection, changed)
-        changed |= {"name": stored["name"], "etag": policies.new_etag()}
-        return store.put(connection, KIND, stored["name"], changed)
-
-    return json_response(await write(request, work))
+    body = request.document
+    stored = _get(connection, request)
+    if body.get("etag") not in (None, "", stored["etag"]):
+        raise ApiError("ABORTED", "The etag is stale: the budget has changed since.")
+    changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+    _check(connection, changed)
+    changed |= {"name": stored["name"], "etag": policies.new_etag()}
+    return store.put(connection, KIND, stored["name"], changed)
 
 
-async def delete(request: ApiRequest) -> Response:
+@writing
+def delete(connection: sqlite3.Connection, request: ApiRequest) -> None:
     """Delete a budget."""
-    await write(request, lambda connection: store.remove(connection, KIND, _get(connection, request)["name"]))
-    return json_response({})
+    store.remove(connection, KIND, _get(connection, request)["name"])

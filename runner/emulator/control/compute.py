@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
-from starlette.responses import Response
-
-from runner.emulator import paging
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.regions import REGIONS
-from runner.emulator.control.resources import read
+from runner.emulator import paging, projects
 from runner.emulator.errors import not_found
-from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.regions import REGIONS
+from runner.emulator.resources import reading
+from runner.emulator.routing import ApiRequest
 
 
-async def get_project(request: ApiRequest) -> Response:
+@reading
+def get_project(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a project by id or number."""
-    project = read(request, lambda connection: projects.resolve(connection, request.fields["project"]))
+    project = projects.resolve(connection, request.fields["project"])
     link = f"{request.base}/compute/v1/projects/{project.id}"
-    return json_response({"kind": "compute#project", "id": project.number, "name": project.id, "selfLink": link})
+    return {"kind": "compute#project", "id": project.number, "name": project.id, "selfLink": link}
 
 
 def _region(request: ApiRequest, project: projects.Project, name: str) -> dict[str, Any]:
@@ -27,25 +26,25 @@ def _region(request: ApiRequest, project: projects.Project, name: str) -> dict[s
     return {"kind": "compute#region", "id": number, "name": name, "status": "UP", "selfLink": link}
 
 
-async def list_regions(request: ApiRequest) -> Response:
+@reading
+def list_regions(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """List the regions."""
-    project = read(request, lambda connection: projects.resolve(connection, request.fields["project"]))
+    project = projects.resolve(connection, request.fields["project"])
     query = request.query_params
     names, token = paging.page(REGIONS, query.get("maxResults"), query.get("pageToken"), default=500, maximum=500)
-    body: dict[str, Any] = {
+    return {
         "kind": "compute#regionList",
         "id": f"projects/{project.id}/regions",
         "items": [_region(request, project, name) for name in names],
+        **({"nextPageToken": token} if token else {}),
     }
-    if token:
-        body["nextPageToken"] = token
-    return json_response(body)
 
 
-async def get_region(request: ApiRequest) -> Response:
+@reading
+def get_region(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a region."""
-    project = read(request, lambda connection: projects.resolve(connection, request.fields["project"]))
+    project = projects.resolve(connection, request.fields["project"])
     name = request.fields["region"]
     if name not in REGIONS:
         raise not_found(f"The resource 'projects/{project.id}/regions/{name}' was not found")
-    return json_response(_region(request, project, name))
+    return _region(request, project, name)

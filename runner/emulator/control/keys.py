@@ -11,21 +11,18 @@ import sqlite3
 from datetime import timedelta
 from typing import Any
 
-from starlette.responses import Response
-
-from runner.emulator import store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import children, listed, read, write
-from runner.emulator.errors import ApiError, already_exists, invalid, not_found, not_here
-from runner.emulator.iam import callers, policies
-from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
+from runner.emulator import enablement, projects, store, update_mask
+from runner.emulator.errors import ApiError, invalid, not_here
+from runner.emulator.iam import callers, policies, project_policies
+from runner.emulator.resources import children, listing, reading, writing
+from runner.emulator.routing import ApiRequest, Handler
 
 SERVICE = "cloudkms.googleapis.com"
 RING_KIND = "kms-key-ring"
 KEY_KIND = "kms-crypto-key"
 VERSION_KIND = "kms-crypto-key-version"
 POLICY_KIND = "kms-policy"
+_WORDS = {RING_KIND: "KeyRing", KEY_KIND: "CryptoKey", VERSION_KIND: "CryptoKeyVersion"}
 
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,63}\Z")
 _DAY = 86_400
@@ -55,20 +52,15 @@ def _kind(name: str) -> str:
 
 
 def _get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
-    document = store.find(connection, _kind(name), name)
-    if document is None:
-        what = {RING_KIND: "KeyRing", KEY_KIND: "CryptoKey", VERSION_KIND: "CryptoKeyVersion"}[_kind(name)]
-        raise not_found(f"{what} {name} not found.")
+    document = store.get(connection, _kind(name), name, missing=f"{_WORDS[_kind(name)]} {name} not found.")
     if "primary" in document:
         document["primary"] = _get(connection, document["primary"]["name"])
     return document
 
 
 def _insert(connection: sqlite3.Connection, name: str, document: dict[str, Any]) -> dict[str, Any]:
-    if store.find(connection, _kind(name), name) is not None:
-        what = "KeyRing" if _kind(name) == RING_KIND else "CryptoKey"
-        raise already_exists(f"{what} {name} already exists.")
-    return store.insert(connection, _kind(name), name, document)
+    taken = f"{_WORDS[_kind(name)]} {name} already exists."
+    return store.insert(connection, _kind(name), name, document, taken=taken)
 
 
 def _new_id(request: ApiRequest, parameter: str) -> str:
@@ -78,16 +70,13 @@ def _new_id(request: ApiRequest, parameter: str) -> str:
     return value
 
 
-async def create_ring(request: ApiRequest) -> Response:
+@writing
+def create_ring(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make a key ring."""
     new_id = _new_id(request, "keyRingId")
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        projects.ensure(connection, request.fields["project"])
-        name = f"{_name(connection, request)}/keyRings/{new_id}"
-        return _insert(connection, name, {"name": name, "createTime": request.emulator.clock.timestamp()})
-
-    return json_response(await write(request, work))
+    projects.ensure(connection, request.fields["project"])
+    name = f"{_name(connection, request)}/keyRings/{new_id}"
+    return _insert(connection, name, {"name": name, "createTime": request.emulator.clock.timestamp()})
 
 
 def _check_key(body: dict[str, Any]) -> None:
@@ -115,46 +104,42 @@ def _add_version(connection: sqlite3.Connection, request: ApiRequest, key: dict[
     return store.insert(connection, VERSION_KIND, version["name"], version)
 
 
-async def create_key(request: ApiRequest) -> Response:
+@writing
+def create_key(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make a key with a first version."""
-    body = await request.read_json()
+    body = request.document
     _check_key(body)
     new_id = _new_id(request, "cryptoKeyId")
     skip = request.query_params.get("skipInitialVersionCreation", "").lower() == "true"
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        ring = _name(connection, request)
-        _get(connection, ring)
-        template = {"protectionLevel": "SOFTWARE", "algorithm": _ALGORITHMS[body["purpose"]]}
-        key = {
-            **{name: value for name, value in body.items() if name != "primary"},
-            "name": f"{ring}/cryptoKeys/{new_id}",
-            "createTime": request.emulator.clock.timestamp(),
-            "versionTemplate": {**template, **body.get("versionTemplate", {})},
-            "destroyScheduledDuration": body.get("destroyScheduledDuration", "2592000s"),
-        }
-        _insert(connection, key["name"], key)
-        if not skip:
-            key["primary"] = _add_version(connection, request, key)
-            store.put(connection, KEY_KIND, key["name"], key)
-        return key
-
-    return json_response(await write(request, work))
+    ring = _name(connection, request)
+    _get(connection, ring)
+    template = {"protectionLevel": "SOFTWARE", "algorithm": _ALGORITHMS[body["purpose"]]}
+    key = {
+        **{name: value for name, value in body.items() if name != "primary"},
+        "name": f"{ring}/cryptoKeys/{new_id}",
+        "createTime": request.emulator.clock.timestamp(),
+        "versionTemplate": {**template, **body.get("versionTemplate", {})},
+        "destroyScheduledDuration": body.get("destroyScheduledDuration", "2592000s"),
+    }
+    _insert(connection, key["name"], key)
+    if not skip:
+        key["primary"] = _add_version(connection, request, key)
+        store.put(connection, KEY_KIND, key["name"], key)
+    return key
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a key ring, a key or a version."""
-    return json_response(read(request, lambda connection: _get(connection, _name(connection, request))))
+    return _get(connection, _name(connection, request))
 
 
-def _lister(kind: str, collection: str) -> Any:
-    async def handler(request: ApiRequest) -> Response:
-        def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-            parent = f"{_name(connection, request)}/{collection}"
-            return [_get(connection, body["name"]) for body in children(connection, kind, parent)]
-
-        found = [body for body in read(request, work) if body["name"].split("/")[-2] == collection]
-        return listed(request, collection, found)
+def _lister(kind: str, collection: str) -> Handler:
+    @listing(collection)
+    def handler(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
+        parent = f"{_name(connection, request)}/{collection}"
+        found = [_get(connection, body["name"]) for body in children(connection, kind, parent)]
+        return [body for body in found if body["name"].split("/")[-2] == collection]
 
     return handler
 
@@ -164,72 +149,57 @@ list_keys = _lister(KEY_KIND, "cryptoKeys")
 list_versions = _lister(VERSION_KIND, "cryptoKeyVersions")
 
 
-async def patch_key(request: ApiRequest) -> Response:
+@writing
+def patch_key(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the labels or the rotation of a key."""
-    body = await request.read_json()
+    body = request.document
     mask = request.query_params.get("updateMask")
     if not mask:
         raise invalid("The field 'update_mask' is required.")
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        stored = _get(connection, _name(connection, request))
-        changed = update_mask.apply(stored, body, mask, every=_CHANGEABLE)
-        if any(changed.get(name) != stored.get(name) for name in ("name", "purpose", "createTime", "primary")):
-            raise invalid("The update mask has a field that can't be changed.")
-        _check_key(changed)
-        return store.put(connection, KEY_KIND, stored["name"], changed)
-
-    return json_response(await write(request, work))
+    stored = _get(connection, _name(connection, request))
+    changed = update_mask.apply(stored, body, mask, every=_CHANGEABLE)
+    if any(changed.get(name) != stored.get(name) for name in ("name", "purpose", "createTime", "primary")):
+        raise invalid("The update mask has a field that can't be changed.")
+    _check_key(changed)
+    return store.put(connection, KEY_KIND, stored["name"], changed)
 
 
-async def destroy_version(request: ApiRequest) -> Response:
+@writing
+def destroy_version(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Schedule a version for destruction."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        version = _get(connection, _name(connection, request))
-        if version["state"] not in ("ENABLED", "DISABLED"):
-            raise ApiError("FAILED_PRECONDITION", f"{version['name']} is in state {version['state']}.")
-        due = request.emulator.clock.now() + _DESTROY_AFTER
-        version |= {"state": "DESTROY_SCHEDULED", "destroyTime": due.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
-        return store.put(connection, VERSION_KIND, version["name"], version)
-
-    return json_response(await write(request, work))
+    version = _get(connection, _name(connection, request))
+    if version["state"] not in ("ENABLED", "DISABLED"):
+        raise ApiError("FAILED_PRECONDITION", f"{version['name']} is in state {version['state']}.")
+    due = request.emulator.clock.now() + _DESTROY_AFTER
+    version |= {"state": "DESTROY_SCHEDULED", "destroyTime": due.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+    return store.put(connection, VERSION_KIND, version["name"], version)
 
 
-async def get_policy(request: ApiRequest) -> Response:
+@reading
+def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return the policy of a key ring or a key."""
-    return json_response(read(request, lambda connection: _policy(connection, _name(connection, request))))
+    return _policy(connection, _name(connection, request))
 
 
 def _policy(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
     _get(connection, name)
-    return store.find(connection, POLICY_KIND, name) or policies.empty(name)
+    return policies.stored(connection, POLICY_KIND, name)
 
 
-async def set_policy(request: ApiRequest) -> Response:
+@writing
+def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Replace the policy of a key ring or a key."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = _name(connection, request)
-        mask = body.get("updateMask", "")
-        changed = policies.replaced(connection, _policy(connection, name), body.get("policy", {}), mask=mask)
-        return store.put(connection, POLICY_KIND, name, changed)
-
-    return json_response(await write(request, work))
+    name = _name(connection, request)
+    _get(connection, name)
+    return policies.replace(connection, POLICY_KIND, name, request.document)
 
 
-async def test_permissions(request: ApiRequest) -> Response:
+@reading
+def test_permissions(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Tell which of the given permissions the caller has on a key ring or a key."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> list[str]:
-        name = _name(connection, request)
-        project = projects.resolve(connection, request.fields["project"])
-        chain = [_policy(connection, name), projects.get_policy(connection, project)]
-        if "key" in request.fields:
-            chain.append(_policy(connection, name.split("/cryptoKeys/", 1)[0]))
-        return callers.held(connection, request, chain, body.get("permissions"))
-
-    held = read(request, work)
-    return json_response({"permissions": held} if held else {})
+    name = _name(connection, request)
+    project = projects.resolve(connection, request.fields["project"])
+    chain = [_policy(connection, name), project_policies.get_policy(connection, project)]
+    if "key" in request.fields:
+        chain.append(_policy(connection, name.split("/cryptoKeys/", 1)[0]))
+    return callers.permissions(connection, request, chain)

@@ -11,14 +11,11 @@ import sqlite3
 import uuid
 from typing import Any
 
-from starlette.responses import Response
-
-from runner.emulator import operations, store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import children, listed, read, text, write
-from runner.emulator.errors import ApiError, already_exists, invalid, not_found
+from runner.emulator import operations, projects, store, update_mask
+from runner.emulator.errors import ApiError, already_exists, invalid
 from runner.emulator.iam import policies
-from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.resources import children, listing, reading, text, writing
+from runner.emulator.routing import ApiRequest
 
 POLICY = "access-policy"
 PERIMETER = "service-perimeter"
@@ -31,10 +28,7 @@ _REGULAR = "PERIMETER_TYPE_REGULAR"
 
 
 def _find(connection: sqlite3.Connection, kind: str, name: str) -> dict[str, Any]:
-    document = store.find(connection, kind, name)
-    if document is None:
-        raise not_found(f"Resource '{name}' was not found.")
-    return document
+    return store.get(connection, kind, name, missing=f"Resource '{name}' was not found.")
 
 
 def _policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
@@ -92,111 +86,96 @@ def _filled(value: Any) -> Any:
     return {key: item for key, item in shown.items() if item not in ({}, [], "")}
 
 
-async def create_policy(request: ApiRequest) -> Response:
+@writing
+def create_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make the access policy of an organisation."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        if not _PARENT.fullmatch(text(body, "parent", maximum=100, required=True)):
-            raise invalid("The parent of an access policy is organizations/NUMBER.")
-        text(body, "title", maximum=200, required=True)
-        name = f"accessPolicies/{100000000000 + store.next_number(connection, POLICY)}"
-        document = {**body, "name": name, "etag": policies.new_etag()}
-        return _done(connection, store.insert(connection, POLICY, name, document), "create", "AccessPolicy")
-
-    return json_response(await write(request, work))
+    body = request.document
+    if not _PARENT.fullmatch(text(body, "parent", maximum=100, required=True)):
+        raise invalid("The parent of an access policy is organizations/NUMBER.")
+    text(body, "title", maximum=200, required=True)
+    name = f"accessPolicies/{100000000000 + store.next_number(connection, POLICY)}"
+    document = {**body, "name": name, "etag": policies.new_etag()}
+    return _done(connection, store.insert(connection, POLICY, name, document), "create", "AccessPolicy")
 
 
-async def get_policy(request: ApiRequest) -> Response:
+@reading
+def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return an access policy."""
-    return json_response(read(request, lambda connection: _policy(connection, request)))
+    return _policy(connection, request)
 
 
-async def list_policies(request: ApiRequest) -> Response:
+@listing("accessPolicies")
+def list_policies(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """List an organisation's access policies."""
     parent = request.query_params.get("parent", "")
-    found = read(request, lambda connection: children(connection, POLICY, "accessPolicies"))
-    return listed(request, "accessPolicies", [one for one in found if one["parent"] == parent])
+    return [one for one in children(connection, POLICY, "accessPolicies") if one["parent"] == parent]
 
 
-async def delete_policy(request: ApiRequest) -> Response:
+@writing
+def delete_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Delete an access policy and its perimeters."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        document = _policy(connection, request)
-        for perimeter in children(connection, PERIMETER, f"{document['name']}/servicePerimeters"):
-            store.remove(connection, PERIMETER, perimeter["name"])
-        store.remove(connection, POLICY, document["name"])
-        return operations.finish(connection, _done(connection, document, "delete", "")["name"])
-
-    return json_response(await write(request, work))
+    document = _policy(connection, request)
+    for perimeter in children(connection, PERIMETER, f"{document['name']}/servicePerimeters"):
+        store.remove(connection, PERIMETER, perimeter["name"])
+    store.remove(connection, POLICY, document["name"])
+    return operations.finish(connection, _done(connection, document, "delete", "")["name"])
 
 
-async def create(request: ApiRequest) -> Response:
+@writing
+def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make a perimeter."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        parent = f"{_policy(connection, request)['name']}/servicePerimeters"
-        name = text(body, "name", maximum=200, required=True)
-        if not (name.startswith(f"{parent}/") and _ID.fullmatch(name.removeprefix(f"{parent}/"))):
-            raise invalid(f"The name of a perimeter is {parent}/NAME, with a letter first.")
-        if store.find(connection, PERIMETER, name) is not None:
-            raise already_exists(f"Resource '{name}' already exists.")
-        body["perimeterType"] = body.get("perimeterType") or _REGULAR
-        _check(connection, body)
-        document = _filled({**body, "etag": policies.new_etag()})
-        return _done(connection, store.insert(connection, PERIMETER, name, document), "create", "ServicePerimeter")
-
-    return json_response(await write(request, work))
+    body = request.document
+    parent = f"{_policy(connection, request)['name']}/servicePerimeters"
+    name = text(body, "name", maximum=200, required=True)
+    if not (name.startswith(f"{parent}/") and _ID.fullmatch(name.removeprefix(f"{parent}/"))):
+        raise invalid(f"The name of a perimeter is {parent}/NAME, with a letter first.")
+    if store.find(connection, PERIMETER, name) is not None:
+        raise already_exists(f"Resource '{name}' already exists.")
+    body["perimeterType"] = body.get("perimeterType") or _REGULAR
+    _check(connection, body)
+    document = _filled({**body, "etag": policies.new_etag()})
+    return _done(connection, store.insert(connection, PERIMETER, name, document), "create", "ServicePerimeter")
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a perimeter."""
-    return json_response(read(request, lambda connection: _perimeter(connection, request)))
+    return _perimeter(connection, request)
 
 
-async def list_perimeters(request: ApiRequest) -> Response:
+@listing("servicePerimeters")
+def list_perimeters(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """List a policy's perimeters."""
-
-    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-        return children(connection, PERIMETER, f"{_policy(connection, request)['name']}/servicePerimeters")
-
-    return listed(request, "servicePerimeters", read(request, work))
+    return children(connection, PERIMETER, f"{_policy(connection, request)['name']}/servicePerimeters")
 
 
-async def patch(request: ApiRequest) -> Response:
+@writing
+def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the fields that `updateMask` names."""
-    body = await request.read_json()
+    body = request.document
     mask = request.query_params.get("updateMask")
     if not mask:
         raise invalid("The field 'update_mask' is required.")
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        stored = _perimeter(connection, request)
-        if body.get("etag") not in (None, "", stored["etag"]):
-            raise ApiError("ABORTED", "The etag is stale: the perimeter has changed since.")
-        changed = update_mask.apply(stored, body, mask)
-        changed |= {"name": stored["name"], "perimeterType": stored["perimeterType"], "etag": policies.new_etag()}
-        _check(connection, changed)
-        document = store.put(connection, PERIMETER, stored["name"], _filled(changed))
-        return _done(connection, document, "update", "ServicePerimeter")
-
-    return json_response(await write(request, work))
+    stored = _perimeter(connection, request)
+    if body.get("etag") not in (None, "", stored["etag"]):
+        raise ApiError("ABORTED", "The etag is stale: the perimeter has changed since.")
+    changed = update_mask.apply(stored, body, mask)
+    changed |= {"name": stored["name"], "perimeterType": stored["perimeterType"], "etag": policies.new_etag()}
+    _check(connection, changed)
+    document = store.put(connection, PERIMETER, stored["name"], _filled(changed))
+    return _done(connection, document, "update", "ServicePerimeter")
 
 
-async def delete(request: ApiRequest) -> Response:
+@writing
+def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Delete a perimeter."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        document = _perimeter(connection, request)
-        store.remove(connection, PERIMETER, document["name"])
-        return operations.finish(connection, _done(connection, document, "delete", "")["name"])
-
-    return json_response(await write(request, work))
+    document = _perimeter(connection, request)
+    store.remove(connection, PERIMETER, document["name"])
+    return operations.finish(connection, _done(connection, document, "delete", "")["name"])
 
 
-async def get_operation(request: ApiRequest) -> Response:
+@reading
+def get_operation(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return an operation of this API."""
     name = f"operations/{request.fields['operation']}"
-    return json_response(read(request, lambda connection: operations.get(connection, name)))
+    return operations.get(connection, name)

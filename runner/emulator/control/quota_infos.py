@@ -5,16 +5,13 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from starlette.responses import Response
-
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.cloudresourcemanager.projects import Project
+from runner.emulator import enablement, projects
 from runner.emulator.control import quotas
-from runner.emulator.control.regions import REGIONS
-from runner.emulator.control.resources import listed, read
 from runner.emulator.errors import not_found
-from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
+from runner.emulator.projects import Project
+from runner.emulator.regions import REGIONS
+from runner.emulator.resources import listing, reading
+from runner.emulator.routing import ApiRequest
 from runner.emulator.serviceusage.known import TITLES
 
 _SERVING = {
@@ -68,15 +65,17 @@ def _info(project: Project, quota_id: str, metric: str, value: int, regions: lis
     }
 
 
-async def list_infos(request: ApiRequest) -> Response:
+@listing("quotaInfos")
+def list_infos(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """Return one page of the quotas of a service."""
-    return listed(request, "quotaInfos", read(request, lambda connection: _infos(connection, request)))
+    return _infos(connection, request)
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return one quota."""
     wanted = request.fields["id"]
-    for info in read(request, lambda connection: _infos(connection, request)):
+    for info in _infos(connection, request):
         if info["quotaId"] == wanted:
-            return json_response(info)
+            return info
     raise not_found(f"Quota {wanted} was not found")

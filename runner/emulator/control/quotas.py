@@ -9,16 +9,12 @@ import re
 import sqlite3
 from typing import Any
 
-from starlette.responses import Response
-
-from runner.emulator import store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.cloudresourcemanager.projects import Project
-from runner.emulator.control.resources import children, listed, read, text, write
-from runner.emulator.errors import ApiError, already_exists, invalid, not_found
+from runner.emulator import enablement, projects, store, update_mask
+from runner.emulator.errors import ApiError, already_exists, invalid
 from runner.emulator.iam import policies
-from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
+from runner.emulator.projects import Project
+from runner.emulator.resources import children, listing, reading, text, writing
+from runner.emulator.routing import ApiRequest
 from runner.emulator.serviceusage.known import TITLES
 
 KIND = "quota-preference"
@@ -46,10 +42,7 @@ def _parent(connection: sqlite3.Connection, request: ApiRequest) -> str:
 
 def _get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     name = f"{_parent(connection, request)}/{request.fields['id']}"
-    document = store.find(connection, KIND, name)
-    if document is None:
-        raise not_found(f"Resource '{name}' was not found")
-    return document
+    return store.get(connection, KIND, name)
 
 
 def _checked(body: dict[str, Any]) -> dict[str, Any]:
@@ -84,59 +77,54 @@ def _guard_decrease(request: ApiRequest, stored: dict[str, Any], changed: dict[s
         )
 
 
-async def create(request: ApiRequest) -> Response:
+@writing
+def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Ask for a quota value."""
-    body = await request.read_json()
+    body = request.document
     document = _checked(body)
     new_id = request.query_params.get("quotaPreferenceId", "")
     if new_id and not _ID.match(new_id):
         raise invalid(f"Invalid quota preference id {new_id!r}.")
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        projects.ensure(connection, request.fields["project"])
-        parent = _parent(connection, request)
-        same = [
-            found
-            for found in children(connection, KIND, parent)
-            if all(found.get(name) == document.get(name) for name in ("service", "quotaId", "dimensions"))
-        ]
-        if same:
-            raise already_exists(f"A quota preference for this quota exists already: {same[0]['name']}")
-        number = store.next_number(connection, "quota-preference")
-        name = f"{parent}/{new_id or f'preference-{number}'}"
-        now = request.emulator.clock.timestamp()
-        stamps = {"name": name, "etag": policies.new_etag(), "createTime": now, "updateTime": now}
-        return store.insert(connection, KIND, name, {**document, **stamps, "reconciling": False})
-
-    return json_response(await write(request, work))
+    projects.ensure(connection, request.fields["project"])
+    parent = _parent(connection, request)
+    same = [
+        found
+        for found in children(connection, KIND, parent)
+        if all(found.get(name) == document.get(name) for name in ("service", "quotaId", "dimensions"))
+    ]
+    if same:
+        raise already_exists(f"A quota preference for this quota exists already: {same[0]['name']}")
+    number = store.next_number(connection, "quota-preference")
+    name = f"{parent}/{new_id or f'preference-{number}'}"
+    now = request.emulator.clock.timestamp()
+    stamps = {"name": name, "etag": policies.new_etag(), "createTime": now, "updateTime": now}
+    return store.insert(connection, KIND, name, {**document, **stamps, "reconciling": False})
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a quota preference."""
-    return json_response(read(request, lambda connection: _get(connection, request)))
+    return _get(connection, request)
 
 
-async def list_preferences(request: ApiRequest) -> Response:
+@listing("quotaPreferences")
+def list_preferences(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """List a project's quota preferences."""
-    found = read(request, lambda connection: children(connection, KIND, _parent(connection, request)))
-    return listed(request, "quotaPreferences", found)
+    return children(connection, KIND, _parent(connection, request))
 
 
-async def patch(request: ApiRequest) -> Response:
+@writing
+def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Ask for another value. There is no method to delete a preference."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        stored = _get(connection, request)
-        if body.get("etag") not in (None, "", stored["etag"]):
-            raise ApiError("ABORTED", "The etag is stale: the quota preference has changed since.")
-        merged = update_mask.apply(stored, body, request.query_params.get("updateMask"))
-        if any(merged.get(name) != stored.get(name) for name in ("service", "quotaId", "dimensions")):
-            raise invalid("service, quota_id and dimensions can't be changed.")
-        changed = _checked(merged)
-        _guard_decrease(request, stored, changed)
-        changed |= {name: stored[name] for name in ("name", "createTime")}
-        changed |= {"etag": policies.new_etag(), "updateTime": request.emulator.clock.timestamp(), "reconciling": False}
-        return store.put(connection, KIND, stored["name"], changed)
-
-    return json_response(await write(request, work))
+    body = request.document
+    stored = _get(connection, request)
+    if body.get("etag") not in (None, "", stored["etag"]):
+        raise ApiError("ABORTED", "The etag is stale: the quota preference has changed since.")
+    merged = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+    if any(merged.get(name) != stored.get(name) for name in ("service", "quotaId", "dimensions")):
+        raise invalid("service, quota_id and dimensions can't be changed.")
+    changed = _checked(merged)
+    _guard_decrease(request, stored, changed)
+    changed |= {name: stored[name] for name in ("name", "createTime")}
+    changed |= {"etag": policies.new_etag(), "updateTime": request.emulator.clock.timestamp(), "reconciling": False}
+    return store.put(connection, KIND, stored["name"], changed)

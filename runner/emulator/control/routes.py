@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runner.emulator.control import budgets, compute, keys, perimeters, quota_infos, quotas, service_agents
-from runner.emulator.control.resources import methods
+from runner.emulator.resources import methods
 from runner.emulator.routing import Method
 
 _BUDGETS = "/billingAccounts/{account}/budgets"

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 from starlette.responses import Response, StreamingResponse
 
-from runner.emulator import wire_json
+from runner.emulator import field_selection, wire_json
 from runner.emulator.definitions import documents, parsing, shaping
 from runner.emulator.definitions.documents import Document, MethodDefinition
 from runner.emulator.errors import ApiError, invalid, not_here
@@ -188,9 +188,9 @@ def _formed(definition: MethodDefinition, settings: Mapping[str, str], response:
     if mask and mask != "*":
         body = _masked(definition, body, wire_json.mask_paths(mask))
     if selection:
-        tree = wire_json.selection(selection)
+        tree = field_selection.selection(selection)
         _check_selection(definition, selection, tree)
-        body = wire_json.pick(body, tree)
+        body = field_selection.pick(body, tree)
     if pretty:
         response.body = (json.dumps(body, ensure_ascii=False, indent=2) + "\n").encode()
     else:
@@ -206,8 +206,8 @@ def _masked(definition: MethodDefinition, body: Any, paths: list[list[str]]) -> 
         for name in path:
             node = node.setdefault(name, {})
     if _read(definition) == definition.response:
-        return wire_json.pick(body, tree)
-    return {key: wire_json.pick(value, tree) if isinstance(value, list) else value for key, value in body.items()}
+        return field_selection.pick(body, tree)
+    return {key: field_selection.pick(value, tree) if isinstance(value, list) else value for key, value in body.items()}
 
 
 def _check_selection(definition: MethodDefinition, text: str, tree: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ _SHOWN_TENSORS = 5
 _MOST_ADDED = 2
 """How many times the parameters of its weights a model may have: an output layer that is the embedding is not saved."""
 _TRAINING_BYTES = 12
-"""Of each parameter that trains, besides itself: gradient and two moments, all float32."""
+"""Bytes for each trained parameter, besides the parameter itself: gradient and two moments, all float32."""
 _SMALL_BYTES = 64 * 1024 * 1024
 """Weights below run on one thread of the CPU."""
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 TuningMode = Literal["FULL", "PEFT_ADAPTER"]
 
@@ -51,11 +51,30 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingSpec:
+class _Spec:
+    """What a process is to do, as a file hands it over."""
+
+    source: ModelSource
+    threads: int = 1
+    cache_directory: str = ""
+    """Where converted and built stand-ins are kept between jobs."""
+
+    def write(self, path: Path) -> None:
+        """Write the spec as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote."""
+        body: dict[str, Any] = json.loads(path.read_text())
+        return cls(**{**body, "source": ModelSource(**body["source"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSpec(_Spec):
     """One tuning job, complete: the process needs nothing else and opens no socket."""
 
     base_model: str
-    source: ModelSource
     mode: TuningMode
     training_file: str
     """Local JSONL, in any of the documented formats."""
@@ -76,26 +95,12 @@ class TrainingSpec:
     billing_tokenizer: str = ""
     """Folder with the base model's own tokenizer, which counts what is billed; "" leaves that to the weights' own."""
     seed: int = 0
-    threads: int = 1
-    cache_directory: str = ""
-    """Where converted and built stand-ins are kept between jobs."""
     load_seconds: float | None = None
     """How long loading the model may take; None goes by the size of its weights."""
 
-    def write(self, path: Path) -> None:
-        """Write the spec as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1))
-
-    @classmethod
-    def read(cls, path: Path) -> TrainingSpec:
-        """Read what `write` wrote."""
-        body: dict[str, Any] = json.loads(path.read_text())
-        body["source"] = ModelSource(**body["source"])
-        return cls(**body)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServingSpec:
+class ServingSpec(_Spec):
     """One deployed model.
 
     The process listens on `socket` (HTTP over a Unix socket) once the weights are loaded and answers
@@ -108,23 +113,9 @@ class ServingSpec:
     When the engine dies the process ends with 2, and is to be started again.
     """
 
-    source: ModelSource
     socket: str
     name: str
     """Model name reported in chat completions."""
     max_model_length: int = 8192
     max_batch: int = 64
     max_queue: int = 256
-    threads: int = 1
-    cache_directory: str = ""
-
-    def write(self, path: Path) -> None:
-        """Write the spec as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1))
-
-    @classmethod
-    def read(cls, path: Path) -> ServingSpec:
-        """Read what `write` wrote."""
-        body: dict[str, Any] = json.loads(path.read_text())
-        body["source"] = ModelSource(**body["source"])
-        return cls(**body)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 
-from runner.emulator import store
-from runner.emulator.cloudresourcemanager import identity
+from runner.emulator import projects, store
 
 ACCOUNT_KIND = "service-account"
 AGENT_KIND = "service-agent"
@@ -25,7 +24,7 @@ def exists(connection: sqlite3.Connection, email: str) -> bool:
     """
     implied = _IMPLIED.match(email)
     if implied:
-        return identity.known(connection, next(number for number in implied.groups() if number))
+        return projects.known(connection, next(number for number in implied.groups() if number))
     if store.find(connection, AGENT_KIND, email) is not None:
         return True
     account = _PROJECT_ACCOUNT.match(email)

@@ -10,8 +10,8 @@ import hashlib
 import sqlite3
 from dataclasses import dataclass
 
-from runner.emulator import store
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import projects, store
+from runner.emulator.iam import project_policies
 from runner.emulator.iam.accounts import AGENT_KIND, exists
 
 __all__ = [
@@ -95,5 +95,5 @@ def _make(
         if store.find(connection, AGENT_KIND, email) is None:
             store.put(connection, AGENT_KIND, email, {"project": project.id})
             if role:
-                projects.add_binding(connection, project, role, f"serviceAccount:{email}")
+                project_policies.add_binding(connection, project, role, f"serviceAccount:{email}")
     return wanted

@@ -42,6 +42,12 @@ def held(
     ]
 
 
+def permissions(connection: sqlite3.Connection, request: ApiRequest, chain: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the answer of `testIamPermissions`: those that the request asks for and `held` finds."""
+    found = held(connection, request, chain, request.document.get("permissions"))
+    return {"permissions": found} if found else {}
+
+
 def require(
     connection: sqlite3.Connection,
     request: ApiRequest,

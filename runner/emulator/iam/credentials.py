@@ -18,14 +18,13 @@ from urllib.parse import parse_qs
 
 from starlette.responses import Response
 
-from runner.emulator import store
-from runner.emulator.control.resources import read, write
-from runner.emulator.errors import ApiError, invalid, not_found, not_here
+from runner.emulator import enablement, store
+from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.iam import callers, tokens
 from runner.emulator.iam.accounts import ACCOUNT_KIND
 from runner.emulator.iam.service_accounts import KEY_KIND, find, policies_on
+from runner.emulator.resources import reading, writing
 from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
 
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LIFETIME = timedelta(seconds=3600)
@@ -71,7 +70,7 @@ async def create_key(request: ApiRequest) -> Response:
         file = base64.b64encode(json.dumps(credentials, indent=2).encode()).decode()
         return {**document, "privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE", "privateKeyData": file}
 
-    return json_response(await write(request, work))
+    return json_response(await request.emulator.store.write(work))
 
 
 def _new_key() -> tuple[str, str]:
@@ -105,56 +104,51 @@ def _shown(document: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name != "publicKey"}
 
 
-async def list_keys(request: ApiRequest) -> Response:
+@reading
+def list_keys(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """List an account's keys."""
-
-    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-        account = find(connection, request.fields["project"], request.fields["account"])
-        return [_shown(body) for _, body in store.scan(connection, KEY_KIND, f"{account['uniqueId']}/")]
-
-    return json_response({"keys": read(request, work)})
+    account = find(connection, request.fields["project"], request.fields["account"])
+    return {"keys": [_shown(body) for _, body in store.scan(connection, KEY_KIND, f"{account['uniqueId']}/")]}
 
 
 def _key(connection: sqlite3.Connection, request: ApiRequest) -> tuple[str, dict[str, Any]]:
     account = find(connection, request.fields["project"], request.fields["account"])
     name = f"{account['uniqueId']}/{request.fields['key']}"
-    document = store.find(connection, KEY_KIND, name)
-    if document is None:
-        raise not_found(f"Service account key {request.fields['key']} does not exist.")
+    document = store.get(
+        connection, KEY_KIND, name, missing=f"Service account key {request.fields['key']} does not exist."
+    )
     return name, document
 
 
-async def get_key(request: ApiRequest) -> Response:
+@reading
+def get_key(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a key without its private half."""
-    return json_response(_shown(read(request, lambda connection: _key(connection, request)[1])))
+    return _shown(_key(connection, request)[1])
 
 
-async def delete_key(request: ApiRequest) -> Response:
+@writing
+def delete_key(connection: sqlite3.Connection, request: ApiRequest) -> None:
     """Delete a key: it buys no more tokens."""
-    await write(request, lambda connection: store.remove(connection, KEY_KIND, _key(connection, request)[0]))
-    return json_response({})
+    store.remove(connection, KEY_KIND, _key(connection, request)[0])
 
 
-async def generate_access_token(request: ApiRequest) -> Response:
+@writing
+def generate_access_token(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a token of an account to a caller who may impersonate it."""
-    body = await request.read_json()
+    body = request.document
     if not body.get("scope"):
         raise invalid("The field 'scope' is required.")
     lifetime = timedelta(seconds=float(body.get("lifetime", "3600s").removesuffix("s")))
     if not timedelta(0) < lifetime <= _LIFETIME:
         raise invalid("The field 'lifetime' must be a duration of at most 3600s.")
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        account = find(connection, request.fields["project"], request.fields["account"])
-        enablement.require(connection, account["projectId"], "iamcredentials.googleapis.com")
-        permission = "iam.serviceAccounts.getAccessToken"
-        callers.require(connection, request, policies_on(connection, account), permission, account["name"])
-        if account.get("disabled"):
-            raise ApiError("FAILED_PRECONDITION", f"Service account {account['email']} is disabled.")
-        token, expires = tokens.issue(connection, account["email"], request.emulator.clock.now(), lifetime)
-        return {"accessToken": token, "expireTime": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
-
-    return json_response(await write(request, work))
+    account = find(connection, request.fields["project"], request.fields["account"])
+    enablement.require(connection, account["projectId"], "iamcredentials.googleapis.com")
+    permission = "iam.serviceAccounts.getAccessToken"
+    callers.require(connection, request, policies_on(connection, account), permission, account["name"])
+    if account.get("disabled"):
+        raise ApiError("FAILED_PRECONDITION", f"Service account {account['email']} is disabled.")
+    token, expires = tokens.issue(connection, account["email"], request.emulator.clock.now(), lifetime)
+    return {"accessToken": token, "expireTime": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
 async def token(request: ApiRequest) -> Response:
@@ -163,7 +157,9 @@ async def token(request: ApiRequest) -> Response:
     try:
         if form.get("grant_type") != [GRANT]:
             raise _OauthError("unsupported_grant_type", f"Invalid grant_type: {form.get('grant_type', [''])[0]}")
-        body = await write(request, lambda connection: _exchange(connection, request, form.get("assertion", [""])[0]))
+        body = await request.emulator.store.write(
+            lambda connection: _exchange(connection, request, form.get("assertion", [""])[0])
+        )
     except _OauthError as error:
         return json_response(error.body, 400)
     return json_response(body)

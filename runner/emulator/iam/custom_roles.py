@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import paging, store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import Document, listed, read, text, write
-from runner.emulator.errors import already_exists, invalid, not_found
+from runner.emulator import paging, projects, store, update_mask
+from runner.emulator.errors import invalid
 from runner.emulator.iam import policies
 from runner.emulator.iam.roles import ROLES
+from runner.emulator.resources import Document, listing, reading, text, writing
 from runner.emulator.routing import ApiRequest, json_response
 
 KIND = policies.CUSTOM_ROLE
@@ -26,10 +26,7 @@ def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
 
 def _get(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     name = _name(connection, request)
-    role = store.find(connection, KIND, name)
-    if role is None:
-        raise not_found(f"The role named {name} was not found.")
-    return role
+    return store.get(connection, KIND, name, missing=f"The role named {name} was not found.")
 
 
 def _check(body: Document) -> None:
@@ -40,36 +37,30 @@ def _check(body: Document) -> None:
             raise invalid(f"Permission {permission} is not valid.")
 
 
-async def create(request: ApiRequest) -> Response:
+@writing
+def create(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Make a role."""
-    body = await request.read_json()
+    body = request.document
     role, id_ = body.get("role") or {}, str(body.get("roleId", ""))
     if not _ID.match(id_):
         raise invalid(f"The role_id {id_!r} is malformed.")
     _check(role)
-
-    def work(connection: sqlite3.Connection) -> Document:
-        name = f"projects/{projects.resolve(connection, request.fields['project']).id}/roles/{id_}"
-        if store.find(connection, KIND, name) is not None:
-            raise already_exists(f"A role named {id_} in {name.rsplit('/', 2)[0]} already exists.")
-        return store.insert(connection, KIND, name, {**role, "name": name, "etag": policies.new_etag()})
-
-    return json_response(await write(request, work))
+    name = f"projects/{projects.resolve(connection, request.fields['project']).id}/roles/{id_}"
+    taken = f"A role named {id_} in {name.rsplit('/', 2)[0]} already exists."
+    return store.insert(connection, KIND, name, {**role, "name": name, "etag": policies.new_etag()}, taken=taken)
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a role, a deleted one too."""
-    return json_response(read(request, lambda connection: _get(connection, request)))
+    return _get(connection, request)
 
 
-async def list_roles(request: ApiRequest) -> Response:
+@listing("roles")
+def list_roles(connection: sqlite3.Connection, request: ApiRequest) -> list[Document]:
     """List a project's roles, without the deleted ones."""
-
-    def work(connection: sqlite3.Connection) -> list[Document]:
-        prefix = f"projects/{projects.resolve(connection, request.fields['project']).id}/roles/"
-        return [body for _, body in store.scan(connection, KIND, prefix) if not body.get("deleted")]
-
-    return listed(request, "roles", read(request, work))
+    prefix = f"projects/{projects.resolve(connection, request.fields['project']).id}/roles/"
+    return [body for _, body in store.scan(connection, KIND, prefix) if not body.get("deleted")]
 
 
 async def query_testable(request: ApiRequest) -> Response:
@@ -84,34 +75,30 @@ async def query_testable(request: ApiRequest) -> Response:
     return json_response({"permissions": part, **({"nextPageToken": then} if then else {})})
 
 
-async def patch(request: ApiRequest) -> Response:
+@writing
+def patch(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Change the fields that `updateMask` names."""
-    body = await request.read_json()
+    body = request.document
     _check(body)
-
-    def work(connection: sqlite3.Connection) -> Document:
-        stored = _get(connection, request)
-        changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
-        changed |= {"name": stored["name"], "etag": policies.new_etag()}
-        return store.put(connection, KIND, stored["name"], changed)
-
-    return json_response(await write(request, work))
+    stored = _get(connection, request)
+    changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+    changed |= {"name": stored["name"], "etag": policies.new_etag()}
+    return store.put(connection, KIND, stored["name"], changed)
 
 
-async def delete(request: ApiRequest) -> Response:
+@writing
+def delete(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Delete a role: it grants nothing any more, and its id stays taken."""
-    return json_response(await _mark(request, deleted=True))
+    return _marked(connection, request, {"deleted": True})
 
 
-async def undelete(request: ApiRequest) -> Response:
+@writing
+def undelete(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Bring a role back."""
-    return json_response(await _mark(request, deleted=False))
+    return _marked(connection, request, {})
 
 
-async def _mark(request: ApiRequest, *, deleted: bool) -> Document:
-    def work(connection: sqlite3.Connection) -> Document:
-        stored = {**_get(connection, request), "etag": policies.new_etag()}
-        stored.pop("deleted", None)
-        return store.put(connection, KIND, stored["name"], {**stored, **({"deleted": True} if deleted else {})})
-
-    return await write(request, work)
+def _marked(connection: sqlite3.Connection, request: ApiRequest, mark: Document) -> Document:
+    stored = {**_get(connection, request), "etag": policies.new_etag()}
+    stored.pop("deleted", None)
+    return store.put(connection, KIND, stored["name"], {**stored, **mark})

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from runner.emulator import store
 from runner.emulator.iam import policies
-from runner.emulator.storage import buckets
 
 KINDS = ("project-policy", "kms-policy", "run-policy", "service-account-policy")
-"""Kinds of documents that are policies. Those of buckets are in Storage's own table."""
+"""Kinds of documents that are policies."""
+RENAMES: list[Callable[[sqlite3.Connection, str, str], None]] = []
+"""Spell a member otherwise in policies that are not documents; a service that keeps such policies adds its function."""
 
 
 def mark(connection: sqlite3.Connection, account: dict[str, Any]) -> None:
@@ -40,4 +42,5 @@ def _rename(connection: sqlite3.Connection, old: str, new: str) -> None:
             if json.dumps(old) in json.dumps(policy):
                 renamed = json.loads(json.dumps(policy).replace(json.dumps(old), json.dumps(new)))
                 store.put(connection, kind, name, {**renamed, "etag": policies.new_etag()})
-    buckets.rename_member(connection, old, new)
+    for rename in RENAMES:
+        rename(connection, old, new)

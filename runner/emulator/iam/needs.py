@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import sqlite3
 
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import projects
 from runner.emulator.errors import ApiError
-from runner.emulator.iam import callers, policies
+from runner.emulator.iam import callers, policies, project_policies
 from runner.emulator.routing import ApiRequest, Method
 
 _VERTEX = "aiplatform.projects.locations"
@@ -116,7 +116,7 @@ def _require(connection: sqlite3.Connection, request: ApiRequest, needed: tuple[
     if name == "-":  # of the account that is named, which answers for itself
         return
     project = projects.resolve(connection, name)
-    chain = [projects.get_policy(connection, project), *_own(connection, request)]
+    chain = [project_policies.get_policy(connection, project), *_own(connection, request)]
     for permission in needed:
         if not any(policies.has_permission(connection, policy, caller, permission) for policy in chain):
             raise callers.denied(permission, f"projects/{project.id}")

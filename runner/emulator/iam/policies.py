@@ -128,6 +128,18 @@ def _members(binding: Any, version: int) -> list[str]:
     return members
 
 
+def stored(connection: sqlite3.Connection, kind: str, name: str) -> dict[str, Any]:
+    """Return the policy of a resource, whose documents of policies are of this kind."""
+    return store.find(connection, kind, name) or empty(name)
+
+
+def replace(connection: sqlite3.Connection, kind: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Do what the body of a `setIamPolicy` asks for; return the policy. Raises ApiError as `replaced`."""
+    before = stored(connection, kind, name)
+    after = replaced(connection, before, body.get("policy", {}), mask=body.get("updateMask", ""))
+    return store.put(connection, kind, name, after)
+
+
 def replaced(connection: sqlite3.Connection, stored: dict[str, Any], policy: Any, *, mask: str = "") -> dict[str, Any]:
     """Return the policy to store: `policy` over `stored`, validated, with a new etag.
 

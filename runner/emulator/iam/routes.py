@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runner.emulator.control.resources import methods
 from runner.emulator.iam import credentials, custom_roles, service_accounts, workload_identity
+from runner.emulator.resources import methods
 from runner.emulator.routing import Method
 
 _ACCOUNTS = "/projects/{project}/serviceAccounts"

@@ -6,15 +6,12 @@ import re
 import sqlite3
 from typing import Any
 
-from starlette.responses import Response
-
-from runner.emulator import store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import listed, read, text, write
+from runner.emulator import projects, store, update_mask
 from runner.emulator.errors import ApiError, already_exists, invalid, not_found
-from runner.emulator.iam import callers, deleted_members, policies
+from runner.emulator.iam import callers, deleted_members, policies, project_policies
 from runner.emulator.iam.accounts import ACCOUNT_KIND
-from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.resources import listing, reading, text, writing
+from runner.emulator.routing import ApiRequest
 
 DELETED_KIND = "service-account-deleted"
 POLICY_KIND = "service-account-policy"
@@ -51,18 +48,19 @@ def _of(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
 
 def policy_of(connection: sqlite3.Connection, account: dict[str, Any]) -> dict[str, Any]:
     """Return the policy on an account: who may act as it."""
-    return store.find(connection, POLICY_KIND, account["uniqueId"]) or policies.empty(account["uniqueId"])
+    return policies.stored(connection, POLICY_KIND, account["uniqueId"])
 
 
 def policies_on(connection: sqlite3.Connection, account: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the policies that decide about an account: its own and its project's."""
     project = projects.resolve(connection, account["projectId"])
-    return [policy_of(connection, account), projects.get_policy(connection, project)]
+    return [policy_of(connection, account), project_policies.get_policy(connection, project)]
 
 
-async def create(request: ApiRequest) -> Response:
+@writing
+def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make an account."""
-    body = await request.read_json()
+    body = request.document
     account_id = body.get("accountId", "")
     given = body.get("serviceAccount", {})
     _check(given)
@@ -71,26 +69,22 @@ async def create(request: ApiRequest) -> Response:
             f"The account ID {account_id!r} does not have a length between 6 and 30, or is not made of lowercase "
             "letters, digits and hyphens, starting with a letter."
         )
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        project = projects.ensure(connection, request.fields["project"])
-        email = f"{account_id}@{_domain(project.id)}.iam.gserviceaccount.com"
-        if store.find(connection, ACCOUNT_KIND, email) is not None:
-            raise already_exists(f"Service account {account_id} already exists within project projects/{project.id}.")
-        # 21 digits like Google's, never used twice: an account made again under its old address is another one.
-        unique_id = str(10**20 + store.next_number(connection, "service-account"))
-        document = {
-            "name": f"projects/{project.id}/serviceAccounts/{email}",
-            "projectId": project.id,
-            "uniqueId": unique_id,
-            "email": email,
-            **{name: given[name] for name in _WRITABLE if given.get(name)},
-            "etag": policies.new_etag(),
-            "oauth2ClientId": unique_id,
-        }
-        return store.insert(connection, ACCOUNT_KIND, email, document)
-
-    return json_response(await write(request, work))
+    project = projects.ensure(connection, request.fields["project"])
+    email = f"{account_id}@{_domain(project.id)}.iam.gserviceaccount.com"
+    if store.find(connection, ACCOUNT_KIND, email) is not None:
+        raise already_exists(f"Service account {account_id} already exists within project projects/{project.id}.")
+    # 21 digits like Google's, never used twice: an account made again under its old address is another one.
+    unique_id = str(10**20 + store.next_number(connection, "service-account"))
+    document = {
+        "name": f"projects/{project.id}/serviceAccounts/{email}",
+        "projectId": project.id,
+        "uniqueId": unique_id,
+        "email": email,
+        **{name: given[name] for name in _WRITABLE if given.get(name)},
+        "etag": policies.new_etag(),
+        "oauth2ClientId": unique_id,
+    }
+    return store.insert(connection, ACCOUNT_KIND, email, document)
 
 
 def _domain(project_id: str) -> str:
@@ -104,49 +98,41 @@ def _check(given: dict[str, Any]) -> None:
     text(given, "description", maximum=256)
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return an account."""
-    return json_response(read(request, lambda connection: _of(connection, request)))
+    return _of(connection, request)
 
 
-async def list_accounts(request: ApiRequest) -> Response:
+@listing("accounts", default=20)
+def list_accounts(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """List a project's accounts, in order of address."""
-
-    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-        project = projects.resolve(connection, request.fields["project"])
-        return [body for _, body in store.scan(connection, ACCOUNT_KIND) if body["projectId"] == project.id]
-
-    return listed(request, "accounts", read(request, work), default=20)
+    project = projects.resolve(connection, request.fields["project"])
+    return [body for _, body in store.scan(connection, ACCOUNT_KIND) if body["projectId"] == project.id]
 
 
-async def patch(request: ApiRequest) -> Response:
+@writing
+def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the display name or the description that `updateMask` names."""
-    body = await request.read_json()
+    body = request.document
     given, mask = body.get("serviceAccount", {}), body.get("updateMask", "")
     _check(given)
     if not mask:
         raise invalid("The field mask must name at least one field.")
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        account = _of(connection, request)
-        changed = update_mask.apply(account, given, mask, every=_WRITABLE)
-        if any(changed.get(name) != account.get(name) for name in {*account, *changed} - {*_WRITABLE, "etag"}):
-            raise invalid("Only displayName and description can be changed.")
-        return _save(connection, account, changed, given.get("etag"))
-
-    return json_response(await write(request, work))
+    account = _of(connection, request)
+    changed = update_mask.apply(account, given, mask, every=_WRITABLE)
+    if any(changed.get(name) != account.get(name) for name in {*account, *changed} - {*_WRITABLE, "etag"}):
+        raise invalid("Only displayName and description can be changed.")
+    return _save(connection, account, changed, given.get("etag"))
 
 
-async def update(request: ApiRequest) -> Response:
+@writing
+def update(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Replace the display name, as the older PUT does."""
-    given = await request.read_json()
+    given = request.document
     _check(given)
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        account = _of(connection, request)
-        return _save(connection, account, {**account, "displayName": given.get("displayName", "")}, given.get("etag"))
-
-    return json_response(await write(request, work))
+    account = _of(connection, request)
+    return _save(connection, account, {**account, "displayName": given.get("displayName", "")}, given.get("etag"))
 
 
 def _save(
@@ -158,75 +144,50 @@ def _save(
     return store.put(connection, ACCOUNT_KIND, account["email"], changed)
 
 
-async def delete(request: ApiRequest) -> Response:
+@writing
+def delete(connection: sqlite3.Connection, request: ApiRequest) -> None:
     """Delete an account with its keys and its policy; `undelete` can bring it back."""
-
-    def work(connection: sqlite3.Connection) -> None:
-        account = _of(connection, request)
-        store.remove(connection, ACCOUNT_KIND, account["email"])
-        store.put(connection, DELETED_KIND, account["uniqueId"], account)
-        deleted_members.mark(connection, account)
-
-    await write(request, work)
-    return json_response({})
+    account = _of(connection, request)
+    store.remove(connection, ACCOUNT_KIND, account["email"])
+    store.put(connection, DELETED_KIND, account["uniqueId"], account)
+    deleted_members.mark(connection, account)
 
 
-async def undelete(request: ApiRequest) -> Response:
+@writing
+def undelete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Bring a deleted account back, by its unique id."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        account = store.find(connection, DELETED_KIND, request.fields["account"])
-        if account is None:
-            raise not_found("Unknown service account")
-        if store.find(connection, ACCOUNT_KIND, account["email"]) is not None:
-            raise already_exists(f"Service account {account['email']} already exists.")
-        store.remove(connection, DELETED_KIND, account["uniqueId"])
-        store.put(connection, ACCOUNT_KIND, account["email"], account)
-        deleted_members.restore(connection, account)
-        return {"restoredAccount": account}
-
-    return json_response(await write(request, work))
+    account = store.get(connection, DELETED_KIND, request.fields["account"], missing="Unknown service account")
+    if store.find(connection, ACCOUNT_KIND, account["email"]) is not None:
+        raise already_exists(f"Service account {account['email']} already exists.")
+    store.remove(connection, DELETED_KIND, account["uniqueId"])
+    store.put(connection, ACCOUNT_KIND, account["email"], account)
+    deleted_members.restore(connection, account)
+    return {"restoredAccount": account}
 
 
-async def switch(request: ApiRequest) -> Response:
+@writing
+def switch(connection: sqlite3.Connection, request: ApiRequest) -> None:
     """Enable or disable an account: a disabled one gets no tokens."""
-
-    def work(connection: sqlite3.Connection) -> None:
-        account = _of(connection, request)
-        changed = {name: value for name, value in account.items() if name != "disabled"}
-        if request.fields["verb"] == "disable":
-            changed["disabled"] = True
-        _save(connection, account, changed, None)
-
-    await write(request, work)
-    return json_response({})
+    account = _of(connection, request)
+    changed = {name: value for name, value in account.items() if name != "disabled"}
+    if request.fields["verb"] == "disable":
+        changed["disabled"] = True
+    _save(connection, account, changed, None)
 
 
-async def get_policy(request: ApiRequest) -> Response:
+@reading
+def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return the policy on an account."""
-    return json_response(read(request, lambda connection: policy_of(connection, _of(connection, request))))
+    return policy_of(connection, _of(connection, request))
 
 
-async def set_policy(request: ApiRequest) -> Response:
+@writing
+def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Replace the policy on an account."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        account = _of(connection, request)
-        stored = policy_of(connection, account)
-        changed = policies.replaced(connection, stored, body.get("policy", {}), mask=body.get("updateMask", ""))
-        return store.put(connection, POLICY_KIND, account["uniqueId"], changed)
-
-    return json_response(await write(request, work))
+    return policies.replace(connection, POLICY_KIND, _of(connection, request)["uniqueId"], request.document)
 
 
-async def test_permissions(request: ApiRequest) -> Response:
+@reading
+def test_permissions(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Tell which of the given permissions the caller has on an account."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> list[str]:
-        chain = policies_on(connection, _of(connection, request))
-        return callers.held(connection, request, chain, body.get("permissions"))
-
-    held = read(request, work)
-    return json_response({"permissions": held} if held else {})
+    return callers.permissions(connection, request, policies_on(connection, _of(connection, request)))

@@ -10,13 +10,10 @@ import sqlite3
 from datetime import timedelta
 from typing import Any
 
-from starlette.responses import Response
-
-from runner.emulator import operations, store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import exactly_one, listed, read, text, write
+from runner.emulator import operations, projects, store, update_mask
 from runner.emulator.errors import ApiError, already_exists, invalid, not_found
-from runner.emulator.routing import ApiRequest, json_response
+from runner.emulator.resources import exactly_one, listing, reading, text, writing
+from runner.emulator.routing import ApiRequest
 
 POOL_KIND = "workload-identity-pool"
 PROVIDER_KIND = "workload-identity-provider"
@@ -81,132 +78,118 @@ def _check_provider(body: dict[str, Any]) -> None:
         raise invalid("The issuer URI must be an https URI.")
 
 
-async def _create(request: ApiRequest, query: str, field: str) -> Response:
-    body = await request.read_json()
+def _create(connection: sqlite3.Connection, request: ApiRequest, query: str, field: str) -> dict[str, Any]:
+    body = request.document
     new_id = request.query_params.get(query, "")
     if not _ID.match(new_id):
         raise invalid(f"{query} must have 4 to 32 lowercase letters, digits or hyphens, and not start with gcp-.")
     (_check_provider if field == "provider" else _check_pool)(body)
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        projects.ensure(connection, request.fields["project"])
-        if field == "provider" and _get(connection, request, _name(connection, request))["state"] != "ACTIVE":
-            raise ApiError("FAILED_PRECONDITION", "The workload identity pool is deleted.")
-        name = _name(connection, request, **{field: new_id})
-        if _find(connection, request, name) is not None:
-            raise already_exists("Requested entity already exists")
-        document = {**body, "name": name, "state": "ACTIVE"}
-        store.put(connection, _kind(name), name, document)
-        return _done(connection, name, document)
-
-    return json_response(await write(request, work))
+    projects.ensure(connection, request.fields["project"])
+    if field == "provider" and _get(connection, request, _name(connection, request))["state"] != "ACTIVE":
+        raise ApiError("FAILED_PRECONDITION", "The workload identity pool is deleted.")
+    name = _name(connection, request, **{field: new_id})
+    if _find(connection, request, name) is not None:
+        raise already_exists("Requested entity already exists")
+    document = {**body, "name": name, "state": "ACTIVE"}
+    store.put(connection, _kind(name), name, document)
+    return _done(connection, name, document)
 
 
-async def create_pool(request: ApiRequest) -> Response:
+@writing
+def create_pool(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make a pool."""
-    return await _create(request, "workloadIdentityPoolId", "pool")
+    return _create(connection, request, "workloadIdentityPoolId", "pool")
 
 
-async def create_provider(request: ApiRequest) -> Response:
+@writing
+def create_provider(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make a provider in a pool."""
-    return await _create(request, "workloadIdentityPoolProviderId", "provider")
+    return _create(connection, request, "workloadIdentityPoolProviderId", "provider")
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a pool or a provider; a deleted one too, with its state."""
-    return json_response(read(request, lambda found: _get(found, request, _name(found, request))))
+    return _get(connection, request, _name(connection, request))
 
 
-async def _list(request: ApiRequest, field: str, kind: str, parent: str) -> Response:
+def _all(connection: sqlite3.Connection, request: ApiRequest, kind: str, parent: str) -> list[dict[str, Any]]:
     deleted = request.query_params.get("showDeleted", "").lower() == "true"
     now = request.emulator.clock.timestamp()
-
-    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-        project = projects.resolve(connection, request.fields["project"])
-        prefix = f"projects/{project.number}/locations/global/workloadIdentityPools/{parent}"
-        return [
-            body
-            for _, body in store.scan(connection, kind, prefix)
-            if body["state"] == "ACTIVE" or (deleted and body["expireTime"] > now)
-        ]
-
-    return listed(request, field, read(request, work), default=50)
+    project = projects.resolve(connection, request.fields["project"])
+    prefix = f"projects/{project.number}/locations/global/workloadIdentityPools/{parent}"
+    return [
+        body
+        for _, body in store.scan(connection, kind, prefix)
+        if body["state"] == "ACTIVE" or (deleted and body["expireTime"] > now)
+    ]
 
 
-async def list_pools(request: ApiRequest) -> Response:
+@listing("workloadIdentityPools", default=50)
+def list_pools(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """List a project's pools."""
-    return await _list(request, "workloadIdentityPools", POOL_KIND, "")
+    return _all(connection, request, POOL_KIND, "")
 
 
-async def list_providers(request: ApiRequest) -> Response:
+@listing("workloadIdentityPoolProviders", default=50)
+def list_providers(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """List a pool's providers."""
-    return await _list(request, "workloadIdentityPoolProviders", PROVIDER_KIND, f"{request.fields['pool']}/providers/")
+    return _all(connection, request, PROVIDER_KIND, f"{request.fields['pool']}/providers/")
 
 
-async def patch(request: ApiRequest) -> Response:
+@writing
+def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the fields of a pool or a provider that `updateMask` names."""
     provider = "provider" in request.fields
-    body = await request.read_json()
+    body = request.document
     mask = request.query_params.get("updateMask")
     if not mask:
         raise invalid("The field 'update_mask' is required.")
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = _name(connection, request)
-        stored = _get(connection, request, name)
-        if stored["state"] != "ACTIVE":
-            raise ApiError("FAILED_PRECONDITION", "The resource is deleted.")
-        changed = update_mask.apply(stored, body, mask)
-        changed |= {key: stored[key] for key in ("name", "state")}
-        (_check_provider if provider else _check_pool)(changed)
-        store.put(connection, _kind(name), name, changed)
-        return _done(connection, name, changed)
-
-    return json_response(await write(request, work))
+    name = _name(connection, request)
+    stored = _get(connection, request, name)
+    if stored["state"] != "ACTIVE":
+        raise ApiError("FAILED_PRECONDITION", "The resource is deleted.")
+    changed = update_mask.apply(stored, body, mask)
+    changed |= {key: stored[key] for key in ("name", "state")}
+    (_check_provider if provider else _check_pool)(changed)
+    store.put(connection, _kind(name), name, changed)
+    return _done(connection, name, changed)
 
 
-async def delete(request: ApiRequest) -> Response:
+@writing
+def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Mark a pool or a provider deleted; it goes for good after 30 days."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = _name(connection, request)
-        document = _get(connection, request, name)
-        if document["state"] != "ACTIVE":
-            raise ApiError("FAILED_PRECONDITION", "The resource is deleted already.")
-        expires = request.emulator.clock.now() + _RETENTION
-        document |= {"state": "DELETED", "expireTime": expires.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
-        store.put(connection, _kind(name), name, document)
-        return _done(connection, name, document)
-
-    return json_response(await write(request, work))
+    name = _name(connection, request)
+    document = _get(connection, request, name)
+    if document["state"] != "ACTIVE":
+        raise ApiError("FAILED_PRECONDITION", "The resource is deleted already.")
+    expires = request.emulator.clock.now() + _RETENTION
+    document |= {"state": "DELETED", "expireTime": expires.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+    store.put(connection, _kind(name), name, document)
+    return _done(connection, name, document)
 
 
-async def undelete(request: ApiRequest) -> Response:
+@writing
+def undelete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Revive a pool or a provider that was deleted in the last 30 days."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = _name(connection, request)
-        document = _get(connection, request, name)
-        if document["state"] == "ACTIVE":
-            raise ApiError("FAILED_PRECONDITION", "The resource is not deleted.")
-        del document["expireTime"]
-        document["state"] = "ACTIVE"
-        store.put(connection, _kind(name), name, document)
-        return _done(connection, name, document)
-
-    return json_response(await write(request, work))
+    name = _name(connection, request)
+    document = _get(connection, request, name)
+    if document["state"] == "ACTIVE":
+        raise ApiError("FAILED_PRECONDITION", "The resource is not deleted.")
+    del document["expireTime"]
+    document["state"] = "ACTIVE"
+    store.put(connection, _kind(name), name, document)
+    return _done(connection, name, document)
 
 
-async def list_attestation_rules(request: ApiRequest) -> Response:
+@reading
+def list_attestation_rules(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """List the attestation rules of a pool: there are none, since only managed identities have them."""
-    read(request, lambda connection: _get(connection, request, _name(connection, request)))
-    return json_response({})
+    _get(connection, request, _name(connection, request))
+    return {}
 
 
-async def get_operation(request: ApiRequest) -> Response:
+@reading
+def get_operation(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return an operation of a pool or a provider."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        return operations.get(connection, f"{_name(connection, request)}/operations/{request.fields['operation']}")
-
-    return json_response(read(request, work))
+    return operations.get(connection, f"{_name(connection, request)}/operations/{request.fields['operation']}")

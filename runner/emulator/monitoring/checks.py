@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from runner.emulator.control.resources import exactly_one, text
 from runner.emulator.errors import invalid
+from runner.emulator.resources import exactly_one, text
 
 CHANNEL_LABELS: dict[str, tuple[str, ...]] = {
     "cloud_mobile_app": (),

@@ -9,15 +9,11 @@ import secrets
 import sqlite3
 from typing import Any
 
-from starlette.responses import Response
-
-from runner.emulator import store, update_mask
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import children, listed, methods, read, write
+from runner.emulator import enablement, projects, store, update_mask
 from runner.emulator.errors import ApiError, invalid, not_found
 from runner.emulator.monitoring import checks, time_series
-from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
+from runner.emulator.resources import children, listing, methods, reading, writing
+from runner.emulator.routing import ApiRequest
 
 CHANNEL_KIND = "notification-channel"
 POLICY_KIND = "alert-policy"
@@ -40,92 +36,74 @@ def _name(connection: sqlite3.Connection, request: ApiRequest, collection: str) 
 
 
 def _get(connection: sqlite3.Connection, kind: str, name: str) -> dict[str, Any]:
-    document = store.find(connection, kind, name)
-    if document is None:
-        what = "notification channel" if kind == CHANNEL_KIND else "alerting policy"
-        raise not_found(f"The {what} '{name}' does not exist.")
-    return document
+    what = "notification channel" if kind == CHANNEL_KIND else "alerting policy"
+    return store.get(connection, kind, name, missing=f"The {what} '{name}' does not exist.")
 
 
 def _record(request: ApiRequest) -> dict[str, str]:
     return {"mutateTime": request.emulator.clock.timestamp()}
 
 
-async def create_channel(request: ApiRequest) -> Response:
+@writing
+def create_channel(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make a notification channel."""
-    body = await request.read_json()
+    body = request.document
     checks.channel(body)
     body.setdefault("enabled", True)
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = f"{_parent(connection, request)}/notificationChannels/{_number()}"
-        projects.ensure(connection, request.fields["project"])
-        document = {**body, "name": name, "creationRecord": _record(request), "mutationRecords": [_record(request)]}
-        return store.insert(connection, CHANNEL_KIND, name, document)
-
-    return json_response(checks.hidden(await write(request, work)))
+    name = f"{_parent(connection, request)}/notificationChannels/{_number()}"
+    projects.ensure(connection, request.fields["project"])
+    document = {**body, "name": name, "creationRecord": _record(request), "mutationRecords": [_record(request)]}
+    return checks.hidden(store.insert(connection, CHANNEL_KIND, name, document))
 
 
-async def get_channel(request: ApiRequest) -> Response:
+@reading
+def get_channel(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a notification channel."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        return _get(connection, CHANNEL_KIND, _name(connection, request, "notificationChannels"))
-
-    return json_response(checks.hidden(read(request, work)))
+    return checks.hidden(_get(connection, CHANNEL_KIND, _name(connection, request, "notificationChannels")))
 
 
-async def list_channels(request: ApiRequest) -> Response:
+@listing("notificationChannels")
+def list_channels(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """List a project's notification channels."""
-    found = read(
-        request,
-        lambda connection: children(connection, CHANNEL_KIND, f"{_parent(connection, request)}/notificationChannels"),
-    )
-    return listed(request, "notificationChannels", [checks.hidden(body) for body in found])
+    found = children(connection, CHANNEL_KIND, f"{_parent(connection, request)}/notificationChannels")
+    return [checks.hidden(body) for body in found]
 
 
-async def patch_channel(request: ApiRequest) -> Response:
+@writing
+def patch_channel(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Replace a channel, or the fields that `updateMask` names."""
-    body = await request.read_json()
+    body = request.document
     mask = request.query_params.get("updateMask")
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = _name(connection, request, "notificationChannels")
-        stored = _get(connection, CHANNEL_KIND, name)
-        # Without a mask the whole channel is replaced; its type can't be left out by accident.
-        changed = update_mask.apply(stored, body, mask) if mask else {"type": stored["type"], **body}
-        if changed.get("type") != stored["type"]:
-            raise invalid("The type of a notification channel can't be changed.")
-        checks.channel(changed)
-        changed.setdefault("enabled", True)
-        records = [*stored["mutationRecords"], _record(request)]
-        changed |= {"name": name, "creationRecord": stored["creationRecord"], "mutationRecords": records[-10:]}
-        return store.put(connection, CHANNEL_KIND, name, changed)
-
-    return json_response(checks.hidden(await write(request, work)))
+    name = _name(connection, request, "notificationChannels")
+    stored = _get(connection, CHANNEL_KIND, name)
+    # Without a mask the whole channel is replaced; its type can't be left out by accident.
+    changed = update_mask.apply(stored, body, mask) if mask else {"type": stored["type"], **body}
+    if changed.get("type") != stored["type"]:
+        raise invalid("The type of a notification channel can't be changed.")
+    checks.channel(changed)
+    changed.setdefault("enabled", True)
+    records = [*stored["mutationRecords"], _record(request)]
+    changed |= {"name": name, "creationRecord": stored["creationRecord"], "mutationRecords": records[-10:]}
+    return checks.hidden(store.put(connection, CHANNEL_KIND, name, changed))
 
 
-async def delete_channel(request: ApiRequest) -> Response:
+@writing
+def delete_channel(connection: sqlite3.Connection, request: ApiRequest) -> None:
     """Delete a channel; with `force`, also take it out of the policies that use it."""
     force = request.query_params.get("force", "").lower() == "true"
-
-    def work(connection: sqlite3.Connection) -> None:
-        name = _name(connection, request, "notificationChannels")
-        _get(connection, CHANNEL_KIND, name)
-        policies = children(connection, POLICY_KIND, f"{_parent(connection, request)}/alertPolicies")
-        users = [policy for policy in policies if name in policy.get("notificationChannels", [])]
-        if users and not force:
-            raise ApiError(
-                "FAILED_PRECONDITION",
-                f"Can not delete notification channel {name}: it is used by the alerting policy {users[0]['name']}.",
-            )
-        for policy in users:
-            policy["notificationChannels"].remove(name)
-            store.put(connection, POLICY_KIND, policy["name"], policy)
-        store.remove(connection, CHANNEL_KIND, name)
-
-    await write(request, work)
-    return json_response({})
+    name = _name(connection, request, "notificationChannels")
+    _get(connection, CHANNEL_KIND, name)
+    policies = children(connection, POLICY_KIND, f"{_parent(connection, request)}/alertPolicies")
+    users = [policy for policy in policies if name in policy.get("notificationChannels", [])]
+    if users and not force:
+        raise ApiError(
+            "FAILED_PRECONDITION",
+            f"Can not delete notification channel {name}: it is used by the alerting policy {users[0]['name']}.",
+        )
+    for policy in users:
+        policy["notificationChannels"].remove(name)
+        store.put(connection, POLICY_KIND, policy["name"], policy)
+    store.remove(connection, CHANNEL_KIND, name)
 
 
 def _checked_policy(connection: sqlite3.Connection, request: ApiRequest, body: dict[str, Any]) -> dict[str, Any]:
@@ -151,66 +129,50 @@ def _name_conditions(name: str, body: dict[str, Any], known: set[str]) -> None:
             condition["name"] = f"{name}/conditions/{_number()}"
 
 
-async def create_policy(request: ApiRequest) -> Response:
+@writing
+def create_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make an alert policy; it and its conditions get names."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = f"{_parent(connection, request)}/alertPolicies/{_number()}"
-        projects.ensure(connection, request.fields["project"])
-        document = _checked_policy(connection, request, body)
-        _name_conditions(name, document, set())
-        record = _record(request)
-        document = {**document, "name": name, "creationRecord": record, "mutationRecord": record}
-        return store.insert(connection, POLICY_KIND, name, document)
-
-    return json_response(await write(request, work))
+    body = request.document
+    name = f"{_parent(connection, request)}/alertPolicies/{_number()}"
+    projects.ensure(connection, request.fields["project"])
+    document = _checked_policy(connection, request, body)
+    _name_conditions(name, document, set())
+    record = _record(request)
+    document = {**document, "name": name, "creationRecord": record, "mutationRecord": record}
+    return store.insert(connection, POLICY_KIND, name, document)
 
 
-async def get_policy(request: ApiRequest) -> Response:
+@reading
+def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return an alert policy."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        return _get(connection, POLICY_KIND, _name(connection, request, "alertPolicies"))
-
-    return json_response(read(request, work))
+    return _get(connection, POLICY_KIND, _name(connection, request, "alertPolicies"))
 
 
-async def list_policies(request: ApiRequest) -> Response:
+@listing("alertPolicies")
+def list_policies(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """List a project's alert policies."""
-    found = read(
-        request,
-        lambda connection: children(connection, POLICY_KIND, f"{_parent(connection, request)}/alertPolicies"),
-    )
-    return listed(request, "alertPolicies", found)
+    return children(connection, POLICY_KIND, f"{_parent(connection, request)}/alertPolicies")
 
 
-async def patch_policy(request: ApiRequest) -> Response:
+@writing
+def patch_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Replace a policy, or the fields that `updateMask` names."""
-    body = await request.read_json()
+    body = request.document
     mask = request.query_params.get("updateMask")
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = _name(connection, request, "alertPolicies")
-        stored = _get(connection, POLICY_KIND, name)
-        changed = _checked_policy(connection, request, update_mask.apply(stored, body, mask) if mask else dict(body))
-        _name_conditions(name, changed, {condition["name"] for condition in stored["conditions"]})
-        changed |= {"name": name, "creationRecord": stored["creationRecord"], "mutationRecord": _record(request)}
-        return store.put(connection, POLICY_KIND, name, changed)
-
-    return json_response(await write(request, work))
+    name = _name(connection, request, "alertPolicies")
+    stored = _get(connection, POLICY_KIND, name)
+    changed = _checked_policy(connection, request, update_mask.apply(stored, body, mask) if mask else dict(body))
+    _name_conditions(name, changed, {condition["name"] for condition in stored["conditions"]})
+    changed |= {"name": name, "creationRecord": stored["creationRecord"], "mutationRecord": _record(request)}
+    return store.put(connection, POLICY_KIND, name, changed)
 
 
-async def delete_policy(request: ApiRequest) -> Response:
+@writing
+def delete_policy(connection: sqlite3.Connection, request: ApiRequest) -> None:
     """Delete an alert policy."""
-
-    def work(connection: sqlite3.Connection) -> None:
-        name = _name(connection, request, "alertPolicies")
-        _get(connection, POLICY_KIND, name)
-        store.remove(connection, POLICY_KIND, name)
-
-    await write(request, work)
-    return json_response({})
+    name = _name(connection, request, "alertPolicies")
+    _get(connection, POLICY_KIND, name)
+    store.remove(connection, POLICY_KIND, name)
 
 
 _CHANNELS = "/projects/{project}/notificationChannels"

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from starlette.responses import Response
-
+from runner import times
+from runner.emulator import enablement, projects
 from runner.emulator.aiplatform import lifecycle
 from runner.emulator.aiplatform.usage import Minute
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.control.resources import read
 from runner.emulator.errors import invalid
-from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
+from runner.emulator.resources import reading
+from runner.emulator.routing import ApiRequest
 
 _ONLINE = "aiplatform.googleapis.com/prediction/online"
 METRICS = {
@@ -31,7 +29,8 @@ _TERM = re.compile(
 _SECONDS = 60
 
 
-async def list_series(request: ApiRequest) -> Response:
+@reading
+def list_series(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return the series that match a filter of `field = "value"` terms joined by AND, newest points first."""
     query = request.query_params
     wanted = _terms(query.get("filter", ""))
@@ -39,20 +38,14 @@ async def list_series(request: ApiRequest) -> Response:
     start = _moment(query["interval.startTime"], "interval.start_time") if query.get("interval.startTime") else end
     if start > end:
         raise invalid("The start time must not be later than the end time.")
-    usage = lifecycle.runtime(request.emulator).usage
-
-    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-        project = projects.resolve(connection, request.fields["project"])
-        enablement.require(connection, project, "monitoring.googleapis.com")
-        found = []
-        for name, minutes in usage.of_project(connection, project.number):
-            series = _series(wanted["metric.type"], project.id, project.number, name, minutes, start, end)
-            if series["points"] and _matches(series, wanted):
-                found.append(series)
-        return found
-
-    found = read(request, work)
-    return json_response({"timeSeries": found} if found else {})
+    project = projects.resolve(connection, request.fields["project"])
+    enablement.require(connection, project, "monitoring.googleapis.com")
+    found = []
+    for name, minutes in lifecycle.runtime(request.emulator).usage.of_project(connection, project.number):
+        series = _series(wanted["metric.type"], project.id, project.number, name, minutes, start, end)
+        if series["points"] and _matches(series, wanted):
+            found.append(series)
+    return {"timeSeries": found} if found else {}
 
 
 def _terms(text: str) -> dict[str, str]:
@@ -94,7 +87,10 @@ def _series(
         "metricKind": "DELTA",
         "valueType": METRICS.get(metric, "INT64"),
         "points": [
-            {"interval": {"startTime": _text(minute), "endTime": _text(minute + _SECONDS)}, "value": value}
+            {
+                "interval": {"startTime": times.to_seconds(minute), "endTime": times.to_seconds(minute + _SECONDS)},
+                "value": value,
+            }
             for minute, value in points
             if value is not None
         ],
@@ -121,7 +117,3 @@ def _matches(series: dict[str, Any], wanted: dict[str, str]) -> bool:
         if found != value:
             return False
     return True
-
-
-def _text(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,11 +7,9 @@ import secrets
 import sqlite3
 from typing import Any
 
-from runner.emulator import operations, store
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.errors import invalid, not_found
+from runner.emulator import enablement, operations, projects
+from runner.emulator.errors import invalid
 from runner.emulator.routing import ApiRequest
-from runner.emulator.serviceusage import enablement
 
 Document = dict[str, Any]
 _ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
@@ -22,14 +20,6 @@ def parent(connection: sqlite3.Connection, request: ApiRequest, service: str) ->
     project = projects.resolve(connection, request.fields["project"])
     enablement.require(connection, project, service)
     return f"projects/{project.id}/locations/{request.fields['location']}"
-
-
-def found(connection: sqlite3.Connection, kind: str, name: str) -> Document:
-    """Return a document. Raises ApiError NOT_FOUND."""
-    body = store.find(connection, kind, name)
-    if body is None:
-        raise not_found(f"Resource '{name}' was not found")
-    return body
 
 
 def check_id(text: str) -> str:

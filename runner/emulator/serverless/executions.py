@@ -19,9 +19,9 @@ from pathlib import Path
 
 import runner
 from runner.emulator.context import Emulator
-from runner.emulator.control.resources import Document
 from runner.emulator.errors import ApiError
 from runner.emulator.iam import tokens
+from runner.emulator.resources import Document
 from runner.emulator.storage import objects
 from runner.local_processes import script_command
 

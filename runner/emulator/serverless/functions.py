@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 from starlette.responses import Response
 
 from runner.emulator import operations, store, update_mask
-from runner.emulator.control.resources import Document, listed, read, write
 from runner.emulator.errors import already_exists, invalid
 from runner.emulator.iam import accounts, policies
+from runner.emulator.resources import Document, listing, reading, writing
 from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serverless.documents import check_id, done, found, parent
+from runner.emulator.serverless.documents import check_id, done, parent
 from runner.emulator.storage import objects
 
 SERVICE, RUN = "cloudfunctions.googleapis.com", "run.googleapis.com"
@@ -66,89 +67,77 @@ async def create(request: ApiRequest) -> Response:
         store.insert(connection, KIND, name, made)
         return done(connection, above, {"@type": _TYPE, **described(request, made)})
 
-    return json_response(await write(request, work))
+    return json_response(await request.emulator.store.write(work))
 
 
 def _named(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    return found(connection, KIND, f"{parent(connection, request, SERVICE)}/functions/{request.fields['function']}")
+    return store.get(connection, KIND, f"{parent(connection, request, SERVICE)}/functions/{request.fields['function']}")
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a function."""
-    return json_response(read(request, lambda connection: described(request, _named(connection, request))))
+    return described(request, _named(connection, request))
 
 
-async def list_functions(request: ApiRequest) -> Response:
+@listing("functions")
+def list_functions(connection: sqlite3.Connection, request: ApiRequest) -> list[Document]:
     """List the functions of a location."""
-
-    def work(connection: sqlite3.Connection) -> list[Document]:
-        prefix = f"{parent(connection, request, SERVICE)}/functions/"
-        return [described(request, body) for _, body in store.scan(connection, KIND, prefix)]
-
-    return listed(request, "functions", read(request, work))
+    prefix = f"{parent(connection, request, SERVICE)}/functions/"
+    return [described(request, body) for _, body in store.scan(connection, KIND, prefix)]
 
 
-async def patch(request: ApiRequest) -> Response:
+@writing
+def patch(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Change the fields that `updateMask` names."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> Document:
-        stored = _named(connection, request)
-        changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
-        changed |= {"name": stored["name"], "state": "ACTIVE", "updateTime": request.emulator.clock.timestamp()}
-        _check(request, connection, changed)
-        store.put(connection, KIND, stored["name"], changed)
-        return done(connection, stored["name"].rsplit("/", 2)[0], {"@type": _TYPE, **described(request, changed)})
-
-    return json_response(await write(request, work))
+    body = request.document
+    stored = _named(connection, request)
+    changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+    changed |= {"name": stored["name"], "state": "ACTIVE", "updateTime": request.emulator.clock.timestamp()}
+    _check(request, connection, changed)
+    store.put(connection, KIND, stored["name"], changed)
+    return done(connection, stored["name"].rsplit("/", 2)[0], {"@type": _TYPE, **described(request, changed)})
 
 
-async def delete(request: ApiRequest) -> Response:
+@writing
+def delete(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Delete a function, and who may call it."""
-
-    def work(connection: sqlite3.Connection) -> Document:
-        stored = _named(connection, request)
-        store.remove(connection, KIND, stored["name"])
-        above, _, name = stored["name"].rsplit("/", 2)
-        if store.find(connection, POLICY_KIND, f"{above}/services/{name}") is not None:
-            store.remove(connection, POLICY_KIND, f"{above}/services/{name}")
-        empty: Document = {"@type": "type.googleapis.com/google.protobuf.Empty"}
-        return done(connection, above, empty)
-
-    return json_response(await write(request, work))
+    stored = _named(connection, request)
+    store.remove(connection, KIND, stored["name"])
+    above, _, name = stored["name"].rsplit("/", 2)
+    if store.find(connection, POLICY_KIND, f"{above}/services/{name}") is not None:
+        store.remove(connection, POLICY_KIND, f"{above}/services/{name}")
+    empty: Document = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+    return done(connection, above, empty)
 
 
-async def get_operation(request: ApiRequest) -> Response:
+@reading
+def get_operation(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return an operation."""
     fields = request.fields
     name = f"projects/{fields['project']}/locations/{fields['location']}/operations/{fields['operation']}"
-    return json_response(read(request, lambda connection: operations.get(connection, name)))
+    return operations.get(connection, name)
 
 
 def _service(connection: sqlite3.Connection, request: ApiRequest) -> str:
     """Return the name of the service that a function runs as. Raises ApiError NOT_FOUND."""
     above = parent(connection, request, RUN)
-    found(connection, KIND, f"{above}/functions/{request.fields['function']}")
+    store.get(connection, KIND, f"{above}/functions/{request.fields['function']}")
     return f"{above}/services/{request.fields['function']}"
 
 
 def invokers(connection: sqlite3.Connection, service: str) -> Document:
     """Return the policy of who may call a service."""
-    return store.find(connection, POLICY_KIND, service) or policies.empty(service)
+    return policies.stored(connection, POLICY_KIND, service)
 
 
-async def get_policy(request: ApiRequest) -> Response:
+@reading
+def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return who may call a function."""
-    return json_response(read(request, lambda connection: invokers(connection, _service(connection, request))))
+    return invokers(connection, _service(connection, request))
 
 
-async def set_policy(request: ApiRequest) -> Response:
+@writing
+def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Replace who may call a function."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> Document:
-        service = _service(connection, request)
-        changed = policies.replaced(connection, invokers(connection, service), body.get("policy"))
-        return store.put(connection, POLICY_KIND, service, changed)
-
-    return json_response(await write(request, work))
+    return policies.replace(connection, POLICY_KIND, _service(connection, request), request.document)

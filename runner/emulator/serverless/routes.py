@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.emulator.control.resources import methods
+from runner.emulator.resources import methods
 from runner.emulator.routing import Method
 from runner.emulator.serverless import functions, schedules
 

@@ -6,19 +6,20 @@ import asyncio
 import logging
 import sqlite3
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
 from runner.emulator import store, update_mask
 from runner.emulator.context import Emulator
-from runner.emulator.control.resources import Document, listed, read, write
 from runner.emulator.errors import ApiError, already_exists, invalid, not_here
 from runner.emulator.iam import accounts
+from runner.emulator.resources import Document, listing, reading, writing
 from runner.emulator.routing import ApiRequest, json_response
 from runner.emulator.serverless import executions, functions
 from runner.emulator.serverless.cron import Cron
-from runner.emulator.serverless.documents import check_id, found, parent
+from runner.emulator.serverless.documents import check_id, parent
 
 logger = logging.getLogger(__name__)
 
@@ -50,67 +51,59 @@ def _scheduled(emulator: Emulator, body: Document) -> Document:
     return {**body, "scheduleTime": following.isoformat().replace("+00:00", "Z")}
 
 
-async def create(request: ApiRequest) -> Response:
+@writing
+def create(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Make a job."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> Document:
-        above = parent(connection, request, SERVICE)
-        name = str(body.get("name") or f"{above}/jobs/job-{store.next_number(connection, 'schedule')}")
-        check_id(name.rsplit("/", 1)[-1])
-        if store.find(connection, KIND, name) is not None:
-            raise already_exists(f"Job {name} already exists.")
-        made = {**_checked(connection, body), "name": name, "state": "ENABLED"}
-        made["userUpdateTime"] = request.emulator.clock.timestamp()
-        return store.insert(connection, KIND, name, _scheduled(request.emulator, made))
-
-    return json_response(await write(request, work))
+    body = request.document
+    above = parent(connection, request, SERVICE)
+    name = str(body.get("name") or f"{above}/jobs/job-{store.next_number(connection, 'schedule')}")
+    check_id(name.rsplit("/", 1)[-1])
+    if store.find(connection, KIND, name) is not None:
+        raise already_exists(f"Job {name} already exists.")
+    made = {**_checked(connection, body), "name": name, "state": "ENABLED"}
+    made["userUpdateTime"] = request.emulator.clock.timestamp()
+    return store.insert(connection, KIND, name, _scheduled(request.emulator, made))
 
 
 def _named(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    return found(connection, KIND, f"{parent(connection, request, SERVICE)}/jobs/{request.fields['job']}")
+    return store.get(connection, KIND, f"{parent(connection, request, SERVICE)}/jobs/{request.fields['job']}")
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a job."""
-    return json_response(read(request, lambda connection: _named(connection, request)))
+    return _named(connection, request)
 
 
-async def list_jobs(request: ApiRequest) -> Response:
+@listing("jobs")
+def list_jobs(connection: sqlite3.Connection, request: ApiRequest) -> list[Document]:
     """List the jobs of a location."""
-
-    def work(connection: sqlite3.Connection) -> list[Document]:
-        prefix = f"{parent(connection, request, SERVICE)}/jobs/"
-        return [body for _, body in store.scan(connection, KIND, prefix)]
-
-    return listed(request, "jobs", read(request, work))
+    prefix = f"{parent(connection, request, SERVICE)}/jobs/"
+    return [body for _, body in store.scan(connection, KIND, prefix)]
 
 
-async def patch(request: ApiRequest) -> Response:
+@writing
+def patch(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Change the fields that `updateMask` names."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> Document:
-        stored = _named(connection, request)
-        changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
-        changed = {**_checked(connection, changed), "name": stored["name"], "state": stored["state"]}
-        changed["userUpdateTime"] = request.emulator.clock.timestamp()
-        return store.put(connection, KIND, stored["name"], _scheduled(request.emulator, changed))
-
-    return json_response(await write(request, work))
+    body = request.document
+    stored = _named(connection, request)
+    changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+    changed = {**_checked(connection, changed), "name": stored["name"], "state": stored["state"]}
+    changed["userUpdateTime"] = request.emulator.clock.timestamp()
+    return store.put(connection, KIND, stored["name"], _scheduled(request.emulator, changed))
 
 
-async def delete(request: ApiRequest) -> Response:
+@writing
+def delete(connection: sqlite3.Connection, request: ApiRequest) -> None:
     """Delete a job."""
-    await write(request, lambda connection: store.remove(connection, KIND, _named(connection, request)["name"]))
-    return json_response({})
+    store.remove(connection, KIND, _named(connection, request)["name"])
 
 
 async def run_now(request: ApiRequest) -> Response:
     """Call a job's target now, and answer when it has ended."""
-    stored = read(request, lambda connection: _named(connection, request))
+    stored = request.emulator.store.read(lambda connection: _named(connection, request))
     await attempt(request.emulator, stored)
-    return json_response(read(request, lambda connection: _named(connection, request)))
+    return json_response(request.emulator.store.read(lambda connection: _named(connection, request)))
 
 
 async def start(emulator: Emulator) -> None:
@@ -161,7 +154,7 @@ async def _call(emulator: Emulator, job: Document) -> None:
     above = f"projects/{project}/locations/{location}"
 
     def look(connection: sqlite3.Connection) -> tuple[Document, Document]:
-        function = found(connection, functions.KIND, f"{above}/functions/{name}")
+        function = store.get(connection, functions.KIND, f"{above}/functions/{name}")
         return function, functions.invokers(connection, f"{above}/services/{name}")
 
     function, policy = emulator.store.read(look)

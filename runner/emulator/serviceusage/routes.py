@@ -10,14 +10,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import operations, paging
-from runner.emulator.cloudresourcemanager import projects
-from runner.emulator.cloudresourcemanager.projects import Project
-from runner.emulator.control.resources import methods, read, write
+from runner.emulator import enablement, operations, projects
 from runner.emulator.errors import ApiError, invalid
 from runner.emulator.iam import agents
-from runner.emulator.routing import ApiRequest, json_response
-from runner.emulator.serviceusage import enablement
+from runner.emulator.projects import Project
+from runner.emulator.resources import methods, page, reading, writing
+from runner.emulator.routing import ApiRequest
 from runner.emulator.serviceusage.known import TITLES, dependencies, dependents
 
 _TYPES = "type.googleapis.com/google.api.serviceusage."
@@ -67,35 +65,23 @@ async def list_services(request: ApiRequest) -> Response:
     size = query.get("pageSize") or "0"
     if int(size) > _MAX_PAGE:
         raise invalid(f"The page size must not exceed {_MAX_PAGE}.")
-    services, token = paging.page(
-        read(request, work), query.get("pageSize"), query.get("pageToken"), default=50, maximum=_MAX_PAGE
-    )
-    body: dict[str, Any] = {"services": services} if services else {}
-    if token:
-        body["nextPageToken"] = token
-    return json_response(body)
+    return page(request, "services", request.emulator.store.read(work), default=50, maximum=_MAX_PAGE)
 
 
-async def get_service(request: ApiRequest) -> Response:
+@reading
+def get_service(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return one service with its state."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        return _service(connection, projects.resolve(connection, request.fields["project"]), request.fields["service"])
-
-    return json_response(read(request, work))
+    return _service(connection, projects.resolve(connection, request.fields["project"]), request.fields["service"])
 
 
-async def batch_get(request: ApiRequest) -> Response:
+@reading
+def batch_get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return up to 30 services by name."""
     names = [name.rsplit("/", 1)[-1] for name in request.query_params.getlist("names")]
     if not names or len(names) > 30:
         raise invalid("names must hold between 1 and 30 services.")
-
-    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-        project = projects.resolve(connection, request.fields["project"])
-        return [_service(connection, project, name) for name in names]
-
-    return json_response({"services": read(request, work)})
+    project = projects.resolve(connection, request.fields["project"])
+    return {"services": [_service(connection, project, name) for name in names]}
 
 
 def _enable(connection: sqlite3.Connection, project: Project, names: Sequence[str]) -> bool:
@@ -121,56 +107,47 @@ def _operation(
     return operations.create(connection, name, metadata=metadata, response=response)
 
 
-async def enable(request: ApiRequest) -> Response:
+@writing
+def enable(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Enable one service."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        project = projects.resolve(connection, request.fields["project"])
-        name = request.fields["service"]
-        changed = _enable(connection, project, [name])
-        response = {"@type": f"{_TYPES}v1.EnableServiceResponse", "service": _service(connection, project, name)}
-        if not changed:
-            return {"name": _NOOP, "done": True, "response": response}
-        return _operation(connection, project, [name], response)
-
-    return json_response(await write(request, work))
+    project = projects.resolve(connection, request.fields["project"])
+    name = request.fields["service"]
+    changed = _enable(connection, project, [name])
+    response = {"@type": f"{_TYPES}v1.EnableServiceResponse", "service": _service(connection, project, name)}
+    if not changed:
+        return {"name": _NOOP, "done": True, "response": response}
+    return _operation(connection, project, [name], response)
 
 
-async def batch_enable(request: ApiRequest) -> Response:
+@writing
+def batch_enable(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Enable up to 20 services, all or none."""
-    names = (await request.read_json()).get("serviceIds", [])
+    names = request.document.get("serviceIds", [])
     if not names or len(names) > _MAX_BATCH:
         raise invalid(f"service_ids must hold between 1 and {_MAX_BATCH} services.")
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        project = projects.resolve(connection, request.fields["project"])
-        changed = _enable(connection, project, names)
-        services = [_service(connection, project, name) for name in names]
-        response = {"@type": f"{_TYPES}v1.BatchEnableServicesResponse", "services": services}
-        if not changed:
-            return {"name": _NOOP, "done": True, "response": response}
-        return _operation(connection, project, names, response)
-
-    return json_response(await write(request, work))
+    project = projects.resolve(connection, request.fields["project"])
+    changed = _enable(connection, project, names)
+    services = [_service(connection, project, name) for name in names]
+    response = {"@type": f"{_TYPES}v1.BatchEnableServicesResponse", "services": services}
+    if not changed:
+        return {"name": _NOOP, "done": True, "response": response}
+    return _operation(connection, project, names, response)
 
 
-async def disable(request: ApiRequest) -> Response:
+@writing
+def disable(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Disable a service, with those that depend on it if asked to."""
-    body = await request.read_json()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        project = projects.resolve(connection, request.fields["project"])
-        name = request.fields["service"]
-        _known([name])
-        above = [other for other in dependents(name) if enablement.is_enabled(connection, project, other)]
-        if above and not body.get("disableDependentServices"):
-            raise _has_dependents(name, above)
-        for service in [*above, name]:
-            enablement.set_state(connection, project, service, enabled=False)
-        response = {"@type": f"{_TYPES}v1.DisableServiceResponse", "service": _service(connection, project, name)}
-        return _operation(connection, project, [name], response)
-
-    return json_response(await write(request, work))
+    body = request.document
+    project = projects.resolve(connection, request.fields["project"])
+    name = request.fields["service"]
+    _known([name])
+    above = [other for other in dependents(name) if enablement.is_enabled(connection, project, other)]
+    if above and not body.get("disableDependentServices"):
+        raise _has_dependents(name, above)
+    for service in [*above, name]:
+        enablement.set_state(connection, project, service, enabled=False)
+    response = {"@type": f"{_TYPES}v1.DisableServiceResponse", "service": _service(connection, project, name)}
+    return _operation(connection, project, [name], response)
 
 
 def _has_dependents(name: str, above: Sequence[str]) -> ApiError:
@@ -183,27 +160,25 @@ def _has_dependents(name: str, above: Sequence[str]) -> ApiError:
     return ApiError("FAILED_PRECONDITION", message, details=[detail])
 
 
-async def generate_identity(request: ApiRequest) -> Response:
+@writing
+def generate_identity(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make the primary service agent of a service."""
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        project = projects.ensure(connection, request.fields["project"])
-        name = request.fields["service"]
-        _known([name])
-        email = agents.generate_primary(connection, project, name)
-        identity = {"email": email, "uniqueId": agents.unique_id(email)}
-        response = {"@type": f"{_TYPES}v1beta1.ServiceIdentity", **identity}
-        return _operation(connection, project, [name], response)
-
-    return json_response(await write(request, work))
+    project = projects.ensure(connection, request.fields["project"])
+    name = request.fields["service"]
+    _known([name])
+    email = agents.generate_primary(connection, project, name)
+    identity = {"email": email, "uniqueId": agents.unique_id(email)}
+    response = {"@type": f"{_TYPES}v1beta1.ServiceIdentity", **identity}
+    return _operation(connection, project, [name], response)
 
 
-async def get_operation(request: ApiRequest) -> Response:
+@reading
+def get_operation(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return an operation of Service Usage."""
     name = f"operations/{request.fields['operation']}"
     if name == _NOOP:
-        return json_response({"name": name, "done": True, "response": {"@type": _EMPTY}})
-    return json_response(read(request, lambda connection: operations.get(connection, name)))
+        return {"name": name, "done": True, "response": {"@type": _EMPTY}}
+    return operations.get(connection, name)
 
 
 _SERVICE = "/projects/{project}/services/{service}"

@@ -13,9 +13,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import projects
 from runner.emulator.errors import ApiError
-from runner.emulator.iam import callers, policies
+from runner.emulator.iam import callers, policies, project_policies
 from runner.emulator.routing import ApiRequest, Handler
 from runner.emulator.storage import access_lists, buckets, records
 from runner.emulator.storage.faults import bad_request
@@ -166,10 +166,10 @@ def _chain(connection: sqlite3.Connection, request: ApiRequest, bucket: str, pro
     """
     if not bucket:
         project = project or request.query_params.get("project") or request.fields.get("project", "")
-        return [projects.get_policy(connection, projects.resolve(connection, project))] if project else []
+        return [project_policies.get_policy(connection, projects.resolve(connection, project))] if project else []
     found = buckets.get(connection, bucket)
     project = found["projectNumber"]
     return [
         buckets.policy(connection, bucket),
-        projects.get_policy(connection, projects.resolve(connection, project)),
+        project_policies.get_policy(connection, projects.resolve(connection, project)),
     ]

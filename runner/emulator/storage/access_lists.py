@@ -81,6 +81,15 @@ def checked(connection: sqlite3.Connection, home: Json, entries: Any, roles: tup
     return list(found.values())
 
 
+def given_entries(connection: sqlite3.Connection, home: Json, given: Any, roles: tuple[str, ...]) -> list[Entry]:
+    """Return what a request gives: entries, or the name of a predefined list. Raises ApiError 400, 412."""
+    if not isinstance(given, str):
+        return checked(connection, home, given, roles)
+    entries = predefined(given, home["projectNumber"], for_bucket=roles == BUCKET_ROLES)
+    refuse_public(home, [entry["entity"] for entry in entries])
+    return entries
+
+
 def refuse_public(home: Json, entities: Any) -> None:
     """Raise ApiError 412 for entities that are anybody, where the bucket prevents that."""
     prevented = home.get("iamConfiguration", {}).get("publicAccessPrevention") == "enforced"
@@ -153,12 +162,8 @@ def resolved(connection: sqlite3.Connection, bucket: str, home: Json, given: Any
     """
     if is_uniform(home):
         raise bad_request(f"Cannot insert legacy ACL for an object when uniform bucket-level access is enabled. {MORE}")
-    if isinstance(given, str):
-        number = buckets.get(connection, bucket)["projectNumber"]
-        entries = predefined(given, number)
-        refuse_public(home, [entry["entity"] for entry in entries])
-        return entries
-    return checked(connection, home, given, OBJECT_ROLES)
+    number = buckets.get(connection, bucket)["projectNumber"]
+    return given_entries(connection, {**home, "projectNumber": number}, given, OBJECT_ROLES)
 
 
 def resource(kind: str, entry: Entry, link: str, **more: str) -> Json:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
-
-from starlette.responses import Response
 
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest, Handler
@@ -14,7 +13,7 @@ from runner.emulator.storage import access_lists, buckets, objects, records
 from runner.emulator.storage.access_lists import BUCKET_ROLES, OBJECT_ROLES, Entry
 from runner.emulator.storage.faults import bad_request, no_such_object
 from runner.emulator.storage.parameters import integer
-from runner.emulator.storage.projection import reply
+from runner.emulator.storage.replies import reading, writing
 
 Json = dict[str, Any]
 
@@ -45,7 +44,6 @@ class DefaultLists(Lists):
 
     kind = "objectAccessControl"
     roles = OBJECT_ROLES
-    read_refusal = "Cannot get legacy ACL for a bucket when uniform bucket-level access is enabled."
 
     def load(self, connection: sqlite3.Connection, request: ApiRequest) -> list[Entry]:
         """Return the entries. Raises ApiError NOT_FOUND."""
@@ -137,24 +135,17 @@ def save(connection: sqlite3.Connection, request: ApiRequest, lists: Lists, give
     """Replace a list by entries, or a predefined one by its name. Raises ApiError NOT_FOUND, 400, 412."""
     home = buckets.get(connection, request.fields["bucket"])
     _refuse_uniform(home, lists.refusal)
-    if isinstance(given, str):
-        entries = access_lists.predefined(given, home["projectNumber"], for_bucket=lists.roles == BUCKET_ROLES)
-        access_lists.refuse_public(home, [entry["entity"] for entry in entries])
-    else:
-        entries = access_lists.checked(connection, home, given, lists.roles)
-    lists.save(connection, request, entries, now)
+    lists.save(connection, request, access_lists.given_entries(connection, home, given, lists.roles), now)
 
 
 def listed(lists: Lists) -> Handler:
     """Return the handler of `list`."""
 
-    async def handle(request: ApiRequest) -> Response:
+    @reading
+    def handle(connection: sqlite3.Connection, request: ApiRequest) -> Json:
         """Return all entries."""
-
-        def read(connection: sqlite3.Connection) -> list[Json]:
-            return [lists.shown(connection, request, entry) for entry in load(connection, request, lists)]
-
-        return reply(request, {"kind": f"storage#{lists.kind}s", "items": request.emulator.store.read(read)})
+        items = [lists.shown(connection, request, entry) for entry in load(connection, request, lists)]
+        return {"kind": f"storage#{lists.kind}s", "items": items}
 
     return handle
 
@@ -162,49 +153,42 @@ def listed(lists: Lists) -> Handler:
 def got(lists: Lists) -> Handler:
     """Return the handler of `get`."""
 
-    async def handle(request: ApiRequest) -> Response:
+    @reading
+    def handle(connection: sqlite3.Connection, request: ApiRequest) -> Json:
         """Return the entry of one entity."""
-
-        def read(connection: sqlite3.Connection) -> Json:
-            return lists.shown(connection, request, _entry(load(connection, request, lists), request))
-
-        return reply(request, request.emulator.store.read(read))
+        return lists.shown(connection, request, _entry(load(connection, request, lists), request))
 
     return handle
 
 
 def inserted(lists: Lists) -> Handler:
     """Return the handler of `insert`, which replaces an entity's entry."""
-    return _changed(lists, lambda entries, request, body: body)
+    return _changed(lists, lambda entries, request: request.document)
 
 
 def updated(lists: Lists) -> Handler:
     """Return the handler of `update` and of `patch`: an entity's entry has nothing but its role."""
 
-    def change(entries: list[Entry], request: ApiRequest, body: Json) -> Json:
+    def change(entries: list[Entry], request: ApiRequest) -> Json:
         entity = request.fields["entity"]
         known = next((entry["role"] for entry in entries if entry["entity"] == entity), None)
-        return {"entity": entity, "role": body.get("role", known)}
+        return {"entity": entity, "role": request.document.get("role", known)}
 
     return _changed(lists, change)
 
 
-def _changed(lists: Lists, change: Any) -> Handler:
-    async def handle(request: ApiRequest) -> Response:
+def _changed(lists: Lists, change: Callable[[list[Entry], ApiRequest], Json]) -> Handler:
+    @writing
+    def handle(connection: sqlite3.Connection, request: ApiRequest) -> Json:
         """Set the entry of one entity."""
-        body = await request.read_json()
         now = records.microseconds(request.emulator.clock.now())
-
-        def write(connection: sqlite3.Connection) -> Json:
-            home = buckets.require(connection, request.fields["bucket"])
-            _refuse_uniform(home, lists.refusal)
-            entries = lists.load(connection, request)
-            (entry,) = access_lists.checked(connection, home, [change(entries, request, body)], lists.roles)
-            kept = [other for other in entries if other["entity"] != entry["entity"]]
-            lists.save(connection, request, [*kept, entry], now)
-            return lists.shown(connection, request, entry)
-
-        return reply(request, await request.emulator.store.write(write))
+        home = buckets.require(connection, request.fields["bucket"])
+        _refuse_uniform(home, lists.refusal)
+        entries = lists.load(connection, request)
+        (entry,) = access_lists.checked(connection, home, [change(entries, request)], lists.roles)
+        kept = [other for other in entries if other["entity"] != entry["entity"]]
+        lists.save(connection, request, [*kept, entry], now)
+        return lists.shown(connection, request, entry)
 
     return handle
 
@@ -212,18 +196,14 @@ def _changed(lists: Lists, change: Any) -> Handler:
 def deleted(lists: Lists) -> Handler:
     """Return the handler of `delete`."""
 
-    async def handle(request: ApiRequest) -> Response:
+    @writing
+    def handle(connection: sqlite3.Connection, request: ApiRequest) -> None:
         """Delete the entry of one entity."""
         now = records.microseconds(request.emulator.clock.now())
-
-        def write(connection: sqlite3.Connection) -> None:
-            _refuse_uniform(buckets.require(connection, request.fields["bucket"]), lists.refusal)
-            entries = lists.load(connection, request)
-            gone = _entry(entries, request)
-            lists.save(connection, request, [entry for entry in entries if entry is not gone], now)
-
-        await request.emulator.store.write(write)
-        return Response(status_code=204)
+        _refuse_uniform(buckets.require(connection, request.fields["bucket"]), lists.refusal)
+        entries = lists.load(connection, request)
+        gone = _entry(entries, request)
+        lists.save(connection, request, [entry for entry in entries if entry is not gone], now)
 
     return handle
 

@@ -6,16 +6,15 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from starlette.responses import Response
 
 from runner.emulator.errors import ApiError, unknown_path
-from runner.emulator.routing import ApiRequest, Router, json_response
+from runner.emulator.routing import ApiRequest, Handler, Method, Router, json_response
 from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.related import boundary_of
 
@@ -37,20 +36,23 @@ class Part:
     body: bytes
 
 
-@cache
-def _router() -> Router:
-    from runner.emulator.storage import routes
+def answering(methods: Sequence[Method]) -> Handler:
+    """Return the handler of batches whose parts may call these methods, but for uploads and downloads."""
+    router = Router([method for method in methods if method.path.startswith("/storage/")])
 
-    return Router([method for method in routes.METHODS if method.path.startswith("/storage/")])
+    async def batch(request: ApiRequest) -> Response:
+        return await _batch(request, router)
+
+    return batch
 
 
-async def batch(request: ApiRequest) -> Response:
+async def _batch(request: ApiRequest, router: Router) -> Response:
     """Answer every part, in their order; they run at once."""
     body = await request.read_body()
     parts = split(body, boundary_of(request.headers.get("content-type", "")))
     if len(parts) > _MAX_REQUESTS:
         raise bad_request(f"The batch has {len(parts)} requests; the limit is {_MAX_REQUESTS}.")
-    answers = await asyncio.gather(*(_answer(request, part) for part in parts))
+    answers = await asyncio.gather(*(_answer(request, router, part) for part in parts))
     boundary = f"batch_{secrets.token_hex(16)}"
     lines = b""
     for part, answer in zip(parts, answers, strict=True):
@@ -97,7 +99,7 @@ def _parse(content_id: str, inner: bytes) -> Part:
     return Part(content_id, match[1], match[2], _headers(rest), body)
 
 
-async def _answer(request: ApiRequest, part: Part) -> bytes:
+async def _answer(request: ApiRequest, router: Router, part: Part) -> bytes:
     url = urlsplit(part.target)
     given = {name for name, _ in part.headers}
     # The batch's credentials count for the parts that bring none.
@@ -118,7 +120,7 @@ async def _answer(request: ApiRequest, part: Part) -> bytes:
 
     inner = ApiRequest(scope, receive)
     inner.emulator = request.emulator
-    response = await _dispatch(inner, scope)
+    response = await _dispatch(inner, router, scope)
     status, headers, body = 500, [], b""
 
     async def send(message: MutableMapping[str, Any]) -> None:
@@ -136,9 +138,9 @@ async def _answer(request: ApiRequest, part: Part) -> bytes:
     return lines + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def _dispatch(request: ApiRequest, scope: MutableMapping[str, Any]) -> Response:
+async def _dispatch(request: ApiRequest, router: Router, scope: MutableMapping[str, Any]) -> Response:
     try:
-        found = _router().find(scope)
+        found = router.find(scope)
         if found is None:
             raise unknown_path(scope["method"], scope["path"])
         if "alt=media" in request.url.query:

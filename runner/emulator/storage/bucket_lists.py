@@ -5,14 +5,11 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from starlette.responses import Response
-
 from runner.emulator import store
-from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest, Handler
 from runner.emulator.storage import buckets
 from runner.emulator.storage.faults import bad_request
-from runner.emulator.storage.projection import reply
+from runner.emulator.storage.replies import reading, writing
 
 Json = dict[str, Any]
 
@@ -26,17 +23,19 @@ _DERIVED = {"kind", "id", "etag", "selfLink"}
 def empty(kind: str) -> Handler:
     """Return the handler of a list that has nothing in it."""
 
-    async def handle(request: ApiRequest) -> Response:
+    @reading
+    def handle(connection: sqlite3.Connection, request: ApiRequest) -> Json:
         """Return the empty list of a bucket that exists."""
-        request.emulator.store.read(lambda connection: buckets.require(connection, request.fields["bucket"]))
-        return reply(request, {"kind": f"storage#{kind}"})
+        buckets.require(connection, request.fields["bucket"])
+        return {"kind": f"storage#{kind}"}
 
     return handle
 
 
-async def create_notification(request: ApiRequest) -> Response:
+@writing
+def create_notification(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Keep a notification setting. No Pub/Sub is here: nothing is ever published."""
-    body = await request.read_json()
+    body = request.document
     bucket = request.fields["bucket"]
     for key in body:
         if key not in _FIELDS | _DERIVED:
@@ -51,42 +50,32 @@ async def create_notification(request: ApiRequest) -> Response:
     events = settings.get("event_types", [])
     if not isinstance(events, list) or not set(map(str, events)) <= _EVENTS:
         raise bad_request(f"Invalid value for event_types: {events!r}", "invalid")
-
-    def write(connection: sqlite3.Connection) -> Json:
-        buckets.require(connection, bucket)
-        number = str(store.next_number(connection, f"{_NOTIFICATION}/{bucket}"))
-        document = {"id": number, "etag": number, **settings}
-        return store.insert(connection, _NOTIFICATION, f"{bucket}/{number}", document)
-
-    return reply(request, _shown(request, await request.emulator.store.write(write)))
+    buckets.require(connection, bucket)
+    number = str(store.next_number(connection, f"{_NOTIFICATION}/{bucket}"))
+    document = {"id": number, "etag": number, **settings}
+    return _shown(request, store.insert(connection, _NOTIFICATION, f"{bucket}/{number}", document))
 
 
-async def list_notifications(request: ApiRequest) -> Response:
+@reading
+def list_notifications(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """List a bucket's notification settings."""
     bucket = request.fields["bucket"]
-
-    def read(connection: sqlite3.Connection) -> list[Json]:
-        buckets.require(connection, bucket)
-        return [_shown(request, body) for _, body in store.scan(connection, _NOTIFICATION, f"{bucket}/")]
-
-    items = request.emulator.store.read(read)
-    return reply(request, {"kind": "storage#notifications", **({"items": items} if items else {})})
+    buckets.require(connection, bucket)
+    items = [_shown(request, body) for _, body in store.scan(connection, _NOTIFICATION, f"{bucket}/")]
+    return {"kind": "storage#notifications", **({"items": items} if items else {})}
 
 
-async def get_notification(request: ApiRequest) -> Response:
+@reading
+def get_notification(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Return a notification setting."""
-    return reply(request, _shown(request, request.emulator.store.read(lambda one: _notification(one, request))))
+    return _shown(request, _notification(connection, request))
 
 
-async def delete_notification(request: ApiRequest) -> Response:
+@writing
+def delete_notification(connection: sqlite3.Connection, request: ApiRequest) -> None:
     """Delete a notification setting."""
-
-    def write(connection: sqlite3.Connection) -> None:
-        body = _notification(connection, request)
-        store.remove(connection, _NOTIFICATION, f"{request.fields['bucket']}/{body['id']}")
-
-    await request.emulator.store.write(write)
-    return Response(status_code=204)
+    body = _notification(connection, request)
+    store.remove(connection, _NOTIFICATION, f"{request.fields['bucket']}/{body['id']}")
 
 
 def forget(connection: sqlite3.Connection, bucket: str) -> None:
@@ -98,10 +87,9 @@ def forget(connection: sqlite3.Connection, bucket: str) -> None:
 def _notification(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     bucket, number = request.fields["bucket"], request.fields["notification"]
     buckets.require(connection, bucket)
-    body = store.find(connection, _NOTIFICATION, f"{bucket}/{number}")
-    if body is None:
-        raise ApiError("NOT_FOUND", f"notification {number} not found for bucket {bucket}")
-    return body
+    return store.get(
+        connection, _NOTIFICATION, f"{bucket}/{number}", missing=f"notification {number} not found for bucket {bucket}"
+    )
 
 
 def _shown(request: ApiRequest, body: Json) -> Json:

@@ -7,10 +7,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import enablement, projects
 from runner.emulator.fault_routes import of_retry_test
 from runner.emulator.routing import ApiRequest
-from runner.emulator.serviceusage import enablement
 from runner.emulator.storage import (
     access_lists,
     acl_routes,
@@ -28,7 +27,7 @@ from runner.emulator.storage.faults import NotModifiedError, bad_request, confli
 from runner.emulator.storage.metadata import merged
 from runner.emulator.storage.parameters import boolean, integer
 from runner.emulator.storage.preconditions import Preconditions
-from runner.emulator.storage.projection import reply
+from runner.emulator.storage.replies import reading, reply, writing
 
 Json = dict[str, Any]
 
@@ -81,7 +80,8 @@ async def get(request: ApiRequest) -> Response:
     return reply(request, bucket)
 
 
-async def list_buckets(request: ApiRequest) -> Response:
+@reading
+def list_buckets(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """List a project's buckets by name."""
     parameters = request.query_params
     project_name = parameters.get("project")
@@ -89,60 +89,52 @@ async def list_buckets(request: ApiRequest) -> Response:
         raise bad_request("Required parameter: project", "required")
     limit = integer(parameters, "maxResults") or 1000
     if boolean(parameters, "softDeleted"):
-        return reply(request, {"kind": "storage#buckets"})  # a deleted bucket is gone here: none can be restored
+        return {"kind": "storage#buckets"}  # a deleted bucket is gone here: none can be restored
     prefix, token = parameters.get("prefix", ""), parameters.get("pageToken", "")
-
-    def read(connection: sqlite3.Connection) -> list[Json]:
-        project = projects.resolve(connection, project_name)
-        enablement.require(connection, project, "storage.googleapis.com")
-        rows = connection.execute(
-            "SELECT name FROM storage_buckets WHERE project = ? AND name >= ? AND substr(name, 1, ?) = ?"
-            " ORDER BY name LIMIT ?",
-            (project.number, max(prefix, token), len(prefix), prefix, limit + 1),
-        ).fetchall()
-        return [_shown(connection, request, row[0]) for row in rows]
-
-    found = request.emulator.store.read(read)
+    project = projects.resolve(connection, project_name)
+    enablement.require(connection, project, "storage.googleapis.com")
+    rows = connection.execute(
+        "SELECT name FROM storage_buckets WHERE project = ? AND name >= ? AND substr(name, 1, ?) = ?"
+        " ORDER BY name LIMIT ?",
+        (project.number, max(prefix, token), len(prefix), prefix, limit + 1),
+    ).fetchall()
     answer: Json = {"kind": "storage#buckets"}
-    if found[:limit]:
-        answer["items"] = found[:limit]
-    if len(found) > limit:
-        answer["nextPageToken"] = found[limit]["name"]
-    return reply(request, answer)
+    if rows[:limit]:
+        answer["items"] = [_shown(connection, request, row[0]) for row in rows[:limit]]
+    if len(rows) > limit:
+        answer["nextPageToken"] = rows[limit][0]
+    return answer
 
 
-async def patch(request: ApiRequest) -> Response:
+@writing
+def patch(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Merge fields into a bucket; null deletes one."""
-    return await _change(request, replace=False)
+    return _changed(connection, request, replace=False)
 
 
-async def update(request: ApiRequest) -> Response:
+@writing
+def update(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Replace a bucket's settings."""
-    return await _change(request, replace=True)
+    return _changed(connection, request, replace=True)
 
 
-async def _change(request: ApiRequest, *, replace: bool) -> Response:
-    name = request.fields["bucket"]
-    body = await request.read_json()
+def _changed(connection: sqlite3.Connection, request: ApiRequest, *, replace: bool) -> Json:
+    name, body = request.fields["bucket"], request.document
     settings, lists = checked(body), _lists_of(request, body)
     preconditions = Preconditions.of(request.query_params, request.headers)
     now = records.microseconds(request.emulator.clock.now())
-
-    def write(connection: sqlite3.Connection) -> Json:
-        before = buckets.get(connection, name)
-        preconditions.check_bucket(before)
-        stored = buckets.require(connection, name)
-        if str(settings.get("location", stored["location"])).upper() != stored["location"]:
-            raise bad_request("The location of a bucket cannot be changed.")
-        kept = {key: stored[key] for key in _KEPT if key in stored}
-        base = {**buckets.defaults(now), **kept} if replace else stored
-        after = buckets.complete(merged(base, settings), before, now)
-        protection.check_policy(name, stored, after)
-        buckets.update(connection, name, after, now)
-        _set_lists(connection, name, lists, now)
-        return _shown(connection, request, name, full=True)
-
-    return reply(request, await request.emulator.store.write(write))
+    before = buckets.get(connection, name)
+    preconditions.check_bucket(before)
+    stored = buckets.require(connection, name)
+    if str(settings.get("location", stored["location"])).upper() != stored["location"]:
+        raise bad_request("The location of a bucket cannot be changed.")
+    kept = {key: stored[key] for key in _KEPT if key in stored}
+    base = {**buckets.defaults(now), **kept} if replace else stored
+    after = buckets.complete(merged(base, settings), before, now)
+    protection.check_policy(name, stored, after)
+    buckets.update(connection, name, after, now)
+    _set_lists(connection, name, lists, now)
+    return _shown(connection, request, name, full=True)
 
 
 async def delete(request: ApiRequest) -> Response:
@@ -180,48 +172,38 @@ async def remove(request: ApiRequest, name: str, preconditions: Preconditions) -
     blobs.unlink(request.emulator, await request.emulator.store.write(write))
 
 
-async def lock_retention_policy(request: ApiRequest) -> Response:
+@writing
+def lock_retention_policy(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Lock a bucket's retention policy: from now on it can only get longer."""
     name = request.fields["bucket"]
     preconditions = Preconditions.of(request.query_params, request.headers)
     if preconditions.metageneration_match is None:
         raise bad_request("Required parameter: ifMetagenerationMatch", "required")
-    now = records.microseconds(request.emulator.clock.now())
-
-    def write(connection: sqlite3.Connection) -> Json:
-        preconditions.check_bucket(buckets.get(connection, name))
-        stored = buckets.require(connection, name)
-        if stored.get("retentionPolicy"):
-            stored["retentionPolicy"]["isLocked"] = True
-        elif not of_retry_test(request):
-            raise bad_request(f"Bucket {name} does not have a Retention Policy.", "invalid")
-        buckets.update(connection, name, stored, now)
-        return _shown(connection, request, name)
-
-    return reply(request, await request.emulator.store.write(write))
+    preconditions.check_bucket(buckets.get(connection, name))
+    stored = buckets.require(connection, name)
+    if stored.get("retentionPolicy"):
+        stored["retentionPolicy"]["isLocked"] = True
+    elif not of_retry_test(request):
+        raise bad_request(f"Bucket {name} does not have a Retention Policy.", "invalid")
+    buckets.update(connection, name, stored, records.microseconds(request.emulator.clock.now()))
+    return _shown(connection, request, name)
 
 
-async def storage_layout(request: ApiRequest) -> Response:
+@reading
+def storage_layout(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Return where a bucket lies and whether it has folders."""
     name = request.fields["bucket"]
-    bucket = request.emulator.store.read(lambda connection: buckets.get(connection, name))
-    layout: Json = {
-        "kind": "storage#storageLayout",
-        "bucket": name,
-        "location": bucket["location"],
-        "locationType": bucket["locationType"],
-    }
-    if "hierarchicalNamespace" in bucket:
-        layout["hierarchicalNamespace"] = bucket["hierarchicalNamespace"]
-    return reply(request, layout)
+    bucket = buckets.get(connection, name)
+    shown: Json = {key: bucket[key] for key in ("location", "locationType", "hierarchicalNamespace") if key in bucket}
+    return {"kind": "storage#storageLayout", "bucket": name, **shown}
 
 
-async def service_account(request: ApiRequest) -> Response:
+@reading
+def service_account(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Return the service agent with which Storage acts in a project."""
-    name = request.fields["project"]
-    project = request.emulator.store.read(lambda connection: projects.resolve(connection, name))
+    project = projects.resolve(connection, request.fields["project"])
     email = f"service-{project.number}@gs-project-accounts.iam.gserviceaccount.com"
-    return reply(request, {"kind": "storage#serviceAccount", "email_address": email})
+    return {"kind": "storage#serviceAccount", "email_address": email}
 
 
 def _shown(connection: sqlite3.Connection, request: ApiRequest, name: str, *, full: bool = False) -> Json:
@@ -258,12 +240,7 @@ def _set_lists(connection: sqlite3.Connection, name: str, lists: Json, now: int)
     entries = {}
     for key, given in lists.items():
         roles = access_lists.BUCKET_ROLES if key == "acl" else access_lists.OBJECT_ROLES
-        if isinstance(given, str):
-            found = access_lists.predefined(given, home["projectNumber"], for_bucket=key == "acl")
-            access_lists.refuse_public(home, [entry["entity"] for entry in found])
-        else:
-            found = access_lists.checked(connection, home, given, roles)
-        entries[key] = found
+        entries[key] = access_lists.given_entries(connection, home, given, roles)
     if "acl" in entries:
         access_lists.set_of_bucket(connection, name, entries["acl"])
     if "defaultObjectAcl" in entries:

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from runner.emulator.control.regions import REGIONS
+from runner.emulator.regions import REGIONS
 from runner.emulator.storage.buckets import DUAL_REGIONS, MULTI_REGIONS
 from runner.emulator.storage.faults import bad_request
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from runner.emulator.iam import deleted_members
 from runner.emulator.storage.faults import no_such_bucket
 from runner.emulator.storage.records import timestamp
 
@@ -115,6 +116,9 @@ def rename_member(connection: sqlite3.Connection, old: str, new: str) -> None:
         " WHERE instr(policy, ?)",
         (json.dumps(old), json.dumps(new), json.dumps(old)),
     )
+
+
+deleted_members.RENAMES.append(rename_member)
 
 
 def set_policy(connection: sqlite3.Connection, name: str, bindings: list[Json], version: int) -> Json:

@@ -17,8 +17,8 @@ from runner.emulator.storage.faults import bad_request, condition_not_met, no_su
 from runner.emulator.storage.metadata import checked
 from runner.emulator.storage.parameters import integer
 from runner.emulator.storage.preconditions import NONE, Preconditions
-from runner.emulator.storage.projection import reply
 from runner.emulator.storage.records import StoredObject
+from runner.emulator.storage.replies import reply
 
 Json = dict[str, Any]
 

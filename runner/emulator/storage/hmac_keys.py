@@ -11,15 +11,12 @@ import secrets
 import sqlite3
 from typing import Any
 
-from starlette.responses import Response
-
-from runner.emulator import paging, store
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import paging, projects, store
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage.faults import bad_request, condition_not_met
 from runner.emulator.storage.parameters import boolean
-from runner.emulator.storage.projection import reply
 from runner.emulator.storage.records import microseconds, timestamp
+from runner.emulator.storage.replies import reading, writing
 
 Json = dict[str, Any]
 
@@ -36,7 +33,8 @@ def find(connection: sqlite3.Connection, access_id: str) -> Json | None:
     return key if key is not None and key["state"] == "ACTIVE" else None
 
 
-async def create(request: ApiRequest) -> Response:
+@writing
+def create(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Make a key; its secret is shown this once."""
     email = request.query_params.get("serviceAccountEmail", "")
     if not _EMAIL.match(email):
@@ -44,84 +42,69 @@ async def create(request: ApiRequest) -> Response:
     now = timestamp(microseconds(request.emulator.clock.now()))
     access_id = PREFIX + base64.b32encode(secrets.token_bytes(35)).decode()[:55]
     secret = base64.b64encode(secrets.token_bytes(30)).decode()
-
-    def write(connection: sqlite3.Connection) -> Json:
-        project = projects.ensure(connection, request.fields["project"])
-        key = {
-            "accessId": access_id,
-            "projectId": project.id,
-            "serviceAccountEmail": email,
-            "state": "ACTIVE",
-            "timeCreated": now,
-            "updated": now,
-            "etag": _etag(),
-            "secret": secret,
-        }
-        return store.insert(connection, KIND, access_id, key)
-
-    key = await request.emulator.store.write(write)
-    return reply(request, {"kind": "storage#hmacKey", "metadata": _shown(request, key), "secret": secret})
+    key = {
+        "accessId": access_id,
+        "projectId": projects.ensure(connection, request.fields["project"]).id,
+        "serviceAccountEmail": email,
+        "state": "ACTIVE",
+        "timeCreated": now,
+        "updated": now,
+        "etag": _etag(),
+        "secret": secret,
+    }
+    store.insert(connection, KIND, access_id, key)
+    return {"kind": "storage#hmacKey", "metadata": _shown(request, key), "secret": secret}
 
 
-async def list_keys(request: ApiRequest) -> Response:
+@reading
+def list_keys(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """List a project's keys, those of one account with `serviceAccountEmail`."""
     parameters = request.query_params
     wanted, deleted = parameters.get("serviceAccountEmail"), boolean(parameters, "showDeletedKeys")
-
-    def read(connection: sqlite3.Connection) -> list[Json]:
-        project = projects.resolve(connection, request.fields["project"])
-        return [
-            key
-            for _, key in store.scan(connection, KIND)
-            if key["projectId"] == project.id
-            and wanted in (None, key["serviceAccountEmail"])
-            and (deleted or key["state"] != "DELETED")
-        ]
-
-    keys, token = paging.page(
-        request.emulator.store.read(read), parameters.get("maxResults"), parameters.get("pageToken"), default=250
-    )
+    project = projects.resolve(connection, request.fields["project"])
+    found = [
+        key
+        for _, key in store.scan(connection, KIND)
+        if key["projectId"] == project.id
+        and wanted in (None, key["serviceAccountEmail"])
+        and (deleted or key["state"] != "DELETED")
+    ]
+    keys, token = paging.page(found, parameters.get("maxResults"), parameters.get("pageToken"), default=250)
     answer: Json = {"kind": "storage#hmacKeysMetadata"}
     answer |= {"items": [_shown(request, key) for key in keys]} if keys else {}
-    return reply(request, answer | ({"nextPageToken": token} if token else {}))
+    return answer | ({"nextPageToken": token} if token else {})
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Return a key without its secret."""
-    return reply(request, _shown(request, request.emulator.store.read(lambda connection: _key(connection, request))))
+    return _shown(request, _key(connection, request))
 
 
-async def update(request: ApiRequest) -> Response:
+@writing
+def update(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Switch a key on or off."""
-    body = await request.read_json()
+    body = request.document
     state = body.get("state")
     if state not in _STATES:
         raise bad_request(f"Invalid value for state: {state!r}", "invalid")
+    key = _key(connection, request)
+    if body.get("etag") not in (None, "", key["etag"]):
+        raise condition_not_met()
+    if key["state"] == "DELETED":
+        raise bad_request("Cannot update a key in 'DELETED' state.", "invalid")
     now = timestamp(microseconds(request.emulator.clock.now()))
-
-    def write(connection: sqlite3.Connection) -> Json:
-        key = _key(connection, request)
-        if body.get("etag") not in (None, "", key["etag"]):
-            raise condition_not_met()
-        if key["state"] == "DELETED":
-            raise bad_request("Cannot update a key in 'DELETED' state.", "invalid")
-        changed = {**key, "state": state, "updated": now, "etag": _etag()}
-        return store.put(connection, KIND, key["accessId"], changed)
-
-    return reply(request, _shown(request, await request.emulator.store.write(write)))
+    changed = {**key, "state": state, "updated": now, "etag": _etag()}
+    return _shown(request, store.put(connection, KIND, key["accessId"], changed))
 
 
-async def delete(request: ApiRequest) -> Response:
+@writing
+def delete(connection: sqlite3.Connection, request: ApiRequest) -> None:
     """Delete a key that is switched off."""
-
-    def write(connection: sqlite3.Connection) -> None:
-        key = _key(connection, request)
-        if key["state"] != "INACTIVE":
-            raise bad_request(f"Cannot delete keys in '{key['state']}' state. key: {key['accessId']}", "invalid")
-        store.put(connection, KIND, key["accessId"], {**key, "state": "DELETED", "secret": ""})
-
-    await request.emulator.store.write(write)
-    return Response(status_code=204)
+    key = _key(connection, request)
+    if key["state"] != "INACTIVE":
+        raise bad_request(f"Cannot delete keys in '{key['state']}' state. key: {key['accessId']}", "invalid")
+    store.put(connection, KIND, key["accessId"], {**key, "state": "DELETED", "secret": ""})
 
 
 def _key(connection: sqlite3.Connection, request: ApiRequest) -> Json:

@@ -25,8 +25,8 @@ from runner.emulator.storage.faults import NotModifiedError, bad_request, no_suc
 from runner.emulator.storage.metadata import changed, checked
 from runner.emulator.storage.parameters import boolean, integer
 from runner.emulator.storage.preconditions import Preconditions
-from runner.emulator.storage.projection import reply
 from runner.emulator.storage.records import StoredObject
+from runner.emulator.storage.replies import reply
 
 Json = dict[str, Any]
 

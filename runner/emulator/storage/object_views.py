@@ -11,8 +11,8 @@ from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import acl_routes, buckets, customer_keys, protection
 from runner.emulator.storage.access_lists import is_uniform
 from runner.emulator.storage.faults import bad_request
-from runner.emulator.storage.projection import reply
 from runner.emulator.storage.records import StoredObject
+from runner.emulator.storage.replies import reply
 
 Json = dict[str, Any]
 

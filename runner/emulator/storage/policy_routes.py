@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from starlette.responses import Response
-
 from runner.emulator.fault_routes import of_retry_test
 from runner.emulator.iam import policies
 from runner.emulator.routing import ApiRequest
@@ -14,7 +12,7 @@ from runner.emulator.storage import access, buckets
 from runner.emulator.storage.access_lists import is_uniform, refuse_public
 from runner.emulator.storage.faults import bad_request, condition_not_met
 from runner.emulator.storage.parameters import integer
-from runner.emulator.storage.projection import reply
+from runner.emulator.storage.replies import reading, writing
 
 Json = dict[str, Any]
 
@@ -30,45 +28,43 @@ _PERMISSION_PREFIXES = (
 )
 
 
-async def get_policy(request: ApiRequest) -> Response:
+@reading
+def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Return a bucket's policy."""
-    name = request.fields["bucket"]
     wanted = integer(request.query_params, "optionsRequestedPolicyVersion")
     if wanted is not None and wanted not in (1, 3):
         raise bad_request(f"Requested policy version ({wanted}) is not supported.")
-    return reply(request, request.emulator.store.read(lambda connection: buckets.policy(connection, name)))
+    return buckets.policy(connection, request.fields["bucket"])
 
 
-async def set_policy(request: ApiRequest) -> Response:
+@writing
+def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Replace a bucket's policy; one that was read before must not have changed since."""
     name = request.fields["bucket"]
-    body = await request.read_json()
+    body = request.document
     for key in body:
         if key not in _KNOWN:
             raise bad_request(f'Invalid JSON payload received. Unknown name "{key}": Cannot find field.')
-
-    def write(connection: sqlite3.Connection) -> Json:
-        stored = buckets.policy(connection, name)
-        if body.get("etag") and body["etag"] != stored["etag"]:
-            raise condition_not_met()
-        policies.validate(connection, body)
-        bindings = []
-        for binding in body.get("bindings") or []:
-            members = sorted(set(binding.get("members", [])))
-            if members:
-                bindings.append({**binding, "members": members})
-        home = buckets.require(connection, name)
-        refuse_public(home, [member for binding in bindings for member in binding["members"]])
-        conditional = any("condition" in binding for binding in bindings)
-        if conditional and not is_uniform(home):
-            message = "Setting an IAM condition requires that uniform bucket-level access is enabled on the bucket."
-            raise condition_not_met(message)
-        return buckets.set_policy(connection, name, bindings, 3 if conditional else 1)
-
-    return reply(request, await request.emulator.store.write(write))
+    stored = buckets.policy(connection, name)
+    if body.get("etag") and body["etag"] != stored["etag"]:
+        raise condition_not_met()
+    policies.validate(connection, body)
+    bindings = []
+    for binding in body.get("bindings") or []:
+        members = sorted(set(binding.get("members", [])))
+        if members:
+            bindings.append({**binding, "members": members})
+    home = buckets.require(connection, name)
+    refuse_public(home, [member for binding in bindings for member in binding["members"]])
+    conditional = any("condition" in binding for binding in bindings)
+    if conditional and not is_uniform(home):
+        message = "Setting an IAM condition requires that uniform bucket-level access is enabled on the bucket."
+        raise condition_not_met(message)
+    return buckets.set_policy(connection, name, bindings, 3 if conditional else 1)
 
 
-async def test_permissions(request: ApiRequest) -> Response:
+@reading
+def test_permissions(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     """Return which of the asked permissions the caller has."""
     asked = request.query_params.getlist("permissions")
     if not asked and not of_retry_test(request):
@@ -76,7 +72,5 @@ async def test_permissions(request: ApiRequest) -> Response:
     for permission in asked:
         if not permission.startswith(_PERMISSION_PREFIXES):
             raise bad_request(f"Invalid permission: {permission}")
-    answer: Json = {"kind": "storage#testIamPermissionsResponse"}
-    if permissions := request.emulator.store.read(lambda connection: access.held(connection, request, asked)):
-        answer["permissions"] = permissions
-    return reply(request, answer)
+    permissions = access.held(connection, request, asked)
+    return {"kind": "storage#testIamPermissionsResponse", **({"permissions": permissions} if permissions else {})}

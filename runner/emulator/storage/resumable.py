@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anyio import to_thread
 from starlette.requests import ClientDisconnect
@@ -21,18 +21,16 @@ from runner.emulator.context import Emulator
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import blobs, buckets, object_views, objects, records, session_files
+from runner.emulator.storage.announced import Announced
 from runner.emulator.storage.blobs import CHUNK, Payload
 from runner.emulator.storage.content_range import ContentRange, parse_content_range
 from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.parameters import integer
 from runner.emulator.storage.preconditions import Preconditions
-from runner.emulator.storage.projection import reply
+from runner.emulator.storage.replies import reply
 from runner.emulator.storage.session_files import Progress
 from runner.emulator.storage.tables import INLINE_LIMIT
-
-if TYPE_CHECKING:
-    from runner.emulator.storage.uploads import Announced
 
 Json = dict[str, Any]
 

@@ -127,6 +127,6 @@ METHODS: list[Method] = [
         "/storage/v1/projects/{project:segment}/serviceAccount",
         bucket_routes.service_account,
     ),
-    _method("batch", "POST", "/batch/storage/v1", batch.batch),
-    _method("batch", "POST", "/batch", batch.batch),
 ]
+_BATCH = batch.answering(METHODS)
+METHODS += [_method("batch", "POST", "/batch/storage/v1", _BATCH), _method("batch", "POST", "/batch", _BATCH)]

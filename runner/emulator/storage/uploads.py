@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -11,50 +10,14 @@ from starlette.responses import Response
 
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import access, blobs, customer_keys, naming, object_views, objects, resumable
+from runner.emulator.storage import blobs, object_views, objects, resumable
+from runner.emulator.storage.announced import Announced, announced
 from runner.emulator.storage.blobs import BlobWriter, Payload
 from runner.emulator.storage.faults import bad_request
-from runner.emulator.storage.hashes import Expected
-from runner.emulator.storage.metadata import checked
-from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.related import RelatedParser, boundary_of
 from runner.emulator.storage.tables import INLINE_LIMIT
 
 Json = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Announced:
-    """What a request says about the object it brings."""
-
-    name: str
-    settings: Json
-    expected: Expected
-    preconditions: Preconditions
-
-
-def announced(request: ApiRequest, body: Json, content_type: str) -> Announced:
-    """Join the metadata of the body with the query and the headers. Raises ApiError 400; 403 to who may not write."""
-    parameters = request.query_params
-    settings = checked(body)
-    settings = {key: value for key, value in settings.items() if value is not None}
-    settings.setdefault("contentType", content_type or "application/octet-stream")
-    for key in ("contentEncoding", "kmsKeyName"):
-        if parameters.get(key):
-            settings[key] = parameters[key]
-    if parameters.get("predefinedAcl"):
-        settings["acl"] = parameters["predefinedAcl"]
-    if key_of_customer := customer_keys.given(request.headers):
-        settings[customer_keys.FIELD] = key_of_customer
-    name = naming.check_object_name(parameters.get("name") or body.get("name"))
-    # Here, since a condition of a policy may ask for the name, which only the body may tell.
-    access.require_object(request, "storage.objects.create", name)
-    return Announced(
-        name=name,
-        settings=settings,
-        expected=Expected.of(body, request.headers),
-        preconditions=Preconditions.of(parameters, request.headers),
-    )
 
 
 async def insert(request: ApiRequest) -> Response:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import projects
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import (

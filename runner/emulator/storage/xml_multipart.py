@@ -10,7 +10,7 @@ import itertools
 import json
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.sax.saxutils import escape
 
 from anyio import to_thread
@@ -19,15 +19,14 @@ from starlette.responses import Response
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import blobs, buckets, objects, records
+from runner.emulator.storage.announced import Announced
 from runner.emulator.storage.blobs import Payload
 from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.records import encode_crc32c
+from runner.emulator.storage.uploads import receive
 from runner.emulator.storage.xml import document, element, parsed, texts
-
-if TYPE_CHECKING:
-    from runner.emulator.storage.uploads import Announced
 
 Json = dict[str, Any]
 
@@ -70,8 +69,6 @@ async def initiate(request: ApiRequest, target: Announced) -> Response:
 
 async def put_part(request: ApiRequest) -> Response:
     """Store one part; a part sent again replaces the earlier one."""
-    from runner.emulator.storage.uploads import receive
-
     number_text = request.query_params.get("partNumber", "")
     if not number_text.isascii() or not number_text.isdigit() or not 1 <= int(number_text) <= _MAX_PARTS:
         raise bad_request(f"Part number must be an integer between 1 and {_MAX_PARTS}.", "InvalidArgument")

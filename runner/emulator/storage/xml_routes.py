@@ -29,12 +29,13 @@ from runner.emulator.storage import (
 )
 from runner.emulator.storage.access import guarded
 from runner.emulator.storage.acl_routes import ObjectLists
+from runner.emulator.storage.announced import Announced
 from runner.emulator.storage.faults import bad_request, no_such_object
 from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.parameters import integer
 from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.records import StoredObject
-from runner.emulator.storage.uploads import Announced, receive
+from runner.emulator.storage.uploads import receive
 from runner.emulator.storage.xml import (
     EXTENSIONS,
     SETTINGS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,17 +33,11 @@ class Complaint:
     findings: list[dict[str, Any]]
     """Errors of the checks, JSON-ready."""
     excerpt: str
-    """Of the first message."""
+    """Beginning of the first message."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
-        return {
-            "line": self.line,
-            "index": self.index,
-            "reason": self.reason,
-            "findings": self.findings,
-            "excerpt": self.excerpt,
-        }
+        return dataclasses.asdict(self)
 
 
 def complaints(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from runner import times
 from runner.errors import ConfigurationError, EngineMissingError
 from runner.gcp.tuning_jobs import TuningJob
 from runner.installation import install_hint
@@ -184,10 +185,8 @@ def _exported(what: str) -> ConfigurationError:
 
 def _when(item: Measurement, job: TuningJob) -> float:
     """Return seconds since 1970 of a measurement; the job's creation where the service does not say."""
-    try:
-        return datetime.datetime.fromisoformat(item.time).timestamp()
-    except ValueError:
-        return _seconds(job.create_time) or 0.0
+    measured = times.seconds_of(item.time)
+    return measured if measured is not None else _seconds(job.create_time) or 0.0
 
 
 def _seconds(moment: datetime.datetime | None) -> float | None:

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from runner import times
 from runner.catalog import UnknownModelError, find_model, load_catalog
 from runner.gcp.events import JobEvent
 from runner.gcp.tuning_jobs import TuningJob
@@ -154,7 +155,7 @@ class JobProgress:
             self.learning_rate = data.get("learning_rate", self.learning_rate)
             if _finite(data.get("loss")):
                 self.losses.append((self.step, float(data["loss"])))
-            moment = _seconds(event.time)
+            moment = times.seconds_of(event.time)
             if moment is not None:
                 self._moments.append((self.step, moment))
         elif event.kind == "evaluation" and _finite(data.get("loss")):
@@ -232,10 +233,3 @@ def _whole(value: Any) -> int | None:
 
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        return datetime.datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None

@@ -33,7 +33,7 @@ class Ranked:
 
     job: TuningJob
     last_loss: float | None
-    """Of training."""
+    """Training loss."""
     validation_loss: float | None
     """The best one."""
     billed: Billed | None

@@ -25,7 +25,7 @@ class Measurement:
     """One measured loss."""
 
     kind: Literal["step", "evaluation"]
-    """Of a training step, or of the validation file."""
+    """Whether it was measured in a training step or on the validation file."""
     step: int
     epoch: float | None
     loss: float | None

@@ -18,7 +18,7 @@ from runner.gcp.session import Session
 from runner.jobs.manifests.records import PREFIX, Entry, Run
 
 NAME = f"{PREFIX.rstrip('/')}-budget/"
-"""Of the documents: `runner/state-budget/LOCATION.json`, which is no record."""
+"""Folder of the documents `runner/state-budget/LOCATION.json`, which are not records."""
 
 
 @dataclass(slots=True)

@@ -32,9 +32,9 @@ class DataReader:
 
     session: Session
     versions: dict[Source, DataVersion] = field(default_factory=dict)
-    """Of what is there, without statistics."""
+    """Versions of the data that exists, without statistics."""
     problems: dict[Source, str] = field(default_factory=dict)
-    """Of what is not."""
+    """Why other data cannot be used."""
     _reports: dict[tuple[Any, ...], Report] = field(default_factory=dict)
 
     def look_up(self, sources: Iterable[Source]) -> None:

@@ -38,7 +38,7 @@ class PlannedJob:
     differences: list[Difference] = field(default_factory=list)
     """Against the last run."""
     drift: list[Difference] = field(default_factory=list)
-    """Of the live job against what was asked for."""
+    """What differs between the live job and what was asked for."""
     data: dict[str, Any] = field(default_factory=dict)
     price: Price = field(default_factory=Price)
     warnings: list[str] = field(default_factory=list)

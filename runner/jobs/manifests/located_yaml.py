@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 MAX_BYTES = 1024 * 1024
-"""Of one file."""
+"""Maximum size of one file."""
 MAX_VALUES = 20_000
-"""Of one document, aliases expanded."""
+"""Maximum number of values in one document, aliases expanded."""
 MAX_DEPTH = 32
 MAX_DOCUMENTS = 1000
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
@@ -40,7 +40,7 @@ class Located:
     size: int = 1
     """Values in it, itself included."""
     keys: dict[str, int] = field(default_factory=dict)
-    """Of a mapping: the line of each key."""
+    """The line of each key, if this is a mapping."""
 
     def plain(self) -> Any:
         """Return it without places."""

@@ -30,7 +30,7 @@ class View:
     entries: dict[str, Entry]
     now: datetime.datetime
     jobs: list[TuningJob]
-    """Of all places that were asked."""
+    """Jobs of all places that were asked."""
     elsewhere: int = 0
     """Jobs of other locations that have not ended; they take slots of the same quota."""
     down: dict[str, str] = field(default_factory=dict)

@@ -47,12 +47,12 @@ class Plan:
     active: int
     """Slots that are taken."""
     elsewhere: int = 0
-    """Of them by jobs of other locations."""
+    """How many of the slots jobs of other locations take."""
     queued: int
     findings: list[PreflightFinding] = field(default_factory=list)
     accuracies: list[Accuracy] = field(default_factory=list)
     running_usd_per_hour: float | None = None
-    """Of the deployed models; None when a machine's price is unknown or nobody looked."""
+    """Price of the deployed models; None if a machine's price is unknown or nobody looked."""
     deployed_models: int = 0
 
     @property

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from runner import times
 from runner.errors import GoogleApiError, UnreachableError
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
@@ -257,7 +258,7 @@ def outcome_of(job: TuningJob, run: Run) -> Outcome:
         state=job.state,
         code=job.error_code,
         message=job.error_message[:300],
-        ended=job.end_time.isoformat().replace("+00:00", "Z") if job.end_time else "",
+        ended=times.exact(job.end_time) if job.end_time else "",
         billed_tokens=tokens,
         billed_usd=None if tokens is None or price is None else tokens * run.price.epochs * price / 1e6,
         counted_by_stand_in=job.counted_by_stand_in,
@@ -281,12 +282,7 @@ def next_attempt(record: Record, now: datetime.datetime) -> Record | None:
     if not (platform or (run.retry_on == "any" and outcome.state == "JOB_STATE_FAILED")):
         return None
     values = {"attempt": run.attempt + 1, "phase": "queued", "job": "", "outcome": None, "places": ()}
-    return record.replaced(run.model_copy(update={**values, "queued": timestamp(now)}))
-
-
-def timestamp(now: datetime.datetime) -> str:
-    """Return a moment as RFC 3339."""
-    return now.isoformat().replace("+00:00", "Z")
+    return record.replaced(run.model_copy(update={**values, "queued": times.exact(now)}))
 
 
 def _cause(view: View, run: Run) -> tuple[bool, str | None, str]:

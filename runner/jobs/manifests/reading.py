@@ -48,7 +48,7 @@ class ManifestJob:
     name: str
     file: str
     tree: Located = field(repr=False)
-    """Of the whole document, for the lines of later problems."""
+    """The whole document, which gives later problems their lines."""
     spec: TuningJobSpec
     """As the manifest says it: the datasets may be paths, the custom weights may be those of `after`."""
     train: Path | str

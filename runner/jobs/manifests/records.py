@@ -13,7 +13,16 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from runner.errors import ConfigurationError, GoogleApiError
@@ -25,9 +34,9 @@ from runner.jobs.specification import TuningJobSpec
 
 VERSION = 1
 PREFIX = "runner/state/"
-"""Of the objects: `runner/state/LOCATION/NAME.json`."""
+"""Prefix of the objects `runner/state/LOCATION/NAME.json`."""
 ASIDE = "runner/damaged/"
-"""Of damaged records that were set aside."""
+"""Prefix of damaged records that were set aside."""
 HISTORY = 8
 """Earlier runs that a record keeps."""
 
@@ -76,7 +85,7 @@ class Outcome(_Stored):
     message: str = ""
     ended: str = ""
     billed_tokens: int | None = None
-    """Of one epoch; None where the service does not say."""
+    """Tokens of one epoch; None if the service does not say."""
     billed_usd: float | None = None
     """Billed tokens at the price of the estimate."""
     counted_by_stand_in: bool = False
@@ -112,7 +121,7 @@ class Run(_Stored):
     """One run of a manifest job: one billable job at most for each attempt."""
 
     identity: str
-    """Of name, place, specification and data; 52 characters of a-z and 2-7."""
+    """Digest of name, place, specification, and data: 52 characters of a-z and 2-7."""
     attempt: int = 1
     phase: Phase
     owner: str = ""
@@ -158,18 +167,12 @@ class Run(_Stored):
         _SPEC.validate_json(json.dumps({"base_model": "", "training_dataset": "", **fields}), strict=True)
         return fields
 
-    @field_validator("deploy")
+    @field_validator("deploy", "evaluation")
     @classmethod
-    def _deployable(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _section(cls, given: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
         if given is not None:
-            Deploy.model_validate(given, by_name=True, by_alias=False)
-        return given
-
-    @field_validator("evaluation")
-    @classmethod
-    def _evaluable(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
-        if given is not None:
-            Evaluation.model_validate(given, by_name=True, by_alias=False)
+            model = Deploy if info.field_name == "deploy" else Evaluation
+            model.model_validate(given, by_name=True, by_alias=False)
         return given
 
     @field_validator("job")
@@ -219,7 +222,7 @@ class Record(_Stored):
     history: tuple[PastRun, ...] = ()
     """Newest first."""
     spent_usd: float = 0.0
-    """Of all earlier runs, those included that the history has forgotten."""
+    """Cost of all earlier runs, including those that the history has forgotten."""
 
     @property
     def committed_usd(self) -> float:

@@ -124,7 +124,7 @@ class Evaluation(_Strict):
     """`validationLoss` is the last one that the service reports; without a report the gate stays shut. The others
     compare answers: the model is deployed, asked before it has traffic, and taken off again if it does not do."""
     maximum: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Of the validation loss."""
+    """Maximum validation loss."""
     questions: Annotated[str | None, Field(pattern=rf"^{Bucket}$", max_length=1200)] = None
     """JSON Lines with held-out questions and answers in Cloud Storage; the job's validation file when left out."""
     base_model: str | None = None
@@ -136,7 +136,7 @@ class Evaluation(_Strict):
     limit: Annotated[int, Field(ge=5, le=10_000)] = 200
     """Questions at most: the first ones of the file."""
     max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 512
-    """Of an answer: a model that does not stop by itself costs time and, where Google manages it, money."""
+    """Maximum length of an answer: a model that does not stop costs time and, if Google manages it, money."""
 
     @model_validator(mode="after")
     def _whole(self) -> Evaluation:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.jobs.manifests.schema import MAX_SWEEP_JOBS, Sweep
+from runner.wording import camel
 
 MAX_NAME = 63
-"""Of an expanded name: the longest label value."""
+"""Maximum length of an expanded name: that of a label value."""
 _SHORT = {
     "base_model": "",
     "mode": "",
@@ -58,10 +59,10 @@ def _problems(grid: dict[str, list[Any]], paired: dict[str, list[Any]]) -> list[
         problems.append(((), "gives no values: fill in grid or paired"))
     lengths = {key: len(values) for key, values in paired.items()}
     if len(set(lengths.values())) > 1:
-        shown = ", ".join(f"{_camel(key)} has {length}" for key, length in lengths.items())
+        shown = ", ".join(f"{camel(key)} has {length}" for key, length in lengths.items())
         problems.append((("paired",), f"the lists must have one length: {shown}"))
     for key in set(grid) & set(paired):
-        problems.append((("paired", _camel(key)), "stands in grid too"))
+        problems.append((("paired", camel(key)), "stands in grid too"))
     count = 1
     for values in grid.values():
         count *= len(values)
@@ -87,8 +88,3 @@ def _scientific(value: float) -> str:
     """Return `2p5e-5` for 0.000025."""
     digits, _, exponent = f"{value:e}".partition("e")
     return f"{digits.rstrip('0').rstrip('.').replace('.', 'p')}e{int(exponent)}"
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)

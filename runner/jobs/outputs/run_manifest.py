@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import platform
 import subprocess
+import time
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
+from runner import times
 from runner.catalog import find_model, load_catalog
 from runner.jobs.specification import TuningJobSpec
 
@@ -45,7 +46,7 @@ def manifest_of(
         "schema": SCHEMA_VERSION,
         "fingerprint": fingerprint,
         "parent": parent,
-        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "written": times.to_seconds(time.time()),
         "spec": dataclasses.asdict(spec),
         "datasets": dict(datasets),
         "catalog": catalog.version,

@@ -17,7 +17,7 @@ from runner.jobs.outputs.run_manifest import manifest_of
 from runner.jobs.specification import TuningJobSpec, check
 
 SCHEMA_VERSION = 1
-"""Of the fingerprint; raise it when a field is added or the meaning of one changes."""
+"""Version of the fingerprint; raise it when a field is added or changes its meaning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

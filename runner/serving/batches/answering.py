@@ -15,8 +15,9 @@ from runner.gcp.batch_jobs import BatchJob
 from runner.gcp.session import Session
 from runner.prices import Price, Terms
 from runner.serving.batches import jobs
-from runner.serving.batches.jobs import Predictor
-from runner.serving.evaluation import Answer, Question
+from runner.serving.batches.predictors import Predictor
+from runner.serving.contest import Answer
+from runner.serving.evaluation import Question
 from runner.state import state_directory
 
 _AGREED = Terms(limit=float("inf"), accept_unknown=True)

@@ -28,7 +28,7 @@ LONGEST_PAUSE_SECONDS = 20.0
 _OF_ALL = frozenset({401, 403, 404})
 """Statuses that every line would meet."""
 _PASSING = frozenset({408, 409, 425, 429})
-"""Of the statuses that blame the request those that pass by themselves."""
+"""Statuses that blame the request and yet pass by themselves."""
 
 
 @dataclass(frozen=True, slots=True)

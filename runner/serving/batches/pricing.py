@@ -17,9 +17,9 @@ from runner.serving.plan import hourly_price
 
 _PARAMETERS = re.compile(r"(\d+(?:\.\d+)?)b\b")
 EXPECTED_TOKENS = 256
-"""Of an answer, where its limit is not lower."""
+"""Expected length of an answer, unless its limit is lower."""
 ANSWER_TOKENS = 1024
-"""Of an answer that has no limit, for the high end."""
+"""Length of an answer without a limit, for the high end of the price."""
 FEWEST_QUESTIONS = 100
 """Fewer are not worth a word."""
 WORTH_TELLING_SECONDS = 1800.0
@@ -32,7 +32,7 @@ class Work:
 
     questions: int
     expected_tokens: int
-    """Of all answers."""
+    """Expected tokens of all answers together."""
     most_tokens: int
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import projects
 from runner.emulator.errors import ApiError
 from runner.emulator.iam import agents, policies
 from runner.emulator.iam.roles import ROLES
@@ -223,9 +223,8 @@ def test_two_projects_never_share_a_number_unnoticed(emulator: EmulatorServer, b
     def work(connection: Any) -> None:
         number = projects.number_of(bare)
         from runner.emulator import store
-        from runner.emulator.cloudresourcemanager import identity
 
-        store.put(connection, identity.NUMBER_KIND, number, {"id": "another"})
+        store.put(connection, projects.NUMBER_KIND, number, {"id": "another"})
         with pytest.raises(ApiError, match="share the number"):
             projects.ensure(connection, bare)
 

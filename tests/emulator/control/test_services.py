@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import enablement, projects
 from runner.emulator.errors import ApiError
 from runner.emulator.iam import agents
 from runner.emulator.server import EmulatorServer
-from runner.emulator.serviceusage import enablement
 from runner.emulator.serviceusage.known import TITLES, dependencies, dependents
 from runner.emulator.settings import EmulatorSettings
 from tests.emulator.control.conftest import Call

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from runner.emulator import coverage, services
-from runner.emulator.cloudresourcemanager import projects
+from runner.emulator import coverage, projects, services
 from runner.emulator.control import quotas
 from runner.emulator.server import EmulatorServer
 from tests.emulator.control.conftest import Call

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.emulator.field_selection import pick, selection
 from runner.emulator.server import EmulatorServer
 from runner.emulator.storage.batch import split
-from runner.emulator.storage.projection import parse, pick
 from tests.emulator.storage.conftest import Bucket, attempt
 
 
@@ -74,13 +74,13 @@ def test_any_batch_body_is_split_or_refused(body: bytes) -> None:
 )
 def test_fields(fields: str, expected: dict[str, Any]) -> None:
     value = {"name": "n", "items": [{"id": 1, "owner": {"a": 1, "b": 2}}, {"id": 2}], "next": "t"}
-    assert pick(value, parse(fields)) == expected
-    assert pick(value, parse("*")) == value
+    assert pick(value, selection(fields)) == expected
+    assert pick(value, selection("*")) == value
 
 
 @given(fields=st.text("ab(),/* ", max_size=20))
 def test_any_fields_are_read_or_refused(fields: str) -> None:
-    tree, status = attempt(lambda: parse(fields))
+    tree, status = attempt(lambda: selection(fields))
     assert tree is not None or status == 400
 
 

@@ -7,10 +7,11 @@ import json
 import logging
 from typing import Any
 
-from runner.emulator.aiplatform import access, lifecycle, models
-from runner.emulator.aiplatform.asking import ask
+from runner.emulator.aiplatform import access, models
 from runner.emulator.aiplatform.batch import jobs
-from runner.emulator.aiplatform.deployments import Serving
+from runner.emulator.aiplatform.deployments import Deployments
+from runner.emulator.aiplatform.forwarding import ask
+from runner.emulator.aiplatform.serving import Serving
 from runner.emulator.aiplatform.tuning_validation import split_uri
 from runner.emulator.context import Emulator
 from runner.emulator.errors import ApiError, disk_error
@@ -26,8 +27,9 @@ _AT_ONCE = 8
 class BatchExecutor:
     """All unfinished batch prediction jobs of one emulator. Its methods are called on the emulator's event loop."""
 
-    def __init__(self, emulator: Emulator) -> None:
+    def __init__(self, emulator: Emulator, deployments: Deployments) -> None:
         self.emulator = emulator
+        self.deployments = deployments
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # Each loads a model of its own.
         self._room = asyncio.Semaphore(1)
@@ -86,13 +88,12 @@ class BatchExecutor:
             lambda connection: models.get(connection, f"{job['model']}@{job['modelVersionId']}")
         )
         source, _ = models.weights(model)
-        deployments = lifecycle.runtime(self.emulator).deployments
-        serving = await deployments.temporary(f"batch-{name.rpartition('/')[2]}", model["displayName"], source)
+        serving = await self.deployments.temporary(f"batch-{name.rpartition('/')[2]}", model["displayName"], source)
         try:
             key = (job.get("instanceConfig") or {}).get("keyField", "")
             answers = await self._ask_all(serving, _without(instances, key), job.get("modelParameters"))
         finally:
-            await deployments.end(serving)
+            await self.deployments.end(serving)
         directory = await self._write(job, model["displayName"], instances, answers)
         failed = sum(isinstance(answer, ApiError) for answer in answers)
         stats = {"successfulCount": str(len(answers) - failed)} | ({"failedCount": str(failed)} if failed else {})

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from runner.emulator import store
+from runner.emulator import projects, store
 from runner.emulator.aiplatform import filters, models, scope
 from runner.emulator.aiplatform.scope import Scope
 from runner.emulator.aiplatform.tuning_validation import check_labels, split_uri
-from runner.emulator.cloudresourcemanager import projects
 from runner.emulator.definitions import documents
 from runner.emulator.definitions.parsing import snake
 from runner.emulator.errors import ApiError, found_errors, not_here
@@ -64,10 +63,7 @@ def _check(job: dict[str, Any]) -> None:
 
 def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
     """Return a job. Raises ApiError NOT_FOUND."""
-    job = store.find(connection, KIND, name)
-    if job is None:
-        raise ApiError("NOT_FOUND", f"The BatchPredictionJob {name} is not found.")
-    return job
+    return store.get(connection, KIND, name, missing=f"The BatchPredictionJob {name} is not found.")
 
 
 def list_jobs(connection: sqlite3.Connection, where: Scope, text: str) -> list[dict[str, Any]]:

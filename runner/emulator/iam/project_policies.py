@@ -1,36 +1,29 @@
-"""Projects and their policies."""
+"""IAM policies of projects."""
 
 from __future__ import annotations
 
 import sqlite3
 from typing import Any
 
-from runner.emulator import store
-from runner.emulator.cloudresourcemanager.identity import KIND, Project, ensure, known, number_of, resolve
+from runner.emulator import projects, store
 from runner.emulator.iam import policies
-
-__all__ = ["KIND", "Project", "add_binding", "ensure", "get_policy", "known", "number_of", "resolve", "set_policy"]
+from runner.emulator.projects import Project
 
 POLICY_KIND = "project-policy"
 
 
 def get_policy(connection: sqlite3.Connection, project: Project) -> dict[str, Any]:
     """Return the project's IAM policy: what was last set, else one without bindings."""
-    return store.find(connection, POLICY_KIND, project.id) or policies.empty(project.id)
+    return policies.stored(connection, POLICY_KIND, project.id)
 
 
-def set_policy(
-    connection: sqlite3.Connection, project: Project, policy: dict[str, Any], *, mask: str = ""
-) -> dict[str, Any]:
-    """Replace the project's policy and return it with a new etag.
+def set_policy(connection: sqlite3.Connection, project: Project, body: dict[str, Any]) -> dict[str, Any]:
+    """Do what the body of a `setIamPolicy` asks for; return the policy with a new etag.
 
-    `mask` names the fields to take from `policy`, comma-separated; empty means Google's default, `bindings,etag`.
     Raises ApiError ABORTED (409) when the etag is stale, INVALID_ARGUMENT when a member does not exist.
     """
-    stored = get_policy(connection, project)
-    replaced = policies.replaced(connection, stored, policy, mask=mask)
-    ensure(connection, project.id)
-    return store.put(connection, POLICY_KIND, project.id, replaced)
+    projects.ensure(connection, project.id)
+    return policies.replace(connection, POLICY_KIND, project.id, body)
 
 
 def add_binding(connection: sqlite3.Connection, project: Project, role: str, member: str) -> None:

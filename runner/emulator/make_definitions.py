@@ -1,4 +1,4 @@
-"""Make `data/` again from Google's discovery documents: `python -m runner.emulator.definitions.make`.
+"""Make `definitions/data/` again from Google's discovery documents: `python -m runner.emulator.make_definitions`.
 
 The documents come with PyPI's google-api-python-client; the numbers of enums, which they lack, with
 google-cloud-aiplatform. Both are development dependencies. What is left is methods, paths, parameters and messages,
@@ -31,7 +31,7 @@ from typing import Any
 from runner.emulator import services
 from runner.emulator.definitions import undocumented
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "definitions" / "data"
 
 SERVED = {
     "accesscontextmanager.v1": "google.identity.accesscontextmanager.v1",

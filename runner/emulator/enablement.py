@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
-from runner.emulator import store
-from runner.emulator.cloudresourcemanager import identity
-from runner.emulator.cloudresourcemanager.identity import Project
+from runner.emulator import projects, store
 from runner.emulator.errors import service_disabled
+from runner.emulator.projects import Project
 
 KIND = "service"
 
@@ -26,7 +25,7 @@ ON_BY_DEFAULT = frozenset(
 def is_enabled(connection: sqlite3.Connection, project: Project | str, service: str) -> bool:
     """Tell whether an API is on in a project. Raises ApiError for an unknown project number."""
     if isinstance(project, str):
-        project = identity.resolve(connection, project)
+        project = projects.resolve(connection, project)
     document = store.find(connection, KIND, f"{project.id}/{service}")
     if document is None:
         return service in ON_BY_DEFAULT
@@ -36,12 +35,12 @@ def is_enabled(connection: sqlite3.Connection, project: Project | str, service: 
 def require(connection: sqlite3.Connection, project: Project | str, service: str) -> None:
     """Return if an API is on in a project. Raises ApiError PERMISSION_DENIED with reason SERVICE_DISABLED."""
     if isinstance(project, str):
-        project = identity.resolve(connection, project)
+        project = projects.resolve(connection, project)
     if not is_enabled(connection, project, service):
         raise service_disabled(service, project.number)
 
 
 def set_state(connection: sqlite3.Connection, project: Project, service: str, *, enabled: bool) -> None:
     """Switch an API on or off."""
-    identity.ensure(connection, project.id)
+    projects.ensure(connection, project.id)
     store.put(connection, KIND, f"{project.id}/{service}", {"state": "ENABLED" if enabled else "DISABLED"})

@@ -7,9 +7,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator.aiplatform import collections, lifecycle, long_running, scope
+from runner.emulator.aiplatform import lifecycle, long_running, scope
 from runner.emulator.aiplatform.batch import jobs
 from runner.emulator.aiplatform.scope import PARENT
+from runner.emulator.resources import listing, reading, writing
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 
@@ -28,20 +29,17 @@ async def create(request: ApiRequest) -> Response:
     return json_response(made)
 
 
-async def get(request: ApiRequest) -> Response:
+@reading
+def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Return a job."""
-    return json_response(
-        request.emulator.store.read(lambda connection: jobs.get(connection, _name(connection, request)))
-    )
+    return jobs.get(connection, _name(connection, request))
 
 
-async def list_jobs(request: ApiRequest) -> Response:
+@listing("batchPredictionJobs", filtered=True)
+def list_jobs(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """Return one page of the jobs that match a filter."""
-    text = request.query_params.get("filter", "")
-    found = request.emulator.store.read(
-        lambda connection: jobs.list_jobs(connection, scope.resolve(connection, request.fields), text)
-    )
-    return collections.page(request, "batchPredictionJobs", found)
+    where = scope.resolve(connection, request.fields)
+    return jobs.list_jobs(connection, where, request.query_params.get("filter", ""))
 
 
 async def cancel(request: ApiRequest) -> Response:
@@ -51,17 +49,14 @@ async def cancel(request: ApiRequest) -> Response:
     return json_response({})
 
 
-async def delete(request: ApiRequest) -> Response:
+@writing
+def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Delete a job that has ended; the operation is done at once."""
     now = request.emulator.clock.timestamp()
-
-    def work(connection: sqlite3.Connection) -> dict[str, Any]:
-        name = _name(connection, request)
-        jobs.remove(connection, name)
-        where = scope.resolve(connection, request.fields)
-        return long_running.immediate(connection, where.name, request.fields["version"], "Delete", now)
-
-    return json_response(await request.emulator.store.write(work))
+    name = _name(connection, request)
+    jobs.remove(connection, name)
+    where = scope.resolve(connection, request.fields)
+    return long_running.immediate(connection, where.name, request.fields["version"], "Delete", now)
 
 
 _API = "aiplatform.projects.locations.batchPredictionJobs"

@@ -1,0 +1,86 @@
+"""The way to the process of a deployed model, and back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import httpx
+from starlette.responses import Response, StreamingResponse
+
+from runner.emulator.aiplatform.serving import Serving
+from runner.emulator.errors import HTTP_CODES, ApiError
+
+logger = logging.getLogger(__name__)
+
+
+async def ask(serving: Serving, route: str, content: bytes) -> httpx.Response:
+    """Return the process's whole answer. Raises ApiError for its errors and for its absence."""
+    response = await send(serving, route, content)
+    try:
+        await response.aread()
+    except httpx.HTTPError as error:
+        raise ApiError("UNAVAILABLE", "The model server stopped while answering. Please retry.") from error
+    finally:
+        await response.aclose()
+    if response.status_code >= 400:
+        raise refusal_of(response)
+    return response
+
+
+async def send(serving: Serving, route: str, content: bytes, *, name: str = "") -> httpx.Response:
+    """Return the process's answer as soon as it begins; the caller closes it. Raises ApiError.
+
+    Args:
+        serving: the process.
+        route: of its own.
+        content: the body.
+        name: of the model, as the answer shall say it; the process has one of its own.
+    """
+    headers = {"content-type": "application/json"} | ({"x-served-name": quote(name)} if name else {})
+    request = serving.client.build_request("POST", route, content=content, headers=headers)
+    try:
+        return await serving.client.send(request, stream=True)
+    except httpx.TimeoutException as error:
+        raise ApiError("DEADLINE_EXCEEDED", "The model took too long to answer.") from error
+    except httpx.HTTPError as error:
+        raise ApiError("UNAVAILABLE", "The model server stopped while answering. Please retry.") from error
+
+
+def refusal_of(response: httpx.Response) -> ApiError:
+    """Return the error that a process answers, once it has been read."""
+    try:
+        error = response.json()["error"]
+        status, message = str(error["status"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        status, message = "INTERNAL", "The model server failed."
+    return ApiError(status if status in HTTP_CODES else "INTERNAL", message, http=response.status_code)
+
+
+async def forward(serving: Serving, route: str, content: bytes, headers: dict[str, str], *, name: str = "") -> Response:
+    """Pass a request on, and the answer back piece by piece. Raises ApiError for errors before the first piece."""
+    response = await send(serving, route, content, name=name)
+    if response.status_code >= 400:
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        raise refusal_of(response)
+    kind = response.headers.get("content-type", "application/json")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        # Closing the upstream answer when the client goes away is what stops the generation.
+        try:
+            async for piece in response.aiter_raw():
+                yield piece
+        except httpx.HTTPError as error:
+            logger.warning("the process serving %s stopped in the middle of an answer: %s", serving.name, error)
+            raise
+        finally:
+            await response.aclose()
+
+    length = response.headers.get("content-length")
+    if length is not None:
+        headers = {**headers, "content-length": length}
+    return StreamingResponse(pieces(), response.status_code, headers, kind)

@@ -1,0 +1,194 @@
+"""A serving process of one set of weights, started again whenever it dies, reached over a Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from runner.emulator.aiplatform import long_running
+from runner.emulator.context import Emulator
+from runner.emulator.engine.protocol import ModelSource, ServingSpec
+from runner.emulator.errors import ApiError, engine_error
+
+logger = logging.getLogger(__name__)
+
+_HEALTH_SECONDS = 0.1
+START_SECONDS = 300.0
+"""How long a process may take to load its weights."""
+_READY_SECONDS = 120.0
+"""How long a request waits for a process that is being started again."""
+_ANSWER_SECONDS = 600.0
+"""How long a process may take to answer; Vertex AI's own limit on dedicated endpoints is 3600."""
+_MAX_STARTS = 3
+"""How often a new deployment's process may die before the deployment fails."""
+_FAILED = "failed.json"
+"""What a process that cannot load its model leaves in its folder: `status`, `message` and `reason`."""
+_MAX_BACKOFF = 30.0
+
+
+class Serving:
+    """One process that serves one set of weights."""
+
+    def __init__(
+        self,
+        emulator: Emulator,
+        directory: Path,
+        socket: Path,
+        name: str,
+        source: Callable[[], ModelSource],
+        machine: dict[str, Any] | None = None,
+        operation: str = "",
+    ) -> None:
+        self.emulator = emulator
+        self._operation = operation
+        self.machine = machine or {}
+        """MachineSpec that it is deployed on; {} for a managed model."""
+        self.directory = directory
+        self.socket = socket
+        self.name = name
+        self._source = source
+        self._task: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self.failure: ApiError | None = None
+        self.client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(
+                uds=str(socket), limits=httpx.Limits(max_connections=None, max_keepalive_connections=64)
+            ),
+            base_url="http://model",
+            timeout=httpx.Timeout(_ANSWER_SECONDS, connect=5),
+        )
+
+    def start(
+        self, *, give_up: bool, ready: Callable[[], Awaitable[None]], failed: Callable[[ApiError], Awaitable[None]]
+    ) -> None:
+        """Start in the background. `ready` is awaited at an answer; `failed` when none comes, if `give_up`."""
+        self._task = asyncio.create_task(self._run(give_up, ready, failed))
+
+    async def stop(self) -> None:
+        """End the process and forget its socket; the folder stays."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.client.aclose()
+        self.socket.unlink(missing_ok=True)
+
+    async def wait_ready(self, seconds: float = _READY_SECONDS) -> None:
+        """Return once the process answers. Raises ApiError UNAVAILABLE, or why it cannot."""
+        if not self._ready.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), seconds)
+        if self.failure is not None:
+            raise self.failure
+        if not self._ready.is_set():
+            raise ApiError("UNAVAILABLE", "The model is not ready yet. Please retry.")
+
+    async def _run(
+        self, give_up: bool, ready: Callable[[], Awaitable[None]], failed: Callable[[ApiError], Awaitable[None]]
+    ) -> None:
+        starts = 0
+        while True:
+            starts += 1
+            try:
+                if give_up and self.machine:
+                    await self._befall()
+                await self._serve(ready)
+                starts = 0  # it served until it died
+            except ApiError as error:
+                if give_up and (starts >= _MAX_STARTS or error.status != "UNAVAILABLE"):
+                    self.failure = error
+                    self._ready.set()
+                    await failed(error)
+                    return
+                logger.warning("%s: %s", self.name, error.message)
+            except Exception:
+                logger.exception("bug while serving %s", self.name)
+            give_up = give_up and starts > 0
+            await asyncio.sleep(min(_MAX_BACKOFF, 0.5 * 2 ** min(starts, 6)) if starts else 0)
+
+    async def _befall(self) -> None:
+        """Let an armed fault strike a deployment before it serves. Raises ApiError."""
+        faults = self.emulator.faults
+        await faults.hold_deployment(self.name, self.emulator.settings.time_scale)
+        if (failing := faults.of_deployment("fail", self.name)) is not None:
+            raise failing.deployment_failure(self.machine)
+
+    async def _stage(self, value: str) -> None:
+        """Say in the operation of a deployment how far it is."""
+        name, now = self._operation, self.emulator.clock.timestamp()
+        with contextlib.suppress(ApiError):  # the operation was deleted
+            if name:
+                await self.emulator.store.write(lambda connection: long_running.stage(connection, name, now, value))
+
+    async def _serve(self, ready: Callable[[], Awaitable[None]]) -> None:
+        """Run the process once: return when it dies after having answered. Raises ApiError when it never answers."""
+        reason = self.emulator.launcher.available()
+        if reason is not None:
+            raise ApiError("FAILED_PRECONDITION", reason)
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await self._stage("PREPARING_MODEL")
+        source = await asyncio.to_thread(self._source)
+        await self._stage("STARTING_MODEL_SERVER")
+        self.socket.unlink(missing_ok=True)
+        (self.directory / _FAILED).unlink(missing_ok=True)
+        settings = self.emulator.settings
+        ServingSpec(
+            source=source,
+            socket=str(self.socket),
+            name=self.name,
+            threads=settings.training_threads,
+            cache_directory=str(settings.model_cache),
+        ).write(self.directory / "serving.json")
+        worker = self.emulator.launcher.start_serving(self.directory)
+        try:
+            ended = asyncio.ensure_future(worker.wait())
+            await self._until_healthy(ended)
+            await ready()
+            self._ready.set()
+            code = await ended
+            logger.warning("the process serving %s ended with %d; starting it again", self.name, code)
+        finally:
+            self._ready.clear()
+            if worker.is_alive():
+                worker.kill()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(worker.wait(), 5)
+
+    async def _until_healthy(self, ended: asyncio.Future[int]) -> None:
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        while True:
+            await asyncio.wait([ended], timeout=_HEALTH_SECONDS)
+            if ended.done():
+                raise self._exited(ended.result())
+            if asyncio.get_running_loop().time() > deadline:
+                raise ApiError("UNAVAILABLE", f"Model server did not answer within {START_SECONDS:.0f} seconds.")
+            if self.socket.exists():
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await self.client.get("/health", timeout=5)).status_code == 200:
+                        return
+
+    def _exited(self, code: int) -> ApiError:
+        """Return why the process ended: what it wrote down itself, which another start would not change; else a guess.
+
+        UNAVAILABLE is worth another start.
+        """
+        said = f"Model server exited unexpectedly with code {code}"
+        try:
+            failure = json.loads((self.directory / _FAILED).read_bytes())
+            status, message = str(failure["status"]), str(failure["message"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ApiError("UNAVAILABLE", f"{said}{self._last_words()}.")
+        return engine_error(status, f"{said}: {message}", str(failure.get("reason", "")))
+
+    def _last_words(self) -> str:
+        for log in sorted(self.directory.glob("*.log")):
+            lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+            if lines:
+                return f": {lines[-1][:500]}"
+        return ""

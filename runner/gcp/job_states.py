@@ -1,0 +1,26 @@
+"""States of tuning jobs and batch prediction jobs, as the API names them."""
+
+from __future__ import annotations
+
+SUCCEEDED = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_PARTIALLY_SUCCEEDED"})
+ENDED = SUCCEEDED | {"JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
+"""States that a job never leaves. A state that is not known here counts as running."""
+
+
+class HasState:
+    """A job with its state."""
+
+    __slots__ = ()
+
+    state: str
+    """The API's name: `JOB_STATE_RUNNING`."""
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the job is over."""
+        return self.state in ENDED
+
+    @property
+    def succeeded(self) -> bool:
+        """Tell whether the job left what it was to make: a tuned model, predictions."""
+        return self.state in SUCCEEDED

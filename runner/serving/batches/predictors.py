@@ -1,0 +1,70 @@
+"""Which model a batch prediction job asks: a tuning job's, one that has a name, or an endpoint's."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from runner.catalog.models import MachineChoice
+from runner.errors import ConfigurationError, NotFoundError
+from runner.gcp import endpoints, tuning_jobs
+from runner.gcp.prediction import resolve_endpoint
+from runner.gcp.session import Session
+from runner.serving.plan import choose_machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictor:
+    """The model that answers, and on what."""
+
+    model: str
+    """Full name of the Model resource, with its version."""
+    display_name: str
+    base_model: str = ""
+    machine: MachineChoice | None = None
+
+
+def predictor(session: Session, given: str | None, machine_type: str | None = None) -> Predictor:
+    """Return the model that a tuning job left, that has a name, or that an endpoint serves.
+
+    Args:
+        session: where.
+        given: id or name of a tuning job, full name of a Model resource, or an endpoint's id or name; None is the only
+            endpoint.
+        machine_type: of the catalogue; None is the base model's.
+
+    Raises:
+        NotFoundError: there is none of that name.
+        ConfigurationError: the job has no model yet, or the machine is not known.
+    """
+    chosen = choose_machine("", machine_type)
+    if given and "/models/" in given:
+        document = endpoints.get_model(session, given)
+        return Predictor(model=given, display_name=str(document.get("displayName") or given), machine=chosen)
+    if given and (given.isdigit() or "/tuningJobs/" in given):
+        with suppress(NotFoundError):
+            job = tuning_jobs.get(session, given)
+            if not job.tuned_model:
+                message = f"tuning job {job.id} is {job.state}: it has no model"
+                raise ConfigurationError(message, problems=[message], hint=f"`runner jobs wait {job.id}`")
+            name = job.display_name or job.id
+            machine = chosen or choose_machine(job.base_model)
+            return Predictor(model=job.tuned_model, display_name=name, base_model=job.base_model, machine=machine)
+    endpoint = resolve_endpoint(session, given)
+    if not endpoint.deployed_models:
+        message = f"endpoint {endpoint.id} serves no model"
+        raise ConfigurationError(message, problems=[message], hint="name a tuning job or a model")
+    served = endpoint.deployed_models[0]
+    return Predictor(
+        model=served.model,
+        display_name=served.display_name or endpoint.display_name,
+        base_model=base_of(session, served.model),
+        machine=chosen or served.machine,
+    )
+
+
+def base_of(session: Session, model: str) -> str:
+    """Return the base model of the tuning job that left a model, "" where none of this location did."""
+    plain = model.partition("@")[0]
+    found = (job for job in tuning_jobs.list_jobs(session) if job.tuned_model.partition("@")[0] == plain)
+    return next((job.base_model for job in found), "")

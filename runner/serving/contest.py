@@ -1,0 +1,202 @@
+"""Asking a tuned model and its base the same held-out questions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from runner.errors import ConfigurationError
+from runner.gcp import deployed, prediction
+from runner.gcp.endpoints import Endpoint
+from runner.gcp.failures import call
+from runner.gcp.session import Session
+from runner.serving.evaluation import DECIDERS, JUDGE, LOSS, Evaluation, Pair, Question, compare
+from runner.serving.judging import Judge, judge_pairs
+from runner.serving.likelihood import AnswerLoss, NotOfferedError, answer_loss
+from runner.serving.scores import METRICS
+
+ANSWER_TOKENS = 1024
+"""Maximum length of an answer by default: an untuned base may never stop, which costs time and money."""
+
+Answer = tuple[str, float, bool]
+"""The text, the seconds until it was whole, and whether it reached the limit of tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """Who answers: an endpoint, or a model that Google manages."""
+
+    name: str
+    endpoint: Endpoint | None = None
+    model: str | None = None
+    deployed_model: str = ""
+    """Id of the one model of the endpoint that is asked, whatever its traffic; "" for whom the traffic falls on."""
+    usd_per_hour: float | None = None
+
+
+def evaluate(
+    session: Session,
+    questions: Sequence[Question],
+    base: Contestant,
+    tuned: Contestant,
+    *,
+    primary: str = "chrF",
+    concurrency: int = 4,
+    sampling: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    judge: Judge | None = None,
+    answered: tuple[Sequence[Answer], Sequence[Answer]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Ask both every question, and compare.
+
+    Args:
+        session: where.
+        questions: held-out examples, with references.
+        base: whom to compare with.
+        tuned: who is to be better.
+        primary: one of `DECIDERS`: which decides.
+        concurrency: questions asked at once; both models answer a question one after the other, in alternating order,
+            so that neither profits from a quiet machine.
+        sampling: as for chat; temperature is 0 and the longest answer `ANSWER_TOKENS` unless given.
+        seed: of the bootstrap.
+        judge: who compares the answers too; None for nobody.
+        answered: the answers of both, of the base first, where batch prediction jobs gave them: nobody is asked then.
+        progress: called with questions done, and all; first of the answers, then of the losses.
+
+    Raises:
+        ConfigurationError: no questions, no such metric, or one that decides and cannot be measured.
+        GoogleApiError, UnreachableError: a model does not answer.
+    """
+    missing = "batch prediction jobs report no log probabilities" if answered is not None else ""
+    if questions and answered is None:
+        missing = _not_offered(session, questions, base, tuned)
+    problem = _problem(questions, primary, judge, missing)
+    if problem:
+        raise ConfigurationError(problem, problems=[problem])
+    given = with_defaults(sampling)
+
+    def run(work: Callable[[tuple[int, Any]], Pair], items: Sequence[Any]) -> list[Pair]:
+        pairs: list[Pair] = []
+        with ThreadPoolExecutor(concurrency, thread_name_prefix="eval") as pool:
+            for pair in pool.map(work, enumerate(items)):
+                pairs.append(pair)
+                if progress:
+                    progress(len(pairs), len(questions))
+        return pairs
+
+    start = time.monotonic()
+    if answered is not None:
+        pairs = [_scored(*item) for item in zip(questions, *answered, strict=True)]
+    else:
+        pairs = run(lambda item: _pair(session, item[1], item[0], base, tuned, given), questions)
+    seconds = time.monotonic() - start
+    share = sum(pair.tuned_seconds for pair in pairs) / max(
+        1e-9, sum(pair.tuned_seconds + pair.base_seconds for pair in pairs)
+    )
+    cost = None if tuned.usd_per_hour is None else tuned.usd_per_hour * seconds * share / 3600 / len(pairs) * 1000
+    if not missing:
+        pairs = run(lambda item: _with_losses(session, item[1], base, tuned), pairs)
+    judgement = None
+    if judge is not None:
+        asked = [(pair.question.text, pair.question.reference, pair) for pair in pairs]
+        judgement = judge_pairs(session, judge, asked, concurrency=concurrency, seed=seed)
+    found = compare(
+        base.name,
+        tuned.name,
+        pairs,
+        primary=primary,
+        seed=seed,
+        usd_per_1000=cost,
+        likelihood_missing=missing,
+        judgement=judgement,
+    )
+    return replace(found, settings={key: value for key, value in given.items() if isinstance(value, int | float)})
+
+
+def with_defaults(sampling: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return how models are asked: without chance, and for an answer that ends."""
+    given = {key: value for key, value in (sampling or {}).items() if value is not None}
+    return {"temperature": 0.0, "max_tokens": ANSWER_TOKENS, **given}
+
+
+def _problem(questions: Sequence[Question], primary: str, judge: Judge | None, missing: str) -> str:
+    """Return why nothing can be decided, or ""."""
+    if not questions:
+        return "there are no questions with a reference answer"
+    if primary not in DECIDERS:
+        return f"no metric {primary!r}; there are {', '.join(DECIDERS)}"
+    if primary == JUDGE and judge is None:
+        return "the judge decides, but no judge was given"
+    if primary == LOSS and missing:
+        return f"the loss decides, but cannot be measured: {missing}"
+    return ""
+
+
+def _not_offered(session: Session, questions: Sequence[Question], base: Contestant, tuned: Contestant) -> str:
+    """Return why the loss cannot be measured, or "": the first question is tried."""
+    for who in (base, tuned):
+        if who.deployed_model:
+            return f"{who.name} is asked before it has traffic, for its answers alone"
+        try:
+            _loss(session, who, questions[0])
+        except NotOfferedError as error:
+            return f"{who.name} does not offer it: {error}"
+    return ""
+
+
+def _with_losses(session: Session, pair: Pair, base: Contestant, tuned: Contestant) -> Pair:
+    try:
+        losses = [_loss(session, who, pair.question) for who in (base, tuned)]
+    except NotOfferedError:
+        return pair  # this one only, such as one that is too long: the first question showed that it is offered
+    return replace(pair, base_loss=losses[0], tuned_loss=losses[1])
+
+
+def _loss(session: Session, who: Contestant, question: Question) -> AnswerLoss | None:
+    return answer_loss(
+        session, question.messages, question.reference, name=who.name, endpoint=who.endpoint, model=who.model
+    )
+
+
+def _pair(
+    session: Session, question: Question, number: int, base: Contestant, tuned: Contestant, sampling: dict[str, Any]
+) -> Pair:
+    order = (base, tuned) if number % 2 == 0 else (tuned, base)
+    answers = {id(one): _ask(session, one, question, sampling) for one in order}
+    return _scored(question, answers[id(base)], answers[id(tuned)])
+
+
+def _scored(question: Question, base: Answer, tuned: Answer) -> Pair:
+    (old, old_seconds, old_cut), (new, new_seconds, new_cut) = base, tuned
+    return Pair(
+        question=question,
+        base=old,
+        tuned=new,
+        base_scores={name: metric(old, question.reference) for name, metric in METRICS.items()},
+        tuned_scores={name: metric(new, question.reference) for name, metric in METRICS.items()},
+        base_seconds=old_seconds,
+        tuned_seconds=new_seconds,
+        base_cut=old_cut,
+        tuned_cut=new_cut,
+    )
+
+
+def _ask(session: Session, who: Contestant, question: Question, sampling: dict[str, Any]) -> Answer:
+    def ask() -> Answer:
+        start = time.perf_counter()
+        if who.endpoint is not None and who.deployed_model:
+            body = deployed.ask_deployed_model(session, who.endpoint, who.deployed_model, question.messages, **sampling)
+            choice = (body.get("choices") or [{}])[0]
+            text = (choice.get("message") or {}).get("content")
+            return str(text or ""), time.perf_counter() - start, choice.get("finish_reason") == "length"
+        answer = prediction.chat(
+            session, endpoint=who.endpoint, model=who.model, messages=question.messages, stream=False, **sampling
+        )
+        return answer.text, time.perf_counter() - start, answer.finish_reason == "length"
+
+    # A question may be asked again: an answer changes nothing.
+    return call("chat.completions", who.name, ask, idempotent=True)
