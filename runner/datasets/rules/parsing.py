@@ -70,15 +70,20 @@ def detect_format(body: dict[str, Any]) -> Format | None:
     return None
 
 
-def read_turns(body: dict[str, Any] | None, findings: Findings, images: bool) -> tuple[Format, list[Turn]] | None:
-    """Return the format and the turns of the object of a line; None after adding an error, or without an object."""
+def read_turns(
+    body: dict[str, Any] | None, findings: Findings, images: bool, suspect: bool = True
+) -> tuple[Format, list[Turn]] | None:
+    """Return the format and the turns of the object of a line; None after adding an error, or without an object.
+
+    `suspect` says whether a text may hold a control.
+    """
     if body is None:
         return None
     kind = detect_format(body)
     if kind is None:
         _unknown_format(body, findings)
         return None
-    turns = _Reader(findings, images).read(kind, body)
+    turns = _Reader(findings, images, suspect).read(kind, body)
     return None if findings.failed else (kind, turns)
 
 
@@ -154,7 +159,8 @@ class _Reader(ValueChecks):
 
     def _turns(self, value: Any, name: str, keys: Keys, read: Callable[[Any, str], Content]) -> list[Turn]:
         """Return the turns of a list, which has a name; `read` reads the content of one, which has its second key."""
-        content_key = keys.required[1]
+        required, roles = keys.required, self.roles
+        content_key = required[1]
         items = self.items_of(value, name)
         turns: list[Turn] = []
         for index, item in enumerate(items):
@@ -163,7 +169,7 @@ class _Reader(ValueChecks):
             if turn is None:
                 continue
             spelled = turn.get("role")
-            role = self.roles.get(spelled) if type(spelled) is str else None
+            role = roles.get(spelled) if type(spelled) is str else None
             if role is None and "role" in turn:
                 self._wrong_role(spelled, f"{path}.role")
             content = read(turn[content_key], path) if content_key in turn else ()
@@ -176,7 +182,7 @@ class _Reader(ValueChecks):
                 )
             if role is not None:
                 turns.append((role, content))
-            if type(content) is not str and role in {"assistant", "system"}:
+            if type(content) is not str and role != "user":
                 self._no_images(content, role, path)
         if len(turns) == len(items):  # else a turn is reported as broken; what follows from it would only be noise
             self._order([role for role, _ in turns], name)
@@ -262,13 +268,17 @@ class _Reader(ValueChecks):
     def _parts(self, value: Any, path: str) -> Content:
         parts: list[str | ImagePart] = []
         items = value if type(value) is list and value else self.items_of(value, f"{path}.parts")
+        several = len(items) > 1
         for index, item in enumerate(items):
             place = f"{path}.parts[{index}]"
             kind = _PART_OF.get(tuple(item)) if type(item) is dict else None
             if kind is None:
                 item, kind = self._part_of(item, place)
             if kind == "text":
-                parts.append(self.text_of(item["text"], place, "text", blank_allowed=len(items) > 1))
+                text = self.text_of(item["text"], place, "text", several)
+                if not several:
+                    return text
+                parts.append(text)
             elif kind is not None:
                 parts.extend(self.file_of(item[kind], f"{place}.{kind}", inline=kind == "inline_data"))
         if len(parts) == 1:
