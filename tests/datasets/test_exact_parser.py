@@ -178,6 +178,14 @@ def test_a_detail_of_any_type_is_a_finding() -> None:
         assert [finding.code for finding in parsed.findings] == ["image-detail"], detail
 
 
+def test_a_turn_of_nobody_may_have_an_image() -> None:
+    """What follows from another finding is not said."""
+    image = {"type": "image_url", "image_url": {"url": "gs://a-bucket/a.png"}}
+    turns = [{"rol": "user", "content": [image]}, {"role": "assistant", "content": "b"}]
+    parsed = parse_line(json.dumps({"messages": turns}), 2)
+    assert {finding.code for finding in parsed.findings} == {"missing-key", "unknown-key"}
+
+
 def test_the_scanners_rules_are_plain_data() -> None:
     rules = formats.scanner_rules()
     assert json.loads(json.dumps(rules)) == rules

@@ -22,7 +22,7 @@ from runner.datasets.examples import Finding, Format, ImagePart, Role
 from runner.datasets.reading.lines import RawLine
 from runner.datasets.rules import contents as digests
 from runner.datasets.rules import texts
-from runner.datasets.rules.json_objects import Findings, decode_block, decode_fast, decode_object
+from runner.datasets.rules.json_objects import Findings, decode_block, decode_object
 from runner.datasets.rules.parsing import read_turns
 
 _TOKENS = len(texts.SPECIAL_TOKENS)
@@ -118,10 +118,8 @@ class ExactReader:
             if type(data) is dict:
                 body: dict[str, Any] | None = data
             else:
-                body = decode_fast(data) if data is not None else None
-                if body is None:
-                    raw = RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
-                    body = decode_object(raw, wrong)
+                raw = RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
+                body = decode_object(raw, wrong)
             found = read_turns(body, wrong, self._images, suspects is None or place in suspects)
             if wrong.items:
                 findings.append((place, wrong.items))
@@ -194,6 +192,8 @@ def _find_long() -> Callable[[bytes], list[tuple[int, int, int]]]:
 
 def _remarks(spoken: list[bytes]) -> list[tuple[int, int]]:
     """Return the turns, the texts of which are given in UTF-8, that deserve a remark, each with its number."""
+    if not spoken:
+        return []
     joined = _JOINT.join(spoken)
     starts = list(accumulate([len(text) + 1 for text in spoken], initial=0))
     found: dict[tuple[int, int], int] = {}

@@ -78,6 +78,8 @@ def decode_object(raw: RawLine, findings: Findings) -> dict[str, Any] | None:
         )
         return None
     data = raw.data
+    if len(data) >= _LONG and (body := decode_fast(data)) is not None:
+        return body
     if raw.number == 1 and data.startswith(b"\xef\xbb\xbf"):
         findings.warning("byte-order-mark", "", "the file starts with a UTF-8 byte order mark", "save it without one")
         data = data[3:]
@@ -101,6 +103,8 @@ _TEXTS: Any = str | None
 for _ in range(8):  # the documented formats need 7
     _TEXTS = str | None | list[_TEXTS] | dict[str, _TEXTS]
 _decoder = msgspec.json.Decoder(dict[str, _TEXTS])
+_LONG = 8192
+"""Bytes of a line from which on `decode_fast` saves more than it takes where it is not certain."""
 # A quote with one backslash before it ends no string; with two it may.
 _find_keys = re.compile(rb'"(?<!(?<!\\)\\")[ \t\r\n]*:').findall
 

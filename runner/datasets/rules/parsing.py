@@ -17,7 +17,7 @@ from runner.datasets.examples import Example, Format, ImagePart, Message, Parsed
 from runner.datasets.reading.lines import RawLine, raw_lines
 from runner.datasets.rules import formats
 from runner.datasets.rules.formats import MANY_IMAGES, Keys
-from runner.datasets.rules.json_objects import Findings, decode_fast, decode_object, decode_text
+from runner.datasets.rules.json_objects import Findings, decode_object, decode_text
 from runner.datasets.rules.value_checks import ValueChecks, closest, kind_of
 
 Content = str | Sequence[str | ImagePart]
@@ -45,8 +45,7 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
 def parse_raw(raw: RawLine, *, file: str = "", images: bool = True) -> ParsedLine | None:
     """Parse the bytes of one line; None when it is blank."""
     findings = Findings(file, raw.number)
-    body = decode_fast(raw.data) or decode_object(raw, findings)
-    turns = read_turns(body, findings, images)
+    turns = read_turns(decode_object(raw, findings), findings, images)
     return _parsed(turns, findings) if turns or findings.items else None
 
 
@@ -159,8 +158,7 @@ class _Reader(ValueChecks):
 
     def _turns(self, value: Any, name: str, keys: Keys, read: Callable[[Any, str], Content]) -> list[Turn]:
         """Return the turns of a list, which has a name; `read` reads the content of one, which has its second key."""
-        required, roles = keys.required, self.roles
-        content_key = required[1]
+        content_key, roles = keys.required[1], self.roles
         items = self.items_of(value, name)
         turns: list[Turn] = []
         for index, item in enumerate(items):
@@ -182,7 +180,7 @@ class _Reader(ValueChecks):
                 )
             if role is not None:
                 turns.append((role, content))
-            if type(content) is not str and role != "user":
+            if type(content) is not str and role in {"assistant", "system"}:
                 self._no_images(content, role, path)
         if len(turns) == len(items):  # else a turn is reported as broken; what follows from it would only be noise
             self._order([role for role, _ in turns], name)
