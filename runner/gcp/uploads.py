@@ -91,15 +91,12 @@ def upload_file(
     """
     upload = _Upload(session, uri, content_type, STAGED, progress)
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            status = os.fstat(descriptor)
+        with path.open("rb", buffering=0) as stream:
+            status = os.fstat(stream.fileno())
             if status.st_size <= SMALL_BYTES:
-                data = _read(descriptor, status.st_size)
+                data = _read(stream.fileno(), status.st_size)
                 upload.checksum = unchanged(path, crc32c, crc32c_of_bytes(data))
                 return upload.run(len(data), lambda generation: upload.whole(data, generation), replace=replace)
-        finally:
-            os.close(descriptor)
         upload.checksum = unchanged(path, crc32c, crc32c_of(path))
         key = f"{path.resolve()}\n{uri}\n{status.st_size}\n{status.st_mtime_ns}"
         return upload.run(status.st_size, _Pieces(upload, path, status.st_size, key).send, replace=replace)

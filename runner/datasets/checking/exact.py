@@ -115,7 +115,7 @@ class ExactReader:
         wrong = Findings(self._name, 0)
         for place, data in lines:
             wrong.line = number = before + place + 1
-            if type(data) is dict:
+            if isinstance(data, dict):
                 body: dict[str, Any] | None = data
             else:
                 raw = RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
