@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import tomllib
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from runner.errors import RunnerError
@@ -139,8 +138,7 @@ class Catalog:
 @functools.cache
 def load_catalog() -> Catalog:
     """Parse the catalogue; about 2 ms, once per process."""
-    text = resources.files("runner.catalog").joinpath("catalog.toml").read_text("utf-8")
-    body = tomllib.loads(text)
+    body = tomllib.loads(Path(__file__).with_name("catalog.toml").read_text("utf-8"))
     return Catalog(
         version=body["version"],
         price_date=body["price_date"],
@@ -187,6 +185,8 @@ def find_model(name: str) -> Model:
     for model in models():
         if short == model.id or short in model.aliases:
             return model
+    import difflib  # here, so that looking starts fast
+
     known = [model.id for model in models()]
     near = difflib.get_close_matches(short.lower(), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from runner.catalog import load_catalog
@@ -49,6 +48,8 @@ def unended_elsewhere(session: Session, listed: Collection[str] = ()) -> list[Tu
     One request a location, all at once. Only the newest 1,000 jobs of each are looked through; a location that cannot
     be asked counts as empty.
     """
+    from concurrent.futures import ThreadPoolExecutor  # here, so that looking starts fast
+
     here, project = session.environment.location, session.environment.project
     known = {here, *(parent.rpartition("/")[2] for parent in listed if parent.split("/")[1] == project)}
     others = [location.id for location in load_catalog().locations if location.id not in known]

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
@@ -224,9 +225,9 @@ class RestClient:
         Raises:
             ConnectError: nothing was sent. TransportError: perhaps something was.
         """
-        parts = urlsplit(url if "://" in url else self._base_url + url)
-        query = "&".join(filter(None, [quote(parts.query, safe=_SAFE), urlencode(params or {}, quote_via=quote)]))
-        target = quote(parts.path or "/", safe=_SAFE) + (f"?{query}" if query else "")
+        host, target = _place(url if "://" in url else self._base_url + url)
+        if params:
+            target += ("&" if "?" in target else "?") + urlencode(params, quote_via=quote)
         fields = {**self._own_headers, **(headers or {})}
         decode = not any(name.lower() == "accept-encoding" for name in fields)
         if decode:
@@ -237,7 +238,6 @@ class RestClient:
         body = [piece for piece in ([content] if isinstance(content, bytes) else content) if piece]
         if body or verb not in {"GET", "HEAD", "DELETE"}:
             fields["Content-Length"] = str(sum(map(len, body)))
-        host = (parts.scheme, parts.netloc.rpartition("@")[2])
         for fresh in (False, True):
             if self._login is not None:
                 fields["Authorization"] = f"Bearer {self._login(fresh=fresh)}"
@@ -330,6 +330,14 @@ class RestClient:
                 self._idle.setdefault(host, []).append((connection, time.monotonic()))
         if not kept:
             connection.close()
+
+
+@lru_cache(64)
+def _place(url: str) -> tuple[tuple[str, str], str]:
+    """Return scheme and host of an address, and what is asked for there; many uploads ask for the same."""
+    parts = urlsplit(url)
+    query = f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
+    return (parts.scheme, parts.netloc.rpartition("@")[2]), quote(parts.path or "/", safe=_SAFE) + query
 
 
 def _decoded(content: bytes, coding: str) -> bytes:

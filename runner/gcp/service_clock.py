@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import email.utils
-import statistics
 import threading
 import time
 from collections import deque
@@ -57,7 +56,7 @@ class ServiceClock:
         if moment is not None:
             with self._lock:
                 self._starts.append(moment - elapsed())
-                median = statistics.median_low(self._starts)
+                median = sorted(self._starts)[(len(self._starts) - 1) // 2]
                 if self._start is None or abs(median - self._start) > _SURE_SECONDS:
                     self._start = median
 

@@ -75,13 +75,13 @@ def problem_of(document: Mapping[str, Any]) -> str:
     while waiting:
         where, value = waiting.pop()
         if isinstance(value, list):
-            waiting.extend((where, item) for item in value if isinstance(item, dict | list))
+            waiting.extend((where, item) for item in value if isinstance(item, (dict, list)))
             continue
         for key, item in value.items():
             shape = _SHAPES.get(key)
             if shape is not None and not shape(item):
                 return f"{where}{key} is {str(item)[:40]!r}"
             # What people chose names and values of.
-            if isinstance(item, dict | list) and shape not in (_is_map, _is_split) and key != "metadata":
+            if isinstance(item, (dict, list)) and shape not in (_is_map, _is_split) and key != "metadata":
                 waiting.append((f"{where}{key}.", item))
     return ""

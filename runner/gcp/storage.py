@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -235,6 +234,8 @@ def object_versions(session: Session, uris: Iterable[str]) -> dict[str, ObjectIn
         except NotFoundError:
             listed = {}  # no such bucket: then none of them is there
         return {uri: listed.get(uri) for uri in wanted}
+
+    from concurrent.futures import ThreadPoolExecutor  # here, so that looking starts fast
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return {uri: info for part in pool.map(look, folders) for uri, info in part.items()}

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -93,7 +94,7 @@ def upload_file(
         with path.open("rb", buffering=0) as stream:
             status = os.fstat(stream.fileno())
             if status.st_size <= SMALL_BYTES:
-                data = stream.read()
+                data = _read(stream.fileno(), status.st_size)
                 upload.checksum = unchanged(path, crc32c, crc32c_of_bytes(data))
                 return upload.run(len(data), lambda generation: upload.whole(data, generation), replace=replace)
         upload.checksum = unchanged(path, crc32c, crc32c_of(path))
@@ -102,6 +103,15 @@ def upload_file(
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         message = f"cannot read {path}: {error.strerror}"
         raise ConfigurationError(message, problems=[message]) from error
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """Return a whole file, which probably has `size` bytes: in one call, for threads wait for one another at each."""
+    data = os.read(descriptor, size + 1)
+    if len(data) != size:  # it changes
+        while piece := os.read(descriptor, 1 << 20):
+            data += piece
+    return data
 
 
 def upload_bytes(
@@ -126,7 +136,7 @@ def insert(session: Session, uri: str, resource: Mapping[str, Any], content: byt
         AlreadyExistsError: the generation is another one; also where the answer to an earlier try was lost.
     """
     bucket, name = parse_gs_uri(uri)
-    boundary = os.urandom(16).hex()
+    boundary = _boundary()
     body = (
         f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
         json.dumps({"name": name, **resource}).encode(),
@@ -145,6 +155,12 @@ def insert(session: Session, uri: str, resource: Mapping[str, Any], content: byt
         idempotent=True,  # the precondition makes a repetition harmless
     )
     return info_of(answer, uri, method=_INSERT)
+
+
+@cache
+def _boundary() -> str:
+    """Return what parts a request: unknown to whoever made a file, and asked for once, as threads wait at each call."""
+    return os.urandom(16).hex()
 
 
 def delete(session: Session, uri: str, generation: int) -> None:

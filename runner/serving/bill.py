@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
 import io
 from collections import defaultdict
@@ -159,6 +158,8 @@ class Bill:
 
     def to_csv(self) -> str:
         """Return the lines, with a heading."""
+        import csv  # here, so that looking starts fast
+
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()

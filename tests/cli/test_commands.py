@@ -109,6 +109,8 @@ HEAVY = (
     "httpx requests urllib3 google.auth google.oauth2 google.genai google.cloud.storage google.api_core rich pydantic"
 )
 HEAVY += " asyncio torch pulumi uvicorn starlette sqlite3 pyarrow msgspec yaml certifi"
+SLOW = "statistics fractions difflib csv importlib.resources importlib.metadata subprocess zipfile runner.datasets"
+"""What costs some milliseconds and is for mistakes, for other forms of output and for commands that change things."""
 
 
 def _imported(names: str, *words: str, **variables: str) -> set[str]:
@@ -143,7 +145,8 @@ def place(emulator: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.mark.training
 @pytest.mark.parametrize("line", LINES)
 def test_looking_imports_nothing_heavy(line: str, place: LookedAt) -> None:
-    assert _imported(HEAVY, *place.words(line), **place.variables) == set()
+    needed = {"csv"} if line.startswith("jobs metrics") else set()  # its other form than a table
+    assert _imported(f"{HEAVY} {SLOW}", *place.words(line), **place.variables) <= needed
 
 
 @pytest.mark.training

@@ -12,7 +12,7 @@ import pytest
 
 from runner.datasets.reading.lines import RawLine
 from runner.datasets.rules import formats
-from runner.datasets.rules.json_objects import Findings, decode_fast, decode_text
+from runner.datasets.rules.json_objects import Findings, decode_block, decode_fast, decode_text
 from runner.datasets.rules.parsing import parse_line, parse_raw
 from runner.datasets.rules.texts import control_characters
 from tests.datasets.examples import BROKEN_TEXT, GOOD
@@ -30,8 +30,13 @@ def pairs(value: Any) -> Any:
 
 
 def agree(line: bytes) -> bool:
-    """Hold the fast decoder to the strict one; tell whether it took the line."""
+    """Hold the fast decoders, of a line and of a block, to the strict one; tell whether the line's took it."""
     found = decode_fast(line)
+    for block in (line + b"\n" + line, line + b"\r\n" + line + b"\n"):
+        decoded = decode_block(block)
+        if decoded is not None:
+            lines = block.removesuffix(b"\n").split(b"\n")
+            assert pairs(decoded[0]) == pairs([decode_fast(each) for each in lines]), block
     if found is None:
         return False
     findings = Findings("t.jsonl", 2)
@@ -146,6 +151,23 @@ def test_characters_that_do_not_belong_into_a_text() -> None:
             assert control_characters(f"é{chr(code)}") == expected
 
 
+@pytest.mark.parametrize("form", ["escaped", "itself", "\\\\u{:04x}", "\\\\u{:04X}"])
+def test_a_line_with_a_control_is_a_suspect(form: str) -> None:
+    """However the control is written; most lines with other characters are none."""
+    plain, calm = b'{"a":"b"}', 0
+    for code in (*range(0xD800), *range(0xE000, 0x10000)):
+        written = json.dumps(chr(code), ensure_ascii=form == "escaped")
+        if "{" in form:
+            written = f'"{form.format(code)}"'
+        decoded = decode_block(b"\n".join((plain, f'{{"a":{written}}}'.encode(), plain)))
+        if code in INVISIBLE:
+            assert decoded is None or 1 in decoded[1], written
+        if decoded is not None:
+            assert decoded[1] <= {1}, written
+            calm += not decoded[1]
+    assert calm > 50_000
+
+
 def test_a_detail_of_any_type_is_a_finding() -> None:
     details: list[Any] = [[], {}, 3, True, "big", ["low"]]
     for detail in details:
@@ -154,6 +176,14 @@ def test_a_detail_of_any_type_is_a_finding() -> None:
         parsed = parse_raw(RawLine(2, json.dumps({"messages": turns}).encode()))
         assert parsed is not None
         assert [finding.code for finding in parsed.findings] == ["image-detail"], detail
+
+
+def test_a_turn_of_nobody_may_have_an_image() -> None:
+    """What follows from another finding is not said."""
+    image = {"type": "image_url", "image_url": {"url": "gs://a-bucket/a.png"}}
+    turns = [{"rol": "user", "content": [image]}, {"role": "assistant", "content": "b"}]
+    parsed = parse_line(json.dumps({"messages": turns}), 2)
+    assert {finding.code for finding in parsed.findings} == {"missing-key", "unknown-key"}
 
 
 def test_the_scanners_rules_are_plain_data() -> None:

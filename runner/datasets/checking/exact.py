@@ -10,10 +10,10 @@ import re
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cache
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
@@ -22,7 +22,7 @@ from runner.datasets.examples import Finding, Format, ImagePart, Role
 from runner.datasets.reading.lines import RawLine
 from runner.datasets.rules import contents as digests
 from runner.datasets.rules import texts
-from runner.datasets.rules.json_objects import Findings, decode_fast, decode_object
+from runner.datasets.rules.json_objects import Findings, decode_block, decode_object
 from runner.datasets.rules.parsing import read_turns
 
 _TOKENS = len(texts.SPECIAL_TOKENS)
@@ -80,16 +80,28 @@ class ExactReader:
 
     def scan(self, block: bytes, before: int = 0) -> Block:
         """Read the lines of a block, see `BlockReader`."""
-        lines = block.removesuffix(b"\n").split(b"\n")
-        return self.read(enumerate(lines), len(lines), before)
+        decoded = decode_block(block)
+        if decoded is None:
+            lines = block.removesuffix(b"\n").split(b"\n")
+            return self.read(enumerate(lines), len(lines), before)
+        bodies, suspects = decoded
+        return self.read(enumerate(bodies), len(bodies), before, suspects)
 
-    def read(self, lines: Iterable[tuple[int, bytes | None]], count: int, before: int = 0) -> Block:
+    def read(
+        self,
+        lines: Iterable[tuple[int, bytes | dict[str, Any] | None]],
+        count: int,
+        before: int = 0,
+        suspects: Container[int] | None = None,
+    ) -> Block:
         """Read some of the lines of a block.
 
         Args:
-            lines: index in the block and bytes of each; None for a line that is too long.
+            lines: index in the block and bytes of each, or what `decode_block` returns; None for a line that is too
+                long.
             count: number of all lines of the block.
             before: number of lines before the block.
+            suspects: index of each line of which a text may hold a control; all lines where it is None.
         """
         formats: dict[Format, int] = {}
         findings: list[tuple[int, list[Finding]]] = []
@@ -103,11 +115,12 @@ class ExactReader:
         wrong = Findings(self._name, 0)
         for place, data in lines:
             wrong.line = number = before + place + 1
-            body = decode_fast(data) if data is not None else None
-            if body is None:
+            if isinstance(data, dict):
+                body: dict[str, Any] | None = data
+            else:
                 raw = RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
                 body = decode_object(raw, wrong)
-            found = read_turns(body, wrong, self._images)
+            found = read_turns(body, wrong, self._images, suspects is None or place in suspects)
             if wrong.items:
                 findings.append((place, wrong.items))
                 wrong = Findings(self._name, 0)
@@ -179,6 +192,8 @@ def _find_long() -> Callable[[bytes], list[tuple[int, int, int]]]:
 
 def _remarks(spoken: list[bytes]) -> list[tuple[int, int]]:
     """Return the turns, the texts of which are given in UTF-8, that deserve a remark, each with its number."""
+    if not spoken:
+        return []
     joined = _JOINT.join(spoken)
     starts = list(accumulate([len(text) + 1 for text in spoken], initial=0))
     found: dict[tuple[int, int], int] = {}

@@ -17,7 +17,7 @@ from runner.datasets.examples import Example, Format, ImagePart, Message, Parsed
 from runner.datasets.reading.lines import RawLine, raw_lines
 from runner.datasets.rules import formats
 from runner.datasets.rules.formats import MANY_IMAGES, Keys
-from runner.datasets.rules.json_objects import Findings, decode_fast, decode_object, decode_text
+from runner.datasets.rules.json_objects import Findings, decode_object, decode_text
 from runner.datasets.rules.value_checks import ValueChecks, closest, kind_of
 
 Content = str | Sequence[str | ImagePart]
@@ -45,8 +45,7 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
 def parse_raw(raw: RawLine, *, file: str = "", images: bool = True) -> ParsedLine | None:
     """Parse the bytes of one line; None when it is blank."""
     findings = Findings(file, raw.number)
-    body = decode_fast(raw.data) or decode_object(raw, findings)
-    turns = read_turns(body, findings, images)
+    turns = read_turns(decode_object(raw, findings), findings, images)
     return _parsed(turns, findings) if turns or findings.items else None
 
 
@@ -70,15 +69,20 @@ def detect_format(body: dict[str, Any]) -> Format | None:
     return None
 
 
-def read_turns(body: dict[str, Any] | None, findings: Findings, images: bool) -> tuple[Format, list[Turn]] | None:
-    """Return the format and the turns of the object of a line; None after adding an error, or without an object."""
+def read_turns(
+    body: dict[str, Any] | None, findings: Findings, images: bool, suspect: bool = True
+) -> tuple[Format, list[Turn]] | None:
+    """Return the format and the turns of the object of a line; None after adding an error, or without an object.
+
+    `suspect` says whether a text may hold a control.
+    """
     if body is None:
         return None
     kind = detect_format(body)
     if kind is None:
         _unknown_format(body, findings)
         return None
-    turns = _Reader(findings, images).read(kind, body)
+    turns = _Reader(findings, images, suspect).read(kind, body)
     return None if findings.failed else (kind, turns)
 
 
@@ -154,7 +158,7 @@ class _Reader(ValueChecks):
 
     def _turns(self, value: Any, name: str, keys: Keys, read: Callable[[Any, str], Content]) -> list[Turn]:
         """Return the turns of a list, which has a name; `read` reads the content of one, which has its second key."""
-        content_key = keys.required[1]
+        content_key, roles = keys.required[1], self.roles
         items = self.items_of(value, name)
         turns: list[Turn] = []
         for index, item in enumerate(items):
@@ -163,7 +167,7 @@ class _Reader(ValueChecks):
             if turn is None:
                 continue
             spelled = turn.get("role")
-            role = self.roles.get(spelled) if type(spelled) is str else None
+            role = roles.get(spelled) if type(spelled) is str else None
             if role is None and "role" in turn:
                 self._wrong_role(spelled, f"{path}.role")
             content = read(turn[content_key], path) if content_key in turn else ()
@@ -262,13 +266,17 @@ class _Reader(ValueChecks):
     def _parts(self, value: Any, path: str) -> Content:
         parts: list[str | ImagePart] = []
         items = value if type(value) is list and value else self.items_of(value, f"{path}.parts")
+        several = len(items) > 1
         for index, item in enumerate(items):
             place = f"{path}.parts[{index}]"
             kind = _PART_OF.get(tuple(item)) if type(item) is dict else None
             if kind is None:
                 item, kind = self._part_of(item, place)
             if kind == "text":
-                parts.append(self.text_of(item["text"], place, "text", blank_allowed=len(items) > 1))
+                text = self.text_of(item["text"], place, "text", several)
+                if not several:
+                    return text
+                parts.append(text)
             elif kind is not None:
                 parts.extend(self.file_of(item[kind], f"{place}.{kind}", inline=kind == "inline_data"))
         if len(parts) == 1:

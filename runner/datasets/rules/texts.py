@@ -7,9 +7,10 @@ holds at least one of them, and the exact patterns run only there, over text of 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import islice
+from string import ascii_letters
 from typing import NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
@@ -106,6 +107,23 @@ _LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e\x85"
 _CONTROL = re.compile(f"[{''.join(f'{re.escape(chr(first))}-{re.escape(chr(last))}' for first, last in CONTROLS)}]")
 
 _ASCII_CONTROLS = bytes(code for first, last in CONTROLS for code in range(first, min(last, 0x7F) + 1))
+
+
+def _written(code: int) -> Iterator[str]:
+    """Yield what the ways in which JSON may write a control begin with, but for 0x7F itself."""
+    if code > 0x7F:
+        yield chr(code)
+    digits = f"{code:04x}"
+    if digits[0].isalpha():
+        yield from (f"\\u{digits[0]}", f"\\u{digits[0].upper()}")
+    else:
+        yield f"\\u{digits[:3].rstrip(ascii_letters)}"
+
+
+WRITTEN_CONTROLS = sorted(
+    {"\\b", "\\f", *(text for ends in CONTROLS for code in range(ends[0], ends[1] + 1) for text in _written(code))}
+)
+"""What a line of JSON holds if one of its texts holds one of `CONTROLS`, but for 0x7F."""
 
 
 @cache

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from runner.datasets.examples import ImagePart, Severity
@@ -44,13 +45,15 @@ class ValueChecks:
     Args:
         findings: of the line.
         images: whether the base model takes images.
+        suspect: whether a text may hold a control or half a surrogate pair.
     """
 
-    __slots__ = ("findings", "images")
+    __slots__ = ("findings", "images", "suspect")
 
-    def __init__(self, findings: Findings, images: bool) -> None:
+    def __init__(self, findings: Findings, images: bool, suspect: bool = True) -> None:
         self.findings = findings
         self.images = images
+        self.suspect = suspect
 
     def image_url(self, value: Any, path: str) -> list[ImagePart]:
         """Check the `image_url` of a part of a chat."""
@@ -134,7 +137,7 @@ class ValueChecks:
         if len(parts) > 1 and all(isinstance(part, str) and not part.strip() for part in parts):
             self.findings.error("empty-text", path, "all parts are empty", "remove the example or fill it")
 
-    def text_of(self, value: Any, path: str, key: str, *, blank_allowed: bool = False) -> str:
+    def text_of(self, value: Any, path: str, key: str, blank_allowed: bool = False) -> str:
         """Return a text, which is at a key of the object at a path, after checking it."""
         if not isinstance(value, str):
             fix = "`runner data convert --to chat` reads a list of turns" if isinstance(value, list) else ""
@@ -151,17 +154,17 @@ class ValueChecks:
                     "empty-text", join(path, key), f"the text is {what}", "remove the example or fill it"
                 )
         try:
-            character = control_characters(value)
+            character = control_characters(value) if self.suspect else None
         except UnicodeEncodeError:
             message = "the text holds half a surrogate pair (\\ud800…\\udfff)"
             self.findings.error("lone-surrogate", join(path, key), message)
-        else:
-            if "\\" in value and has_escaped_line_ends(value):
-                what = "the text holds line ends as backslash and n"
-                why = "it was escaped twice: the model would learn to write so"
-                self.findings.warning("escaped-newline", join(path, key), what, why)
-            if character is not None:
-                self.findings.warning("control-character", join(path, key), f"the text holds {character}", "remove it")
+            return value
+        if "\\" in value and has_escaped_line_ends(value):
+            what = "the text holds line ends as backslash and n"
+            why = "it was escaped twice: the model would learn to write so"
+            self.findings.warning("escaped-newline", join(path, key), what, why)
+        if character is not None:
+            self.findings.warning("control-character", join(path, key), f"the text holds {character}", "remove it")
         return value
 
     def items_of(self, value: Any, path: str) -> list[Any]:
@@ -198,7 +201,8 @@ class ValueChecks:
         if not isinstance(value, dict):
             self.is_object(value, path)
             return None
-        if tuple(value) == keys.required:
+        names = tuple(value)
+        if names == keys.required or names in _complete(keys.required, keys.optional):
             return value
         found = self.either(value, path, keys.spellings)
         known = keys.required + keys.optional
@@ -218,6 +222,13 @@ class ValueChecks:
 def join(path: str, key: str) -> str:
     """Return the path of a key of the object at a path."""
     return f"{path}.{key}" if path else key
+
+
+@cache
+def _complete(required: tuple[str, ...], optional: tuple[str, ...]) -> frozenset[tuple[str, ...]]:
+    """Return all orders of keys with which nothing is wrong."""
+    some = itertools.chain.from_iterable(itertools.combinations(optional, count) for count in range(len(optional) + 1))
+    return frozenset(order for more in some for order in itertools.permutations((*required, *more)))
 
 
 _Problem = tuple[str, Severity, str | None, str, str]

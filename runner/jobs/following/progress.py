@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import itertools
 import math
-import statistics
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -201,6 +200,8 @@ class JobProgress:
         left = self.total - self.step
         if len(pauses) < 2 or left < 0:
             return None
+        import statistics  # here, so that looking starts fast
+
         mean, spread = statistics.fmean(pauses), statistics.stdev(pauses)
         # The sum of `left` further steps varies by itself, and the mean is itself an estimate.
         error = _Z80 * spread * math.sqrt(left + left * left / len(pauses))

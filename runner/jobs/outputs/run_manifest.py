@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import platform
-import subprocess
 import time
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any
 
 from runner import times
@@ -65,11 +62,15 @@ def list_price(spec: TuningJobSpec) -> float | None:
 
 def versions() -> dict[str, str | None]:
     """Return the versions of the programs that a submission depends on; None for one that is not installed."""
+    import platform  # here, so that looking starts fast
+
     return {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
 
 
 def git_state() -> dict[str, Any] | None:
     """Return commit and whether there are uncommitted changes, of the current directory; None outside of git."""
+    import subprocess  # here, so that looking starts fast
+
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         commit = _git("rev-parse", "HEAD")
         if commit:
@@ -78,6 +79,8 @@ def git_state() -> dict[str, Any] | None:
 
 
 def _git(*arguments: str) -> str:
+    import subprocess
+
     # A repository that somebody else made may name programs in its configuration; `status` would run these.
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
@@ -85,6 +88,8 @@ def _git(*arguments: str) -> str:
 
 
 def _version(name: str) -> str | None:
+    from importlib import metadata  # here, so that looking starts fast
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
