@@ -34,6 +34,7 @@ def run(options: Namespace) -> Result:
         RunnerError: the engine, Google or the emulator refused.
     """
     verbs: dict[str, Callable[[Namespace], Result]] = {
+        "init": _init,
         "bootstrap": _bootstrap,
         "preview": _preview,
         "up": _up,
@@ -56,6 +57,12 @@ def _evaluated(options: Namespace) -> Evaluation:
 
 def _state(options: Namespace) -> Path:
     return Path(options.state) if options.state else state_directory() / "emulator" / "infra.json"
+
+
+def _init(options: Namespace) -> Result:
+    from infra.automation.creation import create
+
+    return create(options)
 
 
 def _bootstrap(options: Namespace) -> Result:
