@@ -16,7 +16,7 @@ from runner.local_files import replace
 ROOT = Path(__file__).resolve().parents[1]
 
 
-_ENGINES_OWN = re.compile(r"^(secretsprovider|encryptedkey|encryptionsalt):.*\n", re.MULTILINE)
+ENGINE_KEYS = re.compile(r"^(secretsprovider|encryptionsalt|encryptedkey):.*$", re.MULTILINE)
 """What the engine opens a stack's secrets with: a stack that loses it loses them."""
 
 
@@ -80,7 +80,7 @@ def write(
     """
     before = text = path.read_text("utf-8") if path.is_file() else ""
     if fresh:
-        text = "".join(match[0] for match in _ENGINES_OWN.finditer(text))
+        text = "".join(f"{match[0]}\n" for match in ENGINE_KEYS.finditer(text))
     text = re.sub(r"^config:[^\S\n]*(\{\}|null|~)?[^\S\n]*$", "config:", text, flags=re.MULTILINE)
     if not re.search(r"^config:", text, re.MULTILINE):
         text = f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}config:\n"

@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--expect-no-changes", action="store_true", help="fail if anything would change")
     made.add_argument("--policies", action="store_true", help="run the policy pack")
     made.add_argument("--confirmed", action="store_true", help="changes were confirmed")
+    made.add_argument("--only-check", action="store_true", help="change nothing; return where the verb would act")
     made.add_argument("--install-engine", action="store_true", help="download Pulumi's engine")
     _add_answers(made.add_argument_group("settings of a stack that init writes"))
     return made

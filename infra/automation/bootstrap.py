@@ -53,7 +53,7 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     if options.install_engine:
         return {"engine": installation.install(), "text": "the engine is installed"}
     file = stack_file(options.stack, directory)
-    project, region = _place(options, file)
+    project, region = place(options, file)
     bucket = f"{project}-pulumi-state"
     ring = f"projects/{project}/locations/{region}/keyRings"
     key = f"{ring}/{RING}/cryptoKeys/{KEY}"
@@ -86,7 +86,8 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     }
 
 
-def _place(options: Namespace, file: Path) -> tuple[str, str]:
+def place(options: Namespace, file: Path) -> tuple[str, str]:
+    """Return the project and the region that the command line names, or else the stack. Raises ConfigurationError."""
     values: dict[str, str] = {}
     if file.exists():
         values = stack_files.configuration(options.stack, file.parent)
@@ -94,7 +95,7 @@ def _place(options: Namespace, file: Path) -> tuple[str, str]:
     region = options.location or values.get("gcp:region", DEFAULT_REGION)
     if not project:
         problem = f"no project is named and there is no {file.name}"
-        raise ConfigurationError(problem, problems=[problem], hint="--project ID")
+        raise ConfigurationError(problem, problems=[problem], hint="name it with --project")
     Settings.load({"gcp:project": project, "gcp:region": region})
     return project, region
 
