@@ -220,6 +220,7 @@ def _show(invocation: Invocation, found: Evaluation) -> None:
         body=found.to_json(pairs=True),
         names=[found.outcome],
         numbers=(2, 3, 4, 5, 6),
+        droppable=("questions", "base", "tuned", "95 %"),
     )
     latency = found.latency
     output.note(f"seconds per answer: base {latency.base:.2f}, tuned {latency.tuned:.2f}")

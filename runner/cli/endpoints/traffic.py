@@ -206,5 +206,7 @@ def _show(invocation: Invocation, endpoint: Any) -> None:
         body=body,
         names=[row[0] for row in rows],
         numbers=(2,),
+        ids=(0,),
+        droppable=("deployed", "name"),
         empty="no model is deployed",
     )

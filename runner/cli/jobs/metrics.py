@@ -89,5 +89,6 @@ def diff(invocation: Invocation, first: str, second: str, everything: bool) -> N
         [[item.section, item.name, item.first, item.second] for item in shown],
         body={"jobs": [job.id for job in jobs], "values": [item.to_json() for item in shown]},
         names=[item.name for item in shown],
+        droppable=("section",),
         empty="the jobs do not differ",
     )
