@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -31,6 +32,8 @@ class Story:
     """Question and the dataset's own answer."""
     held_out: bool
     """Whether the questions are in neither file."""
+    pairs: bool = False
+    """Whether the data are prompts and completions, so that the tuned model also answers a bare prompt."""
 
 
 def data(name: str) -> Path:
@@ -41,6 +44,12 @@ def data(name: str) -> Path:
 def _questions(path: Path, count: int) -> tuple[tuple[str, str], ...]:
     rows = [parsed(line)["messages"] for line in path.read_text("utf-8").splitlines()[:count]]
     return tuple((turns[0]["content"], turns[1]["content"]) for turns in rows)
+
+
+def as_pair(line: str) -> str:
+    """Return a line of one question and its answer as prompt and completion."""
+    question, answer = parsed(line)["messages"]
+    return json.dumps({"prompt": question["content"], "completion": answer["content"]}, ensure_ascii=False)
 
 
 def full_story(*, questions: int = 5) -> Story:
@@ -68,7 +77,8 @@ def fast_story(directory: Path, *, rows: int = 16, questions: int = 4) -> Story:
     lines = data("train.jsonl").read_text("utf-8").splitlines()
     shortest = sorted(lines, key=len)[:rows]
     training = directory / "fast.jsonl"
-    training.write_text("\n".join(shortest) + "\n", "utf-8")
+    training.write_text("".join(f"{as_pair(line)}\n" for line in shortest), "utf-8")
+    pairs = [parsed(as_pair(line)) for line in shortest]
     return Story(
         base_model=BASE_MODEL,
         stand_in="tiny",
@@ -79,6 +89,7 @@ def fast_story(directory: Path, *, rows: int = 16, questions: int = 4) -> Story:
         batch_size=4,
         training=training,
         validation=None,
-        questions=_questions(training, questions),
+        questions=tuple((pair["prompt"], pair["completion"]) for pair in pairs[:questions]),
         held_out=False,
+        pairs=True,
     )

@@ -12,8 +12,8 @@ from typing import Literal
 from runner.catalog import find_model
 from runner.catalog.models import TuningMode
 from runner.errors import ConfigurationError
-from runner.json_text import parsed
 from runner.local_files import replace, unusable
+from runner.quickstart.story import as_pair
 
 Shape = Literal["chat", "prompt-completion"]
 DATA = "jobs/data"
@@ -97,15 +97,8 @@ def _write_data(answers: Answers) -> None:
         return
     for name, count in _SAMPLE_ROWS.items():
         text = resources.files("runner.quickstart").joinpath("data", f"{name}.jsonl").read_text("utf-8")
-        lines = [_shaped(line, answers.shape) for line in text.splitlines()[:count]]
+        lines = [line if answers.shape == "chat" else as_pair(line) for line in text.splitlines()[:count]]
         replace(folder / f"{name}.jsonl", "\n".join(lines) + "\n")
-
-
-def _shaped(line: str, shape: Shape) -> str:
-    if shape == "chat":
-        return line
-    question, answer = parsed(line)["messages"]
-    return json.dumps({"prompt": question["content"], "completion": answer["content"]}, ensure_ascii=False)
 
 
 def _manifest(answers: Answers, model: str, mode: str, *, validation: bool) -> str:
