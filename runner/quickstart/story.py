@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 from runner.catalog.models import TuningMode
+from runner.datasets.records.writing import reshaped
 from runner.json_text import parsed
 
 BASE_MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
@@ -46,12 +46,6 @@ def _questions(path: Path, count: int) -> tuple[tuple[str, str], ...]:
     return tuple((turns[0]["content"], turns[1]["content"]) for turns in rows)
 
 
-def as_pair(line: str) -> str:
-    """Return a line of one question and its answer as prompt and completion."""
-    question, answer = parsed(line)["messages"]
-    return json.dumps({"prompt": question["content"], "completion": answer["content"]}, ensure_ascii=False)
-
-
 def full_story(*, questions: int = 5) -> Story:
     """Return the whole story: 320 definitions, pretrained weights of 135 million parameters, held-out questions."""
     return Story(
@@ -77,8 +71,8 @@ def fast_story(directory: Path, *, rows: int = 16, questions: int = 4) -> Story:
     lines = data("train.jsonl").read_text("utf-8").splitlines()
     shortest = sorted(lines, key=len)[:rows]
     training = directory / "fast.jsonl"
-    training.write_text("".join(f"{as_pair(line)}\n" for line in shortest), "utf-8")
-    pairs = [parsed(as_pair(line)) for line in shortest]
+    pairs = [reshaped(line, "prompt_completion") for line in shortest]
+    training.write_text("".join(pairs), "utf-8")
     return Story(
         base_model=BASE_MODEL,
         stand_in="tiny",
@@ -89,7 +83,7 @@ def fast_story(directory: Path, *, rows: int = 16, questions: int = 4) -> Story:
         batch_size=4,
         training=training,
         validation=None,
-        questions=tuple((pair["prompt"], pair["completion"]) for pair in pairs[:questions]),
+        questions=tuple((pair["prompt"], pair["completion"]) for pair in map(parsed, pairs[:questions])),
         held_out=False,
         pairs=True,
     )

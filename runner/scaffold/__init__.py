@@ -11,9 +11,10 @@ from typing import Literal
 
 from runner.catalog import find_model
 from runner.catalog.models import TuningMode
+from runner.datasets.examples import Format
+from runner.datasets.records.writing import reshaped
 from runner.errors import ConfigurationError
 from runner.local_files import replace, unusable
-from runner.quickstart.story import as_pair
 
 Shape = Literal["chat", "prompt-completion"]
 DATA = "jobs/data"
@@ -97,8 +98,8 @@ def _write_data(answers: Answers) -> None:
         return
     for name, count in _SAMPLE_ROWS.items():
         text = resources.files("runner.quickstart").joinpath("data", f"{name}.jsonl").read_text("utf-8")
-        lines = [line if answers.shape == "chat" else as_pair(line) for line in text.splitlines()[:count]]
-        replace(folder / f"{name}.jsonl", "\n".join(lines) + "\n")
+        form: Format = "chat" if answers.shape == "chat" else "prompt_completion"
+        replace(folder / f"{name}.jsonl", "".join(reshaped(line, form) for line in text.splitlines()[:count]))
 
 
 def _manifest(answers: Answers, model: str, mode: str, *, validation: bool) -> str:
