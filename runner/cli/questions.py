@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -19,7 +20,7 @@ def may_ask(invocation: Invocation) -> bool:
     return not invocation.yes and not invocation.output.is_json and at_terminal()
 
 
-def asked(question: str, default: str | None = None, kind: click.ParamType | None = None) -> str:
+def asked(question: str, default: str | None = None, kind: Any = None) -> str:
     """Return an answer; empty input is the default, and without a default the question comes again."""
     return str(click.prompt(question, default=default, type=kind, err=True))
 

@@ -46,7 +46,7 @@ _NONE = "none"
 @click.option("--emulator", metavar="URL", help="Write a stack for an emulator at this address.")
 @click.option("--force", is_flag=True, help="Overwrite the stack's file.")
 @click.pass_obj
-def command(invocation: Invocation, folder: Path | None, force: bool, **given: Any) -> None:
+def command(invocation: Invocation, /, folder: Path | None, force: bool, **given: Any) -> None:
     """Write a stack into FOLDER, and a Pulumi project that runs this installation's program if there is none.
 
     At a terminal, ask for what no option says. Nothing is overwritten without --force, and nothing is sent.

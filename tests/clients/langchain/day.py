@@ -5,7 +5,7 @@ Call with the address of an OpenAI route and a model. Models of tests have learn
 
 import json
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
@@ -30,7 +30,7 @@ def main() -> None:
     """Print what came back."""
     base_url, model = sys.argv[1:]
     chat = ChatOpenAI(base_url=base_url, api_key="emulator", model=model, max_tokens=120, temperature=0, max_retries=0)
-    found = {}
+    found: dict[str, Any] = {}
     for method in ("json_schema", "function_calling", "json_mode"):
         strict = True if method == "function_calling" else None
         structured = chat.with_structured_output(Car, method=method, include_raw=True, strict=strict)
@@ -45,10 +45,8 @@ def main() -> None:
     found["call"] = call["name"], sorted(call["args"])
     result = ToolMessage(content="It is red.", tool_call_id=call["id"])
     found["after"] = chat.bind_tools([paint], tool_choice="none").invoke([asked, called, result]).type
-    whole = None
-    for chunk in bound.stream([asked]):
-        whole = chunk if whole is None else whole + chunk
-    found["streamed_call"] = [item["name"] for item in whole.tool_calls]
+    first, *others = bound.stream([asked])
+    found["streamed_call"] = [item["name"] for item in sum(others, first).tool_calls]
     any_of_them = chat.bind_tools([paint], tool_choice="any", strict=True, parallel_tool_calls=False)
     found["any"] = [item["name"] for item in any_of_them.invoke([asked]).tool_calls]
     print(json.dumps(found))
