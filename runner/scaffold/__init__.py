@@ -11,7 +11,6 @@ from typing import Literal
 
 from runner.catalog import find_model
 from runner.catalog.models import TuningMode
-from runner.datasets.examples import Format
 from runner.datasets.records.writing import reshaped
 from runner.errors import ConfigurationError
 from runner.local_files import replace, unusable
@@ -98,8 +97,10 @@ def _write_data(answers: Answers) -> None:
         return
     for name, count in _SAMPLE_ROWS.items():
         text = resources.files("runner.quickstart").joinpath("data", f"{name}.jsonl").read_text("utf-8")
-        form: Format = "chat" if answers.shape == "chat" else "prompt_completion"
-        replace(folder / f"{name}.jsonl", "".join(reshaped(line, form) for line in text.splitlines()[:count]))
+        lines = [f"{line}\n" for line in text.splitlines()[:count]]
+        if answers.shape != "chat":
+            lines = [reshaped(line, "prompt_completion") for line in lines]
+        replace(folder / f"{name}.jsonl", "".join(lines))
 
 
 def _manifest(answers: Answers, model: str, mode: str, *, validation: bool) -> str:
