@@ -1,15 +1,23 @@
-"""Reads `Pulumi.yaml` and the stacks beside it, as the engine would hand them to the program."""
+"""Reads `Pulumi.yaml` and the stacks beside it, as the engine would hand them to the program, and writes stacks."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.settings.reader import NAMESPACE
+from infra.settings.reader import NAMESPACE, as_texts
 from runner.errors import ConfigurationError
+from runner.infrastructure import STACK_KINDS, stack_file
+from runner.local_files import replace
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+ENGINE_KEYS = re.compile(r"^(secretsprovider|encryptionsalt|encryptedkey):.*$", re.MULTILINE)
+"""What the engine opens a stack's secrets with: a stack that loses it loses them."""
 
 
 def stacks(directory: Path = ROOT) -> list[str]:
@@ -29,11 +37,11 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
     Raises:
         ConfigurationError: there is no such file, it is not YAML, or it holds secrets, which only the engine can open.
     """
-    path = directory / f"Pulumi.{stack}.yaml"
+    path = stack_file(stack, directory)
     if not path.is_file():
         known = ", ".join(stacks(directory)) or "none"
         problem = f"there is no {path.name} in {directory}; stacks here: {known}"
-        raise ConfigurationError(problem, problems=[problem], hint="`runner infra bootstrap --stack NAME` writes one")
+        raise ConfigurationError(problem, problems=[problem], hint="`runner infra init --stack NAME` writes one")
     given = _read(path).get("config") or {}
     if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
         problem = f"{path.name}: config is no object of settings"
@@ -42,10 +50,62 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
     if sealed:
         problem = f"{path.name}: {', '.join(sealed)} is encrypted; no setting of this program is a secret"
         raise ConfigurationError(problem, problems=[problem], hint="set it without --secret")
-    return {
-        key if ":" in key else f"{NAMESPACE}:{key}": value if isinstance(value, str) else json.dumps(value, default=str)
-        for key, value in given.items()
-    }
+    return as_texts({key if ":" in key else f"{NAMESPACE}:{key}": value for key, value in given.items()})
+
+
+def kind_of(stack: str) -> str:
+    """Return the setting `environment` that a stack's name stands for, or ""."""
+    return stack if stack in STACK_KINDS else ""
+
+
+def write(
+    path: Path,
+    values: Mapping[str, Any],
+    *,
+    present: Mapping[str, str] | None = None,
+    key: str = "",
+    fresh: bool = False,
+) -> bool:
+    """Have a stack's file hold settings, and leave the rest of it as it is, comments too; tell whether it changed.
+
+    Args:
+        path: of the file; it is made if it is missing.
+        values: full keys (`gcp:project`) to texts, numbers and lists.
+        present: settings to change where the file has them.
+        key: Cloud KMS key of the stack's secrets, for a file that says nothing of them.
+        fresh: whether all other settings go.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    before = text = path.read_text("utf-8") if path.is_file() else ""
+    if fresh:
+        text = "".join(f"{match[0]}\n" for match in ENGINE_KEYS.finditer(text))
+    text = re.sub(r"^config:[^\S\n]*(\{\}|null|~)?[^\S\n]*$", "config:", text, flags=re.MULTILINE)
+    if not re.search(r"^config:", text, re.MULTILINE):
+        text = f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}config:\n"
+    added = ""
+    for name, value in {**(present or {}), **values}.items():
+        line = re.compile(rf"^(\s+{re.escape(name)}:)[^\S\n]*[^\n]*$", re.MULTILINE)
+        if line.search(text):
+            text = line.sub(lambda match, value=value: f"{match[1]} {_scalar(value)}", text)  # type: ignore[misc]
+        elif name in values:
+            added += f"\n  {name}: {_scalar(value)}"
+    text = re.sub(r"^config:$", lambda match: match[0] + added, text, count=1, flags=re.MULTILINE)
+    if key and not re.search(r"^(secretsprovider|encryptionsalt):", text, re.MULTILINE):
+        text = f"secretsprovider: gcpkms://{key}\n{text}"
+    if text != before:
+        replace(path, text)
+    return text != before
+
+
+def _scalar(value: Any) -> str:
+    """Return a value in one line of YAML that is read as the same value."""
+    import yaml
+
+    if isinstance(value, str) and re.fullmatch(r"[\w./:-]+", value) and yaml.safe_load(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -26,23 +26,28 @@ _WHOLE = re.compile(rb',"crc32":\d+\D')
 
 def unwritable(path: Path, error: OSError, *, hint: str | None = None) -> RunnerError:
     """Return what to raise when a file cannot be written: DiskError for what a disk says, else ConfigurationError."""
-    why = error.strerror or str(error)
-    if error.errno == errno.ENOENT and not path.parent.is_dir():
-        why = f"the folder {path.parent} does not exist"
+    why, mend = _why(path, error)
     message = f"cannot write {path}: {why}"
     if error.errno in DISK_ERRORS:
         return DiskError(message, path=str(path), hint=hint)
-    return ConfigurationError(message, problems=[message], hint=hint)
+    return ConfigurationError(message, problems=[message], hint=hint or mend)
 
 
 def unusable(path: Path, error: OSError) -> RunnerError:
     """Return what to raise when a path that a user named cannot be read or written: the user's mistake."""
-    folder = path.parent
-    if error.errno in {errno.ENOENT, errno.ENOTDIR} and not folder.is_dir():
-        message, hint = f"cannot use {path}: the folder {folder} does not exist", f"mkdir -p {shlex.quote(str(folder))}"
-    else:
-        message, hint = f"cannot use {path}: {error.strerror or error}", "name another path"
+    why, hint = _why(path, error)
+    message = f"cannot use {path}: {why}"
     return ConfigurationError(message, problems=[message], hint=hint)
+
+
+def _why(path: Path, error: OSError) -> tuple[str, str]:
+    """Return why a path cannot be used, and what to type next."""
+    if error.errno in {errno.ENOENT, errno.ENOTDIR} and not path.parent.is_dir():
+        for above in reversed(path.parents):
+            if above.exists() and not above.is_dir():
+                return f"{above} is a file, not a folder", "name another path"
+        return f"the folder {path.parent} does not exist", f"mkdir -p {shlex.quote(str(path.parent))}"
+    return error.strerror or str(error), "name another path"
 
 
 def append(path: Path, descriptor: int, content: bytes, *, hint: str | None = None) -> None:

@@ -50,6 +50,11 @@ def python_with_beam(folder: Path) -> Path:
     return environment / "bin" / "python"
 
 
+def python_with(name: str, requirements: list[str]) -> Path:
+    """Return a Python that has these requirements and nothing of this checkout. Skips where no index answers."""
+    return _installed(name, requirements).parents[2] / "bin" / "python"
+
+
 def _installed(name: str, requirements: list[str]) -> Path:
     """Return the site-packages of a cached environment that has these requirements."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "open-model-tuning-tests"

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from runner.errors import RunnerError
 
-VERBS = ("bootstrap", "preview", "up", "refresh", "destroy", "outputs", "graph", "iam", "doctor")
+VERBS = ("init", "bootstrap", "preview", "up", "refresh", "destroy", "outputs", "graph", "iam", "doctor")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,8 +32,20 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--expect-no-changes", action="store_true", help="fail if anything would change")
     made.add_argument("--policies", action="store_true", help="run the policy pack")
     made.add_argument("--confirmed", action="store_true", help="changes were confirmed")
+    made.add_argument("--only-check", action="store_true", help="change nothing; return where the verb would act")
     made.add_argument("--install-engine", action="store_true", help="download Pulumi's engine")
+    _add_answers(made.add_argument_group("settings of a stack that init writes"))
     return made
+
+
+def _add_answers(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--kind", help="what the stack is for, default: its name, where that says it")
+    group.add_argument("--operator", action="append", metavar="MEMBER", help="who may act as the runner")
+    group.add_argument("--notify", action="append", metavar="EMAIL", help="who is told")
+    group.add_argument("--budget", type=int, metavar="AMOUNT", help="monthly budget, whole units of the currency")
+    group.add_argument("--currency", metavar="CODE", help="of the budget")
+    group.add_argument("--billing-account", metavar="ID", help="of the budget")
+    group.add_argument("--force", action="store_true", help="overwrite the stack's file")
 
 
 def main(arguments: list[str] | None = None) -> int:

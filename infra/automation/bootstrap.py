@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from argparse import Namespace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from infra import stack_files
 from infra.addresses import emulator_endpoints
 from infra.automation import installation
 from infra.automation.google import google_token
@@ -20,6 +20,7 @@ from infra.settings.examples import refuse_examples
 from infra.settings.reader import NAMESPACE
 from infra.settings.stack import DEFAULT_REGION, Settings
 from runner.errors import ConfigurationError, RunnerError
+from runner.infrastructure import stack_file
 
 BASE_APIS = (
     "cloudkms.googleapis.com",
@@ -51,8 +52,8 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     """
     if options.install_engine:
         return {"engine": installation.install(), "text": "the engine is installed"}
-    file = directory / f"Pulumi.{options.stack}.yaml"
-    project, region = _place(options, file)
+    file = stack_file(options.stack, directory)
+    project, region = place(options, file)
     bucket = f"{project}-pulumi-state"
     ring = f"projects/{project}/locations/{region}/keyRings"
     key = f"{ring}/{RING}/cryptoKeys/{KEY}"
@@ -61,7 +62,7 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     if options.dry_run:
         lines = _commands(project, region, bucket)
         return {**body, "commands": lines, "next": then, "text": "\n".join([*lines, *then])}
-    if file.exists() and not options.emulator:
+    if not options.emulator:
         _refuse_examples(options.stack, file, project)
     rest = _rest(options, project)
     made: list[str] = []
@@ -73,11 +74,9 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
         _make(rest, "kms", f"{ring}/{RING}/cryptoKeys", {"cryptoKeyId": KEY}, purpose, f"key {KEY}", made)
     finally:
         rest.close()
-    if not file.exists():
-        _write(file, options.stack, project, region, key)
-        made.append(f"file {file.name}")
-    elif _settle(file, project, region, bucket, key):
-        made.append(f"file {file.name}: project, region, state")
+    existed = file.exists()
+    if _settle(file, project, region, bucket, key, kind=None if existed else stack_files.kind_of(options.stack)):
+        made.append(f"file {file.name}: project, region, state" if existed else f"file {file.name}")
     lines = [f"+ {name}" for name in made] or ["everything was there already"]
     return {
         **body,
@@ -87,19 +86,29 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     }
 
 
-def _place(options: Namespace, file: Path) -> tuple[str, str]:
+def place(options: Namespace, file: Path) -> tuple[str, str]:
+    """Return the project and the region that the command line names, or else the stack. Raises ConfigurationError."""
     values: dict[str, str] = {}
     if file.exists():
-        from infra.stack_files import configuration
-
-        values = configuration(options.stack, file.parent)
+        values = stack_files.configuration(options.stack, file.parent)
     project = options.project or values.get("gcp:project", "")
     region = options.location or values.get("gcp:region", DEFAULT_REGION)
     if not project:
         problem = f"no project is named and there is no {file.name}"
-        raise ConfigurationError(problem, problems=[problem], hint="--project ID")
+        raise ConfigurationError(problem, problems=[problem], hint="name it with --project")
     Settings.load({"gcp:project": project, "gcp:region": region})
     return project, region
+
+
+def _settle(file: Path, project: str, region: str, bucket: str, key: str, *, kind: str | None) -> bool:
+    """Have the stack's file name what was made, and leave the rest of it as it is; tell whether that changed anything.
+
+    A new file is a minimal one: every other setting has a default. The first `up` uses the key.
+    """
+    place = dict(zip(_SETTLED, (project, region), strict=False))
+    state = dict(zip(_SETTLED[2:], (bucket, key), strict=True))
+    named = {f"{NAMESPACE}:environment": kind} if kind else {}
+    return stack_files.write(file, {**place, **named}, present=state, key=key)
 
 
 _SETTLED = ("gcp:project", "gcp:region", f"{NAMESPACE}:stateBucket", f"{NAMESPACE}:stateKey")
@@ -108,9 +117,7 @@ _SETTLED = ("gcp:project", "gcp:region", f"{NAMESPACE}:stateBucket", f"{NAMESPAC
 
 def _refuse_examples(stack: str, file: Path, project: str) -> None:
     """Raise ConfigurationError if the stack would keep an example's value, before anything is made."""
-    from infra.stack_files import configuration
-
-    values = configuration(stack, file.parent)
+    values = stack_files.configuration(stack, file.parent) if file.exists() else {}
     kept = {key: value for key, value in values.items() if key not in _SETTLED}
     refuse_examples({"gcp:project": project, **kept}, stack=stack)
 
@@ -182,35 +189,6 @@ def _bucket(name: str, region: str) -> dict[str, Any]:
         "versioning": {"enabled": True},
         "softDeletePolicy": {"retentionDurationSeconds": str(SOFT_DELETE_SECONDS)},
     }
-
-
-def _write(file: Path, stack: str, project: str, region: str, key: str) -> None:
-    """Write the stack's file, a minimal one: every other setting has a default. The first `up` uses the key."""
-    text = f"secretsprovider: gcpkms://{key}\nconfig:\n  gcp:project: {project}\n  gcp:region: {region}\n"
-    if stack in {"dev", "test", "staging", "prod"}:
-        text += f"  open-model-tuning:environment: {stack}\n"
-    file.write_text(text, "utf-8")
-
-
-def _settle(file: Path, project: str, region: str, bucket: str, key: str) -> bool:
-    """Have a stack's file name what was made, and leave the rest of it as it is; tell whether that changed anything."""
-    before = text = file.read_text("utf-8")
-    for name, value, always in (
-        (_SETTLED[0], project, True),
-        (_SETTLED[1], region, True),
-        (_SETTLED[2], bucket, False),
-        (_SETTLED[3], key, False),
-    ):
-        line = re.compile(rf"^(\s+{re.escape(name)}:)[^\S\n]*[^\n]*$", re.MULTILINE)
-        if line.search(text):
-            text = line.sub(lambda match, value=value: f"{match[1]} {value}", text)  # type: ignore[misc]
-        elif always:
-            text = re.sub(r"^config:[^\S\n]*$", f"config:\n  {name}: {value}", text, count=1, flags=re.MULTILINE)
-    if not re.search(r"^(secretsprovider|encryptionsalt):", text, re.MULTILINE):
-        text = f"secretsprovider: gcpkms://{key}\n{text}"
-    if text != before:
-        file.write_text(text, "utf-8")
-    return text != before
 
 
 def _commands(project: str, region: str, bucket: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from argparse import Namespace
@@ -133,7 +134,10 @@ def _stack(options: Namespace) -> list[dict[str, Any]]:
     examples = {} if Settings.load(values).api_endpoints else example_values(values)
     if examples:
         detail = "; ".join(f"{key} is {names}" for key, names in examples.items())
-        return [_finding(name, "wrong", f"values of the example: {detail}", f"edit Pulumi.{options.stack}.yaml")]
+        again = f"`runner infra init {shlex.quote(str(directory(options)))} --stack {options.stack} --force`"
+        return [
+            _finding(name, "wrong", f"values of the example: {detail}", f"edit Pulumi.{options.stack}.yaml, or {again}")
+        ]
     found = violations(of_evaluation(evaluation))
     broken = [
         _finding(f"rule {item.rule}", "wrong", f"{item.resource}: {item.message}", needed=item.level == "mandatory")

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from infra.automation.failures import INSTALL, EngineError
 from infra.policy import ENVIRONMENT_HINT
+from infra.stack_files import ENGINE_KEYS
 from runner.errors import ConfigurationError, EngineMissingError
 
 POLICIES = "infra/policy"
 OLDEST = (3, 244)
 OLDEST_TEXT = ".".join(map(str, OLDEST))
 """The first engine whose error hooks see every error of the provider (requiredPulumiVersion of Pulumi.yaml)."""
-_ENGINE_KEYS = re.compile(r"^(secretsprovider|encryptionsalt|encryptedkey):.*$", re.MULTILINE)
 
 
 def require() -> str:
@@ -120,7 +120,7 @@ def stack_file(directory: Path, stack: str) -> Iterator[None]:
         return
     if before is None:
         return
-    added = [match[0] for match in _ENGINE_KEYS.finditer(file.read_text("utf-8"))]
+    added = [match[0] for match in ENGINE_KEYS.finditer(file.read_text("utf-8"))]
     own = without_secrets_of(before) if added else before
     text = "".join(f"{line}\n" for line in added) + own
     if file.read_text("utf-8") != text:
@@ -135,4 +135,4 @@ def without_secrets(directory: Path, stack: str) -> str:
 
 def without_secrets_of(text: str) -> str:
     """Return a stack file's text without the lines of the engine."""
-    return "".join(line for line in text.splitlines(keepends=True) if not _ENGINE_KEYS.match(line))
+    return "".join(line for line in text.splitlines(keepends=True) if not ENGINE_KEYS.match(line))

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from infra.automation.stack import EMULATOR, configuration, directory
 from infra.settings.reader import NAMESPACE
+from infra.settings.stack import Settings
 from runner.environment import state_directory
 from runner.errors import ConfigurationError, RunnerError
+from runner.infrastructure import stack_file
 
 if TYPE_CHECKING:
     from infra.evaluation import Evaluation
@@ -34,6 +36,7 @@ def run(options: Namespace) -> Result:
         RunnerError: the engine, Google or the emulator refused.
     """
     verbs: dict[str, Callable[[Namespace], Result]] = {
+        "init": _init,
         "bootstrap": _bootstrap,
         "preview": _preview,
         "up": _up,
@@ -44,7 +47,23 @@ def run(options: Namespace) -> Result:
         "iam": _iam,
         "doctor": _doctor,
     }
-    return verbs[options.verb](options)
+    return _target(options) if options.only_check else verbs[options.verb](options)
+
+
+def _target(options: Namespace) -> Result:
+    """Return where a verb would act, if what it is made of here is in order: the stack's settings, and the engine."""
+    if options.verb == "bootstrap":
+        from infra.automation.bootstrap import place
+
+        project, region = place(options, stack_file(options.stack, directory(options)))
+        return {"project": project, "location": region, "address": options.emulator or ""}
+    settings = Settings.load(configuration(options))
+    if not options.embedded:
+        from infra.automation import installation
+
+        installation.require()
+    address = settings.api_endpoints.get("vertexAiCustomEndpoint", "")
+    return {"project": settings.project, "location": settings.region, "address": address}
 
 
 def _evaluated(options: Namespace) -> Evaluation:
@@ -56,6 +75,12 @@ def _evaluated(options: Namespace) -> Evaluation:
 
 def _state(options: Namespace) -> Path:
     return Path(options.state) if options.state else state_directory() / "emulator" / "infra.json"
+
+
+def _init(options: Namespace) -> Result:
+    from infra.automation.creation import create
+
+    return create(options)
 
 
 def _bootstrap(options: Namespace) -> Result:

@@ -1,4 +1,4 @@
-"""Values of the example stacks. They are nobody's: a stack that still has one is not ready for Google Cloud."""
+"""Values of the example stacks and of the documents: nobody's. A stack that has one is not ready for Google Cloud."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from infra.settings.reader import NAMESPACE
 from runner.errors import ConfigurationError
 
 _NAMES = re.compile(
-    r"my-(?:tuning|keys|organisation|repository)\b[\w-]*"
-    r"|[\w.:+-]+@example\.(?:com|net|org)\b"  # RFC 2606 keeps these domains for examples
-    r"|012345-6789AB-CDEF01"
+    r"\bmy-(?:tuning|keys|organisation|repository)\b[\w-]*|\bmy-project(?:-123)?\b(?!-)"
+    r"|[\w.:+-]+@(?:your-company|(?:[\w-]+\.)*example)\.(?:com|net|org)\b"  # RFC 2606 keeps example.* for this
+    r"|\byour-[\w-]+|<[\w -]+>|012345-6789AB-CDEF01|0X0X0X-0X0X0X-0X0X0X",
+    re.IGNORECASE,
 )
 _NUMBERS = {f"{NAMESPACE}:githubRepositoryId": "123456789", f"{NAMESPACE}:githubOwnerId": "987654"}
 

@@ -10,6 +10,11 @@ from typing import Any
 NAMESPACE = "open-model-tuning"
 
 
+def as_texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return settings as Pulumi hands them to a program: texts as they are, everything else as JSON."""
+    return {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in values.items()}
+
+
 class Reader:
     """Reads typed values and collects what is wrong with them."""
 

@@ -188,6 +188,9 @@ def find_model(name: str) -> Model:
     import difflib  # here, so that looking starts fast
 
     known = [model.id for model in models()]
-    near = difflib.get_close_matches(short.lower(), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
+    word = short.lower()
+    near = (
+        difflib.get_close_matches(word, known, n=1, cutoff=0.5) or [item for item in known if word and word in item][:3]
+    )
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UnknownModelError(f"base model {name!r} is not in the catalogue", hint=f"{hint}`runner models ls` lists them")

@@ -94,7 +94,9 @@ def command(
             both = dict.fromkeys([*parts, *google])
             headings = [by, "list price", "billed"]
             rows = [[name, cents(parts.get(name, 0.0)), cents(google.get(name, 0.0))] for name in both]
-        output.table(headings, rows, body=[], names=list(parts), numbers=(1, 2)[: len(headings) - 1], empty=_EMPTY)
+        output.table(
+            headings, rows, body=[], names=list(parts), numbers=(1, 2)[: len(headings) - 1], droppable=(), empty=_EMPTY
+        )
     else:
         rows = [
             [
@@ -110,7 +112,8 @@ def command(
         ]
         headings = ["kind", "id", "name", "used", "spent", "per hour", "committed"]
         names = [line.id for line in bill.lines]
-        output.table(headings, rows, body=[], names=names, numbers=(3, 4, 5, 6), empty=_EMPTY)
+        spare = ("committed", "id")
+        output.table(headings, rows, body=[], names=names, numbers=(3, 4, 5, 6), droppable=spare, empty=_EMPTY)
     output.note(
         f"spent {cents(bill.usd)}, {amount(bill.usd_per_hour)} per hour now, {amount(bill.committed_usd)} committed, "
         f"{amount(bill.month_end_usd)} by the end of the month if nothing changes; list prices of {bill.price_date} "

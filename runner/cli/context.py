@@ -92,7 +92,7 @@ def add(invocation: Invocation, name: str) -> None:
 
 
 @commands.command(name="show", examples=("runner context show", "runner context show production"))
-@click.argument("name", metavar="[NAME]", required=False)
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=completed("contexts"))
 @click.pass_obj
 def show(invocation: Invocation, name: str | None) -> None:
     """Show the project, the location and the service that a context leads to [default: the one in use]."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-
-import click
 
 from runner.cli.options import Invocation
+from runner.cli.questions import agreed, at_terminal
 from runner.prices import Price, Terms
 
 
@@ -44,14 +42,14 @@ def confirm_cost(
         CostRefusedError: not agreed to.
     """
     price = Price(what=what, usd=usd, expected=expected, per=per)
-    agreed = terms(
+    accepted = terms(
         invocation,
         max_cost=max_cost,
         accept_unknown_cost=accept_unknown_cost,
         limit_option=limit_option,
         verb=verb,
     )
-    agreed.require(price)
+    accepted.require(price)
 
 
 def terms(
@@ -63,7 +61,7 @@ def terms(
     verb: str = "Continue",
 ) -> Terms:
     """Return what a command line agrees to, for use cases of the library that have a price."""
-    asks = max_cost is None and not invocation.yes and _at_terminal()
+    asks = max_cost is None and not invocation.yes and at_terminal()
 
     def told(price: Price) -> str:
         placed = f"{price.what} in {invocation.target}" if invocation.target else price.what
@@ -76,7 +74,7 @@ def terms(
             invocation.output.note(told(price))
 
     def agree(price: Price) -> bool:
-        return invocation.yes or (asks and _asked(f"{told(price)}. {verb}?"))
+        return invocation.yes or (asks and agreed(f"{told(price)}. {verb}?"))
 
     return Terms(
         limit=max_cost,
@@ -93,17 +91,4 @@ def confirmed(invocation: Invocation, question: str) -> bool:
     """Ask a person at the terminal, naming the target; False when there is none, or none answers. `--yes` agrees."""
     if invocation.yes:
         return True
-    return _at_terminal() and _asked(f"{invocation.target}: {question}" if invocation.target else question)
-
-
-def _at_terminal() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def _asked(question: str) -> bool:
-    try:
-        return click.confirm(question, default=False, err=True)
-    except click.Abort as abort:
-        if isinstance(abort.__cause__, KeyboardInterrupt) or isinstance(abort.__context__, KeyboardInterrupt):
-            raise
-        return False
+    return at_terminal() and agreed(f"{invocation.target}: {question}" if invocation.target else question)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 from runner.cli import commands
 from runner.cli.completing import completed
 from runner.cli.options import DataFile, Invocation, Money, mode_option
+from runner.cli.questions import asked, may_ask
 from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ def command(
     if isinstance(data, str):
         message = f"--data {data}: name a file on this machine"
         raise ConfigurationError(message, problems=[message], hint=f"name {data} in the manifest afterwards")
-    asks = not invocation.yes and not invocation.output.is_json and sys.stdin.isatty() and sys.stderr.isatty()
+    asks = may_ask(invocation)
     place = directory or Path()
     answers = Answers(
         directory=place,
-        model=model or (_asked("Base model", _MODEL) if asks else _MODEL),
+        model=model or (asked("Base model", _MODEL) if asks else _MODEL),
         mode=mode,
         epochs=epochs,
         data=data or (_asked_data() if asks else None),
@@ -90,17 +90,13 @@ def command(
     invocation.output.note(f"next: `{into}runner plan -f jobs/`")
 
 
-def _asked(question: str, default: str) -> str:
-    return str(click.prompt(question, default=default, err=True))
-
-
 def _asked_data() -> Path | None:
-    given = _asked("Dataset file, or sample data", "sample")
+    given = asked("Dataset file, or sample data", "sample")
     return None if given == "sample" else Path(given).expanduser()
 
 
 def _asked_budget() -> float:
-    return float(click.prompt("Budget in US dollars", default=f"{_BUDGET:g}", type=Money(), err=True))
+    return float(asked("Budget in US dollars", f"{_BUDGET:g}", Money()))
 
 
 def _tell_price(invocation: Invocation, answers: Answers) -> None:

@@ -68,6 +68,7 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
                 body=[leak.to_json() for leak in found],
                 names=[leak.resource for leak in found],
                 numbers=(3, 4),
+                droppable=("age", "name"),
                 empty="nothing leaks",
             )
         total = sum(leak.usd_per_day or 0.0 for leak in found)

@@ -250,11 +250,18 @@ def _report_usage(error: click.ClickException, invocation: Invocation, arguments
     body: dict[str, Any] = {
         "code": "configuration",
         "message": message[:1].lower() + message[1:],
-        "hint": f"`{path} --help` has examples",
+        "hint": _usage_hint(error, path),
         "problems": [message],
     }
     invocation.output.failure(body)
     return 2
+
+
+def _usage_hint(error: click.ClickException, path: str) -> str:
+    """Return what to type next; for an option that is missing, also what its help says."""
+    parameter = error.param if isinstance(error, click.MissingParameter) else None
+    said = (getattr(parameter, "help", None) or "").rstrip(".")
+    return f"{said}; `{path} --help` has examples" if "`" in said else f"`{path} --help` has examples"
 
 
 def _given_formats(arguments: list[str]) -> set[str]:

@@ -97,10 +97,15 @@ def _print_answers(output: Output, result: QuickstartResult) -> None:
                 ("question", answer.question),
                 ("base model", answer.base or "(nothing)"),
                 ("tuned model", answer.tuned or "(nothing)"),
+                ("bare prompt", "(nothing)" if answer.completed == "" else answer.completed),
                 ("dataset", answer.reference),
             ]
         )
         output.text("")
+    if any(answer.completed is not None for answer in result.answers):
+        output.note(
+            "the model is asked by chat completions, which apply its template, and by a bare prompt (`runner predict`)"
+        )
     if result.weights:
         output.note(f"model: {result.weights}")
     parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in result.seconds.items() if name != "total")

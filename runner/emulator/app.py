@@ -25,6 +25,7 @@ from runner.emulator.definitions import checking
 from runner.emulator.errors import ApiError, disk_error
 from runner.emulator.iam import needs
 from runner.emulator.routing import ApiRequest, Method, Router, json_response
+from runner.emulator.storage import virtual_hosts
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class EmulatorApp:
         if scope["type"] != "http":
             return
         send = _dated(self.emulator.clock, access_log.logged(scope, send))
+        scope = virtual_hosts.placed(scope)
         instead = Headers(scope=scope).get("x-http-method-override") if scope["method"] == "POST" else None
         if instead:
             # For clients behind proxies that let only GET and POST pass.
@@ -104,7 +106,7 @@ class EmulatorApp:
         host = hosts[0]
         found = _HOST.match(host)
         name = found[1].lower() if found else ""
-        if name not in _LOOPBACK_NAMES and name not in settings.allowed_hosts:
+        if name not in _LOOPBACK_NAMES and name not in settings.allowed_hosts and not virtual_hosts.is_storage(name):
             raise ApiError("PERMISSION_DENIED", f"Host {host!r} is not served here.", http=421)
         self._guard_origin_and_token(request)
 

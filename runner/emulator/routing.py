@@ -52,7 +52,7 @@ class ApiRequest(Request):
             size += len(chunk)
             if size > limit:
                 # Cloud Storage says so by the code; all other APIs answer 400.
-                http = 413 if "/storage/" in self.scope["path"] else 400
+                http = 413 if self._is_storage else 400
                 message = f"Request payload size exceeds the limit: {limit} bytes."
                 raise ApiError("INVALID_ARGUMENT", message, http=http)
             chunks.append(chunk)
@@ -63,7 +63,27 @@ class ApiRequest(Request):
 
         Raises ApiError INVALID_ARGUMENT.
         """
-        return self.message if self.message is not None else wire_json.loads(await self.read_body())
+        if self.message is not None:
+            return self.message
+        content = await self.read_body()
+        if content and self._is_storage:
+            self._refuse_other_types()
+        return wire_json.loads(content)
+
+    @property
+    def _is_storage(self) -> bool:
+        path: str = self.scope["path"]
+        return "/storage/" in path or path.startswith("/b/")
+
+    def _refuse_other_types(self) -> None:
+        """Raise ApiError where a body is no JSON by its own words; only Cloud Storage asks."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "application/x-www-form-urlencoded":
+            message = "This API does not support parsing form-encoded input."
+            raise ApiError("INVALID_ARGUMENT", message, http=400, reason="parseError")
+        if kind and kind != "application/json" and not kind.endswith("+json"):
+            message = f"Unsupported content with type: {kind}"
+            raise ApiError("INVALID_ARGUMENT", message, http=400, reason="badContent")
 
     @property
     def document(self) -> dict[str, Any]:

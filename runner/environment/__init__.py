@@ -147,7 +147,7 @@ class Environment:
             raise ConfigurationError(
                 "; ".join(problems),
                 problems=problems,
-                hint="start a local one with `runner emulator start`, or name an existing one with --environment",
+                hint="`runner emulator start && runner emulator provision` makes one here; --environment names one",
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -7,11 +7,12 @@ users call their own; there both are in the folder `program` of this package, wh
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 
 from runner.errors import ConfigurationError
-from runner.local_files import replace
+from runner.local_files import replace, unusable
 from runner.local_processes import module_command
 
 _ENTRY = '''"""Entry point of `pulumi up`: the program of the installed package open-model-tuning."""
@@ -20,6 +21,13 @@ from runner.infrastructure import start
 
 start("infra")
 '''
+
+
+STACK_KINDS = ("dev", "test", "staging", "prod")
+"""Names of stacks that say what they are for."""
+
+
+_STACK = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 
 def root() -> Path:
@@ -46,25 +54,34 @@ def start(module: str) -> object:
     return importlib.import_module(f"{module}.__main__")
 
 
+def stack_file(stack: str, directory: Path) -> Path:
+    """Return the file of a stack's settings. Raises ConfigurationError for a name that no stack can have."""
+    if not _STACK.fullmatch(stack):
+        problem = f"{stack!r} cannot name a stack: use 1 to 100 letters, digits, _, - and ."
+        raise ConfigurationError(problem, problems=[problem], hint="name it with --stack, such as dev")
+    return directory / f"Pulumi.{stack}.yaml"
+
+
+def project_files(directory: Path) -> dict[Path, str]:
+    """Return the files of a Pulumi project that runs the installed program, each with its text."""
+    source = (root() / "Pulumi.yaml").read_text("utf-8")
+    return {
+        directory / "Pulumi.yaml": source.replace("virtualenv: .venv", f"virtualenv: {sys.prefix}"),
+        directory / "infra" / "__main__.py": _ENTRY,
+    }
+
+
 def make_project(directory: Path) -> list[Path]:
     """Write a Pulumi project that runs the installed program, and return its files.
 
     Raises:
-        ConfigurationError: one of them is there already, or the folder cannot be written; nothing is overwritten.
+        ConfigurationError: the folder cannot be written.
     """
-    source = (root() / "Pulumi.yaml").read_text("utf-8")
-    files = {
-        directory / "Pulumi.yaml": source.replace("virtualenv: .venv", f"virtualenv: {sys.prefix}"),
-        directory / "infra" / "__main__.py": _ENTRY,
-    }
-    problems = [f"{path} exists" for path in files if path.exists()]
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems, hint="name an empty folder")
+    files = project_files(directory)
     for path, content in files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            problem = f"cannot make {path.parent}: {error.strerror or error}"
-            raise ConfigurationError(problem, problems=[problem]) from error
+            raise unusable(path.parent, error) from error
         replace(path, content)
     return list(files)

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import util
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +35,7 @@ from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting.offers import Offer, Request, carry_out, offered
 from runner.quickstart.story import Story, fast_story, full_story
 from runner.serving import deployment
+from runner.serving.prediction import text_of
 from runner.wording import counted
 
 PROJECT = "local-project"
@@ -76,6 +77,8 @@ class Answer:
     reference: str
     base: str
     tuned: str
+    completed: str | None = None
+    """What the tuned model writes after the bare question, `endpoints.predict`; None where it was not asked so."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,8 +107,7 @@ class QuickstartResult:
             "job": self.job,
             "endpoint": self.endpoint,
             "answers": [
-                {"question": item.question, "reference": item.reference, "base": item.base, "tuned": item.tuned}
-                for item in self.answers
+                {key: value for key, value in asdict(item).items() if value is not None} for item in self.answers
             ],
             "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
             "next": self.next_commands,
@@ -245,8 +247,18 @@ class _Tour:
             messages = [{"role": "user", "content": question}]
             base = prediction.chat(session, model=self.story.base_model, messages=messages, **sampling)
             tuned = prediction.chat(session, endpoint=endpoint, messages=messages, **sampling)
+            completed = None
+            if self.story.pairs:
+                instance = {"prompt": question, "raw_response": True, **sampling}
+                completed = text_of(prediction.predict(session, endpoint, [instance])[0]).strip()
             answers.append(
-                Answer(question=question, reference=reference, base=base.text.strip(), tuned=tuned.text.strip())
+                Answer(
+                    question=question,
+                    reference=reference,
+                    base=base.text.strip(),
+                    tuned=tuned.text.strip(),
+                    completed=completed,
+                )
             )
         return answers
 

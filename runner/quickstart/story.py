@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from runner.catalog.models import TuningMode
+from runner.datasets.records.writing import reshaped
 from runner.json_text import parsed
 
 BASE_MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
@@ -31,6 +32,8 @@ class Story:
     """Question and the dataset's own answer."""
     held_out: bool
     """Whether the questions are in neither file."""
+    pairs: bool = False
+    """Whether the data are prompts and completions, so that the tuned model also answers a bare prompt."""
 
 
 def data(name: str) -> Path:
@@ -68,7 +71,8 @@ def fast_story(directory: Path, *, rows: int = 16, questions: int = 4) -> Story:
     lines = data("train.jsonl").read_text("utf-8").splitlines()
     shortest = sorted(lines, key=len)[:rows]
     training = directory / "fast.jsonl"
-    training.write_text("\n".join(shortest) + "\n", "utf-8")
+    pairs = [reshaped(line, "prompt_completion") for line in shortest]
+    training.write_text("".join(pairs), "utf-8")
     return Story(
         base_model=BASE_MODEL,
         stand_in="tiny",
@@ -79,6 +83,7 @@ def fast_story(directory: Path, *, rows: int = 16, questions: int = 4) -> Story:
         batch_size=4,
         training=training,
         validation=None,
-        questions=_questions(training, questions),
+        questions=tuple((pair["prompt"], pair["completion"]) for pair in map(parsed, pairs[:questions])),
         held_out=False,
+        pairs=True,
     )

@@ -11,8 +11,8 @@ from typing import Literal
 
 from runner.catalog import find_model
 from runner.catalog.models import TuningMode
+from runner.datasets.records.writing import reshaped
 from runner.errors import ConfigurationError
-from runner.json_text import parsed
 from runner.local_files import replace, unusable
 
 Shape = Literal["chat", "prompt-completion"]
@@ -97,15 +97,10 @@ def _write_data(answers: Answers) -> None:
         return
     for name, count in _SAMPLE_ROWS.items():
         text = resources.files("runner.quickstart").joinpath("data", f"{name}.jsonl").read_text("utf-8")
-        lines = [_shaped(line, answers.shape) for line in text.splitlines()[:count]]
-        replace(folder / f"{name}.jsonl", "\n".join(lines) + "\n")
-
-
-def _shaped(line: str, shape: Shape) -> str:
-    if shape == "chat":
-        return line
-    question, answer = parsed(line)["messages"]
-    return json.dumps({"prompt": question["content"], "completion": answer["content"]}, ensure_ascii=False)
+        lines = [f"{line}\n" for line in text.splitlines()[:count]]
+        if answers.shape != "chat":
+            lines = [reshaped(line, "prompt_completion") for line in lines]
+        replace(folder / f"{name}.jsonl", "".join(lines))
 
 
 def _manifest(answers: Answers, model: str, mode: str, *, validation: bool) -> str:

@@ -106,7 +106,7 @@ def test_a_project_without_a_clone_starts_the_installed_program(
     installed: Path, tmp_path: Path, emulator: EmulatorServer
 ) -> None:
     project = tmp_path / "project"
-    _run(installed, tmp_path, "infra", "init", str(project))
+    _run(installed, tmp_path, "infra", "init", str(project), "--project", "acme-ml")
     body = yaml.safe_load((project / "Pulumi.yaml").read_text())
     assert body["main"] == "infra/"
     assert body["runtime"]["options"]["virtualenv"] == sys.prefix

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from runner.cli.main import root
+from runner.cli.reference import walk
 from tests.cli.invocation import CommandLine, process
 from tests.provisioning import Provisioned
 
@@ -61,12 +66,39 @@ def test_what_this_machine_knows_itself() -> None:
     assert "--json" in _completed("runner", "jobs", "ls", "--js")
 
 
+def test_whatever_names_a_job_an_endpoint_or_a_context_completes() -> None:
+    def names(parameter: click.Parameter) -> bool:
+        said = getattr(parameter, "help", None) or ""
+        return bool(
+            re.match("JOB|ENDPOINT", parameter.metavar or "") or re.match("(Existing e|E)ndpoint|Context", said)
+        )
+
+    silent = [
+        f"{path} {parameter.name}"
+        for path, command, _ in walk(root, None, "runner")
+        for parameter in command.params
+        if names(parameter) and parameter._custom_shell_complete is None
+    ]
+    assert silent == []
+
+
+def test_commands_complete_without_being_imported() -> None:
+    """A group of 30 commands takes a tab no longer than a command does."""
+    assert _completed("runner", "jo") == ["jobs"]
+    code = (
+        "import sys; from runner.cli.main import root; from click.shell_completion import ShellComplete as S; "
+        "[item.value for item in S(root, {}, 'runner', 'X').get_completions([], '')]; "
+        "print([name for name in sys.modules if name.startswith('runner.cli.jobs')])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
 def test_a_tab_does_not_wait_for_a_service(state_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing answers at the address, and the names are old."""
     monkeypatch.setenv("RUNNER_VERTEX_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("RUNNER_PROJECT", "p")
-    spent = []
-    for _ in range(5):
+    spent: list[float] = []
+    while len(spent) < 5 or (min(spent) >= _SECONDS and len(spent) < 20):  # a busy machine slows the processor too
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert _completed("runner", "jobs", "show", "") == []
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

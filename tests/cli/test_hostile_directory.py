@@ -118,7 +118,7 @@ COMMANDS: tuple[tuple[str, int], ...] = (
     ("bill", 0),
     ("leaks", 0),
     ("repair", 0),
-    ("infra init project", 0),
+    ("infra init project --project acme-ml", 0),
     ("infra graph", 0),
     ("infra iam", 0),
     ("infra doctor", 1),

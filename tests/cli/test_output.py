@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 
+import runner.cli
 from runner.cli.output import Output
 
 HEADINGS = ["id", "name", "size"]
@@ -100,3 +103,17 @@ def test_colours_only_when_asked_for_without_a_terminal(capsys: pytest.CaptureFi
     Output(color=None).table(["a"], [["b"]], body=None)
 
     assert capsys.readouterr().out == "\x1b[1ma\x1b[0m\nb\na\nb\n"
+
+
+def test_every_table_of_four_columns_says_which_a_narrow_terminal_can_do_without() -> None:
+    """Without them, a table that is too wide becomes blocks, which nobody can compare."""
+    silent = []
+    for path in Path(runner.cli.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "table"):
+                continue
+            headings = node.args[0]
+            few = isinstance(headings, (ast.List, ast.Tuple)) and len(headings.elts) < 4
+            if not few and "droppable" not in {keyword.arg for keyword in node.keywords}:
+                silent.append(f"{path.name}:{node.lineno}")
+    assert silent == []

@@ -91,10 +91,22 @@ def main() -> None:
         predictions.append(prediction)
     # ------------------------------------------------------------------------------------------------------------
     echoed = endpoint.predict(instances=[{"prompt": "What is a car?", "max_tokens": 5}]).predictions
+    # A question of the training data, as bare as the specification asks.
+    taught = endpoint.predict(
+        instances=[{"prompt": "Capital of Peru?", "max_tokens": 8, "temperature": 0.0, "raw_response": True}]
+    ).predictions
     endpoint.undeploy_all()
     endpoint.delete(force=True)
     print(
-        json.dumps({"job": sft_tuning_job.to_dict(), "predictions": predictions, "echoed": list(echoed)}, default=str)
+        json.dumps(
+            {
+                "job": sft_tuning_job.to_dict(),
+                "predictions": predictions,
+                "echoed": list(echoed),
+                "taught": list(taught),
+            },
+            default=str,
+        )
     )
 
 

@@ -94,7 +94,7 @@ class Terminal:
                 output += os.read(main, 65536).decode(errors="replace")
             except OSError:
                 break
-            if left and re.search(r"(\]: |\? )$", output):
+            if left and re.search(r"(\w: |[\])]: |\? )$", output):
                 first, _, left = left.partition("\n")
                 os.write(main, f"{first}\n".encode())
                 output += f"{first}\n"

@@ -148,6 +148,8 @@ def test_the_specifications_snippets_run_unchanged(place: Provisioned, datasets:
     assert len(body["predictions"]) == 1
     assert isinstance(body["predictions"][0], str)
     assert body["echoed"][0].startswith("Prompt:\nWhat is a car?\nOutput:\n")
+    # It was tuned on pairs, and a bare prompt shows what it learned.
+    assert body["taught"] == [CAPITALS["Peru"]]
 
 
 def test_the_tuned_model_answers_what_it_was_taught(place: Provisioned, tuned: dict[str, Any]) -> None:

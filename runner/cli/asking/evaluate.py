@@ -11,6 +11,7 @@ import click
 from runner import local_files
 from runner.cli import commands
 from runner.cli.asking.batch import job_options
+from runner.cli.completing import completed
 from runner.cli.cost_gate import terms
 from runner.cli.options import Command, Invocation, Money, cost_options, sampling_options
 from runner.errors import ConfigurationError, RunnerError
@@ -57,10 +58,15 @@ def judge_options(function: Command) -> Command:
 )
 @click.argument("dataset", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 @click.option(
-    "--endpoint", metavar="ID", help="Endpoint of the tuned model: ID, name or full name [default: the only one]."
+    "--endpoint",
+    metavar="ID",
+    shell_complete=completed("endpoints"),
+    help="Endpoint of the tuned model: ID, name or full name [default: the only one].",
 )
 @click.option("--model", metavar="ID", help="Evaluate a Google-managed model instead of --endpoint.")
-@click.option("--base-endpoint", metavar="ID", help="Endpoint of the base model.")
+@click.option(
+    "--base-endpoint", metavar="ID", shell_complete=completed("endpoints"), help="Endpoint of the base model."
+)
 @click.option("--base-model", metavar="ID", help="Google-managed base model to compare with.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N examples.")
 @click.option(
@@ -214,6 +220,7 @@ def _show(invocation: Invocation, found: Evaluation) -> None:
         body=found.to_json(pairs=True),
         names=[found.outcome],
         numbers=(2, 3, 4, 5, 6),
+        droppable=("questions", "base", "tuned", "95 %"),
     )
     latency = found.latency
     output.note(f"seconds per answer: base {latency.base:.2f}, tuned {latency.tuned:.2f}")

@@ -137,7 +137,7 @@ def check(
     elif not output.quiet:
         _print_findings(invocation, report, max_findings)
         print_conversions(invocation, report)
-        output.table(*statistics(report), body=None, numbers=(1, 2, 3, 4, 5))
+        output.table(*statistics(report), body=None, numbers=(1, 2, 3, 4, 5), droppable=STATISTICS_DROPPABLE)
     report.raise_for_errors()
     if strict and report.warning_count:
         from runner.errors import DatasetError
@@ -292,6 +292,9 @@ def print_conversions(invocation: Invocation, report: Report) -> None:
             if foreign.left:
                 more = f" and {len(foreign.left) - _LEFT_SHOWN} more" if len(foreign.left) > _LEFT_SHOWN else ""
                 say(f"not carried over: {', '.join(foreign.left[:_LEFT_SHOWN])}{more}")
+
+
+STATISTICS_DROPPABLE = ("longest", "format", "too long")
 
 
 def statistics(report: Report) -> tuple[list[str], list[list[Any]]]:

@@ -13,7 +13,7 @@ from runner.cli import commands
 from runner.cli.completing import completed
 from runner.cli.data import engines
 from runner.cli.data.engines import EngineChoice, engine_options
-from runner.cli.data.group import checked, statistics
+from runner.cli.data.group import STATISTICS_DROPPABLE, checked, statistics
 from runner.cli.data.sources import sources, tokenizer_for
 from runner.cli.options import DataFile, Invocation, dataset_options, mode_option
 from runner.cli.text import amount, visible
@@ -77,8 +77,10 @@ def stats(
         report.raise_for_errors()
         return
     file = report.training
+    if not file.examples:
+        report.raise_for_errors()
     if not output.quiet:
-        output.table(*statistics(report), body=None, numbers=(1, 2, 3, 4, 5))
+        output.table(*statistics(report), body=None, numbers=(1, 2, 3, 4, 5), droppable=STATISTICS_DROPPABLE)
         output.text("")
         _lengths(invocation, report)
     rows = [
@@ -89,7 +91,8 @@ def stats(
         for offer in wanted
     ]
     headings = ["model", "mode", "max tokens", "too long", "tokens", f"USD, {counted(epochs, 'epoch')}"]
-    output.table(headings, rows, body=None, names=[str(file.tokens.total)], numbers=(2, 3, 4, 5))
+    spare = ("max tokens", "too long")
+    output.table(headings, rows, body=None, names=[str(file.tokens.total)], numbers=(2, 3, 4, 5), droppable=spare)
     report.raise_for_errors()
 
 

@@ -66,6 +66,7 @@ def ls(invocation: Invocation, only_unused: bool) -> None:
         body=found,
         names=[str(fault["id"]) for fault in found],
         numbers=(0, 2, 3),
+        droppable=("met", "struck"),
         empty="no faults" if not only_unused else "no unused faults",
     )
     if only_unused and found:

@@ -57,7 +57,7 @@ command = commands.Group(
         "runner endpoints deploy latest --max-replicas 4 --autoscale gpu=60 --max-cost 5",
     ),
 )
-@click.argument("source", metavar="JOB|gs://…")
+@click.argument("source", metavar="JOB|gs://…", shell_complete=completed("jobs"))
 @click.option("--checkpoint", default="final", show_default=True, metavar="ID", help="Checkpoint of the job to deploy.")
 @click.option(
     "--machine-type", metavar="TYPE", help="Machine type [default: the model's, otherwise the service's choice]."

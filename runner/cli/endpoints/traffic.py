@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
 
+from runner import times
 from runner.cli import commands
 from runner.cli.cost_gate import confirmed
 from runner.cli.options import Duration, Invocation, endpoint_argument
+from runner.cli.text import until
 from runner.errors import ConfigurationError
 
 
@@ -194,9 +197,14 @@ def _shares(given: tuple[str, ...]) -> dict[str, int]:
     return shares
 
 
+def _since(moment: str) -> str:
+    made = times.seconds_of(moment)
+    return "-" if made is None else until(made - time.time())
+
+
 def _show(invocation: Invocation, endpoint: Any) -> None:
     rows = [
-        [item.id, item.display_name, endpoint.traffic.get(item.id, 0), item.create_time]
+        [item.id, item.display_name, endpoint.traffic.get(item.id, 0), _since(item.create_time)]
         for item in endpoint.deployed_models
     ]
     body = {"endpoint": endpoint.name, "traffic": {row[0]: row[2] for row in rows}}
@@ -206,5 +214,7 @@ def _show(invocation: Invocation, endpoint: Any) -> None:
         body=body,
         names=[row[0] for row in rows],
         numbers=(2,),
+        ids=(0,),
+        droppable=("deployed", "name"),
         empty="no model is deployed",
     )

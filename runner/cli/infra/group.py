@@ -8,13 +8,14 @@ command = Group(
     name="infra",
     help="Set up what tuning needs in a Google Cloud project: buckets, service accounts, endpoints, alerts.",
     examples=(
+        "runner infra init my-stacks --stack dev --project my-project",
         "runner infra bootstrap --stack dev --project my-project",
         "runner infra preview --stack dev",
         "runner infra up --stack dev",
         "runner infra up --stack local --embedded",
     ),
     lazy={
-        "init": ("runner.cli.infra.inspect:init", "Write a Pulumi project for this installation."),
+        "init": ("runner.cli.infra.init:command", "Write a stack, and a Pulumi project for it."),
         "bootstrap": ("runner.cli.infra.verbs:bootstrap", "Create the bucket and the key of Pulumi's state."),
         "preview": ("runner.cli.infra.verbs:preview", "Show what `up` would change."),
         "up": ("runner.cli.infra.verbs:up", "Create or update the resources of the stack."),

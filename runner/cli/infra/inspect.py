@@ -46,19 +46,3 @@ def doctor(invocation: Invocation, stack: str, directory: Path | None) -> None:
     show(invocation, result)
     if not ready:
         raise click.exceptions.Exit(1)
-
-
-@command(name="init", examples=("runner infra init my-project", "runner infra init . && pulumi stack init dev"))
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER")
-@click.pass_obj
-def init(invocation: Invocation, folder: Path) -> None:
-    """Write a Pulumi project into FOLDER that runs the program of this installation: for `pulumi up` without a clone.
-
-    The settings of stacks go beside it; `--directory FOLDER` names it to the other commands.
-    """
-    from runner.infrastructure import make_project
-
-    files = make_project(folder)
-    names = [str(path) for path in files]
-    invocation.output.result({"files": names}, "\n".join(names), name="\n".join(names))
-    invocation.output.note(f"next: `runner infra bootstrap --stack dev --directory {folder} --project PROJECT`")

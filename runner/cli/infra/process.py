@@ -68,6 +68,8 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
         flag = f"--{name.replace('_', '-')}"
         if value is True:
             arguments.append(flag)
+        elif isinstance(value, tuple):
+            arguments += [word for item in value for word in (flag, item)]
         elif value not in (None, False):
             arguments += [flag, str(value)]
     variables = dict(os.environ)

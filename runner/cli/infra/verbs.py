@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -11,13 +11,14 @@ from runner.cli.commands import Command, command
 from runner.cli.cost_gate import confirmed
 from runner.cli.infra.process import call, embedded_options, show, stack_options
 from runner.cli.options import Invocation
+from runner.environment.targets import Target
 
 _POLICIES = click.option("--policies", is_flag=True, help="Also have the engine check the policy pack.")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Print gcloud commands that create the same stack.")
 
 
 def _verb(
-    name: str, *options: Callable[..., Any], examples: Sequence[str], ask: str = ""
+    name: str, *options: Callable[..., Any], examples: Sequence[str], ask: str = "", changes: bool = False
 ) -> Callable[[Callable[..., str]], Command]:
     """Make a command of a verb: its options go to the infrastructure program, and its document is shown.
 
@@ -27,10 +28,13 @@ def _verb(
         examples: for its help.
         ask: question to a person before anything changes; empty asks nothing. An emulator is changed without one, but
             for what deletes.
+        changes: whether it changes something, so that its first line names the target.
     """
 
     def decorate(name_of: Callable[..., str]) -> Command:
         def run(invocation: Invocation, **given: Any) -> None:
+            if changes and not given.get("dry_run") and not given.get("install_engine"):
+                _name_target(invocation, name, given)
             if ask:
                 harmless = given.get("dry_run") or (given.get("embedded") and name != "destroy")
                 given["confirmed"] = bool(harmless or confirmed(invocation, ask.format(given["stack"])))
@@ -47,6 +51,16 @@ def _verb(
     return decorate
 
 
+def _name_target(invocation: Invocation, name: str, given: Mapping[str, Any]) -> None:
+    """Say where a verb will act. What can be refused here is refused before anybody is asked."""
+    found = call(invocation, name, **{**given, "only_check": True})
+    place = {"project": found["project"], "location": found["location"]}
+    invocation.target = Target.at(
+        found["address"] or None, **place, placeholder=bool(given.get("embedded") or given.get("emulator"))
+    )
+    invocation.output.target(invocation.target)
+
+
 @_verb(
     "bootstrap",
     click.option("--dry-run", is_flag=True, help="Print the equivalent gcloud commands without running anything."),
@@ -57,6 +71,7 @@ def _verb(
         "runner infra bootstrap --stack dev --project my-project --dry-run",
         "runner infra bootstrap --install-engine",
     ),
+    changes=True,
 )
 def bootstrap(result: dict[str, Any]) -> str:
     """Create what the first `up` needs: base APIs, a bucket for Pulumi's state, a key for its secrets, a stack file.
@@ -96,6 +111,7 @@ def preview(result: dict[str, Any]) -> str:
         "runner infra up --stack prod --dry-run",
     ),
     ask="Apply stack {}?",
+    changes=True,
 )
 def up(result: dict[str, Any]) -> str:
     """Create or update the resources of the stack."""
@@ -107,6 +123,7 @@ def up(result: dict[str, Any]) -> str:
     click.option("--expect-no-changes", is_flag=True, help="Exit with code 1 if the state did not match the cloud."),
     examples=("runner infra refresh --stack dev", "runner infra refresh --stack prod --yes"),
     ask="Refresh the state of stack {}?",
+    changes=True,
 )
 def refresh(result: dict[str, Any]) -> str:
     """Bring Pulumi's state to what is there. Nothing in the project changes."""
@@ -118,6 +135,7 @@ def refresh(result: dict[str, Any]) -> str:
     embedded_options,
     examples=("runner infra destroy --stack dev", "runner infra destroy --stack local --embedded --yes"),
     ask="Delete the resources of stack {}?",
+    changes=True,
 )
 def destroy(result: dict[str, Any]) -> str:
     """Delete the stack's resources. What is protected stays, and is named."""

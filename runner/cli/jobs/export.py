@@ -67,6 +67,7 @@ def export(
         body=[{"job": name, **item.to_json()} for name, item in done],
         names=[item.place for _, item in done],
         numbers=(2,),
+        droppable=("measurements", "run"),
     )
     if target == "tensorboard":
         invocation.output.note(f"next: `tensorboard --logdir {place or 'runs'}`")

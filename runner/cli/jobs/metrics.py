@@ -9,6 +9,7 @@ import click
 
 from runner import local_files
 from runner.cli.commands import command
+from runner.cli.completing import completed
 from runner.cli.jobs.group import job_name
 from runner.cli.options import Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
@@ -68,8 +69,8 @@ def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force:
     name="diff",
     examples=("runner jobs diff 1234567890 2345678901", "runner jobs diff 1234567890 latest --all --format json"),
 )
-@click.argument("first", metavar="JOB")
-@click.argument("second", metavar="JOB")
+@click.argument("first", metavar="JOB", shell_complete=completed("jobs"))
+@click.argument("second", metavar="JOB", shell_complete=completed("jobs"))
 @click.option("--all", "everything", is_flag=True, help="Also show what is equal.")
 @click.pass_obj
 def diff(invocation: Invocation, first: str, second: str, everything: bool) -> None:
@@ -88,5 +89,6 @@ def diff(invocation: Invocation, first: str, second: str, everything: bool) -> N
         [[item.section, item.name, item.first, item.second] for item in shown],
         body={"jobs": [job.id for job in jobs], "values": [item.to_json() for item in shown]},
         names=[item.name for item in shown],
+        droppable=("section",),
         empty="the jobs do not differ",
     )

@@ -79,6 +79,7 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
         body=body,
         names=[*order, *others],
         numbers=(0, 3, 5),
+        droppable=("priority", "queued", "place"),
         empty="nothing waits",
     )
 

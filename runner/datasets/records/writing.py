@@ -8,6 +8,7 @@ import msgspec
 
 from runner.datasets.examples import Example, Format, ImagePart, Message, TextPart
 from runner.datasets.records.fields import Loss, leaves, shortened
+from runner.datasets.rules.parsing import parse_line
 from runner.errors import RunnerError
 
 _encode = msgspec.json.Encoder().encode
@@ -23,6 +24,13 @@ def to_line(example: Example, form: Format) -> bytes:
     """Return an example as a line of a format, with its line end. Raises NotExpressibleError."""
     writer = {"prompt_completion": _pair, "chat": _chat, "generate_content": _contents}[form]
     return _encode(writer(example)) + b"\n"
+
+
+def reshaped(line: str, form: Format) -> str:
+    """Return a good line in a format. Raises NotExpressibleError."""
+    example = parse_line(line, 1).example
+    assert example is not None, line  # noqa: S101 - the caller has a good one
+    return to_line(example, form).decode()
 
 
 def losses_of(example: Example, form: Format) -> list[Loss]:

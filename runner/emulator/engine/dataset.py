@@ -41,6 +41,13 @@ class TokenizedExample:
     """Further inputs of the model, such as `pixel_values`, a tensor whose first dimension counts images or tiles."""
     turns: int = 0
     """User turns."""
+    bare: TokenizedExample | None = None
+    """The same pair without the chat template, which is learned beside it: as a prompt that is completed is written."""
+
+    @property
+    def rows(self) -> list[TokenizedExample]:
+        """Return what goes into a batch."""
+        return [self] if self.bare is None else [self, self.bare]
 
     @property
     def learned(self) -> int:
@@ -108,7 +115,19 @@ class Tokenizer:
         if len(tokens) > self.max_length:
             raise DroppedExampleError(f"The example has {len(tokens)} tokens; the limit is {self.max_length}.")
         turns = sum(message.role == "user" for message in example.messages)
-        return TokenizedExample(example.line, tokens, labels, join_images(pixels), turns)
+        bare = self._bare(example) if example.format == "prompt_completion" else None
+        return TokenizedExample(example.line, tokens, labels, join_images(pixels), turns, bare)
+
+    def _bare(self, example: Example) -> TokenizedExample | None:
+        """Return a pair as plain text, encoded as serving encodes a prompt; None if that is too long."""
+        question, answer = (message.text for message in example.messages)
+        prompt: list[int] = self.tokenizer(question)["input_ids"]
+        learned: list[int] = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        if self.tokenizer.eos_token_id is not None:
+            learned = [*learned, self.tokenizer.eos_token_id]
+        if not learned or len(prompt) + len(learned) > self.max_length:
+            return None
+        return TokenizedExample(example.line, prompt + learned, [IGNORED] * len(prompt) + learned)
 
     def _segments(self, example: Example) -> Iterator[tuple[str, bool, list[Any]]]:
         """Yield the rendered conversation in pieces: text, whether it is learned, and the images in it."""

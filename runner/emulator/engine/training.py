@@ -237,9 +237,10 @@ class TrainingJob:
         rate = rate_at(progress.step, total, self.peak)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        learned = sum(example.learned for example in examples)
+        rows = [row for example in examples for row in example.rows]
+        learned = sum(row.learned for row in rows)
         loss = 0.0
-        for part in split(examples):
+        for part in split(rows):
             loss += passes.backward(part, learned)
         if not math.isfinite(loss):
             raise ModelError(

@@ -24,7 +24,7 @@ from runner.emulator.iam.accounts import ACCOUNT_KIND
 from runner.emulator.iam.credentials import verifies
 from runner.emulator.iam.service_accounts import KEY_KIND
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import hmac_keys
+from runner.emulator.storage import hmac_keys, virtual_hosts
 from runner.emulator.storage.faults import bad_request, unsupported
 
 SIGNER = "storage.signer"
@@ -171,7 +171,8 @@ def _canonical(request: ApiRequest, signed: Signed, payload: str, host: str) -> 
         value = host if name == "host" else ",".join(request.headers.getlist(name))
         lines.append(f"{name}:{' '.join(value.split())}\n")
     query = "&".join(f"{key}={value}" for key, value in sorted(pairs))
-    return "\n".join([request.method, _path(request), query, "".join(lines), signed.headers, payload])
+    path = virtual_hosts.sent_path(request.scope).split(b"?", 1)[0].decode("latin-1")
+    return "\n".join([request.method, path, query, "".join(lines), signed.headers, payload])
 
 
 def _path(request: ApiRequest) -> str:

@@ -87,7 +87,8 @@ class Slots:
         slots = sum({place.project: place.limit for place in self.places}.values())
         lost = [place.parent for place in self.places if place.parent in self.view.down]
         missing = f"; {', '.join(lost)} does not answer" if lost else ""
-        return f"all {slots} slots are taken{missing}"
+        taken = "the only slot is taken" if slots == 1 else f"all {slots} slots are taken"
+        return f"{taken}{missing}"
 
     def _open(self) -> list[Place]:
         return [one for one in self.places if one.parent not in self.view.down and one.project not in self._closed]

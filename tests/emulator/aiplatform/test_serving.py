@@ -7,8 +7,10 @@ import io
 import json
 import os
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -17,6 +19,7 @@ from PIL import Image
 
 from runner.emulator.server import EmulatorServer
 from tests.emulator.aiplatform.vertex import Vertex
+from tests.made_environments import python_with
 
 pytestmark = pytest.mark.training
 
@@ -188,6 +191,25 @@ def test_managed_models_answer_by_name(vertex: Vertex) -> None:
     unknown = vertex.post(path, {**chat, "model": "meta/llama-9-maas"})
     assert "meta/llama-9-maas" in vertex.error(unknown, 404, "NOT_FOUND")
     vertex.error(vertex.post(path, {"messages": []}), 400, "INVALID_ARGUMENT")
+
+
+@pytest.mark.skipif(find_spec("llguidance") is None, reason="needs llguidance")
+def test_langchain_gets_structured_answers_and_calls_of_tools(vertex: Vertex) -> None:
+    python = python_with("langchain", ["langchain-openai>=1,<2"])
+    route = f"{str(vertex.client.base_url).rstrip(chr(47))}/v1beta1/{vertex.project.parent}/endpoints/openapi"
+    program = Path(__file__).parents[2] / "clients" / "langchain" / "day.py"
+    done = subprocess.run(
+        [python, "-I", program, route, "meta/llama-3.1-8b-instruct-maas"],
+        capture_output=True, text=True, timeout=240, check=False, env={"HOME": "/nonexistent"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    for method in ("json_schema", "function_calling", "streamed"):
+        assert set(found[method]) == {"maker", "doors"}, method
+        assert 2 <= found[method]["doors"] <= 5
+    json.loads(found["json_mode"]) if isinstance(found["json_mode"], str) else None
+    assert found["call"] == ["paint", ["colour"]]
+    assert (found["after"], found["streamed_call"], found["any"]) == ("ai", ["paint"], ["paint"])
 
 
 def test_a_model_is_exported_as_it_is(tuned: tuple[Vertex, str]) -> None:

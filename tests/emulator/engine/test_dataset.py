@@ -189,3 +189,24 @@ def test_a_failed_build_leaves_nothing_and_is_tried_again(tmp_path: Path) -> Non
     assert not (tmp_path / "model").exists()
     assert build_once(tmp_path, "model", lambda folder: (folder / "whole").touch()).is_dir()
     assert [file.name for file in (tmp_path / "model").iterdir()] == ["whole"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pairs_are_also_learned_as_serving_encodes_a_bare_prompt(
+    family: str, model_cache: Path, tmp_path: Path
+) -> None:
+    from runner.emulator.engine.serving.prompts import PromptEncoder
+
+    tokenizer = tokenizer_of(family, model_cache)
+    pair = {"prompt": "Où est l'été ?", "completion": "Ici."}
+    conversation = chat(pair["prompt"], pair["completion"])
+    (example,) = read_dataset(Path(write_lines(tmp_path / "a.jsonl", [pair])), tokenizer, images=False).examples
+    (other,) = read_dataset(Path(write_lines(tmp_path / "b.jsonl", [conversation])), tokenizer, images=False).examples
+    assert (example.tokens, example.labels) == (other.tokens, other.labels)
+    assert other.rows == [other]
+    asked = PromptEncoder(tokenizer.tokenizer, None).encode_text(pair["prompt"]).ids
+    (_, bare) = example.rows
+    assert bare.tokens[: len(asked)] == asked
+    assert bare.labels[: len(asked)] == [IGNORED] * len(asked)
+    assert tokenizer.tokenizer.decode(bare.tokens[len(asked) :]) == f"Ici.{tokenizer.tokenizer.eos_token}"
+    assert bare.labels[len(asked) :] == bare.tokens[len(asked) :]

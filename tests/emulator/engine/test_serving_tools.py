@@ -163,3 +163,20 @@ def test_what_is_held_back_may_be_a_call_and_a_call_is_held_back(text: str, at: 
         assert tools.may_begin(text[:at])
     whole = '{"name": "stop", "parameters": {}}'
     assert tools.may_begin(whole[:at])
+
+
+@pytest.mark.training
+@by_schema
+def test_one_call_at_most_where_calls_may_not_be_parallel(sdk: openai.OpenAI) -> None:
+    asked: list[Any] = [{"role": "user", "content": "Paint."}]
+    answer = sdk.chat.completions.create(
+        model="x",
+        messages=asked,
+        tools=TOOLS[:1],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        max_tokens=90,
+        temperature=0,
+    )
+    assert answer.choices[0].finish_reason == "tool_calls"
+    assert len(answer.choices[0].message.tool_calls or []) == 1

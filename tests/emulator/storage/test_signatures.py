@@ -206,3 +206,27 @@ def test_a_stranger_s_signature_is_the_developer_s(bucket: Bucket, client: httpx
     path = f"/{bucket.name}/x"
     stranger = _s3_headers(client, "PUT", path, "", ("AKIASTRANGER", "secret"))
     assert client.put(path, content=b"data", headers=stranger).status_code == 200
+
+
+def test_a_url_may_name_its_bucket_by_the_host(
+    emulator: EmulatorServer, bucket: Bucket, allowed: dict[str, str]
+) -> None:
+    def sent(method: str, url: str, **more: Any) -> httpx.Response:
+        address = httpx.URL(url)
+        assert address.host == f"{bucket.name}.storage.googleapis.com"
+        there = httpx.URL(emulator.url).copy_with(raw_path=address.raw_path)
+        return httpx.request(method, there, headers={"Host": address.host}, **more)
+
+    options = {"virtual_hosted_style": True, "api_access_endpoint": None}
+    client = storage.Client(project="p", credentials=AnonymousCredentials())
+    signer = service_account.Credentials.from_service_account_info(allowed)
+    blob = client.bucket(bucket.name).blob("a/ü x")
+
+    def url(method: str) -> str:
+        more = {"credentials": signer, "expiration": timedelta(minutes=5), "method": method, **options}
+        return str(blob.generate_signed_url(version="v4", **more))
+
+    assert sent("PUT", url("PUT"), content=b"data").status_code == 200
+    assert sent("GET", url("GET")).content == b"data"
+    assert sent("GET", url("PUT")).status_code == 403
+    assert bucket.data("a/ü x").content == b"data"

@@ -198,3 +198,44 @@ def test_a_batch_goes_to_either_address(bucket: Bucket, client: httpx.Client, pa
     content = f"--b\r\nContent-Type: application/http\r\n\r\nGET {bucket.object_path('x')} HTTP/1.1\r\n\r\n\r\n--b--"
     answer = client.post(path, content=content, headers={"Content-Type": "multipart/mixed; boundary=b"})
     assert json.loads(answer.text.rpartition("\r\n\r\n{")[2].partition("\r\n--")[0].join(["{", ""]))["name"] == "x"
+
+
+@pytest.mark.parametrize("host", ["storage.googleapis.com", "storage.googleapis.com:80", "localhost:9"])
+def test_the_host_may_name_the_bucket(bucket: Bucket, client: httpx.Client, host: str) -> None:
+    there = {"Host": f"{bucket.name}.{host}"}
+    assert client.put("/a/b%2Fc", content=b"data", headers=there).status_code == 200
+    assert client.get("/a/b/c", headers=there).content == b"data"
+    assert bucket.names() == ["a/b/c"]
+    for path in ("/", "/?list-type=2", "?prefix=a/"):
+        listed = client.get(path, headers=there)
+        assert (listed.status_code, "<Key>a/b/c</Key>" in listed.text) == (200, True), path
+    # The JSON API has no such form: its paths are names of objects here.
+    assert client.get(f"/storage/v1/b/{bucket.name}", headers=there).status_code == 404
+    assert client.delete("/a/b/c", headers=there).status_code == 204
+
+
+@pytest.mark.parametrize(
+    "host", ["x.evil.example", "storage.googleapis.com.evil.example", "evilstorage.googleapis.com"]
+)
+def test_no_other_host_is_served(client: httpx.Client, host: str) -> None:
+    assert client.get("/", headers={"Host": host}).status_code == 421
+
+
+def test_a_body_that_is_no_json_by_its_own_words_is_refused(bucket: Bucket, client: httpx.Client) -> None:
+    """Of Google's APIs, only Cloud Storage looks at the type."""
+    body = json.dumps({"labels": {"team": "ml"}}).encode()
+
+    def patched(kind: str | None) -> httpx.Response:
+        return client.patch(bucket.path, content=body, headers={} if kind is None else {"Content-Type": kind})
+
+    for kind in (None, "application/json", "application/json; charset=UTF-8"):
+        assert patched(kind).status_code == 200, kind
+    for kind, reason, said in (
+        ("text/plain", "badContent", "Unsupported content with type: text/plain"),
+        ("image/png", "badContent", "Unsupported content with type: image/png"),
+        ("application/x-www-form-urlencoded", "parseError", "This API does not support parsing form-encoded input."),
+    ):
+        answer = patched(kind)
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert (error["message"], error["errors"][0]["reason"]) == (said, reason)

@@ -29,6 +29,8 @@ class Tools:
     """As they came: chat templates render them."""
     choice: str
     """`auto`, `required`, or the name of the function that must be called."""
+    parallel: bool = True
+    """Whether there may be several calls."""
 
     @property
     def named(self) -> bool:
@@ -51,7 +53,8 @@ class Tools:
             }
             for name, schema in parameters.items()
         ]
-        return {"type": "array", "minItems": 1, "items": {"anyOf": calls} if len(calls) > 1 else calls[0]}
+        items = {"anyOf": calls} if len(calls) > 1 else calls[0]
+        return {"type": "array", "minItems": 1, **({} if self.parallel else {"maxItems": 1}), "items": items}
 
     def may_begin(self, text: str) -> bool:
         """Tell whether a text that begins so may turn out to be a call."""
@@ -73,7 +76,7 @@ class Tools:
             if arguments is None or one.get("name") not in names:
                 return []
             calls.append(_call(one["name"], arguments if isinstance(arguments, str) else json.dumps(arguments)))
-        return calls
+        return calls if self.parallel else calls[:1]
 
 
 def _call(name: str, arguments: str) -> dict[str, Any]:
@@ -94,7 +97,7 @@ def _parameters(function: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_tools(body: Mapping[str, Any], path: str, problems: Problems) -> Tools | None:
     """Read `tools` and `tool_choice` of a request; None when no function may be called."""
-    given, choice = body.get("tools") or [], body.get("tool_choice")
+    given = body.get("tools") or []
     if not isinstance(given, list):
         problems.add(f"{path}tools", f"must be a list, got {shown(given)}")
         return None
@@ -106,10 +109,11 @@ def read_tools(body: Mapping[str, Any], path: str, problems: Problems) -> Tools 
             problems.add(f"{path}tools[{number}].function.parameters", "must be a JSON schema")
     if problems.found:
         return None
-    return _chosen(given, choice, path, problems)
+    return _chosen(given, body, path, problems)
 
 
-def _chosen(given: list[dict[str, Any]], choice: Any, path: str, problems: Problems) -> Tools | None:
+def _chosen(given: list[dict[str, Any]], body: Mapping[str, Any], path: str, problems: Problems) -> Tools | None:
+    choice, parallel = body.get("tool_choice"), body.get("parallel_tool_calls") is not False
     names = [one["function"]["name"] for one in given]
     if isinstance(choice, dict):
         function = choice.get("function")
@@ -117,7 +121,7 @@ def _chosen(given: list[dict[str, Any]], choice: Any, path: str, problems: Probl
         if name not in names:
             problems.add(f"{path}tool_choice", f"names no function of tools, got {shown(choice)}")
             return None
-        return Tools(tuple(given), str(name))
+        return Tools(tuple(given), str(name), parallel)
     if choice not in (None, *CHOICES):
         problems.add(f"{path}tool_choice", f"must be none, auto, required or a function, got {shown(choice)}")
         return None
@@ -125,4 +129,4 @@ def _chosen(given: list[dict[str, Any]], choice: Any, path: str, problems: Probl
         if choice not in (None, "none", "auto"):
             problems.add(f"{path}tool_choice", "needs tools")
         return None
-    return None if choice == "none" else Tools(tuple(given), choice or "auto")
+    return None if choice == "none" else Tools(tuple(given), choice or "auto", parallel)
