@@ -39,6 +39,7 @@ _ROOT = Path(__file__).parents[1]
 _BARE = _ROOT / "benchmarks" / "goals" / "bare_training.py"
 _BATCHING = _ROOT / "benchmarks" / "goals" / "bare_batching.py"
 _MODES: tuple[TuningMode, ...] = ("PEFT_ADAPTER", "FULL")
+_THREADS = max(1, (os.cpu_count() or 2) // 2)
 _LACKING = (
     "ahocorasick-rs", "google-crc32c", "jinja2", "llguidance", "msgspec", "pillow", "platformdirs", "pydantic",
     "starlette", "uvicorn", "xxhash", "httpx", "pyyaml",
@@ -53,6 +54,8 @@ class Session:
     device: str
     tiny: bool
     models: dict[str, Path]
+    launcher: Launcher
+    """Starts all jobs, so that PyTorch is loaded once."""
     found: dict[str, Any] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
 
@@ -85,7 +88,7 @@ class Session:
             "batch_size": batch,
             "adapter_size": 8,
             "export_last_checkpoint_only": True,
-            "threads": max(1, (os.cpu_count() or 2) // 2),
+            "threads": _THREADS,
             "cache_directory": str(self.folder / "models"),
         }
         return TrainingSpec(**{**values, **fields})
@@ -111,12 +114,12 @@ def main() -> int:
         print("there is no GPU: only --size tiny is possible", file=sys.stderr)
         return 2
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="gpu-") as name:
+    with tempfile.TemporaryDirectory(prefix="gpu-") as name, _launcher(_THREADS) as launcher:
         folder = Path(name)
         models = {"shape": gpu_models.random_llama(folder / "shape", tiny=options.size == "tiny")}
         if options.weights:
             models["real"] = options.weights
-        session = Session(folder, device, options.size == "tiny", models)
+        session = Session(folder, device, options.size == "tiny", models, launcher)
         for part in (train, match_cpu, resume, run_out_of_memory, serve, check_catalogue):
             try:
                 part(session)
@@ -157,7 +160,7 @@ def match_cpu(session: Session) -> None:
     for mode in _MODES:
         spec = session.spec(model, mode, steps)
         here = _job(session, spec, f"here-{mode}")
-        there = _job(session, spec, f"cpu-{mode}", {"CUDA_VISIBLE_DEVICES": ""})
+        there = _job(session, spec, f"cpu-{mode}", without_gpu=session.device != "cpu")
         facts = _facts(session, f"cpu-{mode}")
         assert facts["device"] == "cpu"
         _hold(session, f"{model}, {mode}: losses of the CPU", here.losses, there.losses, LOSS_TOLERANCE)
@@ -168,10 +171,9 @@ def resume(session: Session) -> None:
     spec = session.spec("shape", "FULL", 4, epochs=2)
     whole = _job(session, spec, "whole")
     folder = session.folder / "killed"
-    with _launcher() as launcher:
-        own_training.run_job(launcher, folder, spec, kill_after=5)
-        killed = not (folder / "output" / "final").exists()
-        own_training.run_job(launcher, folder, spec)
+    own_training.run_job(session.launcher, folder, spec, kill_after=5)
+    killed = not (folder / "output" / "final").exists()
+    own_training.run_job(session.launcher, folder, spec)
     resumed = own_training.events(folder, "resumed")
     session.check("resume: killed and resumed", killed and bool(resumed), f"at step {[one['step'] for one in resumed]}")
     last = {one["step"]: one["loss"] for one in own_training.events(folder, "step")}
@@ -259,15 +261,18 @@ def check_catalogue(session: Session) -> None:
     session.check("catalogue: machines", not wrong and count > 1, f"{count} machines; wrong: {wrong or 'none'}")
 
 
-def _job(session: Session, spec: TrainingSpec, name: str, variables: dict[str, str] | None = None) -> Trained:
-    before = {key: os.environ.get(key) for key in variables or {}}
-    os.environ.update(variables or {})
-    try:
-        with _launcher(spec.threads) as launcher:
-            own_training.run_job(launcher, session.folder / name, spec)
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})
+def _job(session: Session, spec: TrainingSpec, name: str, *, without_gpu: bool = False) -> Trained:
+    if without_gpu:
+        before = os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        try:
+            with _launcher(_THREADS) as launcher:
+                own_training.run_job(launcher, session.folder / name, spec)
+        finally:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+            os.environ.update({} if before is None else {"CUDA_VISIBLE_DEVICES": before})
+    else:
+        own_training.run_job(session.launcher, session.folder / name, spec)
     return own_training.trained(session.folder / name)
 
 

@@ -159,11 +159,9 @@ def _tell_of_clock(invocation: Invocation) -> None:
         ahead = session.clock.ahead()
         if ahead is not None and abs(ahead) > CLOCK_SECONDS:
             which = "ahead of" if ahead > 0 else "behind"
-            fast = session.environment.target.free and ahead < 0
-            advice = "unless the emulator runs with --time-scale, set the clock" if fast else "set the clock"
             invocation.output.warning(
                 f"this machine's clock is {duration(abs(ahead))} {which} the service's; leases and locks go by the "
-                f"service's: {advice}, because logins need it"
+                "service's: set the clock, because logins need it"
             )
             return
 

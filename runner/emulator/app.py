@@ -37,13 +37,18 @@ _STORAGE_PREFIXES = ("/storage/", "/upload/storage/", "/download/storage/", "/ba
 def _dated(clock: Clock, send: Send) -> Send:
     """Return what sends an answer with the time at which it was made, by the emulator's own clock.
 
-    Whoever asks compares the times of resources with this one, so both go by the same clock, however fast.
+    Whoever asks compares the times of resources with this one, so both go by the same clock. How fast it runs is said
+    beside it, so that nobody takes the asking machine's clock for a wrong one.
     """
+    told = [] if clock.scale == 1 else [(b"x-emulator-time-scale", f"{clock.scale:g}".encode())]
 
     async def dating_send(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"date"]
-            message = {**message, "headers": [(b"date", format_datetime(clock.now(), usegmt=True).encode()), *headers]}
+            message = {
+                **message,
+                "headers": [*told, (b"date", format_datetime(clock.now(), usegmt=True).encode()), *headers],
+            }
         await send(message)
 
     return dating_send

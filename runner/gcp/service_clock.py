@@ -49,12 +49,15 @@ class ServiceClock:
         """What each answer says that the service's clock showed when `elapsed` was 0."""
         self._start: float | None = None
         """What counts."""
+        self._scaled = False
+        """Whether this is an emulator's clock that runs faster than others."""
 
     def hear(self, headers: Mapping[str, str]) -> None:
         """Take note of an answer's time."""
         moment = moment_of(headers)
         if moment is not None:
             with self._lock:
+                self._scaled = "x-emulator-time-scale" in headers
                 self._starts.append(moment - elapsed())
                 median = sorted(self._starts)[(len(self._starts) - 1) // 2]
                 if self._start is None or abs(median - self._start) > _SURE_SECONDS:
@@ -66,6 +69,9 @@ class ServiceClock:
         return None if start is None else start + elapsed()
 
     def ahead(self) -> float | None:
-        """Return by how many seconds this machine's clock is ahead of the service's; None where that is unknown."""
+        """Return by how many seconds this machine's clock is ahead of the service's.
+
+        None where that is unknown, and where the service is an emulator whose clock runs faster.
+        """
         now = self.now()
-        return None if now is None else time.time() - now
+        return None if now is None or self._scaled else time.time() - now

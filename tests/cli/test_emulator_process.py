@@ -271,7 +271,7 @@ def test_a_state_directory_that_cannot_be_is_no_bug(command: str, tmp_path: Path
     state = str(tmp_path / "file" / "state")
     done = process("emulator", command, *confirmed, "--format", "json", RUNNER_STATE_DIR=state)
     assert (done.code, done.error["code"]) == (2, "configuration"), done.err
-    assert done.error["message"].endswith("Not a directory")
+    assert done.error["message"].endswith("file is a file, not a folder")
     assert "RUNNER_STATE_DIR" in done.error["hint"]
 
 

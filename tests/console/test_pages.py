@@ -102,7 +102,7 @@ def paths(tuned: Tuned, endpoint: Endpoint, evaluation: str, flawed: str) -> lis
 
 
 def serious(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     return [
         f"{item['id']}: {node['html'][:160]}"
         for item in found

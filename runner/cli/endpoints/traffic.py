@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import click
@@ -11,7 +10,7 @@ from runner import times
 from runner.cli import commands
 from runner.cli.cost_gate import confirmed
 from runner.cli.options import Duration, Invocation, endpoint_argument
-from runner.cli.text import until
+from runner.cli.text import ago
 from runner.errors import ConfigurationError
 
 
@@ -197,14 +196,9 @@ def _shares(given: tuple[str, ...]) -> dict[str, int]:
     return shares
 
 
-def _since(moment: str) -> str:
-    made = times.seconds_of(moment)
-    return "-" if made is None else until(made - time.time())
-
-
 def _show(invocation: Invocation, endpoint: Any) -> None:
     rows = [
-        [item.id, item.display_name, endpoint.traffic.get(item.id, 0), _since(item.create_time)]
+        [item.id, item.display_name, endpoint.traffic.get(item.id, 0), ago(times.read(item.create_time))]
         for item in endpoint.deployed_models
     ]
     body = {"endpoint": endpoint.name, "traffic": {row[0]: row[2] for row in rows}}

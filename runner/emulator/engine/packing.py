@@ -192,7 +192,7 @@ class _Rows:
     places: torch.Tensor
     """(tokens): the first place of each."""
     copies: list[tuple[torch.Tensor, torch.Tensor]]
-    """Of each row with tokens of earlier rows: these tokens, and their places in this row."""
+    """For each row with tokens of earlier rows: these tokens, and their places in this row."""
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]], tensor: Callable[[Sequence[int]], torch.Tensor]) -> _Rows:

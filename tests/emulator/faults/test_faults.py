@@ -14,7 +14,7 @@ import pytest
 from runner.emulator.fault_register import Faults
 from runner.emulator.faults import FaultSyntaxError, parse
 from runner.emulator.server import EmulatorServer
-from runner.gcp.service_clock import moment_of
+from runner.gcp.service_clock import ServiceClock, moment_of
 from tests.faulty import FaultyEmulator
 from tests.provisioning import Provisioned
 from tests.rest import created, job_body, jobs_path, until
@@ -268,10 +268,15 @@ def test_the_time_goes_on_faster_after_a_restart(tmp_path: Any) -> None:
         start = server.emulator.clock.now()
         while (before := server.emulator.clock.now()) - start < datetime.timedelta(minutes=10):
             time.sleep(0.01)
-        dated = moment_of(httpx.get(server.url, trust_env=False).headers)
+        headers = httpx.get(server.url, trust_env=False).headers
+        dated = moment_of(headers)
         assert dated is not None
         # What clients take for the time is that of the resources.
         assert dated >= before.timestamp() - 1 > start.timestamp() + 60
+        assert headers["x-emulator-time-scale"] == "3600"
+        clock = ServiceClock()
+        clock.hear(headers)
+        assert clock.ahead() is None, "this machine's clock is not wrong"
     with EmulatorServer(settings) as server:
         after = server.emulator.clock.now()
     assert before < after

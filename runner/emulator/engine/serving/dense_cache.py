@@ -1,7 +1,7 @@
-"""Keys and values of the rows of a `DenseBatch`: a token a row moves nothing, a row that comes or goes little else.
+"""Keys and values of the rows of a `DenseBatch`: neither a new token nor a row that joins or leaves moves the others.
 
-Rows of about the same length lie together, padded on the right to the longest of them: a few long rows beside many
-short ones would else have most of the attention read padding.
+Rows of about the same length lie together, padded on the right to the longest of them. Otherwise a few long rows beside
+many short ones would make the attention read mostly padding.
 """
 
 from __future__ import annotations
