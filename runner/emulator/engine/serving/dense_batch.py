@@ -1,9 +1,12 @@
 """The running batch of a `DenseDecoder`: its rows, and the prompts whose beginning it remembers.
 
-What a prompt shares with one that was read before is copied.
+What a prompt shares with one that was read before is copied. A step is computed in shares, one for each thread of the
+CPU: threads that share each of its hundreds of small products wait for one another longer than they compute.
 """
 
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn.functional as functional
@@ -25,11 +28,14 @@ class DenseBatch:
     Args:
         decoder: that computes.
         prefix_positions: bound of the prompts that are remembered; 0 remembers none.
+        threads: of the CPU, that share the rows of a step.
     """
 
-    def __init__(self, decoder: DenseDecoder, prefix_positions: int = PREFIX_POSITIONS) -> None:
+    def __init__(self, decoder: DenseDecoder, prefix_positions: int = PREFIX_POSITIONS, *, threads: int = 1) -> None:
         self._decoder = decoder
-        self._cache = Cache(decoder)
+        self._threads = threads
+        self._shares = [Cache(decoder) for _ in range(threads)]
+        self._pool = ThreadPoolExecutor(threads, "share")
         self._rows: list[Row] = []
         self._prefixes = _Prefixes(prefix_positions)
         self.reused = 0
@@ -74,7 +80,7 @@ class DenseBatch:
             scorer.keep(torch.stack([padded[place] for place in places]))
             states = states[[end - 1 for end in reading.ends]]
         logits = self._decoder.logits(states)
-        self._rows += [self._cache.add(reading.rows[place]) for place in places]
+        self._rows += [min(self._shares, key=Cache.count).add(reading.rows[place]) for place in places]
         return logits[places]
 
     def _read(self, prompts: list[list[int]], *, reuse: bool = True) -> tuple[_Reading, torch.Tensor]:
@@ -96,27 +102,39 @@ class DenseBatch:
 
     def step(self, tokens: list[int]) -> torch.Tensor:
         """Append one token to every row and return the logits after it, shape (rows, vocabulary)."""
-        self._cache.make_room()
-        ordered = self._cache.ordered()
-        order = {row: place for place, row in enumerate(ordered)}
-        places = [order[row] for row in self._rows]
-        told = dict(zip(places, tokens, strict=True))
-        in_order = [told[place] for place in range(len(ordered))]
-        states = self._decoder.forward(in_order, [row.length for row in ordered], Writing(self._cache))
-        for row in ordered:
-            row.length += 1
-        return self._decoder.logits(states[places])
+        told = dict(zip(self._rows, tokens, strict=True))
+        shares = [one for one in self._shares if one.count()]
+        threads = max(1, self._threads // len(shares))
+        done = list(self._pool.map(lambda share: self._step_share(share, told, threads), shares))
+        order = {row: place for place, row in enumerate(row for rows, _ in done for row in rows)}
+        return torch.cat([logits for _, logits in done])[[order[row] for row in self._rows]]
+
+    def _step_share(self, share: Cache, told: dict[Row, int], threads: int) -> tuple[list[Row], torch.Tensor]:
+        """Do it for the rows of one share; return them and the logits, in its order. Runs on a thread of the pool."""
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            share.make_room()
+            rows = share.ordered()
+            states = self._decoder.forward([told[row] for row in rows], [row.length for row in rows], Writing(share))
+            for row in rows:
+                row.length += 1
+            return rows, self._decoder.logits(states)
 
     def keep(self, rows: list[int]) -> None:
         """Drop all rows but these."""
         kept = [self._rows[row] for row in rows]
         for row in set(self._rows).difference(kept):
-            self._cache.remove(row)
+            row.cache.remove(row)
         self._rows = kept
+        while True:
+            least, most = (find(self._shares, key=Cache.count) for find in (min, max))
+            if most.count() <= least.count() + 1:
+                return
+            most.ordered()[-1].move(least)
 
     def clear(self) -> None:
         """Drop every row."""
-        self._cache = Cache(self._decoder)
+        self._shares = [Cache(self._decoder) for _ in range(self._threads)]
         self._rows = []
 
 

@@ -1,4 +1,4 @@
-"""Keys and values of the rows of a `DenseBatch`: neither a new token nor a row that joins or leaves moves the others.
+"""Keys and values of rows of a `DenseBatch`: neither a new token nor a row that joins or leaves moves the others.
 
 Rows of about the same length lie together, padded on the right to the longest of them. Otherwise a few long rows beside
 many short ones would make the attention read mostly padding.
@@ -24,8 +24,15 @@ class Row:
 
     length: int
     """Positions that it has."""
+    cache: Cache
     bucket: Bucket
     slot: int
+
+    def move(self, other: Cache) -> None:
+        """Go over to another cache."""
+        cache, bucket, slot = self.cache, self.bucket, self.slot
+        other.take(self, bucket.entries[:, slot, ..., : self.length, :])
+        cache.give_up(bucket, slot)
 
 
 class Bucket:
@@ -87,13 +94,22 @@ class Cache:
     def add(self, entries: torch.Tensor) -> Row:
         """Take in a row with its keys and values, shape (layers, 2, key heads, positions, head size)."""
         bucket = self._bucket(entries.shape[3])
-        row = Row(entries.shape[3], bucket, 0)
+        row = Row(entries.shape[3], self, bucket, 0)
         bucket.add(row, entries)
         return row
 
+    def take(self, row: Row, entries: torch.Tensor) -> None:
+        """Take in a row of another cache with its keys and values, as `add` does."""
+        self._bucket(row.length).add(row, entries)
+        row.cache = self
+
     def remove(self, row: Row) -> None:
         """Give a row up."""
-        self._remove(row.bucket, row.slot)
+        self.give_up(row.bucket, row.slot)
+
+    def count(self) -> int:
+        """Return how many rows there are."""
+        return sum(len(bucket.rows) for bucket in self._buckets.values())
 
     def ordered(self) -> list[Row]:
         """Return the rows in the order in which `Writing` takes their tokens."""
@@ -105,13 +121,14 @@ class Cache:
             bucket, slot = row.bucket, row.slot
             if row.length == bucket.capacity:
                 self._bucket(row.length).add(row, bucket.entries[:, slot])
-                self._remove(bucket, slot)
+                self.give_up(bucket, slot)
 
     def buckets(self) -> list[Bucket]:
         """Return the buckets, of which none is empty."""
         return list(self._buckets.values())
 
-    def _remove(self, bucket: Bucket, slot: int) -> None:
+    def give_up(self, bucket: Bucket, slot: int) -> None:
+        """Free a slot, whoever had it."""
         bucket.remove(slot)
         if not bucket.rows:
             del self._buckets[bucket.capacity]

@@ -88,7 +88,7 @@ class Engine:
         self.decode_all: Decode = decoder_of(tokenizer, skip_special_tokens=False)
         self._grammars = Grammars(tokenizer, self.vocabulary_size, self.end_tokens)
         self._batch: Batch | DenseBatch = (
-            DenseBatch(DenseDecoder(model))
+            DenseBatch(DenseDecoder(model), threads=torch.get_num_threads())
             if DenseDecoder.supports(model)
             else Batch(model, tokenizer.pad_token_id or 0)
         )
