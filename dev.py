@@ -261,7 +261,7 @@ def main(arguments: list[str]) -> None:
         install_native()
         install_policies()
         check()
-        run(BIN / "python", "-m", "pytest", *(rest or ["-n", "3", "--dist", "loadfile"]))
+        run(BIN / "python", "-m", "pytest", *(rest or ["-n", "2", "--dist", "loadfile"]))
     elif command == "native":
         install_native()
     elif command == "check":
