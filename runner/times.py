@@ -7,7 +7,7 @@ from typing import Any
 
 
 def read(text: Any) -> datetime | None:
-    """Return the moment that a text says; None for what is no such text."""
+    """Return the moment that a text names; None if it names none."""
     try:
         return datetime.fromisoformat(text)
     except (TypeError, ValueError):
@@ -15,7 +15,7 @@ def read(text: Any) -> datetime | None:
 
 
 def seconds_of(text: Any) -> float | None:
-    """Return the seconds since 1970 of the moment that a text says; None for what is no such text."""
+    """Return the moment that a text names, in seconds since 1970; None if it names none."""
     moment = read(text)
     return None if moment is None else moment.timestamp()
 

@@ -58,8 +58,8 @@ def refusal_of(response: httpx.Response) -> ApiError:
     return ApiError(status if status in HTTP_CODES else "INTERNAL", message, http=response.status_code)
 
 
-async def forward(serving: Serving, route: str, content: bytes, headers: dict[str, str], *, name: str = "") -> Response:
-    """Pass a request on, and the answer back piece by piece. Raises ApiError for errors before the first piece."""
+async def begin(serving: Serving, route: str, content: bytes, *, name: str = "") -> httpx.Response:
+    """Pass a request on; return the answer before its first piece. Raises ApiError if it is a refusal."""
     response = await send(serving, route, content, name=name)
     if response.status_code >= 400:
         try:
@@ -67,6 +67,12 @@ async def forward(serving: Serving, route: str, content: bytes, headers: dict[st
         finally:
             await response.aclose()
         raise refusal_of(response)
+    return response
+
+
+async def forward(serving: Serving, route: str, content: bytes, headers: dict[str, str], *, name: str = "") -> Response:
+    """Pass a request on, and the answer back piece by piece. Raises ApiError for errors before the first piece."""
+    response = await begin(serving, route, content, name=name)
     kind = response.headers.get("content-type", "application/json")
 
     async def pieces() -> AsyncIterator[bytes]:

@@ -12,9 +12,8 @@ from starlette.responses import Response, StreamingResponse
 
 from runner.emulator.aiplatform import pictures
 from runner.emulator.aiplatform.asking import headers_of, measured, pick, serving_of
-from runner.emulator.aiplatform.forwarding import ask, refusal_of, send
+from runner.emulator.aiplatform.forwarding import ask, begin
 from runner.emulator.aiplatform.scope import PARENT
-from runner.emulator.aiplatform.serving import Serving
 from runner.emulator.errors import invalid, not_here
 from runner.emulator.routing import ApiRequest, Method, json_response
 
@@ -119,24 +118,13 @@ async def stream(request: ApiRequest) -> Response:
 
     async def answer() -> Response:
         serving = await serving_of(request, endpoint, deployed)
-        response = await _begun(serving, pictures.embedded(request.emulator, content))
+        response = await begin(serving, _ROUTE, pictures.embedded(request.emulator, content))
         pieces = _pieces(response, about)
         if events:
             return StreamingResponse(_as_events(pieces), 200, headers_of(deployed), "text/event-stream")
         return StreamingResponse(_as_array(pieces), 200, headers_of(deployed), "application/json; charset=UTF-8")
 
     return await measured(request, endpoint, deployed, answer())
-
-
-async def _begun(serving: Serving, content: bytes) -> httpx.Response:
-    response = await send(serving, _ROUTE, content)
-    if response.status_code >= 400:
-        try:
-            await response.aread()
-        finally:
-            await response.aclose()
-        raise refusal_of(response)
-    return response
 
 
 async def _pieces(response: httpx.Response, about: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:

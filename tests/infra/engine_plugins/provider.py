@@ -26,7 +26,7 @@ _TAKEN = "createIgnoreAlreadyExists"
 
 _MARK = "4dabf18193072939515e22adb298388d"
 _ASSET, _ARCHIVE = "c44067f5952c0a294b673a41bacd8c17", "0def7320c3a5731c473e5ecbe6d01bc7"
-"""The engine's marks of what is no plain value."""
+"""How the engine marks values that are not plain JSON."""
 
 
 def _values(struct: Any) -> dict[str, Any]:
