@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from playwright.sync_api import expect
 from runner.gcp import endpoints
 from runner.gcp.session import Session
 from runner.serving import deployment
+from runner.serving.leaks import find_leaks
 from tests.console.conftest import Open
 from tests.console.running import RunningConsole
 from tests.projects import Tuned
@@ -53,6 +55,11 @@ def test_a_lease_that_has_ended_is_shown_extended_and_ended(serving: Session, tu
 def test_what_is_no_longer_used_is_removed_from_the_bill(serving: Session, tuned: Tuned, open_page: Open) -> None:
     plan = deployment.plan_deployment(serving, tuned.job.name, display_name="forgotten", lease_seconds=1)
     deployment.deploy(serving, plan)
+    # The page shows what has ended when it is opened; a deployment may be there before its second is over.
+    deadline = time.monotonic() + WAIT_MS / 1000
+    while not find_leaks(serving):
+        assert time.monotonic() < deadline, "the lease has not ended"
+        time.sleep(0.1)
     with RunningConsole(serving) as running:
         page = open_page(running, "/bill")
         page.get_by_role("link", name="Remove forgotten").click()
