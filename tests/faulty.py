@@ -11,6 +11,7 @@ from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
 from runner.gcp import failures, tuning_jobs
 from runner.gcp.session import Session
+from tests.loopback import NO_TLS
 from tests.projects import environment_of
 from tests.provisioning import Provisioned
 
@@ -21,7 +22,7 @@ class FaultyEmulator:
     def __init__(self, server: EmulatorServer) -> None:
         self.server = server
         self.url = server.url
-        self.http = httpx.Client(base_url=server.url, timeout=30)
+        self.http = httpx.Client(base_url=server.url, timeout=30, verify=NO_TLS)
 
     def arm(self, *texts: str) -> list[int]:
         response = self.http.post("/_emulator/faults", json={"faults": list(texts)})

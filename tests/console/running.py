@@ -16,6 +16,7 @@ from runner.console.security import Access, Guard
 from runner.console.server import listen
 from runner.console.state import Console
 from runner.gcp.session import Session
+from tests.loopback import NO_TLS
 
 
 class RunningConsole:
@@ -47,7 +48,7 @@ class RunningConsole:
     @contextlib.contextmanager
     def client(self) -> Iterator[httpx.Client]:
         """Yield a client with a session, which asks as the console's own pages do."""
-        with httpx.Client(base_url=self.url, timeout=60, follow_redirects=True) as client:
+        with httpx.Client(base_url=self.url, timeout=60, follow_redirects=True, verify=NO_TLS) as client:
             client.get(self.access.address).raise_for_status()
             client.headers.update({"origin": self.url, "sec-fetch-site": "same-origin"})
             yield client

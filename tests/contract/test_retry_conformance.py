@@ -23,6 +23,7 @@ from google.cloud import storage
 from google.cloud.storage.fileio import BlobReader, BlobWriter
 
 from runner.emulator.server import EmulatorServer
+from tests.loopback import NO_TLS
 from tests.provisioning import Provisioned
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -355,7 +356,7 @@ def _populate(world: World, method: str) -> None:
 @pytest.mark.parametrize("case", list(_cases()), ids=str)
 def test_scenario(emulator: EmulatorServer, world: World, case: Case) -> None:
     body = {"instructions": {case.on or case.method: case.instructions}}
-    made = httpx.post(f"{emulator.url}/retry_test", json=body).json()
+    made = httpx.post(f"{emulator.url}/retry_test", json=body, verify=NO_TLS).json()
     _populate(world, case.method)
     world.guarded = case.guarded
     world.client._http.headers["x-retry-test-id"] = made["id"]
@@ -364,8 +365,8 @@ def test_scenario(emulator: EmulatorServer, world: World, case: Case) -> None:
         CALLS[case.method][case.call](world)
     except Exception as error:
         failure = error
-    left = httpx.get(f"{emulator.url}/retry_test/{made['id']}").json()
-    assert httpx.delete(f"{emulator.url}/retry_test/{made['id']}").status_code == 200
+    left = httpx.get(f"{emulator.url}/retry_test/{made['id']}", verify=NO_TLS).json()
+    assert httpx.delete(f"{emulator.url}/retry_test/{made['id']}", verify=NO_TLS).status_code == 200
     assert left["completed"], left
     assert (failure is None) == case.succeeds, failure
 

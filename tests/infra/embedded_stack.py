@@ -10,6 +10,7 @@ import httpx
 
 from infra.embedded import ApplyResult, apply, destroy
 from infra.naming import endpoint_id
+from tests.loopback import NO_TLS
 
 GUARDRAILS = {
     "labels": '{"team": "ml"}',
@@ -40,12 +41,12 @@ class Stack:
         return destroy(self.state, project=self.project)
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
-        response = httpx.request(method, f"{self.url}{path}", json=body, trust_env=False, timeout=60)
+        response = httpx.request(method, f"{self.url}{path}", json=body, trust_env=False, timeout=60, verify=NO_TLS)
         assert response.is_success, response.text
         return response.json() if response.content else {}
 
     def status(self, path: str) -> int:
-        return httpx.get(f"{self.url}{path}", trust_env=False, timeout=60).status_code
+        return httpx.get(f"{self.url}{path}", trust_env=False, timeout=60, verify=NO_TLS).status_code
 
     @property
     def account(self) -> str:

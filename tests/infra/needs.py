@@ -9,6 +9,7 @@ import httpx
 
 from runner.emulator import services
 from runner.emulator.iam import needs
+from tests.loopback import NO_TLS
 
 
 def permissions(methods: Iterable[str]) -> set[str]:
@@ -30,7 +31,7 @@ def recorded(url: str) -> Iterator[set[str]]:
     ids = {method.id for method in services.all_methods()}
     wanted = sorted(name for name in ids if not name.startswith("emulator."))
     called: set[str] = set()
-    with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=url, timeout=30, trust_env=False, verify=NO_TLS) as client:
         client.post("/_emulator/faults", json={"faults": [f"{name}:delay=0" for name in wanted]}).raise_for_status()
         try:
             yield called
@@ -44,7 +45,7 @@ def recorded(url: str) -> Iterator[set[str]]:
 def withheld(url: str, permission: str) -> Iterator[None]:
     """Refuse every method that needs a permission, as Google does for an account without it."""
     texts = [f"{method}:status=403" for method in methods_of(permission)]
-    with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=url, timeout=30, trust_env=False, verify=NO_TLS) as client:
         client.post("/_emulator/faults", json={"faults": texts}).raise_for_status()
         try:
             yield

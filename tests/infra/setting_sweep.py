@@ -13,6 +13,7 @@ from infra.embedded import apply, destroy
 from runner.errors import RunnerError
 from tests.infra.setting_changes import BASE, REGION
 from tests.infra.stack_sweep import inventory, perimeter
+from tests.loopback import NO_TLS
 
 KEY = ("keys", REGION, "r", "k")
 _numbers = itertools.count(1)
@@ -50,7 +51,7 @@ def left_after(url: str, folder: Path, setting: str, change: dict[str, str]) -> 
 def _make_others(url: str, project: str) -> None:
     """Make what others make: a bucket, and a key that several projects use."""
     owner, region, ring, key = KEY
-    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=url, trust_env=False, timeout=60, verify=NO_TLS) as client:
         client.post(f"/v1/projects/{owner}/services/cloudkms.googleapis.com:enable", json={})
         rings = f"/kms/v1/projects/{owner}/locations/{region}/keyRings"
         client.post(f"{rings}?keyRingId={ring}", json={})

@@ -18,6 +18,7 @@ from runner.jobs.outputs import ownership
 from tests.cli.invocation import CommandLine
 from tests.gcp.flaky import FlakyProxy
 from tests.jobs.manifests.folder import Manifests
+from tests.loopback import NO_TLS
 from tests.projects import environment_of
 from tests.provisioning import Provisioned, provision
 
@@ -30,7 +31,7 @@ def contract_bucket(project: Provisioned) -> str:
 
     name = f"{project.project}-contract"
     body = {"name": name, "location": project.location}
-    httpx.post(f"{project.url}/storage/v1/b?project={project.project}", json=body).raise_for_status()
+    httpx.post(f"{project.url}/storage/v1/b?project={project.project}", json=body, verify=NO_TLS).raise_for_status()
     return name
 
 
@@ -39,14 +40,14 @@ def set_quota(project: Provisioned, jobs: int) -> None:
     import httpx
 
     base = f"{project.url}/v1/projects/{project.project}"
-    httpx.post(f"{base}/services/cloudquotas.googleapis.com:enable", json={}).raise_for_status()
+    httpx.post(f"{base}/services/cloudquotas.googleapis.com:enable", json={}, verify=NO_TLS).raise_for_status()
     body = {
         "service": fleet.QUOTA_SERVICE,
         "quotaId": fleet.QUOTA_ID,
         "quotaConfig": {"preferredValue": str(jobs)},
         "contactEmail": "someone@example.com",
     }
-    httpx.post(f"{base}/locations/global/quotaPreferences", json=body).raise_for_status()
+    httpx.post(f"{base}/locations/global/quotaPreferences", json=body, verify=NO_TLS).raise_for_status()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from runner.emulator.server import EmulatorServer
 from runner.gcp import endpoints, operations
 from runner.gcp.session import Session
 from tests.cli.conftest import run
+from tests.loopback import NO_TLS
 from tests.projects import Tuned, train_small
 
 __all__ = ["run"]
@@ -30,7 +31,7 @@ class Truth:
 
     def names(self) -> set[str]:
         """Return the full names of all endpoints, models and deployed models."""
-        with httpx.Client(base_url=self.url, timeout=30) as client:
+        with httpx.Client(base_url=self.url, timeout=30, verify=NO_TLS) as client:
             found: set[str] = set()
             for collection in ("endpoints", "models"):
                 answer = client.get(f"/v1beta1/{self.parent}/{collection}", params={"pageSize": "1000"})

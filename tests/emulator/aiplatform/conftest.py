@@ -10,12 +10,13 @@ import pytest
 
 from runner.emulator.server import EmulatorServer
 from tests.emulator.aiplatform.vertex import Vertex
+from tests.loopback import NO_TLS
 from tests.provisioning import Provisioned, provision
 
 
 @pytest.fixture
 def vertex(project: Provisioned) -> Iterator[Vertex]:
-    with httpx.Client(base_url=project.url, timeout=120) as client:
+    with httpx.Client(base_url=project.url, timeout=120, verify=NO_TLS) as client:
         yield Vertex(project, client)
 
 
@@ -23,7 +24,7 @@ def vertex(project: Provisioned) -> Iterator[Vertex]:
 def tuned(emulator: EmulatorServer) -> Iterator[tuple[Vertex, str]]:
     """A project with a finished job of a tiny model, and the job's name."""
     project = provision(emulator.url, f"tuned-{os.getpid()}")
-    with httpx.Client(base_url=project.url, timeout=120) as client:
+    with httpx.Client(base_url=project.url, timeout=120, verify=NO_TLS) as client:
         vertex = Vertex(project, client)
         training = vertex.dataset(24)
         validation = vertex.dataset(3, "validation.jsonl")

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from runner.emulator.server import EmulatorServer
+from tests.loopback import NO_TLS
 
 _numbers = itertools.count(1)
 
@@ -26,7 +27,7 @@ def bare(emulator: EmulatorServer) -> str:
 @pytest.fixture
 def client(emulator: EmulatorServer) -> Iterator[httpx.Client]:
     """A client of the emulator."""
-    with httpx.Client(base_url=emulator.url, timeout=30) as opened:
+    with httpx.Client(base_url=emulator.url, timeout=30, verify=NO_TLS) as opened:
         yield opened
 
 

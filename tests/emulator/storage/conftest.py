@@ -12,6 +12,7 @@ import pytest
 
 from runner.emulator.errors import ApiError
 from runner.emulator.server import EmulatorServer
+from tests.loopback import NO_TLS
 from tests.provisioning import Provisioned
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ def attempt(work: Callable[[], T]) -> tuple[T | None, int | None]:
 
 @pytest.fixture
 def client(emulator: EmulatorServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=emulator.url, timeout=60) as client:
+    with httpx.Client(base_url=emulator.url, timeout=60, verify=NO_TLS) as client:
         yield client
 
 

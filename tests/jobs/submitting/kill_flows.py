@@ -21,6 +21,7 @@ from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
 from tests.jobs.manifests.folder import MODEL, Manifests
 from tests.jobs.submitting.killable import Killable, Run
+from tests.loopback import NO_TLS
 from tests.provisioning import Provisioned, provision
 
 FLOWS = ("submit", "upload", "resume", "takeover", "apply", "cancel")
@@ -63,7 +64,7 @@ class Sweep:
         self.server = server
         self.killable = killable
         self.folder = folder
-        self.http = httpx.Client(base_url=server.url, timeout=60)
+        self.http = httpx.Client(base_url=server.url, timeout=60, verify=NO_TLS)
         self._numbers = itertools.count(1)
         self._project: Provisioned
         self._left = 0
@@ -197,7 +198,7 @@ class Sweep:
         answered; then its handlers are waited for.
         """
         for _ in range(2):
-            with httpx.Client(base_url=self.server.url, timeout=60) as fresh:
+            with httpx.Client(base_url=self.server.url, timeout=60, verify=NO_TLS) as fresh:
                 fresh.get("/_emulator/faults").raise_for_status()
         deadline = time.monotonic() + 60
         while self.server._server.server_state.tasks:
