@@ -254,6 +254,9 @@ def main(arguments: list[str]) -> None:
     if command in alone:
         alone[command]()
         return
+    # Tests and the quickstart start hundreds of processes. Where the variable forbids to keep bytecode, as container
+    # images do, each of them would compile every module again: 10 s of processor time for those that train.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     install()
     if command == "quickstart":
         run(BIN / "runner", "quickstart", *rest)
