@@ -21,6 +21,8 @@ from runner.gcp.uploads import Progress
 _GET = "storage.objects.get"
 _LONGEST_NAME = 255
 """Bytes of one part of a file's path, on all usual file systems."""
+_PIECE_BYTES = 128 * 1024
+"""Progress is told after each: of a slow connection something is heard every few seconds."""
 
 
 def read_bytes(session: Session, uri: str) -> bytes:
@@ -147,8 +149,8 @@ def _download(session: Session, item: ObjectInfo, path: Path, done: int, total: 
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=".download-")
     try:
-        with os.fdopen(descriptor, "wb") as target, stream_of(session, item) as stream:
-            while chunk := stream.read(READ_CHUNK_BYTES):
+        with os.fdopen(descriptor, "wb") as target, _ObjectStream(session, item) as stream:
+            while chunk := stream.read(_PIECE_BYTES):
                 target.write(chunk)
                 done += len(chunk)
                 if progress:

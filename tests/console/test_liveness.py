@@ -22,6 +22,7 @@ from runner.gcp.session import Session
 from tests.console.conftest import Complaints, Open
 from tests.console.running import RunningConsole
 from tests.console.test_pages import serious
+from tests.loopback import NO_TLS
 from tests.projects import environment_of
 from tests.provisioning import provision
 
@@ -50,7 +51,8 @@ def make_job(session: Session, name: str, *, uri: str = "gs://nowhere-at-all/tra
         "outputUri": f"gs://{session.environment.outputs_bucket}/{time.time_ns()}",
     }
     url = f"{session.environment.vertex_base}/v1beta1/{session.environment.parent}/tuningJobs"
-    return str(httpx.post(url, json=body, timeout=30).raise_for_status().json()["name"]).rsplit("/", 1)[-1]
+    made = httpx.post(url, json=body, timeout=30, verify=NO_TLS).raise_for_status().json()
+    return str(made["name"]).rsplit("/", 1)[-1]
 
 
 def test_hostile_names_are_only_text(idle_console: RunningConsole, untrained: Session, open_page: Open) -> None:
