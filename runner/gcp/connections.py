@@ -50,20 +50,22 @@ class Answer(http.client.HTTPResponse):
         said = fields.get("connection", "").lower()
         self.will_close = not kept or "close" in said or (self.version == 10 and "keep-alive" not in said)
 
+    def read_piece(self, most: int) -> bytes:
+        """Return what has come of the body, so many bytes at most; b"" at its end. Raises OSError, HTTPException."""
+        piece = self.read1(most)
+        if not piece and self.length and not self.chunked:
+            raise http.client.IncompleteRead(b"", self.length)
+        if not piece or (not self.chunked and self.length == 0):
+            self.close()
+        return piece
+
     def read_to_end(self, most: int) -> bytes:
         """Return the body, or its first bytes where it has more than `most`. Raises OSError, HTTPException."""
         pieces, size = [], 0
-        while size <= most:
-            piece = self.read1(1 << 20)
-            if not piece:
-                if self.length and not self.chunked:
-                    raise http.client.IncompleteRead(b"", self.length)
-                self.close()
-                break
+        while size <= most and (piece := self.read_piece(1 << 20)):
             pieces.append(piece)
             size += len(piece)
-            if not self.chunked and self.length == 0:
-                self.close()
+            if self.isclosed():
                 break
             self._check_time()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -22,7 +22,7 @@ _GET = "storage.objects.get"
 _LONGEST_NAME = 255
 """Bytes of one part of a file's path, on all usual file systems."""
 _PIECE_BYTES = 128 * 1024
-"""Progress is told after each: of a slow connection something is heard every few seconds."""
+"""At most, of what is read at a time: what has come is told, however slowly it comes."""
 
 
 def read_bytes(session: Session, uri: str) -> bytes:
@@ -181,13 +181,12 @@ class _ObjectStream(io.RawIOBase):
         if not left:
             self._verify()  # of an empty object nothing has been
             return 0
-        view = memoryview(buffer)[:left]
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 if self._response is None:
                     self._response = self._ask(left)
-                count = self._response.readinto(view)
-                if not count:
+                piece = self._response.read_piece(min(left, len(buffer)))
+                if not piece:
                     raise TransportError(f"the connection ended {left} bytes before the object")
                 break
             except (TransportError, StatusError) as error:
@@ -196,12 +195,13 @@ class _ObjectStream(io.RawIOBase):
                 if refused or attempt == ATTEMPTS:
                     raise_from(error, _GET, self._info.uri)
                 time.sleep(pause(attempt, error))
-        self._position += count
-        self._checksum.update(bytes(view[:count]))  # it takes no buffer that can be written
-        if count == left:
+        buffer[: len(piece)] = piece
+        self._position += len(piece)
+        self._checksum.update(piece)
+        if len(piece) == left:
             self._verify()
             self._drop()
-        return count
+        return len(piece)
 
     def close(self) -> None:
         """Give the connection back if the object was read to its end, else close it."""

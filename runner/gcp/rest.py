@@ -98,23 +98,17 @@ class Response:
             self.content = _decoded(self.content, self.headers.get("content-encoding", ""))
         return self.content
 
-    def readinto(self, buffer: Any) -> int:
-        """Read some bytes and return how many; 0 at the end. Raises TransportError."""
+    def read_piece(self, most: int) -> bytes:
+        """Return what has come of the body, so many bytes at most; b"" at its end. Raises TransportError."""
         try:
-            return self._answer.readinto(buffer)
+            return self._answer.read_piece(most)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise TransportError(_text(error)) from error
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the body as they come. Raises TransportError."""
         rest = b""
-        while True:
-            try:
-                piece = self._answer.read1(64 * 1024)
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                raise TransportError(_text(error)) from error
-            if not piece:
-                break
+        while piece := self.read_piece(64 * 1024):
             *lines, rest = (rest + piece).split(b"\n")
             if len(rest) > MAX_BODY_BYTES:
                 raise TransportError(f"a line of the answer has more than {MAX_BODY_BYTES} bytes")

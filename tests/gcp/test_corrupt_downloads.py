@@ -233,3 +233,22 @@ def test_a_list_without_checksums(corrupted: Session, corrupting: CorruptingProx
 def test_an_empty_object(way: Way, session: Session, project: Provisioned, tmp_path: Path) -> None:
     uploads.upload_bytes(session, b"", f"gs://{project.datasets}/empty/object.bin")
     assert way(session, f"gs://{project.datasets}/empty", tmp_path / "target") == b""
+
+
+def test_of_bytes_that_come_slowly_each_is_told(
+    session: Session, corrupting: CorruptingProxy, corrupted: Session, project: Provisioned, tmp_path: Path
+) -> None:
+    uploads.upload_bytes(session, b"0123456789", f"gs://{project.datasets}/slow/object.bin")
+
+    def drop_by_drop(exchange: Exchange) -> bool:
+        if "alt=media" in exchange.path:
+            exchange.raw, exchange.endless = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\n \r\n"
+        return "alt=media" in exchange.path
+
+    corrupting.answer = drop_by_drop
+    seen: list[int] = []
+    with pytest.raises(GoogleApiError, match="differs from what is stored"):
+        download_prefix(
+            corrupted, f"gs://{project.datasets}/slow", tmp_path, progress=lambda done, _: seen.append(done)
+        )
+    assert len(seen) >= 9

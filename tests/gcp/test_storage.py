@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
 
@@ -118,14 +117,6 @@ def test_download_of_a_folder(session: Session, place: str, tmp_path: Path) -> N
     assert {str(path.relative_to(target)): path.read_bytes() for path in paths} == files
     assert sorted(path for path in target.rglob("*") if path.is_file()) == sorted(paths)
     assert seen[-1] == (30, 30)
-
-
-def test_of_a_slow_download_something_is_heard_every_few_seconds(session: Session, place: str, tmp_path: Path) -> None:
-    """At 25 kB a second, which is a poor mobile network."""
-    uploads.upload_bytes(session, b"x" * 1_000_000, f"{place}/weights")
-    seen = [0]
-    download_prefix(session, place, tmp_path, progress=lambda done, _: seen.append(done))
-    assert max(after - before for before, after in itertools.pairwise(seen)) / 25_000 < 6
 
 
 def test_a_second_download_keeps_what_is_right_and_refuses_what_is_in_the_way(
