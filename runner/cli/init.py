@@ -70,7 +70,7 @@ def command(
 
     if isinstance(data, str):
         message = f"--data {data}: name a file on this machine"
-        raise ConfigurationError(message, problems=[message], hint=f"name {data} in the manifest afterwards")
+        raise ConfigurationError(message, hint=f"name {data} in the manifest afterwards")
     asks = may_ask(invocation)
     place = directory or Path()
     answers = Answers(

@@ -79,8 +79,7 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
                 output.note("`runner leaks --clean` removes it, `runner endpoints extend` keeps an endpoint")
             return
         if found and not confirmed(invocation, f"Remove {counted(len(found), 'thing')}?"):
-            problem = "the removal was not confirmed"
-            raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+            raise ConfigurationError("the removal was not confirmed", hint="confirm with --yes")
         removed, failed = remove(session, found, progress=output.note)
     if output.is_json:
         output.document({"found": [leak.to_json() for leak in found], "removed": removed, "failed": failed})

@@ -60,9 +60,7 @@ def _found(invocation: Invocation, what: str) -> tuple[str, str]:
             return "endpoints", resolve_endpoint(session, what).id
         except NotFoundError as error:
             message = f"no job and no endpoint in {session.environment.location} is called {what!r}"
-            raise ConfigurationError(
-                message, problems=[message], hint="`runner jobs ls`, `runner endpoints ls`"
-            ) from error
+            raise ConfigurationError(message, hint="`runner jobs ls`, `runner endpoints ls`") from error
 
 
 def _open(address: str) -> bool:

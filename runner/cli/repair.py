@@ -39,8 +39,7 @@ def command(invocation: Invocation, dry_run: bool) -> None:
         if dry_run:
             return
         if found and not confirmed(invocation, f"Mend {counted(len(found), 'thing')}?"):
-            problem = "the repair was not confirmed"
-            raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+            raise ConfigurationError("the repair was not confirmed", hint="confirm with --yes")
         done = [{**item.to_json(), "outcome": item.mend()} for item in found]
     if output.is_json:
         output.document(done)

@@ -10,7 +10,7 @@ from runner.catalog import find_model
 from runner.catalog.models import Model, TuningMode
 from runner.console.pages import address
 from runner.console.state import Console, Uploads
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 from runner.jobs.repeating.cloning import changed
 from runner.jobs.specification import TuningJobSpec, default_mode
 from runner.jobs.submitting.offers import Request as Wanted
@@ -99,7 +99,7 @@ class Draft:
             if mode == self.mode:
                 return mode
         message = f"{self.model.name} is not tuned in mode {self.mode}, only in {', '.join(self.model.modes)}"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(message)
 
     def name_of(self, console: Console, source: str) -> str:
         """Return how a dataset is called on a command line."""
@@ -112,12 +112,10 @@ class Draft:
             return str(console.uploads.path(source)) if Uploads.is_one(source) else source
 
         if not self.training:
-            message = "no training dataset is chosen"
-            raise ConfigurationError(message, problems=[message], hint="go back to step 2")
+            raise ConfigurationError("no training dataset is chosen", hint="go back to step 2")
         pairs = [pair for pair in self.label.split() if pair]
         wrong = [f"label {pair!r} is not KEY=VALUE" for pair in pairs if "=" not in pair]
-        if wrong:
-            raise ConfigurationError("; ".join(wrong), problems=wrong)
+        require_sound(wrong)
         spec = TuningJobSpec(
             base_model=self.base_model,
             training_dataset=place(self.training),

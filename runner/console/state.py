@@ -46,8 +46,7 @@ class Uploads:
         """Keep a file and return what it is called from now on. Raises ConfigurationError."""
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("\\", "/").rsplit("/", 1)[-1]).strip("-.")[-80:]
         if not plain.lower().endswith(SUFFIXES):
-            message = f"{name[:80] or 'the file'}: datasets end in {', '.join(SUFFIXES)}"
-            raise ConfigurationError(message, problems=[message])
+            raise ConfigurationError(f"{name[:80] or 'the file'}: datasets end in {', '.join(SUFFIXES)}")
         identifier = secrets.token_hex(8)
         (self._folder / identifier).mkdir()
         with (self._folder / identifier / plain).open("wb") as target:
@@ -60,7 +59,7 @@ class Uploads:
         if re.fullmatch(r"upload:[0-9a-f]{16}", name) and folder.is_dir():
             return next(folder.iterdir())
         message = "the uploaded file is no longer here: the console was restarted"
-        raise ConfigurationError(message, problems=[message], hint="upload it again")
+        raise ConfigurationError(message, hint="upload it again")
 
     @staticmethod
     def is_one(name: str) -> bool:

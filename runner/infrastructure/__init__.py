@@ -58,7 +58,7 @@ def stack_file(stack: str, directory: Path) -> Path:
     """Return the file of a stack's settings. Raises ConfigurationError for a name that no stack can have."""
     if not _STACK.fullmatch(stack):
         problem = f"{stack!r} cannot name a stack: use 1 to 100 letters, digits, _, - and ."
-        raise ConfigurationError(problem, problems=[problem], hint="name it with --stack, such as dev")
+        raise ConfigurationError(problem, hint="name it with --stack, such as dev")
     return directory / f"Pulumi.{stack}.yaml"
 
 

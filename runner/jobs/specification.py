@@ -11,7 +11,7 @@ from typing import Any
 from runner.catalog import TuningMode, UnknownModelError, find_model, load_catalog
 from runner.catalog.models import Model
 from runner.environment import Environment
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 from runner.gcp.storage import parse_gs_uri
 from runner.wording import camel
 
@@ -129,8 +129,7 @@ class TuningJobSpec:
 def check(spec: TuningJobSpec, environment: Environment) -> None:
     """Do nothing for a sound specification. Raises ConfigurationError with all problems."""
     problems = spec.validate(environment)
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
 
 
 def default_mode(model: Model) -> TuningMode:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from runner.errors import ConfigurationError, CostRefusedError, GateFailedError
+from runner.errors import ConfigurationError, CostRefusedError, GateFailedError, require_sound
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.prediction import resolve_endpoint
 from runner.gcp.session import Session
@@ -89,11 +89,10 @@ def compare(
         problems.append("give a base endpoint or a base model to compare with")
     if endpoint is not None and model is not None:
         problems.append("give either an endpoint or a model")
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
     if engine == "vertex" and (model is not None or base_model is not None):
         message = "a Google-managed model has no batch prediction job here: give a tuning job, a model or an endpoint"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(message)
     tell = tell or _silent
     questions = read_questions(dataset, slice_by=slice_by, limit=limit)
     answered = None

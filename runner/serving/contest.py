@@ -76,7 +76,7 @@ def evaluate(
         missing = _not_offered(session, questions, base, tuned)
     problem = _problem(questions, primary, judge, missing)
     if problem:
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(problem)
     given = with_defaults(sampling)
 
     def run(work: Callable[[tuple[int, Any]], Pair], items: Sequence[Any]) -> list[Pair]:

@@ -97,8 +97,7 @@ def _gate(session: Session, plan: DeploymentPlan, check: ParityCheck | None, *, 
     if check is None:
         return None
     if not wait:
-        problem = "a check waits for the model: omit --no-wait"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError("a check waits for the model: omit --no-wait")
     questions = read_questions(check.file, limit=GOLDEN)
     return parity_check(session, questions, source=plan.source, base_model=check.base, found=check.findings)
 

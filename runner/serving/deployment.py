@@ -185,15 +185,15 @@ def removable(
         )
         message = f"nothing was changed: {reason}, so --delete is refused{still}"
         hint = f"`runner endpoints undeploy {found.id}` without --delete ends the billing" if own else None
-        raise ConfigurationError(message, problems=[message], hint=hint)
+        raise ConfigurationError(message, hint=hint)
     if (found.deployed_models or only) and not own:
         what = f"model {only}" if only else "nothing"
-        message = (
+        raise ConfigurationError(
             f"{what} on endpoint {found.id} was deployed by this tool"
             if not only
-            else (f"endpoint {found.id} has no model {only} of this tool")
+            else (f"endpoint {found.id} has no model {only} of this tool"),
+            hint="the console, or gcloud, can undeploy it",
         )
-        raise ConfigurationError(message, problems=[message], hint="the console, or gcloud, can undeploy it")
     return own
 
 

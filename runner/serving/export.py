@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 from runner.json_text import parsed
 from runner.serving.stand_ins import StandIn, mismatch, of_folder
 from runner.wording import camel_keys
@@ -71,8 +71,7 @@ def inspect(directory: Path) -> Weights:
             continue
         if path.parent == directory:
             tensors, parameters = tensors + counted[0], parameters + counted[1]
-    if problems:
-        raise ConfigurationError("; ".join(problems[:5]), problems=problems)
+    require_sound(problems)
     return Weights(
         architecture=str((config.get("architectures") or ["unknown"])[0]),
         model_type=str(config.get("model_type", "")),
@@ -89,7 +88,7 @@ def require_claim(weights: Weights, base_model: str) -> None:
     wrong = mismatch(base_model, weights.stand_in, model_type=weights.model_type, parameters=weights.parameters)
     if wrong:
         message = f"the weights are not what their card says: {wrong}"
-        raise ConfigurationError(message, problems=[message], hint="export the job again into an empty folder")
+        raise ConfigurationError(message, hint="export the job again into an empty folder")
 
 
 def check_safetensors(path: Path) -> tuple[int, int]:

@@ -224,4 +224,4 @@ def _failures(repository: str) -> Iterator[None]:
 
 
 def _refused(message: str, *, hint: str = "") -> ConfigurationError:
-    return ConfigurationError(message, problems=[message], hint=hint)
+    return ConfigurationError(message, hint=hint)

@@ -196,7 +196,7 @@ def _read(path: Path, descriptor: int) -> DeploymentRecord | None:
     if record is None:
         message = f"{path}:1 is damaged: it describes no deployment"
         hint = "`runner repair` sets it aside; `runner endpoints ls` and `runner leaks` show what is there"
-        raise ConfigurationError(message, problems=[message], hint=hint)
+        raise ConfigurationError(message, hint=hint)
     return record
 
 

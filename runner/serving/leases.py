@@ -61,7 +61,7 @@ def extend(
     own = [item for item in endpoint.deployed_models if is_ours(session, endpoint, item)]
     if not own:
         message = f"nothing on endpoint {endpoint.id} was deployed by this tool"
-        raise ConfigurationError(message, problems=[message], hint="`runner endpoints ls` lists what was")
+        raise ConfigurationError(message, hint="`runner endpoints ls` lists what was")
     result = Lease()
     for item in own:
         model = item.model.split("@", 1)[0]

@@ -61,5 +61,4 @@ def image_part(source: str) -> dict[str, Any]:
 
 
 def _unusable(path: Path, why: str) -> ConfigurationError:
-    message = f"{path}: {why}"
-    return ConfigurationError(message, problems=[message])
+    return ConfigurationError(f"{path}: {why}")

@@ -151,10 +151,10 @@ def command(
         _end(invocation, done.to_json(), _pairs(done.to_json()), done.failed, done.total, output)
         return
     if model or machine_type or rate or dry_run or max_cost is not None or timeout is not None:
-        message = (
-            "--model, --machine-type, --tokens-per-second, --dry-run, --timeout and --max-cost need --engine vertex"
+        raise ConfigurationError(
+            "--model, --machine-type, --tokens-per-second, --dry-run, --timeout and --max-cost need --engine vertex",
+            hint="--engine vertex",
         )
-        raise ConfigurationError(message, problems=[message], hint="--engine vertex")
     _ask(invocation, source, endpoint, output, concurrency, restart, sampling)
 
 

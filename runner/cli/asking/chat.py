@@ -10,7 +10,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.options import Invocation, endpoint_option, sampling_options
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -75,13 +75,11 @@ def command(
     _check(message, endpoint, model, resume, replay)
     interactive = message is None and replay is None and sys.stdin.isatty()
     if interactive and invocation.output.is_json:
-        problem = "--format json needs a MESSAGE, or text on standard input"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError("--format json needs a MESSAGE, or text on standard input")
     if message is None and not interactive and replay is None:
         message = sys.stdin.read().strip()
     if message == "":
-        problem = "the message is empty"
-        raise ConfigurationError(problem, problems=[problem], hint='`runner chat "MESSAGE"`')
+        raise ConfigurationError("the message is empty", hint='`runner chat "MESSAGE"`')
     from runner.cli.asking.conversation import Conversation
     from runner.cli.asking.talking import Talk, base_of
     from runner.serving.prediction import resolve_endpoint
@@ -124,5 +122,4 @@ def _check(
         problems.append("give either --endpoint or --model")
     if replay and (message is not None or resume):
         problems.append("--replay reads its questions from the file: omit MESSAGE and --resume")
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)

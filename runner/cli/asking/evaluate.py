@@ -186,8 +186,7 @@ def _check_writable(path: Path) -> None:
         if new:
             path.unlink()
     except OSError as error:
-        problem = f"cannot write {path}: {error.strerror or error}"
-        raise ConfigurationError(problem, problems=[problem]) from error
+        raise ConfigurationError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _reporter(invocation: Invocation) -> Callable[[int, int], None]:

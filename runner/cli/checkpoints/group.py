@@ -128,7 +128,7 @@ def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> Non
             return
         if not confirmed(invocation, f"Delete {text}?"):
             problem = f"deleting {counted(len(ids), 'checkpoint')} of job {planned.job.id} was not confirmed"
-            raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+            raise ConfigurationError(problem, hint="confirm with --yes")
         with output.progress("delete") as progress:
             changed = pruning.carry_out(session, planned, progress=progress)
     body |= {"deleted": True, "leftAlone": changed}

@@ -25,8 +25,7 @@ def push_options(function: Command) -> Command:
 def check_push(repository: str | None, *, public: bool) -> None:
     """Refuse, before anything is downloaded, what cannot be pushed. Raises ConfigurationError, EngineMissingError."""
     if public and repository is None:
-        problem = "--public requires --push"
-        raise ConfigurationError(problem, problems=[problem], hint="--push NAMESPACE/NAME")
+        raise ConfigurationError("--public requires --push", hint="--push NAMESPACE/NAME")
     if repository is not None:
         from runner.serving.hub import check_name
 

@@ -191,7 +191,7 @@ def convert(
         return
     if engine.name == "beam" and (encoding or layout not in {None, "json-lines"}):
         message = "--engine beam reads JSON Lines in UTF-8, and neither --encoding nor another --from"
-        raise ConfigurationError(message, problems=[message], hint="omit --engine")
+        raise ConfigurationError(message, hint="omit --engine")
     with (
         engines.opened(invocation, engine, "convert", path) as beam,
         sources(invocation, path) as (source, _),

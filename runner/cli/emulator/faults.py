@@ -9,7 +9,7 @@ import click
 from runner.cli import commands
 from runner.cli.emulator.group import running
 from runner.cli.options import Invocation
-from runner.errors import ConfigurationError, RunnerError
+from runner.errors import ConfigurationError, RunnerError, require_sound
 from runner.wording import counted
 
 command = commands.Group(
@@ -98,10 +98,7 @@ def checked(texts: tuple[str, ...]) -> tuple[str, ...]:
             parse(text)
         except FaultSyntaxError as error:
             problems.append(str(error))
-    if problems:
-        raise ConfigurationError(
-            "; ".join(problems), problems=problems, hint="`runner explain faults` lists the actions"
-        )
+    require_sound(problems, hint="`runner explain faults` lists the actions")
     return texts
 
 
@@ -139,6 +136,5 @@ def _call(method: str, path: str, body: Any = None) -> Any:
             "emulator.faults", info.url, lambda: client.request(method, path, json=body, headers=headers, timeout=30)
         )
     if not response.is_success:
-        message = str(response.json()["error"]["message"])
-        raise ConfigurationError(message, problems=[message], hint="`runner emulator faults ls`")
+        raise ConfigurationError(str(response.json()["error"]["message"]), hint="`runner emulator faults ls`")
     return response.json()

@@ -11,7 +11,7 @@ import click
 from runner.cli.commands import command
 from runner.cli.emulator.group import directory, running
 from runner.cli.options import Duration, Invocation
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 
 
 @command(
@@ -262,6 +262,5 @@ def _model_directories(texts: tuple[str, ...]) -> dict[str, Path]:
             problems.append(f"--model-directory {name}: {path} is not a directory")
         else:
             found[find_model(name).id] = Path(path).absolute()
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
     return found

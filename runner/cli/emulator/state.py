@@ -93,8 +93,7 @@ def reset(invocation: Invocation) -> None:
 
     place: Path = directory()
     if place.exists() and not confirmed(invocation, f"Delete everything in {place}?"):
-        problem = f"deleting {place} was not confirmed"
-        raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+        raise ConfigurationError(f"deleting {place} was not confirmed", hint="confirm with --yes")
     daemon.stop(place)
     deleted = daemon.reset(place)
     invocation.output.result({"deleted": deleted, "directory": str(place)}, "deleted" if deleted else "nothing to do")

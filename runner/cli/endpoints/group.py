@@ -289,7 +289,7 @@ def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | No
         what = f"{found.id} ({found.display_name})" if found.display_name else found.id
         if not confirmed(invocation, f"Stop serving on endpoint {what}?"):
             problem = f"undeploying from endpoint {found.id} was not confirmed"
-            raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+            raise ConfigurationError(problem, hint="confirm with --yes")
         removed = take_down(session, found, delete=delete, only=only, progress=invocation.output.note)
     text = "\n".join(f"removed {name}" for name in removed) or "nothing was deployed"
     invocation.output.result({"removed": removed}, text, name="\n".join(removed))

@@ -70,8 +70,7 @@ def resource_choices(choices: dict[str, Any]) -> dict[str, Any]:
     least, most = choices.pop("min_replicas"), choices.pop("max_replicas")
     access, private = choices.pop("access"), choices.pop("private_to")
     if access and private:
-        problem = f"--{access} and --private exclude each other"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(f"--{access} and --private exclude each other")
     default = 1 if to_zero is None else 0
     resources = Resources(
         min_replicas=default if least is None else least,
@@ -88,6 +87,5 @@ def resource_choices(choices: dict[str, Any]) -> dict[str, Any]:
 def _metric(text: str) -> tuple[str, int]:
     name, _, target = text.partition("=")
     if not (target.isascii() and target.isdecimal()):
-        problem = f"{text!r} is not a metric with a target, such as gpu=60"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(f"{text!r} is not a metric with a target, such as gpu=60")
     return name, int(target)

@@ -11,7 +11,7 @@ from runner.cli import commands
 from runner.cli.cost_gate import confirmed
 from runner.cli.options import Duration, Invocation, endpoint_argument
 from runner.cli.text import ago
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 
 
 @commands.command(
@@ -176,7 +176,7 @@ def rollback(invocation: Invocation, endpoint: str, model: str, remove: bool) ->
 def _agree(invocation: Invocation, question: str) -> None:
     if not confirmed(invocation, question):
         problem = "undeploying models was not confirmed"
-        raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes, or keep the models with --keep")
+        raise ConfigurationError(problem, hint="confirm with --yes, or keep the models with --keep")
 
 
 def _shares(given: tuple[str, ...]) -> dict[str, int]:
@@ -191,8 +191,7 @@ def _shares(given: tuple[str, ...]) -> dict[str, int]:
             problems.append(f"{name} is given twice")
         else:
             shares[name] = int(number)
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
     return shares
 
 

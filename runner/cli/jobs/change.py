@@ -43,8 +43,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
             so_far = f"; {cost(used)}" if used else ""
             question = f"Cancel job {found.id} ({label}, {short_state(found.state)}{so_far})?"
             if not confirmed(invocation, question):
-                problem = f"cancelling job {found.id} was not confirmed"
-                raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+                raise ConfigurationError(f"cancelling job {found.id} was not confirmed", hint="confirm with --yes")
             tuning_jobs.cancel(session, found.name)
             found = tuning_jobs.get(session, found.name)
             if wait_for_it:

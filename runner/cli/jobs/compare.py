@@ -35,7 +35,7 @@ def compare(invocation: Invocation, jobs: tuple[str, ...], sweep: str | None) ->
 
     if not jobs and sweep is None:
         problem = "name the jobs to compare, or a sweep with --sweep"
-        raise ConfigurationError(problem, problems=[problem], hint="`runner jobs ls` lists jobs")
+        raise ConfigurationError(problem, hint="`runner jobs ls` lists jobs")
     with invocation.session() as session:
         found = {}
         for text in jobs:
@@ -44,8 +44,7 @@ def compare(invocation: Invocation, jobs: tuple[str, ...], sweep: str | None) ->
         if sweep is not None:
             of_sweep = jobs_of_sweep(fleet.all_jobs(session), sweep)
             if not of_sweep:
-                problem = f"no job belongs to a sweep {sweep!r}"
-                raise ConfigurationError(problem, problems=[problem], hint="`runner jobs ls` lists jobs")
+                raise ConfigurationError(f"no job belongs to a sweep {sweep!r}", hint="`runner jobs ls` lists jobs")
             found |= {job.id: job for job in of_sweep}
         ranking = ranked(found.values(), {job.id: results_of(session, job) for job in found.values()})
         for job in found.values():

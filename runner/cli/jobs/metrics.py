@@ -13,7 +13,7 @@ from runner.cli.completing import completed
 from runner.cli.jobs.group import job_name
 from runner.cli.options import Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
-from runner.errors import ConfigurationError, NotFoundError
+from runner.errors import ConfigurationError
 
 
 @command(
@@ -38,23 +38,16 @@ from runner.errors import ConfigurationError, NotFoundError
 def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force: bool) -> None:
     """Export the training and validation losses of JOB, one per line, for pandas, a spreadsheet or a tracker."""
     from runner.gcp import tuning_jobs
-    from runner.jobs.following.results import export, results_of
+    from runner.jobs.following.results import export, require_measurements, results_of
 
     form = form or ("jsonl" if invocation.output.is_json else "csv")
     if to is not None and to.exists() and not force:
-        raise ConfigurationError(f"{to} exists", problems=[f"{to} exists"], hint="overwrite it with --force")
+        raise ConfigurationError(f"{to} exists", hint="overwrite it with --force")
     with invocation.session() as session:
         found = tuning_jobs.get(session, job_name(session, job))
         results = results_of(session, found)
         tell_of_job(invocation, found)
-    if not results.measurements:
-        raise NotFoundError(
-            f"job {found.id} has no measurements yet",
-            status="NOT_FOUND",
-            http=404,
-            resource=found.name,
-            hint=f"`runner jobs watch {found.id}`",
-        )
+    require_measurements(found, results)
     text = export(results, form)
     if to is None:
         invocation.output.piece(text)

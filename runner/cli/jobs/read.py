@@ -13,7 +13,7 @@ from runner.cli.jobs.group import described, job_name, short_state
 from runner.cli.options import Duration, Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
 from runner.cli.text import ago
-from runner.errors import ConfigurationError
+from runner.errors import require_sound
 
 if TYPE_CHECKING:
     from runner.gcp.events import JobEvent
@@ -257,8 +257,7 @@ def _filter(states: tuple[str, ...], labels: tuple[str, ...]) -> str:
         if short not in _STATES
     ]
     problems += [f"--{name} {text!r} contains a quotation mark" for name, text in _each(states, labels) if '"' in text]
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
     parts = [f'labels.{key}="{value}"' for key, _, value in (label.partition("=") for label in labels)]
     full = [f"JOB_STATE_{short.upper().replace(' ', '_')}" for short in given.values()]
     if full:

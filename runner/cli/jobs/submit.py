@@ -16,7 +16,7 @@ from runner.cli.cost_gate import confirm_cost
 from runner.cli.estimate import described as described_estimate
 from runner.cli.jobs.group import described
 from runner.cli.options import Invocation, cost_options, mode_option, replace_output_option
-from runner.errors import ConfigurationError
+from runner.errors import require_sound
 
 if TYPE_CHECKING:
     from runner.datasets.reading.sources import Source
@@ -224,8 +224,7 @@ def _specification(training: str, validation: str | None, labels: tuple[str, ...
     from runner.jobs.specification import TuningJobSpec
 
     problems = [f"--label {label!r} is not KEY=VALUE" for label in labels if "=" not in label]
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
     pairs = dict(label.split("=", 1) for label in labels)
     return TuningJobSpec(training_dataset=training, validation_dataset=validation, labels=pairs, **fields)
 

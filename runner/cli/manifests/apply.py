@@ -126,7 +126,7 @@ def agree(invocation: Invocation, plan: Plan, *, max_cost: float | None, accept_
     cancelled = [item for item in plan.removed if item.action == "cancel"]
     if cancelled and not confirmed(invocation, f"Cancel {counted(len(cancelled), 'job')}?"):
         problem = f"cancelling {counted(len(cancelled), 'job')} was not confirmed"
-        raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+        raise ConfigurationError(problem, hint="confirm with --yes")
 
 
 def tell(invocation: Invocation, step: Step) -> None:
@@ -171,8 +171,7 @@ def _saved_plan(
     from runner.jobs.manifests import applying
 
     if paths:
-        problem = "a saved plan already names its manifests: omit -f"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError("a saved plan already names its manifests: omit -f")
     body = applying.read_plan(saved)
     named = tuple(Path(str(path)) for path in body["paths"])
     plan = planned(

@@ -77,8 +77,7 @@ def _questions(session: Session, wanted: dict[str, Any], job: TuningJob) -> list
 
     uri = wanted.get("questions") or job.validation_dataset_uri
     if not uri:
-        problem = "the evaluation section names no questions, and the job has no validation file"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError("the evaluation section names no questions, and the job has no validation file")
     with tempfile.TemporaryDirectory(prefix="runner-questions-") as folder:
         path = Path(folder, "questions.jsonl")
         path.write_bytes(downloads.read_bytes(session, uri))

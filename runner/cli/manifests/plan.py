@@ -149,8 +149,7 @@ def planned(
     from runner.jobs.manifests.planning import make_plan
 
     if not paths:
-        problem = "no manifests were given"
-        raise ConfigurationError(problem, problems=[problem], hint="give -f FILE or -f FOLDER")
+        raise ConfigurationError("no manifests were given", hint="give -f FILE or -f FOLDER")
     plan = make_plan(
         session,
         list(paths),

@@ -12,7 +12,7 @@ from runner.cli.manifests.apply import raise_for, tell
 from runner.cli.manifests.plan import quota_option
 from runner.cli.options import Duration, Invocation, Money
 from runner.cli.text import amount, duration
-from runner.errors import ConfigurationError, GoogleApiError, RunnerError, UnreachableError, WaitTimeoutError
+from runner.errors import GoogleApiError, RunnerError, UnreachableError, WaitTimeoutError, require_sound
 from runner.wording import counted
 
 if TYPE_CHECKING:
@@ -232,8 +232,8 @@ def _fit(invocation: Invocation, session: Session, named: list[tuple[str, str]])
             continue
         problems.append(f"{project}/{location}: {found[0]}")
         invocation.output.warning(f"{project}/{location} is left out: {found[0]}")
-    if named and not fit:
-        raise ConfigurationError("; ".join(problems), problems=problems, hint="`runner doctor` in each project")
+    if not fit:
+        require_sound(problems, hint="`runner doctor` in each project")
     return fit
 
 

@@ -140,7 +140,7 @@ def _address(given: str, role: str) -> str:
     if given.startswith("gs://") and "/" in given.removeprefix("gs://"):
         return given
     message = f"{role} dataset: {given[:200]!r} is not the address of an object, such as gs://BUCKET/train.jsonl"
-    raise ConfigurationError(message, problems=[message], hint="upload a file of this machine instead")
+    raise ConfigurationError(message, hint="upload a file of this machine instead")
 
 
 def parameters(console: Console, request: Request) -> Response:

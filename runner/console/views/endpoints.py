@@ -163,8 +163,7 @@ def traffic(console: Console, request: Request, form: FormData) -> Response:
     for name, value in form.multi_items():
         if name.startswith("share:") and isinstance(value, str):
             if not value.strip().isdecimal():
-                message = f"{value[:20]!r} is not a whole number of percent"
-                raise ConfigurationError(message, problems=[message])
+                raise ConfigurationError(f"{value[:20]!r} is not a whole number of percent")
             shares[name.removeprefix("share:")] = int(value)
 
     def work(change: Change) -> str:
@@ -195,8 +194,7 @@ def extend(console: Console, request: Request, form: FormData) -> Response:
     given = text(form, "lease")
     seconds = None if given == "none" else seconds_of(given) if given in dict(LEASES) else 0.0
     if seconds == 0.0:
-        message = "no length of the lease was chosen"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError("no length of the lease was chosen")
 
     def work(change: Change) -> str:
         leases.extend(console.session, resources.get_endpoint(console.session, identifier), seconds)

@@ -13,7 +13,7 @@ from runner.console import following, state
 from runner.console.changes import Change
 from runner.console.pages import address
 from runner.console.state import Console
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 from runner.serving import comparing, past_evaluations
 from runner.serving.evaluation_report import KINDS, sections, to_html
 from runner.serving.listing import describe
@@ -72,14 +72,10 @@ def upload(console: Console, request: Request, form: FormData) -> Response:
     sent = form.get("questions_file")
     if isinstance(sent, UploadFile) and sent.filename:
         given["questions"] = console.uploads.keep(sent.filename, sent.file)
-    missing = [name for name in ("endpoint", "base", "questions") if not given.get(name)]
-    if missing:
-        words = {"endpoint": "no tuned model", "base": "nothing to compare with", "questions": "no questions"}
-        problems = [f"{words[name]} chosen" for name in missing]
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    words = {"endpoint": "no tuned model", "base": "nothing to compare with", "questions": "no questions"}
+    require_sound([f"{said} chosen" for name, said in words.items() if not given.get(name)])
     if given["endpoint"] == given["base"]:
-        message = "the tuned model and what it is compared with are the same"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError("the tuned model and what it is compared with are the same")
     return RedirectResponse(address("/evaluations/review", **given), 303)
 
 
@@ -142,8 +138,7 @@ def _limit(given: dict[str, str]) -> int | None:
     if not number:
         return None
     if not number.isdecimal() or not int(number):
-        message = f"{number[:20]!r} is not a number of questions"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(f"{number[:20]!r} is not a number of questions")
     return int(number)
 
 

@@ -103,7 +103,7 @@ def compare(console: Console, request: Request) -> Response:
         wanted += [job.id for job in jobs_of_sweep(every_job, sweep)]
     if not wanted:
         message = f"no job belongs to a sweep {sweep!r}" if sweep else "no job is chosen to compare"
-        raise ConfigurationError(message, problems=[message], hint="choose jobs in the list of tuning jobs")
+        raise ConfigurationError(message, hint="choose jobs in the list of tuning jobs")
     known = {job.id: job for job in every_job}
     chosen = [known[identifier] for identifier in dict.fromkeys(wanted) if identifier in known][:MOST_COMPARED]
     results = {job.id: following.measured_now(console, job) for job in chosen}

@@ -55,7 +55,7 @@ def complaints(
         ConfigurationError: there is no such file.
     """
     if file is not None and not file.is_file():
-        raise ConfigurationError(f"{file}: no such file", problems=[f"{file}: no such file"])
+        raise ConfigurationError(f"{file}: no such file")
     if found.cause != "data" and not found.dropped_total:
         return []
     from runner.datasets.named import sources  # most jobs have no such lines

@@ -54,8 +54,7 @@ def webhook(url: str, style: Style | None = None) -> Webhook:
         return Webhook(url=checked_topic(url), style="pubsub")
     parts = urlsplit(url)
     if not (parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and _loopback(parts.hostname)))):
-        problem = "the address to notify must start with https:// (http:// only on this machine)"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError("the address to notify must start with https:// (http:// only on this machine)")
     return Webhook(url=url, style=style or ("slack" if parts.hostname == "hooks.slack.com" else "json"))
 
 

@@ -79,6 +79,13 @@ def results_of(session: Session, job: TuningJob) -> Results:
     return Results(measurements=[item for line in lines if (item := _line(line)) is not None], source=uri)
 
 
+def require_measurements(job: TuningJob, results: Results) -> None:
+    """Do nothing if a job measured something. Raises NotFoundError."""
+    if not results.measurements:
+        message, hint = f"job {job.id} has no measurements yet", f"`runner jobs watch {job.id}`"
+        raise NotFoundError(message, resource=job.name, hint=hint)
+
+
 def measurements_of(happened: Iterable[JobEvent]) -> list[Measurement]:
     """Return what events of a job measured."""
     kinds = ("step", "evaluation")

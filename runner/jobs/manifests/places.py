@@ -98,8 +98,7 @@ def parse_place(text: str) -> tuple[str, str]:
     """Return project and location of `PROJECT/LOCATION`. Raises ConfigurationError."""
     found = _PLACE.fullmatch(text)
     if found is None:
-        message = f"{text!r} is not a place"
-        raise ConfigurationError(message, problems=[message], hint="--place PROJECT/LOCATION")
+        raise ConfigurationError(f"{text!r} is not a place", hint="--place PROJECT/LOCATION")
     return found[1], found[2]
 
 

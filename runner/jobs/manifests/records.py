@@ -334,7 +334,7 @@ def _entry(stored: records.StoredRecord, bucket: str) -> Entry:
     version = stored.body.get("version")
     if isinstance(version, int) and version > VERSION:
         message = f"{stored.name} was written by a newer version of this program (record version {version})"
-        raise ConfigurationError(message, problems=[message], hint="install the newer version; nothing was changed")
+        raise ConfigurationError(message, hint="install the newer version; nothing was changed")
     try:
         return Entry(Record.model_validate(stored.body), stored.generation, stored.updated)
     except ValidationError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 from runner.gcp import records, storage
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo, parse_gs_uri
@@ -50,13 +50,12 @@ def plan(session: Session, job: TuningJob, *, keep_last: int = 0) -> PruningPlan
     if not problems:
         others = ownership.sharing(session, job)
         problems += [f"job {others[0].id} uses the same output folder {others[0].output_uri}"] if others else []
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
     found = list_checkpoints(session, job)
     numbered = [item for item in found if item.id != FINAL]
     if numbered and len(numbered) == len(found):
         problem = f"job {job.id} has no final checkpoint: the intermediate ones are all that is left of it"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(problem)
     doomed = numbered[: max(0, len(numbered) - keep_last)]
     folder = f"{job.output_uri.rstrip('/')}/"
     objects = [item for checkpoint in doomed for item in storage.list_objects(session, f"{checkpoint.uri}/")]

@@ -240,6 +240,6 @@ def _readied(
 def _upload(session: Session, path: Path) -> Upload:
     session.environment.require("datasets_bucket")
     if not path.is_file():
-        raise ConfigurationError(f"{path}: no such file", problems=[f"{path}: no such file"])
+        raise ConfigurationError(f"{path}: no such file")
     name, crc32c = object_named(path)
     return Upload(path=path, uri=f"gs://{session.environment.datasets_bucket}/{name}", crc32c=crc32c)
