@@ -30,8 +30,6 @@ def command(
     invocation: Invocation,
     job: str,
     submit_it: bool,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
     watch_it: bool,
 ) -> None:
     """Show what JOB was made from and what has changed since; with --submit, run it again.
@@ -67,7 +65,7 @@ def command(
             )
         for change in changes:
             output.note(f"differs: {change['what']} was {change['then']}, is {change['now']}")
-        _submit(invocation, session, manifest, original.name, max_cost, accept_unknown_cost, watch_it)
+        _submit(invocation, session, manifest, original.name, watch_it)
 
 
 def _submit(
@@ -75,13 +73,11 @@ def _submit(
     session: Any,
     manifest: dict[str, Any],
     original: str,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
     watch_it: bool,
 ) -> None:
     import dataclasses
 
-    from runner.cli.jobs.submit import Gate, submit_specification
+    from runner.cli.jobs.submit import submit_specification
     from runner.jobs.repeating.reproduction import spec_of
 
     # A folder and a name of its own: the results are to be compared, not replaced.
@@ -91,7 +87,6 @@ def _submit(
         invocation,
         session,
         dataclasses.replace(spec, labels=labels),
-        gate=Gate(max_cost=max_cost, accept_unknown_cost=accept_unknown_cost),
         force_new=True,
         watch_it=watch_it,
         details={"reproduces": original},

@@ -11,7 +11,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.completing import completed
-from runner.cli.options import Command, Duration, Invocation, cost_options, endpoint_option, sampling_options
+from runner.cli.options import Duration, Invocation, cost_options, endpoint_option, sampling_options, together
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import duration
 from runner.errors import ConfigurationError, RunnerError
@@ -25,35 +25,31 @@ if TYPE_CHECKING:
 _REPORT_SECONDS = 5.0
 
 
-def job_options(function: Command) -> Command:
-    """Add the options of batch prediction jobs: `engine`, `machine_type`, `replicas` and `rate`."""
-    decorators = (
-        click.option(
-            "--engine",
-            type=click.Choice(["endpoint", "vertex"]),
-            default="endpoint",
-            help="Ask an endpoint, or run a Vertex AI batch prediction job [default: endpoint].",
-        ),
-        click.option("--machine-type", metavar="TYPE", help="Machine of a batch job [default: the model's]."),
-        click.option(
-            "--replicas",
-            type=click.IntRange(1, 128),
-            default=1,
-            show_default=True,
-            metavar="N",
-            help="Machines of a batch job that work at the same time.",
-        ),
-        click.option(
-            "--tokens-per-second",
-            "rate",
-            type=click.FloatRange(0, min_open=True),
-            metavar="X",
-            help="Measured rate of one replica, for the price of a batch job [default: an estimate].",
-        ),
-    )
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
+job_options = together(
+    click.option(
+        "--engine",
+        type=click.Choice(["endpoint", "vertex"]),
+        default="endpoint",
+        help="Ask an endpoint, or run a Vertex AI batch prediction job [default: endpoint].",
+    ),
+    click.option("--machine-type", metavar="TYPE", help="Machine of a batch job [default: the model's]."),
+    click.option(
+        "--replicas",
+        type=click.IntRange(1, 128),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Machines of a batch job that work at the same time.",
+    ),
+    click.option(
+        "--tokens-per-second",
+        "rate",
+        type=click.FloatRange(0, min_open=True),
+        metavar="X",
+        help="Measured rate of one replica, for the price of a batch job [default: an estimate].",
+    ),
+)
+"""The options of batch prediction jobs: `engine`, `machine_type`, `replicas` and `rate`."""
 
 
 @commands.command(
@@ -112,8 +108,6 @@ def command(
     restart: bool,
     dry_run: bool,
     timeout: float | None,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
     **sampling: Any,
 ) -> None:
     """Answer every line of FILE, by an endpoint or a batch prediction job, and write the answers in the same order.
@@ -140,7 +134,7 @@ def command(
                 who,
                 source,
                 output,
-                terms=terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost),
+                terms=terms(invocation),
                 replicas=replicas,
                 sampling=sampling,
                 rate=rate,
@@ -150,7 +144,7 @@ def command(
             )
         _end(invocation, done.to_json(), _pairs(done.to_json()), done.failed, done.total, output)
         return
-    if model or machine_type or rate or dry_run or max_cost is not None or timeout is not None:
+    if model or machine_type or rate or dry_run or invocation.max_cost is not None or timeout is not None:
         raise ConfigurationError(
             "--model, --machine-type, --tokens-per-second, --dry-run, --timeout and --max-cost need --engine vertex",
             hint="--engine vertex",

@@ -13,7 +13,7 @@ from runner.cli import commands
 from runner.cli.asking.batch import job_options
 from runner.cli.completing import completed
 from runner.cli.cost_gate import terms
-from runner.cli.options import Command, Invocation, Money, cost_options, sampling_options
+from runner.cli.options import Invocation, Money, cost_options, sampling_options, together
 from runner.errors import ConfigurationError, RunnerError
 
 if TYPE_CHECKING:
@@ -29,20 +29,20 @@ _DECIDERS = ("chrF", "ROUGE-L", "exact match", "token agreement", "loss", "judge
 _REPORT_SECONDS = 5.0
 
 
-def judge_options(function: Command) -> Command:
-    """Add `judge`, `judge_price`, `max_cost` and `accept_unknown_cost`."""
-    judge = click.option(
+judge_options = together(
+    click.option(
         "--judge",
         metavar="NAME",
         help="Also have a model judge the answers: an endpoint, or a Google-managed PUBLISHER/MODEL.",
-    )
-    price = click.option(
+    ),
+    click.option(
         "--judge-price",
         type=Money(),
         metavar="USD",
         help="Price per million tokens of a Google-managed judge, which the catalogue does not list.",
-    )
-    return judge(price(cost_options(function)))
+    ),
+    cost_options,
+)
 
 
 @commands.command(
@@ -108,8 +108,6 @@ def command(
     rate: float | None,
     judge: str | None,
     judge_price: float | None,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
     **sampling: Any,
 ) -> None:
     """Ask a tuned model and its base every question of FILE, which neither has seen, and score their answers.
@@ -152,7 +150,7 @@ def command(
             machine_type=machine_type,
             replicas=replicas,
             rate=rate,
-            terms=terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost),
+            terms=terms(invocation),
             tell=output.note,
             progress=_reporter(invocation),
         )

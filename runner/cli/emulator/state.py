@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from runner.cli.commands import command
-from runner.cli.cost_gate import confirmed
+from runner.cli.cost_gate import require_confirmed
 from runner.cli.emulator.group import directory, running
 from runner.cli.options import Invocation
-from runner.errors import ConfigurationError
 from runner.json_text import parsed
 
 DEFAULT_PROJECT = "local-project"
@@ -92,8 +91,8 @@ def reset(invocation: Invocation) -> None:
     from runner.emulator import daemon
 
     place: Path = directory()
-    if place.exists() and not confirmed(invocation, f"Delete everything in {place}?"):
-        raise ConfigurationError(f"deleting {place} was not confirmed", hint="confirm with --yes")
+    if place.exists():
+        require_confirmed(invocation, f"Delete everything in {place}?", f"deleting {place}")
     daemon.stop(place)
     deleted = daemon.reset(place)
     invocation.output.result({"deleted": deleted, "directory": str(place)}, "deleted" if deleted else "nothing to do")

@@ -7,21 +7,20 @@ from pathlib import Path
 import click
 
 from runner.cli import commands
-from runner.cli.options import Command, Invocation, endpoint_argument
+from runner.cli.options import Invocation, endpoint_argument, together
 from runner.cli.stand_ins import tell_of_endpoint
 
-
-def check_options(function: Command) -> Command:
-    """Add `check_file` and `check_base` to a deployment."""
-    file = click.option(
+check_options = together(
+    click.option(
         "--check",
         "check_file",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
         help="Training dataset: verify the model on some of its examples before it gets traffic.",
-    )
-    base = click.option("--check-base", metavar="ID", help="With --check: Google-managed base model to compare with.")
-    return file(base(function))
+    ),
+    click.option("--check-base", metavar="ID", help="With --check: Google-managed base model to compare with."),
+)
+"""`check_file` and `check_base` of a deployment."""
 
 
 @commands.command(

@@ -9,14 +9,13 @@ import click
 
 from runner.cli import commands
 from runner.cli.completing import completed, endpoints_named, remember
-from runner.cli.cost_gate import confirmed, terms
+from runner.cli.cost_gate import require_confirmed, terms
 from runner.cli.endpoints.check import check_options
 from runner.cli.endpoints.lease_options import lease_options, seconds_or_none
 from runner.cli.endpoints.resources import resource_choices, resource_options
 from runner.cli.options import Duration, Invocation, Money, cost_options, endpoint_argument
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import amount, duration, until
-from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from runner.serving.lives import Life
@@ -113,8 +112,6 @@ def deploy(
     invocation: Invocation,
     /,
     source: str,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
     max_hourly_cost: float | None,
     check_file: Path | None,
     check_base: str | None,
@@ -164,7 +161,7 @@ def deploy(
             endpoint = deploying.deploy(
                 session,
                 plan,
-                terms=terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, verb="Deploy"),
+                terms=terms(invocation, verb="Deploy"),
                 max_hourly_cost=max_hourly_cost,
                 check=looks,
                 wait=not no_wait,
@@ -287,9 +284,7 @@ def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | No
         found = resolve_endpoint(session, endpoint)
         removable(session, found, delete=delete, only=only)
         what = f"{found.id} ({found.display_name})" if found.display_name else found.id
-        if not confirmed(invocation, f"Stop serving on endpoint {what}?"):
-            problem = f"undeploying from endpoint {found.id} was not confirmed"
-            raise ConfigurationError(problem, hint="confirm with --yes")
+        require_confirmed(invocation, f"Stop serving on endpoint {what}?", f"undeploying from endpoint {found.id}")
         removed = take_down(session, found, delete=delete, only=only, progress=invocation.output.note)
     text = "\n".join(f"removed {name}" for name in removed) or "nothing was deployed"
     invocation.output.result({"removed": removed}, text, name="\n".join(removed))

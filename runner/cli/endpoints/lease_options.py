@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from runner.cli.options import Command, Duration
+from runner.cli.options import Duration, together
 
 
 class Lease(Duration):
@@ -29,22 +29,22 @@ def seconds_or_none(value: float) -> float | None:
     return None if value == float("inf") else value
 
 
-def lease_options(function: Command) -> Command:
-    """Add `lease` and `idle_limit` in seconds, infinite for none."""
-    lease = click.option(
+lease_options = together(
+    click.option(
         "--lease",
         type=Lease(),
         default="8h",
         show_default=True,
         metavar="TIME",
         help="Lease, or none. The idle guard or `runner leaks --clean` removes expired deployments.",
-    )
-    idle = click.option(
+    ),
+    click.option(
         "--idle-limit",
         type=Lease(),
         default="2h",
         show_default=True,
         metavar="TIME",
         help="Idle limit: how long the deployment may stay without a request, or none.",
-    )
-    return lease(idle(function))
+    ),
+)
+"""`lease` and `idle_limit` in seconds, infinite for none."""

@@ -8,10 +8,10 @@ import click
 
 from runner import times
 from runner.cli import commands
-from runner.cli.cost_gate import confirmed
+from runner.cli.cost_gate import require_confirmed
 from runner.cli.options import Duration, Invocation, endpoint_argument
 from runner.cli.text import ago
-from runner.errors import ConfigurationError, require_sound
+from runner.errors import require_sound
 
 
 @commands.command(
@@ -146,7 +146,9 @@ def promote(invocation: Invocation, endpoint: str, model: str, keep: bool) -> No
         chosen = serving.find_model(found, model)
         others = len(found.deployed_models) - 1
         if others and not keep:
-            _agree(invocation, f"Send all traffic to {chosen.id} and take down the other {others}?")
+            question = f"Send all traffic to {chosen.id} and take down the other {others}?"
+            hint = "confirm with --yes, or keep the models with --keep"
+            require_confirmed(invocation, question, "undeploying models", hint=hint)
         found = serving.promote(session, found, chosen.id, keep=keep, progress=invocation.output.note)
     _show(invocation, found)
 
@@ -171,12 +173,6 @@ def rollback(invocation: Invocation, endpoint: str, model: str, remove: bool) ->
         found = resolve_endpoint(session, endpoint)
         found = serving.rollback(session, found, model, remove=remove, progress=invocation.output.note)
     _show(invocation, found)
-
-
-def _agree(invocation: Invocation, question: str) -> None:
-    if not confirmed(invocation, question):
-        problem = "undeploying models was not confirmed"
-        raise ConfigurationError(problem, hint="confirm with --yes, or keep the models with --keep")
 
 
 def _shares(given: tuple[str, ...]) -> dict[str, int]:

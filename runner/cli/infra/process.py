@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, together
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
 from runner.infrastructure import is_present, program_command
 from runner.installation import install_hint
 from runner.json_text import parsed
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 _ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError}
 
 
@@ -33,25 +32,20 @@ class InfraError(RunnerError):
         return {**super().to_json(), **({"problems": list(self.problems)} if self.problems else {})}
 
 
-def stack_options(function: Function) -> Function:
-    """Add `stack` and `directory`."""
-    where = click.option(
+stack_options = together(
+    click.option(
+        "--stack", default="dev", show_default=True, metavar="NAME", help="Stack name, as in Pulumi.NAME.yaml."
+    ),
+    click.option(
         "--directory",
         type=click.Path(path_type=Path),
         metavar="DIR",
         help="Folder of Pulumi.yaml [default: this checkout's].",
-    )
-    stack = click.option(
-        "--stack", default="dev", show_default=True, metavar="NAME", help="Stack name, as in Pulumi.NAME.yaml."
-    )
-    return stack(where(function))
-
-
-def embedded_options(function: Function) -> Function:
-    """Add `embedded`."""
-    return click.option("--embedded", is_flag=True, help="Apply to the running emulator, without Pulumi's engine.")(
-        function
-    )
+    ),
+)
+embedded_option = click.option(
+    "--embedded", is_flag=True, help="Apply to the running emulator, without Pulumi's engine."
+)
 
 
 def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import click
 
 from runner.cli.commands import Command, command
 from runner.cli.cost_gate import confirmed
-from runner.cli.infra.process import call, embedded_options, show, stack_options
-from runner.cli.options import Invocation
+from runner.cli.infra.process import call, embedded_option, show, stack_options
+from runner.cli.options import Invocation, together
 from runner.environment.targets import Target
 
 _POLICIES = click.option("--policies", is_flag=True, help="Also have the engine check the policy pack.")
@@ -32,7 +32,7 @@ def _verb(
     """
 
     def decorate(name_of: Callable[..., str]) -> Command:
-        def run(invocation: Invocation, **given: Any) -> None:
+        def run(invocation: Invocation, /, **given: Any) -> None:
             if changes and not given.get("dry_run") and not given.get("install_engine"):
                 _name_target(invocation, name, given)
             if ask:
@@ -42,11 +42,8 @@ def _verb(
             show(invocation, result, name_of(result))
 
         run.__doc__ = name_of.__doc__
-        body: Callable[..., Any] = click.pass_obj(run)
-        for option in reversed((stack_options, *options)):
-            body = option(body)
-        made: Command = command(name=name, examples=examples)(body)
-        return made
+        body: Callable[..., Any] = together(stack_options, *options)(click.pass_obj(run))
+        return command(name=name, examples=examples)(body)
 
     return decorate
 
@@ -83,7 +80,7 @@ def bootstrap(result: dict[str, Any]) -> str:
 
 @_verb(
     "preview",
-    embedded_options,
+    embedded_option,
     _POLICIES,
     click.option("--expect-no-changes", is_flag=True, help="Exit with code 1 if anything would change."),
     _DRY_RUN,
@@ -101,7 +98,7 @@ def preview(result: dict[str, Any]) -> str:
 
 @_verb(
     "up",
-    embedded_options,
+    embedded_option,
     _POLICIES,
     _DRY_RUN,
     examples=(
@@ -132,7 +129,7 @@ def refresh(result: dict[str, Any]) -> str:
 
 @_verb(
     "destroy",
-    embedded_options,
+    embedded_option,
     examples=("runner infra destroy --stack dev", "runner infra destroy --stack local --embedded --yes"),
     ask="Delete the resources of stack {}?",
     changes=True,
@@ -144,7 +141,7 @@ def destroy(result: dict[str, Any]) -> str:
 
 @_verb(
     "outputs",
-    embedded_options,
+    embedded_option,
     examples=("runner infra outputs --stack dev", "runner infra outputs --stack local --embedded --format json"),
 )
 def outputs(result: dict[str, Any]) -> str:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.commands import command
-from runner.cli.cost_gate import confirmed
+from runner.cli.cost_gate import require_confirmed
 from runner.cli.jobs.group import job_name, short_state
 from runner.cli.jobs.live import cost
 from runner.cli.options import Invocation, cost_options, job_argument, replace_output_option
-from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -42,8 +41,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
             label = found.display_name or found.base_model
             so_far = f"; {cost(used)}" if used else ""
             question = f"Cancel job {found.id} ({label}, {short_state(found.state)}{so_far})?"
-            if not confirmed(invocation, question):
-                raise ConfigurationError(f"cancelling job {found.id} was not confirmed", hint="confirm with --yes")
+            require_confirmed(invocation, question, f"cancelling job {found.id}")
             tuning_jobs.cancel(session, found.name)
             found = tuning_jobs.get(session, found.name)
             if wait_for_it:
@@ -85,8 +83,6 @@ def clone(
     job: str,
     settings: tuple[str, ...],
     location: str | None,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
     dry_run: bool,
     force_new: bool,
     replace_output: bool,
@@ -99,21 +95,20 @@ def clone(
     (a file is uploaded), validation_dataset, display_name, labels.KEY and so on; an empty VALUE leaves it to the
     model's default. A changed job gets an output folder of its own.
     """
-    from runner.cli.jobs.submit import Gate, submit_specification
+    from runner.cli.jobs.submit import submit_specification
     from runner.gcp import tuning_jobs
     from runner.jobs.repeating.cloning import changed, specification_of
 
     with invocation.session() as session:
         original = tuning_jobs.get(session, job_name(session, job))
         spec = changed(specification_of(session, original), settings)
-    gate = Gate(max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, dry_run=dry_run)
     others: dict[str, Any] = {"location": location} if location else {}
     with invocation.session(**others) as session:
         submit_specification(
             invocation,
             session,
             spec,
-            gate=gate,
+            dry_run=dry_run,
             force_new=force_new,
             replace_output=replace_output,
             watch_it=watch_it,

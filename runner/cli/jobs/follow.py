@@ -16,7 +16,7 @@ import click
 from runner.cli.commands import command
 from runner.cli.jobs.group import job_name, short_state
 from runner.cli.jobs.live import forecast_line, live, wanted
-from runner.cli.options import Command, Duration, Invocation, jobs_argument
+from runner.cli.options import Duration, Invocation, jobs_argument, together
 from runner.cli.stand_ins import tell_of_job
 from runner.errors import JobFailedError, WaitTimeoutError
 
@@ -33,35 +33,31 @@ _FORECAST_SECONDS = 15.0
 """How often a log gets a line with forecast and cost."""
 
 
-def waiting_options(function: Command) -> Command:
-    """Add `timeout`, `stall_after`, `notify` and `notify_format`."""
-    decorators = (
-        click.option(
-            "--timeout", type=Duration(), metavar="TIME", help="Stop after this time for all jobs, with exit code 6."
-        ),
-        click.option(
-            "--stall-after",
-            type=Duration(),
-            metavar="TIME",
-            help="Stop if a running job makes no progress for this time, with exit code 6. Queue time does not count.",
-        ),
-        click.option(
-            "--notify",
-            metavar="URL|TOPIC",
-            envvar="RUNNER_NOTIFY_URL",
-            show_envvar=True,
-            help="POST there, or publish to projects/P/topics/T, when a job has ended, stalls, or the time is up. "
-            "Others can read a command line: prefer the variable for an address that is a secret.",
-        ),
-        click.option(
-            "--notify-format",
-            type=click.Choice(["json", "slack"]),
-            help="Payload format [default: slack for hooks.slack.com, otherwise json].",
-        ),
-    )
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
+waiting_options = together(
+    click.option(
+        "--timeout", type=Duration(), metavar="TIME", help="Stop after this time for all jobs, with exit code 6."
+    ),
+    click.option(
+        "--stall-after",
+        type=Duration(),
+        metavar="TIME",
+        help="Stop if a running job makes no progress for this time, with exit code 6. Queue time does not count.",
+    ),
+    click.option(
+        "--notify",
+        metavar="URL|TOPIC",
+        envvar="RUNNER_NOTIFY_URL",
+        show_envvar=True,
+        help="POST there, or publish to projects/P/topics/T, when a job has ended, stalls, or the time is up. "
+        "Others can read a command line: prefer the variable for an address that is a secret.",
+    ),
+    click.option(
+        "--notify-format",
+        type=click.Choice(["json", "slack"]),
+        help="Payload format [default: slack for hooks.slack.com, otherwise json].",
+    ),
+)
+"""`timeout`, `stall_after`, `notify` and `notify_format`."""
 
 
 @command(

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.cli.commands import command
-from runner.cli.completing import completed
-from runner.cli.cost_gate import confirm_cost
+from runner.cli.cost_gate import terms
 from runner.cli.estimate import described as described_estimate
 from runner.cli.jobs.group import described
-from runner.cli.options import Invocation, cost_options, mode_option, replace_output_option
+from runner.cli.options import (
+    Invocation,
+    base_model_option,
+    cost_options,
+    epochs_option,
+    mode_option,
+    replace_output_option,
+    tokenizer_option,
+)
 from runner.errors import require_sound
+from runner.prices import Price
 
 if TYPE_CHECKING:
     from runner.datasets.reading.sources import Source
@@ -36,14 +43,7 @@ if TYPE_CHECKING:
         "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train tickets.csv --convert",
     ),
 )
-@click.option(
-    "--model",
-    "base_model",
-    required=True,
-    metavar="ID",
-    shell_complete=completed("models"),
-    help="Base model; `runner models ls` lists them.",
-)
+@base_model_option("base_model")
 @click.option(
     "--train",
     "training",
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 )
 @click.option("--validation", metavar="FILE|gs://…", help="Validation dataset.")
 @mode_option
-@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Number of epochs [default: 3].")
+@epochs_option
 @click.option("--learning-rate", type=float, metavar="X", help="Learning rate [default: the model's published value].")
 @click.option("--adapter-size", type=int, metavar="N", help="LoRA rank: 1, 4, 8, 16 or 32 [default: the model's].")
 @click.option(
@@ -71,12 +71,7 @@ if TYPE_CHECKING:
 @click.option("--final-only", is_flag=True, help="Keep only the last checkpoint.")
 @click.option("--service-account", metavar="EMAIL", help="Service account that the job runs as.")
 @click.option("--kms-key", metavar="NAME", help="Cloud KMS key that encrypts the job's resources.")
-@click.option(
-    "--tokenizer",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIRECTORY",
-    help="Tokenizer for token counts [default: the model's in the Hugging Face cache; otherwise an estimate].",
-)
+@tokenizer_option
 @cost_options
 @click.option(
     "--dry-run", is_flag=True, help="Show what would be submitted, its price and any obstacles, without submitting."
@@ -94,8 +89,6 @@ def submit(
     labels: tuple[str, ...],
     final_only: bool,
     tokenizer: Path | None,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
     dry_run: bool,
     convert: bool,
     force_new: bool,
@@ -109,13 +102,12 @@ def submit(
     paying twice.
     """
     spec = _specification(training, validation, labels, export_last_checkpoint_only=final_only, **fields)
-    gate = Gate(max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, dry_run=dry_run)
     with invocation.session() as session:
         submit_specification(
             invocation,
             session,
             spec,
-            gate=gate,
+            dry_run=dry_run,
             watch_it=watch_it,
             convert=convert,
             tokenizer=tokenizer,
@@ -124,21 +116,12 @@ def submit(
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """What a submission may cost, and whether it is only shown."""
-
-    max_cost: float | None = None
-    accept_unknown_cost: bool = False
-    dry_run: bool = False
-
-
 def submit_specification(
     invocation: Invocation,
     session: Session,
     spec: TuningJobSpec,
     *,
-    gate: Gate,
+    dry_run: bool = False,
     watch_it: bool = False,
     **options: Any,
 ) -> None:
@@ -148,26 +131,19 @@ def submit_specification(
         invocation: the command line.
         session: where.
         spec: its datasets may be files, which are uploaded.
-        gate: what it may cost.
+        dry_run: only show it, with its price and obstacles.
         watch_it: show its progress until it ends.
         options: of `runner.jobs.submitting.offers.Request`.
     """
     from runner.jobs.submitting.offers import Request, carry_out, offered
 
     def agree(offer: Offer) -> None:
-        confirm_cost(
-            invocation,
-            what=_what(offer),
-            usd=offer.estimate.high,
-            expected=offer.estimate.expected,
-            max_cost=gate.max_cost,
-            accept_unknown_cost=gate.accept_unknown_cost,
-            verb="Submit",
-        )
+        price = Price(what=_what(offer), usd=offer.estimate.high, expected=offer.estimate.expected)
+        terms(invocation, verb="Submit").require(price)
 
     listener = _listener(invocation)
     with offered(session, Request(spec=spec, **options), listener) as offer:
-        if gate.dry_run:
+        if dry_run:
             _print_plan(invocation, offer)
             return
         submission = carry_out(offer, agree=agree, listener=listener)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
-from runner.cli.cost_gate import confirm_cost, confirmed
-from runner.cli.manifests.plan import manifest_options, planned
+from runner.cli.cost_gate import require_confirmed, terms
+from runner.cli.manifests.plan import fair_by_option, manifest_options, planned
 from runner.cli.options import Invocation, cost_options, replace_output_option
 from runner.errors import AmbiguousSubmissionError, ConfigurationError, CostRefusedError, GoogleApiError
+from runner.prices import Price
 from runner.wording import counted
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @manifest_options
 @replace_output_option
 @cost_options
-@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly.")
+@fair_by_option
 @click.option("--no-deploy", is_flag=True, help="Ignore the deploy sections of the manifests.")
 @click.pass_obj
 def command(
@@ -44,8 +45,6 @@ def command(
     prune: bool,
     quota: int | None,
     replace_output: bool,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
     fair_by: str,
     no_deploy: bool,
 ) -> None:
@@ -68,7 +67,7 @@ def command(
             from runner.cli.manifests import report
 
             output.note(report.text(plan))
-        agree(invocation, plan, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost)
+        agree(invocation, plan)
         require_none(plan.findings)
         invocation.interrupted = "submitted jobs continue and queued jobs wait: run `runner apply` again to continue"
         steps = applying.apply_plan(session, plan, fair_by=fair_by, progress=lambda step: tell(invocation, step))
@@ -94,11 +93,11 @@ def command(
     raise_for(steps)
 
 
-def agree(invocation: Invocation, plan: Plan, *, max_cost: float | None, accept_unknown_cost: bool) -> None:
+def agree(invocation: Invocation, plan: Plan) -> None:
     """Return if what a plan costs and cancels is agreed to. Raises CostRefusedError, ConfigurationError."""
     from runner.jobs.manifests import budget
 
-    refused = budget.refusals(plan, accept_unknown_cost=accept_unknown_cost)
+    refused = budget.refusals(plan, accept_unknown_cost=invocation.accept_unknown_cost)
     if refused:
         shown = "\n".join(refused)
         raise CostRefusedError(
@@ -107,26 +106,16 @@ def agree(invocation: Invocation, plan: Plan, *, max_cost: float | None, accept_
             if "no price" in shown
             else "raise maxCost in the manifest",
         )
-    total = plan.cost
-    unlimited = budget.without_limit(plan)
-    if plan.billable and (max_cost is not None or unlimited):
-        count = len(plan.billable) if max_cost is not None else len(unlimited)
-        prices = plan.billable if max_cost is not None else unlimited
-        high = sum(job.worst or 0.0 for job in prices)
+    prices = plan.billable if invocation.max_cost is not None else budget.without_limit(plan)
+    high = sum(job.worst or 0.0 for job in prices)
+    if prices and (high or not plan.cost["unknown"]):
         expected = sum(job.price.expected or 0.0 for job in prices)
-        if high or not total["unknown"]:
-            confirm_cost(
-                invocation,
-                what=counted(count, "tuning job"),
-                usd=high,
-                expected=expected,
-                max_cost=max_cost,
-                accept_unknown_cost=accept_unknown_cost,
-            )
+        price = Price(what=counted(len(prices), "tuning job"), usd=high, expected=expected)
+        terms(invocation).require(price)
     cancelled = [item for item in plan.removed if item.action == "cancel"]
-    if cancelled and not confirmed(invocation, f"Cancel {counted(len(cancelled), 'job')}?"):
-        problem = f"cancelling {counted(len(cancelled), 'job')} was not confirmed"
-        raise ConfigurationError(problem, hint="confirm with --yes")
+    if cancelled:
+        count = counted(len(cancelled), "job")
+        require_confirmed(invocation, f"Cancel {count}?", f"cancelling {count}")
 
 
 def tell(invocation: Invocation, step: Step) -> None:

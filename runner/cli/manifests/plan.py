@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from runner import local_files
 from runner.cli import commands
-from runner.cli.options import Invocation, replace_output_option
+from runner.cli.options import Invocation, replace_output_option, together
 from runner.errors import ConfigurationError, RunnerError
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
     from runner.jobs.manifests.planning import Plan
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 CHANGES = 2
 """Exit code: something would change."""
@@ -27,34 +25,29 @@ MISTAKE = 1
 """Exit code of a mistake in manifests or settings, elsewhere 2."""
 
 
-def manifest_options(function: Command) -> Command:
-    """Add `paths`, `prune` and `quota`: which manifests, and how far to go."""
-    decorators = (
-        click.option(
-            "-f",
-            "--filename",
-            "paths",
-            multiple=True,
-            type=click.Path(path_type=Path),
-            metavar="PATH",
-            help="Manifest, or folder of manifests; repeatable.",
-        ),
-        click.option("--prune", is_flag=True, help="Cancel running jobs whose manifest was removed or changed."),
-        quota_option,
-    )
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
-
-
-def quota_option(function: Command) -> Command:
-    """Add `quota`: how many jobs may run at once."""
-    return click.option(
-        "--quota",
-        type=click.IntRange(0),
-        metavar="N",
-        help="Maximum number of concurrent jobs [default: the project's quota].",
-    )(function)
+quota_option = click.option(
+    "--quota",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Maximum number of concurrent jobs [default: the project's quota].",
+)
+fair_by_option = click.option(
+    "--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly."
+)
+manifest_options = together(
+    click.option(
+        "-f",
+        "--filename",
+        "paths",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="Manifest, or folder of manifests; repeatable.",
+    ),
+    click.option("--prune", is_flag=True, help="Cancel running jobs whose manifest was removed or changed."),
+    quota_option,
+)
+"""`paths`, `prune` and `quota`: which manifests, and how far to go."""
 
 
 @commands.command(

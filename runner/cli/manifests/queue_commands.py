@@ -9,7 +9,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.manifests.apply import raise_for, tell
-from runner.cli.manifests.plan import quota_option
+from runner.cli.manifests.plan import fair_by_option, quota_option
 from runner.cli.options import Duration, Invocation, Money
 from runner.cli.text import amount, duration
 from runner.errors import GoogleApiError, RunnerError, UnreachableError, WaitTimeoutError, require_sound
@@ -35,7 +35,7 @@ command = commands.Group(
 
 @commands.command(name="ls", examples=("runner queue ls", "runner queue ls --all --format json"))
 @click.option("--all", "everything", is_flag=True, help="Include jobs that are submitted or have ended.")
-@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly.")
+@fair_by_option
 @click.pass_obj
 def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
     """List the queue in order, with each job's price and what it waits for."""
@@ -108,7 +108,7 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
     metavar="USD",
     help="Limit for what all jobs of the queue cost together, whichever runner submits them.",
 )
-@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly.")
+@fair_by_option
 @click.option("--interval", type=Duration(), default=30.0, metavar="TIME", help="Polling interval [default: 30s].")
 @click.option("--once", is_flag=True, help="Check once and exit.")
 @click.option("--until-empty", is_flag=True, help="Exit when no job waits and every job has ended.")

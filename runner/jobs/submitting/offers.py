@@ -20,6 +20,7 @@ from typing import Any
 
 from runner.catalog import find_model
 from runner.datasets.checks import check_files
+from runner.datasets.named import is_remote
 from runner.datasets.reading.remote import remote_object
 from runner.datasets.reading.sources import Source
 from runner.datasets.records.recognising import is_foreign
@@ -204,11 +205,6 @@ def carry_out(offer: Offer, *, agree: Agree, listener: Listener | None = None) -
         replace_output=offer.request.replace_output,
         details={**known, **offer.request.details},
     )
-
-
-def is_remote(address: str | None) -> bool:
-    """Tell an address in Cloud Storage from a file."""
-    return address is not None and address.startswith("gs://")
 
 
 def template_of(tokenizer: Path) -> dict[str, str] | None:
