@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from runner.errors import CostRefusedError
@@ -79,6 +79,12 @@ class Terms:
             f"{price.what} would cost {price.highest}, and nobody approved it",
             hint=f"approve it with {self.yes_name} or {given}" if self.yes_name else f"approve it with {given}",
         )
+
+
+def total(prices: Iterable[float | None]) -> float | None:
+    """Return the sum of prices; None if one of them is not known."""
+    known = list(prices)
+    return None if None in known else sum(price or 0.0 for price in known)
 
 
 def cents(usd: float) -> str:

@@ -70,10 +70,10 @@ class _Narrator:
     def training(self, update: JobUpdate) -> None:
         """Show states and, now and then, the loss."""
         from runner.cli.jobs.follow import event_line
-        from runner.cli.jobs.group import short_state
+        from runner.wording import state_words
 
         if update.state_changed:
-            self.say(short_state(update.job.detail_state or update.job.state))
+            self.say(state_words(update.job.detail_state or update.job.state))
         step = ""
         for event in update.events:
             line = event_line(event).strip()

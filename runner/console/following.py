@@ -13,7 +13,7 @@ from runner.console.observing import Reading
 from runner.console.state import Console
 from runner.gcp import deployed, events, fleet, tuning_jobs, usage
 from runner.gcp import endpoints as resources
-from runner.gcp.endpoints import Endpoint
+from runner.gcp.endpoints import Endpoint, bare_name
 from runner.gcp.events import JobEvent
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.explaining import Explanation, explain
@@ -22,7 +22,7 @@ from runner.jobs.following.results import Measurement, Results, measurements_of,
 from runner.jobs.following.watching import JobUpdate
 from runner.serving.bill import Bill
 from runner.serving.billed import Billed
-from runner.serving.billing import bill_of, model_id
+from runner.serving.billing import bill_of
 from runner.serving.leak import Leak
 from runner.serving.listing import ListedEndpoint, list_deployments
 from runner.serving.origins import origin_of
@@ -178,10 +178,10 @@ def base_of(console: Console, endpoint: Endpoint) -> str:
 
 
 def model_labels(console: Console) -> dict[str, dict[str, str]]:
-    """Return the labels of Model resources, where leases stand, by id."""
+    """Return the labels of Model resources, where leases stand, by `bare_name`."""
 
     def load() -> dict[str, dict[str, str]]:
-        return {model_id(item.name): item.labels for item in deployed.list_models(console.session)}
+        return {bare_name(item.name): item.labels for item in deployed.list_models(console.session)}
 
     return console.observer.read("models", load).value
 

@@ -35,6 +35,7 @@ from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting.offers import Offer, Request, carry_out, offered
 from runner.quickstart.story import Story, fast_story, full_story
 from runner.serving import deployment
+from runner.serving.plan import plan_deployment
 from runner.serving.prediction import text_of
 from runner.wording import counted
 
@@ -232,7 +233,7 @@ class _Tour:
         return watching.wait(offer.session, submitted.name, poll=1.0, progress=self.narrator.training)
 
     def _deploy(self, session: Session, job: TuningJob) -> Endpoint:
-        plan = deployment.plan_deployment(session, job.name)
+        plan = plan_deployment(session, job.name)
         if plan.usd_per_hour is not None and plan.machine is not None:
             self.narrator.say(
                 f"on Google Cloud a {plan.machine.machine_type} costs ${plan.usd_per_hour} an hour;"

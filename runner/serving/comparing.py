@@ -16,6 +16,7 @@ from runner.serving.evaluation import Evaluation, Question
 from runner.serving.judging import REPLY_TOKENS, Judge
 from runner.serving.listing import describe
 from runner.serving.questions import read_questions
+from runner.waiting import silent
 from runner.wording import counted
 
 Gate = Literal["better", "not-worse"]
@@ -93,7 +94,7 @@ def compare(
     if engine == "vertex" and (model is not None or base_model is not None):
         message = "a Google-managed model has no batch prediction job here: give a tuning job, a model or an endpoint"
         raise ConfigurationError(message)
-    tell = tell or _silent
+    tell = tell or silent
     questions = read_questions(dataset, slice_by=slice_by, limit=limit)
     answered = None
     if engine == "vertex":
@@ -193,7 +194,3 @@ def estimate_tokens(questions: Sequence[Question]) -> int:
     """
     characters = sum(len(one.text) + 3 * len(one.reference) for one in questions)
     return round(2 * (characters / _CHARACTERS_A_TOKEN + len(questions) * (_FRAME_TOKENS + REPLY_TOKENS)))
-
-
-def _silent(line: str) -> None:
-    """Say nothing."""

@@ -17,6 +17,7 @@ from runner.serving.questions import read_questions
 from runner.serving.recovery import recover
 from runner.serving.saga import Check
 from runner.serving.spending import check_hourly_limit
+from runner.waiting import silent
 
 GOLDEN = 12
 """Examples that a check asks: enough to tell, soon done."""
@@ -70,7 +71,7 @@ def deploy(
         GateFailedError: the check failed; the model is deployed without traffic.
         GoogleApiError, WaitTimeoutError, ConfigurationError, DiskError: see `deployment.deploy`.
     """
-    tell = tell or _silent
+    tell = tell or silent
     settle(session, tell)
     check_hourly_limit(session, plan, max_hourly_cost)
     terms.require(price_of(plan))
@@ -100,7 +101,3 @@ def _gate(session: Session, plan: DeploymentPlan, check: ParityCheck | None, *, 
         raise ConfigurationError("a check waits for the model: omit --no-wait")
     questions = read_questions(check.file, limit=GOLDEN)
     return parity_check(session, questions, source=plan.source, base_model=check.base, found=check.findings)
-
-
-def _silent(line: str) -> None:
-    """Say nothing."""

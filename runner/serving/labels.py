@@ -8,6 +8,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 
+from runner.gcp.endpoints import Endpoint
+
 MANAGED_LABEL = "managed-by"
 MANAGED_VALUE = "open-model-tuning-runner"
 LABELS = {MANAGED_LABEL: MANAGED_VALUE}
@@ -30,6 +32,11 @@ def new_id() -> str:
 def managed(labels: Mapping[str, str]) -> bool:
     """Tell whether labels are of something that this tool made."""
     return labels.get(MANAGED_LABEL) == MANAGED_VALUE
+
+
+def made_here(endpoint: Endpoint) -> bool:
+    """Tell whether this tool made an endpoint: by its label, or by its id while it has none yet."""
+    return managed(endpoint.labels) or endpoint.id.startswith(ID_PREFIX)
 
 
 def lease_labels(lease: float | None, idle: float | None, *, now: float) -> dict[str, str]:

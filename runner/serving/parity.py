@@ -24,10 +24,10 @@ from runner.gcp import deployed, endpoints, prediction
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.failures import call
 from runner.gcp.session import Session
-from runner.serving.deployment import Check
 from runner.serving.differences import bootstrap
 from runner.serving.evaluation import Question
 from runner.serving.rendering import TrainingTemplate, training_template
+from runner.serving.saga import Check
 from runner.serving.scores import chrf
 from runner.wording import counted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +11,11 @@ from runner.catalog import UnknownModelError, find_model, load_catalog, machines
 from runner.catalog.models import MachineChoice
 from runner.errors import ConfigurationError, GoogleApiError, NotFoundError, require_sound
 from runner.gcp import endpoints, storage, tuning_jobs
+from runner.gcp.endpoints import DeployedModel
 from runner.gcp.prediction import resolve_endpoint
 from runner.gcp.session import Session
 from runner.jobs.outputs.ownership import FOLDER, require_own
+from runner.prices import total
 from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS, LABELS
 from runner.serving.resources import Reach, Resources, machine_problems
 
@@ -137,6 +140,12 @@ def hourly_price(machine: MachineChoice | None) -> float | None:
         if same == (machine.machine_type, machine.accelerator_type, machine.accelerator_count):
             return known.usd_per_hour
     return None
+
+
+def hourly_total(deployed: Iterable[DeployedModel]) -> float | None:
+    """Return US dollars per hour of all replicas of deployed models; None if a machine's price is unknown."""
+    prices = ((hourly_price(item.machine), max(1, item.replicas)) for item in deployed)
+    return total(None if price is None else price * replicas for price, replicas in prices)
 
 
 def choose_machine(

@@ -25,6 +25,7 @@ from runner.jobs.submitting.offers import Request
 from runner.quickstart.story import fast_story
 from runner.serving import deployment, past_evaluations
 from runner.serving.comparing import compare
+from runner.serving.plan import plan_deployment
 from tests.console.conftest import CHROMIUM
 from tests.console.running import RunningConsole
 from tests.projects import environment_of
@@ -68,8 +69,8 @@ def stage() -> Iterator[tuple[RunningConsole, dict[str, str]]]:
         watching.wait(session, first.name, 300, poll=0.5)
         slow = tune(session, folder, "devils-dictionary-slow", rate=2e-5, epochs=40)
         watching.wait(session, slow.name, 300, poll=0.5)
-        endpoint = deployment.deploy(session, deployment.plan_deployment(session, first.name))
-        other = deployment.plan_deployment(
+        endpoint = deployment.deploy(session, plan_deployment(session, first.name))
+        other = plan_deployment(
             session, slow.name, checkpoint="4", display_name="devils-dictionary-early", lease_seconds=1
         )
         base = deployment.deploy(session, other)

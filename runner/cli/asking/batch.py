@@ -15,6 +15,7 @@ from runner.cli.options import Duration, Invocation, cost_options, endpoint_opti
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import duration
 from runner.errors import ConfigurationError, RunnerError
+from runner.wording import state_words
 
 if TYPE_CHECKING:
     from runner.gcp.batch_jobs import BatchJob
@@ -241,7 +242,7 @@ def _told(invocation: Invocation) -> Any:
 
     def tell(job: BatchJob) -> None:
         nonlocal said
-        line = f"batch prediction job {job.id} is {job.state.removeprefix('JOB_STATE_').lower()}"
+        line = f"batch prediction job {job.id} is {state_words(job.state)}"
         if line != said:
             said = line
             invocation.output.note(line)

@@ -8,9 +8,10 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.cost_gate import require_confirmed
-from runner.cli.jobs.group import job_name, short_state
+from runner.cli.jobs.group import job_name
 from runner.cli.jobs.live import cost
 from runner.cli.options import Invocation, cost_options, job_argument, replace_output_option
+from runner.wording import state_words
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -40,7 +41,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
         if not found.ended:
             label = found.display_name or found.base_model
             so_far = f"; {cost(used)}" if used else ""
-            question = f"Cancel job {found.id} ({label}, {short_state(found.state)}{so_far})?"
+            question = f"Cancel job {found.id} ({label}, {state_words(found.state)}{so_far})?"
             require_confirmed(invocation, question, f"cancelling job {found.id}")
             tuning_jobs.cancel(session, found.name)
             found = tuning_jobs.get(session, found.name)
@@ -49,14 +50,14 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
                     found = update.job
             used = _billed(session, found)
         else:
-            invocation.output.note(f"it had already ended: {short_state(found.state)}")
+            invocation.output.note(f"it had already ended: {state_words(found.state)}")
     body = {**found.to_json(), "billed": used.to_json() if used else None}
     billed = (
         f"; billed: {cost(used)}"
         if used
         else "; no tokens were counted, so nothing is billed as far as this tool knows"
     )
-    invocation.output.result(body, f"{found.id} {short_state(found.state)}{billed}", name=found.id)
+    invocation.output.result(body, f"{found.id} {state_words(found.state)}{billed}", name=found.id)
 
 
 @command(

@@ -6,11 +6,12 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.completing import completed
-from runner.cli.jobs.group import job_name, short_state
+from runner.cli.jobs.group import job_name
 from runner.cli.options import Invocation
 from runner.cli.stand_ins import tell_of_job
 from runner.cli.text import amount
 from runner.errors import ConfigurationError
+from runner.wording import state_words
 
 
 @command(
@@ -55,7 +56,7 @@ def compare(invocation: Invocation, jobs: tuple[str, ...], sweep: str | None) ->
             number,
             item.job.id,
             item.job.display_name,
-            short_state(item.job.state),
+            state_words(item.job.state),
             _loss(item.validation_loss),
             _loss(item.last_loss),
             "-" if item.billed is None or item.billed.usd is None else amount(item.billed.usd),

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.commands import command
-from runner.cli.jobs.group import job_name, short_state
+from runner.cli.jobs.group import job_name
 from runner.cli.jobs.live import forecast_line, live, wanted
 from runner.cli.options import Duration, Invocation, jobs_argument, together
 from runner.cli.stand_ins import tell_of_job
 from runner.errors import JobFailedError, WaitTimeoutError
+from runner.wording import state_words
 
 if TYPE_CHECKING:
     from runner.gcp.events import JobEvent
@@ -127,7 +128,7 @@ def wait(
         follower.run([job_name(session, job) for job in jobs], timeout=timeout, stall_after=stall_after)
     order = {name.rsplit("/", 1)[-1]: place for place, name in enumerate(follower.watched)}
     ended = sorted(follower.ended, key=lambda job: order[job.id])
-    rows = [[job.id, short_state(job.state), job.final_checkpoint_uri if job.succeeded else "-"] for job in ended]
+    rows = [[job.id, state_words(job.state), job.final_checkpoint_uri if job.succeeded else "-"] for job in ended]
     names = [job.id for job in ended]
     invocation.output.table(["id", "state", "weights"], rows, body=[job.to_json() for job in ended], names=names)
     follower.verdict()
@@ -181,7 +182,7 @@ class Follower:
         if len(failed) == 1:
             watching.check(failed[0])
         if failed:
-            listed = ", ".join(f"{job.id} {short_state(job.state)}" for job in failed)
+            listed = ", ".join(f"{job.id} {state_words(job.state)}" for job in failed)
             message = f"{len(failed)} of {len(self.watched)} jobs did not succeed: {listed}"
             raise JobFailedError(message, state=failed[0].state, hint=f"`runner jobs why {failed[0].id}`")
         if self.stalled:
@@ -217,7 +218,7 @@ class Follower:
 
     def _note(self, update: JobUpdate) -> None:
         if update.state_changed:
-            state = short_state(update.job.detail_state or update.job.state)
+            state = state_words(update.job.detail_state or update.job.state)
             self.invocation.output.note(f"{update.job.id}: {state}")
         if update.problem:
             self.invocation.output.warning(f"{update.problem}; still waiting")
@@ -237,8 +238,8 @@ class Follower:
         if update.events or update.state_changed:
             self._print_forecast(update)
         if update.state_changed:
-            detail = short_state(update.job.detail_state) if update.job.detail_state else ""
-            state = short_state(update.job.state)
+            detail = state_words(update.job.detail_state) if update.job.detail_state else ""
+            state = state_words(update.job.state)
             output.text(f"{update.job.id}  {state}" + (f" ({detail})" if detail and detail != state else ""))
         if update.problem:
             output.warning(f"{update.problem}; still watching")

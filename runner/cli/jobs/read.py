@@ -9,11 +9,12 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.completing import completed, jobs_named, remember
-from runner.cli.jobs.group import described, job_name, short_state
+from runner.cli.jobs.group import described, job_name
 from runner.cli.options import Duration, Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
 from runner.cli.text import ago
 from runner.errors import require_sound
+from runner.wording import state_words
 
 if TYPE_CHECKING:
     from runner.gcp.events import JobEvent
@@ -95,7 +96,7 @@ def ls(
     rows = [
         [
             job.id,
-            short_state(job.state),
+            state_words(job.state),
             job.display_name or "-",
             *values,
             job.base_model,
@@ -242,7 +243,7 @@ class _LogPrinter:
         if output.is_json:
             output.document({"event": event.kind, "number": event.number, "time": event.time, **event.data}, lines=True)
             return
-        state = short_state(str(event.data.get("detail") or event.data.get("state", "")))
+        state = state_words(str(event.data.get("detail") or event.data.get("state", "")))
         text = event_line(event).strip() or f"{event.kind} {state} {event.data.get('message', '')}".strip()
         output.text(f"{event.time}  {text}")
 

@@ -121,7 +121,7 @@ def _take_off(invocation: Invocation, session: Session, name: str, run: Run) -> 
 
 def _planned(session: Session, name: str, run: Run, job: TuningJob) -> DeploymentPlan:
     from runner.jobs.labels import IDENTITY_LABEL, MANIFEST_LABEL
-    from runner.serving.deployment import plan_deployment
+    from runner.serving.plan import plan_deployment
     from runner.serving.spending import check_hourly_limit
 
     wanted = dict(run.deploy or {})

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from runner.gcp.tuning_jobs import TuningJob
     from runner.jobs.manifests.records import Run
     from runner.serving.contest import Contestant
-    from runner.serving.deployment import Check
     from runner.serving.evaluation import Question
+    from runner.serving.saga import Check
 
 LOSS_METRIC = "validationLoss"
 

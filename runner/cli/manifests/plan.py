@@ -14,6 +14,7 @@ from runner import local_files
 from runner.cli import commands
 from runner.cli.options import Invocation, replace_output_option, together
 from runner.errors import ConfigurationError, RunnerError
+from runner.prices import total
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -182,9 +183,7 @@ def _add_serving(session: Session, plan: Plan) -> None:
 
     with contextlib.suppress(RunnerError):  # a plan without the price of serving is still a plan
         billed = [item for item in list_deployments(session) if item.billed]
-        prices = [item.usd_per_hour for item in billed]
-        known = [price for price in prices if price is not None]
-        plan.running_usd_per_hour = sum(known) if len(known) == len(prices) else None
+        plan.running_usd_per_hour = total(item.usd_per_hour for item in billed)
         plan.deployed_models = sum(len(item.endpoint.deployed_models) for item in billed)
 
 

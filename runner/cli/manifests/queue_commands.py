@@ -13,7 +13,7 @@ from runner.cli.manifests.plan import fair_by_option, quota_option
 from runner.cli.options import Duration, Invocation, Money
 from runner.cli.text import amount, duration
 from runner.errors import GoogleApiError, RunnerError, UnreachableError, WaitTimeoutError, require_sound
-from runner.wording import counted
+from runner.wording import counted, state_words
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -50,9 +50,7 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
     for number, name in enumerate([*order, *others], 1):
         run = view.entries[name].record.run
         job = view.by_name.get(run.job)
-        state = (
-            (job.state if job else run.outcome.state if run.outcome else run.phase).removeprefix("JOB_STATE_").lower()
-        )
+        state = state_words(job.state if job else run.outcome.state if run.outcome else run.phase)
         place = number if name in order else None
         cost = "?" if run.price.expected is None else amount(run.price.expected)
         rows.append(

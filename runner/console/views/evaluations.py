@@ -14,6 +14,7 @@ from runner.console.changes import Change
 from runner.console.pages import address
 from runner.console.state import Console
 from runner.errors import ConfigurationError, require_sound
+from runner.prices import total
 from runner.serving import comparing, past_evaluations
 from runner.serving.evaluation_report import KINDS, sections, to_html
 from runner.serving.listing import describe
@@ -99,7 +100,7 @@ def review(console: Console, request: Request) -> Response:
         count=len(questions),
         tuned=tuned,
         base=base,
-        usd_per_hour=None if None in prices else sum(price or 0.0 for price in prices),
+        usd_per_hour=total(prices),
         command=_command(given, path.name, base is not None),
         python=_python(given, path.name, base is not None),
         back=address("/evaluations/new", **given),

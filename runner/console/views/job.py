@@ -31,6 +31,7 @@ from runner.jobs.following.results import export as exported
 from runner.jobs.outputs.checkpoints import list_checkpoints
 from runner.jobs.repeating import reproduction
 from runner.jobs.repeating.cloning import specification_of
+from runner.wording import state_words
 
 PICTURE = (720.0, 260.0)
 TABLE_ROWS = 200
@@ -249,7 +250,7 @@ def _sentence(kind: str, data: dict[str, Any]) -> str:
     """Return an event in words."""
     if kind == "state":
         state = str(data.get("state") or data.get("detail") or "")
-        return state.removeprefix("TUNING_").removeprefix("JOB_STATE_").replace("_", " ").lower()
+        return state_words(state)
     if kind == "evaluation":
         return f"validation loss {_figure(data.get('loss'))} at step {data.get('step')}"
     if kind == "done":
@@ -276,7 +277,7 @@ def ask_cancel(console: Console, request: Request) -> Response:
         button="Cancel the job",
         back=f"/tuning/jobs/{job.id}",
         price=f"Billed so far: {so_far}. What was trained stays billed; checkpoints that are saved stay.",
-        facts=[("Job", job.id), ("Base model", job.base_model), ("State", job.state.removeprefix("JOB_STATE_"))],
+        facts=[("Job", job.id), ("Base model", job.base_model), ("State", state_words(job.state))],
         danger=True,
     )
 

@@ -17,6 +17,7 @@ from runner.gcp.session import Session
 from runner.gcp.topics import checked_topic, publish
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.progress import billed
+from runner.wording import state_words
 
 Style = Literal["json", "slack", "pubsub"]
 Event = Literal["ended", "stalled", "timeout"]
@@ -62,7 +63,7 @@ def text_of(event: Event, job: TuningJob) -> str:
     """Return one line about what happened to a job."""
     label = job.display_name or job.base_model
     if event == "ended":
-        state = job.state.removeprefix("JOB_STATE_").lower().replace("_", " ")
+        state = state_words(job.state)
         what = state + (f": {job.error_message}" if job.error_message else "")
     else:
         what = "makes no progress" if event == "stalled" else "has not ended in the time given; it goes on"

@@ -23,6 +23,7 @@ from runner.gcp import events, tuning_jobs
 from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
+from runner.wording import state_words
 
 POLL_SECONDS = 10.0
 """Longest pause between two looks: at most 360 an hour, each up to two requests. Beyond eight jobs it grows."""
@@ -273,7 +274,7 @@ def check(job: TuningJob) -> None:
     """Do nothing for a job that succeeded. Raises JobFailedError for one that ended otherwise."""
     if job.succeeded or not job.ended:
         return
-    state = job.state.removeprefix("JOB_STATE_").lower()
+    state = state_words(job.state)
     reason = f": {job.error_message}" if job.error_message else ""
     raise JobFailedError(f"tuning job {job.id} {state}{reason}", state=job.state, hint=f"`runner jobs why {job.id}`")
 
@@ -281,7 +282,7 @@ def check(job: TuningJob) -> None:
 def stalled(update: JobUpdate) -> JobStalledError:
     """Return the error for an update that tells of a stall."""
     job = update.job
-    state = (job.detail_state or job.state).removeprefix("TUNING_").removeprefix("JOB_STATE_").lower()
+    state = state_words(job.detail_state or job.state)
     return JobStalledError(
         f"tuning job {job.id} has made no progress for {update.stalled or 0:.0f} s (state {state}); it goes on",
         hint=f"`runner jobs why {job.id}`, or `runner jobs cancel {job.id}`",

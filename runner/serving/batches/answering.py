@@ -13,7 +13,7 @@ from runner import json_text, local_files
 from runner.errors import RunnerError
 from runner.gcp.batch_jobs import BatchJob
 from runner.gcp.session import Session
-from runner.prices import Price, Terms
+from runner.prices import Price, Terms, total
 from runner.serving.batches import jobs
 from runner.serving.batches.predictors import Predictor
 from runner.serving.contest import Answer
@@ -86,9 +86,7 @@ def answers_of(
 
 
 def _together(prices: Sequence[Price]) -> Price:
-    known = [price for price in prices if price.usd is not None]
-    usd = sum(price.usd or 0.0 for price in known) if len(known) == len(prices) else None
-    expected = sum(price.expected or price.usd or 0.0 for price in known) if usd is not None else None
+    usd, expected = total(price.usd for price in prices), total(price.expected or price.usd for price in prices)
     return Price(what=" and ".join(price.what for price in prices), usd=usd, expected=expected)
 
 

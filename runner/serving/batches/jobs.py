@@ -31,6 +31,7 @@ from runner.serving.batches.lines import OWN_KEYS, Journal, Lines, journal_of, o
 from runner.serving.batches.predictors import Predictor
 from runner.serving.batches.pricing import ANSWER_TOKENS, EXPECTED_TOKENS, BatchEstimate, Work, estimate
 from runner.serving.labels import LABELS
+from runner.wording import state_words
 
 POLL_SECONDS = 15.0
 _AT_ONCE = 1000
@@ -177,7 +178,7 @@ def wait(
         pause = min(POLL_SECONDS, 2 * pause)
         job = batch_jobs.get(session, job.name)
     if not job.succeeded:
-        ended = job.state.removeprefix("JOB_STATE_").lower()
+        ended = state_words(job.state)
         raise JobFailedError(
             f"{job.name} {ended}: {job.error_message or 'the service says no reason'}",
             state=job.state,
