@@ -81,6 +81,10 @@ class Terms:
         )
 
 
+AGREED = Terms(limit=math.inf, accept_unknown=True)
+"""To any price: it was agreed to before, or nothing is charged."""
+
+
 def total(prices: Iterable[float | None]) -> float | None:
     """Return the sum of prices; None if one of them is not known."""
     known = list(prices)

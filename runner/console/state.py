@@ -25,6 +25,7 @@ from runner.console.security import Access
 from runner.console.target import Target
 from runner.errors import ConfigurationError
 from runner.gcp.session import Session
+from runner.prices import Terms
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx", ".ods", ".txt", ".ndjson", ".gz", ".zst", ".zip")
 _QUICK_SECONDS = 1.5
@@ -156,6 +157,16 @@ def changing(view: ChangingView) -> Callable[[Request], object]:
 def given(values: Any, names: Sequence[str]) -> dict[str, str]:
     """Return the named fields of a form or a query that are texts and say something."""
     return {name: str(values[name]).strip() for name in names if isinstance(values.get(name), str) and values[name]}
+
+
+def agreed_terms(form: FormData) -> Terms:
+    """Return what a form agrees to: the price that its page has shown, or an unknown one."""
+    shown = text(form, "agreed")
+    return Terms(
+        limit=float(shown) if shown else None,
+        accept_unknown=text(form, "unknown") == "1",
+        limit_name="the price that was shown",
+    )
 
 
 def text(form: FormData, name: str) -> str:

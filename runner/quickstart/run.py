@@ -33,6 +33,7 @@ from runner.jobs.following import watching
 from runner.jobs.following.watching import JobUpdate
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting.offers import Offer, Request, carry_out, offered
+from runner.prices import AGREED
 from runner.quickstart.story import Story, fast_story, full_story
 from runner.serving import deployment
 from runner.serving.plan import plan_deployment
@@ -228,7 +229,7 @@ class _Tour:
 
     def _tune(self, offer: Offer) -> TuningJob:
         # Here it costs nothing, so nobody is asked.
-        submitted = carry_out(offer, agree=lambda _: None).job
+        submitted = carry_out(offer, terms=AGREED).job
         self.narrator.say(f"job {submitted.id}")
         return watching.wait(offer.session, submitted.name, poll=1.0, progress=self.narrator.training)
 

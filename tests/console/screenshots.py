@@ -22,6 +22,7 @@ from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting import offers
 from runner.jobs.submitting.offers import Request
+from runner.prices import AGREED
 from runner.quickstart.story import fast_story
 from runner.serving import deployment, past_evaluations
 from runner.serving.comparing import compare
@@ -52,7 +53,7 @@ def tune(session: Session, folder: Path, name: str, *, rate: float, epochs: int)
         display_name=name,
         labels={"sweep": "rates"},
     )
-    return offers.tune(session, Request(spec=spec), agree=lambda _: None).job
+    return offers.tune(session, Request(spec=spec), terms=AGREED).job
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from runner.cli.options import (
     tokenizer_option,
 )
 from runner.errors import require_sound
-from runner.prices import Price
 
 if TYPE_CHECKING:
     from runner.datasets.reading.sources import Source
@@ -137,16 +136,12 @@ def submit_specification(
     """
     from runner.jobs.submitting.offers import Request, carry_out, offered
 
-    def agree(offer: Offer) -> None:
-        price = Price(what=_what(offer), usd=offer.estimate.high, expected=offer.estimate.expected)
-        terms(invocation, verb="Submit").require(price)
-
     listener = _listener(invocation)
     with offered(session, Request(spec=spec, **options), listener) as offer:
         if dry_run:
             _print_plan(invocation, offer)
             return
-        submission = carry_out(offer, agree=agree, listener=listener)
+        submission = carry_out(offer, terms=terms(invocation, verb="Submit"), listener=listener)
     job = submission.job
     body = {**job.to_json(), "created": submission.created, "estimate": offer.estimate.to_json()}
     if not (watch_it and invocation.output.is_json):
@@ -166,15 +161,6 @@ def submit_specification(
         follow(invocation, session, job.name)
     else:
         invocation.output.note(f"next: `runner jobs watch {job.id}`")
-
-
-def _what(offer: Offer) -> str:
-    """Return what is paid for: the model, and how much data how often."""
-    from runner.wording import counted
-
-    amounts = [counted(offer.report.files[0].kept, "example")] if offer.report.files else []
-    amounts += [counted(offer.spec.epochs, "epoch")] if offer.spec.epochs else []
-    return f"tuning {offer.spec.base_model}" + (f" ({', '.join(amounts)})" if amounts else "")
 
 
 def _listener(invocation: Invocation) -> Listener:
@@ -216,7 +202,7 @@ def _print_plan(invocation: Invocation, offer: Offer) -> None:
         "obstacles": [finding.to_json() for finding in findings],
     }
     pairs: list[tuple[str, Any]] = [*offer.spec.to_json().items(), *described_estimate(offer.estimate)]
-    pairs += [(item.severity, f"{item.message}; {item.fix}" if item.fix else item.message) for item in findings]
+    pairs += [(item.severity, str(item)) for item in findings]
     invocation.output.result(body, pairs)
     invocation.output.note("dry run: nothing was sent")
     require_none(findings)

@@ -51,8 +51,7 @@ def text(plan: Plan) -> str:
         lines += [line for job in plan.jobs if job.action == action for line in _drift(job)]
     lines += ["", summary(plan)]
     lines += [f"{key}: {value}" for key, value in facts(plan)]
-    for finding in plan.findings:
-        lines.append(f"{finding.severity}: {finding.message}" + (f"; {finding.fix}" if finding.fix else ""))
+    lines += [f"{finding.severity}: {finding}" for finding in plan.findings]
     return "\n".join(lines).strip()
 
 

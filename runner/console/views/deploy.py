@@ -13,11 +13,10 @@ from runner.console import following, state
 from runner.console.changes import Change
 from runner.console.elsewhere import limit_of
 from runner.console.pages import address
-from runner.console.state import Console, text
+from runner.console.state import Console, agreed_terms
 from runner.errors import RunnerError
 from runner.formatting import duration, seconds_of
 from runner.jobs.outputs.checkpoints import list_checkpoints
-from runner.prices import Terms
 from runner.serving import deploying, leases
 from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS
 from runner.serving.plan import DeploymentPlan, plan_deployment
@@ -118,13 +117,8 @@ def _ending(console: Console, lease: float | None, idle: float | None) -> str:
 def start(console: Console, request: Request, form: FormData) -> Response:
     """Deploy at the price that the review has shown."""
     given = state.given(form, FIELDS)
-    shown = text(form, "agreed")
     plan = _plan(console, given)
-    terms = Terms(
-        limit=float(shown) if shown else None,
-        accept_unknown=text(form, "unknown") == "1",
-        limit_name="the price that was shown",
-    )
+    terms = agreed_terms(form)
 
     def work(change: Change) -> str:
         found = deploying.deploy(console.session, plan, terms=terms, tell=change.tell)

@@ -129,4 +129,4 @@ def obstacles(session: Session, place: tuple[str, str], runs: Iterable[Run]) -> 
     agents = service_agents_of(number)
     environment = dataclasses.replace(session.environment, location=location, service_agents=agents)
     found = preflight_many(session.like(environment), list(looks.values()))
-    return [f"{one.message}; {one.fix}" if one.fix else one.message for one in found if one.severity == "error"]
+    return [str(one) for one in found if one.severity == "error"]

@@ -13,14 +13,12 @@ from runner import json_text, local_files
 from runner.errors import RunnerError
 from runner.gcp.batch_jobs import BatchJob
 from runner.gcp.session import Session
-from runner.prices import Price, Terms, total
+from runner.prices import AGREED, Price, Terms, total
 from runner.serving.batches import jobs
 from runner.serving.batches.predictors import Predictor
 from runner.serving.contest import Answer
 from runner.serving.evaluation import Question
 from runner.state import state_directory
-
-_AGREED = Terms(limit=float("inf"), accept_unknown=True)
 
 
 def answers_of(
@@ -72,7 +70,7 @@ def answers_of(
             who,
             source,
             output,
-            terms=_AGREED,
+            terms=AGREED,
             replicas=replicas,
             sampling=sampling,
             rate=rate,

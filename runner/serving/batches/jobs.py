@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -238,8 +239,9 @@ def _submit(
         session,
         Wanted(output=folder, fingerprint=fingerprint),
         {"kind": "batch", "fingerprint": fingerprint, "parent": session.environment.parent, "model": who.model},
-        jobs=lambda: _jobs(session, fingerprint),
-        send=lambda: batch_jobs.create(
+        jobs=partial(_jobs, session, fingerprint),
+        send=partial(
+            batch_jobs.create,
             session,
             display_name=f"{who.display_name[:100]}-{fingerprint[:10]}",
             model=who.model,
