@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -61,6 +61,11 @@ class Uploads:
             return next(folder.iterdir())
         message = "the uploaded file is no longer here: the console was restarted"
         raise ConfigurationError(message, hint="upload it again")
+
+    def sent(self, form: FormData, name: str) -> str:
+        """Keep the file of a form's field, and return what it is called; "" where none was chosen."""
+        sent = form.get(name)
+        return self.keep(sent.filename, sent.file) if isinstance(sent, UploadFile) and sent.filename else ""
 
     @staticmethod
     def is_one(name: str) -> bool:

@@ -119,9 +119,6 @@ def clone(
 
 def _billed(session: Session, job: TuningJob) -> Billed | None:
     from runner.gcp import events
-    from runner.jobs.following.progress import billed, fraction_of
+    from runner.jobs.following.progress import billed, fraction_by
 
-    steps = [event.data for event in events.job_events(session, job.name) if event.kind == "step"]
-    if not steps:
-        return billed(job)
-    return billed(job, fraction_of(job, steps=int(steps[-1].get("step", 0)), total=steps[-1].get("total_steps")))
+    return billed(job, fraction_by(job, events.job_events(session, job.name)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -125,9 +125,8 @@ def upload(console: Console, request: Request, form: FormData) -> Response:
     draft = Draft.of(form)
     found = {}
     for role in ("training", "validation"):
-        sent = form.get(f"{role}_file")
-        if isinstance(sent, UploadFile) and sent.filename:
-            found[role] = console.uploads.keep(sent.filename, sent.file)
+        if sent := console.uploads.sent(form, f"{role}_file"):
+            found[role] = sent
         elif given := text(form, f"{role}_address"):
             found[role] = _address(given, role)
         elif text(form, f"{role}_none"):

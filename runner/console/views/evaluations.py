@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from runner.console import following, state
 from runner.console.changes import Change
+from runner.console.elsewhere import call, in_lines
 from runner.console.pages import address
 from runner.console.state import Console
 from runner.errors import ConfigurationError, require_sound
@@ -70,9 +71,8 @@ def new(console: Console, request: Request) -> Response:
 def upload(console: Console, request: Request, form: FormData) -> Response:
     """Keep the questions, and lead to the review."""
     given = state.given(form, FIELDS)
-    sent = form.get("questions_file")
-    if isinstance(sent, UploadFile) and sent.filename:
-        given["questions"] = console.uploads.keep(sent.filename, sent.file)
+    if sent := console.uploads.sent(form, "questions_file"):
+        given["questions"] = sent
     words = {"endpoint": "no tuned model", "base": "nothing to compare with", "questions": "no questions"}
     require_sound([f"{said} chosen" for name, said in words.items() if not given.get(name)])
     if given["endpoint"] == given["base"]:
@@ -151,7 +151,7 @@ def _command(given: dict[str, str], name: str, deployed: bool) -> str:
     words = [f"runner eval {shlex.quote(name)}", f"--endpoint {shlex.quote(given['endpoint'])}"]
     words.append(f"--base-{'endpoint' if deployed else 'model'} {shlex.quote(given['base'])}")
     words += [f"--{key} {shlex.quote(given[key])}" for key in ("metric", "limit") if given.get(key)]
-    return " \\\n  ".join([*words, "--report report.html"])
+    return in_lines(*words, "--report report.html")
 
 
 def _python(given: dict[str, str], name: str, deployed: bool) -> str:
@@ -159,4 +159,4 @@ def _python(given: dict[str, str], name: str, deployed: bool) -> str:
     lines.append(f"base_{'endpoint' if deployed else 'model'}={given['base']!r}")
     lines += [f"metric={given['metric']!r}"] if given.get("metric") else []
     lines += [f"limit={given['limit']}"] if given.get("limit") else []
-    return "import runner\n\nfound = runner.evaluate(\n" + "".join(f"    {line},\n" for line in lines) + ")"
+    return call("found", "evaluate", *lines)

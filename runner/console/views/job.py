@@ -26,9 +26,8 @@ from runner.gcp.events import job_log
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.complaints import complaints
 from runner.jobs.following.progress import fraction_of, price_of
-from runner.jobs.following.results import Measurement, Results
+from runner.jobs.following.results import Measurement, Results, curve
 from runner.jobs.following.results import export as exported
-from runner.jobs.outputs.checkpoints import list_checkpoints
 from runner.jobs.repeating import reproduction
 from runner.jobs.repeating.cloning import specification_of
 from runner.wording import state_words
@@ -67,8 +66,8 @@ def monitor(console: Console, request: Request) -> Response:
     """Show the losses, live."""
     reading, context = _shown(console, request, "monitor")
     measured = reading.value.measurements
-    training = _points(measured, "step")
-    validation = _points(measured, "evaluation")
+    training = curve(measured)
+    validation = curve(measured, "evaluation")
     options = _options(request)
     every = [*training, *validation]
     return console.pages.answer(
@@ -85,10 +84,6 @@ def monitor(console: Console, request: Request) -> Response:
         steps=len(training),
         **context,
     )
-
-
-def _points(measured: tuple[Measurement, ...], kind: str) -> list[tuple[float, float]]:
-    return [(float(item.step), item.loss) for item in measured if item.kind == kind and item.loss is not None]
 
 
 def _table(measured: tuple[Measurement, ...]) -> list[Measurement]:
@@ -198,13 +193,7 @@ def details(console: Console, request: Request) -> Response:
     """Show the tuned model, its checkpoints, and everything that the job was given."""
     _, context = _shown(console, request, "details")
     job = context["job"]
-    checkpoints, unread = [], ""
-    try:
-        keep = 3600.0 if job.ended else 15.0
-        key = ("checkpoints", job.name, job.ended)
-        checkpoints = console.observer.read(key, lambda: list_checkpoints(console.session, job), keep=keep).value
-    except RunnerError as error:
-        unread = error.message
+    checkpoints, unread = following.checkpoints(console, job)
     others = [item for item in following.jobs(console).value if item.id != job.id][:_OTHERS]
     return console.pages.answer(
         request,
