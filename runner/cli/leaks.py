@@ -28,7 +28,6 @@ from runner.wording import counted
     type=Duration(),
     default="30d",
     show_default=True,
-    metavar="TIME",
     help="Minimum age of the uploaded datasets, images and checkpoints to list.",
 )
 @click.option("--read-all-datasets", is_flag=True, help="Look for unused images even if datasets exceed 1 GiB.")

@@ -134,6 +134,10 @@ class Duration(_FloatType):
 
     name = "duration"
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what help shows for a value."""
+        return "TIME"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the seconds."""
         from runner.cli.text import seconds_of
@@ -151,6 +155,10 @@ class Money(_FloatType):
 
     name = "usd"
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what help shows for a value."""
+        return "USD"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the dollars."""
         if isinstance(value, float):
@@ -162,6 +170,25 @@ class Money(_FloatType):
         if not 0 <= usd < float("inf"):
             self.fail("an amount of dollars must not be negative", param, ctx)
         return usd
+
+
+class Count(click.IntRange):
+    """A whole number in a range."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what help shows for a value."""
+        return "N"
+
+
+class Number(click.FloatRange):
+    """A number in a range."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what help shows for a value."""
+        return "X"
+
+
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class DataFile(_PathType):
@@ -190,7 +217,6 @@ cost_options = together(
     click.option(
         "--max-cost",
         type=Money(),
-        metavar="USD",
         expose_value=False,
         callback=_store,
         help="Approve a price up to this limit, and refuse anything above it, without a prompt.",
@@ -219,7 +245,7 @@ mode_option = click.option(
     type=click.Choice(["FULL", "PEFT_ADAPTER"], case_sensitive=False),
     help="Tuning mode: all parameters, or an adapter (LoRA) [default: the model's first].",
 )
-epochs_option = click.option("--epochs", type=click.IntRange(1), metavar="N", help="Number of epochs [default: 3].")
+epochs_option = click.option("--epochs", type=Count(1), help="Number of epochs [default: 3].")
 tokenizer_option = click.option(
     "--tokenizer",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -238,15 +264,12 @@ limits_options = together(
 )
 """`model`, `mode` and `tokenizer`: what a dataset is for."""
 sampling_options = together(
-    click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Maximum number of tokens in an answer."),
+    click.option("--max-tokens", type=Count(1), help="Maximum number of tokens in an answer."),
     click.option(
-        "--temperature",
-        type=click.FloatRange(0, 2),
-        metavar="X",
-        help="Sampling temperature; 0 always picks the most likely token.",
+        "--temperature", type=Number(0, 2), help="Sampling temperature; 0 always picks the most likely token."
     ),
-    click.option("--top-p", type=click.FloatRange(0, 1), metavar="X", help="Cumulative probability to sample from."),
-    click.option("--top-k", type=click.IntRange(1), metavar="N", help="Number of most likely tokens to sample from."),
+    click.option("--top-p", type=Number(0, 1), help="Cumulative probability to sample from."),
+    click.option("--top-k", type=Count(1), help="Number of most likely tokens to sample from."),
     click.option("--seed", type=int, metavar="N", help="Random seed; the same seed gives the same answer."),
 )
 """`max_tokens`, `temperature`, `top_p`, `top_k` and `seed`, each None when not given."""
@@ -295,7 +318,7 @@ def dataset_options(function: Command) -> Command:
 
     add = together(
         click.argument("training", type=DataFile()),
-        click.option("--validation", type=DataFile(), metavar="FILE", help="Validation dataset."),
+        click.option("--validation", type=DataFile(), help="Validation dataset."),
         limits_options,
     )
     return add(command)  # type: ignore[return-value]

@@ -11,7 +11,17 @@ import click
 
 from runner.cli import commands
 from runner.cli.completing import completed
-from runner.cli.options import Duration, Invocation, cost_options, endpoint_option, sampling_options, together
+from runner.cli.options import (
+    FILE,
+    Count,
+    Duration,
+    Invocation,
+    Number,
+    cost_options,
+    endpoint_option,
+    sampling_options,
+    together,
+)
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import duration
 from runner.errors import ConfigurationError, RunnerError
@@ -36,17 +46,15 @@ job_options = together(
     click.option("--machine-type", metavar="TYPE", help="Machine of a batch job [default: the model's]."),
     click.option(
         "--replicas",
-        type=click.IntRange(1, 128),
+        type=Count(1, 128),
         default=1,
         show_default=True,
-        metavar="N",
         help="Machines of a batch job that work at the same time.",
     ),
     click.option(
         "--tokens-per-second",
         "rate",
-        type=click.FloatRange(0, min_open=True),
-        metavar="X",
+        type=Number(0, min_open=True),
         help="Measured rate of one replica, for the price of a batch job [default: an estimate].",
     ),
 )
@@ -63,7 +71,7 @@ job_options = together(
         "runner batch questions.jsonl --engine vertex --model 4711 -o answers.jsonl --dry-run",
     ),
 )
-@click.argument("source", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@click.argument("source", type=FILE, metavar="FILE")
 @endpoint_option
 @click.option(
     "--model",
@@ -72,25 +80,17 @@ job_options = together(
     help="Model of a batch job: a tuning job's ID, or the full name of a model [default: the endpoint's].",
 )
 @job_options
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="File for the answers, in the order of the questions.",
-)
+@click.option("-o", "--output", type=FILE, required=True, help="File for the answers, in the order of the questions.")
 @click.option(
     "--concurrency",
-    type=click.IntRange(1, 256),
+    type=Count(1, 256),
     default=8,
     show_default=True,
-    metavar="N",
     help="Number of concurrent requests to an endpoint.",
 )
 @click.option("--restart", is_flag=True, help="Ignore the answers of an earlier run.")
 @click.option("--dry-run", is_flag=True, help="Only show what a batch job would take and cost.")
-@click.option("--timeout", type=Duration(), metavar="TIME", help="Stop waiting for a batch job, with exit code 6.")
+@click.option("--timeout", type=Duration(), help="Stop waiting for a batch job, with exit code 6.")
 @cost_options
 @sampling_options
 @click.pass_obj

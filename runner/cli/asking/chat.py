@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
-from runner.cli.options import Invocation, endpoint_option, sampling_options
+from runner.cli.options import FILE, Invocation, endpoint_option, sampling_options
 from runner.errors import ConfigurationError, require_sound
 
 if TYPE_CHECKING:
@@ -38,14 +38,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--image", "images", multiple=True, metavar="FILE", help="Image for the first message: a file or a gs:// object."
 )
-@click.option("--save", type=_FILE, metavar="FILE", help="Save the conversation to this file.")
-@click.option("--resume", type=_FILE, metavar="FILE", help="Continue a saved conversation.")
-@click.option(
-    "--replay",
-    type=_FILE,
-    metavar="FILE",
-    help="Ask the questions of a saved conversation again and compare the answers.",
-)
+@click.option("--save", type=FILE, help="Save the conversation to this file.")
+@click.option("--resume", type=FILE, help="Continue a saved conversation.")
+@click.option("--replay", type=FILE, help="Ask the questions of a saved conversation again and compare the answers.")
 @click.option("--no-stream", is_flag=True, help="Print the answer only when it is complete.")
 @click.option(
     "--compare",

@@ -13,7 +13,7 @@ from runner.cli import commands
 from runner.cli.asking.batch import job_options
 from runner.cli.completing import completed
 from runner.cli.cost_gate import terms
-from runner.cli.options import Invocation, Money, cost_options, sampling_options, together
+from runner.cli.options import FILE, Count, Invocation, Money, cost_options, sampling_options, together
 from runner.errors import ConfigurationError, RunnerError
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ judge_options = together(
     click.option(
         "--judge-price",
         type=Money(),
-        metavar="USD",
         help="Price per million tokens of a Google-managed judge, which the catalogue does not list.",
     ),
     cost_options,
@@ -56,7 +55,7 @@ judge_options = together(
         "runner eval held_out.jsonl --engine vertex --endpoint 4711 --base-endpoint base --max-cost 20",
     ),
 )
-@click.argument("dataset", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@click.argument("dataset", type=FILE, metavar="FILE")
 @click.option(
     "--endpoint",
     metavar="ID",
@@ -68,7 +67,7 @@ judge_options = together(
     "--base-endpoint", metavar="ID", shell_complete=completed("endpoints"), help="Endpoint of the base model."
 )
 @click.option("--base-model", metavar="ID", help="Google-managed base model to compare with.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N examples.")
+@click.option("--limit", type=Count(1), help="Use only the first N examples.")
 @click.option(
     "--metric",
     type=click.Choice(_DECIDERS, case_sensitive=False),
@@ -77,7 +76,7 @@ judge_options = together(
     help="Metric that decides the verdict.",
 )
 @click.option("--slice-by", metavar="KEY", help="Also break the results down by the value of this key.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML report.")
+@click.option("--report", type=FILE, help="Write an HTML report.")
 @click.option(
     "--gate", type=click.Choice(_GATES), help="Exit with code 11 unless the tuned model meets this condition."
 )

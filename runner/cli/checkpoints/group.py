@@ -11,7 +11,7 @@ import click
 from runner.cli import commands
 from runner.cli.cost_gate import require_confirmed
 from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation, job_argument, together
+from runner.cli.options import Count, Invocation, job_argument, together
 from runner.cli.text import size
 from runner.wording import camel_keys, counted
 
@@ -107,14 +107,7 @@ def download(invocation: Invocation, job: str, checkpoint: str, to: Path | None,
     examples=("runner checkpoints prune latest", "runner checkpoints prune 1234567890 --keep 1 --delete --yes"),
 )
 @job_argument
-@click.option(
-    "--keep",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Number of most recent checkpoints to keep.",
-)
+@click.option("--keep", type=Count(0), default=0, show_default=True, help="Number of most recent checkpoints to keep.")
 @click.option(
     "--delete",
     "delete_them",

@@ -13,7 +13,7 @@ import click
 from runner.cli import commands
 from runner.cli.data import engines
 from runner.cli.data.engines import EngineChoice, engine_options
-from runner.cli.options import Dataset, Invocation, dataset_options
+from runner.cli.options import Count, Dataset, Invocation, dataset_options
 from runner.cli.output import finding_line
 from runner.cli.text import excerpt, size
 
@@ -60,17 +60,10 @@ command = commands.Group(
     ),
 )
 @dataset_options
-@click.option(
-    "--max-findings", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Maximum number to show."
-)
+@click.option("--max-findings", type=Count(0), default=50, show_default=True, help="Maximum number to show.")
 @click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @click.option("--near-duplicates", is_flag=True, help="Also find examples that differ only in case or punctuation.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Threads or processes for a large file [default: one per core].",
-)
+@click.option("--workers", type=Count(1), help="Threads or processes for a large file [default: one per core].")
 @click.option(
     "--fetch-images",
     is_flag=True,

@@ -14,7 +14,7 @@ from runner.cli.data import engines
 from runner.cli.data.engines import EngineChoice, engine_options
 from runner.cli.data.group import STATISTICS_DROPPABLE, checked, statistics
 from runner.cli.data.sources import sources, tokenizer_for
-from runner.cli.options import DataFile, Dataset, Invocation, dataset_options, limits_options
+from runner.cli.options import FILE, Count, DataFile, Dataset, Invocation, dataset_options, limits_options
 from runner.cli.text import amount, visible
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ _BAR_COLUMNS = 40
     ),
 )
 @dataset_options
-@click.option(
-    "--epochs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of epochs to price."
-)
+@click.option("--epochs", type=Count(1), default=1, show_default=True, help="Number of epochs to price.")
 @click.option("--sample", is_flag=True, help="Estimate the tokens from a sample of 2000 lines, in about a second.")
 @engine_options
 @click.pass_obj
@@ -166,10 +164,8 @@ def _lengths(invocation: Invocation, report: Report) -> None:
         "runner data preview train.jsonl --model google/gemma3@gemma-3-27b-it",
     ),
 )
-@click.argument("path", metavar="FILE", type=DataFile())
-@click.option(
-    "--line", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of the line to show."
-)
+@click.argument("path", type=DataFile(), metavar="FILE")
+@click.option("--line", type=Count(1), default=1, show_default=True, help="Number of the line to show.")
 @limits_options
 @click.pass_obj
 def preview(
@@ -220,14 +216,7 @@ def _show(invocation: Invocation, shown: Preview) -> None:
     ),
 )
 @dataset_options
-@click.option(
-    "--html",
-    "target",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="HTML file to write.",
-)
+@click.option("--html", "target", type=FILE, required=True, help="HTML file to write.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.pass_obj
 def report(

@@ -10,7 +10,7 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.emulator.group import directory, running
-from runner.cli.options import Duration, Invocation
+from runner.cli.options import Count, Duration, Invocation
 from runner.errors import ConfigurationError, require_sound
 
 
@@ -24,9 +24,7 @@ from runner.errors import ConfigurationError, require_sound
         "runner emulator start --foreground",
     ),
 )
-@click.option(
-    "--port", type=click.IntRange(0, 65535), metavar="N", help="Port [default: 8085, or a free port if 8085 is taken]."
-)
+@click.option("--port", type=Count(0, 65535), help="Port [default: 8085, or a free port if 8085 is taken].")
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -55,14 +53,7 @@ from runner.errors import ConfigurationError, require_sound
     metavar="ID=PATH",
     help="Folder with the real weights of a base model; repeatable.",
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Maximum number of concurrent tuning jobs.",
-)
+@click.option("--jobs", type=Count(1), default=1, show_default=True, help="Maximum number of concurrent tuning jobs.")
 @click.option(
     "--fault",
     "faults",
@@ -86,11 +77,7 @@ from runner.errors import ConfigurationError, require_sound
 )
 @click.option("--foreground", is_flag=True, help="Run in the foreground until Ctrl-C.")
 @click.option(
-    "--timeout",
-    type=Duration(),
-    default=60.0,
-    metavar="TIME",
-    help="How long to wait for the emulator to answer [default: 60s].",
+    "--timeout", type=Duration(), default=60.0, help="How long to wait for the emulator to answer [default: 60s]."
 )
 @click.pass_obj
 def start(
@@ -204,15 +191,7 @@ def status(invocation: Invocation) -> None:
     name="logs",
     examples=("runner emulator logs --lines 20", "runner emulator logs --follow", "runner emulator logs --requests"),
 )
-@click.option(
-    "-n",
-    "--lines",
-    type=click.IntRange(0),
-    default=50,
-    show_default=True,
-    metavar="N",
-    help="Number of lines from the end.",
-)
+@click.option("-n", "--lines", type=Count(0), default=50, show_default=True, help="Number of lines from the end.")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 @click.option("--requests", is_flag=True, help="Show only requests: method, path, status, time to the answer.")
 @click.pass_obj

@@ -13,7 +13,7 @@ from runner.cli.cost_gate import require_confirmed, terms
 from runner.cli.endpoints.check import check_options
 from runner.cli.endpoints.lease_options import lease_options, seconds_or_none
 from runner.cli.endpoints.resources import resource_choices, resource_options
-from runner.cli.options import Duration, Invocation, Money, cost_options, endpoint_argument
+from runner.cli.options import Count, Duration, Invocation, Money, cost_options, endpoint_argument
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import amount, duration, until
 
@@ -64,7 +64,7 @@ command = commands.Group(
 @click.option(
     "--accelerator-type", metavar="TYPE", help="Accelerator type, for machine types that are not in the catalogue."
 )
-@click.option("--accelerator-count", type=click.IntRange(1), metavar="N", help="Number of accelerators.")
+@click.option("--accelerator-count", type=Count(1), help="Number of accelerators.")
 @click.option(
     "--name",
     "display_name",
@@ -80,10 +80,9 @@ command = commands.Group(
 )
 @click.option(
     "--percent",
-    type=click.IntRange(1, 100),
+    type=Count(1, 100),
     default=100,
     show_default=True,
-    metavar="N",
     help="Share of the traffic on --endpoint, in percent; below 100, the models that serve there stay.",
 )
 @resource_options
@@ -95,15 +94,10 @@ command = commands.Group(
     type=Money(),
     envvar="RUNNER_MAX_HOURLY_COST",
     show_envvar=True,
-    metavar="USD",
     help="Refuse if the hourly price of all endpoints in the location could exceed this.",
 )
 @click.option(
-    "--timeout",
-    type=Duration(),
-    default=3600.0,
-    metavar="TIME",
-    help="How long to wait until the model answers [default: 1h].",
+    "--timeout", type=Duration(), default=3600.0, help="How long to wait until the model answers [default: 1h]."
 )
 @click.option("--no-wait", is_flag=True, help="Return as soon as the service accepts the request.")
 @click.option("--dry-run", is_flag=True, help="Show what would be deployed and its price, without changing anything.")

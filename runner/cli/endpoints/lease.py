@@ -19,15 +19,8 @@ from runner.cli.options import Invocation, endpoint_argument
     ),
 )
 @endpoint_argument
-@click.option(
-    "--lease",
-    type=Lease(),
-    default="8h",
-    show_default=True,
-    metavar="TIME",
-    help="New lease, counted from now, or none.",
-)
-@click.option("--idle-limit", type=Lease(), metavar="TIME", help="New idle limit, or none [default: unchanged].")
+@click.option("--lease", type=Lease(), default="8h", show_default=True, help="New lease, counted from now, or none.")
+@click.option("--idle-limit", type=Lease(), help="New idle limit, or none [default: unchanged].")
 @click.pass_obj
 def extend(invocation: Invocation, endpoint: str, lease: float, idle_limit: float | None) -> None:
     """Set a new lease for this tool's models on ENDPOINT."""

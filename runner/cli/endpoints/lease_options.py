@@ -35,7 +35,6 @@ lease_options = together(
         type=Lease(),
         default="8h",
         show_default=True,
-        metavar="TIME",
         help="Lease, or none. The idle guard or `runner leaks --clean` removes expired deployments.",
     ),
     click.option(
@@ -43,7 +42,6 @@ lease_options = together(
         type=Lease(),
         default="2h",
         show_default=True,
-        metavar="TIME",
         help="Idle limit: how long the deployment may stay without a request, or none.",
     ),
 )

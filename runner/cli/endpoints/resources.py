@@ -6,23 +6,13 @@ from typing import Any
 
 import click
 
-from runner.cli.options import Duration, together
+from runner.cli.options import Count, Duration, together
 from runner.errors import ConfigurationError
 
 resource_options = together(
+    click.option("--min-replicas", type=Count(1), default=None, help="Minimum number of replicas [default: 1]."),
     click.option(
-        "--min-replicas",
-        type=click.IntRange(1),
-        default=None,
-        metavar="N",
-        help="Minimum number of replicas [default: 1].",
-    ),
-    click.option(
-        "--max-replicas",
-        type=click.IntRange(1),
-        default=None,
-        metavar="N",
-        help="Maximum number of replicas [default: the minimum].",
+        "--max-replicas", type=Count(1), default=None, help="Maximum number of replicas [default: the minimum]."
     ),
     click.option(
         "--autoscale",
@@ -30,12 +20,7 @@ resource_options = together(
         metavar="METRIC=TARGET",
         help="Autoscaling target: cpu=60 or gpu=60 (percent), or requests=N (per minute).",
     ),
-    click.option(
-        "--scale-to-zero",
-        type=Duration(),
-        metavar="TIME",
-        help="Scale to zero replicas after this time without a request.",
-    ),
+    click.option("--scale-to-zero", type=Duration(), help="Scale to zero replicas after this time without a request."),
     click.option("--spot", is_flag=True, help="Use Spot VMs, which are cheaper and can be preempted at any time."),
     click.option(
         "--reservation",

@@ -35,13 +35,10 @@ _FORECAST_SECONDS = 15.0
 
 
 waiting_options = together(
-    click.option(
-        "--timeout", type=Duration(), metavar="TIME", help="Stop after this time for all jobs, with exit code 6."
-    ),
+    click.option("--timeout", type=Duration(), help="Stop after this time for all jobs, with exit code 6."),
     click.option(
         "--stall-after",
         type=Duration(),
-        metavar="TIME",
         help="Stop if a running job makes no progress for this time, with exit code 6. Queue time does not count.",
     ),
     click.option(

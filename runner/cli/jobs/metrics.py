@@ -11,7 +11,7 @@ from runner import local_files
 from runner.cli.commands import command
 from runner.cli.completing import completed
 from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation, job_argument
+from runner.cli.options import FILE, Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
 from runner.errors import ConfigurationError
 
@@ -27,12 +27,7 @@ from runner.errors import ConfigurationError
 @click.option(
     "--as", "form", type=click.Choice(["csv", "jsonl"]), help="File format [default: csv; jsonl with --format json]."
 )
-@click.option(
-    "--to",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="File to write [default: standard output].",
-)
+@click.option("--to", type=FILE, help="File to write [default: standard output].")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @click.pass_obj
 def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force: bool) -> None:

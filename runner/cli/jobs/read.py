@@ -10,7 +10,7 @@ import click
 from runner.cli.commands import command
 from runner.cli.completing import completed, jobs_named, remember
 from runner.cli.jobs.group import described, job_name
-from runner.cli.options import Duration, Invocation, job_argument
+from runner.cli.options import Count, Duration, Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
 from runner.cli.text import ago
 from runner.errors import require_sound
@@ -52,14 +52,12 @@ _LOOKED_AT_ONCE = 8
     help="Only jobs in this state: running, failed, …; repeatable.",
 )
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only jobs with this label.")
-@click.option("--since", type=Duration(), metavar="TIME", help="Only jobs created within this time, such as 7d.")
+@click.option("--since", type=Duration(), help="Only jobs created within this time, such as 7d.")
 @click.option("--losses", is_flag=True, help="Show the last losses, which are read for each job.")
 @click.option(
     "--sort", type=click.Choice(_SORTS), default="created", show_default=True, help="Order; by a loss, lowest first."
 )
-@click.option(
-    "--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Maximum number of jobs."
-)
+@click.option("--limit", type=Count(1), default=20, show_default=True, help="Maximum number of jobs.")
 @click.pass_obj
 def ls(
     invocation: Invocation,

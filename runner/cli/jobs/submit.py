@@ -14,6 +14,7 @@ from runner.cli.cost_gate import terms
 from runner.cli.estimate import described as described_estimate
 from runner.cli.jobs.group import described
 from runner.cli.options import (
+    Count,
     Invocation,
     base_model_option,
     cost_options,
@@ -55,9 +56,7 @@ if TYPE_CHECKING:
 @epochs_option
 @click.option("--learning-rate", type=float, metavar="X", help="Learning rate [default: the model's published value].")
 @click.option("--adapter-size", type=int, metavar="N", help="LoRA rank: 1, 4, 8, 16 or 32 [default: the model's].")
-@click.option(
-    "--batch-size", type=click.IntRange(1), metavar="N", help="Examples per step [default: the service's choice]."
-)
+@click.option("--batch-size", type=Count(1), help="Examples per step [default: the service's choice].")
 @click.option(
     "--output",
     "output_uri",

@@ -12,7 +12,7 @@ import click
 
 from runner import local_files
 from runner.cli import commands
-from runner.cli.options import Invocation, replace_output_option, together
+from runner.cli.options import FILE, Count, Invocation, replace_output_option, together
 from runner.errors import ConfigurationError, RunnerError
 from runner.prices import total
 
@@ -27,10 +27,7 @@ MISTAKE = 1
 
 
 quota_option = click.option(
-    "--quota",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Maximum number of concurrent jobs [default: the project's quota].",
+    "--quota", type=Count(0), help="Maximum number of concurrent jobs [default: the project's quota]."
 )
 fair_by_option = click.option(
     "--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly."
@@ -62,12 +59,7 @@ manifest_options = together(
 )
 @manifest_options
 @replace_output_option
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="File to save the plan to, for `apply`.",
-)
+@click.option("--out", type=FILE, help="File to save the plan to, for `apply`.")
 @click.option("--report", type=click.Choice(["markdown"]), help="Format for a pull request comment.")
 @click.option("--no-preflight", is_flag=True, help="Skip the checks of bucket locations and permissions.")
 @click.pass_obj

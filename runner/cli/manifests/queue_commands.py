@@ -101,16 +101,13 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
     help="Where jobs may run, repeatable; each project has a quota of its own [default: the environment's].",
 )
 @click.option(
-    "--budget",
-    type=Money(),
-    metavar="USD",
-    help="Limit for what all jobs of the queue cost together, whichever runner submits them.",
+    "--budget", type=Money(), help="Limit for what all jobs of the queue cost together, whichever runner submits them."
 )
 @fair_by_option
-@click.option("--interval", type=Duration(), default=30.0, metavar="TIME", help="Polling interval [default: 30s].")
+@click.option("--interval", type=Duration(), default=30.0, help="Polling interval [default: 30s].")
 @click.option("--once", is_flag=True, help="Check once and exit.")
 @click.option("--until-empty", is_flag=True, help="Exit when no job waits and every job has ended.")
-@click.option("--timeout", type=Duration(), metavar="TIME", help="Exit after this time, with exit code 6.")
+@click.option("--timeout", type=Duration(), help="Exit after this time, with exit code 6.")
 @click.option("--no-deploy", is_flag=True, help="Ignore the deploy sections of the manifests.")
 @click.pass_obj
 def run(
