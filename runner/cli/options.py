@@ -263,6 +263,7 @@ limits_options = together(
     tokenizer_option,
 )
 """`model`, `mode` and `tokenizer`: what a dataset is for."""
+SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "seed")
 sampling_options = together(
     click.option("--max-tokens", type=Count(1), help="Maximum number of tokens in an answer."),
     click.option(
@@ -272,7 +273,7 @@ sampling_options = together(
     click.option("--top-k", type=Count(1), help="Number of most likely tokens to sample from."),
     click.option("--seed", type=int, metavar="N", help="Random seed; the same seed gives the same answer."),
 )
-"""`max_tokens`, `temperature`, `top_p`, `top_k` and `seed`, each None when not given."""
+"""The arguments of `SAMPLING`, each None when not given."""
 replace_output_option = click.option(
     "--replace-output", is_flag=True, help="Delete the results of another job from the output folder."
 )

@@ -15,8 +15,6 @@ from runner.errors import ConfigurationError, require_sound
 if TYPE_CHECKING:
     from runner.gcp.session import Session
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
 
 @commands.command(
     name="chat",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,7 @@ from runner.cli import commands
 from runner.cli.asking.batch import job_options
 from runner.cli.completing import completed
 from runner.cli.cost_gate import terms
-from runner.cli.options import FILE, Count, Invocation, Money, cost_options, sampling_options, together
+from runner.cli.options import FILE, SAMPLING, Count, Invocation, Money, cost_options, sampling_options, together
 from runner.errors import ConfigurationError, RunnerError
 
 if TYPE_CHECKING:
@@ -91,23 +91,9 @@ def command(
     invocation: Invocation,
     /,
     dataset: Path,
-    endpoint: str | None,
-    model: str | None,
-    base_endpoint: str | None,
-    base_model: str | None,
-    limit: int | None,
-    metric: str,
-    slice_by: str | None,
     report: Path | None,
     gate: Gate | None,
-    concurrency: int,
-    engine: Literal["endpoint", "vertex"],
-    machine_type: str | None,
-    replicas: int,
-    rate: float | None,
-    judge: str | None,
-    judge_price: float | None,
-    **sampling: Any,
+    **choices: Any,
 ) -> None:
     """Ask a tuned model and its base every question of FILE, which neither has seen, and score their answers.
 
@@ -129,26 +115,13 @@ def command(
     if report is not None:
         _check_writable(report)
     with invocation.session() as session:
-        if engine == "endpoint":
-            _tell_stand_ins(invocation, session, endpoint, model)
+        if choices["engine"] == "endpoint":
+            _tell_stand_ins(invocation, session, choices["endpoint"], choices["model"])
         found = compare(
             session,
             dataset,
-            endpoint=endpoint,
-            model=model,
-            base_endpoint=base_endpoint,
-            base_model=base_model,
-            limit=limit,
-            metric=metric,
-            slice_by=slice_by,
-            concurrency=concurrency,
-            sampling=sampling,
-            judge=judge,
-            judge_price=judge_price,
-            engine=engine,
-            machine_type=machine_type,
-            replicas=replicas,
-            rate=rate,
+            sampling={name: choices.pop(name) for name in SAMPLING},
+            **choices,
             terms=terms(invocation),
             tell=output.note,
             progress=_reporter(invocation),

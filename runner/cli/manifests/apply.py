@@ -41,12 +41,9 @@ def command(
     invocation: Invocation,
     /,
     saved: Path | None,
-    paths: tuple[Path, ...],
-    prune: bool,
-    quota: int | None,
-    replace_output: bool,
     fair_by: str,
     no_deploy: bool,
+    **choices: Any,
 ) -> None:
     """Create the tuning jobs that manifests, or a saved PLAN, describe. Run it again to continue; nothing is repeated.
 
@@ -60,9 +57,9 @@ def command(
     output = invocation.output
     with invocation.session() as session:
         if saved is None:
-            plan = planned(invocation, session, paths, prune=prune, quota=quota, replace_output=replace_output)
+            plan = planned(invocation, session, **choices)
         else:
-            plan = _saved_plan(invocation, session, saved, paths, quota=quota, replace_output=replace_output)
+            plan = _saved_plan(invocation, session, saved, choices)
         if not output.is_json and not output.quiet:
             from runner.cli.manifests import report
 
@@ -148,23 +145,13 @@ def raise_for(steps: list[Step]) -> None:
         )
 
 
-def _saved_plan(
-    invocation: Invocation,
-    session: Session,
-    saved: Path,
-    paths: tuple[Path, ...],
-    *,
-    quota: int | None,
-    replace_output: bool,
-) -> Plan:
+def _saved_plan(invocation: Invocation, session: Session, saved: Path, choices: dict[str, Any]) -> Plan:
     from runner.jobs.manifests import applying
 
-    if paths:
+    if choices["paths"]:
         raise ConfigurationError("a saved plan already names its manifests: omit -f")
     body = applying.read_plan(saved)
-    named = tuple(Path(str(path)) for path in body["paths"])
-    plan = planned(
-        invocation, session, named, prune=bool(body.get("prune")), quota=quota, replace_output=replace_output
-    )
+    named = {"paths": tuple(Path(str(path)) for path in body["paths"]), "prune": bool(body.get("prune"))}
+    plan = planned(invocation, session, **{**choices, **named})
     applying.check_unmoved(body, plan)
     return plan

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -63,31 +63,14 @@ manifest_options = together(
 @click.option("--report", type=click.Choice(["markdown"]), help="Format for a pull request comment.")
 @click.option("--no-preflight", is_flag=True, help="Skip the checks of bucket locations and permissions.")
 @click.pass_obj
-def command(
-    invocation: Invocation,
-    paths: tuple[Path, ...],
-    prune: bool,
-    quota: int | None,
-    out: Path | None,
-    report: str | None,
-    no_preflight: bool,
-    replace_output: bool,
-) -> None:
+def command(invocation: Invocation, out: Path | None, report: str | None, no_preflight: bool, **choices: Any) -> None:
     """Show what `apply` would do with the manifests and what it would cost, without changing anything.
 
     Exit code 0: nothing would change; 2: something would change; 1: the manifests or the settings have errors.
     """
     with mistakes_are_failures():
         with invocation.session() as session:
-            plan = planned(
-                invocation,
-                session,
-                paths,
-                prune=prune,
-                quota=quota,
-                preflight=not no_preflight,
-                replace_output=replace_output,
-            )
+            plan = planned(invocation, session, preflight=not no_preflight, **choices)
         if out is not None:
             _save(plan, out)
     show(invocation, plan, report)
@@ -108,43 +91,30 @@ def command(
 @manifest_options
 @click.option("--report", type=click.Choice(["markdown"]), help="Format for an issue.")
 @click.pass_obj
-def drift(invocation: Invocation, paths: tuple[Path, ...], prune: bool, quota: int | None, report: str | None) -> None:
+def drift(invocation: Invocation, /, report: str | None, **choices: Any) -> None:
     """Check whether manifests, records and jobs still agree, for example every night.
 
     In addition to what `plan` finds, this command counts jobs that failed, disappeared, differ from their manifest, or
     run without a manifest. Exit code 0: all agree; 2: something differs; 1: the manifests or the settings have errors.
     """
     with mistakes_are_failures(), invocation.session() as session:
-        plan = planned(invocation, session, paths, prune=prune, quota=quota, preflight=False)
+        plan = planned(invocation, session, preflight=False, **choices)
     show(invocation, plan, report)
     if plan.changes or plan.removed or any(job.drift or job.action in ("failed", "lost") for job in plan.jobs):
         click.get_current_context().exit(CHANGES)
 
 
-def planned(
-    invocation: Invocation,
-    session: Session,
-    paths: tuple[Path, ...],
-    *,
-    prune: bool,
-    quota: int | None,
-    preflight: bool = True,
-    replace_output: bool = False,
-) -> Plan:
-    """Return the plan of manifests, with what serving costs now. Raises ConfigurationError without `-f`."""
+def planned(invocation: Invocation, session: Session, *, paths: tuple[Path, ...], **choices: Any) -> Plan:
+    """Return the plan of manifests, with what serving costs now; `choices` are those of `make_plan`.
+
+    Raises:
+        ConfigurationError: there are no `paths`.
+    """
     from runner.jobs.manifests.planning import make_plan
 
     if not paths:
         raise ConfigurationError("no manifests were given", hint="give -f FILE or -f FOLDER")
-    plan = make_plan(
-        session,
-        list(paths),
-        prune=prune,
-        quota=quota,
-        preflight=preflight,
-        replace_output=replace_output,
-        progress=invocation.output.note,
-    )
+    plan = make_plan(session, list(paths), progress=invocation.output.note, **choices)
     _add_serving(session, plan)
     return plan
 
