@@ -9,9 +9,8 @@ import secrets
 from collections.abc import Mapping
 
 from runner.gcp.endpoints import Endpoint
+from runner.jobs.labels import MANAGED_LABEL, MANAGED_VALUE, managed
 
-MANAGED_LABEL = "managed-by"
-MANAGED_VALUE = "open-model-tuning-runner"
 LABELS = {MANAGED_LABEL: MANAGED_VALUE}
 LEASE_LABEL = "runner-lease-until"
 """Seconds since 1970 after which a deployment may be taken down, or `none`."""
@@ -27,11 +26,6 @@ DEFAULT_IDLE_SECONDS = 2 * 3600.0
 def new_id() -> str:
     """Return an id for a new endpoint or model."""
     return f"{ID_PREFIX}{secrets.token_hex(8)}"
-
-
-def managed(labels: Mapping[str, str]) -> bool:
-    """Tell whether labels are of something that this tool made."""
-    return labels.get(MANAGED_LABEL) == MANAGED_VALUE
 
 
 def made_here(endpoint: Endpoint) -> bool:

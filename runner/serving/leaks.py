@@ -11,10 +11,11 @@ from runner.gcp import deployed, endpoints, operations, usage
 from runner.gcp.deployed import ModelResource
 from runner.gcp.endpoints import DeployedModel, Endpoint, bare_name
 from runner.gcp.session import Session
+from runner.jobs.labels import managed
 from runner.serving import recovery
 from runner.serving.deployment import undeploy
 from runner.serving.journal import DeploymentRecord
-from runner.serving.labels import ID_PREFIX, LEASE_LABEL, made_here, managed
+from runner.serving.labels import ID_PREFIX, LEASE_LABEL, made_here
 from runner.serving.leak import Kind, Leak
 from runner.serving.leases import Lease, lease_of
 from runner.serving.plan import hourly_total

@@ -18,7 +18,8 @@ from runner.formatting import duration
 from runner.gcp import endpoints
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.session import Session
-from runner.serving.labels import IDLE_LABEL, LABELS, LEASE_LABEL, lease_labels, managed, number_of
+from runner.jobs.labels import managed
+from runner.serving.labels import IDLE_LABEL, LABELS, LEASE_LABEL, lease_labels, number_of
 from runner.serving.recovery import is_ours
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from runner.gcp import endpoints
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
-from runner.serving.labels import made_here, managed
+from runner.jobs.labels import managed
+from runner.serving.labels import made_here
 from runner.serving.plan import hourly_total
 
 

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runner.errors import GateFailedError, GoogleApiError
-from runner.gcp import deployed, endpoints, prediction
+from runner.gcp import deployed, endpoints
 from runner.gcp.endpoints import DeployedModel, Endpoint
-from runner.gcp.failures import call
 from runner.gcp.session import Session
 from runner.serving.differences import bootstrap
 from runner.serving.evaluation import Question
 from runner.serving.rendering import TrainingTemplate, training_template
+from runner.serving.respondents import Respondent
 from runner.serving.saga import Check
 from runner.serving.scores import chrf
 from runner.wording import counted
@@ -247,10 +247,6 @@ def _prompt(places: Any) -> tuple[int, ...] | None:
 
 
 def _ask_base(session: Session, name: str, messages: Sequence[Mapping[str, Any]]) -> _Answer:
-    def ask() -> _Answer:
-        answer = prediction.chat(
-            session, model=name, messages=messages, stream=False, temperature=0.0, max_tokens=_ANSWER_TOKENS
-        )
-        return _Answer(answer.text, answer.finish_reason == "stop")
-
-    return call("chat.completions", name, ask, idempotent=True)
+    base = Respondent(name=name, model=name)
+    answer = base.chat(session, messages, temperature=0.0, max_tokens=_ANSWER_TOKENS)
+    return _Answer(answer.text, answer.finish_reason == "stop")

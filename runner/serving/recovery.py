@@ -12,9 +12,9 @@ from runner.errors import GoogleApiError, NotFoundError, RunnerError
 from runner.gcp import deployed, endpoints, operations
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.session import Session
+from runner.jobs.labels import managed
 from runner.serving import journal
 from runner.serving.journal import DeploymentRecord, JournalEntry
-from runner.serving.labels import managed
 from runner.serving.shares import with_share, without
 from runner.waiting import waiting
 

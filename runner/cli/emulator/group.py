@@ -31,19 +31,13 @@ command = Group(
 )
 
 
-def directory() -> Any:
-    """Return the state directory of this user's emulator."""
-    from runner.state import emulator_directory
-
-    return emulator_directory()
-
-
 def running() -> Any:
     """Return the running emulator. Raises UnreachableError."""
     from runner import running_emulator
     from runner.errors import UnreachableError
+    from runner.state import emulator_directory
 
-    found = running_emulator.find(directory())
+    found = running_emulator.find(emulator_directory())
     if found is None:
         raise UnreachableError("no emulator is running", hint="`runner emulator start`")
     return found

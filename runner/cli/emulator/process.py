@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from runner.cli.commands import command
-from runner.cli.emulator.group import directory, running
+from runner.cli.emulator.group import running
 from runner.cli.options import Count, Duration, Invocation
 from runner.errors import ConfigurationError, require_sound
+from runner.state import emulator_directory
 
 
 @command(
@@ -103,7 +104,7 @@ def start(
     from runner.emulator.settings import EmulatorSettings
 
     settings = EmulatorSettings(
-        directory=directory(),
+        directory=emulator_directory(),
         host=host,
         port=daemon.free_port(host) if port is None else port,
         token=token,
@@ -156,7 +157,7 @@ def stop(invocation: Invocation) -> None:
     from runner.emulator import daemon
 
     idle = unused()
-    stopped = daemon.stop(directory())
+    stopped = daemon.stop(emulator_directory())
     body: dict[str, Any] = {"stopped": stopped}
     if idle:
         body["unusedFaults"] = idle
@@ -175,7 +176,7 @@ def status(invocation: Invocation) -> None:
     from runner.emulator.definitions import documents
 
     info = running()
-    place = directory()
+    place = emulator_directory()
     document = place / "environment.json"
     body = {**info.describe(place), "environment": str(document) if document.exists() else None}
     body["definitions"] = documents.revisions()
@@ -199,7 +200,7 @@ def logs(invocation: Invocation, lines: int, follow: bool, requests: bool) -> No
     """Show the end of the emulator's log: every request it answered, and what went wrong."""
     from runner.running_emulator import LOG_FILE
 
-    path: Path = directory() / LOG_FILE
+    path: Path = emulator_directory() / LOG_FILE
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             recent = [line for line in file if not requests or _REQUESTS in line]

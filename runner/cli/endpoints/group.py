@@ -11,13 +11,14 @@ from runner.cli import commands
 from runner.cli.completing import completed, endpoints_named, remember
 from runner.cli.cost_gate import require_confirmed, terms
 from runner.cli.endpoints.check import check_options
-from runner.cli.endpoints.lease_options import lease_options, seconds_or_none
+from runner.cli.endpoints.lease import lease_options, seconds_or_none
 from runner.cli.endpoints.resources import resource_choices, resource_options
 from runner.cli.options import Count, Duration, Invocation, Money, cost_options, endpoint_argument
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import amount, duration, until
 
 if TYPE_CHECKING:
+    from runner.gcp.session import Session
     from runner.serving.lives import Life
 
 _LIFE = ("age", "spent", "lease ends", "idle limit", "last request")
@@ -185,14 +186,13 @@ def ls(invocation: Invocation, everything: bool) -> None:
 
     Spend is list price for what serves now. The last request comes from Cloud Monitoring, some minutes late.
     """
-    from runner.cli.unfinished import mention
     from runner.serving.listing import list_deployments
     from runner.serving.lives import lives
 
     with invocation.session() as session:
         found = list_deployments(session, only_ours=not everything)
         known = lives(session, [item.endpoint for item in found])
-        mention(invocation, session)
+        _mention_unfinished(invocation, session)
         every = [item.endpoint for item in found]
         now = session.now() if found else 0.0
         remember("endpoints", endpoints_named(every), target=str(session.environment.target))
@@ -225,6 +225,16 @@ def ls(invocation: Invocation, everything: bool) -> None:
     total = sum(item.usd_per_hour or 0.0 for item in found)
     if total:
         invocation.output.note(f"together {amount(total)} per hour, {amount(24 * total)} per day")
+
+
+def _mention_unfinished(invocation: Invocation, session: Session) -> None:
+    """Warn of deployments whose command did not end."""
+    from runner.serving.recovery import abandoned_records
+
+    found = abandoned_records(session)
+    if found:
+        names = ", ".join(record.endpoint.rsplit("/", 1)[-1] for record in found)
+        invocation.output.warning(f"a deployment was interrupted on {names}: `runner leaks --clean` resolves it")
 
 
 @commands.command(name="show", examples=("runner endpoints show 1234567890",))

@@ -68,10 +68,11 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
             arguments += [flag, str(value)]
     variables = dict(os.environ)
     if embedded:
-        from runner.cli.emulator.group import directory, running
+        from runner.cli.emulator.group import running
+        from runner.state import emulator_directory
 
         info = running()
-        arguments += ["--embedded", "--emulator", info.url, "--state", str(directory() / "infra.json")]
+        arguments += ["--embedded", "--emulator", info.url, "--state", str(emulator_directory() / "infra.json")]
         if info.token:
             variables["RUNNER_EMULATOR_TOKEN"] = info.token
     status, said = _run(invocation, arguments, variables)

@@ -63,7 +63,9 @@ manifest_options = together(
 @click.option("--report", type=click.Choice(["markdown"]), help="Format for a pull request comment.")
 @click.option("--no-preflight", is_flag=True, help="Skip the checks of bucket locations and permissions.")
 @click.pass_obj
-def command(invocation: Invocation, /, out: Path | None, report: str | None, no_preflight: bool, **choices: Any) -> None:
+def command(
+    invocation: Invocation, /, out: Path | None, report: str | None, no_preflight: bool, **choices: Any
+) -> None:
     """Show what `apply` would do with the manifests and what it would cost, without changing anything.
 
     Exit code 0: nothing would change; 2: something would change; 1: the manifests or the settings have errors.

@@ -41,11 +41,9 @@ class Taken(Protocol):
     @property
     def down(self) -> dict[str, str]:
         """Return places that do not answer, and why."""
-        ...
 
     def taken(self) -> Counter[str]:
         """Return how many slots are taken, by project."""
-        ...
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from runner.gcp import records, storage
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo, parse_gs_uri
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs.labels import MANAGED_LABEL, MANAGED_VALUE
+from runner.jobs.labels import managed
 from runner.jobs.outputs import ownership
 from runner.jobs.outputs.checkpoints import FINAL, Checkpoint, list_checkpoints
 
@@ -43,7 +43,7 @@ def plan(session: Session, job: TuningJob, *, keep_last: int = 0) -> PruningPlan
         ConfigurationError: the job runs, is not this tool's, shares its folder, or has no final weights.
     """
     problems = []
-    if job.labels.get(MANAGED_LABEL) != MANAGED_VALUE:
+    if not managed(job.labels):
         problems.append(f"job {job.id} was not submitted by this tool: its checkpoints are left alone")
     if not job.ended:
         problems.append(f"job {job.id} has not ended: it may still need its checkpoints")
