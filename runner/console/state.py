@@ -22,7 +22,7 @@ from runner.console.changes import Change, Changes, Work
 from runner.console.observing import Observer
 from runner.console.pages import Pages, address
 from runner.console.security import Access
-from runner.console.target import Target
+from runner.environment.targets import Target
 from runner.errors import ConfigurationError
 from runner.gcp.session import Session
 from runner.prices import Terms

@@ -81,15 +81,15 @@ command = commands.Group(
 @click.pass_obj
 def check(
     invocation: Invocation,
+    /,
     dataset: Dataset,
     max_findings: int,
     strict: bool,
-    near_duplicates: bool,
-    workers: int | None,
     fetch_images: bool,
     decode_images: bool,
     engine: EngineChoice,
     kind: str,
+    **choices: Any,
 ) -> None:
     """Check the dataset file TRAINING and list everything wrong with it. Exit code 3 if there are errors.
 
@@ -103,14 +103,7 @@ def check(
         engines.opened(invocation, engine, "check", dataset.training, dataset.validation) as beam,
         _closer(invocation, fetch=fetch_images, decode=decode_images) as look_closer,
     ):
-        report = checked(
-            invocation,
-            dataset,
-            near_duplicates=near_duplicates,
-            workers=workers,
-            beam=beam,
-            look_closer=look_closer,
-        )
+        report = checked(invocation, dataset, beam=beam, look_closer=look_closer, **choices)
     from runner.wording import counted
 
     output = invocation.output

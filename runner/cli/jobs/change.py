@@ -81,13 +81,11 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
 @click.pass_obj
 def clone(
     invocation: Invocation,
+    /,
     job: str,
     settings: tuple[str, ...],
     location: str | None,
-    dry_run: bool,
-    force_new: bool,
-    replace_output: bool,
-    watch_it: bool,
+    **how: Any,
 ) -> None:
     """Submit a job like JOB, with some values changed, after you confirm its price.
 
@@ -105,16 +103,8 @@ def clone(
         spec = changed(specification_of(session, original), settings)
     others: dict[str, Any] = {"location": location} if location else {}
     with invocation.session(**others) as session:
-        submit_specification(
-            invocation,
-            session,
-            spec,
-            dry_run=dry_run,
-            force_new=force_new,
-            replace_output=replace_output,
-            watch_it=watch_it,
-            details={"clonedFrom": original.name, "set": list(settings)},
-        )
+        details = {"clonedFrom": original.name, "set": list(settings)}
+        submit_specification(invocation, session, spec, details=details, **how)
 
 
 def _billed(session: Session, job: TuningJob) -> Billed | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -86,32 +85,18 @@ def submit(
     validation: str | None,
     labels: tuple[str, ...],
     final_only: bool,
-    tokenizer: Path | None,
-    dry_run: bool,
-    convert: bool,
-    force_new: bool,
-    replace_output: bool,
-    watch_it: bool,
-    **fields: Any,
+    **choices: Any,
 ) -> None:
     """Check the dataset, show the price, and submit a tuning job after you confirm.
 
     The same specification on the same data is the same job: run the command again, and it finds that job instead of
     paying twice.
     """
-    spec = _specification(training, validation, labels, export_last_checkpoint_only=final_only, **fields)
+    names = ("dry_run", "watch_it", "convert", "tokenizer", "force_new", "replace_output")
+    how = {name: choices.pop(name) for name in names}
+    spec = _specification(training, validation, labels, export_last_checkpoint_only=final_only, **choices)
     with invocation.session() as session:
-        submit_specification(
-            invocation,
-            session,
-            spec,
-            dry_run=dry_run,
-            watch_it=watch_it,
-            convert=convert,
-            tokenizer=tokenizer,
-            force_new=force_new,
-            replace_output=replace_output,
-        )
+        submit_specification(invocation, session, spec, **how)
 
 
 def submit_specification(
