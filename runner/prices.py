@@ -85,6 +85,17 @@ AGREED = Terms(limit=math.inf, accept_unknown=True)
 """To any price: it was agreed to before, or nothing is charged."""
 
 
+def dollars_of(text: str) -> float:
+    """Return the amount in `12.50`, `$12.50` or `1,250`. Raises ValueError for what is none, or negative."""
+    try:
+        usd = float(text.removeprefix("$").replace(",", ""))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an amount of dollars, such as 12.50") from None
+    if not 0 <= usd < math.inf:
+        raise ValueError("an amount of dollars must not be negative")
+    return usd
+
+
 def total(prices: Iterable[float | None]) -> float | None:
     """Return the sum of prices; None if one of them is not known."""
     known = list(prices)

@@ -12,6 +12,7 @@ import click
 
 from runner.cli.completing import completed
 from runner.cli.output import Output
+from runner.prices import dollars_of
 
 if TYPE_CHECKING:
     from runner.environment import Environment
@@ -164,12 +165,9 @@ class Money(_FloatType):
         if isinstance(value, float):
             return value
         try:
-            usd = float(str(value).removeprefix("$").replace(",", ""))
-        except ValueError:
-            self.fail(f"{value!r} is not an amount of dollars, such as 12.50", param, ctx)
-        if not 0 <= usd < float("inf"):
-            self.fail("an amount of dollars must not be negative", param, ctx)
-        return usd
+            return dollars_of(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Count(click.IntRange):

@@ -47,7 +47,7 @@ def deploy(
     *,
     terms: Terms,
     max_hourly_cost: float | None = None,
-    check: ParityCheck | None = None,
+    check: ParityCheck | Check | None = None,
     wait: bool = True,
     timeout: float = deployment.DEPLOY_TIMEOUT_SECONDS,
     tell: Callable[[str], None] | None = None,
@@ -94,9 +94,9 @@ def settle(session: Session, tell: Callable[[str], None]) -> None:
         tell(_OUTCOMES[result.outcome].format(result.record.endpoint.rsplit("/", 1)[-1]))
 
 
-def _gate(session: Session, plan: DeploymentPlan, check: ParityCheck | None, *, wait: bool) -> Check | None:
-    if check is None:
-        return None
+def _gate(session: Session, plan: DeploymentPlan, check: ParityCheck | Check | None, *, wait: bool) -> Check | None:
+    if not isinstance(check, ParityCheck):
+        return check
     if not wait:
         raise ConfigurationError("a check waits for the model: omit --no-wait")
     questions = read_questions(check.file, limit=GOLDEN)

@@ -231,7 +231,7 @@ def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
     served = {item["name"]: item for item in outcome.documents if item["what"] in ("deployed", "not deployed")}
     assert served["job-0"]["what"] == "deployed"
     assert "is above the gate's 0.001" in served["job-1"]["message"]
-    assert "$1.15 per hour is more than maxCostPerHour $0.50" in served["job-2"]["message"]
+    assert "$1.15 per hour, more than maxCostPerHour $0.50" in served["job-2"]["message"]
     assert "exact match on 6 questions is 0.0, the base's 0.0: no difference" in served["job-3"]["message"]
     plan = run("plan", "-f", str(manifests.folder), "--format", "json")
     assert plan.code == 0
