@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from importlib import util
 from pathlib import Path
 
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, EngineMissingError
+from runner.installation import install_hint
 from runner.local_files import replace, unusable
 from runner.local_processes import module_command
 
@@ -39,6 +41,16 @@ def root() -> Path:
 def is_present() -> bool:
     """Tell whether the program is there: an installation may have left it out."""
     return (root() / "infra" / "__main__.py").is_file()
+
+
+def require_program(what: str) -> None:
+    """Do nothing if the program can run here. Raises EngineMissingError: `what` needs what is not installed."""
+    missing = [name for name in ("pulumi", "pulumi_gcp") if util.find_spec(name) is None]
+    missing += [] if is_present() else ["the Pulumi program"]
+    if missing:
+        raise EngineMissingError(
+            f"{what} needs {', '.join(missing)}, which is not installed", hint=install_hint("infra")
+        )
 
 
 def program_command(module: str, *arguments: str) -> list[str]:

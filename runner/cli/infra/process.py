@@ -14,8 +14,7 @@ import click
 
 from runner.cli.options import Invocation, together
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
-from runner.infrastructure import is_present, program_command
-from runner.installation import install_hint
+from runner.infrastructure import program_command, require_program
 from runner.json_text import parsed
 
 _ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError}
@@ -56,7 +55,7 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
         ConfigurationError: the stack has mistakes, or something was not confirmed.
         InfraError: the engine, Google or the emulator refused.
     """
-    _check_installed()
+    require_program("this")
     arguments = program_command("infra.automation", verb)
     for name, value in (("project", invocation.project), ("location", invocation.location), *options.items()):
         flag = f"--{name.replace('_', '-')}"
@@ -140,12 +139,3 @@ def _error(body: dict[str, Any], status: int) -> RunnerError:
     if isinstance(found, InfraError):
         found.code, found.exit_code = body["code"], status  # type: ignore[misc]
     return found
-
-
-def _check_installed() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("pulumi", "pulumi_gcp") if find_spec(name) is None]
-    missing += [] if is_present() else ["the Pulumi program"]
-    if missing:
-        raise EngineMissingError(f"this needs {', '.join(missing)}, which is not installed", hint=install_hint("infra"))

@@ -5,12 +5,12 @@ The address may be a secret, as Slack's are: it is never printed, and only its h
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from runner.addresses import is_loopback
 from runner.errors import ConfigurationError, RunnerError
 from runner.gcp.rest import RestClient, TransportError
 from runner.gcp.session import Session
@@ -54,7 +54,7 @@ def webhook(url: str, style: Style | None = None) -> Webhook:
     if style == "pubsub" or url.startswith(("projects/", "pubsub://")):
         return Webhook(url=checked_topic(url), style="pubsub")
     parts = urlsplit(url)
-    if not (parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and _loopback(parts.hostname)))):
+    if not (parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname)))):
         raise ConfigurationError("the address to notify must start with https:// (http:// only on this machine)")
     return Webhook(url=url, style=style or ("slack" if parts.hostname == "hooks.slack.com" else "json"))
 
@@ -123,12 +123,3 @@ def notify(session: Session, hook: Webhook, body: dict[str, Any]) -> str:
         if response.status_code < 500 and response.status_code not in (408, 429):
             break
     return f"{hook.host} was not notified: {problem}"
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
