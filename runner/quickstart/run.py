@@ -6,11 +6,9 @@ Every step calls what the commands call; nothing here is special to the demonstr
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -33,6 +31,7 @@ from runner.jobs.following import watching
 from runner.jobs.following.watching import JobUpdate
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting.offers import Offer, Request, carry_out, offered
+from runner.local_processes import signals, variables
 from runner.prices import AGREED
 from runner.quickstart.story import Story, fast_story, full_story
 from runner.serving import deployment
@@ -43,7 +42,6 @@ from runner.wording import counted
 PROJECT = "local-project"
 LOCATION = "us-central1"
 _MAX_ANSWER_TOKENS = 48
-_STATE_VARIABLE = "RUNNER_STATE_DIR"
 
 
 class Narrator(Protocol):
@@ -272,15 +270,8 @@ def _ended_by_signals() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with signals((signal.SIGTERM, signal.SIGHUP), end):
         yield
-        return
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -292,16 +283,11 @@ def _state(options: QuickstartOptions) -> Iterator[Path]:
         yield directory
         return
     directory = Path(tempfile.mkdtemp(prefix="runner-quickstart-"))
-    before = os.environ.get(_STATE_VARIABLE)
-    # The ledger of submissions belongs to the emulator that knows the jobs: it goes when that goes.
-    os.environ[_STATE_VARIABLE] = str(directory)
     try:
-        yield directory
+        # The ledger of submissions belongs to the emulator that knows the jobs: it goes when that goes.
+        with variables({"RUNNER_STATE_DIR": str(directory)}):
+            yield directory
     finally:
-        if before is None:
-            os.environ.pop(_STATE_VARIABLE, None)
-        else:
-            os.environ[_STATE_VARIABLE] = before
         shutil.rmtree(directory, ignore_errors=True)
 
 

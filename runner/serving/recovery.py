@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from runner.errors import GoogleApiError, NotFoundError, RunnerError
 from runner.gcp import deployed, endpoints, operations
@@ -31,16 +31,6 @@ class Recovered:
     record: DeploymentRecord
     outcome: Outcome
     reason: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the stable JSON form."""
-        return {
-            "deployment": self.record.id,
-            "endpoint": self.record.endpoint,
-            "model": self.record.model,
-            "outcome": self.outcome,
-            "reason": self.reason,
-        }
 
 
 def abandoned_records(session: Session) -> list[DeploymentRecord]:

@@ -16,6 +16,7 @@ from runner.cli.options import Invocation, together
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
 from runner.infrastructure import program_command, require_program
 from runner.json_text import parsed
+from runner.local_processes import signals
 
 _ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError}
 
@@ -114,12 +115,8 @@ def _run(invocation: Invocation, arguments: list[str], variables: dict[str, str]
             else "ending at once: the next `up` looks for what was being made"
         )
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals((signal.SIGINT, signal.SIGTERM), stop):
         said, _ = process.communicate()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return process.returncode, said
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from runner.cli.jobs.live import forecast_line, live, wanted
 from runner.cli.options import Duration, Invocation, jobs_argument, together
 from runner.cli.stand_ins import tell_of_job
 from runner.errors import JobFailedError, WaitTimeoutError
+from runner.local_processes import signals
 from runner.wording import state_words
 
 if TYPE_CHECKING:
@@ -288,17 +288,11 @@ def terminated_as_interrupted() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, _INTERRUPT_AGAIN_SECONDS)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with signals((signal.SIGINT, signal.SIGTERM, signal.SIGALRM), interrupt):
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def event_line(event: JobEvent) -> str:

@@ -12,7 +12,7 @@ from runner.cli.manifests.apply import raise_for, tell
 from runner.cli.manifests.plan import fair_by_option, quota_option
 from runner.cli.options import Duration, Invocation, Money
 from runner.cli.text import amount, duration
-from runner.errors import GoogleApiError, RunnerError, UnreachableError, WaitTimeoutError, require_sound
+from runner.errors import GoogleApiError, UnreachableError, WaitTimeoutError, require_sound
 from runner.wording import counted, state_words
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def run(
     --budget. A place that does not answer gets no job, and a job that may be there waits for it. Ctrl-C does not change
     jobs or queue. With --format json, each event is a line.
     """
+    from runner.gcp import failures
     from runner.jobs.manifests.places import parse_place
 
     named = [parse_place(text) for text in places]
@@ -147,7 +148,7 @@ def run(
                 lost_since = None
                 latest.update((step.name, step) for step in steps)
             except (UnreachableError, GoogleApiError) as error:
-                if once or not _passes(error):
+                if once or not failures.may_pass(error):
                     raise
                 lost_since = time.monotonic() if lost_since is None else lost_since
                 if time.monotonic() - lost_since > PATIENCE_SECONDS:
@@ -230,8 +231,3 @@ def _fit(invocation: Invocation, session: Session, named: list[tuple[str, str]])
     if not fit:
         require_sound(problems, hint="`runner doctor` in each project")
     return fit
-
-
-def _passes(error: RunnerError) -> bool:
-    """Tell whether a failure may pass by itself."""
-    return not isinstance(error, GoogleApiError) or error.http in {408, 429} or error.http >= 500

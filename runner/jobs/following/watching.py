@@ -14,12 +14,10 @@ from runner.errors import (
     GoogleApiError,
     JobFailedError,
     JobStalledError,
-    QuotaExceededError,
     RunnerError,
-    UnreachableError,
     WaitTimeoutError,
 )
-from runner.gcp import events, tuning_jobs
+from runner.gcp import events, failures, tuning_jobs
 from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
@@ -221,7 +219,7 @@ class _Look:
         if isinstance(error, GoogleApiError) and error.http == 401:
             patience = min(patience, LOGIN_PATIENCE_SECONDS)
             self.session.renew()
-        elif not _passing(error):
+        elif not failures.may_pass(error):
             raise error
         now = time.monotonic()
         self._lost_since = self._lost_since or now
@@ -287,13 +285,6 @@ def stalled(update: JobUpdate) -> JobStalledError:
         f"tuning job {job.id} has made no progress for {update.stalled or 0:.0f} s (state {state}); it goes on",
         hint=f"`runner jobs why {job.id}`, or `runner jobs cancel {job.id}`",
     )
-
-
-def _passing(error: RunnerError) -> bool:
-    """Tell whether a failure may pass by itself."""
-    if isinstance(error, UnreachableError | QuotaExceededError):
-        return True
-    return isinstance(error, GoogleApiError) and (error.http >= 500 or error.http == 408) and error.http != 501
 
 
 def _timed_out(looks: list[_Look], waited: float) -> WaitTimeoutError:
