@@ -102,6 +102,13 @@ def total(prices: Iterable[float | None]) -> float | None:
     return None if None in known else sum(price or 0.0 for price in known)
 
 
+def price_range(low: float | None, expected: float | None, high: float | None) -> str:
+    """Return `about $2.10 ($2.00 to $2.60)`."""
+    if low is None or expected is None or high is None:
+        return "unknown: no price is published"
+    return amount(expected) if low == high else f"about {amount(expected)} ({amount(low)} to {amount(high)})"
+
+
 def cents(usd: float) -> str:
     """Return an amount to a hundredth of a cent: what is shown adds up."""
     return f"{'-' if usd < 0 else ''}${abs(usd):,.4f}"

@@ -17,7 +17,7 @@ from runner.cli.options import (
     mode_option,
     tokenizer_option,
 )
-from runner.cli.text import amount
+from runner.prices import price_range
 from runner.wording import counted
 
 if TYPE_CHECKING:
@@ -58,14 +58,8 @@ def command(
 
 def described(found: CostEstimate) -> list[tuple[str, Any]]:
     """Return what people want to know of an estimate."""
-    if found.expected is None or found.low is None or found.high is None:
-        price = "unknown: no price is published"
-    elif found.low == found.high:
-        price = amount(found.expected)
-    else:
-        price = f"about {amount(found.expected)} ({amount(found.low)} to {amount(found.high)})"
     return [
-        ("price", price),
+        ("price", price_range(found.low, found.expected, found.high)),
         ("tokens", f"{found.tokens:,} per epoch, {found.tokens * found.epochs:,} in {counted(found.epochs, 'epoch')}"),
         *[("because" if number == 0 else "", reason) for number, reason in enumerate(found.reasons)],
     ]

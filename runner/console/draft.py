@@ -10,9 +10,9 @@ from runner.catalog import find_model
 from runner.catalog.models import Model, TuningMode
 from runner.console.pages import address
 from runner.console.state import Console, Uploads
-from runner.errors import ConfigurationError, require_sound
+from runner.errors import ConfigurationError
 from runner.jobs.repeating.cloning import changed
-from runner.jobs.specification import TuningJobSpec, default_mode
+from runner.jobs.specification import TuningJobSpec, default_mode, labels_of
 from runner.jobs.submitting.offers import Request as Wanted
 
 STEPS = (
@@ -113,9 +113,6 @@ class Draft:
 
         if not self.training:
             raise ConfigurationError("no training dataset is chosen", hint="go back to step 2")
-        pairs = [pair for pair in self.label.split() if pair]
-        wrong = [f"label {pair!r} is not KEY=VALUE" for pair in pairs if "=" not in pair]
-        require_sound(wrong)
         spec = TuningJobSpec(
             base_model=self.base_model,
             training_dataset=place(self.training),
@@ -124,7 +121,7 @@ class Draft:
             display_name=self.display_name,
             custom_base_model=self.custom_base_model or None,
             export_last_checkpoint_only=self.final_only == "1",
-            labels=dict(pair.split("=", 1) for pair in pairs),
+            labels=labels_of(self.label.split()),
             description=self.description,
             service_account=self.service_account or None,
             kms_key=self.kms_key or None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,6 +125,13 @@ class TuningJobSpec:
         }
         folders = {key: (work[key] or "").rstrip("/") for key in ("customBaseModel", "outputUri")}
         return {**work, **folders, **{key: work[key] or "" for key in ("serviceAccount", "kmsKey")}}
+
+
+def labels_of(pairs: Iterable[str]) -> dict[str, str]:
+    """Return the labels in `KEY=VALUE` texts. Raises ConfigurationError with all that are none."""
+    given = list(pairs)
+    require_sound([f"label {pair!r} is not KEY=VALUE" for pair in given if "=" not in pair])
+    return dict(pair.split("=", 1) for pair in given)
 
 
 def check(spec: TuningJobSpec, environment: Environment) -> None:

@@ -213,17 +213,10 @@ class _Tour:
         )
 
     def _estimate(self, offer: Offer) -> dict[str, Any]:
-        estimate = offer.estimate
-        if estimate.low is None or estimate.expected is None or estimate.high is None:
-            self.narrator.say("no price is published for this model")
-        else:
-            self.narrator.say(
-                f"about ${estimate.expected:.4f} (${estimate.low:.4f} to ${estimate.high:.4f}):"
-                f" {estimate.tokens} tokens x {estimate.epochs} epochs at ${estimate.usd_per_million_tokens}"
-                f" per million, list price of {estimate.price_date}"
-            )
+        for line in (str(offer.price), *offer.estimate.reasons):
+            self.narrator.say(line)
         self.narrator.say("here it is free: the job runs on this machine")
-        return estimate.to_json()
+        return offer.estimate.to_json()
 
     def _tune(self, offer: Offer) -> TuningJob:
         # Here it costs nothing, so nobody is asked.

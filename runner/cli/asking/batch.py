@@ -13,6 +13,7 @@ from runner.cli import commands
 from runner.cli.completing import completed
 from runner.cli.options import (
     FILE,
+    SAMPLING,
     Count,
     Duration,
     Invocation,
@@ -102,14 +103,11 @@ def command(
     model: str | None,
     engine: str,
     machine_type: str | None,
-    replicas: int,
-    rate: float | None,
     output: Path,
     concurrency: int,
-    restart: bool,
     dry_run: bool,
     timeout: float | None,
-    **sampling: Any,
+    **choices: Any,
 ) -> None:
     """Answer every line of FILE, by an endpoint or a batch prediction job, and write the answers in the same order.
 
@@ -120,6 +118,7 @@ def command(
     With --engine vertex, a batch prediction job answers. It needs no endpoint, and it is billed while its machines run;
     its price is shown first. The same command again finds the job and never creates a second one.
     """
+    choices["sampling"] = {name: choices.pop(name) for name in SAMPLING}
     if engine == "vertex":
         with invocation.session() as session:
             from runner.cli.cost_gate import terms
@@ -127,40 +126,26 @@ def command(
 
             who = predictors.predictor(session, model or endpoint, machine_type)
             if dry_run:
-                _show_plan(invocation, jobs.plan(source, who, replicas=replicas, sampling=sampling, rate=rate))
+                del choices["restart"]
+                _show_plan(invocation, jobs.plan(source, who, **choices))
                 return
             invocation.interrupted = "the batch job continues; run the same command again to get its answers"
-            done = jobs.run_job(
-                session,
-                who,
-                source,
-                output,
-                terms=terms(invocation),
-                replicas=replicas,
-                sampling=sampling,
-                rate=rate,
-                restart=restart,
-                timeout=timeout,
-                progress=_told(invocation),
-            )
+            choices |= {"terms": terms(invocation), "timeout": timeout, "progress": _told(invocation)}
+            done = jobs.run_job(session, who, source, output, **choices)
         _end(invocation, done.to_json(), _pairs(done.to_json()), done.failed, done.total, output)
         return
+    rate = choices.pop("rate")
+    del choices["replicas"]
     if model or machine_type or rate or dry_run or invocation.max_cost is not None or timeout is not None:
         raise ConfigurationError(
             "--model, --machine-type, --tokens-per-second, --dry-run, --timeout and --max-cost need --engine vertex",
             hint="--engine vertex",
         )
-    _ask(invocation, source, endpoint, output, concurrency, restart, sampling)
+    _ask(invocation, source, endpoint, output, concurrency=concurrency, **choices)
 
 
 def _ask(
-    invocation: Invocation,
-    source: Path,
-    endpoint: str | None,
-    output: Path,
-    concurrency: int,
-    restart: bool,
-    sampling: dict[str, Any],
+    invocation: Invocation, source: Path, endpoint: str | None, output: Path, *, concurrency: int, **choices: Any
 ) -> None:
     from runner.serving.batches.online import BatchProgress, run_batch
     from runner.serving.prediction import resolve_endpoint
@@ -180,18 +165,9 @@ def _ask(
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
         tell_of_endpoint(invocation, session, found)
-        _advise(invocation, session, found, source, sampling, concurrency)
+        _advise(invocation, session, found, source, choices["sampling"], concurrency)
         invocation.interrupted = "the answers so far are saved; run the same command again to continue"
-        done = run_batch(
-            session,
-            found,
-            source,
-            output,
-            concurrency=concurrency,
-            sampling=sampling,
-            restart=restart,
-            progress=report,
-        )
+        done = run_batch(session, found, source, output, concurrency=concurrency, progress=report, **choices)
     before = done.total - done.asked
     pairs = [
         ("answers", done.total - done.failed),

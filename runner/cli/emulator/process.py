@@ -54,7 +54,14 @@ from runner.state import emulator_directory
     metavar="ID=PATH",
     help="Folder with the real weights of a base model; repeatable.",
 )
-@click.option("--jobs", type=Count(1), default=1, show_default=True, help="Maximum number of concurrent tuning jobs.")
+@click.option(
+    "--jobs",
+    "concurrent_tuning_jobs",
+    type=Count(1),
+    default=1,
+    show_default=True,
+    help="Maximum number of concurrent tuning jobs.",
+)
 @click.option(
     "--fault",
     "faults",
@@ -83,17 +90,14 @@ from runner.state import emulator_directory
 @click.pass_obj
 def start(
     invocation: Invocation,
+    /,
     port: int | None,
-    host: str,
-    token: str | None,
-    stand_in: Any,
     model_directories: tuple[str, ...],
-    jobs: int,
     faults: tuple[str, ...],
-    time_scale: float,
     dedicated: tuple[Path, Path] | None,
     foreground: bool,
     timeout: float,
+    **choices: Any,
 ) -> None:
     """Start the emulator and return once it answers.
 
@@ -105,16 +109,12 @@ def start(
 
     settings = EmulatorSettings(
         directory=emulator_directory(),
-        host=host,
-        port=daemon.free_port(host) if port is None else port,
-        token=token,
-        stand_in=stand_in,
+        port=daemon.free_port(choices["host"]) if port is None else port,
         model_directories=_model_directories(model_directories),
-        concurrent_tuning_jobs=jobs,
         faults=checked(faults),
-        time_scale=time_scale,
         dedicated_certificate=dedicated[0] if dedicated else None,
         dedicated_key=dedicated[1] if dedicated else None,
+        **choices,
     )
     output = invocation.output
     if foreground:

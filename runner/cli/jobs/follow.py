@@ -72,13 +72,7 @@ waiting_options = together(
 @click.option("--plain", is_flag=True, help="Print lines instead of redrawing.")
 @click.pass_obj
 def watch(
-    invocation: Invocation,
-    jobs: tuple[str, ...],
-    timeout: float | None,
-    stall_after: float | None,
-    notify: str | None,
-    notify_format: Any,
-    plain: bool,
+    invocation: Invocation, /, jobs: tuple[str, ...], notify: str | None, notify_format: Any, plain: bool, **pace: Any
 ) -> None:
     """Show the progress of jobs until they end: states, losses, time left, cost so far; exit code 5 if one fails.
 
@@ -87,17 +81,15 @@ def watch(
     """
     with invocation.session() as session:
         follower = Follower(invocation, session, _hook(notify, notify_format), plain=plain)
-        names = [job_name(session, job) for job in jobs]
-        follower.run(names, timeout=timeout, stall_after=stall_after)
+        follower.run([job_name(session, job) for job in jobs], **pace)
         follower.verdict()
 
 
-def follow(invocation: Invocation, session: Session, name: str, timeout: float | None = None) -> TuningJob:
-    """Show a job's progress until it ends, and return it. Raises JobFailedError, WaitTimeoutError."""
+def follow(invocation: Invocation, session: Session, name: str) -> None:
+    """Show a job's progress until it ends. Raises JobFailedError."""
     follower = Follower(invocation, session)
-    follower.run([name], timeout=timeout)
+    follower.run([name])
     follower.verdict()
-    return follower.ended[0]
 
 
 @command(
@@ -111,18 +103,11 @@ def follow(invocation: Invocation, session: Session, name: str, timeout: float |
 @jobs_argument
 @waiting_options
 @click.pass_obj
-def wait(
-    invocation: Invocation,
-    jobs: tuple[str, ...],
-    timeout: float | None,
-    stall_after: float | None,
-    notify: str | None,
-    notify_format: Any,
-) -> None:
+def wait(invocation: Invocation, /, jobs: tuple[str, ...], notify: str | None, notify_format: Any, **pace: Any) -> None:
     """Wait until every JOB has ended. The exit code is 0 if all succeeded, 5 if one did not, and 6 after a timeout."""
     with invocation.session() as session:
         follower = Follower(invocation, session, _hook(notify, notify_format), verb="wait")
-        follower.run([job_name(session, job) for job in jobs], timeout=timeout, stall_after=stall_after)
+        follower.run([job_name(session, job) for job in jobs], **pace)
     order = {name.rsplit("/", 1)[-1]: place for place, name in enumerate(follower.watched)}
     ended = sorted(follower.ended, key=lambda job: order[job.id])
     rows = [[job.id, state_words(job.state), job.final_checkpoint_uri if job.succeeded else "-"] for job in ended]
@@ -148,7 +133,7 @@ class Follower:
     _named: set[str] = field(default_factory=set)
     """Jobs whose stand-in was named."""
 
-    def run(self, names: Sequence[str], *, timeout: float | None = None, stall_after: float | None = None) -> None:
+    def run(self, names: Sequence[str], **pace: Any) -> None:
         """Follow the jobs until each has ended or stalled. Raises WaitTimeoutError and what ends a watch."""
         from runner.gcp.tuning_jobs import full_name
         from runner.jobs.following import watching
@@ -159,7 +144,7 @@ class Follower:
         goes_on = "the job goes on" if len(self.watched) == 1 else "the jobs go on"
         they = "it" if len(self.watched) == 1 else "them"
         self.invocation.interrupted = f"{goes_on}; `runner jobs {self.verb} {ids}` comes back to {they}"
-        updates = watching.watch_many(self.session, list(self.watched), timeout=timeout, stall_after=stall_after)
+        updates = watching.watch_many(self.session, list(self.watched), **pace)
         with terminated_as_interrupted(), self._shown() as show:
             try:
                 for update in updates:

@@ -22,7 +22,6 @@ from runner.cli.options import (
     replace_output_option,
     tokenizer_option,
 )
-from runner.errors import require_sound
 
 if TYPE_CHECKING:
     from runner.datasets.reading.sources import Source
@@ -92,9 +91,17 @@ def submit(
     The same specification on the same data is the same job: run the command again, and it finds that job instead of
     paying twice.
     """
+    from runner.jobs.specification import TuningJobSpec, labels_of
+
     names = ("dry_run", "watch_it", "convert", "tokenizer", "force_new", "replace_output")
     how = {name: choices.pop(name) for name in names}
-    spec = _specification(training, validation, labels, export_last_checkpoint_only=final_only, **choices)
+    spec = TuningJobSpec(
+        training_dataset=training,
+        validation_dataset=validation,
+        labels=labels_of(labels),
+        export_last_checkpoint_only=final_only,
+        **choices,
+    )
     with invocation.session() as session:
         submit_specification(invocation, session, spec, **how)
 
@@ -163,16 +170,6 @@ def _listener(invocation: Invocation) -> Listener:
             return invocation.output.progress(f"upload {name}")
 
     return Teller()
-
-
-def _specification(training: str, validation: str | None, labels: tuple[str, ...], **fields: Any) -> TuningJobSpec:
-    """Return the specification, its files not yet uploaded. Raises ConfigurationError."""
-    from runner.jobs.specification import TuningJobSpec
-
-    problems = [f"--label {label!r} is not KEY=VALUE" for label in labels if "=" not in label]
-    require_sound(problems)
-    pairs = dict(label.split("=", 1) for label in labels)
-    return TuningJobSpec(training_dataset=training, validation_dataset=validation, labels=pairs, **fields)
 
 
 def _print_plan(invocation: Invocation, offer: Offer) -> None:

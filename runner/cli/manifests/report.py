@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runner.cli.text import amount, visible
+from runner.prices import price_range
 
 if TYPE_CHECKING:
     from runner.jobs.manifests.decisions import PlannedJob, Removed
@@ -84,7 +85,7 @@ def price(low: Any, expected: Any, high: Any, unknown: Any = 0) -> str:
     """Return `about $2.10 ($2.00 to $2.60)`."""
     parts = []
     if expected is not None and (expected or not unknown):
-        parts.append(f"about {amount(expected)} ({amount(low)} to {amount(high)})")
+        parts.append(price_range(low, expected, high))
     if unknown or expected is None:
         parts.append(f"{unknown} of unknown price" if unknown and parts else "unknown")
     return ", and ".join(parts)

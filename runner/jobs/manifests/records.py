@@ -207,9 +207,7 @@ class Run(_Stored):
             mode=str(self.fields.get("mode", "")),
             state=outcome.state if outcome else self.phase,
             expected_tokens=self.price.tokens,
-            billed_tokens=outcome.billed_tokens if outcome else None,
-            billed_usd=outcome.billed_usd if outcome else None,
-            counted_by_stand_in=outcome.counted_by_stand_in if outcome else False,
+            **(outcome.model_dump(include={"billed_tokens", "billed_usd", "counted_by_stand_in"}) if outcome else {}),
         )
 
 
