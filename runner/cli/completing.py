@@ -132,7 +132,9 @@ def _models() -> dict[str, str]:
 
 
 def _states() -> dict[str, str]:
-    return dict.fromkeys(("queued", "pending", "running", "succeeded", "failed", "cancelled", "paused", "expired"), "")
+    from runner.gcp.job_states import STATES
+
+    return dict.fromkeys((state.replace(" ", "-") for state in STATES), "")
 
 
 def _contexts() -> dict[str, str]:

@@ -115,10 +115,9 @@ class Console:
         price: str = "",
         danger: bool = False,
         fields: dict[str, str] | None = None,
-        action: str = "",
     ) -> Response:
         """Return the page that asks before something is changed."""
-        path = action or request.url.path
+        path = request.url.path
         return self.pages.answer(
             request,
             "confirm.html",

@@ -53,7 +53,8 @@ def tune(session: Session, folder: Path, name: str, *, rate: float, epochs: int)
         display_name=name,
         labels={"sweep": "rates"},
     )
-    return offers.tune(session, Request(spec=spec), terms=AGREED).job
+    with offers.offered(session, Request(spec=spec)) as offer:
+        return offers.carry_out(offer, terms=AGREED).job
 
 
 @contextmanager

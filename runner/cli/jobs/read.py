@@ -25,11 +25,6 @@ _LOG_SECONDS = 1.0
 """Between two looks at a job that is followed."""
 
 
-_STATES = (
-    *("queued", "pending", "running", "succeeded", "partially succeeded", "failed", "cancelling", "cancelled"),
-    *("paused", "expired", "updating"),
-)
-"""States of the API's JobState, as they are shown."""
 _SORTS = ("created", "loss", "validation")
 _LOOKED_AT_ONCE = 8
 
@@ -248,14 +243,16 @@ class _LogPrinter:
 
 def _filter(states: tuple[str, ...], labels: tuple[str, ...]) -> str:
     """Return the API's filter for a choice of states and labels. Raises ConfigurationError."""
+    from runner.gcp.job_states import STATES
+
     problems = [f"--label {label!r} is not KEY=VALUE" for label in labels if "=" not in label]
     given = {state: state.lower().removeprefix("job_state_").replace("_", " ").replace("-", " ") for state in states}
     problems += [
-        f"--state {state!r} is not a state; states are {', '.join(_STATES)}"
+        f"--state {state!r} is not a state; states are {', '.join(STATES)}"
         for state, short in given.items()
-        if short not in _STATES
+        if short not in STATES
     ]
-    problems += [f"--{name} {text!r} contains a quotation mark" for name, text in _each(states, labels) if '"' in text]
+    problems += [f"--label {label!r} contains a quotation mark" for label in labels if '"' in label]
     require_sound(problems)
     parts = [f'labels.{key}="{value}"' for key, _, value in (label.partition("=") for label in labels)]
     full = [f"JOB_STATE_{short.upper().replace(' ', '_')}" for short in given.values()]
@@ -263,7 +260,3 @@ def _filter(states: tuple[str, ...], labels: tuple[str, ...]) -> str:
         alternatives = " OR ".join(f'state="{state}"' for state in full)
         parts.append(f"({alternatives})" if len(full) > 1 else alternatives)
     return " AND ".join(parts)
-
-
-def _each(states: tuple[str, ...], labels: tuple[str, ...]) -> list[tuple[str, str]]:
-    return [("state", state) for state in states] + [("label", label) for label in labels]

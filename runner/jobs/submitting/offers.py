@@ -4,7 +4,7 @@
         print(offer.estimate.high, offer.obstacles())
         submission = carry_out(offer, terms=Terms(limit=20.0))
 
-`tune` does both. Commands, the quickstart and programs call these; none has checks of its own.
+Commands, the quickstart and programs call these; none has checks of its own.
 """
 
 from __future__ import annotations
@@ -124,12 +124,6 @@ class Offer:
         if not self.request.force_new and all(uri is None or storage.exists(self.session, uri) for uri in datasets):
             fingerprint = prepare(self.session, self.spec).fingerprint
         return Wanted(output=output, fingerprint=fingerprint, replace=self.request.replace_output)
-
-
-def tune(session: Session, request: Request, *, terms: Terms, listener: Listener | None = None) -> Once[TuningJob]:
-    """Return the job of a request, created now unless it exists: `offered` and `carry_out` in one."""
-    with offered(session, request, listener) as offer:
-        return carry_out(offer, terms=terms, listener=listener)
 
 
 @contextlib.contextmanager

@@ -15,11 +15,13 @@ import pytest
 from runner.errors import ConfigurationError, CostRefusedError, DatasetError
 from runner.gcp import storage, uploads
 from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.preflight import grants
 from runner.jobs.preflight.obstacles import preflight
 from runner.jobs.preflight.weights import weights
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submitting.offers import Request, carry_out, offered, tune
+from runner.jobs.submitting.offers import Request, carry_out, offered
+from runner.jobs.submitting.submission import Once
 from runner.prices import AGREED, Terms
 from tests.cli.invocation import CommandLine
 from tests.jobs.manifests.folder import MODEL, names_of
@@ -39,6 +41,11 @@ def data(tmp_path: Path) -> Path:
     path = tmp_path / "train.jsonl"
     path.write_bytes(LINES)
     return path
+
+
+def tune(session: Session, request: Request, *, terms: Terms) -> Once[TuningJob]:
+    with offered(session, request) as offer:
+        return carry_out(offer, terms=terms)
 
 
 def _uploaded(session: Session) -> list[str]:
