@@ -8,6 +8,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.completing import completed
+from runner.cli.jobs.group import found_job
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, NotFoundError
 
@@ -52,12 +53,10 @@ def command(invocation: Invocation, what: str | None, only_print: bool) -> None:
 
 def _found(session: Session, what: str) -> tuple[str, str]:
     """Return whether it is a job or an endpoint, and its id. Raises ConfigurationError."""
-    from runner.gcp import tuning_jobs
-    from runner.jobs.naming import job_name
     from runner.serving.prediction import resolve_endpoint
 
     try:
-        return "jobs", tuning_jobs.get(session, job_name(session, what)).id
+        return "jobs", found_job(session, what).id
     except NotFoundError:
         pass
     try:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.jobs.group import job_name
+from runner.cli.jobs.group import found_job
 from runner.cli.options import Invocation, cost_options, job_argument
 from runner.errors import ConfigurationError
 
@@ -37,12 +37,11 @@ def command(
     JOB needs its run manifest, which this tool writes beside the results of every job that it submits. If the data has
     changed, nothing is submitted, because that would be a different job. The current price applies.
     """
-    from runner.gcp import tuning_jobs
     from runner.jobs.repeating import reproduction
 
     output = invocation.output
     with invocation.session() as session:
-        original = tuning_jobs.get(session, job_name(session, job))
+        original = found_job(session, job)
         manifest = reproduction.read_manifest(session, original)
         changes = reproduction.differences(session, manifest)
         blocking = [change for change in changes if change["matters"]]

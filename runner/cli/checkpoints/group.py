@@ -10,7 +10,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.cost_gate import require_confirmed
-from runner.cli.jobs.group import job_name
+from runner.cli.jobs.group import found_job, job_name
 from runner.cli.options import Count, Invocation, job_argument, together
 from runner.cli.text import size
 from runner.wording import camel_keys, counted
@@ -121,12 +121,11 @@ def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> Non
     The final checkpoint is always kept. Only jobs that have ended and that this tool submitted are pruned, and only in
     their own folder.
     """
-    from runner.gcp import tuning_jobs
     from runner.jobs.outputs import pruning
 
     output = invocation.output
     with invocation.session() as session:
-        planned = pruning.plan(session, tuning_jobs.get(session, job_name(session, job)), keep_last=keep)
+        planned = pruning.plan(session, found_job(session, job), keep_last=keep)
         ids = [item.id for item in planned.delete]
         kept = ", ".join(item.id for item in planned.keep) or "none"
         body = {"delete": ids, "keep": [item.id for item in planned.keep], "bytes": planned.size, "deleted": False}

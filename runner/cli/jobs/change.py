@@ -8,7 +8,7 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.cost_gate import require_confirmed
-from runner.cli.jobs.group import job_name
+from runner.cli.jobs.group import found_job
 from runner.cli.jobs.live import cost
 from runner.cli.options import Invocation, cost_options, job_argument, replace_output_option
 from runner.wording import state_words
@@ -36,7 +36,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
     from runner.jobs.following import watching
 
     with invocation.session() as session:
-        found = tuning_jobs.get(session, job_name(session, job))
+        found = found_job(session, job)
         used = _billed(session, found)
         if not found.ended:
             label = found.display_name or found.base_model
@@ -95,11 +95,10 @@ def clone(
     model's default. A changed job gets an output folder of its own.
     """
     from runner.cli.jobs.submit import submit_specification
-    from runner.gcp import tuning_jobs
     from runner.jobs.repeating.cloning import changed, specification_of
 
     with invocation.session() as session:
-        original = tuning_jobs.get(session, job_name(session, job))
+        original = found_job(session, job)
         spec = changed(specification_of(session, original), settings)
     others: dict[str, Any] = {"location": location} if location else {}
     with invocation.session(**others) as session:

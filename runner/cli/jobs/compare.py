@@ -6,7 +6,7 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.completing import completed
-from runner.cli.jobs.group import job_name
+from runner.cli.jobs.group import found_job
 from runner.cli.options import Invocation
 from runner.cli.stand_ins import tell_of_job
 from runner.cli.text import amount
@@ -30,7 +30,7 @@ def compare(invocation: Invocation, jobs: tuple[str, ...], sweep: str | None) ->
 
     Columns show the parameters in which the jobs differ. `runner jobs diff` compares two jobs in every value.
     """
-    from runner.gcp import fleet, tuning_jobs
+    from runner.gcp import fleet
     from runner.jobs.following.ranking import jobs_of_sweep, parameters, ranked
     from runner.jobs.following.results import results_of
 
@@ -40,7 +40,7 @@ def compare(invocation: Invocation, jobs: tuple[str, ...], sweep: str | None) ->
     with invocation.session() as session:
         found = {}
         for text in jobs:
-            job = tuning_jobs.get(session, job_name(session, text))
+            job = found_job(session, text)
             found[job.id] = job
         if sweep is not None:
             of_sweep = jobs_of_sweep(fleet.all_jobs(session), sweep)

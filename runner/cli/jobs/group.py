@@ -54,6 +54,13 @@ def job_name(session: Session, text: str) -> str:
     return naming.job_name(session, text)
 
 
+def found_job(session: Session, text: str) -> TuningJob:
+    """Return the job that a command line names. Raises NotFoundError."""
+    from runner.gcp import tuning_jobs
+
+    return tuning_jobs.get(session, job_name(session, text))
+
+
 def described(job: TuningJob) -> list[tuple[str, Any]]:
     """Return what people want to know of a job."""
     error = f"{job.error_message} (code {job.error_code})" if job.error_message or job.error_code else None

@@ -9,7 +9,7 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.completing import completed, jobs_named, remember
-from runner.cli.jobs.group import described, job_name
+from runner.cli.jobs.group import described, found_job
 from runner.cli.options import Count, Duration, Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
 from runner.cli.text import ago
@@ -145,10 +145,9 @@ def _measured(session: Session, jobs: list[TuningJob]) -> dict[str, dict[str, An
 @click.pass_obj
 def show(invocation: Invocation, job: str, raw: bool) -> None:
     """Show everything about a tuning job. JOB is an ID or its beginning, a name, or `latest`."""
-    from runner.gcp import tuning_jobs
 
     with invocation.session() as session:
-        found = tuning_jobs.get(session, job_name(session, job))
+        found = found_job(session, job)
     if raw:
         invocation.output.document(found.raw)
     else:
@@ -177,7 +176,7 @@ def logs(invocation: Invocation, job: str, only_events: bool, follow: bool) -> N
     from runner.gcp import tuning_jobs
 
     with invocation.session() as session:
-        found = tuning_jobs.get(session, job_name(session, job))
+        found = found_job(session, job)
         tell_of_job(invocation, found)
         invocation.interrupted = f"`runner jobs logs --follow {found.id}` comes back" if follow else ""
         printer = _LogPrinter(invocation, session, found.name, only_events=only_events)
