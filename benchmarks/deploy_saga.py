@@ -43,9 +43,10 @@ from runner.errors import RunnerError
 from runner.gcp import endpoints, failures, operations, rest, uploads
 from runner.gcp.session import Session
 from runner.serving import deployment, recovery
-from runner.serving.deployment import deploy, plan_deployment, undeploy
+from runner.serving.deployment import deploy, undeploy
 from runner.serving.labels import LEASE_LABEL
 from runner.serving.leaks import clean, find_leaks
+from runner.serving.plan import plan_deployment
 from tests.gcp.flaky import Fault
 from tests.provisioning import provision
 

@@ -30,14 +30,13 @@ def unwritable(path: Path, error: OSError, *, hint: str | None = None) -> Runner
     message = f"cannot write {path}: {why}"
     if error.errno in DISK_ERRORS:
         return DiskError(message, path=str(path), hint=hint)
-    return ConfigurationError(message, problems=[message], hint=hint or mend)
+    return ConfigurationError(message, hint=hint or mend)
 
 
 def unusable(path: Path, error: OSError) -> RunnerError:
     """Return what to raise when a path that a user named cannot be read or written: the user's mistake."""
     why, hint = _why(path, error)
-    message = f"cannot use {path}: {why}"
-    return ConfigurationError(message, problems=[message], hint=hint)
+    return ConfigurationError(f"cannot use {path}: {why}", hint=hint)
 
 
 def _why(path: Path, error: OSError) -> tuple[str, str]:
@@ -105,7 +104,7 @@ def read_records(path: Path, content: bytes) -> list[dict[str, Any]]:
         if expected not in {None, found}:
             message = f"{path}:{number} is damaged: its checksum is wrong"
             hint = "nothing was changed; `runner repair` keeps what is sound and sets the file aside"
-            raise ConfigurationError(message, problems=[message], hint=hint)
+            raise ConfigurationError(message, hint=hint)
         records.append(body)
     return records
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FrameType
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -21,3 +27,36 @@ def script_command(script: str, *arguments: str) -> list[str]:
 def interpreter() -> str:
     """Return the interpreter that runs this."""
     return sys.executable
+
+
+@contextlib.contextmanager
+def variables(wanted: Mapping[str, str | None]) -> Iterator[None]:
+    """Within, have environment variables set; None takes one away."""
+    before = {name: os.environ.get(name) for name in wanted}
+    _set(wanted)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextlib.contextmanager
+def signals(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within, have signals handled, in the main thread; in others they cannot be, and stay as they are."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -7,6 +7,7 @@ no file outside the folder is named, and nothing asks for code of its author.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import stat
@@ -127,7 +128,7 @@ def weights(folder: Path, config: dict[str, Any]) -> Weights:
     parameters = 0
     last = {"text": -1, "vision": -1}
     for name in files:
-        for tensor, count in _tensors(folder / name):
+        for tensor, count in tensors(folder / name):
             parameters += count
             found = _LAYER.search(tensor)
             if found is not None:
@@ -262,8 +263,13 @@ def _shards(folder: Path) -> tuple[str, ...]:
     return tuple(shards)
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield name and number of elements of each tensor of a safetensors file, by its header."""
+def tensors(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield name and number of elements of each tensor of a safetensors file, by its header.
+
+    Raises:
+        ModelFilesError: it is torn, or its header is damaged: a tensor is outside of the file, or upon another one.
+        FileLimitError: the header is too large.
+    """
     damaged = f"{path.name} is damaged"
     size = path.stat().st_size
     with path.open("rb") as stream:
@@ -278,6 +284,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, int]]:
         header = json_text.parsed(text)
         if not isinstance(header, dict):
             raise ValueError("no object")
+        places: list[tuple[int, int]] = []
         for name, tensor in header.items():
             if name == "__metadata__":
                 continue
@@ -285,7 +292,10 @@ def _tensors(path: Path) -> Iterator[tuple[str, int]]:
             begin, end = tensor["data_offsets"]
             if not 0 <= begin <= end <= size - 8 - length or (end - begin) * 8 != count * _bits(tensor["dtype"]):
                 raise ValueError(f"{name[:200]} does not fit")
+            places.append((begin, end))
             yield name, count
+        if any(left[1] > right[0] for left, right in itertools.pairwise(sorted(places))):
+            raise ValueError("tensors overlap")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelFilesError(f"{damaged}: its header is not readable ({error})") from error
 

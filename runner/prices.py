@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from runner.errors import CostRefusedError
@@ -79,6 +79,34 @@ class Terms:
             f"{price.what} would cost {price.highest}, and nobody approved it",
             hint=f"approve it with {self.yes_name} or {given}" if self.yes_name else f"approve it with {given}",
         )
+
+
+AGREED = Terms(limit=math.inf, accept_unknown=True)
+"""To any price: it was agreed to before, or nothing is charged."""
+
+
+def dollars_of(text: str) -> float:
+    """Return the amount in `12.50`, `$12.50` or `1,250`. Raises ValueError for what is none, or negative."""
+    try:
+        usd = float(text.removeprefix("$").replace(",", ""))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an amount of dollars, such as 12.50") from None
+    if not 0 <= usd < math.inf:
+        raise ValueError("an amount of dollars must not be negative")
+    return usd
+
+
+def total(prices: Iterable[float | None]) -> float | None:
+    """Return the sum of prices; None if one of them is not known."""
+    known = list(prices)
+    return None if None in known else sum(price or 0.0 for price in known)
+
+
+def price_range(low: float | None, expected: float | None, high: float | None) -> str:
+    """Return `about $2.10 ($2.00 to $2.60)`."""
+    if low is None or expected is None or high is None:
+        return "unknown: no price is published"
+    return amount(expected) if low == high else f"about {amount(expected)} ({amount(low)} to {amount(high)})"
 
 
 def cents(usd: float) -> str:

@@ -13,6 +13,10 @@ TELL_SECONDS = 10.0
 """A wait that is longer is told, and told again after each such time."""
 
 
+def silent(line: str) -> None:
+    """Hear a line and say nothing: where nobody asked to be told."""
+
+
 @dataclass(slots=True)
 class _Wait:
     what: str

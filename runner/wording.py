@@ -12,6 +12,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def state_words(state: str) -> str:
+    """Return `waiting for quota` for `TUNING_JOB_STATE_WAITING_FOR_QUOTA`, `running` for `JOB_STATE_RUNNING`."""
+    return state.removeprefix("TUNING_").removeprefix("JOB_STATE_").replace("_", " ").lower()
+
+
 def camel_keys(body: _Document) -> _Document:
     """Return a JSON document whose keys are spelled as Google's APIs spell theirs: `maxSequenceLength`.
 

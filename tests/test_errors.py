@@ -7,9 +7,11 @@ import pkgutil
 import re
 from pathlib import Path
 
+import pytest
+
 import infra.automation
 import runner
-from runner.errors import RunnerError
+from runner.errors import ConfigurationError, OutputTakenError, RunnerError, require_sound
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "errors.md"
 
@@ -28,3 +30,19 @@ def test_every_error_is_documented_with_its_exit_code() -> None:
     documented = set(re.findall(r"^\| (\d+) \| `(\w+)` \|", DOCUMENT.read_text(), re.MULTILINE))
 
     assert {(str(cls.exit_code), cls.code) for cls in _classes(RunnerError)} == documented
+
+
+@pytest.mark.parametrize("error", [ConfigurationError, OutputTakenError])
+def test_a_single_mistake_is_among_the_problems_too(error: type[ConfigurationError]) -> None:
+    assert error("there is no such file").to_json()["problems"] == ["there is no such file"]
+
+
+def test_a_message_names_the_first_of_many_problems_and_the_error_has_all() -> None:
+    require_sound([])
+    problems = [f"line {number} is wrong" for number in range(1, 13)]
+    with pytest.raises(ConfigurationError) as caught:
+        require_sound(problems, hint="mend them")
+
+    assert caught.value.problems == problems
+    assert caught.value.message.endswith("line 10 is wrong; and 2 more")
+    assert caught.value.hint == "mend them"

@@ -11,7 +11,7 @@ from runner.api.jobs import Job
 from runner.catalog import TuningMode
 from runner.gcp.session import Session
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submitting.offers import Offer, Request, carry_out, offered
+from runner.jobs.submitting.offers import Request, carry_out, offered
 from runner.prices import Price, Terms
 
 
@@ -113,12 +113,7 @@ def tune(
         force_new=force_new,
         replace_output=replace_output,
     )
-
-    def require(offer: Offer) -> None:
-        cost = offer.estimate
-        terms.require(Price(what=f"tuning {offer.spec.base_model}", usd=cost.high, expected=cost.expected))
-
     connection = current(session)
     with offered(connection, request) as offer:
-        sent = carry_out(offer, agree=require)
+        sent = carry_out(offer, terms=terms)
     return Job(connection, sent.job, created=sent.created, estimate=offer.estimate)

@@ -17,6 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from runner.json_text import parsed
+from runner.wording import state_words
 
 _FRESH_SECONDS = 10.0
 _KEPT = 200
@@ -77,7 +78,7 @@ def jobs_named(jobs: Iterable[Any]) -> list[tuple[str, str]]:
     """Return ids and names of jobs, each with what it is."""
     found = [("latest", "the newest job")]
     for job in jobs:
-        state = job.state.removeprefix("JOB_STATE_").lower()
+        state = state_words(job.state)
         found.append((job.id, f"{job.display_name or job.base_model}, {state}"))
         found += [(job.display_name, state)] if job.display_name and " " not in job.display_name else []
     return found
@@ -131,7 +132,9 @@ def _models() -> dict[str, str]:
 
 
 def _states() -> dict[str, str]:
-    return dict.fromkeys(("queued", "pending", "running", "succeeded", "failed", "cancelled", "paused", "expired"), "")
+    from runner.gcp.job_states import STATES
+
+    return dict.fromkeys((state.replace(" ", "-") for state in STATES), "")
 
 
 def _contexts() -> dict[str, str]:

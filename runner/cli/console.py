@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from runner.cli import commands
-from runner.cli.options import Invocation
+from runner.cli.options import Count, Invocation
 from runner.errors import EngineMissingError
 
 
@@ -15,9 +15,7 @@ from runner.errors import EngineMissingError
 )
 @click.option("--open", "open_it", is_flag=True, help="Open the address in the default browser.")
 @click.option("--read-only", is_flag=True, help="Show everything and refuse every change.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), metavar="N", help="Port [default: 8090, or a free port if 8090 is taken]."
-)
+@click.option("--port", type=Count(0, 65535), help="Port [default: 8090, or a free port if 8090 is taken].")
 @click.pass_obj
 def command(invocation: Invocation, open_it: bool, read_only: bool, port: int | None) -> None:
     """Serve pages that show and do what the commands do, on this machine only, until Ctrl-C.

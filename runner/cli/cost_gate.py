@@ -6,62 +6,22 @@ import dataclasses
 
 from runner.cli.options import Invocation
 from runner.cli.questions import agreed, at_terminal
+from runner.errors import ConfigurationError
 from runner.prices import Price, Terms
 
 
-def confirm_cost(
-    invocation: Invocation,
-    *,
-    what: str,
-    usd: float | None,
-    expected: float | None = None,
-    per: str = "",
-    max_cost: float | None,
-    accept_unknown_cost: bool = False,
-    limit_option: str = "--max-cost",
-    verb: str = "Continue",
-) -> None:
-    """Return if the price is agreed to.
+def terms(invocation: Invocation, *, verb: str = "Continue") -> Terms:
+    """Return what a command line agrees to; `terms(…).require(price)` returns if that is agreed to.
 
     The price goes to standard error. A limit decides by itself: below it nobody is asked, above it nothing helps, not
     even `--yes`. Without a limit `--yes` agrees, else a person at a terminal is asked; where there is no terminal,
     silence is no agreement.
 
     Args:
-        invocation: says whether `--yes` was given.
-        what: what would be paid for: `tuning meta/…`.
-        usd: the high end of the estimate, which the limit is compared with; None where no price is published.
-        expected: the estimate itself, where it differs.
-        per: `hour` for a price that runs on.
-        max_cost: the limit, in dollars per the same unit.
-        accept_unknown_cost: an unknown price was accepted explicitly.
-        limit_option: name of the option behind `max_cost`, for hints.
+        invocation: has `--max-cost`, `--accept-unknown-cost` and `--yes`.
         verb: what a person is asked: `Submit`.
-
-    Raises:
-        CostRefusedError: not agreed to.
     """
-    price = Price(what=what, usd=usd, expected=expected, per=per)
-    accepted = terms(
-        invocation,
-        max_cost=max_cost,
-        accept_unknown_cost=accept_unknown_cost,
-        limit_option=limit_option,
-        verb=verb,
-    )
-    accepted.require(price)
-
-
-def terms(
-    invocation: Invocation,
-    *,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
-    limit_option: str = "--max-cost",
-    verb: str = "Continue",
-) -> Terms:
-    """Return what a command line agrees to, for use cases of the library that have a price."""
-    asks = max_cost is None and not invocation.yes and at_terminal()
+    asks = invocation.max_cost is None and not invocation.yes and at_terminal()
 
     def told(price: Price) -> str:
         placed = f"{price.what} in {invocation.target}" if invocation.target else price.what
@@ -77,11 +37,11 @@ def terms(
         return invocation.yes or (asks and agreed(f"{told(price)}. {verb}?"))
 
     return Terms(
-        limit=max_cost,
-        accept_unknown=accept_unknown_cost,
+        limit=invocation.max_cost,
+        accept_unknown=invocation.accept_unknown_cost,
         agree=agree,
         tell=tell,
-        limit_name=limit_option,
+        limit_name="--max-cost",
         unknown_name="--accept-unknown-cost",
         yes_name="--yes",
     )
@@ -92,3 +52,9 @@ def confirmed(invocation: Invocation, question: str) -> bool:
     if invocation.yes:
         return True
     return at_terminal() and agreed(f"{invocation.target}: {question}" if invocation.target else question)
+
+
+def require_confirmed(invocation: Invocation, question: str, what: str, *, hint: str = "confirm with --yes") -> None:
+    """Return if a person, or `--yes`, agrees. Raises ConfigurationError: `what`, such as `the repair`, is not."""
+    if not confirmed(invocation, question):
+        raise ConfigurationError(f"{what} was not confirmed", hint=hint)

@@ -112,12 +112,12 @@ def _extras() -> Iterator[Finding]:
 
 def _emulator() -> Finding:
     from runner import running_emulator
-    from runner.cli.emulator.group import directory
+    from runner.state import emulator_directory
 
-    found = running_emulator.find(directory())
+    found = running_emulator.find(emulator_directory())
     if found is None:
         return Finding(check="emulator", state="missing", message="does not run", fix="`runner emulator start`")
-    if not (directory() / "environment.json").exists():
+    if not (emulator_directory() / "environment.json").exists():
         message = f"runs at {found.url}, and no project is set up in it"
         return Finding(check="emulator", state="missing", message=message, fix="`runner emulator provision`")
     return Finding(check="emulator", state="ok", message=f"runs at {found.url}")

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
-from runner.cli.completing import completed
-from runner.cli.options import Invocation, mode_option
-from runner.cli.text import amount
+from runner.cli.options import (
+    DataFile,
+    Dataset,
+    Invocation,
+    base_model_option,
+    epochs_option,
+    mode_option,
+    tokenizer_option,
+)
+from runner.prices import price_range
 from runner.wording import counted
 
 if TYPE_CHECKING:
@@ -25,33 +32,24 @@ if TYPE_CHECKING:
         "runner estimate gs://my-bucket/train.jsonl --model qwen/qwen3@qwen3-32b",
     ),
 )
-@click.argument("training", metavar="TRAINING")
-@click.option(
-    "--model",
-    required=True,
-    metavar="ID",
-    shell_complete=completed("models"),
-    help="Base model; `runner models ls` lists them.",
-)
+@click.argument("training", type=DataFile())
+@base_model_option("model")
 @mode_option
-@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Number of epochs [default: 3].")
-@click.option(
-    "--tokenizer",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIRECTORY",
-    help="Tokenizer for token counts [default: the model's in the Hugging Face cache; otherwise an estimate].",
-)
+@epochs_option
+@tokenizer_option
 @click.pass_obj
 def command(
-    invocation: Invocation, training: str, model: str, mode: Any, epochs: int | None, tokenizer: Path | None
+    invocation: Invocation, training: Path | str, model: str, mode: Any, epochs: int | None, tokenizer: Path | None
 ) -> None:
     """Estimate the price of tuning on the dataset TRAINING, a file or a gs:// object, and show how it is calculated."""
-    from runner.cli.priced_data import sound_report
+    from runner.cli.data.group import checked
     from runner.jobs.estimate import estimate, statistics_of
     from runner.jobs.specification import TuningJobSpec
 
-    spec = TuningJobSpec(base_model=model, training_dataset=training, mode=mode, epochs=epochs).resolved()
-    report = sound_report(invocation, training, None, model=model, mode=spec.mode, tokenizer=tokenizer)
+    spec = TuningJobSpec(base_model=model, training_dataset=str(training), mode=mode, epochs=epochs).resolved()
+    dataset = Dataset(training, model=model, mode=spec.mode, tokenizer=tokenizer)
+    report = checked(invocation, dataset, as_stored=True)
+    report.raise_for_errors()
     found = estimate(spec, statistics_of(report))
     body = {"model": spec.base_model, "mode": spec.mode, **found.to_json()}
     name = "" if found.expected is None else f"{found.expected:.4f}"
@@ -60,14 +58,8 @@ def command(
 
 def described(found: CostEstimate) -> list[tuple[str, Any]]:
     """Return what people want to know of an estimate."""
-    if found.expected is None or found.low is None or found.high is None:
-        price = "unknown: no price is published"
-    elif found.low == found.high:
-        price = amount(found.expected)
-    else:
-        price = f"about {amount(found.expected)} ({amount(found.low)} to {amount(found.high)})"
     return [
-        ("price", price),
+        ("price", price_range(found.low, found.expected, found.high)),
         ("tokens", f"{found.tokens:,} per epoch, {found.tokens * found.epochs:,} in {counted(found.epochs, 'epoch')}"),
         *[("because" if number == 0 else "", reason) for number, reason in enumerate(found.reasons)],
     ]

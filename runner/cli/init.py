@@ -9,7 +9,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.completing import completed
-from runner.cli.options import DataFile, Invocation, Money, mode_option
+from runner.cli.options import Count, DataFile, Invocation, Money, mode_option
 from runner.cli.questions import asked, may_ask
 from runner.errors import ConfigurationError
 
@@ -37,10 +37,7 @@ _BUDGET = 5.0
 )
 @mode_option
 @click.option(
-    "--data",
-    type=DataFile(),
-    metavar="FILE",
-    help="Your dataset, in any form that `runner data convert` reads [default: sample data].",
+    "--data", type=DataFile(), help="Your dataset, in any form that `runner data convert` reads [default: sample data]."
 )
 @click.option(
     "--shape",
@@ -49,8 +46,8 @@ _BUDGET = 5.0
     show_default=True,
     help="Format of the sample data.",
 )
-@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Number of epochs.")
-@click.option("--max-cost", type=Money(), metavar="USD", help="Budget of the job [default: 5].")
+@click.option("--epochs", type=Count(1), default=3, show_default=True, help="Number of epochs.")
+@click.option("--max-cost", type=Money(), help="Budget of the job [default: 5].")
 @click.pass_obj
 def command(
     invocation: Invocation,
@@ -70,7 +67,7 @@ def command(
 
     if isinstance(data, str):
         message = f"--data {data}: name a file on this machine"
-        raise ConfigurationError(message, problems=[message], hint=f"name {data} in the manifest afterwards")
+        raise ConfigurationError(message, hint=f"name {data} in the manifest afterwards")
     asks = may_ask(invocation)
     place = directory or Path()
     answers = Answers(

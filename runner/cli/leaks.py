@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from runner.cli import commands
-from runner.cli.cost_gate import confirmed
+from runner.cli.cost_gate import require_confirmed
 from runner.cli.options import Duration, Invocation
 from runner.cli.text import amount, duration
-from runner.errors import ConfigurationError, RunnerError
+from runner.errors import RunnerError
 from runner.wording import counted
 
 
@@ -28,7 +28,6 @@ from runner.wording import counted
     type=Duration(),
     default="30d",
     show_default=True,
-    metavar="TIME",
     help="Minimum age of the uploaded datasets, images and checkpoints to list.",
 )
 @click.option("--read-all-datasets", is_flag=True, help="Look for unused images even if datasets exceed 1 GiB.")
@@ -78,9 +77,8 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
             if found:
                 output.note("`runner leaks --clean` removes it, `runner endpoints extend` keeps an endpoint")
             return
-        if found and not confirmed(invocation, f"Remove {counted(len(found), 'thing')}?"):
-            problem = "the removal was not confirmed"
-            raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+        if found:
+            require_confirmed(invocation, f"Remove {counted(len(found), 'thing')}?", "the removal")
         removed, failed = remove(session, found, progress=output.note)
     if output.is_json:
         output.document({"found": [leak.to_json() for leak in found], "removed": removed, "failed": failed})

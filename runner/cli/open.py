@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from runner.cli import commands
 from runner.cli.completing import completed
+from runner.cli.jobs.group import found_job
 from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, NotFoundError
+
+if TYPE_CHECKING:
+    from runner.gcp.session import Session
 
 _CONSOLE = "https://console.cloud.google.com/vertex-ai"
 
@@ -29,7 +35,7 @@ def command(invocation: Invocation, what: str | None, only_print: bool) -> None:
     with invocation.session() as session:
         environment = session.environment
         environment.require("project")
-        kind, name = _found(invocation, what) if what else ("jobs", "")
+        kind, name = _found(session, what) if what else ("jobs", "")
     page = {"jobs": "tuning", "endpoints": "online-prediction/endpoints"}[kind]
     if environment.target.free:
         address = environment.vertex_base
@@ -45,24 +51,19 @@ def command(invocation: Invocation, what: str | None, only_print: bool) -> None:
     invocation.output.result({"url": address, "opened": opened}, address, name=address)
 
 
-def _found(invocation: Invocation, what: str) -> tuple[str, str]:
+def _found(session: Session, what: str) -> tuple[str, str]:
     """Return whether it is a job or an endpoint, and its id. Raises ConfigurationError."""
-    from runner.gcp import tuning_jobs
-    from runner.jobs.naming import job_name
     from runner.serving.prediction import resolve_endpoint
 
-    with invocation.session() as session:
-        try:
-            return "jobs", tuning_jobs.get(session, job_name(session, what)).id
-        except NotFoundError:
-            pass
-        try:
-            return "endpoints", resolve_endpoint(session, what).id
-        except NotFoundError as error:
-            message = f"no job and no endpoint in {session.environment.location} is called {what!r}"
-            raise ConfigurationError(
-                message, problems=[message], hint="`runner jobs ls`, `runner endpoints ls`"
-            ) from error
+    try:
+        return "jobs", found_job(session, what).id
+    except NotFoundError:
+        pass
+    try:
+        return "endpoints", resolve_endpoint(session, what).id
+    except NotFoundError as error:
+        message = f"no job and no endpoint in {session.environment.location} is called {what!r}"
+        raise ConfigurationError(message, hint="`runner jobs ls`, `runner endpoints ls`") from error
 
 
 def _open(address: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 
 from runner.cli.completing import completed
 from runner.cli.output import Output
+from runner.prices import dollars_of
 
 if TYPE_CHECKING:
     from runner.environment import Environment
@@ -39,6 +41,9 @@ class Invocation:
     debug: bool = False
     no_color: bool = False
     yes: bool = False
+    max_cost: float | None = None
+    """Limit in US dollars that the command line agrees to; see `cost_options`."""
+    accept_unknown_cost: bool = False
     interrupted: str = ""
     """What to say after Ctrl-C: what goes on by itself and how to come back."""
     announces: bool = False
@@ -130,6 +135,10 @@ class Duration(_FloatType):
 
     name = "duration"
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what help shows for a value."""
+        return "TIME"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the seconds."""
         from runner.cli.text import seconds_of
@@ -147,17 +156,37 @@ class Money(_FloatType):
 
     name = "usd"
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what help shows for a value."""
+        return "USD"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the dollars."""
         if isinstance(value, float):
             return value
         try:
-            usd = float(str(value).removeprefix("$").replace(",", ""))
-        except ValueError:
-            self.fail(f"{value!r} is not an amount of dollars, such as 12.50", param, ctx)
-        if not 0 <= usd < float("inf"):
-            self.fail("an amount of dollars must not be negative", param, ctx)
-        return usd
+            return dollars_of(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Count(click.IntRange):
+    """A whole number in a range."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what help shows for a value."""
+        return "N"
+
+
+class Number(click.FloatRange):
+    """A number in a range."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what help shows for a value."""
+        return "X"
+
+
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class DataFile(_PathType):
@@ -171,103 +200,124 @@ class DataFile(_PathType):
         return text if text.startswith("gs://") else Path(text)
 
 
-def cost_options(function: Command) -> Command:
-    """Add the options of the cost gate as arguments `max_cost` and `accept_unknown_cost`."""
-    unknown = click.option("--accept-unknown-cost", is_flag=True, help="Continue even if no price is published.")
-    limit = click.option(
+def together(*decorators: Callable[..., Any]) -> Callable[[Command], Command]:
+    """Return a decorator that adds the options of several, in this order."""
+
+    def add(function: Command) -> Command:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return add
+
+
+cost_options = together(
+    click.option(
         "--max-cost",
         type=Money(),
-        metavar="USD",
+        expose_value=False,
+        callback=_store,
         help="Approve a price up to this limit, and refuse anything above it, without a prompt.",
-    )
-    return limit(unknown(function))
-
-
-def job_argument(function: Command) -> Command:
-    """Add the argument `job`."""
-    return click.argument("job", metavar="JOB", shell_complete=completed("jobs"))(function)
-
-
-def jobs_argument(function: Command) -> Command:
-    """Add the argument `jobs`: one or more."""
-    return click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=completed("jobs"))(function)
-
-
-def endpoint_argument(function: Command) -> Command:
-    """Add the argument `endpoint`."""
-    return click.argument("endpoint", metavar="ENDPOINT", shell_complete=completed("endpoints"))(function)
-
-
-def endpoint_option(function: Command) -> Command:
-    """Add `endpoint`: the one to ask."""
-    return click.option(
-        "--endpoint",
+    ),
+    click.option(
+        "--accept-unknown-cost",
+        is_flag=True,
+        expose_value=False,
+        callback=_store,
+        help="Continue even if no price is published.",
+    ),
+)
+"""What a price may be; the invocation holds it, for `runner.cli.cost_gate.terms`."""
+job_argument = click.argument("job", metavar="JOB", shell_complete=completed("jobs"))
+jobs_argument = click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=completed("jobs"))
+endpoint_argument = click.argument("endpoint", metavar="ENDPOINT", shell_complete=completed("endpoints"))
+endpoint_option = click.option(
+    "--endpoint",
+    metavar="ID",
+    shell_complete=completed("endpoints"),
+    help="Endpoint: ID, name or full name [default: the environment's, or the only one].",
+)
+"""The endpoint to ask."""
+mode_option = click.option(
+    "--mode",
+    type=click.Choice(["FULL", "PEFT_ADAPTER"], case_sensitive=False),
+    help="Tuning mode: all parameters, or an adapter (LoRA) [default: the model's first].",
+)
+epochs_option = click.option("--epochs", type=Count(1), help="Number of epochs [default: 3].")
+tokenizer_option = click.option(
+    "--tokenizer",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Tokenizer for token counts [default: the model's in the Hugging Face cache; otherwise an estimate].",
+)
+limits_options = together(
+    click.option(
+        "--model",
         metavar="ID",
-        shell_complete=completed("endpoints"),
-        help="Endpoint: ID, name or full name [default: the environment's, or the only one].",
-    )(function)
+        shell_complete=completed("models"),
+        help="Base model whose limits apply; `runner models ls` lists them.",
+    ),
+    mode_option,
+    tokenizer_option,
+)
+"""`model`, `mode` and `tokenizer`: what a dataset is for."""
+SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "seed")
+sampling_options = together(
+    click.option("--max-tokens", type=Count(1), help="Maximum number of tokens in an answer."),
+    click.option(
+        "--temperature", type=Number(0, 2), help="Sampling temperature; 0 always picks the most likely token."
+    ),
+    click.option("--top-p", type=Number(0, 1), help="Cumulative probability to sample from."),
+    click.option("--top-k", type=Count(1), help="Number of most likely tokens to sample from."),
+    click.option("--seed", type=int, metavar="N", help="Random seed; the same seed gives the same answer."),
+)
+"""The arguments of `SAMPLING`, each None when not given."""
+replace_output_option = click.option(
+    "--replace-output", is_flag=True, help="Delete the results of another job from the output folder."
+)
+
+
+def base_model_option(name: str) -> Callable[[Command], Command]:
+    """Return the option of the base model to tune, as the argument `name`."""
+    return click.option(
+        "--model",
+        name,
+        required=True,
+        metavar="ID",
+        shell_complete=completed("models"),
+        help="Base model; `runner models ls` lists them.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset that a command line names, and what it is for."""
+
+    training: Path | str
+    validation: Path | str | None = None
+    model: str | None = None
+    mode: Any = None
+    tokenizer: Path | None = None
 
 
 def dataset_options(function: Command) -> Command:
-    """Add `training`, `validation`, `model`, `mode` and `tokenizer`: a dataset on this machine and what it is for."""
-    decorators = (
+    """Add `dataset`, a `Dataset`."""
+
+    @functools.wraps(function)
+    def command(
+        *arguments: Any,
+        training: Path | str,
+        validation: Path | str | None,
+        model: str | None,
+        mode: Any,
+        tokenizer: Path | None,
+        **options: Any,
+    ) -> Any:
+        return function(*arguments, dataset=Dataset(training, validation, model, mode, tokenizer), **options)
+
+    add = together(
         click.argument("training", type=DataFile()),
-        click.option("--validation", type=DataFile(), metavar="FILE", help="Validation dataset."),
-        click.option(
-            "--model",
-            metavar="ID",
-            shell_complete=completed("models"),
-            help="Base model whose limits apply; `runner models ls` lists them.",
-        ),
-        mode_option,
-        click.option(
-            "--tokenizer",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
-            metavar="DIRECTORY",
-            help="Tokenizer for token counts [default: the model's in the Hugging Face cache; otherwise an estimate].",
-        ),
+        click.option("--validation", type=DataFile(), help="Validation dataset."),
+        limits_options,
     )
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
-
-
-def mode_option(function: Command) -> Command:
-    """Add `mode`: the tuning mode."""
-    return click.option(
-        "--mode",
-        type=click.Choice(["FULL", "PEFT_ADAPTER"], case_sensitive=False),
-        help="Tuning mode: all parameters, or an adapter (LoRA) [default: the model's first].",
-    )(function)
-
-
-def sampling_options(function: Command) -> Command:
-    """Add `max_tokens`, `temperature`, `top_p`, `top_k` and `seed`, each None when not given."""
-    decorators = (
-        click.option(
-            "--max-tokens", type=click.IntRange(1), metavar="N", help="Maximum number of tokens in an answer."
-        ),
-        click.option(
-            "--temperature",
-            type=click.FloatRange(0, 2),
-            metavar="X",
-            help="Sampling temperature; 0 always picks the most likely token.",
-        ),
-        click.option(
-            "--top-p", type=click.FloatRange(0, 1), metavar="X", help="Cumulative probability to sample from."
-        ),
-        click.option(
-            "--top-k", type=click.IntRange(1), metavar="N", help="Number of most likely tokens to sample from."
-        ),
-        click.option("--seed", type=int, metavar="N", help="Random seed; the same seed gives the same answer."),
-    )
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
-
-
-def replace_output_option(function: Command) -> Command:
-    """Add `replace_output`: whether results of another job may go."""
-    return click.option(
-        "--replace-output", is_flag=True, help="Delete the results of another job from the output folder."
-    )(function)
+    return add(command)  # type: ignore[return-value]

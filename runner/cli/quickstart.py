@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.cli import commands
-from runner.cli.options import Invocation
+from runner.cli.options import Count, Invocation
 
 if TYPE_CHECKING:
     from runner.cli.output import Output
@@ -24,15 +24,8 @@ _SECONDS_BETWEEN_LINES = 8.0
 )
 @click.option("--fast", is_flag=True, help="Tune a tiny untrained model, which only demonstrates the steps.")
 @click.option("--keep", is_flag=True, help="Keep the emulator, job and endpoint.")
-@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port of the emulator [default: a free port].")
-@click.option(
-    "--questions",
-    type=click.IntRange(1, 32),
-    default=5,
-    show_default=True,
-    metavar="N",
-    help="Number of questions to ask.",
-)
+@click.option("--port", type=Count(0, 65535), help="Port of the emulator [default: a free port].")
+@click.option("--questions", type=Count(1, 32), default=5, show_default=True, help="Number of questions to ask.")
 @click.pass_obj
 def command(invocation: Invocation, fast: bool, keep: bool, port: int | None, questions: int) -> None:
     """Run every step on this machine: start the emulator, provision it, check data, tune, deploy, compare answers.
@@ -70,10 +63,10 @@ class _Narrator:
     def training(self, update: JobUpdate) -> None:
         """Show states and, now and then, the loss."""
         from runner.cli.jobs.follow import event_line
-        from runner.cli.jobs.group import short_state
+        from runner.wording import state_words
 
         if update.state_changed:
-            self.say(short_state(update.job.detail_state or update.job.state))
+            self.say(state_words(update.job.detail_state or update.job.state))
         step = ""
         for event in update.events:
             line = event_line(event).strip()

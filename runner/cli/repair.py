@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 
 from runner.cli import commands
-from runner.cli.cost_gate import confirmed
+from runner.cli.cost_gate import require_confirmed
 from runner.cli.options import Invocation
-from runner.errors import ConfigurationError
 from runner.wording import counted
 
 
@@ -38,9 +37,8 @@ def command(invocation: Invocation, dry_run: bool) -> None:
             )
         if dry_run:
             return
-        if found and not confirmed(invocation, f"Mend {counted(len(found), 'thing')}?"):
-            problem = "the repair was not confirmed"
-            raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+        if found:
+            require_confirmed(invocation, f"Mend {counted(len(found), 'thing')}?", "the repair")
         done = [{**item.to_json(), "outcome": item.mend()} for item in found]
     if output.is_json:
         output.document(done)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.jobs.group import job_name
+from runner.cli.jobs.group import found_job
 from runner.cli.options import Invocation, cost_options, job_argument
 from runner.errors import ConfigurationError
 
@@ -30,8 +30,6 @@ def command(
     invocation: Invocation,
     job: str,
     submit_it: bool,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
     watch_it: bool,
 ) -> None:
     """Show what JOB was made from and what has changed since; with --submit, run it again.
@@ -39,12 +37,11 @@ def command(
     JOB needs its run manifest, which this tool writes beside the results of every job that it submits. If the data has
     changed, nothing is submitted, because that would be a different job. The current price applies.
     """
-    from runner.gcp import tuning_jobs
     from runner.jobs.repeating import reproduction
 
     output = invocation.output
     with invocation.session() as session:
-        original = tuning_jobs.get(session, job_name(session, job))
+        original = found_job(session, job)
         manifest = reproduction.read_manifest(session, original)
         changes = reproduction.differences(session, manifest)
         blocking = [change for change in changes if change["matters"]]
@@ -67,7 +64,7 @@ def command(
             )
         for change in changes:
             output.note(f"differs: {change['what']} was {change['then']}, is {change['now']}")
-        _submit(invocation, session, manifest, original.name, max_cost, accept_unknown_cost, watch_it)
+        _submit(invocation, session, manifest, original.name, watch_it)
 
 
 def _submit(
@@ -75,13 +72,11 @@ def _submit(
     session: Any,
     manifest: dict[str, Any],
     original: str,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
     watch_it: bool,
 ) -> None:
     import dataclasses
 
-    from runner.cli.jobs.submit import Gate, submit_specification
+    from runner.cli.jobs.submit import submit_specification
     from runner.jobs.repeating.reproduction import spec_of
 
     # A folder and a name of its own: the results are to be compared, not replaced.
@@ -91,7 +86,6 @@ def _submit(
         invocation,
         session,
         dataclasses.replace(spec, labels=labels),
-        gate=Gate(max_cost=max_cost, accept_unknown_cost=accept_unknown_cost),
         force_new=True,
         watch_it=watch_it,
         details={"reproduces": original},

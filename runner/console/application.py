@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
@@ -20,7 +21,6 @@ from runner.console.observing import Observer
 from runner.console.pages import Pages
 from runner.console.security import Access, Guard
 from runner.console.state import Console, changing, reading
-from runner.console.target import target_of
 from runner.console.views import (
     bill,
     changes,
@@ -136,8 +136,9 @@ def build(
     """
     observer = Observer(session)
     access = Access(port, announce)
-    target = target_of(session.environment)
-    pages = Pages(target=target, read_only=read_only)
+    target = session.environment.target
+    place = f"Emulator at {urlsplit(session.environment.vertex_base).netloc}" if target.free else target.service
+    pages = Pages(target=target, place=place, read_only=read_only)
     console = Console(
         session=session,
         observer=observer,

@@ -102,7 +102,7 @@ class Changes:
         sound = hmac.compare_digest(signature.encode(), self._sign(head, action).encode())
         if not sound or not 0 <= time.time() - int(moment) <= _LONGEST_SECONDS:
             message = "this form is no longer valid; nothing was changed"
-            raise ConfigurationError(message, problems=[message], hint="go back, reload the page and send it again")
+            raise ConfigurationError(message, hint="go back, reload the page and send it again")
         with self._lock:
             known = self._known.get(head)
             if known is not None:

@@ -12,7 +12,7 @@ from runner.console.pages import address
 from runner.console.state import Console, Uploads
 from runner.errors import ConfigurationError
 from runner.jobs.repeating.cloning import changed
-from runner.jobs.specification import TuningJobSpec, default_mode
+from runner.jobs.specification import TuningJobSpec, default_mode, labels_of
 from runner.jobs.submitting.offers import Request as Wanted
 
 STEPS = (
@@ -99,7 +99,7 @@ class Draft:
             if mode == self.mode:
                 return mode
         message = f"{self.model.name} is not tuned in mode {self.mode}, only in {', '.join(self.model.modes)}"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(message)
 
     def name_of(self, console: Console, source: str) -> str:
         """Return how a dataset is called on a command line."""
@@ -112,12 +112,7 @@ class Draft:
             return str(console.uploads.path(source)) if Uploads.is_one(source) else source
 
         if not self.training:
-            message = "no training dataset is chosen"
-            raise ConfigurationError(message, problems=[message], hint="go back to step 2")
-        pairs = [pair for pair in self.label.split() if pair]
-        wrong = [f"label {pair!r} is not KEY=VALUE" for pair in pairs if "=" not in pair]
-        if wrong:
-            raise ConfigurationError("; ".join(wrong), problems=wrong)
+            raise ConfigurationError("no training dataset is chosen", hint="go back to step 2")
         spec = TuningJobSpec(
             base_model=self.base_model,
             training_dataset=place(self.training),
@@ -126,7 +121,7 @@ class Draft:
             display_name=self.display_name,
             custom_base_model=self.custom_base_model or None,
             export_last_checkpoint_only=self.final_only == "1",
-            labels=dict(pair.split("=", 1) for pair in pairs),
+            labels=labels_of(self.label.split()),
             description=self.description,
             service_account=self.service_account or None,
             kms_key=self.kms_key or None,

@@ -21,6 +21,17 @@ def limit_of(usd: float | None) -> float:
     return _USUAL_LIMIT if usd is None else math.ceil(usd * 100) / 100
 
 
+def in_lines(*words: str) -> str:
+    """Return a command line with one option a line."""
+    return " \\\n  ".join(words)
+
+
+def call(assigned: str, function: str, *arguments: str) -> str:
+    """Return Python that calls a function of `runner`, with one argument a line."""
+    lines = "".join(f"    {argument},\n" for argument in arguments)
+    return f"import runner\n\n{assigned} = runner.{function}(\n{lines})"
+
+
 def command_line(draft: Draft, console: Console, usd: float | None = None) -> str:
     """Return the command line that submits the same job at a price of at most `usd`."""
     options = [
@@ -39,7 +50,7 @@ def command_line(draft: Draft, console: Console, usd: float | None = None) -> st
     ]
     flags = (("--convert", draft.convert), ("--final-only", draft.final_only), ("--force-new", draft.force_new))
     words = ["runner jobs submit", *(f"{option} {shlex.quote(value)}" for option, value in options if value)]
-    return " \\\n  ".join([*words, *(flag for flag, value in flags if value == "1")])
+    return in_lines(*words, *(flag for flag, value in flags if value == "1"))
 
 
 def python(draft: Draft, console: Console, usd: float | None = None) -> str:
@@ -62,7 +73,7 @@ def python(draft: Draft, console: Console, usd: float | None = None) -> str:
     flags = {"export_last_checkpoint_only": draft.final_only, "convert": draft.convert, "force_new": draft.force_new}
     lines += [f"{name}=True" for name, value in flags.items() if value == "1"]
     lines.append(f"max_cost={limit_of(usd):.2f}")
-    return "import runner\n\njob = runner.tune(\n" + "".join(f"    {line},\n" for line in lines) + ")"
+    return call("job", "tune", *lines)
 
 
 def manifest(draft: Draft, console: Console, usd: float | None = None) -> str:

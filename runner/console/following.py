@@ -11,18 +11,20 @@ from runner import times
 from runner.console.drawing import Line, line
 from runner.console.observing import Reading
 from runner.console.state import Console
+from runner.errors import RunnerError
 from runner.gcp import deployed, events, fleet, tuning_jobs, usage
 from runner.gcp import endpoints as resources
-from runner.gcp.endpoints import Endpoint
+from runner.gcp.endpoints import Endpoint, bare_name
 from runner.gcp.events import JobEvent
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.explaining import Explanation, explain
 from runner.jobs.following.progress import JobProgress
-from runner.jobs.following.results import Measurement, Results, measurements_of, results_of
+from runner.jobs.following.results import Measurement, Results, curve, measurements_of, results_of
 from runner.jobs.following.watching import JobUpdate
+from runner.jobs.outputs.checkpoints import Checkpoint, list_checkpoints
 from runner.serving.bill import Bill
 from runner.serving.billed import Billed
-from runner.serving.billing import bill_of, model_id
+from runner.serving.billing import bill_of
 from runner.serving.leak import Leak
 from runner.serving.listing import ListedEndpoint, list_deployments
 from runner.serving.origins import origin_of
@@ -139,10 +141,17 @@ def spark(console: Console, job: TuningJob) -> Line | None:
     # Only such jobs have losses that can be read; the others are not asked for in vain.
     readable = job.start_time is not None and (job.emulator or job.raw.get("gcsMetricsUri"))
     results = measured(console, job) if readable else None
-    if results is None:
-        return None
-    points = [(float(item.step), item.loss) for item in results.measurements if item.kind == "step" and item.loss]
-    return line([(step, loss) for step, loss in points if loss is not None], *SPARK)
+    return None if results is None else line(curve(results.measurements), *SPARK)
+
+
+def checkpoints(console: Console, job: TuningJob) -> tuple[list[Checkpoint], str]:
+    """Return a job's checkpoints, and why they cannot be read."""
+    keep = ENDED_SECONDS if job.ended else 15.0
+    load = partial(list_checkpoints, console.session, job)
+    try:
+        return console.observer.read(("checkpoints", job.name, job.ended), load, keep=keep).value, ""
+    except RunnerError as error:
+        return [], error.message
 
 
 def why(console: Console, job: TuningJob) -> Explanation:
@@ -178,10 +187,10 @@ def base_of(console: Console, endpoint: Endpoint) -> str:
 
 
 def model_labels(console: Console) -> dict[str, dict[str, str]]:
-    """Return the labels of Model resources, where leases stand, by id."""
+    """Return the labels of Model resources, where leases stand, by `bare_name`."""
 
     def load() -> dict[str, dict[str, str]]:
-        return {model_id(item.name): item.labels for item in deployed.list_models(console.session)}
+        return {bare_name(item.name): item.labels for item in deployed.list_models(console.session)}
 
     return console.observer.read("models", load).value
 

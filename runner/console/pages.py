@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, Response
 from runner.design.elements import bar
 from runner.formatting import duration, size, visible
 from runner.prices import amount, cents
-from runner.wording import counted
+from runner.wording import counted, state_words
 
 _STATIC = (
     "design.css",
@@ -233,7 +233,7 @@ def when(moment: datetime.datetime | float | str | None) -> Markup:
 
 def chip(state: str, detail: str = "") -> Markup:
     """Return the state of a job as a coloured word."""
-    kind, word = STATES.get(state, ("waiting", visible(state.removeprefix("JOB_STATE_").replace("_", " ").title())))
+    kind, word = STATES.get(state, ("waiting", visible(state_words(state).title())))
     if kind in ("waiting", "running") and detail in _FINER:
         word = _FINER[detail]
         kind = "waiting" if "WAITING" in detail else kind

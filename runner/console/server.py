@@ -65,4 +65,4 @@ def listen(port: int | None) -> socket.socket:
             problem = f"port {wanted} of 127.0.0.1: {error.strerror}"
             continue
         return found
-    raise ConfigurationError(problem, problems=[problem], hint="choose another with --port, or 0 for any free one")
+    raise ConfigurationError(problem, hint="choose another with --port, or 0 for any free one")

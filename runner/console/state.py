@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -22,9 +22,10 @@ from runner.console.changes import Change, Changes, Work
 from runner.console.observing import Observer
 from runner.console.pages import Pages, address
 from runner.console.security import Access
-from runner.console.target import Target
+from runner.environment.targets import Target
 from runner.errors import ConfigurationError
 from runner.gcp.session import Session
+from runner.prices import Terms
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx", ".ods", ".txt", ".ndjson", ".gz", ".zst", ".zip")
 _QUICK_SECONDS = 1.5
@@ -46,8 +47,7 @@ class Uploads:
         """Keep a file and return what it is called from now on. Raises ConfigurationError."""
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("\\", "/").rsplit("/", 1)[-1]).strip("-.")[-80:]
         if not plain.lower().endswith(SUFFIXES):
-            message = f"{name[:80] or 'the file'}: datasets end in {', '.join(SUFFIXES)}"
-            raise ConfigurationError(message, problems=[message])
+            raise ConfigurationError(f"{name[:80] or 'the file'}: datasets end in {', '.join(SUFFIXES)}")
         identifier = secrets.token_hex(8)
         (self._folder / identifier).mkdir()
         with (self._folder / identifier / plain).open("wb") as target:
@@ -60,7 +60,12 @@ class Uploads:
         if re.fullmatch(r"upload:[0-9a-f]{16}", name) and folder.is_dir():
             return next(folder.iterdir())
         message = "the uploaded file is no longer here: the console was restarted"
-        raise ConfigurationError(message, problems=[message], hint="upload it again")
+        raise ConfigurationError(message, hint="upload it again")
+
+    def sent(self, form: FormData, name: str) -> str:
+        """Keep the file of a form's field, and return what it is called; "" where none was chosen."""
+        sent = form.get(name)
+        return self.keep(sent.filename, sent.file) if isinstance(sent, UploadFile) and sent.filename else ""
 
     @staticmethod
     def is_one(name: str) -> bool:
@@ -110,10 +115,9 @@ class Console:
         price: str = "",
         danger: bool = False,
         fields: dict[str, str] | None = None,
-        action: str = "",
     ) -> Response:
         """Return the page that asks before something is changed."""
-        path = action or request.url.path
+        path = request.url.path
         return self.pages.answer(
             request,
             "confirm.html",
@@ -157,6 +161,16 @@ def changing(view: ChangingView) -> Callable[[Request], object]:
 def given(values: Any, names: Sequence[str]) -> dict[str, str]:
     """Return the named fields of a form or a query that are texts and say something."""
     return {name: str(values[name]).strip() for name in names if isinstance(values.get(name), str) and values[name]}
+
+
+def agreed_terms(form: FormData) -> Terms:
+    """Return what a form agrees to: the price that its page has shown, or an unknown one."""
+    shown = text(form, "agreed")
+    return Terms(
+        limit=float(shown) if shown else None,
+        accept_unknown=text(form, "unknown") == "1",
+        limit_name="the price that was shown",
+    )
 
 
 def text(form: FormData, name: str) -> str:

@@ -54,11 +54,6 @@ def element(name: str, *content: Content, **attributes: str | float | bool | Non
     return Html(f"<{name}{given}>{joined(content)}</{name}>")
 
 
-def notice(kind: Kind, *content: Content, label: str | None = None) -> Html:
-    """Return a box that stands out: what is good, to be looked at, or bad."""
-    return element("section", *content, class_=f"notice {kind}".strip(), aria_label=label)
-
-
 def chip(kind: str, word: str) -> Html:
     """Return a word of its colour."""
     return element("span", word, class_=f"chip {kind}")

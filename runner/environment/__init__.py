@@ -19,7 +19,7 @@ from typing import Any
 from runner import addresses
 from runner.environment import documents
 from runner.environment.targets import Target
-from runner.errors import ConfigurationError
+from runner.errors import require_sound
 from runner.state import state_directory as state_directory
 from runner.wording import camel_keys
 
@@ -143,12 +143,10 @@ class Environment:
                 continue
             setting = by_field[name]
             problems.append(f"{name.replace('_', ' ')} is not set: give {setting.flag} or {setting.variable}")
-        if problems:
-            raise ConfigurationError(
-                "; ".join(problems),
-                problems=problems,
-                hint="`runner emulator start && runner emulator provision` makes one here; --environment names one",
-            )
+        require_sound(
+            problems,
+            hint="`runner emulator start && runner emulator provision` makes one here; --environment names one",
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return every field but the token, which is only said to be there or not."""
@@ -196,8 +194,7 @@ def resolve(
     for name, pattern in _FORMS.items():
         if name in values and not pattern.fullmatch(values[name]):
             problems.append(f"{sources[name]}: {name.replace('_', ' ')} {values[name]!r} is not a valid name")
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
     if (values.get("vertex_url") or values.get("storage_url")) and "token" not in values:
         values["token"], sources["token"] = PLACEHOLDER_TOKEN, "default for a custom address"
     values["service_agents"], sources["service_agents"] = _service_agents(document or {}, values, origin)

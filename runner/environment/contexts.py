@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner import local_files
-from runner.errors import ConfigurationError, UnreachableError
+from runner.errors import ConfigurationError, UnreachableError, require_sound
 from runner.json_text import parsed
 from runner.state import emulator_document, emulator_runs, state_directory
 
@@ -60,7 +60,7 @@ class Contexts:
                 return context
         known = ", ".join([*BUILT_IN, *(context.name for context in self.saved)])
         message = f"{f'{said_by}: ' if said_by else ''}no context is called {name!r}; there are {known}"
-        raise ConfigurationError(message, problems=[message], hint=f"`runner context add {name} --environment FILE`")
+        raise ConfigurationError(message, hint=f"`runner context add {name} --environment FILE`")
 
 
 def load() -> Contexts:
@@ -75,8 +75,7 @@ def load() -> Contexts:
     except (FileNotFoundError, NotADirectoryError):
         return Contexts()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"{path} cannot be read: {error}"
-        raise ConfigurationError(message, problems=[message], hint=f"delete {path} to begin anew") from error
+        raise ConfigurationError(f"{path} cannot be read: {error}", hint=f"delete {path} to begin anew") from error
 
 
 def add(context: Context) -> None:
@@ -91,9 +90,7 @@ def add(context: Context) -> None:
     before = load()
     if any(known.name == context.name for known in before.saved):
         problems.append(f"a context called {context.name!r} exists: remove it first")
-    if problems:
-        hint = f"`runner context add {context.name or 'NAME'} --environment FILE`"
-        raise ConfigurationError("; ".join(problems), problems=problems, hint=hint)
+    require_sound(problems, hint=f"`runner context add {context.name or 'NAME'} --environment FILE`")
     _save(Contexts(before.current, (*before.saved, context)))
 
 
@@ -102,8 +99,7 @@ def remove(name: str) -> None:
     before = load()
     before.find(name)
     if name in BUILT_IN:
-        message = f"{name!r} is built in and cannot be removed"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(f"{name!r} is built in and cannot be removed")
     current = "" if before.current == name else before.current
     _save(Contexts(current, tuple(context for context in before.saved if context.name != name)))
 
@@ -157,7 +153,7 @@ def emulator_place(*, chosen: bool) -> str | None:
     if runs:
         message = "the emulator has no project yet"
         hint = f"`runner emulator provision`, or `runner use {GOOGLE}` to work on Google Cloud"
-        raise ConfigurationError(message, problems=[message], hint=hint)
+        raise ConfigurationError(message, hint=hint)
     if chosen or document.is_file():
         raise UnreachableError(
             "the emulator, where commands work, does not run",

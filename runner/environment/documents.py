@@ -65,8 +65,7 @@ def place_of(flags: Mapping[str, str | None], *, addressed: bool) -> Place:
     """
     given = flags.get("environment")
     if given and flags.get("context"):
-        message = "give either --environment or --context"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError("give either --environment or --context")
     if given:
         return Place(given, "--environment")
     chosen = contexts.chosen(flags.get("context"))
@@ -92,16 +91,13 @@ def read(found: Place, read_object: Callable[[str], bytes] | None) -> dict[str, 
         else:
             content = Path(place).expanduser().read_bytes()
     except OSError as error:
-        message = f"{said_by}: cannot read {place}: {error.strerror or error}"
-        raise ConfigurationError(message, problems=[message]) from error
+        raise ConfigurationError(f"{said_by}: cannot read {place}: {error.strerror or error}") from error
     try:
         body = parsed(content)
     except ValueError as error:
-        message = f"{said_by}: {place} is not JSON: {error}"
-        raise ConfigurationError(message, problems=[message]) from error
+        raise ConfigurationError(f"{said_by}: {place} is not JSON: {error}") from error
     if not isinstance(body, dict):
-        message = f"{said_by}: {place} is not a JSON object"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(f"{said_by}: {place} is not a JSON object")
     return body
 
 

@@ -107,7 +107,7 @@ def explain(name: str) -> list[Explanation]:
         near = difflib.get_close_matches(wanted, [item.name for item in known], n=1)
         message = f"nothing is called {name!r}"
         hint = f"`runner explain {near[0]}`" if near else "`runner explain` lists everything"
-        raise ConfigurationError(message, problems=[message], hint=hint)
+        raise ConfigurationError(message, hint=hint)
     return [_with_examples(item) for item in matches]
 
 
@@ -118,15 +118,7 @@ def _with_examples(item: Explanation) -> Explanation:
     text = sections[1].split("\n## ")[0].strip() if len(sections) > 1 else ""
     # The first paragraph says again what the table says.
     examples = text.partition("\n\n")[2]
-    return Explanation(
-        name=item.name,
-        kind=item.kind,
-        means=item.means,
-        do=item.do,
-        exit_code=item.exit_code,
-        severity=item.severity,
-        examples=examples,
-    )
+    return dataclasses.replace(item, examples=examples)
 
 
 def _title(name: str) -> str:

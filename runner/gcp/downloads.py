@@ -79,8 +79,6 @@ def download_prefix(
     if not listed:
         raise NotFoundError(
             f"nothing is stored under {prefix_uri}",
-            status="NOT_FOUND",
-            http=404,
             method="storage.objects.list",
             resource=prefix_uri,
         )

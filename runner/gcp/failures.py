@@ -168,6 +168,13 @@ def is_certain(error: Exception) -> bool:
     return not isinstance(error, GoogleApiError) or error.http in _DECIDED_FIRST
 
 
+def may_pass(error: Exception) -> bool:
+    """Tell whether a failure may pass by itself, for whoever waits longer than `call` does."""
+    if isinstance(error, GoogleApiError):
+        return error.http in (408, 429) or (error.http >= 500 and error.http != 501)
+    return isinstance(error, UnreachableError)
+
+
 def _kind(http: int, status: str) -> type[GoogleApiError]:
     if http in {401, 403}:
         return PermissionDeniedError

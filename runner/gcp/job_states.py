@@ -6,6 +6,12 @@ SUCCEEDED = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_PARTIALLY_SUCCEEDED"})
 ENDED = SUCCEEDED | {"JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
 """States that a job never leaves. A state that is not known here counts as running."""
 
+STATES = (
+    *("queued", "pending", "running", "succeeded", "partially succeeded", "failed", "cancelling", "cancelled"),
+    *("paused", "expired", "updating"),
+)
+"""States of the API's JobState, in words."""
+
 
 class HasState:
     """A job with its state."""

@@ -80,8 +80,6 @@ def resolve_endpoint(session: Session, given: str | None = None) -> Endpoint:
         raise ConfigurationError(message, problems=[message], hint="name one by its ID")
     raise NotFoundError(
         f"no endpoint in {session.environment.location} has the id or the name {wanted!r}",
-        status="NOT_FOUND",
-        http=404,
         method="endpoints.get",
         resource=wanted,
         hint="`runner endpoints ls` lists them",

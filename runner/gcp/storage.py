@@ -170,8 +170,6 @@ def existing(session: Session, uri: str) -> ObjectInfo:
     if info is None:
         raise NotFoundError(
             f"storage.objects.get {uri}: there is no such object",
-            status="NOT_FOUND",
-            http=404,
             method="storage.objects.get",
             resource=uri,
             hint="check the bucket and the whole name; a folder is not an object",

@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from importlib import util
 from pathlib import Path
 
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, EngineMissingError
+from runner.installation import install_hint
 from runner.local_files import replace, unusable
 from runner.local_processes import module_command
 
@@ -41,6 +43,16 @@ def is_present() -> bool:
     return (root() / "infra" / "__main__.py").is_file()
 
 
+def require_program(what: str) -> None:
+    """Do nothing if the program can run here. Raises EngineMissingError: `what` needs what is not installed."""
+    missing = [name for name in ("pulumi", "pulumi_gcp") if util.find_spec(name) is None]
+    missing += [] if is_present() else ["the Pulumi program"]
+    if missing:
+        raise EngineMissingError(
+            f"{what} needs {', '.join(missing)}, which is not installed", hint=install_hint("infra")
+        )
+
+
 def program_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module of the program: `infra.automation`, `infra.embedded`."""
     return module_command("runner.infrastructure", module, *arguments)
@@ -58,7 +70,7 @@ def stack_file(stack: str, directory: Path) -> Path:
     """Return the file of a stack's settings. Raises ConfigurationError for a name that no stack can have."""
     if not _STACK.fullmatch(stack):
         problem = f"{stack!r} cannot name a stack: use 1 to 100 letters, digits, _, - and ."
-        raise ConfigurationError(problem, problems=[problem], hint="name it with --stack, such as dev")
+        raise ConfigurationError(problem, hint="name it with --stack, such as dev")
     return directory / f"Pulumi.{stack}.yaml"
 
 

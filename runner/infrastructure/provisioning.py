@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runner.errors import EngineMissingError, RunnerError
-from runner.infrastructure import is_present, program_command
-from runner.installation import install_hint
+from runner.errors import RunnerError
+from runner.infrastructure import program_command, require_program
 from runner.json_text import parsed
 
 
@@ -37,14 +36,7 @@ def provision(
         EngineMissingError: the extra `infra` is not installed.
         RunnerError: the program failed.
     """
-    from importlib.util import find_spec
-
-    missing = [name for name in ("pulumi", "pulumi_gcp") if find_spec(name) is None]
-    missing += [] if is_present() else ["the Pulumi program"]
-    if missing:
-        raise EngineMissingError(
-            f"provisioning needs {', '.join(missing)}, which is not installed", hint=install_hint("infra")
-        )
+    require_program("provisioning")
     document = directory / "environment.json"
     arguments = program_command("infra.embedded", "--emulator", url, "--project", project, "--location", location)
     arguments += ["--output", str(document), "--state", str(directory / "infra.json")]

@@ -22,6 +22,11 @@ ATTEMPT_LABEL = "runner-attempt"
 _JOB_NAME = re.compile(r"projects/[^/]+/locations/[^/]+/(?:tuningJobs|batchPredictionJobs)/[^/]+")
 
 
+def managed(labels: Mapping[str, str]) -> bool:
+    """Tell whether labels are of something that this tool made."""
+    return labels.get(MANAGED_LABEL) == MANAGED_VALUE
+
+
 def digest(inputs: Mapping[str, Any]) -> str:
     """Return 52 characters of a-z and 2-7 for JSON values: SHA-256 in base32."""
     canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()

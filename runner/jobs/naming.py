@@ -47,11 +47,10 @@ def _chosen(session: Session, text: str) -> TuningJob:
             return matches[0]
         if matches:
             ids = ", ".join(job.id for job in matches[:5]) + (", …" if len(matches) > 5 else "")
-            message = f"{len(matches)} jobs are called {text!r}: {ids}"
-            raise ConfigurationError(message, problems=[message], hint="name one by its ID")
+            raise ConfigurationError(f"{len(matches)} jobs are called {text!r}: {ids}", hint="name one by its ID")
     message = f"no tuning job in {session.environment.parent} has the ID or the name {text!r}"
     raise _missing(message, "`runner jobs ls` lists them", resource=text)
 
 
 def _missing(message: str, hint: str, resource: str = "") -> NotFoundError:
-    return NotFoundError(message, status="NOT_FOUND", http=404, method="tuningJobs.get", resource=resource, hint=hint)
+    return NotFoundError(message, method="tuningJobs.get", resource=resource, hint=hint)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from runner.catalog import TuningMode, UnknownModelError, find_model, load_catalog
 from runner.catalog.models import Model
 from runner.environment import Environment
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 from runner.gcp.storage import parse_gs_uri
 from runner.wording import camel
 
@@ -126,11 +127,17 @@ class TuningJobSpec:
         return {**work, **folders, **{key: work[key] or "" for key in ("serviceAccount", "kmsKey")}}
 
 
+def labels_of(pairs: Iterable[str]) -> dict[str, str]:
+    """Return the labels in `KEY=VALUE` texts. Raises ConfigurationError with all that are none."""
+    given = list(pairs)
+    require_sound([f"label {pair!r} is not KEY=VALUE" for pair in given if "=" not in pair])
+    return dict(pair.split("=", 1) for pair in given)
+
+
 def check(spec: TuningJobSpec, environment: Environment) -> None:
     """Do nothing for a sound specification. Raises ConfigurationError with all problems."""
     problems = spec.validate(environment)
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
 
 
 def default_mode(model: Model) -> TuningMode:

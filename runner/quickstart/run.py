@@ -6,11 +6,9 @@ Every step calls what the commands call; nothing here is special to the demonstr
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -33,15 +31,17 @@ from runner.jobs.following import watching
 from runner.jobs.following.watching import JobUpdate
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting.offers import Offer, Request, carry_out, offered
+from runner.local_processes import signals, variables
+from runner.prices import AGREED
 from runner.quickstart.story import Story, fast_story, full_story
 from runner.serving import deployment
+from runner.serving.plan import plan_deployment
 from runner.serving.prediction import text_of
 from runner.wording import counted
 
 PROJECT = "local-project"
 LOCATION = "us-central1"
 _MAX_ANSWER_TOKENS = 48
-_STATE_VARIABLE = "RUNNER_STATE_DIR"
 
 
 class Narrator(Protocol):
@@ -213,26 +213,19 @@ class _Tour:
         )
 
     def _estimate(self, offer: Offer) -> dict[str, Any]:
-        estimate = offer.estimate
-        if estimate.low is None or estimate.expected is None or estimate.high is None:
-            self.narrator.say("no price is published for this model")
-        else:
-            self.narrator.say(
-                f"about ${estimate.expected:.4f} (${estimate.low:.4f} to ${estimate.high:.4f}):"
-                f" {estimate.tokens} tokens x {estimate.epochs} epochs at ${estimate.usd_per_million_tokens}"
-                f" per million, list price of {estimate.price_date}"
-            )
+        for line in (str(offer.price), *offer.estimate.reasons):
+            self.narrator.say(line)
         self.narrator.say("here it is free: the job runs on this machine")
-        return estimate.to_json()
+        return offer.estimate.to_json()
 
     def _tune(self, offer: Offer) -> TuningJob:
         # Here it costs nothing, so nobody is asked.
-        submitted = carry_out(offer, agree=lambda _: None).job
+        submitted = carry_out(offer, terms=AGREED).job
         self.narrator.say(f"job {submitted.id}")
         return watching.wait(offer.session, submitted.name, poll=1.0, progress=self.narrator.training)
 
     def _deploy(self, session: Session, job: TuningJob) -> Endpoint:
-        plan = deployment.plan_deployment(session, job.name)
+        plan = plan_deployment(session, job.name)
         if plan.usd_per_hour is not None and plan.machine is not None:
             self.narrator.say(
                 f"on Google Cloud a {plan.machine.machine_type} costs ${plan.usd_per_hour} an hour;"
@@ -270,15 +263,8 @@ def _ended_by_signals() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with signals((signal.SIGTERM, signal.SIGHUP), end):
         yield
-        return
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -290,16 +276,11 @@ def _state(options: QuickstartOptions) -> Iterator[Path]:
         yield directory
         return
     directory = Path(tempfile.mkdtemp(prefix="runner-quickstart-"))
-    before = os.environ.get(_STATE_VARIABLE)
-    # The ledger of submissions belongs to the emulator that knows the jobs: it goes when that goes.
-    os.environ[_STATE_VARIABLE] = str(directory)
     try:
-        yield directory
+        # The ledger of submissions belongs to the emulator that knows the jobs: it goes when that goes.
+        with variables({"RUNNER_STATE_DIR": str(directory)}):
+            yield directory
     finally:
-        if before is None:
-            os.environ.pop(_STATE_VARIABLE, None)
-        else:
-            os.environ[_STATE_VARIABLE] = before
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 from runner.catalog import find_model
 from runner.catalog.models import TuningMode
 from runner.datasets.records.writing import reshaped
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 from runner.local_files import replace, unusable
 
 Shape = Literal["chat", "prompt-completion"]
@@ -70,13 +70,10 @@ def write(answers: Answers) -> list[Path]:
         "README.md": _readme(answers, model.id),
     }
     names = [*texts, f"{DATA}/train.jsonl", *([f"{DATA}/validation.jsonl"] if validation else [])]
-    taken = [name for name in names if (answers.directory / name).exists()]
-    if taken:
-        problems = [f"{answers.directory / name} exists" for name in taken]
-        raise ConfigurationError("; ".join(problems), problems=problems, hint="name an empty folder")
+    taken = [path for name in names if (path := answers.directory / name).exists()]
+    require_sound([f"{path} exists" for path in taken], hint="name an empty folder")
     if answers.data is not None and not answers.data.is_file():
-        message = f"{answers.data}: no such file"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(f"{answers.data}: no such file")
     try:
         for folder in {(answers.directory / name).parent for name in names}:
             folder.mkdir(parents=True, exist_ok=True)

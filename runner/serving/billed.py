@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import json_text
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 
 KINDS = ("tuning", "serving", "storage", "other")
 _TUNING = re.compile(r"tun(?:e|ing)|train", re.IGNORECASE)
@@ -68,8 +68,7 @@ def read(path: Path, *, since: str, until: str) -> Billed:
             raise ConfigurationError(f"{path} is larger than {_MOST_BYTES >> 20} MiB: group the rows by day and SKU")
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise ConfigurationError(message, problems=[message]) from error
+        raise ConfigurationError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     problems: list[str] = []
     kinds: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     days: dict[str, float] = defaultdict(float)
@@ -84,9 +83,7 @@ def read(path: Path, *, since: str, until: str) -> Billed:
         kinds[kind] += float(row["cost"])
         if kind != "other":
             days[row["day"]] += float(row["cost"])
-    if problems:
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise ConfigurationError("; ".join(problems[:5]) + more, problems=problems, hint=_HINT)
+    require_sound(problems, hint=_HINT)
     rounded = {kind: round(usd, 4) for kind, usd in kinds.items()}
     return Billed(rounded, {day: round(usd, 4) for day, usd in sorted(days.items())})
 
@@ -102,8 +99,7 @@ def _rows(path: Path, text: str) -> Iterable[dict[str, Any]]:
         else:
             found = list(csv.DictReader(io.StringIO(text)))
     except (ValueError, csv.Error, RecursionError) as error:
-        message = f"{path} is neither JSON nor CSV: {error}"
-        raise ConfigurationError(message, problems=[message]) from error
+        raise ConfigurationError(f"{path} is neither JSON nor CSV: {error}") from error
     return [row if isinstance(row, dict) else {} for row in found]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from runner import times
 from runner.catalog import load_catalog
 from runner.gcp import deployed, endpoints, fleet
-from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp.endpoints import DeployedModel, Endpoint, bare_name
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo
 from runner.gcp.tuning_jobs import TuningJob
@@ -26,7 +26,7 @@ from runner.serving.bill import HOUR, KINDS, Bill, Line, month_start
 from runner.serving.billed import Billed, read
 from runner.serving.leak import Leak
 from runner.serving.leases import Lease, lease_of
-from runner.serving.plan import hourly_price
+from runner.serving.plan import hourly_total
 from runner.serving.stale import find_all
 from runner.serving.stored import DAY, Stored, buckets_of, stored
 
@@ -47,7 +47,7 @@ def current_bill(session: Session, *, start: float | None = None, billed: Path |
     google = None
     if billed is not None:
         google = read(billed, since=_day(month_start(now) if start is None else start), until=_day(now))
-    labels = {model_id(item.name): item.labels for item in deployed.list_models(session)}
+    labels = {bare_name(item.name): item.labels for item in deployed.list_models(session)}
     buckets, unread = buckets_of(session)
     return bill_of(
         fleet.all_jobs(session),
@@ -60,11 +60,6 @@ def current_bill(session: Session, *, start: float | None = None, billed: Path |
         leaks=find_all(session),
         billed=google,
     )
-
-
-def model_id(name: str) -> str:
-    """Return the id in the full name of a Model resource or one of its versions."""
-    return name.split("@", 1)[0].rsplit("/", 1)[-1]
 
 
 def bill_of(
@@ -86,7 +81,7 @@ def bill_of(
         serving: endpoints of the location, with their deployed models.
         now: seconds since 1970.
         start: from when; None is the beginning of the month, in UTC.
-        model_labels: labels of Model resources by id, where leases stand.
+        model_labels: labels of Model resources by `bare_name`, where leases stand.
         buckets: of the environment, with what they hold.
         unread: buckets that could not be read, with the reason.
         leaks: what is no longer used.
@@ -98,7 +93,7 @@ def bill_of(
     lines = [line for job in jobs if (line := _of_job(job, since, now)) is not None]
     for endpoint in serving:
         for item in endpoint.deployed_models:
-            lease = lease_of(endpoint, item, (model_labels or {}).get(model_id(item.model), {}))
+            lease = lease_of(endpoint, item, (model_labels or {}).get(bare_name(item.model), {}))
             lines.append(_of_deployed(endpoint, item, lease, since, now, unused.get((endpoint.id, item.id), "")))
     for name, items in buckets:
         lines += _of_bucket(stored(name, items, since=since, now=now))
@@ -138,21 +133,21 @@ def _of_job(job: TuningJob, since: float, now: float) -> Line | None:
 
 
 def _of_deployed(endpoint: Endpoint, item: DeployedModel, lease: Lease, since: float, now: float, unused: str) -> Line:
-    price, replicas = hourly_price(item.machine), max(1, item.replicas)
+    price, replicas = hourly_total([item]), max(1, item.replicas)
     made = times.seconds_of(item.create_time)
     begin = max(made if made is not None else now, since)
-    hours = max(0.0, now - begin) / HOUR * replicas
-    left = None if lease.until is None else max(0.0, lease.until - now) / HOUR * replicas
+    hours = max(0.0, now - begin) / HOUR
+    left = None if lease.until is None else max(0.0, lease.until - now) / HOUR
     usd = None if price is None else round(hours * price, 4)
     return Line(
         kind="serving",
         name=item.display_name or endpoint.display_name or item.id,
         id=endpoint.id,
-        quantity=hours,
+        quantity=hours * replicas,
         unit="hours",
         usd=usd,
         by_day=_apportioned(usd, _shares(begin, now)),
-        usd_per_hour=None if price is None else round(price * replicas, 4),
+        usd_per_hour=None if price is None else round(price, 4),
         committed_usd=None if price is None or left is None else round(left * price, 4),
         start=begin,
         no_longer_used=unused,

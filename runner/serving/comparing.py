@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from runner.errors import ConfigurationError, CostRefusedError, GateFailedError
+from runner.errors import ConfigurationError, CostRefusedError, GateFailedError, require_sound
 from runner.gcp.endpoints import Endpoint
-from runner.gcp.prediction import resolve_endpoint
 from runner.gcp.session import Session
 from runner.prices import Price, Terms, amount
-from runner.serving.contest import Contestant, evaluate, with_defaults
+from runner.serving.contest import evaluate, with_defaults
 from runner.serving.evaluation import Evaluation, Question
-from runner.serving.judging import REPLY_TOKENS, Judge
+from runner.serving.judging import REPLY_TOKENS
 from runner.serving.listing import describe
 from runner.serving.questions import read_questions
+from runner.serving.respondents import Respondent, respondent
+from runner.waiting import silent
 from runner.wording import counted
 
 Gate = Literal["better", "not-worse"]
@@ -89,12 +90,11 @@ def compare(
         problems.append("give a base endpoint or a base model to compare with")
     if endpoint is not None and model is not None:
         problems.append("give either an endpoint or a model")
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
     if engine == "vertex" and (model is not None or base_model is not None):
         message = "a Google-managed model has no batch prediction job here: give a tuning job, a model or an endpoint"
-        raise ConfigurationError(message, problems=[message])
-    tell = tell or _silent
+        raise ConfigurationError(message)
+    tell = tell or silent
     questions = read_questions(dataset, slice_by=slice_by, limit=limit)
     answered = None
     if engine == "vertex":
@@ -104,7 +104,7 @@ def compare(
             predictors.predictor(session, one.name if isinstance(one, Endpoint) else one, machine_type)
             for one in (base_endpoint, endpoint)
         ]
-        base, tuned = (Contestant(name=who.display_name, model=who.model) for who in both)
+        base, tuned = (Respondent(name=who.display_name, model=who.model) for who in both)
         first, second = answering.answers_of(
             session,
             questions,
@@ -117,8 +117,8 @@ def compare(
         )
         answered = (first, second)
     else:
-        tuned = contestant(session, endpoint, model)
-        base = contestant(session, base_endpoint, base_model)
+        tuned = respondent(session, endpoint, model)
+        base = respondent(session, base_endpoint, base_model)
     arbiter = find_judge(session, judge) if judge is not None else None
     if arbiter is not None:
         agree_to_judge(arbiter, questions, price=judge_price, terms=terms or Terms(), tell=tell)
@@ -137,31 +137,22 @@ def compare(
     )
 
 
-def contestant(session: Session, endpoint: str | Endpoint | None, model: str | None) -> Contestant:
-    """Return who answers: a model that Google manages, else an endpoint. Raises NotFoundError, ConfigurationError."""
-    if model is not None:
-        return Contestant(name=model, model=model)
-    found = endpoint if isinstance(endpoint, Endpoint) else resolve_endpoint(session, endpoint)
-    price = describe(found).usd_per_hour
-    return Contestant(name=found.display_name or found.id, endpoint=found, usd_per_hour=price or None)
-
-
 def hold_gate(found: Evaluation, gate: Gate | None, *, hint: str | None = None) -> None:
     """Do nothing if the tuned model is what the gate asks for. Raises GateFailedError."""
     if gate is not None and found.outcome not in _OPEN[gate]:
-        raise GateFailedError(f"the gate asks for {gate}, {found.primary} says: {found.outcome}", hint=hint)
+        figures, count = found.decisive, counted(len(found.pairs), "question")
+        said = f" on {count} is {figures.tuned:.4g}, the base's {figures.base:.4g}" if figures else ""
+        raise GateFailedError(f"the gate asks for {gate}; {found.primary}{said}: {found.outcome}", hint=hint)
 
 
-def find_judge(session: Session, name: str) -> Judge:
+def find_judge(session: Session, name: str) -> Respondent:
     """Return the judge of that name. Raises NotFoundError, ConfigurationError."""
-    if "/" in name and not name.startswith("projects/"):
-        return Judge(name=name, model=name)
-    found = resolve_endpoint(session, name)
-    return Judge(name=found.display_name or found.id, endpoint=found)
+    managed = "/" in name and not name.startswith("projects/")
+    return respondent(session, name, name if managed else None)
 
 
 def agree_to_judge(
-    judge: Judge,
+    judge: Respondent,
     questions: Sequence[Question],
     *,
     price: float | None,
@@ -194,7 +185,3 @@ def estimate_tokens(questions: Sequence[Question]) -> int:
     """
     characters = sum(len(one.text) + 3 * len(one.reference) for one in questions)
     return round(2 * (characters / _CHARACTERS_A_TOKEN + len(questions) * (_FRAME_TOKENS + REPLY_TOKENS)))
-
-
-def _silent(line: str) -> None:
-    """Say nothing."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from runner.errors import ConfigurationError
-from runner.gcp import deployed, prediction
-from runner.gcp.endpoints import Endpoint
-from runner.gcp.failures import call
+from runner.gcp import deployed
 from runner.gcp.session import Session
 from runner.serving.evaluation import DECIDERS, JUDGE, LOSS, Evaluation, Pair, Question, compare
-from runner.serving.judging import Judge, judge_pairs
-from runner.serving.likelihood import AnswerLoss, NotOfferedError, answer_loss
+from runner.serving.judging import judge_pairs
+from runner.serving.likelihood import NotOfferedError, answer_loss
+from runner.serving.respondents import Respondent
 from runner.serving.scores import METRICS
 
 ANSWER_TOKENS = 1024
@@ -25,29 +24,17 @@ Answer = tuple[str, float, bool]
 """The text, the seconds until it was whole, and whether it reached the limit of tokens."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contestant:
-    """Who answers: an endpoint, or a model that Google manages."""
-
-    name: str
-    endpoint: Endpoint | None = None
-    model: str | None = None
-    deployed_model: str = ""
-    """Id of the one model of the endpoint that is asked, whatever its traffic; "" for whom the traffic falls on."""
-    usd_per_hour: float | None = None
-
-
 def evaluate(
     session: Session,
     questions: Sequence[Question],
-    base: Contestant,
-    tuned: Contestant,
+    base: Respondent,
+    tuned: Respondent,
     *,
     primary: str = "chrF",
     concurrency: int = 4,
     sampling: Mapping[str, Any] | None = None,
     seed: int = 0,
-    judge: Judge | None = None,
+    judge: Respondent | None = None,
     answered: tuple[Sequence[Answer], Sequence[Answer]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -76,7 +63,7 @@ def evaluate(
         missing = _not_offered(session, questions, base, tuned)
     problem = _problem(questions, primary, judge, missing)
     if problem:
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(problem)
     given = with_defaults(sampling)
 
     def run(work: Callable[[tuple[int, Any]], Pair], items: Sequence[Any]) -> list[Pair]:
@@ -123,7 +110,7 @@ def with_defaults(sampling: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"temperature": 0.0, "max_tokens": ANSWER_TOKENS, **given}
 
 
-def _problem(questions: Sequence[Question], primary: str, judge: Judge | None, missing: str) -> str:
+def _problem(questions: Sequence[Question], primary: str, judge: Respondent | None, missing: str) -> str:
     """Return why nothing can be decided, or ""."""
     if not questions:
         return "there are no questions with a reference answer"
@@ -136,34 +123,29 @@ def _problem(questions: Sequence[Question], primary: str, judge: Judge | None, m
     return ""
 
 
-def _not_offered(session: Session, questions: Sequence[Question], base: Contestant, tuned: Contestant) -> str:
+def _not_offered(session: Session, questions: Sequence[Question], base: Respondent, tuned: Respondent) -> str:
     """Return why the loss cannot be measured, or "": the first question is tried."""
     for who in (base, tuned):
         if who.deployed_model:
             return f"{who.name} is asked before it has traffic, for its answers alone"
         try:
-            _loss(session, who, questions[0])
+            answer_loss(session, who, questions[0].messages, questions[0].reference)
         except NotOfferedError as error:
             return f"{who.name} does not offer it: {error}"
     return ""
 
 
-def _with_losses(session: Session, pair: Pair, base: Contestant, tuned: Contestant) -> Pair:
+def _with_losses(session: Session, pair: Pair, base: Respondent, tuned: Respondent) -> Pair:
     try:
-        losses = [_loss(session, who, pair.question) for who in (base, tuned)]
+        asked = pair.question
+        losses = [answer_loss(session, who, asked.messages, asked.reference) for who in (base, tuned)]
     except NotOfferedError:
         return pair  # this one only, such as one that is too long: the first question showed that it is offered
     return replace(pair, base_loss=losses[0], tuned_loss=losses[1])
 
 
-def _loss(session: Session, who: Contestant, question: Question) -> AnswerLoss | None:
-    return answer_loss(
-        session, question.messages, question.reference, name=who.name, endpoint=who.endpoint, model=who.model
-    )
-
-
 def _pair(
-    session: Session, question: Question, number: int, base: Contestant, tuned: Contestant, sampling: dict[str, Any]
+    session: Session, question: Question, number: int, base: Respondent, tuned: Respondent, sampling: dict[str, Any]
 ) -> Pair:
     order = (base, tuned) if number % 2 == 0 else (tuned, base)
     answers = {id(one): _ask(session, one, question, sampling) for one in order}
@@ -185,18 +167,12 @@ def _scored(question: Question, base: Answer, tuned: Answer) -> Pair:
     )
 
 
-def _ask(session: Session, who: Contestant, question: Question, sampling: dict[str, Any]) -> Answer:
-    def ask() -> Answer:
-        start = time.perf_counter()
-        if who.endpoint is not None and who.deployed_model:
-            body = deployed.ask_deployed_model(session, who.endpoint, who.deployed_model, question.messages, **sampling)
-            choice = (body.get("choices") or [{}])[0]
-            text = (choice.get("message") or {}).get("content")
-            return str(text or ""), time.perf_counter() - start, choice.get("finish_reason") == "length"
-        answer = prediction.chat(
-            session, endpoint=who.endpoint, model=who.model, messages=question.messages, stream=False, **sampling
-        )
-        return answer.text, time.perf_counter() - start, answer.finish_reason == "length"
-
-    # A question may be asked again: an answer changes nothing.
-    return call("chat.completions", who.name, ask, idempotent=True)
+def _ask(session: Session, who: Respondent, question: Question, sampling: dict[str, Any]) -> Answer:
+    start = time.perf_counter()
+    if who.endpoint is not None and who.deployed_model:
+        body = deployed.ask_deployed_model(session, who.endpoint, who.deployed_model, question.messages, **sampling)
+        choice = (body.get("choices") or [{}])[0]
+        text = (choice.get("message") or {}).get("content")
+        return str(text or ""), time.perf_counter() - start, choice.get("finish_reason") == "length"
+    answer = who.chat(session, question.messages, **sampling)
+    return answer.text, time.perf_counter() - start, answer.finish_reason == "length"

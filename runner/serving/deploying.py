@@ -17,6 +17,7 @@ from runner.serving.questions import read_questions
 from runner.serving.recovery import recover
 from runner.serving.saga import Check
 from runner.serving.spending import check_hourly_limit
+from runner.waiting import silent
 
 GOLDEN = 12
 """Examples that a check asks: enough to tell, soon done."""
@@ -46,7 +47,7 @@ def deploy(
     *,
     terms: Terms,
     max_hourly_cost: float | None = None,
-    check: ParityCheck | None = None,
+    check: ParityCheck | Check | None = None,
     wait: bool = True,
     timeout: float = deployment.DEPLOY_TIMEOUT_SECONDS,
     tell: Callable[[str], None] | None = None,
@@ -70,7 +71,7 @@ def deploy(
         GateFailedError: the check failed; the model is deployed without traffic.
         GoogleApiError, WaitTimeoutError, ConfigurationError, DiskError: see `deployment.deploy`.
     """
-    tell = tell or _silent
+    tell = tell or silent
     settle(session, tell)
     check_hourly_limit(session, plan, max_hourly_cost)
     terms.require(price_of(plan))
@@ -93,15 +94,10 @@ def settle(session: Session, tell: Callable[[str], None]) -> None:
         tell(_OUTCOMES[result.outcome].format(result.record.endpoint.rsplit("/", 1)[-1]))
 
 
-def _gate(session: Session, plan: DeploymentPlan, check: ParityCheck | None, *, wait: bool) -> Check | None:
-    if check is None:
-        return None
+def _gate(session: Session, plan: DeploymentPlan, check: ParityCheck | Check | None, *, wait: bool) -> Check | None:
+    if not isinstance(check, ParityCheck):
+        return check
     if not wait:
-        problem = "a check waits for the model: omit --no-wait"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError("a check waits for the model: omit --no-wait")
     questions = read_questions(check.file, limit=GOLDEN)
     return parity_check(session, questions, source=plan.source, base_model=check.base, found=check.findings)
-
-
-def _silent(line: str) -> None:
-    """Say nothing."""

@@ -19,37 +19,19 @@ from runner.gcp.session import Session
 from runner.prices import amount
 from runner.serving import journal
 from runner.serving.journal import DeploymentRecord
-from runner.serving.labels import ID_PREFIX, LABELS, MANAGED_LABEL, MANAGED_VALUE, lease_labels, managed, new_id
+from runner.serving.labels import (
+    lease_labels,
+    made_here,
+    new_id,
+)
 from runner.serving.listing import describe
 from runner.serving.plan import (
-    VLLM_IMAGE,
     DeploymentPlan,
-    choose_machine,
-    container_spec,
-    hourly_price,
-    plan_deployment,
-    resolve_source,
 )
 from runner.serving.recovery import is_ours, take_off
 from runner.serving.recovery import removed as gone
 from runner.serving.saga import Check, Saga
-
-__all__ = [
-    "LABELS",
-    "MANAGED_LABEL",
-    "MANAGED_VALUE",
-    "VLLM_IMAGE",
-    "Check",
-    "DeploymentPlan",
-    "choose_machine",
-    "container_spec",
-    "deploy",
-    "hourly_price",
-    "is_ours",
-    "plan_deployment",
-    "resolve_source",
-    "undeploy",
-]
+from runner.waiting import silent
 
 DEPLOY_TIMEOUT_SECONDS = 3600.0
 """Deployments take 15 to 30 minutes on the service."""
@@ -92,7 +74,7 @@ def deploy(
     labels = {**plan.labels, **lease_labels(plan.lease_seconds, plan.idle_seconds, now=now)}
     record = _record(session, plan, labels, now, checked=check is not None)
     entry = journal.begin(record)
-    tell = progress or _silent
+    tell = progress or silent
     saga = Saga(session, plan, entry, timeout, poll, tell, lookup=LOOKUP_SECONDS, undo_within=UNDO_SECONDS)
     try:
         operation = saga.send()
@@ -143,7 +125,7 @@ def undeploy(
         NotFoundError: no such endpoint.
         ConfigurationError: nothing on it was deployed by this tool, or `delete` and this tool did not make it.
     """
-    tell = progress or _silent
+    tell = progress or silent
     found = endpoint if isinstance(endpoint, Endpoint) else endpoints.get_endpoint(session, endpoint)
     own = removable(session, found, delete=delete, only=only)
     removed: list[str] = []
@@ -171,12 +153,12 @@ def removable(
         ConfigurationError: `undeploy` would refuse; the message says what goes on costing.
     """
     own = [item for item in found.deployed_models if only in (None, item.id) and is_ours(session, found, item)]
-    made_here = managed(found.labels) or found.id.startswith(ID_PREFIX)
+    ours = made_here(found)
     others = len(found.deployed_models) - len(own)
-    if delete and (not made_here or others):
+    if delete and (not ours or others):
         reason = (
             f"endpoint {found.id} holds {others} other model{'s' if others != 1 else ''}"
-            if made_here
+            if ours
             else f"this tool did not create endpoint {found.id}"
         )
         price = describe(found).usd_per_hour if own else 0.0
@@ -185,15 +167,15 @@ def removable(
         )
         message = f"nothing was changed: {reason}, so --delete is refused{still}"
         hint = f"`runner endpoints undeploy {found.id}` without --delete ends the billing" if own else None
-        raise ConfigurationError(message, problems=[message], hint=hint)
+        raise ConfigurationError(message, hint=hint)
     if (found.deployed_models or only) and not own:
         what = f"model {only}" if only else "nothing"
-        message = (
+        raise ConfigurationError(
             f"{what} on endpoint {found.id} was deployed by this tool"
             if not only
-            else (f"endpoint {found.id} has no model {only} of this tool")
+            else (f"endpoint {found.id} has no model {only} of this tool"),
+            hint="the console, or gcloud, can undeploy it",
         )
-        raise ConfigurationError(message, problems=[message], hint="the console, or gcloud, can undeploy it")
     return own
 
 
@@ -233,7 +215,3 @@ def _seen(session: Session, record: DeploymentRecord, plan: DeploymentPlan) -> E
     except NotFoundError:
         name: Any = record.endpoint
         return Endpoint(name=name, id=record.id, display_name=plan.display_name, labels=dict(record.labels))
-
-
-def _silent(line: str) -> None:
-    """Say nothing."""

@@ -15,6 +15,7 @@ from typing import Any
 from runner.serving.differences import CONFIDENCE, FEWEST, Difference, Outcome, bootstrap
 from runner.serving.judging import Judgement
 from runner.serving.likelihood import AnswerLoss, Likelihood, compare_losses
+from runner.serving.messages import text_of
 from runner.serving.scores import METRICS
 from runner.wording import counted
 
@@ -36,10 +37,7 @@ class Question:
     @property
     def text(self) -> str:
         """Return the last message's text."""
-        content = self.messages[-1].get("content", "")
-        if isinstance(content, str):
-            return content
-        return " ".join(str(part.get("text", "[image]")) for part in content)
+        return text_of(self.messages[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,22 +5,17 @@ Nothing is converted: what a job leaves is in the form of Hugging Face's `transf
 
 from __future__ import annotations
 
-import itertools
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.errors import ConfigurationError
+from runner import model_files
+from runner.errors import ConfigurationError, require_sound
 from runner.json_text import parsed
 from runner.serving.stand_ins import StandIn, mismatch, of_folder
 from runner.wording import camel_keys
 
 INSTRUCTIONS = "HOW-TO-RUN.md"
-_LARGEST_HEADER = 100 * 10**6
-"""Bytes; what the safetensors format allows."""
-_WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-_WIDTHS |= {"U16": 2, "U32": 4, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1}
 _UNSAFE = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".py")
 
 
@@ -65,14 +60,13 @@ def inspect(directory: Path) -> Weights:
     tensors = parameters = 0
     for path in [*names, *sorted((directory / "adapter").glob("*.safetensors"))]:
         try:
-            counted = check_safetensors(path)
-        except ValueError as error:
-            problems.append(f"{path.name}: {error}")
+            counts = [count for _, count in model_files.tensors(path)]
+        except ConfigurationError as error:
+            problems.append(error.message)
             continue
         if path.parent == directory:
-            tensors, parameters = tensors + counted[0], parameters + counted[1]
-    if problems:
-        raise ConfigurationError("; ".join(problems[:5]), problems=problems)
+            tensors, parameters = tensors + len(counts), parameters + sum(counts)
+    require_sound(problems)
     return Weights(
         architecture=str((config.get("architectures") or ["unknown"])[0]),
         model_type=str(config.get("model_type", "")),
@@ -89,47 +83,7 @@ def require_claim(weights: Weights, base_model: str) -> None:
     wrong = mismatch(base_model, weights.stand_in, model_type=weights.model_type, parameters=weights.parameters)
     if wrong:
         message = f"the weights are not what their card says: {wrong}"
-        raise ConfigurationError(message, problems=[message], hint="export the job again into an empty folder")
-
-
-def check_safetensors(path: Path) -> tuple[int, int]:
-    """Return the numbers of tensors and of parameters of a safetensors file.
-
-    Raises:
-        ValueError: it is torn, or its header points outside of it or at overlapping places.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(8)
-        if len(head) < 8:
-            raise ValueError("it is too short to be a safetensors file")
-        (length,) = struct.unpack("<Q", head)
-        if length > min(_LARGEST_HEADER, size - 8):
-            raise ValueError("its header is longer than the file, or than the format allows")
-        try:
-            header = parsed(file.read(length))
-        except ValueError as error:
-            raise ValueError("its header is not JSON") from error
-    places: list[tuple[int, int]] = []
-    parameters = 0
-    for name, tensor in header.items():
-        if name == "__metadata__":
-            continue
-        width = _WIDTHS.get(tensor.get("dtype"))
-        if width is None:
-            raise ValueError(f"tensor {name} has the unknown type {tensor.get('dtype')!r}")
-        count = 1
-        for extent in tensor["shape"]:
-            count *= extent
-        start, end = tensor["data_offsets"]
-        if not 0 <= start <= end <= size - 8 - length or end - start != count * width:
-            raise ValueError(f"tensor {name} does not fit into the file")
-        places.append((start, end))
-        parameters += count
-    places.sort()
-    if any(left[1] > right[0] for left, right in itertools.pairwise(places)):
-        raise ValueError("its tensors overlap")
-    return len(places), parameters
+        raise ConfigurationError(message, hint="export the job again into an empty folder")
 
 
 def write_instructions(directory: Path, weights: Weights, *, base_model: str, job: str) -> Path:

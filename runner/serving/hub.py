@@ -171,9 +171,7 @@ def _same(path: Path, there: Any) -> bool:
         digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
         wanted = str(there.blob_id)
     with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest() == wanted
+        return hashlib.file_digest(stream, lambda: digest).hexdigest() == wanted
 
 
 @contextmanager
@@ -224,4 +222,4 @@ def _failures(repository: str) -> Iterator[None]:
 
 
 def _refused(message: str, *, hint: str = "") -> ConfigurationError:
-    return ConfigurationError(message, problems=[message], hint=hint)
+    return ConfigurationError(message, hint=hint)

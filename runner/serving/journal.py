@@ -196,30 +196,18 @@ def _read(path: Path, descriptor: int) -> DeploymentRecord | None:
     if record is None:
         message = f"{path}:1 is damaged: it describes no deployment"
         hint = "`runner repair` sets it aside; `runner endpoints ls` and `runner leaks` show what is there"
-        raise ConfigurationError(message, problems=[message], hint=hint)
+        raise ConfigurationError(message, hint=hint)
     return record
 
 
 def _record_of(body: dict[str, Any]) -> DeploymentRecord | None:
     """Return the deployment that a first line describes, None if it describes none."""
-    plain: dict[str, type | tuple[type, ...]] = {"own_endpoint": bool, "percent": int, "time": (int, float)}
-    texts = {"replaces": list, "replaced_models": list, "labels": dict}
+    from pydantic import TypeAdapter, ValidationError  # most commands find no journal
+
     try:
-        record = DeploymentRecord(**body)
-    except TypeError:
+        return TypeAdapter(DeploymentRecord).validate_python(body, strict=True, extra="forbid")
+    except ValidationError:
         return None
-    for name in record.__dataclass_fields__:
-        value = getattr(record, name)
-        if name in texts:
-            items = list(value.values()) if isinstance(value, dict) else value
-            sound = isinstance(value, texts[name]) and all(isinstance(item, str) for item in items)
-        elif name == "traffic_before":
-            sound = isinstance(value, dict) and all(isinstance(share, int) for share in value.values())
-        else:
-            sound = isinstance(value, plain.get(name, str))
-        if not sound:
-            return None
-    return record if record.phase in _PHASES else None
 
 
 def _append(path: Path, descriptor: int, entry: dict[str, Any]) -> None:

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from runner.gcp import prediction
-from runner.gcp.endpoints import Endpoint
-from runner.gcp.failures import call
 from runner.gcp.session import Session
 from runner.serving.differences import CONFIDENCE, Difference, Outcome, bootstrap
+from runner.serving.respondents import Respondent
 
 Verdict = Literal["tuned", "base", "tie", "swayed", "same", "unreadable"]
 """`tie`: neither, in both orders; `swayed`: another one in each order; `same`: equal answers, which nobody judges."""
@@ -56,15 +54,6 @@ class Answered(Protocol):
     @property
     def tuned(self) -> str:
         """Return the tuned model's answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
-    """Who judges: an endpoint, or a model that Google manages."""
-
-    name: str
-    endpoint: Endpoint | None = None
-    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +107,7 @@ class Judgement:
 
 def judge_pairs(
     session: Session,
-    judge: Judge,
+    judge: Respondent,
     pairs: Sequence[tuple[str, str, Answered]],
     *,
     concurrency: int = 4,
@@ -141,9 +130,10 @@ def judge_pairs(
         question, reference, pair = item
         if pair.base == pair.tuned:
             return "same"
-        first = _ask(session, judge, judge_messages(question, reference, pair.base, pair.tuned))
-        second = _ask(session, judge, judge_messages(question, reference, pair.tuned, pair.base))
-        return combine(read_verdict(first), read_verdict(second))
+        orders = ((pair.base, pair.tuned), (pair.tuned, pair.base))
+        asked = [judge_messages(question, reference, *answers) for answers in orders]
+        replies = [judge.chat(session, one, temperature=0.0, max_tokens=REPLY_TOKENS).text for one in asked]
+        return combine(*map(read_verdict, replies))
 
     with ThreadPoolExecutor(concurrency, thread_name_prefix="judge") as pool:
         return Judgement(judge=judge.name, verdicts=tuple(pool.map(one, pairs)), seed=seed)
@@ -172,19 +162,3 @@ def combine(first: str | None, second: str | None) -> Verdict:
         return "unreadable"
     meant: dict[tuple[str, str], Verdict] = {("A", "B"): "base", ("B", "A"): "tuned", ("TIE", "TIE"): "tie"}
     return meant.get((first, second), "swayed")
-
-
-def _ask(session: Session, judge: Judge, messages: Sequence[Mapping[str, Any]]) -> str:
-    def ask() -> str:
-        answer = prediction.chat(
-            session,
-            endpoint=judge.endpoint,
-            model=judge.model,
-            messages=messages,
-            stream=False,
-            temperature=0.0,
-            max_tokens=REPLY_TOKENS,
-        )
-        return answer.text
-
-    return call("chat.completions", judge.name, ask, idempotent=True)

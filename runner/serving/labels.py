@@ -8,8 +8,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 
-MANAGED_LABEL = "managed-by"
-MANAGED_VALUE = "open-model-tuning-runner"
+from runner.gcp.endpoints import Endpoint
+from runner.jobs.labels import MANAGED_LABEL, MANAGED_VALUE, managed
+
 LABELS = {MANAGED_LABEL: MANAGED_VALUE}
 LEASE_LABEL = "runner-lease-until"
 """Seconds since 1970 after which a deployment may be taken down, or `none`."""
@@ -27,9 +28,9 @@ def new_id() -> str:
     return f"{ID_PREFIX}{secrets.token_hex(8)}"
 
 
-def managed(labels: Mapping[str, str]) -> bool:
-    """Tell whether labels are of something that this tool made."""
-    return labels.get(MANAGED_LABEL) == MANAGED_VALUE
+def made_here(endpoint: Endpoint) -> bool:
+    """Tell whether this tool made an endpoint: by its label, or by its id while it has none yet."""
+    return managed(endpoint.labels) or endpoint.id.startswith(ID_PREFIX)
 
 
 def lease_labels(lease: float | None, idle: float | None, *, now: float) -> dict[str, str]:

@@ -6,17 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 from runner import times
 from runner.errors import NotFoundError, RunnerError
+from runner.formatting import duration
 from runner.gcp import deployed, endpoints, operations, usage
 from runner.gcp.deployed import ModelResource
 from runner.gcp.endpoints import DeployedModel, Endpoint, bare_name
 from runner.gcp.session import Session
+from runner.jobs.labels import managed
 from runner.serving import recovery
 from runner.serving.deployment import undeploy
 from runner.serving.journal import DeploymentRecord
-from runner.serving.labels import ID_PREFIX, LEASE_LABEL, managed
+from runner.serving.labels import ID_PREFIX, LEASE_LABEL, made_here
 from runner.serving.leak import Kind, Leak
 from runner.serving.leases import Lease, lease_of
-from runner.serving.plan import hourly_price
+from runner.serving.plan import hourly_total
 
 GRACE_SECONDS = 2 * 3600.0
 """Something without a model, or a model that is not deployed, may belong to a deployment under way for so long."""
@@ -124,7 +126,7 @@ def _of_record(
         resource=record.endpoint,
         deployed_model=mine[0].id if mine else "",
         display_name=found.display_name if found else "",
-        usd_per_hour=_price(mine) if mine else 0.0,
+        usd_per_hour=hourly_total(mine),
         age=now - record.time,
         resources=tuple(there),
         reason="it serves, but its command did not finish" if wanted else "its command ended before it served",
@@ -151,7 +153,7 @@ def _of_deployed(
         resource=endpoint.name,
         deployed_model=item.id,
         display_name=item.display_name or endpoint.display_name,
-        usd_per_hour=_price([item]),
+        usd_per_hour=hourly_total([item]),
         age=None if made is None else now - made,
         resources=_going(endpoint, item),
         reason=reason[1],
@@ -160,7 +162,7 @@ def _of_deployed(
 
 def _going(endpoint: Endpoint, item: DeployedModel) -> tuple[str, ...]:
     """Return what goes when a deployed model is taken down."""
-    own = managed(endpoint.labels) or endpoint.id.startswith(ID_PREFIX)
+    own = made_here(endpoint)
     last = own and len(endpoint.deployed_models) == 1
     model = [item.model.split("@", 1)[0]] if item.model else []
     return (f"{endpoint.name}/deployedModels/{item.id}", *([endpoint.name] if last else []), *model)
@@ -168,17 +170,17 @@ def _going(endpoint: Endpoint, item: DeployedModel) -> tuple[str, ...]:
 
 def _ended(lease: Lease, made: float | None, asked: float | None, now: float) -> tuple[Kind, str] | None:
     if lease.until is not None and now >= lease.until:
-        return "expired", f"its lease ended {_ago(now - lease.until)} ago"
+        return "expired", f"its lease ended {duration(now - lease.until)} ago"
     # Where nobody counts requests, or the age is unknown, only the lease decides.
     if lease.idle is not None and asked is not None and made is not None:
         quiet = now - max(asked, made)
         if quiet >= lease.idle:
-            return "idle", f"no request for {_ago(quiet)}"
+            return "idle", f"no request for {duration(quiet)}"
     return None
 
 
 def _of_empty(endpoint: Endpoint, now: float, grace: float) -> Leak | None:
-    ours = managed(endpoint.labels) or endpoint.id.startswith(ID_PREFIX)
+    ours = made_here(endpoint)
     age = _age(endpoint.create_time, now)
     if endpoint.deployed_models or not ours or age < grace:
         return None
@@ -229,27 +231,11 @@ def _remove(session: Session, leak: Leak, progress: Callable[[str], None] | None
     if _of_deployed(endpoint, item, labels, asked, now) is None:
         return []  # extended, or asked again, since
     alone = len(endpoint.deployed_models) == 1
-    own = managed(endpoint.labels) or endpoint.id.startswith(ID_PREFIX)
+    own = made_here(endpoint)
     return undeploy(session, endpoint, only=item.id, delete=alone and own, progress=progress)
-
-
-def _price(items: Sequence[DeployedModel]) -> float | None:
-    total = 0.0
-    for item in items:
-        price = hourly_price(item.machine)
-        if price is None:
-            return None
-        total += price * max(1, item.replicas)
-    return total
 
 
 def _age(create_time: str, now: float) -> float:
     """Return seconds since a time; 0 for one that cannot be read, so that nothing is removed on a guess."""
     made = times.seconds_of(create_time)
     return 0.0 if made is None else now - made
-
-
-def _ago(seconds: float) -> str:
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} days"

@@ -18,7 +18,8 @@ from runner.formatting import duration
 from runner.gcp import endpoints
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.session import Session
-from runner.serving.labels import IDLE_LABEL, LABELS, LEASE_LABEL, lease_labels, managed, number_of
+from runner.jobs.labels import managed
+from runner.serving.labels import IDLE_LABEL, LABELS, LEASE_LABEL, lease_labels, number_of
 from runner.serving.recovery import is_ours
 
 
@@ -61,7 +62,7 @@ def extend(
     own = [item for item in endpoint.deployed_models if is_ours(session, endpoint, item)]
     if not own:
         message = f"nothing on endpoint {endpoint.id} was deployed by this tool"
-        raise ConfigurationError(message, problems=[message], hint="`runner endpoints ls` lists what was")
+        raise ConfigurationError(message, hint="`runner endpoints ls` lists what was")
     result = Lease()
     for item in own:
         model = item.model.split("@", 1)[0]

@@ -17,11 +17,9 @@ from math import exp
 from typing import Any
 
 from runner.errors import GoogleApiError
-from runner.gcp import prediction
-from runner.gcp.endpoints import Endpoint
-from runner.gcp.failures import call
 from runner.gcp.session import Session
 from runner.serving.differences import RESAMPLES, Difference, interval
+from runner.serving.respondents import Respondent
 
 NOISE = 1e-4
 """Nats per token, one of the last digit that is shown. The same model measured twice differed by about 1e-8 on the
@@ -75,23 +73,15 @@ class NotOfferedError(Exception):
 
 
 def answer_loss(
-    session: Session,
-    messages: Sequence[Mapping[str, Any]],
-    reference: str,
-    *,
-    name: str,
-    endpoint: Endpoint | None = None,
-    model: str | None = None,
+    session: Session, who: Respondent, messages: Sequence[Mapping[str, Any]], reference: str
 ) -> AnswerLoss | None:
     """Return the loss of a reference answer; None if its tokens cannot be told from the question's.
 
     Args:
         session: where.
+        who: whom to ask.
         messages: the question.
         reference: the answer to measure.
-        name: of the model, for errors.
-        endpoint: whom to ask, or
-        model: a managed model.
 
     Raises:
         NotOfferedError: the model does not return log probabilities of prompts.
@@ -99,21 +89,8 @@ def answer_loss(
     """
 
     def scores(conversation: Sequence[Mapping[str, Any]], **fields: Any) -> list[tuple[int, float]]:
-        def ask() -> list[tuple[int, float]]:
-            answer = prediction.chat(
-                session,
-                endpoint=endpoint,
-                model=model,
-                messages=conversation,
-                stream=False,
-                max_tokens=1,
-                temperature=0.0,
-                prompt_logprobs=0,
-                **fields,
-            )
-            return _scores(answer.raw)
-
-        return call("chat.completions", name, ask, idempotent=True)
+        answer = who.chat(session, conversation, max_tokens=1, temperature=0.0, prompt_logprobs=0, **fields)
+        return _scores(answer.raw)
 
     try:
         asked = scores(messages)

@@ -8,8 +8,9 @@ from typing import Any
 from runner.gcp import endpoints
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
-from runner.serving.labels import managed
-from runner.serving.plan import hourly_price
+from runner.jobs.labels import managed
+from runner.serving.labels import made_here
+from runner.serving.plan import hourly_total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +47,5 @@ def list_deployments(session: Session, *, only_ours: bool = False) -> list[Liste
 
 def describe(endpoint: Endpoint) -> ListedEndpoint:
     """Return an endpoint with its price."""
-    prices = [(hourly_price(item.machine), max(1, item.replicas)) for item in endpoint.deployed_models]
-    total: float | None = 0.0
-    for price, replicas in prices:
-        total = None if price is None or total is None else total + price * replicas
-    labels = [endpoint.labels, *(item.labels for item in endpoint.deployed_models)]
-    ours = any(managed(found) for found in labels)
-    return ListedEndpoint(endpoint=endpoint, ours=ours, usd_per_hour=total)
+    ours = made_here(endpoint) or any(managed(item.labels) for item in endpoint.deployed_models)
+    return ListedEndpoint(endpoint=endpoint, ours=ours, usd_per_hour=hourly_total(endpoint.deployed_models))

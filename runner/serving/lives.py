@@ -12,8 +12,9 @@ from runner.gcp import usage
 from runner.gcp.deployed import list_models
 from runner.gcp.endpoints import Endpoint, bare_name
 from runner.gcp.session import Session
+from runner.prices import total
 from runner.serving.leases import Lease, lease_of
-from runner.serving.plan import hourly_price
+from runner.serving.plan import hourly_total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,19 +62,16 @@ def _life(
     ages: list[float] = []
     quiet: list[float] = []
     leases: list[Lease] = []
-    usd: float | None = 0.0
+    costs: list[float | None] = []
     for item in endpoint.deployed_models:
         since = made.get(item.id)
         leases.append(lease_of(endpoint, item, labels.get(bare_name(item.model), {})))
-        price = hourly_price(item.machine)
-        if since is None or price is None:
-            usd = None
-        elif usd is not None:
-            usd += price * max(1, item.replicas) * max(0.0, now - since) / 3600
+        price = hourly_total([item])
+        costs.append(None if since is None or price is None else price * max(0.0, now - since) / 3600)
         # The service's clock is read to the second, moments of what it made are finer.
         if since is not None:
             ages.append(max(0.0, now - since))
             if asked is not None:
                 quiet.append(max(0.0, now - max(since, asked.get((endpoint.id, item.id), 0.0))))
     first = min(leases, key=lambda lease: lease.until or float("inf"), default=Lease())
-    return Life(age=max(ages, default=None), lease=first, quiet=min(quiet, default=None), usd=usd)
+    return Life(age=max(ages, default=None), lease=first, quiet=min(quiet, default=None), usd=total(costs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import mimetypes
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ def read_messages(path: Path) -> list[dict[str, Any]]:
     return messages
 
 
-def text_of(message: dict[str, Any]) -> str:
+def text_of(message: Mapping[str, Any]) -> str:
     """Return the text of a message, pictures as `[image]`."""
-    content = message["content"]
+    content = message.get("content", "")
     if isinstance(content, str):
         return content
     return " ".join(str(part.get("text", "[image]")) for part in content)
@@ -61,5 +62,4 @@ def image_part(source: str) -> dict[str, Any]:
 
 
 def _unusable(path: Path, why: str) -> ConfigurationError:
-    message = f"{path}: {why}"
-    return ConfigurationError(message, problems=[message])
+    return ConfigurationError(f"{path}: {why}")

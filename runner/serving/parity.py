@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runner.errors import GateFailedError, GoogleApiError
-from runner.gcp import deployed, endpoints, prediction
+from runner.gcp import deployed, endpoints
 from runner.gcp.endpoints import DeployedModel, Endpoint
-from runner.gcp.failures import call
 from runner.gcp.session import Session
-from runner.serving.deployment import Check
 from runner.serving.differences import bootstrap
 from runner.serving.evaluation import Question
 from runner.serving.rendering import TrainingTemplate, training_template
+from runner.serving.respondents import Respondent
+from runner.serving.saga import Check
 from runner.serving.scores import chrf
 from runner.wording import counted
 
@@ -136,6 +136,10 @@ def _unknown(check: str, why: str) -> ParityFinding:
     return ParityFinding(check=check, state="unknown", message=why)
 
 
+def _found(check: str, message: str, *, failed: bool) -> ParityFinding:
+    return ParityFinding(check=check, state="failed" if failed else "ok", message=message)
+
+
 def _template(template: TrainingTemplate, questions: Sequence[Question], tuned: Sequence[_Answer]) -> ParityFinding:
     """Compare the tokens of the prompts where the server tells them, else their number."""
     counted = told = 0
@@ -149,16 +153,16 @@ def _template(template: TrainingTemplate, questions: Sequence[Question], tuned: 
                 f"it makes {answer.prompt_tokens} tokens of the prompt of line {question.line}, training "
                 f"{len(expected)}: another chat template or tokenizer"
             )
-            return ParityFinding(check="template", state="failed", message=message)
+            return _found("template", message, failed=True)
         if answer.prompt is not None:
             told += 1
             if list(answer.prompt) != expected[1:]:
                 message = f"it makes other tokens of the prompt of line {question.line} than training, as many"
-                return ParityFinding(check="template", state="failed", message=message)
+                return _found("template", message, failed=True)
     if not counted:
         return _unknown("template", "the prompts are not texts, or the server does not count their tokens")
     how = "the tokens that training made" if told == counted else "as many tokens as training made"
-    return ParityFinding(check="template", state="ok", message=f"{counted} prompts have {how}")
+    return _found("template", f"{counted} prompts have {how}", failed=False)
 
 
 def _weights(found: str, source: str) -> ParityFinding:
@@ -168,7 +172,7 @@ def _weights(found: str, source: str) -> ParityFinding:
         return _unknown("weights", "the service does not say where they are from")
     same = found.rstrip("/") == source.rstrip("/")
     message = f"from {found}" if same else f"they are from {found}, not from {source}"
-    return ParityFinding(check="weights", state="ok" if same else "failed", message=message)
+    return _found("weights", message, failed=not same)
 
 
 def _answers(
@@ -180,25 +184,22 @@ def _answers(
 ) -> ParityFinding:
     empty = [question.line for question, answer in zip(questions, tuned, strict=True) if not answer.text.strip()]
     if len(empty) * 2 > len(questions):
-        message = f"{len(empty)} of {len(questions)} answers are empty"
-        return ParityFinding(check="answers", state="failed", message=message)
+        return _found("answers", f"{len(empty)} of {len(questions)} answers are empty", failed=True)
     first = [message for message in questions[0].messages if message.get("role") != "system"]
     try:
         without = _ask(session, endpoint, model, first)
         instructed = _ask(session, endpoint, model, [_SYSTEM, *first])
     except GoogleApiError as error:
-        return ParityFinding(check="answers", state="failed", message=f"a system message is refused: {error.message}")
+        return _found("answers", f"a system message is refused: {error.message}", failed=True)
     if instructed.prompt_tokens is not None and instructed.prompt_tokens == without.prompt_tokens:
-        return ParityFinding(check="answers", state="failed", message="a system message is dropped from the prompt")
-    return ParityFinding(
-        check="answers", state="ok", message=f"{counted(len(tuned), 'answer')}, and one with a system message"
-    )
+        return _found("answers", "a system message is dropped from the prompt", failed=True)
+    return _found("answers", f"{counted(len(tuned), 'answer')}, and one with a system message", failed=False)
 
 
 def _adapter(base: Sequence[_Answer], tuned: Sequence[_Answer]) -> ParityFinding:
     same = sum(one.text == other.text for one, other in zip(base, tuned, strict=True))
     message = f"{same} of {len(tuned)} answers are the base's, word for word"
-    return ParityFinding(check="adapter", state="failed" if same == len(tuned) else "ok", message=message)
+    return _found("adapter", message, failed=same == len(tuned))
 
 
 def _training(questions: Sequence[Question], base: Sequence[_Answer], tuned: Sequence[_Answer]) -> ParityFinding:
@@ -208,14 +209,13 @@ def _training(questions: Sequence[Question], base: Sequence[_Answer], tuned: Seq
     found = bootstrap(scores(base), scores(tuned))
     outcome = found.outcome
     message = f"chrF to the training answers {found.tuned:.1f}, the base's {found.base:.1f}: {outcome}"
-    return ParityFinding(check="training", state="failed" if outcome == "worse" else "ok", message=message)
+    return _found("training", message, failed=outcome == "worse")
 
 
 def _stops(base: Sequence[_Answer], tuned: Sequence[_Answer]) -> ParityFinding:
     own, other = sum(answer.stopped for answer in tuned), sum(answer.stopped for answer in base)
     message = f"it ended {own} of {len(tuned)} answers by itself, its base {other}"
-    failed = own == 0 and 2 * other >= len(base)
-    return ParityFinding(check="stops", state="failed" if failed else "ok", message=message)
+    return _found("stops", message, failed=own == 0 and 2 * other >= len(base))
 
 
 def _ask(session: Session, endpoint: Endpoint, model: DeployedModel, messages: Sequence[Mapping[str, Any]]) -> _Answer:
@@ -247,10 +247,6 @@ def _prompt(places: Any) -> tuple[int, ...] | None:
 
 
 def _ask_base(session: Session, name: str, messages: Sequence[Mapping[str, Any]]) -> _Answer:
-    def ask() -> _Answer:
-        answer = prediction.chat(
-            session, model=name, messages=messages, stream=False, temperature=0.0, max_tokens=_ANSWER_TOKENS
-        )
-        return _Answer(answer.text, answer.finish_reason == "stop")
-
-    return call("chat.completions", name, ask, idempotent=True)
+    base = Respondent(name=name, model=name)
+    answer = base.chat(session, messages, temperature=0.0, max_tokens=_ANSWER_TOKENS)
+    return _Answer(answer.text, answer.finish_reason == "stop")

@@ -73,7 +73,7 @@ def load(environment: Environment, identifier: str) -> Evaluation:
         return TypeAdapter(Evaluation).validate_python(body)
     except (OSError, ValueError, ValidationError) as error:
         message = f"there is no evaluation {identifier} of {environment.project} on this machine"
-        raise NotFoundError(message, status="NOT_FOUND", http=404, resource=identifier) from error
+        raise NotFoundError(message, resource=identifier) from error
 
 
 def _folder(environment: Environment) -> Path:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from runner.catalog import UnknownModelError, find_model, load_catalog, machines
 from runner.catalog.models import MachineChoice
-from runner.errors import ConfigurationError, GoogleApiError, NotFoundError
+from runner.errors import ConfigurationError, GoogleApiError, NotFoundError, require_sound
 from runner.gcp import endpoints, storage, tuning_jobs
+from runner.gcp.endpoints import DeployedModel
 from runner.gcp.prediction import resolve_endpoint
 from runner.gcp.session import Session
 from runner.jobs.outputs.ownership import FOLDER, require_own
+from runner.prices import total
 from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS, LABELS
-from runner.serving.resources import Reach, Resources, machine_problems, require_sound
+from runner.serving.resources import Reach, Resources, machine_problems
 
 VLLM_IMAGE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20251205_0916_RC01"
 """Serving container of Google's Model Garden notebooks, for endpoints that exist already."""
@@ -113,7 +116,7 @@ def resolve_source(session: Session, job_or_uri: str, checkpoint: str = "final")
         job = tuning_jobs.get(session, job_or_uri)
         if checkpoint == "final" and not job.succeeded:
             message = f"tuning job {job.id} is {job.state}: it has no final weights"
-            raise ConfigurationError(message, problems=[message], hint=f"`runner jobs wait {job.id}`")
+            raise ConfigurationError(message, hint=f"`runner jobs wait {job.id}`")
         require_own(session, job)
         folder = checkpoint if checkpoint == "final" else f"checkpoint-{checkpoint.removeprefix('checkpoint-')}"
         uri = f"{job.output_uri.rstrip('/')}/{FOLDER}/{folder}"
@@ -121,8 +124,6 @@ def resolve_source(session: Session, job_or_uri: str, checkpoint: str = "final")
     if not any(item.uri.removeprefix(uri + "/").endswith(".safetensors") for item in found):
         raise NotFoundError(
             f"no .safetensors weights are in {uri}",
-            status="NOT_FOUND",
-            http=404,
             method="storage.objects.list",
             resource=uri,
             hint="`runner checkpoints ls JOB` lists a job's weights",
@@ -139,6 +140,12 @@ def hourly_price(machine: MachineChoice | None) -> float | None:
         if same == (machine.machine_type, machine.accelerator_type, machine.accelerator_count):
             return known.usd_per_hour
     return None
+
+
+def hourly_total(deployed: Iterable[DeployedModel]) -> float | None:
+    """Return US dollars per hour of all replicas of deployed models; None if a machine's price is unknown."""
+    prices = ((hourly_price(item.machine), max(1, item.replicas)) for item in deployed)
+    return total(None if price is None else price * replicas for price, replicas in prices)
 
 
 def choose_machine(
@@ -161,8 +168,7 @@ def choose_machine(
     """
     if machine_type is None:
         if accelerator_type is not None or accelerator_count is not None:
-            message = "an accelerator needs --machine-type with it"
-            raise ConfigurationError(message, problems=[message])
+            raise ConfigurationError("an accelerator needs --machine-type with it")
         try:
             return find_model(base_model).serving if base_model else None
         except UnknownModelError:
@@ -170,7 +176,7 @@ def choose_machine(
     known = next((item for item in machines() if item.machine_type == machine_type), None)
     if known is None and (accelerator_type is None or accelerator_count is None):
         message = f"machine type {machine_type!r} is not in the catalogue: give accelerator type and count with it"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(message)
     chosen = MachineChoice(
         machine_type=machine_type,
         accelerator_type=accelerator_type or (known.accelerator_type if known else ""),
@@ -235,8 +241,7 @@ def plan_deployment(
     needing = "an existing endpoint" if existing else "spot" if resources.spot else ""
     needing = needing or ("a reservation" if resources.reservation else "")
     if needing and machine is None:
-        message = f"{needing} needs a machine: give --machine-type"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(f"{needing} needs a machine: give --machine-type")
     require_sound(resources.problems(machine))
     price = hourly_price(machine)
     return DeploymentPlan(

@@ -39,8 +39,7 @@ def _questions(path: Path, plain: Path, slice_by: str | None, limit: int | None)
             f"{path} has {counted(len(findings), 'error')}", findings=findings, hint=f"`runner data check {path}`"
         )
     if not questions:
-        problem = f"{path} has no example that ends in an answer"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(f"{path} has no example that ends in an answer")
     return questions
 
 
@@ -56,8 +55,7 @@ def _labels(path: Path, key: str) -> dict[int, str]:
             if isinstance(body, dict) and key in body:
                 labels[number] = str(body[key])
     if not labels:
-        problem = f"no example of {path} has the key {key!r}"
-        raise ConfigurationError(problem, problems=[problem], hint='{"topic": "law", "messages": […]}')
+        raise ConfigurationError(f"no example of {path} has the key {key!r}", hint='{"topic": "law", "messages": […]}')
     return labels
 
 

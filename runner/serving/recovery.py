@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from runner.errors import GoogleApiError, NotFoundError, RunnerError
 from runner.gcp import deployed, endpoints, operations
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.session import Session
+from runner.jobs.labels import managed
 from runner.serving import journal
 from runner.serving.journal import DeploymentRecord, JournalEntry
-from runner.serving.labels import managed
 from runner.serving.shares import with_share, without
 from runner.waiting import waiting
 
@@ -31,16 +31,6 @@ class Recovered:
     record: DeploymentRecord
     outcome: Outcome
     reason: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the stable JSON form."""
-        return {
-            "deployment": self.record.id,
-            "endpoint": self.record.endpoint,
-            "model": self.record.model,
-            "outcome": self.outcome,
-            "reason": self.reason,
-        }
 
 
 def abandoned_records(session: Session) -> list[DeploymentRecord]:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from runner.catalog import machines
 from runner.catalog.models import MachineChoice
-from runner.errors import ConfigurationError
 
 Access = Literal["default", "shared", "dedicated", "private"]
 
@@ -152,9 +151,3 @@ def machine_problems(machine: MachineChoice | None) -> list[str]:
     has = " or ".join(f"{count} {kind}" for kind, count in sorted(pairs))
     given = f"{machine.accelerator_count} {machine.accelerator_type}"
     return [f"machine type {machine.machine_type} has {has}, not {given}"]
-
-
-def require_sound(problems: list[str]) -> None:
-    """Raise ConfigurationError if there are problems."""
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)

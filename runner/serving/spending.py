@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from runner.errors import CostRefusedError
+import os
+
+from runner.errors import ConfigurationError, CostRefusedError
 from runner.gcp.session import Session
+from runner.prices import dollars_of
 from runner.serving.listing import list_deployments
 from runner.serving.plan import DeploymentPlan
+
+VARIABLE = "RUNNER_MAX_HOURLY_COST"
+
+
+def hourly_limit() -> float | None:
+    """Return the limit that RUNNER_MAX_HOURLY_COST sets; None without one. Raises ConfigurationError."""
+    text = os.environ.get(VARIABLE)
+    try:
+        return dollars_of(text) if text else None
+    except ValueError as error:
+        raise ConfigurationError(f"{VARIABLE}: {error}") from error
 
 
 def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | None) -> None:

@@ -17,10 +17,10 @@ from runner.gcp import deployed, endpoints, fleet, records, storage
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo, each_object
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.labels import managed
 from runner.jobs.outputs.checkpoints import matched
 from runner.jobs.outputs.ownership import FOLDER as CHECKPOINTS_FOLDER
 from runner.serving import stale_images
-from runner.serving.labels import managed
 from runner.serving.leak import Kind, Leak
 from runner.serving.leaks import clean as clean_serving
 from runner.serving.leaks import find_leaks

@@ -63,8 +63,7 @@ def find_model(endpoint: Endpoint, wanted: str) -> DeployedModel:
         return found[0]
     there = ", ".join(f"{item.id} ({item.display_name})" for item in endpoint.deployed_models) or "none"
     what = f"{len(found)} models called {wanted!r}" if found else f"no model {wanted!r}"
-    message = f"endpoint {endpoint.id} has {what}; there: {there}"
-    raise ConfigurationError(message, problems=[message], hint="name one by its ID")
+    raise ConfigurationError(f"endpoint {endpoint.id} has {what}; there: {there}", hint="name one by its ID")
 
 
 def newest(endpoint: Endpoint) -> DeployedModel:
@@ -87,8 +86,7 @@ def set_shares(session: Session, endpoint: Endpoint, shares: Mapping[str, int]) 
     elif len(missing) == 1 and rest >= 0:
         split[missing[0]] = rest
     if sum(split.values()) != 100 or any(share < 0 for share in split.values()):
-        message = f"the shares add up to {sum(split.values())} percent, not 100"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(f"the shares add up to {sum(split.values())} percent, not 100")
     return deployed.set_traffic(session, endpoint.name, split)
 
 
@@ -124,7 +122,7 @@ def rollback(
     others = [item for item in endpoint.deployed_models if item.id != bad.id]
     if not others:
         message = f"endpoint {endpoint.id} has no other model to go back to"
-        raise ConfigurationError(message, problems=[message], hint="`runner endpoints undeploy` takes the model down")
+        raise ConfigurationError(message, hint="`runner endpoints undeploy` takes the model down")
     split = with_share(endpoint.traffic, bad.id, 0)
     if sum(split.values()) != 100:
         split = {max(others, key=lambda item: (item.create_time, item.id)).id: 100}

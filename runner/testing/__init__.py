@@ -12,7 +12,6 @@ of a new emulator. Afterwards everything is stopped and deleted.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from runner.emulator import daemon
 from runner.emulator.settings import EmulatorSettings
 from runner.gcp.session import Session
 from runner.infrastructure.provisioning import provision
+from runner.local_processes import variables
 
 __all__ = ["RunningEmulator", "emulator"]
 
@@ -117,17 +117,9 @@ def emulator(
 @contextlib.contextmanager
 def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
     """Set variables while this lasts, and let functions without a session connect anew before and after."""
-    before = {name: os.environ.get(name) for name in (*wanted, *_STEERING)}
-    for name in _STEERING:
-        os.environ.pop(name, None)
-    os.environ.update(wanted)
     connection.forget()
     try:
-        yield
+        with variables({**dict.fromkeys(_STEERING), **wanted}):
+            yield
     finally:
         connection.forget()
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

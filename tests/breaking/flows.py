@@ -13,8 +13,9 @@ from runner.gcp.endpoints import Endpoint
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting.submission import submit_once
 from runner.serving import leases
-from runner.serving.deployment import deploy, plan_deployment
+from runner.serving.deployment import deploy
 from runner.serving.leaks import find_leaks
+from runner.serving.plan import plan_deployment
 from tests.breaking.serving import answer_to
 from tests.breaking.world import Ended, Place
 from tests.jobs.manifests.folder import MODEL, Manifests

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from runner.cli.cost_gate import confirm_cost, confirmed
+from runner.cli.cost_gate import confirmed, terms
 from runner.cli.options import Invocation
 from runner.errors import CostRefusedError
+from runner.prices import Price
 
 
 def _gate(invocation: Invocation | None = None, **changes: Any) -> None:
-    arguments: dict[str, Any] = {"what": "tuning a model", "usd": 3.0, "max_cost": None, **changes}
-    confirm_cost(invocation or Invocation(), **arguments)
+    arguments: dict[str, Any] = {"what": "tuning a model", "usd": 3.0, **changes}
+    terms(invocation or Invocation()).require(Price(**arguments))
 
 
 @pytest.fixture(autouse=True)
@@ -38,26 +39,26 @@ def test_yes_agrees() -> None:
 
 
 def test_a_limit_agrees_to_what_is_below_it() -> None:
-    _gate(max_cost=3.0)
+    _gate(Invocation(max_cost=3.0))
 
 
 @pytest.mark.parametrize("yes", [True, False])
 def test_a_limit_holds_even_against_yes(yes: bool) -> None:
     with pytest.raises(CostRefusedError, match=r"may cost \$3\.00, more than --max-cost \$2\.99"):
-        _gate(Invocation(yes=yes), max_cost=2.99)
+        _gate(Invocation(yes=yes, max_cost=2.99))
 
 
 @pytest.mark.parametrize("changes", [{}, {"max_cost": 1000.0}])
 @pytest.mark.parametrize("yes", [True, False])
 def test_an_unknown_price_is_refused_whatever_else_is_said(changes: dict[str, Any], yes: bool) -> None:
     with pytest.raises(CostRefusedError) as refusal:
-        _gate(Invocation(yes=yes), usd=None, **changes)
+        _gate(Invocation(yes=yes, **changes), usd=None)
 
     assert "--accept-unknown-cost" in str(refusal.value.hint)
 
 
 def test_an_unknown_price_can_be_accepted(capsys: pytest.CaptureFixture[str]) -> None:
-    _gate(usd=None, accept_unknown_cost=True)
+    _gate(Invocation(accept_unknown_cost=True), usd=None)
 
     assert "no price is published" in capsys.readouterr().err
 

@@ -22,9 +22,11 @@ from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting import offers
 from runner.jobs.submitting.offers import Request
+from runner.prices import AGREED
 from runner.quickstart.story import fast_story
 from runner.serving import deployment, past_evaluations
 from runner.serving.comparing import compare
+from runner.serving.plan import plan_deployment
 from tests.console.conftest import CHROMIUM
 from tests.console.running import RunningConsole
 from tests.projects import environment_of
@@ -51,7 +53,8 @@ def tune(session: Session, folder: Path, name: str, *, rate: float, epochs: int)
         display_name=name,
         labels={"sweep": "rates"},
     )
-    return offers.tune(session, Request(spec=spec), agree=lambda _: None).job
+    with offers.offered(session, Request(spec=spec)) as offer:
+        return offers.carry_out(offer, terms=AGREED).job
 
 
 @contextmanager
@@ -68,8 +71,8 @@ def stage() -> Iterator[tuple[RunningConsole, dict[str, str]]]:
         watching.wait(session, first.name, 300, poll=0.5)
         slow = tune(session, folder, "devils-dictionary-slow", rate=2e-5, epochs=40)
         watching.wait(session, slow.name, 300, poll=0.5)
-        endpoint = deployment.deploy(session, deployment.plan_deployment(session, first.name))
-        other = deployment.plan_deployment(
+        endpoint = deployment.deploy(session, plan_deployment(session, first.name))
+        other = plan_deployment(
             session, slow.name, checkpoint="4", display_name="devils-dictionary-early", lease_seconds=1
         )
         base = deployment.deploy(session, other)

@@ -21,6 +21,7 @@ from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting import submission
 from runner.serving import deployment
+from runner.serving.plan import plan_deployment
 from tests.console.conftest import Open
 from tests.console.running import RunningConsole
 from tests.projects import MODEL, Tuned, upload_dataset
@@ -36,7 +37,7 @@ def day(tuned: Tuned, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sess
         watching.wait(session, submission.submit(session, spec).id, 300, poll=0.3)
         made = []
         for name, lease in (("wanted", 3600.0), ("forgotten", 1.0)):
-            plan = deployment.plan_deployment(session, tuned.job.name, display_name=name, lease_seconds=lease)
+            plan = plan_deployment(session, tuned.job.name, display_name=name, lease_seconds=lease)
             made.append(deployment.deploy(session, plan, poll=0.3))
         yield session
         for endpoint in made:

@@ -14,6 +14,7 @@ from runner.gcp import endpoints
 from runner.gcp.session import Session
 from runner.serving import deployment
 from runner.serving.leaks import find_leaks
+from runner.serving.plan import plan_deployment
 from tests.console.conftest import Open
 from tests.console.running import RunningConsole
 from tests.projects import Tuned
@@ -32,7 +33,7 @@ def serving(tuned: Tuned, state_directory: Path) -> Iterator[Session]:
 
 
 def test_a_lease_that_has_ended_is_shown_extended_and_ended(serving: Session, tuned: Tuned, open_page: Open) -> None:
-    plan = deployment.plan_deployment(serving, tuned.job.name, display_name="left <i>behind</i>", lease_seconds=1)
+    plan = plan_deployment(serving, tuned.job.name, display_name="left <i>behind</i>", lease_seconds=1)
     endpoint = deployment.deploy(serving, plan)
     with RunningConsole(serving) as running:
         page = open_page(running)
@@ -53,7 +54,7 @@ def test_a_lease_that_has_ended_is_shown_extended_and_ended(serving: Session, tu
 
 
 def test_what_is_no_longer_used_is_removed_from_the_bill(serving: Session, tuned: Tuned, open_page: Open) -> None:
-    plan = deployment.plan_deployment(serving, tuned.job.name, display_name="forgotten", lease_seconds=1)
+    plan = plan_deployment(serving, tuned.job.name, display_name="forgotten", lease_seconds=1)
     deployment.deploy(serving, plan)
     # The page shows what has ended when it is opened; a deployment may be there before its second is over.
     deadline = time.monotonic() + WAIT_MS / 1000
@@ -71,7 +72,7 @@ def test_what_is_no_longer_used_is_removed_from_the_bill(serving: Session, tuned
 
 
 def test_a_canary_is_deployed_promoted_and_the_other_one_ended(serving: Session, tuned: Tuned, open_page: Open) -> None:
-    first = deployment.deploy(serving, deployment.plan_deployment(serving, tuned.job.name, display_name="stable"))
+    first = deployment.deploy(serving, plan_deployment(serving, tuned.job.name, display_name="stable"))
     with RunningConsole(serving) as running:
         page = open_page(running, f"/models/deploy?source={tuned.job.id}&endpoint={first.id}")
         page.get_by_label("Name").fill("canary")

@@ -18,6 +18,7 @@ from runner.gcp import storage, uploads
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
 from runner.serving import deployment
+from runner.serving.plan import plan_deployment
 from tests.console.conftest import Complaints, Open
 from tests.console.running import RunningConsole
 from tests.projects import Tuned, environment_of
@@ -29,7 +30,7 @@ WAIT_MS = 180_000
 @pytest.fixture
 def serving(tuned: Tuned, state_directory: Path) -> Iterator[tuple[Session, Endpoint]]:
     with Session(tuned.environment) as session:
-        plan = deployment.plan_deployment(session, tuned.job.name, display_name="numbers")
+        plan = plan_deployment(session, tuned.job.name, display_name="numbers")
         endpoint = deployment.deploy(session, plan, poll=0.3)
         yield session, endpoint
         deployment.undeploy(session, endpoint, delete=True)

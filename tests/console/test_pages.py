@@ -19,6 +19,7 @@ from runner.gcp.session import Session
 from runner.serving import deployment, past_evaluations
 from runner.serving.billing import current_bill
 from runner.serving.evaluation import compare
+from runner.serving.plan import plan_deployment
 from tests.console.conftest import Open
 from tests.console.running import RunningConsole
 from tests.projects import Tuned
@@ -33,7 +34,7 @@ def deployed(tuned: Tuned, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A project with a tuned and deployed model."""
     with Session(tuned.environment) as session, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNNER_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-        endpoint = deployment.deploy(session, deployment.plan_deployment(session, tuned.job.name))
+        endpoint = deployment.deploy(session, plan_deployment(session, tuned.job.name))
         yield session, endpoint
         deployment.undeploy(session, endpoint, delete=True)
 

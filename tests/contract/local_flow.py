@@ -34,6 +34,7 @@ def main(directory: Path) -> None:
     from runner.jobs.specification import TuningJobSpec
     from runner.jobs.submitting import submission
     from runner.serving import deployment, listing, prediction
+    from runner.serving.plan import plan_deployment
     from tests.projects import MODEL, environment_of, upload_dataset
     from tests.provisioning import provision
 
@@ -49,7 +50,7 @@ def main(directory: Path) -> None:
             final = checkpoints.find_checkpoint(session, job)
             checkpoints.download(session, final, directory / "weights")
             assert storage.exists(session, f"{final.uri}/config.json")
-            endpoint = deployment.deploy(session, deployment.plan_deployment(session, job.id), poll=0.5)
+            endpoint = deployment.deploy(session, plan_deployment(session, job.id), poll=0.5)
             assert prediction.predict(session, endpoint, [{"prompt": "Hello", "max_tokens": 2}])
             messages = [{"role": "user", "content": "Hello"}]
             assert prediction.chat(session, endpoint=endpoint, messages=messages, max_tokens=2).usage

@@ -16,6 +16,7 @@ from runner.jobs.following import watching
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting import submission
 from runner.serving import deployment
+from runner.serving.plan import plan_deployment
 from tests.cli.invocation import process
 from tests.end_to_end.datasets import COLOURS, colours, data_url, picture
 from tests.provisioning import Provisioned
@@ -64,7 +65,7 @@ def test_a_model_learns_to_see(emulator: EmulatorServer, project: Provisioned, t
         job = watching.wait(session, job.name, timeout=400, poll=0.5)
         statistics = job.data_stats
         assert int(statistics["totalTruncatedExampleCount"]) == 2, "text-only examples are dropped, and counted"
-        endpoint = deployment.deploy(session, deployment.plan_deployment(session, job.name), poll=0.3)
+        endpoint = deployment.deploy(session, plan_deployment(session, job.name), poll=0.3)
         right = 0
         for name in COLOURS:
             image = {"type": "image_url", "image_url": {"url": data_url(name)}}

@@ -11,6 +11,7 @@ import pytest
 
 from runner.errors import (
     AlreadyExistsError,
+    ConfigurationError,
     GoogleApiError,
     NotFoundError,
     PermissionDeniedError,
@@ -175,3 +176,15 @@ def test_a_success_that_is_not_a_document_is_an_error_that_may_have_taken_effect
     with answering(200, body) as client, pytest.raises(GoogleApiError) as caught:
         document_of(client.post("/x"), "things.create", "things")
     assert (caught.value.status, maybe_sent(caught.value)) == ("DATA_LOSS", True)
+
+
+@pytest.mark.parametrize(
+    ("http", "passes"), [(408, True), (429, True), (500, True), (503, True), (501, False), (404, False)]
+)
+def test_what_is_waited_out(http: int, passes: bool) -> None:
+    assert failures.may_pass(failures.api_error(http, {}, method="m", resource="r")) is passes
+
+
+def test_a_service_out_of_reach_is_waited_out_and_a_mistake_is_not() -> None:
+    assert failures.may_pass(UnreachableError("gone"))
+    assert not failures.may_pass(ConfigurationError("wrong"))

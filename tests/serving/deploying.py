@@ -9,7 +9,8 @@ import sys
 
 from runner.environment import Environment
 from runner.gcp.session import Session
-from runner.serving.deployment import deploy, plan_deployment
+from runner.serving.deployment import deploy
+from runner.serving.plan import plan_deployment
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ from runner.emulator.settings import EmulatorSettings
 from runner.errors import UnreachableError
 from runner.gcp import deployed, downloads, prediction, storage, uploads
 from runner.gcp.session import Session
-from runner.serving.deployment import deploy, plan_deployment, undeploy
+from runner.serving.deployment import deploy, undeploy
+from runner.serving.plan import plan_deployment
 from runner.serving.resources import Reach
 from tests.cli.invocation import process
 from tests.projects import Tuned, environment_of

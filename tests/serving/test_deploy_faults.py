@@ -16,8 +16,9 @@ from runner.emulator.server import EmulatorServer
 from runner.errors import GoogleApiError
 from runner.gcp import uploads
 from runner.gcp.session import Session
-from runner.serving.deployment import deploy, plan_deployment, undeploy
+from runner.serving.deployment import deploy, undeploy
 from runner.serving.leaks import find_leaks
+from runner.serving.plan import plan_deployment
 from runner.serving.recovery import recover
 from tests.cli.invocation import Outcome, process
 from tests.projects import Tuned

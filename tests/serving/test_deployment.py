@@ -16,7 +16,8 @@ from runner.gcp.prediction import ChatAnswer
 from runner.gcp.prediction import chat as gcp_chat
 from runner.gcp.session import Session
 from runner.serving import deployment, listing, prediction
-from runner.serving.deployment import deploy, hourly_price, plan_deployment, undeploy
+from runner.serving.deployment import deploy, undeploy
+from runner.serving.plan import choose_machine, hourly_price, plan_deployment
 from tests.gcp.flaky import Fault, FlakyProxy
 from tests.projects import MODEL, Tuned
 
@@ -65,18 +66,18 @@ def test_unknown_prices_are_unknown() -> None:
 
 
 def test_choice_of_a_machine() -> None:
-    assert deployment.choose_machine(MODEL) == L4
-    assert deployment.choose_machine("meta/unknown") is None
-    assert deployment.choose_machine("") is None
-    assert deployment.choose_machine(MODEL, "g2-standard-24") == MachineChoice(
+    assert choose_machine(MODEL) == L4
+    assert choose_machine("meta/unknown") is None
+    assert choose_machine("") is None
+    assert choose_machine(MODEL, "g2-standard-24") == MachineChoice(
         machine_type="g2-standard-24", accelerator_type="NVIDIA_L4", accelerator_count=2
     )
-    own = deployment.choose_machine("", "n1-standard-8", "NVIDIA_TESLA_T4", 1)
+    own = choose_machine("", "n1-standard-8", "NVIDIA_TESLA_T4", 1)
     assert own == MachineChoice(machine_type="n1-standard-8", accelerator_type="NVIDIA_TESLA_T4", accelerator_count=1)
     with pytest.raises(ConfigurationError, match="not in the catalogue"):
-        deployment.choose_machine(MODEL, "n1-standard-8")
+        choose_machine(MODEL, "n1-standard-8")
     with pytest.raises(ConfigurationError, match="needs --machine-type"):
-        deployment.choose_machine(MODEL, None, "NVIDIA_L4")
+        choose_machine(MODEL, None, "NVIDIA_L4")
 
 
 @pytest.mark.training

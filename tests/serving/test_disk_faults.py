@@ -17,9 +17,10 @@ import pytest
 from runner.errors import DiskError
 from runner.gcp.session import Session
 from runner.serving import journal, recovery
-from runner.serving.deployment import deploy, plan_deployment
+from runner.serving.deployment import deploy
 from runner.serving.journal import DeploymentRecord
 from runner.serving.leaks import clean, find_leaks
+from runner.serving.plan import plan_deployment
 from tests.gcp.flaky import Fault, FlakyProxy
 from tests.projects import Tuned
 from tests.serving.conftest import MACHINE, Truth

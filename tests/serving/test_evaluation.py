@@ -30,12 +30,13 @@ from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting import submission
 from runner.quickstart.story import fast_story
 from runner.serving import likelihood
-from runner.serving.deployment import deploy, plan_deployment, undeploy
+from runner.serving.deployment import deploy, undeploy
 from runner.serving.differences import bootstrap
 from runner.serving.evaluation import Pair, Question, compare
 from runner.serving.evaluation_report import to_html
 from runner.serving.judging import Judgement
 from runner.serving.likelihood import AnswerLoss
+from runner.serving.plan import plan_deployment
 from runner.serving.scores import METRICS, chrf, exact_match, rouge_l, token_agreement
 from tests.cli.invocation import CommandLine, Outcome
 from tests.projects import MODEL, Tuned, upload_dataset

@@ -10,7 +10,8 @@ import pytest
 from infra.components.idle_guard import GUARD_PERMISSIONS
 from runner.gcp.session import Session
 from runner.serving import leases
-from runner.serving.deployment import deploy, plan_deployment
+from runner.serving.deployment import deploy
+from runner.serving.plan import plan_deployment
 from tests.infra.guard_function import call, unpack
 from tests.infra.needs import permissions, recorded, withheld
 from tests.projects import Tuned

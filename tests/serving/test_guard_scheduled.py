@@ -11,7 +11,8 @@ from infra.embedded import apply
 from infra.naming import idle_guard_name
 from runner.gcp.session import Session
 from runner.serving import leases
-from runner.serving.deployment import deploy, plan_deployment
+from runner.serving.deployment import deploy
+from runner.serving.plan import plan_deployment
 from tests.projects import Tuned
 from tests.serving.conftest import Truth
 

@@ -10,7 +10,8 @@ import pytest
 from runner.gcp import endpoints, operations
 from runner.gcp.session import Session
 from runner.serving import leases
-from runner.serving.deployment import deploy, plan_deployment, undeploy
+from runner.serving.deployment import deploy, undeploy
+from runner.serving.plan import plan_deployment
 from runner.serving.prediction import predict
 from tests.infra.guard_function import call, unpack
 from tests.projects import Tuned

@@ -11,7 +11,8 @@ import pytest
 
 from runner.cli.asking import evaluate as command
 from runner.serving.evaluation import DECIDERS
-from runner.serving.judging import Judge, Judgement, combine, judge_messages, judge_pairs, read_verdict
+from runner.serving.judging import Judgement, combine, judge_messages, judge_pairs, read_verdict
+from runner.serving.respondents import Respondent
 from tests.cli.invocation import CommandLine
 from tests.serving.contest_server import ContestServer, Rule, says
 
@@ -93,7 +94,7 @@ def test_a_fair_judge_and_one_that_looks_at_places() -> None:
     pairs = [("q", "yes", _Pair("no", "yes"))] * 7 + [("q", "yes", _Pair("yes", "no"))] * 2
     pairs += [("q", "yes", _Pair("no", "nay")), ("q", "yes", _Pair("yes", "yes"))]
     with ContestServer(RULES) as server, server.session() as session:
-        found = judge_pairs(session, Judge(name="fair", model="pub/managed"), pairs)
+        found = judge_pairs(session, Respondent(name="fair", model="pub/managed"), pairs)
         assert [found.count(one) for one in ("tuned", "base", "tie", "same")] == [7, 2, 1, 1]
         assert server.count("pub/managed") == 2 * 10, "equal answers are not put to the judge"
         rate = found.win_rate
@@ -105,9 +106,9 @@ def test_a_fair_judge_and_one_that_looks_at_places() -> None:
         assert first == {'"no"', '"yes"', '"nay"'}
         from runner.serving.prediction import resolve_endpoint
 
-        swayed = judge_pairs(session, Judge(name="first", endpoint=resolve_endpoint(session, "first")), pairs)
+        swayed = judge_pairs(session, Respondent(name="first", endpoint=resolve_endpoint(session, "first")), pairs)
         assert (swayed.count("swayed"), swayed.outcome) == (10, "no difference")
-        mute = judge_pairs(session, Judge(name="r", endpoint=resolve_endpoint(session, "rambling")), pairs)
+        mute = judge_pairs(session, Respondent(name="r", endpoint=resolve_endpoint(session, "rambling")), pairs)
         assert (mute.count("unreadable"), mute.outcome) == (10, "undecided")
     assert Judgement(judge="x", verdicts=("unreadable",)).win_rate is None
 

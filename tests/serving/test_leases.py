@@ -17,9 +17,10 @@ from runner.errors import ConfigurationError, CostRefusedError
 from runner.gcp import deployed, endpoints, operations, uploads, usage
 from runner.gcp.session import Session
 from runner.serving import leases
-from runner.serving.deployment import deploy, plan_deployment, undeploy
+from runner.serving.deployment import deploy, undeploy
 from runner.serving.labels import IDLE_LABEL, LEASE_LABEL, lease_labels, number_of
 from runner.serving.leaks import clean, find_leaks
+from runner.serving.plan import plan_deployment
 from runner.serving.prediction import predict
 from runner.serving.spending import check_hourly_limit
 from tests.cli.invocation import Outcome, process

@@ -15,9 +15,10 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from runner.errors import GateFailedError
 from runner.gcp import downloads
 from runner.gcp.session import Session
-from runner.serving.deployment import deploy, plan_deployment, undeploy
+from runner.serving.deployment import deploy, undeploy
 from runner.serving.evaluation import Question
 from runner.serving.parity import ParityFinding, check_parity, parity_check
+from runner.serving.plan import plan_deployment
 from runner.serving.prediction import resolve_endpoint
 from runner.serving.rendering import TrainingTemplate, training_template
 from tests.projects import Tuned

@@ -10,7 +10,8 @@ from runner.environment import Environment
 from runner.errors import ConfigurationError
 from runner.gcp import endpoints
 from runner.gcp.session import Session
-from runner.serving.deployment import deploy, plan_deployment, undeploy
+from runner.serving.deployment import deploy, undeploy
+from runner.serving.plan import plan_deployment
 from runner.serving.resources import Reach, Resources
 from tests.cli.invocation import process
 from tests.projects import Tuned

@@ -23,9 +23,10 @@ from runner.errors import GoogleApiError, RunnerError, WaitTimeoutError
 from runner.gcp import endpoints, failures, operations, uploads
 from runner.gcp.session import Session
 from runner.serving import deployment, journal, recovery
-from runner.serving.deployment import deploy, plan_deployment, undeploy
+from runner.serving.deployment import deploy, undeploy
 from runner.serving.journal import DeploymentRecord
 from runner.serving.leaks import clean, find_leaks
+from runner.serving.plan import plan_deployment
 from runner.serving.recovery import recover
 from tests.cli.invocation import process
 from tests.gcp.flaky import Fault, FlakyProxy

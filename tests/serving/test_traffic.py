@@ -25,9 +25,10 @@ from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
 from runner.gcp.usage import ServingFigures, serving_figures
 from runner.serving import traffic
-from runner.serving.deployment import deploy, plan_deployment, undeploy
+from runner.serving.deployment import deploy, undeploy
 from runner.serving.evaluation import Question
 from runner.serving.parity import check_parity, parity_check
+from runner.serving.plan import plan_deployment
 from runner.serving.shares import with_share, without
 from runner.serving.traffic import CanaryLimits, judge
 from tests.cli.invocation import process

@@ -11,10 +11,22 @@ import click
 
 from runner.cli import commands
 from runner.cli.completing import completed
-from runner.cli.options import Command, Duration, Invocation, cost_options, endpoint_option, sampling_options
+from runner.cli.options import (
+    FILE,
+    SAMPLING,
+    Count,
+    Duration,
+    Invocation,
+    Number,
+    cost_options,
+    endpoint_option,
+    sampling_options,
+    together,
+)
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import duration
 from runner.errors import ConfigurationError, RunnerError
+from runner.wording import state_words
 
 if TYPE_CHECKING:
     from runner.gcp.batch_jobs import BatchJob
@@ -25,35 +37,29 @@ if TYPE_CHECKING:
 _REPORT_SECONDS = 5.0
 
 
-def job_options(function: Command) -> Command:
-    """Add the options of batch prediction jobs: `engine`, `machine_type`, `replicas` and `rate`."""
-    decorators = (
-        click.option(
-            "--engine",
-            type=click.Choice(["endpoint", "vertex"]),
-            default="endpoint",
-            help="Ask an endpoint, or run a Vertex AI batch prediction job [default: endpoint].",
-        ),
-        click.option("--machine-type", metavar="TYPE", help="Machine of a batch job [default: the model's]."),
-        click.option(
-            "--replicas",
-            type=click.IntRange(1, 128),
-            default=1,
-            show_default=True,
-            metavar="N",
-            help="Machines of a batch job that work at the same time.",
-        ),
-        click.option(
-            "--tokens-per-second",
-            "rate",
-            type=click.FloatRange(0, min_open=True),
-            metavar="X",
-            help="Measured rate of one replica, for the price of a batch job [default: an estimate].",
-        ),
-    )
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
+job_options = together(
+    click.option(
+        "--engine",
+        type=click.Choice(["endpoint", "vertex"]),
+        default="endpoint",
+        help="Ask an endpoint, or run a Vertex AI batch prediction job [default: endpoint].",
+    ),
+    click.option("--machine-type", metavar="TYPE", help="Machine of a batch job [default: the model's]."),
+    click.option(
+        "--replicas",
+        type=Count(1, 128),
+        default=1,
+        show_default=True,
+        help="Machines of a batch job that work at the same time.",
+    ),
+    click.option(
+        "--tokens-per-second",
+        "rate",
+        type=Number(0, min_open=True),
+        help="Measured rate of one replica, for the price of a batch job [default: an estimate].",
+    ),
+)
+"""The options of batch prediction jobs: `engine`, `machine_type`, `replicas` and `rate`."""
 
 
 @commands.command(
@@ -66,7 +72,7 @@ def job_options(function: Command) -> Command:
         "runner batch questions.jsonl --engine vertex --model 4711 -o answers.jsonl --dry-run",
     ),
 )
-@click.argument("source", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@click.argument("source", type=FILE, metavar="FILE")
 @endpoint_option
 @click.option(
     "--model",
@@ -75,25 +81,17 @@ def job_options(function: Command) -> Command:
     help="Model of a batch job: a tuning job's ID, or the full name of a model [default: the endpoint's].",
 )
 @job_options
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="File for the answers, in the order of the questions.",
-)
+@click.option("-o", "--output", type=FILE, required=True, help="File for the answers, in the order of the questions.")
 @click.option(
     "--concurrency",
-    type=click.IntRange(1, 256),
+    type=Count(1, 256),
     default=8,
     show_default=True,
-    metavar="N",
     help="Number of concurrent requests to an endpoint.",
 )
 @click.option("--restart", is_flag=True, help="Ignore the answers of an earlier run.")
 @click.option("--dry-run", is_flag=True, help="Only show what a batch job would take and cost.")
-@click.option("--timeout", type=Duration(), metavar="TIME", help="Stop waiting for a batch job, with exit code 6.")
+@click.option("--timeout", type=Duration(), help="Stop waiting for a batch job, with exit code 6.")
 @cost_options
 @sampling_options
 @click.pass_obj
@@ -105,16 +103,11 @@ def command(
     model: str | None,
     engine: str,
     machine_type: str | None,
-    replicas: int,
-    rate: float | None,
     output: Path,
     concurrency: int,
-    restart: bool,
     dry_run: bool,
     timeout: float | None,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
-    **sampling: Any,
+    **choices: Any,
 ) -> None:
     """Answer every line of FILE, by an endpoint or a batch prediction job, and write the answers in the same order.
 
@@ -125,6 +118,7 @@ def command(
     With --engine vertex, a batch prediction job answers. It needs no endpoint, and it is billed while its machines run;
     its price is shown first. The same command again finds the job and never creates a second one.
     """
+    choices["sampling"] = {name: choices.pop(name) for name in SAMPLING}
     if engine == "vertex":
         with invocation.session() as session:
             from runner.cli.cost_gate import terms
@@ -132,40 +126,26 @@ def command(
 
             who = predictors.predictor(session, model or endpoint, machine_type)
             if dry_run:
-                _show_plan(invocation, jobs.plan(source, who, replicas=replicas, sampling=sampling, rate=rate))
+                del choices["restart"]
+                _show_plan(invocation, jobs.plan(source, who, **choices))
                 return
             invocation.interrupted = "the batch job continues; run the same command again to get its answers"
-            done = jobs.run_job(
-                session,
-                who,
-                source,
-                output,
-                terms=terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost),
-                replicas=replicas,
-                sampling=sampling,
-                rate=rate,
-                restart=restart,
-                timeout=timeout,
-                progress=_told(invocation),
-            )
+            choices |= {"terms": terms(invocation), "timeout": timeout, "progress": _told(invocation)}
+            done = jobs.run_job(session, who, source, output, **choices)
         _end(invocation, done.to_json(), _pairs(done.to_json()), done.failed, done.total, output)
         return
-    if model or machine_type or rate or dry_run or max_cost is not None or timeout is not None:
-        message = (
-            "--model, --machine-type, --tokens-per-second, --dry-run, --timeout and --max-cost need --engine vertex"
+    rate = choices.pop("rate")
+    del choices["replicas"]
+    if model or machine_type or rate or dry_run or invocation.max_cost is not None or timeout is not None:
+        raise ConfigurationError(
+            "--model, --machine-type, --tokens-per-second, --dry-run, --timeout and --max-cost need --engine vertex",
+            hint="--engine vertex",
         )
-        raise ConfigurationError(message, problems=[message], hint="--engine vertex")
-    _ask(invocation, source, endpoint, output, concurrency, restart, sampling)
+    _ask(invocation, source, endpoint, output, concurrency=concurrency, **choices)
 
 
 def _ask(
-    invocation: Invocation,
-    source: Path,
-    endpoint: str | None,
-    output: Path,
-    concurrency: int,
-    restart: bool,
-    sampling: dict[str, Any],
+    invocation: Invocation, source: Path, endpoint: str | None, output: Path, *, concurrency: int, **choices: Any
 ) -> None:
     from runner.serving.batches.online import BatchProgress, run_batch
     from runner.serving.prediction import resolve_endpoint
@@ -185,18 +165,9 @@ def _ask(
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
         tell_of_endpoint(invocation, session, found)
-        _advise(invocation, session, found, source, sampling, concurrency)
+        _advise(invocation, session, found, source, choices["sampling"], concurrency)
         invocation.interrupted = "the answers so far are saved; run the same command again to continue"
-        done = run_batch(
-            session,
-            found,
-            source,
-            output,
-            concurrency=concurrency,
-            sampling=sampling,
-            restart=restart,
-            progress=report,
-        )
+        done = run_batch(session, found, source, output, concurrency=concurrency, progress=report, **choices)
     before = done.total - done.asked
     pairs = [
         ("answers", done.total - done.failed),
@@ -247,7 +218,7 @@ def _told(invocation: Invocation) -> Any:
 
     def tell(job: BatchJob) -> None:
         nonlocal said
-        line = f"batch prediction job {job.id} is {job.state.removeprefix('JOB_STATE_').lower()}"
+        line = f"batch prediction job {job.id} is {state_words(job.state)}"
         if line != said:
             said = line
             invocation.output.note(line)

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
-from runner.cli.options import Invocation, endpoint_option, sampling_options
-from runner.errors import ConfigurationError
+from runner.cli.options import FILE, Invocation, endpoint_option, sampling_options
+from runner.errors import ConfigurationError, require_sound
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @commands.command(
@@ -38,14 +36,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--image", "images", multiple=True, metavar="FILE", help="Image for the first message: a file or a gs:// object."
 )
-@click.option("--save", type=_FILE, metavar="FILE", help="Save the conversation to this file.")
-@click.option("--resume", type=_FILE, metavar="FILE", help="Continue a saved conversation.")
-@click.option(
-    "--replay",
-    type=_FILE,
-    metavar="FILE",
-    help="Ask the questions of a saved conversation again and compare the answers.",
-)
+@click.option("--save", type=FILE, help="Save the conversation to this file.")
+@click.option("--resume", type=FILE, help="Continue a saved conversation.")
+@click.option("--replay", type=FILE, help="Ask the questions of a saved conversation again and compare the answers.")
 @click.option("--no-stream", is_flag=True, help="Print the answer only when it is complete.")
 @click.option(
     "--compare",
@@ -75,13 +68,11 @@ def command(
     _check(message, endpoint, model, resume, replay)
     interactive = message is None and replay is None and sys.stdin.isatty()
     if interactive and invocation.output.is_json:
-        problem = "--format json needs a MESSAGE, or text on standard input"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError("--format json needs a MESSAGE, or text on standard input")
     if message is None and not interactive and replay is None:
         message = sys.stdin.read().strip()
     if message == "":
-        problem = "the message is empty"
-        raise ConfigurationError(problem, problems=[problem], hint='`runner chat "MESSAGE"`')
+        raise ConfigurationError("the message is empty", hint='`runner chat "MESSAGE"`')
     from runner.cli.asking.conversation import Conversation
     from runner.cli.asking.talking import Talk, base_of
     from runner.serving.prediction import resolve_endpoint
@@ -124,5 +115,4 @@ def _check(
         problems.append("give either --endpoint or --model")
     if replay and (message is not None or resume):
         problems.append("--replay reads its questions from the file: omit MESSAGE and --resume")
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)

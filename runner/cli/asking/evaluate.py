@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,7 @@ from runner.cli import commands
 from runner.cli.asking.batch import job_options
 from runner.cli.completing import completed
 from runner.cli.cost_gate import terms
-from runner.cli.options import Command, Invocation, Money, cost_options, sampling_options
+from runner.cli.options import FILE, SAMPLING, Count, Invocation, Money, cost_options, sampling_options, together
 from runner.errors import ConfigurationError, RunnerError
 
 if TYPE_CHECKING:
@@ -29,20 +29,19 @@ _DECIDERS = ("chrF", "ROUGE-L", "exact match", "token agreement", "loss", "judge
 _REPORT_SECONDS = 5.0
 
 
-def judge_options(function: Command) -> Command:
-    """Add `judge`, `judge_price`, `max_cost` and `accept_unknown_cost`."""
-    judge = click.option(
+judge_options = together(
+    click.option(
         "--judge",
         metavar="NAME",
         help="Also have a model judge the answers: an endpoint, or a Google-managed PUBLISHER/MODEL.",
-    )
-    price = click.option(
+    ),
+    click.option(
         "--judge-price",
         type=Money(),
-        metavar="USD",
         help="Price per million tokens of a Google-managed judge, which the catalogue does not list.",
-    )
-    return judge(price(cost_options(function)))
+    ),
+    cost_options,
+)
 
 
 @commands.command(
@@ -56,7 +55,7 @@ def judge_options(function: Command) -> Command:
         "runner eval held_out.jsonl --engine vertex --endpoint 4711 --base-endpoint base --max-cost 20",
     ),
 )
-@click.argument("dataset", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@click.argument("dataset", type=FILE, metavar="FILE")
 @click.option(
     "--endpoint",
     metavar="ID",
@@ -68,7 +67,7 @@ def judge_options(function: Command) -> Command:
     "--base-endpoint", metavar="ID", shell_complete=completed("endpoints"), help="Endpoint of the base model."
 )
 @click.option("--base-model", metavar="ID", help="Google-managed base model to compare with.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N examples.")
+@click.option("--limit", type=Count(1), help="Use only the first N examples.")
 @click.option(
     "--metric",
     type=click.Choice(_DECIDERS, case_sensitive=False),
@@ -77,7 +76,7 @@ def judge_options(function: Command) -> Command:
     help="Metric that decides the verdict.",
 )
 @click.option("--slice-by", metavar="KEY", help="Also break the results down by the value of this key.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML report.")
+@click.option("--report", type=FILE, help="Write an HTML report.")
 @click.option(
     "--gate", type=click.Choice(_GATES), help="Exit with code 11 unless the tuned model meets this condition."
 )
@@ -92,25 +91,9 @@ def command(
     invocation: Invocation,
     /,
     dataset: Path,
-    endpoint: str | None,
-    model: str | None,
-    base_endpoint: str | None,
-    base_model: str | None,
-    limit: int | None,
-    metric: str,
-    slice_by: str | None,
     report: Path | None,
     gate: Gate | None,
-    concurrency: int,
-    engine: Literal["endpoint", "vertex"],
-    machine_type: str | None,
-    replicas: int,
-    rate: float | None,
-    judge: str | None,
-    judge_price: float | None,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
-    **sampling: Any,
+    **choices: Any,
 ) -> None:
     """Ask a tuned model and its base every question of FILE, which neither has seen, and score their answers.
 
@@ -132,27 +115,14 @@ def command(
     if report is not None:
         _check_writable(report)
     with invocation.session() as session:
-        if engine == "endpoint":
-            _tell_stand_ins(invocation, session, endpoint, model)
+        if choices["engine"] == "endpoint":
+            _tell_stand_ins(invocation, session, choices["endpoint"], choices["model"])
         found = compare(
             session,
             dataset,
-            endpoint=endpoint,
-            model=model,
-            base_endpoint=base_endpoint,
-            base_model=base_model,
-            limit=limit,
-            metric=metric,
-            slice_by=slice_by,
-            concurrency=concurrency,
-            sampling=sampling,
-            judge=judge,
-            judge_price=judge_price,
-            engine=engine,
-            machine_type=machine_type,
-            replicas=replicas,
-            rate=rate,
-            terms=terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost),
+            sampling={name: choices.pop(name) for name in SAMPLING},
+            **choices,
+            terms=terms(invocation),
             tell=output.note,
             progress=_reporter(invocation),
         )
@@ -186,8 +156,7 @@ def _check_writable(path: Path) -> None:
         if new:
             path.unlink()
     except OSError as error:
-        problem = f"cannot write {path}: {error.strerror or error}"
-        raise ConfigurationError(problem, problems=[problem]) from error
+        raise ConfigurationError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _reporter(invocation: Invocation) -> Callable[[int, int], None]:

@@ -11,7 +11,7 @@ import click
 from runner.cli import commands
 from runner.cli.options import Invocation, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_endpoint
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 from runner.json_text import parsed
 
 
@@ -69,7 +69,7 @@ def command(
     given += instances_of(texts, images=images, repeat_prompt=repeat_prompt, **sampling)
     if not given:
         problem = "nothing to predict: give a PROMPT, --file FILE, --instances FILE, or text on standard input"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(problem)
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
         tell_of_endpoint(invocation, session, found)
@@ -102,8 +102,7 @@ def _instances(path: Path) -> list[dict[str, Any]]:
                 found.append(item)
             else:
                 problems.append(f"{name}:{number} contains an instance that is not an object")
-    if problems:
-        raise ConfigurationError("; ".join(problems[:5]), problems=problems)
+    require_sound(problems)
     return found
 
 
@@ -114,5 +113,4 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        problem = f"cannot read {path}: {error}"
-        raise ConfigurationError(problem, problems=[problem]) from error
+        raise ConfigurationError(f"cannot read {path}: {error}") from error

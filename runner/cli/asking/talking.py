@@ -212,6 +212,5 @@ def base_of(conversation: Conversation) -> str:
     endpoint: Any = conversation.where.get("endpoint")
     base = origin_of(conversation.session, endpoint).base_model if endpoint is not None else ""
     if not base:
-        message = "the base model is not known"
-        raise ConfigurationError(message, problems=[message], hint="name a Google-managed PUBLISHER/MODEL")
+        raise ConfigurationError("the base model is not known", hint="name a Google-managed PUBLISHER/MODEL")
     return base

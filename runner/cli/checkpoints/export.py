@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from runner.cli import commands
+from runner.cli.checkpoints.group import download_options, downloaded
 from runner.cli.checkpoints.push import check_push, push_options, push_weights
 from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation, job_argument
+from runner.cli.options import Invocation
 
 
 @commands.command(
@@ -21,18 +22,7 @@ from runner.cli.options import Invocation, job_argument
         "runner checkpoints export latest --to ./tuned --push me/my-model",
     ),
 )
-@job_argument
-@click.option(
-    "--id",
-    "checkpoint",
-    default="final",
-    show_default=True,
-    help="Number of its folder; `runner checkpoints ls` lists them.",
-)
-@click.option(
-    "--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Destination folder [default: JOB-ID]."
-)
-@click.option("--force", is_flag=True, help="Overwrite files that differ.")
+@download_options
 @push_options
 @click.pass_obj
 def export(
@@ -56,16 +46,12 @@ def export(
     """
     check_push(push, public=public)
     from runner.gcp import tuning_jobs
-    from runner.jobs.outputs import checkpoints
     from runner.serving.export import inspect, require_claim, write_instructions
 
     with invocation.session() as session:
         name = job_name(session, job)
-        found = checkpoints.find_checkpoint(session, name, checkpoint)
         base_model = tuning_jobs.get(session, name).base_model
-        directory = to or Path(f"{name.rsplit('/', 1)[-1]}-{found.id}")
-        with invocation.output.progress("download") as progress:
-            checkpoints.download(session, found, directory, progress=progress, force=force)
+        _, directory, _ = downloaded(invocation, session, name, checkpoint, to, force=force)
     weights = inspect(directory)
     path = write_instructions(directory, weights, base_model=base_model, job=name.rsplit("/", 1)[-1])
     body: dict[str, Any] = {

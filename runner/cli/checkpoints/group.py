@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli import commands
-from runner.cli.cost_gate import confirmed
-from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation, job_argument
+from runner.cli.cost_gate import require_confirmed
+from runner.cli.jobs.group import found_job, job_name
+from runner.cli.options import Count, Invocation, job_argument, together
 from runner.cli.text import size
-from runner.errors import ConfigurationError
 from runner.wording import camel_keys, counted
+
+if TYPE_CHECKING:
+    from runner.gcp.session import Session
+    from runner.jobs.outputs.checkpoints import Checkpoint
 
 command = commands.Group(
     name="checkpoints",
@@ -30,6 +34,35 @@ command = commands.Group(
         "prune": ("runner.cli.checkpoints.group:prune", "Delete intermediate checkpoints."),
     },
 )
+
+
+download_options = together(
+    job_argument,
+    click.option(
+        "--id",
+        "checkpoint",
+        default="final",
+        show_default=True,
+        help="Number of its folder; `runner checkpoints ls` lists them.",
+    ),
+    click.option(
+        "--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Destination folder [default: JOB-ID]."
+    ),
+    click.option("--force", is_flag=True, help="Overwrite files that differ."),
+)
+"""`job`, `checkpoint`, `to` and `force`: what is downloaded, and where to."""
+
+
+def downloaded(
+    invocation: Invocation, session: Session, job: str, checkpoint: str, to: Path | None, *, force: bool
+) -> tuple[Checkpoint, Path, list[Path]]:
+    """Download a checkpoint, and return it with its folder and its files. Takes the full name of a job."""
+    from runner.jobs.outputs import checkpoints
+
+    found = checkpoints.find_checkpoint(session, job, checkpoint)
+    directory = to or Path(f"{job.rsplit('/', 1)[-1]}-{found.id}")
+    with invocation.output.progress("download") as progress:
+        return found, directory, checkpoints.download(session, found, directory, progress=progress, force=force)
 
 
 @commands.command(name="ls", examples=("runner checkpoints ls latest", "runner checkpoints ls 1234567890 -q"))
@@ -56,29 +89,13 @@ def ls(invocation: Invocation, job: str) -> None:
     name="download",
     examples=("runner checkpoints download latest --to ./tuned", "runner checkpoints download 1234567890 --id 2"),
 )
-@job_argument
-@click.option(
-    "--id",
-    "checkpoint",
-    default="final",
-    show_default=True,
-    help="Number of its folder; `runner checkpoints ls` lists them.",
-)
-@click.option(
-    "--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Destination folder [default: JOB-ID]."
-)
-@click.option("--force", is_flag=True, help="Overwrite files that differ.")
+@download_options
 @click.pass_obj
 def download(invocation: Invocation, job: str, checkpoint: str, to: Path | None, force: bool) -> None:
     """Download a checkpoint of JOB. Every file is verified; existing files are not downloaded again."""
-    from runner.jobs.outputs import checkpoints
-
     with invocation.session() as session:
         name = job_name(session, job)
-        found = checkpoints.find_checkpoint(session, name, checkpoint)
-        directory = to or Path(f"{name.rsplit('/', 1)[-1]}-{found.id}")
-        with invocation.output.progress("download") as progress:
-            paths = checkpoints.download(session, found, directory, progress=progress, force=force)
+        found, directory, paths = downloaded(invocation, session, name, checkpoint, to, force=force)
     body = {"directory": str(directory), "files": [str(path) for path in paths], "bytes": found.size}
     text = f"{counted(len(paths), 'file')}, {size(found.size)}, in {directory}"
     invocation.output.result(body, text, name=str(directory))
@@ -90,14 +107,7 @@ def download(invocation: Invocation, job: str, checkpoint: str, to: Path | None,
     examples=("runner checkpoints prune latest", "runner checkpoints prune 1234567890 --keep 1 --delete --yes"),
 )
 @job_argument
-@click.option(
-    "--keep",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Number of most recent checkpoints to keep.",
-)
+@click.option("--keep", type=Count(0), default=0, show_default=True, help="Number of most recent checkpoints to keep.")
 @click.option(
     "--delete",
     "delete_them",
@@ -111,12 +121,11 @@ def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> Non
     The final checkpoint is always kept. Only jobs that have ended and that this tool submitted are pruned, and only in
     their own folder.
     """
-    from runner.gcp import tuning_jobs
     from runner.jobs.outputs import pruning
 
     output = invocation.output
     with invocation.session() as session:
-        planned = pruning.plan(session, tuning_jobs.get(session, job_name(session, job)), keep_last=keep)
+        planned = pruning.plan(session, found_job(session, job), keep_last=keep)
         ids = [item.id for item in planned.delete]
         kept = ", ".join(item.id for item in planned.keep) or "none"
         body = {"delete": ids, "keep": [item.id for item in planned.keep], "bytes": planned.size, "deleted": False}
@@ -126,9 +135,8 @@ def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> Non
             if ids:
                 output.note("nothing was deleted; run again with --delete to delete them")
             return
-        if not confirmed(invocation, f"Delete {text}?"):
-            problem = f"deleting {counted(len(ids), 'checkpoint')} of job {planned.job.id} was not confirmed"
-            raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+        what = f"deleting {counted(len(ids), 'checkpoint')} of job {planned.job.id}"
+        require_confirmed(invocation, f"Delete {text}?", what)
         with output.progress("delete") as progress:
             changed = pruning.carry_out(session, planned, progress=progress)
     body |= {"deleted": True, "leftAlone": changed}

@@ -7,26 +7,21 @@ from typing import Any
 
 import click
 
-from runner.cli.options import Command, Invocation
+from runner.cli.options import Invocation, together
 from runner.cli.text import size
 from runner.errors import ConfigurationError, CostRefusedError
 from runner.wording import counted
 
-
-def push_options(function: Command) -> Command:
-    """Add `push` and `public`."""
-    push = click.option(
-        "--push", metavar="NAMESPACE/NAME", help="Push the files to a new private repository on a model hub."
-    )
-    public = click.option("--public", is_flag=True, help="With --push: make the repository public.")
-    return push(public(function))
+push_options = together(
+    click.option("--push", metavar="NAMESPACE/NAME", help="Push the files to a new private repository on a model hub."),
+    click.option("--public", is_flag=True, help="With --push: make the repository public."),
+)
 
 
 def check_push(repository: str | None, *, public: bool) -> None:
     """Refuse, before anything is downloaded, what cannot be pushed. Raises ConfigurationError, EngineMissingError."""
     if public and repository is None:
-        problem = "--public requires --push"
-        raise ConfigurationError(problem, problems=[problem], hint="--push NAMESPACE/NAME")
+        raise ConfigurationError("--public requires --push", hint="--push NAMESPACE/NAME")
     if repository is not None:
         from runner.serving.hub import check_name
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.options import Command, Invocation, cost_options
+from runner.cli.options import Command, Invocation, cost_options, together
 from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ class EngineChoice:
     runner: str
     pipeline: tuple[str, ...]
     dry_run: bool
-    max_cost: float | None
-    accept_unknown_cost: bool
 
     def options(self, invocation: Invocation) -> list[str]:
         """Return the options of the pipeline; project and region of Dataflow are the environment's."""
@@ -45,7 +43,7 @@ class EngineChoice:
 
 def engine_options(function: Command) -> Command:
     """Add `engine`, an `EngineChoice`."""
-    decorators = (
+    add = together(
         click.option(
             "--engine",
             "engine_name",
@@ -71,27 +69,18 @@ def engine_options(function: Command) -> Command:
         beam_runner: str | None,
         pipeline: tuple[str, ...],
         dry_run: bool,
-        max_cost: float | None,
-        accept_unknown_cost: bool,
         **options: Any,
     ) -> Any:
-        if engine_name == "local" and (beam_runner or pipeline or dry_run or max_cost is not None):
+        limit = click.get_current_context().ensure_object(Invocation).max_cost
+        if engine_name == "local" and (beam_runner or pipeline or dry_run or limit is not None):
             message = "--runner, --pipeline, --dry-run and --max-cost require --engine beam"
             raise ConfigurationError(message, hint="--engine beam")
         choice = EngineChoice(
-            name=engine_name,
-            runner=beam_runner or "DirectRunner",
-            pipeline=pipeline,
-            dry_run=dry_run,
-            max_cost=max_cost,
-            accept_unknown_cost=accept_unknown_cost,
+            name=engine_name, runner=beam_runner or "DirectRunner", pipeline=pipeline, dry_run=dry_run
         )
         return function(*arguments, engine=choice, **options)
 
-    wrapped: Any = command
-    for decorator in reversed(decorators):
-        wrapped = decorator(wrapped)
-    return wrapped  # type: ignore[no-any-return]
+    return add(command)  # type: ignore[return-value]
 
 
 def planned(invocation: Invocation, choice: EngineChoice, what: str, *given: Path | str | None) -> bool:
@@ -122,19 +111,18 @@ def opened(invocation: Invocation, choice: EngineChoice, what: str, *given: Path
     options = choice.options(invocation)
     with Beam(choice.runner, options) as beam:
         if choice.runner not in LOCAL_RUNNERS:
-            from runner.cli.cost_gate import confirm_cost
+            from runner.cli.cost_gate import terms
+            from runner.prices import Price
 
             known = choice.runner == DATAFLOW
             found = _estimate(invocation, choice, what, given)
             place = f"Dataflow in {beam.option('project')}, {beam.option('region')}" if known else choice.runner
-            confirm_cost(
-                invocation,
+            price = Price(
                 what=f"`data {what}` of {found.octets:,} bytes on {place}",
                 usd=found.high if known else None,
                 expected=found.usd if known else None,
-                max_cost=choice.max_cost,
-                accept_unknown_cost=choice.accept_unknown_cost,
             )
+            terms(invocation).require(price)
         yield beam
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +13,7 @@ import click
 from runner.cli import commands
 from runner.cli.data import engines
 from runner.cli.data.engines import EngineChoice, engine_options
-from runner.cli.options import Invocation, dataset_options
+from runner.cli.options import Count, Dataset, Invocation, dataset_options
 from runner.cli.output import finding_line
 from runner.cli.text import excerpt, size
 
@@ -60,17 +60,10 @@ command = commands.Group(
     ),
 )
 @dataset_options
-@click.option(
-    "--max-findings", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Maximum number to show."
-)
+@click.option("--max-findings", type=Count(0), default=50, show_default=True, help="Maximum number to show.")
 @click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @click.option("--near-duplicates", is_flag=True, help="Also find examples that differ only in case or punctuation.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Threads or processes for a large file [default: one per core].",
-)
+@click.option("--workers", type=Count(1), help="Threads or processes for a large file [default: one per core].")
 @click.option(
     "--fetch-images",
     is_flag=True,
@@ -88,19 +81,15 @@ command = commands.Group(
 @click.pass_obj
 def check(
     invocation: Invocation,
-    training: Path | str,
-    validation: Path | str | None,
-    model: str | None,
-    mode: Any,
-    tokenizer: Path | None,
+    /,
+    dataset: Dataset,
     max_findings: int,
     strict: bool,
-    near_duplicates: bool,
-    workers: int | None,
     fetch_images: bool,
     decode_images: bool,
     engine: EngineChoice,
     kind: str,
+    **choices: Any,
 ) -> None:
     """Check the dataset file TRAINING and list everything wrong with it. Exit code 3 if there are errors.
 
@@ -108,24 +97,13 @@ def check(
     compressed, in another encoding, an object (gs://…) or `-` for standard input. For a file in another format, the
     command shows the first row as it would be converted and prints the command that converts it.
     """
-    if engines.planned(invocation, engine, "check", training, validation):
+    if engines.planned(invocation, engine, "check", dataset.training, dataset.validation):
         return
     with (
-        engines.opened(invocation, engine, "check", training, validation) as beam,
+        engines.opened(invocation, engine, "check", dataset.training, dataset.validation) as beam,
         _closer(invocation, fetch=fetch_images, decode=decode_images) as look_closer,
     ):
-        report = checked(
-            invocation,
-            training,
-            validation,
-            model,
-            mode,
-            tokenizer,
-            near_duplicates=near_duplicates,
-            workers=workers,
-            beam=beam,
-            look_closer=look_closer,
-        )
+        report = checked(invocation, dataset, beam=beam, look_closer=look_closer, **choices)
     from runner.wording import counted
 
     output = invocation.output
@@ -195,11 +173,7 @@ def _export(invocation: Invocation, report: Report, kind: str) -> None:
 @click.pass_obj
 def upload(
     invocation: Invocation,
-    training: Path | str,
-    validation: Path | str | None,
-    model: str | None,
-    mode: Any,
-    tokenizer: Path | None,
+    dataset: Dataset,
     destination: str | None,
     images: bool,
     convert: bool,
@@ -215,7 +189,7 @@ def upload(
 
     output = invocation.output
     with contextlib.ExitStack() as stack:
-        first, second = stack.enter_context(sources(invocation, training, validation))
+        first, second = stack.enter_context(sources(invocation, dataset.training, dataset.validation))
         plain = stack.enter_context(ready(invocation, first, convert=convert))
         held_out = stack.enter_context(ready(invocation, second, convert=convert)) if second is not None else None
         session = None
@@ -228,7 +202,7 @@ def upload(
                 renamed = stack.enter_context(copies)
             plain, held_out = renamed[0] or plain, renamed[1]
         checksums = {path: crc32c_of(path) for path in (plain, held_out) if path is not None}
-        report = checked(invocation, plain, held_out, model, mode, tokenizer)
+        report = checked(invocation, dataclasses.replace(dataset, training=plain, validation=held_out))
         session = session or stack.enter_context(invocation.session())
         progress = stack.enter_context(output.progress(f"upload {first.name}"))
         result = uploading.upload(session, report, destination=destination, checked=checksums, progress=progress)
@@ -239,11 +213,7 @@ def upload(
 
 def checked(
     invocation: Invocation,
-    training: Path | str,
-    validation: Path | str | None,
-    model: str | None,
-    mode: Any,
-    tokenizer: Path | None,
+    dataset: Dataset,
     *,
     beam: Beam | None = None,
     **options: Any,
@@ -257,11 +227,11 @@ def checked(
         options["engine"] = BeamEngine(beam)
     return named.check(
         invocation.session,
-        training,
-        validation,
-        model=model,
-        mode=mode,
-        tokenizer=tokenizer,
+        dataset.training,
+        dataset.validation,
+        model=dataset.model,
+        mode=dataset.mode,
+        tokenizer=dataset.tokenizer,
         tell=invocation.output.note,
         **options,
     )

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
-from runner.cli.completing import completed
 from runner.cli.data import engines
 from runner.cli.data.engines import EngineChoice, engine_options
 from runner.cli.data.group import STATISTICS_DROPPABLE, checked, statistics
 from runner.cli.data.sources import sources, tokenizer_for
-from runner.cli.options import DataFile, Invocation, dataset_options, mode_option
+from runner.cli.options import FILE, Count, DataFile, Dataset, Invocation, dataset_options, limits_options
 from runner.cli.text import amount, visible
 
 if TYPE_CHECKING:
     from runner.datasets.reports.preview import Preview
     from runner.datasets.reports.report import Report
+    from runner.datasets.tokens.counters import TokenCounter
 
 _BAR_COLUMNS = 40
 
@@ -34,19 +34,13 @@ _BAR_COLUMNS = 40
     ),
 )
 @dataset_options
-@click.option(
-    "--epochs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of epochs to price."
-)
+@click.option("--epochs", type=Count(1), default=1, show_default=True, help="Number of epochs to price.")
 @click.option("--sample", is_flag=True, help="Estimate the tokens from a sample of 2000 lines, in about a second.")
 @engine_options
 @click.pass_obj
 def stats(
     invocation: Invocation,
-    training: Path | str,
-    validation: Path | str | None,
-    model: str | None,
-    mode: Any,
-    tokenizer: Path | None,
+    dataset: Dataset,
     epochs: int,
     sample: bool,
     engine: EngineChoice,
@@ -56,16 +50,16 @@ def stats(
     Prices come from the catalogue, without warranty; `runner estimate` explains a price.
     """
     if sample:
-        _sample(invocation, training, model, mode, tokenizer)
+        _sample(invocation, dataset)
         return
     from runner.datasets.reports.histograms import histogram, offers
     from runner.wording import counted
 
-    if engines.planned(invocation, engine, "stats", training, validation):
+    if engines.planned(invocation, engine, "stats", dataset.training, dataset.validation):
         return
-    with engines.opened(invocation, engine, "stats", training, validation) as beam:
-        report = checked(invocation, training, validation, model, mode, tokenizer, beam=beam)
-    wanted = [offer for offer in offers(report, epochs) if _matches(offer, model, mode)]
+    with engines.opened(invocation, engine, "stats", dataset.training, dataset.validation) as beam:
+        report = checked(invocation, dataset, beam=beam)
+    wanted = [offer for offer in offers(report, epochs) if _matches(offer, dataset.model, dataset.mode)]
     output = invocation.output
     if output.is_json:
         bars = [
@@ -102,17 +96,13 @@ def _matches(offer: Any, model: str | None, mode: Any) -> bool:
     return (model is None or offer.model == find_model(model).id) and (mode is None or offer.mode == mode)
 
 
-def _sample(invocation: Invocation, given: Path | str, model: str | None, mode: Any, tokenizer: Path | None) -> None:
-    from runner.catalog import find_model
+def _sample(invocation: Invocation, dataset: Dataset) -> None:
     from runner.datasets.records.recognising import plain_examples
-    from runner.datasets.tokens.counters import open_counter, ratio_of
     from runner.datasets.tokens.sampling import sample_tokens
 
-    found = find_model(model) if model else None
-    limits = found.modes.get(mode or next(iter(found.modes))) if found else None
-    counter = open_counter(ratio_of(found, mode), tokenizer_for(invocation, found, tokenizer))
-    with sources(invocation, given) as (source, _), plain_examples(source) as path:
-        sample = sample_tokens(path, counter, limit=limits.max_sequence_length if limits else None)
+    counter, limit = _counter(invocation, dataset.model, dataset.mode, dataset.tokenizer)
+    with sources(invocation, dataset.training) as (source, _), plain_examples(source) as path:
+        sample = sample_tokens(path, counter, limit=limit)
     body = {**sample.to_json(), "tokenCount": counter.describe()}
     text = [
         ("tokens", f"{sample.tokens} ± {sample.margin} (95 %)"),
@@ -121,6 +111,19 @@ def _sample(invocation: Invocation, given: Path | str, model: str | None, mode: 
         ("tokens are", counter.describe()),
     ]
     invocation.output.result(body, text, name=str(sample.tokens))
+
+
+def _counter(
+    invocation: Invocation, model: str | None, mode: Any, tokenizer: Path | None
+) -> tuple[TokenCounter, int | None]:
+    """Return what counts tokens for a model, and its limit for an example if a model is given."""
+    from runner.catalog import find_model
+    from runner.datasets.tokens.counters import open_counter, ratio_of
+
+    found = find_model(model) if model else None
+    limits = found.modes.get(mode or next(iter(found.modes))) if found else None
+    counter = open_counter(ratio_of(found, mode), tokenizer_for(invocation, found, tokenizer))
+    return counter, limits.max_sequence_length if limits else None
 
 
 def _lengths(invocation: Invocation, report: Report) -> None:
@@ -161,23 +164,9 @@ def _lengths(invocation: Invocation, report: Report) -> None:
         "runner data preview train.jsonl --model google/gemma3@gemma-3-27b-it",
     ),
 )
-@click.argument("path", metavar="FILE", type=DataFile())
-@click.option(
-    "--line", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of the line to show."
-)
-@click.option(
-    "--model",
-    metavar="ID",
-    shell_complete=completed("models"),
-    help="Base model whose limit applies; `runner models ls` lists them.",
-)
-@mode_option
-@click.option(
-    "--tokenizer",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIRECTORY",
-    help="Hugging Face tokenizer to count tokens and apply the chat template with.",
-)
+@click.argument("path", type=DataFile(), metavar="FILE")
+@click.option("--line", type=Count(1), default=1, show_default=True, help="Number of the line to show.")
+@limits_options
 @click.pass_obj
 def preview(
     invocation: Invocation, path: Path | str, line: int, model: str | None, mode: Any, tokenizer: Path | None
@@ -186,15 +175,11 @@ def preview(
 
     Without colors, learned text is enclosed in [[ and ]].
     """
-    from runner.catalog import find_model
     from runner.datasets.reports.preview import preview_line
-    from runner.datasets.tokens.counters import open_counter, ratio_of
 
-    found = find_model(model) if model else None
-    limits = found.modes.get(mode or next(iter(found.modes))) if found else None
-    counter = open_counter(ratio_of(found, mode), tokenizer_for(invocation, found, tokenizer))
+    counter, limit = _counter(invocation, model, mode, tokenizer)
     with sources(invocation, path) as (source, _):
-        shown = preview_line(source, line, counter, limit=limits.max_sequence_length if limits else None)
+        shown = preview_line(source, line, counter, limit=limit)
     output = invocation.output
     if output.is_json:
         output.document(shown.to_json())
@@ -202,8 +187,8 @@ def preview(
     _show(invocation, shown)
     about = "" if shown.exact else "about "
     learned = f", {shown.trained_tokens} of them learned" if shown.trained_tokens is not None else ""
-    limit = f"; {shown.limit} allowed" if shown.limit else ""
-    output.note(f"line {line}: {about}{shown.tokens} tokens{learned}{limit}")
+    allowed = f"; {shown.limit} allowed" if shown.limit else ""
+    output.note(f"line {line}: {about}{shown.tokens} tokens{learned}{allowed}")
     if shown.limit is not None and shown.tokens > shown.limit:
         output.warning("the example is too long: the service drops it")
 
@@ -231,23 +216,12 @@ def _show(invocation: Invocation, shown: Preview) -> None:
     ),
 )
 @dataset_options
-@click.option(
-    "--html",
-    "target",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="HTML file to write.",
-)
+@click.option("--html", "target", type=FILE, required=True, help="HTML file to write.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.pass_obj
 def report(
     invocation: Invocation,
-    training: Path | str,
-    validation: Path | str | None,
-    model: str | None,
-    mode: Any,
-    tokenizer: Path | None,
+    dataset: Dataset,
     target: Path,
     force: bool,
 ) -> None:
@@ -258,7 +232,7 @@ def report(
 
     if target.exists() and not force:
         raise ConfigurationError(f"{target} already exists", hint="overwrite it with --force")
-    found = checked(invocation, training, validation, model, mode, tokenizer)
+    found = checked(invocation, dataset)
     local_files.replace(target, render(found))
     body = {"page": str(target), "errors": found.error_count, "warnings": found.warning_count}
     text = [("page", str(target)), ("errors", found.error_count), ("warnings", found.warning_count)]

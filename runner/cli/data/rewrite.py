@@ -11,7 +11,7 @@ from runner.cli import commands
 from runner.cli.data import engines
 from runner.cli.data.engines import EngineChoice, engine_options
 from runner.cli.data.sources import account, sources, target
-from runner.cli.options import DataFile, Invocation
+from runner.cli.options import Count, DataFile, Invocation
 from runner.cli.text import size
 
 _FILE = DataFile()
@@ -33,12 +33,10 @@ _LAYOUTS = {
         "runner data fix train.jsonl --output train-fixed.jsonl --keep-duplicates --format json",
     ),
 )
-@click.argument("path", metavar="FILE", type=_FILE)
-@click.option("--output", "given", type=_FILE, required=True, metavar="FILE", help="File to write.")
+@click.argument("path", type=_FILE, metavar="FILE")
+@click.option("--output", "given", type=_FILE, required=True, help="File to write.")
 @click.option("--keep-duplicates", is_flag=True, help="Keep duplicate examples.")
-@click.option(
-    "--max-changes", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Maximum number to show."
-)
+@click.option("--max-changes", type=Count(0), default=50, show_default=True, help="Maximum number to show.")
 @click.pass_obj
 def fix(invocation: Invocation, path: Path | str, given: Path | str, keep_duplicates: bool, max_changes: int) -> None:
     """Write a corrected copy of FILE and list every change; FILE itself is not modified.
@@ -74,15 +72,13 @@ def fix(invocation: Invocation, path: Path | str, given: Path | str, keep_duplic
         "runner data split all.jsonl --training train.jsonl --validation validation.jsonl --share 0.05 --seed 7",
     ),
 )
-@click.argument("path", metavar="FILE", type=_FILE)
-@click.option("--training", type=_FILE, required=True, metavar="FILE", help="Training file to write.")
-@click.option("--validation", type=_FILE, required=True, metavar="FILE", help="Validation file to write.")
+@click.argument("path", type=_FILE, metavar="FILE")
+@click.option("--training", type=_FILE, required=True, help="Training file to write.")
+@click.option("--validation", type=_FILE, required=True, help="Validation file to write.")
 @click.option(
     "--share", type=float, default=0.1, show_default=True, metavar="X", help="Share of the examples to hold out."
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Seed for the choice of examples."
-)
+@click.option("--seed", type=Count(0), default=0, show_default=True, help="Seed for the choice of examples.")
 @engine_options
 @click.pass_obj
 def split(
@@ -144,14 +140,14 @@ def split(
         "runner data convert tickets.csv --to chat --output train.jsonl --prompt-column body --answer-column reply",
     ),
 )
-@click.argument("path", metavar="FILE", type=_FILE)
+@click.argument("path", type=_FILE, metavar="FILE")
 @click.option(
     "--to",
     "form",
     type=click.Choice(["chat", "prompt_completion", "generate_content"]),
     help="Format to write [default: the format of FILE, otherwise chat].",
 )
-@click.option("--output", "given", type=_FILE, required=True, metavar="FILE", help="File to write.")
+@click.option("--output", "given", type=_FILE, required=True, help="File to write.")
 @click.option(
     "--from",
     "kind",
@@ -191,7 +187,7 @@ def convert(
         return
     if engine.name == "beam" and (encoding or layout not in {None, "json-lines"}):
         message = "--engine beam reads JSON Lines in UTF-8, and neither --encoding nor another --from"
-        raise ConfigurationError(message, problems=[message], hint="omit --engine")
+        raise ConfigurationError(message, hint="omit --engine")
     with (
         engines.opened(invocation, engine, "convert", path) as beam,
         sources(invocation, path) as (source, _),

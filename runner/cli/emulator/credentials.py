@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from runner.errors import RunnerError, UnreachableError
+from runner import local_files
+from runner.cli.emulator.group import ask
 from runner.json_text import parsed
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def key_file(place: Path, info: ServerInfo, account: str) -> str:
             return str(path)
     except (OSError, ValueError):
         pass
-    answer = _new_key(info.url, account)
-    _write(path, base64.b64decode(answer["privateKeyData"]))
+    answer = ask("POST", f"/v1/projects/-/serviceAccounts/{account}/keys", {}, about="iam.keys.create")
+    local_files.replace(path, base64.b64decode(answer["privateKeyData"]), private=True)
     return str(path)
 
 
@@ -60,7 +60,9 @@ def boto_file(place: Path, info: ServerInfo, project: str) -> str:
         return ""
     address = urlsplit(info.url)
     path = place / "boto.cfg"
-    _write(path, _BOTO.format(host=address.hostname or "", port=address.port, project=project).encode())
+    local_files.replace(
+        path, _BOTO.format(host=address.hostname or "", port=address.port, project=project), private=True
+    )
     return str(path)
 
 
@@ -69,33 +71,5 @@ def token_file(place: Path, info: ServerInfo) -> str:
     if not info.token:
         return ""
     path = place / "access-token"
-    _write(path, info.token.encode())
+    local_files.replace(path, info.token, private=True)
     return str(path)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that only its owner reads."""
-    aside = path.with_name(path.name + ".new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    aside.replace(path)
-
-
-def _new_key(url: str, account: str) -> dict[str, Any]:
-    """Ask the emulator for a key of a service account. Raises RunnerError."""
-    import http.client
-
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
-    try:
-        connection.request("POST", f"/v1/projects/-/serviceAccounts/{account}/keys", body=b"{}")
-        response = connection.getresponse()
-        answer: dict[str, Any] = parsed(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UnreachableError(f"the emulator at {url} does not answer: {error}") from error
-    finally:
-        connection.close()
-    if response.status != http.client.OK:
-        raise RunnerError(f"no key for {account}: {answer.get('error', {}).get('message', response.status)}")
-    return answer

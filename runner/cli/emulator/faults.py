@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.emulator.group import running
+from runner.cli.emulator.group import ask
 from runner.cli.options import Invocation
-from runner.errors import ConfigurationError, RunnerError
+from runner.errors import RunnerError, require_sound
 from runner.wording import counted
 
 command = commands.Group(
@@ -44,7 +44,7 @@ _PATH = "/_emulator/faults"
 @click.pass_obj
 def add(invocation: Invocation, faults: tuple[str, ...]) -> None:
     """Add faults to the running emulator. A fault stays until it is used up or cleared, or until the emulator stops."""
-    armed = _call("POST", _PATH, {"faults": list(checked(faults))})["faults"]
+    armed = ask("POST", _PATH, {"faults": list(checked(faults))})["faults"]
     lines = "\n".join(f"{fault['id']}  {fault['fault']}" for fault in armed)
     invocation.output.result(armed, lines, name="\n".join(str(fault["id"]) for fault in armed))
 
@@ -59,7 +59,7 @@ def add(invocation: Invocation, faults: tuple[str, ...]) -> None:
 @click.pass_obj
 def ls(invocation: Invocation, only_unused: bool) -> None:
     """List all faults: how many calls they matched, how often they fired, and which are used up."""
-    found = [fault for fault in _call("GET", _PATH)["faults"] if fault["unused"] or not only_unused]
+    found = [fault for fault in ask("GET", _PATH)["faults"] if fault["unused"] or not only_unused]
     invocation.output.table(
         ["id", "fault", "met", "struck", "state"],
         [[fault["id"], fault["fault"], fault["seen"], fault["hits"], _state(fault)] for fault in found],
@@ -80,7 +80,7 @@ def ls(invocation: Invocation, only_unused: bool) -> None:
 @click.pass_obj
 def clear(invocation: Invocation, fault: int | None) -> None:
     """Remove a fault by its number, or all faults, and list those that never fired."""
-    answer = _call("DELETE", _PATH if fault is None else f"{_PATH}/{fault}")
+    answer = ask("DELETE", _PATH if fault is None else f"{_PATH}/{fault}")
     gone = answer["faults"] if fault is None else [answer]
     idle = [item["fault"] for item in gone if item["unused"]]
     if idle:
@@ -98,10 +98,7 @@ def checked(texts: tuple[str, ...]) -> tuple[str, ...]:
             parse(text)
         except FaultSyntaxError as error:
             problems.append(str(error))
-    if problems:
-        raise ConfigurationError(
-            "; ".join(problems), problems=problems, hint="`runner explain faults` lists the actions"
-        )
+    require_sound(problems, hint="`runner explain faults` lists the actions")
     return texts
 
 
@@ -117,7 +114,7 @@ def armed() -> list[str]:
 
 def _listed() -> list[dict[str, Any]]:
     try:
-        found: list[dict[str, Any]] = _call("GET", _PATH)["faults"]
+        found: list[dict[str, Any]] = ask("GET", _PATH)["faults"]
     except RunnerError:
         return []
     return found
@@ -125,20 +122,3 @@ def _listed() -> list[dict[str, Any]]:
 
 def _state(fault: dict[str, Any]) -> str:
     return "unused" if fault["unused"] else "spent" if fault["spent"] else "armed"
-
-
-def _call(method: str, path: str, body: Any = None) -> Any:
-    """Ask the running emulator. Raises UnreachableError, ConfigurationError for what it refuses."""
-    from runner.gcp.failures import call
-    from runner.gcp.rest import RestClient
-
-    info = running()
-    headers = {"authorization": f"Bearer {info.token}"} if info.token else {}
-    with RestClient(info.url, trust_environment=False) as client:
-        response = call(
-            "emulator.faults", info.url, lambda: client.request(method, path, json=body, headers=headers, timeout=30)
-        )
-    if not response.is_success:
-        message = str(response.json()["error"]["message"])
-        raise ConfigurationError(message, problems=[message], hint="`runner emulator faults ls`")
-    return response.json()

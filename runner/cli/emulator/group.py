@@ -31,19 +31,35 @@ command = Group(
 )
 
 
-def directory() -> Any:
-    """Return the state directory of this user's emulator."""
-    from runner.state import emulator_directory
-
-    return emulator_directory()
-
-
 def running() -> Any:
     """Return the running emulator. Raises UnreachableError."""
     from runner import running_emulator
     from runner.errors import UnreachableError
+    from runner.state import emulator_directory
 
-    found = running_emulator.find(directory())
+    found = running_emulator.find(emulator_directory())
     if found is None:
         raise UnreachableError("no emulator is running", hint="`runner emulator start`")
     return found
+
+
+def ask(method: str, path: str, body: Any = None, *, about: str = "emulator.faults") -> Any:
+    """Return the running emulator's answer. Raises UnreachableError, ConfigurationError for what it refuses.
+
+    Args:
+        method: of HTTP.
+        path: of the request.
+        body: JSON.
+        about: what is asked, for messages.
+    """
+    from runner.errors import ConfigurationError
+    from runner.gcp.failures import call
+    from runner.gcp.rest import RestClient
+
+    info = running()
+    headers = {"authorization": f"Bearer {info.token}"} if info.token else {}
+    with RestClient(info.url, trust_environment=False) as client:
+        response = call(about, info.url, lambda: client.request(method, path, json=body, headers=headers, timeout=30))
+    if not response.is_success:
+        raise ConfigurationError(str(response.json()["error"]["message"]), hint="`runner emulator logs` says more")
+    return response.json()

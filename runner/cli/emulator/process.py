@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from runner.cli.commands import command
-from runner.cli.emulator.group import directory, running
-from runner.cli.options import Duration, Invocation
-from runner.errors import ConfigurationError
+from runner.cli.emulator.group import running
+from runner.cli.options import Count, Duration, Invocation
+from runner.errors import ConfigurationError, require_sound
+from runner.state import emulator_directory
 
 
 @command(
@@ -24,9 +25,7 @@ from runner.errors import ConfigurationError
         "runner emulator start --foreground",
     ),
 )
-@click.option(
-    "--port", type=click.IntRange(0, 65535), metavar="N", help="Port [default: 8085, or a free port if 8085 is taken]."
-)
+@click.option("--port", type=Count(0, 65535), help="Port [default: 8085, or a free port if 8085 is taken].")
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -57,10 +56,10 @@ from runner.errors import ConfigurationError
 )
 @click.option(
     "--jobs",
-    type=click.IntRange(1),
+    "concurrent_tuning_jobs",
+    type=Count(1),
     default=1,
     show_default=True,
-    metavar="N",
     help="Maximum number of concurrent tuning jobs.",
 )
 @click.option(
@@ -86,26 +85,19 @@ from runner.errors import ConfigurationError
 )
 @click.option("--foreground", is_flag=True, help="Run in the foreground until Ctrl-C.")
 @click.option(
-    "--timeout",
-    type=Duration(),
-    default=60.0,
-    metavar="TIME",
-    help="How long to wait for the emulator to answer [default: 60s].",
+    "--timeout", type=Duration(), default=60.0, help="How long to wait for the emulator to answer [default: 60s]."
 )
 @click.pass_obj
 def start(
     invocation: Invocation,
+    /,
     port: int | None,
-    host: str,
-    token: str | None,
-    stand_in: Any,
     model_directories: tuple[str, ...],
-    jobs: int,
     faults: tuple[str, ...],
-    time_scale: float,
     dedicated: tuple[Path, Path] | None,
     foreground: bool,
     timeout: float,
+    **choices: Any,
 ) -> None:
     """Start the emulator and return once it answers.
 
@@ -116,17 +108,13 @@ def start(
     from runner.emulator.settings import EmulatorSettings
 
     settings = EmulatorSettings(
-        directory=directory(),
-        host=host,
-        port=daemon.free_port(host) if port is None else port,
-        token=token,
-        stand_in=stand_in,
+        directory=emulator_directory(),
+        port=daemon.free_port(choices["host"]) if port is None else port,
         model_directories=_model_directories(model_directories),
-        concurrent_tuning_jobs=jobs,
         faults=checked(faults),
-        time_scale=time_scale,
         dedicated_certificate=dedicated[0] if dedicated else None,
         dedicated_key=dedicated[1] if dedicated else None,
+        **choices,
     )
     output = invocation.output
     if foreground:
@@ -169,7 +157,7 @@ def stop(invocation: Invocation) -> None:
     from runner.emulator import daemon
 
     idle = unused()
-    stopped = daemon.stop(directory())
+    stopped = daemon.stop(emulator_directory())
     body: dict[str, Any] = {"stopped": stopped}
     if idle:
         body["unusedFaults"] = idle
@@ -188,7 +176,7 @@ def status(invocation: Invocation) -> None:
     from runner.emulator.definitions import documents
 
     info = running()
-    place = directory()
+    place = emulator_directory()
     document = place / "environment.json"
     body = {**info.describe(place), "environment": str(document) if document.exists() else None}
     body["definitions"] = documents.revisions()
@@ -204,15 +192,7 @@ def status(invocation: Invocation) -> None:
     name="logs",
     examples=("runner emulator logs --lines 20", "runner emulator logs --follow", "runner emulator logs --requests"),
 )
-@click.option(
-    "-n",
-    "--lines",
-    type=click.IntRange(0),
-    default=50,
-    show_default=True,
-    metavar="N",
-    help="Number of lines from the end.",
-)
+@click.option("-n", "--lines", type=Count(0), default=50, show_default=True, help="Number of lines from the end.")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 @click.option("--requests", is_flag=True, help="Show only requests: method, path, status, time to the answer.")
 @click.pass_obj
@@ -220,7 +200,7 @@ def logs(invocation: Invocation, lines: int, follow: bool, requests: bool) -> No
     """Show the end of the emulator's log: every request it answered, and what went wrong."""
     from runner.running_emulator import LOG_FILE
 
-    path: Path = directory() / LOG_FILE
+    path: Path = emulator_directory() / LOG_FILE
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             recent = [line for line in file if not requests or _REQUESTS in line]
@@ -262,6 +242,5 @@ def _model_directories(texts: tuple[str, ...]) -> dict[str, Path]:
             problems.append(f"--model-directory {name}: {path} is not a directory")
         else:
             found[find_model(name).id] = Path(path).absolute()
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
     return found

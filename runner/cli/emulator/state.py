@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from runner.cli.commands import command
-from runner.cli.cost_gate import confirmed
-from runner.cli.emulator.group import directory, running
+from runner.cli.cost_gate import require_confirmed
+from runner.cli.emulator.group import running
 from runner.cli.options import Invocation
-from runner.errors import ConfigurationError
 from runner.json_text import parsed
+from runner.state import emulator_directory
 
 DEFAULT_PROJECT = "local-project"
 DEFAULT_LOCATION = "us-central1"
@@ -28,10 +28,10 @@ def provision(invocation: Invocation) -> None:
     from runner.infrastructure.provisioning import provision as set_up
 
     info = running()
-    document: Path = directory() / "environment.json"
+    document: Path = emulator_directory() / "environment.json"
     environment = set_up(
         info.url,
-        directory(),
+        emulator_directory(),
         project=invocation.project or DEFAULT_PROJECT,
         location=invocation.location or DEFAULT_LOCATION,
         token=info.token,
@@ -66,7 +66,7 @@ def env(invocation: Invocation, shell: Any) -> None:
     from runner.cli.emulator.variables import emulator_variables, spelled
 
     info = running()
-    place: Path = directory()
+    place: Path = emulator_directory()
     document = place / "environment.json"
     known: dict[str, Any] = parsed(document.read_bytes()) if document.exists() else {}
     account: str = known.get("runnerServiceAccount", "")
@@ -91,10 +91,9 @@ def reset(invocation: Invocation) -> None:
     """Stop the emulator and delete its state: every project, object, job and model in it."""
     from runner.emulator import daemon
 
-    place: Path = directory()
-    if place.exists() and not confirmed(invocation, f"Delete everything in {place}?"):
-        problem = f"deleting {place} was not confirmed"
-        raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+    place: Path = emulator_directory()
+    if place.exists():
+        require_confirmed(invocation, f"Delete everything in {place}?", f"deleting {place}")
     daemon.stop(place)
     deleted = daemon.reset(place)
     invocation.output.result({"deleted": deleted, "directory": str(place)}, "deleted" if deleted else "nothing to do")

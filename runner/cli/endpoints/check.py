@@ -7,21 +7,19 @@ from pathlib import Path
 import click
 
 from runner.cli import commands
-from runner.cli.options import Command, Invocation, endpoint_argument
+from runner.cli.options import FILE, Invocation, endpoint_argument, together
 from runner.cli.stand_ins import tell_of_endpoint
 
-
-def check_options(function: Command) -> Command:
-    """Add `check_file` and `check_base` to a deployment."""
-    file = click.option(
+check_options = together(
+    click.option(
         "--check",
         "check_file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        metavar="FILE",
+        type=FILE,
         help="Training dataset: verify the model on some of its examples before it gets traffic.",
-    )
-    base = click.option("--check-base", metavar="ID", help="With --check: Google-managed base model to compare with.")
-    return file(base(function))
+    ),
+    click.option("--check-base", metavar="ID", help="With --check: Google-managed base model to compare with."),
+)
+"""`check_file` and `check_base` of a deployment."""
 
 
 @commands.command(
@@ -32,13 +30,7 @@ def check_options(function: Command) -> Command:
     ),
 )
 @endpoint_argument
-@click.option(
-    "--golden",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="Dataset that the model was trained on.",
-)
+@click.option("--golden", type=FILE, required=True, help="Dataset that the model was trained on.")
 @click.option("--model", default="newest", show_default=True, metavar="ID", help="Deployed model to check.")
 @click.option("--base-model", metavar="ID", help="Google-managed base model to compare with.")
 @click.option(

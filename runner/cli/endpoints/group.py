@@ -9,16 +9,16 @@ import click
 
 from runner.cli import commands
 from runner.cli.completing import completed, endpoints_named, remember
-from runner.cli.cost_gate import confirmed, terms
+from runner.cli.cost_gate import require_confirmed, terms
 from runner.cli.endpoints.check import check_options
-from runner.cli.endpoints.lease_options import lease_options, seconds_or_none
+from runner.cli.endpoints.lease import lease_options, seconds_or_none
 from runner.cli.endpoints.resources import resource_choices, resource_options
-from runner.cli.options import Duration, Invocation, Money, cost_options, endpoint_argument
+from runner.cli.options import Count, Duration, Invocation, Money, cost_options, endpoint_argument
 from runner.cli.stand_ins import tell_of_endpoint
 from runner.cli.text import amount, duration, until
-from runner.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from runner.gcp.session import Session
     from runner.serving.lives import Life
 
 _LIFE = ("age", "spent", "lease ends", "idle limit", "last request")
@@ -65,7 +65,7 @@ command = commands.Group(
 @click.option(
     "--accelerator-type", metavar="TYPE", help="Accelerator type, for machine types that are not in the catalogue."
 )
-@click.option("--accelerator-count", type=click.IntRange(1), metavar="N", help="Number of accelerators.")
+@click.option("--accelerator-count", type=Count(1), help="Number of accelerators.")
 @click.option(
     "--name",
     "display_name",
@@ -81,10 +81,9 @@ command = commands.Group(
 )
 @click.option(
     "--percent",
-    type=click.IntRange(1, 100),
+    type=Count(1, 100),
     default=100,
     show_default=True,
-    metavar="N",
     help="Share of the traffic on --endpoint, in percent; below 100, the models that serve there stay.",
 )
 @resource_options
@@ -96,15 +95,10 @@ command = commands.Group(
     type=Money(),
     envvar="RUNNER_MAX_HOURLY_COST",
     show_envvar=True,
-    metavar="USD",
     help="Refuse if the hourly price of all endpoints in the location could exceed this.",
 )
 @click.option(
-    "--timeout",
-    type=Duration(),
-    default=3600.0,
-    metavar="TIME",
-    help="How long to wait until the model answers [default: 1h].",
+    "--timeout", type=Duration(), default=3600.0, help="How long to wait until the model answers [default: 1h]."
 )
 @click.option("--no-wait", is_flag=True, help="Return as soon as the service accepts the request.")
 @click.option("--dry-run", is_flag=True, help="Show what would be deployed and its price, without changing anything.")
@@ -113,8 +107,6 @@ def deploy(
     invocation: Invocation,
     /,
     source: str,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
     max_hourly_cost: float | None,
     check_file: Path | None,
     check_base: str | None,
@@ -164,7 +156,7 @@ def deploy(
             endpoint = deploying.deploy(
                 session,
                 plan,
-                terms=terms(invocation, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, verb="Deploy"),
+                terms=terms(invocation, verb="Deploy"),
                 max_hourly_cost=max_hourly_cost,
                 check=looks,
                 wait=not no_wait,
@@ -194,14 +186,13 @@ def ls(invocation: Invocation, everything: bool) -> None:
 
     Spend is list price for what serves now. The last request comes from Cloud Monitoring, some minutes late.
     """
-    from runner.cli.unfinished import mention
     from runner.serving.listing import list_deployments
     from runner.serving.lives import lives
 
     with invocation.session() as session:
         found = list_deployments(session, only_ours=not everything)
         known = lives(session, [item.endpoint for item in found])
-        mention(invocation, session)
+        _mention_unfinished(invocation, session)
         every = [item.endpoint for item in found]
         now = session.now() if found else 0.0
         remember("endpoints", endpoints_named(every), target=str(session.environment.target))
@@ -234,6 +225,16 @@ def ls(invocation: Invocation, everything: bool) -> None:
     total = sum(item.usd_per_hour or 0.0 for item in found)
     if total:
         invocation.output.note(f"together {amount(total)} per hour, {amount(24 * total)} per day")
+
+
+def _mention_unfinished(invocation: Invocation, session: Session) -> None:
+    """Warn of deployments whose command did not end."""
+    from runner.serving.recovery import abandoned_records
+
+    found = abandoned_records(session)
+    if found:
+        names = ", ".join(record.endpoint.rsplit("/", 1)[-1] for record in found)
+        invocation.output.warning(f"a deployment was interrupted on {names}: `runner leaks --clean` resolves it")
 
 
 @commands.command(name="show", examples=("runner endpoints show 1234567890",))
@@ -287,9 +288,7 @@ def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | No
         found = resolve_endpoint(session, endpoint)
         removable(session, found, delete=delete, only=only)
         what = f"{found.id} ({found.display_name})" if found.display_name else found.id
-        if not confirmed(invocation, f"Stop serving on endpoint {what}?"):
-            problem = f"undeploying from endpoint {found.id} was not confirmed"
-            raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+        require_confirmed(invocation, f"Stop serving on endpoint {what}?", f"undeploying from endpoint {found.id}")
         removed = take_down(session, found, delete=delete, only=only, progress=invocation.output.note)
     text = "\n".join(f"removed {name}" for name in removed) or "nothing was deployed"
     invocation.output.result({"removed": removed}, text, name="\n".join(removed))

@@ -6,60 +6,40 @@ from typing import Any
 
 import click
 
-from runner.cli.options import Command, Duration
+from runner.cli.options import Count, Duration, together
 from runner.errors import ConfigurationError
 
-
-def resource_options(function: Command) -> Command:
-    """Add the options that `resource_choices` reads."""
-    decorators = (
-        click.option(
-            "--min-replicas",
-            type=click.IntRange(1),
-            default=None,
-            metavar="N",
-            help="Minimum number of replicas [default: 1].",
-        ),
-        click.option(
-            "--max-replicas",
-            type=click.IntRange(1),
-            default=None,
-            metavar="N",
-            help="Maximum number of replicas [default: the minimum].",
-        ),
-        click.option(
-            "--autoscale",
-            multiple=True,
-            metavar="METRIC=TARGET",
-            help="Autoscaling target: cpu=60 or gpu=60 (percent), or requests=N (per minute).",
-        ),
-        click.option(
-            "--scale-to-zero",
-            type=Duration(),
-            metavar="TIME",
-            help="Scale to zero replicas after this time without a request.",
-        ),
-        click.option("--spot", is_flag=True, help="Use Spot VMs, which are cheaper and can be preempted at any time."),
-        click.option(
-            "--reservation",
-            metavar="any|none|NAME",
-            help="Reservation to use: any, or projects/P/zones/Z/reservations/R.",
-        ),
-        click.option("--shared", "access", flag_value="shared", help="Create the endpoint on Google's shared host."),
-        click.option(
-            "--dedicated", "access", flag_value="dedicated", help="Create the endpoint with a dedicated host name."
-        ),
-        click.option(
-            "--private",
-            "private_to",
-            multiple=True,
-            metavar="PROJECT",
-            help="Create an endpoint that only PROJECT can reach (Private Service Connect); repeatable.",
-        ),
-    )
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
+resource_options = together(
+    click.option("--min-replicas", type=Count(1), default=None, help="Minimum number of replicas [default: 1]."),
+    click.option(
+        "--max-replicas", type=Count(1), default=None, help="Maximum number of replicas [default: the minimum]."
+    ),
+    click.option(
+        "--autoscale",
+        multiple=True,
+        metavar="METRIC=TARGET",
+        help="Autoscaling target: cpu=60 or gpu=60 (percent), or requests=N (per minute).",
+    ),
+    click.option("--scale-to-zero", type=Duration(), help="Scale to zero replicas after this time without a request."),
+    click.option("--spot", is_flag=True, help="Use Spot VMs, which are cheaper and can be preempted at any time."),
+    click.option(
+        "--reservation",
+        metavar="any|none|NAME",
+        help="Reservation to use: any, or projects/P/zones/Z/reservations/R.",
+    ),
+    click.option("--shared", "access", flag_value="shared", help="Create the endpoint on Google's shared host."),
+    click.option(
+        "--dedicated", "access", flag_value="dedicated", help="Create the endpoint with a dedicated host name."
+    ),
+    click.option(
+        "--private",
+        "private_to",
+        multiple=True,
+        metavar="PROJECT",
+        help="Create an endpoint that only PROJECT can reach (Private Service Connect); repeatable.",
+    ),
+)
+"""The options that `resource_choices` reads."""
 
 
 def resource_choices(choices: dict[str, Any]) -> dict[str, Any]:
@@ -70,8 +50,7 @@ def resource_choices(choices: dict[str, Any]) -> dict[str, Any]:
     least, most = choices.pop("min_replicas"), choices.pop("max_replicas")
     access, private = choices.pop("access"), choices.pop("private_to")
     if access and private:
-        problem = f"--{access} and --private exclude each other"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(f"--{access} and --private exclude each other")
     default = 1 if to_zero is None else 0
     resources = Resources(
         min_replicas=default if least is None else least,
@@ -88,6 +67,5 @@ def resource_choices(choices: dict[str, Any]) -> dict[str, Any]:
 def _metric(text: str) -> tuple[str, int]:
     name, _, target = text.partition("=")
     if not (target.isascii() and target.isdecimal()):
-        problem = f"{text!r} is not a metric with a target, such as gpu=60"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(f"{text!r} is not a metric with a target, such as gpu=60")
     return name, int(target)

@@ -8,10 +8,10 @@ import click
 
 from runner import times
 from runner.cli import commands
-from runner.cli.cost_gate import confirmed
-from runner.cli.options import Duration, Invocation, endpoint_argument
+from runner.cli.cost_gate import require_confirmed
+from runner.cli.options import Count, Duration, Invocation, Number, endpoint_argument
 from runner.cli.text import ago
-from runner.errors import ConfigurationError
+from runner.errors import require_sound
 
 
 @commands.command(
@@ -54,24 +54,22 @@ def traffic(invocation: Invocation, endpoint: str, shares: tuple[str, ...]) -> N
 )
 @endpoint_argument
 @click.option("--model", default="newest", show_default=True, metavar="ID", help="Which one is on trial.")
-@click.option("--percent", type=click.IntRange(1, 99), metavar="N", help="Its share of the traffic [as it is].")
+@click.option("--percent", type=Count(1, 99), help="Its share of the traffic [as it is].")
 @click.option("--watch", is_flag=True, help="Look at its errors and latency; take its traffic if it does badly.")
-@click.option("--for", "length", type=Duration(), default="30m", show_default=True, metavar="TIME", help="How long.")
-@click.option("--every", type=Duration(), default="15s", show_default=True, metavar="TIME", help="Time between looks.")
+@click.option("--for", "length", type=Duration(), default="30m", show_default=True, help="How long.")
+@click.option("--every", type=Duration(), default="15s", show_default=True, help="Time between looks.")
 @click.option(
     "--max-error-rate",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=0.05,
     show_default=True,
-    metavar="X",
     help="Errors per answer (429 and 5xx), above the others' rate.",
 )
 @click.option(
     "--max-latency-ratio",
-    type=click.FloatRange(1),
+    type=Number(1),
     default=2.0,
     show_default=True,
-    metavar="X",
     help="Mean time to an answer, as a multiple of the others'.",
 )
 @click.pass_obj
@@ -146,7 +144,9 @@ def promote(invocation: Invocation, endpoint: str, model: str, keep: bool) -> No
         chosen = serving.find_model(found, model)
         others = len(found.deployed_models) - 1
         if others and not keep:
-            _agree(invocation, f"Send all traffic to {chosen.id} and take down the other {others}?")
+            question = f"Send all traffic to {chosen.id} and take down the other {others}?"
+            hint = "confirm with --yes, or keep the models with --keep"
+            require_confirmed(invocation, question, "undeploying models", hint=hint)
         found = serving.promote(session, found, chosen.id, keep=keep, progress=invocation.output.note)
     _show(invocation, found)
 
@@ -173,12 +173,6 @@ def rollback(invocation: Invocation, endpoint: str, model: str, remove: bool) ->
     _show(invocation, found)
 
 
-def _agree(invocation: Invocation, question: str) -> None:
-    if not confirmed(invocation, question):
-        problem = "undeploying models was not confirmed"
-        raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes, or keep the models with --keep")
-
-
 def _shares(given: tuple[str, ...]) -> dict[str, int]:
     shares: dict[str, int] = {}
     problems = []
@@ -191,8 +185,7 @@ def _shares(given: tuple[str, ...]) -> dict[str, int]:
             problems.append(f"{name} is given twice")
         else:
             shares[name] = int(number)
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
     return shares
 
 

@@ -22,7 +22,7 @@ command = Group(
         "refresh": ("runner.cli.infra.verbs:refresh", "Update Pulumi's state to match the cloud."),
         "destroy": ("runner.cli.infra.verbs:destroy", "Delete the stack's resources, except protected ones."),
         "outputs": ("runner.cli.infra.verbs:outputs", "Show the outputs of the last `up`."),
-        "graph": ("runner.cli.infra.inspect:graph", "Draw the stack as a diagram, offline."),
+        "graph": ("runner.cli.infra.verbs:graph", "Draw the stack as a diagram, offline."),
         "iam": ("runner.cli.infra.inspect:iam", "List every permission that the stack grants, offline."),
         "doctor": ("runner.cli.infra.inspect:doctor", "Check the engine, credentials and the stack's settings."),
     },

@@ -58,9 +58,7 @@ def command(invocation: Invocation, /, folder: Path | None, force: bool, **given
     given["stack"] = given["stack"] or "dev"
     existing = stack_file(given["stack"], directory)
     if existing.exists() and not force:
-        raise ConfigurationError(
-            f"{existing} exists", problems=[f"{existing} exists"], hint="overwrite it with --force"
-        )
+        raise ConfigurationError(f"{existing} exists", hint="overwrite it with --force")
     result = _written(invocation, asks and not given["emulator"], given, directory=directory, force=force)
     settings = result["settings"].items()
     text, then = result.pop("text"), result["next"]

@@ -1,4 +1,4 @@
-"""`runner infra graph|iam|doctor`: what needs neither engine nor network."""
+"""`runner infra iam|doctor`: what needs neither engine nor network."""
 
 from __future__ import annotations
 
@@ -9,17 +9,6 @@ import click
 from runner.cli.commands import command
 from runner.cli.infra.process import call, show, stack_options
 from runner.cli.options import Invocation
-
-
-@command(
-    name="graph",
-    examples=("runner infra graph --stack prod", "runner infra graph --stack prod --format json"),
-)
-@stack_options
-@click.pass_obj
-def graph(invocation: Invocation, stack: str, directory: Path | None) -> None:
-    """Draw the stack as a Mermaid diagram, or as JSON with every resource and its inputs. Works offline."""
-    show(invocation, call(invocation, "graph", stack=stack, directory=directory))
 
 
 @command(name="iam", examples=("runner infra iam --stack prod", "runner infra iam --stack prod --format json"))

@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, together
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
-from runner.infrastructure import is_present, program_command
-from runner.installation import install_hint
+from runner.infrastructure import program_command, require_program
 from runner.json_text import parsed
+from runner.local_processes import signals
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 _ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError}
 
 
@@ -33,25 +32,20 @@ class InfraError(RunnerError):
         return {**super().to_json(), **({"problems": list(self.problems)} if self.problems else {})}
 
 
-def stack_options(function: Function) -> Function:
-    """Add `stack` and `directory`."""
-    where = click.option(
+stack_options = together(
+    click.option(
+        "--stack", default="dev", show_default=True, metavar="NAME", help="Stack name, as in Pulumi.NAME.yaml."
+    ),
+    click.option(
         "--directory",
         type=click.Path(path_type=Path),
         metavar="DIR",
         help="Folder of Pulumi.yaml [default: this checkout's].",
-    )
-    stack = click.option(
-        "--stack", default="dev", show_default=True, metavar="NAME", help="Stack name, as in Pulumi.NAME.yaml."
-    )
-    return stack(where(function))
-
-
-def embedded_options(function: Function) -> Function:
-    """Add `embedded`."""
-    return click.option("--embedded", is_flag=True, help="Apply to the running emulator, without Pulumi's engine.")(
-        function
-    )
+    ),
+)
+embedded_option = click.option(
+    "--embedded", is_flag=True, help="Apply to the running emulator, without Pulumi's engine."
+)
 
 
 def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options: Any) -> dict[str, Any]:
@@ -62,7 +56,7 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
         ConfigurationError: the stack has mistakes, or something was not confirmed.
         InfraError: the engine, Google or the emulator refused.
     """
-    _check_installed()
+    require_program("this")
     arguments = program_command("infra.automation", verb)
     for name, value in (("project", invocation.project), ("location", invocation.location), *options.items()):
         flag = f"--{name.replace('_', '-')}"
@@ -74,10 +68,11 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
             arguments += [flag, str(value)]
     variables = dict(os.environ)
     if embedded:
-        from runner.cli.emulator.group import directory, running
+        from runner.cli.emulator.group import running
+        from runner.state import emulator_directory
 
         info = running()
-        arguments += ["--embedded", "--emulator", info.url, "--state", str(directory() / "infra.json")]
+        arguments += ["--embedded", "--emulator", info.url, "--state", str(emulator_directory() / "infra.json")]
         if info.token:
             variables["RUNNER_EMULATOR_TOKEN"] = info.token
     status, said = _run(invocation, arguments, variables)
@@ -120,12 +115,8 @@ def _run(invocation: Invocation, arguments: list[str], variables: dict[str, str]
             else "ending at once: the next `up` looks for what was being made"
         )
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals((signal.SIGINT, signal.SIGTERM), stop):
         said, _ = process.communicate()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return process.returncode, said
 
 
@@ -145,12 +136,3 @@ def _error(body: dict[str, Any], status: int) -> RunnerError:
     if isinstance(found, InfraError):
         found.code, found.exit_code = body["code"], status  # type: ignore[misc]
     return found
-
-
-def _check_installed() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("pulumi", "pulumi_gcp") if find_spec(name) is None]
-    missing += [] if is_present() else ["the Pulumi program"]
-    if missing:
-        raise EngineMissingError(f"this needs {', '.join(missing)}, which is not installed", hint=install_hint("infra"))

@@ -1,4 +1,4 @@
-"""`runner infra bootstrap|preview|up|refresh|destroy|outputs`."""
+"""`runner infra bootstrap|preview|up|refresh|destroy|outputs|graph`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import click
 
 from runner.cli.commands import Command, command
 from runner.cli.cost_gate import confirmed
-from runner.cli.infra.process import call, embedded_options, show, stack_options
-from runner.cli.options import Invocation
+from runner.cli.infra.process import call, embedded_option, show, stack_options
+from runner.cli.options import Invocation, together
 from runner.environment.targets import Target
 
 _POLICIES = click.option("--policies", is_flag=True, help="Also have the engine check the policy pack.")
@@ -18,37 +18,31 @@ _DRY_RUN = click.option("--dry-run", is_flag=True, help="Print gcloud commands t
 
 
 def _verb(
-    name: str, *options: Callable[..., Any], examples: Sequence[str], ask: str = "", changes: bool = False
-) -> Callable[[Callable[..., str]], Command]:
+    name: str, *options: Callable[..., Any], help: str, examples: Sequence[str], ask: str = "", changes: bool = False
+) -> Command:
     """Make a command of a verb: its options go to the infrastructure program, and its document is shown.
 
     Args:
         name: of the verb.
         options: decorators of its own options.
+        help: what it does.
         examples: for its help.
         ask: question to a person before anything changes; empty asks nothing. An emulator is changed without one, but
             for what deletes.
         changes: whether it changes something, so that its first line names the target.
     """
 
-    def decorate(name_of: Callable[..., str]) -> Command:
-        def run(invocation: Invocation, **given: Any) -> None:
-            if changes and not given.get("dry_run") and not given.get("install_engine"):
-                _name_target(invocation, name, given)
-            if ask:
-                harmless = given.get("dry_run") or (given.get("embedded") and name != "destroy")
-                given["confirmed"] = bool(harmless or confirmed(invocation, ask.format(given["stack"])))
-            result = call(invocation, name, **given)
-            show(invocation, result, name_of(result))
+    def run(invocation: Invocation, /, **given: Any) -> None:
+        if changes and not given.get("dry_run") and not given.get("install_engine"):
+            _name_target(invocation, name, given)
+        if ask:
+            harmless = given.get("dry_run") or (given.get("embedded") and name != "destroy")
+            given["confirmed"] = bool(harmless or confirmed(invocation, ask.format(given["stack"])))
+        result = call(invocation, name, **given)
+        show(invocation, result, str(result.get("stateBucket", "")))
 
-        run.__doc__ = name_of.__doc__
-        body: Callable[..., Any] = click.pass_obj(run)
-        for option in reversed((stack_options, *options)):
-            body = option(body)
-        made: Command = command(name=name, examples=examples)(body)
-        return made
-
-    return decorate
+    body: Callable[..., Any] = together(stack_options, *options)(click.pass_obj(run))
+    return command(name=name, help=help, examples=examples)(body)
 
 
 def _name_target(invocation: Invocation, name: str, given: Mapping[str, Any]) -> None:
@@ -61,11 +55,13 @@ def _name_target(invocation: Invocation, name: str, given: Mapping[str, Any]) ->
     invocation.output.target(invocation.target)
 
 
-@_verb(
+bootstrap = _verb(
     "bootstrap",
     click.option("--dry-run", is_flag=True, help="Print the equivalent gcloud commands without running anything."),
     click.option("--install-engine", is_flag=True, help="Only download Pulumi's engine into ~/.pulumi."),
     click.option("--emulator", metavar="URL", help="Bootstrap in an emulator."),
+    help="Create what the first `up` needs: base APIs, a bucket for Pulumi's state, a key for its secrets, "
+    "a stack file.\n\nRunning it again changes nothing. It needs Google credentials, but not the engine.",
     examples=(
         "runner infra bootstrap --stack dev --project my-project",
         "runner infra bootstrap --stack dev --project my-project --dry-run",
@@ -73,20 +69,13 @@ def _name_target(invocation: Invocation, name: str, given: Mapping[str, Any]) ->
     ),
     changes=True,
 )
-def bootstrap(result: dict[str, Any]) -> str:
-    """Create what the first `up` needs: base APIs, a bucket for Pulumi's state, a key for its secrets, a stack file.
-
-    Running it again changes nothing. It needs Google credentials, but not the engine.
-    """
-    return str(result.get("stateBucket", ""))
-
-
-@_verb(
+preview = _verb(
     "preview",
-    embedded_options,
+    embedded_option,
     _POLICIES,
     click.option("--expect-no-changes", is_flag=True, help="Exit with code 1 if anything would change."),
     _DRY_RUN,
+    help="Show what `up` would change, after a look at what is there.",
     examples=(
         "runner infra preview --stack dev",
         "runner infra preview --stack prod --policies --expect-no-changes",
@@ -94,16 +83,12 @@ def bootstrap(result: dict[str, Any]) -> str:
         "runner infra preview --stack prod --dry-run",
     ),
 )
-def preview(result: dict[str, Any]) -> str:
-    """Show what `up` would change, after a look at what is there."""
-    return ""
-
-
-@_verb(
+up = _verb(
     "up",
-    embedded_options,
+    embedded_option,
     _POLICIES,
     _DRY_RUN,
+    help="Create or update the resources of the stack.",
     examples=(
         "runner infra up --stack dev",
         "runner infra up --stack prod --policies --yes",
@@ -113,43 +98,31 @@ def preview(result: dict[str, Any]) -> str:
     ask="Apply stack {}?",
     changes=True,
 )
-def up(result: dict[str, Any]) -> str:
-    """Create or update the resources of the stack."""
-    return ""
-
-
-@_verb(
+refresh = _verb(
     "refresh",
     click.option("--expect-no-changes", is_flag=True, help="Exit with code 1 if the state did not match the cloud."),
+    help="Bring Pulumi's state to what is there. Nothing in the project changes.",
     examples=("runner infra refresh --stack dev", "runner infra refresh --stack prod --yes"),
     ask="Refresh the state of stack {}?",
     changes=True,
 )
-def refresh(result: dict[str, Any]) -> str:
-    """Bring Pulumi's state to what is there. Nothing in the project changes."""
-    return ""
-
-
-@_verb(
+destroy = _verb(
     "destroy",
-    embedded_options,
+    embedded_option,
+    help="Delete the stack's resources. What is protected stays, and is named.",
     examples=("runner infra destroy --stack dev", "runner infra destroy --stack local --embedded --yes"),
     ask="Delete the resources of stack {}?",
     changes=True,
 )
-def destroy(result: dict[str, Any]) -> str:
-    """Delete the stack's resources. What is protected stays, and is named."""
-    return ""
-
-
-@_verb(
+outputs = _verb(
     "outputs",
-    embedded_options,
+    embedded_option,
+    help="Show what the last `up` made: the environment document.\n\n"
+    "Who cannot read Pulumi's state reads it from the contract bucket: `--environment gs://BUCKET/environment.json`.",
     examples=("runner infra outputs --stack dev", "runner infra outputs --stack local --embedded --format json"),
 )
-def outputs(result: dict[str, Any]) -> str:
-    """Show what the last `up` made: the environment document.
-
-    Who cannot read Pulumi's state reads it from the contract bucket: `--environment gs://BUCKET/environment.json`.
-    """
-    return ""
+graph = _verb(
+    "graph",
+    help="Draw the stack as a Mermaid diagram, or as JSON with every resource and its inputs. Works offline.",
+    examples=("runner infra graph --stack prod", "runner infra graph --stack prod --format json"),
+)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.commands import command
-from runner.cli.cost_gate import confirmed
-from runner.cli.jobs.group import job_name, short_state
+from runner.cli.cost_gate import require_confirmed
+from runner.cli.jobs.group import found_job
 from runner.cli.jobs.live import cost
 from runner.cli.options import Invocation, cost_options, job_argument, replace_output_option
-from runner.errors import ConfigurationError
+from runner.wording import state_words
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -36,15 +36,13 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
     from runner.jobs.following import watching
 
     with invocation.session() as session:
-        found = tuning_jobs.get(session, job_name(session, job))
+        found = found_job(session, job)
         used = _billed(session, found)
         if not found.ended:
             label = found.display_name or found.base_model
             so_far = f"; {cost(used)}" if used else ""
-            question = f"Cancel job {found.id} ({label}, {short_state(found.state)}{so_far})?"
-            if not confirmed(invocation, question):
-                problem = f"cancelling job {found.id} was not confirmed"
-                raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+            question = f"Cancel job {found.id} ({label}, {state_words(found.state)}{so_far})?"
+            require_confirmed(invocation, question, f"cancelling job {found.id}")
             tuning_jobs.cancel(session, found.name)
             found = tuning_jobs.get(session, found.name)
             if wait_for_it:
@@ -52,14 +50,14 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
                     found = update.job
             used = _billed(session, found)
         else:
-            invocation.output.note(f"it had already ended: {short_state(found.state)}")
+            invocation.output.note(f"it had already ended: {state_words(found.state)}")
     body = {**found.to_json(), "billed": used.to_json() if used else None}
     billed = (
         f"; billed: {cost(used)}"
         if used
         else "; no tokens were counted, so nothing is billed as far as this tool knows"
     )
-    invocation.output.result(body, f"{found.id} {short_state(found.state)}{billed}", name=found.id)
+    invocation.output.result(body, f"{found.id} {state_words(found.state)}{billed}", name=found.id)
 
 
 @command(
@@ -83,15 +81,11 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
 @click.pass_obj
 def clone(
     invocation: Invocation,
+    /,
     job: str,
     settings: tuple[str, ...],
     location: str | None,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
-    dry_run: bool,
-    force_new: bool,
-    replace_output: bool,
-    watch_it: bool,
+    **how: Any,
 ) -> None:
     """Submit a job like JOB, with some values changed, after you confirm its price.
 
@@ -100,33 +94,20 @@ def clone(
     (a file is uploaded), validation_dataset, display_name, labels.KEY and so on; an empty VALUE leaves it to the
     model's default. A changed job gets an output folder of its own.
     """
-    from runner.cli.jobs.submit import Gate, submit_specification
-    from runner.gcp import tuning_jobs
+    from runner.cli.jobs.submit import submit_specification
     from runner.jobs.repeating.cloning import changed, specification_of
 
     with invocation.session() as session:
-        original = tuning_jobs.get(session, job_name(session, job))
+        original = found_job(session, job)
         spec = changed(specification_of(session, original), settings)
-    gate = Gate(max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, dry_run=dry_run)
     others: dict[str, Any] = {"location": location} if location else {}
     with invocation.session(**others) as session:
-        submit_specification(
-            invocation,
-            session,
-            spec,
-            gate=gate,
-            force_new=force_new,
-            replace_output=replace_output,
-            watch_it=watch_it,
-            details={"clonedFrom": original.name, "set": list(settings)},
-        )
+        details = {"clonedFrom": original.name, "set": list(settings)}
+        submit_specification(invocation, session, spec, details=details, **how)
 
 
 def _billed(session: Session, job: TuningJob) -> Billed | None:
     from runner.gcp import events
-    from runner.jobs.following.progress import billed, fraction_of
+    from runner.jobs.following.progress import billed, fraction_by
 
-    steps = [event.data for event in events.job_events(session, job.name) if event.kind == "step"]
-    if not steps:
-        return billed(job)
-    return billed(job, fraction_of(job, steps=int(steps[-1].get("step", 0)), total=steps[-1].get("total_steps")))
+    return billed(job, fraction_by(job, events.job_events(session, job.name)))

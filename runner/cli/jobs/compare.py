@@ -6,11 +6,12 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.completing import completed
-from runner.cli.jobs.group import job_name, short_state
+from runner.cli.jobs.group import found_job
 from runner.cli.options import Invocation
 from runner.cli.stand_ins import tell_of_job
 from runner.cli.text import amount
 from runner.errors import ConfigurationError
+from runner.wording import state_words
 
 
 @command(
@@ -29,23 +30,22 @@ def compare(invocation: Invocation, jobs: tuple[str, ...], sweep: str | None) ->
 
     Columns show the parameters in which the jobs differ. `runner jobs diff` compares two jobs in every value.
     """
-    from runner.gcp import fleet, tuning_jobs
+    from runner.gcp import fleet
     from runner.jobs.following.ranking import jobs_of_sweep, parameters, ranked
     from runner.jobs.following.results import results_of
 
     if not jobs and sweep is None:
         problem = "name the jobs to compare, or a sweep with --sweep"
-        raise ConfigurationError(problem, problems=[problem], hint="`runner jobs ls` lists jobs")
+        raise ConfigurationError(problem, hint="`runner jobs ls` lists jobs")
     with invocation.session() as session:
         found = {}
         for text in jobs:
-            job = tuning_jobs.get(session, job_name(session, text))
+            job = found_job(session, text)
             found[job.id] = job
         if sweep is not None:
             of_sweep = jobs_of_sweep(fleet.all_jobs(session), sweep)
             if not of_sweep:
-                problem = f"no job belongs to a sweep {sweep!r}"
-                raise ConfigurationError(problem, problems=[problem], hint="`runner jobs ls` lists jobs")
+                raise ConfigurationError(f"no job belongs to a sweep {sweep!r}", hint="`runner jobs ls` lists jobs")
             found |= {job.id: job for job in of_sweep}
         ranking = ranked(found.values(), {job.id: results_of(session, job) for job in found.values()})
         for job in found.values():
@@ -56,7 +56,7 @@ def compare(invocation: Invocation, jobs: tuple[str, ...], sweep: str | None) ->
             number,
             item.job.id,
             item.job.display_name,
-            short_state(item.job.state),
+            state_words(item.job.state),
             _loss(item.validation_loss),
             _loss(item.last_loss),
             "-" if item.billed is None or item.billed.usd is None else amount(item.billed.usd),

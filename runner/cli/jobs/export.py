@@ -7,10 +7,9 @@ from typing import Any
 import click
 
 from runner.cli.commands import command
-from runner.cli.jobs.group import job_name
+from runner.cli.jobs.group import found_job
 from runner.cli.options import Invocation, jobs_argument
 from runner.cli.stand_ins import tell_of_job
-from runner.errors import NotFoundError
 
 
 @command(
@@ -42,24 +41,16 @@ def export(
     A job is one run there. Needs the tracker's package, which an extra of this one installs: tensorboard,
     mlflow or wandb.
     """
-    from runner.gcp import tuning_jobs
     from runner.jobs.following.exporting import export_to
-    from runner.jobs.following.results import results_of
+    from runner.jobs.following.results import require_measurements, results_of
 
     done = []
     with invocation.session() as session:
         for text in jobs:
-            job = tuning_jobs.get(session, job_name(session, text))
+            job = found_job(session, text)
             results = results_of(session, job)
             tell_of_job(invocation, job)
-            if not results.measurements:
-                raise NotFoundError(
-                    f"job {job.id} has no measurements yet",
-                    status="NOT_FOUND",
-                    http=404,
-                    resource=job.name,
-                    hint=f"`runner jobs watch {job.id}`",
-                )
+            require_measurements(job, results)
             done.append((job.id, export_to(target, job, results, place=place, experiment=experiment, force=force)))
     invocation.output.table(
         ["job", "run", "measurements", "place"],

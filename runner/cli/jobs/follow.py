@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.commands import command
-from runner.cli.jobs.group import job_name, short_state
+from runner.cli.jobs.group import job_name
 from runner.cli.jobs.live import forecast_line, live, wanted
-from runner.cli.options import Command, Duration, Invocation, jobs_argument
+from runner.cli.options import Duration, Invocation, jobs_argument, together
 from runner.cli.stand_ins import tell_of_job
 from runner.errors import JobFailedError, WaitTimeoutError
+from runner.local_processes import signals
+from runner.wording import state_words
 
 if TYPE_CHECKING:
     from runner.gcp.events import JobEvent
@@ -33,35 +34,28 @@ _FORECAST_SECONDS = 15.0
 """How often a log gets a line with forecast and cost."""
 
 
-def waiting_options(function: Command) -> Command:
-    """Add `timeout`, `stall_after`, `notify` and `notify_format`."""
-    decorators = (
-        click.option(
-            "--timeout", type=Duration(), metavar="TIME", help="Stop after this time for all jobs, with exit code 6."
-        ),
-        click.option(
-            "--stall-after",
-            type=Duration(),
-            metavar="TIME",
-            help="Stop if a running job makes no progress for this time, with exit code 6. Queue time does not count.",
-        ),
-        click.option(
-            "--notify",
-            metavar="URL|TOPIC",
-            envvar="RUNNER_NOTIFY_URL",
-            show_envvar=True,
-            help="POST there, or publish to projects/P/topics/T, when a job has ended, stalls, or the time is up. "
-            "Others can read a command line: prefer the variable for an address that is a secret.",
-        ),
-        click.option(
-            "--notify-format",
-            type=click.Choice(["json", "slack"]),
-            help="Payload format [default: slack for hooks.slack.com, otherwise json].",
-        ),
-    )
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
+waiting_options = together(
+    click.option("--timeout", type=Duration(), help="Stop after this time for all jobs, with exit code 6."),
+    click.option(
+        "--stall-after",
+        type=Duration(),
+        help="Stop if a running job makes no progress for this time, with exit code 6. Queue time does not count.",
+    ),
+    click.option(
+        "--notify",
+        metavar="URL|TOPIC",
+        envvar="RUNNER_NOTIFY_URL",
+        show_envvar=True,
+        help="POST there, or publish to projects/P/topics/T, when a job has ended, stalls, or the time is up. "
+        "Others can read a command line: prefer the variable for an address that is a secret.",
+    ),
+    click.option(
+        "--notify-format",
+        type=click.Choice(["json", "slack"]),
+        help="Payload format [default: slack for hooks.slack.com, otherwise json].",
+    ),
+)
+"""`timeout`, `stall_after`, `notify` and `notify_format`."""
 
 
 @command(
@@ -78,13 +72,7 @@ def waiting_options(function: Command) -> Command:
 @click.option("--plain", is_flag=True, help="Print lines instead of redrawing.")
 @click.pass_obj
 def watch(
-    invocation: Invocation,
-    jobs: tuple[str, ...],
-    timeout: float | None,
-    stall_after: float | None,
-    notify: str | None,
-    notify_format: Any,
-    plain: bool,
+    invocation: Invocation, /, jobs: tuple[str, ...], notify: str | None, notify_format: Any, plain: bool, **pace: Any
 ) -> None:
     """Show the progress of jobs until they end: states, losses, time left, cost so far; exit code 5 if one fails.
 
@@ -93,17 +81,15 @@ def watch(
     """
     with invocation.session() as session:
         follower = Follower(invocation, session, _hook(notify, notify_format), plain=plain)
-        names = [job_name(session, job) for job in jobs]
-        follower.run(names, timeout=timeout, stall_after=stall_after)
+        follower.run([job_name(session, job) for job in jobs], **pace)
         follower.verdict()
 
 
-def follow(invocation: Invocation, session: Session, name: str, timeout: float | None = None) -> TuningJob:
-    """Show a job's progress until it ends, and return it. Raises JobFailedError, WaitTimeoutError."""
+def follow(invocation: Invocation, session: Session, name: str) -> None:
+    """Show a job's progress until it ends. Raises JobFailedError."""
     follower = Follower(invocation, session)
-    follower.run([name], timeout=timeout)
+    follower.run([name])
     follower.verdict()
-    return follower.ended[0]
 
 
 @command(
@@ -117,21 +103,14 @@ def follow(invocation: Invocation, session: Session, name: str, timeout: float |
 @jobs_argument
 @waiting_options
 @click.pass_obj
-def wait(
-    invocation: Invocation,
-    jobs: tuple[str, ...],
-    timeout: float | None,
-    stall_after: float | None,
-    notify: str | None,
-    notify_format: Any,
-) -> None:
+def wait(invocation: Invocation, /, jobs: tuple[str, ...], notify: str | None, notify_format: Any, **pace: Any) -> None:
     """Wait until every JOB has ended. The exit code is 0 if all succeeded, 5 if one did not, and 6 after a timeout."""
     with invocation.session() as session:
         follower = Follower(invocation, session, _hook(notify, notify_format), verb="wait")
-        follower.run([job_name(session, job) for job in jobs], timeout=timeout, stall_after=stall_after)
+        follower.run([job_name(session, job) for job in jobs], **pace)
     order = {name.rsplit("/", 1)[-1]: place for place, name in enumerate(follower.watched)}
     ended = sorted(follower.ended, key=lambda job: order[job.id])
-    rows = [[job.id, short_state(job.state), job.final_checkpoint_uri if job.succeeded else "-"] for job in ended]
+    rows = [[job.id, state_words(job.state), job.final_checkpoint_uri if job.succeeded else "-"] for job in ended]
     names = [job.id for job in ended]
     invocation.output.table(["id", "state", "weights"], rows, body=[job.to_json() for job in ended], names=names)
     follower.verdict()
@@ -154,7 +133,7 @@ class Follower:
     _named: set[str] = field(default_factory=set)
     """Jobs whose stand-in was named."""
 
-    def run(self, names: Sequence[str], *, timeout: float | None = None, stall_after: float | None = None) -> None:
+    def run(self, names: Sequence[str], **pace: Any) -> None:
         """Follow the jobs until each has ended or stalled. Raises WaitTimeoutError and what ends a watch."""
         from runner.gcp.tuning_jobs import full_name
         from runner.jobs.following import watching
@@ -165,7 +144,7 @@ class Follower:
         goes_on = "the job goes on" if len(self.watched) == 1 else "the jobs go on"
         they = "it" if len(self.watched) == 1 else "them"
         self.invocation.interrupted = f"{goes_on}; `runner jobs {self.verb} {ids}` comes back to {they}"
-        updates = watching.watch_many(self.session, list(self.watched), timeout=timeout, stall_after=stall_after)
+        updates = watching.watch_many(self.session, list(self.watched), **pace)
         with terminated_as_interrupted(), self._shown() as show:
             try:
                 for update in updates:
@@ -185,7 +164,7 @@ class Follower:
         if len(failed) == 1:
             watching.check(failed[0])
         if failed:
-            listed = ", ".join(f"{job.id} {short_state(job.state)}" for job in failed)
+            listed = ", ".join(f"{job.id} {state_words(job.state)}" for job in failed)
             message = f"{len(failed)} of {len(self.watched)} jobs did not succeed: {listed}"
             raise JobFailedError(message, state=failed[0].state, hint=f"`runner jobs why {failed[0].id}`")
         if self.stalled:
@@ -221,7 +200,7 @@ class Follower:
 
     def _note(self, update: JobUpdate) -> None:
         if update.state_changed:
-            state = short_state(update.job.detail_state or update.job.state)
+            state = state_words(update.job.detail_state or update.job.state)
             self.invocation.output.note(f"{update.job.id}: {state}")
         if update.problem:
             self.invocation.output.warning(f"{update.problem}; still waiting")
@@ -241,8 +220,8 @@ class Follower:
         if update.events or update.state_changed:
             self._print_forecast(update)
         if update.state_changed:
-            detail = short_state(update.job.detail_state) if update.job.detail_state else ""
-            state = short_state(update.job.state)
+            detail = state_words(update.job.detail_state) if update.job.detail_state else ""
+            state = state_words(update.job.state)
             output.text(f"{update.job.id}  {state}" + (f" ({detail})" if detail and detail != state else ""))
         if update.problem:
             output.warning(f"{update.problem}; still watching")
@@ -294,17 +273,11 @@ def terminated_as_interrupted() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, _INTERRUPT_AGAIN_SECONDS)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with signals((signal.SIGINT, signal.SIGTERM, signal.SIGALRM), interrupt):
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def event_line(event: JobEvent) -> str:

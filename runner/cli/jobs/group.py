@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runner.cli.commands import Group
+from runner.wording import state_words
 
 if TYPE_CHECKING:
     import datetime
@@ -41,11 +42,6 @@ command = Group(
 )
 
 
-def short_state(state: str) -> str:
-    """Return `running` for `JOB_STATE_RUNNING`."""
-    return state.removeprefix("TUNING_JOB_STATE_").removeprefix("JOB_STATE_").replace("_", " ").lower()
-
-
 def moment(value: datetime.datetime | None) -> str | None:
     """Return a time in UTC to the second."""
     return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z") if value else None
@@ -58,6 +54,13 @@ def job_name(session: Session, text: str) -> str:
     return naming.job_name(session, text)
 
 
+def found_job(session: Session, text: str) -> TuningJob:
+    """Return the job that a command line names. Raises NotFoundError."""
+    from runner.gcp import tuning_jobs
+
+    return tuning_jobs.get(session, job_name(session, text))
+
+
 def described(job: TuningJob) -> list[tuple[str, Any]]:
     """Return what people want to know of a job."""
     error = f"{job.error_message} (code {job.error_code})" if job.error_message or job.error_code else None
@@ -65,8 +68,8 @@ def described(job: TuningJob) -> list[tuple[str, Any]]:
     return [
         ("id", job.id),
         ("name", job.display_name),
-        ("state", short_state(job.state)),
-        ("detail", short_state(job.detail_state) if job.detail_state else None),
+        ("state", state_words(job.state)),
+        ("detail", state_words(job.detail_state) if job.detail_state else None),
         ("error", error),
         ("model", job.base_model),
         ("stand-in" if job.stand_in else "really trained", job.emulator.get("weights")),

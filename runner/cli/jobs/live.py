@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from runner.cli.jobs.group import short_state
 from runner.cli.text import amount, duration, speaks_unicode, visible, width
+from runner.wording import state_words
 
 if TYPE_CHECKING:
     from runner.jobs.following.progress import Billed, JobProgress, Remaining
@@ -71,8 +71,8 @@ def state_line(progress: JobProgress) -> str:
     job = progress.job
     if job is None:
         return ""
-    state = short_state(job.state)
-    detail = short_state(job.detail_state) if job.detail_state else ""
+    state = state_words(job.state)
+    detail = state_words(job.detail_state) if job.detail_state else ""
     parts = [state + (f" ({detail})" if detail and detail != state else "")]
     if progress.waited is not None and not job.ended:
         parts.append(f"{'waited' if job.start_time else 'waiting'} {duration(progress.waited)}")

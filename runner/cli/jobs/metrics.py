@@ -10,10 +10,10 @@ import click
 from runner import local_files
 from runner.cli.commands import command
 from runner.cli.completing import completed
-from runner.cli.jobs.group import job_name
-from runner.cli.options import Invocation, job_argument
+from runner.cli.jobs.group import found_job
+from runner.cli.options import FILE, Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
-from runner.errors import ConfigurationError, NotFoundError
+from runner.errors import ConfigurationError
 
 
 @command(
@@ -27,34 +27,21 @@ from runner.errors import ConfigurationError, NotFoundError
 @click.option(
     "--as", "form", type=click.Choice(["csv", "jsonl"]), help="File format [default: csv; jsonl with --format json]."
 )
-@click.option(
-    "--to",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="File to write [default: standard output].",
-)
+@click.option("--to", type=FILE, help="File to write [default: standard output].")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @click.pass_obj
 def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force: bool) -> None:
     """Export the training and validation losses of JOB, one per line, for pandas, a spreadsheet or a tracker."""
-    from runner.gcp import tuning_jobs
-    from runner.jobs.following.results import export, results_of
+    from runner.jobs.following.results import export, require_measurements, results_of
 
     form = form or ("jsonl" if invocation.output.is_json else "csv")
     if to is not None and to.exists() and not force:
-        raise ConfigurationError(f"{to} exists", problems=[f"{to} exists"], hint="overwrite it with --force")
+        raise ConfigurationError(f"{to} exists", hint="overwrite it with --force")
     with invocation.session() as session:
-        found = tuning_jobs.get(session, job_name(session, job))
+        found = found_job(session, job)
         results = results_of(session, found)
         tell_of_job(invocation, found)
-    if not results.measurements:
-        raise NotFoundError(
-            f"job {found.id} has no measurements yet",
-            status="NOT_FOUND",
-            http=404,
-            resource=found.name,
-            hint=f"`runner jobs watch {found.id}`",
-        )
+    require_measurements(found, results)
     text = export(results, form)
     if to is None:
         invocation.output.piece(text)
@@ -75,11 +62,10 @@ def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force:
 @click.pass_obj
 def diff(invocation: Invocation, first: str, second: str, everything: bool) -> None:
     """Compare two jobs and show what differs: configuration, data, results."""
-    from runner.gcp import tuning_jobs
     from runner.jobs.following.comparing import compare
 
     with invocation.session() as session:
-        jobs = [tuning_jobs.get(session, job_name(session, job)) for job in (first, second)]
+        jobs = [found_job(session, job) for job in (first, second)]
         found = compare(session, jobs[0], jobs[1])
         for job in jobs:
             tell_of_job(invocation, job)

@@ -9,11 +9,12 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.completing import completed, jobs_named, remember
-from runner.cli.jobs.group import described, job_name, short_state
-from runner.cli.options import Duration, Invocation, job_argument
+from runner.cli.jobs.group import described, found_job
+from runner.cli.options import Count, Duration, Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
 from runner.cli.text import ago
-from runner.errors import ConfigurationError
+from runner.errors import require_sound
+from runner.wording import state_words
 
 if TYPE_CHECKING:
     from runner.gcp.events import JobEvent
@@ -24,11 +25,6 @@ _LOG_SECONDS = 1.0
 """Between two looks at a job that is followed."""
 
 
-_STATES = (
-    *("queued", "pending", "running", "succeeded", "partially succeeded", "failed", "cancelling", "cancelled"),
-    *("paused", "expired", "updating"),
-)
-"""States of the API's JobState, as they are shown."""
 _SORTS = ("created", "loss", "validation")
 _LOOKED_AT_ONCE = 8
 
@@ -51,14 +47,12 @@ _LOOKED_AT_ONCE = 8
     help="Only jobs in this state: running, failed, …; repeatable.",
 )
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only jobs with this label.")
-@click.option("--since", type=Duration(), metavar="TIME", help="Only jobs created within this time, such as 7d.")
+@click.option("--since", type=Duration(), help="Only jobs created within this time, such as 7d.")
 @click.option("--losses", is_flag=True, help="Show the last losses, which are read for each job.")
 @click.option(
     "--sort", type=click.Choice(_SORTS), default="created", show_default=True, help="Order; by a loss, lowest first."
 )
-@click.option(
-    "--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Maximum number of jobs."
-)
+@click.option("--limit", type=Count(1), default=20, show_default=True, help="Maximum number of jobs.")
 @click.pass_obj
 def ls(
     invocation: Invocation,
@@ -95,7 +89,7 @@ def ls(
     rows = [
         [
             job.id,
-            short_state(job.state),
+            state_words(job.state),
             job.display_name or "-",
             *values,
             job.base_model,
@@ -151,10 +145,9 @@ def _measured(session: Session, jobs: list[TuningJob]) -> dict[str, dict[str, An
 @click.pass_obj
 def show(invocation: Invocation, job: str, raw: bool) -> None:
     """Show everything about a tuning job. JOB is an ID or its beginning, a name, or `latest`."""
-    from runner.gcp import tuning_jobs
 
     with invocation.session() as session:
-        found = tuning_jobs.get(session, job_name(session, job))
+        found = found_job(session, job)
     if raw:
         invocation.output.document(found.raw)
     else:
@@ -183,7 +176,7 @@ def logs(invocation: Invocation, job: str, only_events: bool, follow: bool) -> N
     from runner.gcp import tuning_jobs
 
     with invocation.session() as session:
-        found = tuning_jobs.get(session, job_name(session, job))
+        found = found_job(session, job)
         tell_of_job(invocation, found)
         invocation.interrupted = f"`runner jobs logs --follow {found.id}` comes back" if follow else ""
         printer = _LogPrinter(invocation, session, found.name, only_events=only_events)
@@ -242,30 +235,27 @@ class _LogPrinter:
         if output.is_json:
             output.document({"event": event.kind, "number": event.number, "time": event.time, **event.data}, lines=True)
             return
-        state = short_state(str(event.data.get("detail") or event.data.get("state", "")))
+        state = state_words(str(event.data.get("detail") or event.data.get("state", "")))
         text = event_line(event).strip() or f"{event.kind} {state} {event.data.get('message', '')}".strip()
         output.text(f"{event.time}  {text}")
 
 
 def _filter(states: tuple[str, ...], labels: tuple[str, ...]) -> str:
     """Return the API's filter for a choice of states and labels. Raises ConfigurationError."""
+    from runner.gcp.job_states import STATES
+
     problems = [f"--label {label!r} is not KEY=VALUE" for label in labels if "=" not in label]
     given = {state: state.lower().removeprefix("job_state_").replace("_", " ").replace("-", " ") for state in states}
     problems += [
-        f"--state {state!r} is not a state; states are {', '.join(_STATES)}"
+        f"--state {state!r} is not a state; states are {', '.join(STATES)}"
         for state, short in given.items()
-        if short not in _STATES
+        if short not in STATES
     ]
-    problems += [f"--{name} {text!r} contains a quotation mark" for name, text in _each(states, labels) if '"' in text]
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    problems += [f"--label {label!r} contains a quotation mark" for label in labels if '"' in label]
+    require_sound(problems)
     parts = [f'labels.{key}="{value}"' for key, _, value in (label.partition("=") for label in labels)]
     full = [f"JOB_STATE_{short.upper().replace(' ', '_')}" for short in given.values()]
     if full:
         alternatives = " OR ".join(f'state="{state}"' for state in full)
         parts.append(f"({alternatives})" if len(full) > 1 else alternatives)
     return " AND ".join(parts)
-
-
-def _each(states: tuple[str, ...], labels: tuple[str, ...]) -> list[tuple[str, str]]:
-    return [("state", state) for state in states] + [("label", label) for label in labels]

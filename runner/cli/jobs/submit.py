@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.cli.commands import command
-from runner.cli.completing import completed
-from runner.cli.cost_gate import confirm_cost
+from runner.cli.cost_gate import terms
 from runner.cli.estimate import described as described_estimate
 from runner.cli.jobs.group import described
-from runner.cli.options import Invocation, cost_options, mode_option, replace_output_option
-from runner.errors import ConfigurationError
+from runner.cli.options import (
+    Count,
+    Invocation,
+    base_model_option,
+    cost_options,
+    epochs_option,
+    mode_option,
+    replace_output_option,
+    tokenizer_option,
+)
 
 if TYPE_CHECKING:
     from runner.datasets.reading.sources import Source
@@ -36,14 +41,7 @@ if TYPE_CHECKING:
         "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train tickets.csv --convert",
     ),
 )
-@click.option(
-    "--model",
-    "base_model",
-    required=True,
-    metavar="ID",
-    shell_complete=completed("models"),
-    help="Base model; `runner models ls` lists them.",
-)
+@base_model_option("base_model")
 @click.option(
     "--train",
     "training",
@@ -53,12 +51,10 @@ if TYPE_CHECKING:
 )
 @click.option("--validation", metavar="FILE|gs://…", help="Validation dataset.")
 @mode_option
-@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Number of epochs [default: 3].")
+@epochs_option
 @click.option("--learning-rate", type=float, metavar="X", help="Learning rate [default: the model's published value].")
 @click.option("--adapter-size", type=int, metavar="N", help="LoRA rank: 1, 4, 8, 16 or 32 [default: the model's].")
-@click.option(
-    "--batch-size", type=click.IntRange(1), metavar="N", help="Examples per step [default: the service's choice]."
-)
+@click.option("--batch-size", type=Count(1), help="Examples per step [default: the service's choice].")
 @click.option(
     "--output",
     "output_uri",
@@ -71,12 +67,7 @@ if TYPE_CHECKING:
 @click.option("--final-only", is_flag=True, help="Keep only the last checkpoint.")
 @click.option("--service-account", metavar="EMAIL", help="Service account that the job runs as.")
 @click.option("--kms-key", metavar="NAME", help="Cloud KMS key that encrypts the job's resources.")
-@click.option(
-    "--tokenizer",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIRECTORY",
-    help="Tokenizer for token counts [default: the model's in the Hugging Face cache; otherwise an estimate].",
-)
+@tokenizer_option
 @cost_options
 @click.option(
     "--dry-run", is_flag=True, help="Show what would be submitted, its price and any obstacles, without submitting."
@@ -93,44 +84,26 @@ def submit(
     validation: str | None,
     labels: tuple[str, ...],
     final_only: bool,
-    tokenizer: Path | None,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
-    dry_run: bool,
-    convert: bool,
-    force_new: bool,
-    replace_output: bool,
-    watch_it: bool,
-    **fields: Any,
+    **choices: Any,
 ) -> None:
     """Check the dataset, show the price, and submit a tuning job after you confirm.
 
     The same specification on the same data is the same job: run the command again, and it finds that job instead of
     paying twice.
     """
-    spec = _specification(training, validation, labels, export_last_checkpoint_only=final_only, **fields)
-    gate = Gate(max_cost=max_cost, accept_unknown_cost=accept_unknown_cost, dry_run=dry_run)
+    from runner.jobs.specification import TuningJobSpec, labels_of
+
+    names = ("dry_run", "watch_it", "convert", "tokenizer", "force_new", "replace_output")
+    how = {name: choices.pop(name) for name in names}
+    spec = TuningJobSpec(
+        training_dataset=training,
+        validation_dataset=validation,
+        labels=labels_of(labels),
+        export_last_checkpoint_only=final_only,
+        **choices,
+    )
     with invocation.session() as session:
-        submit_specification(
-            invocation,
-            session,
-            spec,
-            gate=gate,
-            watch_it=watch_it,
-            convert=convert,
-            tokenizer=tokenizer,
-            force_new=force_new,
-            replace_output=replace_output,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """What a submission may cost, and whether it is only shown."""
-
-    max_cost: float | None = None
-    accept_unknown_cost: bool = False
-    dry_run: bool = False
+        submit_specification(invocation, session, spec, **how)
 
 
 def submit_specification(
@@ -138,7 +111,7 @@ def submit_specification(
     session: Session,
     spec: TuningJobSpec,
     *,
-    gate: Gate,
+    dry_run: bool = False,
     watch_it: bool = False,
     **options: Any,
 ) -> None:
@@ -148,29 +121,18 @@ def submit_specification(
         invocation: the command line.
         session: where.
         spec: its datasets may be files, which are uploaded.
-        gate: what it may cost.
+        dry_run: only show it, with its price and obstacles.
         watch_it: show its progress until it ends.
         options: of `runner.jobs.submitting.offers.Request`.
     """
     from runner.jobs.submitting.offers import Request, carry_out, offered
 
-    def agree(offer: Offer) -> None:
-        confirm_cost(
-            invocation,
-            what=_what(offer),
-            usd=offer.estimate.high,
-            expected=offer.estimate.expected,
-            max_cost=gate.max_cost,
-            accept_unknown_cost=gate.accept_unknown_cost,
-            verb="Submit",
-        )
-
     listener = _listener(invocation)
     with offered(session, Request(spec=spec, **options), listener) as offer:
-        if gate.dry_run:
+        if dry_run:
             _print_plan(invocation, offer)
             return
-        submission = carry_out(offer, agree=agree, listener=listener)
+        submission = carry_out(offer, terms=terms(invocation, verb="Submit"), listener=listener)
     job = submission.job
     body = {**job.to_json(), "created": submission.created, "estimate": offer.estimate.to_json()}
     if not (watch_it and invocation.output.is_json):
@@ -192,15 +154,6 @@ def submit_specification(
         invocation.output.note(f"next: `runner jobs watch {job.id}`")
 
 
-def _what(offer: Offer) -> str:
-    """Return what is paid for: the model, and how much data how often."""
-    from runner.wording import counted
-
-    amounts = [counted(offer.report.files[0].kept, "example")] if offer.report.files else []
-    amounts += [counted(offer.spec.epochs, "epoch")] if offer.spec.epochs else []
-    return f"tuning {offer.spec.base_model}" + (f" ({', '.join(amounts)})" if amounts else "")
-
-
 def _listener(invocation: Invocation) -> Listener:
     """Return what tells on standard error what happens."""
     from runner.cli.data.sources import tell_conversion
@@ -219,17 +172,6 @@ def _listener(invocation: Invocation) -> Listener:
     return Teller()
 
 
-def _specification(training: str, validation: str | None, labels: tuple[str, ...], **fields: Any) -> TuningJobSpec:
-    """Return the specification, its files not yet uploaded. Raises ConfigurationError."""
-    from runner.jobs.specification import TuningJobSpec
-
-    problems = [f"--label {label!r} is not KEY=VALUE" for label in labels if "=" not in label]
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
-    pairs = dict(label.split("=", 1) for label in labels)
-    return TuningJobSpec(training_dataset=training, validation_dataset=validation, labels=pairs, **fields)
-
-
 def _print_plan(invocation: Invocation, offer: Offer) -> None:
     """Print what would be submitted. Raises ConfigurationError for obstacles, as the submission would."""
     from runner.jobs.preflight.obstacles import require_none
@@ -241,7 +183,7 @@ def _print_plan(invocation: Invocation, offer: Offer) -> None:
         "obstacles": [finding.to_json() for finding in findings],
     }
     pairs: list[tuple[str, Any]] = [*offer.spec.to_json().items(), *described_estimate(offer.estimate)]
-    pairs += [(item.severity, f"{item.message}; {item.fix}" if item.fix else item.message) for item in findings]
+    pairs += [(item.severity, str(item)) for item in findings]
     invocation.output.result(body, pairs)
     invocation.output.note("dry run: nothing was sent")
     require_none(findings)

@@ -46,7 +46,7 @@ def why(invocation: Invocation, job: str, file: Path | None, no_data: bool) -> N
     from runner.jobs.following.explaining import explain
 
     if file is not None and not file.is_file():
-        raise ConfigurationError(f"{file}: no such file", problems=[f"{file}: no such file"])
+        raise ConfigurationError(f"{file}: no such file")
     lines: list[dict[str, Any]] = []
     with invocation.session() as session:
         found = explain(session, job_name(session, job))

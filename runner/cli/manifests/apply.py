@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
-from runner.cli.cost_gate import confirm_cost, confirmed
-from runner.cli.manifests.plan import manifest_options, planned
+from runner.cli.cost_gate import require_confirmed, terms
+from runner.cli.manifests.plan import fair_by_option, manifest_options, planned
 from runner.cli.options import Invocation, cost_options, replace_output_option
 from runner.errors import AmbiguousSubmissionError, ConfigurationError, CostRefusedError, GoogleApiError
+from runner.prices import Price
 from runner.wording import counted
 
 if TYPE_CHECKING:
@@ -33,21 +34,16 @@ if TYPE_CHECKING:
 @manifest_options
 @replace_output_option
 @cost_options
-@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly.")
+@fair_by_option
 @click.option("--no-deploy", is_flag=True, help="Ignore the deploy sections of the manifests.")
 @click.pass_obj
 def command(
     invocation: Invocation,
     /,
     saved: Path | None,
-    paths: tuple[Path, ...],
-    prune: bool,
-    quota: int | None,
-    replace_output: bool,
-    max_cost: float | None,
-    accept_unknown_cost: bool,
     fair_by: str,
     no_deploy: bool,
+    **choices: Any,
 ) -> None:
     """Create the tuning jobs that manifests, or a saved PLAN, describe. Run it again to continue; nothing is repeated.
 
@@ -61,14 +57,14 @@ def command(
     output = invocation.output
     with invocation.session() as session:
         if saved is None:
-            plan = planned(invocation, session, paths, prune=prune, quota=quota, replace_output=replace_output)
+            plan = planned(invocation, session, **choices)
         else:
-            plan = _saved_plan(invocation, session, saved, paths, quota=quota, replace_output=replace_output)
+            plan = _saved_plan(invocation, session, saved, choices)
         if not output.is_json and not output.quiet:
             from runner.cli.manifests import report
 
             output.note(report.text(plan))
-        agree(invocation, plan, max_cost=max_cost, accept_unknown_cost=accept_unknown_cost)
+        agree(invocation, plan)
         require_none(plan.findings)
         invocation.interrupted = "submitted jobs continue and queued jobs wait: run `runner apply` again to continue"
         steps = applying.apply_plan(session, plan, fair_by=fair_by, progress=lambda step: tell(invocation, step))
@@ -94,11 +90,11 @@ def command(
     raise_for(steps)
 
 
-def agree(invocation: Invocation, plan: Plan, *, max_cost: float | None, accept_unknown_cost: bool) -> None:
+def agree(invocation: Invocation, plan: Plan) -> None:
     """Return if what a plan costs and cancels is agreed to. Raises CostRefusedError, ConfigurationError."""
     from runner.jobs.manifests import budget
 
-    refused = budget.refusals(plan, accept_unknown_cost=accept_unknown_cost)
+    refused = budget.refusals(plan, accept_unknown_cost=invocation.accept_unknown_cost)
     if refused:
         shown = "\n".join(refused)
         raise CostRefusedError(
@@ -107,26 +103,16 @@ def agree(invocation: Invocation, plan: Plan, *, max_cost: float | None, accept_
             if "no price" in shown
             else "raise maxCost in the manifest",
         )
-    total = plan.cost
-    unlimited = budget.without_limit(plan)
-    if plan.billable and (max_cost is not None or unlimited):
-        count = len(plan.billable) if max_cost is not None else len(unlimited)
-        prices = plan.billable if max_cost is not None else unlimited
-        high = sum(job.worst or 0.0 for job in prices)
+    prices = plan.billable if invocation.max_cost is not None else budget.without_limit(plan)
+    high = sum(job.worst or 0.0 for job in prices)
+    if prices and (high or not plan.cost["unknown"]):
         expected = sum(job.price.expected or 0.0 for job in prices)
-        if high or not total["unknown"]:
-            confirm_cost(
-                invocation,
-                what=counted(count, "tuning job"),
-                usd=high,
-                expected=expected,
-                max_cost=max_cost,
-                accept_unknown_cost=accept_unknown_cost,
-            )
+        price = Price(what=counted(len(prices), "tuning job"), usd=high, expected=expected)
+        terms(invocation).require(price)
     cancelled = [item for item in plan.removed if item.action == "cancel"]
-    if cancelled and not confirmed(invocation, f"Cancel {counted(len(cancelled), 'job')}?"):
-        problem = f"cancelling {counted(len(cancelled), 'job')} was not confirmed"
-        raise ConfigurationError(problem, problems=[problem], hint="confirm with --yes")
+    if cancelled:
+        count = counted(len(cancelled), "job")
+        require_confirmed(invocation, f"Cancel {count}?", f"cancelling {count}")
 
 
 def tell(invocation: Invocation, step: Step) -> None:
@@ -159,24 +145,13 @@ def raise_for(steps: list[Step]) -> None:
         )
 
 
-def _saved_plan(
-    invocation: Invocation,
-    session: Session,
-    saved: Path,
-    paths: tuple[Path, ...],
-    *,
-    quota: int | None,
-    replace_output: bool,
-) -> Plan:
+def _saved_plan(invocation: Invocation, session: Session, saved: Path, choices: dict[str, Any]) -> Plan:
     from runner.jobs.manifests import applying
 
-    if paths:
-        problem = "a saved plan already names its manifests: omit -f"
-        raise ConfigurationError(problem, problems=[problem])
+    if choices["paths"]:
+        raise ConfigurationError("a saved plan already names its manifests: omit -f")
     body = applying.read_plan(saved)
-    named = tuple(Path(str(path)) for path in body["paths"])
-    plan = planned(
-        invocation, session, named, prune=bool(body.get("prune")), quota=quota, replace_output=replace_output
-    )
+    named = {"paths": tuple(Path(str(path)) for path in body["paths"]), "prune": bool(body.get("prune"))}
+    plan = planned(invocation, session, **{**choices, **named})
     applying.check_unmoved(body, plan)
     return plan

@@ -7,13 +7,12 @@ it is asked for, and carries the job's identity as a label, by which a lost one 
 from __future__ import annotations
 
 import dataclasses
-import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from runner.cli.options import Invocation
-from runner.cli.text import amount
-from runner.errors import CostRefusedError, RunnerError, WaitTimeoutError
+from runner.errors import RunnerError, WaitTimeoutError
+from runner.prices import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,22 +53,25 @@ def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry
     from runner.cli.manifests.evaluation_gate import answers_check, check_losses
     from runner.gcp import tuning_jobs
     from runner.jobs.manifests.records import Deployment
-    from runner.serving import deployment
+    from runner.serving import deploying
+    from runner.serving.spending import hourly_limit
 
     record, run = entry.record, entry.record.run
     claim = Deployment(phase="claimed", owner=uuid.uuid4().hex)
     claimed = ledger.write(record.changed(deployment=claim), entry.generation)
     if claimed is None:
         return {}  # another runner is at it
-    existing = _existing(session, record.name, run)
-    message = ""
-    if existing is None:
+    found = _served(session, record.name, run)
+    existing, message = found[0].id if found else "", ""
+    if not existing:
         try:
             job = tuning_jobs.get(session, run.job)
             check_losses(session, run, job)
-            plan = _planned(session, record.name, run, job)
             check = answers_check(invocation, session, run, job)
-            existing = deployment.deploy(session, plan, progress=invocation.output.note, check=check).id
+            plan, terms = _planned(session, record.name, run, job)
+            limit, tell = hourly_limit(), invocation.output.note
+            made = deploying.deploy(session, plan, terms=terms, max_hourly_cost=limit, check=check, tell=tell)
+            existing = made.id
         except WaitTimeoutError as error:
             message = error.message
         except RunnerError as error:
@@ -78,15 +80,9 @@ def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry
             ledger.write(claimed.record.changed(deployment=refused), claimed.generation)
             return {"what": "not deployed", "message": error.message}
     price = run.deploy.get("max_cost_per_hour") if run.deploy else None
-    served = Deployment(phase="deployed", endpoint=existing or "", usd_per_hour=price, message=message)
+    served = Deployment(phase="deployed", endpoint=existing, usd_per_hour=price, message=message)
     ledger.write(claimed.record.changed(deployment=served), claimed.generation)
-    return {"what": "deployed", "endpoint": existing or "", **({"message": message} if message else {})}
-
-
-def _existing(session: Session, name: str, run: Run) -> str | None:
-    """Return the endpoint that an earlier runner made for this very run."""
-    found = _served(session, name, run)
-    return found[0].id if found else None
+    return {"what": "deployed", "endpoint": existing, **({"message": message} if message else {})}
 
 
 def _served(session: Session, name: str, run: Run) -> tuple[Endpoint, str | None] | None:
@@ -119,19 +115,12 @@ def _take_off(invocation: Invocation, session: Session, name: str, run: Run) -> 
         invocation.output.note(f"{name}: {error.message}; `runner leaks --clean` removes what is left")
 
 
-def _planned(session: Session, name: str, run: Run, job: TuningJob) -> DeploymentPlan:
+def _planned(session: Session, name: str, run: Run, job: TuningJob) -> tuple[DeploymentPlan, Terms]:
     from runner.jobs.labels import IDENTITY_LABEL, MANIFEST_LABEL
-    from runner.serving.deployment import plan_deployment
-    from runner.serving.spending import check_hourly_limit
+    from runner.serving.plan import plan_deployment
 
     wanted = dict(run.deploy or {})
-    limit = float(wanted.pop("max_cost_per_hour"))
+    terms = Terms(limit=float(wanted.pop("max_cost_per_hour")), limit_name="maxCostPerHour")
     plan = plan_deployment(session, job.name, display_name=name, **wanted)
-    plan = dataclasses.replace(plan, labels={**plan.labels, MANIFEST_LABEL: name, IDENTITY_LABEL: run.identity})
-    if plan.usd_per_hour is None:
-        raise CostRefusedError(f"no price is published for the machine of {name}; nothing was deployed")
-    if plan.usd_per_hour > limit:
-        raise CostRefusedError(f"{amount(plan.usd_per_hour)} per hour is more than maxCostPerHour {amount(limit)}")
-    together = os.environ.get("RUNNER_MAX_HOURLY_COST")
-    check_hourly_limit(session, plan, float(together) if together else None)
-    return plan
+    labels = {**plan.labels, MANIFEST_LABEL: name, IDENTITY_LABEL: run.identity}
+    return dataclasses.replace(plan, labels=labels), terms

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from runner.gcp.session import Session
     from runner.gcp.tuning_jobs import TuningJob
     from runner.jobs.manifests.records import Run
-    from runner.serving.contest import Contestant
-    from runner.serving.deployment import Check
     from runner.serving.evaluation import Question
+    from runner.serving.saga import Check
 
 LOSS_METRIC = "validationLoss"
 
@@ -49,24 +48,20 @@ def answers_check(invocation: Invocation, session: Session, run: Run, job: Tunin
     wanted = run.evaluation
     if wanted is None or wanted.get("metric", LOSS_METRIC) == LOSS_METRIC:
         return None
+    from runner.serving.comparing import hold_gate
+    from runner.serving.contest import evaluate
+    from runner.serving.respondents import Respondent, respondent
+
     questions = _questions(session, wanted, job)
-    base = _base(session, wanted)
+    base = respondent(session, wanted["base_endpoint"], wanted["base_model"])
 
     def check(endpoint: Endpoint, model: DeployedModel) -> None:
-        from runner.serving.contest import Contestant, evaluate
-
         invocation.output.note(f"asking {len(questions)} held-out questions of it and of {base.name}")
-        tuned = Contestant(name=model.display_name or endpoint.id, endpoint=endpoint, deployed_model=model.id)
+        tuned = Respondent(name=model.display_name or endpoint.id, endpoint=endpoint, deployed_model=model.id)
         sampling = {"max_tokens": int(wanted["max_tokens"])}
         found = evaluate(session, questions, base, tuned, primary=wanted["metric"], sampling=sampling)
-        allowed = {"better"} if wanted["require"] == "better" else {"better", "no difference"}
-        if found.outcome not in allowed:
-            figures = found.metrics[found.primary]
-            raise GateFailedError(
-                f"the evaluation gate asks for {wanted['require']}; {found.primary} on {len(questions)} questions is "
-                f"{figures.tuned:.1f}, the base's {figures.base:.1f}: {found.outcome}",
-                hint="`runner endpoints deploy` deploys it all the same, and `runner eval` compares once more",
-            )
+        hint = "`runner endpoints deploy` deploys it all the same, and `runner eval` compares once more"
+        hold_gate(found, wanted["require"], hint=hint)
 
     return check
 
@@ -77,19 +72,8 @@ def _questions(session: Session, wanted: dict[str, Any], job: TuningJob) -> list
 
     uri = wanted.get("questions") or job.validation_dataset_uri
     if not uri:
-        problem = "the evaluation section names no questions, and the job has no validation file"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError("the evaluation section names no questions, and the job has no validation file")
     with tempfile.TemporaryDirectory(prefix="runner-questions-") as folder:
         path = Path(folder, "questions.jsonl")
         path.write_bytes(downloads.read_bytes(session, uri))
         return read_questions(path, limit=int(wanted["limit"]))
-
-
-def _base(session: Session, wanted: dict[str, Any]) -> Contestant:
-    from runner.gcp import endpoints
-    from runner.serving.contest import Contestant
-
-    if wanted.get("base_model"):
-        return Contestant(name=wanted["base_model"], model=wanted["base_model"])
-    endpoint = endpoints.get_endpoint(session, wanted["base_endpoint"])
-    return Contestant(name=endpoint.display_name or endpoint.id, endpoint=endpoint)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner import local_files
 from runner.cli import commands
-from runner.cli.options import Invocation, replace_output_option
+from runner.cli.options import FILE, Count, Invocation, replace_output_option, together
 from runner.errors import ConfigurationError, RunnerError
+from runner.prices import total
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
     from runner.jobs.manifests.planning import Plan
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 CHANGES = 2
 """Exit code: something would change."""
@@ -27,34 +26,26 @@ MISTAKE = 1
 """Exit code of a mistake in manifests or settings, elsewhere 2."""
 
 
-def manifest_options(function: Command) -> Command:
-    """Add `paths`, `prune` and `quota`: which manifests, and how far to go."""
-    decorators = (
-        click.option(
-            "-f",
-            "--filename",
-            "paths",
-            multiple=True,
-            type=click.Path(path_type=Path),
-            metavar="PATH",
-            help="Manifest, or folder of manifests; repeatable.",
-        ),
-        click.option("--prune", is_flag=True, help="Cancel running jobs whose manifest was removed or changed."),
-        quota_option,
-    )
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
-
-
-def quota_option(function: Command) -> Command:
-    """Add `quota`: how many jobs may run at once."""
-    return click.option(
-        "--quota",
-        type=click.IntRange(0),
-        metavar="N",
-        help="Maximum number of concurrent jobs [default: the project's quota].",
-    )(function)
+quota_option = click.option(
+    "--quota", type=Count(0), help="Maximum number of concurrent jobs [default: the project's quota]."
+)
+fair_by_option = click.option(
+    "--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly."
+)
+manifest_options = together(
+    click.option(
+        "-f",
+        "--filename",
+        "paths",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="Manifest, or folder of manifests; repeatable.",
+    ),
+    click.option("--prune", is_flag=True, help="Cancel running jobs whose manifest was removed or changed."),
+    quota_option,
+)
+"""`paths`, `prune` and `quota`: which manifests, and how far to go."""
 
 
 @commands.command(
@@ -68,24 +59,12 @@ def quota_option(function: Command) -> Command:
 )
 @manifest_options
 @replace_output_option
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="File to save the plan to, for `apply`.",
-)
+@click.option("--out", type=FILE, help="File to save the plan to, for `apply`.")
 @click.option("--report", type=click.Choice(["markdown"]), help="Format for a pull request comment.")
 @click.option("--no-preflight", is_flag=True, help="Skip the checks of bucket locations and permissions.")
 @click.pass_obj
 def command(
-    invocation: Invocation,
-    paths: tuple[Path, ...],
-    prune: bool,
-    quota: int | None,
-    out: Path | None,
-    report: str | None,
-    no_preflight: bool,
-    replace_output: bool,
+    invocation: Invocation, /, out: Path | None, report: str | None, no_preflight: bool, **choices: Any
 ) -> None:
     """Show what `apply` would do with the manifests and what it would cost, without changing anything.
 
@@ -93,15 +72,7 @@ def command(
     """
     with mistakes_are_failures():
         with invocation.session() as session:
-            plan = planned(
-                invocation,
-                session,
-                paths,
-                prune=prune,
-                quota=quota,
-                preflight=not no_preflight,
-                replace_output=replace_output,
-            )
+            plan = planned(invocation, session, preflight=not no_preflight, **choices)
         if out is not None:
             _save(plan, out)
     show(invocation, plan, report)
@@ -122,44 +93,30 @@ def command(
 @manifest_options
 @click.option("--report", type=click.Choice(["markdown"]), help="Format for an issue.")
 @click.pass_obj
-def drift(invocation: Invocation, paths: tuple[Path, ...], prune: bool, quota: int | None, report: str | None) -> None:
+def drift(invocation: Invocation, /, report: str | None, **choices: Any) -> None:
     """Check whether manifests, records and jobs still agree, for example every night.
 
     In addition to what `plan` finds, this command counts jobs that failed, disappeared, differ from their manifest, or
     run without a manifest. Exit code 0: all agree; 2: something differs; 1: the manifests or the settings have errors.
     """
     with mistakes_are_failures(), invocation.session() as session:
-        plan = planned(invocation, session, paths, prune=prune, quota=quota, preflight=False)
+        plan = planned(invocation, session, preflight=False, **choices)
     show(invocation, plan, report)
     if plan.changes or plan.removed or any(job.drift or job.action in ("failed", "lost") for job in plan.jobs):
         click.get_current_context().exit(CHANGES)
 
 
-def planned(
-    invocation: Invocation,
-    session: Session,
-    paths: tuple[Path, ...],
-    *,
-    prune: bool,
-    quota: int | None,
-    preflight: bool = True,
-    replace_output: bool = False,
-) -> Plan:
-    """Return the plan of manifests, with what serving costs now. Raises ConfigurationError without `-f`."""
+def planned(invocation: Invocation, session: Session, *, paths: tuple[Path, ...], **choices: Any) -> Plan:
+    """Return the plan of manifests, with what serving costs now; `choices` are those of `make_plan`.
+
+    Raises:
+        ConfigurationError: there are no `paths`.
+    """
     from runner.jobs.manifests.planning import make_plan
 
     if not paths:
-        problem = "no manifests were given"
-        raise ConfigurationError(problem, problems=[problem], hint="give -f FILE or -f FOLDER")
-    plan = make_plan(
-        session,
-        list(paths),
-        prune=prune,
-        quota=quota,
-        preflight=preflight,
-        replace_output=replace_output,
-        progress=invocation.output.note,
-    )
+        raise ConfigurationError("no manifests were given", hint="give -f FILE or -f FOLDER")
+    plan = make_plan(session, list(paths), progress=invocation.output.note, **choices)
     _add_serving(session, plan)
     return plan
 
@@ -190,9 +147,7 @@ def _add_serving(session: Session, plan: Plan) -> None:
 
     with contextlib.suppress(RunnerError):  # a plan without the price of serving is still a plan
         billed = [item for item in list_deployments(session) if item.billed]
-        prices = [item.usd_per_hour for item in billed]
-        known = [price for price in prices if price is not None]
-        plan.running_usd_per_hour = sum(known) if len(known) == len(prices) else None
+        plan.running_usd_per_hour = total(item.usd_per_hour for item in billed)
         plan.deployed_models = sum(len(item.endpoint.deployed_models) for item in billed)
 
 

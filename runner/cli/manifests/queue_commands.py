@@ -9,11 +9,11 @@ import click
 
 from runner.cli import commands
 from runner.cli.manifests.apply import raise_for, tell
-from runner.cli.manifests.plan import quota_option
+from runner.cli.manifests.plan import fair_by_option, quota_option
 from runner.cli.options import Duration, Invocation, Money
 from runner.cli.text import amount, duration
-from runner.errors import ConfigurationError, GoogleApiError, RunnerError, UnreachableError, WaitTimeoutError
-from runner.wording import counted
+from runner.errors import GoogleApiError, UnreachableError, WaitTimeoutError, require_sound
+from runner.wording import counted, state_words
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -35,7 +35,7 @@ command = commands.Group(
 
 @commands.command(name="ls", examples=("runner queue ls", "runner queue ls --all --format json"))
 @click.option("--all", "everything", is_flag=True, help="Include jobs that are submitted or have ended.")
-@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly.")
+@fair_by_option
 @click.pass_obj
 def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
     """List the queue in order, with each job's price and what it waits for."""
@@ -50,9 +50,7 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
     for number, name in enumerate([*order, *others], 1):
         run = view.entries[name].record.run
         job = view.by_name.get(run.job)
-        state = (
-            (job.state if job else run.outcome.state if run.outcome else run.phase).removeprefix("JOB_STATE_").lower()
-        )
+        state = state_words(job.state if job else run.outcome.state if run.outcome else run.phase)
         place = number if name in order else None
         cost = "?" if run.price.expected is None else amount(run.price.expected)
         rows.append(
@@ -103,16 +101,13 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
     help="Where jobs may run, repeatable; each project has a quota of its own [default: the environment's].",
 )
 @click.option(
-    "--budget",
-    type=Money(),
-    metavar="USD",
-    help="Limit for what all jobs of the queue cost together, whichever runner submits them.",
+    "--budget", type=Money(), help="Limit for what all jobs of the queue cost together, whichever runner submits them."
 )
-@click.option("--fair-by", default="", metavar="KEY", help="Label whose values share free slots fairly.")
-@click.option("--interval", type=Duration(), default=30.0, metavar="TIME", help="Polling interval [default: 30s].")
+@fair_by_option
+@click.option("--interval", type=Duration(), default=30.0, help="Polling interval [default: 30s].")
 @click.option("--once", is_flag=True, help="Check once and exit.")
 @click.option("--until-empty", is_flag=True, help="Exit when no job waits and every job has ended.")
-@click.option("--timeout", type=Duration(), metavar="TIME", help="Exit after this time, with exit code 6.")
+@click.option("--timeout", type=Duration(), help="Exit after this time, with exit code 6.")
 @click.option("--no-deploy", is_flag=True, help="Ignore the deploy sections of the manifests.")
 @click.pass_obj
 def run(
@@ -134,6 +129,7 @@ def run(
     --budget. A place that does not answer gets no job, and a job that may be there waits for it. Ctrl-C does not change
     jobs or queue. With --format json, each event is a line.
     """
+    from runner.gcp import failures
     from runner.jobs.manifests.places import parse_place
 
     named = [parse_place(text) for text in places]
@@ -152,7 +148,7 @@ def run(
                 lost_since = None
                 latest.update((step.name, step) for step in steps)
             except (UnreachableError, GoogleApiError) as error:
-                if once or not _passes(error):
+                if once or not failures.may_pass(error):
                     raise
                 lost_since = time.monotonic() if lost_since is None else lost_since
                 if time.monotonic() - lost_since > PATIENCE_SECONDS:
@@ -232,11 +228,6 @@ def _fit(invocation: Invocation, session: Session, named: list[tuple[str, str]])
             continue
         problems.append(f"{project}/{location}: {found[0]}")
         invocation.output.warning(f"{project}/{location} is left out: {found[0]}")
-    if named and not fit:
-        raise ConfigurationError("; ".join(problems), problems=problems, hint="`runner doctor` in each project")
+    if not fit:
+        require_sound(problems, hint="`runner doctor` in each project")
     return fit
-
-
-def _passes(error: RunnerError) -> bool:
-    """Tell whether a failure may pass by itself."""
-    return not isinstance(error, GoogleApiError) or error.http in {408, 429} or error.http >= 500

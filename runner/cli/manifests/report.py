@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runner.cli.text import amount, visible
+from runner.prices import price_range
 
 if TYPE_CHECKING:
     from runner.jobs.manifests.decisions import PlannedJob, Removed
@@ -51,8 +52,7 @@ def text(plan: Plan) -> str:
         lines += [line for job in plan.jobs if job.action == action for line in _drift(job)]
     lines += ["", summary(plan)]
     lines += [f"{key}: {value}" for key, value in facts(plan)]
-    for finding in plan.findings:
-        lines.append(f"{finding.severity}: {finding.message}" + (f"; {finding.fix}" if finding.fix else ""))
+    lines += [f"{finding.severity}: {finding}" for finding in plan.findings]
     return "\n".join(lines).strip()
 
 
@@ -85,7 +85,7 @@ def price(low: Any, expected: Any, high: Any, unknown: Any = 0) -> str:
     """Return `about $2.10 ($2.00 to $2.60)`."""
     parts = []
     if expected is not None and (expected or not unknown):
-        parts.append(f"about {amount(expected)} ({amount(low)} to {amount(high)})")
+        parts.append(price_range(low, expected, high))
     if unknown or expected is None:
         parts.append(f"{unknown} of unknown price" if unknown and parts else "unknown")
     return ", and ".join(parts)

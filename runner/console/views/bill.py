@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -63,11 +63,10 @@ def _billed(console: Console, source: str) -> Billed | None:
 
 def upload(console: Console, request: Request, form: FormData) -> Response:
     """Keep a file with what Google has billed, and lead to the bill beside it."""
-    sent = form.get("billed_file")
-    if not isinstance(sent, UploadFile) or not sent.filename:
-        message = "no file was chosen"
-        raise ConfigurationError(message, problems=[message])
-    return RedirectResponse(address("/bill", billed=console.uploads.keep(sent.filename, sent.file)), 303)
+    sent = console.uploads.sent(form, "billed_file")
+    if not sent:
+        raise ConfigurationError("no file was chosen")
+    return RedirectResponse(address("/bill", billed=sent), 303)
 
 
 def export(console: Console, request: Request) -> Response:
@@ -87,8 +86,7 @@ def _chosen(console: Console, resource: str) -> Leak:
     for leak in look(console.session):
         if leak.resource == resource:
             return leak
-    message = f"{resource} is in use again, or was removed already; nothing was changed"
-    raise ConfigurationError(message, problems=[message])
+    raise ConfigurationError(f"{resource} is in use again, or was removed already; nothing was changed")
 
 
 def ask_clean(console: Console, request: Request) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -17,7 +17,7 @@ from runner.console.checking import LOOK_SECONDS, look
 from runner.console.draft import STEPS, Draft
 from runner.console.elsewhere import command_line, manifest, python
 from runner.console.observing import SHORTEST_SECONDS, StillReadingError
-from runner.console.state import Console, text
+from runner.console.state import Console, agreed_terms, text
 from runner.datasets.checks import MAX_VALIDATION_ROWS, MAX_VALIDATION_SHARE
 from runner.errors import ConfigurationError, RunnerError
 from runner.gcp import fleet, tuning_jobs
@@ -25,7 +25,6 @@ from runner.jobs.preflight.findings import PreflightFinding
 from runner.jobs.repeating.cloning import specification_of
 from runner.jobs.specification import ADAPTER_SIZES, DEFAULT_EPOCHS, MAX_EPOCHS
 from runner.jobs.submitting.offers import Listener, Offer, carry_out, offered
-from runner.prices import Price, Terms
 
 
 def _step(
@@ -126,9 +125,8 @@ def upload(console: Console, request: Request, form: FormData) -> Response:
     draft = Draft.of(form)
     found = {}
     for role in ("training", "validation"):
-        sent = form.get(f"{role}_file")
-        if isinstance(sent, UploadFile) and sent.filename:
-            found[role] = console.uploads.keep(sent.filename, sent.file)
+        if sent := console.uploads.sent(form, f"{role}_file"):
+            found[role] = sent
         elif given := text(form, f"{role}_address"):
             found[role] = _address(given, role)
         elif text(form, f"{role}_none"):
@@ -140,7 +138,7 @@ def _address(given: str, role: str) -> str:
     if given.startswith("gs://") and "/" in given.removeprefix("gs://"):
         return given
     message = f"{role} dataset: {given[:200]!r} is not the address of an object, such as gs://BUCKET/train.jsonl"
-    raise ConfigurationError(message, problems=[message], hint="upload a file of this machine instead")
+    raise ConfigurationError(message, hint="upload a file of this machine instead")
 
 
 def parameters(console: Console, request: Request) -> Response:
@@ -214,24 +212,14 @@ def review(console: Console, request: Request) -> Response:
 def start(console: Console, request: Request, form: FormData) -> Response:
     """Submit the job at the price that the review has shown."""
     draft = Draft.of(form)
-    shown = text(form, "agreed")
     wanted = draft.wanted(console)
-
-    def agree(offer: Offer) -> None:
-        price = offer.estimate
-        terms = Terms(
-            limit=float(shown) if shown else None,
-            accept_unknown=text(form, "unknown") == "1",
-            limit_name="the price that was shown",
-        )
-        terms.require(Price(what=f"tuning {offer.spec.base_model}", usd=price.high, expected=price.expected))
 
     def work(change: Change) -> str:
         heard = _Teller(change)
         change.tell("Checking the dataset")
         with offered(console.session, wanted, heard) as offer:
             change.tell("Looking for obstacles")
-            submission = carry_out(offer, agree=agree, listener=heard)
+            submission = carry_out(offer, terms=agreed_terms(form), listener=heard)
         if not submission.created:
             change.title = "This job exists already: nothing was submitted"
         return f"/tuning/jobs/{submission.job.id}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -36,10 +36,7 @@ def page(console: Console, request: Request) -> Response:
 
 def upload(console: Console, request: Request, form: FormData) -> Response:
     """Keep a file, and lead to its check."""
-    sent = form.get("training_file")
-    source = text(form, "training_address")
-    if isinstance(sent, UploadFile) and sent.filename:
-        source = console.uploads.keep(sent.filename, sent.file)
+    source = console.uploads.sent(form, "training_file") or text(form, "training_address")
     if not source:
         return RedirectResponse("/datasets", 303)
     return RedirectResponse(address("/datasets/check", training=source, base_model=text(form, "base_model")), 303)

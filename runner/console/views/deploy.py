@@ -11,13 +11,12 @@ from starlette.responses import RedirectResponse, Response
 from runner.catalog import UnknownModelError, find_model, machines
 from runner.console import following, state
 from runner.console.changes import Change
-from runner.console.elsewhere import limit_of
+from runner.console.elsewhere import call, in_lines, limit_of
 from runner.console.pages import address
-from runner.console.state import Console, text
+from runner.console.state import Console, agreed_terms
 from runner.errors import RunnerError
 from runner.formatting import duration, seconds_of
-from runner.jobs.outputs.checkpoints import list_checkpoints
-from runner.prices import Terms
+from runner.jobs.outputs.checkpoints import Checkpoint
 from runner.serving import deploying, leases
 from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS
 from runner.serving.plan import DeploymentPlan, plan_deployment
@@ -32,14 +31,11 @@ def page(console: Console, request: Request) -> Response:
     given = state.given(request.query_params, FIELDS)
     jobs = [job for job in following.jobs(console).value if job.succeeded or job.checkpoints][:100]
     source = given.get("source", "")
-    checkpoints, unread, recommended = [], "", None
+    checkpoints: list[Checkpoint] = []
+    unread, recommended = "", None
     job = next((item for item in jobs if item.id == source or item.name == source), None)
     if job is not None:
-        try:
-            key = ("checkpoints", job.name, job.ended)
-            checkpoints = console.observer.read(key, lambda: list_checkpoints(console.session, job), keep=30.0).value
-        except RunnerError as error:
-            unread = error.message
+        checkpoints, unread = following.checkpoints(console, job)
         try:
             recommended = find_model(job.base_model).serving
         except UnknownModelError:
@@ -118,13 +114,8 @@ def _ending(console: Console, lease: float | None, idle: float | None) -> str:
 def start(console: Console, request: Request, form: FormData) -> Response:
     """Deploy at the price that the review has shown."""
     given = state.given(form, FIELDS)
-    shown = text(form, "agreed")
     plan = _plan(console, given)
-    terms = Terms(
-        limit=float(shown) if shown else None,
-        accept_unknown=text(form, "unknown") == "1",
-        limit_name="the price that was shown",
-    )
+    terms = agreed_terms(form)
 
     def work(change: Change) -> str:
         found = deploying.deploy(console.session, plan, terms=terms, tell=change.tell)
@@ -143,25 +134,14 @@ def _command(given: dict[str, str], usd: float | None) -> str:
             continue
         option = names.get(name, f"--{name.replace('_', '-')}")
         words.append(f"{option} {shlex.quote(value)}")
-    words.append(f"--max-cost {limit_of(usd):.2f}")
-    return " \\\n  ".join(words)
+    return in_lines(*words, f"--max-cost {limit_of(usd):.2f}")
 
 
 def _python(given: dict[str, str], usd: float | None) -> str:
-    lines = [f"    {given.get('source', 'latest')!r},"]
-    for name in ("checkpoint", "machine_type", "display_name", "endpoint"):
-        if given.get(name):
-            lines.append(f"    {name}={given[name]!r},")
-    if given.get("percent", "100") != "100":
-        lines.append(f"    traffic_percentage={given['percent']},")
-    for name, option, default in (
-        ("lease", "lease_seconds", DEFAULT_LEASE_SECONDS),
-        ("idle", "idle_seconds", DEFAULT_IDLE_SECONDS),
-    ):
-        if given.get(name):
-            lines.append(f"    {option}={_length(given[name], default)},")
-    return (
-        "import runner\n\nendpoint = runner.deploy(\n"
-        + "\n".join(lines)
-        + f"\n    max_cost_per_hour={limit_of(usd):.2f},\n)"
-    )
+    lines = [repr(given.get("source", "latest"))]
+    names = ("checkpoint", "machine_type", "display_name", "endpoint")
+    lines += [f"{name}={given[name]!r}" for name in names if given.get(name)]
+    lines += [f"traffic_percentage={given['percent']}"] if given.get("percent", "100") != "100" else []
+    lengths = (("lease", "lease_seconds", DEFAULT_LEASE_SECONDS), ("idle", "idle_seconds", DEFAULT_IDLE_SECONDS))
+    lines += [f"{option}={_length(given[name], default)}" for name, option, default in lengths if given.get(name)]
+    return call("endpoint", "deploy", *lines, f"max_cost_per_hour={limit_of(usd):.2f}")

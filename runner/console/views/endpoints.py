@@ -16,16 +16,15 @@ from runner.errors import ConfigurationError, GoogleApiError
 from runner.formatting import duration, seconds_of
 from runner.gcp import endpoints as resources
 from runner.gcp import usage
-from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp.endpoints import DeployedModel, Endpoint, bare_name
 from runner.gcp.usage import ServingFigures
 from runner.prices import amount
 from runner.serving import deployment, leases
 from runner.serving import traffic as sharing
-from runner.serving.billing import model_id
-from runner.serving.labels import ID_PREFIX, managed
+from runner.serving.labels import made_here
 from runner.serving.leases import Lease, lease_of
 from runner.serving.listing import ListedEndpoint, describe
-from runner.serving.plan import hourly_price
+from runner.serving.plan import hourly_total
 
 _WINDOW_SECONDS = 24 * 3600.0
 
@@ -117,7 +116,7 @@ def one(console: Console, request: Request) -> Response:
         listed=listed,
         served=served,
         measured=figures is not None,
-        made_here=managed(endpoint.labels) or endpoint.id.startswith(ID_PREFIX),
+        made_here=made_here(endpoint),
         every=4,
     )
 
@@ -131,14 +130,13 @@ def _served(
     spent: dict[str, float | None],
     figures: dict[str, ServingFigures],
 ) -> Served:
-    price = hourly_price(model.machine)
-    lease = lease_of(endpoint, model, labels.get(model_id(model.model), {}))
+    lease = lease_of(endpoint, model, labels.get(bare_name(model.model), {}))
     return Served(
         model=model,
         share=endpoint.traffic.get(model.id, 0),
         lease=lease,
         ending=leases.ending(console.session.environment, lease, endpoint.id, now=console.session.now()),
-        usd_per_hour=None if price is None else price * max(1, model.replicas),
+        usd_per_hour=hourly_total([model]),
         spent=spent.get(endpoint.id),
         asked=(asked or {}).get((endpoint.id, model.id)),
         figures=figures.get(model.id, ServingFigures()),
@@ -163,8 +161,7 @@ def traffic(console: Console, request: Request, form: FormData) -> Response:
     for name, value in form.multi_items():
         if name.startswith("share:") and isinstance(value, str):
             if not value.strip().isdecimal():
-                message = f"{value[:20]!r} is not a whole number of percent"
-                raise ConfigurationError(message, problems=[message])
+                raise ConfigurationError(f"{value[:20]!r} is not a whole number of percent")
             shares[name.removeprefix("share:")] = int(value)
 
     def work(change: Change) -> str:
@@ -195,8 +192,7 @@ def extend(console: Console, request: Request, form: FormData) -> Response:
     given = text(form, "lease")
     seconds = None if given == "none" else seconds_of(given) if given in dict(LEASES) else 0.0
     if seconds == 0.0:
-        message = "no length of the lease was chosen"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError("no length of the lease was chosen")
 
     def work(change: Change) -> str:
         leases.extend(console.session, resources.get_endpoint(console.session, identifier), seconds)
@@ -212,8 +208,7 @@ def ask_undeploy(console: Console, request: Request) -> Response:
     only = request.query_params.get("model", "")
     chosen = [model for model in endpoint.deployed_models if only in ("", model.id)]
     price = describe(endpoint).usd_per_hour
-    made_here = managed(endpoint.labels) or endpoint.id.startswith(ID_PREFIX)
-    whole = made_here and len(chosen) == len(endpoint.deployed_models)
+    whole = made_here(endpoint) and len(chosen) == len(endpoint.deployed_models)
     saved = f"This ends {amount(price)} per hour." if price and not only else "This ends the billing of its machine."
     facts = [("Endpoint", endpoint.display_name or endpoint.id)]
     facts += [("Model", model.display_name or model.id) for model in chosen]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from runner.console import following, state
 from runner.console.changes import Change
+from runner.console.elsewhere import call, in_lines
 from runner.console.pages import address
 from runner.console.state import Console
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
+from runner.prices import total
 from runner.serving import comparing, past_evaluations
 from runner.serving.evaluation_report import KINDS, sections, to_html
 from runner.serving.listing import describe
@@ -69,17 +71,12 @@ def new(console: Console, request: Request) -> Response:
 def upload(console: Console, request: Request, form: FormData) -> Response:
     """Keep the questions, and lead to the review."""
     given = state.given(form, FIELDS)
-    sent = form.get("questions_file")
-    if isinstance(sent, UploadFile) and sent.filename:
-        given["questions"] = console.uploads.keep(sent.filename, sent.file)
-    missing = [name for name in ("endpoint", "base", "questions") if not given.get(name)]
-    if missing:
-        words = {"endpoint": "no tuned model", "base": "nothing to compare with", "questions": "no questions"}
-        problems = [f"{words[name]} chosen" for name in missing]
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    if sent := console.uploads.sent(form, "questions_file"):
+        given["questions"] = sent
+    words = {"endpoint": "no tuned model", "base": "nothing to compare with", "questions": "no questions"}
+    require_sound([f"{said} chosen" for name, said in words.items() if not given.get(name)])
     if given["endpoint"] == given["base"]:
-        message = "the tuned model and what it is compared with are the same"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError("the tuned model and what it is compared with are the same")
     return RedirectResponse(address("/evaluations/review", **given), 303)
 
 
@@ -103,7 +100,7 @@ def review(console: Console, request: Request) -> Response:
         count=len(questions),
         tuned=tuned,
         base=base,
-        usd_per_hour=None if None in prices else sum(price or 0.0 for price in prices),
+        usd_per_hour=total(prices),
         command=_command(given, path.name, base is not None),
         python=_python(given, path.name, base is not None),
         back=address("/evaluations/new", **given),
@@ -142,8 +139,7 @@ def _limit(given: dict[str, str]) -> int | None:
     if not number:
         return None
     if not number.isdecimal() or not int(number):
-        message = f"{number[:20]!r} is not a number of questions"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(f"{number[:20]!r} is not a number of questions")
     return int(number)
 
 
@@ -155,7 +151,7 @@ def _command(given: dict[str, str], name: str, deployed: bool) -> str:
     words = [f"runner eval {shlex.quote(name)}", f"--endpoint {shlex.quote(given['endpoint'])}"]
     words.append(f"--base-{'endpoint' if deployed else 'model'} {shlex.quote(given['base'])}")
     words += [f"--{key} {shlex.quote(given[key])}" for key in ("metric", "limit") if given.get(key)]
-    return " \\\n  ".join([*words, "--report report.html"])
+    return in_lines(*words, "--report report.html")
 
 
 def _python(given: dict[str, str], name: str, deployed: bool) -> str:
@@ -163,4 +159,4 @@ def _python(given: dict[str, str], name: str, deployed: bool) -> str:
     lines.append(f"base_{'endpoint' if deployed else 'model'}={given['base']!r}")
     lines += [f"metric={given['metric']!r}"] if given.get("metric") else []
     lines += [f"limit={given['limit']}"] if given.get("limit") else []
-    return "import runner\n\nfound = runner.evaluate(\n" + "".join(f"    {line},\n" for line in lines) + ")"
+    return call("found", "evaluate", *lines)

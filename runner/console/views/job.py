@@ -26,11 +26,11 @@ from runner.gcp.events import job_log
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.complaints import complaints
 from runner.jobs.following.progress import fraction_of, price_of
-from runner.jobs.following.results import Measurement, Results
+from runner.jobs.following.results import Measurement, Results, curve
 from runner.jobs.following.results import export as exported
-from runner.jobs.outputs.checkpoints import list_checkpoints
 from runner.jobs.repeating import reproduction
 from runner.jobs.repeating.cloning import specification_of
+from runner.wording import state_words
 
 PICTURE = (720.0, 260.0)
 TABLE_ROWS = 200
@@ -66,8 +66,8 @@ def monitor(console: Console, request: Request) -> Response:
     """Show the losses, live."""
     reading, context = _shown(console, request, "monitor")
     measured = reading.value.measurements
-    training = _points(measured, "step")
-    validation = _points(measured, "evaluation")
+    training = curve(measured)
+    validation = curve(measured, "evaluation")
     options = _options(request)
     every = [*training, *validation]
     return console.pages.answer(
@@ -84,10 +84,6 @@ def monitor(console: Console, request: Request) -> Response:
         steps=len(training),
         **context,
     )
-
-
-def _points(measured: tuple[Measurement, ...], kind: str) -> list[tuple[float, float]]:
-    return [(float(item.step), item.loss) for item in measured if item.kind == kind and item.loss is not None]
 
 
 def _table(measured: tuple[Measurement, ...]) -> list[Measurement]:
@@ -197,13 +193,7 @@ def details(console: Console, request: Request) -> Response:
     """Show the tuned model, its checkpoints, and everything that the job was given."""
     _, context = _shown(console, request, "details")
     job = context["job"]
-    checkpoints, unread = [], ""
-    try:
-        keep = 3600.0 if job.ended else 15.0
-        key = ("checkpoints", job.name, job.ended)
-        checkpoints = console.observer.read(key, lambda: list_checkpoints(console.session, job), keep=keep).value
-    except RunnerError as error:
-        unread = error.message
+    checkpoints, unread = following.checkpoints(console, job)
     others = [item for item in following.jobs(console).value if item.id != job.id][:_OTHERS]
     return console.pages.answer(
         request,
@@ -249,7 +239,7 @@ def _sentence(kind: str, data: dict[str, Any]) -> str:
     """Return an event in words."""
     if kind == "state":
         state = str(data.get("state") or data.get("detail") or "")
-        return state.removeprefix("TUNING_").removeprefix("JOB_STATE_").replace("_", " ").lower()
+        return state_words(state)
     if kind == "evaluation":
         return f"validation loss {_figure(data.get('loss'))} at step {data.get('step')}"
     if kind == "done":
@@ -276,7 +266,7 @@ def ask_cancel(console: Console, request: Request) -> Response:
         button="Cancel the job",
         back=f"/tuning/jobs/{job.id}",
         price=f"Billed so far: {so_far}. What was trained stays billed; checkpoints that are saved stay.",
-        facts=[("Job", job.id), ("Base model", job.base_model), ("State", job.state.removeprefix("JOB_STATE_"))],
+        facts=[("Job", job.id), ("Base model", job.base_model), ("State", state_words(job.state))],
         danger=True,
     )
 

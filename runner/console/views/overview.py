@@ -9,11 +9,10 @@ from starlette.responses import Response
 
 from runner.console import following
 from runner.console.state import Console
-from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp.endpoints import DeployedModel, Endpoint, bare_name
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.explaining import classify
 from runner.jobs.following.progress import fraction_of
-from runner.serving.billing import model_id
 from runner.serving.leases import lease_of
 from runner.serving.listing import ListedEndpoint
 
@@ -105,5 +104,5 @@ def _of_leases(console: Console, serving: list[ListedEndpoint], labels: dict[str
 
 def lease_until(endpoint: Endpoint, model: DeployedModel, labels: dict[str, dict[str, str]]) -> float | None:
     """Return when the lease of a deployed model ends, in seconds since 1970."""
-    own = labels.get(model_id(model.model), {})
+    own = labels.get(bare_name(model.model), {})
     return lease_of(endpoint, model, own).until

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from runner.catalog import models
 from runner.console import following
 from runner.console.state import Console, text
-from runner.errors import ConfigurationError, RunnerError
+from runner.errors import ConfigurationError, RunnerError, require_sound
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint
 from runner.json_text import parsed
@@ -93,8 +93,7 @@ def _sampling(form: FormData) -> dict[str, Any]:
             problems.append(f"{name}: {given[:20]!r} is not a number from {least:g} to {most:g}")
         else:
             found[name] = value
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
     return found
 
 
@@ -102,8 +101,7 @@ def _messages(form: FormData) -> list[dict[str, Any]]:
     question = text(form, "question")
     pictures = [item for item in form.getlist("picture") if isinstance(item, UploadFile) and item.filename]
     if not question and not pictures:
-        message = "the question is empty"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError("the question is empty")
     content: Any = question
     if pictures:
         content = [*(_picture(item) for item in pictures), {"type": "text", "text": question}]
@@ -127,8 +125,7 @@ def _picture(sent: UploadFile) -> dict[str, Any]:
     kind = sent.content_type or ""
     content = sent.file.read(_PICTURE_BYTES + 1)
     if kind not in _PICTURES or len(content) > _PICTURE_BYTES:
-        message = f"{(sent.filename or '')[:80]}: pictures are JPEG, PNG or WebP of at most 20 MiB"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(f"{(sent.filename or '')[:80]}: pictures are JPEG, PNG or WebP of at most 20 MiB")
     url = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     return {"type": "image_url", "image_url": {"url": url}}
 

@@ -17,6 +17,7 @@ from runner.errors import ConfigurationError
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.progress import Billed, billed, fraction_of
 from runner.jobs.following.ranking import Ranked, jobs_of_sweep, parameters, ranked
+from runner.jobs.following.results import curve
 
 PAGE_ROWS = 25
 MOST_COMPARED = 24
@@ -103,18 +104,11 @@ def compare(console: Console, request: Request) -> Response:
         wanted += [job.id for job in jobs_of_sweep(every_job, sweep)]
     if not wanted:
         message = f"no job belongs to a sweep {sweep!r}" if sweep else "no job is chosen to compare"
-        raise ConfigurationError(message, problems=[message], hint="choose jobs in the list of tuning jobs")
+        raise ConfigurationError(message, hint="choose jobs in the list of tuning jobs")
     known = {job.id: job for job in every_job}
     chosen = [known[identifier] for identifier in dict.fromkeys(wanted) if identifier in known][:MOST_COMPARED]
     results = {job.id: following.measured_now(console, job) for job in chosen}
-    curves = {
-        job.id: [
-            (float(item.step), item.loss)
-            for item in results[job.id].measurements
-            if item.kind == "step" and item.loss is not None
-        ]
-        for job in chosen
-    }
+    curves = {job.id: curve(results[job.id].measurements) for job in chosen}
     every = [point for points in curves.values() for point in points]
     colours = {job.id: colour % COLOURS for colour, job in enumerate(chosen)}
     rows = [

@@ -14,6 +14,7 @@ from runner.jobs.following.progress import billed
 from runner.jobs.following.results import results_of
 from runner.jobs.repeating import reproduction
 from runner.jobs.repeating.cloning import specification_of
+from runner.wording import state_words
 
 Section = Literal["configuration", "data", "result"]
 
@@ -95,7 +96,7 @@ def _result(session: Session, job: TuningJob) -> dict[str, Any]:
         objects = storage.list_objects(session, f"{job.final_checkpoint_uri}/")
         weights = sum(item.size for item in objects if item.uri.endswith(".safetensors"))
     return {
-        "state": job.state.removeprefix("JOB_STATE_").lower(),
+        "state": state_words(job.state),
         "error": job.error_message or None,
         **results_of(session, job).summary(),
         "seconds": round(seconds, 1) if seconds is not None else None,

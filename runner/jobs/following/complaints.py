@@ -14,6 +14,7 @@ from runner.errors import ConfigurationError, RunnerError
 from runner.gcp import storage
 from runner.gcp.session import Session
 from runner.jobs.following.explaining import Explanation
+from runner.waiting import silent
 
 if TYPE_CHECKING:
     from runner.datasets.reading.sources import Source
@@ -55,12 +56,12 @@ def complaints(
         ConfigurationError: there is no such file.
     """
     if file is not None and not file.is_file():
-        raise ConfigurationError(f"{file}: no such file", problems=[f"{file}: no such file"])
+        raise ConfigurationError(f"{file}: no such file")
     if found.cause != "data" and not found.dropped_total:
         return []
     from runner.datasets.named import sources  # most jobs have no such lines
 
-    warn = warn or _silent
+    warn = warn or silent
     uri = found.job.training_dataset_uri
     try:
         with sources(lambda: contextlib.nullcontext(session), file or uri) as (source, _):
@@ -101,7 +102,3 @@ def _joined(found: Explanation, source: Source) -> list[Complaint]:
 def _same(session: Session, file: Path, uri: str) -> bool:
     info = storage.stat(session, uri)
     return info is None or info.crc32c == storage.crc32c_of(file)
-
-
-def _silent(line: str) -> None:
-    """Say nothing."""

@@ -17,7 +17,7 @@ from runner.gcp import events, fleet, tuning_jobs
 from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs.following.progress import Billed, billed, fraction_of
+from runner.jobs.following.progress import Billed, billed, fraction_by
 from runner.wording import counted
 
 Cause = Literal["data", "configuration", "permission", "quota", "capacity", "platform", "cancelled"]
@@ -168,7 +168,7 @@ def explain(session: Session, name: str) -> Explanation:
     _tell_stall(found, story, now)
     _tell_times(found, story, now)
     _tell_dropped(found)
-    found.billed = billed(job, _fraction(job, story))
+    found.billed = billed(job, fraction_by(job, story))
     if cause == "permission":
         _tell_grants(session, found)
     elif cause == "quota":
@@ -322,10 +322,3 @@ def _tell_next(found: Explanation) -> None:
         steps.append(f"`runner checkpoints ls {job.id}`")
     elif not job.ended:
         steps.append(f"`runner jobs watch {job.id}`")
-
-
-def _fraction(job: TuningJob, story: list[JobEvent]) -> float | None:
-    steps = [event.data for event in story if event.kind == "step"]
-    if not steps:
-        return fraction_of(job)
-    return fraction_of(job, steps=int(steps[-1].get("step", 0)), total=steps[-1].get("total_steps"))

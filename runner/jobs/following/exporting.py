@@ -180,7 +180,7 @@ def _wandb(package: Any, job: TuningJob, results: Results, place: str, experimen
 
 
 def _exported(what: str) -> ConfigurationError:
-    return ConfigurationError(what, problems=[what], hint="--force writes it again")
+    return ConfigurationError(what, hint="--force writes it again")
 
 
 def _when(item: Measurement, job: TuningJob) -> float:

@@ -5,18 +5,19 @@ The address may be a secret, as Slack's are: it is never printed, and only its h
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from runner.addresses import is_loopback
 from runner.errors import ConfigurationError, RunnerError
 from runner.gcp.rest import RestClient, TransportError
 from runner.gcp.session import Session
 from runner.gcp.topics import checked_topic, publish
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.progress import billed
+from runner.wording import state_words
 
 Style = Literal["json", "slack", "pubsub"]
 Event = Literal["ended", "stalled", "timeout"]
@@ -53,9 +54,8 @@ def webhook(url: str, style: Style | None = None) -> Webhook:
     if style == "pubsub" or url.startswith(("projects/", "pubsub://")):
         return Webhook(url=checked_topic(url), style="pubsub")
     parts = urlsplit(url)
-    if not (parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and _loopback(parts.hostname)))):
-        problem = "the address to notify must start with https:// (http:// only on this machine)"
-        raise ConfigurationError(problem, problems=[problem])
+    if not (parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname)))):
+        raise ConfigurationError("the address to notify must start with https:// (http:// only on this machine)")
     return Webhook(url=url, style=style or ("slack" if parts.hostname == "hooks.slack.com" else "json"))
 
 
@@ -63,7 +63,7 @@ def text_of(event: Event, job: TuningJob) -> str:
     """Return one line about what happened to a job."""
     label = job.display_name or job.base_model
     if event == "ended":
-        state = job.state.removeprefix("JOB_STATE_").lower().replace("_", " ")
+        state = state_words(job.state)
         what = state + (f": {job.error_message}" if job.error_message else "")
     else:
         what = "makes no progress" if event == "stalled" else "has not ended in the time given; it goes on"
@@ -123,12 +123,3 @@ def notify(session: Session, hook: Webhook, body: dict[str, Any]) -> str:
         if response.status_code < 500 and response.status_code not in (408, 429):
             break
     return f"{hook.host} was not notified: {problem}"
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -6,6 +6,7 @@ import datetime
 import itertools
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +82,14 @@ def fraction_of(job: TuningJob, *, steps: int | None = None, total: int | None =
     if job.completed_epochs is not None and job.epochs:
         return min(1.0, job.completed_epochs / job.epochs)
     return None
+
+
+def fraction_by(job: TuningJob, story: Iterable[JobEvent]) -> float | None:
+    """Return the share of the training that is done, by the last step among a job's events, else by its document."""
+    steps = [event.data for event in story if event.kind == "step"]
+    if not steps:
+        return fraction_of(job)
+    return fraction_of(job, steps=int(steps[-1].get("step", 0)), total=steps[-1].get("total_steps"))
 
 
 def billed(job: TuningJob, fraction: float | None = None) -> Billed | None:

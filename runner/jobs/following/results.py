@@ -49,7 +49,7 @@ class Results:
 
     def losses(self, kind: str = "step") -> list[float]:
         """Return the losses of one kind, in order."""
-        return [item.loss for item in self.measurements if item.kind == kind and item.loss is not None]
+        return [loss for _, loss in curve(self.measurements, kind)]
 
     def summary(self) -> dict[str, Any]:
         """Return first and last losses and the number of steps; {} when nothing was measured."""
@@ -77,6 +77,18 @@ def results_of(session: Session, job: TuningJob) -> Results:
     except NotFoundError:
         return Results()
     return Results(measurements=[item for line in lines if (item := _line(line)) is not None], source=uri)
+
+
+def curve(measured: Iterable[Measurement], kind: str = "step") -> list[tuple[float, float]]:
+    """Return (step, loss) of the measurements of one kind, in order."""
+    return [(float(item.step), item.loss) for item in measured if item.kind == kind and item.loss is not None]
+
+
+def require_measurements(job: TuningJob, results: Results) -> None:
+    """Do nothing if a job measured something. Raises NotFoundError."""
+    if not results.measurements:
+        message, hint = f"job {job.id} has no measurements yet", f"`runner jobs watch {job.id}`"
+        raise NotFoundError(message, resource=job.name, hint=hint)
 
 
 def measurements_of(happened: Iterable[JobEvent]) -> list[Measurement]:

@@ -9,20 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from runner.errors import (
     GoogleApiError,
     JobFailedError,
     JobStalledError,
-    QuotaExceededError,
     RunnerError,
-    UnreachableError,
     WaitTimeoutError,
 )
-from runner.gcp import events, tuning_jobs
+from runner.gcp import events, failures, tuning_jobs
 from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
+from runner.wording import state_words
 
 POLL_SECONDS = 10.0
 """Longest pause between two looks: at most 360 an hour, each up to two requests. Beyond eight jobs it grows."""
@@ -53,24 +53,26 @@ class JobUpdate:
     """Seconds for which a job that should make progress has made none; the watch of this job ends."""
 
 
-def watch(
-    session: Session,
-    name: str,
-    *,
-    poll: float = POLL_SECONDS,
-    timeout: float | None = None,
-    patience: float = PATIENCE_SECONDS,
-    stall_after: float | None = None,
-) -> Iterator[JobUpdate]:
+class Pace(TypedDict, total=False):
+    """How often jobs are looked at, and for how long."""
+
+    poll: float
+    """Longest pause between two looks, in seconds. Pauses start short and grow, and start again after news."""
+    timeout: float | None
+    """Seconds; None watches for ever."""
+    patience: float
+    """Seconds for which the service may be out of reach."""
+    stall_after: float | None
+    """Seconds without progress after which a running job is given up; None is never."""
+
+
+def watch(session: Session, name: str, **pace: Unpack[Pace]) -> Iterator[JobUpdate]:
     """Yield an update at once, then one whenever there is news, until the job has ended.
 
     Args:
         session: where.
         name: id or full name.
-        poll: longest pause between two looks, in seconds. Pauses start short and grow, and start again after news.
-        timeout: seconds; None watches for ever.
-        patience: seconds for which the service may be out of reach.
-        stall_after: seconds without progress after which a running job is given up; None is never.
+        pace: see `Pace`.
 
     Raises:
         NotFoundError: no such job.
@@ -78,21 +80,13 @@ def watch(
         JobStalledError: no progress for `stall_after` seconds; the job goes on.
         UnreachableError, QuotaExceededError, GoogleApiError: the service was out of reach for longer than `patience`.
     """
-    for update in watch_many(session, [name], poll=poll, timeout=timeout, patience=patience, stall_after=stall_after):
+    for update in watch_many(session, [name], **pace):
         yield update
         if update.stalled is not None:
             raise stalled(update)
 
 
-def watch_many(
-    session: Session,
-    names: Sequence[str],
-    *,
-    poll: float = POLL_SECONDS,
-    timeout: float | None = None,
-    patience: float = PATIENCE_SECONDS,
-    stall_after: float | None = None,
-) -> Iterator[JobUpdate]:
+def watch_many(session: Session, names: Sequence[str], **pace: Unpack[Pace]) -> Iterator[JobUpdate]:
     """Yield the updates of several jobs, as `watch` does, until the last of them has ended or stalled.
 
     Raises:
@@ -100,29 +94,21 @@ def watch_many(
         WaitTimeoutError: the time is up; names the jobs that go on.
         UnreachableError, QuotaExceededError, GoogleApiError: see `watch`.
     """
-    for news in _course(session, names, poll, timeout, patience, stall_after):
+    for news in _course(session, names, pace):
         if isinstance(news, JobUpdate):
             yield news
         else:
             time.sleep(news)
 
 
-async def watch_async(
-    session: Session,
-    name: str,
-    *,
-    poll: float = POLL_SECONDS,
-    timeout: float | None = None,
-    patience: float = PATIENCE_SECONDS,
-    stall_after: float | None = None,
-) -> AsyncIterator[JobUpdate]:
+async def watch_async(session: Session, name: str, **pace: Unpack[Pace]) -> AsyncIterator[JobUpdate]:
     """Yield what `watch` does, from an event loop: looks are made in a thread, pauses are the loop's.
 
     Args and errors are those of `watch`. A task that is cancelled stops within the request under way.
     """
     import asyncio  # costs more to import than this module
 
-    course = _course(session, [name], poll, timeout, patience, stall_after)
+    course = _course(session, [name], pace)
     while (news := await asyncio.to_thread(next, course, None)) is not None:
         if not isinstance(news, JobUpdate):
             await asyncio.sleep(news)
@@ -132,19 +118,12 @@ async def watch_async(
             raise stalled(news)
 
 
-def _course(
-    session: Session,
-    names: Sequence[str],
-    poll: float,
-    timeout: float | None,
-    patience: float,
-    stall_after: float | None,
-) -> Iterator[JobUpdate | float]:
+def _course(session: Session, names: Sequence[str], pace: Pace) -> Iterator[JobUpdate | float]:
     """Yield updates, and between them the seconds to wait before going on."""
-    start = time.monotonic()
+    start, timeout = time.monotonic(), pace.get("timeout")
     slower = max(1.0, len(names) / JOBS_AT_FULL_RATE)
     full = dict.fromkeys(tuning_jobs.full_name(session, name) for name in names)
-    looks = [_Look(session, name, poll * slower, slower, patience, stall_after) for name in full]
+    looks = [_Look(session, name, slower, pace) for name in full]
     while looks:
         for look in [look for look in looks if look.due <= time.monotonic()]:
             update = look()
@@ -162,25 +141,17 @@ def _course(
 class _Look:
     """One job being followed: every call is one look at it."""
 
-    def __init__(
-        self,
-        session: Session,
-        name: str,
-        poll: float,
-        slower: float,
-        patience: float,
-        stall_after: float | None,
-    ) -> None:
+    def __init__(self, session: Session, name: str, slower: float, pace: Pace) -> None:
         self.session = session
         self.name = name
         self.job: TuningJob | None = None
         self.over = False
         self.due = time.monotonic()
-        self._poll = poll
+        self._poll = slower * pace.get("poll", POLL_SECONDS)
         self._slower = slower
-        self._patience = patience
-        self._stall_after = stall_after
-        self._pause = min(FIRST_POLL_SECONDS, poll)
+        self._patience = pace.get("patience", PATIENCE_SECONDS)
+        self._stall_after = pace.get("stall_after")
+        self._pause = min(FIRST_POLL_SECONDS, self._poll)
         self._seen = 0
         self._lost_since: float | None = None
         self._mark: object = None
@@ -220,7 +191,7 @@ class _Look:
         if isinstance(error, GoogleApiError) and error.http == 401:
             patience = min(patience, LOGIN_PATIENCE_SECONDS)
             self.session.renew()
-        elif not _passing(error):
+        elif not failures.may_pass(error):
             raise error
         now = time.monotonic()
         self._lost_since = self._lost_since or now
@@ -273,7 +244,7 @@ def check(job: TuningJob) -> None:
     """Do nothing for a job that succeeded. Raises JobFailedError for one that ended otherwise."""
     if job.succeeded or not job.ended:
         return
-    state = job.state.removeprefix("JOB_STATE_").lower()
+    state = state_words(job.state)
     reason = f": {job.error_message}" if job.error_message else ""
     raise JobFailedError(f"tuning job {job.id} {state}{reason}", state=job.state, hint=f"`runner jobs why {job.id}`")
 
@@ -281,18 +252,11 @@ def check(job: TuningJob) -> None:
 def stalled(update: JobUpdate) -> JobStalledError:
     """Return the error for an update that tells of a stall."""
     job = update.job
-    state = (job.detail_state or job.state).removeprefix("TUNING_").removeprefix("JOB_STATE_").lower()
+    state = state_words(job.detail_state or job.state)
     return JobStalledError(
         f"tuning job {job.id} has made no progress for {update.stalled or 0:.0f} s (state {state}); it goes on",
         hint=f"`runner jobs why {job.id}`, or `runner jobs cancel {job.id}`",
     )
-
-
-def _passing(error: RunnerError) -> bool:
-    """Tell whether a failure may pass by itself."""
-    if isinstance(error, UnreachableError | QuotaExceededError):
-        return True
-    return isinstance(error, GoogleApiError) and (error.http >= 500 or error.http == 408) and error.http != 501
 
 
 def _timed_out(looks: list[_Look], waited: float) -> WaitTimeoutError:

@@ -40,7 +40,7 @@ def read_plan(path: Path) -> dict[str, Any]:
     elif not problem and body.get("version") != PLAN_VERSION:
         problem = f"was made by another version of this program (plan version {body.get('version')!r})"
     if problem:
-        raise ConfigurationError(f"{path} {problem}", problems=[f"{path} {problem}"])
+        raise ConfigurationError(f"{path} {problem}")
     found: dict[str, Any] = body
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runner.jobs.manifests.decisions import PlannedJob
 from runner.jobs.manifests.planning import Plan
+from runner.prices import amount
 
 
 def refusals(plan: Plan, *, accept_unknown_cost: bool = False) -> list[str]:
@@ -21,7 +22,7 @@ def refusals(plan: Plan, *, accept_unknown_cost: bool = False) -> list[str]:
                 found.append(f"{job.name}: no price is published for {job.run.fields['base_model']}")
         elif limit is not None and worst > limit:
             repeated = ", every repetition included" if worst != job.price.high else ""
-            found.append(f"{job.name}: may cost {_usd(worst)}{repeated}, more than its maxCost {_usd(limit)}")
+            found.append(f"{job.name}: may cost {amount(worst)}{repeated}, more than its maxCost {amount(limit)}")
     for name, jobs in _sweeps(plan).items():
         limit = jobs[0].source.sweep_max_cost or 0.0
         prices = [job.worst if job.bills else job.price.high for job in jobs]
@@ -30,7 +31,7 @@ def refusals(plan: Plan, *, accept_unknown_cost: bool = False) -> list[str]:
         total = sum(price or 0.0 for price in prices)
         if total > limit:
             found.append(
-                f"{name}: its {len(jobs)} jobs may cost {_usd(total)} together, more than the sweep's {_usd(limit)}"
+                f"{name}: its {len(jobs)} jobs may cost {amount(total)} together, more than the sweep's {amount(limit)}"
             )
     return found
 
@@ -50,8 +51,3 @@ def _sweeps(plan: Plan) -> dict[str, list[PlannedJob]]:
         if job.source.sweep is not None:
             found.setdefault(job.source.sweep, []).append(job)
     return found
-
-
-def _usd(value: float) -> str:
-    """Return dollars with as many digits as a small sum needs."""
-    return f"${value:.2f}" if value >= 0.01 or value == 0 else f"${value:.2g}"

@@ -12,6 +12,7 @@ import contextlib
 import time
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from runner.errors import (
@@ -119,7 +120,7 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
             ledger.write(record, claimed.generation)
             return Step(name=record.name, what="waiting", message="this machine was stopped for a while; run again")
         job = creating.create(
-            lambda: tuning_jobs.create(session, prepared.fields),
+            partial(tuning_jobs.create, session, prepared.fields),
             claim=claim,
             jobs=jobs,
             before=before,

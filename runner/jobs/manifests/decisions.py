@@ -14,11 +14,12 @@ from runner.jobs.manifests.queueing import next_attempt, outcome_of
 from runner.jobs.manifests.reading import ManifestJob
 from runner.jobs.manifests.records import Entry, Price, Run
 from runner.jobs.outputs import ownership
+from runner.wording import state_words
 
 Action = Literal["create", "change", "retry", "adopt", "keep", "wait", "failed", "lost"]
 BILLING = frozenset({"create", "change", "retry"})
 """Actions that create a job."""
-_STATES = {"JOB_STATE_SUCCEEDED": "succeeded", "JOB_STATE_PARTIALLY_SUCCEEDED": "partially succeeded"}
+_GOOD = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_PARTIALLY_SUCCEEDED"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -244,8 +245,10 @@ def _without_job(planned: PlannedJob, run: Run) -> None:
         planned.reason = (
             f"job {run.job.rsplit('/', 1)[-1]} is no longer listed; raise metadata.revision to run it again"
         )
-        if run.outcome is not None and run.outcome.state in _STATES:
-            planned.reason = f"job {run.job.rsplit('/', 1)[-1]} {_STATES[run.outcome.state]}, and is no longer listed"
+        if run.outcome is not None and run.outcome.state in _GOOD:
+            planned.reason = (
+                f"job {run.job.rsplit('/', 1)[-1]} {state_words(run.outcome.state)}, and is no longer listed"
+            )
 
 
 def _goes_on(job: TuningJob) -> bool:
@@ -254,7 +257,7 @@ def _goes_on(job: TuningJob) -> bool:
 
 
 def _state(job: TuningJob) -> str:
-    text = _STATES.get(job.state) or job.state.removeprefix("JOB_STATE_").lower()
+    text = state_words(job.state)
     return (
         f"is {text}"
         if not job.ended

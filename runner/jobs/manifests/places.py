@@ -41,11 +41,9 @@ class Taken(Protocol):
     @property
     def down(self) -> dict[str, str]:
         """Return places that do not answer, and why."""
-        ...
 
     def taken(self) -> Counter[str]:
         """Return how many slots are taken, by project."""
-        ...
 
 
 @dataclass(slots=True)
@@ -98,8 +96,7 @@ def parse_place(text: str) -> tuple[str, str]:
     """Return project and location of `PROJECT/LOCATION`. Raises ConfigurationError."""
     found = _PLACE.fullmatch(text)
     if found is None:
-        message = f"{text!r} is not a place"
-        raise ConfigurationError(message, problems=[message], hint="--place PROJECT/LOCATION")
+        raise ConfigurationError(f"{text!r} is not a place", hint="--place PROJECT/LOCATION")
     return found[1], found[2]
 
 
@@ -130,4 +127,4 @@ def obstacles(session: Session, place: tuple[str, str], runs: Iterable[Run]) -> 
     agents = service_agents_of(number)
     environment = dataclasses.replace(session.environment, location=location, service_agents=agents)
     found = preflight_many(session.like(environment), list(looks.values()))
-    return [f"{one.message}; {one.fix}" if one.fix else one.message for one in found if one.severity == "error"]
+    return [str(one) for one in found if one.severity == "error"]

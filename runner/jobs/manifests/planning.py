@@ -275,15 +275,7 @@ def _price(planned: Iterable[PlannedJob], reader: DataReader, history: dict[tupl
 
 def _estimated(run: Run, report: Report) -> Price:
     found = estimate.estimate(TuningJobSpec(**run.fields), estimate.statistics_of(report))
-    return Price(
-        low=found.low,
-        expected=found.expected,
-        high=found.high,
-        tokens=found.tokens,
-        epochs=found.epochs,
-        usd_per_million_tokens=found.usd_per_million_tokens,
-        price_date=found.price_date,
-    )
+    return Price.model_validate(found, from_attributes=True)
 
 
 def _preflight(session: Session, planned: list[PlannedJob]) -> list[PreflightFinding]:

@@ -207,9 +207,7 @@ class Run(_Stored):
             mode=str(self.fields.get("mode", "")),
             state=outcome.state if outcome else self.phase,
             expected_tokens=self.price.tokens,
-            billed_tokens=outcome.billed_tokens if outcome else None,
-            billed_usd=outcome.billed_usd if outcome else None,
-            counted_by_stand_in=outcome.counted_by_stand_in if outcome else False,
+            **(outcome.model_dump(include={"billed_tokens", "billed_usd", "counted_by_stand_in"}) if outcome else {}),
         )
 
 
@@ -334,7 +332,7 @@ def _entry(stored: records.StoredRecord, bucket: str) -> Entry:
     version = stored.body.get("version")
     if isinstance(version, int) and version > VERSION:
         message = f"{stored.name} was written by a newer version of this program (record version {version})"
-        raise ConfigurationError(message, problems=[message], hint="install the newer version; nothing was changed")
+        raise ConfigurationError(message, hint="install the newer version; nothing was changed")
     try:
         return Entry(Record.model_validate(stored.body), stored.generation, stored.updated)
     except ValidationError as error:

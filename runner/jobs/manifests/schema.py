@@ -9,8 +9,6 @@ from pydantic.alias_generators import to_camel
 
 from runner.jobs.specification import MAX_EPOCHS
 
-API_VERSION = "open-model-tuning/v1"
-KIND = "TuningJob"
 SCHEMA_ID = "https://open-model-tuning.invalid/schemas/tuning-job-v1.json"
 """An identifier, not an address: `runner schema` prints the document."""
 MAX_SWEEP_JOBS = 256

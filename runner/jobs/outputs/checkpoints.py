@@ -106,8 +106,6 @@ def find_checkpoint(session: Session, job: TuningJob | str, checkpoint: str = FI
     there = ", ".join(item.id for item in checkpoints) or "none"
     raise NotFoundError(
         f"job {name} has no checkpoint {checkpoint!r}; there: {there}",
-        status="NOT_FOUND",
-        http=404,
         method="checkpoints.get",
         resource=str(name),
     )
@@ -123,6 +121,5 @@ def download(
 ) -> list[Path]:
     """Download a checkpoint, verified, into `directory`; see `download_prefix` for what it raises."""
     if not checkpoint.files:
-        message = f"checkpoint {checkpoint.id} has no files"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(f"checkpoint {checkpoint.id} has no files")
     return download_prefix(session, checkpoint.uri, directory, progress=progress, force=force)

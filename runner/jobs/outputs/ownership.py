@@ -145,11 +145,9 @@ def _require_spent(session: Session, wanted: Wanted, there: StoredRecord, now: d
 def _taken(wanted: Wanted, whose: str, *, replaceable: bool) -> OutputTakenError:
     message = f"the output folder {wanted.output} belongs to {whose}; nothing was submitted"
     force = "; --replace-output deletes what is there" if replaceable else ""
-    return OutputTakenError(message, problems=[message], hint=f"{_ELSEWHERE}{force}")
+    return OutputTakenError(message, hint=f"{_ELSEWHERE}{force}")
 
 
 def _lost(job: TuningJob, other: str) -> OutputTakenError:
     message = f"job {other} has written into {job.output_uri} after job {job.id}: the results there are no longer its"
-    return OutputTakenError(
-        message, problems=[message], hint=f"`runner jobs clone {job.id} --set output_uri=` tunes it again"
-    )
+    return OutputTakenError(message, hint=f"`runner jobs clone {job.id} --set output_uri=` tunes it again")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 from runner.gcp import records, storage
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo, parse_gs_uri
 from runner.gcp.tuning_jobs import TuningJob
-from runner.jobs.labels import MANAGED_LABEL, MANAGED_VALUE
+from runner.jobs.labels import managed
 from runner.jobs.outputs import ownership
 from runner.jobs.outputs.checkpoints import FINAL, Checkpoint, list_checkpoints
 
@@ -43,20 +43,19 @@ def plan(session: Session, job: TuningJob, *, keep_last: int = 0) -> PruningPlan
         ConfigurationError: the job runs, is not this tool's, shares its folder, or has no final weights.
     """
     problems = []
-    if job.labels.get(MANAGED_LABEL) != MANAGED_VALUE:
+    if not managed(job.labels):
         problems.append(f"job {job.id} was not submitted by this tool: its checkpoints are left alone")
     if not job.ended:
         problems.append(f"job {job.id} has not ended: it may still need its checkpoints")
     if not problems:
         others = ownership.sharing(session, job)
         problems += [f"job {others[0].id} uses the same output folder {others[0].output_uri}"] if others else []
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems)
+    require_sound(problems)
     found = list_checkpoints(session, job)
     numbered = [item for item in found if item.id != FINAL]
     if numbered and len(numbered) == len(found):
         problem = f"job {job.id} has no final checkpoint: the intermediate ones are all that is left of it"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(problem)
     doomed = numbered[: max(0, len(numbered) - keep_last)]
     folder = f"{job.output_uri.rstrip('/')}/"
     objects = [item for checkpoint in doomed for item in storage.list_objects(session, f"{checkpoint.uri}/")]

@@ -17,6 +17,9 @@ class PreflightFinding:
     message: str
     fix: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.message}; {self.fix}" if self.fix else self.message
+
     def to_json(self) -> dict[str, str]:
         """Return the stable JSON form."""
         body = {"code": self.code, "severity": self.severity, "message": self.message, "fix": self.fix}

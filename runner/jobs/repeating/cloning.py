@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from runner.errors import ConfigurationError
+from runner.errors import require_sound
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.labels import FINGERPRINT_LABEL, MANAGED_LABEL
@@ -95,8 +95,7 @@ def changed(spec: TuningJobSpec, settings: list[str] | tuple[str, ...]) -> Tunin
                 values[name] = _value(name, text.strip())
             except ValueError as error:
                 problems.append(str(error))
-    if problems:
-        raise ConfigurationError("; ".join(problems), problems=problems, hint="for example --set epochs=5")
+    require_sound(problems, hint="for example --set epochs=5")
     resets = dict.fromkeys(("learning_rate", "adapter_size"), None) if {"base_model", "mode"} & set(values) else {}
     if set(values) - {"display_name", "description"}:
         resets["output_uri"] = None

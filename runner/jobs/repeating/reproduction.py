@@ -31,8 +31,6 @@ def read_manifest(session: Session, job: TuningJob) -> dict[str, Any]:
     except NotFoundError as error:
         raise NotFoundError(
             f"job {job.id} has no run manifest at {uri}",
-            status="NOT_FOUND",
-            http=404,
             resource=uri,
             hint=f"`runner jobs clone {job.id}` takes what the job's own document says",
         ) from error
@@ -93,4 +91,4 @@ def template_of(session: Session, job: TuningJob) -> dict[str, str] | None:
 
 
 def _unusable(message: str) -> ConfigurationError:
-    return ConfigurationError(message, problems=[message], hint="`runner jobs clone JOB` takes the job's own document")
+    return ConfigurationError(message, hint="`runner jobs clone JOB` takes the job's own document")

@@ -40,32 +40,26 @@ class Job(Protocol):
     @property
     def name(self) -> str:
         """Full name."""
-        ...
 
     @property
     def id(self) -> str:
         """Its last part."""
-        ...
 
     @property
     def state(self) -> str:
         """`JOB_STATE_…`."""
-        ...
 
     @property
     def ended(self) -> bool:
         """Whether it is over."""
-        ...
 
     @property
     def succeeded(self) -> bool:
         """Whether it left a result."""
-        ...
 
     @property
     def create_time(self) -> datetime.datetime | None:
         """By the service's clock."""
-        ...
 
 
 AnyJob = TypeVar("AnyJob", bound=Job)

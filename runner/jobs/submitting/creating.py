@@ -45,18 +45,14 @@ def create(
             return _made_all_the_same(caught, jobs, before)
     else:
         if is_job_name(job.name):
-            _require_one(job, jobs, before)
+            _appeared(jobs, {job.name, *before}, job)
             return job
         error = ValueError(f"the answer names no job but {job.name[:80]!r}")
     deadline, pause = time.monotonic() + claims.LOOKUP_SECONDS, 0.2
     while True:
-        found: list[AnyJob] = []
-        with contextlib.suppress(RunnerError):  # out of reach still
-            found = [job for job in jobs() if job.name not in before]
-        if len(found) > 1:
-            raise several(found) from error
-        if found:
-            return found[0]
+        found = _appeared(jobs, before)
+        if found is not None:
+            return found
         if time.monotonic() + pause > deadline:
             raise ambiguous(claims.SETTLE_SECONDS, str(error)) from error
         time.sleep(pause)
@@ -65,25 +61,31 @@ def create(
 
 def _made_all_the_same(refusal: RunnerError, jobs: Callable[[], list[AnyJob]], before: Collection[str]) -> AnyJob:
     """Return the job of a create that was refused and carried out. Raises the refusal: none is listed so far."""
-    found: list[AnyJob] = []
-    with contextlib.suppress(RunnerError):
-        found = [job for job in jobs() if job.name not in before]
-    if len(found) > 1:
-        raise several(found) from refusal
-    if found:
-        return found[0]
+    found = _appeared(jobs, before)
+    if found is not None:
+        return found
     later = f"submit again in {claims.SETTLE_SECONDS:.0f} s, when a job that was made all the same would be listed"
     refusal.hint = f"{refusal.hint}; {later}" if refusal.hint else later
     raise refusal
 
 
-def _require_one(job: AnyJob, jobs: Callable[[], list[AnyJob]], before: Collection[str]) -> None:
-    """Do nothing if a create has made one job. Raises AmbiguousSubmissionError: the network has repeated it."""
-    found: list[AnyJob] = []
-    with contextlib.suppress(RunnerError):  # it is there, and nobody can say more
-        found = [other for other in jobs() if other.name not in {job.name, *before}]
-    if found:
-        raise several([job, *found])
+def _appeared(jobs: Callable[[], list[AnyJob]], before: Collection[str], *made: AnyJob) -> AnyJob | None:
+    """Return the job that came of a create, None where none is listed.
+
+    Args:
+        jobs: looks for the jobs of the fingerprint.
+        before: names of those that were there.
+        made: the job that the service has named.
+
+    Raises:
+        AmbiguousSubmissionError: the network has repeated the create.
+    """
+    found = list(made)
+    with contextlib.suppress(RunnerError):  # out of reach still, and nobody can say more
+        found += [job for job in jobs() if job.name not in before]
+    if len(found) > 1:
+        raise several(found)
+    return found[0] if found else None
 
 
 def several(jobs: Sequence[Job]) -> AmbiguousSubmissionError:

@@ -70,8 +70,7 @@ class Ledger:
         lock = locks / f"{zlib.crc32(fingerprint.encode()) % _LOCKS:02}"
         with _opened(lock, directory, locks) as held, _opened(path) as descriptor:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                message = f"{path} is not a regular file"
-                raise ConfigurationError(message, problems=[message], hint=f"nothing was submitted; {_MEND}")
+                raise ConfigurationError(f"{path} is not a regular file", hint=f"nothing was submitted; {_MEND}")
             locks_of_files.acquire(held, lock, nothing="nothing was submitted")
             yield cls(path, descriptor)
 
@@ -193,7 +192,7 @@ def _entries(path: Path, content: bytes) -> list[dict[str, Any]]:
         wrong = [key for key in _TEXTS if not isinstance(entry.get(key, ""), str)]
         if wrong or "kind" not in entry:
             message = f"{path} is damaged: an entry has no valid {wrong[0] if wrong else 'kind'}"
-            raise ConfigurationError(message, problems=[message], hint=f"nothing was submitted; {_MEND}")
+            raise ConfigurationError(message, hint=f"nothing was submitted; {_MEND}")
     return entries
 
 

@@ -2,9 +2,9 @@
 
     with offered(session, Request(spec=spec)) as offer:   # checks and prices; sends nothing
         print(offer.estimate.high, offer.obstacles())
-        submission = carry_out(offer, agree=decide)       # decide(offer) raises CostRefusedError
+        submission = carry_out(offer, terms=Terms(limit=20.0))
 
-`tune` does both. Commands, the quickstart and programs call these; none has checks of its own.
+Commands, the quickstart and programs call these; none has checks of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from runner.catalog import find_model
 from runner.datasets.checks import check_files
+from runner.datasets.named import is_remote
 from runner.datasets.reading.remote import remote_object
 from runner.datasets.reading.sources import Source
 from runner.datasets.records.recognising import is_foreign
@@ -32,16 +33,16 @@ from runner.errors import ConfigurationError
 from runner.gcp import storage
 from runner.gcp import uploads as uploading
 from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.estimate import CostEstimate, estimate, statistics_of
 from runner.jobs.outputs.ownership import Wanted
 from runner.jobs.preflight.findings import PreflightFinding
 from runner.jobs.preflight.obstacles import Look, preflight_many, require_none
 from runner.jobs.specification import TuningJobSpec, check
 from runner.jobs.submitting.prepared import prepare
-from runner.jobs.submitting.submission import Submission, submit_once
-
-Agree = Callable[["Offer"], None]
-"""Returns if the price is agreed to. Raises CostRefusedError."""
+from runner.jobs.submitting.submission import Once, submit_once
+from runner.prices import Price, Terms
+from runner.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,14 @@ class Offer:
     uploads: tuple[Upload, ...]
     tokenizer: Path | None
 
+    @property
+    def price(self) -> Price:
+        """Return what is paid for: the model, and how much data how often."""
+        amounts = [counted(self.report.files[0].kept, "example")] if self.report.files else []
+        amounts += [counted(self.spec.epochs, "epoch")] if self.spec.epochs else []
+        what = f"tuning {self.spec.base_model}" + (f" ({', '.join(amounts)})" if amounts else "")
+        return Price(what=what, usd=self.estimate.high, expected=self.estimate.expected)
+
     def obstacles(self) -> list[PreflightFinding]:
         """Return what would make the job fail, or may. Changes nothing."""
         images = any(file.images for file in self.report.files)
@@ -115,12 +124,6 @@ class Offer:
         if not self.request.force_new and all(uri is None or storage.exists(self.session, uri) for uri in datasets):
             fingerprint = prepare(self.session, self.spec).fingerprint
         return Wanted(output=output, fingerprint=fingerprint, replace=self.request.replace_output)
-
-
-def tune(session: Session, request: Request, *, agree: Agree, listener: Listener | None = None) -> Submission:
-    """Return the job of a request, created now unless it exists: `offered` and `carry_out` in one."""
-    with offered(session, request, listener) as offer:
-        return carry_out(offer, agree=agree, listener=listener)
 
 
 @contextlib.contextmanager
@@ -169,12 +172,12 @@ def offered(session: Session, request: Request, listener: Listener | None = None
         )
 
 
-def carry_out(offer: Offer, *, agree: Agree, listener: Listener | None = None) -> Submission:
+def carry_out(offer: Offer, *, terms: Terms, listener: Listener | None = None) -> Once[TuningJob]:
     """Agree to the price, look for obstacles, upload, and submit once.
 
     Args:
         offer: of `offered`, whose context is still open.
-        agree: see `Agree`.
+        terms: what it may cost.
         listener: hears what happens.
 
     Raises:
@@ -183,11 +186,11 @@ def carry_out(offer: Offer, *, agree: Agree, listener: Listener | None = None) -
         RunnerError: see `submit_once`.
     """
     heard = listener or Listener()
-    agree(offer)
+    terms.require(offer.price)
     findings = offer.obstacles()
     for finding in findings:
         if finding.severity == "warning":
-            heard.warned(f"{finding.message}; {finding.fix}" if finding.fix else finding.message)
+            heard.warned(str(finding))
     require_none(findings)
     for item in offer.uploads:
         with heard.uploading(item.path.name) as progress:
@@ -204,11 +207,6 @@ def carry_out(offer: Offer, *, agree: Agree, listener: Listener | None = None) -
         replace_output=offer.request.replace_output,
         details={**known, **offer.request.details},
     )
-
-
-def is_remote(address: str | None) -> bool:
-    """Tell an address in Cloud Storage from a file."""
-    return address is not None and address.startswith("gs://")
 
 
 def template_of(tokenizer: Path) -> dict[str, str] | None:
@@ -240,6 +238,6 @@ def _readied(
 def _upload(session: Session, path: Path) -> Upload:
     session.environment.require("datasets_bucket")
     if not path.is_file():
-        raise ConfigurationError(f"{path}: no such file", problems=[f"{path}: no such file"])
+        raise ConfigurationError(f"{path}: no such file")
     name, crc32c = object_named(path)
     return Upload(path=path, uri=f"gs://{session.environment.datasets_bucket}/{name}", crc32c=crc32c)

@@ -96,8 +96,6 @@ def _version(session: Session, uri: str) -> dict[str, Any]:
     if info is None:
         raise NotFoundError(
             f"the dataset {uri} does not exist",
-            status="NOT_FOUND",
-            http=404,
             method="storage.objects.get",
             resource=uri,
             hint="`runner data upload` puts it there",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic
 
 from runner.errors import AmbiguousSubmissionError, RunnerError, UnreachableError
@@ -31,10 +32,10 @@ _UNFINISHED_BUSINESS = frozenset({"JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """A job, and whether this submission created it."""
+class Once(Generic[AnyJob]):
+    """A job of any kind, and whether this submission created it."""
 
-    job: TuningJob
+    job: AnyJob
     created: bool
     ledger_problem: str = ""
     """Why this machine has not written down that the job exists; the next submission finds it by its fingerprint."""
@@ -52,7 +53,7 @@ def submit_once(
     force_new: bool = False,
     replace_output: bool = False,
     details: Mapping[str, Any] | None = None,
-) -> Submission:
+) -> Once[TuningJob]:
     """Return the job of a specification, and whether it was created now. Checks no data and asks nobody for the price.
 
     A job that runs or has succeeded is returned again; after a failed or cancelled one a new one is created.
@@ -73,23 +74,13 @@ def submit_once(
             claimed; no job was created.
     """
     prepared = prepare(session, spec, salt=uuid.uuid4().hex if force_new else "")
-    found = once(
+    return once(
         session,
         prepared.wanted(replace=replace_output),
         prepared.manifest(session.environment.parent, details or {}),
-        jobs=lambda: jobs_of(session, prepared.fingerprint),
-        send=lambda: tuning_jobs.create(session, prepared.fields),
+        jobs=partial(jobs_of, session, prepared.fingerprint),
+        send=partial(tuning_jobs.create, session, prepared.fields),
     )
-    return Submission(job=found.job, created=found.created, ledger_problem=found.ledger_problem)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Once(Generic[AnyJob]):
-    """A job of any kind, and whether it was created now."""
-
-    job: AnyJob
-    created: bool
-    ledger_problem: str = ""
 
 
 def once(

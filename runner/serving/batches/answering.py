@@ -13,14 +13,12 @@ from runner import json_text, local_files
 from runner.errors import RunnerError
 from runner.gcp.batch_jobs import BatchJob
 from runner.gcp.session import Session
-from runner.prices import Price, Terms
+from runner.prices import AGREED, Price, Terms, total
 from runner.serving.batches import jobs
 from runner.serving.batches.predictors import Predictor
 from runner.serving.contest import Answer
 from runner.serving.evaluation import Question
 from runner.state import state_directory
-
-_AGREED = Terms(limit=float("inf"), accept_unknown=True)
 
 
 def answers_of(
@@ -72,7 +70,7 @@ def answers_of(
             who,
             source,
             output,
-            terms=_AGREED,
+            terms=AGREED,
             replicas=replicas,
             sampling=sampling,
             rate=rate,
@@ -86,9 +84,7 @@ def answers_of(
 
 
 def _together(prices: Sequence[Price]) -> Price:
-    known = [price for price in prices if price.usd is not None]
-    usd = sum(price.usd or 0.0 for price in known) if len(known) == len(prices) else None
-    expected = sum(price.expected or price.usd or 0.0 for price in known) if usd is not None else None
+    usd, expected = total(price.usd for price in prices), total(price.expected or price.usd for price in prices)
     return Price(what=" and ".join(price.what for price in prices), usd=usd, expected=expected)
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from runner.serving.batches.lines import OWN_KEYS, Journal, Lines, journal_of, o
 from runner.serving.batches.predictors import Predictor
 from runner.serving.batches.pricing import ANSWER_TOKENS, EXPECTED_TOKENS, BatchEstimate, Work, estimate
 from runner.serving.labels import LABELS
+from runner.wording import state_words
 
 POLL_SECONDS = 15.0
 _AT_ONCE = 1000
@@ -177,7 +179,7 @@ def wait(
         pause = min(POLL_SECONDS, 2 * pause)
         job = batch_jobs.get(session, job.name)
     if not job.succeeded:
-        ended = job.state.removeprefix("JOB_STATE_").lower()
+        ended = state_words(job.state)
         raise JobFailedError(
             f"{job.name} {ended}: {job.error_message or 'the service says no reason'}",
             state=job.state,
@@ -237,8 +239,9 @@ def _submit(
         session,
         Wanted(output=folder, fingerprint=fingerprint),
         {"kind": "batch", "fingerprint": fingerprint, "parent": session.environment.parent, "model": who.model},
-        jobs=lambda: _jobs(session, fingerprint),
-        send=lambda: batch_jobs.create(
+        jobs=partial(_jobs, session, fingerprint),
+        send=partial(
+            batch_jobs.create,
             session,
             display_name=f"{who.display_name[:100]}-{fingerprint[:10]}",
             model=who.model,

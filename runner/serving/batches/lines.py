@@ -14,7 +14,7 @@ from typing import Any
 
 from runner import local_files
 from runner.datasets.records.recognising import plain_examples
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, require_sound
 from runner.json_text import parsed
 
 OWN_KEYS = frozenset({"id", "custom_id"})
@@ -51,8 +51,7 @@ def _checked(source: Path, plain: Path) -> Iterator[Lines]:
     try:
         descriptor = os.open(plain, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        message = f"cannot read {source}: {error.strerror or error}"
-        raise ConfigurationError(message, problems=[message]) from error
+        raise ConfigurationError(f"cannot read {source}: {error.strerror or error}") from error
     try:
         digest = hashlib.sha256()
         places: list[tuple[int, int, int]] = []
@@ -69,8 +68,7 @@ def _checked(source: Path, plain: Path) -> Iterator[Lines]:
                 offset += len(raw)
         if not places:
             problems.append(f"{source} has no lines")
-        if problems:
-            raise ConfigurationError("; ".join(problems[:5]), problems=problems)
+        require_sound(problems)
         yield Lines(descriptor, places, digest.hexdigest())
     finally:
         os.close(descriptor)
@@ -146,8 +144,7 @@ def journal_of(
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            message = f"another run is writing {output}"
-            raise ConfigurationError(message, problems=[message]) from error
+            raise ConfigurationError(f"another run is writing {output}") from error
         if restart:
             os.ftruncate(descriptor, 0)
         journal = Journal(path, descriptor)
@@ -179,7 +176,7 @@ def _resume(journal: Journal, head: dict[str, Any], lines: int) -> None:
             return
         if _object(first) != head:
             message = f"{journal.path} is of another input, model or sampling"
-            raise ConfigurationError(message, problems=[message], hint="discard it with --restart")
+            raise ConfigurationError(message, hint="discard it with --restart")
         journal.size = len(first)
         for raw in file:
             if not raw.endswith(b"\n"):
@@ -188,7 +185,7 @@ def _resume(journal: Journal, head: dict[str, Any], lines: int) -> None:
             index = body.get("index")
             if not isinstance(index, int) or not 0 <= index < lines or ("answer" in body) == ("error" in body):
                 message = f"{journal.path} is damaged: {raw[:60]!r} is no answer"
-                raise ConfigurationError(message, problems=[message], hint="discard it with --restart")
+                raise ConfigurationError(message, hint="discard it with --restart")
             journal.places[index] = (journal.size, len(raw))
             journal.failed += "error" in body
             journal.size += len(raw)

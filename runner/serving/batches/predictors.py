@@ -46,14 +46,13 @@ def predictor(session: Session, given: str | None, machine_type: str | None = No
             job = tuning_jobs.get(session, given)
             if not job.tuned_model:
                 message = f"tuning job {job.id} is {job.state}: it has no model"
-                raise ConfigurationError(message, problems=[message], hint=f"`runner jobs wait {job.id}`")
+                raise ConfigurationError(message, hint=f"`runner jobs wait {job.id}`")
             name = job.display_name or job.id
             machine = chosen or choose_machine(job.base_model)
             return Predictor(model=job.tuned_model, display_name=name, base_model=job.base_model, machine=machine)
     endpoint = resolve_endpoint(session, given)
     if not endpoint.deployed_models:
-        message = f"endpoint {endpoint.id} serves no model"
-        raise ConfigurationError(message, problems=[message], hint="name a tuning job or a model")
+        raise ConfigurationError(f"endpoint {endpoint.id} serves no model", hint="name a tuning job or a model")
     served = endpoint.deployed_models[0]
     return Predictor(
         model=served.model,

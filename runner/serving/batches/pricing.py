@@ -13,6 +13,7 @@ from typing import Any
 
 from runner.catalog import find_model, load_catalog
 from runner.catalog.models import MachineChoice, UnknownModelError
+from runner.formatting import duration
 from runner.serving.plan import hourly_price
 
 _PARAMETERS = re.compile(r"(\d+(?:\.\d+)?)b\b")
@@ -133,16 +134,12 @@ def advice(
         return ""
     ways = []
     if 2 * job.seconds < seconds:
-        ways.append(f"faster (about {_hours(job.seconds)} instead of {_hours(seconds)})")
+        ways.append(f"faster (about {duration(job.seconds)} instead of {duration(seconds)})")
     if hourly is not None and job.usd < hourly * seconds / 3600:
         ways.append(f"cheaper (about ${job.usd:.2f} instead of ${hourly * seconds / 3600:.2f} of the endpoint's time)")
     if not ways:
         return ""
     return f"a batch prediction job would be {' and '.join(ways)}: --engine vertex --replicas {4 * replicas}"
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
 
 
 def _rounded(value: float | None) -> float | None:

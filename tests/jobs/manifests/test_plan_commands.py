@@ -105,7 +105,7 @@ def test_nothing_is_paid_without_agreement(idle: CommandLine, manifests: Manifes
     manifests.add("tone", spec="maxCost: 0.000001")
     outcome = idle("apply", "-f", folder, "--yes", "--max-cost", "100")
     assert outcome.code == 7
-    assert "tone: may cost $4.8e-05, more than its maxCost $1e-06" in outcome.err
+    assert "tone: may cost $0.000048, more than its maxCost $0.0000010" in outcome.err
     path = manifests.add("tone", spec="maxCost: 5")
     path.write_text(path.read_text().replace(MODEL, "qwen/qwen3-5@qwen3.5-9b"))
     outcome = idle("apply", "-f", folder, "--yes")
@@ -231,8 +231,8 @@ def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
     served = {item["name"]: item for item in outcome.documents if item["what"] in ("deployed", "not deployed")}
     assert served["job-0"]["what"] == "deployed"
     assert "is above the gate's 0.001" in served["job-1"]["message"]
-    assert "$1.15 per hour is more than maxCostPerHour $0.50" in served["job-2"]["message"]
-    assert "exact match on 6 questions is 0.0, the base's 0.0: no difference" in served["job-3"]["message"]
+    assert "$1.15 per hour, more than maxCostPerHour $0.50" in served["job-2"]["message"]
+    assert "exact match on 6 questions is 0, the base's 0: no difference" in served["job-3"]["message"]
     plan = run("plan", "-f", str(manifests.folder), "--format", "json")
     assert plan.code == 0
     assert plan.document["serving"] == {"usdPerHour": 1.1507, "deployedModels": 1}

@@ -15,11 +15,14 @@ import pytest
 from runner.errors import ConfigurationError, CostRefusedError, DatasetError
 from runner.gcp import storage, uploads
 from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.preflight import grants
 from runner.jobs.preflight.obstacles import preflight
 from runner.jobs.preflight.weights import weights
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submitting.offers import Offer, Request, carry_out, offered, tune
+from runner.jobs.submitting.offers import Request, carry_out, offered
+from runner.jobs.submitting.submission import Once
+from runner.prices import AGREED, Terms
 from tests.cli.invocation import CommandLine
 from tests.jobs.manifests.folder import MODEL, names_of
 from tests.projects import environment_of, upload_dataset
@@ -40,12 +43,9 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def _agreed(offer: Offer) -> None:
-    """Agree to every price."""
-
-
-def _refused(offer: Offer) -> None:
-    raise CostRefusedError("too much")
+def tune(session: Session, request: Request, *, terms: Terms) -> Once[TuningJob]:
+    with offered(session, request) as offer:
+        return carry_out(offer, terms=terms)
 
 
 def _uploaded(session: Session) -> list[str]:
@@ -55,15 +55,15 @@ def _uploaded(session: Session) -> list[str]:
 def test_nothing_is_sent_before_the_price_is_agreed_to_and_the_way_is_free(session: Session, data: Path) -> None:
     request = Request(spec=TuningJobSpec(base_model=MODEL, training_dataset=str(data), epochs=1))
     with pytest.raises(CostRefusedError):
-        tune(session, request, agree=_refused)
+        tune(session, request, terms=Terms())
     abroad = provision(session.environment.vertex_base, f"{session.environment.project}-eu", location="europe-west4")
     wrong = dataclasses.replace(request.spec, output_uri=f"gs://{abroad.outputs}/x")
     with pytest.raises(ConfigurationError, match="the job runs in"):
-        tune(session, dataclasses.replace(request, spec=wrong), agree=_agreed)
+        tune(session, dataclasses.replace(request, spec=wrong), terms=AGREED)
     assert _uploaded(session) == []
-    done = tune(session, request, agree=_agreed)
+    done = tune(session, request, terms=AGREED)
     assert done.created
-    assert not tune(session, request, agree=_agreed).created
+    assert not tune(session, request, terms=AGREED).created
     assert len(_uploaded(session)) == 1
 
 
@@ -72,7 +72,7 @@ def test_an_offer_names_its_price_and_addresses(session: Session, data: Path) ->
         assert offer.estimate.high
         assert offer.obstacles() == []
         assert offer.spec.training_dataset == offer.uploads[0].uri
-        assert carry_out(offer, agree=_agreed).created
+        assert carry_out(offer, terms=AGREED).created
 
 
 def test_a_dry_run_with_obstacles_ends_as_the_submission_would(run: CommandLine, session: Session, data: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_compressed_object_is_refused(session: Session, spec: TuningJobSpec) -
     uri = f"gs://{session.environment.datasets_bucket}/train.jsonl"
     uploads.upload_bytes(session, gzip.compress(LINES), uri, replace=True)
     with pytest.raises(DatasetError) as caught:
-        tune(session, Request(spec=dataclasses.replace(spec, training_dataset=uri)), agree=_agreed)
+        tune(session, Request(spec=dataclasses.replace(spec, training_dataset=uri)), terms=AGREED)
     assert "gzip" in json.dumps(caught.value.findings)
     assert names_of(session) == []
 

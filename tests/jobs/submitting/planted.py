@@ -6,18 +6,19 @@ from typing import Any
 
 from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
+from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.manifests import claiming, identity
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting import offers, submission
 from runner.jobs.submitting.ledger import Ledger
 from runner.jobs.submitting.prepared import prepare
-from runner.jobs.submitting.submission import Submission
+from runner.jobs.submitting.submission import Once
 
 
 def post_then_record() -> None:
     """Make a submission create the job first, record it afterwards, and believe its record alone."""
 
-    def careless(session: Session, spec: TuningJobSpec, **options: Any) -> Submission:
+    def careless(session: Session, spec: TuningJobSpec, **options: Any) -> Once[TuningJob]:
         prepared = prepare(session, spec)
         with Ledger.open("f") as ledger:
             done = [
@@ -26,10 +27,10 @@ def post_then_record() -> None:
                 if (entry["fingerprint"], entry["kind"]) == (prepared.fingerprint, "created")
             ]
             if done:
-                return Submission(job=tuning_jobs.get(session, done[0]), created=False)
+                return Once(job=tuning_jobs.get(session, done[0]), created=False)
             job = tuning_jobs.create(session, prepared.fields)
             ledger.record(prepared.fingerprint, session.environment.parent, "created", job.name)
-        return Submission(job=job, created=True)
+        return Once(job=job, created=True)
 
     submission.submit_once = careless
     offers.submit_once = careless  # type: ignore[attr-defined]

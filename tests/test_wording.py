@@ -1,0 +1,50 @@
+"""Words and sums that every command, page and report shares."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.errors import ConfigurationError
+from runner.gcp.endpoints import Endpoint
+from runner.prices import total
+from runner.serving.labels import LABELS, new_id
+from runner.serving.listing import describe
+from runner.serving.spending import hourly_limit
+from runner.wording import state_words
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("JOB_STATE_RUNNING", "running"),
+        ("JOB_STATE_PARTIALLY_SUCCEEDED", "partially succeeded"),
+        ("TUNING_JOB_STATE_WAITING_FOR_QUOTA", "waiting for quota"),
+        ("TUNING_JOB_STATE_TUNING", "tuning"),
+        ("queued", "queued"),
+    ],
+)
+def test_states_are_spelled_in_words(state: str, words: str) -> None:
+    assert state_words(state) == words
+
+
+def test_a_sum_with_an_unknown_price_is_unknown() -> None:
+    assert (total([]), total([1.0, 0.5]), total([1.0, None])) == (0.0, 1.5, None)
+
+
+def test_an_endpoint_is_ours_by_its_id_until_it_has_its_label() -> None:
+    def ours(identifier: str, labels: dict[str, str]) -> bool:
+        return describe(Endpoint(name=f"e/{identifier}", id=identifier, display_name="", labels=labels)).ours
+
+    assert ours(new_id(), {})
+    assert ours("1234567890", dict(LABELS))
+    assert not ours("1234567890", {})
+
+
+def test_the_limit_of_manifests_is_read_as_that_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNNER_MAX_HOURLY_COST", "$1,250.50")
+    assert hourly_limit() == 1250.5
+    monkeypatch.setenv("RUNNER_MAX_HOURLY_COST", "five")
+    with pytest.raises(ConfigurationError, match="RUNNER_MAX_HOURLY_COST: 'five' is not an amount of dollars"):
+        hourly_limit()
+    monkeypatch.delenv("RUNNER_MAX_HOURLY_COST")
+    assert hourly_limit() is None
