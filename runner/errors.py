@@ -33,6 +33,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+_SAID = 10
+"""Problems that a message names; `problems` has all."""
+
 
 class RunnerError(Exception):
     """An expected failure: `message` says what failed, on which thing and why; `hint` is the next command to type."""
@@ -56,7 +59,7 @@ class RunnerError(Exception):
 
 
 class ConfigurationError(RunnerError):
-    """A flag, a variable or a file is wrong. `problems` holds all of them, not the first."""
+    """A flag, a variable or a file is wrong. `problems` holds all mistakes: the message, where it is the only one."""
 
     code = "configuration"
     exit_code = 2
@@ -64,7 +67,14 @@ class ConfigurationError(RunnerError):
 
     def __init__(self, message: str, *, problems: list[str] | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
-        self.problems = problems or []
+        self.problems = problems or [message]
+
+
+def require_sound(problems: list[str], *, hint: str | None = None) -> None:
+    """Do nothing if there are no problems. Raises ConfigurationError with all of them; its message has the first."""
+    if problems:
+        more = f"; and {len(problems) - _SAID} more" if len(problems) > _SAID else ""
+        raise ConfigurationError("; ".join(problems[:_SAID]) + more, problems=problems, hint=hint)
 
 
 class TemplateLimitError(ConfigurationError):
@@ -134,6 +144,18 @@ class NotFoundError(GoogleApiError):
     """The resource does not exist (404)."""
 
     code = "not_found"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: str = "NOT_FOUND",
+        http: int = 404,
+        method: str = "",
+        resource: str = "",
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, status=status, http=http, method=method, resource=resource, hint=hint)
 
 
 class AlreadyExistsError(GoogleApiError):

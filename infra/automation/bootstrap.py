@@ -96,8 +96,7 @@ def place(options: Namespace, file: Path) -> tuple[str, str]:
     project = options.project or values.get("gcp:project", "")
     region = options.location or values.get("gcp:region", DEFAULT_REGION)
     if not project:
-        problem = f"no project is named and there is no {file.name}"
-        raise ConfigurationError(problem, problems=[problem], hint="name it with --project")
+        raise ConfigurationError(f"no project is named and there is no {file.name}", hint="name it with --project")
     Settings.load({"gcp:project": project, "gcp:region": region})
     return project, region
 

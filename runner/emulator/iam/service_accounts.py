@@ -47,6 +47,9 @@ def _of(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     return find(connection, request.fields["project"], request.fields["account"])
 
 
+get = reading(_of)
+
+
 def policy_of(connection: sqlite3.Connection, account: dict[str, Any]) -> dict[str, Any]:
     """Return the policy on an account: who may act as it."""
     return policies.stored(connection, POLICY_KIND, account["uniqueId"])
@@ -97,12 +100,6 @@ def _domain(project_id: str) -> str:
 def _check(given: dict[str, Any]) -> None:
     text(given, "displayName", maximum=100)
     text(given, "description", maximum=256)
-
-
-@reading
-def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return an account."""
-    return _of(connection, request)
 
 
 @listing("accounts", default=20)
