@@ -232,7 +232,7 @@ def wheels(targets: list[str]) -> None:
 def definitions() -> None:
     """Make the emulator's definitions again, and the tables of its document."""
     install()
-    run(BIN / "python", "-m", "runner.emulator.make_definitions")
+    run(BIN / "python", "-m", "tests.emulator.definitions.making")
     run(BIN / "python", "-m", "tests.emulator.test_documentation")
 
 

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-EMULATOR_PATHS = {
-    "accessContextManagerCustomEndpoint": "accesscontextmanager/v1/",
-    "billingBudgetsCustomEndpoint": "budgets/v1/",
-    "cloudBillingCustomEndpoint": "v1/",
-    "cloudQuotasCustomEndpoint": "quotas/v1/",
-    "cloudRunV2CustomEndpoint": "run/v2/",
-    "cloudSchedulerCustomEndpoint": "scheduler/v1/",
-    "cloudResourceManagerCustomEndpoint": "",
-    "cloudfunctions2CustomEndpoint": "functions/v2/",
-    "computeCustomEndpoint": "compute/v1/",
-    "coreBillingCustomEndpoint": "v1/",
-    "iamBetaCustomEndpoint": "v1/",
-    "iamCustomEndpoint": "",
-    "kmsCustomEndpoint": "kms/v1/",
-    "monitoringCustomEndpoint": "monitoring/",
-    "resourceManagerCustomEndpoint": "v1/",
-    "serviceUsageCustomEndpoint": "v1beta1/",
-    "storageCustomEndpoint": "storage/v1/",
-    "vertexAiCustomEndpoint": "v1/",
-    "workloadIdentityCustomEndpoint": "workloadidentity/v1/",
+_ADDRESSES = {
+    "accessContextManagerCustomEndpoint": (
+        "https://accesscontextmanager.googleapis.com/v1/",
+        "accesscontextmanager/v1/",
+    ),
+    "billingBudgetsCustomEndpoint": ("https://billingbudgets.googleapis.com/v1/", "budgets/v1/"),
+    "cloudBillingCustomEndpoint": ("https://cloudbilling.googleapis.com/v1/", "v1/"),
+    "cloudQuotasCustomEndpoint": ("https://cloudquotas.googleapis.com/v1/", "quotas/v1/"),
+    "cloudRunV2CustomEndpoint": ("https://run.googleapis.com/v2/", "run/v2/"),
+    "cloudSchedulerCustomEndpoint": ("https://cloudscheduler.googleapis.com/v1/", "scheduler/v1/"),
+    "cloudResourceManagerCustomEndpoint": ("", ""),
+    "cloudfunctions2CustomEndpoint": ("https://cloudfunctions.googleapis.com/v2/", "functions/v2/"),
+    "computeCustomEndpoint": ("", "compute/v1/"),
+    "coreBillingCustomEndpoint": ("", "v1/"),
+    "iamBetaCustomEndpoint": ("https://iam.googleapis.com/v1/", "v1/"),
+    "iamCustomEndpoint": ("", ""),
+    "kmsCustomEndpoint": ("https://cloudkms.googleapis.com/v1/", "kms/v1/"),
+    "monitoringCustomEndpoint": ("https://monitoring.googleapis.com/", "monitoring/"),
+    "resourceManagerCustomEndpoint": ("https://cloudresourcemanager.googleapis.com/v1/", "v1/"),
+    "serviceUsageCustomEndpoint": ("https://serviceusage.googleapis.com/v1/", "v1beta1/"),
+    "storageCustomEndpoint": ("https://storage.googleapis.com/storage/v1/", "storage/v1/"),
+    "vertexAiCustomEndpoint": ("https://{location}-aiplatform.googleapis.com/v1/", "v1/"),
+    "workloadIdentityCustomEndpoint": ("https://workloadidentity.googleapis.com/v1/", "workloadidentity/v1/"),
 }
-"""Provider setting to the path under the emulator's address. Each address ends with a slash: the provider insists."""
+"""Provider setting to Google's own address, "" where none is asked here, and to the path under an emulator's.
 
+Each address ends with a slash: the provider insists. What is regional has the location in the host.
+"""
 
-ENDPOINT_KEYS = tuple(EMULATOR_PATHS)
+GOOGLE = {key: google for key, (google, _) in _ADDRESSES.items() if google}
+"""Google's own addresses."""
+
+ENDPOINT_KEYS = tuple(_ADDRESSES)
 """Provider settings of every API that the program uses."""
 
 
 def emulator_endpoints(url: str) -> dict[str, str]:
     """Return the provider's endpoint settings for an emulator at `url` (`http://host:port`)."""
     base = url.rstrip("/")
-    return {key: f"{base}/{path}" for key, path in EMULATOR_PATHS.items()}
+    return {key: f"{base}/{path}" for key, (_, path) in _ADDRESSES.items()}

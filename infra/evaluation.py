@@ -5,20 +5,17 @@ Previews, documents, policies and tests look at what comes out of here, the grap
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
-from pulumi.runtime.stack import Stack
 
 from infra import event_loop
 from infra.plain_values import plain
 from infra.program import deploy
 from infra.recorded import READ
-from infra.settings.reader import NAMESPACE
 from runner.errors import RunnerError
 
 NUMBER = "123456789012"
@@ -171,20 +168,6 @@ def evaluate(
     locations = {item.name: stamp.region for stamp in settings.stamps for item in stamp.buckets}
     mocks = _Mocks(settings.project, locations, number, state)
     monitor = _Monitor(mocks)
-    silent = logging.getLogger("infra.evaluation.pulumi")
-    event_loop.ensure()
-    pulumi.runtime.set_mocks(mocks, project=NAMESPACE, stack=stack, preview=False, logger=silent, monitor=monitor)
-    pulumi.runtime.set_all_config(dict(config))
-    result = Evaluation()
-
-    def program() -> pulumi.Output[Any]:
-        root = pulumi.runtime.get_root_resource()
-        assert isinstance(root, Stack)  # noqa: S101 - the test monitor makes one
-        root.outputs.clear()
-        deploy()
-        return pulumi.Output.from_input(dict(root.outputs)).apply(result.outputs.update)
-
-    pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
+    outputs = event_loop.evaluated(mocks, monitor, deploy, config, stack=stack, log="infra.evaluation.pulumi")
     found = [resource for resource in monitor.seen if resource.type != "pulumi:pulumi:Stack"]
-    result.resources = sorted(found, key=lambda resource: (resource.type, resource.name))
-    return result
+    return Evaluation(sorted(found, key=lambda resource: (resource.type, resource.name)), outputs)

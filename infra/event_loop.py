@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pulumi.runtime.mocks import MockMonitor
+import pulumi
+from pulumi.runtime.mocks import MockMonitor, Mocks
+from pulumi.runtime.stack import Stack
+
+from infra.settings.reader import NAMESPACE
 
 _ensured: dict[threading.Thread, asyncio.AbstractEventLoop] = {}
 _lock = threading.Lock()
@@ -45,6 +51,42 @@ def _close() -> None:
     for loop in _ensured.values():
         if not loop.is_running():
             loop.close()
+
+
+def evaluated(
+    mocks: Mocks,
+    monitor: MockMonitor,
+    program: Callable[[], object],
+    config: Mapping[str, str],
+    *,
+    stack: str,
+    log: str,
+) -> dict[str, Any]:
+    """Run a program on Pulumi's test monitor and return what it exports.
+
+    Args:
+        mocks: what stands in for the service.
+        monitor: what the program's resources are registered with.
+        program: declares them.
+        config: full keys to texts.
+        stack: its name.
+        log: name of the logger that takes what Pulumi says of it.
+    """
+    ensure()
+    project, logger = NAMESPACE, logging.getLogger(log)
+    pulumi.runtime.set_mocks(mocks, project=project, stack=stack, preview=False, logger=logger, monitor=monitor)
+    pulumi.runtime.set_all_config(dict(config))
+    outputs: dict[str, Any] = {}
+
+    def run() -> pulumi.Output[Any]:
+        root = pulumi.runtime.get_root_resource()
+        assert isinstance(root, Stack)  # noqa: S101 - the test monitor makes one
+        root.outputs.clear()  # the stack outlives an evaluation, and so would the exports of the one before
+        program()
+        return pulumi.Output.from_input(dict(root.outputs)).apply(outputs.update)
+
+    pulumi.runtime.test(run)()  # type: ignore[no-untyped-call]
+    return outputs
 
 
 class LoopedMonitor(MockMonitor):

@@ -40,16 +40,19 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
     path = stack_file(stack, directory)
     if not path.is_file():
         known = ", ".join(stacks(directory)) or "none"
-        problem = f"there is no {path.name} in {directory}; stacks here: {known}"
-        raise ConfigurationError(problem, problems=[problem], hint="`runner infra init --stack NAME` writes one")
+        raise ConfigurationError(
+            f"there is no {path.name} in {directory}; stacks here: {known}",
+            hint="`runner infra init --stack NAME` writes one",
+        )
     given = _read(path).get("config") or {}
     if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
-        problem = f"{path.name}: config is no object of settings"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(f"{path.name}: config is no object of settings")
     sealed = [key for key, value in given.items() if isinstance(value, dict) and set(value) == {"secure"}]
     if sealed:
-        problem = f"{path.name}: {', '.join(sealed)} is encrypted; no setting of this program is a secret"
-        raise ConfigurationError(problem, problems=[problem], hint="set it without --secret")
+        raise ConfigurationError(
+            f"{path.name}: {', '.join(sealed)} is encrypted; no setting of this program is a secret",
+            hint="set it without --secret",
+        )
     return as_texts({key if ":" in key else f"{NAMESPACE}:{key}": value for key, value in given.items()})
 
 
@@ -123,9 +126,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         body = yaml.load(path.read_text("utf-8"), Loader)  # noqa: S506 - a safe loader
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        problem = f"{path} cannot be read: {error}"
-        raise ConfigurationError(problem, problems=[problem]) from error
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
     if not isinstance(body, dict):
-        problem = f"{path} is no YAML object"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(f"{path} is no YAML object")
     return body

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from infra.already_there import import_command
 from infra.automation.state import Exported, Resource
-from infra.embedded.reconcile import ATTRIBUTION
 from infra.embedded.registry import TYPES
-from infra.embedded.resource_type import Context, Live, ResourceType
+from infra.embedded.resource_type import Context, Live
 from infra.embedded.rest import EmbeddedError, Rest
 from infra.evaluation import Evaluation, Registered
 from infra.settings.stack import Settings
@@ -64,7 +62,7 @@ def adopt(state: Exported, wanted: Evaluation, settings: Settings, rest: Rest, *
         live = kind.find(context, item.inputs) if searched and provider else None
         if live is None:
             continue
-        if kind.owned(_labelled(kind, context, item.inputs), live):
+        if kind.owned(kind.with_labels(item.inputs, context.default_labels), live):
             added.append(_entry(item, live, state, provider or {}, wanted))
             found.adopted.append(key_of(item.urn))
         elif not getattr(kind, "listed", ""):
@@ -72,12 +70,6 @@ def adopt(state: Exported, wanted: Evaluation, settings: Settings, rest: Rest, *
     if added or state.pending:
         state.settle(added)
     return found
-
-
-def _labelled(kind: ResourceType, context: Context, inputs: dict[str, Any]) -> dict[str, Any]:
-    if not kind.labelled:
-        return inputs
-    return {**inputs, "labels": {**context.default_labels, **ATTRIBUTION, **inputs.get("labels", {})}}
 
 
 def _entry(item: Registered, live: Live, state: Exported, provider: Resource, wanted: Evaluation) -> Resource:

@@ -11,11 +11,13 @@ from typing import Any
 import httpx
 
 from infra import stack_files
-from infra.addresses import emulator_endpoints
+from infra.addresses import GOOGLE, emulator_endpoints
 from infra.automation import installation
 from infra.automation.google import google_token
-from infra.embedded.resource_type import differences
-from infra.embedded.rest import GOOGLE, PLACEHOLDER_TOKEN, RequestError, Rest
+from infra.embedded.activation import enabled_apis
+from infra.embedded.resource_type import Context, differences
+from infra.embedded.rest import PLACEHOLDER_TOKEN, RequestError, Rest
+from infra.embedded.storage import BucketType
 from infra.settings.examples import refuse_examples
 from infra.settings.reader import NAMESPACE
 from infra.settings.stack import DEFAULT_REGION, Settings
@@ -68,7 +70,7 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     made: list[str] = []
     try:
         _enable(rest, project, made)
-        _make_bucket(rest, project, _bucket(bucket, region), made)
+        _make_bucket(rest, project, region, bucket, made)
         _make(rest, "kms", ring, {"keyRingId": RING}, {}, f"key ring {RING}", made)
         purpose = {"purpose": "ENCRYPT_DECRYPT"}
         _make(rest, "kms", f"{ring}/{RING}/cryptoKeys", {"cryptoKeyId": KEY}, purpose, f"key {KEY}", made)
@@ -94,8 +96,7 @@ def place(options: Namespace, file: Path) -> tuple[str, str]:
     project = options.project or values.get("gcp:project", "")
     region = options.location or values.get("gcp:region", DEFAULT_REGION)
     if not project:
-        problem = f"no project is named and there is no {file.name}"
-        raise ConfigurationError(problem, problems=[problem], hint="name it with --project")
+        raise ConfigurationError(f"no project is named and there is no {file.name}", hint="name it with --project")
     Settings.load({"gcp:project": project, "gcp:region": region})
     return project, region
 
@@ -130,9 +131,7 @@ def _rest(options: Namespace, project: str) -> Rest:
 
 
 def _enable(rest: Rest, project: str, made: list[str]) -> None:
-    params = {"filter": "state:ENABLED", "pageSize": "200"}
-    page = rest.call("serviceusage", "GET", f"projects/{project}/services", params=params)
-    enabled = {item["name"].rsplit("/", 1)[-1] for item in page.get("services", [])}
+    enabled = enabled_apis(rest, project)
     missing = [api for api in BASE_APIS if api not in enabled]
     if missing:
         path = f"projects/{project}/services:batchEnable"
@@ -142,53 +141,47 @@ def _enable(rest: Rest, project: str, made: list[str]) -> None:
 
 def _make(
     rest: Rest, service: str, path: str, params: dict[str, str], body: dict[str, Any], name: str, made: list[str]
-) -> bool:
-    """Make something and return True; False where it is there."""
+) -> None:
+    """Make something, unless it is there."""
     try:
         rest.call(service, "POST", path, body, params=params)
+        made.append(name)
     except RequestError as error:
         if error.http != httpx.codes.CONFLICT:
             raise
-        return False
-    made.append(name)
-    return True
 
 
-def _make_bucket(rest: Rest, project: str, wanted: dict[str, Any], made: list[str]) -> None:
+def _make_bucket(rest: Rest, project: str, region: str, name: str, made: list[str]) -> None:
     """Make the bucket of the state, or bring the one that is there to the same settings."""
-    name = wanted["name"]
-    if _make(rest, "storage", "b", {"project": project}, wanted, f"bucket {name}", made):
-        return
-    number = str(rest.call("projects", "GET", f"projects/{project}")["projectNumber"])
+    context, kind = Context(rest, project, region, {}), BucketType()
+    inputs = {
+        "name": name,
+        "location": region,
+        "project": project,
+        "publicAccessPrevention": "enforced",
+        "uniformBucketLevelAccess": True,
+        "versioning": {"enabled": True},
+        "softDeletePolicy": {"retentionDurationSeconds": SOFT_DELETE_SECONDS},
+    }
     try:
-        there = rest.call("storage", "GET", f"b/{name}")
+        kind.make(context, inputs)
+        made.append(f"bucket {name}")
+        return
     except RequestError as error:
-        if error.http != httpx.codes.FORBIDDEN:
+        if error.http != httpx.codes.CONFLICT:
             raise
-        there = {}
-    if str(there.get("projectNumber")) != number:
+    there = kind.find(context, inputs)
+    if there is None:
         # Names of buckets are the world's: whoever has this one would read the state.
         raise ForeignBucketError(
             f"bucket {name} is there already, and is not of project {project}",
             hint="make a bucket of another name by hand and let PULUMI_BACKEND_URL name it",
         )
-    changes = differences({key: wanted[key] for key in _KEPT}, there)
+    body = kind.body(inputs)
+    changes = differences({key: body[key] for key in _KEPT}, there.body)
     if changes:
-        rest.call("storage", "PATCH", f"b/{name}", changes)
+        kind.update(context, there, inputs, changes)
         made.append(f"bucket {name}: {', '.join(changes)}")
-
-
-def _bucket(name: str, region: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "location": region,
-        "iamConfiguration": {
-            "publicAccessPrevention": "enforced",
-            "uniformBucketLevelAccess": {"enabled": True},
-        },
-        "versioning": {"enabled": True},
-        "softDeletePolicy": {"retentionDurationSeconds": str(SOFT_DELETE_SECONDS)},
-    }
 
 
 def _commands(project: str, region: str, bucket: str) -> list[str]:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infra.embedded.reconcile import ATTRIBUTION
 from infra.embedded.registry import find_type
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
 from infra.embedded.state import opened
@@ -27,14 +26,11 @@ def preview(config: dict[str, str], state: Path) -> dict[str, Any]:
         number = str(rest.call("projects", "GET", f"projects/{settings.project}")["projectNumber"])
     finally:
         rest.close()
-    labels = {**settings.labels, "managed-by": "pulumi", **ATTRIBUTION}
+    labels = {**settings.labels, "managed-by": "pulumi"}
     wanted: dict[tuple[str, str], dict[str, Any]] = {}
     for item in evaluate(config, number=number).resources:
         if item.custom and not item.type.startswith("pulumi:"):
-            inputs = item.inputs
-            if find_type(item.type).labelled:
-                inputs = {**inputs, "labels": {**labels, **inputs.get("labels", {})}}
-            wanted[(item.type, item.name)] = inputs
+            wanted[(item.type, item.name)] = find_type(item.type).with_labels(item.inputs, labels)
     with opened(state if state.exists() else None, settings.project) as remembered:
         records = {(record.type, record.name): record for record in remembered.records}
     created = [_key(key) for key in wanted if key not in records]

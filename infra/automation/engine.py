@@ -126,9 +126,7 @@ def confirm(options: Namespace, verb: str) -> None:
     """Raise ConfigurationError when nobody confirmed a verb that changes something."""
     if not options.confirmed:
         problem = f"{verb} of stack {options.stack} was not confirmed"
-        raise ConfigurationError(
-            problem, problems=[problem], hint="confirm with --yes; `runner infra preview` shows it"
-        )
+        raise ConfigurationError(problem, hint="confirm with --yes; `runner infra preview` shows it")
 
 
 def _ready(options: Namespace, directory: Path, verb: str) -> None:
@@ -142,7 +140,6 @@ def _place(options: Namespace, directory: Path) -> None:
         problem = "it is not said where Pulumi's state is"
         raise ConfigurationError(
             problem,
-            problems=[problem],
             hint="PULUMI_BACKEND_URL=gs://BUCKET; `runner infra bootstrap` makes the bucket",
         )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
+from infra.addresses import GOOGLE
 from infra.automation.stack import configuration
-from infra.embedded.rest import GOOGLE, PLACEHOLDER_TOKEN, Rest
+from infra.embedded.rest import PLACEHOLDER_TOKEN, Rest
 from infra.settings.stack import Settings
 
 

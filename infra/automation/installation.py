@@ -105,8 +105,9 @@ def packs(options: Namespace, directory: Path) -> list[str]:
     if not options.policies:
         return []
     if not policy_environment(directory).is_dir():
-        problem = f"the policy pack has no environment: {policy_environment(directory)} is not there"
-        raise ConfigurationError(problem, problems=[problem], hint=ENVIRONMENT_HINT)
+        raise ConfigurationError(
+            f"the policy pack has no environment: {policy_environment(directory)} is not there", hint=ENVIRONMENT_HINT
+        )
     return ["--policy-pack", str(directory / POLICIES)]
 
 

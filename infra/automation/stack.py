@@ -17,8 +17,9 @@ def directory(options: Namespace) -> Path:
     """Return the folder of Pulumi.yaml."""
     chosen = Path(options.directory or stack_files.ROOT)
     if not (chosen / "Pulumi.yaml").is_file():
-        problem = f"there is no Pulumi.yaml in {chosen}"
-        raise ConfigurationError(problem, problems=[problem], hint="--directory names the folder of the checkout")
+        raise ConfigurationError(
+            f"there is no Pulumi.yaml in {chosen}", hint="--directory names the folder of the checkout"
+        )
     return chosen
 
 

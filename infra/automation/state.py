@@ -98,7 +98,7 @@ def _missing(error: EngineError, stack: str) -> ConfigurationError | None:
         return None
     problem = f"there is no stack {stack} yet"
     hint = f"`runner infra up --stack {stack}` makes it, after `runner infra bootstrap`"
-    return ConfigurationError(problem, problems=[problem], hint=hint)
+    return ConfigurationError(problem, hint=hint)
 
 
 def protected(resources: list[Resource]) -> set[str]:

@@ -132,8 +132,10 @@ def _up(options: Namespace) -> Result:
 
 def _refresh(options: Namespace) -> Result:
     if options.embedded:
-        problem = "without the engine there is nothing to refresh: every `up` looks at what is there"
-        raise ConfigurationError(problem, problems=[problem], hint="`runner infra up --embedded` repairs drift")
+        raise ConfigurationError(
+            "without the engine there is nothing to refresh: every `up` looks at what is there",
+            hint="`runner infra up --embedded` repairs drift",
+        )
     from infra.automation import engine
 
     return engine.refresh(options, directory(options))

@@ -150,10 +150,12 @@ class TuningBuckets(pulumi.ComponentResource):
         except Exception as error:  # the SDK has no class for what a provider answers
             problem = f"gs://{spec.name} is to be attached, and cannot be seen: {sentence(str(error))}"
             hint = "make it first, or let `buckets` name another"
-            raise ConfigurationError(problem, problems=[problem], hint=hint) from error
+            raise ConfigurationError(problem, hint=hint) from error
         if location != stamp.region:
-            problem = f"bucket {spec.name} is in {location}, and jobs in {stamp.region} need it there"
-            raise ConfigurationError(problem, problems=[problem], hint="attach a bucket of that region")
+            raise ConfigurationError(
+                f"bucket {spec.name} is in {location}, and jobs in {stamp.region} need it there",
+                hint="attach a bucket of that region",
+            )
         return pulumi.Output.from_input(spec.name)
 
     def _grant_key(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from infra.embedded.resource_type import Context, Inputs, Live, ResourceType
+from infra.embedded.rest import Rest
 
 
 class _Activation(ResourceType):
@@ -39,7 +40,7 @@ class ServiceType(_Activation):
         """Look it up in the list of enabled APIs, which is read once an evaluation."""
         project = inputs["project"]
         if project not in context.enabled:
-            context.enabled[project] = _enabled(context, project)
+            context.enabled[project] = enabled_apis(context.rest, project)
         return Live(self._id(inputs), {}) if inputs["service"] in context.enabled[project] else None
 
     def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
@@ -54,11 +55,12 @@ class ServiceType(_Activation):
         return f"{inputs['project']}/{inputs['service']}"
 
 
-def _enabled(context: Context, project: str) -> set[str]:
+def enabled_apis(rest: Rest, project: str) -> set[str]:
+    """Return the names of the APIs that are on in a project."""
     names: set[str] = set()
     params = {"filter": "state:ENABLED", "pageSize": "200", "fields": "services/name,nextPageToken"}
     while True:
-        page = context.rest.call("serviceusage", "GET", f"projects/{project}/services", params=params)
+        page = rest.call("serviceusage", "GET", f"projects/{project}/services", params=params)
         names.update(item["name"].rsplit("/", 1)[-1] for item in page.get("services", []))
         if not page.get("nextPageToken"):
             return names

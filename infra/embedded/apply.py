@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pulumi
-from pulumi.runtime.stack import Stack
 
 from infra import event_loop
 from infra.addresses import emulator_endpoints
@@ -113,23 +109,10 @@ def destroy(
 
 
 def _evaluate(mocks: EmulatorMocks, values: dict[str, str]) -> dict[str, Any]:
-    silent = logging.getLogger("infra.embedded.pulumi")
-    monitor = OptionsMonitor(mocks)
-    event_loop.ensure()
-    pulumi.runtime.set_mocks(mocks, project=NAMESPACE, stack=STACK, preview=False, logger=silent, monitor=monitor)
-    pulumi.runtime.set_all_config(values)
-    outputs: dict[str, Any] = {}
-
-    def program() -> pulumi.Output[Any]:
-        root = pulumi.runtime.get_root_resource()
-        if not isinstance(root, Stack):
-            raise EmbeddedError("Pulumi's test monitor has no stack")
-        root.outputs.clear()  # the stack outlives an evaluation, and so would the exports of the one before
-        deploy()
-        return pulumi.Output.from_input(dict(root.outputs)).apply(outputs.update)
-
     try:
-        pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
+        outputs = event_loop.evaluated(
+            mocks, OptionsMonitor(mocks), deploy, values, stack=STACK, log="infra.embedded.pulumi"
+        )
     except Exception as error:
         # The monitor wraps and repeats errors; the first cause is what happened.
         raise (mocks.failure or error) from None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from infra.embedded.resource_type import Context, Inputs, Live, ResourceType
-from infra.embedded.rest import EmbeddedError, RequestError
-
-_ATTEMPTS = 6
+from infra.embedded.rest import RequestError, repeat_conflicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +74,16 @@ class PerimeterEntryType(ResourceType):
         """Return its id, as the provider makes it up."""
         return f"{inputs['perimeterName']}/{inputs['resource']}"
 
-    def _change(self, context: Context, inputs: Inputs, edit: Any) -> None:
+    def _change(self, context: Context, inputs: Inputs, edit: Callable[[list[str]], list[str]]) -> None:
         name = str(inputs["perimeterName"])
-        for attempt in range(_ATTEMPTS):
+
+        def change() -> None:
             perimeter = context.rest.call("access", "GET", name)
             body = {self.part: {"resources": edit(self._entries(perimeter))}, "etag": perimeter["etag"]}
             params = {"updateMask": f"{self.part}.resources,etag"}
-            try:
-                context.rest.wait("access", context.rest.call("access", "PATCH", name, body, params=params))
-                return
-            except RequestError as error:
-                if error.http != httpx.codes.CONFLICT:
-                    raise
-                time.sleep(0.05 * 2**attempt)
-        raise EmbeddedError(f"{name} kept changing while it was being changed")
+            context.rest.wait("access", context.rest.call("access", "PATCH", name, body, params=params))
+
+        repeat_conflicts(change, name)
 
 
 PERIMETER_TYPES = (

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
 from infra.embedded.resource_type import Context, Inputs, Live, ResourceType
-from infra.embedded.rest import EmbeddedError, RequestError
+from infra.embedded.rest import RequestError, repeat_conflicts
 
 Policy = dict[str, Any]
 
-_ATTEMPTS = 6
-_CONFLICTS = frozenset({httpx.codes.CONFLICT, httpx.codes.PRECONDITION_FAILED})
+_VERSION = {"requestedPolicyVersion": 3}
+"""Older versions leave conditions out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,71 +23,47 @@ class PolicyHolder:
 
     service: str
     path: Callable[[Inputs], str]
-    read: Callable[[Context, str], Policy]
-    write: Callable[[Context, str, Policy], Policy]
+    verb: Literal["GET", "POST"] = "POST"
+    """Of `getIamPolicy`."""
+    options_in_body: bool = False
+    mask: str = ""
+
+    def read(self, context: Context, path: str) -> Policy:
+        """Return the policy. Raises RequestError."""
+        if self.options_in_body:
+            return context.rest.call(self.service, self.verb, f"{path}:getIamPolicy", {"options": _VERSION})
+        params = {f"options.{name}": str(version) for name, version in _VERSION.items()}
+        return context.rest.call(self.service, self.verb, f"{path}:getIamPolicy", params=params)
+
+    def write(self, context: Context, path: str, policy: Policy) -> None:
+        """Replace the policy. Raises RequestError."""
+        body = {"policy": policy, **({"updateMask": self.mask} if self.mask else {})}
+        context.rest.call(self.service, "POST", f"{path}:setIamPolicy", body)
 
 
-def _post_read(service: str, *, body: bool) -> Callable[[Context, str], Policy]:
-    def read(context: Context, path: str) -> Policy:
-        if body:
-            return context.rest.call(
-                service, "POST", f"{path}:getIamPolicy", {"options": {"requestedPolicyVersion": 3}}
-            )
-        params = {"options.requestedPolicyVersion": "3"}
-        return context.rest.call(service, "POST", f"{path}:getIamPolicy", params=params)
+class _BucketPolicy(PolicyHolder):
+    """That of a bucket, which has an address of its own."""
 
-    return read
+    def read(self, context: Context, path: str) -> Policy:
+        return context.rest.call("storage", "GET", path, params={"optionsRequestedPolicyVersion": "3"})
+
+    def write(self, context: Context, path: str, policy: Policy) -> None:
+        context.rest.call("storage", "PUT", path, policy)
 
 
-def _bucket_read(context: Context, path: str) -> Policy:
-    return context.rest.call("storage", "GET", path, params={"optionsRequestedPolicyVersion": "3"})
-
-
-def _bucket_write(context: Context, path: str, policy: Policy) -> Policy:
-    return context.rest.call("storage", "PUT", path, policy)
-
-
-def _project_write(context: Context, path: str, policy: Policy) -> Policy:
-    body = {"policy": policy, "updateMask": "bindings,etag,auditConfigs"}
-    return context.rest.call("projects", "POST", f"{path}:setIamPolicy", body)
-
-
-def _post_write(service: str) -> Callable[[Context, str, Policy], Policy]:
-    def write(context: Context, path: str, policy: Policy) -> Policy:
-        return context.rest.call(service, "POST", f"{path}:setIamPolicy", {"policy": policy})
-
-    return write
-
-
-def _key_read(context: Context, path: str) -> Policy:
-    return context.rest.call("kms", "GET", f"{path}:getIamPolicy", params={"options.requestedPolicyVersion": "3"})
-
-
-BUCKET = PolicyHolder(
-    service="storage", path=lambda inputs: f"b/{inputs['bucket']}/iam", read=_bucket_read, write=_bucket_write
-)
+BUCKET = _BucketPolicy(service="storage", path=lambda inputs: f"b/{inputs['bucket']}/iam")
 PROJECT = PolicyHolder(
     service="projects",
     path=lambda inputs: f"projects/{inputs['project']}",
-    read=_post_read("projects", body=True),
-    write=_project_write,
+    options_in_body=True,
+    mask="bindings,etag,auditConfigs",
 )
-ACCOUNT = PolicyHolder(
-    service="iam",
-    path=lambda inputs: str(inputs["serviceAccountId"]),
-    read=_post_read("iam", body=False),
-    write=_post_write("iam"),
-)
-KEY = PolicyHolder(
-    service="kms", path=lambda inputs: str(inputs["cryptoKeyId"]), read=_key_read, write=_post_write("kms")
-)
-
-
+ACCOUNT = PolicyHolder(service="iam", path=lambda inputs: str(inputs["serviceAccountId"]))
+KEY = PolicyHolder(service="kms", path=lambda inputs: str(inputs["cryptoKeyId"]), verb="GET")
 RUN = PolicyHolder(
     service="run",
     path=lambda inputs: f"projects/{inputs['project']}/locations/{inputs['location']}/services/{inputs['name']}",
-    read=lambda context, path: context.rest.call("run", "GET", f"{path}:getIamPolicy"),
-    write=_post_write("run"),
+    verb="GET",
 )
 
 
@@ -102,19 +77,13 @@ class _PolicyEntry(ResourceType):
     def change(self, context: Context, inputs: Inputs, edit: Callable[[Policy], bool]) -> None:
         """Read, edit and write; `edit` tells whether it changed anything."""
         path = self.holder.path(inputs)
-        for attempt in range(_ATTEMPTS):
+
+        def change() -> None:
             policy = self.holder.read(context, path)
-            if not edit(policy):
-                return
-            policy["version"] = 3
-            try:
-                self.holder.write(context, path, policy)
-                return
-            except RequestError as error:
-                if error.http not in _CONFLICTS:
-                    raise
-                time.sleep(0.05 * 2**attempt)
-        raise EmbeddedError(f"the policy of {path} kept changing while it was being changed")
+            if edit(policy):
+                self.holder.write(context, path, {**policy, "version": 3})
+
+        repeat_conflicts(change, f"the policy of {path}")
 
     def read_policy(self, context: Context, inputs: Inputs) -> Policy | None:
         """Return the policy, None when its owner is gone."""

@@ -15,9 +15,6 @@ from infra.embedded.rest import EmbeddedError, RequestError
 from infra.embedded.state import Record, State
 from infra.embedded.storage import ObjectType
 
-ATTRIBUTION = {"goog-pulumi-provisioned": "true"}
-"""The label that the provider puts on everything that has labels."""
-
 PATIENCE = 0.02
 """Share of the program's waits before another attempt: nothing takes minutes to spread on one machine."""
 
@@ -72,9 +69,7 @@ class Reconciler:
             raise EmbeddedError(f"the program declares two resources {name!r} of type {token}")
         self.seen.add((token, name))
         kind = find_type(token)
-        if kind.labelled:
-            labels = {**self.context.default_labels, **ATTRIBUTION, **inputs.get("labels", {})}
-            inputs = {**inputs, "labels": labels}
+        inputs = kind.with_labels(inputs, self.context.default_labels)
         record = self.state.find(token, name) or self._renamed(token, name, options.aliases)
         if record is not None and any(record.inputs.get(key) != inputs.get(key) for key in kind.fixed):
             self._make_way(record, kind)

@@ -9,6 +9,8 @@ from typing import Any
 from infra.embedded.rest import Rest
 
 Inputs = dict[str, Any]
+ATTRIBUTION = {"goog-pulumi-provisioned": "true"}
+"""The label that the provider puts on everything that has labels."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,12 @@ class ResourceType(ABC):
     """The inputs that cannot change: another value means another resource."""
     labelled = False
     """Whether the provider's default labels apply."""
+
+    def with_labels(self, inputs: Inputs, defaults: dict[str, str]) -> Inputs:
+        """Return inputs with the labels that the provider adds, where a type has labels."""
+        if not self.labelled:
+            return inputs
+        return {**inputs, "labels": {**defaults, **ATTRIBUTION, **inputs.get("labels", {})}}
 
     def body(self, inputs: Inputs) -> dict[str, Any]:
         """Return what is sent to create the resource, and compared with what is there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,25 +17,6 @@ TIMEOUT_S = 30.0
 OPERATION_TIMEOUT_S = 120.0
 _POLL_S = 0.2
 _LOCATION = re.compile(r"/locations/([^/]+)/")
-
-GOOGLE = {
-    "accessContextManagerCustomEndpoint": "https://accesscontextmanager.googleapis.com/v1/",
-    "billingBudgetsCustomEndpoint": "https://billingbudgets.googleapis.com/v1/",
-    "cloudBillingCustomEndpoint": "https://cloudbilling.googleapis.com/v1/",
-    "cloudQuotasCustomEndpoint": "https://cloudquotas.googleapis.com/v1/",
-    "cloudRunV2CustomEndpoint": "https://run.googleapis.com/v2/",
-    "cloudSchedulerCustomEndpoint": "https://cloudscheduler.googleapis.com/v1/",
-    "cloudfunctions2CustomEndpoint": "https://cloudfunctions.googleapis.com/v2/",
-    "iamBetaCustomEndpoint": "https://iam.googleapis.com/v1/",
-    "kmsCustomEndpoint": "https://cloudkms.googleapis.com/v1/",
-    "monitoringCustomEndpoint": "https://monitoring.googleapis.com/",
-    "resourceManagerCustomEndpoint": "https://cloudresourcemanager.googleapis.com/v1/",
-    "serviceUsageCustomEndpoint": "https://serviceusage.googleapis.com/v1/",
-    "storageCustomEndpoint": "https://storage.googleapis.com/storage/v1/",
-    "vertexAiCustomEndpoint": "https://{location}-aiplatform.googleapis.com/v1/",
-    "workloadIdentityCustomEndpoint": "https://workloadidentity.googleapis.com/v1/",
-}
-"""Google's own addresses. What is regional has the location in the host."""
 
 SERVICES = {
     "access": "accessContextManagerCustomEndpoint",
@@ -72,6 +53,22 @@ class RequestError(EmbeddedError):
         self.http = http
         self.said = said or message
         """What the server said, without the request."""
+
+
+_ATTEMPTS = 6
+_CONFLICTS = frozenset({httpx.codes.CONFLICT, httpx.codes.PRECONDITION_FAILED})
+
+
+def repeat_conflicts(change: Callable[[], None], what: str) -> None:
+    """Read, change and write, again if somebody was faster. Raises EmbeddedError where somebody always is."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            return change()
+        except RequestError as error:
+            if error.http not in _CONFLICTS:
+                raise
+            time.sleep(0.05 * 2**attempt)
+    raise EmbeddedError(f"{what} kept changing while it was being changed")
 
 
 class Rest:

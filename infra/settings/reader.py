@@ -21,6 +21,8 @@ class Reader:
     def __init__(self, values: Mapping[str, str]) -> None:
         self.values = values
         self.problems: list[str] = []
+        self.asked: set[str] = set()
+        """Full keys that were looked for, set or not: no other has an effect."""
 
     def problem(self, key: str, text: str) -> None:
         """Note a mistake of one of the program's own keys."""
@@ -28,7 +30,9 @@ class Reader:
 
     def raw(self, key: str) -> str:
         """Return the text of a key, "" when it is not set."""
-        return self.values.get(key if ":" in key else f"{NAMESPACE}:{key}", "")
+        name = key if ":" in key else f"{NAMESPACE}:{key}"
+        self.asked.add(name)
+        return self.values.get(name, "")
 
     def text(self, key: str, shape: re.Pattern[str], wanted: str, *, default: str = "", required: bool = False) -> str:
         """Return a text that has a certain shape."""

@@ -23,54 +23,7 @@ from infra.settings.regions import DEFAULT_REGION, Stamp, read_stamps
 from runner.environment import PLACEHOLDER_TOKEN
 from runner.errors import ConfigurationError
 
-__all__ = ["DEFAULT_REGION", "KEYS", "NAMESPACE", "Budget", "Settings", "current_configuration"]
-
-KEYS = (
-    "environment",
-    "emulator",
-    "namePrefix",
-    "labels",
-    "extraRegions",
-    "buckets",
-    "extraDataBuckets",
-    "noncurrentVersionDays",
-    "softDeleteDays",
-    "scratchDays",
-    "kmsKeys",
-    "protect",
-    "forceDestroy",
-    "serviceAgents",
-    "runnerAccountId",
-    "runnerImpersonators",
-    "githubRepository",
-    "githubRepositoryId",
-    "githubOwnerId",
-    "githubPoolId",
-    "gitlabProject",
-    "gitlabProjectId",
-    "gitlabIssuer",
-    "gitlabPoolId",
-    "deployEnvironment",
-    "stateBucket",
-    "stateKey",
-    "endpoint",
-    "dedicatedEndpoint",
-    "privateEndpoint",
-    "budgetAmount",
-    "budgetCurrency",
-    "billingAccount",
-    "notificationEmails",
-    "servingAlertHours",
-    "idleAlertHours",
-    "waitingAlertHours",
-    "idleGuard",
-    "idleGuardMinutes",
-    "dataAccessAudit",
-    "concurrentTuningJobs",
-    "perimeter",
-    "perimeterDryRun",
-)
-"""Every key of the project's own namespace, in the order of Pulumi.yaml and of the documentation."""
+__all__ = ["DEFAULT_REGION", "NAMESPACE", "Budget", "Settings", "current_configuration", "keys"]
 
 PRODUCTION = "prod"
 
@@ -202,6 +155,13 @@ class Settings:
                 hint="set them with `pulumi config set KEY VALUE`; docs/infrastructure.md explains each key",
             )
         return settings
+
+
+def keys() -> set[str]:
+    """Return every key of the project's own namespace: what is asked for when a configuration is read."""
+    reader = Reader({})
+    _read(reader)
+    return {key.removeprefix(f"{NAMESPACE}:") for key in reader.asked if key.startswith(NAMESPACE)}
 
 
 def current_configuration() -> dict[str, str]:
@@ -340,9 +300,8 @@ def _check_combinations(reader: Reader, settings: Settings) -> None:
 
 
 def _check_keys(reader: Reader, settings: Settings) -> None:
-    known = {f"{NAMESPACE}:{key}" for key in KEYS}
     for key in sorted(reader.values):
-        if key.startswith(f"{NAMESPACE}:") and key not in known:
+        if key.startswith(f"{NAMESPACE}:") and key not in reader.asked:
             reader.problems.append(f"{key} is not a setting of this program")
         elif key.startswith("gcp:") and key.removeprefix("gcp:") not in _PROVIDER_KEYS:
             reader.problems.append(f"{key} would have no effect: the stack has a provider of its own")

@@ -148,8 +148,10 @@ def reset(directory: Path) -> bool:
     entries = sorted(directory.iterdir()) if directory.is_dir() and not directory.is_symlink() else [directory]
     strange = [entry.name for entry in entries if entry.name not in _OUR_ENTRIES]
     if strange:
-        problem = f"{directory} holds what is no emulator's: {', '.join(strange[:5])}"
-        raise ConfigurationError(problem, problems=[problem], hint="nothing was deleted; look at it yourself")
+        raise ConfigurationError(
+            f"{directory} holds what is no emulator's: {', '.join(strange[:5])}",
+            hint="nothing was deleted; look at it yourself",
+        )
     for entry in entries:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -238,8 +240,7 @@ def _variables(settings: EmulatorSettings) -> dict[str, str]:
 
 def _same(running: ServerInfo, port: int | None) -> ServerInfo:
     if port not in (None, 0, urlsplit(running.url).port):
-        problem = f"the emulator runs already, at {running.url}"
-        raise ConfigurationError(problem, problems=[problem], hint="`runner emulator stop` first")
+        raise ConfigurationError(f"the emulator runs already, at {running.url}", hint="`runner emulator stop` first")
     return running
 
 

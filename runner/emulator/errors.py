@@ -11,24 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-HTTP_CODES = {
-    "OK": 200,
-    "INVALID_ARGUMENT": 400,
-    "FAILED_PRECONDITION": 400,
-    "OUT_OF_RANGE": 400,
-    "UNAUTHENTICATED": 401,
-    "PERMISSION_DENIED": 403,
-    "NOT_FOUND": 404,
-    "ABORTED": 409,
-    "ALREADY_EXISTS": 409,
-    "RESOURCE_EXHAUSTED": 429,
-    "CANCELLED": 499,
-    "INTERNAL": 500,
-    "UNIMPLEMENTED": 501,
-    "UNAVAILABLE": 503,
-    "DEADLINE_EXCEEDED": 504,
-}
-"""google.rpc.Code names to HTTP numbers (google/rpc/code.proto)."""
+from runner.status_codes import HTTP, NAMES
 
 _STORAGE_REASONS = {
     304: "notModified",
@@ -77,7 +60,7 @@ class ApiError(Exception):
         self.status = status
         self.message = message
         self.details = details or []
-        self.http = http or HTTP_CODES[status]
+        self.http = http or HTTP[status]
         self.reason = reason
         self.headers = headers or {}
 
@@ -109,18 +92,7 @@ class ApiError(Exception):
 
     def to_status(self) -> dict[str, Any]:
         """Return a google.rpc.Status, as long-running operations and failed jobs carry it."""
-        codes = [
-            "OK",
-            "CANCELLED",
-            "UNKNOWN",
-            "INVALID_ARGUMENT",
-            "DEADLINE_EXCEEDED",
-            "NOT_FOUND",
-            "ALREADY_EXISTS",
-        ]
-        codes += ["PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"]
-        codes += ["UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"]
-        return {"code": codes.index(self.status), "message": self.message, "details": self.details}
+        return {"code": NAMES.index(self.status), "message": self.message, "details": self.details}
 
 
 def engine_error(status: str, message: str, reason: str) -> ApiError:
@@ -130,7 +102,7 @@ def engine_error(status: str, message: str, reason: str) -> ApiError:
         "reason": reason.upper(),
         "domain": "aiplatform.googleapis.com",
     }
-    return ApiError(status if status in HTTP_CODES else "INTERNAL", message, details=[info] if reason else [])
+    return ApiError(status if status in HTTP else "INTERNAL", message, details=[info] if reason else [])
 
 
 def invalid(message: str) -> ApiError:

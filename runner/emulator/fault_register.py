@@ -62,6 +62,15 @@ class Faults:
         self.save()
         return gone
 
+    def forget(self, job: str) -> None:
+        """Remove the faults of a job that has ended, and what others have done to it: it meets no more."""
+        mine = [fault for fault in self._faults if fault.job == job]
+        if mine or any(name == job for _, name in self._met):
+            self._faults = [fault for fault in self._faults if fault not in mine]
+            self._met = {key: struck for key, struck in self._met.items() if key[1] != job}
+            self._started = {key: start for key, start in self._started.items() if key[1] != job}
+            self.save()
+
     @property
     def armed(self) -> bool:
         """Tell whether there is any fault."""

@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.emulator.errors import HTTP_CODES, ApiError
+from runner.emulator.errors import ApiError
+from runner.status_codes import HTTP
 
 JOB = "job"
 """The METHOD that stands for tuning jobs."""
@@ -225,7 +226,7 @@ class Fault:
 
     def error(self) -> ApiError:
         """Return the error that a `status` fault answers with."""
-        http = int(self.value) if self.value.isdecimal() else HTTP_CODES[self.value]
+        http = int(self.value) if self.value.isdecimal() else HTTP[self.value]
         status = _STATUS_OF[http] if self.value.isdecimal() else self.value
         headers = {} if self.retry_after is None else {"Retry-After": f"{self.retry_after:g}"}
         return ApiError(status, self.message or _MESSAGES[status], http=http, headers=headers)

@@ -120,14 +120,12 @@ def _inside(directory: Path, name: str) -> Path:
     parts = PurePosixPath(name).parts
     bad = not parts or name.startswith("/") or "\\" in name or "\0" in name or ":" in parts[0]
     if bad or any(part in {"", ".", ".."} for part in name.split("/")):
-        message = f"object name {name!r} cannot become a file name"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(f"object name {name!r} cannot become a file name")
     path = directory
     for part in parts[:-1]:
         path = path / part
         if path.is_symlink():
-            message = f"{path} is a link; objects are not written through links"
-            raise ConfigurationError(message, problems=[message])
+            raise ConfigurationError(f"{path} is a link; objects are not written through links")
     return path / parts[-1]
 
 

@@ -9,28 +9,10 @@ from typing import Any
 from runner.errors import GoogleApiError, NotFoundError, WaitTimeoutError
 from runner.gcp.failures import about, api_error
 from runner.gcp.session import Session
+from runner.status_codes import HTTP, name_of
 from runner.waiting import waiting
 
 POLL_SECONDS = 10.0
-_HTTP_OF_CODE = {3: 400, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 14: 503, 16: 401}
-"""google.rpc.Code numbers to HTTP (google/rpc/code.proto); others become 500."""
-_STATUS_OF_CODE = {
-    1: "CANCELLED",
-    3: "INVALID_ARGUMENT",
-    4: "DEADLINE_EXCEEDED",
-    5: "NOT_FOUND",
-    6: "ALREADY_EXISTS",
-    7: "PERMISSION_DENIED",
-    8: "RESOURCE_EXHAUSTED",
-    9: "FAILED_PRECONDITION",
-    10: "ABORTED",
-    12: "UNIMPLEMENTED",
-    13: "INTERNAL",
-    14: "UNAVAILABLE",
-    16: "UNAUTHENTICATED",
-}
-
-
 _METHOD = "operation"
 """Method of an error that is an operation's own end, and no failed request."""
 
@@ -96,11 +78,9 @@ def wait(
 def _result(document: dict[str, Any], name: str) -> dict[str, Any]:
     error = document.get("error")
     if isinstance(error, dict) and error:
-        code = int(error.get("code", 2))
-        body = {"message": error.get("message", "unknown error"), "status": _STATUS_OF_CODE.get(code, "UNKNOWN")}
-        failure: GoogleApiError = api_error(
-            _HTTP_OF_CODE.get(code, 500), body | {"details": error.get("details")}, method=_METHOD, resource=name
-        )
+        status = name_of(error.get("code"))
+        body = {"message": error.get("message", "unknown error"), "status": status, "details": error.get("details")}
+        failure: GoogleApiError = api_error(HTTP[status], body, method=_METHOD, resource=name)
         raise failure
     response = document.get("response")
     return dict(response) if isinstance(response, dict) else {}

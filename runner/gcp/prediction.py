@@ -76,8 +76,7 @@ def resolve_endpoint(session: Session, given: str | None = None) -> Endpoint:
         return matches[0]
     if matches:
         ids = ", ".join(item.id for item in matches)
-        message = f"{len(matches)} endpoints are called {wanted!r}: {ids}"
-        raise ConfigurationError(message, problems=[message], hint="name one by its ID")
+        raise ConfigurationError(f"{len(matches)} endpoints are called {wanted!r}: {ids}", hint="name one by its ID")
     raise NotFoundError(
         f"no endpoint in {session.environment.location} has the id or the name {wanted!r}",
         method="endpoints.get",
@@ -91,8 +90,7 @@ def _only(every: Sequence[Endpoint]) -> Endpoint:
     if len(ready) == 1:
         return ready[0]
     what = "no endpoint has a model" if not ready else f"{len(ready)} endpoints have a model"
-    message = f"no endpoint was named and {what}"
-    raise ConfigurationError(message, problems=[message], hint="name one; `runner endpoints ls` lists them")
+    raise ConfigurationError(f"no endpoint was named and {what}", hint="name one; `runner endpoints ls` lists them")
 
 
 def predict(
@@ -232,13 +230,7 @@ def _pieces(data: str, name: str) -> Iterator[ChatChunk]:
     try:
         event = parsed(data)
     except ValueError as error:
-        raise GoogleApiError(
-            f"chat.completions {name}: the stream holds what is not JSON",
-            status="INTERNAL",
-            http=500,
-            method="chat.completions",
-            resource=name,
-        ) from error
+        raise data_loss(name, "the stream holds what is not JSON", method="chat.completions") from error
     if "error" in event:
         inner = event["error"] if isinstance(event["error"], dict) else {"message": str(event["error"])}
         code = inner.get("code")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -13,15 +14,21 @@ if TYPE_CHECKING:
 
 def tls_context(*, trust_environment: bool) -> ssl.SSLContext:
     """Return what checks servers' certificates: by SSL_CERT_FILE or SSL_CERT_DIR, else by Mozilla's authorities."""
+    file = os.environ.get("SSL_CERT_FILE", "") if trust_environment else ""
+    directory = os.environ.get("SSL_CERT_DIR", "") if trust_environment else ""
+    return _trusting(file, directory)
+
+
+@functools.cache
+def _trusting(file: str, directory: str) -> ssl.SSLContext:
+    """Return what trusts the authorities of a file or folder. Reading them costs as much as starting Python twice."""
     import ssl
 
-    file = os.environ.get("SSL_CERT_FILE") if trust_environment else None
-    directory = os.environ.get("SSL_CERT_DIR") if trust_environment else None
     if not file and not directory:
         import certifi
 
         file = certifi.where()
-    context = ssl.create_default_context(cafile=file, capath=None if file else directory)
+    context = ssl.create_default_context(cafile=file or None, capath=None if file else directory)
     context.set_alpn_protocols(["http/1.1"])
     return context
 

@@ -13,15 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from runner.gcp.connections import Answer, Connection, TlsConnection, readable
 from runner.gcp.proxies import proxy_for, proxy_login, tls_context
 from runner.json_text import parsed
-
-if TYPE_CHECKING:
-    import ssl
 
 TIMEOUT_SECONDS = 60.0
 """Longest silence of one request; predictions set their own. A whole answer may take twice as long."""
@@ -153,7 +150,6 @@ class RestClient:
         self._lock = threading.Lock()
         self._idle: dict[tuple[str, str], list[tuple[Connection, float]]] = {}
         self._proxies: dict[tuple[str, str], SplitResult | None] = {}
-        self._tls: ssl.SSLContext | None = None
         self._closed = False
 
     def close(self) -> None:
@@ -299,7 +295,8 @@ class RestClient:
             proxy = self._proxies[host]
             name, port = (proxy.hostname or "", proxy.port or 80) if proxy else (parts.hostname, parts.port)
             if scheme == "https":
-                connection = TlsConnection(name, port, timeout=CONNECT_SECONDS, context=self._secure())
+                context = tls_context(trust_environment=self._trust_environment)
+                connection = TlsConnection(name, port, timeout=CONNECT_SECONDS, context=context)
                 if proxy is not None:
                     connection.set_tunnel(parts.hostname, parts.port or 443, proxy_login(proxy))
             else:
@@ -310,12 +307,6 @@ class RestClient:
                 connection.close()
             raise ConnectError(_text(error)) from error
         return connection
-
-    def _secure(self) -> ssl.SSLContext:
-        with self._lock:
-            if self._tls is None:
-                self._tls = tls_context(trust_environment=self._trust_environment)
-            return self._tls
 
     def _release(self, host: tuple[str, str], connection: Connection, clean: bool) -> None:
         with self._lock:

@@ -81,8 +81,7 @@ def parse_gs_uri(uri: str) -> tuple[str, str]:
     elif len(name.encode("utf-8", "surrogatepass")) > 1024:
         problem = "has a name of more than 1024 bytes"
     if problem or match is None:
-        message = f"{uri!r} {problem}"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(f"{uri!r} {problem}")
     return match[1], name
 
 
@@ -117,8 +116,7 @@ def object_url(session: Session, uri: str, *, download: bool = False) -> str:
     """Return the address of an object in the JSON API. Raises ConfigurationError."""
     bucket, name = parse_gs_uri(uri)
     if not name:
-        message = f"{uri!r} names a bucket, not an object"
-        raise ConfigurationError(message, problems=[message])
+        raise ConfigurationError(f"{uri!r} names a bucket, not an object")
     service = "/download" if download else ""
     return f"{session.environment.storage_base}{service}/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
 

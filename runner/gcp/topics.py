@@ -25,8 +25,7 @@ def checked_topic(name: str) -> str:
     """Return the full name of a topic. Raises ConfigurationError for what is none."""
     topic = name.removeprefix("pubsub://")
     if not _TOPIC.fullmatch(topic):
-        problem = f"{name!r} is not projects/PROJECT/topics/TOPIC"
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(f"{name!r} is not projects/PROJECT/topics/TOPIC")
     return topic
 
 

@@ -55,8 +55,7 @@ class Sent:
 def unchanged(path: Path, expected: str, actual: str) -> str:
     """Return a file's CRC32C. Raises ConfigurationError if another one was `expected`; "" expects none."""
     if expected not in {"", actual}:
-        problem = f"{path} has changed since it was read first"
-        raise ConfigurationError(problem, problems=[problem], hint="run the command once more")
+        raise ConfigurationError(f"{path} has changed since it was read first", hint="run the command once more")
     return actual
 
 
@@ -101,8 +100,7 @@ def upload_file(
         key = f"{path.resolve()}\n{uri}\n{status.st_size}\n{status.st_mtime_ns}"
         return upload.run(status.st_size, _Pieces(upload, path, status.st_size, key).send, replace=replace)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        message = f"cannot read {path}: {error.strerror}"
-        raise ConfigurationError(message, problems=[message]) from error
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _read(descriptor: int, size: int) -> bytes:

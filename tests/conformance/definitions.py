@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl
 
 from runner.emulator import services
 from runner.emulator.definitions.documents import DATA, version_of
-from runner.emulator.errors import HTTP_CODES
 from runner.emulator.routing import Router
+from runner.status_codes import HTTP
 from tests.conformance.extras import ANSWERS, ERRORS, SYSTEM_PARAMETERS, UNCHECKED
 
 Exchange = Mapping[str, Any]
@@ -122,7 +122,7 @@ def _error(exchange: Exchange) -> Iterator[str]:
     if error.get("code") != exchange["status"]:
         yield f"error.code: {error.get('code')} in an answer {exchange['status']}"
     status = error.get("status")
-    if status is not None and HTTP_CODES.get(status) != exchange["status"]:
+    if status is not None and HTTP.get(status) != exchange["status"]:
         pair = (exchange["status"], status)
         if pair not in ERRORS and "x-emulator-fault" not in exchange["headers"]:
             yield f"error.status: {status} in an answer {exchange['status']}"

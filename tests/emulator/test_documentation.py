@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.emulator import make_definitions, services
-from runner.emulator.coverage import definitions_table, markdown_table
+from runner.emulator import services
 from runner.emulator.definitions import documents
+from tests.emulator.definitions import making
+from tests.emulator.method_tables import definitions_table, markdown_table
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "emulator.md"
 
@@ -43,9 +44,9 @@ def test_every_method_is_defined_by_google() -> None:
 def test_the_definitions_are_those_of_the_installed_documents() -> None:
     pytest.importorskip("googleapiclient", reason="needs google-api-python-client")
     folder = resources.files("googleapiclient.discovery_cache") / "documents"
-    for name in make_definitions.KNOWN:
-        document = make_definitions.document(name)
-        text = make_definitions.text({"revision": document["revision"], "paths": make_definitions.paths(document)})
+    for name in making.KNOWN:
+        document = making.document(name)
+        text = making.text({"revision": document["revision"], "paths": making.paths(document)})
         assert text == (documents.DATA / f"{name}.json").read_text("utf-8"), "run `python3 dev.py definitions`"
     assert (folder / "aiplatform.v1beta1.json").is_file()
 

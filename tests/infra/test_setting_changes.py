@@ -8,7 +8,7 @@ from infra.embedded.reconcile import dependents_first
 from infra.embedded.state import Record
 from infra.evaluation import Evaluation, evaluate
 from infra.settings.reader import NAMESPACE
-from infra.settings.stack import KEYS
+from infra.settings.stack import keys
 from infra.urns import key_of
 from tests.infra.embedded_stack import GUARDRAILS, Stack
 from tests.infra.engine_order import state
@@ -36,7 +36,7 @@ def kept(old: dict[str, Record], evaluation: Evaluation) -> dict[str, Record]:
 
 
 def test_every_setting_has_a_change() -> None:
-    assert set(CHANGES) == set(KEYS) - {"emulator"}
+    assert set(CHANGES) == keys() - {"emulator"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.naming import endpoint_id
-from infra.settings.stack import KEYS, Settings
+from infra.settings.stack import Settings, keys
 from runner.errors import ConfigurationError
 
 
@@ -176,7 +176,9 @@ def test_buckets_cannot_be_global() -> None:
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.sampled_from([f"open-model-tuning:{key}" for key in KEYS] + ["gcp:region"]), st.text()))
+@given(
+    st.dictionaries(st.sampled_from([f"open-model-tuning:{key}" for key in sorted(keys())] + ["gcp:region"]), st.text())
+)
 def test_no_configuration_breaks_the_reader(values: dict[str, str]) -> None:
     with contextlib.suppress(ConfigurationError):
         Settings.load({"gcp:project": "demo-project"} | values)

@@ -52,11 +52,8 @@ async def cancel(request: ApiRequest) -> Response:
 @writing
 def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Delete a job that has ended; the operation is done at once."""
-    now = request.emulator.clock.timestamp()
-    name = _name(connection, request)
-    jobs.remove(connection, name)
-    where = scope.resolve(connection, request.fields)
-    return long_running.immediate(connection, where.name, request.fields["version"], "Delete", now)
+    jobs.remove(connection, _name(connection, request))
+    return long_running.done(connection, request, scope.resolve(connection, request.fields).name, "Delete")
 
 
 _API = "aiplatform.projects.locations.batchPredictionJobs"

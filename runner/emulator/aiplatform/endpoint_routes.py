@@ -44,17 +44,14 @@ def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any
     """Make an endpoint; the operation is done at once."""
     body = request.document
     check_labels(body.get("labels", {}))
-    version = request.fields["version"]
-    now = request.emulator.clock.timestamp()
     endpoint_id = request.query_params.get("endpointId") or request.query_params.get("endpoint_id") or ""
     where = scope.resolve(connection, request.fields)
     if where.location == "global":
         raise invalid("Endpoints cannot be created in location global.")
     projects.ensure(connection, where.project.id)
-    endpoint = endpoints.create(connection, where, endpoint_id, body, now)
+    endpoint = endpoints.create(connection, where, endpoint_id, body, request.emulator.clock.timestamp())
     shown = dedicated.shown(request.emulator.settings, endpoint)
-    response = {"@type": long_running.type_url(version, "Endpoint"), **shown}
-    return long_running.immediate(connection, endpoint["name"], version, "CreateEndpoint", now, response)
+    return long_running.done(connection, request, endpoint["name"], "CreateEndpoint", "Endpoint", shown)
 
 
 @reading
@@ -85,10 +82,9 @@ def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]
 @writing
 def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Delete an endpoint without models; the operation is done at once."""
-    now = request.emulator.clock.timestamp()
     name = endpoints.name_of(connection, request.fields)
     endpoints.remove(connection, name)
-    return long_running.immediate(connection, name, request.fields["version"], "Delete", now)
+    return long_running.done(connection, request, name, "Delete")
 
 
 async def deploy_model(request: ApiRequest) -> Response:
@@ -153,7 +149,6 @@ def _deployed_model(
 async def undeploy_model(request: ApiRequest) -> Response:
     """Take a model off an endpoint, end its process; the operation is done at once."""
     body = await request.read_json()
-    version = request.fields["version"]
     emulator = request.emulator
     now = emulator.clock.timestamp()
 
@@ -163,8 +158,7 @@ async def undeploy_model(request: ApiRequest) -> Response:
         if not body.get("deployedModelId"):
             raise invalid("The deployed_model_id field is required.")
         gone = endpoints.undeploy(connection, endpoint, body["deployedModelId"], body.get("trafficSplit", {}), now)
-        response = {"@type": long_running.type_url(version, "UndeployModelResponse")}
-        return long_running.immediate(connection, name, version, "UndeployModel", now, response), gone
+        return long_running.done(connection, request, name, "UndeployModel", "UndeployModelResponse"), gone
 
     operation, gone = await emulator.store.write(work)
     await lifecycle.runtime(emulator).deployments.remove(gone)
@@ -175,32 +169,28 @@ async def undeploy_model(request: ApiRequest) -> Response:
 def mutate_deployed_model(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the replicas or the logging of a deployed model; the operation is done at once."""
     body = request.document
-    version = request.fields["version"]
     now = request.emulator.clock.timestamp()
     paths = wire_json.mask_paths(body.get("updateMask"))
     if not paths:
         raise invalid("The update_mask field is required.")
     name = endpoints.name_of(connection, request.fields)
     changed = endpoints.mutate(connection, endpoints.get(connection, name), body.get("deployedModel", {}), paths, now)
-    response = {"@type": long_running.type_url(version, "MutateDeployedModelResponse"), "deployedModel": changed}
-    return long_running.immediate(connection, name, version, "MutateDeployedModel", now, response)
+    fields = {"deployedModel": changed}
+    return long_running.done(connection, request, name, "MutateDeployedModel", "MutateDeployedModelResponse", fields)
 
 
 @writing
 def update(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change how clients may connect, which is all that this method does at Google; the operation is done at once."""
     given = request.document.get("endpoint", {})
-    version = request.fields["version"]
-    now = request.emulator.clock.timestamp()
     name = endpoints.name_of(connection, request.fields)
     endpoint = endpoints.get(connection, name)
     fixed = [key for key in given if key != "clientConnectionConfig" and given[key] != endpoint.get(key)]
     if fixed:
         raise invalid(f"The field {snake(sorted(fixed)[0])} cannot be updated by this method.")
     kept = {key: value for key, value in endpoint.items() if key != "clientConnectionConfig"}
-    changed = endpoints.save(connection, kept | given, now)
-    response = {"@type": long_running.type_url(version, "Endpoint"), **changed}
-    return long_running.immediate(connection, name, version, "UpdateEndpoint", now, response)
+    changed = endpoints.save(connection, kept | given, request.emulator.clock.timestamp())
+    return long_running.done(connection, request, name, "UpdateEndpoint", "Endpoint", changed)
 
 
 _API = "aiplatform.projects.locations.endpoints"

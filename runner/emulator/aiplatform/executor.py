@@ -163,12 +163,12 @@ class JobExecutor:
         await self._write_end(
             lambda connection: tuning_jobs.finish(connection, name, "JOB_STATE_CANCELLED", now, reason)
         )
-        await asyncio.to_thread(_clean, folder_of(self.emulator, name))
+        await forget(self.emulator, name)
 
     async def _fail(self, name: str, error: ApiError) -> None:
         now = self.emulator.clock.timestamp()
         await self._write_end(lambda connection: tuning_jobs.finish(connection, name, "JOB_STATE_FAILED", now, error))
-        await asyncio.to_thread(_clean, folder_of(self.emulator, name))
+        await forget(self.emulator, name)
 
     async def _write_end(self, work: Callable[[sqlite3.Connection], Any]) -> None:
         """Write how a job ended; on a full disk, once there is room: otherwise the job would run again at once."""
@@ -303,12 +303,18 @@ class _JobRun:
             )
 
         await emulator.store.write(end)
-        await asyncio.to_thread(_clean, self.directory)
+        await forget(emulator, self.name)
 
 
 def folder_of(emulator: Emulator, name: str) -> Path:
     """Return the folder of a job; its id alone is unique."""
     return emulator.jobs / name.rpartition("/")[2]
+
+
+async def forget(emulator: Emulator, name: str) -> None:
+    """Give up what was there for a job that has ended: its files but for the logs, and the faults that were for it."""
+    emulator.faults.forget(name)
+    await asyncio.to_thread(_clean, folder_of(emulator, name))
 
 
 def _failure(event: dict[str, Any]) -> ApiError:

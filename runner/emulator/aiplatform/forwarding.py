@@ -10,7 +10,8 @@ import httpx
 from starlette.responses import Response, StreamingResponse
 
 from runner.emulator.aiplatform.serving import Serving
-from runner.emulator.errors import HTTP_CODES, ApiError
+from runner.emulator.errors import ApiError
+from runner.status_codes import HTTP
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def refusal_of(response: httpx.Response) -> ApiError:
         status, message = str(error["status"]), str(error["message"])
     except (ValueError, KeyError, TypeError):
         status, message = "INTERNAL", "The model server failed."
-    return ApiError(status if status in HTTP_CODES else "INTERNAL", message, http=response.status_code)
+    return ApiError(status if status in HTTP else "INTERNAL", message, http=response.status_code)
 
 
 async def begin(serving: Serving, route: str, content: bytes, *, name: str = "") -> httpx.Response:

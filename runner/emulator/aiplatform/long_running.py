@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 from runner.emulator import operations
 from runner.emulator.aiplatform.scope import new_id
 from runner.emulator.errors import ApiError
+from runner.emulator.routing import ApiRequest
 
 _PREFIX = "type.googleapis.com/google.cloud.aiplatform."
 
@@ -68,15 +70,27 @@ def end(
     return operations.finish(connection, name, response=response, error=error, metadata=metadata)
 
 
-def immediate(
+def done(
     connection: sqlite3.Connection,
+    request: ApiRequest,
     parent: str,
-    version: str,
     verb: str,
-    now: str,
-    response: dict[str, Any] | None = None,
+    message: str = "",
+    fields: Mapping[str, Any] | None = None,
     **metadata: Any,
 ) -> dict[str, Any]:
-    """Store an operation that is done already. Without a response it is google.protobuf.Empty."""
+    """Store the operation of a request that is done already, and return it.
+
+    Args:
+        connection: to the store.
+        request: in whose version of the API it is told.
+        parent: location or resource that it is of.
+        verb: as in `UploadModel`.
+        message: type of the response; "" is google.protobuf.Empty.
+        fields: of the response.
+        metadata: beside what all operations have.
+    """
+    version, now = request.fields["version"], request.emulator.clock.timestamp()
     operation = begin(connection, parent, version, verb, now, **metadata)
+    response = {"@type": type_url(version, message), **(fields or {})} if message else None
     return end(connection, operation["name"], now, response=response)

@@ -58,12 +58,10 @@ async def export(request: ApiRequest) -> Response:
             kind = str(about.get("contentType", "application/octet-stream"))
             await objects.put_file(emulator, bucket, f"{target}/{item[len(prefix) :]}", file, kind)
             file.unlink()
-    version = request.fields["version"]
 
     def done(connection: sqlite3.Connection) -> dict[str, Any]:
-        response = {"@type": long_running.type_url(version, "ExportModelResponse")}
         output = {"artifactOutputUri": f"gs://{bucket}/{target}"}
-        return long_running.immediate(connection, name, version, "ExportModel", now, response, outputInfo=output)
+        return long_running.done(connection, request, name, "ExportModel", "ExportModelResponse", outputInfo=output)
 
     return json_response(await emulator.store.write(done))
 

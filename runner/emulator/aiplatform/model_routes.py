@@ -26,8 +26,6 @@ def upload(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any
     """Register weights as a model or as a further version of one; the operation is done at once."""
     body = request.document
     model = body.get("model", {})
-    version = request.fields["version"]
-    now = request.emulator.clock.timestamp()
     if not model.get("displayName"):
         raise found_errors("model.display_name", "Required field is not set.")
     if len(model["displayName"]) > 128:
@@ -35,7 +33,12 @@ def upload(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any
     check_labels(model.get("labels", {}))
     if model.get("artifactUri"):
         split_uri(model["artifactUri"], "artifact_uri")
-    where = scope.resolve(connection, request.fields)
+    return register(connection, request, model, "UploadModel")
+
+
+def register(connection: sqlite3.Connection, request: ApiRequest, model: dict[str, Any], verb: str) -> dict[str, Any]:
+    """Store a model, or a version of the request's `parentModel`, and return the operation, which is done."""
+    body, where = request.document, scope.resolve(connection, request.fields)
     projects.ensure(connection, where.project.id)
     parent = body.get("parentModel")
     if parent:
@@ -46,14 +49,10 @@ def upload(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any
         model_id = body.get("modelId") or scope.new_id()
         if body.get("modelId"):
             models.check_id(model_id)
-    name = f"{where.name}/models/{model_id}"
+    name, now = f"{where.name}/models/{model_id}", request.emulator.clock.timestamp()
     made = models.insert(connection, name, model, now, new_version=bool(parent))
-    response = {
-        "@type": long_running.type_url(version, "UploadModelResponse"),
-        "model": name,
-        "modelVersionId": made["versionId"],
-    }
-    return long_running.immediate(connection, name, version, "UploadModel", now, response)
+    fields = {"model": name, "modelVersionId": made["versionId"]}
+    return long_running.done(connection, request, name, verb, f"{verb}Response", fields)
 
 
 @reading
@@ -91,12 +90,11 @@ def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]
 @writing
 def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Delete a model that is deployed nowhere; the operation is done at once."""
-    now = request.emulator.clock.timestamp()
     name = name_of(connection, request)
     if "@" in name:
         raise invalid("Deleting one version takes :deleteVersion; delete takes a model's name without version.")
     models.remove(connection, name)
-    return long_running.immediate(connection, name, request.fields["version"], "Delete", now)
+    return long_running.done(connection, request, name, "Delete")
 
 
 _API = "aiplatform.projects.locations.models"

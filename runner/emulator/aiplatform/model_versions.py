@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from runner.emulator import projects, store
+from runner.emulator import store
 from runner.emulator.aiplatform import long_running, models, scope, tuning_jobs
-from runner.emulator.aiplatform.model_routes import name_of
+from runner.emulator.aiplatform.model_routes import name_of, register
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.errors import invalid
 from runner.emulator.resources import listing, writing
@@ -29,11 +29,9 @@ def merge_aliases(connection: sqlite3.Connection, request: ApiRequest) -> dict[s
 @writing
 def delete_version(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Delete one version of several; the operation is done at once."""
-    now = request.emulator.clock.timestamp()
     name = name_of(connection, request)
     models.remove_version(connection, name)
-    plain = name.partition("@")[0]
-    return long_running.immediate(connection, plain, request.fields["version"], "Delete", now)
+    return long_running.done(connection, request, name.partition("@")[0], "Delete")
 
 
 @listing("checkpoints", filtered=True)
@@ -54,37 +52,14 @@ def list_checkpoints(connection: sqlite3.Connection, request: ApiRequest) -> lis
 def copy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Register a version of another model, here or of another location; its files stay where they are."""
     body = request.document
-    version = request.fields["version"]
-    now = request.emulator.clock.timestamp()
     if not body.get("sourceModel"):
         raise invalid("The source_model field is required.")
-    where = scope.resolve(connection, request.fields)
-    projects.ensure(connection, where.project.id)
     plain, _, wanted = body["sourceModel"].partition("@")
     source_scope, source_id = scope.split_name(connection, plain, "models")
-    full = f"{source_scope.name}/models/{source_id}" + (f"@{wanted}" if wanted else "")
-    source = models.get(connection, full)
-    if body.get("parentModel"):
-        _, model_id = scope.split_name(connection, body["parentModel"].partition("@")[0], "models")
-    else:
-        model_id = body.get("modelId") or scope.new_id()
-        if body.get("modelId"):
-            models.check_id(model_id)
+    source = models.get(connection, f"{source_scope.name}/models/{source_id}" + (f"@{wanted}" if wanted else ""))
     kept = {key: value for key, value in source.items() if key not in _NOT_COPIED}
-    name = f"{where.name}/models/{model_id}"
-    made = models.insert(
-        connection,
-        name,
-        {**kept, "modelSourceInfo": {**kept.get("modelSourceInfo", {}), "copy": True}},
-        now,
-        new_version="parentModel" in body,
-    )
-    response = {
-        "@type": long_running.type_url(version, "CopyModelResponse"),
-        "model": name,
-        "modelVersionId": made["versionId"],
-    }
-    return long_running.immediate(connection, name, version, "CopyModel", now, response)
+    copied = {**kept, "modelSourceInfo": {**kept.get("modelSourceInfo", {}), "copy": True}}
+    return register(connection, request, copied, "CopyModel")
 
 
 _API = "aiplatform.projects.locations.models"

@@ -6,11 +6,9 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from runner.emulator import projects
 from runner.emulator.aiplatform import endpoints, models, scope
 from runner.emulator.aiplatform.scope import PARENT
-from runner.emulator.iam import callers, policies, project_policies
-from runner.emulator.resources import reading, writing
+from runner.emulator.iam.policy_methods import policy_methods
 from runner.emulator.routing import ApiRequest, Method
 
 KIND = "aiplatform-policy"
@@ -26,37 +24,11 @@ def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
     return name
 
 
-@reading
-def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return the policy."""
-    return policies.stored(connection, KIND, _name(connection, request))
-
-
-@writing
-def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Replace the policy."""
-    return policies.replace(connection, KIND, _name(connection, request), request.document)
-
-
-@reading
-def test_permissions(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Tell which of the given permissions the caller has."""
-    project = projects.resolve(connection, request.fields["project"])
-    chain = [
-        policies.stored(connection, KIND, _name(connection, request)),
-        project_policies.get_policy(connection, project),
-    ]
-    found = callers.held(connection, request, chain, request.query_params.getlist("permissions"))
-    return {"permissions": found} if found else {}
-
+_POLICY = policy_methods(KIND, _name)
 
 METHODS = [
     Method(f"aiplatform.projects.locations.{collection}.{verb}", "POST", f"{path}:{verb}", handler)
     for collection in _FIND
     for path in (f"{PARENT}/{{collection={collection}}}/{{resource}}",)
-    for verb, handler in (
-        ("getIamPolicy", get_policy),
-        ("setIamPolicy", set_policy),
-        ("testIamPermissions", test_permissions),
-    )
+    for verb, handler in zip(("getIamPolicy", "setIamPolicy", "testIamPermissions"), _POLICY, strict=True)
 ]

@@ -12,6 +12,7 @@ from typing import Any
 from runner.emulator import projects, store
 from runner.emulator.aiplatform import filters, scope, tuning_validation
 from runner.emulator.aiplatform.scope import Scope
+from runner.emulator.definitions import documents
 from runner.emulator.errors import ApiError
 from runner.emulator.iam import agents
 
@@ -20,27 +21,6 @@ WORK = "tuning-work"
 EVENT = "tuning-event"
 
 TERMINAL = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"})
-
-_FILTER_FIELDS = frozenset(
-    {
-        "name",
-        "state",
-        "labels",
-        "baseModel",
-        "customBaseModel",
-        "tunedModelDisplayName",
-        "description",
-        "outputUri",
-        "createTime",
-        "startTime",
-        "endTime",
-        "updateTime",
-        "serviceAccount",
-        "supervisedTuningSpec",
-        "tunedModel",
-        "experiment",
-    }
-)
 
 
 def create(connection: sqlite3.Connection, where: Scope, job: dict[str, Any], now: str) -> dict[str, Any]:
@@ -100,7 +80,7 @@ def get(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
 
 def list_jobs(connection: sqlite3.Connection, where: Scope, text: str) -> list[dict[str, Any]]:
     """Return the jobs of a location that match a filter, newest first. Raises ApiError INVALID_ARGUMENT."""
-    matches = filters.compile_filter(text, _FILTER_FIELDS)
+    matches = filters.compile_filter(text, documents.fields("aiplatform.v1beta1", "TuningJob"))
     jobs = [job for _, job in store.scan(connection, KIND, f"{where.name}/tuningJobs/") if matches(job)]
     return sorted(jobs, key=lambda job: (job["createTime"], job["name"]), reverse=True)
 

@@ -27,6 +27,9 @@ def _get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     )
 
 
+get = reading(_get)
+
+
 def _check(connection: sqlite3.Connection, body: dict[str, Any]) -> None:
     """Check a budget. Raises ApiError INVALID_ARGUMENT."""
     text(body, "displayName", maximum=60)
@@ -66,12 +69,6 @@ def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any
     period.setdefault("creditTypesTreatment", "INCLUDE_ALL_CREDITS")
     name = f"{_parent(request)}/{uuid.uuid4()}"
     return store.insert(connection, KIND, name, {**body, "name": name, "etag": policies.new_etag()})
-
-
-@reading
-def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return a budget."""
-    return _get(connection, request)
 
 
 @listing("budgets")

@@ -13,7 +13,8 @@ from typing import Any
 
 from runner.emulator import enablement, projects, store, update_mask
 from runner.emulator.errors import ApiError, invalid, not_here
-from runner.emulator.iam import callers, policies, project_policies
+from runner.emulator.iam import policies
+from runner.emulator.iam.policy_methods import policy_methods
 from runner.emulator.resources import children, listing, reading, writing
 from runner.emulator.routing import ApiRequest, Handler
 
@@ -175,31 +176,14 @@ def destroy_version(connection: sqlite3.Connection, request: ApiRequest) -> dict
     return store.put(connection, VERSION_KIND, version["name"], version)
 
 
-@reading
-def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return the policy of a key ring or a key."""
-    return _policy(connection, _name(connection, request))
+def _held(connection: sqlite3.Connection, request: ApiRequest) -> str:
+    """Return the name of a key ring or a key that is there. Raises ApiError NOT_FOUND."""
+    return str(_get(connection, _name(connection, request))["name"])
 
 
-def _policy(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
-    _get(connection, name)
-    return policies.stored(connection, POLICY_KIND, name)
-
-
-@writing
-def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Replace the policy of a key ring or a key."""
+def _of_ring(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     name = _name(connection, request)
-    _get(connection, name)
-    return policies.replace(connection, POLICY_KIND, name, request.document)
+    return [policies.stored(connection, POLICY_KIND, name.split("/cryptoKeys/")[0])] if "key" in request.fields else []
 
 
-@reading
-def test_permissions(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Tell which of the given permissions the caller has on a key ring or a key."""
-    name = _name(connection, request)
-    project = projects.resolve(connection, request.fields["project"])
-    chain = [_policy(connection, name), project_policies.get_policy(connection, project)]
-    if "key" in request.fields:
-        chain.append(_policy(connection, name.split("/cryptoKeys/", 1)[0]))
-    return callers.permissions(connection, request, chain)
+POLICY = policy_methods(POLICY_KIND, _held, _of_ring)

@@ -35,9 +35,15 @@ def _policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, An
     return _find(connection, POLICY, f"accessPolicies/{request.fields['policy']}")
 
 
+get_policy = reading(_policy)
+
+
 def _perimeter(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     parent = _policy(connection, request)["name"]
     return _find(connection, PERIMETER, f"{parent}/servicePerimeters/{request.fields['perimeter']}")
+
+
+get = reading(_perimeter)
 
 
 def _done(connection: sqlite3.Connection, document: dict[str, Any], verb: str, kind: str) -> dict[str, Any]:
@@ -98,12 +104,6 @@ def create_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[s
     return _done(connection, store.insert(connection, POLICY, name, document), "create", "AccessPolicy")
 
 
-@reading
-def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return an access policy."""
-    return _policy(connection, request)
-
-
 @listing("accessPolicies")
 def list_policies(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
     """List an organisation's access policies."""
@@ -135,12 +135,6 @@ def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any
     _check(connection, body)
     document = _filled({**body, "etag": policies.new_etag()})
     return _done(connection, store.insert(connection, PERIMETER, name, document), "create", "ServicePerimeter")
-
-
-@reading
-def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return a perimeter."""
-    return _perimeter(connection, request)
 
 
 @listing("servicePerimeters")

@@ -45,6 +45,9 @@ def _get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     return store.get(connection, KIND, name)
 
 
+get = reading(_get)
+
+
 def _checked(body: dict[str, Any]) -> dict[str, Any]:
     """Return what the client may say of a preference, with its value granted."""
     service = text(body, "service", maximum=200, required=True)
@@ -99,12 +102,6 @@ def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any
     now = request.emulator.clock.timestamp()
     stamps = {"name": name, "etag": policies.new_etag(), "createTime": now, "updateTime": now}
     return store.insert(connection, KIND, name, {**document, **stamps, "reconciling": False})
-
-
-@reading
-def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return a quota preference."""
-    return _get(connection, request)
 
 
 @listing("quotaPreferences")

@@ -44,7 +44,8 @@ def held(
 
 def permissions(connection: sqlite3.Connection, request: ApiRequest, chain: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Return the answer of `testIamPermissions`: those that the request asks for and `held` finds."""
-    found = held(connection, request, chain, request.document.get("permissions"))
+    asked = request.query_params.getlist("permissions") or request.document.get("permissions")
+    found = held(connection, request, chain, asked)
     return {"permissions": found} if found else {}
 
 

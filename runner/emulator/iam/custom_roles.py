@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from typing import Any
 
 from starlette.responses import Response
 
@@ -29,6 +28,9 @@ def _get(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     return store.get(connection, KIND, name, missing=f"The role named {name} was not found.")
 
 
+get = reading(_get)
+
+
 def _check(body: Document) -> None:
     text(body, "title", maximum=100)
     text(body, "description", maximum=300)
@@ -48,12 +50,6 @@ def create(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     name = f"projects/{projects.resolve(connection, request.fields['project']).id}/roles/{id_}"
     taken = f"A role named {id_} in {name.rsplit('/', 2)[0]} already exists."
     return store.insert(connection, KIND, name, {**role, "name": name, "etag": policies.new_etag()}, taken=taken)
-
-
-@reading
-def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return a role, a deleted one too."""
-    return _get(connection, request)
 
 
 @listing("roles")

@@ -8,10 +8,11 @@ from typing import Any
 
 from runner.emulator import projects, store, update_mask
 from runner.emulator.errors import ApiError, already_exists, invalid, not_found
-from runner.emulator.iam import callers, deleted_members, policies, project_policies
+from runner.emulator.iam import deleted_members, policies, project_policies
 from runner.emulator.iam.accounts import ACCOUNT_KIND
+from runner.emulator.iam.policy_methods import policy_methods
 from runner.emulator.resources import listing, reading, text, writing
-from runner.emulator.routing import ApiRequest
+from runner.emulator.routing import ApiRequest, Handler
 
 DELETED_KIND = "service-account-deleted"
 POLICY_KIND = "service-account-policy"
@@ -44,6 +45,9 @@ def _lookup(connection: sqlite3.Connection, account: str) -> dict[str, Any] | No
 
 def _of(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     return find(connection, request.fields["project"], request.fields["account"])
+
+
+get = reading(_of)
 
 
 def policy_of(connection: sqlite3.Connection, account: dict[str, Any]) -> dict[str, Any]:
@@ -96,12 +100,6 @@ def _domain(project_id: str) -> str:
 def _check(given: dict[str, Any]) -> None:
     text(given, "displayName", maximum=100)
     text(given, "description", maximum=256)
-
-
-@reading
-def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return an account."""
-    return _of(connection, request)
 
 
 @listing("accounts", default=20)
@@ -165,29 +163,17 @@ def undelete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, A
     return {"restoredAccount": account}
 
 
-@writing
-def switch(connection: sqlite3.Connection, request: ApiRequest) -> None:
-    """Enable or disable an account: a disabled one gets no tokens."""
-    account = _of(connection, request)
-    changed = {name: value for name, value in account.items() if name != "disabled"}
-    if request.fields["verb"] == "disable":
-        changed["disabled"] = True
-    _save(connection, account, changed, None)
+def _switch(*, disabled: bool) -> Handler:
+    @writing
+    def handler(connection: sqlite3.Connection, request: ApiRequest) -> None:
+        account = _of(connection, request)
+        changed = {name: value for name, value in account.items() if name != "disabled"}
+        _save(connection, account, changed | ({"disabled": True} if disabled else {}), None)
+
+    return handler
 
 
-@reading
-def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return the policy on an account."""
-    return policy_of(connection, _of(connection, request))
+enable, disable = _switch(disabled=False), _switch(disabled=True)
+"""A disabled account gets no tokens."""
 
-
-@writing
-def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Replace the policy on an account."""
-    return policies.replace(connection, POLICY_KIND, _of(connection, request)["uniqueId"], request.document)
-
-
-@reading
-def test_permissions(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Tell which of the given permissions the caller has on an account."""
-    return callers.permissions(connection, request, policies_on(connection, _of(connection, request)))
+POLICY = policy_methods(POLICY_KIND, lambda connection, request: str(_of(connection, request)["uniqueId"]))

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from runner.emulator import operations, store, update_mask
 from runner.emulator.errors import already_exists, invalid
 from runner.emulator.iam import accounts, policies
+from runner.emulator.iam.policy_methods import policy_methods
 from runner.emulator.resources import Document, listing, reading, writing
 from runner.emulator.routing import ApiRequest, json_response
 from runner.emulator.serverless.documents import check_id, done, parent
@@ -131,13 +132,5 @@ def invokers(connection: sqlite3.Connection, service: str) -> Document:
     return policies.stored(connection, POLICY_KIND, service)
 
 
-@reading
-def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return who may call a function."""
-    return invokers(connection, _service(connection, request))
-
-
-@writing
-def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    """Replace who may call a function."""
-    return policies.replace(connection, POLICY_KIND, _service(connection, request), request.document)
+POLICY = policy_methods(POLICY_KIND, _service)
+"""Who may call a function."""

@@ -34,8 +34,8 @@ METHODS: list[Method] = [
     *methods(
         ["/run/v2"],
         [
-            ("run.projects.locations.services.getIamPolicy", "GET", f"{_SERVICE}:getIamPolicy", functions.get_policy),
-            ("run.projects.locations.services.setIamPolicy", "POST", f"{_SERVICE}:setIamPolicy", functions.set_policy),
+            ("run.projects.locations.services.getIamPolicy", "GET", f"{_SERVICE}:getIamPolicy", functions.POLICY.get),
+            ("run.projects.locations.services.setIamPolicy", "POST", f"{_SERVICE}:setIamPolicy", functions.POLICY.set),
         ],
     ),
     *methods(

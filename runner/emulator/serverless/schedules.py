@@ -6,7 +6,6 @@ import asyncio
 import logging
 import sqlite3
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
@@ -69,10 +68,7 @@ def _named(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     return store.get(connection, KIND, f"{parent(connection, request, SERVICE)}/jobs/{request.fields['job']}")
 
 
-@reading
-def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return a job."""
-    return _named(connection, request)
+get = reading(_named)
 
 
 @listing("jobs")

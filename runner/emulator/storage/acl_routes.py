@@ -11,7 +11,7 @@ from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest, Handler
 from runner.emulator.storage import access_lists, buckets, objects, records
 from runner.emulator.storage.access_lists import BUCKET_ROLES, OBJECT_ROLES, Entry
-from runner.emulator.storage.faults import bad_request, no_such_object
+from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.parameters import integer
 from runner.emulator.storage.replies import reading, writing
 
@@ -112,12 +112,7 @@ def object_entries(connection: sqlite3.Connection, record: records.StoredObject)
 
 def _record(connection: sqlite3.Connection, request: ApiRequest) -> records.StoredObject:
     bucket, name = request.fields["bucket"], request.fields["object"]
-    generation = integer(request.query_params, "generation")
-    buckets.require(connection, bucket)
-    record = records.load(connection, bucket, name, generation)
-    if record is None:
-        raise no_such_object(bucket, name, generation)
-    return record
+    return records.require(connection, bucket, name, integer(request.query_params, "generation"))
 
 
 def _refuse_uniform(home: Json, message: str) -> None:

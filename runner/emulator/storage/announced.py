@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import access, customer_keys, naming
+from runner.emulator.storage import access, blobs, buckets, customer_keys, naming, records
 from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.metadata import checked
 from runner.emulator.storage.preconditions import Preconditions
@@ -46,3 +48,26 @@ def announced(request: ApiRequest, body: Json, content_type: str) -> Announced:
         expected=Expected.of(body, request.headers),
         preconditions=Preconditions.of(parameters, request.headers),
     )
+
+
+async def opened(request: ApiRequest, target: Announced, kind: str, **more: Any) -> str:
+    """Store an upload of several requests, and return its id. `more` is kept with what was announced.
+
+    Raises ApiError NOT_FOUND; 412 where it is resumable: an upload in parts has its conditions checked at its end.
+    """
+    bucket, upload = request.fields["bucket"], blobs.new_id()
+    body = {"settings": target.settings, "preconditions": target.preconditions.to_json(), **more}
+    now = records.microseconds(request.emulator.clock.now())
+
+    def write(connection: sqlite3.Connection) -> None:
+        buckets.require(connection, bucket)
+        if kind == "resumable":
+            target.preconditions.check(records.load(connection, bucket, target.name))
+        connection.execute(
+            "INSERT INTO storage_uploads (id, kind, bucket, name, state, body, received, created, blob)"
+            " VALUES (?, ?, ?, ?, 'open', ?, 0, ?, ?)",
+            (upload, kind, bucket, target.name, json.dumps(body, ensure_ascii=False), now, blobs.new_id()),
+        )
+
+    await request.emulator.store.write(write)
+    return upload

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from runner.emulator.iam import deleted_members
 from runner.emulator.storage.faults import no_such_bucket
-from runner.emulator.storage.records import timestamp
+from runner.emulator.storage.records import timestamp, varint
 
 Json = dict[str, Any]
 
@@ -58,11 +58,7 @@ def _resource(name: str, project: str, metageneration: int, body: Json, base: st
 
 
 def _etag(revision: int) -> str:
-    packed = b"\x08"
-    while revision > 0x7F:
-        packed += bytes([revision & 0x7F | 0x80])
-        revision >>= 7
-    return base64.b64encode(packed + bytes([revision])).decode()
+    return base64.b64encode(b"\x08" + varint(revision)).decode()
 
 
 def location_type(location: str) -> str:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import blobs, buckets, customer_keys, naming, object_views, objects, protection, records
-from runner.emulator.storage.faults import bad_request, condition_not_met, no_such_object
+from runner.emulator.storage.faults import bad_request, condition_not_met
 from runner.emulator.storage.metadata import checked
 from runner.emulator.storage.parameters import integer
 from runner.emulator.storage.preconditions import NONE, Preconditions
@@ -64,10 +64,7 @@ async def move(request: ApiRequest) -> Response:
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
-        buckets.require(connection, bucket)
-        source = records.load(connection, bucket, source_name, generation, data=True)
-        if source is None:
-            raise no_such_object(bucket, source_name, generation)
+        source = records.require(connection, bucket, source_name, generation, data=True)
         if source_name == name:
             raise bad_request("The source and the destination of a move must differ.")
         source_conditions.check(source)
@@ -75,9 +72,7 @@ async def move(request: ApiRequest) -> Response:
         record, orphans = objects.add(connection, bucket, name, payload, source.settings, preconditions, now)
         return record, orphans + objects.remove(connection, bucket, source_name, generation, NONE, now)
 
-    record, orphans = await request.emulator.store.write(write)
-    blobs.unlink(request.emulator, orphans)
-    return object_views.answer(request, record)
+    return object_views.answer(request, await objects.commit(request.emulator, write))
 
 
 async def _copy(request: ApiRequest) -> StoredObject:
@@ -126,10 +121,7 @@ async def copied(
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
-        buckets.require(connection, bucket)
-        original = records.load(connection, bucket, name, generation, data=True)
-        if original is None:
-            raise no_such_object(bucket, name, generation)
+        original = records.require(connection, bucket, name, generation, data=True)
         source_conditions.check(original)
         customer_keys.check(original, key)
         settings = dict(given)
@@ -140,9 +132,7 @@ async def copied(
         payload = objects.payload_of(original)
         return objects.add(connection, *target, payload, settings, preconditions, now)
 
-    record, orphans = await request.emulator.store.write(write)
-    blobs.unlink(request.emulator, orphans)
-    return record
+    return await objects.commit(request.emulator, write)
 
 
 async def compose(request: ApiRequest) -> Response:
@@ -192,7 +182,7 @@ async def compose(request: ApiRequest) -> Response:
                 orphans = orphans + objects.remove(connection, bucket, part.name, None, NONE, now)
         return record, orphans
 
-    return object_views.answer(request, await objects.commit(emulator, payload, write))
+    return object_views.answer(request, await objects.commit(emulator, write, payload))
 
 
 def _given(request: ApiRequest, body: Json) -> Json:
@@ -208,11 +198,8 @@ def _given(request: ApiRequest, body: Json) -> Json:
 def _source(connection: sqlite3.Connection, bucket: str, source: object) -> StoredObject:
     if not isinstance(source, dict) or not isinstance(source.get("name"), str):
         raise bad_request("Every source object needs a name.", "required")
-    wanted = {key: "" if source.get(key) is None else str(source[key]) for key in ("generation",)}
-    generation = integer(wanted, "generation")
-    record = records.load(connection, bucket, source["name"], generation, data=True)
-    if record is None:
-        raise no_such_object(bucket, source["name"], generation)
+    wanted = {} if source.get("generation") is None else {"generation": str(source["generation"])}
+    record = records.require(connection, bucket, source["name"], integer(wanted, "generation"), data=True)
     conditions = source.get("objectPreconditions") or {}
     match = conditions.get("ifGenerationMatch") if isinstance(conditions, dict) else None
     if match is not None and str(match) != str(record.generation):

@@ -11,7 +11,6 @@ from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import (
     access_lists,
-    blobs,
     buckets,
     customer_keys,
     downloads,
@@ -21,7 +20,7 @@ from runner.emulator.storage import (
     protection,
     records,
 )
-from runner.emulator.storage.faults import NotModifiedError, bad_request, no_such_object
+from runner.emulator.storage.faults import NotModifiedError, bad_request
 from runner.emulator.storage.metadata import changed, checked
 from runner.emulator.storage.parameters import boolean, integer
 from runner.emulator.storage.preconditions import Preconditions
@@ -36,7 +35,7 @@ async def get(request: ApiRequest) -> Response:
     if request.query_params.get("alt") == "media":
         return await download(request)
     try:
-        return object_views.answer(request, _load(request))
+        return object_views.answer(request, load(request, _conditions(request)))
     except NotModifiedError:
         return Response(status_code=304)
 
@@ -45,7 +44,10 @@ async def download(request: ApiRequest) -> Response:
     """Return an object's data: what `/download/storage/v1/…` is for. What goes wrong is told in plain text."""
     try:
         return downloads.open_media(
-            request.emulator, lambda: _load(request, data=True), request.headers, body=request.method == "GET"
+            request.emulator,
+            lambda: load(request, _conditions(request), data=True),
+            request.headers,
+            body=request.method == "GET",
         )
     except NotModifiedError:
         return Response(status_code=304)
@@ -53,19 +55,23 @@ async def download(request: ApiRequest) -> Response:
         return Response(error.message, error.http, error.headers, "text/html; charset=UTF-8")
 
 
-def _load(request: ApiRequest, *, data: bool = False) -> StoredObject:
+def _conditions(request: ApiRequest) -> Preconditions:
+    return Preconditions.of(request.query_params, request.headers)
+
+
+def load(request: ApiRequest, preconditions: Preconditions, *, data: bool = False) -> StoredObject:
+    """Return the version that a request wants to read; with its data, if its key is the right one.
+
+    Raises ApiError NOT_FOUND, 400, 412; NotModifiedError.
+    """
     key = customer_keys.given(request.headers)
     bucket, name = request.fields["bucket"], request.fields["object"]
     parameters = request.query_params
     generation = integer(parameters, "generation")
     soft = boolean(parameters, "softDeleted")
-    preconditions = Preconditions.of(parameters, request.headers)
 
     def read(connection: sqlite3.Connection) -> StoredObject:
-        record = records.load(connection, bucket, name, generation, data=data, soft=soft)
-        if record is None:
-            buckets.require(connection, bucket)
-            raise no_such_object(bucket, name, generation)
+        record = records.require(connection, bucket, name, generation, data=data, soft=soft)
         preconditions.check(record, reading=True)
         if data:
             customer_keys.check(record, key)
@@ -95,7 +101,7 @@ async def update(request: ApiRequest) -> Response:
 async def _change(request: ApiRequest, *, replace: bool) -> Response:
     bucket, name = request.fields["bucket"], request.fields["object"]
     parameters = request.query_params
-    generation, preconditions = integer(parameters, "generation"), Preconditions.of(parameters, request.headers)
+    generation, preconditions = integer(parameters, "generation"), _conditions(request)
     given = checked(await request.read_json())
     if parameters.get("predefinedAcl"):
         given["acl"] = parameters["predefinedAcl"]
@@ -104,9 +110,7 @@ async def _change(request: ApiRequest, *, replace: bool) -> Response:
 
     def write(connection: sqlite3.Connection) -> StoredObject:
         home = buckets.require(connection, bucket)
-        record = records.load(connection, bucket, name, generation)
-        if record is None:
-            raise no_such_object(bucket, name, generation)
+        record = records.require(connection, bucket, name, generation)
         preconditions.check(record)
         before = record.settings
         after = changed(before, given, replace=replace)
@@ -125,12 +129,7 @@ async def delete(request: ApiRequest) -> Response:
     """Delete the live version, or one generation."""
     bucket, name = request.fields["bucket"], request.fields["object"]
     generation = integer(request.query_params, "generation")
-    preconditions = Preconditions.of(request.query_params, request.headers)
-    now = records.microseconds(request.emulator.clock.now())
-    orphans = await request.emulator.store.write(
-        lambda connection: objects.remove(connection, bucket, name, generation, preconditions, now)
-    )
-    blobs.unlink(request.emulator, orphans)
+    await objects.delete(request.emulator, bucket, name, generation, _conditions(request))
     return Response(status_code=204)
 
 
@@ -140,16 +139,11 @@ async def restore(request: ApiRequest) -> Response:
     generation = integer(request.query_params, "generation")
     if generation is None:
         raise bad_request("Required parameter: generation", "required")
-    preconditions = Preconditions.of(request.query_params, request.headers)
+    preconditions = _conditions(request)
     now = records.microseconds(request.emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
-        buckets.require(connection, bucket)
-        record = records.load(connection, bucket, name, generation, data=True, soft=True)
-        if record is None:
-            raise no_such_object(bucket, name, generation)
+        record = records.require(connection, bucket, name, generation, data=True, soft=True)
         return objects.add(connection, bucket, name, objects.payload_of(record), record.settings, preconditions, now)
 
-    record, orphans = await request.emulator.store.write(write)
-    blobs.unlink(request.emulator, orphans)
-    return object_views.answer(request, record)
+    return object_views.answer(request, await objects.commit(request.emulator, write))

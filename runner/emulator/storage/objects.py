@@ -19,7 +19,7 @@ from anyio import to_thread
 from runner.emulator.context import Emulator
 from runner.emulator.storage import access_lists, blobs, buckets, naming, protection, records
 from runner.emulator.storage.blobs import Payload
-from runner.emulator.storage.faults import no_such_object
+from runner.emulator.storage.hashes import Expected
 from runner.emulator.storage.preconditions import NONE, Preconditions
 from runner.emulator.storage.records import StoredObject
 
@@ -90,11 +90,7 @@ def _with_data(emulator: Emulator, bucket: str, name: str, use: Callable[[Stored
     """Call `use` with the live version; again when its file went because the object was replaced meanwhile."""
 
     def load(connection: sqlite3.Connection) -> StoredObject:
-        buckets.require(connection, bucket)
-        record = records.load(connection, bucket, name, data=True)
-        if record is None:
-            raise no_such_object(bucket, name)
-        return record
+        return records.require(connection, bucket, name, data=True)
 
     while True:
         record = emulator.store.read(load)
@@ -133,35 +129,51 @@ async def insert(
     payload: Payload,
     settings: Json,
     preconditions: Preconditions = NONE,
+    expected: Expected | None = None,
 ) -> StoredObject:
     """Make the payload the live object. Its file is deleted when that is refused.
 
-    Raises ApiError NOT_FOUND (bucket), 400 (name), 412.
+    Raises ApiError NOT_FOUND (bucket), 400 (name, checksum), 412.
     """
     now = records.microseconds(emulator.clock.now())
 
     def write(connection: sqlite3.Connection) -> tuple[StoredObject, list[str]]:
         naming.check_object_name(name)
+        if expected is not None:
+            expected.check(payload)
         return add(connection, bucket, name, payload, settings, preconditions, now)
 
-    return await commit(emulator, payload, write)
+    return await commit(emulator, write, payload)
 
 
 async def commit(
-    emulator: Emulator, payload: Payload, write: Callable[[sqlite3.Connection], tuple[StoredObject, list[str]]]
+    emulator: Emulator,
+    write: Callable[[sqlite3.Connection], tuple[StoredObject, list[str]]],
+    payload: Payload | None = None,
 ) -> StoredObject:
-    """Run a transaction that makes an object of a payload; delete the files it returns with the object.
+    """Run a transaction that makes an object; delete the files it returns with the object.
 
-    The payload's own file is deleted when the transaction raises, and what it raises is raised here.
+    The file of a payload of its own is deleted when the transaction raises, and what it raises is raised here.
     """
     try:
         record, orphans = await emulator.store.write(write)
     except Exception:
-        if payload.blob is not None:
+        if payload is not None and payload.blob is not None:
             blobs.unlink(emulator, [payload.blob])
         raise
     blobs.unlink(emulator, orphans)
     return record
+
+
+async def delete(
+    emulator: Emulator, bucket: str, name: str, generation: int | None = None, preconditions: Preconditions = NONE
+) -> None:
+    """Delete the live version, or one generation for good. Raises ApiError NOT_FOUND, 412."""
+    now = records.microseconds(emulator.clock.now())
+    orphans = await emulator.store.write(
+        lambda connection: remove(connection, bucket, name, generation, preconditions, now)
+    )
+    blobs.unlink(emulator, orphans)
 
 
 def add(
@@ -211,36 +223,12 @@ def add(
         expires=None,
         body=json.dumps(settings, ensure_ascii=False, separators=(",", ":")),
         blob=payload.blob,
+        inline=payload.inline,
         home=home,
     )
-    _save(connection, record, payload.inline)
+    records.insert(connection, record)
+    record.inline = None
     return record, orphans
-
-
-def _save(connection: sqlite3.Connection, record: StoredObject, inline: bytes | None) -> None:
-    cursor = connection.execute(
-        "INSERT INTO storage_objects (bucket, name, generation, metageneration, state, size, crc32c, md5, components,"
-        " created, updated, deleted, expires, body, blob, inline) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-        (
-            record.bucket,
-            record.name,
-            record.generation,
-            record.metageneration,
-            record.state,
-            record.size,
-            record.crc32c,
-            record.md5,
-            record.components,
-            record.created,
-            record.updated,
-            record.deleted,
-            record.expires,
-            record.body,
-            record.blob,
-            inline,
-        ),
-    )
-    record.id = cursor.lastrowid or 0
 
 
 def remove(
@@ -256,9 +244,7 @@ def remove(
     Raises ApiError NOT_FOUND, 412.
     """
     home = buckets.require(connection, bucket)
-    record = records.load(connection, bucket, name, generation)
-    if record is None:
-        raise no_such_object(bucket, name, generation)
+    record = records.require(connection, bucket, name, generation)
     preconditions.check(record)
     return _retire(connection, home, record, now, for_good=generation is not None)
 

@@ -16,6 +16,7 @@ from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import access, blobs, naming, objects, signatures
 from runner.emulator.storage.faults import bad_request
+from runner.emulator.storage.metadata import checked
 from runner.emulator.storage.preconditions import NONE
 from runner.emulator.storage.related import boundary_of
 from runner.emulator.storage.xml import EXTENSIONS, SETTINGS, camel, document, element
@@ -38,17 +39,17 @@ async def take(request: ApiRequest) -> Response:
     request.emulator.store.read(
         lambda connection: access.require_on(connection, request, "storage.objects.create", bucket=bucket, name=name)
     )
-    settings: Json = {field: fields[key] for key, field in _SETTINGS.items() if fields.get(key)}
+    given: Json = {field: fields[key] for key, field in _SETTINGS.items() if fields.get(key)}
     custom = {
         key.removeprefix("x-goog-meta-"): value for key, value in fields.items() if key.startswith("x-goog-meta-")
     }
-    settings |= {"metadata": custom} if custom else {}
+    settings = checked(given | ({"metadata": custom} if custom else {}))
     if fields.get("acl"):
         settings["acl"] = camel(fields["acl"])
     writer = blobs.BlobWriter(request.emulator.blobs)
     await writer.write(data)
     record = await objects.insert(request.emulator, bucket, name, await writer.finish(), settings, NONE)
-    tag = f'"{record.etag if record.md5 is None else record.md5.hex()}"'
+    tag = f'"{record.tag}"'
     target = fields.get("success_action_redirect") or fields.get("redirect")
     if target:
         query = urlencode({"bucket": bucket, "key": name, "etag": tag})

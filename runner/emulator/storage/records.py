@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from runner.emulator.storage.faults import no_such_bucket, no_such_object
 from runner.emulator.store import Store
 
 _COLUMNS = (
-    "id, bucket, name, generation, metageneration, state, size, crc32c, md5, components,"
+    "bucket, name, generation, metageneration, state, size, crc32c, md5, components,"
     " created, updated, deleted, expires, body, blob"
 )
-_WITH_DATA = f"{_COLUMNS}, inline"
+_READ = f"id, {_COLUMNS}"
+_WITH_DATA = f"{_READ}, inline"
 
 
 @dataclass(slots=True)
@@ -53,13 +55,18 @@ class StoredObject:
     @property
     def etag(self) -> str:
         """Return the entity tag, which changes with the data and with the metadata."""
-        packed = b"\x08" + _varint(self.generation) + b"\x10" + _varint(self.metageneration)
+        packed = b"\x08" + varint(self.generation) + b"\x10" + varint(self.metageneration)
         return base64.b64encode(packed).decode()
+
+    @property
+    def tag(self) -> str:
+        """Return the entity tag of the XML API: the MD5 in hexadecimal where there is one."""
+        return self.etag if self.md5 is None else self.md5.hex()
 
     @property
     def etags(self) -> tuple[str, ...]:
         """Return the entity tags of the JSON and of the XML API, by which a condition may name this version."""
-        return (self.etag,) if self.md5 is None else (self.etag, self.md5.hex())
+        return (self.etag, self.tag)
 
     def resource(self, base: str = "") -> dict[str, Any]:
         """Return the object resource of the JSON API, its links starting with `base`."""
@@ -107,7 +114,8 @@ def encode_crc32c(value: int) -> str:
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Return a number in the variable length of protocol buffers, which entity tags are made of."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -129,7 +137,7 @@ def load(
 
     `data` loads inline data too.
     """
-    columns = _WITH_DATA if data else _COLUMNS
+    columns = _WITH_DATA if data else _READ
     if generation is None:
         condition, arguments = "state = 'live'", [bucket, name]
     else:
@@ -142,6 +150,33 @@ def load(
     return None if row is None else StoredObject(*row)
 
 
+def require(
+    connection: sqlite3.Connection,
+    bucket: str,
+    name: str,
+    generation: int | None = None,
+    *,
+    data: bool = False,
+    soft: bool = False,
+) -> StoredObject:
+    """Return what `load` does. Raises ApiError NOT_FOUND: there is no such object, or no such bucket."""
+    record = load(connection, bucket, name, generation, data=data, soft=soft)
+    if record is None:
+        known = connection.execute("SELECT 1 FROM storage_buckets WHERE name = ?", (bucket,)).fetchone()
+        raise no_such_object(bucket, name, generation) if known else no_such_bucket()
+    return record
+
+
+def insert(connection: sqlite3.Connection, record: StoredObject) -> None:
+    """Write the row of a new version, and give the version its id."""
+    columns = [*_COLUMNS.split(", "), "inline"]
+    cursor = connection.execute(
+        f"INSERT INTO storage_objects ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
+        [getattr(record, column) for column in columns],
+    )
+    record.id = cursor.lastrowid or 0
+
+
 def is_gone(store: Store, record: StoredObject) -> bool:
     """Tell whether a version loaded earlier has been deleted for good, and its file with it."""
     return not store.read(lambda connection: select(connection, "id = ?", (record.id,)))
@@ -149,5 +184,5 @@ def is_gone(store: Store, record: StoredObject) -> bool:
 
 def select(connection: sqlite3.Connection, condition: str, arguments: tuple[object, ...]) -> list[StoredObject]:
     """Return the versions that meet an SQL condition written in this package."""
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM storage_objects WHERE {condition}", arguments)  # noqa: S608
+    rows = connection.execute(f"SELECT {_READ} FROM storage_objects WHERE {condition}", arguments)  # noqa: S608
     return [StoredObject(*row) for row in rows]

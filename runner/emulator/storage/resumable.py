@@ -21,7 +21,7 @@ from runner.emulator.context import Emulator
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import blobs, buckets, object_views, objects, records, session_files
-from runner.emulator.storage.announced import Announced
+from runner.emulator.storage.announced import Announced, opened
 from runner.emulator.storage.blobs import CHUNK, Payload
 from runner.emulator.storage.content_range import ContentRange, parse_content_range
 from runner.emulator.storage.faults import bad_request
@@ -53,36 +53,15 @@ class _Session:
 
 async def start(request: ApiRequest, target: Announced) -> Response:
     """Open a session; its address is in `Location`. Raises ApiError NOT_FOUND, 412."""
-    location = await open_session(
-        request,
-        target,
-        integer(request.headers, "x-upload-content-length"),
-    )
+    location = await open_session(request, target, integer(request.headers, "x-upload-content-length"))
     return Response(status_code=200, headers={"Location": location, "X-GUploader-UploadID": location[-32:]})
 
 
 async def open_session(request: ApiRequest, target: Announced, length: int | None) -> str:
     """Store a new session; return its address. `length` is the announced size in bytes. Raises as `start`."""
-    bucket, upload = request.fields["bucket"], blobs.new_id()
-    body = {
-        "settings": target.settings,
-        "preconditions": target.preconditions.to_json(),
-        "crc32c": target.expected.crc32c,
-        "md5": target.expected.md5,
-        "length": length,
-    }
-    now = records.microseconds(request.emulator.clock.now())
-
-    def write(connection: sqlite3.Connection) -> None:
-        buckets.require(connection, bucket)
-        target.preconditions.check(records.load(connection, bucket, target.name))
-        connection.execute(
-            "INSERT INTO storage_uploads (id, kind, bucket, name, state, body, received, created, blob)"
-            " VALUES (?, 'resumable', ?, ?, 'open', ?, 0, ?, ?)",
-            (upload, bucket, target.name, json.dumps(body, ensure_ascii=False), now, blobs.new_id()),
-        )
-
-    await request.emulator.store.write(write)
+    announced = {"crc32c": target.expected.crc32c, "md5": target.expected.md5, "length": length}
+    upload = await opened(request, target, "resumable", **announced)
+    bucket = request.fields["bucket"]
     return f"{request.base}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={upload}"
 
 

@@ -14,6 +14,7 @@ from runner.emulator.storage import blobs, object_views, objects, resumable
 from runner.emulator.storage.announced import Announced, announced
 from runner.emulator.storage.blobs import BlobWriter, Payload
 from runner.emulator.storage.faults import bad_request
+from runner.emulator.storage.records import StoredObject
 from runner.emulator.storage.related import RelatedParser, boundary_of
 from runner.emulator.storage.tables import INLINE_LIMIT
 
@@ -53,7 +54,8 @@ async def _insert_multipart(request: ApiRequest, content_type: str) -> Response:
             raise bad_request("The metadata part must be a JSON object.", "parseError")
         target = announced(request, body, parser.content_type)
     except ApiError:
-        _forget(request, payload)
+        if payload.blob is not None:
+            blobs.unlink(request.emulator, [payload.blob])
         raise
     return await _store(request, target, payload)
 
@@ -93,17 +95,17 @@ async def _receive_small(request: ApiRequest, parser: RelatedParser | None) -> P
 
 
 async def _store(request: ApiRequest, target: Announced, payload: Payload) -> Response:
-    try:
-        target.expected.check(payload)
-    except ApiError:
-        _forget(request, payload)
-        raise
-    record = await objects.insert(
-        request.emulator, request.fields["bucket"], target.name, payload, target.settings, target.preconditions
+    return object_views.answer(request, await stored(request, target, payload), full="acl" in target.settings)
+
+
+async def stored(request: ApiRequest, target: Announced, payload: Payload) -> StoredObject:
+    """Make an object of what a request announced and brought. Raises ApiError NOT_FOUND, 400, 412."""
+    return await objects.insert(
+        request.emulator,
+        request.fields["bucket"],
+        target.name,
+        payload,
+        target.settings,
+        target.preconditions,
+        target.expected,
     )
-    return object_views.answer(request, record, full="acl" in target.settings)
-
-
-def _forget(request: ApiRequest, payload: Payload) -> None:
-    if payload.blob is not None:
-        blobs.unlink(request.emulator, [payload.blob])

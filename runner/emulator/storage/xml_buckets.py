@@ -14,7 +14,6 @@ from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import (
     access,
     acl_routes,
-    blobs,
     bucket_routes,
     buckets,
     listing,
@@ -189,18 +188,13 @@ async def post(request: ApiRequest) -> Response:
                 connection, request, "storage.objects.delete", bucket=bucket, name=name
             )
         )
-    now = records.microseconds(request.emulator.clock.now())
     content = ""
     for name in names:
         try:
-            orphans = await request.emulator.store.write(
-                lambda connection, name=name: objects.remove(connection, bucket, name, None, NONE, now)  # type: ignore[misc]
-            )
+            await objects.delete(request.emulator, bucket, name)
         except ApiError as error:
             if error.http != 404 or error.message == "The specified bucket does not exist.":
                 raise
-        else:
-            blobs.unlink(request.emulator, orphans)
         content += "" if quiet else f"<Deleted>{element('Key', name)}</Deleted>"
     return document("DeleteResult", content)
 

@@ -18,8 +18,8 @@ from starlette.responses import Response
 
 from runner.emulator.errors import ApiError
 from runner.emulator.routing import ApiRequest
-from runner.emulator.storage import blobs, buckets, objects, records
-from runner.emulator.storage.announced import Announced
+from runner.emulator.storage import blobs, objects, records
+from runner.emulator.storage.announced import Announced, opened
 from runner.emulator.storage.blobs import Payload
 from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.hashes import Expected
@@ -51,19 +51,7 @@ class _Part:
 
 async def initiate(request: ApiRequest, target: Announced) -> Response:
     """Open an upload."""
-    bucket, upload = request.fields["bucket"], blobs.new_id()
-    now = records.microseconds(request.emulator.clock.now())
-    body = {"settings": target.settings, "preconditions": target.preconditions.to_json()}
-
-    def write(connection: sqlite3.Connection) -> None:
-        buckets.require(connection, bucket)
-        connection.execute(
-            "INSERT INTO storage_uploads (id, kind, bucket, name, state, body, received, created, blob)"
-            " VALUES (?, 'multipart', ?, ?, 'open', ?, 0, ?, ?)",
-            (upload, bucket, target.name, json.dumps(body, ensure_ascii=False), now, blobs.new_id()),
-        )
-
-    await request.emulator.store.write(write)
+    upload, bucket = await opened(request, target, "multipart"), request.fields["bucket"]
     return _result("InitiateMultipartUploadResult", bucket, target.name, f"<UploadId>{upload}</UploadId>")
 
 
@@ -143,7 +131,7 @@ async def complete(request: ApiRequest) -> Response:
         )
         return record, orphans + _drop(connection, upload)
 
-    record = await objects.commit(emulator, payload, write)
+    record = await objects.commit(emulator, write, payload)
     location = escape(f"{request.base}/{bucket}/{request.fields['object']}")
     extra = f"<Location>{location}</Location><ETag>&quot;{record.etag}&quot;</ETag>"
     response = _result("CompleteMultipartUploadResult", bucket, record.name, extra)

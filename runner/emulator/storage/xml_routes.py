@@ -6,7 +6,6 @@ They match any path, so they are tried last; `answered_in_xml` refuses what is n
 from __future__ import annotations
 
 import re
-import sqlite3
 from urllib.parse import unquote
 
 from starlette.responses import Response
@@ -14,12 +13,11 @@ from starlette.responses import Response
 from runner.emulator.routing import ApiRequest, Handler, Method
 from runner.emulator.storage import (
     access,
-    blobs,
-    buckets,
     copy_routes,
     customer_keys,
     downloads,
     naming,
+    object_routes,
     objects,
     records,
     resumable,
@@ -30,12 +28,12 @@ from runner.emulator.storage import (
 from runner.emulator.storage.access import guarded
 from runner.emulator.storage.acl_routes import ObjectLists
 from runner.emulator.storage.announced import Announced
-from runner.emulator.storage.faults import bad_request, no_such_object
+from runner.emulator.storage.faults import bad_request
 from runner.emulator.storage.hashes import Expected
+from runner.emulator.storage.metadata import checked
 from runner.emulator.storage.parameters import integer
 from runner.emulator.storage.preconditions import Preconditions
-from runner.emulator.storage.records import StoredObject
-from runner.emulator.storage.uploads import receive
+from runner.emulator.storage.uploads import receive, stored
 from runner.emulator.storage.xml import (
     EXTENSIONS,
     SETTINGS,
@@ -51,20 +49,21 @@ _META = re.compile(r"x-(?:goog|amz)-meta-")
 
 def target_of(request: ApiRequest) -> Announced:
     """Read from headers what a request says about the object. Raises ApiError 400."""
-    settings: dict[str, object] = {
+    given: dict[str, object] = {
         field: request.headers[header] for header, field in SETTINGS.items() if header in request.headers
     }
-    settings.setdefault("contentType", "application/octet-stream")
     for name, field in EXTENSIONS.items():
         if value := extension(request.headers, name):
-            settings[field] = value
-    if acl := predefined_acl(request.headers):
-        settings["acl"] = acl
+            given[field] = value
     custom = {
         unquote(name[match.end() :]): value for name, value in request.headers.items() if (match := _META.match(name))
     }
-    if custom:
-        settings["metadata"] = custom
+    settings = {
+        "contentType": "application/octet-stream",
+        **checked({**given, **({"metadata": custom} if custom else {})}),
+    }
+    if acl := predefined_acl(request.headers):
+        settings["acl"] = acl
     if key := customer_keys.given(request.headers):
         settings[customer_keys.FIELD] = key
     return Announced(
@@ -83,7 +82,7 @@ async def get(request: ApiRequest) -> Response:
         return xml_lists.shown(request, ObjectLists())
     return downloads.open_media(
         request.emulator,
-        lambda: _load(request),
+        lambda: object_routes.load(request, Preconditions.of_headers(request.headers), data=True),
         request.headers,
         xml=True,
         extra=_overrides(request),
@@ -98,23 +97,6 @@ def _overrides(request: ApiRequest) -> dict[str, str]:
     return {name: parameters[f"response-{name}"] for name in names if f"response-{name}" in parameters}
 
 
-def _load(request: ApiRequest) -> StoredObject:
-    key = customer_keys.given(request.headers)
-    bucket, name = request.fields["bucket"], request.fields["object"]
-    generation = integer(request.query_params, "generation")
-
-    def read(connection: sqlite3.Connection) -> StoredObject:
-        buckets.require(connection, bucket)
-        record = records.load(connection, bucket, name, generation, data=True)
-        if record is None:
-            raise no_such_object(bucket, name, generation)
-        Preconditions.of_headers(request.headers).check(record, reading=True)
-        customer_keys.check(record, key)
-        return record
-
-    return request.emulator.store.read(read)
-
-
 async def put(request: ApiRequest) -> Response:
     """Store an object, or a part of a multipart upload."""
     if "uploadId" in request.query_params:
@@ -124,19 +106,11 @@ async def put(request: ApiRequest) -> Response:
     if extension(request.headers, "copy-source"):
         return await _copy(request)
     target = target_of(request)
-    payload = await receive(request)
-    try:
-        target.expected.check(payload)
-    except Exception:
-        blobs.unlink(request.emulator, [payload.blob] if payload.blob is not None else [])
-        raise
-    record = await objects.insert(
-        request.emulator, request.fields["bucket"], target.name, payload, target.settings, target.preconditions
-    )
+    record = await stored(request, target, await receive(request))
     headers = dict(downloads.media_headers(record, {}))
     keep = (b"x-goog-hash", b"x-goog-generation", b"x-goog-metageneration", b"x-goog-stored-content-length")
     answer = {name.decode(): headers[name].decode() for name in keep}
-    answer["ETag"] = f'"{record.md5.hex() if record.md5 is not None else record.etag}"'
+    answer["ETag"] = f'"{record.tag}"'
     return Response(status_code=200, headers=answer)
 
 
@@ -167,8 +141,7 @@ async def _copy(request: ApiRequest) -> Response:
         preconditions=target.preconditions,
         replace=directive == "REPLACE",
     )
-    tag = record.etag if record.md5 is None else record.md5.hex()
-    content = element("LastModified", records.timestamp(record.created)) + element("ETag", f'"{tag}"')
+    content = element("LastModified", records.timestamp(record.created)) + element("ETag", f'"{record.tag}"')
     return document("CopyObjectResult", content)
 
 
@@ -178,12 +151,7 @@ async def delete(request: ApiRequest) -> Response:
         return await xml_multipart.abort(request)
     bucket, name = request.fields["bucket"], request.fields["object"]
     generation = integer(request.query_params, "generation")
-    preconditions = Preconditions.of_headers(request.headers)
-    now = records.microseconds(request.emulator.clock.now())
-    orphans = await request.emulator.store.write(
-        lambda connection: objects.remove(connection, bucket, name, generation, preconditions, now)
-    )
-    blobs.unlink(request.emulator, orphans)
+    await objects.delete(request.emulator, bucket, name, generation, Preconditions.of_headers(request.headers))
     return Response(status_code=204)
 
 

@@ -18,6 +18,7 @@ from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.progress import Billed, billed, fraction_by
+from runner.status_codes import name_of
 from runner.wording import counted
 
 Cause = Literal["data", "configuration", "permission", "quota", "capacity", "platform", "cancelled"]
@@ -25,26 +26,6 @@ Cause = Literal["data", "configuration", "permission", "quota", "capacity", "pla
 QUOTA = "Global concurrent managed OSS model fine-tuning jobs per project"
 """The quota's name in the console (specification); its id is GlobalConcurrentManagedOssModelTuningJobs."""
 
-_CODES = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
-"""google.rpc.Code by number."""
 _STALL_SECONDS = 600.0
 """From when on a running job without progress is called stuck: longer than a step and a checkpoint take."""
 _PLATFORM_CODES = frozenset({2, 4, 10, 13, 14, 15})
@@ -211,8 +192,8 @@ def _tell_error(found: Explanation) -> None:
         f"state: {(job.detail_state or job.state).replace('TUNING_JOB_STATE_', '').replace('JOB_STATE_', '')}"
     )
     if job.error_message or job.error_code:
-        name = _CODES[job.error_code] if job.error_code is not None and 0 <= job.error_code < len(_CODES) else "?"
-        found.evidence.append(f"the service says: {job.error_message or '(nothing)'} ({name}, code {job.error_code})")
+        code = f"{name_of(job.error_code)}, code {job.error_code}"
+        found.evidence.append(f"the service says: {job.error_message or '(nothing)'} ({code})")
 
 
 def _tell_times(found: Explanation, story: list[JobEvent], now: datetime.datetime) -> None:

@@ -190,6 +190,7 @@ def test_pages_and_filters(vertex: Vertex) -> None:
     chosen = vertex.get(path, filter='labels.parity="e" AND NOT labels.n="2" AND state="JOB_STATE_FAILED"')
     assert [job["labels"]["n"] for job in chosen["tuningJobs"]] == ["4", "0"]
     assert vertex.get(path, filter='labels.n="9"') == {}
+    assert vertex.get(path, filter="encryptionSpec:*") == {}  # every field of Google's definition
     vertex.error(vertex.client.get(f"/v1beta1/{path}", params={"filter": "colour=red"}), 400, "INVALID_ARGUMENT")
     vertex.error(vertex.client.get(f"/v1beta1/{path}", params={"pageToken": "x"}), 400, "INVALID_ARGUMENT")
 

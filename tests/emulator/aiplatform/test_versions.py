@@ -65,6 +65,10 @@ def test_a_model_is_copied(vertex: Vertex, versions: str) -> None:
     again = vertex.post(f"{parent}/models:copy", {"sourceModel": versions, "parentModel": response["model"]})
     assert vertex.finished(again)["response"]["modelVersionId"] == "2"
     assert vertex.post(f"{parent}/models:copy", {}).status_code == 400
+    here = vertex.post(
+        f"{vertex.project.parent}/models:copy", {"sourceModel": versions, "parentModel": response["model"]}
+    )
+    vertex.error(here, 400, "INVALID_ARGUMENT")
 
 
 @pytest.mark.training

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from runner.emulator import coverage, projects, services
+from runner.emulator import projects, services
 from runner.emulator.control import quotas
 from runner.emulator.server import EmulatorServer
+from tests.emulator import method_tables
 from tests.emulator.control.conftest import Call
 
 _EMAIL = {"type": "email", "labels": {"email_address": "a@example.com"}}
@@ -223,7 +224,7 @@ def test_a_key_lives_but_cannot_be_deleted(call: Call, bare: str) -> None:
 
 def test_the_table_has_every_method_once() -> None:
     methods = services.all_methods()
-    table = coverage.markdown_table(methods)
+    table = method_tables.markdown_table(methods)
     for method in methods:
         assert f"| `{method.id}` |" in table
     rows = [line for line in table.splitlines() if line.startswith("| `")]

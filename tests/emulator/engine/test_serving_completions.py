@@ -65,3 +65,18 @@ def test_every_mistake_is_named(sdk: openai.OpenAI) -> None:
     ):
         with pytest.raises(openai.BadRequestError, match=words):
             sdk.completions.create(model="", **given)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"stream_options": {"include_usage": True}}, "stream_options: needs stream to be true"),
+        ({"stream": True, "stream_options": "usage"}, "stream_options: must be an object"),
+        ({"stream": True, "stream_options": {"colour": 1}}, "stream_options.colour: is not supported"),
+    ],
+)
+def test_stream_options_are_checked_as_those_of_chats_are(server: Served, request_: dict[str, Any], said: str) -> None:
+    with client_of(server.socket) as client:
+        answer = client.post("http://model/completions", json={"prompt": "a", **request_})
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]["message"]

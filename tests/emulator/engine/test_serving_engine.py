@@ -39,7 +39,7 @@ class Collector:
 
     def start(self, prompt: Prompt, **parameters: Any) -> queue.Queue[Delta]:
         deltas: queue.Queue[Delta] = queue.Queue()
-        self.engine.submit(prompt, SamplingParameters(**parameters), lambda _index, delta: deltas.put(delta))
+        self.engine.submit_all([(prompt, SamplingParameters(**parameters), lambda _index, delta: deltas.put(delta))])
         return deltas
 
     def collect(self, deltas: queue.Queue[Delta]) -> list[Delta]:
@@ -211,11 +211,13 @@ def test_cancelled_sequences_free_rows_and_queue(llama: LoadedModel) -> None:
     [prompt] = random_prompts(llama, [10])
     deltas: queue.Queue[tuple[str, Delta]] = queue.Queue()
     endless = SamplingParameters(max_tokens=8000, ignore_eos=True)
-    running = engine.submit(prompt, endless, lambda _, delta: deltas.put(("running", delta)))
+    running = engine.submit_all([(prompt, endless, lambda _, delta: deltas.put(("running", delta)))])
     deltas.get(timeout=60)
-    waiting = [engine.submit(prompt, endless, lambda _, delta: deltas.put(("waiting", delta))) for _ in range(2)]
+    waiting = [
+        engine.submit_all([(prompt, endless, lambda _, delta: deltas.put(("waiting", delta)))]) for _ in range(2)
+    ]
     with pytest.raises(ApiError, match="queue of this model is full") as refused:
-        engine.submit(prompt, endless, lambda *_: None)
+        engine.submit_all([(prompt, endless, lambda *_: None)])
     assert refused.value.status == "RESOURCE_EXHAUSTED"
     engine.cancel(one for group in [running, *waiting] for one in group)
     ended: list[tuple[str, str]] = []
@@ -238,7 +240,7 @@ def test_a_prompt_that_the_model_fails_on_fails_alone(model_cache: Path) -> None
     good = collector.start(prompt, max_tokens=200, temperature=1.0, ignore_eos=True)
     broken: queue.Queue[Delta] = queue.Queue()
     wrong_image = {"pixel_values": torch.zeros((1, 3, 56, 56))}  # for a prompt that has no place for one
-    engine.submit(Prompt(prompt.ids, wrong_image), SamplingParameters(), lambda _, delta: broken.put(delta))
+    engine.submit_all([(Prompt(prompt.ids, wrong_image), SamplingParameters(), lambda _, delta: broken.put(delta))])
     last = broken.get(timeout=60)
     assert last.finish_reason == "error"
     assert "Image features and image tokens do not match" in last.error

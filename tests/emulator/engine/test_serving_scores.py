@@ -12,6 +12,7 @@ import torch
 from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.protocol import ModelSource
 from runner.emulator.engine.serving.engine import Engine
+from runner.emulator.engine.serving.scores import PromptScorer
 from runner.emulator.engine.serving.sequence import Prompt
 from tests.emulator.engine.serving_processes import Served, client_of
 from tests.emulator.engine.test_serving_engine import FAMILIES, Collector, Family, random_prompts
@@ -30,14 +31,12 @@ def expected_scores(loaded: LoadedModel, prompt: Prompt) -> list[float]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_scores_are_the_models_own_whatever_is_read_with_them(
-    family: Family, model_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scores_are_the_models_own_whatever_is_read_with_them(family: Family, model_cache: Path) -> None:
     """Prompts of several lengths in one pass, cut into pieces of 50 positions, some of them not to be scored."""
     loaded = load(ModelSource(kind="tiny", family=family), cache_directory=str(model_cache), threads=1)
     vocabulary = int(loaded.model.get_output_embeddings().weight.shape[0])
-    monkeypatch.setattr("runner.emulator.engine.serving.scores._LOGITS_AT_ONCE", 50 * vocabulary)
-    engine = Engine(loaded.model, loaded.tokenizer, max_length=1024)
+    scorer = PromptScorer(loaded.model, 50 * vocabulary)
+    engine = Engine(loaded.model, loaded.tokenizer, max_length=1024, scorer=scorer)
     collector = Collector(engine)
     prompts = random_prompts(loaded, [5, 90, 1, 300, 51])
     scored = [collector.start(one, prompt_logprobs=2, max_tokens=3, temperature=0.0) for one in prompts]

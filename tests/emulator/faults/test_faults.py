@@ -104,6 +104,8 @@ def test_a_header_decides_the_fate_of_the_job_it_creates(faulty: FaultyEmulator,
     job = created(faulty, project, fate="fail=capacity")
     failed = until(faulty, job["name"], "JOB_STATE_FAILED")
     assert "high demand in this region" in failed["error"]["message"]
+    while any(fault.get("job") for fault in faulty.http.get("/_emulator/faults").json()["faults"]):
+        time.sleep(0.02)  # it goes with its job
 
 
 def test_the_agent_that_does_not_exist_yet(faulty: FaultyEmulator, project: Provisioned) -> None:

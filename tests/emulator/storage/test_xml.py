@@ -145,3 +145,18 @@ def test_an_aborted_upload_is_gone(bucket: Bucket, client: httpx.Client) -> None
 def test_bad_completions_are_refused(bucket: Bucket, client: httpx.Client, body: bytes) -> None:
     path = f"/{bucket.name}/x"
     assert client.post(f"{path}?uploadId={_start(client, path)}", content=body).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "given", [{"x-goog-custom-time": "yesterday"}, {"x-goog-meta-note": "n" * 9000}], ids=["time", "size"]
+)
+@pytest.mark.parametrize("form", [False, True], ids=["headers", "form"])
+def test_what_the_json_api_refuses_of_an_object_is_refused(
+    bucket: Bucket, client: httpx.Client, given: dict[str, str], form: bool
+) -> None:
+    if form:
+        answer = client.post(f"/{bucket.name}", data={"key": "o", **given}, files={"file": b"x"})
+    else:
+        answer = client.put(f"/{bucket.name}/o", content=b"x", headers=given)
+    assert answer.status_code == 400
+    assert bucket.names() == []

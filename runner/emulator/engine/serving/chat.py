@@ -21,7 +21,10 @@ from runner.emulator.engine.serving.parameters import (
     integer,
     make_parameters,
     read_fields,
+    read_stream_options,
+    refuse_others,
     shown,
+    usage,
 )
 from runner.emulator.engine.serving.prompts import PromptEncoder
 from runner.emulator.engine.serving.sampling import Choice
@@ -88,7 +91,7 @@ def read_chat_request(
     problems = Problems()
     values = read_fields(body, _READERS, path, problems)
     messages = encoder.read_messages(body.get("messages"), f"{path}messages", problems)
-    include_usage = _read_stream_options(body, path, problems)
+    include_usage = read_stream_options(body, path, problems)
     tools = read_tools(body, path, problems)
     called = tools.schema() if tools else None
     values["schema"] = called or _read_response_format(body.get("response_format"), path, problems)
@@ -97,9 +100,7 @@ def read_chat_request(
             check_schema(values["schema"])
         except ValueError as error:
             problems.add(f"{path}{'tools' if called else 'response_format.json_schema.schema'}", str(error))
-    for name in body.keys() - _READERS.keys() - _WITHOUT_EFFECT - _READ_APART:
-        if body[name] is not None and body[name] not in _NEUTRAL.get(name, ()):
-            problems.add(path + name, f"is not supported by this server, got {shown(body[name])}")
+    refuse_others(body, {*_READERS, *_WITHOUT_EFFECT, *_READ_APART}, _NEUTRAL, path, problems)
     stream = values.pop("stream", False)
     answering = values.pop("add_generation_prompt", True)
     if stream and "prompt_logprobs" in values:
@@ -140,21 +141,6 @@ def _read_response_format(value: Any, path: str, problems: Problems) -> dict[str
         problems.add(f"{path}response_format", f"must be text, json_object or json_schema, got {shown(value)}")
         return None
     return schema
-
-
-def _read_stream_options(body: Mapping[str, Any], path: str, problems: Problems) -> bool:
-    options = body.get("stream_options")
-    if options is None:
-        return False
-    if not isinstance(options, dict):
-        problems.add(f"{path}stream_options", f"must be an object, got {shown(options)}")
-        return False
-    if body.get("stream") is not True:
-        problems.add(f"{path}stream_options", "needs stream to be true")
-    for name in sorted(options.keys() - {"include_usage"}):
-        problems.add(f"{path}stream_options.{name}", "is not supported by this server")
-    found = read_fields(options, {"include_usage": boolean}, f"{path}stream_options.", problems)
-    return bool(found.get("include_usage", False))
 
 
 class ChatFormat:
@@ -236,8 +222,7 @@ class ChatFormat:
         return {**chunk, "usage": None} if self._request.include_usage else chunk
 
     def _usage(self, generated: int) -> dict[str, int]:
-        prompt = len(self._request.prompt.ids)
-        return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
+        return usage(len(self._request.prompt.ids), generated)
 
     def _logprobs(self, choices: list[Choice]) -> dict[str, Any] | None:
         if self._request.parameters.logprobs is None:

@@ -19,7 +19,10 @@ from runner.emulator.engine.serving.parameters import (
     integer,
     make_parameters,
     read_fields,
+    read_stream_options,
+    refuse_others,
     shown,
+    usage,
 )
 from runner.emulator.engine.serving.prompts import PromptEncoder
 from runner.emulator.engine.serving.sampling import Choice
@@ -61,11 +64,8 @@ def read_completion_request(
     problems = Problems()
     values = read_fields(body, _READERS, "", problems)
     texts = _read_prompts(body.get("prompt"), problems)
-    options = body.get("stream_options") or {}
-    include_usage = isinstance(options, dict) and options.get("include_usage") is True
-    for name in body.keys() - _READERS.keys() - _WITHOUT_EFFECT - _READ_APART:
-        if body[name] is not None and body[name] not in _NEUTRAL.get(name, ()):
-            problems.add(name, f"is not supported by this server, got {shown(body[name])}")
+    include_usage = read_stream_options(body, "", problems)
+    refuse_others(body, {*_READERS, *_WITHOUT_EFFECT, *_READ_APART}, _NEUTRAL, "", problems)
     stream, echo = values.pop("stream", False), values.pop("echo", False)
     if echo and "logprobs" in values:
         problems.add("echo", "goes without logprobs on this server")
@@ -155,8 +155,7 @@ class CompletionFormat:
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
 
     def _usage(self, generated: int) -> dict[str, int]:
-        prompt = sum(len(one.ids) for one in self._request.prompts)
-        return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
+        return usage(sum(len(one.ids) for one in self._request.prompts), generated)
 
     def _logprobs(self, choices: list[Choice], offset: int) -> dict[str, Any] | None:
         """Return OpenAI's older form: a list for each property of the tokens."""

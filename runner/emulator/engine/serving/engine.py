@@ -11,33 +11,29 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
 from runner.emulator.engine.memory import lacking_memory
+from runner.emulator.engine.serving.admission import Admission, Request
 from runner.emulator.engine.serving.batch import Batch
-from runner.emulator.engine.serving.constraints import Grammars
+from runner.emulator.engine.serving.constraints import Constraint, Grammars
 from runner.emulator.engine.serving.delivery import deliver_end, deliver_token
 from runner.emulator.engine.serving.dense import DenseDecoder
 from runner.emulator.engine.serving.dense_batch import DenseBatch
-from runner.emulator.engine.serving.interface import EngineKind, check_prompt, dead_error
+from runner.emulator.engine.serving.interface import EngineKind, check_prompt
 from runner.emulator.engine.serving.metrics import Metrics
 from runner.emulator.engine.serving.parameters import SamplingParameters
 from runner.emulator.engine.serving.sampling import Choice
 from runner.emulator.engine.serving.scores import PromptScorer
 from runner.emulator.engine.serving.sequence import (
-    Deliver,
-    Delta,
     Prompt,
     Sequence,
     decoder_of,
     end_tokens_of,
 )
-from runner.emulator.engine.serving.text import Decode
-from runner.emulator.errors import ApiError, invalid
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +51,7 @@ _HEADROOM = 128
 """Positions that must be free a row before one more joins: joining only to be sent back at once would get nowhere."""
 
 
-class Engine:
+class Engine(Admission):
     """Generates any number of sequences with one model.
 
     Args:
@@ -66,6 +62,7 @@ class Engine:
         max_queue: sequences that may wait.
         metrics: counts what happens.
         cache_positions: bound of rows times width of the cache.
+        scorer: of this model's prompts; None makes one.
     """
 
     def __init__(
@@ -78,31 +75,32 @@ class Engine:
         max_queue: int = 256,
         metrics: Metrics | None = None,
         cache_positions: int = CACHE_POSITIONS,
+        scorer: PromptScorer | None = None,
     ) -> None:
         self.kind: EngineKind = "torch"
         self.max_length = max_length
-        self.metrics = metrics or Metrics()
-        self.end_tokens = end_tokens_of(model, tokenizer)
         self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
-        self.decode: Decode = decoder_of(tokenizer, skip_special_tokens=True)
-        self.decode_all: Decode = decoder_of(tokenizer, skip_special_tokens=False)
+        super().__init__(
+            decoder_of(tokenizer, skip_special_tokens=True),
+            decoder_of(tokenizer, skip_special_tokens=False),
+            end_tokens_of(model, tokenizer),
+            max_queue=max_queue,
+            metrics=metrics or Metrics(),
+        )
         self._grammars = Grammars(tokenizer, self.vocabulary_size, self.end_tokens)
         self._batch: Batch | DenseBatch = (
             DenseBatch(DenseDecoder(model), threads=torch.get_num_threads())
             if DenseDecoder.supports(model)
             else Batch(model, tokenizer.pad_token_id or 0)
         )
-        self._scorer = PromptScorer(model)
+        self._scorer = scorer or PromptScorer(model)
         self._max_batch = max(1, max_batch)
-        self._max_queue = max(1, max_queue)
         self._cache_positions = cache_positions
         self._joining: list[Sequence] = []
         self._running: list[Sequence] = []
-        self._waiting: deque[Sequence] = deque()
         self._ahead: Sequence | None = None
         """One that waits while its prompt is read in pieces."""
         self._changed = threading.Condition()
-        self._closing = False
         self._death: str | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -122,46 +120,11 @@ class Engine:
             self._changed.notify()
         self._thread.join(timeout_seconds)
 
-    def submit(
-        self, prompt: Prompt, parameters: SamplingParameters, deliver: Callable[[int, Delta], None]
-    ) -> list[Sequence]:
-        """Queue the `n` sequences of one prompt: all of them or none. See `submit_all`."""
-        return self.submit_all([(prompt, parameters, deliver)])
-
-    def submit_all(
-        self, requests: Iterable[tuple[Prompt, SamplingParameters, Callable[[int, Delta], None]]]
-    ) -> list[Sequence]:
-        """Queue the sequences of several prompts: all of them or none.
-
-        Args:
-            requests: prompt, parameters and a callback that takes the number of the sequence (0 to n - 1) and a delta.
-
-        Raises:
-            ApiError: RESOURCE_EXHAUSTED when they do not fit in the queue now; INVALID_ARGUMENT when they never will,
-                when a prompt is too long, or when a token id is not in the vocabulary.
-        """
-        sequences = []
-        for prompt, parameters, deliver in requests:
-            self.check(prompt, parameters)
-            sequences += [
-                self._sequence(prompt, parameters, index, _numbered(deliver, index)) for index in range(parameters.n)
-            ]
-        if len(sequences) > self._max_queue:
-            raise invalid(
-                f"{len(sequences)} sequences in one request are more than the {self._max_queue} that may wait."
-            )
+    def submit_all(self, requests: Iterable[Request]) -> list[Sequence]:
+        """Queue the sequences of several prompts: all of them or none. See `ServingEngine`."""
+        sequences = self._sequences(requests)
         with self._changed:
-            if self._closing:
-                raise ApiError("UNAVAILABLE", "The model server is shutting down.")
-            if self._death is not None:
-                raise dead_error(self._death)
-            if len(self._waiting) + len(sequences) > self._max_queue:
-                self.metrics.rejected += 1
-                raise ApiError(
-                    "RESOURCE_EXHAUSTED",
-                    f"The queue of this model is full ({len(self._waiting)} of {self._max_queue} wait). Retry later.",
-                )
-            self._waiting.extend(sequences)
+            self._queue(sequences)
             self._count_queue()
             self._changed.notify()
         return sequences
@@ -177,10 +140,8 @@ class Engine:
         """Raise INVALID_ARGUMENT when a prompt is too long or a token id is not in the vocabulary."""
         check_prompt(prompt, parameters, self.max_length, self.vocabulary_size)
 
-    def _sequence(self, prompt: Prompt, parameters: SamplingParameters, index: int, deliver: Deliver) -> Sequence:
-        decode = self.decode if parameters.skip_special_tokens else self.decode_all
-        constraint = None if parameters.schema is None else self._grammars.constraint(parameters.schema)
-        return Sequence(prompt, parameters, index, deliver, self.end_tokens, decode, constraint)
+    def _constraint(self, parameters: SamplingParameters) -> Constraint | None:
+        return None if parameters.schema is None else self._grammars.constraint(parameters.schema)
 
     # Everything below runs on the engine's thread.
 
@@ -332,10 +293,6 @@ class Engine:
     def _count_queue(self, joining: int = 0) -> None:
         self.metrics.waiting = len(self._waiting)
         self.metrics.running = len(self._running) + joining
-
-
-def _numbered(deliver: Callable[[int, Delta], None], index: int) -> Deliver:
-    return lambda delta: deliver(index, delta)
 
 
 def _prefill_groups(sequences: list[Sequence]) -> list[list[Sequence]]:

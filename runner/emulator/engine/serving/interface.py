@@ -12,7 +12,7 @@ from runner.emulator.engine.serving.metrics import Metrics
 from runner.emulator.engine.serving.parameters import SamplingParameters
 from runner.emulator.engine.serving.sequence import Delta, Prompt, Sequence
 from runner.emulator.engine.serving.text import Decode
-from runner.emulator.errors import ApiError, invalid
+from runner.emulator.errors import invalid
 
 EngineKind = Literal["torch", "vllm"]
 
@@ -97,11 +97,6 @@ def check_prompt(prompt: Prompt, parameters: SamplingParameters, max_length: int
     for token in [*parameters.logit_bias, *parameters.stop_token_ids]:
         if token >= vocabulary_size:
             raise invalid(f"Token id {token} is not in the vocabulary of {vocabulary_size} tokens.")
-
-
-def dead_error(death: str) -> ApiError:
-    """Return what requests to a dead engine are answered."""
-    return ApiError("UNAVAILABLE", f"The model server's engine is dead ({death}); it is being started again.")
 
 
 def engine_kind() -> EngineKind:

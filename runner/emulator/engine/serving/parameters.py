@@ -7,7 +7,7 @@ is collected and reported at once, each with the path of its field.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -196,6 +196,36 @@ def read_fields(
         except ValueError as error:
             problems.add(path + name, str(error))
     return values
+
+
+def refuse_others(
+    body: Mapping[str, Any], known: Collection[str], neutral: Mapping[str, Sequence[Any]], path: str, problems: Problems
+) -> None:
+    """Note every field that is not known, unless its value asks for nothing; see `read_fields`."""
+    for name in body.keys() - known:
+        if body[name] is not None and body[name] not in neutral.get(name, ()):
+            problems.add(path + name, f"is not supported by this server, got {shown(body[name])}")
+
+
+def read_stream_options(body: Mapping[str, Any], path: str, problems: Problems) -> bool:
+    """Tell whether `stream_options` ask for the usage; see `read_fields`."""
+    options = body.get("stream_options")
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        problems.add(f"{path}stream_options", f"must be an object, got {shown(options)}")
+        return False
+    if body.get("stream") is not True:
+        problems.add(f"{path}stream_options", "needs stream to be true")
+    for name in sorted(options.keys() - {"include_usage"}):
+        problems.add(f"{path}stream_options.{name}", "is not supported by this server")
+    found = read_fields(options, {"include_usage": boolean}, f"{path}stream_options.", problems)
+    return bool(found.get("include_usage", False))
+
+
+def usage(prompt: int, generated: int) -> dict[str, int]:
+    """Return the usage of an answer, in tokens."""
+    return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
 
 
 def make_parameters(values: Mapping[str, Any], path: str, problems: Problems) -> SamplingParameters:

@@ -30,11 +30,12 @@ from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.loading import load
 from runner.emulator.engine.memory import lacking_memory
 from runner.emulator.engine.protocol import ServingSpec
+from runner.emulator.engine.serving.admission import dead_error
 from runner.emulator.engine.serving.chat import ChatFormat, complete_chat, read_chat_request
 from runner.emulator.engine.serving.completions import CompletionFormat, complete, queued, read_completion_request
 from runner.emulator.engine.serving.engine import Engine
 from runner.emulator.engine.serving.generation import Generation
-from runner.emulator.engine.serving.interface import ServedModel, ServingEngine, dead_error, engine_kind
+from runner.emulator.engine.serving.interface import ServedModel, ServingEngine, engine_kind
 from runner.emulator.engine.serving.predict import predict, read_instances
 from runner.emulator.engine.serving.prompts import READERS, PromptEncoder
 from runner.emulator.engine.serving.vllm import load_description, open_vllm

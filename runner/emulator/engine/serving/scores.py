@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-_LOGITS_AT_ONCE = 2**24
+LOGITS_AT_ONCE = 2**24
 """Positions times vocabulary in one piece: 64 MB of float32. A long prompt's logits together would take gigabytes."""
 
 Scored = tuple[int, float, int]
@@ -30,9 +30,11 @@ class PromptScorer:
 
     Args:
         model: a causal language model of transformers.
+        at_once: positions times vocabulary whose logits are computed in one piece.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, at_once: int = LOGITS_AT_ONCE) -> None:
+        self._at_once = at_once
         self._head = model.get_output_embeddings()
         self._cap: float | None = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         self._keeping = False
@@ -64,7 +66,7 @@ class PromptScorer:
             raise RuntimeError("no forward pass was kept")
         states = self._states[row, self._states.shape[1] - len(tokens) :]
         found: list[PromptToken] = []
-        step = max(1, _LOGITS_AT_ONCE // int(self._head.weight.shape[0]))
+        step = max(1, self._at_once // int(self._head.weight.shape[0]))
         for start in range(0, len(tokens) - 1, step):
             following = tokens[start + 1 : start + 1 + step]
             logits = self._head(states[start : start + len(following)]).float()

@@ -18,7 +18,6 @@ import importlib
 import logging
 import os
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,16 +26,16 @@ from typing import Any
 from runner.emulator.engine.checkpoints import ModelError, check_checkpoint
 from runner.emulator.engine.loading import LoadedModel, prepare
 from runner.emulator.engine.protocol import ModelSource, ServingSpec
+from runner.emulator.engine.serving.admission import Admission, Request
 from runner.emulator.engine.serving.delivery import deliver_end, deliver_token
-from runner.emulator.engine.serving.interface import ENGINE_VARIABLE, EngineKind, ServedModel, check_prompt, dead_error
+from runner.emulator.engine.serving.interface import ENGINE_VARIABLE, EngineKind, ServedModel, check_prompt
 from runner.emulator.engine.serving.metrics import Metrics
 from runner.emulator.engine.serving.parameters import SamplingParameters
 from runner.emulator.engine.serving.sampling import Choice
 from runner.emulator.engine.serving.scores import PromptToken, Scored
-from runner.emulator.engine.serving.sequence import Delta, Prompt, Sequence, decoder_of, end_tokens_of
-from runner.emulator.engine.serving.text import Decode
+from runner.emulator.engine.serving.sequence import Prompt, Sequence, decoder_of, end_tokens_of
 from runner.emulator.engine.sources import describe
-from runner.emulator.errors import ApiError, invalid
+from runner.emulator.errors import invalid
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +160,7 @@ def open_vllm(spec: ServingSpec, loaded: ServedModel, *, max_length: int) -> Vll
     return VllmEngine(llm, make, loaded, max_length=max_length, max_batch=spec.max_batch, max_queue=spec.max_queue)
 
 
-class VllmEngine:
+class VllmEngine(Admission):
     """A `ServingEngine`. Everything happens on the event loop's thread; vLLM computes in processes of its own.
 
     At most `max_batch` sequences are given to vLLM, so that the others wait here, where the queue is bounded.
@@ -187,19 +186,19 @@ class VllmEngine:
     ) -> None:
         self.kind: EngineKind = "vllm"
         self.max_length = max_length
-        self.metrics = Metrics()
-        self.end_tokens = end_tokens_of(loaded.model, loaded.tokenizer)
         self.vocabulary_size = int(loaded.model.config.get_text_config().vocab_size)
         tokenizer = copy.deepcopy(loaded.tokenizer)
-        self._decode: Decode = decoder_of(tokenizer, skip_special_tokens=True)
-        self.decode_all: Decode = decoder_of(tokenizer, skip_special_tokens=False)
+        super().__init__(
+            decoder_of(tokenizer, skip_special_tokens=True),
+            decoder_of(tokenizer, skip_special_tokens=False),
+            end_tokens_of(loaded.model, loaded.tokenizer),
+            max_queue=max_queue,
+            metrics=Metrics(),
+        )
         self._llm = llm
         self._make_sampling = make_sampling
         self._max_batch = max(1, max_batch)
-        self._max_queue = max(1, max_queue)
-        self._waiting: deque[Sequence] = deque()
         self._running: dict[Sequence, asyncio.Task[None]] = {}
-        self._closing = False
 
     @property
     def death(self) -> str | None:
@@ -229,33 +228,10 @@ class VllmEngine:
                 f"export {ENGINE_VARIABLE}=torch, then start the emulator again."
             )
 
-    def submit_all(
-        self, requests: Iterable[tuple[Prompt, SamplingParameters, Callable[[int, Delta], None]]]
-    ) -> list[Sequence]:
+    def submit_all(self, requests: Iterable[Request]) -> list[Sequence]:
         """Queue the sequences of several prompts: all of them or none. See `ServingEngine`."""
-        sequences = []
-        for prompt, parameters, deliver in requests:
-            self.check(prompt, parameters)
-            decode = self._decode if parameters.skip_special_tokens else self.decode_all
-            sequences += [
-                Sequence(prompt, parameters, index, functools.partial(deliver, index), self.end_tokens, decode)
-                for index in range(parameters.n)
-            ]
-        if len(sequences) > self._max_queue:
-            raise invalid(
-                f"{len(sequences)} sequences in one request are more than the {self._max_queue} that may wait."
-            )
-        if self._closing:
-            raise ApiError("UNAVAILABLE", "The model server is shutting down.")
-        if (death := self.death) is not None:
-            raise dead_error(death)
-        if len(self._waiting) + len(sequences) > self._max_queue:
-            self.metrics.rejected += 1
-            raise ApiError(
-                "RESOURCE_EXHAUSTED",
-                f"The queue of this model is full ({len(self._waiting)} of {self._max_queue} wait). Retry later.",
-            )
-        self._waiting.extend(sequences)
+        sequences = self._sequences(requests)
+        self._queue(sequences)
         self._admit()
         return sequences
 

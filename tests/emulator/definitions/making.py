@@ -1,4 +1,4 @@
-"""Make `definitions/data/` again from Google's discovery documents: `python -m runner.emulator.make_definitions`.
+"""Make `runner/emulator/definitions/data/` again from Google's discovery documents: `python3 dev.py definitions`.
 
 The documents come with PyPI's google-api-python-client; the numbers of enums, which they lack, with
 google-cloud-aiplatform. Both are development dependencies. What is left is methods, paths, parameters and messages,
@@ -25,13 +25,11 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import import_module, resources
-from pathlib import Path
 from typing import Any
 
 from runner.emulator import services
-from runner.emulator.definitions import undocumented
-
-DATA = Path(__file__).parent / "definitions" / "data"
+from runner.emulator.definitions.documents import DATA
+from tests.emulator.definitions import undocumented
 
 SERVED = {
     "accesscontextmanager.v1": "google.identity.accesscontextmanager.v1",

@@ -1,0 +1,87 @@
+"""The bounded queue in front of an engine: which sequences are taken, and what is said where they are not."""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from runner.emulator.engine.serving.constraints import Constraint
+from runner.emulator.engine.serving.metrics import Metrics
+from runner.emulator.engine.serving.parameters import SamplingParameters
+from runner.emulator.engine.serving.sequence import Delta, Prompt, Sequence
+from runner.emulator.engine.serving.text import Decode
+from runner.emulator.errors import ApiError, invalid
+
+Request = tuple[Prompt, SamplingParameters, Callable[[int, Delta], None]]
+"""Prompt, parameters and a callback that takes the number of the sequence (0 to n - 1) and a delta."""
+
+
+class Admission:
+    """What engines do alike with a request before they generate.
+
+    Args:
+        decode: from token ids to text, without special tokens.
+        decode_all: the same with them.
+        end_tokens: ids that end a sequence.
+        max_queue: sequences that may wait.
+        metrics: counts what is refused.
+    """
+
+    def __init__(
+        self, decode: Decode, decode_all: Decode, end_tokens: frozenset[int], *, max_queue: int, metrics: Metrics
+    ) -> None:
+        self.decode = decode
+        self.decode_all = decode_all
+        self.end_tokens = end_tokens
+        self.metrics = metrics
+        self._max_queue = max(1, max_queue)
+        self._waiting: deque[Sequence] = deque()
+        self._closing = False
+
+    @property
+    def death(self) -> str | None:
+        """Return why the engine can never generate again; None while it can."""
+        raise NotImplementedError
+
+    def check(self, prompt: Prompt, parameters: SamplingParameters) -> None:
+        """Raise INVALID_ARGUMENT when a prompt cannot be answered."""
+        raise NotImplementedError
+
+    def _constraint(self, parameters: SamplingParameters) -> Constraint | None:
+        """Return what holds a sequence to a schema, where the engine does that itself."""
+        return None
+
+    def _sequences(self, requests: Iterable[Request]) -> list[Sequence]:
+        """Return the sequences of several prompts. Raises ApiError INVALID_ARGUMENT for what never can be answered."""
+        sequences = []
+        for prompt, parameters, deliver in requests:
+            self.check(prompt, parameters)
+            decode = self.decode if parameters.skip_special_tokens else self.decode_all
+            for index in range(parameters.n):
+                numbered, constraint = functools.partial(deliver, index), self._constraint(parameters)
+                sequences.append(Sequence(prompt, parameters, index, numbered, self.end_tokens, decode, constraint))
+        if len(sequences) > self._max_queue:
+            raise invalid(
+                f"{len(sequences)} sequences in one request are more than the {self._max_queue} that may wait."
+            )
+        return sequences
+
+    def _queue(self, sequences: list[Sequence]) -> None:
+        """Let sequences wait. Raises ApiError RESOURCE_EXHAUSTED, UNAVAILABLE: none of them does."""
+        if self._closing:
+            raise ApiError("UNAVAILABLE", "The model server is shutting down.")
+        if (death := self.death) is not None:
+            raise dead_error(death)
+        if len(self._waiting) + len(sequences) > self._max_queue:
+            self.metrics.rejected += 1
+            raise ApiError(
+                "RESOURCE_EXHAUSTED",
+                f"The queue of this model is full ({len(self._waiting)} of {self._max_queue} wait). Retry later.",
+            )
+        self._waiting.extend(sequences)
+
+
+def dead_error(death: str) -> ApiError:
+    """Return what requests to a dead engine are answered."""
+    return ApiError("UNAVAILABLE", f"The model server's engine is dead ({death}); it is being started again.")

@@ -1,0 +1,52 @@
+"""getIamPolicy, setIamPolicy and testIamPermissions of resources whose policies are kept as documents."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from runner.emulator.iam import callers, policies, project_policies
+from runner.emulator.projects import resolve
+from runner.emulator.resources import reading, writing
+from runner.emulator.routing import ApiRequest, Handler
+
+Policy = dict[str, Any]
+
+
+class PolicyMethods(NamedTuple):
+    """The handlers of one kind of resource."""
+
+    get: Handler
+    set: Handler
+    test: Handler
+
+
+def policy_methods(
+    kind: str,
+    named: Callable[[sqlite3.Connection, ApiRequest], str],
+    above: Callable[[sqlite3.Connection, ApiRequest], list[Policy]] = lambda connection, request: [],
+) -> PolicyMethods:
+    """Return the handlers.
+
+    Args:
+        kind: of the documents.
+        named: returns the name that the policy of what a path names is kept under. Raises ApiError NOT_FOUND.
+        above: returns what decides beside it and the project's policy.
+    """
+
+    @reading
+    def get(connection: sqlite3.Connection, request: ApiRequest) -> Policy:
+        return policies.stored(connection, kind, named(connection, request))
+
+    @writing
+    def replace(connection: sqlite3.Connection, request: ApiRequest) -> Policy:
+        return policies.replace(connection, kind, named(connection, request), request.document)
+
+    @reading
+    def test(connection: sqlite3.Connection, request: ApiRequest) -> Policy:
+        own = policies.stored(connection, kind, named(connection, request))
+        project = project_policies.get_policy(connection, resolve(connection, request.fields["project"]))
+        return callers.permissions(connection, request, [own, project, *above(connection, request)])
+
+    return PolicyMethods(get, replace, test)

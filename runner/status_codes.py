@@ -1,0 +1,32 @@
+"""google.rpc.Code: names, numbers and HTTP statuses (google/rpc/code.proto)."""
+
+from __future__ import annotations
+
+HTTP = {
+    "OK": 200,
+    "CANCELLED": 499,
+    "UNKNOWN": 500,
+    "INVALID_ARGUMENT": 400,
+    "DEADLINE_EXCEEDED": 504,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "FAILED_PRECONDITION": 400,
+    "ABORTED": 409,
+    "OUT_OF_RANGE": 400,
+    "UNIMPLEMENTED": 501,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DATA_LOSS": 500,
+    "UNAUTHENTICATED": 401,
+}
+"""HTTP status by name, in the order of the numbers."""
+
+NAMES = tuple(HTTP)
+"""Names by number."""
+
+
+def name_of(number: object) -> str:
+    """Return the name of a number, UNKNOWN for what is none."""
+    return NAMES[number] if isinstance(number, int) and 0 <= number < len(NAMES) else "UNKNOWN"
