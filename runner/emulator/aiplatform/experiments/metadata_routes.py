@@ -1,4 +1,4 @@
-"""metadataStores with their contexts, artifacts and executions: what an experiment is made of, to look at and delete."""
+"""metadataStores with their contexts, artifacts and executions: what an experiment is made of, to read and delete."""
 
 from __future__ import annotations
 
