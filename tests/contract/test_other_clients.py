@@ -190,6 +190,39 @@ def test_gsutil_with_an_hmac_key(
     run("gsutil", "ls", bucket, status=1)
 
 
+_STATE = """
+terraform {{
+  backend "gcs" {{
+    bucket = "{bucket}"
+    prefix = "state"
+  }}
+}}
+resource "terraform_data" "number" {{ input = 42 }}
+data "terraform_remote_state" "own" {{
+  backend = "gcs"
+  config  = {{ bucket = "{bucket}", prefix = "state" }}
+  depends_on = [terraform_data.number]
+}}
+output "number" {{ value = terraform_data.number.output }}
+"""
+"""Everything of Google's that Terraform itself has: state in a bucket, with its lock, and states of others. The Google
+provider is a program of its own, whose requests `test_provider_conversation.py` replays."""
+
+
+@_needs("terraform")
+def test_terraform(run: Run, project: Provisioned, emulator: EmulatorServer, tmp_path: Path) -> None:
+    bucket = project.outputs
+    (tmp_path / "main.tf").write_text(_STATE.format(bucket=bucket))
+    run("terraform", "init", "-input=false")
+    run("terraform", "apply", "-auto-approve", "-input=false")
+    assert run("terraform", "output", "-raw", "number") == "42"
+    assert run("terraform", "workspace", "new", "other")
+    listed = httpx.get(f"{emulator.url}/storage/v1/b/{bucket}/o", params={"prefix": "state/"}).json()["items"]
+    assert [item["name"] for item in listed] == ["state/default.tfstate", "state/other.tfstate"]
+    run("terraform", "workspace", "select", "default")
+    run("terraform", "destroy", "-auto-approve", "-input=false")
+
+
 @pytest.mark.parametrize("shell", ["bash", "fish"])
 def test_shells_hand_it_on(run: Run, environment: dict[str, str], shell: str) -> None:
     if shutil.which(shell) is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from runner.errors import RunnerError, UnreachableError
+from runner.errors import NotFoundError, RunnerError, UnreachableError
 from runner.json_text import parsed
 
 if TYPE_CHECKING:
@@ -49,8 +51,7 @@ def key_file(place: Path, info: ServerInfo, account: str) -> str:
             return str(path)
     except (OSError, ValueError):
         pass
-    answer = _new_key(info.url, account)
-    _write(path, base64.b64decode(answer["privateKeyData"]))
+    _write(path, new_key(info, account))
     return str(path)
 
 
@@ -82,20 +83,56 @@ def _write(path: Path, content: bytes) -> None:
     aside.replace(path)
 
 
-def _new_key(url: str, account: str) -> dict[str, Any]:
-    """Ask the emulator for a key of a service account. Raises RunnerError."""
+def new_key(info: ServerInfo, account: str) -> bytes:
+    """Return a new key file of a service account (its address). Raises RunnerError."""
+    answer = _asked(info.url, "POST", f"/v1/projects/-/serviceAccounts/{account}/keys", {})
+    return base64.b64decode(answer["privateKeyData"])
+
+
+def made_account(info: ServerInfo, project: str, account: str, roles: Sequence[str]) -> str:
+    """Make a service account in a project if it is not there yet, and give it roles there; return its address.
+
+    Args:
+        info: of the emulator.
+        project: id.
+        account: address, or the id before its `@`.
+        roles: of the project, as in `roles/aiplatform.user`.
+
+    Raises:
+        RunnerError: the emulator refuses the account or a role.
+    """
+    address = account if "@" in account else f"{account}@{project}.iam.gserviceaccount.com"
+    parent = f"/v1/projects/{project}"
+    try:
+        _asked(info.url, "GET", f"{parent}/serviceAccounts/{address}")
+    except NotFoundError:
+        _asked(info.url, "POST", f"{parent}/serviceAccounts", {"accountId": address.partition("@")[0]})
+    if roles:
+        policy = _asked(info.url, "POST", f"{parent}:getIamPolicy", {})
+        bindings = [{"role": role, "members": [f"serviceAccount:{address}"]} for role in roles]
+        policy["bindings"] = [*policy.get("bindings", []), *bindings]
+        _asked(info.url, "POST", f"{parent}:setIamPolicy", {"policy": policy})
+    return address
+
+
+def _asked(url: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return what the emulator answers. Raises RunnerError."""
     import http.client
 
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
     try:
-        connection.request("POST", f"/v1/projects/-/serviceAccounts/{account}/keys", body=b"{}")
+        content = None if body is None else json.dumps(body).encode()
+        connection.request(method, path, body=content, headers={"Content-Type": "application/json"})
         response = connection.getresponse()
         answer: dict[str, Any] = parsed(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise UnreachableError(f"the emulator at {url} does not answer: {error}") from error
     finally:
         connection.close()
-    if response.status != http.client.OK:
-        raise RunnerError(f"no key for {account}: {answer.get('error', {}).get('message', response.status)}")
-    return answer
+    if response.status == http.client.OK:
+        return answer
+    message = answer.get("error", {}).get("message", str(response.status))
+    if response.status == http.client.NOT_FOUND:
+        raise NotFoundError(message, status="NOT_FOUND", http=response.status)
+    raise RunnerError(f"the emulator refuses {method} {path}: {message}")

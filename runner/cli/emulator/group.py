@@ -24,6 +24,7 @@ command = Group(
             "Set up a project in the emulator with the Pulumi program.",
         ),
         "env": ("runner.cli.emulator.state:env", "Print variables that point Google's tools at the emulator."),
+        "key": ("runner.cli.emulator.state:key", "Make a key file of a service account in the emulator."),
         "faults": ("runner.cli.emulator.faults", "Inject faults: errors, delays, stalls."),
         "logs": ("runner.cli.emulator.process:logs", "Show the emulator's log."),
         "reset": ("runner.cli.emulator.state:reset", "Stop the emulator and delete its state."),

@@ -78,6 +78,9 @@ def emulator_variables(
         "BOTO_CONFIG": boto,
         **_rclone(base, project),
         "PULUMI_GCP_SKIP_REGION_VALIDATION": "true",
+        # Both ask their makers for news at every start otherwise.
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "CHECKPOINT_DISABLE": "1",
         # gcsfs otherwise asks the bucket's storage layout over gRPC first.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         "NO_PROXY": ",".join(direct),
