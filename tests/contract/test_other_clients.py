@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from runner.cli.emulator.credentials import boto_file
-from runner.cli.emulator.variables import emulator_variables, spelled
+from runner.cli.emulator.credentials import boto_file, gcloud_folder
+from runner.cli.emulator.variables import emulator_variables, gcloud_endpoints, spelled
 from runner.emulator.server import EmulatorServer
 from runner.running_emulator import ServerInfo
 from tests.contract.test_local_only import strangers
@@ -51,6 +51,7 @@ def environment(emulator: EmulatorServer, project: Provisioned, tmp_path: Path) 
         emulator.url,
         token=None,
         boto=boto_file(tmp_path, info, project.project),
+        gcloud=gcloud_folder(tmp_path, gcloud_endpoints(emulator.url), project.project),
         project=project.project,
         location="us-central1",
     )
@@ -158,6 +159,29 @@ def test_gcloud(run: Run, project: Provisioned, files: Path, tmp_path: Path) -> 
     assert project.project in run("gcloud", "projects", "describe", project.project)
     assert "aiplatform" in run("gcloud", "services", "list", "--enabled")
     run("gcloud", "ai", "endpoints", "list", "--region=us-central1")
+
+
+@_needs("gcloud")
+@pytest.mark.training
+def test_gcloud_deploys_asks_and_takes_down(
+    run: Run, project: Provisioned, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    """It takes the address that the environment gives away before it deploys; its configuration has it too."""
+    quotas = f"{emulator.url}/v1/projects/{project.project}/services/cloudquotas.googleapis.com:enable"
+    assert httpx.post(quotas, json={}).status_code == 200
+    region = "--region=us-central1"
+    model = "--model=meta/llama3_1@llama-3.1-8b-instruct"
+    run("gcloud", "ai", "model-garden", "models", "deploy", model, region, "--accept-eula", "--asynchronous", "--quiet")
+    with httpx.Client(base_url=f"{emulator.url}/v1beta1/") as client:
+        (operation,) = client.get(f"{project.parent}/operations").json()["operations"]
+        while not client.post(f"{operation['name']}:wait", timeout=60).json().get("done"):
+            pass
+        (endpoint,) = client.get(f"{project.parent}/endpoints").json()["endpoints"]
+    (tmp_path / "question.json").write_text('{"instances": [{"prompt": "What is a car?", "max_tokens": 4}]}')
+    name, place = endpoint["name"], ("--json-request=question.json", region)
+    assert "Output:" in run("gcloud", "ai", "endpoints", "predict", name, *place)
+    deployed = f"--deployed-model-id={endpoint['deployedModels'][0]['id']}"
+    run("gcloud", "ai", "endpoints", "undeploy-model", name, region, deployed, "--quiet")
 
 
 @_needs("gsutil")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -63,6 +63,22 @@ def boto_file(place: Path, info: ServerInfo, project: str) -> str:
     path = place / "boto.cfg"
     _write(path, _BOTO.format(host=address.hostname or "", port=address.port, project=project).encode())
     return str(path)
+
+
+def gcloud_folder(place: Path, endpoints: Mapping[str, str], project: str) -> str:
+    """Return a folder with gcloud's configuration, written anew; its credentials are kept.
+
+    Some commands of gcloud (`ai model-garden models deploy`) take the addresses that variables give away before they
+    send, and would go to the cloud; what a configuration says, they leave. It is also no place for the developer's own.
+    """
+    folder = place / "gcloud"
+    (folder / "configurations").mkdir(mode=0o700, parents=True, exist_ok=True)
+    lines = ["[api_endpoint_overrides]", *(f"{name} = {address}" for name, address in endpoints.items())]
+    if project:
+        lines += ["[core]", f"project = {project}"]
+    _write(folder / "active_config", b"default")
+    _write(folder / "configurations" / "config_default", "\n".join([*lines, ""]).encode())
+    return str(folder)
 
 
 def token_file(place: Path, info: ServerInfo) -> str:

@@ -63,7 +63,7 @@ def env(invocation: Invocation, shell: Any) -> None:
     Application Default Credentials are a key of the runner's service account, with its permissions.
     """
     from runner.cli.emulator import credentials
-    from runner.cli.emulator.variables import emulator_variables, spelled
+    from runner.cli.emulator.variables import emulator_variables, gcloud_endpoints, spelled
 
     info = running()
     place: Path = directory()
@@ -76,6 +76,7 @@ def env(invocation: Invocation, shell: Any) -> None:
         token=info.token,
         credentials=credentials.key_file(place, info, account),
         boto=credentials.boto_file(place, info, project),
+        gcloud=credentials.gcloud_folder(place, gcloud_endpoints(info.url), project),
         token_file=credentials.token_file(place, info),
         project=project,
         location=invocation.location or known.get("location", ""),
