@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from runner.cli.emulator.credentials import boto_file, gcloud_folder
+from runner.cli.emulator.credentials import boto_file, gcloud_folder, made_account, new_key
 from runner.cli.emulator.variables import emulator_variables, gcloud_endpoints, spelled
 from runner.emulator.server import EmulatorServer
 from runner.running_emulator import ServerInfo
@@ -97,26 +97,84 @@ def _same(one: Path, other: Path) -> bool:
     }
 
 
-@_needs("go")
-def test_go(run: Run, project: Provisioned, tmp_path: Path) -> None:
+def _built(package: str, target: Path) -> Path:
+    """Build a program of tests/clients/go with the modules that are there."""
     cache = {
         name: subprocess.check_output(["go", "env", name], text=True).strip() for name in ("GOCACHE", "GOMODCACHE")
     }
     offline = {**os.environ, **cache, "GOPROXY": "off", "GOFLAGS": "-mod=readonly"}
-    build = ["go", "-C", str(CLIENTS / "go"), "build", "-o", str(tmp_path / "day"), "."]
+    build = ["go", "-C", str(CLIENTS / "go"), "build", "-o", str(target), package]
     built = subprocess.run(build, env=offline, capture_output=True, text=True, timeout=540)
     if "module lookup disabled by GOPROXY=off" in built.stderr:
         pytest.skip("needs the modules of tests/clients/go: `go -C tests/clients/go mod download`")
     assert built.returncode == 0, built.stderr
-    assert run(tmp_path / "day", project.project, f"{project.project}-go") == "done\n"
+    return target
+
+
+@_needs("go")
+def test_go(run: Run, project: Provisioned, tmp_path: Path) -> None:
+    assert run(_built(".", tmp_path / "day"), project.project, f"{project.project}-go") == "done\n"
+
+
+def _node(program: str) -> Path:
+    if not (CLIENTS / "node" / "node_modules").is_dir():
+        pytest.skip("needs the packages of tests/clients/node: `npm ci --prefix tests/clients/node`")
+    return CLIENTS / "node" / program
 
 
 @_needs("node")
 def test_node(run: Run, project: Provisioned, tmp_path: Path) -> None:
-    if not (CLIENTS / "node" / "node_modules").is_dir():
-        pytest.skip("needs the packages of tests/clients/node: `npm ci --prefix tests/clients/node`")
-    program = CLIENTS / "node" / "day.js"
+    program = _node("day.js")
     assert run("node", program, project.project, f"{project.project}-node", tmp_path).endswith("done\n")
+
+
+@pytest.fixture
+def key(emulator: EmulatorServer, account: str, environment: dict[str, str], tmp_path: Path) -> Path:
+    """The key file of that account, which clients find by the environment."""
+    info = ServerInfo(url=emulator.url, pid=os.getpid(), started="")
+    path = tmp_path / "key.json"
+    path.write_bytes(new_key(info, account))
+    environment["GOOGLE_APPLICATION_CREDENTIALS"] = str(path)
+    return path
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("language", ["go", "node"])
+def test_a_model_is_tuned_deployed_and_asked_with_a_key(
+    run: Run, project: Provisioned, emulator: EmulatorServer, account: str, key: Path, tmp_path: Path, language: str
+) -> None:
+    """What the account may not do is refused: the library has signed in, and is not the developer."""
+    if shutil.which(language) is None:
+        pytest.skip(f"needs {language} on PATH")
+    program = [_built("./tuning", tmp_path / "tuning")] if language == "go" else ["node", _node("tuning.js")]
+    rows = "".join(f'{{"prompt": "say {row}", "completion": "number {row}"}}\n' for row in range(8))
+    upload = f"{emulator.url}/upload/storage/v1/b/{project.datasets}/o?uploadType=media&name=rows.jsonl"
+    assert httpx.post(upload, content=rows).status_code == 200
+    words = [project.project, f"gs://{project.datasets}/rows.jsonl", f"gs://{project.outputs}/{language}"]
+    assert "aiplatform.tuningJobs.create" in run(*program, *words, status=1)
+    made_account(ServerInfo(url=emulator.url, pid=0, started=""), project.project, account, ["roles/aiplatform.user"])
+    assert run(*program, *words).endswith("done\n")
+
+
+@_needs("rclone")
+def test_rclone_with_a_key(run: Run, environment: dict[str, str], project: Provisioned, key: Path) -> None:
+    environment["RCLONE_GCS_ANONYMOUS"] = "false"
+    environment["RCLONE_GCS_SERVICE_ACCOUNT_FILE"] = str(key)
+    bucket = f":gcs:{project.datasets}"
+    run("rclone", "copyto", key, f"{bucket}/a")
+    assert run("rclone", "lsf", bucket).split() == ["a"]
+    key.write_text(key.read_text().replace("-----BEGIN PRIVATE KEY-----\\n", "-----BEGIN PRIVATE KEY-----\\nA"))
+    run("rclone", "lsf", bucket, status=1)
+
+
+@_needs("gcloud")
+def test_gcloud_with_a_key(
+    run: Run, environment: dict[str, str], project: Provisioned, account: str, key: Path
+) -> None:
+    del environment["CLOUDSDK_AUTH_DISABLE_CREDENTIALS"]
+    run("gcloud", "auth", "activate-service-account", "--key-file", key)
+    assert project.datasets in run("gcloud", "storage", "ls")
+    run("gcloud", "ai", "endpoints", "list", "--region=us-central1", status=1)  # it may use storage only
 
 
 @_needs("rclone")
