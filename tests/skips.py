@@ -17,6 +17,7 @@ ALLOWED = {
     "needs root, to be another user": "a process of another user can only be started by root",
     "needs gcloud on PATH": "no package registry has it",
     "needs gsutil on PATH": "no package registry has it",
+    "needs terraform on PATH": "no package registry has it",
     "needs a package index that answers": "tests make an environment of their own for what does not go with the rest",
 }
 """The reason of a skip, to why nothing that is installed would change it."""

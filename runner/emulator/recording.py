@@ -5,8 +5,10 @@ Tests hold what they find there against Google's definitions. Uploads, downloads
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 VARIABLE = "RUNNER_EMULATOR_RECORD"
 _MAX_BODY = 1024 * 1024
-_HEADERS = ("content-type", "user-agent", "x-emulator-fault", "x-http-method-override")
+_HEADERS = ("content-type", "content-encoding", "user-agent", "x-emulator-fault", "x-http-method-override")
 
 
 def recorded(app: ASGIApp, variables: Mapping[str, str] = os.environ) -> ASGIApp:
@@ -86,5 +88,10 @@ class _Exchange:
             return None
         if self.answer and not self.about["type"].startswith("application/json"):
             return None
+        if self.request and self.about["headers"].get("content-encoding") == "gzip":
+            try:
+                self.request = bytearray(gzip.decompress(self.request))
+            except (OSError, EOFError, zlib.error):
+                return None
         bodies = {"request": self.request.decode("utf-8", "replace"), "answer": self.answer.decode("utf-8", "replace")}
         return (json.dumps({**self.about, **bodies}) + "\n").encode()

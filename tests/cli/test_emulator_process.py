@@ -71,7 +71,7 @@ def test_its_life_on_the_command_line(run: CommandLine, directory: Path) -> None
     assert run("emulator", "reset", "--yes", "--format", "json").document["deleted"] is False
 
 
-def test_provisioned_it_is_where_commands_work(run: CommandLine, directory: Path) -> None:
+def test_provisioned_it_is_where_commands_work(run: CommandLine, directory: Path, tmp_path: Path) -> None:
     run("emulator", "start", "--port", "0", "--stand-in", "tiny")
     provisioned = run("emulator", "provision", "--project", "some-project", "--format", "json")
     assert provisioned.code == 0, provisioned.err
@@ -96,6 +96,15 @@ def test_provisioned_it_is_where_commands_work(run: CommandLine, directory: Path
     )
     account = provisioned.document["runnerServiceAccount"]
     assert done.stdout.split() == ["some-project", account, "True"], done.stderr
+
+    path = tmp_path / "ci.json"
+    made = run("emulator", "key", "ci-account", "--role", "roles/viewer", "--to", str(path), "--format", "json")
+    email = "ci-account@some-project.iam.gserviceaccount.com"
+    assert made.document == {"file": str(path), "account": email}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert json.loads(path.read_text())["client_email"] == email
+    assert "overwrite it with --force" in run("emulator", "key", "--to", str(path)).err
+    assert json.loads(run("emulator", "key").out)["client_email"] == account
     assert run("emulator", "reset", "--yes").code == 0
     assert not directory.exists()
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from runner.cli.emulator.credentials import boto_file
-from runner.cli.emulator.variables import emulator_variables, spelled
+from runner.cli.emulator.credentials import boto_file, gcloud_folder, made_account, new_key
+from runner.cli.emulator.variables import emulator_variables, gcloud_endpoints, spelled
 from runner.emulator.server import EmulatorServer
 from runner.running_emulator import ServerInfo
 from tests.contract.test_local_only import strangers
@@ -51,6 +51,7 @@ def environment(emulator: EmulatorServer, project: Provisioned, tmp_path: Path) 
         emulator.url,
         token=None,
         boto=boto_file(tmp_path, info, project.project),
+        gcloud=gcloud_folder(tmp_path, gcloud_endpoints(emulator.url), project.project),
         project=project.project,
         location="us-central1",
     )
@@ -96,26 +97,84 @@ def _same(one: Path, other: Path) -> bool:
     }
 
 
-@_needs("go")
-def test_go(run: Run, project: Provisioned, tmp_path: Path) -> None:
+def _built(package: str, target: Path) -> Path:
+    """Build a program of tests/clients/go with the modules that are there."""
     cache = {
         name: subprocess.check_output(["go", "env", name], text=True).strip() for name in ("GOCACHE", "GOMODCACHE")
     }
     offline = {**os.environ, **cache, "GOPROXY": "off", "GOFLAGS": "-mod=readonly"}
-    build = ["go", "-C", str(CLIENTS / "go"), "build", "-o", str(tmp_path / "day"), "."]
+    build = ["go", "-C", str(CLIENTS / "go"), "build", "-o", str(target), package]
     built = subprocess.run(build, env=offline, capture_output=True, text=True, timeout=540)
     if "module lookup disabled by GOPROXY=off" in built.stderr:
         pytest.skip("needs the modules of tests/clients/go: `go -C tests/clients/go mod download`")
     assert built.returncode == 0, built.stderr
-    assert run(tmp_path / "day", project.project, f"{project.project}-go") == "done\n"
+    return target
+
+
+@_needs("go")
+def test_go(run: Run, project: Provisioned, tmp_path: Path) -> None:
+    assert run(_built(".", tmp_path / "day"), project.project, f"{project.project}-go") == "done\n"
+
+
+def _node(program: str) -> Path:
+    if not (CLIENTS / "node" / "node_modules").is_dir():
+        pytest.skip("needs the packages of tests/clients/node: `npm ci --prefix tests/clients/node`")
+    return CLIENTS / "node" / program
 
 
 @_needs("node")
 def test_node(run: Run, project: Provisioned, tmp_path: Path) -> None:
-    if not (CLIENTS / "node" / "node_modules").is_dir():
-        pytest.skip("needs the packages of tests/clients/node: `npm ci --prefix tests/clients/node`")
-    program = CLIENTS / "node" / "day.js"
+    program = _node("day.js")
     assert run("node", program, project.project, f"{project.project}-node", tmp_path).endswith("done\n")
+
+
+@pytest.fixture
+def key(emulator: EmulatorServer, account: str, environment: dict[str, str], tmp_path: Path) -> Path:
+    """The key file of that account, which clients find by the environment."""
+    info = ServerInfo(url=emulator.url, pid=os.getpid(), started="")
+    path = tmp_path / "key.json"
+    path.write_bytes(new_key(info, account))
+    environment["GOOGLE_APPLICATION_CREDENTIALS"] = str(path)
+    return path
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("language", ["go", "node"])
+def test_a_model_is_tuned_deployed_and_asked_with_a_key(
+    run: Run, project: Provisioned, emulator: EmulatorServer, account: str, key: Path, tmp_path: Path, language: str
+) -> None:
+    """What the account may not do is refused: the library has signed in, and is not the developer."""
+    if shutil.which(language) is None:
+        pytest.skip(f"needs {language} on PATH")
+    program = [_built("./tuning", tmp_path / "tuning")] if language == "go" else ["node", _node("tuning.js")]
+    rows = "".join(f'{{"prompt": "say {row}", "completion": "number {row}"}}\n' for row in range(8))
+    upload = f"{emulator.url}/upload/storage/v1/b/{project.datasets}/o?uploadType=media&name=rows.jsonl"
+    assert httpx.post(upload, content=rows).status_code == 200
+    words = [project.project, f"gs://{project.datasets}/rows.jsonl", f"gs://{project.outputs}/{language}"]
+    assert "aiplatform.tuningJobs.create" in run(*program, *words, status=1)
+    made_account(ServerInfo(url=emulator.url, pid=0, started=""), project.project, account, ["roles/aiplatform.user"])
+    assert run(*program, *words).endswith("done\n")
+
+
+@_needs("rclone")
+def test_rclone_with_a_key(run: Run, environment: dict[str, str], project: Provisioned, key: Path) -> None:
+    environment["RCLONE_GCS_ANONYMOUS"] = "false"
+    environment["RCLONE_GCS_SERVICE_ACCOUNT_FILE"] = str(key)
+    bucket = f":gcs:{project.datasets}"
+    run("rclone", "copyto", key, f"{bucket}/a")
+    assert run("rclone", "lsf", bucket).split() == ["a"]
+    key.write_text(key.read_text().replace("-----BEGIN PRIVATE KEY-----\\n", "-----BEGIN PRIVATE KEY-----\\nA"))
+    run("rclone", "lsf", bucket, status=1)
+
+
+@_needs("gcloud")
+def test_gcloud_with_a_key(
+    run: Run, environment: dict[str, str], project: Provisioned, account: str, key: Path
+) -> None:
+    del environment["CLOUDSDK_AUTH_DISABLE_CREDENTIALS"]
+    run("gcloud", "auth", "activate-service-account", "--key-file", key)
+    assert project.datasets in run("gcloud", "storage", "ls")
+    run("gcloud", "ai", "endpoints", "list", "--region=us-central1", status=1)  # it may use storage only
 
 
 @_needs("rclone")
@@ -160,6 +219,29 @@ def test_gcloud(run: Run, project: Provisioned, files: Path, tmp_path: Path) -> 
     run("gcloud", "ai", "endpoints", "list", "--region=us-central1")
 
 
+@_needs("gcloud")
+@pytest.mark.training
+def test_gcloud_deploys_asks_and_takes_down(
+    run: Run, project: Provisioned, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    """It takes the address that the environment gives away before it deploys; its configuration has it too."""
+    quotas = f"{emulator.url}/v1/projects/{project.project}/services/cloudquotas.googleapis.com:enable"
+    assert httpx.post(quotas, json={}).status_code == 200
+    region = "--region=us-central1"
+    model = "--model=meta/llama3_1@llama-3.1-8b-instruct"
+    run("gcloud", "ai", "model-garden", "models", "deploy", model, region, "--accept-eula", "--asynchronous", "--quiet")
+    with httpx.Client(base_url=f"{emulator.url}/v1beta1/") as client:
+        (operation,) = client.get(f"{project.parent}/operations").json()["operations"]
+        while not client.post(f"{operation['name']}:wait", timeout=60).json().get("done"):
+            pass
+        (endpoint,) = client.get(f"{project.parent}/endpoints").json()["endpoints"]
+    (tmp_path / "question.json").write_text('{"instances": [{"prompt": "What is a car?", "max_tokens": 4}]}')
+    name, place = endpoint["name"], ("--json-request=question.json", region)
+    assert "Output:" in run("gcloud", "ai", "endpoints", "predict", name, *place)
+    deployed = f"--deployed-model-id={endpoint['deployedModels'][0]['id']}"
+    run("gcloud", "ai", "endpoints", "undeploy-model", name, region, deployed, "--quiet")
+
+
 @_needs("gsutil")
 def test_gsutil(run: Run, project: Provisioned, files: Path, tmp_path: Path) -> None:
     bucket = f"gs://{project.datasets}"
@@ -188,6 +270,39 @@ def test_gsutil_with_an_hmac_key(
     assert bucket in run("gsutil", "ls")
     boto.write_text(boto.read_text().replace(key["secret"], key["secret"][::-1]))
     run("gsutil", "ls", bucket, status=1)
+
+
+_STATE = """
+terraform {{
+  backend "gcs" {{
+    bucket = "{bucket}"
+    prefix = "state"
+  }}
+}}
+resource "terraform_data" "number" {{ input = 42 }}
+data "terraform_remote_state" "own" {{
+  backend = "gcs"
+  config  = {{ bucket = "{bucket}", prefix = "state" }}
+  depends_on = [terraform_data.number]
+}}
+output "number" {{ value = terraform_data.number.output }}
+"""
+"""Everything of Google's that Terraform itself has: state in a bucket, with its lock, and states of others. The Google
+provider is a program of its own, whose requests `test_provider_conversation.py` replays."""
+
+
+@_needs("terraform")
+def test_terraform(run: Run, project: Provisioned, emulator: EmulatorServer, tmp_path: Path) -> None:
+    bucket = project.outputs
+    (tmp_path / "main.tf").write_text(_STATE.format(bucket=bucket))
+    run("terraform", "init", "-input=false")
+    run("terraform", "apply", "-auto-approve", "-input=false")
+    assert run("terraform", "output", "-raw", "number") == "42"
+    assert run("terraform", "workspace", "new", "other")
+    listed = httpx.get(f"{emulator.url}/storage/v1/b/{bucket}/o", params={"prefix": "state/"}).json()["items"]
+    assert [item["name"] for item in listed] == ["state/default.tfstate", "state/other.tfstate"]
+    run("terraform", "workspace", "select", "default")
+    run("terraform", "destroy", "-auto-approve", "-input=false")
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish"])

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from runner.cli.emulator.credentials import made_account, new_key
+from runner.running_emulator import ServerInfo
 from tests.gcp.flaky import Fault, FlakyProxy
 from tests.provisioning import Provisioned
 
@@ -135,6 +137,25 @@ def test_the_stable_gapic_client_cannot_tune_open_models(project: Provisioned) -
     job = aiplatform_v1.TuningJob(base_model=LLAMA, supervised_tuning_spec=spec)
     with pytest.raises(exceptions.BadRequest, match="output_uri"):
         tuning.create_tuning_job(parent=project.parent, tuning_job=job)
+
+
+def test_gapic_signs_in_with_a_key(project: Provisioned) -> None:
+    """It sends tokens that the key has signed: the account may what its roles say."""
+    from google.api_core import exceptions
+    from google.cloud import aiplatform_v1beta1
+    from google.oauth2 import service_account
+
+    info = ServerInfo(url=project.url, pid=0, started="")
+    account = made_account(info, project.project, "worker", [])
+    tuning = aiplatform_v1beta1.GenAiTuningServiceClient(
+        transport="rest",
+        client_options={"api_endpoint": project.url},
+        credentials=service_account.Credentials.from_service_account_info(json.loads(new_key(info, account))),
+    )
+    with pytest.raises(exceptions.Forbidden, match=r"aiplatform\.tuningJobs\.list"):
+        list(tuning.list_tuning_jobs(parent=project.parent))
+    made_account(info, project.project, account, ["roles/aiplatform.viewer"])
+    assert list(tuning.list_tuning_jobs(parent=project.parent)) == []
 
 
 def test_genai_reports_a_failed_job(project: Provisioned) -> None:

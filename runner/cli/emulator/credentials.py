@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -49,8 +50,7 @@ def key_file(place: Path, info: ServerInfo, account: str) -> str:
             return str(path)
     except (OSError, ValueError):
         pass
-    answer = ask("POST", f"/v1/projects/-/serviceAccounts/{account}/keys", {}, about="iam.keys.create")
-    local_files.replace(path, base64.b64decode(answer["privateKeyData"]), private=True)
+    local_files.replace(path, new_key(account), private=True)
     return str(path)
 
 
@@ -66,6 +66,22 @@ def boto_file(place: Path, info: ServerInfo, project: str) -> str:
     return str(path)
 
 
+def gcloud_folder(place: Path, endpoints: Mapping[str, str], project: str) -> str:
+    """Return a folder with gcloud's configuration, written anew; its credentials are kept.
+
+    Some commands of gcloud (`ai model-garden models deploy`) take the addresses that variables give away before they
+    send, and would go to the cloud; what a configuration says, they leave. It is also no place for the developer's own.
+    """
+    folder = place / "gcloud"
+    (folder / "configurations").mkdir(mode=0o700, parents=True, exist_ok=True)
+    lines = ["[api_endpoint_overrides]", *(f"{name} = {address}" for name, address in endpoints.items())]
+    if project:
+        lines += ["[core]", f"project = {project}"]
+    local_files.replace(folder / "active_config", "default", private=True)
+    local_files.replace(folder / "configurations" / "config_default", "\n".join([*lines, ""]), private=True)
+    return str(folder)
+
+
 def token_file(place: Path, info: ServerInfo) -> str:
     """Return a file with the token that the emulator demands, for gcloud; "" if it demands none."""
     if not info.token:
@@ -73,3 +89,33 @@ def token_file(place: Path, info: ServerInfo) -> str:
     path = place / "access-token"
     local_files.replace(path, info.token, private=True)
     return str(path)
+
+
+def new_key(account: str) -> bytes:
+    """Return a new key file of a service account (its address). Raises RunnerError."""
+    answer = ask("POST", f"/v1/projects/-/serviceAccounts/{account}/keys", {}, about="iam.keys.create")
+    return base64.b64decode(answer["privateKeyData"])
+
+
+def made_account(project: str, account: str, roles: Sequence[str]) -> str:
+    """Make a service account in a project if it is not there yet, and give it roles there; return its address.
+
+    Args:
+        project: id.
+        account: address, or the id before its `@`.
+        roles: of the project, as in `roles/aiplatform.user`.
+
+    Raises:
+        RunnerError: the emulator refuses the account or a role.
+    """
+    address = account if "@" in account else f"{account}@{project}.iam.gserviceaccount.com"
+    parent = f"/v1/projects/{project}"
+    about = "iam.serviceAccounts"
+    if ask("GET", f"{parent}/serviceAccounts/{address}", about=about, missing=True) is None:
+        ask("POST", f"{parent}/serviceAccounts", {"accountId": address.partition("@")[0]}, about=about)
+    if roles:
+        policy = ask("POST", f"{parent}:getIamPolicy", {}, about="projects.getIamPolicy")
+        bindings = [{"role": role, "members": [f"serviceAccount:{address}"]} for role in roles]
+        policy["bindings"] = [*policy.get("bindings", []), *bindings]
+        ask("POST", f"{parent}:setIamPolicy", {"policy": policy}, about="projects.setIamPolicy")
+    return address

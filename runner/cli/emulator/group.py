@@ -24,6 +24,7 @@ command = Group(
             "Set up a project in the emulator with the Pulumi program.",
         ),
         "env": ("runner.cli.emulator.state:env", "Print variables that point Google's tools at the emulator."),
+        "key": ("runner.cli.emulator.state:key", "Make a key file of a service account in the emulator."),
         "faults": ("runner.cli.emulator.faults", "Inject faults: errors, delays, stalls."),
         "logs": ("runner.cli.emulator.process:logs", "Show the emulator's log."),
         "reset": ("runner.cli.emulator.state:reset", "Stop the emulator and delete its state."),
@@ -43,7 +44,7 @@ def running() -> Any:
     return found
 
 
-def ask(method: str, path: str, body: Any = None, *, about: str = "emulator.faults") -> Any:
+def ask(method: str, path: str, body: Any = None, *, about: str = "emulator.faults", missing: bool = False) -> Any:
     """Return the running emulator's answer. Raises UnreachableError, ConfigurationError for what it refuses.
 
     Args:
@@ -51,6 +52,7 @@ def ask(method: str, path: str, body: Any = None, *, about: str = "emulator.faul
         path: of the request.
         body: JSON.
         about: what is asked, for messages.
+        missing: return None for what is not there.
     """
     from runner.errors import ConfigurationError
     from runner.gcp.failures import call
@@ -60,6 +62,8 @@ def ask(method: str, path: str, body: Any = None, *, about: str = "emulator.faul
     headers = {"authorization": f"Bearer {info.token}"} if info.token else {}
     with RestClient(info.url, trust_environment=False) as client:
         response = call(about, info.url, lambda: client.request(method, path, json=body, headers=headers, timeout=30))
+    if missing and response.status_code == 404:
+        return None
     if not response.is_success:
         raise ConfigurationError(str(response.json()["error"]["message"]), hint="`runner emulator logs` says more")
     return response.json()

@@ -63,7 +63,7 @@ def env(invocation: Invocation, shell: Any) -> None:
     Application Default Credentials are a key of the runner's service account, with its permissions.
     """
     from runner.cli.emulator import credentials
-    from runner.cli.emulator.variables import emulator_variables, spelled
+    from runner.cli.emulator.variables import emulator_variables, gcloud_endpoints, spelled
 
     info = running()
     place: Path = emulator_directory()
@@ -76,6 +76,7 @@ def env(invocation: Invocation, shell: Any) -> None:
         token=info.token,
         credentials=credentials.key_file(place, info, account),
         boto=credentials.boto_file(place, info, project),
+        gcloud=credentials.gcloud_folder(place, gcloud_endpoints(info.url), project),
         token_file=credentials.token_file(place, info),
         project=project,
         location=invocation.location or known.get("location", ""),
@@ -83,6 +84,57 @@ def env(invocation: Invocation, shell: Any) -> None:
     )
     chosen: Any = shell or ("json" if invocation.output.is_json else "bash")
     invocation.output.piece(spelled(variables, chosen) + "\n")
+
+
+@command(
+    name="key",
+    examples=(
+        "runner emulator key --to key.json",
+        "runner emulator key ci --role roles/aiplatform.user --role roles/storage.objectUser --to ci.json",
+    ),
+)
+@click.argument("account", required=False)
+@click.option(
+    "--role", "roles", multiple=True, metavar="ROLE", help="Role that ACCOUNT gets in the project; may repeat."
+)
+@click.option(
+    "--to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="File to write [default: standard output].",
+)
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@click.pass_obj
+def key(invocation: Invocation, account: str | None, roles: tuple[str, ...], to: Path | None, force: bool) -> None:
+    """Make a key file of ACCOUNT, with which every client signs in as it does at Google.
+
+    ACCOUNT is a service account's address or id, and is made if it is not there; by default the runner's own. Clients
+    find the file by GOOGLE_APPLICATION_CREDENTIALS, gcloud by `gcloud auth activate-service-account --key-file`.
+    """
+    from runner import local_files
+    from runner.cli.emulator import credentials
+
+    info = running()
+    document: Path = directory() / "environment.json"
+    known: dict[str, Any] = parsed(document.read_bytes()) if document.exists() else {}
+    project: str = invocation.project or known.get("project", "")
+    account = account or known.get("runnerServiceAccount", "")
+    problems = []
+    if info.token:
+        problems.append("this emulator demands a token, and takes no other credentials")
+    if not project or not account:
+        problems.append("there is no project, and so no service account")
+    if to is not None and to.exists() and not force:
+        problems.append(f"{to} exists; overwrite it with --force")
+    if problems:
+        raise ConfigurationError(problems[0], problems=problems, hint="`runner emulator provision` makes a project")
+    address = credentials.made_account(project, str(account), roles)
+    content = credentials.new_key(address)
+    if to is None:
+        invocation.output.piece(content.decode() + "\n")
+        return
+    local_files.replace(to, content, private=True, hint="free disk space, or name another file with --to")
+    invocation.output.result({"file": str(to), "account": address}, f"a key of {address} in {to}", name=str(to))
 
 
 @command(name="reset", examples=("runner emulator reset", "runner emulator reset --yes"))

@@ -43,6 +43,7 @@ def emulator_variables(
     token: str | None,
     credentials: str = "",
     boto: str = "",
+    gcloud: str = "",
     token_file: str = "",
     project: str = "",
     location: str = "",
@@ -55,6 +56,7 @@ def emulator_variables(
         token: what it demands; None sends a placeholder, which it accepts.
         credentials: service account file for Application Default Credentials; "" sets none.
         boto: configuration file of gsutil; "" sets none.
+        gcloud: folder with gcloud's configuration; "" sets none.
         token_file: file with `token`, for gcloud.
         project: project id.
         location: for example `us-central1`.
@@ -75,9 +77,13 @@ def emulator_variables(
         "GOOGLE_APPLICATION_CREDENTIALS": credentials,
         **{f"GOOGLE_{name}_CUSTOM_ENDPOINT": f"{base}/{path}" for name, path in _PROVIDER_ENDPOINTS.items()},
         **_gcloud(base, token_file, project),
+        "CLOUDSDK_CONFIG": gcloud,
         "BOTO_CONFIG": boto,
         **_rclone(base, project),
         "PULUMI_GCP_SKIP_REGION_VALIDATION": "true",
+        # Both ask their makers for news at every start otherwise.
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "CHECKPOINT_DISABLE": "1",
         # gcsfs otherwise asks the bucket's storage layout over gRPC first.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         "NO_PROXY": ",".join(direct),
@@ -85,13 +91,15 @@ def emulator_variables(
     return {name: value for name, value in variables.items() if value}
 
 
+def gcloud_endpoints(url: str) -> dict[str, str]:
+    """Return gcloud's names of APIs, to where an emulator answers for them."""
+    return {name: f"{url.rstrip('/')}/{path}" for name, path in _GCLOUD_ENDPOINTS.items()}
+
+
 def _gcloud(base: str, token_file: str, project: str) -> dict[str, str]:
     """Return what gcloud reads. It sends no credentials of the developer's own: the emulator has no use for them."""
-    variables = {
-        f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name.upper()}": f"{base}/{path}" for name, path in _GCLOUD_ENDPOINTS.items()
-    }
     return {
-        **variables,
+        **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name.upper()}": to for name, to in gcloud_endpoints(base).items()},
         "CLOUDSDK_CORE_PROJECT": project,
         "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": token_file,
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "" if token_file else "true",

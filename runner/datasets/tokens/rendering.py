@@ -34,19 +34,27 @@ class Renderer:
         self._name = f"{name}: " if name else ""
         self._processes = LimitedProcesses("runner.datasets.tokens.template_process", processes)
 
-    def render(self, messages: Sequence[Message], *, prompt: bool, tools: Sequence[Any] | None = None) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        prompt: bool,
+        tools: Sequence[Any] | None = None,
+        own: Mapping[str, Any] | None = None,
+    ) -> str:
         """Return the text of messages.
 
         Args:
             messages: of the conversation.
             prompt: whether the assistant's next turn begins at the end.
             tools: functions that the model may call.
+            own: what else the template may ask for, such as `enable_thinking`.
 
         Raises:
             TemplateLimitError: it takes too much memory or time.
             ConfigurationError: the template is broken or refuses the conversation.
         """
-        values = {**self._special, "messages": messages, "add_generation_prompt": prompt}
+        values = {**(own or {}), **self._special, "messages": messages, "add_generation_prompt": prompt}
         if tools:
             values["tools"] = tools
         answer = self._processes.ask(json.dumps([self.source, values]).encode())

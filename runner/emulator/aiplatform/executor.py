@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.emulator.aiplatform import tuning_events, tuning_inputs, tuning_jobs, tuning_outputs
+from runner.emulator.aiplatform.experiments import records
 from runner.emulator.context import Emulator
 from runner.emulator.control import quotas
 from runner.emulator.engine import launcher
@@ -221,11 +222,14 @@ class _JobRun:
         if reason is not None:
             raise ApiError("FAILED_PRECONDITION", reason)
         described = await asyncio.to_thread(tuning_inputs.prepare, self.emulator, job, work, self.directory)
-        await self.emulator.store.write(
-            lambda connection: tuning_jobs.update(
-                connection, self.name, emulator={**job.get("emulator", {}), **described}
-            )
-        )
+        now = self.emulator.clock.timestamp()
+
+        def describe(connection: sqlite3.Connection) -> None:
+            experiment = records.create(connection, job, tuning_outputs.region(connection, job), now)
+            own = {**job.get("emulator", {}), **described}
+            tuning_jobs.update(connection, self.name, emulator=own, experiment=experiment)
+
+        await self.emulator.store.write(describe)
         return await self._enter("training", "WAITING_FOR_CAPACITY")
 
     async def _meet_faults(self, work: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from runner.emulator.aiplatform import (
     scope,
     tuning_routes,
 )
+from runner.emulator.aiplatform.experiments import metadata_routes, tensorboard_routes
 from runner.emulator.definitions.checking import checked
 from runner.emulator.routing import ApiRequest, Handler, Method
 
@@ -37,6 +38,8 @@ def _guarded(method: Method) -> Method:
 
 _ALL = [
     *tuning_routes.METHODS,
+    *metadata_routes.METHODS,
+    *tensorboard_routes.METHODS,
     *predictions.METHODS,
     *generate_content.METHODS,
     *operation_routes.METHODS,

@@ -49,7 +49,9 @@ def _infos(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str
 
 def _info(project: Project, quota_id: str, metric: str, value: int, regions: list[str]) -> dict[str, Any]:
     """Return a quota: of the whole project, or of each region."""
-    one: dict[str, Any] = {"details": {"value": str(value)}, "applicableLocations": regions or ["global"]}
+    details = {"details": {"value": str(value)}}
+    # A part for each region: gcloud looks at the first location of each.
+    parts = [{"dimensions": {"region": one}, **details, "applicableLocations": [one]} for one in regions]
     return {
         "name": f"projects/{project.number}/locations/global/services/{quotas.SERVICE}/quotaInfos/{quota_id}",
         "quotaId": quota_id,
@@ -60,7 +62,7 @@ def _info(project: Project, quota_id: str, metric: str, value: int, regions: lis
         "quotaDisplayName": quota_id,
         "metricUnit": "1",
         "quotaIncreaseEligibility": {"isEligible": True},
-        "dimensionsInfos": [one],
+        "dimensionsInfos": parts or [{**details, "applicableLocations": ["global"]}],
         **({"dimensions": ["region"]} if regions else {}),
     }
 

@@ -81,6 +81,8 @@ def absent(http: str, path: str) -> ApiError:
 def _query(request: ApiRequest, definition: MethodDefinition, faults: parsing.Faults) -> dict[str, str]:
     """Check the query; return the parameters that say what the answer shall hold, and the masks."""
     settings: dict[str, str] = {}
+    if (selection := request.headers.get("x-goog-fieldmask")) is not None:
+        settings["fields"] = selection
     known = definition.query
     for key, value in request.query_params.multi_items():
         plain = key.removeprefix("$")
@@ -188,7 +190,7 @@ def _formed(definition: MethodDefinition, settings: Mapping[str, str], response:
     if mask and mask != "*":
         body = _masked(definition, body, wire_json.mask_paths(mask))
     if selection:
-        tree = field_selection.selection(selection)
+        tree = field_selection.selection(selection.replace(".", "/"))  # either parts the names of a path
         _check_selection(definition, selection, tree)
         body = field_selection.pick(body, tree)
     if pretty:

@@ -13,6 +13,7 @@ from runner.emulator.engine.loading import LoadedModel
 from runner.emulator.engine.lora import merged_state
 from runner.emulator.engine.protocol import ModelSource, TuningMode
 from runner.emulator.engine.sources import stand_in_card
+from runner.emulator.engine.tokenizer_files import save_tokenizer
 
 MAX_CHECKPOINTS = 10
 """Checkpoints that the service keeps at most."""
@@ -57,7 +58,7 @@ class ArtifactWriter:
         base.config.dtype = self.dtype
         base.save_pretrained(folder, state_dict=stored, save_peft_format=False)
         base.config.dtype = kept
-        (self.loaded.processor or self.loaded.tokenizer).save_pretrained(folder)
+        save_tokenizer(self.loaded.processor or self.loaded.tokenizer, folder)
         if self.card is not None:
             self.card.write(folder)
         if adapter and self.mode == "PEFT_ADAPTER":

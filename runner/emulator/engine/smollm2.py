@@ -13,6 +13,7 @@ from typing import Any
 from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.model_cache import build_once
 from runner.emulator.engine.sources import SMOLLM2
+from runner.emulator.engine.tokenizer_files import save_tokenizer
 
 NAME = "smollm2-135m-instruct-v1"
 
@@ -105,7 +106,7 @@ def _convert(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(folder)
     GenerationConfig(bos_token_id=1, eos_token_id=2, pad_token_id=0).save_pretrained(folder)
-    _tokenizer(value).save_pretrained(folder)
+    save_tokenizer(_tokenizer(value), folder)
     SMOLLM2.write(folder)
 
 

@@ -17,6 +17,7 @@ from runner.emulator.engine import chat_templates
 from runner.emulator.engine.checkpoints import ModelError
 from runner.emulator.engine.model_cache import build_once
 from runner.emulator.engine.sources import TINY
+from runner.emulator.engine.tokenizer_files import save_tokenizer
 
 VERSION = 2
 """Part of the folder's name; raise it when anything here changes the weights or the tokenizer."""
@@ -130,7 +131,7 @@ def _build(family: str, folder: Path) -> None:
     model.generation_config.eos_token_id = end
     model.generation_config.pad_token_id = padding
     model.save_pretrained(folder)
-    (processor or tokenizer).save_pretrained(folder)
+    save_tokenizer(processor or tokenizer, folder)
     TINY[family].write(folder)
 
 

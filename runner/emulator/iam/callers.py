@@ -7,14 +7,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from runner.emulator.errors import ApiError, invalid
-from runner.emulator.iam import policies, tokens
+from runner.emulator.iam import assertions, policies, tokens
+from runner.emulator.iam.assertions import InvalidAssertionError
 from runner.emulator.routing import ApiRequest
 
 
 def member(connection: sqlite3.Connection, request: ApiRequest) -> str | None:
     """Return the caller as a policy names it, None for the developer, who may do everything."""
     token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-    email = tokens.owner(connection, token, request.emulator.clock.now()) if token else None
+    if not token:
+        return None
+    clock = request.emulator.clock
+    try:
+        email = tokens.owner(connection, token, clock.now()) or assertions.sender(connection, token, clock.of_clients())
+    except InvalidAssertionError as error:
+        raise tokens.refused() from error
     return f"serviceAccount:{email}" if email else None
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 import secrets
 import sqlite3
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,15 +19,14 @@ from starlette.responses import Response
 
 from runner.emulator import enablement, store
 from runner.emulator.errors import ApiError, invalid, not_here
-from runner.emulator.iam import callers, tokens
-from runner.emulator.iam.accounts import ACCOUNT_KIND
+from runner.emulator.iam import assertions, callers, tokens
+from runner.emulator.iam.assertions import InvalidAssertionError
 from runner.emulator.iam.service_accounts import KEY_KIND, find, policies_on
 from runner.emulator.resources import reading, writing
 from runner.emulator.routing import ApiRequest, json_response
 
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LIFETIME = timedelta(seconds=3600)
-_SKEW = timedelta(seconds=300)
 _MAX_KEYS = 10
 _FOREVER = "9999-12-31T23:59:59Z"
 
@@ -162,68 +160,17 @@ async def token(request: ApiRequest) -> Response:
         )
     except _OauthError as error:
         return json_response(error.body, 400)
+    except InvalidAssertionError as error:
+        return json_response({"error": "invalid_grant", "error_description": str(error)}, 400)
     return json_response(body)
 
 
 def _exchange(connection: sqlite3.Connection, request: ApiRequest, assertion: str) -> dict[str, Any]:
-    header, claims, signed, signature = _parse(assertion)
-    account = store.find(connection, ACCOUNT_KIND, str(claims.get("iss", "")))
-    if account is None:
-        raise _OauthError("invalid_grant", "Invalid grant: account not found")
-    if account.get("disabled"):
-        raise _OauthError("invalid_grant", "Invalid grant: account is disabled")
-    key = store.find(connection, KEY_KIND, f"{account['uniqueId']}/{header.get('kid', '')}")
-    if header.get("alg") != "RS256" or key is None or not verifies(key["publicKey"], signature, signed):
-        raise _OauthError("invalid_grant", "Invalid JWT Signature.")
-    now = request.emulator.clock.now()
-    _check_claims(request, claims, request.emulator.clock.of_clients())
-    if "target_audience" in claims:
-        raise _OauthError("unsupported_response_type", "The emulator issues access tokens, no identity tokens.")
-    value, _ = tokens.issue(connection, account["email"], now, _LIFETIME)
-    return {"access_token": value, "expires_in": int(_LIFETIME.total_seconds()) - 1, "token_type": "Bearer"}
-
-
-def _parse(assertion: str) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
-    parts = assertion.split(".")
-    try:
-        header, claims, signature = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in parts)
-        decoded = json.loads(header), json.loads(claims)
-    except (ValueError, binascii.Error, RecursionError) as error:
-        raise _OauthError("invalid_grant", "Invalid JWT: Failed to parse the token.") from error
-    if not all(isinstance(part, dict) for part in decoded):
-        raise _OauthError("invalid_grant", "Invalid JWT: Failed to parse the token.")
-    return decoded[0], decoded[1], ".".join(parts[:2]).encode(), signature
-
-
-def _check_claims(request: ApiRequest, claims: dict[str, Any], now: datetime) -> None:
+    account, claims = assertions.read(connection, assertion, request.emulator.clock.of_clients())
     audience = claims.get("aud")
     if audience not in (f"{request.base}/token", "https://oauth2.googleapis.com/token"):
-        raise _OauthError("invalid_grant", f"Invalid JWT: the audience {audience!r} is not this token endpoint.")
-    try:
-        issued, expires = float(claims["iat"]), float(claims["exp"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _OauthError("invalid_grant", "Invalid JWT: iat and exp are required.") from error
-    seconds, skew = now.timestamp(), _SKEW.total_seconds()
-    if not issued - skew <= seconds <= expires + skew or expires - issued > _LIFETIME.total_seconds():
-        raise _OauthError(
-            "invalid_grant",
-            "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. "
-            "Check your iat and exp values in the JWT claim.",
-        )
-
-
-def verifies(public: str, signature: bytes, signed: bytes) -> bool:
-    """Tell whether a public key (PEM) of a service account verifies a signature (RSA PKCS #1 v1.5, SHA-256)."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import padding, rsa
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    key = load_pem_public_key(public.encode())
-    if not isinstance(key, rsa.RSAPublicKey):
-        return False
-    try:
-        key.verify(signature, signed, padding.PKCS1v15(), hashes.SHA256())
-    except InvalidSignature:
-        return False
-    return True
+        raise InvalidAssertionError(f"Invalid JWT: the audience {audience!r} is not this token endpoint.")
+    if "target_audience" in claims:
+        raise _OauthError("unsupported_response_type", "The emulator issues access tokens, no identity tokens.")
+    value, _ = tokens.issue(connection, account["email"], request.emulator.clock.now(), _LIFETIME)
+    return {"access_token": value, "expires_in": int(_LIFETIME.total_seconds()) - 1, "token_type": "Bearer"}

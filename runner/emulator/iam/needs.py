@@ -55,12 +55,14 @@ _VERBS = {
     "batchGet": "get",
     "testIamPermissions": "",
     "run": "run",
+    "exportTensorboardTimeSeries": "read",
 }
 """Verbs of methods whose permission has another; "" needs none."""
 _OTHERS: dict[str, tuple[str, ...]] = {
     f"{_VERTEX}.get": ("aiplatform.locations.get",),
     f"{_VERTEX}.list": ("aiplatform.locations.list",),
     f"{_VERTEX}.deploy": ("aiplatform.endpoints.create", "aiplatform.endpoints.deploy", "aiplatform.models.upload"),
+    f"{_VERTEX}.tensorboards.batchRead": ("aiplatform.tensorboardTimeSeries.batchRead",),
     f"{_VERTEX}.recommendSpec": ("aiplatform.models.get",),
     f"{_VERTEX}.endpoints.chat.completions": ("aiplatform.endpoints.predict",),
     f"{_VERTEX}.endpoints.invoke.invoke": ("aiplatform.endpoints.predict",),
@@ -94,6 +96,8 @@ def of(method: str) -> tuple[str, ...]:
     if path and path[-1] == "operations":
         path, verb = path[:-1], "get"
     kind = path[-1]
+    if "tensorboards" in path[:-1]:
+        kind = f"tensorboard{kind[0].upper()}{kind[1:]}"
     if kind == "quotaPreferences":
         verb = _QUOTA_VERBS[verb]
     verb = _VERBS.get(verb, verb)

@@ -23,8 +23,12 @@ _MEMBER = re.compile(
     r"|domain:[a-z0-9.-]+"
     r"|project(?:Owner|Editor|Viewer):[a-z0-9.:-]+"
     r"|deleted:(?:user|group|serviceAccount):[^?\s]+\?uid=\d+"
-    r"|principal(?:Set)?://\S+)\Z"
+    r"|principal://iam\.googleapis\.com/(?:projects/\d+/)?locations/global/work(?:loadIdentity|force)Pools/[^/\s]+/subject/\S+"
+    r"|principalSet://iam\.googleapis\.com/(?:projects/\d+/)?locations/global/work(?:loadIdentity|force)Pools/[^/\s]+/"
+    r"(?:\*|(?:group|attribute\.\w+|namespace|kubernetes\.\w+)/\S+)"
+    r"|principal(?:Set)?://(?:goog|cloudresourcemanager\.googleapis\.com)/\S+)\Z"
 )
+_KINDS = re.compile(r"(?:user|group|serviceAccount|domain|project(?:Owner|Editor|Viewer)|deleted):")
 _ROLE = re.compile(r"(?:roles/[A-Za-z0-9_.]+|(?:projects|organizations)/[^/\s]+/roles/[A-Za-z0-9_.]+)\Z")
 _STARTS_WITH = re.compile(r"""\s*resource\.name\.startsWith\(\s*(?:"([^"\\]*)"|'([^'\\]*)')\s*\)\s*\Z""")
 
@@ -124,6 +128,10 @@ def _members(binding: Any, version: int) -> list[str]:
         raise invalid("Invalid value at 'policy.bindings.members': not a list.")
     for member in members:
         if not isinstance(member, str) or not _MEMBER.match(member):
+            if isinstance(member, str) and not _KINDS.match(member):
+                raise invalid(
+                    f"The member {member} is of an unknown type. Please set a valid type prefix for the member."
+                )
             raise invalid(f"Invalid argument: '{member}' is not a valid member of an IAM policy.")
     return members
 

@@ -34,6 +34,14 @@ _AIPLATFORM = _TUNING | {
         "models": ("create", "delete", "export", "get", "list", "update", "upload"),
         "locations": ("get", "list"),
         "operations": ("list",),
+        "metadataStores": ("get", "list"),
+        "contexts": ("delete", "get", "list", "queryContextLineageSubgraph"),
+        "artifacts": ("delete", "get", "list"),
+        "executions": ("delete", "get", "list"),
+        "tensorboards": ("delete", "get", "list"),
+        "tensorboardExperiments": ("delete", "get", "list"),
+        "tensorboardRuns": ("delete", "get", "list"),
+        "tensorboardTimeSeries": ("batchRead", "get", "list", "read"),
     }.items()
     for verb in verbs
 }
@@ -91,6 +99,8 @@ _ADDED = _BATCHES | _FUNCTIONS | _SCHEDULES | _QUOTAS | _TIME_SERIES | _COMPUTE_
 """What an editor may besides."""
 _KEYS_USE = frozenset({"cloudkms.cryptoKeyVersions.useToEncrypt", "cloudkms.cryptoKeyVersions.useToDecrypt"})
 
+_READING = (".get", ".list", ".read", ".batchRead", ".queryContextLineageSubgraph")
+
 _VIEWER = (
     _PROJECT_READ
     | {
@@ -101,7 +111,7 @@ _VIEWER = (
     }
     | _SERVICES_READ
     | _MONITORING_READ
-    | {name for name in _AIPLATFORM | _ADDED | _CUSTOM_ROLES | _POOLS if name.endswith((".get", ".list"))}
+    | {name for name in _AIPLATFORM | _ADDED | _CUSTOM_ROLES | _POOLS if name.endswith(_READING)}
     | {"run.services.getIamPolicy"}
 )
 _EDITOR = (
@@ -159,7 +169,7 @@ ROLES: dict[str, frozenset[str]] = {
     "roles/storage.bucketViewer": frozenset({"storage.buckets.get", "storage.buckets.list"}),
     "roles/aiplatform.admin": _AIPLATFORM | _BATCHES | _VERTEX_POLICIES | _PROJECT_READ,
     "roles/aiplatform.user": _AIPLATFORM | _BATCHES | _PROJECT_READ,
-    "roles/aiplatform.viewer": frozenset(name for name in _AIPLATFORM | _BATCHES if name.endswith((".get", ".list")))
+    "roles/aiplatform.viewer": frozenset(name for name in _AIPLATFORM | _BATCHES if name.endswith(_READING))
     | _PROJECT_READ,
     "roles/cloudfunctions.developer": _FUNCTIONS | _PROJECT_READ,
     "roles/cloudquotas.admin": _QUOTAS | _PROJECT_READ,

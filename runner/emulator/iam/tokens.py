@@ -1,7 +1,8 @@
 """Access tokens of service accounts.
 
-A token issued here stands for its account until it expires, and is refused afterwards. Any other token, or none, is the
-developer: it may do everything, which is what lets the emulator be used without credentials.
+A token issued here stands for its account until it expires, and is refused afterwards; so does one that the account's
+key has signed. Any other token, or none, is the developer: it may do everything, which is what lets the emulator be
+used without credentials.
 """
 
 from __future__ import annotations
@@ -40,12 +41,17 @@ def owner(connection: sqlite3.Connection, token: str, now: datetime) -> str | No
     if body is not None and datetime.fromisoformat(body["expires"]) > now:
         return str(body["email"])
     if body is not None or token.startswith(_PREFIX):
-        raise ApiError(
-            "UNAUTHENTICATED",
-            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other"
-            " valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
-        )
+        raise refused()
     return None
+
+
+def refused() -> ApiError:
+    """Return the 401 of credentials that prove nothing."""
+    return ApiError(
+        "UNAUTHENTICATED",
+        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other"
+        " valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
+    )
 
 
 def _hash(token: str) -> str:

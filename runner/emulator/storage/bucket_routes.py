@@ -25,7 +25,7 @@ from runner.emulator.storage import (
 from runner.emulator.storage.bucket_settings import checked
 from runner.emulator.storage.faults import NotModifiedError, bad_request, conflict
 from runner.emulator.storage.metadata import merged
-from runner.emulator.storage.parameters import boolean, integer
+from runner.emulator.storage.parameters import boolean, count
 from runner.emulator.storage.preconditions import Preconditions
 from runner.emulator.storage.replies import reading, reply, writing
 
@@ -87,7 +87,7 @@ def list_buckets(connection: sqlite3.Connection, request: ApiRequest) -> Json:
     project_name = parameters.get("project")
     if not project_name:
         raise bad_request("Required parameter: project", "required")
-    limit = integer(parameters, "maxResults") or 1000
+    limit = min(count(parameters, "maxResults") or 1000, 1000)
     if boolean(parameters, "softDeleted"):
         return {"kind": "storage#buckets"}  # a deleted bucket is gone here: none can be restored
     prefix, token = parameters.get("prefix", ""), parameters.get("pageToken", "")

@@ -9,6 +9,7 @@ from typing import Any
 from runner.emulator.regions import REGIONS
 from runner.emulator.storage.buckets import DUAL_REGIONS, MULTI_REGIONS
 from runner.emulator.storage.faults import bad_request
+from runner.emulator.storage.message_types import check_types
 
 Json = dict[str, Any]
 
@@ -23,38 +24,6 @@ _DERIVED_BELOW = {
     "softDeletePolicy": ("effectiveTime",),
     "autoclass": ("toggleTime", "terminalStorageClassUpdateTime"),
 }
-_TYPES: Json = {
-    "autoclass": {"enabled": bool, "terminalStorageClass": str},
-    "billing": {"requesterPays": bool},
-    "cors": list,
-    "customPlacementConfig": {"dataLocations": list},
-    "defaultEventBasedHold": bool,
-    "encryption": {
-        "defaultKmsKeyName": str,
-        "googleManagedEncryptionEnforcementConfig": dict,
-        "customerManagedEncryptionEnforcementConfig": dict,
-        "customerSuppliedEncryptionEnforcementConfig": dict,
-    },
-    "hierarchicalNamespace": {"enabled": bool},
-    "iamConfiguration": {
-        "bucketPolicyOnly": {"enabled": bool, "lockedTime": str},
-        "uniformBucketLevelAccess": {"enabled": bool, "lockedTime": str},
-        "publicAccessPrevention": str,
-    },
-    "ipFilter": dict,
-    "labels": dict,
-    "lifecycle": {"rule": list},
-    "location": str,
-    "logging": {"logBucket": str, "logObjectPrefix": str},
-    "objectRetention": {"mode": str},
-    "retentionPolicy": {"retentionPeriod": int},
-    "rpo": str,
-    "softDeletePolicy": {"retentionDurationSeconds": int},
-    "storageClass": str,
-    "versioning": {"enabled": bool},
-    "website": {"mainPageSuffix": str, "notFoundPage": str},
-}
-"""Fields to their types; `int` is an int64, which may be text."""
 _CLASSES = {
     "STANDARD",
     "NEARLINE",
@@ -64,8 +33,9 @@ _CLASSES = {
     "REGIONAL",
     "DURABLE_REDUCED_AVAILABILITY",
 }
+_ACTIONS = ("Delete", "SetStorageClass", "AbortIncompleteMultipartUpload")
+_DAYS = ("age", "daysSinceCustomTime", "daysSinceNoncurrentTime", "numNewerVersions")
 _LOCATIONS = MULTI_REGIONS | DUAL_REGIONS | {region.upper() for region in REGIONS}
-_INT64 = re.compile(r"-?\d{1,19}\Z", re.ASCII)
 _LABEL_KEY = re.compile(r"[^\W\d_A-Z][\w-]{0,62}\Z")
 _LABEL_VALUE = re.compile(r"[\w-]{0,63}\Z")
 _WEEK, _QUARTER = 7 * 86400, 90 * 86400
@@ -79,32 +49,11 @@ def checked(body: Json) -> Json:
     for key, names in _DERIVED_BELOW.items():
         if isinstance(settings.get(key), dict):
             settings[key] = {name: value for name, value in settings[key].items() if name not in names}
-    _check_types(settings, _TYPES, "")
+    check_types("Bucket", settings)
     _check_values(settings)
     _check_labels(settings.get("labels") or {})
+    _check_lifecycle((settings.get("lifecycle") or {}).get("rule") or [])
     return settings
-
-
-def _check_types(body: Json, types: Json, path: str) -> None:
-    for key, value in body.items():
-        if key not in types:
-            place = f" at '{path.rstrip('.')}'" if path else ""
-            raise bad_request(f'Invalid JSON payload received. Unknown name "{key}"{place}: Cannot find field.')
-        wanted = types[key]
-        if value is None:
-            continue
-        if isinstance(wanted, dict):
-            if not isinstance(value, dict):
-                raise bad_request(f"Invalid value for {path}{key}: not an object.")
-            _check_types(value, wanted, f"{path}{key}.")
-        elif not _is(value, wanted):
-            raise bad_request(f"Invalid value for {path}{key}: {json.dumps(value)[:100]}")
-
-
-def _is(value: object, wanted: type) -> bool:
-    if wanted is int:
-        return type(value) is int or (isinstance(value, str) and _INT64.match(value) is not None)
-    return isinstance(value, wanted)
 
 
 def _check_values(body: Json) -> None:
@@ -123,6 +72,22 @@ def _check_values(body: Json) -> None:
     period = (body.get("retentionPolicy") or {}).get("retentionPeriod")
     if period is not None and not 0 < int(period) <= _CENTURY:
         raise bad_request(f"Invalid value for retentionPolicy.retentionPeriod: {period}.")
+
+
+def _check_lifecycle(rules: list[Json]) -> None:
+    for rule in rules:
+        action, condition = rule.get("action") or {}, rule.get("condition") or {}
+        if action.get("type") not in _ACTIONS:
+            raise bad_request(
+                f"Invalid lifecycle action: {json.dumps(action)}; its type is one of {', '.join(_ACTIONS)}."
+            )
+        if (action["type"] == "SetStorageClass") != (action.get("storageClass") in _CLASSES):
+            raise bad_request("A lifecycle action has a storageClass if, and only if, its type is SetStorageClass.")
+        if not {key: value for key, value in condition.items() if value not in (None, [])}:
+            raise bad_request("A lifecycle rule must have at least one condition.")
+        for key in _DAYS:
+            if int(condition.get(key) or 0) < 0:
+                raise bad_request(f"Invalid lifecycle condition: {key} must not be negative.")
 
 
 def _check_labels(labels: Json) -> None:

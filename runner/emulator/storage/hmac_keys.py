@@ -14,7 +14,7 @@ from typing import Any
 from runner.emulator import paging, projects, store
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage.faults import bad_request, condition_not_met
-from runner.emulator.storage.parameters import boolean
+from runner.emulator.storage.parameters import boolean, count
 from runner.emulator.storage.records import microseconds, timestamp
 from runner.emulator.storage.replies import reading, writing
 
@@ -69,7 +69,7 @@ def list_keys(connection: sqlite3.Connection, request: ApiRequest) -> Json:
         and wanted in (None, key["serviceAccountEmail"])
         and (deleted or key["state"] != "DELETED")
     ]
-    keys, token = paging.page(found, parameters.get("maxResults"), parameters.get("pageToken"), default=250)
+    keys, token = paging.page(found, count(parameters, "maxResults"), parameters.get("pageToken"), default=250)
     answer: Json = {"kind": "storage#hmacKeysMetadata"}
     answer |= {"items": [_shown(request, key) for key in keys]} if keys else {}
     return answer | ({"nextPageToken": token} if token else {})

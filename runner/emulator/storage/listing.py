@@ -15,7 +15,7 @@ from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import buckets, context_filter, object_views, objects, records
 from runner.emulator.storage.context_filter import Filter
 from runner.emulator.storage.faults import bad_request
-from runner.emulator.storage.parameters import boolean, integer
+from runner.emulator.storage.parameters import boolean, count
 from runner.emulator.storage.records import StoredObject
 
 Json = dict[str, Any]
@@ -46,9 +46,7 @@ class Query:
     @classmethod
     def of(cls, parameters: Mapping[str, str]) -> Query:
         """Read query parameters. Raises ApiError 400."""
-        limit = integer(parameters, "maxResults")
-        if limit is not None and limit < 0:
-            raise bad_request(f"Invalid value for maxResults: '{limit}'", "invalidParameter")
+        limit = count(parameters, "maxResults")
         states: tuple[str, ...] = ("live",)
         if boolean(parameters, "softDeleted"):
             if boolean(parameters, "versions"):

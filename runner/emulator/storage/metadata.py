@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from runner.emulator.storage.faults import bad_request
+from runner.emulator.storage.message_types import check_types
 
 Json = dict[str, Any]
 
@@ -23,6 +24,7 @@ _TEXTS = {
 _FLAGS = {"temporaryHold", "eventBasedHold"}
 _OBJECTS = {"metadata", "retention", "contexts"}
 _LISTS = {"acl"}
+_NESTED = _OBJECTS | _LISTS
 _MAPS = {"metadata", "contexts"}
 """Objects that a patch merges key by key."""
 _SETTABLE = _TEXTS | _FLAGS | _OBJECTS | _LISTS
@@ -48,6 +50,8 @@ def checked(body: Json) -> Json:
         wanted = str if key in _TEXTS else bool if key in _FLAGS else list if key in _LISTS else dict
         if value is not None and not isinstance(value, wanted):
             raise bad_request(f"Invalid value for {key}: {json.dumps(value)[:100]}")
+    if not _NESTED.isdisjoint(body):
+        check_types("Object", {key: body[key] for key in _NESTED & body.keys()})
     _check_times(body)
     custom = body.get("metadata")
     if custom:

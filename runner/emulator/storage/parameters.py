@@ -27,6 +27,14 @@ def integer(parameters: Mapping[str, str], key: str) -> int | None:
     return int(text)
 
 
+def count(parameters: Mapping[str, str], key: str) -> int | None:
+    """Return an integer of at least 0, or None. Raises ApiError 400."""
+    number = integer(parameters, key)
+    if number is not None and number < 0:
+        raise bad_request(f"Invalid value for {key}: '{number}'", "invalidParameter")
+    return number
+
+
 def boolean(parameters: Mapping[str, str], key: str) -> bool:
     """Return a flag, in the case in which its client writes it; False when it is absent. Raises ApiError 400."""
     text = parameters.get(key, "")

@@ -169,6 +169,32 @@ def test_a_token_needs_a_genuine_assertion(
     assert "Signature" in _exchange(client, _assertion(key))["error_description"]
 
 
+def test_a_token_signed_by_a_key_is_the_account(
+    call: Call, bare: str, account: dict[str, Any], key: dict[str, str]
+) -> None:
+    """gapic's and Node's libraries send such tokens where an access token would be."""
+    path = f"/v1/projects/{bare}:testIamPermissions"
+    asked = {"permissions": ["aiplatform.tuningJobs.create"]}
+
+    def bearer(**changes: Any) -> dict[str, str]:
+        return {
+            "Authorization": f"Bearer {_assertion(key, **{'aud': 'https://aiplatform.googleapis.com/', **changes})}"
+        }
+
+    assert call("POST", path, asked, headers=bearer()) == {}
+    binding = {"role": "roles/aiplatform.user", "members": [f"serviceAccount:{account['email']}"]}
+    call("POST", f"/v1/projects/{bare}:setIamPolicy", {"policy": {"bindings": [binding]}})
+    assert call("POST", path, asked, headers=bearer()) == asked
+    now = int(time.time())
+    for wrong in ({"iat": now - 7200, "exp": now - 3600}, {"iat": None}, {"scope": "", "aud": ""}):
+        refused = call("POST", path, asked, headers=bearer() | bearer(**wrong), expect=401)
+        assert refused["error"]["status"] == "UNAUTHENTICATED"
+    head, claims, _ = bearer()["Authorization"].split(".")
+    call("POST", path, asked, headers={"Authorization": f"{head}.{claims}.AAAA"}, expect=401)
+    stranger = bearer(iss="nobody@nowhere.iam.gserviceaccount.com")
+    assert call("POST", path, asked, headers=stranger) == asked, "a token of elsewhere is the developer's"
+
+
 def test_impersonation_needs_the_permission_and_the_api(
     client: httpx.Client, call: Call, bare: str, account: dict[str, Any], key: dict[str, str]
 ) -> None:

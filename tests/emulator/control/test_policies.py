@@ -108,6 +108,9 @@ def test_every_permission_is_a_service_a_kind_and_a_verb() -> None:
         "serviceAccount:some-project.svc.id.goog[ns/account]",
         "principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/subject/s",
         "principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/attribute.repository/a/b",
+        "principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/*",
+        "principalSet://iam.googleapis.com/locations/global/workforcePools/p/group/g",
+        "principalSet://cloudresourcemanager.googleapis.com/projects/1/type/ServiceAccount",
     ],
 )
 def test_well_formed_members_are_kept(call: Call, bare: str, member: str) -> None:
@@ -118,7 +121,12 @@ def test_well_formed_members_are_kept(call: Call, bare: str, member: str) -> Non
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
-        (_policy("roles/viewer", "someone@example.com"), "not a valid member"),
+        (_policy("roles/viewer", "someone@example.com"), "of an unknown type"),
+        (_policy("roles/viewer", "principalSet://iam.googleapis.com/my-pool/attribute.repository/x/y"), "unknown type"),
+        (
+            _policy("roles/viewer", "principal://iam.googleapis.com/projects/p/locations/global/pools/p/subject/s"),
+            "of an unknown type",
+        ),
         (_policy("roles/viewer", "user:nobody"), "not a valid member"),
         (_policy("viewer", "allUsers"), "Role (viewer)"),
         (_policy("roles/viewer", "serviceAccount:a@b.iam.gserviceaccount.com"), "does not exist"),

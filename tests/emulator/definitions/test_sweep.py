@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -240,6 +242,8 @@ def test_answers_are_cut_to_what_is_asked_for(project: Provisioned) -> None:
     assert httpx.get(url, params={"fields": "endpoints/displayName"}).json() == {
         "endpoints": [{"displayName": "b"}, {"displayName": "a"}]
     }
+    header = {"X-Goog-FieldMask": "endpoints.labels"}
+    assert httpx.get(url, headers=header).json() == {"endpoints": [{"labels": {"k": "b"}}, {"labels": {"k": "a"}}]}
     masked = httpx.get(url, params={"readMask": "labels,display_name"}).json()["endpoints"]
     assert masked[0] == {"displayName": "b", "labels": {"k": "b"}}
     assert httpx.get(url, params={"prettyPrint": "true"}).text.startswith('{\n  "endpoints": [\n')
@@ -263,3 +267,19 @@ def test_a_form_is_taken_for_parameters_as_google_does(project: Provisioned) -> 
     answer = httpx.post(url, content=b'{"displayName": "x"}', headers=headers)
     assert answer.status_code == 400
     assert "Cannot bind query parameter." in answer.json()["error"]["message"]
+
+
+def test_a_packed_body_is_unpacked(project: Provisioned) -> None:
+    """Google's Java library packs every message."""
+    url = f"{project.url}/v1beta1/{project.parent}/endpoints"
+    packed = gzip.compress(b'{"displayName": "packed"}')
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+    assert httpx.post(url, content=packed, headers=headers).json()["response"]["displayName"] == "packed"
+    bucket = httpx.post(
+        f"{project.url}/storage/v1/b?project={project.project}",
+        content=gzip.compress(json.dumps({"name": f"{project.project}-packed"}).encode()),
+        headers=headers,
+    )
+    assert bucket.json()["name"] == f"{project.project}-packed"
+    for broken in (packed[:-9], b"{}", packed[:12] + b"x" * 30):
+        assert httpx.post(url, content=broken, headers=headers).status_code == 400

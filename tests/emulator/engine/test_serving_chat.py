@@ -34,6 +34,8 @@ def test_openai_sdk_completion(sdk: openai.OpenAI) -> None:
         n=2,
         logprobs=True,
         top_logprobs=3,
+        reasoning_effort="low",
+        extra_body={"chat_template_kwargs": {"enable_thinking": False}},
     )
     assert completion.model == "tuned"
     assert completion.usage is not None
@@ -110,7 +112,9 @@ BAD_CHATS: list[tuple[dict[str, Any], str]] = [
     (chat("x", response_format={"type": "xml"}), "response_format: must be text, json_object or json_schema"),
     (chat("x", tools=[{"type": "function"}]), "tools[0]: must be a function with a name"),
     (chat("x", tool_choice="required"), "tool_choice: needs tools"),
-    (chat("x", reasoning_effort="extreme"), "reasoning_effort: is not supported"),
+    (chat("x", reasoning_effort="extreme"), "reasoning_effort: must be one of none, minimal, low"),
+    (chat("x", chat_template_kwargs=[]), "chat_template_kwargs: must be an object"),
+    (chat("x", chat_template_kwargs={"tokenize": True}), "chat_template_kwargs.tokenize: is not for a request to set"),
     (chat("x", temperatur=1), "temperatur: is not supported"),
     (chat("x", temperature="hot"), "temperature: must be a number of at least 0, got 'hot'"),
     (chat("x", top_p=0), "top_p: must be a number above 0 and at most 1, got 0"),

@@ -45,6 +45,12 @@ def test_the_text_is_that_of_transformers(source: str, prompt: bool) -> None:
             assert ours.render(messages, prompt=prompt, tools=tools) == theirs
 
 
+def test_a_template_gets_what_a_request_hands_it_but_no_other_messages() -> None:
+    source = "{{ reasoning_effort }} {{ enable_thinking }} {{ messages | length }} {{ bos_token }}"
+    own = {"reasoning_effort": "low", "enable_thinking": False, "bos_token": "x", "messages": []}
+    assert Renderer(source, SPECIAL, name="").render(CONVERSATIONS[0], prompt=True, own=own) == "low False 1 <s>"
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -90,9 +90,20 @@ def test_any_request_is_answered(
 ) -> None:
     client.put(f"/{project.datasets}/x", content=b"data")
     url = path.format(b=project.datasets)
+    if url == "/storage/v1/b":
+        parameters = {"project": project.project, **parameters}
     answer = client.request(method, url, params=parameters, headers=headers, content=body)
     assert answer.status_code < 500, (answer.text, method, url, parameters, headers, body)
     client.post("/storage/v1/b", params={"project": project.project}, json={"name": project.datasets})  # it may be gone
+
+
+@pytest.mark.parametrize("value", ["-1", "x", "1.5", "9" * 30])
+def test_a_number_that_is_none_is_refused_wherever_lists_have_pages(
+    client: httpx.Client, project: Provisioned, value: str
+) -> None:
+    for path in (f"b?project={project.project}", f"b/{project.datasets}/o", f"projects/{project.project}/hmacKeys"):
+        url = httpx.URL(f"{client.base_url}/storage/v1/{path}").copy_add_param("maxResults", value)
+        assert client.get(url).status_code == 400, (path, client.get(url).text)
 
 
 @_SLOW

@@ -43,7 +43,13 @@ _READERS: dict[str, Reader] = {
 }
 """The last two are vLLM's own."""
 
-_READ_APART = {"messages", "stream_options", "tools", "tool_choice", "response_format"}
+_READ_APART = {"messages", "stream_options", "tools", "tool_choice", "response_format"} | {
+    "reasoning_effort",
+    "chat_template_kwargs",
+}
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_FIXED = ("chat_template", "tokenize", "messages", "tools", "add_generation_prompt", "continue_final_message")
+"""What a request may not hand to a chat template under another name."""
 _LEAST_LOGPROB = -9999.0
 """JSON has no infinity; this is OpenAI's and vLLM's floor."""
 
@@ -56,8 +62,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "parallel_tool_calls": (True, False),
     "continue_final_message": (False,),
-    # Families that think in steps of several lengths are not among those that are tuned here.
-    "reasoning_effort": ("none", "minimal", "low", "medium", "high"),
 }
 """Unsupported fields, and the values of them that ask for nothing."""
 
@@ -93,6 +97,7 @@ def read_chat_request(
     messages = encoder.read_messages(body.get("messages"), f"{path}messages", problems)
     include_usage = read_stream_options(body, path, problems)
     tools = read_tools(body, path, problems)
+    own = _read_template_values(body, path, problems)
     called = tools.schema() if tools else None
     values["schema"] = called or _read_response_format(body.get("response_format"), path, problems)
     if values["schema"] is not None:
@@ -114,7 +119,7 @@ def read_chat_request(
     elif alternatives:
         problems.add(path + "top_logprobs", "needs logprobs to be true")
     problems.raise_if_any()
-    prompt = encoder.encode_chat(messages, answering=answering, tools=tools.definitions if tools else ())
+    prompt = encoder.encode_chat(messages, answering=answering, tools=tools.definitions if tools else (), own=own)
     room = engine.max_length - len(prompt.ids)
     asked = values.setdefault("max_tokens", max(1, room))
     parameters = make_parameters({**defaults, **values}, path, problems)
@@ -126,6 +131,22 @@ def read_chat_request(
             "Please reduce the length of the messages or completion."
         )
     return ChatRequest(prompt=prompt, parameters=parameters, stream=stream, include_usage=include_usage, tools=tools)
+
+
+def _read_template_values(body: Mapping[str, Any], path: str, problems: Problems) -> dict[str, Any]:
+    """Return what the chat template gets besides the messages, as vLLM hands it on: a family reads what it knows."""
+    values: dict[str, Any] = {}
+    effort, given = body.get("reasoning_effort"), body.get("chat_template_kwargs")
+    if effort is not None:
+        if effort not in _EFFORTS:
+            problems.add(f"{path}reasoning_effort", f"must be one of {', '.join(_EFFORTS)}, got {shown(effort)}")
+        values["reasoning_effort"] = effort
+    if given is not None and not isinstance(given, dict):
+        problems.add(f"{path}chat_template_kwargs", f"must be an object, got {shown(given)}")
+        return values
+    for name in sorted((given or {}).keys() & set(_FIXED)):
+        problems.add(f"{path}chat_template_kwargs.{name}", "is not for a request to set")
+    return values | (given or {})
 
 
 def _read_response_format(value: Any, path: str, problems: Problems) -> dict[str, Any] | None:

@@ -51,7 +51,12 @@ class PromptEncoder:
             return Prompt([int(one) for one in self._tokenizer(text)["input_ids"]])
 
     def encode_chat(
-        self, messages: list[Message], *, answering: bool = True, tools: Sequence[dict[str, Any]] = ()
+        self,
+        messages: list[Message],
+        *,
+        answering: bool = True,
+        tools: Sequence[dict[str, Any]] = (),
+        own: Mapping[str, Any] | None = None,
     ) -> Prompt:
         """Render messages with the model's chat template.
 
@@ -59,6 +64,7 @@ class PromptEncoder:
             messages: of the conversation.
             answering: whether the assistant's next message begins at the end, vLLM's `add_generation_prompt`.
             tools: functions that the model may call.
+            own: what else the template may ask for, vLLM's `chat_template_kwargs`.
 
         Raises:
             ApiError: the template refuses the messages, or takes too much memory or time.
@@ -71,7 +77,7 @@ class PromptEncoder:
         # Templates for images want every content as parts.
         shown_messages = [_without_pixels(one, parts=images) for one in messages]
         try:
-            text = renderer.render(shown_messages, prompt=answering, tools=tools)
+            text = renderer.render(shown_messages, prompt=answering, tools=tools, own=own)
         except ConfigurationError as error:
             reason = error.code if error.code != ConfigurationError.code else ""
             raise engine_error("INVALID_ARGUMENT", f"messages: {error.message}", reason) from error

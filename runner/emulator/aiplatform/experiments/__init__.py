@@ -1,0 +1,1 @@
+"""Experiments of tuning jobs: what Vertex ML Metadata and Vertex AI TensorBoard tell of them."""

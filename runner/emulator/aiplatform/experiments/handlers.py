@@ -1,0 +1,45 @@
+"""Handlers that all these collections share: get one document, delete it with all that is below it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from runner.emulator import store
+from runner.emulator.aiplatform import long_running, scope
+from runner.emulator.aiplatform.experiments import records
+from runner.emulator.resources import reading, writing
+from runner.emulator.routing import ApiRequest, Handler
+
+Document = dict[str, Any]
+NameOf = Callable[[sqlite3.Connection, ApiRequest], str]
+"""Returns the name of the resource that a path names."""
+
+
+def missing(message: str, name: str) -> str:
+    """Return what is said of a resource that is not there."""
+    return f"The {message} {name} is not found."
+
+
+def get_and_delete(
+    kind: str,
+    message: str,
+    name_of: NameOf,
+    view: Callable[[sqlite3.Connection, Document], Document] = lambda _, document: document,
+) -> tuple[Handler, Handler]:
+    """Return the handlers that answer with a document, as `view` shows it, and that delete it."""
+
+    @reading
+    def got(connection: sqlite3.Connection, request: ApiRequest) -> Document:
+        name = name_of(connection, request)
+        return view(connection, store.get(connection, kind, name, missing=missing(message, name)))
+
+    @writing
+    def deleted(connection: sqlite3.Connection, request: ApiRequest) -> Document:
+        name, now = name_of(connection, request), request.emulator.clock.timestamp()
+        records.remove(connection, kind, name, missing=missing(message, name))
+        where = scope.resolve(connection, request.fields).name
+        return long_running.immediate(connection, where, request.fields["version"], "Delete", now)
+
+    return got, deleted
