@@ -11,6 +11,7 @@ from runner.cli.commands import command
 from runner.cli.cost_gate import require_confirmed
 from runner.cli.emulator.group import running
 from runner.cli.options import Invocation
+from runner.errors import ConfigurationError
 from runner.json_text import parsed
 from runner.state import emulator_directory
 
@@ -115,7 +116,7 @@ def key(invocation: Invocation, account: str | None, roles: tuple[str, ...], to:
     from runner.cli.emulator import credentials
 
     info = running()
-    document: Path = directory() / "environment.json"
+    document: Path = emulator_directory() / "environment.json"
     known: dict[str, Any] = parsed(document.read_bytes()) if document.exists() else {}
     project: str = invocation.project or known.get("project", "")
     account = account or known.get("runnerServiceAccount", "")
