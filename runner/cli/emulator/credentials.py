@@ -50,7 +50,7 @@ def key_file(place: Path, info: ServerInfo, account: str) -> str:
             return str(path)
     except (OSError, ValueError):
         pass
-    local_files.replace(path, new_key(account), private=True)
+    local_files.replace(path, new_key(info, account), private=True)
     return str(path)
 
 
@@ -91,16 +91,17 @@ def token_file(place: Path, info: ServerInfo) -> str:
     return str(path)
 
 
-def new_key(account: str) -> bytes:
+def new_key(info: ServerInfo, account: str) -> bytes:
     """Return a new key file of a service account (its address). Raises RunnerError."""
-    answer = ask("POST", f"/v1/projects/-/serviceAccounts/{account}/keys", {}, about="iam.keys.create")
+    answer = ask("POST", f"/v1/projects/-/serviceAccounts/{account}/keys", {}, info=info, about="iam.keys.create")
     return base64.b64decode(answer["privateKeyData"])
 
 
-def made_account(project: str, account: str, roles: Sequence[str]) -> str:
+def made_account(info: ServerInfo, project: str, account: str, roles: Sequence[str]) -> str:
     """Make a service account in a project if it is not there yet, and give it roles there; return its address.
 
     Args:
+        info: of the emulator.
         project: id.
         account: address, or the id before its `@`.
         roles: of the project, as in `roles/aiplatform.user`.
@@ -111,11 +112,11 @@ def made_account(project: str, account: str, roles: Sequence[str]) -> str:
     address = account if "@" in account else f"{account}@{project}.iam.gserviceaccount.com"
     parent = f"/v1/projects/{project}"
     about = "iam.serviceAccounts"
-    if ask("GET", f"{parent}/serviceAccounts/{address}", about=about, missing=True) is None:
-        ask("POST", f"{parent}/serviceAccounts", {"accountId": address.partition("@")[0]}, about=about)
+    if ask("GET", f"{parent}/serviceAccounts/{address}", info=info, about=about, missing=True) is None:
+        ask("POST", f"{parent}/serviceAccounts", {"accountId": address.partition("@")[0]}, info=info, about=about)
     if roles:
-        policy = ask("POST", f"{parent}:getIamPolicy", {}, about="projects.getIamPolicy")
+        policy = ask("POST", f"{parent}:getIamPolicy", {}, info=info, about="projects.getIamPolicy")
         bindings = [{"role": role, "members": [f"serviceAccount:{address}"]} for role in roles]
         policy["bindings"] = [*policy.get("bindings", []), *bindings]
-        ask("POST", f"{parent}:setIamPolicy", {"policy": policy}, about="projects.setIamPolicy")
+        ask("POST", f"{parent}:setIamPolicy", {"policy": policy}, info=info, about="projects.setIamPolicy")
     return address

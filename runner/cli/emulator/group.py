@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.cli.commands import Group
+
+if TYPE_CHECKING:
+    from runner.running_emulator import ServerInfo
 
 command = Group(
     name="emulator",
@@ -44,13 +47,22 @@ def running() -> Any:
     return found
 
 
-def ask(method: str, path: str, body: Any = None, *, about: str = "emulator.faults", missing: bool = False) -> Any:
+def ask(
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    info: ServerInfo | None = None,
+    about: str = "emulator.faults",
+    missing: bool = False,
+) -> Any:
     """Return the running emulator's answer. Raises UnreachableError, ConfigurationError for what it refuses.
 
     Args:
         method: of HTTP.
         path: of the request.
         body: JSON.
+        info: of the emulator, if it is another than the running one.
         about: what is asked, for messages.
         missing: return None for what is not there.
     """
@@ -58,7 +70,7 @@ def ask(method: str, path: str, body: Any = None, *, about: str = "emulator.faul
     from runner.gcp.failures import call
     from runner.gcp.rest import RestClient
 
-    info = running()
+    info = info or running()
     headers = {"authorization": f"Bearer {info.token}"} if info.token else {}
     with RestClient(info.url, trust_environment=False) as client:
         response = call(about, info.url, lambda: client.request(method, path, json=body, headers=headers, timeout=30))

@@ -129,8 +129,8 @@ def key(invocation: Invocation, account: str | None, roles: tuple[str, ...], to:
         problems.append(f"{to} exists; overwrite it with --force")
     if problems:
         raise ConfigurationError(problems[0], problems=problems, hint="`runner emulator provision` makes a project")
-    address = credentials.made_account(project, str(account), roles)
-    content = credentials.new_key(address)
+    address = credentials.made_account(info, project, str(account), roles)
+    content = credentials.new_key(info, address)
     if to is None:
         invocation.output.piece(content.decode() + "\n")
         return

@@ -7,6 +7,7 @@ import sqlite3
 
 from runner.emulator import projects, store
 
+KEY_KIND = "service-account-key"
 ACCOUNT_KIND = "service-account"
 AGENT_KIND = "service-agent"
 

@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from runner.emulator import store
-from runner.emulator.iam.accounts import ACCOUNT_KIND
-from runner.emulator.iam.service_accounts import KEY_KIND
+from runner.emulator.iam.accounts import ACCOUNT_KIND, KEY_KIND
 
 _LIFETIME = timedelta(seconds=3600)
 _SKEW = timedelta(seconds=300)

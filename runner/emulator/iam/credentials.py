@@ -20,8 +20,9 @@ from starlette.responses import Response
 from runner.emulator import enablement, store
 from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.iam import assertions, callers, tokens
+from runner.emulator.iam.accounts import KEY_KIND
 from runner.emulator.iam.assertions import InvalidAssertionError
-from runner.emulator.iam.service_accounts import KEY_KIND, find, policies_on
+from runner.emulator.iam.service_accounts import find, policies_on
 from runner.emulator.resources import reading, writing
 from runner.emulator.routing import ApiRequest, json_response
 

@@ -16,7 +16,6 @@ from runner.emulator.routing import ApiRequest, Handler
 
 DELETED_KIND = "service-account-deleted"
 POLICY_KIND = "service-account-policy"
-KEY_KIND = "service-account-key"
 
 _ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]\Z")
 _WRITABLE = ("displayName", "description")

@@ -20,9 +20,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from runner.emulator import store
 from runner.emulator.errors import ApiError
-from runner.emulator.iam.accounts import ACCOUNT_KIND
+from runner.emulator.iam.accounts import ACCOUNT_KIND, KEY_KIND
 from runner.emulator.iam.assertions import verifies
-from runner.emulator.iam.service_accounts import KEY_KIND
 from runner.emulator.routing import ApiRequest
 from runner.emulator.storage import hmac_keys, virtual_hosts
 from runner.emulator.storage.faults import bad_request, unsupported

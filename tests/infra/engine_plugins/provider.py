@@ -14,9 +14,8 @@ import grpc  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2, json_format, struct_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
-from infra.embedded.reconcile import ATTRIBUTION
 from infra.embedded.registry import find_type, named
-from infra.embedded.resource_type import Context, Live, ResourceType, differences
+from infra.embedded.resource_type import ATTRIBUTION, Context, Live, ResourceType, differences
 from infra.embedded.rest import EmbeddedError, RequestError, Rest
 from infra.plain_values import plain
 from tests.infra.engine_plugins.language import serve

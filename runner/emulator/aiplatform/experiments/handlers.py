@@ -37,9 +37,9 @@ def get_and_delete(
 
     @writing
     def deleted(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-        name, now = name_of(connection, request), request.emulator.clock.timestamp()
+        name = name_of(connection, request)
         records.remove(connection, kind, name, missing=missing(message, name))
         where = scope.resolve(connection, request.fields).name
-        return long_running.immediate(connection, where, request.fields["version"], "Delete", now)
+        return long_running.done(connection, request, where, "Delete")
 
     return got, deleted
