@@ -47,6 +47,7 @@ _OUR_ENTRIES = frozenset(
             "infra.json.lock",
             "infra.json.new",
             "credentials.json",
+            "gcloud",
             "credentials.json.new",
             "boto.cfg",
             "boto.cfg.new",
