@@ -147,7 +147,7 @@ def reset(directory: Path) -> bool:
     if find(directory) is not None:
         raise ConfigurationError(f"an emulator runs on {directory}", hint="`runner emulator stop`")
     entries = sorted(directory.iterdir()) if directory.is_dir() and not directory.is_symlink() else [directory]
-    strange = [entry.name for entry in entries if entry.name not in _OUR_ENTRIES]
+    strange = [entry.name for entry in entries if not _ours(entry.name)]
     if strange:
         raise ConfigurationError(
             f"{directory} holds what is no emulator's: {', '.join(strange[:5])}",
@@ -160,6 +160,11 @@ def reset(directory: Path) -> bool:
             entry.unlink()
     directory.rmdir()
     return True
+
+
+def _ours(name: str) -> bool:
+    """Whether this is an emulator's: one of its files, or what a process that was killed while it wrote one left."""
+    return name in _OUR_ENTRIES or (name.startswith(".") and name[1:].rpartition(".")[0] in _OUR_ENTRIES)
 
 
 def announce(settings: EmulatorSettings, url: str) -> None:

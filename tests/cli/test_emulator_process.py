@@ -220,6 +220,7 @@ def test_a_damaged_server_file_counts_as_none(content: str, directory: Path) -> 
 def test_a_reset_deletes_only_an_emulators_state(directory: Path, tmp_path: Path) -> None:
     (directory / "blobs").mkdir(parents=True)
     (directory / "lock").touch()
+    (directory / ".credentials.json.x1y2z3").touch()  # of a command that was killed while it wrote that file
     (directory / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigurationError, match=r"thesis\.txt"):
         daemon.reset(directory)
