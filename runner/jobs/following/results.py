@@ -101,7 +101,9 @@ def of_curves(found: Mapping[str, Sequence[Point]]) -> list[Measurement]:
 
     What a trainer calls them differs in the marks between the words only.
     """
-    named = {_WORDS.sub("_", name.lower()): points for name, points in found.items()}
+    named: dict[str, list[Point]] = {}
+    for name, points in found.items():
+        named.setdefault(_WORDS.sub("_", name.lower()), []).extend(points)
     values: dict[str, dict[int, float | None]] = {
         field: {point.step: point.value for key, points in named.items() if key in names for point in points}
         for field, names in _CURVES.items()

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from runner.gcp import events, tuning_jobs
@@ -96,6 +96,8 @@ def _row(item: Measurement) -> dict[str, Any]:
     return {**item.to_json(), "epoch": item.epoch if item.kind == "step" else None}
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example({"loss": [(1, 1.0)], "LOSS": [(2, 2.0)]})
 @given(st.dictionaries(st.text(max_size=12), st.lists(st.tuples(st.integers(0, 9), st.none() | st.floats()))))
 def test_any_curves_are_told(found: dict[str, list[tuple[int, float | None]]]) -> None:
     curves = {name: [Point(step=step, value=value, time="") for step, value in rows] for name, rows in found.items()}
