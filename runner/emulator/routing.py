@@ -57,7 +57,9 @@ class ApiRequest(Request):
                 try:
                     chunk = unpack.decompress(received, limit + 1)
                 except zlib.error as error:
-                    raise ApiError("INVALID_ARGUMENT", f"The body is no gzip: {error}.", http=400) from error
+                    raise ApiError(
+                        "INVALID_ARGUMENT", f"The body cannot be unpacked as gzip: {error}.", http=400
+                    ) from error
             size += len(chunk)
             if size > limit:
                 # Cloud Storage says so by the code; all other APIs answer 400.
@@ -66,7 +68,7 @@ class ApiRequest(Request):
                 raise ApiError("INVALID_ARGUMENT", message, http=http)
             chunks.append(chunk)
         if unpack is not None and chunks and not unpack.eof:
-            raise ApiError("INVALID_ARGUMENT", "The body is no gzip: it ends too early.", http=400)
+            raise ApiError("INVALID_ARGUMENT", "The body cannot be unpacked as gzip: it ends too early.", http=400)
         return b"".join(chunks)
 
     async def read_json(self) -> dict[str, Any]:

@@ -98,6 +98,8 @@ def predict(
     endpoint: str | Endpoint | None,
     instances: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any] | None = None,
+    *,
+    repeat: bool = True,
 ) -> list[Any]:
     """Return one prediction per instance.
 
@@ -107,6 +109,7 @@ def predict(
         instances: such as `{"prompt": …, "max_tokens": 200, "temperature": 1.0, "top_p": 1.0, "top_k": 1,
             "raw_response": True}`; without `raw_response` the text repeats the prompt.
         parameters: for all instances.
+        repeat: ask again after failures that pass by themselves: a prediction changes nothing.
 
     Raises:
         NotFoundError, ConfigurationError: see `resolve_endpoint`.
@@ -118,7 +121,7 @@ def predict(
         body["parameters"] = dict(parameters)
 
     url = f"{base}/v1beta1/{name}:predict"
-    answer = session.ask("POST", url, "endpoints.predict", name, json=body, timeout=TIMEOUT_SECONDS)
+    answer = session.ask("POST", url, "endpoints.predict", name, json=body, timeout=TIMEOUT_SECONDS, idempotent=repeat)
     predictions = answer.get("predictions")
     if not isinstance(predictions, list) or len(predictions) != len(instances):
         raise data_loss(name, f"the answer has no prediction for each of {len(instances)}", method="endpoints.predict")

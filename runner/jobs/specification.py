@@ -28,8 +28,9 @@ DATASETS = frozenset({"training_dataset", "validation_dataset"})
 """Fields whose content decides, not only their address."""
 _MAX_DISPLAY_NAME = 128
 _MAX_LABELS = 60  # 64 in all; this tool adds some of its own
-_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+_LABEL_KEY = re.compile(r"[^\W_][\w-]{0,62}")
+_LABEL_VALUE = re.compile(r"[\w-]{0,63}")
+"""Letters may be of any script, as Google takes them; upper case is refused apart."""
 _RESERVED_PREFIX = "runner-"
 _SERVICE_ACCOUNT = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+")
@@ -230,12 +231,16 @@ def _text_problems(spec: TuningJobSpec) -> list[str]:
     if len(spec.labels) > _MAX_LABELS:
         problems.append(f"labels: {len(spec.labels)}, at most {_MAX_LABELS} are allowed")
     for key, value in spec.labels.items():
-        if not _LABEL_KEY.fullmatch(key):
-            problems.append(f"label {key!r}: keys start with a lower-case letter; then a-z, 0-9, _ and -, 63 at most")
+        if not _LABEL_KEY.fullmatch(key) or key != key.lower():
+            problems.append(
+                f"label {key!r}: keys start with a lower-case letter or a digit; then such, _ and -, 63 at most"
+            )
         elif key.startswith(_RESERVED_PREFIX) or key == "managed-by":
             problems.append(f"label {key!r}: this name is kept for this tool's own use")
-        if not _LABEL_VALUE.fullmatch(value):
-            problems.append(f"label {key!r}: value {value!r} may hold only a-z, 0-9, _ and -, 63 at most")
+        if not _LABEL_VALUE.fullmatch(value) or value != value.lower():
+            problems.append(
+                f"label {key!r}: value {value!r} may hold only lower-case letters, digits, _ and -, 63 at most"
+            )
     if spec.service_account and not _SERVICE_ACCOUNT.fullmatch(spec.service_account):
         problems.append(f"service account: {spec.service_account!r} is not an e-mail address")
     return problems

@@ -17,7 +17,7 @@ import pytest
 
 from runner.environment import Environment
 from runner.errors import ConfigurationError, QuotaExceededError
-from runner.gcp import endpoints
+from runner.gcp import endpoints, failures, prediction
 from runner.gcp.session import Session
 from runner.serving.batches import online as batch
 from runner.serving.batches.online import BatchProgress, run_batch
@@ -78,6 +78,15 @@ def test_what_passes_is_tried_again(
     done = _run(asking, _questions(tmp_path / "q.jsonl", 60), tmp_path / "a.jsonl", concurrency=4)
     assert (done.asked, done.failed) == (60, 0)
     assert set(stub.asked.values()) == {1}
+
+
+def test_a_single_prediction_is_tried_again_too(
+    asking: Session, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "FIRST_PAUSE_SECONDS", 0.01)
+    stub.refusals = (503,)
+    assert prediction.predict(asking, ENDPOINT, [{"prompt": "x"}]) == ["answer to x"]
+    assert stub.asked == {"x": 1}
 
 
 def test_what_does_not_pass_ends_the_run_which_goes_on_later(

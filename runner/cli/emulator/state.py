@@ -124,7 +124,7 @@ def key(invocation: Invocation, account: str | None, roles: tuple[str, ...], to:
     if info.token:
         problems.append("this emulator demands a token, and takes no other credentials")
     if not project or not account:
-        problems.append("there is no project, and so no service account")
+        problems.append("no project is set up, so there are no service accounts")
     if to is not None and to.exists() and not force:
         problems.append(f"{to} exists; overwrite it with --force")
     if problems:

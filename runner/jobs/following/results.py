@@ -1,21 +1,31 @@
-"""What a job measured: its losses from its events, else from the metrics that it left in its output folder."""
+"""What a job measured: its losses from its events, else from the metrics that it left, else from its experiment."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from runner.errors import NotFoundError
-from runner.gcp import downloads, events
+from runner.gcp import curves, downloads, events
+from runner.gcp.curves import Point
 from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.json_text import parsed
 
 Form = Literal["csv", "jsonl"]
+_WORDS = re.compile(r"[^a-z0-9]+")
+_TRAINING_LOSS = frozenset({"train_loss", "train_total_loss", "loss"})
+_EVALUATION_LOSS = frozenset({"eval_loss", "eval_total_loss", "validation_loss", "val_loss"})
+_CURVES = {
+    "epoch": ("train_epoch", "epoch"),
+    "learning_rate": ("train_learning_rate", "learning_rate"),
+    "tokens": ("train_tokens", "tokens", "train_num_tokens", "num_tokens"),
+}
 COLUMNS = ("kind", "step", "epoch", "loss", "learning_rate", "tokens", "time")
 
 
@@ -45,7 +55,7 @@ class Results:
 
     measurements: list[Measurement] = field(default_factory=list)
     source: str = ""
-    """Where it was read: `events`, the address of an object, or "" when nothing was found."""
+    """Where it was read: `events`, the address of an object, an experiment's name, or "" when nothing was found."""
 
     def losses(self, kind: str = "step") -> list[float]:
         """Return the losses of one kind, in order."""
@@ -70,13 +80,58 @@ def results_of(session: Session, job: TuningJob) -> Results:
     if found:
         return Results(measurements=found, source="events")
     uri = str(job.raw.get("gcsMetricsUri") or "")
-    if not uri.endswith(".jsonl"):
-        return Results()
+    if uri.endswith(".jsonl") and (found := _left_in(session, uri)):
+        return Results(measurements=found, source=uri)
+    experiment = str(job.raw.get("experiment") or "")
+    if experiment and (found := of_curves(curves.curves_of(session, experiment))):
+        return Results(measurements=found, source=experiment)
+    return Results()
+
+
+def _left_in(session: Session, uri: str) -> list[Measurement]:
     try:
         lines = downloads.read_bytes(session, uri).splitlines()
     except NotFoundError:
-        return Results()
-    return Results(measurements=[item for line in lines if (item := _line(line)) is not None], source=uri)
+        return []
+    return [item for line in lines if (item := _line(line)) is not None]
+
+
+def of_curves(found: Mapping[str, Sequence[Point]]) -> list[Measurement]:
+    """Return what curves tell, joined by their steps: `train/loss`, `eval/loss`, `train/learning_rate` and so on.
+
+    What a trainer calls them differs in the marks between the words only.
+    """
+    named: dict[str, list[Point]] = {}
+    for name, points in found.items():
+        named.setdefault(_WORDS.sub("_", name.lower()), []).extend(points)
+    values: dict[str, dict[int, float | None]] = {
+        field: {point.step: point.value for key, points in named.items() if key in names for point in points}
+        for field, names in _CURVES.items()
+    }
+    kinds: tuple[tuple[Literal["step", "evaluation"], frozenset[str]], ...] = (
+        ("evaluation", _EVALUATION_LOSS),
+        ("step", _TRAINING_LOSS),
+    )
+    made = [
+        Measurement(
+            kind=kind,
+            step=point.step,
+            epoch=values["epoch"].get(point.step),
+            loss=point.value,
+            learning_rate=values["learning_rate"].get(point.step) if kind == "step" else None,
+            tokens=_whole(values["tokens"].get(point.step)) if kind == "step" else None,
+            time=point.time,
+        )
+        for kind, names in kinds
+        for key, points in named.items()
+        if key in names
+        for point in points
+    ]
+    return sorted(made, key=lambda item: (item.step, item.kind != "step"))
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def curve(measured: Iterable[Measurement], kind: str = "step") -> list[tuple[float, float]]:

@@ -217,4 +217,4 @@ class _Run:
             answer = prediction.chat(self.session, endpoint=self.endpoint, messages=messages, **options)
             return {"answer": answer.text, "finishReason": answer.finish_reason, "usage": answer.usage}
         options.setdefault("raw_response", True)
-        return {"answer": prediction.predict(self.session, self.endpoint, [options])[0]}
+        return {"answer": prediction.predict(self.session, self.endpoint, [options], repeat=False)[0]}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
-from runner.gcp import tuning_jobs
+from runner.gcp import events, tuning_jobs
+from runner.gcp.curves import Point
 from runner.gcp.session import Session
-from runner.jobs.following.results import Measurement, results_of
+from runner.jobs.following.results import Measurement, of_curves, results_of
 from tests.emulator.aiplatform.vertex import Vertex
 from tests.projects import environment_of
 
@@ -71,6 +76,34 @@ def test_googles_sdk_reads_the_curves_of_a_job(tuned: tuple[Vertex, str]) -> Non
     (run,) = aiplatform.ExperimentRun.list(experiment=experiment)
     assert list(run.get_time_series_data_frame()["train/loss"].dropna()) == [item.loss for item in steps]
     assert [item.schema_title for item in run.get_artifacts()] == ["google.VertexTensorboardRun"]
+
+
+def test_metrics_are_read_from_the_experiment_where_there_is_nothing_else(tuned: tuple[Vertex, str]) -> None:
+    """As on the service, which has neither events nor lines of metrics."""
+    vertex, name = tuned
+    with Session(environment_of(vertex.project)) as session, pytest.MonkeyPatch.context() as patch:
+        job = tuning_jobs.get(session, name)
+        there = results_of(session, job).measurements
+        patch.setattr(events, "job_events", lambda *_: [])
+        found = results_of(session, dataclasses.replace(job, raw={"experiment": job.raw["experiment"]}))
+        assert found.source == job.raw["experiment"]
+        assert [_row(item) for item in found.measurements] == [_row(item) for item in there]
+        gone = f"{job.raw['experiment']}0"
+        assert results_of(session, dataclasses.replace(job, raw={"experiment": gone})).measurements == []
+
+
+def _row(item: Measurement) -> dict[str, Any]:
+    return {**item.to_json(), "epoch": item.epoch if item.kind == "step" else None}
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example({"loss": [(1, 1.0)], "LOSS": [(2, 2.0)]})
+@given(st.dictionaries(st.text(max_size=12), st.lists(st.tuples(st.integers(0, 9), st.none() | st.floats()))))
+def test_any_curves_are_told(found: dict[str, list[tuple[int, float | None]]]) -> None:
+    curves = {name: [Point(step=step, value=value, time="") for step, value in rows] for name, rows in found.items()}
+    known = {"train_loss", "loss", "eval_loss", "val_loss", "validation_loss", "train_total_loss", "eval_total_loss"}
+    losses = [rows for name, rows in found.items() if re.sub(r"[^a-z0-9]+", "_", name.lower()) in known]
+    assert len(of_curves(curves)) == sum(map(len, losses))
 
 
 def test_points_are_thinned_filtered_and_paged(tuned: tuple[Vertex, str]) -> None:

@@ -191,6 +191,8 @@ def test_managed_models_answer_by_name(vertex: Vertex) -> None:
     unknown = vertex.post(path, {**chat, "model": "meta/llama-9-maas"})
     assert "meta/llama-9-maas" in vertex.error(unknown, 404, "NOT_FOUND")
     vertex.error(vertex.post(path, {"messages": []}), 400, "INVALID_ARGUMENT")
+    # Google's definitions have no list of models beside it, and OpenAI's client says so.
+    vertex.error(vertex.client.get(f"/v1beta1/{vertex.project.parent}/endpoints/openapi/models"), 404, "NOT_FOUND")
 
 
 @pytest.mark.skipif(find_spec("llguidance") is None, reason="needs llguidance")

@@ -97,6 +97,14 @@ def test_other_work_is_another_job(session: Session, spec: TuningJobSpec) -> Non
     assert prepare(session, spec).fingerprint not in fingerprints
 
 
+def test_labels_may_be_of_any_script_and_not_in_upper_case(session: Session, spec: TuningJobSpec) -> None:
+    words = {"größe": "mittelgroß", "1st": "日本"}
+    assert words.items() <= submit(session, dataclasses.replace(spec, labels=words)).labels.items()
+    for key, value in (("Größe", "x"), ("team", "Ä"), ("_x", "y"), ("a.b", "c"), ("a" * 64, "b")):
+        with pytest.raises(ConfigurationError, match="label"):
+            submit(session, dataclasses.replace(spec, labels={key: value}))
+
+
 def test_force_new(session: Session, spec: TuningJobSpec) -> None:
     first, second = submit(session, spec), submit(session, spec, force_new=True)
     assert first.id != second.id

@@ -1,0 +1,68 @@
+"""The curves of a tuning job: the run that its `experiment` has in TensorBoard, by plain REST."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from runner.errors import NotFoundError, PermissionDeniedError
+from runner.gcp.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One value of a curve."""
+
+    step: int
+    value: float | None
+    """None for what JSON has no number for."""
+    time: str
+    """RFC 3339."""
+
+
+def curves_of(session: Session, experiment: str) -> dict[str, list[Point]]:
+    """Return the scalar curves of a job's experiment by name, points in order of steps.
+
+    Empty where the experiment, or what it names, is gone or not to be seen by the caller.
+
+    Args:
+        session: where.
+        experiment: full name of the metadata context.
+
+    Raises:
+        GoogleApiError: the service refuses for another reason.
+        UnreachableError: it does not answer.
+    """
+    there = session.at(session.environment.project, experiment.split("/")[3])
+    try:
+        context = there.ask("GET", f"/v1beta1/{experiment}", "contexts.get", experiment)
+        board = str((context.get("metadata") or {}).get("backing_tensorboard_resource") or "")
+        return _read(there, f"{board}/experiments/{experiment.rpartition('/')[2]}") if board else {}
+    except (NotFoundError, PermissionDeniedError):
+        return {}
+
+
+def _read(session: Session, parent: str) -> dict[str, list[Point]]:
+    found: dict[str, list[Point]] = {}
+    for run in session.pages(f"/v1beta1/{parent}/runs", "tensorboardRuns", "tensorboardRuns.list"):
+        path = f"/v1beta1/{run['name']}/timeSeries"
+        for series in session.pages(path, "tensorboardTimeSeries", "tensorboardTimeSeries.list"):
+            if series.get("valueType") == "SCALAR":
+                found.setdefault(str(series.get("displayName", "")), []).extend(_points(session, series["name"]))
+    return {name: sorted(points, key=lambda point: point.step) for name, points in found.items()}
+
+
+def _points(session: Session, name: str) -> list[Point]:
+    every = {"maxDataPoints": "-1"}
+    answer = session.ask("GET", f"/v1beta1/{name}:read", "tensorboardTimeSeries.read", name, params=every)
+    return [_point(item) for item in (answer.get("timeSeriesData") or {}).get("values", [])]
+
+
+def _point(item: dict[str, Any]) -> Point:
+    value = float((item.get("scalar") or {}).get("value", 0.0))  # a value of 0 is left out; others may be text: "NaN"
+    return Point(
+        step=int(item.get("step", 0)),
+        value=value if math.isfinite(value) else None,
+        time=str(item.get("wallTime", "")),
+    )
