@@ -48,11 +48,6 @@ def _is_transient(error: str, member: str | None) -> bool:
     return member is None or missing["account"].rstrip(".,") in member
 
 
-def transient(error: str, member: str | None = None) -> bool:
-    """Tell whether an error may go by itself."""
-    return _is_transient(error, member)
-
-
 TAKEN = re.compile(r"lready exist|lready own|\b409\b|existing object already found")
 """What is said where something of that name is there already."""
 OnTaken = Callable[[str, dict[str, Any], str], str]

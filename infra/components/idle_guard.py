@@ -8,16 +8,17 @@ import pulumi
 from pulumi_gcp.cloudfunctionsv2.function import Function
 from pulumi_gcp.cloudrunv2.service_iam_member import ServiceIamMember
 from pulumi_gcp.cloudscheduler.job import Job
-from pulumi_gcp.projects.iam_custom_role import IAMCustomRole
 from pulumi_gcp.serviceaccount.account import Account
 from pulumi_gcp.storage.bucket_object import BucketObject
 
 from infra.components import TYPE_PREFIX
 from infra.components.grants import Grants
+from infra.components.identities import Identities, member_of
 from infra.idle_guard.source import files, requirements
 from infra.naming import idle_guard_name
 from infra.settings.stack import Settings
 
+_TITLE = "Open model tuning idle guard"
 GUARD_ROLE_ID = "tuningIdleGuard"
 GUARD_PERMISSIONS = (
     "aiplatform.endpoints.delete",
@@ -54,12 +55,18 @@ class IdleGuard(pulumi.ComponentResource):
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:IdleGuard", name, None, opts)
         self._settings = settings
-        self._grants = grants
         self._options = pulumi.ResourceOptions(parent=self)
-        build = self._account("build", "Builds the idle guard.", BUILD_ROLES)
-        work = self._account("guard", "Takes down models that nobody wants any more.", ())
-        call = self._account("caller", "Calls the idle guard on its schedule.", ())
-        self._allow_work(work)
+        identities = Identities(settings, grants, self)
+
+        def account(role: str, description: str, roles: tuple[str, ...] = ()) -> Account:
+            title = f"{_TITLE}: {role}"
+            return identities.account(f"idle-{role}", f"tuning-idle-{role}", title, description, roles)
+
+        build = account("build", "Builds the idle guard.", BUILD_ROLES)
+        work = account("guard", "Takes down models that nobody wants any more.")
+        call = account("caller", "Calls the idle guard on its schedule.")
+        said = "Takes down models, and looks at jobs and at when a model was last asked."
+        identities.own_role("idle-guard", work, GUARD_ROLE_ID, _TITLE, said, GUARD_PERMISSIONS, "work")
         function = self._function(contract, build, work)
         invoker = ServiceIamMember(
             "idle-guard-invoker",
@@ -67,7 +74,7 @@ class IdleGuard(pulumi.ComponentResource):
             location=settings.region,
             name=function.name,
             role="roles/run.invoker",
-            member=pulumi.Output.concat("serviceAccount:", call.email),
+            member=member_of(call),
             opts=self._options,
         )
         Job(
@@ -87,37 +94,6 @@ class IdleGuard(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[invoker]),
         )
         self.register_outputs({"function": function.name})
-
-    def _account(self, role: str, description: str, roles: tuple[str, ...]) -> Account:
-        account = Account(
-            f"idle-{role}",
-            project=self._settings.project,
-            account_id=f"tuning-idle-{role}",
-            display_name=f"Open model tuning idle guard: {role}",
-            description=description,
-            create_ignore_already_exists=True,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        for item in roles:
-            member = pulumi.Output.concat("serviceAccount:", account.email)
-            self._grants.on_project(f"idle-{role}", self._settings.project, item, member, self._options)
-        return account
-
-    def _allow_work(self, account: Account) -> None:
-        role = IAMCustomRole(
-            "idle-guard-role",
-            project=self._settings.project,
-            role_id=GUARD_ROLE_ID,
-            title="Open model tuning idle guard",
-            description="Takes down models, and looks at jobs and at when a model was last asked.",
-            stage="GA",
-            permissions=list(GUARD_PERMISSIONS),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        member = pulumi.Output.concat("serviceAccount:", account.email)
-        self._grants.on_project(
-            "idle-guard", self._settings.project, role.name, member, self._options, name="idle-guard-work"
-        )
 
     def _function(self, contract: pulumi.Output[str], build: Account, work: Account) -> Function:
         settings = self._settings

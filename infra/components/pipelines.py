@@ -7,16 +7,17 @@ from typing import Any
 import pulumi
 from pulumi_gcp.iam.workload_identity_pool import WorkloadIdentityPool
 from pulumi_gcp.iam.workload_identity_pool_provider import WorkloadIdentityPoolProvider
-from pulumi_gcp.projects.iam_custom_role import IAMCustomRole
 from pulumi_gcp.serviceaccount.account import Account
 
 from infra.components import TYPE_PREFIX
 from infra.components.buckets import StackBucket
 from infra.components.grants import Grants
+from infra.components.identities import Identities, member_of
 from infra.settings.identity import GITHUB_ISSUER, GitHub, GitLab
 from infra.settings.stack import Settings
 from infra.trust import bindings, reading
 
+_TITLE = "Open model tuning"
 PREVIEW_ROLE_ID = "tuningPreview"
 
 PLAN_ROLES = ("roles/aiplatform.viewer", "roles/cloudquotas.viewer", "roles/serviceusage.serviceUsageConsumer")
@@ -74,11 +75,20 @@ class Pipelines(pulumi.ComponentResource):
         self._pools: dict[str, WorkloadIdentityPool] = {}
         self._grants = grants
         self._options = pulumi.ResourceOptions(parent=self)
-        preview = self._account("preview", "Previews changes of the tuning stack; reads only.", ())
-        self._allow_preview(preview)
-        deploy = self._account("deploy", "Applies approved changes of the tuning stack.", DEPLOY_ROLES)
-        self._allow_deploy(deploy)
-        plan = self._account("plan", "Plans tuning jobs and looks for their drift; reads only.", PLAN_ROLES)
+        identities = Identities(settings, grants, self)
+
+        def account(role: str, description: str, roles: tuple[str, ...] = ()) -> Account:
+            return identities.account(role, f"tuning-{role}", f"{_TITLE} {role}", description, roles)
+
+        preview = account("preview", "Previews changes of the tuning stack; reads only.")
+        said = "Reads what a preview compares, and lets the project pay for asking."
+        reads, title = reading.permissions(), f"{_TITLE} preview"
+        identities.own_role("preview", preview, PREVIEW_ROLE_ID, title, said, reads, "reading")
+        deploy = account("deploy", "Applies approved changes of the tuning stack.", DEPLOY_ROLES)
+        said = "Changes the parts of the tuning stack whose predefined roles allow far more."
+        title = f"{_TITLE} deploy"
+        identities.own_role("deploy", deploy, DEPLOY_ROLE_ID, title, said, DEPLOY_PERMISSIONS, "changing")
+        plan = account("plan", "Plans tuning jobs and looks for their drift; reads only.", PLAN_ROLES)
         self._open_state(preview, deploy)
         for bucket in buckets:
             if bucket.kind == "contract":
@@ -97,46 +107,6 @@ class Pipelines(pulumi.ComponentResource):
             self.document["gitlabProvider"] = self._gitlab(settings.gitlab, accounts)
         self.register_outputs({})
 
-    def _account(self, role: str, description: str, roles: tuple[str, ...]) -> Account:
-        account = Account(
-            role,
-            project=self._settings.project,
-            account_id=f"tuning-{role}",
-            display_name=f"Open model tuning {role}",
-            description=description,
-            create_ignore_already_exists=True,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        for item in roles:
-            self._grants.on_project(role, self._settings.project, item, _member(account), self._options)
-        return account
-
-    def _allow_preview(self, account: Account) -> None:
-        said = "Reads what a preview compares, and lets the project pay for asking."
-        role = self._role("preview", PREVIEW_ROLE_ID, said, reading.permissions())
-        self._grants.on_project(
-            "preview", self._settings.project, role.name, _member(account), self._options, name="preview-reading"
-        )
-
-    def _allow_deploy(self, account: Account) -> None:
-        said = "Changes the parts of the tuning stack whose predefined roles allow far more."
-        role = self._role("deploy", DEPLOY_ROLE_ID, said, list(DEPLOY_PERMISSIONS))
-        self._grants.on_project(
-            "deploy", self._settings.project, role.name, _member(account), self._options, name="deploy-changing"
-        )
-
-    def _role(self, who: str, role_id: str, description: str, permissions: list[str]) -> IAMCustomRole:
-        return IAMCustomRole(
-            f"{who}-role",
-            project=self._settings.project,
-            role_id=role_id,
-            title=f"Open model tuning {who}",
-            description=description,
-            stage="GA",
-            permissions=permissions,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-
     def _open_state(self, preview: Account, deploy: Account) -> None:
         """Let both read Pulumi's state, and only one write it. A preview takes no lock and writes nothing."""
         settings = self._settings
@@ -148,12 +118,12 @@ class Pipelines(pulumi.ComponentResource):
                 ("preview", "roles/cloudkms.cryptoKeyDecrypter", preview),
                 ("deploy", "roles/cloudkms.cryptoKeyEncrypterDecrypter", deploy),
             ):
-                self._grants.on_key(who, settings.state_key, role, _member(account), self._options)
+                self._grants.on_key(who, settings.state_key, role, member_of(account), self._options)
 
     def _open_bucket(
         self, who: str, bucket: str, role: str, account: Account, after: pulumi.Output[str] | None = None
     ) -> None:
-        self._grants.on_bucket(who, bucket, role, _member(account), self._options, after=after)
+        self._grants.on_bucket(who, bucket, role, member_of(account), self._options, after=after)
 
     def _github(self, github: GitHub, accounts: dict[str, Account]) -> pulumi.Output[str]:
         provider = self._trust(
@@ -231,7 +201,3 @@ class Pipelines(pulumi.ComponentResource):
         file = use.file.removeprefix(".").removesuffix(".yml")
         name = f"{platform}-{use.account}-{file}-{use.event.replace('_', '-')}"
         self._grants.on_account(name, account.name, "roles/iam.workloadIdentityUser", principal, self._options)
-
-
-def _member(account: Account) -> pulumi.Output[str]:
-    return pulumi.Output.concat("serviceAccount:", account.email)

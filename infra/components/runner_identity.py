@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_gcp.projects.iam_custom_role import IAMCustomRole
-from pulumi_gcp.serviceaccount.account import Account
 
 from infra.components import TYPE_PREFIX
 from infra.components.buckets import StackBucket
 from infra.components.grants import Grants
+from infra.components.identities import Identities, member_of
 from infra.settings.stack import Settings
 
+_TITLE = "Open model tuning runner"
 RUNNER_ROLE_ID = "tuningRunner"
 RUNNER_PERMISSIONS = (
     *(f"aiplatform.endpoints.{verb}" for verb in ("create", "delete", "deploy", "get", "list", "predict")),
@@ -43,35 +43,30 @@ class RunnerIdentity(pulumi.ComponentResource):
         super().__init__(f"{TYPE_PREFIX}:RunnerIdentity", name, None, opts)
         self._grants = grants
         self._options = pulumi.ResourceOptions(parent=self)
-        self.account = Account(
+        identities = Identities(settings, grants, self)
+        self.account = identities.account(
             "runner",
-            project=settings.project,
-            account_id=settings.runner_account_id,
-            display_name="Open model tuning runner",
-            description="Prepares datasets, starts tuning jobs, deploys and asks tuned models.",
-            # One that an earlier run made and lost the answer of: no other has this id.
-            create_ignore_already_exists=True,
-            opts=pulumi.ResourceOptions(parent=self),
+            settings.runner_account_id,
+            _TITLE,
+            "Prepares datasets, starts tuning jobs, deploys and asks tuned models.",
         )
         self.email = self.account.email
-        self._grant_work(settings, buckets)
+        identities.own_role(
+            "runner",
+            self.account,
+            RUNNER_ROLE_ID,
+            _TITLE,
+            "Starts and follows tuning jobs, deploys and asks tuned models.",
+            RUNNER_PERMISSIONS,
+            "work",
+        )
+        self._grant_work(buckets)
         for member in settings.runner_impersonators:
             grants.on_account(f"impersonator/{member}", self.account.name, IMPERSONATOR_ROLE, member, self._options)
         self.register_outputs({"email": self.email})
 
-    def _grant_work(self, settings: Settings, buckets: list[StackBucket]) -> None:
-        member = pulumi.Output.concat("serviceAccount:", self.email)
-        own = IAMCustomRole(
-            "runner-role",
-            project=settings.project,
-            role_id=RUNNER_ROLE_ID,
-            title="Open model tuning runner",
-            description="Starts and follows tuning jobs, deploys and asks tuned models.",
-            stage="GA",
-            permissions=list(RUNNER_PERMISSIONS),
-            opts=self._options,
-        )
-        self._grants.on_project("runner", settings.project, own.name, member, self._options, name="runner-work")
+    def _grant_work(self, buckets: list[StackBucket]) -> None:
+        member = member_of(self.account)
         for bucket in buckets:
             for role in WORK_ROLES if bucket.of_jobs else CONTRACT_ROLES:
                 self._grants.on_bucket("runner", bucket.id, role, member, self._options, after=bucket.name)

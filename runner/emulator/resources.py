@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import paging, store
-from runner.emulator.errors import invalid, not_here
+from runner.emulator import paging, store, update_mask
+from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.routing import ApiRequest, Handler, Method, json_response
 
 Document = dict[str, Any]
@@ -94,6 +94,28 @@ def children(connection: sqlite3.Connection, kind: str, parent: str) -> list[Doc
     """Return the documents of a kind right below `parent`, in order of name."""
     prefix = f"{parent}/"
     return [body for _, body in store.scan(connection, kind, prefix)]
+
+
+def patched(
+    request: ApiRequest, stored: Document, *, every: Iterable[str] = (), mask_required: bool = False
+) -> Document:
+    """Return a resource with the fields that the request's `updateMask` names taken from its body.
+
+    Args:
+        request: a PATCH.
+        stored: the resource.
+        every: fields that `*` stands for, where a client may not change all of them.
+        mask_required: refuse a request without a mask.
+
+    Raises ApiError ABORTED where the client has read an older version, INVALID_ARGUMENT.
+    """
+    mask = request.query_params.get("updateMask")
+    if mask_required and not mask:
+        raise invalid("The field 'update_mask' is required.")
+    given = request.document.get("etag")
+    if given and "etag" in stored and given != stored["etag"]:
+        raise ApiError("ABORTED", f"The etag is stale: {stored['name']} has changed since.")
+    return update_mask.apply(stored, request.document, mask, every=every)
 
 
 def exactly_one(body: Document, names: Sequence[str]) -> str:

@@ -27,8 +27,6 @@ class BatchJob(HasState):
     labels: dict[str, str] = field(default_factory=dict)
     output_directory: str = ""
     """`gs://` folder of its results, once there are some."""
-    succeeded_count: int | None = None
-    failed_count: int | None = None
     error_message: str = ""
     replica_hours: float | None = None
     """What is billed; None where the service does not say."""
@@ -119,20 +117,13 @@ def _named(document: Mapping[str, Any], resource: str) -> BatchJob:
 
 
 def _job(document: Mapping[str, Any]) -> BatchJob:
-    stats = document.get("completionStats") or {}
     hours = (document.get("resourcesConsumed") or {}).get("replicaHours")
     return BatchJob(
         name=str(document.get("name", "")),
         state=str(document.get("state", "JOB_STATE_UNSPECIFIED")),
         labels=dict(document.get("labels") or {}),
         output_directory=str((document.get("outputInfo") or {}).get("gcsOutputDirectory", "")),
-        succeeded_count=_count(stats.get("successfulCount")),
-        failed_count=_count(stats.get("failedCount")),
         error_message=str((document.get("error") or {}).get("message", "")),
         replica_hours=float(hours) if isinstance(hours, int | float) else None,
         create_time=times.read(document.get("createTime")),
     )
-
-
-def _count(value: Any) -> int | None:
-    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else None

@@ -21,7 +21,6 @@ class ModelResource:
     id: str
     display_name: str = ""
     labels: dict[str, str] = field(default_factory=dict)
-    artifact_uri: str = ""
     create_time: str = ""
     document: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -40,7 +39,6 @@ def model_of(document: Mapping[str, Any]) -> ModelResource:
         id=name.rsplit("/", 1)[-1],
         display_name=str(document.get("displayName", "")),
         labels=dict(document.get("labels") or {}),
-        artifact_uri=str(document.get("artifactUri", "")),
         create_time=str(document.get("createTime", "")),
         document=dict(document),
     )

@@ -27,8 +27,6 @@ SDK_RANKS = (1, 4, 8, 16, 32)
 """Ranks that Google's SDKs let through; the API's enumeration also has 2."""
 DEFAULT_LEARNING_RATES: dict[str, float] = {"FULL": 2e-5, "PEFT_ADAPTER": 1e-4}
 """Google's published defaults of the managed service (tuning parameters guide, 2026-03)."""
-DEFAULT_RANK = 4
-"""As above."""
 
 _GS_URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?\Z", re.DOTALL)
 _MODEL_NAME = re.compile(r"(?:publishers/[a-z0-9-]+/models/|[a-z0-9-]+/)[^/@]+@[^/@]+\Z")

@@ -7,10 +7,10 @@ import sqlite3
 import uuid
 from typing import Any
 
-from runner.emulator import projects, store, update_mask
-from runner.emulator.errors import ApiError, invalid
+from runner.emulator import projects, store
+from runner.emulator.errors import invalid
 from runner.emulator.iam import policies
-from runner.emulator.resources import children, exactly_one, listing, reading, text, writing
+from runner.emulator.resources import children, exactly_one, listing, patched, reading, text, writing
 from runner.emulator.routing import ApiRequest
 
 KIND = "budget"
@@ -80,11 +80,8 @@ def list_budgets(connection: sqlite3.Connection, request: ApiRequest) -> list[di
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the fields that `updateMask` names."""
-    body = request.document
     stored = _get(connection, request)
-    if body.get("etag") not in (None, "", stored["etag"]):
-        raise ApiError("ABORTED", "The etag is stale: the budget has changed since.")
-    changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+    changed = patched(request, stored)
     _check(connection, changed)
     changed |= {"name": stored["name"], "etag": policies.new_etag()}
     return store.put(connection, KIND, stored["name"], changed)

@@ -11,11 +11,11 @@ import sqlite3
 from datetime import timedelta
 from typing import Any
 
-from runner.emulator import enablement, projects, store, update_mask
+from runner.emulator import enablement, projects, store
 from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.iam import policies
 from runner.emulator.iam.policy_methods import policy_methods
-from runner.emulator.resources import children, listing, reading, writing
+from runner.emulator.resources import children, listing, patched, reading, writing
 from runner.emulator.routing import ApiRequest, Handler
 
 SERVICE = "cloudkms.googleapis.com"
@@ -153,12 +153,8 @@ list_versions = _lister(VERSION_KIND, "cryptoKeyVersions")
 @writing
 def patch_key(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the labels or the rotation of a key."""
-    body = request.document
-    mask = request.query_params.get("updateMask")
-    if not mask:
-        raise invalid("The field 'update_mask' is required.")
     stored = _get(connection, _name(connection, request))
-    changed = update_mask.apply(stored, body, mask, every=_CHANGEABLE)
+    changed = patched(request, stored, every=_CHANGEABLE, mask_required=True)
     if any(changed.get(name) != stored.get(name) for name in ("name", "purpose", "createTime", "primary")):
         raise invalid("The update mask has a field that can't be changed.")
     _check_key(changed)

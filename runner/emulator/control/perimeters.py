@@ -11,10 +11,10 @@ import sqlite3
 import uuid
 from typing import Any
 
-from runner.emulator import operations, projects, store, update_mask
-from runner.emulator.errors import ApiError, already_exists, invalid
+from runner.emulator import operations, projects, store
+from runner.emulator.errors import already_exists, invalid
 from runner.emulator.iam import policies
-from runner.emulator.resources import children, listing, reading, text, writing
+from runner.emulator.resources import children, listing, patched, reading, text, writing
 from runner.emulator.routing import ApiRequest
 
 POLICY = "access-policy"
@@ -146,14 +146,8 @@ def list_perimeters(connection: sqlite3.Connection, request: ApiRequest) -> list
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the fields that `updateMask` names."""
-    body = request.document
-    mask = request.query_params.get("updateMask")
-    if not mask:
-        raise invalid("The field 'update_mask' is required.")
     stored = _perimeter(connection, request)
-    if body.get("etag") not in (None, "", stored["etag"]):
-        raise ApiError("ABORTED", "The etag is stale: the perimeter has changed since.")
-    changed = update_mask.apply(stored, body, mask)
+    changed = patched(request, stored, mask_required=True)
     changed |= {"name": stored["name"], "perimeterType": stored["perimeterType"], "etag": policies.new_etag()}
     _check(connection, changed)
     document = store.put(connection, PERIMETER, stored["name"], _filled(changed))

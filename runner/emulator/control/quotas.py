@@ -9,11 +9,11 @@ import re
 import sqlite3
 from typing import Any
 
-from runner.emulator import enablement, projects, store, update_mask
+from runner.emulator import enablement, projects, store
 from runner.emulator.errors import ApiError, already_exists, invalid
 from runner.emulator.iam import policies
 from runner.emulator.projects import Project
-from runner.emulator.resources import children, listing, reading, text, writing
+from runner.emulator.resources import children, listing, patched, reading, text, writing
 from runner.emulator.routing import ApiRequest
 from runner.emulator.serviceusage.known import TITLES
 
@@ -113,11 +113,8 @@ def list_preferences(connection: sqlite3.Connection, request: ApiRequest) -> lis
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Ask for another value. There is no method to delete a preference."""
-    body = request.document
     stored = _get(connection, request)
-    if body.get("etag") not in (None, "", stored["etag"]):
-        raise ApiError("ABORTED", "The etag is stale: the quota preference has changed since.")
-    merged = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+    merged = patched(request, stored)
     if any(merged.get(name) != stored.get(name) for name in ("service", "quotaId", "dimensions")):
         raise invalid("service, quota_id and dimensions can't be changed.")
     changed = _checked(merged)

@@ -7,11 +7,11 @@ import sqlite3
 
 from starlette.responses import Response
 
-from runner.emulator import paging, projects, store, update_mask
+from runner.emulator import paging, projects, store
 from runner.emulator.errors import invalid
 from runner.emulator.iam import policies
 from runner.emulator.iam.roles import ROLES
-from runner.emulator.resources import Document, listing, reading, text, writing
+from runner.emulator.resources import Document, listing, patched, reading, text, writing
 from runner.emulator.routing import ApiRequest, json_response
 
 KIND = policies.CUSTOM_ROLE
@@ -74,10 +74,9 @@ async def query_testable(request: ApiRequest) -> Response:
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Change the fields that `updateMask` names."""
-    body = request.document
-    _check(body)
+    _check(request.document)
     stored = _get(connection, request)
-    changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+    changed = patched(request, stored)
     changed |= {"name": stored["name"], "etag": policies.new_etag()}
     return store.put(connection, KIND, stored["name"], changed)
 

@@ -10,9 +10,9 @@ import sqlite3
 from datetime import timedelta
 from typing import Any
 
-from runner.emulator import operations, projects, store, update_mask
+from runner.emulator import operations, projects, store
 from runner.emulator.errors import ApiError, already_exists, invalid, not_found
-from runner.emulator.resources import exactly_one, listing, reading, text, writing
+from runner.emulator.resources import exactly_one, listing, patched, reading, text, writing
 from runner.emulator.routing import ApiRequest
 
 POOL_KIND = "workload-identity-pool"
@@ -140,18 +140,13 @@ def list_providers(connection: sqlite3.Connection, request: ApiRequest) -> list[
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Change the fields of a pool or a provider that `updateMask` names."""
-    provider = "provider" in request.fields
-    body = request.document
-    mask = request.query_params.get("updateMask")
-    if not mask:
-        raise invalid("The field 'update_mask' is required.")
     name = _name(connection, request)
     stored = _get(connection, request, name)
     if stored["state"] != "ACTIVE":
         raise ApiError("FAILED_PRECONDITION", "The resource is deleted.")
-    changed = update_mask.apply(stored, body, mask)
+    changed = patched(request, stored, mask_required=True)
     changed |= {key: stored[key] for key in ("name", "state")}
-    (_check_provider if provider else _check_pool)(changed)
+    (_check_provider if "provider" in request.fields else _check_pool)(changed)
     store.put(connection, _kind(name), name, changed)
     return _done(connection, name, changed)
 

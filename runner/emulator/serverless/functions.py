@@ -7,11 +7,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.emulator import operations, store, update_mask
+from runner.emulator import operations, store
 from runner.emulator.errors import already_exists, invalid
 from runner.emulator.iam import accounts, policies
 from runner.emulator.iam.policy_methods import policy_methods
-from runner.emulator.resources import Document, listing, reading, writing
+from runner.emulator.resources import Document, listing, patched, reading, writing
 from runner.emulator.routing import ApiRequest, json_response
 from runner.emulator.serverless.documents import check_id, done, parent
 from runner.emulator.storage import objects
@@ -91,9 +91,8 @@ def list_functions(connection: sqlite3.Connection, request: ApiRequest) -> list[
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Change the fields that `updateMask` names."""
-    body = request.document
     stored = _named(connection, request)
-    changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+    changed = patched(request, stored)
     changed |= {"name": stored["name"], "state": "ACTIVE", "updateTime": request.emulator.clock.timestamp()}
     _check(request, connection, changed)
     store.put(connection, KIND, stored["name"], changed)

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
-from runner.emulator import store, update_mask
+from runner.emulator import store
 from runner.emulator.context import Emulator
 from runner.emulator.errors import ApiError, already_exists, invalid, not_here
 from runner.emulator.iam import accounts
-from runner.emulator.resources import Document, listing, reading, writing
+from runner.emulator.resources import Document, listing, patched, reading, writing
 from runner.emulator.routing import ApiRequest, json_response
 from runner.emulator.serverless import executions, functions
 from runner.emulator.serverless.cron import Cron
@@ -81,9 +81,8 @@ def list_jobs(connection: sqlite3.Connection, request: ApiRequest) -> list[Docum
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Change the fields that `updateMask` names."""
-    body = request.document
     stored = _named(connection, request)
-    changed = update_mask.apply(stored, body, request.query_params.get("updateMask"))
+    changed = patched(request, stored)
     changed = {**_checked(connection, changed), "name": stored["name"], "state": stored["state"]}
     changed["userUpdateTime"] = request.emulator.clock.timestamp()
     return store.put(connection, KIND, stored["name"], _scheduled(request.emulator, changed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from xml.sax.saxutils import quoteattr
 
 from starlette.responses import Response
@@ -32,14 +31,8 @@ async def replaced(request: ApiRequest, lists: acl_routes.Lists) -> Response:
     """Replace a list: by the predefined one of a header, or by that of the body."""
     given = predefined_acl(request.headers) or _entries(await request.read_body())
     now = records.microseconds(request.emulator.clock.now())
-    await request.emulator.store.write(lambda connection: _save(connection, request, lists, given, now))
+    await request.emulator.store.write(lambda connection: acl_routes.save(connection, request, lists, given, now))
     return Response(status_code=200)
-
-
-def _save(
-    connection: sqlite3.Connection, request: ApiRequest, lists: acl_routes.Lists, given: str | list[Entry], now: int
-) -> None:
-    acl_routes.save(connection, request, lists, given, now)
 
 
 def _scope(entity: str) -> str:

@@ -301,3 +301,12 @@ def test_a_fast_clock_does_not_outrun_what_clients_sign(tmp_path: Path) -> None:
         made = client.post(f"/v1/{account['name']}/keys", json={}).json()
         key = json.loads(base64.b64decode(made["privateKeyData"]))
         assert _exchange(client, _assertion(key))["token_type"] == "Bearer"
+
+
+def test_a_role_is_not_changed_by_who_has_read_an_older_one(call: Call, bare: str) -> None:
+    roles = f"/v1/projects/{bare}/roles"
+    made = call("POST", roles, {"roleId": "reader", "role": {"title": "a", "includedPermissions": ["iam.roles.get"]}})
+    path = f"{roles}/reader?updateMask=title"
+    call("PATCH", path, {"title": "b", "etag": made["etag"]})
+    call("PATCH", path, {"title": "c", "etag": made["etag"]}, expect=409)
+    assert call("GET", f"{roles}/reader")["title"] == "b"

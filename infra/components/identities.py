@@ -1,0 +1,71 @@
+"""Accounts that parts of the stack act as, and the roles of the stack's own that they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pulumi
+from pulumi_gcp.projects.iam_custom_role import IAMCustomRole
+from pulumi_gcp.serviceaccount.account import Account
+
+from infra.components.grants import Grants
+from infra.settings.stack import Settings
+
+
+class Identities:
+    """Makes the accounts of one component.
+
+    Args:
+        settings: of the stack.
+        grants: makes what they may do.
+        parent: the component.
+    """
+
+    def __init__(self, settings: Settings, grants: Grants, parent: pulumi.Resource) -> None:
+        self._project = settings.project
+        self._grants = grants
+        self._options = pulumi.ResourceOptions(parent=parent)
+
+    def account(self, name: str, account_id: str, title: str, description: str, roles: Sequence[str] = ()) -> Account:
+        """Make an account, and grant it roles of Google's in the project."""
+        account = Account(
+            name,
+            project=self._project,
+            account_id=account_id,
+            display_name=title,
+            description=description,
+            # One that an earlier run made and lost the answer of: no other has this id.
+            create_ignore_already_exists=True,
+            opts=self._options,
+        )
+        for role in roles:
+            self._grants.on_project(name, self._project, role, member_of(account), self._options)
+        return account
+
+    def own_role(
+        self,
+        who: str,
+        account: Account,
+        role_id: str,
+        title: str,
+        description: str,
+        permissions: Sequence[str],
+        grant: str,
+    ) -> None:
+        """Make a role of these permissions and grant it in the project; `grant` names what it is for."""
+        role = IAMCustomRole(
+            f"{who}-role",
+            project=self._project,
+            role_id=role_id,
+            title=title,
+            description=description,
+            stage="GA",
+            permissions=list(permissions),
+            opts=self._options,
+        )
+        self._grants.on_project(who, self._project, role.name, member_of(account), self._options, name=f"{who}-{grant}")
+
+
+def member_of(account: Account) -> pulumi.Output[str]:
+    """Return an account as policies name it."""
+    return pulumi.Output.concat("serviceAccount:", account.email)
