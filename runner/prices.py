@@ -73,7 +73,7 @@ class Terms:
             return
         if self.agree is not None and self.agree(price):
             return
-        limit = f"{math.ceil(price.usd * 100) / 100:.2f}"
+        limit = f"{limit_above(price.usd):.2f}"
         given = f"{self.limit_name} {limit}" if self.yes_name else f"{self.limit_name}={limit}"
         raise CostRefusedError(
             f"{price.what} would cost {price.highest}, and nobody approved it",
@@ -112,6 +112,16 @@ def price_range(low: float | None, expected: float | None, high: float | None) -
 def cents(usd: float) -> str:
     """Return an amount to a hundredth of a cent: what is shown adds up."""
     return f"{'-' if usd < 0 else ''}${abs(usd):,.4f}"
+
+
+def limit_above(usd: float) -> float:
+    """Return a limit in whole cents that lets a price pass."""
+    return math.ceil(usd * 100) / 100
+
+
+def from_a_cent(usd: float) -> str:
+    """Return a price; what is less than a cent is said to be that."""
+    return "less than $0.01" if 0 < usd < 0.01 else amount(usd)
 
 
 def amount(usd: float) -> str:

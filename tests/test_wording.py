@@ -6,7 +6,7 @@ import pytest
 
 from runner.errors import ConfigurationError
 from runner.gcp.endpoints import Endpoint
-from runner.prices import total
+from runner.prices import from_a_cent, total
 from runner.serving.labels import LABELS, new_id
 from runner.serving.listing import describe
 from runner.serving.spending import hourly_limit
@@ -25,6 +25,14 @@ from runner.wording import state_words
 )
 def test_states_are_spelled_in_words(state: str, words: str) -> None:
     assert state_words(state) == words
+
+
+@pytest.mark.parametrize(
+    ("usd", "said"),
+    [(0.0, "$0.00"), (0.0049, "less than $0.01"), (0.007, "less than $0.01"), (0.01, "$0.010"), (2, "$2.00")],
+)
+def test_less_than_a_cent_is_said_to_be_that(usd: float, said: str) -> None:
+    assert from_a_cent(usd) == said
 
 
 def test_a_sum_with_an_unknown_price_is_unknown() -> None:

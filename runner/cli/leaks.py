@@ -7,8 +7,9 @@ import click
 from runner.cli import commands
 from runner.cli.cost_gate import require_confirmed
 from runner.cli.options import Duration, Invocation
-from runner.cli.text import amount, duration
+from runner.cli.text import duration
 from runner.errors import RunnerError
+from runner.prices import from_a_cent
 from runner.wording import counted
 
 
@@ -55,7 +56,7 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
                 leak.resource if leak.generations else leak.resource.rsplit("/", 1)[-1],
                 leak.display_name or "-",
                 "?" if leak.age is None else duration(leak.age),
-                "?" if leak.usd_per_day is None else _price(leak.usd_per_day),
+                "?" if leak.usd_per_day is None else from_a_cent(leak.usd_per_day),
                 leak.reason,
             ]
             for leak in found
@@ -72,7 +73,7 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
             )
         total = sum(leak.usd_per_day or 0.0 for leak in found)
         if total:
-            output.note(f"together {_price(total)} per day")
+            output.note(f"together {from_a_cent(total)} per day")
         if not clean:
             if found:
                 output.note("`runner leaks --clean` removes it, `runner endpoints extend` keeps an endpoint")
@@ -87,8 +88,3 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
             output.note(f"removed {name}")
     if failed:
         raise RunnerError(f"not removed: {'; '.join(failed)}", hint="`runner leaks --clean` again, in a minute")
-
-
-def _price(usd: float) -> str:
-    """Return a price; what is less than a cent is said to be that."""
-    return "<$0.01" if 0 < usd < 0.01 else amount(usd)

@@ -17,19 +17,23 @@ def tell_of_job(invocation: Invocation, job: TuningJob) -> None:
         invocation.output.note(f"stand-in: job {job.id} trains {job.stand_in}")
 
 
-def tell_of_endpoint(invocation: Invocation, session: Session, endpoint: Endpoint) -> None:
-    """Say, on standard error, what answers behind an endpoint of the emulator."""
+def tell_of_answers(
+    invocation: Invocation, session: Session, endpoint: Endpoint | str | None, model: str | None = None
+) -> None:
+    """Say, on standard error, what really answers in the emulator: for a managed model, else behind an endpoint."""
+    from runner.gcp.endpoints import Endpoint
+    from runner.gcp.prediction import resolve_endpoint
     from runner.serving.stand_ins import of_endpoint
 
-    found = of_endpoint(session, endpoint)
-    if found is not None:
-        invocation.output.note(f"stand-in: answers come from weights tuned from {found}, not from the base model")
-
-
-def tell_of_model(invocation: Invocation, session: Session, model: str) -> None:
-    """Say, on standard error, that a managed model of the emulator is a small one."""
-    if session.environment.target.free:
+    if not session.environment.target.free:
+        return
+    if model:
         invocation.output.note(
             f"stand-in: the emulator answers for {model} with a small model, "
             "unless it was started with --model-directory for it"
         )
+        return
+    named = endpoint if isinstance(endpoint, Endpoint) else resolve_endpoint(session, endpoint)
+    found = of_endpoint(session, named)
+    if found is not None:
+        invocation.output.note(f"stand-in: answers come from weights tuned from {found}, not from the base model")

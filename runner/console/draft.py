@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from runner.catalog import find_model
@@ -59,22 +59,14 @@ class Draft:
     @classmethod
     def of_specification(cls, spec: TuningJobSpec) -> Draft:
         """Return the draft of a job that is to be repeated."""
-        given = {
-            "base_model": spec.base_model,
-            "mode": spec.mode,
-            "custom_base_model": spec.custom_base_model,
+        given = asdict(spec) | {
             "training": spec.training_dataset,
             "validation": spec.validation_dataset,
-            **{name: getattr(spec, name) for name in NUMBERS},
-            "display_name": spec.display_name,
-            "output_uri": spec.output_uri,
             "label": " ".join(f"{key}={value}" for key, value in spec.labels.items()),
             "final_only": "1" if spec.export_last_checkpoint_only else "",
-            "description": spec.description,
-            "service_account": spec.service_account,
-            "kms_key": spec.kms_key,
         }
-        return cls(**{name: str(value) for name, value in given.items() if value is not None})
+        names = [item.name for item in fields(cls) if given.get(item.name) is not None]
+        return cls(**{name: str(given[name]) for name in names})
 
     @property
     def values(self) -> dict[str, str]:
@@ -119,12 +111,10 @@ class Draft:
             validation_dataset=place(self.validation) if self.validation else None,
             mode=self.tuning_mode,
             display_name=self.display_name,
-            custom_base_model=self.custom_base_model or None,
+            **{name: getattr(self, name) or None for name in ("custom_base_model", "service_account", "kms_key")},
             export_last_checkpoint_only=self.final_only == "1",
             labels=labels_of(self.label.split()),
             description=self.description,
-            service_account=self.service_account or None,
-            kms_key=self.kms_key or None,
         )
         numbers = [f"{name}={getattr(self, name)}" for name in NUMBERS if getattr(self, name)]
         return changed(spec, [*numbers, f"output_uri={self.output_uri}"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from pathlib import PurePath
 from typing import Any
@@ -11,6 +10,7 @@ import yaml
 
 from runner.console.draft import NUMBERS, Draft
 from runner.console.state import Console, Uploads
+from runner.prices import limit_above
 
 _PLACEHOLDER = "train.jsonl"
 _USUAL_LIMIT = 20.0
@@ -18,7 +18,7 @@ _USUAL_LIMIT = 20.0
 
 def limit_of(usd: float | None) -> float:
     """Return a limit in whole cents that lets a price pass; a usual one for a price that is not known yet."""
-    return _USUAL_LIMIT if usd is None else math.ceil(usd * 100) / 100
+    return _USUAL_LIMIT if usd is None else limit_above(usd)
 
 
 def in_lines(*words: str) -> str:

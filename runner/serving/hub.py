@@ -100,7 +100,9 @@ def check_name(repository: str) -> None:
     if util.find_spec("huggingface_hub") is None:
         raise EngineMissingError("pushing to a hub needs its client, huggingface_hub", hint=install_hint("hub"))
     if not _NAME.fullmatch(repository):
-        raise _refused(f"{repository!r} is not a repository name", hint="NAMESPACE/NAME, for example me/my-model")
+        raise ConfigurationError(
+            f"{repository!r} is not a repository name", hint="NAMESPACE/NAME, for example me/my-model"
+        )
 
 
 def push(plan: PushPlan) -> str:
@@ -149,16 +151,18 @@ def _upon(plan: PushPlan, info: Any) -> PushPlan:
     """Return the plan for a repository that is there. Raises ConfigurationError if anything would be overwritten."""
     if bool(info.private) is not plan.private:
         now, wanted = ("private", "public") if info.private else ("public", "private")
-        raise _refused(f"{plan.repository} is there and {now}, and is to be {wanted}", hint="push to a new name")
+        raise ConfigurationError(
+            f"{plan.repository} is there and {now}, and is to be {wanted}", hint="push to a new name"
+        )
     there = {item.rfilename: item for item in info.siblings or [] if item.rfilename not in _OURS_TO_IGNORE}
     if not there:
         return replace(plan, state="empty", head=info.sha)
     other = sorted(name for name in there if name not in plan.files or not _same(plan.files[name], there[name]))
     if other:
         names = ", ".join(other[:3]) + (", …" if len(other) > 3 else "")
-        raise _refused(f"{plan.repository} holds other files: {names}", hint="push to a new name")
+        raise ConfigurationError(f"{plan.repository} holds other files: {names}", hint="push to a new name")
     if plan.files.keys() != there.keys():
-        raise _refused(f"{plan.repository} holds some of these files and not all", hint="push to a new name")
+        raise ConfigurationError(f"{plan.repository} holds some of these files and not all", hint="push to a new name")
     return replace(plan, state="done", head=info.sha)
 
 
@@ -193,11 +197,11 @@ def _failures(repository: str) -> Iterator[None]:
     except RunnerError:
         raise
     except HFValidationError as error:
-        raise _refused(f"{repository!r} is not a repository name: {error}") from error
+        raise ConfigurationError(f"{repository!r} is not a repository name: {error}") from error
     except LocalTokenNotFoundError as error:
-        raise _refused("not logged in to the hub", hint=login) from error
+        raise ConfigurationError("not logged in to the hub", hint=login) from error
     except OfflineModeIsEnabled as error:
-        raise _refused(
+        raise ConfigurationError(
             "the hub's client is offline, because HF_HUB_OFFLINE is set", hint="unset HF_HUB_OFFLINE"
         ) from error
     except HfHubHTTPError as error:
@@ -213,13 +217,9 @@ def _failures(repository: str) -> Iterator[None]:
             409: "push to a new name",
             412: "someone else pushed to the repository: inspect it first",
         }
-        raise _refused(f"the hub refuses {repository} ({status}): {said}", hint=hints.get(status, "")) from error
+        raise ConfigurationError(f"the hub refuses {repository} ({status}): {said}", hint=hints.get(status)) from error
     except network as error:
         cause = error.__cause__ or error
         raise UnreachableError(
             f"the hub does not answer: {cause}", hint="run the same command again to continue"
         ) from error
-
-
-def _refused(message: str, *, hint: str = "") -> ConfigurationError:
-    return ConfigurationError(message, hint=hint)

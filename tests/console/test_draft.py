@@ -53,6 +53,9 @@ SPECIFICATIONS = st.builds(
     kms_key=st.none() | st.just("projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"),
 )
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+"""How fast a machine is says nothing of a draft."""
+
 
 @pytest.fixture(scope="module")
 def console() -> Iterator[RunningConsole]:
@@ -61,7 +64,7 @@ def console() -> Iterator[RunningConsole]:
         yield running
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@unhurried
 @given(SPECIFICATIONS)
 def test_a_cloned_job_is_the_same_job(console: RunningConsole, spec: TuningJobSpec) -> None:
     link = Draft.of_specification(spec).at("/tuning/create/review")
@@ -69,7 +72,7 @@ def test_a_cloned_job_is_the_same_job(console: RunningConsole, spec: TuningJobSp
     assert there.specification(console.console) == spec
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@unhurried
 @given(SPECIFICATIONS)
 def test_the_manifest_is_the_same_job(
     console: RunningConsole, tmp_path_factory: pytest.TempPathFactory, spec: TuningJobSpec
@@ -85,7 +88,7 @@ def test_the_manifest_is_the_same_job(
     assert (job.spec.labels, job.spec.description) == (spec.labels, spec.description)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@unhurried
 @given(SPECIFICATIONS)
 def test_the_python_names_every_value(console: RunningConsole, spec: TuningJobSpec) -> None:
     tree = ast.parse(python(Draft.of_specification(spec), console.console))

@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from runner.emulator.server import EmulatorServer
-from runner.gcp import endpoints, operations
+from runner.gcp import endpoints, failures, operations
 from runner.gcp.session import Session
+from runner.serving import deployment, recovery
 from tests.cli.conftest import run
 from tests.loopback import NO_TLS
 from tests.projects import Tuned, train_small
@@ -76,3 +77,11 @@ def standing(tuned_session: Session) -> Iterator[str]:
             tuned_session, endpoints.undeploy_model(tuned_session, name, item.id, traffic=traffic), timeout=60
         )
     operations.wait(tuned_session, endpoints.delete_endpoint(tuned_session, name), timeout=60)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    """Retry and give up in tenths of the usual times."""
+    monkeypatch.setattr(failures, "FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(deployment, "LOOKUP_SECONDS", 0.3)
+    monkeypatch.setattr(recovery, "SETTLE_SECONDS", 0.0)

@@ -23,7 +23,7 @@ from runner.cli.options import (
     sampling_options,
     together,
 )
-from runner.cli.stand_ins import tell_of_endpoint
+from runner.cli.stand_ins import tell_of_answers
 from runner.cli.text import duration
 from runner.errors import ConfigurationError, RunnerError
 from runner.wording import state_words
@@ -164,7 +164,7 @@ def _ask(
 
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
-        tell_of_endpoint(invocation, session, found)
+        tell_of_answers(invocation, session, found)
         _advise(invocation, session, found, source, choices["sampling"], concurrency)
         invocation.interrupted = "the answers so far are saved; run the same command again to continue"
         done = run_batch(session, found, source, output, concurrency=concurrency, progress=report, **choices)

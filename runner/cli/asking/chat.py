@@ -10,10 +10,11 @@ import click
 
 from runner.cli import commands
 from runner.cli.options import FILE, Invocation, endpoint_option, sampling_options
+from runner.cli.stand_ins import tell_of_answers
 from runner.errors import ConfigurationError, require_sound
 
 if TYPE_CHECKING:
-    from runner.gcp.session import Session
+    pass
 
 
 @commands.command(
@@ -89,22 +90,13 @@ def command(
             return
         try:
             if message is not None:
-                _tell_stand_in(invocation, session, where)
+                tell_of_answers(invocation, session, where.get("endpoint"), model)
                 conversation.ask(message, stream=not (no_stream or invocation.output.is_json))
             else:
                 Talk(conversation, stream=not no_stream).run()
         finally:
             if save is not None and conversation.messages:
                 conversation.save(save)
-
-
-def _tell_stand_in(invocation: Invocation, session: Session, where: dict[str, Any]) -> None:
-    from runner.cli.stand_ins import tell_of_endpoint, tell_of_model
-
-    if "model" in where:
-        tell_of_model(invocation, session, where["model"])
-    else:
-        tell_of_endpoint(invocation, session, where["endpoint"])
 
 
 def _check(

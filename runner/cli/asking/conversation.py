@@ -25,12 +25,11 @@ class Conversation:
         system: str | None,
         sampling: dict[str, Any],
         images: tuple[str, ...] = (),
-        base: str = "",
     ) -> None:
         self.invocation = invocation
         self.session = session
         self.where = where
-        self.base = base
+        self.base = ""
         """Base model that is asked too; "" for none."""
         self.messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
         self.sampling = sampling

@@ -14,10 +14,10 @@ from runner.cli.asking.batch import job_options
 from runner.cli.completing import completed
 from runner.cli.cost_gate import terms
 from runner.cli.options import FILE, SAMPLING, Count, Invocation, Money, cost_options, sampling_options, together
+from runner.cli.stand_ins import tell_of_answers
 from runner.errors import ConfigurationError, RunnerError
 
 if TYPE_CHECKING:
-    from runner.gcp.session import Session
     from runner.serving.comparing import Gate
     from runner.serving.differences import Difference
     from runner.serving.evaluation import Evaluation
@@ -116,7 +116,7 @@ def command(
         _check_writable(report)
     with invocation.session() as session:
         if choices["engine"] == "endpoint":
-            _tell_stand_ins(invocation, session, choices["endpoint"], choices["model"])
+            tell_of_answers(invocation, session, choices["endpoint"], choices["model"])
         found = compare(
             session,
             dataset,
@@ -135,16 +135,6 @@ def command(
         output.note(f"report: {report}")
     _show(invocation, found)
     hold_gate(found, gate, hint="--report FILE shows the answers side by side")
-
-
-def _tell_stand_ins(invocation: Invocation, session: Session, endpoint: str | None, model: str | None) -> None:
-    from runner.cli.stand_ins import tell_of_endpoint, tell_of_model
-    from runner.serving.prediction import resolve_endpoint
-
-    if model:
-        tell_of_model(invocation, session, model)
-    elif session.environment.target.free:
-        tell_of_endpoint(invocation, session, resolve_endpoint(session, endpoint))
 
 
 def _check_writable(path: Path) -> None:

@@ -10,7 +10,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.options import Invocation, endpoint_option, sampling_options
-from runner.cli.stand_ins import tell_of_endpoint
+from runner.cli.stand_ins import tell_of_answers
 from runner.errors import ConfigurationError, require_sound
 from runner.json_text import parsed
 
@@ -72,7 +72,7 @@ def command(
         raise ConfigurationError(problem)
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
-        tell_of_endpoint(invocation, session, found)
+        tell_of_answers(invocation, session, found)
         predictions = predict(session, found, given)
     said = [text_of(item) for item in predictions]
     for number, text in enumerate(said, 1):

@@ -83,25 +83,17 @@ def engine_options(function: Command) -> Command:
     return add(command)  # type: ignore[return-value]
 
 
-def planned(invocation: Invocation, choice: EngineChoice, what: str, *given: Path | str | None) -> bool:
-    """Show what a pipeline would cost if only that is asked for, and tell whether it was."""
-    if not choice.dry_run:
-        return False
-    found = _estimate(invocation, choice, what, given)
-    rows = [
-        ("reads", f"{found.octets:,} bytes"),
-        ("workers", found.workers),
-        ("vCPU hours", f"{found.vcpu_hours:.2f}"),
-        ("shuffled", f"{found.shuffled_gb:.2f} GB"),
-        ("price", f"about ${found.usd:.2f}, up to ${found.high:.2f} on Dataflow (list prices of {found.price_date})"),
-    ]
-    invocation.output.result(found.to_json(), rows, name=f"{found.usd:.2f}")
-    return True
-
-
 @contextmanager
 def opened(invocation: Invocation, choice: EngineChoice, what: str, *given: Path | str | None) -> Iterator[Beam | None]:
-    """Yield where pipelines run, their price agreed to; None where this machine reads. Raises CostRefusedError."""
+    """Yield where pipelines run, their price agreed to; None where this machine reads.
+
+    Raises:
+        CostRefusedError: nobody agrees to the price.
+        Exit: only the price was asked for, and was shown.
+    """
+    if choice.dry_run:
+        _show_price(invocation, _estimate(invocation, choice, what, given))
+        raise click.exceptions.Exit(0)
     if choice.name == "local":
         yield None
         return
@@ -124,6 +116,17 @@ def opened(invocation: Invocation, choice: EngineChoice, what: str, *given: Path
             )
             terms(invocation).require(price)
         yield beam
+
+
+def _show_price(invocation: Invocation, found: PipelineEstimate) -> None:
+    rows = [
+        ("reads", f"{found.octets:,} bytes"),
+        ("workers", found.workers),
+        ("vCPU hours", f"{found.vcpu_hours:.2f}"),
+        ("shuffled", f"{found.shuffled_gb:.2f} GB"),
+        ("price", f"about ${found.usd:.2f}, up to ${found.high:.2f} on Dataflow (list prices of {found.price_date})"),
+    ]
+    invocation.output.result(found.to_json(), rows, name=f"{found.usd:.2f}")
 
 
 def _estimate(

@@ -97,8 +97,6 @@ def check(
     compressed, in another encoding, an object (gs://…) or `-` for standard input. For a file in another format, the
     command shows the first row as it would be converted and prints the command that converts it.
     """
-    if engines.planned(invocation, engine, "check", dataset.training, dataset.validation):
-        return
     with (
         engines.opened(invocation, engine, "check", dataset.training, dataset.validation) as beam,
         _closer(invocation, fetch=fetch_images, decode=decode_images) as look_closer,

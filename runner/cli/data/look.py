@@ -55,8 +55,6 @@ def stats(
     from runner.datasets.reports.histograms import histogram, offers
     from runner.wording import counted
 
-    if engines.planned(invocation, engine, "stats", dataset.training, dataset.validation):
-        return
     with engines.opened(invocation, engine, "stats", dataset.training, dataset.validation) as beam:
         report = checked(invocation, dataset, beam=beam)
     wanted = [offer for offer in offers(report, epochs) if _matches(offer, dataset.model, dataset.mode)]

@@ -102,8 +102,6 @@ def split(
 
     if STDIN in {training, validation}:
         raise ConfigurationError("standard output can take only one of the two files", hint="name two files")
-    if engines.planned(invocation, engine, "split", path):
-        return
     with (
         engines.opened(invocation, engine, "split", path) as beam,
         sources(invocation, path) as (source, _),
@@ -183,8 +181,6 @@ def convert(
 
     layout: Any = _LAYOUTS[kind] if kind else None
     columns = Columns(prompt=prompt_column, answer=answer_column, system=system_column)
-    if engines.planned(invocation, engine, "convert", path):
-        return
     if engine.name == "beam" and (encoding or layout not in {None, "json-lines"}):
         message = "--engine beam reads JSON Lines in UTF-8, and neither --encoding nor another --from"
         raise ConfigurationError(message, hint="omit --engine")

@@ -8,7 +8,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.options import FILE, Invocation, endpoint_argument, together
-from runner.cli.stand_ins import tell_of_endpoint
+from runner.cli.stand_ins import tell_of_answers
 
 check_options = together(
     click.option(
@@ -52,7 +52,7 @@ def check(invocation: Invocation, endpoint: str, golden: Path, model: str, base_
     with invocation.session() as session:
         found = resolve_endpoint(session, endpoint)
         chosen = find_model(found, model)
-        tell_of_endpoint(invocation, session, found)
+        tell_of_answers(invocation, session, found)
         findings = check_parity(session, found, chosen, questions, source=source, base_model=base_model)
     invocation.output.table(
         ["check", "state", "what"],

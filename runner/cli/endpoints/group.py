@@ -14,7 +14,7 @@ from runner.cli.endpoints.check import check_options
 from runner.cli.endpoints.lease import lease_options, seconds_or_none
 from runner.cli.endpoints.resources import resource_choices, resource_options
 from runner.cli.options import Count, Duration, Invocation, Money, cost_options, endpoint_argument
-from runner.cli.stand_ins import tell_of_endpoint
+from runner.cli.stand_ins import tell_of_answers
 from runner.cli.text import amount, duration, until
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def deploy(
                 output.note(f"{finding.state}: {finding.check}: {finding.message}")
         invocation.interrupted = ""
         described = listing.describe(endpoint)
-        tell_of_endpoint(invocation, session, endpoint)
+        tell_of_answers(invocation, session, endpoint)
         now = session.now()
         begun = starting(plan.lease_seconds, plan.idle_seconds, now=now)
         billed = ending(session.environment, begun, endpoint.id, now=now)
@@ -249,7 +249,7 @@ def show(invocation: Invocation, endpoint: str | None) -> None:
     with invocation.session() as session:
         resolved = resolve_endpoint(session, endpoint)
         found, life = describe(resolved), lives(session, [resolved])[resolved.id]
-        tell_of_endpoint(invocation, session, resolved)
+        tell_of_answers(invocation, session, resolved)
         now = session.now()
     pairs = _pairs(found)
     pairs[-1:-1] = _life_pairs(life, now) if found.billed else []

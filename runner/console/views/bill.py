@@ -15,6 +15,7 @@ from runner.console.changes import Change
 from runner.console.pages import address
 from runner.console.state import Console, text
 from runner.errors import ConfigurationError, RunnerError
+from runner.prices import from_a_cent
 from runner.serving import billed as google
 from runner.serving.bill import Bill, month_start
 from runner.serving.billed import Billed
@@ -96,13 +97,12 @@ def ask_clean(console: Console, request: Request) -> Response:
     facts = [("Kind", leak.kind), ("Resource", leak.resource), ("Why", leak.reason)]
     if leak.generations:
         facts.append(("Objects", f"{len(leak.resources)}"))
-    saved = "less than $0.01" if usd is not None and usd < 0.005 else f"${usd or 0.0:,.2f}"
     return console.confirmation(
         request,
         title=f"Remove {leak.display_name or leak.resource.rstrip('/').rsplit('/', 1)[-1]}?",
         button="Remove",
         back="/bill",
-        price="Its price is unknown." if usd is None else f"This ends {saved} per day.",
+        price="Its price is unknown." if usd is None else f"This ends {from_a_cent(usd)} per day.",
         facts=facts,
         fields={"resource": leak.resource},
         danger=True,

@@ -13,6 +13,7 @@ from runner.gcp.endpoints import DeployedModel, Endpoint, bare_name
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.explaining import classify
 from runner.jobs.following.progress import fraction_of
+from runner.prices import from_a_cent
 from runner.serving.leases import lease_of
 from runner.serving.listing import ListedEndpoint
 
@@ -45,7 +46,7 @@ def page(console: Console, request: Request) -> Response:
     if leaks:
         known = [leak.usd_per_day for leak in leaks if leak.usd_per_day is not None]
         title = f"{len(leaks)} no longer used"
-        cost = f"Together ${sum(known):,.2f} a day." if sum(known) >= 0.01 else "They cost next to nothing."
+        cost = f"Together {from_a_cent(sum(known))} a day."
         troubles.append(Trouble("money", title, cost, "/bill#leaks", "See what"))
     return console.pages.answer(
         request,

@@ -63,7 +63,7 @@ class BeamEngine:
         """Return the totals of a source. Raises ConfigurationError, RunnerError."""
         if not self.beam.is_local and settings.tokenizer is not None:
             message = f"--tokenizer is a folder of this machine, where the workers of {self.beam.runner} are not"
-            raise ConfigurationError(message, problems=[message], hint="leave it out: tokens are estimated")
+            raise ConfigurationError(message, hint="leave it out: tokens are estimated")
         ranges = self.beam.ranges(source, f"check-{len(self._known)}")
         place = ranges[0].place
         with self.beam.pipeline("check", source) as pipeline:

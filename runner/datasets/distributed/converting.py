@@ -56,7 +56,7 @@ def convert_file(
     with open_dataset(path) as opened:
         if opened.layout != "json-lines" or opened.encoding not in {"utf-8", "utf-8-sig"}:
             message = f"{name_of(path)} is {opened.description}: only JSON Lines in UTF-8 are read at any place"
-            raise ConfigurationError(message, problems=[message], hint="omit --engine")
+            raise ConfigurationError(message, hint="omit --engine")
         beam.require_readable(path)
         outcome = Outcome(output=output, description=opened.description, notes=opened.notes)
         first = form or _form(opened, path, columns)

@@ -68,7 +68,7 @@ class Beam:
             raise EngineMissingError("this engine needs Apache Beam", hint=install_hint("beam"))
         if not self.is_local and not self.option("temp_location"):
             message = f"{self.runner} needs a place for its result that its workers reach"
-            raise ConfigurationError(message, problems=[message], hint="--pipeline temp_location=gs://BUCKET/FOLDER")
+            raise ConfigurationError(message, hint="--pipeline temp_location=gs://BUCKET/FOLDER")
 
     @property
     def is_local(self) -> bool:
@@ -102,10 +102,10 @@ class Beam:
         """Do nothing if workers can read a source at any place. Raises ConfigurationError."""
         if not is_plain(source):
             message = f"{source}: pipes and compressed files cannot be read at any place"
-            raise ConfigurationError(message, problems=[message], hint="decompress it first, or omit --engine")
+            raise ConfigurationError(message, hint="decompress it first, or omit --engine")
         if not self.is_local and not isinstance(source, RemoteObject):
             message = f"{source} is on this machine, where the workers of {self.runner} are not"
-            raise ConfigurationError(message, problems=[message], hint="`runner data upload`, then its gs:// address")
+            raise ConfigurationError(message, hint="`runner data upload`, then its gs:// address")
 
     def ranges(self, source: Source, name: str) -> list[Range]:
         """Return the ranges of a source; `name` is of the folder for what comes of them."""

@@ -123,7 +123,7 @@ def open_bytes(source: Source) -> Iterator[OpenedBytes]:
 def _raw(source: Source, stack: ExitStack) -> Any:
     """Return the bytes as they are stored."""
     if problem := missing(source):
-        raise ConfigurationError(problem, problems=[problem])
+        raise ConfigurationError(problem)
     if isinstance(source, RemoteObject):
         return stack.enter_context(closing(source.open()))
     if source == STDIN:
@@ -131,8 +131,7 @@ def _raw(source: Source, stack: ExitStack) -> Any:
     try:
         return stack.enter_context(source.open("rb"))
     except OSError as error:
-        problem = f"{source}: cannot be read: {error.strerror}"
-        raise ConfigurationError(problem, problems=[problem]) from error
+        raise ConfigurationError(f"{source}: cannot be read: {error.strerror}") from error
 
 
 def _decompress(opened: OpenedBytes, name: str, stack: ExitStack) -> None:

@@ -23,6 +23,7 @@ PACKAGES: dict[Target, str] = {"tensorboard": "tensorboardX", "mlflow": "mlflow"
 """What must be installed for each."""
 JOB_TAG = "open-model-tuning.job"
 """Tag of MLflow's runs with the job's full name."""
+_FORCE = "--force writes it again"
 _BATCH = 1000
 """Metrics that MLflow takes at once."""
 
@@ -108,7 +109,7 @@ def _tensorboard(
     folder = Path(place or "runs") / job.id
     before = sorted(folder.glob("events.out.tfevents.*"))
     if before and not force:
-        raise _exported(f"{folder} has event files")
+        raise ConfigurationError(f"{folder} has event files", hint=_FORCE)
     for path in before:
         path.unlink()  # first: files of one second have one name
     writer = package.SummaryWriter(logdir=str(folder))
@@ -131,7 +132,7 @@ def _mlflow(
     number = there.experiment_id if there else client.create_experiment(experiment)
     before = client.search_runs([number], filter_string=f"tags.`{JOB_TAG}` = '{job.name}'")
     if before and not force:
-        raise _exported(f"experiment {experiment} has a run of job {job.id}")
+        raise ConfigurationError(f"experiment {experiment} has a run of job {job.id}", hint=_FORCE)
     tags = {JOB_TAG: job.name, "mlflow.runName": job.display_name or job.id, **job.labels}
     run = client.create_run(number, start_time=_milliseconds(_seconds(job.start_time)), tags=tags).info.run_id
     params = [entities.Param(key, str(value)) for key, value in configuration_of(job).items()]
@@ -156,7 +157,7 @@ def _wandb(package: Any, job: TuningJob, results: Results, place: str, experimen
     folder = Path(place or ".")
     before = sorted(folder.glob(f"wandb/*run-*-{job.id}"))
     if before and not force:
-        raise _exported(f"{before[0]} is a run of job {job.id}")
+        raise ConfigurationError(f"{before[0]} is a run of job {job.id}", hint=_FORCE)
     folder.mkdir(parents=True, exist_ok=True)
     run = package.init(
         project=experiment,
@@ -177,10 +178,6 @@ def _wandb(package: Any, job: TuningJob, results: Results, place: str, experimen
     place = str(run.settings.sync_dir)
     run.finish(exit_code=0 if job.succeeded or not job.ended else 1)
     return place, str(job.id)
-
-
-def _exported(what: str) -> ConfigurationError:
-    return ConfigurationError(what, hint="--force writes it again")
 
 
 def _when(item: Measurement, job: TuningJob) -> float:

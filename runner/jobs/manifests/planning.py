@@ -267,7 +267,7 @@ def _price(planned: Iterable[PlannedJob], reader: DataReader, history: dict[tupl
     if lines:
         shown = "\n".join(lines)
         raise DatasetError(
-            f"{len(lines)} mistake{'s' if len(lines) != 1 else ''} in the data:\n{shown}",
+            f"{counted(len(lines), 'mistake')} in the data:\n{shown}",
             findings=findings,
             hint="`runner explain CODE` explains a finding",
         )

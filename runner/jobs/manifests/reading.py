@@ -19,6 +19,7 @@ from runner.jobs.manifests.located_yaml import Located
 from runner.jobs.manifests.problems import problem_at, translated
 from runner.jobs.manifests.schema import Deploy, Evaluation, Retry, Spec, TuningJobManifest
 from runner.jobs.specification import TuningJobSpec
+from runner.wording import counted
 
 MAX_FILES = 10_000
 SUFFIXES = (".yaml", ".yml")
@@ -86,7 +87,7 @@ class Loaded:
         if problems:
             shown = "\n".join(problems)
             raise ConfigurationError(
-                f"{len(problems)} mistake{'s' if len(problems) != 1 else ''} in the manifests:\n{shown}",
+                f"{counted(len(problems), 'mistake')} in the manifests:\n{shown}",
                 problems=problems,
                 hint="`runner explain manifests`; `runner schema` prints the schema for an editor",
             )

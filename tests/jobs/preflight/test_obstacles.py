@@ -195,3 +195,25 @@ def test_custom_roles_are_resolved(custom_roles: str, session: Session) -> None:
         assert roles.permissions("projects/p/roles/writer") == grants.WRITE
         assert roles.permissions("projects/p/roles/absent") is None
         assert roles.permissions("roles/storage.objectViewer") == grants.READ
+
+
+def test_preflight_of_a_ready_project(session: Session, spec: TuningJobSpec) -> None:
+    assert preflight(session, spec) == []
+
+
+def test_preflight_finds_everything(session: Session, spec: TuningJobSpec) -> None:
+    project = session.environment.project
+    bare = provision(session.environment.vertex_base, f"{project}-bare", grant=False)
+    abroad = provision(session.environment.vertex_base, f"{project}-eu", location="europe-west4")
+    environment = dataclasses.replace(environment_of(bare), images_bucket=f"{project}-absent")
+    wrong = dataclasses.replace(
+        spec, training_dataset=f"gs://{bare.datasets}/absent", output_uri=f"gs://{abroad.outputs}/x"
+    )
+    with Session(environment) as opened:
+        findings = preflight(opened, wrong, images=True)
+    codes = sorted({finding.code for finding in findings if finding.severity == "error"})
+    assert codes == ["agent_without_role", "bucket_missing", "bucket_region", "object_missing"]
+    grants = [finding for finding in findings if finding.code == "agent_without_role"]
+    for email in environment.service_agents.values():
+        assert any(email in item.message for item in grants)
+    assert all("add-iam-policy-binding" in finding.fix for finding in grants)

@@ -31,8 +31,7 @@ from runner.jobs.submitting.submission import submit, submit_once
 from tests.gcp.corrupting import CorruptingProxy, Exchange
 from tests.gcp.flaky import Fault, FlakyProxy
 from tests.jobs.submitting import processes as submitting
-from tests.projects import MODEL, environment_of, upload_dataset
-from tests.provisioning import provision
+from tests.projects import MODEL, upload_dataset
 
 pytestmark = pytest.mark.usefixtures("state_directory")
 CREATE = r"/tuningJobs$"
@@ -373,28 +372,6 @@ def test_a_dataset_that_is_not_there(session: Session, spec: TuningJobSpec) -> N
     absent = dataclasses.replace(spec, training_dataset=spec.training_dataset + ".absent")
     with pytest.raises(NotFoundError, match="does not exist"):
         submit(session, absent)
-
-
-def test_preflight_of_a_ready_project(session: Session, spec: TuningJobSpec) -> None:
-    assert preflight(session, spec) == []
-
-
-def test_preflight_finds_everything(session: Session, spec: TuningJobSpec) -> None:
-    project = session.environment.project
-    bare = provision(session.environment.vertex_base, f"{project}-bare", grant=False)
-    abroad = provision(session.environment.vertex_base, f"{project}-eu", location="europe-west4")
-    environment = dataclasses.replace(environment_of(bare), images_bucket=f"{project}-absent")
-    wrong = dataclasses.replace(
-        spec, training_dataset=f"gs://{bare.datasets}/absent", output_uri=f"gs://{abroad.outputs}/x"
-    )
-    with Session(environment) as opened:
-        findings = preflight(opened, wrong, images=True)
-    codes = sorted({finding.code for finding in findings if finding.severity == "error"})
-    assert codes == ["agent_without_role", "bucket_missing", "bucket_region", "object_missing"]
-    grants = [finding for finding in findings if finding.code == "agent_without_role"]
-    for email in environment.service_agents.values():
-        assert any(email in item.message for item in grants)
-    assert all("add-iam-policy-binding" in finding.fix for finding in grants)
 
 
 def test_an_api_that_is_off(session: Session, spec: TuningJobSpec) -> None:
