@@ -103,7 +103,7 @@ def install_native() -> None:
     if shutil.which("cargo") is None:
         print("Rust (cargo) is not here: dataset checks are made without the compiled scanner.", file=sys.stderr)
         return
-    sources = [path for pattern in ("*.toml", "Cargo.lock", "src/*") for path in sorted(NATIVE.glob(pattern))]
+    sources = [path for pattern in ("*.toml", "Cargo.lock", "src/**/*.rs") for path in sorted(NATIVE.glob(pattern))]
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + sys.version.encode()).hexdigest()
     stamp = VENV / "native.sha256"
     if stamp.exists() and stamp.read_text() == wanted:

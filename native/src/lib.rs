@@ -3,6 +3,9 @@
 //! One-sided on purpose: a line that it takes has no finding but its remarks, and whatever it does not take is
 //! read by the exact parser in Python, which alone says what is wrong. Tests hold both to the same answers.
 
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod decoder;
 mod formats;
 mod images;
 mod json;
@@ -161,5 +164,7 @@ impl Scan {
 fn runner_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PROTOCOL", PROTOCOL)?;
     module.add_class::<Scanner>()?;
+    #[cfg(target_arch = "x86_64")]
+    module.add_class::<decoder::Decoder>()?;
     module.add_class::<Scan>()
 }

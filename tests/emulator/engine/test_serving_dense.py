@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,22 @@ import torch
 
 from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.protocol import ModelSource
+from runner.emulator.engine.serving import compiled
+from runner.emulator.engine.serving.compiled import CompiledDecoder
 from runner.emulator.engine.serving.dense import DenseDecoder
 from runner.emulator.engine.serving.dense_batch import DenseBatch
 from runner.emulator.engine.serving.engine import Engine
+from runner.emulator.engine.serving.scores import PromptScorer
 from runner.emulator.engine.serving.sequence import Prompt
 from tests.emulator.engine.test_serving_engine import Collector, random_prompts, tokens_of
 
 pytestmark = pytest.mark.training
+
+needs_compiled = pytest.mark.skipif(
+    not hasattr(compiled.package(), "Decoder") or not compiled.package().Decoder.supports(16, 16, 16),
+    reason="needs the compiled package and AVX-512",
+)
+DECODERS = [DenseDecoder, pytest.param(functools.partial(CompiledDecoder, threads=2), marks=needs_compiled)]
 
 
 @pytest.fixture(scope="module", params=["llama3", "qwen3"])
@@ -84,9 +94,18 @@ def test_equal_prompts_of_one_pass_are_computed_once(loaded: LoadedModel) -> Non
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_rows_that_come_go_and_grow_do_not_change_each_other(loaded: LoadedModel, seed: int) -> None:
+@pytest.mark.parametrize("kind", ["plain", pytest.param("compiled", marks=needs_compiled)])
+def test_rows_that_come_go_and_grow_do_not_change_each_other(
+    loaded: LoadedModel, model_cache: Path, seed: int, kind: str
+) -> None:
     draw = random.Random(seed)
-    decoder = DenseDecoder(loaded.model)
+    if kind == "compiled":
+        source = ModelSource(kind="tiny", family="llama3")
+        narrow = load(source, cache_directory=str(model_cache), threads=1, dtype=torch.bfloat16)
+        decoder: DenseDecoder = CompiledDecoder(narrow.model, threads=2)
+    else:
+        decoder = DenseDecoder(loaded.model)
+    near = 1e-3 if kind == "plain" else 0.05  # keys and values are kept in the weights' type
     batch = DenseBatch(decoder, prefix_positions=0)
     rows: list[list[int]] = []
     with torch.inference_mode():
@@ -105,30 +124,58 @@ def test_rows_that_come_go_and_grow_do_not_change_each_other(loaded: LoadedModel
             if rows:
                 place = draw.randrange(len(rows))
                 alone = DenseBatch(decoder, prefix_positions=0).join([rows[place]])
-                torch.testing.assert_close(logits[place], alone[0], rtol=1e-3, atol=1e-3)
+                torch.testing.assert_close(logits[place], alone[0], rtol=near, atol=near)
             kept = [row for row in range(len(rows)) if draw.random() < 0.7]
             batch.keep(kept)
             rows = [rows[row] for row in kept]
             assert batch.rows == len(rows)
 
 
+@pytest.mark.parametrize("family", ["llama3", "qwen3"])
 @pytest.mark.parametrize("rows", [1, 8, 100])
-def test_bfloat16_is_as_near_to_float32_as_that_of_transformers(model_cache: Path, rows: int) -> None:
+@pytest.mark.parametrize("make", DECODERS)
+def test_bfloat16_is_as_near_to_float32_as_that_of_transformers(
+    model_cache: Path, make: Callable[[Any], DenseDecoder], rows: int, family: str
+) -> None:
     def load_as(dtype: torch.dtype) -> Any:
-        source = ModelSource(kind="tiny", family="llama3")
+        source = ModelSource(kind="tiny", family=family)
         return load(source, cache_directory=str(model_cache), threads=1, dtype=dtype)
 
     exact, narrow, own = load_as(torch.float32), load_as(torch.bfloat16), load_as(torch.bfloat16)
     exact.model.load_state_dict({name: one.float() for name, one in narrow.model.state_dict().items()})
-    prompts = [prompt.ids for prompt in random_prompts(exact, [12] * rows)]
+    lengths = [12 + row % 5 for row in range(rows - 1)] + [150]
+    prompts = [prompt.ids for prompt in random_prompts(exact, lengths)]
+    ends = [[*one, number % 200] for number, one in enumerate(prompts)]
+
+    def last(model: Any, texts: list[list[int]]) -> torch.Tensor:
+        return torch.stack([model(torch.tensor([one])).logits[0, -1].float() for one in texts])
+
     with torch.inference_mode():
-        ids = torch.tensor(prompts)
-        wanted = exact.model(ids).logits[:, -1]
-        theirs = narrow.model(ids).logits[:, -1].float()
-        batch = DenseBatch(DenseDecoder(own.model))
+        batch = DenseBatch(make(own.model), prefix_positions=0)
         ours = batch.join(prompts)
-        step = batch.step(ours.argmax(-1).tolist())
-        longer = torch.cat([ids, ours.argmax(-1, keepdim=True)], 1)
-        wanted_step = exact.model(longer).logits[:, -1]
-    assert (ours - wanted).norm() <= (theirs - wanted).norm() * 1.2
-    assert (step - wanted_step).norm() / wanted_step.norm() < 0.02
+        step = batch.step([one[-1] for one in ends])
+        for got, texts in ((ours, prompts), (step, ends)):
+            wanted, theirs = last(exact.model, texts), last(narrow.model, texts)
+            assert (got - wanted).norm() <= (theirs - wanted).norm() * 1.2
+
+
+@needs_compiled
+def test_the_compiled_pass_knows_beginnings_and_scores_as_the_other_does(model_cache: Path) -> None:
+    batches = []
+    for make in (DenseDecoder, functools.partial(CompiledDecoder, threads=2)):
+        source = ModelSource(kind="tiny", family="llama3")
+        loaded = load(source, cache_directory=str(model_cache), threads=1, dtype=torch.bfloat16)
+        batches.append((DenseBatch(make(loaded.model)), PromptScorer(loaded.model)))
+    first, more, other = (prompt.ids for prompt in random_prompts(loaded, [90, 40, 20]))
+    for prompts in ([first], [[*first, *more], other, other]):
+        with torch.inference_mode():
+            plain, own = (batch.join(prompts) for batch, _ in batches)
+        assert (own - plain).norm() <= 0.02 * plain.norm()
+    assert [batch.reused for batch, _ in batches] == [90, 90]
+    with torch.inference_mode():
+        for batch, scorer in batches:
+            batch.join([first], scorer=scorer)
+        plain_scores, compiled_scores = (
+            torch.tensor([one.own[1] for one in scorer.score(0, first, 0)]) for _, scorer in batches
+        )
+    torch.testing.assert_close(compiled_scores, plain_scores, rtol=0.05, atol=0.05)

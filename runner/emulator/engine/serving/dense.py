@@ -7,7 +7,6 @@ results differ by rounding alone, and in bfloat16 the values between the product
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -33,8 +32,12 @@ class DenseDecoder:
         model: for which `supports` is true; in evaluation mode.
     """
 
+    own_threads = False
+    """Whether `forward` shares its products among threads itself; many rows are then computed in one pass."""
+
     def __init__(self, model: Any) -> None:
         body, config = model.model, model.config
+        self._small = is_small(model)
         self.dtype: torch.dtype = model.dtype
         self.layers: int = config.num_hidden_layers
         self.heads: int = config.num_attention_heads
@@ -44,12 +47,9 @@ class DenseDecoder:
         self._embedding: torch.Tensor = body.embed_tokens.weight
         self._rotary = body.rotary_emb
         self._angles = torch.empty((2, 0, self.head_size))
-        size = sum(one.numel() * one.element_size() for one in model.parameters())
-        pack = self.dtype == torch.bfloat16 and size <= _MAX_PACKED_BYTES and torch._C._has_mkldnn
-        project = functools.partial(_Projection, pack=pack)
-        self._blocks = [_Block(layer, project) for layer in body.layers]
+        self._blocks = [_Block(layer, self._projection) for layer in body.layers]
         self._norm = body.norm.weight.float()
-        self._head = project([model.get_output_embeddings()])
+        self._head = self._projection([model.get_output_embeddings()])
 
     @staticmethod
     def supports(model: Any) -> bool:
@@ -104,19 +104,31 @@ class DenseDecoder:
         """Return the logits after each state, shape (states, vocabulary), in float32."""
         return self._head(states).float()
 
+    def _projection(self, linears: list[Any]) -> Any:
+        """Return what multiplies with the weights of linear layers that take the same input."""
+        return _Projection(linears, pack=self.dtype == torch.bfloat16 and self._small and torch._C._has_mkldnn)
+
     def _rotation(self, positions: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what a head and its swapped halves are multiplied by, shape (positions, 1, head size)."""
-        if max(positions) >= self._angles.shape[1]:
-            count = max(1024, 2 * max(positions))
+        cosine, sine = self._angles_to(max(positions))[:, torch.tensor(positions)]
+        return cosine.unsqueeze(1), sine.unsqueeze(1)
+
+    def _angles_to(self, position: int) -> torch.Tensor:
+        """Return cosines and sines of all positions up to this one, or more; the sines of the first half negative."""
+        if position >= self._angles.shape[1]:
+            count = max(1024, 2 * position)
             cosine, sine = self._rotary(torch.empty(0, dtype=torch.float32), torch.arange(count).unsqueeze(0))
             sine[..., : self.head_size // 2].neg_()
             self._angles = torch.stack([cosine[0], sine[0]])
-        cosine, sine = self._angles[:, torch.tensor(positions)]
-        return cosine.unsqueeze(1), sine.unsqueeze(1)
+        return self._angles
 
 
 class Attention:
-    """What `DenseDecoder.forward` calls once a layer."""
+    """Where keys and values of a pass lie. `DenseDecoder.forward` calls it once a layer."""
+
+    def rows(self) -> list[tuple[int, int, int, int, int]]:
+        """Return for each sequence, in the order of its tokens, where its entries lie: see `entries_place`."""
+        raise NotImplementedError
 
     def __call__(self, layer: int, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
         """Store keys and values, and return what the queries read, shape (tokens, heads, head size).
@@ -127,6 +139,22 @@ class Attention:
             entries: keys and values, shape (tokens, 2, key heads, head size).
         """
         raise NotImplementedError
+
+
+def is_small(model: Any) -> bool:
+    """Tell whether a model may have a copy of its weights that is faster to read."""
+    return sum(one.numel() * one.element_size() for one in model.parameters()) <= _MAX_PACKED_BYTES
+
+
+def entries_place(entries: torch.Tensor, tokens: int) -> tuple[int, int, int, int, int]:
+    """Return address and number of new tokens of a sequence, and between them the values from one to the next of each.
+
+    Args:
+        entries: keys and values, shape (layers, 2, key heads, positions, head size); positions follow one another.
+        tokens: that are new.
+    """
+    layer, kind, head = entries.stride()[:3]
+    return entries.data_ptr(), layer, kind, head, tokens
 
 
 class _Block:

@@ -1,7 +1,8 @@
 """The running batch of a `DenseDecoder`: its rows, and the prompts whose beginning it remembers.
 
-What a prompt shares with one that was read before is copied. A step is computed in shares, one for each thread of the
-CPU: threads that share each of its hundreds of small products wait for one another longer than they compute.
+What a prompt shares with one that was read before is copied. With PyTorch's products a step is computed in shares, one
+for each thread of the CPU: its threads, if they share each of hundreds of small products, wait for one another longer
+than they compute.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 import torch.nn.functional as functional
 
-from runner.emulator.engine.serving.dense import Attention, DenseDecoder
+from runner.emulator.engine.serving.dense import Attention, DenseDecoder, entries_place
 from runner.emulator.engine.serving.dense_cache import Cache, Row, Writing
 from runner.emulator.engine.serving.scores import PromptScorer
 
@@ -34,8 +35,8 @@ class DenseBatch:
     def __init__(self, decoder: DenseDecoder, prefix_positions: int = PREFIX_POSITIONS, *, threads: int = 1) -> None:
         self._decoder = decoder
         self._threads = threads
-        self._shares = [Cache(decoder) for _ in range(threads)]
-        self._pool = ThreadPoolExecutor(threads, "share")
+        self._shares = self._caches()
+        self._pool = ThreadPoolExecutor(len(self._shares), "share")
         self._rows: list[Row] = []
         self._prefixes = _Prefixes(prefix_positions)
         self.reused = 0
@@ -80,7 +81,7 @@ class DenseBatch:
             scorer.keep(torch.stack([padded[place] for place in places]))
             states = states[[end - 1 for end in reading.ends]]
         logits = self._decoder.logits(states)
-        self._rows += [min(self._shares, key=Cache.count).add(reading.rows[place]) for place in places]
+        self._rows += [min(self._shares, key=Cache.count).add(reading.entries[place]) for place in places]
         return logits[places]
 
     def _read(self, prompts: list[list[int]], *, reuse: bool = True) -> tuple[_Reading, torch.Tensor]:
@@ -90,13 +91,13 @@ class DenseBatch:
         """
         known = [self._prefixes.find(one) if reuse else None for one in prompts]
         reading = _Reading(self._decoder, prompts, [0 if one is None else one.shape[3] for one in known])
-        for row, prefix in zip(reading.rows, known, strict=True):
+        for row, prefix in zip(reading.entries, known, strict=True):
             if prefix is not None:
                 row[..., : prefix.shape[3], :] = prefix
         wanted = [end - 1 for end in reading.ends] if reuse else None
         states = self._decoder.forward(reading.tokens, reading.positions, reading, wanted)
         self.reused += sum(reading.known)
-        for prompt, row in zip(prompts, reading.rows, strict=True):
+        for prompt, row in zip(prompts, reading.entries, strict=True):
             self._prefixes.remember(prompt, row)
         return reading, states
 
@@ -134,8 +135,11 @@ class DenseBatch:
 
     def clear(self) -> None:
         """Drop every row."""
-        self._shares = [Cache(self._decoder) for _ in range(self._threads)]
+        self._shares = self._caches()
         self._rows = []
+
+    def _caches(self) -> list[Cache]:
+        return [Cache(self._decoder) for _ in range(1 if self._decoder.own_threads else self._threads)]
 
 
 class _Reading(Attention):
@@ -150,12 +154,17 @@ class _Reading(Attention):
         self._counts = [len(prompt) - start for prompt, start in zip(prompts, known, strict=True)]
         self.ends = torch.tensor(self._counts).cumsum(0).tolist()
         shape = (decoder.layers, 2, decoder.key_heads)
-        self.rows = [torch.empty((*shape, len(prompt), decoder.head_size), dtype=decoder.dtype) for prompt in prompts]
+        self.entries = [
+            torch.empty((*shape, len(prompt), decoder.head_size), dtype=decoder.dtype) for prompt in prompts
+        ]
+
+    def rows(self) -> list[tuple[int, int, int, int, int]]:
+        return [entries_place(one, count) for one, count in zip(self.entries, self._counts, strict=True)]
 
     def __call__(self, layer: int, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
         read = []
         parts = (torch.split(one, self._counts) for one in (queries, entries))
-        for row, start, asked, new in zip(self.rows, self.known, *parts, strict=True):
+        for row, start, asked, new in zip(self.entries, self.known, *parts, strict=True):
             stored = row[layer]
             stored[:, :, start:] = new.permute(1, 2, 0, 3)
             mask = None

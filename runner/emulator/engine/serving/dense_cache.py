@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
-from runner.emulator.engine.serving.dense import Attention, DenseDecoder
+from runner.emulator.engine.serving.dense import Attention, DenseDecoder, entries_place
 
 _LEAST_CAPACITY = 128
 """Positions of the shortest bucket; each other one has twice as many as the one before."""
@@ -145,9 +145,18 @@ class Writing(Attention):
     """One token a row, in the cache's order; the rows' lengths are counted by the caller, afterwards."""
 
     def __init__(self, cache: Cache) -> None:
+        self._cache = cache
         self._parts: list[tuple[Any, ...]] = []
+
+    def rows(self) -> list[tuple[int, int, int, int, int]]:
+        """Return where each row lies."""
+        return [
+            entries_place(bucket.entries[:, row.slot], 1) for bucket in self._cache.buckets() for row in bucket.rows
+        ]
+
+    def _prepare(self) -> None:
         start = 0
-        for bucket in cache.buckets():
+        for bucket in self._cache.buckets():
             slots = torch.arange(len(bucket.rows))
             places = torch.tensor([row.length for row in bucket.rows])
             bucket.bias[slots, places] = 0
@@ -162,6 +171,8 @@ class Writing(Attention):
 
     def __call__(self, layer: int, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
         """Store keys and values, and return what the queries read."""
+        if not layer:
+            self._prepare()
         read = []
         for part, slots, places, bias, stored, keys, values in self._parts:
             stored[layer][slots, :, :, places] = entries[part]

@@ -19,9 +19,9 @@ import torch
 from runner.emulator.engine.memory import lacking_memory
 from runner.emulator.engine.serving.admission import Admission, Request
 from runner.emulator.engine.serving.batch import Batch
+from runner.emulator.engine.serving.compiled import decoder_for
 from runner.emulator.engine.serving.constraints import Constraint, Grammars
 from runner.emulator.engine.serving.delivery import deliver_end, deliver_token
-from runner.emulator.engine.serving.dense import DenseDecoder
 from runner.emulator.engine.serving.dense_batch import DenseBatch
 from runner.emulator.engine.serving.interface import EngineKind, check_prompt
 from runner.emulator.engine.serving.metrics import Metrics
@@ -88,10 +88,10 @@ class Engine(Admission):
             metrics=metrics or Metrics(),
         )
         self._grammars = Grammars(tokenizer, self.vocabulary_size, self.end_tokens)
+        threads = torch.get_num_threads()
+        decoder = decoder_for(model, threads=threads)
         self._batch: Batch | DenseBatch = (
-            DenseBatch(DenseDecoder(model), threads=torch.get_num_threads())
-            if DenseDecoder.supports(model)
-            else Batch(model, tokenizer.pad_token_id or 0)
+            Batch(model, tokenizer.pad_token_id or 0) if decoder is None else DenseBatch(decoder, threads=threads)
         )
         self._scorer = scorer or PromptScorer(model)
         self._max_batch = max(1, max_batch)
