@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from infra.automation import installation
 from infra.automation.failures import INSTALL, failure
@@ -231,7 +232,9 @@ def test_every_failure_of_a_real_engine_says_what_to_do(tmp_path: Path) -> None:
     assert real.run("outputs")["result"]["outputs"] == {}
     stack = tmp_path / "Pulumi.local.yaml"
     settings = stack.read_text()
-    stack.write_text(settings + "  open-model-tuning:serviceAgents: skip\n")
+    body = yaml.safe_load(settings)
+    body["config"]["open-model-tuning:serviceAgents"] = "skip"
+    stack.write_text(yaml.safe_dump(body))
     failures["a rule"] = real.run("up", "--confirmed", "--policies")
     assert "and nothing was made" in failures["a rule"]["error"]["message"]
     stack.write_text(settings)

@@ -102,6 +102,7 @@ def test_the_kubernetes_operator_installs_refreshes_and_deploys(clone: Clone, tm
     for key in [*body["config"]["open-model-tuning:kmsKeys"], body["config"]["open-model-tuning:stateKey"]]:
         there.make_key(key)
     there.make_bucket(body["config"]["open-model-tuning:stateBucket"], body["config"]["gcp:region"])
+    there.client.close()
     body["config"]["open-model-tuning:emulator"] = local["open-model-tuning:emulator"]
     file.write_text(yaml.safe_dump(body))
     refresh = "--refresh" if spec["refresh"] else ""
