@@ -1,7 +1,7 @@
 """Cut the application of whole stacks at every request, kill it at many, and see whether the next one ends green.
 
     python -m benchmarks.stack_sweep [--stack local|prod] [--every 1] [--kills 30] [--seconds N]
-    python -m benchmarks.stack_sweep --settings
+    python -m benchmarks.stack_sweep --settings [NAME ...]
 
 An application without the engine talks to an emulator through a server that loses one of the requests that change
 something, before it is carried out or after; or its process is killed by SIGKILL after a part of them. Then it runs
@@ -39,11 +39,11 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="cut at each such point only")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing after so many seconds of a stack")
-    parser.add_argument("--settings", action="store_true", help="change each setting, then destroy")
+    parser.add_argument("--settings", nargs="*", choices=CHANGES, help="change each setting, or these, then destroy")
     given = parser.parse_args()
     found: dict[str, Any] = {}
-    if given.settings:
-        found = _settings()
+    if given.settings is not None:
+        found = _settings(given.settings or list(CHANGES))
         print(json.dumps(found, indent=2))
         return 1 if found["wrong"] else 0
     for name in given.stack or CONFIGURATIONS:
@@ -60,13 +60,6 @@ def _sweep(name: str, given: argparse.Namespace) -> dict[str, Any]:
         Cutting(server.url) as cutting,
     ):
         sweep = StackSweep(server.url, cutting, Path(folder), name).measure()
-        kills = 0
-        for number in range(given.kills):
-            if time.monotonic() - start < given.seconds:
-                sweep.kill((number + 0.5) / given.kills)
-                kills += 1
-                if kills % 10 == 0:
-                    print(f"{name}: {kills} kills", file=sys.stderr, flush=True)
         for at, when in sweep.points(given.every):
             if time.monotonic() - start > given.seconds:
                 break
@@ -76,9 +69,16 @@ def _sweep(name: str, given: argparse.Namespace) -> dict[str, Any]:
             told = len(sweep.stuck)
             if sweep.cases % 25 == 0:
                 print(f"{name}: {sweep.cases} cases", file=sys.stderr, flush=True)
+        cuts, kills = sweep.cases, 0
+        for number in range(given.kills):
+            if time.monotonic() - start < given.seconds:
+                sweep.kill((number + 0.5) / given.kills)
+                kills += 1
+                if kills % 10 == 0:
+                    print(f"{name}: {kills} kills", file=sys.stderr, flush=True)
     return {
         "requests": len(sweep.requests),
-        "cuts": sweep.cases - kills,
+        "cuts": cuts,
         "kills": kills,
         "stuck": len(sweep.stuck),
         "what": sweep.stuck,
@@ -86,7 +86,7 @@ def _sweep(name: str, given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _settings() -> dict[str, Any]:
+def _settings(names: list[str]) -> dict[str, Any]:
     start = time.monotonic()
     wrong: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -95,9 +95,9 @@ def _settings() -> dict[str, Any]:
         EmulatorServer(EmulatorSettings(directory=Path(folder, "emulator"), stand_in="tiny")) as server,
     ):
         nothing = setting_sweep.left_after(server.url, Path(folder), "nothing", {})[0]
-        for setting, change in CHANGES.items():
+        for setting in names:
             try:
-                left, refusal = setting_sweep.left_after(server.url, Path(folder), setting, change)
+                left, refusal = setting_sweep.left_after(server.url, Path(folder), setting, CHANGES[setting])
             except RunnerError as error:
                 wrong[setting] = error.message
             else:
@@ -107,7 +107,7 @@ def _settings() -> dict[str, Any]:
                     wrong[setting] = f"left: {left}"
             print(f"{setting}: {wrong.get(setting, 'gone')}", file=sys.stderr, flush=True)
     seconds = round(time.monotonic() - start)
-    return {"settings": len(CHANGES), "refused": refused, "wrong": wrong, "seconds": seconds}
+    return {"settings": len(names), "refused": refused, "wrong": wrong, "seconds": seconds}
 
 
 if __name__ == "__main__":

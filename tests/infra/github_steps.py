@@ -1,16 +1,14 @@
 """Runs the jobs of GitHub's workflows as they stand: every `run:` step, in order, in a clean clone.
 
-Stand-ins only for what cannot exist here: `uses:` steps (checkout is the clone, artefacts are copied from job to job,
-identities are the emulator's), the installation of the locked packages, which this environment has, and `gh`.
+Stand-ins only for what cannot exist here: those of the clone, `gh`, and `uses:` steps: checkout is the clone, artefacts
+are copied from job to job, identities are the emulator's.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,18 +17,9 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.infra.clean_clone import Clone
+
 _EXPRESSION = re.compile(r"\$\{\{\s*(.+?)\s*\}\}")
-PYTHON = """#!/bin/sh
-if [ "$1" = dev.py ] && [ "$2" = pipeline ]; then
-  mkdir -p .venv/bin
-  printf '#!/bin/sh\\nexec env PYTHONPATH="%s" "{python}" -m runner "$@"\\n' "$PWD" > .venv/bin/runner
-  printf '#!/bin/sh\\nexec env PYTHONPATH="%s" "{python}" "$@"\\n' "$PWD" > .venv/bin/python
-  chmod +x .venv/bin/runner .venv/bin/python
-  exit 0
-fi
-exec "{python}" "$@"
-"""
 _GH = """#!{python}
 import json, os, re, sys
 from pathlib import Path
@@ -75,17 +64,14 @@ class GitHub:
     """More of the environment."""
     expressions: dict[str, str] = field(default_factory=dict)
     """What `${{ … }}` stands for."""
-    path: str = os.environ["PATH"]
+    path: str = "/usr/bin:/bin"
 
     def __post_init__(self) -> None:
-        self.clone = self.folder / "clone"
-        subprocess.run(["git", "clone", "-q", "--no-local", str(ROOT), str(self.clone)], check=True)
-        self.programs = self.folder / "programs"
-        self.programs.mkdir()
-        python = PYTHON.format(python=sys.executable)
-        for name, text in {"python": python, "python3": python, "gh": _GH.format(python=sys.executable)}.items():
-            (self.programs / name).write_text(text)
-            (self.programs / name).chmod(0o755)
+        self.checkout = Clone(self.folder, path=self.path)
+        self.clone = self.checkout.folder
+        gh = self.checkout.programs / "gh"
+        gh.write_text(_GH.format(python=sys.executable))
+        gh.chmod(0o755)
         self.artefacts = self.folder / "artefacts"
 
     def job(
@@ -112,14 +98,9 @@ class GitHub:
             results, summary = self.folder / f"{name}-{number}.out", self.folder / "summary.md"
             results.touch()
             variables = {**body.get("env", {}), **job.get("env", {}), **step.get("env", {})}
-            done = subprocess.run(
-                ["bash", "-e", "-c", step["run"]],
-                cwd=self.clone,
-                env={
-                    **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-                    "PATH": f"{self.programs}:{self.path}",
-                    "CI": "true",
-                    "HOME": str(self.folder),
+            done = self.checkout.run(
+                step["run"],
+                **{
                     "GITHUB_OUTPUT": str(results),
                     "GITHUB_STEP_SUMMARY": str(summary),
                     "GITHUB_REPOSITORY": "owner/repository",
@@ -127,11 +108,6 @@ class GitHub:
                     **self.variables,
                     **{key: self._filled(str(value), given) for key, value in variables.items()},
                 },
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=400,
-                stdin=subprocess.DEVNULL,
             )
             said += done.stdout + done.stderr
             for line in results.read_text().splitlines():
@@ -152,11 +128,13 @@ class GitHub:
         if action == "actions/upload-artifact":
             place = self.artefacts / self._filled(options["name"], given)
             place.mkdir(parents=True, exist_ok=True)
-            for file in self.clone.glob(options["path"]):
+            path = options["path"]
+            for file in self.clone.glob(f"{path}*" if path.endswith("/") else path):
                 shutil.copy(file, place)
         elif action == "actions/download-artifact":
             target = self.clone / options["path"]
-            target.mkdir(exist_ok=True)
+            shutil.rmtree(target, ignore_errors=True)  # another machine's clone
+            target.mkdir()
             for place in self.artefacts.glob(options.get("pattern") or options["name"]):
                 for file in place.iterdir():
                     shutil.copy(file, target)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
+from infra.embedded import destroy
+from infra.embedded.obstacles import ObstacleError
 from runner.errors import ConfigurationError
+from tests.gcp.corrupting import CorruptingProxy, Exchange
 from tests.infra.embedded_stack import GUARDRAILS, Stack
 
 
@@ -53,6 +57,24 @@ def test_protected_buckets_survive_and_are_named(stack: Stack) -> None:
     assert gone.protected == ()
     assert buckets <= set(gone.deleted)
     assert not stack.state.exists()
+
+
+def test_a_deployed_model_stops_it_before_anything_is_deleted(stack: Stack) -> None:
+    stack.apply()
+
+    def deployed(exchange: Exchange) -> bool:
+        if exchange.method != "GET" or not exchange.path.endswith(stack.endpoint):
+            return False
+        exchange.content = json.dumps({**json.loads(exchange.content), "deployedModels": [{"id": "7"}]}).encode()
+        return True
+
+    with (
+        CorruptingProxy(upstream=stack.url, answer=deployed) as proxy,
+        pytest.raises(ObstacleError, match=r"nothing was deleted.* has 1 deployed models") as caught,
+    ):
+        destroy(stack.state, project=stack.project, url=proxy.url)
+    assert "`runner endpoints undeploy" in str(caught.value.hint)
+    assert {seen.split()[0] for seen in proxy.seen} == {"GET"}
 
 
 def test_one_state_file_holds_several_projects(stack: Stack) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from infra.automation import installation
 from infra.automation.failures import INSTALL, failure
@@ -229,6 +230,14 @@ def test_every_failure_of_a_real_engine_says_what_to_do(tmp_path: Path) -> None:
     init = ["pulumi", "stack", "init", "local", "--non-interactive"]
     subprocess.run(init, cwd=tmp_path, env={**os.environ, **real.variables}, check=True, capture_output=True)
     assert real.run("outputs")["result"]["outputs"] == {}
+    stack = tmp_path / "Pulumi.local.yaml"
+    settings = stack.read_text()
+    body = yaml.safe_load(settings)
+    body["config"]["open-model-tuning:serviceAgents"] = "skip"
+    stack.write_text(yaml.safe_dump(body))
+    failures["a rule"] = real.run("up", "--confirmed", "--policies")
+    assert "and nothing was made" in failures["a rule"]["error"]["message"]
+    stack.write_text(settings)
     failures["wrong passphrase"] = real.run("up", "--confirmed", PULUMI_CONFIG_PASSPHRASE="other")
     locks = tmp_path / "state/.pulumi/locks/organization/open-model-tuning/local"
     locks.mkdir(parents=True, exist_ok=True)
@@ -243,6 +252,7 @@ def test_every_failure_of_a_real_engine_says_what_to_do(tmp_path: Path) -> None:
         "no folder": "make that folder",
         "no stack": "runner infra up --stack local",
         "no passphrase": "PULUMI_CONFIG_PASSPHRASE",
+        "a rule": "checks all rules offline",
         "wrong passphrase": "not the one",
         "locked": "ci on runner-7 (process 4242)",
         "too old": INSTALL,

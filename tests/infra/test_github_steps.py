@@ -8,10 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
 from runner.gcp.session import Session
+from tests.infra.clean_clone import ROOT
 from tests.infra.github_steps import GitHub
 from tests.infra.test_engine_alone import plugins
 from tests.infra.test_engine_failures import needs_engine
@@ -80,6 +82,15 @@ def test_jobs_are_planned_applied_and_looked_after(github: GitHub, project: Prov
     assert (code, found["look.status"]) == (0, "0"), said
     assert github.job("jobs-drift.yml", "issue", {"needs.drift.outputs.status": "0"})[0] == 0
     assert not github.held["issues"]["1"]["open"]
+
+    # GitLab's job on the same manifests, which are carried out: its token's file is a place of the machine's.
+    job = yaml.safe_load((ROOT / "deploy" / "gitlab-ci.yml").read_text())
+    script = "\n".join([*job[".infra"]["before_script"], *job["jobs-apply"]["script"]])
+    given = {"GOOGLE_PROVIDER": "projects/1/x", "GOOGLE_ACCOUNT": "a@b", "GOOGLE_ID_TOKEN": "token"}
+    given["RUNNER_ENVIRONMENT"] = github.expressions["vars.RUNNER_ENVIRONMENT"]
+    done = github.checkout.run(script.replace("/tmp/", f"{github.folder}/"), **github.variables, **given)
+    assert done.returncode == 0, done.stderr
+    assert "greeter" in done.stdout
 
 
 @pytest.mark.engine

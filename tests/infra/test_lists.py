@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from tests.infra.embedded_stack import Stack
 from tests.infra.engine_order import after, grants, state
 from tests.infra.evaluation import FULL
 
+ROOT = Path(__file__).parents[2]
 _numbers = itertools.count(1)
 PROJECT = "demo-project"
 HOME = "us-central1"
@@ -132,8 +134,13 @@ def test_any_change_of_lists_without_the_engine(
     emulator: EmulatorServer, lists: tuple[dict[str, list[str]], dict[str, list[str]]]
 ) -> None:
     """The real apply: what is granted in the end is what a new stack would grant."""
-    before, now = ({key: value for key, value in part.items() if key != "extraDataBuckets"} for part in lists)
     stack = Stack(emulator.url, f"listed-{os.getpid()}-{next(_numbers)}", Path(tempfile.mkdtemp()) / "state.json")
+    before, now = (
+        {**part, "extraDataBuckets": [f"{stack.project}-{name}" for name in part["extraDataBuckets"]]} for part in lists
+    )
+    others = [f"{stack.project}-{name}" for name in LISTS["extraDataBuckets"]]
+    for name in others:
+        stack.request("POST", "/storage/v1/b?project=company", {"name": name, "location": HOME})
     for part in (before, now):
         stack.apply(**{key: json.dumps(value) for key, value in part.items()})
     policy = stack.request("POST", f"{stack.account}:getIamPolicy", {})
@@ -142,6 +149,13 @@ def test_any_change_of_lists_without_the_engine(
     assert members == set(now["runnerImpersonators"])
     found = [item["labels"]["email_address"] for item in channels.get("notificationChannels", [])]
     assert sorted(found) == sorted(set(now["notificationEmails"]))
+    opened = {name for name in others if "@" in json.dumps(stack.request("GET", f"/storage/v1/b/{name}/iam"))}
+    assert opened == set(now["extraDataBuckets"])
+
+
+def test_every_list_of_the_settings_is_changed_here() -> None:
+    schema = yaml.safe_load((ROOT / "Pulumi.yaml").read_text("utf-8"))["config"]
+    assert {name for name, key in schema.items() if key["type"] == "array"} == set(LISTS)
 
 
 @pytest.mark.parametrize("name", [*stacks(), "full"])

@@ -1,15 +1,13 @@
 """The steps of the shipped pipelines, run as they stand in a clean clone, with the engine and an emulator.
 
-Stand-ins only for what cannot be had here: packages of the system, the download of the engine, the installation of the
-locked packages (this environment has them), and Google's provider (`tests.infra.engine_plugins`).
+Stand-ins only for what cannot be had here: those of the clone, the download of the engine, and Google's provider
+(`tests.infra.engine_plugins`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,56 +17,25 @@ import yaml
 
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
-from tests.infra.github_steps import PYTHON
+from tests.infra.clean_clone import Clone
+from tests.infra.test_embedded_stacks import Emulator
 from tests.infra.test_engine_alone import plugins
 from tests.infra.test_engine_failures import ROOT, needs_engine
-
-
-class Clone:
-    """A clean clone whose local stack is in an emulator."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder / "clone"
-        subprocess.run(["git", "clone", "-q", "--no-local", str(ROOT), str(self.folder)], check=True)
-        file = self.folder / "Pulumi.local.yaml"
-        file.write_text(file.read_text().replace("http://127.0.0.1:8085", url))
-        stand_ins = folder / "stand-ins"
-        stand_ins.mkdir()
-        for name, text in {
-            "apt-get": "#!/bin/sh\n",
-            "curl": "#!/bin/sh\n",
-            "python": PYTHON.format(python=sys.executable),
-        }.items():
-            (stand_ins / name).write_text(text)
-            (stand_ins / name).chmod(0o755)
-        (folder / "state").mkdir()
-        self.variables = {
-            **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-            "PATH": f"{stand_ins}:{plugins(folder / 'plugins')}",
-            "HOME": str(folder),
-            "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
-            "PULUMI_CONFIG_PASSPHRASE": "test",
-            "STACK": "local",
-            "CI": "true",
-        }
-
-    def run(self, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["bash", "-ceu", script],
-            cwd=self.folder,
-            env={**self.variables, **variables},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=400,
-            stdin=subprocess.DEVNULL,
-        )
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Clone]:
     with EmulatorServer(EmulatorSettings(directory=tmp_path / "emulator", stand_in="tiny")) as server:
-        yield Clone(tmp_path, server.url)
+        made = Clone(tmp_path, path=plugins(tmp_path / "plugins"))
+        file = made.folder / "Pulumi.local.yaml"
+        file.write_text(file.read_text().replace("http://127.0.0.1:8085", server.url))
+        (tmp_path / "state").mkdir()
+        made.variables |= {
+            "PULUMI_BACKEND_URL": f"file://{tmp_path / 'state'}",
+            "PULUMI_CONFIG_PASSPHRASE": "test",
+            "STACK": "local",
+        }
+        yield made
 
 
 @pytest.mark.engine
@@ -80,7 +47,7 @@ def test_cloud_build_previews_deploys_and_looks_for_drift(clone: Clone) -> None:
     script = step["args"][1].replace("$$", "$")
 
     def run(verb: str, branch: str = "main") -> subprocess.CompletedProcess[str]:
-        return clone.run(script, VERB=verb, BRANCH=branch)
+        return clone.run(script, "-eu", VERB=verb, BRANCH=branch)
 
     refused = run("up", "somebody/branch")
     assert (refused.returncode, refused.stderr) == (1, "only main is deployed\n")
@@ -120,6 +87,36 @@ def test_gitlab_previews_and_deploys(clone: Clone, tmp_path: Path) -> None:
     )
     drift = run("infra-drift")
     assert drift.returncode == 0, drift.stdout
+
+
+@pytest.mark.engine
+@needs_engine
+def test_the_kubernetes_operator_installs_refreshes_and_deploys(clone: Clone, tmp_path: Path) -> None:
+    """What the agent of the operator runs for the object, with its stack's file but for the address of the emulator."""
+    _, stack = yaml.safe_load_all((ROOT / "deploy/pulumi-kubernetes-operator/stack.yaml").read_text())
+    spec = stack["spec"]
+    local = yaml.safe_load((clone.folder / "Pulumi.local.yaml").read_text())["config"]
+    file = clone.folder / f"Pulumi.{spec['stack']}.yaml"
+    body = yaml.safe_load(file.read_text())
+    there = Emulator(local["open-model-tuning:emulator"])
+    for key in [*body["config"]["open-model-tuning:kmsKeys"], body["config"]["open-model-tuning:stateKey"]]:
+        there.make_key(key)
+    there.make_bucket(body["config"]["open-model-tuning:stateBucket"], body["config"]["gcp:region"])
+    there.client.close()
+    body["config"]["open-model-tuning:emulator"] = local["open-model-tuning:emulator"]
+    file.write_text(yaml.safe_dump(body))
+    refresh = "--refresh" if spec["refresh"] else ""
+    script = f"""
+        cd {spec["repoDir"]}
+        pulumi install --non-interactive
+        pulumi stack select --create {spec["stack"]} --non-interactive
+        pulumi up --yes --non-interactive --stack {spec["stack"]} {refresh}
+        pulumi up --yes --non-interactive --stack {spec["stack"]} {refresh} --expect-no-changes
+    """
+    done = clone.run(script)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "python -m pip install -r requirements.txt" in clone.calls
+    assert f"python3 -m venv {clone.folder / '.venv'}" in clone.calls
 
 
 def test_pulumi_install_finds_what_the_program_needs() -> None:

@@ -209,7 +209,7 @@ PREVIEWS: dict[str, dict[str, Any]] = {
     "prod": {
         "changes": 3,
         "summary": {"OpType.SAME": 50, "OpType.CREATE": 2, "OpType.DELETE": 1},
-        "diff": "member: user:ada@example.com ```\n012345-6789AB-CDEF01 projects/123456789012 principalSet://iam/x",
+        "diff": "member: user:ada@example.com ``` google-beta@9.35.0\n012345-6789AB-CDEF01 projects/123456789012 principalSet://iam/x",
     },
     "broken": {"error": {"code": "infrastructure", "message": "denied to tuning-preview@p.iam.gserviceaccount.com"}},
 }
@@ -224,6 +224,7 @@ def test_the_comment_tells_enough_and_names_nobody() -> None:
     for secret in ("ada@", "012345-6789AB", "123456789012", "principalSet", "tuning-preview@"):
         assert secret not in text
     assert text.count("```") == 6
+    assert "google-beta@9.35.0" in text  # no account
 
 
 def test_a_long_preview_is_cut_and_the_comment_still_fits() -> None:

@@ -349,10 +349,10 @@ def test_service_agents_can_be_assumed_or_left_out(mode: str, generated: int, tu
     assert evaluation.outputs["environment"]["serviceAgents"]["tuning"] in AGENTS[1]
 
 
-def test_every_grant_is_tried_again_while_google_learns_of_a_member(either: Evaluation) -> None:
-    grants = [r for r in either.resources if r.type.endswith("IAMMember")]
-    assert grants
-    assert all(grant.hooks == ("google-eventual-consistency",) for grant in grants)
+def test_every_resource_is_tried_again_while_google_learns_of_an_api_or_a_member(either: Evaluation) -> None:
+    made = [r for r in either.resources if r.type.startswith("gcp:")]
+    assert {r.type.rsplit(":", 1)[-1] for r in made} > {"Bucket", "BucketIAMMember", "AiEndpoint", "Account"}
+    assert [r.name for r in made if r.hooks != ("google-eventual-consistency",)] == []
 
 
 def test_the_idle_guard_has_three_accounts_and_a_schedule(minimal: Evaluation) -> None:

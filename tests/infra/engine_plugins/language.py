@@ -11,10 +11,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
-from google.protobuf import empty_pb2  # type: ignore[import-untyped]
+from google.protobuf import empty_pb2, json_format  # type: ignore[import-untyped]
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 _PROGRAM = """
@@ -54,6 +55,20 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
         return language_pb2.GetRequiredPluginsResponse()
 
     def InstallDependencies(self, request: Any, context: Any) -> Iterator[Any]:
+        """Install as Pulumi's own host does: into the project's environment, what is asked for beside the program."""
+        program = Path(request.info.program_directory)
+        options = json_format.MessageToDict(request.info.options)
+        environment = Path(request.info.root_directory, options["virtualenv"])
+        install = [str(environment / "bin" / "python"), "-m", "pip", "install"]
+        commands = [
+            ["python3", "-m", "venv", str(environment)],
+            [*install, "--upgrade", "pip", "setuptools", "wheel"],
+            *([[*install, "-r", "requirements.txt"]] if (program / "requirements.txt").exists() else []),
+        ]
+        for command in commands:
+            done = subprocess.run(command, cwd=program, capture_output=True, text=True, check=False)
+            if done.returncode:
+                context.abort(grpc.StatusCode.UNKNOWN, f"{' '.join(command)}: {done.stderr}")
         return iter(())
 
     def Cancel(self, request: Any, context: Any) -> Any:

@@ -15,7 +15,7 @@ from google.protobuf import empty_pb2, json_format, struct_pb2  # type: ignore[i
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from infra.embedded.registry import find_type, named
-from infra.embedded.resource_type import ATTRIBUTION, Context, Live, ResourceType, differences
+from infra.embedded.resource_type import Context, Live, ResourceType, differences
 from infra.embedded.rest import EmbeddedError, RequestError, Rest
 from infra.plain_values import plain
 from tests.infra.engine_plugins.language import serve
@@ -173,11 +173,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return find_type(urn.split("::")[2].rsplit("$", 1)[-1])
 
     def _inputs(self, kind: ResourceType, struct: Any) -> dict[str, Any]:
-        inputs = _values(struct)
-        if kind.labelled:
-            labels = {**self.context.default_labels, **ATTRIBUTION, **inputs.get("labels", {})}
-            inputs = {**inputs, "labels": labels}
-        return inputs
+        return kind.with_labels(_values(struct), self.context.default_labels)
 
     def _make(self, kind: ResourceType, inputs: dict[str, Any]) -> Live:
         """Make it as Google's provider does: what is there is refused, unless the program says otherwise."""
