@@ -24,7 +24,7 @@ class PolicyHolder:
     service: str
     path: Callable[[Inputs], str]
     verb: Literal["GET", "POST"] = "POST"
-    """Of `getIamPolicy`."""
+    """HTTP verb of `getIamPolicy`."""
     options_in_body: bool = False
     mask: str = ""
 
