@@ -20,8 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runner.emulator.aiplatform import tuning_events, tuning_inputs, tuning_jobs, tuning_outputs
-from runner.emulator.aiplatform.experiments import records
+from runner.emulator.aiplatform import tuning_events, tuning_experiments, tuning_inputs, tuning_jobs, tuning_outputs
 from runner.emulator.context import Emulator
 from runner.emulator.control import quotas
 from runner.emulator.engine import launcher
@@ -225,7 +224,7 @@ class _JobRun:
         now = self.emulator.clock.timestamp()
 
         def describe(connection: sqlite3.Connection) -> None:
-            experiment = records.create(connection, job, tuning_outputs.region(connection, job), now)
+            experiment = tuning_experiments.create(connection, job, tuning_outputs.region(connection, job), now)
             own = {**job.get("emulator", {}), **described}
             tuning_jobs.update(connection, self.name, emulator=own, experiment=experiment)
 

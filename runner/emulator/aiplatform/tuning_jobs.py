@@ -10,8 +10,7 @@ import sqlite3
 from typing import Any
 
 from runner.emulator import projects, store
-from runner.emulator.aiplatform import filters, scope, tuning_validation
-from runner.emulator.aiplatform.experiments import records
+from runner.emulator.aiplatform import filters, scope, tuning_experiments, tuning_validation
 from runner.emulator.aiplatform.scope import Scope
 from runner.emulator.definitions import documents
 from runner.emulator.errors import ApiError
@@ -167,6 +166,6 @@ def finish(
     if error is not None:
         ended["error"] = error.to_status()
     add_event(connection, name, work, "state", now, state=state, **({"message": error.message} if error else {}))
-    records.end(connection, ended, now)
+    tuning_experiments.end(connection, ended, now)
     store.put(connection, KIND, name, ended)
     store.remove(connection, WORK, name)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runner.emulator import store
-from runner.emulator.aiplatform import long_running, scope
-from runner.emulator.aiplatform.experiments import records
+from runner.emulator.aiplatform import long_running, scope, tuning_experiments
 from runner.emulator.resources import reading, writing
 from runner.emulator.routing import ApiRequest, Handler
 
@@ -38,7 +37,7 @@ def get_and_delete(
     @writing
     def deleted(connection: sqlite3.Connection, request: ApiRequest) -> Document:
         name = name_of(connection, request)
-        records.remove(connection, kind, name, missing=missing(message, name))
+        tuning_experiments.remove(connection, kind, name, missing=missing(message, name))
         where = scope.resolve(connection, request.fields).name
         return long_running.done(connection, request, where, "Delete")
 

@@ -7,8 +7,7 @@ import sqlite3
 from typing import Any
 
 from runner.emulator import store
-from runner.emulator.aiplatform import filters, scope
-from runner.emulator.aiplatform.experiments import records
+from runner.emulator.aiplatform import filters, scope, tuning_experiments
 from runner.emulator.aiplatform.experiments.handlers import get_and_delete, missing
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.definitions import documents
@@ -18,8 +17,8 @@ from runner.emulator.routing import ApiRequest, Handler, Method
 Document = dict[str, Any]
 
 _KINDS = (
-    ("contexts", records.CONTEXT, "Context"),
-    ("artifacts", records.ARTIFACT, "Artifact"),
+    ("contexts", tuning_experiments.CONTEXT, "Context"),
+    ("artifacts", tuning_experiments.ARTIFACT, "Artifact"),
     ("executions", "metadata-execution", "Execution"),
 )
 """Collections, kinds of documents, Google's messages. No tuning job makes an execution."""
@@ -33,14 +32,16 @@ def _store(connection: sqlite3.Connection, request: ApiRequest) -> str:
 @listing("metadataStores")
 def list_stores(connection: sqlite3.Connection, request: ApiRequest) -> list[Document]:
     """Return one page of the metadata stores of a location: none before the first experiment, then one."""
-    return children(connection, records.STORE, f"{scope.resolve(connection, request.fields).name}/metadataStores")
+    return children(
+        connection, tuning_experiments.STORE, f"{scope.resolve(connection, request.fields).name}/metadataStores"
+    )
 
 
 @reading
 def get_store(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Return a metadata store."""
     name = _store(connection, request)
-    return store.get(connection, records.STORE, name, missing=missing("MetadataStore", name))
+    return store.get(connection, tuning_experiments.STORE, name, missing=missing("MetadataStore", name))
 
 
 def _handlers(collection: str, kind: str, message: str) -> tuple[Handler, Handler, Handler]:
@@ -52,7 +53,7 @@ def _handlers(collection: str, kind: str, message: str) -> tuple[Handler, Handle
         text = _IN_CONTEXT.sub(r"inContext:\1", request.query_params.get("filter", ""))
         matches = filters.compile_filter(text, {*documents.fields("aiplatform.v1beta1", message), "inContext"})
         found = children(connection, kind, f"{_store(connection, request)}/{collection}")
-        found = [one for one in found if matches({**one, "inContext": [records.context_of(one["name"])]})]
+        found = [one for one in found if matches({**one, "inContext": [tuning_experiments.context_of(one["name"])]})]
         return filters.ordered(found, request.query_params.get("orderBy", ""), "createTime")
 
     return (listed, *get_and_delete(kind, message, name_of))
@@ -62,9 +63,9 @@ def _handlers(collection: str, kind: str, message: str) -> tuple[Handler, Handle
 def lineage(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Return the artifacts of a context; there are no executions."""
     context = f"{_store(connection, request)}/contexts/{request.fields['node']}"
-    store.get(connection, records.CONTEXT, context, missing=missing("Context", context))
-    artifacts = children(connection, records.ARTIFACT, f"{_store(connection, request)}/artifacts")
-    found = [one for one in artifacts if records.context_of(one["name"]) == context]
+    store.get(connection, tuning_experiments.CONTEXT, context, missing=missing("Context", context))
+    artifacts = children(connection, tuning_experiments.ARTIFACT, f"{_store(connection, request)}/artifacts")
+    found = [one for one in artifacts if tuning_experiments.context_of(one["name"]) == context]
     return {"artifacts": found} if found else {}
 
 

@@ -7,8 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from runner.emulator.aiplatform import filters, tuning_events
-from runner.emulator.aiplatform.experiments import records
+from runner.emulator.aiplatform import filters, tuning_events, tuning_experiments
 from runner.emulator.errors import ApiError, invalid
 
 Document = dict[str, Any]
@@ -27,7 +26,7 @@ _DEFAULT_POINTS = 1000
 
 def of_run(connection: sqlite3.Connection, run: str) -> list[Document]:
     """Return the time series of a run, in order of name, each with its points under `points`. Raises ApiError."""
-    job = records.job_of(connection, run)
+    job = tuning_experiments.job_of(connection, run)
     events = tuning_events.after(connection, job, 0, limit=1_000_000)
     found = []
     for title, (kind, field) in sorted(_QUANTITIES.items()):

@@ -9,8 +9,8 @@ from typing import Any
 from starlette.responses import Response
 
 from runner.emulator import paging, store
-from runner.emulator.aiplatform import filters, scope
-from runner.emulator.aiplatform.experiments import records, series
+from runner.emulator.aiplatform import filters, scope, tuning_experiments
+from runner.emulator.aiplatform.experiments import series
 from runner.emulator.aiplatform.experiments.handlers import get_and_delete, missing
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.definitions import documents
@@ -21,9 +21,9 @@ from runner.emulator.routing import ApiRequest, Handler, Method, json_response
 Document = dict[str, Any]
 
 _KINDS = (
-    ("tensorboards", records.TENSORBOARD, "Tensorboard"),
-    ("experiments", records.EXPERIMENT, "TensorboardExperiment"),
-    ("runs", records.RUN, "TensorboardRun"),
+    ("tensorboards", tuning_experiments.TENSORBOARD, "Tensorboard"),
+    ("experiments", tuning_experiments.EXPERIMENT, "TensorboardExperiment"),
+    ("runs", tuning_experiments.RUN, "TensorboardRun"),
 )
 """Collections, each below the one before; kinds of documents; Google's messages."""
 
@@ -61,7 +61,7 @@ def _counted(connection: sqlite3.Connection, item: Document) -> Document:
     """Return a document as it is shown: a Tensorboard with the number of its runs."""
     if "isDefault" not in item:
         return item
-    runs = len(children(connection, records.RUN, item["name"]))
+    runs = len(children(connection, tuning_experiments.RUN, item["name"]))
     return item | ({"runCount": runs} if runs else {})
 
 
@@ -91,7 +91,7 @@ def read(connection: sqlite3.Connection, request: ApiRequest) -> Document:
 def batch_read(connection: sqlite3.Connection, request: ApiRequest) -> Document:
     """Return the points of several time series of one Tensorboard, at most 1000 of each."""
     board = _name(connection, request)
-    store.get(connection, records.TENSORBOARD, board, missing=missing("Tensorboard", board))
+    store.get(connection, tuning_experiments.TENSORBOARD, board, missing=missing("Tensorboard", board))
     names = request.query_params.getlist("timeSeries") + request.query_params.getlist("time_series")
     if not names:
         raise invalid("The time_series field is required.")

@@ -48,7 +48,7 @@ def create(connection: sqlite3.Connection, job: Document, region: str, now: str)
     board = _default_tensorboard(connection, where, now)
     curves = f"{board}/experiments/{experiment}/runs/{run}"
     name = f"{metadata}/contexts/{experiment}"
-    documents = {
+    documents: dict[tuple[str, str], Document] = {
         (STORE, metadata): {"state": {}},
         (CONTEXT, name): {
             "displayName": experiment,
