@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -205,7 +206,8 @@ def _record_of(body: dict[str, Any]) -> DeploymentRecord | None:
     from pydantic import TypeAdapter, ValidationError  # most commands find no journal
 
     try:
-        return TypeAdapter(DeploymentRecord).validate_python(body, strict=True, extra="forbid")
+        # As JSON: strict Python is instances only.
+        return TypeAdapter(DeploymentRecord).validate_json(json.dumps(body), strict=True, extra="forbid")
     except ValidationError:
         return None
 

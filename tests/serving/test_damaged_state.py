@@ -40,6 +40,53 @@ def test_a_damaged_ledger_stops_a_submission(state_directory: Path) -> None:
         assert found == (Trail(sent=frozenset({"me"}), open=True), Trail()), content
 
 
+def test_a_journal_is_read_as_it_was_written(state_directory: Path) -> None:
+    record = DeploymentRecord(
+        id="d",
+        parent="p",
+        endpoint="e",
+        own_endpoint=False,
+        model="m",
+        deployed_model="1",
+        traffic_before={"2": 100},
+        percent=10,
+        replaces=["2"],
+        replaced_models=["n"],
+        labels={"a": "b"},
+        time=1764450000.5,
+    )
+    entry = journal.begin(record)
+    entry.mark("accepted", "operations/1")
+    entry.release()
+    assert journal.damaged() == []
+    with journal.abandoned("p") as entries:
+        assert [entry.record for entry in entries] == [record]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"percent": "1"},
+        {"time": "today"},
+        {"own_endpoint": 1},
+        {"labels": {"a": 1}},
+        {"replaces": "2"},
+        {"traffic_before": {"2": "100"}},
+        {"phase": "elsewhere"},
+        {"more": ""},
+        {"model": None},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_journal_of_other_kinds_is_damaged(state_directory: Path, wrong: dict[str, object]) -> None:
+    sound = {"id": "d", "parent": "p", "endpoint": "e", "own_endpoint": True, "model": "m"}
+    path = state_directory / "deployments" / "d.jsonl"
+    path.parent.mkdir(parents=True)
+    for fields, damaged in ((sound, []), ({**sound, **wrong}, [path])):
+        path.write_bytes(local_files.record_line(fields))
+        assert [found for found, _ in journal.damaged()] == damaged
+
+
 def test_a_damaged_journal_is_kept_and_named(state_directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     record = DeploymentRecord(id="d", parent="p", endpoint="e", own_endpoint=True, model="m", labels={"a": "b"})
     entry = journal.begin(record)
