@@ -6,7 +6,7 @@ import functools
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -135,7 +135,7 @@ def test_rows_that_come_go_and_grow_do_not_change_each_other(
 @pytest.mark.parametrize("rows", [1, 8, 100])
 @pytest.mark.parametrize("make", DECODERS)
 def test_bfloat16_is_as_near_to_float32_as_that_of_transformers(
-    model_cache: Path, make: Callable[[Any], DenseDecoder], rows: int, family: str
+    model_cache: Path, make: Callable[[Any], DenseDecoder], rows: int, family: Literal["llama3", "qwen3"]
 ) -> None:
     def load_as(dtype: torch.dtype) -> Any:
         source = ModelSource(kind="tiny", family=family)

@@ -102,7 +102,8 @@ class DenseDecoder:
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Return the logits after each state, shape (states, vocabulary), in float32."""
-        return self._head(states).float()
+        logits: torch.Tensor = self._head(states).float()
+        return logits
 
     def _projection(self, linears: list[Any]) -> Any:
         """Return what multiplies with the weights of linear layers that take the same input."""
@@ -143,7 +144,8 @@ class Attention:
 
 def is_small(model: Any) -> bool:
     """Tell whether a model may have a copy of its weights that is faster to read."""
-    return sum(one.numel() * one.element_size() for one in model.parameters()) <= _MAX_PACKED_BYTES
+    size: int = sum(one.numel() * one.element_size() for one in model.parameters())
+    return size <= _MAX_PACKED_BYTES
 
 
 def entries_place(entries: torch.Tensor, tokens: int) -> tuple[int, int, int, int, int]:
