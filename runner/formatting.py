@@ -13,6 +13,7 @@ _UNSAFE = re.compile(
     "\U000e0000-\U000e0fff"
     "\ud800-\udfff]"  # lone surrogates: cannot be written as UTF-8
 )
+_LONGEST = 100 * 365.25 * 86400
 _UNSAFE_BUT_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 
 
@@ -61,11 +62,20 @@ def seconds_of(text: str) -> float:
     Raises:
         ValueError: it is none.
     """
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    found = _seconds_of(text)
+    if found > _LONGEST:
+        raise ValueError(f"{text[:40]!r} is longer than 100 years")
+    return found
+
+
+def _seconds_of(text: str) -> float:
+    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]+)?", text):
         return float(text)
-    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip().lower())
+    match = re.fullmatch(
+        r"(?:([0-9]{1,15})d)?(?:([0-9]{1,15})h)?(?:([0-9]{1,15})m)?(?:([0-9]{1,15})s)?", text.strip().lower()
+    )
     if not text or match is None or not any(match.groups()):
-        raise ValueError(f"{text!r} is not a duration, such as 45s, 90m, 2h30m or 1d")
+        raise ValueError(f"{text[:40]!r} is not a duration, such as 45s, 90m, 2h30m or 1d")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 

@@ -130,5 +130,5 @@ def amount(usd: float) -> str:
         return f"-{amount(-usd)}"
     if usd >= 1 or usd == 0:
         return f"${usd:,.2f}"
-    digits = max(2, 1 - math.floor(math.log10(usd)))
+    digits = max(2, 1 - math.floor(math.log10(float(f"{usd:.1e}"))))  # $0.0999 is $0.10, not $0.100
     return f"${usd:.{digits}f}"

@@ -36,6 +36,7 @@ from runner.console.views import (
     tuning,
 )
 from runner.errors import ConfigurationError, NotFoundError, RunnerError, UnreachableError
+from runner.formatting import size
 from runner.gcp.session import Session
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 FORM_BYTES = 2**20
 PICTURES_BYTES = 32 * 2**20
 UPLOAD_BYTES = 2**30
+_LIMITS = {"a file of": UPLOAD_BYTES, "pictures of": PICTURES_BYTES, "texts of": FORM_BYTES}
 
 
 class _Resource(Convertor[str]):
@@ -148,7 +150,7 @@ def build(
         target=target,
         read_only=read_only,
     )
-    pages.templates.globals |= {"changes": console.changes, "now": session.now}
+    pages.templates.globals |= {"changes": console.changes, "now": session.now, "upload_bytes": UPLOAD_BYTES}
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -158,7 +160,7 @@ def build(
     app = Starlette(
         routes=_routes(),
         lifespan=lifespan,
-        exception_handlers={RunnerError: _failure, HTTPException: _missing, Exception: _bug},
+        exception_handlers={RunnerError: _failure, HTTPException: _missing, OSError: _disk, Exception: _bug},
         max_body_size=FORM_BYTES,
     )
     app.state.console = console
@@ -167,7 +169,15 @@ def build(
         response = pages.answer(Request(scope), "locked.html", status=403)
         await response(scope, receive, send)
 
-    return Guard(app, access=access, port=port, read_only=read_only, locked=locked), access
+    async def too_large(scope: Scope, receive: Receive, send: Send) -> None:
+        most = ", ".join(f"{what} {size(limit)}" for what, limit in _LIMITS.items())
+        body = {"code": "page", "message": f"this is more than a form takes: at most {most}"}
+        body["hint"] = "a larger dataset: put it into a bucket, and name the object"
+        response = pages.answer(Request(scope), "error.html", status=413, error=body)
+        await response(scope, receive, send)
+
+    guard = Guard(app, access=access, port=port, read_only=read_only, locked=locked, too_large=too_large)
+    return guard, access
 
 
 def _open(request: Request) -> Response:
@@ -207,9 +217,17 @@ def _failure(request: Request, error: Exception) -> Response:
 def _missing(request: Request, error: Exception) -> Response:
     console: Console = request.app.state.console
     status = error.status_code if isinstance(error, HTTPException) else 500
-    reasons = {404: "there is no such page", 405: "this address only shows", 413: "the upload is larger than 1 GiB"}
+    reasons = {404: "there is no such page", 405: "this address only shows"}
     body = {"code": "page", "message": reasons.get(status, "the request could not be read")}
     return console.pages.answer(request, "error.html", status=status, error=body)
+
+
+def _disk(request: Request, error: Exception) -> Response:
+    """Return the page of a disk that is full, or of a file that cannot be read."""
+    console: Console = request.app.state.console
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    body = {"code": "disk", "message": f"this machine: {reason}", "hint": "free some space, then try again"}
+    return console.pages.answer(request, "error.html", status=507, error=body)
 
 
 def _bug(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from runner.catalog.models import Model, TuningMode
 from runner.console.pages import address
 from runner.console.state import Console, Uploads
 from runner.errors import ConfigurationError
+from runner.gcp.storage import parse_gs_uri
 from runner.jobs.repeating.cloning import changed
 from runner.jobs.specification import TuningJobSpec, default_mode, labels_of
 from runner.jobs.submitting.offers import Request as Wanted
@@ -101,7 +102,11 @@ class Draft:
         """Return the specification. Raises ConfigurationError with every mistake."""
 
         def place(source: str) -> str:
-            return str(console.uploads.path(source)) if Uploads.is_one(source) else source
+            if Uploads.is_one(source):
+                return str(console.uploads.path(source))
+            # A form can name an upload or an object, never a file of this machine.
+            parse_gs_uri(source)
+            return source
 
         if not self.training:
             raise ConfigurationError("no training dataset is chosen", hint="go back to step 2")

@@ -71,13 +71,16 @@ class Access:
 class Guard:
     """Refuses what may not be answered, and says in every answer what its page may do."""
 
-    def __init__(self, app: ASGIApp, *, access: Access, port: int, read_only: bool, locked: ASGIApp) -> None:
-        """Take the application, and the page for requests without a session."""
+    def __init__(
+        self, app: ASGIApp, *, access: Access, port: int, read_only: bool, locked: ASGIApp, too_large: ASGIApp
+    ) -> None:
+        """Take the application, and the pages for requests without a session and for bodies that are too large."""
         self.app = app
         self.access = access
         self.hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
         self.read_only = read_only
         self.locked = locked
+        self.too_large = too_large
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -105,7 +108,21 @@ class Guard:
         elif not static and scope["path"] != "/open" and not self.access.knows(headers):
             await self.locked(scope, receive, sealed)
         else:
-            await self.app(scope, receive, sealed)
+            await self._answer(scope, receive, sealed)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer; the plain words of what limits bodies become a page."""
+        limited = False
+
+        async def noticing(message: Message) -> None:
+            nonlocal limited
+            limited = limited or message.get("status") == 413
+            if not limited:
+                await send(message)
+
+        await self.app(scope, receive, noticing)
+        if limited:
+            await self.too_large(scope, receive, send)
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "").lower()

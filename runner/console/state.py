@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 import secrets
 import shutil
@@ -163,20 +164,23 @@ def given(values: Any, names: Sequence[str]) -> dict[str, str]:
     return {name: str(values[name]).strip() for name in names if isinstance(values.get(name), str) and values[name]}
 
 
-def agreed_terms(form: FormData) -> Terms:
-    """Return what a form agrees to: the price that its page has shown, or an unknown one."""
-    shown = text(form, "agreed")
-    return Terms(
-        limit=float(shown) if shown else None,
-        accept_unknown=text(form, "unknown") == "1",
-        limit_name="the price that was shown",
-    )
-
-
 def text(form: FormData, name: str) -> str:
     """Return a text field, "" where there is none."""
     value = form.get(name)
     return value.strip() if isinstance(value, str) else ""
 
 
-__all__ = ["Change", "Console", "Uploads", "address", "changing", "given", "reading", "text"]
+def agreed_terms(form: FormData) -> Terms:
+    """Return the price that a page has shown, as the limit of what its form may cost. Raises ConfigurationError."""
+    shown = text(form, "agreed")
+    try:
+        limit = float(shown) if shown else None
+    except ValueError:
+        limit = math.nan
+    if limit is not None and not limit >= 0:
+        message = f"{shown[:20]!r} is not a price"
+        raise ConfigurationError(message, problems=[message], hint="go back, reload the page and send it again")
+    return Terms(limit=limit, accept_unknown=text(form, "unknown") == "1", limit_name="the price that was shown")
+
+
+__all__ = ["Change", "Console", "Uploads", "address", "agreed_terms", "changing", "given", "reading", "text"]

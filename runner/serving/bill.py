@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from runner import times
+from runner.formatting import visible
 from runner.serving.billed import Billed
 from runner.serving.leak import Leak
 
@@ -163,8 +164,15 @@ class Bill:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(line.to_json() for line in self.lines)
+        writer.writerows({key: _cell(value) for key, value in line.to_json().items()} for line in self.lines)
         return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Return a value for a table of somebody's spreadsheet: a name that begins as a formula does is a text there."""
+    if not isinstance(value, str):
+        return value
+    return f"'{visible(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else visible(value)
 
 
 def month_start(now: float) -> float:

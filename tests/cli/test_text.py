@@ -73,6 +73,12 @@ def test_what_is_no_duration(text: str) -> None:
         seconds_of(text)
 
 
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 400 + "d", "1" + "0" * 14 + "d", "36526d"])
+def test_a_duration_that_no_clock_reaches_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a duration|longer than 100 years"):
+        seconds_of(text)
+
+
 def test_numbers_for_people() -> None:
     assert [amount(value) for value in (0, 1234.5, 0.67, 0.0123, 0.00004)] == [
         "$0.00",

@@ -89,7 +89,9 @@ def test_hostile_answers_are_only_text(console: RunningConsole, session: Session
     expect(page.locator(".turn.model p")).to_contain_text("<script>alert(1)</script>")
     expect(page.locator(".turn.user p")).to_have_text("<img src=x onerror=alert(1)>")
     assert page.evaluate("document.querySelectorAll('main img, main script').length") == 0
-    assert "\u202e" not in page.locator("#answers").inner_text()
+    words = page.locator("#answers").inner_text()
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08\x0b-\x1f]", words)
+    assert r"a\x1b[31mred\x07" in words
 
 
 def test_two_tabs_ask_no_more_than_one(idle_console: RunningConsole, untrained: Session, open_page: Open) -> None:

@@ -26,6 +26,9 @@ from tests.projects import Tuned
 from tests.serving.test_evaluation import _pairs
 
 MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
+CUT = """() => [...document.querySelectorAll('nav, .scroll:not(.wide)')]
+    .filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.getAttribute('aria-label'))"""
+"""What a finger would have to push aside, though nothing says so. What is compared by columns may be wide."""
 MODES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -131,6 +134,7 @@ def test_every_page_is_accessible_and_fits_in_both_modes_and_widths(
             problems += [f"{path} at {width}, {mode}: {item}" for item in serious(page)]
             if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
                 problems.append(f"{path}: wider than {width} pixels")
+            problems += [f"{path}: {what} is cut at {width} pixels" for what in page.evaluate(CUT)]
         page.set_viewport_size({"width": 1280, "height": 860})
     assert problems == []
 
@@ -141,6 +145,7 @@ def test_without_scripts_everything_reads(
     page = open_page(full, java_script_enabled=False)
     page.goto(f"/tuning/jobs/{tuned.job.id}")
     expect(page.get_by_role("img", name="Training loss, from")).to_be_visible()
+    expect(page.get_by_label("Smoothing")).to_be_hidden()  # it would do nothing
     page.goto(f"/tuning/jobs/{tuned.job.id}/details")
     page.get_by_text("Run manifest").click()
     expect(page.get_by_label("Run manifest")).to_contain_text("fingerprint")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from collections.abc import Iterator
 from importlib import resources
 
 import httpx
@@ -14,14 +16,25 @@ from runner.console import application
 from runner.console.application import FORM_BYTES
 from runner.console.pages import load_assets
 from runner.console.security import POLICY
+from runner.emulator.server import EmulatorServer
 from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
 from tests.console.running import RunningConsole
+from tests.projects import environment_of
+from tests.provisioning import provision
 
 ROUTES = application._routes()
 READ = sorted(route.path for route in ROUTES if "GET" in (route.methods or ()))
 CHANGE = sorted(route.path for route in ROUTES if "POST" in (route.methods or ()))
 FILLED = {"{id:resource}": "1", "{form}": "json", "{digest}": "0", "{name:path}": "console.css"}
+
+
+@pytest.fixture(scope="module")
+def idle_client(emulator: EmulatorServer) -> Iterator[httpx.Client]:
+    """Asks a console on an empty project."""
+    environment = environment_of(provision(emulator.url, f"odd-{os.getpid()}"))
+    with Session(environment) as session, RunningConsole(session) as running, running.client() as client:
+        yield client
 
 
 def filled(path: str) -> str:
@@ -143,6 +156,30 @@ def test_bodies_are_bounded(console: RunningConsole) -> None:
     with console.client() as client:
         answer = client.post("/bill/clean", data={"resource": "x" * (FORM_BYTES + 1)})
     assert answer.status_code == 413
+    assert answer.headers["content-security-policy"] == POLICY
+    assert re.search(r"a file of 1\.0 GiB, pictures of 32\.0 MiB, texts of 1\.0 MiB", answer.text)
+
+
+@pytest.mark.parametrize("name", ["lease", "idle", "percent", "machine_type", "checkpoint", "endpoint", "source"])
+@pytest.mark.parametrize("value", ["abc", "²", "-1", "9" * 400, "9" * 400 + "d", "\x00", "x" * 3000])
+def test_nothing_that_a_deployment_is_given_is_a_bug(idle_client: httpx.Client, name: str, value: str) -> None:
+    answer = idle_client.get("/models/deploy/review", params={"source": "gs://no-such-bucket/weights", name: value})
+    assert "internal error" not in answer.text
+
+
+@pytest.mark.parametrize("agreed", ["abc", "nan", "-1"])
+def test_a_price_that_is_none_is_refused(idle_client: httpx.Client, agreed: str) -> None:
+    answer = idle_client.post("/models/deploy/review", data={"source": "gs://a/b", "agreed": agreed, "once": "x"})
+    assert (answer.status_code, "is not a price" in answer.text) == (400, True)
+
+
+@pytest.mark.parametrize("role", ["training", "validation"])
+@pytest.mark.parametrize("path", ["/etc/hostname", "train.jsonl", "../train.jsonl", "x" * 3000, "~/train.jsonl"])
+def test_data_is_never_a_file_of_this_machine(idle_client: httpx.Client, role: str, path: str) -> None:
+    given = {"base_model": "meta/llama3_1@llama-3.1-8b-instruct", "training": "gs://a/b.jsonl", role: path}
+    for step in ("data", "review"):
+        page = idle_client.get(f"/tuning/create/{step}", params=given)
+        assert (page.status_code, "is not gs://BUCKET/NAME" in page.text) == (200, True), step
 
 
 @pytest.mark.parametrize("name", ["evil.exe", "../../etc/passwd", "x.jsonl/../../y", "\u202egnp.jsonl.exe", ""])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
+from runner.console.application import UPLOAD_BYTES
 from tests.console.conftest import Open
 from tests.console.running import RunningConsole
 
@@ -43,6 +44,18 @@ def test_a_file_with_errors_names_their_lines_and_starts_nothing(
     page.goto(page.url.replace("/create/data", "/create/review"))
     expect(page.get_by_role("alert")).to_contain_text("wrong.jsonl:3")
     expect(page.get_by_role("button", name=re.compile("Start tuning"))).to_have_count(0)
+
+
+def test_a_file_that_is_too_large_is_not_sent(console: RunningConsole, open_page: Open, tmp_path: Path) -> None:
+    path = tmp_path / "huge.jsonl"
+    with path.open("wb") as stream:
+        stream.truncate(UPLOAD_BYTES + 1)
+    page = open_page(console, "/datasets", first="/datasets")
+    page.get_by_label("Upload a file").set_input_files(path)
+    page.get_by_role("button", name="Check").click()
+    said = page.get_by_label("Upload a file").evaluate("input => input.validationMessage")
+    assert said == "Larger than 1 GiB: put it into a bucket, and name the object."
+    assert page.url.endswith("/datasets")
 
 
 def test_an_upload_of_an_earlier_console_is_asked_for_again(console: RunningConsole, open_page: Open) -> None:

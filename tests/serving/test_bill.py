@@ -7,6 +7,7 @@ import datetime
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,22 @@ def test_what_has_no_price_is_said_and_what_is_older_is_left_out() -> None:
 @given(st.floats(-1e9, 1e9))
 def test_every_amount_can_be_shown(usd: float) -> None:
     assert amount(usd).removeprefix("-").startswith("$")
+
+
+@pytest.mark.parametrize("usd", [0.9996, 0.09996, 0.009996, 0.0009996])
+def test_amounts_have_two_digits_however_they_round(usd: float) -> None:
+    assert amount(usd) in {"$1.00", "$0.10", "$0.010", "$0.0010"}
+
+
+@pytest.mark.parametrize(
+    "name", ["=HYPERLINK(1)", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\x1b]0;x\x07", "\u202egnp", "a,b\n=1"]
+)
+def test_names_are_only_text_in_a_spreadsheet_and_on_a_terminal(name: str) -> None:
+    named = from_document({**job(1000), "tunedModelDisplayName": name})
+    text = bill_of([named], [], now=NOW).to_csv()
+    [row] = csv.DictReader(io.StringIO(text))
+    assert row["name"].startswith("'") == name.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202a-\u202e]", text)
 
 
 def test_what_was_made_in_this_second_has_cost_nothing() -> None:

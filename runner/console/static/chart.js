@@ -4,6 +4,7 @@
   const root = document.getElementById("charts");
   if (!root || typeof uPlot === "undefined") return;
   const form = document.getElementById("chart-options");
+  form.hidden = false; // without this script it would do nothing
   const note = document.getElementById("chart-note");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const axes = { step: "step", epoch: "epoch", tokens: "tokens", seconds: "seconds" };

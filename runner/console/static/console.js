@@ -47,6 +47,13 @@
         }
       });
     }
+    const most = Number(document.body.dataset.uploadBytes);
+    for (const input of document.querySelectorAll("input[type=file]")) {
+      input.addEventListener("change", () => {
+        const large = [...input.files].some((file) => file.size > most);
+        input.setCustomValidity(large ? `Larger than ${most / 2 ** 30} GiB: put it into a bucket, and name the object.` : "");
+      });
+    }
     for (const select of document.querySelectorAll("select[data-submits]")) {
       select.addEventListener("change", () => select.form.requestSubmit());
     }

@@ -212,6 +212,7 @@ def review(console: Console, request: Request) -> Response:
 def start(console: Console, request: Request, form: FormData) -> Response:
     """Submit the job at the price that the review has shown."""
     draft = Draft.of(form)
+    terms = agreed_terms(form)
     wanted = draft.wanted(console)
 
     def work(change: Change) -> str:
@@ -219,7 +220,7 @@ def start(console: Console, request: Request, form: FormData) -> Response:
         change.tell("Checking the dataset")
         with offered(console.session, wanted, heard) as offer:
             change.tell("Looking for obstacles")
-            submission = carry_out(offer, terms=agreed_terms(form), listener=heard)
+            submission = carry_out(offer, terms=terms, listener=heard)
         if not submission.created:
             change.title = "This job exists already: nothing was submitted"
         return f"/tuning/jobs/{submission.job.id}"

@@ -14,7 +14,7 @@ from runner.console.changes import Change
 from runner.console.elsewhere import call, in_lines, limit_of
 from runner.console.pages import address
 from runner.console.state import Console, agreed_terms
-from runner.errors import RunnerError
+from runner.errors import ConfigurationError, RunnerError
 from runner.formatting import duration, seconds_of
 from runner.jobs.outputs.checkpoints import Checkpoint
 from runner.serving import deploying, leases
@@ -74,7 +74,11 @@ def _plan(console: Console, given: dict[str, str]) -> DeploymentPlan:
 def _length(given: str | None, default: float) -> float | None:
     if given is None:
         return default
-    return None if given == "none" else seconds_of(given)
+    try:
+        seconds = None if given == "none" else seconds_of(given)
+    except ValueError as error:
+        raise ConfigurationError(str(error), problems=[str(error)]) from error
+    return seconds
 
 
 def review(console: Console, request: Request) -> Response:
@@ -114,8 +118,8 @@ def _ending(console: Console, lease: float | None, idle: float | None) -> str:
 def start(console: Console, request: Request, form: FormData) -> Response:
     """Deploy at the price that the review has shown."""
     given = state.given(form, FIELDS)
-    plan = _plan(console, given)
     terms = agreed_terms(form)
+    plan = _plan(console, given)
 
     def work(change: Change) -> str:
         found = deploying.deploy(console.session, plan, terms=terms, tell=change.tell)

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from runner import times
 from runner.console import following
@@ -259,6 +259,8 @@ def ask_cancel(console: Console, request: Request) -> Response:
     """Ask whether a job is to be cancelled."""
     _, context = _shown(console, request, "")
     job, used = context["job"], context["billed"]
+    if job.ended:
+        return RedirectResponse(f"/tuning/jobs/{job.id}", 303)  # which says how it ended
     so_far = f"{money(used.usd)} for {used.tokens:,} tokens" if used else "nothing was counted yet"
     return console.confirmation(
         request,

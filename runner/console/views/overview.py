@@ -16,6 +16,7 @@ from runner.jobs.following.progress import fraction_of
 from runner.prices import from_a_cent
 from runner.serving.leases import lease_of
 from runner.serving.listing import ListedEndpoint
+from runner.wording import counted
 
 SOON_SECONDS = 3600.0
 _RECENT_SECONDS = 7 * 86400.0
@@ -45,7 +46,7 @@ def page(console: Console, request: Request) -> Response:
     troubles = [*_of_jobs(console, jobs.value), *_of_leases(console, serving, labels)]
     if leaks:
         known = [leak.usd_per_day for leak in leaks if leak.usd_per_day is not None]
-        title = f"{len(leaks)} no longer used"
+        title = f"{counted(len(leaks), 'thing')} no longer used"
         cost = f"Together {from_a_cent(sum(known))} a day."
         troubles.append(Trouble("money", title, cost, "/bill#leaks", "See what"))
     return console.pages.answer(
