@@ -20,6 +20,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from runner.wording import counted
+
 COMMENT_MARK = "<!-- runner infra preview -->"
 DRIFT_MARK = "<!-- runner infra drift: {} -->"
 LIMIT = 65_000
@@ -146,7 +148,7 @@ def _summary(preview: dict[str, Any]) -> str:
     total = preview.get("changes")
     if not total and isinstance(total, int | None):
         return "no changes"
-    return f"{total} changes" if isinstance(total, int) and total < 1_000_000 else "unknown changes"
+    return counted(total, "change") if isinstance(total, int) and total < 1_000_000 else "unknown changes"
 
 
 def _destroys(preview: dict[str, Any]) -> bool:

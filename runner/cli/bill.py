@@ -111,7 +111,7 @@ def command(
         ]
         headings = ["kind", "id", "name", "used", "spent", "per hour", "committed"]
         names = [line.id for line in bill.lines]
-        spare = ("committed", "id")
+        spare = ("committed", "id", "used")
         output.table(headings, rows, body=[], names=names, numbers=(3, 4, 5, 6), droppable=spare, empty=_EMPTY)
     output.note(
         f"spent {cents(bill.usd)}, {amount(bill.usd_per_hour)} per hour now, {amount(bill.committed_usd)} committed, "

@@ -9,6 +9,7 @@ import click
 from runner.cli import commands
 from runner.cli.completing import completed
 from runner.cli.options import Invocation
+from runner.wording import camel_keys
 
 command = commands.Group(
     name="context",
@@ -107,7 +108,7 @@ def show(invocation: Invocation, name: str | None) -> None:
         ("charged", "nothing" if target.free else "list prices" if target.service == "Google Cloud" else "unknown"),
         ("project from", environment.sources.get("project")),
     ]
-    body = {"context": environment.context, **target.to_json(), "sources": environment.sources}
+    body = camel_keys({"context": environment.context, **target.to_json(), "sources": environment.sources})
     invocation.output.result(body, pairs, name=environment.context)
 
 

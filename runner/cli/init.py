@@ -12,6 +12,7 @@ from runner.cli.completing import completed
 from runner.cli.options import Count, DataFile, Invocation, Money, mode_option
 from runner.cli.questions import asked, may_ask
 from runner.errors import ConfigurationError
+from runner.wording import counted
 
 if TYPE_CHECKING:
     from runner.scaffold import Answers
@@ -112,7 +113,9 @@ def _tell_price(invocation: Invocation, answers: Answers) -> None:
 
     report = check_files(path, model=find_model(answers.model), mode=spec.mode)
     if report.errors:
-        invocation.output.warning(f"the data has {report.error_count} errors: `runner data check {path}` lists them")
+        invocation.output.warning(
+            f"the data has {counted(report.error_count, 'error')}: `runner data check {path}` lists all"
+        )
         return
     found = estimate(spec, statistics_of(report))
     if found.high is not None and found.expected is not None:

@@ -16,7 +16,7 @@ import click
 from runner import local_files
 from runner.cli.commands import Group
 from runner.cli.options import Invocation
-from runner.cli.text import duration, replaced
+from runner.cli.text import duration, of_few_characters, replaced
 from runner.errors import DiskError, RunnerError
 from runner.waiting import told
 
@@ -109,7 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal that cannot show a character gets a plain one, or its number, instead of a traceback.
-            stream.reconfigure(errors="plain")
+            encoding = "ascii" if stream.isatty() and of_few_characters(os.environ) else None
+            stream.reconfigure(encoding=encoding, errors="plain")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     invocation = Invocation()
     status = _run(arguments, invocation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from runner.formatting import duration as duration
@@ -60,6 +61,15 @@ _PLAIN_CHARACTERS = {
 def speaks_unicode(stream: TextIO | None) -> bool:
     """Tell whether what reads a stream shows all characters."""
     return (getattr(stream, "encoding", None) or "").lower().replace("-", "") in {"utf8", "utf8sig"}
+
+
+def of_few_characters(variables: Mapping[str, str]) -> bool:
+    """Tell whether somebody says that the terminal has the characters of `C` only; Python writes UTF-8 all the same."""
+    names = ["LC_ALL", "LC_CTYPE", "LANG"]
+    if variables.get("LC_CTYPE") == "C.UTF-8":  # what Python itself puts there where the locale is `C`
+        names.remove("LC_CTYPE")
+    said = next((value for name in names if (value := variables.get(name))), "")
+    return said in {"C", "POSIX"}
 
 
 def replaced(error: UnicodeError) -> tuple[str, int]:

@@ -60,7 +60,7 @@ class Contexts:
                 return context
         known = ", ".join([*BUILT_IN, *(context.name for context in self.saved)])
         message = f"{f'{said_by}: ' if said_by else ''}no context is called {name!r}; there are {known}"
-        raise ConfigurationError(message, hint=f"`runner context add {name} --environment FILE`")
+        raise ConfigurationError(message, hint="`runner context ls` lists them, `runner context add` saves one")
 
 
 def load() -> Contexts:
@@ -90,7 +90,8 @@ def add(context: Context) -> None:
     before = load()
     if any(known.name == context.name for known in before.saved):
         problems.append(f"a context called {context.name!r} exists: remove it first")
-    require_sound(problems, hint=f"`runner context add {context.name or 'NAME'} --environment FILE`")
+    sound = context.name if _NAME.fullmatch(context.name) and context.name not in BUILT_IN else "NAME"
+    require_sound(problems, hint=f"`runner context add {sound} --environment FILE`")
     _save(Contexts(before.current, (*before.saved, context)))
 
 

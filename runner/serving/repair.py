@@ -20,6 +20,7 @@ from runner.jobs.manifests import looking
 from runner.jobs.manifests.records import StateLedger
 from runner.jobs.submitting import ledger as submissions
 from runner.serving import journal
+from runner.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ def _mend_ledger(path: Path) -> str:
     lines = submissions.sound_lines(path)
     done = _set_aside(path)
     local_files.replace(path, b"".join(lines), private=True)
-    return f"{done}, kept {len(lines)} lines"
+    return f"{done}, kept {counted(len(lines), 'line')}"
 
 
 def _set_aside(path: Path) -> str:

@@ -150,6 +150,11 @@ def test_contexts_are_added_used_shown_and_removed(run: CommandLine, tmp_path: P
     assert run("context", "rm", "production").code == 0
     assert run("use", "production").code == 2
     assert contexts.load().current == ""
+    assert "`runner context ls`" in run("context", "rm", "production").err
+    for name in ("emulator", "Has Space"):
+        assert "`runner context add NAME " in run("context", "add", name, "--project", "p").err
+    sources = run("context", "show", "--context", "google", "--project", "acme-ml", "--json").document["sources"]
+    assert not [key for key in sources if "_" in key]
 
 
 def test_a_damaged_file_is_named(state_directory: Path) -> None:

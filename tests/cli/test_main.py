@@ -17,6 +17,7 @@ from runner.cli.main import root
 from runner.cli.options import Invocation
 from runner.errors import QuotaExceededError
 from tests.cli.invocation import CommandLine, process
+from tests.end_to_end.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
 
@@ -160,6 +161,16 @@ def test_a_terminal_of_few_characters_gets_numbers() -> None:
 
     assert outcome.code == 2
     assert "\\xfcnknown" in outcome.err
+
+
+@pytest.mark.parametrize(("variables", "said"), [({"LANG": "C"}, r"\xfcnknown"), ({"LANG": "C.UTF-8"}, "ünknown")])
+def test_a_terminal_of_the_c_locale_gets_ascii(variables: dict[str, str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    terminal = Terminal(80, tmp_path / "work", {"LC_ALL": "", "LC_CTYPE": "", **variables})
+    assert terminal.run("runner models show meta/llama3_1@ünknown") == 2
+    output = terminal.seen[-1].partition("\n")[2]
+    assert said in output
+    assert output.isascii() == (variables["LANG"] == "C")
 
 
 def test_an_interrupted_process_exits_130(tmp_path: Path) -> None:

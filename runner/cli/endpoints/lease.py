@@ -8,6 +8,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.options import Duration, Invocation, endpoint_argument, together
+from runner.cli.text import amount, duration
 
 
 class Lease(Duration):
@@ -65,6 +66,7 @@ lease_options = together(
 def extend(invocation: Invocation, endpoint: str, lease: float, idle_limit: float | None) -> None:
     """Set a new lease for this tool's models on ENDPOINT."""
     from runner.serving import leases
+    from runner.serving.listing import describe
     from runner.serving.prediction import resolve_endpoint
 
     with invocation.session() as session:
@@ -76,10 +78,16 @@ def extend(invocation: Invocation, endpoint: str, lease: float, idle_limit: floa
             else leases.extend(session, found, seconds_or_none(lease), seconds_or_none(idle_limit))
         )
         now = session.now()
-    body = {"endpoint": found.name, **given.to_json()}
-    until = body["leaseUntil"] or "without end"
-    idle = "no limit" if given.idle is None else f"{given.idle / 3600:g} h"
-    invocation.output.result(
-        body, [("endpoint", found.id), ("lease until", until), ("idle limit", idle)], name=found.id
-    )
+    price = describe(found).usd_per_hour
+    body = {"endpoint": found.name, **given.to_json(), "usdPerHour": price}
+    then = ""
+    if price is not None and given.until is not None:
+        then = f", {amount(price * max(0.0, given.until - now) / 3600)} until then"
+    pairs = [
+        ("endpoint", found.id),
+        ("lease until", body["leaseUntil"] or "without end"),
+        ("idle limit", "no limit" if given.idle is None else duration(given.idle)),
+        ("costs", "not published" if price is None else f"{amount(price)} per hour{then}"),
+    ]
+    invocation.output.result(body, pairs, name=found.id)
     invocation.output.note(leases.ending(environment, given, found.id, now=now))

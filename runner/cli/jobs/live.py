@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,15 +42,15 @@ def view(
     ellipsis = "…" if braille else "..."
     if job is None:
         return [ellipsis]
-    lines = [f"{job.id}  {job.display_name or job.base_model}", f"  {state_line(progress)}"]
-    if job.stand_in:
-        lines.append(f"  stand-in: {job.stand_in}")
-    numbers = numbers_line(progress)
-    if numbers:
-        lines.append(f"  {numbers}")
-    forecast = forecast_line(progress, dated=False)
-    if forecast:
-        lines.append(f"  {forecast}")
+    facts = [
+        state_line(progress),
+        f"stand-in: {job.stand_in}" if job.stand_in else "",
+        numbers_line(progress),
+        forecast_line(progress, dated=False),
+    ]
+    lines = [f"{job.id}  {job.display_name or job.base_model}"]
+    lines += [part for fact in facts for part in _folded(fact, columns)]
+    rows = max(3, rows - max(0, len(lines) - 5))
     if curve:
         line = [(float(step), loss) for step, loss in progress.losses]
         marks = [(float(step), loss) for step, loss in progress.validation]
@@ -64,6 +65,18 @@ def view(
     if problem:
         lines.append(f"  {problem}; still watching")
     return [_cut(visible(line), columns, ellipsis) for line in lines]
+
+
+def _folded(fact: str, columns: int) -> list[str]:
+    """Return a fact as indented lines, so that none of its end is lost on a narrow terminal."""
+    return textwrap.wrap(
+        visible(fact),
+        columns,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def state_line(progress: JobProgress) -> str:

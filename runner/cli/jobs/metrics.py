@@ -14,6 +14,7 @@ from runner.cli.jobs.group import found_job
 from runner.cli.options import FILE, Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
 from runner.errors import ConfigurationError
+from runner.wording import counted
 
 
 @command(
@@ -49,7 +50,7 @@ def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force:
     local_files.replace(to, text, hint="free disk space, or name another file with --to")
     count = len(results.measurements)
     body = {"file": str(to), "measurements": count, "source": results.source, **results.summary()}
-    invocation.output.result(body, f"{count} measurements in {to}", name=str(to))
+    invocation.output.result(body, f"{counted(count, 'measurement')} in {to}", name=str(to))
 
 
 @command(

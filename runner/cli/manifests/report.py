@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.cli.text import amount, visible
 from runner.prices import price_range
+from runner.wording import counted
 
 if TYPE_CHECKING:
     from runner.jobs.manifests.decisions import PlannedJob, Removed
@@ -73,11 +74,11 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
     found.append(("quota", slots + (f", {plan.queued} queued already" if plan.queued else "")))
     if plan.deployed_models:
         hourly = "an unknown price" if plan.running_usd_per_hour is None else amount(plan.running_usd_per_hour)
-        found.append(("serving", f"{plan.deployed_models} deployed models cost {hourly} per hour now"))
+        found.append(("serving", f"{counted(plan.deployed_models, 'deployed model')}, {hourly} per hour now"))
     for item in plan.accuracies:
         body = item.to_json()
         share = f"{body['lowest']:.0%} to {body['highest']:.0%} of the expected tokens were billed"
-        found.append((f"history of {item.model} {item.mode}", f"{share}, in {body['jobs']} jobs"))
+        found.append((f"history of {item.model} {item.mode}", f"{share}, in {counted(body['jobs'], 'job')}"))
     return found
 
 

@@ -104,8 +104,20 @@ def test_the_picture_of_it(trained: Trained) -> None:
     assert any("loss " in line and "validation " in line for line in lines)
     assert any(chr(0x2800) < character <= chr(0x28FF) for line in lines for character in line)
     assert any("o" in line.partition("│")[2] for line in lines)
+    for columns in (60, 80):
+        narrow = view(trained.seen, columns=columns)
+        assert all(len(line) <= columns for line in narrow)
+        assert "by the stand-in's tokens" in " ".join(line.strip() for line in narrow)
     ascii_lines = view(trained.seen, columns=80, braille=False)
     assert all(ord(character) < 256 for line in ascii_lines for character in line)
+
+
+def test_a_narrow_terminal_gets_a_table_of_the_bill(
+    run: CommandLine, there: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert run("bill").out.startswith("kind  ")
+    assert "id  " not in run("bill").out
 
 
 def test_watching_it_again_prints_the_same_story(run: CommandLine, there: Trained) -> None:
