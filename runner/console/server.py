@@ -41,7 +41,7 @@ def serve(
     app, access = build(session, port=taken, read_only=read_only, announce=announce)
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_level="critical",  # bugs are logged by the application; what Ctrl-C cuts off is none
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -170,6 +170,11 @@ def text(form: FormData, name: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
+def whole(given: str) -> int | None:
+    """Return a number of at most nine digits; None for any other text."""
+    return int(given) if re.fullmatch("[0-9]{1,9}", given.strip()) else None
+
+
 def agreed_terms(form: FormData) -> Terms:
     """Return the price that a page has shown, as the limit of what its form may cost. Raises ConfigurationError."""
     shown = text(form, "agreed")
@@ -183,4 +188,4 @@ def agreed_terms(form: FormData) -> Terms:
     return Terms(limit=limit, accept_unknown=text(form, "unknown") == "1", limit_name="the price that was shown")
 
 
-__all__ = ["Change", "Console", "Uploads", "address", "agreed_terms", "changing", "given", "reading", "text"]
+__all__ = ["Change", "Console", "Uploads", "address", "agreed_terms", "changing", "given", "reading", "text", "whole"]

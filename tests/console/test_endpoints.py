@@ -90,9 +90,7 @@ def test_a_canary_is_deployed_promoted_and_the_other_one_ended(serving: Session,
         page.get_by_role("button", name="Share the traffic so").click()
         expect(page.get_by_role("alert")).to_contain_text("the shares add up to 50 percent, not 100")
         page.get_by_role("link", name="Back").click()
-        page.get_by_label(re.compile("^stable")).fill("0")
-        page.get_by_label(re.compile("^canary")).fill("100")
-        page.get_by_role("button", name="Share the traffic so").click()
+        page.get_by_role("button", name="Everything to canary").click()
         expect(page.get_by_role("row", name=re.compile("canary"))).to_contain_text("100 %")
 
         page.get_by_role("link", name="Undeploy stable").click()

@@ -51,6 +51,7 @@ class Terminal:
         self.variables = {
             **{name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}},
             "TERM": "dumb",
+            "LC_ALL": "C.UTF-8",
             "PATH": f"{self._program(folder)}:{os.environ['PATH']}",
             **variables,
         }

@@ -58,6 +58,7 @@ def page(console: Console, request: Request) -> Response:
 
 
 def _plan(console: Console, given: dict[str, str]) -> DeploymentPlan:
+    percent = state.whole(given.get("percent", ""))
     return plan_deployment(
         console.session,
         given.get("source", ""),
@@ -67,7 +68,7 @@ def _plan(console: Console, given: dict[str, str]) -> DeploymentPlan:
         endpoint=given.get("endpoint"),
         lease_seconds=_length(given.get("lease"), DEFAULT_LEASE_SECONDS),
         idle_seconds=_length(given.get("idle"), DEFAULT_IDLE_SECONDS),
-        percent=int(given["percent"]) if given.get("percent", "").isdecimal() else 100,
+        percent=100 if percent is None else percent,
     )
 
 

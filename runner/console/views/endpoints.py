@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from runner.console import following
 from runner.console.changes import Change
-from runner.console.state import Console, text
+from runner.console.state import Console, text, whole
 from runner.console.views.deploy import LEASES
 from runner.errors import ConfigurationError, GoogleApiError
 from runner.formatting import duration, seconds_of
@@ -131,14 +131,16 @@ def _served(
     figures: dict[str, ServingFigures],
 ) -> Served:
     lease = lease_of(endpoint, model, labels.get(bare_name(model.model), {}))
+    now = console.session.now()
+    last = (asked or {}).get((endpoint.id, model.id))
     return Served(
         model=model,
         share=endpoint.traffic.get(model.id, 0),
         lease=lease,
-        ending=leases.ending(console.session.environment, lease, endpoint.id, now=console.session.now()),
+        ending=leases.ending(console.session.environment, lease, endpoint.id, now=now),
         usd_per_hour=hourly_total([model]),
         spent=spent.get(endpoint.id),
-        asked=(asked or {}).get((endpoint.id, model.id)),
+        asked=None if last is None else min(last, now),  # it is told by the end of a minute
         figures=figures.get(model.id, ServingFigures()),
     )
 
@@ -160,9 +162,13 @@ def traffic(console: Console, request: Request, form: FormData) -> Response:
     shares = {}
     for name, value in form.multi_items():
         if name.startswith("share:") and isinstance(value, str):
-            if not value.strip().isdecimal():
+            share = whole(value)
+            if share is None:
                 raise ConfigurationError(f"{value[:20]!r} is not a whole number of percent")
-            shares[name.removeprefix("share:")] = int(value)
+            shares[name.removeprefix("share:")] = share
+
+    if chosen := text(form, "all"):
+        shares = {name: 100 if name == chosen else 0 for name in shares}
 
     def work(change: Change) -> str:
         endpoint = resources.get_endpoint(console.session, identifier)

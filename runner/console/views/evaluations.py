@@ -138,9 +138,9 @@ def _limit(given: dict[str, str]) -> int | None:
     number = given.get("limit", "")
     if not number:
         return None
-    if not number.isdecimal() or not int(number):
+    if not (limit := state.whole(number)):
         raise ConfigurationError(f"{number[:20]!r} is not a number of questions")
-    return int(number)
+    return limit
 
 
 def _is_endpoint(console: Console, name: str) -> bool:

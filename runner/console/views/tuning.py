@@ -12,7 +12,7 @@ from runner.catalog import models
 from runner.console import following
 from runner.console.drawing import Line, line
 from runner.console.pages import STATES, address
-from runner.console.state import Console
+from runner.console.state import Console, whole
 from runner.errors import ConfigurationError
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.progress import Billed, billed, fraction_of
@@ -44,7 +44,7 @@ def page(console: Console, request: Request) -> Response:
     chosen = {name: query.get(name, "").strip() for name in ("state", "model", "mode", "q")}
     found = [job for job in reading.value if _fits(job, chosen)]
     pages = max(1, math.ceil(len(found) / PAGE_ROWS))
-    number = min(pages, max(1, int(query["page"]) if query.get("page", "").isdecimal() else 1))
+    number = min(pages, max(1, whole(query.get("page", "")) or 1))
     shown = found[(number - 1) * PAGE_ROWS : number * PAGE_ROWS]
     counts = dict.fromkeys(KINDS, 0)
     for job in reading.value:
