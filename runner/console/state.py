@@ -184,7 +184,7 @@ def agreed_terms(form: FormData) -> Terms:
         limit = math.nan
     if limit is not None and not limit >= 0:
         message = f"{shown[:20]!r} is not a price"
-        raise ConfigurationError(message, problems=[message], hint="go back, reload the page and send it again")
+        raise ConfigurationError(message, hint="go back, reload the page and send it again")
     return Terms(limit=limit, accept_unknown=text(form, "unknown") == "1", limit_name="the price that was shown")
 
 

@@ -78,7 +78,7 @@ def _length(given: str | None, default: float) -> float | None:
     try:
         seconds = None if given == "none" else seconds_of(given)
     except ValueError as error:
-        raise ConfigurationError(str(error), problems=[str(error)]) from error
+        raise ConfigurationError(str(error)) from error
     return seconds
 
 
