@@ -81,7 +81,7 @@ class StackSweep:
         return self
 
     def points(self, every: int = 1) -> Iterator[tuple[int, When]]:
-        """Yield each `every`-th point at which an application can be cut; what ends early has seen every part."""
+        """Yield each `every`-th point at which an application can be cut, in passes that each go over all of it."""
         wheres: tuple[When, ...] = ("before", "after")
         points = list(itertools.product(range(len(self.requests)), wheres))[::every]
         return itertools.chain.from_iterable(points[first::_PASSES] for first in range(_PASSES))
