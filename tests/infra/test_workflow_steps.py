@@ -30,8 +30,6 @@ SHORTER = {
     "python -m benchmarks.fuzz": ["manifests"],
     "python -m benchmarks": ["-c", NO_SUBJECT],
     "mypy": ["dev.py"],
-    # The documents are looked at in `test_stack_files.py`.
-    "python -m infra.documentation": ["--help"],
 }
 EXPRESSIONS = {
     "github.event_name == 'schedule' && '3600' || '60'": "0.1",
