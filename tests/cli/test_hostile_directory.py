@@ -66,6 +66,7 @@ COMMANDS: tuple[tuple[str, int], ...] = (
     ("emulator faults clear", 0),
     ("emulator provision", 0),
     ("emulator env", 0),
+    ("emulator key", 0),
     ("emulator logs", 0),
     ("environment show", 0),
     ("context add test --project acme --location us-central1", 0),
