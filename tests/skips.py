@@ -12,6 +12,7 @@ import pytest
 ALLOWED = {
     "needs a Google Cloud project: --google PROJECT": "no project belongs to this repository",
     "needs vllm and a CUDA device": "a GPU",
+    "needs AVX-512": "a processor",
     "needs the Pulumi engine: `pulumi` on PATH": "no package has it; to build it takes longer than all the tests",
     "needs all of Pulumi: `pulumi` and `pulumi-language-python` on PATH": "as before, and the provider too",
     "needs root, to be another user": "a process of another user can only be started by root",

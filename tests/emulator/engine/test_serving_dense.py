@@ -24,9 +24,10 @@ from tests.emulator.engine.test_serving_engine import Collector, random_prompts,
 
 pytestmark = pytest.mark.training
 
+_COMPILED = getattr(compiled.package(), "Decoder", None)
 needs_compiled = pytest.mark.skipif(
-    not hasattr(compiled.package(), "Decoder") or not compiled.package().Decoder.supports(16, 16, 16),
-    reason="needs the compiled package and AVX-512",
+    _COMPILED is None or not _COMPILED.supports(16, 16, 16),
+    reason="needs the compiled package" if _COMPILED is None else "needs AVX-512",
 )
 DECODERS = [DenseDecoder, pytest.param(functools.partial(CompiledDecoder, threads=2), marks=needs_compiled)]
 
