@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from runner.local_processes import module_command
@@ -21,10 +21,12 @@ class LimitedProcess:
 
     Args:
         module: calls `answer_requests` when it is run.
+        variables: of its environment, where this process has none of that name.
     """
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, variables: Mapping[str, str] | None = None) -> None:
         self._command = module_command(module)
+        self._variables = variables or {}
         self.process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._end: Callable[[], Any] = lambda: None
@@ -44,7 +46,10 @@ class LimitedProcess:
 
     def _ask(self, request: bytes) -> bytes | None:
         if self.process is None:
-            self.process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            environment = {**self._variables, **os.environ}
+            self.process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            )
             self._end = weakref.finalize(self, _ended, self.process)
         try:
             _send(self.process.stdin, request)
@@ -60,12 +65,13 @@ class LimitedProcesses:
     Args:
         module: calls `answer_requests` when it is run.
         count: how many requests are answered at once.
+        variables: see `LimitedProcess`.
     """
 
-    def __init__(self, module: str, count: int = 1) -> None:
+    def __init__(self, module: str, count: int = 1, variables: Mapping[str, str] | None = None) -> None:
         self._idle: queue.LifoQueue[LimitedProcess] = queue.LifoQueue()
         for _ in range(count):
-            self._idle.put(LimitedProcess(module))
+            self._idle.put(LimitedProcess(module, variables))
 
     def ask(self, request: bytes) -> bytes | None:
         """Return the answer to a request; None where it takes more memory or time than the limits allow."""
@@ -82,25 +88,29 @@ def _ended(process: subprocess.Popen[bytes]) -> None:
         process.communicate()
 
 
-def answer_requests(answer: Callable[[bytes], bytes], *, memory: int, seconds: int) -> None:
+def answer_requests(answer: Callable[[bytes], bytes], *, memory: int | None = None, seconds: int | None = None) -> None:
     """Answer requests on standard input until it closes, or one takes too much.
 
     Args:
         answer: returns the answer to a request.
-        memory: bytes of address space of this process.
-        seconds: processor time of one request.
+        memory: bytes of address space of this process; None: there is no limit.
+        seconds: processor time of one request, likewise.
     """
-    import resource
-
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not get between the answers
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    if memory is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     with contextlib.suppress(EOFError, MemoryError, BrokenPipeError):
         while True:
             request = _receive(sys.stdin.buffer)
-            used = resource.getrusage(resource.RUSAGE_SELF)
-            limit = int(used.ru_utime + used.ru_stime) + seconds
-            resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+            if seconds is not None:
+                import resource
+
+                used = resource.getrusage(resource.RUSAGE_SELF)
+                limit = int(used.ru_utime + used.ru_stime) + seconds
+                resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
             _send(output, answer(request))
 
 

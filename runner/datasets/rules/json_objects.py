@@ -25,10 +25,6 @@ from runner.datasets.reading.lines import MAX_LINE_BYTES, RawLine
 from runner.datasets.rules import texts
 from runner.datasets.rules.formats import MAX_DEPTH
 
-# A file may have a million broken lines, and the constructor of a frozen class takes as long as decoding a short line.
-_SET = [Finding.__dict__[name].__set__ for name in ("code", "severity", "file", "line", "path", "message", "fix")]
-_set_code, _set_severity, _set_file, _set_line, _set_path, _set_message, _set_fix = _SET
-
 
 class Findings:
     """Collects what is wrong with one line."""
@@ -48,15 +44,10 @@ class Findings:
             path, message, fix = (text.encode("utf-8", "backslashreplace").decode() for text in (path, message, fix))
         if severity == "error":
             self.failed = True
-        finding = Finding.__new__(Finding)
-        _set_code(finding, code)
-        _set_severity(finding, severity)
-        _set_file(finding, self.file)
-        _set_line(finding, self.line)
-        _set_path(finding, path)
-        _set_message(finding, message)
-        _set_fix(finding, fix)
-        self.items.append(finding)
+        file, line = self.file, self.line
+        self.items.append(
+            Finding(code=code, severity=severity, file=file, line=line, path=path, message=message, fix=fix)
+        )
 
     def error(self, code: str, path: str, message: str, fix: str = "") -> None:
         """Add what keeps the line from being an example."""
