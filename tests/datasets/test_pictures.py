@@ -25,8 +25,9 @@ from runner.gcp import uploads
 from tests.cli.conftest import in_project, run  # noqa: F401 - fixtures
 from tests.cli.invocation import CommandLine
 from tests.datasets.examples import png
-from tests.datasets.test_defects import FORMATS, Picture, encoded, found
+from tests.datasets.test_defects import found
 from tests.datasets.test_transfers import session_on
+from tests.datasets.written import FORMATS, Picture, encoded
 from tests.provisioning import Provisioned
 
 KINDS = ("JPEG", "PNG", "WEBP")

@@ -9,6 +9,10 @@ from typing import Protocol
 
 from runner.datasets.examples import Finding, Format, Role
 
+Shortened = tuple[bytes, list[tuple[int, int]]]
+"""A line in which long texts are cut short. Of each cut: how many characters of it stand before, and how many are left
+out. Its errors are those of the line; what else there is to say of it only the line tells."""
+
 
 @dataclass(slots=True)
 class Block:
@@ -38,8 +42,8 @@ class Block:
     """Number of each remark, see `texts.remark`, with how often it is made."""
     remarks: Callable[[], list[tuple[int, Role, int]]]
     """Index of the line, role of the turn and number of each remark, in the order of lines, turns and numbers."""
-    doubtful: list[tuple[int, bytes]]
-    """Index and bytes of each line for the exact parser, blank ones left out."""
+    doubtful: list[tuple[int, bytes, Shortened | None]]
+    """Index and bytes of each line for the exact parser, blank ones left out, and the line cut short where it can."""
     answers: Callable[[], list[int]]
     """Characters of the last turn."""
     conversations: Callable[[], Sequence[Sequence[str]]]

@@ -14,13 +14,13 @@ from typing import Any
 from runner.datasets.checking.blocks import Block
 from runner.datasets.examples import Format
 from runner.datasets.reading import native
-from runner.datasets.rules.formats import scanner_rules
+from runner.datasets.rules import formats, texts
 
 
 def _scanner(images: bool) -> Any:
     module = native.module()
     assert module is not None  # noqa: S101 - whoever asks has asked `native.is_installed` first
-    return module.Scanner(scanner_rules(), images=images)
+    return module.Scanner({**vars(formats), **vars(texts)}, images=images)
 
 
 class CompiledReshaper:
@@ -73,7 +73,7 @@ class CompiledReader:
             findings=[],
             remarked=found.remarked,
             remarks=lambda: found.remarks,
-            doubtful=[(line, block[start:end]) for line, start, end in found.doubtful],
+            doubtful=[(line, block[start:end], short) for line, start, end, short in found.doubtful],
             answers=lambda: found.answers,
             conversations=lambda: [contents[start:end] for start, end in pairwise(accumulate(turns, initial=0))],
         )

@@ -12,12 +12,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise, repeat
 from typing import Any, NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
-from runner.datasets.checking.blocks import Block
+from runner.datasets.checking.blocks import Block, Shortened
 from runner.datasets.examples import Finding, Format, ImagePart, Role
 from runner.datasets.reading.lines import RawLine
 from runner.datasets.rules import contents as digests
@@ -83,23 +83,23 @@ class ExactReader:
         decoded = decode_block(block)
         if decoded is None:
             lines = block.removesuffix(b"\n").split(b"\n")
-            return self.read(enumerate(lines), len(lines), before)
+            return self.read(zip(count(), lines, repeat(None)), len(lines), before)
         bodies, suspects = decoded
-        return self.read(enumerate(bodies), len(bodies), before, suspects)
+        return self.read(zip(count(), bodies, repeat(None)), len(bodies), before, suspects)
 
     def read(
         self,
-        lines: Iterable[tuple[int, bytes | dict[str, Any] | None]],
-        count: int,
+        lines: Iterable[tuple[int, bytes | dict[str, Any] | None, Shortened | None]],
+        size: int,
         before: int = 0,
         suspects: Container[int] | None = None,
     ) -> Block:
         """Read some of the lines of a block.
 
         Args:
-            lines: index in the block and bytes of each, or what `decode_block` returns; None for a line that is too
-                long.
-            count: number of all lines of the block.
+            lines: index in the block, and bytes of each or what `decode_block` returns, None for a line that is too
+                long; then the line cut short, where it may be.
+            size: number of all lines of the block.
             before: number of lines before the block.
             suspects: index of each line of which a text may hold a control; all lines where it is None.
         """
@@ -113,12 +113,17 @@ class ExactReader:
         parted: list[tuple[int, str]] = []
         rows = 0
         wrong = Findings(self._name, 0)
-        for place, data in lines:
+        for place, data, short in lines:
             wrong.line = number = before + place + 1
             if isinstance(data, dict):
                 body: dict[str, Any] | None = data
             else:
                 raw = RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
+                if short is not None and self._has_errors(raw._replace(data=short[0]), short[1], wrong):
+                    findings.append((place, wrong.items))
+                    wrong = Findings(self._name, 0)
+                    rows += 1
+                    continue
                 body = decode_object(raw, wrong)
             found = read_turns(body, wrong, self._images, suspects is None or place in suspects)
             if wrong.items:
@@ -153,15 +158,15 @@ class ExactReader:
         bounds = list(accumulate(turns, initial=0))
         remarks = _remarks(list(map(str.encode, spoken)) if parted else encoded)
         return Block(
-            count=count,
+            count=size,
             rows=rows,
             formats=formats,
             index=index,
             turns=turns,
             written=written,
             images=images if parted else None,
-            prompts=_spread(prompts, index, count),
-            wholes=_spread(wholes, index, count),
+            prompts=_spread(prompts, index, size),
+            wholes=_spread(wholes, index, size),
             findings=findings,
             remarked=Counter(number for _, number in remarks),
             remarks=lambda: [(index[line], role, number) for line, role, number in _placed(remarks, bounds)],
@@ -169,6 +174,14 @@ class ExactReader:
             answers=lambda: [len(contents[end - 1]) for end in bounds[1:]],
             conversations=lambda: [contents[start:end] for start, end in pairwise(bounds)],
         )
+
+    def _has_errors(self, raw: RawLine, cuts: list[tuple[int, int]], wrong: Findings) -> bool:
+        """Tell whether a line that is cut short has errors, and add all its findings then."""
+        wrong.cuts = cuts
+        if read_turns(decode_object(raw, wrong), wrong, self._images) is None and wrong.failed:
+            return True
+        wrong.cuts, wrong.items = [], []
+        return False
 
 
 def _spread(found: list[int], index: list[int], count: int) -> array[int]:

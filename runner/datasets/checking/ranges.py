@@ -114,7 +114,7 @@ class RangeChecker:
         try:
             for block in blocks(stream, remaining):
                 if block is None:
-                    self._add(self._exact.read([(0, None)], 1, self.totals.lines))
+                    self._add(self._exact.read([(0, None, None)], 1, self.totals.lines))
                 else:
                     self._block(block)
                 if progress is not None:

@@ -29,12 +29,14 @@ from runner.datasets.rules.formats import MAX_DEPTH
 class Findings:
     """Collects what is wrong with one line."""
 
-    __slots__ = ("failed", "file", "items", "line")
+    __slots__ = ("cuts", "failed", "file", "items", "line")
 
     def __init__(self, file: str, line: int) -> None:
         self.file = file
         self.line = line
         self.items: list[Finding] = []
+        self.cuts: list[tuple[int, int]] = []
+        """Where characters of the line were left out: how many of the others stand before, and how many are missing."""
         self.failed = False
         """Whether an error was added."""
 
@@ -221,7 +223,7 @@ def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
 
 def _not_json(error: json.JSONDecodeError, findings: Findings) -> None:
     text, problem, place = error.doc, error.msg, error.pos
-    column = place - text.rfind("\n", 0, place)
+    column = place - text.rfind("\n", 0, place) + sum(missing for before, missing in findings.cuts if before <= place)
     if problem == "Extra data":
         rest = text[place:].lstrip()
         what = "a second JSON value" if rest[:1] in {"{", "["} else f"{rest[:20]!r}"

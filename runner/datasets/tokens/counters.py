@@ -15,6 +15,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from runner.datasets.rules.contents import Contents
 from runner.datasets.tokens.template_tokens import Frame, Frames
 from runner.errors import ConfigurationError, EngineMissingError
 from runner.installation import install_hint
@@ -76,27 +77,17 @@ class TokenCounter(Protocol):
         """Tell counting from estimating."""
         ...
 
-    def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
-        """Return the tokens of an example, and how many of them are trained (0 where that is not known).
-
-        Args:
-            turns: content of each turn, as `contents.content` writes it.
-            system: whether the first turn is the system's.
-            characters: of all texts.
-            images: number of images.
-        """
-        ...
-
     def measure_all(
         self,
         conversations: Iterable[tuple[Sequence[str], bool]],
         characters: list[int],
         images: list[int] | None = None,
     ) -> tuple[list[int], list[int] | None]:
-        """Return the same of many examples, and None where trained tokens are not known.
+        """Return the tokens of each example, and how many of them are trained, None where that is not known.
 
         Args:
-            conversations: turns of each example, and whether the first is the system's.
+            conversations: turns of each example, as `contents.content` writes them, and whether the first is the
+                system's.
             characters: of all texts of each example.
             images: number of images of each example; None: there are none.
         """
@@ -113,10 +104,6 @@ class RatioCounter:
 
     ratio: float
     exact: bool = False
-
-    def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
-        """Return characters times ratio, plus a fixed number for each image."""
-        return estimated_tokens(characters, images, self.ratio), 0
 
     def measure_all(
         self,
@@ -176,11 +163,6 @@ class TokenizerCounter:
     def library(self) -> str:
         """Name the library that counts."""
         return "fastokens" if self._fast is not None else "tokenizers"
-
-    def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
-        """Return the tokens of an example and the trained ones. Raises ConfigurationError when the template fails."""
-        total, trained = self._pieced(turns, system)
-        return total + (TOKENS_PER_IMAGE * images), trained
 
     def measure_all(
         self,
@@ -272,6 +254,13 @@ def _fast_tokenizer(path: Path) -> Any | None:
         return Tokenizer.from_file(str(path))
     except Exception:
         return None  # it knows byte-pair encoding only; the reference counts then
+
+
+def measure(counter: TokenCounter, reading: Contents) -> tuple[int, int]:
+    """Return the tokens of one example, and how many of them are trained (0 where that is not known)."""
+    characters = sum(map(len, reading.texts))
+    tokens, trained = counter.measure_all([(reading.turns, reading.system)], [characters], [reading.images])
+    return tokens[0], trained[0] if trained is not None else 0
 
 
 def ratio_of(model: Model | None, mode: TuningMode | None) -> float:
