@@ -118,14 +118,12 @@ class ExactReader:
             if isinstance(data, dict):
                 body: dict[str, Any] | None = data
             else:
-                raw = RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
-                if short is not None and self._has_errors(raw._replace(data=short[0]), short[1], wrong):
-                    findings.append((place, wrong.items))
-                    wrong = Findings(self._name, 0)
-                    rows += 1
-                    continue
-                body = decode_object(raw, wrong)
+                text, wrong.cuts = short or (data, [])
+                body = decode_object(self._raw(number, text), wrong)
             found = read_turns(body, wrong, self._images, suspects is None or place in suspects)
+            if short is not None and not wrong.failed:
+                wrong = Findings(self._name, number)
+                found = read_turns(decode_object(self._raw(number, data), wrong), wrong, self._images)
             if wrong.items:
                 findings.append((place, wrong.items))
                 wrong = Findings(self._name, 0)
@@ -175,13 +173,8 @@ class ExactReader:
             conversations=lambda: [contents[start:end] for start, end in pairwise(bounds)],
         )
 
-    def _has_errors(self, raw: RawLine, cuts: list[tuple[int, int]], wrong: Findings) -> bool:
-        """Tell whether a line that is cut short has errors, and add all its findings then."""
-        wrong.cuts = cuts
-        if read_turns(decode_object(raw, wrong), wrong, self._images) is None and wrong.failed:
-            return True
-        wrong.cuts, wrong.items = [], []
-        return False
+    def _raw(self, number: int, data: bytes | None) -> RawLine:
+        return RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
 
 
 def _spread(found: list[int], index: list[int], count: int) -> array[int]:
