@@ -223,8 +223,8 @@ def test_a_decoder_that_dies_is_started_anew(tmp_path: Path) -> None:
     with PictureCheck(None, decode=True) as check:
         assert list(check.findings(path)) == []
         assert check._decoder is not None
-        assert check._decoder.process is not None
-        check._decoder.process.kill()
+        (process,) = check._decoder.running
+        process.kill()
         assert list(check.findings(path)) == []
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.datasets.checking.blocks import BlockReader
 from runner.datasets.checking.compiled import CompiledReader, CompiledReshaper
 from runner.datasets.checking.exact import ExactReader
+from runner.datasets.checking.ranges import BlockReader
 from runner.datasets.reading import native
 from runner.datasets.rules import formats, texts
 from tests.datasets.examples import ASSISTANT, USER, chat, data_url, image_turn, png

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from runner.datasets.examples import Finding, Format, Role
 
@@ -48,11 +47,3 @@ class Block:
     """Characters of the last turn."""
     conversations: Callable[[], Sequence[Sequence[str]]]
     """Contents of the turns, see `contents.content`; only where the reader was asked for them."""
-
-
-class BlockReader(Protocol):
-    """Reads blocks of whole lines; the last one's line end may be missing."""
-
-    def scan(self, block: bytes, before: int = 0) -> Block:
-        """Sort the lines of a block, which `before` others precede."""
-        ...

@@ -56,7 +56,7 @@ class CompiledReader:
         self._scanner = _scanner(images)
 
     def scan(self, block: bytes, before: int = 0) -> Block:
-        """Sort the lines of a block, see `BlockReader`."""
+        """Sort the lines of a block, which `before` others precede."""
         found = self._scanner.read(block, self._contents)
         turns: list[int] = found.turns
         contents: list[str] = found.contents

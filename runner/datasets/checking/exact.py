@@ -79,7 +79,7 @@ class ExactReader:
         self._first = 1 if first else 2
 
     def scan(self, block: bytes, before: int = 0) -> Block:
-        """Read the lines of a block, see `BlockReader`."""
+        """Read the lines of a block, which `before` others precede."""
         decoded = decode_block(block)
         if decoded is None:
             lines = block.removesuffix(b"\n").split(b"\n")
@@ -173,7 +173,7 @@ class ExactReader:
             conversations=lambda: [contents[start:end] for start, end in pairwise(bounds)],
         )
 
-    def _raw(self, number: int, data: bytes | None) -> RawLine:
+    def _raw(self, number: int, data: Any) -> RawLine:
         return RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from runner.datasets.rules.contents import Contents
 from runner.datasets.tokens.template_tokens import Frame, Frames
@@ -69,35 +69,6 @@ def token_lengths(sizes: Sizes, ratio: float | None, limit: int | None) -> Count
     return lengths
 
 
-class TokenCounter(Protocol):
-    """Counts the tokens of an example, template included."""
-
-    @property
-    def exact(self) -> bool:
-        """Tell counting from estimating."""
-        ...
-
-    def measure_all(
-        self,
-        conversations: Iterable[tuple[Sequence[str], bool]],
-        characters: list[int],
-        images: list[int] | None = None,
-    ) -> tuple[list[int], list[int] | None]:
-        """Return the tokens of each example, and how many of them are trained, None where that is not known.
-
-        Args:
-            conversations: turns of each example, as `contents.content` writes them, and whether the first is the
-                system's.
-            characters: of all texts of each example.
-            images: number of images of each example; None: there are none.
-        """
-        ...
-
-    def describe(self) -> str:
-        """Say how tokens are counted."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class RatioCounter:
     """Estimates from the number of characters."""
@@ -111,7 +82,10 @@ class RatioCounter:
         characters: list[int],
         images: list[int] | None = None,
     ) -> tuple[list[int], list[int] | None]:
-        """Return characters times ratio, plus a fixed number for each image."""
+        """Return the tokens of each example, see `TokenizerCounter.measure_all`, and None for the trained ones.
+
+        They are characters times ratio, plus a fixed number for each image.
+        """
         ratio, some = self.ratio, images or repeat(0)
         return [estimated_tokens(count, each, ratio) for count, each in zip(characters, some, strict=False)], None
 
@@ -170,7 +144,17 @@ class TokenizerCounter:
         characters: list[int],
         images: list[int] | None = None,
     ) -> tuple[list[int], list[int] | None]:
-        """Return tokens and trained tokens of each example. Raises ConfigurationError when the template fails."""
+        """Return the tokens of each example, template included, and how many of them are trained.
+
+        Args:
+            conversations: turns of each example, as `contents.content` writes them, and whether the first is the
+                system's.
+            characters: of all texts of each example.
+            images: number of images of each example; None: there are none.
+
+        Raises:
+            ConfigurationError: the template fails.
+        """
         plain = images is None
         tokens: list[int] = []
         trained: list[int] = []
@@ -254,6 +238,10 @@ def _fast_tokenizer(path: Path) -> Any | None:
         return Tokenizer.from_file(str(path))
     except Exception:
         return None  # it knows byte-pair encoding only; the reference counts then
+
+
+TokenCounter = RatioCounter | TokenizerCounter
+"""Counts the tokens of examples; `exact` tells counting from estimating."""
 
 
 def measure(counter: TokenCounter, reading: Contents) -> tuple[int, int]:
