@@ -50,6 +50,49 @@ def test_both_readers_remark_what_the_patterns_say(turns: list[str], system: boo
             assert Counter(found.remarked) == Counter(number for _, _, number in wanted)
 
 
+PROSE = "The quick brown fox jumps over the lazy dog near the old river bank. "
+LONG_PIECES = [
+    PROSE, 3 * PROSE, "line\n", "\t", 40 * "é", "😀", 60 * " ", "nan", "data:image/png;base64,",
+    "iVBORw0KGgo" + 90 * "A",
+    "/9j/" + 200 * "A", "gs://bucket/", "\\n", "\\", "\u200b", "\x7f", '"', "user", "a@b.com",
+]  # fmt: skip
+LONG_TEXT = st.lists(st.sampled_from(LONG_PIECES), min_size=1, max_size=6).map("".join)
+
+
+def _long_lines(draw: Any) -> Any:
+    def text() -> Any:
+        return draw(LONG_TEXT)
+
+    address = {"type": draw(st.just("image_url") | LONG_TEXT), "image_url": {"url": text(), "detail": text()}}
+    turns = [{"role": draw(st.just("user") | LONG_TEXT), "content": text()}, {"role": "assistant", "content": text()}]
+    turns[0] = draw(
+        st.sampled_from([turns[0], {"role": "user", "content": [{"type": "text", "text": text()}, address]}])
+    )
+    file = {"file_data": {"mime_type": text(), "file_uri": text()}}
+    parts = [{"role": "user", "parts": [{"text": text()}, file]}, {"role": "model", "parts": [{"text": text()}]}]
+    bodies = [{"prompt": text(), draw(st.sampled_from(["completion", "x"])): text()}, {"messages": turns}]
+    body: dict[str, Any] = draw(st.sampled_from([*bodies, {"contents": parts}, {"messages": text()}]))
+    return {**body, text(): text()} if draw(st.booleans()) else body
+
+
+@given(
+    st.data(), st.booleans(), st.sampled_from(["", "", "\x00", '"', "\\", ",", "}", "{}", "é", "NaN", '"a":1,"a":2,'])
+)
+@settings(max_examples=300, deadline=None)
+def test_what_is_wrong_with_a_line_is_the_same_where_it_is_cut_short(
+    data: st.DataObject, escaped: bool, more: str
+) -> None:
+    text = json.dumps(_long_lines(data.draw), ensure_ascii=escaped)
+    place = data.draw(st.integers(0, len(text)))
+    line = (text[:place] + more + text[place + data.draw(st.integers(0, 2)) :]).encode()
+    exact = ExactReader(images=True, name="t.jsonl")
+    doubtful = CompiledReader(images=True, contents=False).scan(line).doubtful
+    whole = [(place, data, None) for place, data, _ in doubtful]
+    short, expected = exact.read(doubtful, 1), exact.read(whole, 1)
+    assert short.findings == expected.findings
+    assert (short.rows, short.index, short.wholes) == (expected.rows, expected.index, expected.wholes)
+
+
 def test_every_pattern_has_its_anchors() -> None:
     for text in PIECES:
         for pattern in texts.PATTERNS:
