@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.datasets.checking.compiled import CompiledReader, CompiledReshaper
+from runner.datasets.checking.compiled import CompiledReader, reshaper
 from runner.datasets.checking.exact import ExactReader
 from runner.datasets.checking.ranges import BlockReader
 from runner.datasets.reading import native
@@ -218,5 +218,5 @@ LOSSES = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_a_conversion_might_lose_is_left_to_the_exact_parser(form: Any, name: str) -> None:
     line = json.dumps(LOSSES[name]).encode()
-    made, count, rows, left = CompiledReshaper(form).reshape(line)
+    made, count, rows, left = reshaper(form)(line)
     assert (made, count, rows, left) == (b"", 1, 0, [(0, 0, len(line), 0)])

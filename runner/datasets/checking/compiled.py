@@ -8,6 +8,7 @@ parser reads all lines.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -23,24 +24,15 @@ def _scanner(images: bool) -> Any:
     return module.Scanner({**vars(formats), **vars(texts)}, images=images)
 
 
-class CompiledReshaper:
-    """Writes lines of one documented format in another, texts as they are written; `native.is_installed` first.
+Reshaped = tuple[bytes, int, int, list[tuple[int, int, int, int]]]
+"""Lines in another format, the number of all lines and of those, and the lines that are not certainly good: of each its
+index, its start and its end in the block, and where it belongs among the lines written. Blank lines are neither."""
 
-    A block at a time; the lines that it leaves go through the exact parser.
-    """
 
-    def __init__(self, form: Format) -> None:
-        self._form = form
-        self._scanner = _scanner(True)
-
-    def reshape(self, block: bytes) -> tuple[bytes, int, int, list[tuple[int, int, int, int]]]:
-        """Return the lines written, the number of all lines and of those, and the lines that are not certainly good.
-
-        Of each of these: its index, its start and its end in the block, and where it belongs among the lines written.
-        Blank lines are neither.
-        """
-        made: tuple[bytes, int, int, list[tuple[int, int, int, int]]] = self._scanner.reshape(block, self._form)
-        return made
+def reshaper(form: Format) -> Callable[[bytes], Reshaped]:
+    """Return what writes the lines of a block in another format, texts as they are; `native.is_installed` first."""
+    scanner = _scanner(True)
+    return lambda block: scanner.reshape(block, form)  # type: ignore[no-any-return]
 
 
 class CompiledReader:
