@@ -217,7 +217,8 @@ impl Rules {
             max_pixels: table.max_pixels,
             placeholders: table.placeholders.into_iter().map(String::into_bytes).collect(),
             controls: Controls::new(&table.controls).ok_or("the controls are of too many kinds")?,
-            marks: Marks::new(&table.special_tokens, &table.patterns).ok_or("the tokens and patterns make no search")?,
+            marks: Marks::new(&table.special_tokens, &table.patterns)
+                .ok_or("the tokens and patterns make no search")?,
             details: table.details.into_iter().map(String::into_bytes).collect(),
             mime_types: table.mime_types,
             first: role(&table.first)?,

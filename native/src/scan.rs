@@ -212,7 +212,7 @@ fn judge(
 }
 
 /// Tell whether a text of a line may hold backslash and n.
-pub fn has_backslash(line: &[u8]) -> bool {
+fn has_backslash(line: &[u8]) -> bool {
     [&b"\\\\n"[..], b"\\u005", b"\\u006"].into_iter().any(|sign| memmem::find(line, sign).is_some())
 }
 

@@ -1,10 +1,9 @@
 //! Doubtful lines with their long texts cut short: what is wrong with a line is found sooner in that.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 use crate::json::{Cursor, Made};
 use crate::rules::Rules;
-use crate::scan::has_backslash;
 use crate::texts::characters;
 
 /// A line, and of each cut how many of its characters stand before it and how many were left out.
@@ -22,9 +21,6 @@ const ADDRESSES: [&[u8; 4]; 5] = [b"data", b"gs:/", b"iVBO", b"/9j/", b"UklG"];
 /// Only values are cut that are certainly sound, so that the errors found in both lines are the same.
 pub fn shortened(line: &[u8], rules: &Rules, made: &mut Made) -> Option<Shortened> {
     let (mut short, mut cuts, mut from, mut count) = (Vec::new(), Vec::new(), 0, 0);
-    if line.len() < LONG || has_backslash(line) {
-        return None;
-    }
     let mut cursor = Cursor::new(line, &rules.controls);
     while let Some(at) = memchr(b'"', &line[cursor.at..]) {
         cursor.at += at;
@@ -32,9 +28,10 @@ pub fn shortened(line: &[u8], rules: &Rules, made: &mut Made) -> Option<Shortene
         let Some(span) = cursor.string(made) else { break };
         let (start, end) = (span.quotes.0 + 1, span.quotes.1);
         cursor.space();
-        // Keys are left whole: two of them could become the same.
-        let size = if end - start < LONG || cursor.peek() == Some(b':') { None } else { beginning(&line[start..end]) };
-        if let Some(size) = size {
+        // Keys are left whole: two of them could become the same. What may have been escaped twice is, too.
+        let text = &(if span.made { made.bytes() } else { line })[span.start..span.end];
+        let whole = end - start < LONG || cursor.peek() == Some(b':') || memmem::find(text, b"\\n").is_some();
+        if let Some(size) = if whole { None } else { beginning(&line[start..end]) } {
             short.extend_from_slice(&line[from..start + size]);
             count += characters(&line[from..start + size], false);
             cuts.push((count, characters(&line[start + size..end], false)));
@@ -50,13 +47,17 @@ fn beginning(text: &[u8]) -> Option<usize> {
     let (mut at, mut letters, mut head) = (0, 0, Vec::with_capacity(4));
     for _ in 0..KEPT {
         let byte = *text.get(at)?;
-        if head.len() < 4 && byte != b' ' {
-            head.push(if byte == b'\\' || !byte.is_ascii() { return None } else { byte });
+        let escape = if byte == b'\\' { text.get(at + 1) } else { None };
+        match escape {
+            Some(b'n' | b't' | b'r') => {}
+            Some(b'/' | b'u') if head.len() < 4 => return None,
+            _ if head.len() == 4 || byte == b' ' => {}
+            _ => head.push(if byte.is_ascii() { byte } else { return None }),
         }
         letters += usize::from(byte.is_ascii_alphanumeric());
-        at += match (byte, text.get(at + 1..at + 3)) {
-            (b'\\', Some([b'u', b'd' | b'D'])) => 12,
-            (b'\\', Some([b'u', _])) => 6,
+        at += match (byte, text.get(at + 1..at + 4)) {
+            (b'\\', Some([b'u', b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B'])) => 12, // a surrogate pair
+            (b'\\', Some([b'u', ..])) => 6,
             (b'\\', _) => 2,
             (0..0x80, _) => 1,
             (0x80..0xE0, _) => 2,

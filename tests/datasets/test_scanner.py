@@ -52,7 +52,7 @@ def test_both_readers_remark_what_the_patterns_say(turns: list[str], system: boo
 
 PROSE = "The quick brown fox jumps over the lazy dog near the old river bank. "
 LONG_PIECES = [
-    PROSE, 3 * PROSE, "line\n", "\t", 40 * "é", "😀", 60 * " ", "nan", "data:image/png;base64,",
+    PROSE, 3 * PROSE, "line\n", "\t", 40 * "é", "😀", "힣퀀", 60 * " ", "nan", "data:image/png;base64,",
     "iVBORw0KGgo" + 90 * "A",
     "/9j/" + 200 * "A", "gs://bucket/", "\\n", "\\", "\u200b", "\x7f", '"', "user", "a@b.com",
 ]  # fmt: skip

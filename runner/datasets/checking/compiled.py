@@ -32,7 +32,7 @@ index, its start and its end in the block, and where it belongs among the lines 
 def reshaper(form: Format) -> Callable[[bytes], Reshaped]:
     """Return what writes the lines of a block in another format, texts as they are; `native.is_installed` first."""
     scanner = _scanner(True)
-    return lambda block: scanner.reshape(block, form)  # type: ignore[no-any-return]
+    return lambda block: scanner.reshape(block, form)
 
 
 class CompiledReader:
