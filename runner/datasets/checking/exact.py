@@ -118,6 +118,8 @@ class ExactReader:
             if isinstance(data, dict):
                 body: dict[str, Any] | None = data
             else:
+                if short is not None and b"\0" in short[0]:
+                    short = None  # its place is told in bytes
                 text, wrong.cuts = short or (data, [])
                 body = decode_object(self._raw(number, text), wrong)
             found = read_turns(body, wrong, self._images, suspects is None or place in suspects)
