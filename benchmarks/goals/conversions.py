@@ -18,7 +18,7 @@ from benchmarks.goals.dataset_files import write
 from benchmarks.goals.figures import Run, at_least
 from runner.datasets.examples import Format
 from runner.datasets.rewriting.converting import convert_file
-from tests.datasets.test_defects import JPEG
+from tests.datasets.written import JPEG
 
 
 def _to_chat(body: dict[str, Any]) -> dict[str, Any]:

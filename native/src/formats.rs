@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::json::{Cursor, Made, Span};
-use crate::rules::{Field, Format, Keys, Role, Rules};
+use crate::rules::{Format, Keys, Role, Rules};
 
 #[derive(Clone, Copy)]
 pub enum Part {
@@ -54,12 +54,12 @@ impl Line {
             };
             let key = rules.lines[is as usize].get(key)?;
             note(&mut seen, key.bit)?;
-            match key.field {
-                Field::Prompt => prompt = Some(cursor.string(&mut self.made)?),
-                Field::Completion => completion = Some(cursor.string(&mut self.made)?),
-                Field::Messages => cursor.list(|cursor| self.message(cursor, rules))?,
-                Field::Contents => cursor.list(|cursor| self.content(cursor, rules, false))?,
-                Field::SystemInstruction => self.content(cursor, rules, true)?,
+            match key.name.as_str() {
+                "prompt" => prompt = Some(cursor.string(&mut self.made)?),
+                "completion" => completion = Some(cursor.string(&mut self.made)?),
+                "messages" => cursor.list(|cursor| self.message(cursor, rules))?,
+                "contents" => cursor.list(|cursor| self.content(cursor, rules, false))?,
+                "systemInstruction" => self.content(cursor, rules, true)?,
                 _ => self.pass_over(cursor)?,
             }
             Some(())
@@ -111,12 +111,12 @@ impl Line {
         cursor.object(|cursor, key| {
             let key = rules.chat_turn.get(key)?;
             note(&mut seen, key.bit)?;
-            match key.field {
-                Field::Role => role = Some(rules.role(Format::Chat, cursor.word()?)?),
-                Field::Content if cursor.peek() == Some(b'[') => {
+            match key.name.as_str() {
+                "role" => role = Some(rules.role(Format::Chat, cursor.word()?)?),
+                "content" if cursor.peek() == Some(b'[') => {
                     cursor.list(|cursor| self.chat_part(cursor, rules))?;
                 }
-                Field::Content => {
+                "content" => {
                     let text = cursor.string(&mut self.made)?;
                     self.parts.push(Part::Text(text));
                 }
@@ -146,10 +146,10 @@ impl Line {
             strange = [strange[0] | found[0].is_none(), strange[1] | found[1].is_none()];
             let key = found[0].or(found[1])?;
             note(&mut seen, key.bit)?;
-            match key.field {
-                Field::Type => kind = Some(cursor.word()?),
-                Field::Text => text = Some(cursor.string(&mut self.made)?),
-                Field::ImageUrl => image = Some(self.image_url(cursor, rules)?),
+            match key.name.as_str() {
+                "type" => kind = Some(cursor.word()?),
+                "text" => text = Some(cursor.string(&mut self.made)?),
+                "image_url" => image = Some(self.image_url(cursor, rules)?),
                 _ => self.pass_over(cursor)?,
             }
             Some(())
@@ -167,9 +167,9 @@ impl Line {
         cursor.object(|cursor, key| {
             let key = rules.image_url.get(key)?;
             note(&mut seen, key.bit)?;
-            match key.field {
-                Field::Url => url = Some(cursor.string(&mut self.made)?),
-                Field::Detail => {
+            match key.name.as_str() {
+                "url" => url = Some(cursor.string(&mut self.made)?),
+                "detail" => {
                     self.says_more = true;
                     if !cursor.null() {
                         let word = cursor.word()?;
@@ -191,10 +191,10 @@ impl Line {
         cursor.object(|cursor, key| {
             let key = keys.get(key)?;
             note(&mut seen, key.bit)?;
-            match key.field {
-                Field::Role if system => self.says_more |= !matches!(cursor.word()?, b"system" | b"user"),
-                Field::Role => role = Some(rules.role(Format::GenerateContent, cursor.word()?)?),
-                Field::Parts => cursor.list(|cursor| self.content_part(cursor, rules))?,
+            match key.name.as_str() {
+                "role" if system => self.says_more |= !matches!(cursor.word()?, b"system" | b"user"),
+                "role" => role = Some(rules.role(Format::GenerateContent, cursor.word()?)?),
+                "parts" => cursor.list(|cursor| self.content_part(cursor, rules))?,
                 _ => self.pass_over(cursor)?,
             }
             Some(())
@@ -211,10 +211,10 @@ impl Line {
             if found.is_some() {
                 return None; // one of them in each part
             }
-            found = Some(match rules.part_kinds.get(key)?.field {
-                Field::Text => Part::Text(cursor.string(&mut self.made)?),
-                Field::FileData => Part::Image(self.file(cursor, rules, false)?),
-                Field::InlineData => Part::Image(self.file(cursor, rules, true)?),
+            found = Some(match rules.part_kinds.get(key)?.name.as_str() {
+                "text" => Part::Text(cursor.string(&mut self.made)?),
+                "file_data" => Part::Image(self.file(cursor, rules, false)?),
+                "inline_data" => Part::Image(self.file(cursor, rules, true)?),
                 _ => return None,
             });
             Some(())
@@ -230,9 +230,9 @@ impl Line {
         cursor.object(|cursor, key| {
             let key = keys.get(key)?;
             note(&mut seen, key.bit)?;
-            match key.field {
-                Field::MimeType => declared = Some(cursor.word()?),
-                Field::FileUri | Field::Data => content = Some(cursor.string(&mut self.made)?),
+            match key.name.as_str() {
+                "mime_type" => declared = Some(cursor.word()?),
+                "file_uri" | "data" => content = Some(cursor.string(&mut self.made)?),
                 _ => self.pass_over(cursor)?,
             }
             Some(())

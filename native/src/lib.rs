@@ -12,9 +12,9 @@ mod json;
 mod reshape;
 mod rules;
 mod scan;
+mod shortening;
 mod texts;
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
@@ -25,7 +25,7 @@ use rules::{Format, Rules, Table};
 use scan::{Buffers, Found};
 
 /// Which methods and meanings there are; a reader that expects another one does not use this module.
-const PROTOCOL: u32 = 5;
+const PROTOCOL: u32 = 6;
 
 /// Reads blocks of lines.
 #[pyclass(frozen)]
@@ -36,7 +36,7 @@ struct Scanner {
 
 #[pymethods]
 impl Scanner {
-    /// Take the rules as `scanner_rules` of `runner/datasets/rules/formats.py` gives them.
+    /// Take the rules as `runner/datasets/rules/formats.py` and `texts.py` name them.
     #[new]
     #[pyo3(signature = (rules, *, images))]
     fn new(rules: Table, images: bool) -> PyResult<Self> {
@@ -47,14 +47,13 @@ impl Scanner {
     /// Sort the lines of a block; `contents` asks for the contents of all turns too.
     ///
     /// Other threads run meanwhile.
-    fn read(&self, py: Python<'_>, block: &Bound<'_, PyBytes>, contents: bool) -> Scan {
+    fn read(&self, py: Python<'_>, block: &Bound<'_, PyBytes>, contents: bool) -> Found {
         let block = block.as_bytes();
-        let found = py.detach(|| {
+        py.detach(|| {
             // What a panic left in the buffers is cleared before it is read.
             let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
             scan::read(block, &self.rules, contents, &mut buffers)
-        });
-        Scan { found }
+        })
     }
 
     /// Write the lines of a block in another format, texts as they are; leaves those alone that are not certainly good.
@@ -76,95 +75,10 @@ impl Scanner {
 /// Lines in another format, the numbers of all lines and of those written, and the other lines.
 type Reshaped<'py> = (Bound<'py, PyBytes>, usize, usize, Vec<reshape::Left>);
 
-/// What a block holds; see `scan::Found`. Each attribute is made anew when it is asked for.
-#[pyclass(frozen)]
-struct Scan {
-    found: Found,
-}
-
-#[pymethods]
-impl Scan {
-    #[getter]
-    fn count(&self) -> usize {
-        self.found.count
-    }
-
-    #[getter]
-    fn index(&self) -> &[u32] {
-        &self.found.index
-    }
-
-    #[getter]
-    fn turns(&self) -> &[u32] {
-        &self.found.turns
-    }
-
-    #[getter]
-    fn written(&self) -> &[u64] {
-        &self.found.written
-    }
-
-    #[getter]
-    fn answers(&self) -> &[u64] {
-        &self.found.answers
-    }
-
-    #[getter]
-    fn images(&self) -> &[u32] {
-        &self.found.images
-    }
-
-    /// Whether a turn is of several parts, or has an image.
-    #[getter]
-    fn marked(&self) -> bool {
-        self.found.marked
-    }
-
-    #[getter]
-    fn prompts<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, bytemuck::cast_slice(&self.found.prompts))
-    }
-
-    #[getter]
-    fn wholes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, bytemuck::cast_slice(&self.found.wholes))
-    }
-
-    #[getter]
-    fn doubtful(&self) -> Vec<(u32, usize, usize)> {
-        self.found.doubtful.clone()
-    }
-
-    /// Numbers of what is remarked, each with how often.
-    #[getter]
-    fn remarked(&self) -> HashMap<usize, usize> {
-        let mut counts = HashMap::new();
-        self.found.remarks.iter().for_each(|remark| *counts.entry(remark.what).or_default() += 1);
-        counts
-    }
-
-    /// Line, role and number of what is remarked, in the order of lines and turns.
-    #[getter]
-    fn remarks(&self) -> Vec<(u32, &'static str, usize)> {
-        self.found.remarks.iter().map(|remark| (remark.line, remark.role.name(), remark.what)).collect()
-    }
-
-    #[getter]
-    fn formats(&self) -> Vec<(&'static str, u32)> {
-        self.found.formats.iter().map(|(format, index)| (format.name(), *index)).collect()
-    }
-
-    #[getter]
-    fn contents(&self) -> &[String] {
-        &self.found.contents
-    }
-}
-
 #[pymodule]
 fn runner_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PROTOCOL", PROTOCOL)?;
-    module.add_class::<Scanner>()?;
     #[cfg(target_arch = "x86_64")]
     module.add_class::<decoder::Decoder>()?;
-    module.add_class::<Scan>()
+    module.add_class::<Scanner>()
 }

@@ -1,34 +1,45 @@
-//! The rules as data: `scanner_rules` of `runner/datasets/rules/formats.py`, made ready for reading.
+//! The rules as data: those of `runner/datasets/rules/formats.py` and `texts.py`, made ready for reading.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pyo3::FromPyObject;
+use regex_automata::{Anchored, Input, meta};
 
-use crate::texts::{Controls, Marks};
+use crate::texts::{Controls, Marks, pattern};
 
-/// The table as Python hands it over.
+/// The tables of Python's modules by their names there.
 #[derive(FromPyObject)]
-#[pyo3(from_item_all)]
+#[pyo3(from_item_all, rename_all = "SCREAMING_SNAKE_CASE")]
 pub struct Table {
-    /// Format to its `roles`: name to meaning.
-    formats: HashMap<String, HashMap<String, HashMap<String, String>>>,
-    objects: HashMap<String, KeysTable>,
-    part_kinds: Vec<String>,
+    pair: KeysTable,
+    chat: KeysTable,
+    contents: KeysTable,
+    chat_turn: KeysTable,
+    chat_text: KeysTable,
+    chat_image: KeysTable,
+    image_url: KeysTable,
+    contents_turn: KeysTable,
+    instruction: KeysTable,
+    file_data: KeysTable,
+    inline_data: KeysTable,
+    parts: HashMap<String, KeysTable>,
     part_spellings: HashMap<String, String>,
-    order: OrderTable,
+    /// Format to name and meaning of each role.
+    roles: HashMap<String, HashMap<String, String>>,
+    first: String,
+    repeated: Vec<String>,
     details: Vec<String>,
     mime_types: Vec<String>,
-    placeholders: Vec<String>,
-    bucket: BucketTable,
-    object: ObjectTable,
-    limits: LimitsTable,
+    placeholders: HashSet<String>,
+    object_address: String,
+    max_pixels: u64,
+    many_images: usize,
     controls: Vec<[u32; 2]>,
-    tokens: Vec<String>,
+    special_tokens: Vec<String>,
     patterns: Vec<PatternTable>,
 }
 
 #[derive(FromPyObject)]
-#[pyo3(from_item_all)]
 struct KeysTable {
     required: Vec<String>,
     optional: Vec<String>,
@@ -36,36 +47,6 @@ struct KeysTable {
 }
 
 #[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct OrderTable {
-    first: String,
-    repeated: Vec<String>,
-}
-
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct BucketTable {
-    ends: String,
-    inner: String,
-    length: [usize; 2],
-}
-
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct ObjectTable {
-    excluded: String,
-    length: [usize; 2],
-}
-
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct LimitsTable {
-    pixels: u64,
-    images: usize,
-}
-
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
 pub struct PatternTable {
     pub pattern: String,
     /// Strings of which each match holds one, with how far behind its start.
@@ -117,60 +98,10 @@ impl Role {
     }
 }
 
-/// What a key means; whatever else a format allows is passed over if it is a string.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Field {
-    Prompt,
-    Completion,
-    Messages,
-    Role,
-    Content,
-    Type,
-    Text,
-    ImageUrl,
-    Url,
-    Detail,
-    Contents,
-    SystemInstruction,
-    Parts,
-    FileData,
-    InlineData,
-    MimeType,
-    FileUri,
-    Data,
-    Other,
-}
-
-impl Field {
-    fn named(name: &str) -> Self {
-        match name {
-            "prompt" => Field::Prompt,
-            "completion" => Field::Completion,
-            "messages" => Field::Messages,
-            "role" => Field::Role,
-            "content" => Field::Content,
-            "type" => Field::Type,
-            "text" => Field::Text,
-            "image_url" => Field::ImageUrl,
-            "url" => Field::Url,
-            "detail" => Field::Detail,
-            "contents" => Field::Contents,
-            "systemInstruction" => Field::SystemInstruction,
-            "parts" => Field::Parts,
-            "file_data" => Field::FileData,
-            "inline_data" => Field::InlineData,
-            "mime_type" => Field::MimeType,
-            "file_uri" => Field::FileUri,
-            "data" => Field::Data,
-            _ => Field::Other,
-        }
-    }
-}
-
 /// A key as it is spelled; both spellings of a key have its bit.
 pub struct Key {
     spelled: Vec<u8>,
-    pub field: Field,
+    pub name: String,
     pub bit: u64,
 }
 
@@ -191,7 +122,7 @@ impl Keys {
         for name in names {
             let others = spellings.iter().filter(|(_, meant)| *meant == name).map(|(other, _)| other);
             for spelled in std::iter::once(name).chain(others) {
-                keys.push(Key { spelled: spelled.clone().into_bytes(), field: Field::named(name), bit: bits.of(name) });
+                keys.push(Key { spelled: spelled.clone().into_bytes(), name: name.clone(), bit: bits.of(name) });
             }
         }
         Keys { keys, required: 0 }
@@ -245,57 +176,53 @@ pub struct Rules {
     pub part_kinds: Keys,
     pub file_data: Keys,
     pub inline_data: Keys,
-    bucket_ends: [bool; 256],
-    bucket_inner: [bool; 256],
-    bucket_length: [usize; 2],
-    object_excluded: Vec<u8>,
-    object_length: [usize; 2],
+    /// The address of a Cloud Storage object.
+    object: meta::Regex,
 }
 
 impl Rules {
     /// Return what a table says, or what it lacks.
     pub fn new(table: Table, images: bool) -> Result<Self, String> {
         let mut bits = Bits::default();
-        let mut keys = |kind: &str| {
-            let found = table.objects.get(kind).ok_or(format!("no keys of {kind}"))?;
+        let mut keys = |found: &KeysTable| {
             let mut keys = Keys::new(found.required.iter().chain(&found.optional), &found.spellings, &mut bits);
             keys.required = found.required.iter().map(|name| bits.of(name)).fold(0, |all, bit| all | bit);
-            Ok::<_, String>(keys)
+            keys
         };
-        let lines = [keys("pair")?, keys("chat")?, keys("contents")?];
-        let (chat_turn, chat_text, chat_image) = (keys("chat_turn")?, keys("chat_text")?, keys("chat_image")?);
+        let lines = [keys(&table.pair), keys(&table.chat), keys(&table.contents)];
+        let (chat_turn, chat_text, chat_image) =
+            (keys(&table.chat_turn), keys(&table.chat_text), keys(&table.chat_image));
         let (image_url, contents_turn, instruction) =
-            (keys("image_url")?, keys("contents_turn")?, keys("instruction")?);
-        let (file_data, inline_data) = (keys("file_data")?, keys("inline_data")?);
-        let part_kinds = Keys::new(table.part_kinds.iter(), &table.part_spellings, &mut bits);
+            (keys(&table.image_url), keys(&table.contents_turn), keys(&table.instruction));
+        let (file_data, inline_data) = (keys(&table.file_data), keys(&table.inline_data));
+        let part_kinds = Keys::new(table.parts.keys(), &table.part_spellings, &mut bits);
         if bits.0.len() > 64 {
             return Err("too many keys".into());
         }
         // The type of a part is the name of the key that holds it.
-        let chat_kinds = ["chat_text", "chat_image"].map(|kind| {
-            let names = table.objects[kind].required.iter();
+        let chat_kinds = [&table.chat_text, &table.chat_image].map(|kind| {
+            let names = kind.required.iter();
             names.filter(|name| *name != "type").cloned().map(String::into_bytes).next().unwrap_or_default()
         });
         let role = |name: &String| Role::named(name).ok_or(format!("no role {name}"));
         let mut roles = [const { Vec::new() }; 3];
         for form in Format::ALL {
-            let found = table.formats.get(form.name()).and_then(|form| form.get("roles"));
-            for (name, meaning) in found.ok_or(format!("no roles of {}", form.name()))? {
+            for (name, meaning) in table.roles.get(form.name()).ok_or(format!("no roles of {}", form.name()))? {
                 roles[form as usize].push((name.clone().into_bytes(), role(meaning)?));
             }
         }
-        let bytes = |words: Vec<String>| words.into_iter().map(String::into_bytes).collect::<Vec<_>>();
         Ok(Rules {
             images,
-            many_images: table.limits.images,
-            max_pixels: table.limits.pixels,
-            placeholders: bytes(table.placeholders),
+            many_images: table.many_images,
+            max_pixels: table.max_pixels,
+            placeholders: table.placeholders.into_iter().map(String::into_bytes).collect(),
             controls: Controls::new(&table.controls).ok_or("the controls are of too many kinds")?,
-            marks: Marks::new(&table.tokens, &table.patterns).ok_or("the tokens and patterns make no search")?,
-            details: bytes(table.details),
+            marks: Marks::new(&table.special_tokens, &table.patterns)
+                .ok_or("the tokens and patterns make no search")?,
+            details: table.details.into_iter().map(String::into_bytes).collect(),
             mime_types: table.mime_types,
-            first: role(&table.order.first)?,
-            repeated: table.order.repeated.iter().map(role).collect::<Result<_, _>>()?,
+            first: role(&table.first)?,
+            repeated: table.repeated.iter().map(role).collect::<Result<_, _>>()?,
             roles,
             lines,
             chat_turn,
@@ -308,11 +235,7 @@ impl Rules {
             part_kinds,
             file_data,
             inline_data,
-            bucket_ends: class(&table.bucket.ends),
-            bucket_inner: class(&table.bucket.inner),
-            bucket_length: table.bucket.length,
-            object_excluded: table.object.excluded.into_bytes(),
-            object_length: table.object.length,
+            object: pattern(&table.object_address).ok_or("the address of an object is no pattern")?,
         })
     }
 
@@ -320,29 +243,9 @@ impl Rules {
         self.roles[format as usize].iter().find(|(known, _)| known == name).map(|(_, role)| *role)
     }
 
-    /// Tell whether `bucket/object` has the form of a Cloud Storage object.
-    pub fn is_object(&self, name: &[u8]) -> bool {
-        let Some(slash) = memchr::memchr(b'/', name) else { return false };
-        let (bucket, object) = (&name[..slash], &name[slash + 1..]);
-        let within = |length: [usize; 2], count: usize| (length[0]..=length[1]).contains(&count);
-        let [first, .., last] = bucket else { return false };
-        within(self.bucket_length, bucket.len())
-            && self.bucket_ends[usize::from(*first)]
-            && self.bucket_ends[usize::from(*last)]
-            && bucket.iter().all(|byte| self.bucket_inner[usize::from(*byte)])
-            && within(self.object_length, crate::texts::characters(object, false))
-            && !object.iter().any(|byte| self.object_excluded.contains(byte))
+    /// Tell whether an address is certainly that of a Cloud Storage object. The bytes of a name count, not its characters.
+    pub fn is_object(&self, address: &[u8]) -> bool {
+        let found = self.object.find(Input::new(address).anchored(Anchored::Yes));
+        found.is_some_and(|found| found.end() == address.len())
     }
-}
-
-/// Return which bytes are of a character class of a regular expression, as `a-z0-9._-`.
-fn class(text: &str) -> [bool; 256] {
-    let mut members = [false; 256];
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let last = if let [b'-', last, ..] = tail { *last } else { *first };
-        rest = if let [b'-', _, after @ ..] = tail { after } else { tail };
-        members[usize::from(*first)..=usize::from(last)].fill(true);
-    }
-    members
 }

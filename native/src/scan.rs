@@ -1,26 +1,23 @@
 //! The lines of a block: which of them are certainly good, and what they amount to.
 
+use std::collections::HashMap;
+
 use memchr::{memchr, memmem};
+use pyo3::pyclass;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use crate::formats::{Line, Part};
 use crate::images;
-use crate::rules::{Format, Role, Rules};
+use crate::rules::{Role, Rules};
+use crate::shortening::{Shortened, shortened};
 use crate::texts::{characters, trimmed};
 
 const PART: u8 = 0x1f;
 const IMAGE: u8 = 0x1c;
 
-/// What a turn of a good line holds that is worth a remark.
-pub struct Remark {
-    /// Index of the line in the block.
-    pub line: u32,
-    pub role: Role,
-    /// Number of the control token or, behind all of them, of the pattern.
-    pub what: usize,
-}
-
-/// What is found in a block; lists of the same length have an entry for each good line.
+/// What is found in a block; lists of the same length have an entry for each good line. Lists of Python are made anew
+/// whenever they are asked for.
+#[pyclass(frozen, get_all)]
 #[derive(Default)]
 pub struct Found {
     /// All lines, blank ones too.
@@ -33,16 +30,19 @@ pub struct Found {
     /// Characters of the last turn.
     pub answers: Vec<u64>,
     pub images: Vec<u32>,
-    /// Digest of everything but the last turn, for each line of the block; 0 for those that are not good.
-    pub prompts: Vec<u64>,
+    /// Digest of everything but the last turn, eight bytes for each line of the block; 0 for those that are not good.
+    pub prompts: Vec<u8>,
     /// Digest of everything, likewise.
-    pub wholes: Vec<u64>,
-    /// Index, start and end of the lines that are neither good nor blank.
-    pub doubtful: Vec<(u32, usize, usize)>,
-    /// In the order of lines and turns.
-    pub remarks: Vec<Remark>,
+    pub wholes: Vec<u8>,
+    /// Index, start and end of the lines that are neither good nor blank, and what they are where they can be shortened.
+    pub doubtful: Vec<(u32, usize, usize, Option<Shortened>)>,
+    /// What good turns hold that is worth a remark: index of the line, the role, and the number of the control token or,
+    /// behind all of them, of the pattern. In the order of lines and turns.
+    pub remarks: Vec<(u32, &'static str, usize)>,
+    /// Numbers of what is remarked, each with how often.
+    pub remarked: HashMap<usize, usize>,
     /// Formats with the index of their first line.
-    pub formats: Vec<(Format, u32)>,
+    pub formats: Vec<(&'static str, u32)>,
     /// Contents of all turns, where they are wanted.
     pub contents: Vec<String>,
     /// Whether a turn is of several parts, or has an image.
@@ -87,20 +87,24 @@ pub fn read(block: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers) 
             .and_then(|format| Some((format, judge(line, index, rules, contents, buffers, &mut found)?)));
         if let Some((format, (prompt, whole))) = good {
             found.index.push(index);
-            found.prompts.push(prompt);
-            found.wholes.push(whole);
-            if found.formats.iter().all(|(known, _)| *known != format) {
-                found.formats.push((format, index));
+            found.prompts.extend_from_slice(&prompt.to_ne_bytes());
+            found.wholes.extend_from_slice(&whole.to_ne_bytes());
+            if found.formats.iter().all(|(known, _)| *known != format.name()) {
+                found.formats.push((format.name(), index));
             }
         } else {
             found.contents.truncate(named);
             found.remarks.truncate(remarked);
-            found.prompts.push(0);
-            found.wholes.push(0);
+            found.prompts.extend_from_slice(&[0; 8]);
+            found.wholes.extend_from_slice(&[0; 8]);
             if !is_blank(line) {
-                found.doubtful.push((index, start, (end + 1).min(block.len())));
+                let short = if valid { shortened(line, rules, &mut buffers.line.made) } else { None };
+                found.doubtful.push((index, start, (end + 1).min(block.len()), short));
             }
         }
+    }
+    for (_, _, what) in &found.remarks {
+        *found.remarked.entry(*what).or_default() += 1;
     }
     buffers.shrink();
     found
@@ -139,7 +143,7 @@ fn judge(
     let (mut written, mut answer, mut images) = (0, 0, 0);
     let (mut prompt, mut whole) = (0, u64::from(system));
     // What may have been escaped twice, the exact parser looks at.
-    let backslashes = memmem::find(line, b"\\\\n").is_some() || memmem::find(line, b"\\u005").is_some();
+    let backslashes = has_backslash(line);
     for turn in turns {
         let parts = &read.parts[turn.parts.clone()];
         let (bytes, spoken) = if let [Part::Text(span)] = parts {
@@ -192,7 +196,7 @@ fn judge(
         if remarks.patterns != 0 || remarks.token.is_some() {
             let patterns = (0..32).filter(|place| remarks.patterns >> place & 1 != 0);
             let whats = remarks.token.into_iter().chain(patterns.map(|place| rules.marks.tokens() + place));
-            found.remarks.extend(whats.map(|what| Remark { line: index, role: turn.role, what }));
+            found.remarks.extend(whats.map(|what| (index, turn.role.name(), what)));
         }
         prompt = whole;
         whole = xxh3_64_with_seed(bytes, whole);
@@ -205,6 +209,11 @@ fn judge(
     found.answers.push(answer as u64);
     found.images.push(u32::try_from(images).unwrap_or(u32::MAX));
     Some((prompt, whole))
+}
+
+/// Tell whether a text of a line may hold backslash and n.
+fn has_backslash(line: &[u8]) -> bool {
+    [&b"\\\\n"[..], b"\\u005", b"\\u006"].into_iter().any(|sign| memmem::find(line, sign).is_some())
 }
 
 /// Tell whether a text holds backslash and n, and no line end.
@@ -220,8 +229,8 @@ pub fn unsound(text: &[u8], rules: &Rules) -> bool {
 
 /// Tell whether an address is certainly that of a good image; one in the line is decoded whole and read to its end.
 pub fn sound_image(address: &[u8], rules: &Rules, picture: &mut Vec<u8>) -> bool {
-    if let Some(rest) = address.strip_prefix(b"gs://") {
-        return rules.is_object(rest);
+    if address.starts_with(b"gs://") {
+        return rules.is_object(address);
     }
     let Some(rest) = address.strip_prefix(b"data:") else { return false };
     rules.mime_types.iter().any(|mime_type| {

@@ -114,8 +114,7 @@ impl Marks {
         }
         let (mut anchors, mut places, mut single, mut compiled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (index, table) in patterns.iter().enumerate() {
-            let ascii = syntax::Config::new().unicode(false).utf8(false);
-            compiled.push(meta::Regex::builder().syntax(ascii).build(&table.pattern).ok()?);
+            compiled.push(pattern(&table.pattern)?);
             for (anchor, offset) in &table.anchors {
                 if let [byte] = anchor.as_bytes() {
                     single.push((*byte, index, *offset));
@@ -164,6 +163,12 @@ impl Marks {
         found.token = start.and_then(|start| self.tokens.first(&text[start..]));
         found
     }
+}
+
+/// Return a pattern whose classes and word boundaries are those of ASCII; None where it is none.
+pub fn pattern(text: &str) -> Option<meta::Regex> {
+    let ascii = syntax::Config::new().unicode(false).utf8(false);
+    meta::Regex::builder().syntax(ascii).build(text).ok()
 }
 
 /// Finds strings of which none begins with another.

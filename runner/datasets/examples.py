@@ -6,11 +6,10 @@ says of an example is what training does with it.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 Role = Literal["system", "user", "assistant"]
 Format = Literal["prompt_completion", "chat", "generate_content"]
@@ -61,8 +60,7 @@ class Example:
         return tuple(part for message in self.messages for part in message.parts if isinstance(part, ImagePart))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True, gc=False):
     """Something wrong with a dataset, at one place.
 
     `code` is stable and documented in docs/dataset-format.md; `path` is a JSON path such as `messages[2].content`,
@@ -85,7 +83,7 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
-        return dataclasses.asdict(self)
+        return structs.asdict(self)
 
 
 class ParsedLine(Struct, frozen=True, kw_only=True):

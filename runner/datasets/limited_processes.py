@@ -8,72 +8,65 @@ import queue
 import struct
 import subprocess
 import sys
-import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from runner.local_processes import module_command
 
 
-class LimitedProcess:
-    """A process that answers requests, each within its limits; started when it is needed, and anew when it has died.
-
-    Args:
-        module: calls `answer_requests` when it is run.
-    """
-
-    def __init__(self, module: str) -> None:
-        self._command = module_command(module)
-        self.process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-        self._end: Callable[[], Any] = lambda: None
-
-    def ask(self, request: bytes) -> bytes | None:
-        """Return the answer to a request; None where it takes more memory or time than the limits allow."""
-        with self._lock:
-            used = self.process is not None
-            answer = self._ask(request)
-            # One that has answered others may have died of what they left behind.
-            return self._ask(request) if answer is None and used else answer
-
-    def close(self) -> None:
-        """End the process."""
-        self._end()
-        self.process = None
-
-    def _ask(self, request: bytes) -> bytes | None:
-        if self.process is None:
-            self.process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            self._end = weakref.finalize(self, _ended, self.process)
-        try:
-            _send(self.process.stdin, request)
-            return _receive(self.process.stdout)
-        except (OSError, EOFError):
-            self.close()
-            return None
-
-
 class LimitedProcesses:
-    """Several of them, so that a request that takes all of its time holds up no other.
+    """Processes that answer requests, each within its limits; started when they are needed, anew when they have died.
 
     Args:
         module: calls `answer_requests` when it is run.
-        count: how many requests are answered at once.
+        count: how many requests are answered at once, so that one that takes all of its time holds up no other.
+        variables: of their environment, where this process has none of that name.
     """
 
-    def __init__(self, module: str, count: int = 1) -> None:
-        self._idle: queue.LifoQueue[LimitedProcess] = queue.LifoQueue()
+    def __init__(self, module: str, count: int = 1, variables: Mapping[str, str] | None = None) -> None:
+        self._command = module_command(module)
+        self._variables = variables or {}
+        self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in range(count):
-            self._idle.put(LimitedProcess(module))
+            self._idle.put(None)
+        self._ends: dict[subprocess.Popen[bytes], Callable[[], Any]] = {}
+
+    @property
+    def running(self) -> list[subprocess.Popen[bytes]]:
+        """Return the processes."""
+        return list(self._ends)
 
     def ask(self, request: bytes) -> bytes | None:
         """Return the answer to a request; None where it takes more memory or time than the limits allow."""
         process = self._idle.get()
         try:
-            return process.ask(request)
+            answer = self._answer(process, request) if process is not None else None
+            if answer is None:  # one that has answered others may have died of what they left behind
+                process = self._start()
+                answer = self._answer(process, request)
+            return answer
         finally:
-            self._idle.put(process)
+            self._idle.put(process if process in self._ends else None)
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self.running:
+            self._ends.pop(process)()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        environment = {**self._variables, **os.environ}
+        process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self._ends[process] = weakref.finalize(self, _ended, process)
+        return process
+
+    def _answer(self, process: subprocess.Popen[bytes], request: bytes) -> bytes | None:
+        try:
+            _send(process.stdin, request)
+            return _receive(process.stdout)
+        except (OSError, EOFError, ValueError):  # of a pipe that `close` has closed
+            self._ends.pop(process, lambda: None)()
+            return None
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:
@@ -82,25 +75,29 @@ def _ended(process: subprocess.Popen[bytes]) -> None:
         process.communicate()
 
 
-def answer_requests(answer: Callable[[bytes], bytes], *, memory: int, seconds: int) -> None:
+def answer_requests(answer: Callable[[bytes], bytes], *, memory: int | None = None, seconds: int | None = None) -> None:
     """Answer requests on standard input until it closes, or one takes too much.
 
     Args:
         answer: returns the answer to a request.
-        memory: bytes of address space of this process.
-        seconds: processor time of one request.
+        memory: bytes of address space of this process; None: there is no limit.
+        seconds: processor time of one request, likewise.
     """
-    import resource
-
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not get between the answers
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    if memory is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     with contextlib.suppress(EOFError, MemoryError, BrokenPipeError):
         while True:
             request = _receive(sys.stdin.buffer)
-            used = resource.getrusage(resource.RUSAGE_SELF)
-            limit = int(used.ru_utime + used.ru_stime) + seconds
-            resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+            if seconds is not None:
+                import resource
+
+                used = resource.getrusage(resource.RUSAGE_SELF)
+                limit = int(used.ru_utime + used.ru_stime) + seconds
+                resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
             _send(output, answer(request))
 
 

@@ -22,7 +22,7 @@ from runner.datasets.rules.codes import CODES
 from runner.environment import Environment
 from runner.gcp import uploads
 from runner.gcp.session import Session
-from tests.datasets.test_defects import JPEG
+from tests.datasets.written import JPEG
 from tests.provisioning import Provisioned
 
 ROOT = Path(__file__).parents[2]

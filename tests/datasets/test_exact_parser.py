@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from runner.datasets.reading.lines import RawLine
-from runner.datasets.rules import formats
 from runner.datasets.rules.json_objects import Findings, decode_block, decode_fast, decode_text
 from runner.datasets.rules.parsing import parse_line, parse_raw
 from runner.datasets.rules.texts import control_characters
@@ -184,8 +183,3 @@ def test_a_turn_of_nobody_may_have_an_image() -> None:
     turns = [{"rol": "user", "content": [image]}, {"role": "assistant", "content": "b"}]
     parsed = parse_line(json.dumps({"messages": turns}), 2)
     assert {finding.code for finding in parsed.findings} == {"missing-key", "unknown-key"}
-
-
-def test_the_scanners_rules_are_plain_data() -> None:
-    rules = formats.scanner_rules()
-    assert json.loads(json.dumps(rules)) == rules

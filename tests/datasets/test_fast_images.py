@@ -13,8 +13,8 @@ import pytest
 from runner.datasets.rules.formats import MIME_TYPES
 from runner.datasets.rules.images import ImageError, read_header
 from tests.datasets.examples import png
-from tests.datasets.test_defects import JPEG, WEBP, WEBP_LOSSY
 from tests.datasets.test_fast_path import READERS, open_reader
+from tests.datasets.written import JPEG, WEBP, WEBP_LOSSY
 
 
 def _exif(order: str, entries: list[tuple[int, int]], count: int | None = None) -> bytes:

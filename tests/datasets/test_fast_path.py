@@ -15,11 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner.datasets.checking.blocks import BlockReader
 from runner.datasets.checking.columns import KEPT, Column
 from runner.datasets.checking.compiled import CompiledReader
 from runner.datasets.checking.exact import ExactReader
-from runner.datasets.checking.ranges import Settings, totals_of_range
+from runner.datasets.checking.ranges import BlockReader, Settings, totals_of_range
 from runner.datasets.checking.repeats import repeats
 from runner.datasets.checking.totals import FINDINGS_KEPT, Totals
 from runner.datasets.checking.workers import split, totals_of_file

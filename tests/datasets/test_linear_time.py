@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from runner.datasets.checking.blocks import BlockReader
 from runner.datasets.checking.compiled import CompiledReader
 from runner.datasets.checking.exact import ExactReader
+from runner.datasets.checking.ranges import BlockReader
 from runner.datasets.reading import native
 from runner.datasets.rules import texts
 

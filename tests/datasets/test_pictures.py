@@ -25,8 +25,9 @@ from runner.gcp import uploads
 from tests.cli.conftest import in_project, run  # noqa: F401 - fixtures
 from tests.cli.invocation import CommandLine
 from tests.datasets.examples import png
-from tests.datasets.test_defects import FORMATS, Picture, encoded, found
+from tests.datasets.test_defects import found
 from tests.datasets.test_transfers import session_on
+from tests.datasets.written import FORMATS, Picture, encoded
 from tests.provisioning import Provisioned
 
 KINDS = ("JPEG", "PNG", "WEBP")
@@ -222,8 +223,8 @@ def test_a_decoder_that_dies_is_started_anew(tmp_path: Path) -> None:
     with PictureCheck(None, decode=True) as check:
         assert list(check.findings(path)) == []
         assert check._decoder is not None
-        assert check._decoder.process is not None
-        check._decoder.process.kill()
+        (process,) = check._decoder.running
+        process.kill()
         assert list(check.findings(path)) == []
 
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from runner.datasets.checking.compiled import CompiledReshaper
+from runner.datasets.checking.compiled import reshaper
 from runner.datasets.checks import check_files
 from runner.datasets.records.writing import to_line
 from runner.datasets.reports import exports
@@ -295,10 +295,10 @@ def _messages(line: bytes) -> Any:
 
 
 def _compiled(form: Any) -> Callable[[bytes], bytes | None]:
-    reshaper = CompiledReshaper(form)
+    written = reshaper(form)
 
     def reshape(line: bytes) -> bytes | None:
-        made, count, rows, others = reshaper.reshape(line)
+        made, count, rows, others = written(line)
         assert count == (line.count(b"\n") + (not line.endswith(b"\n")) if line else 0)
         if not rows:
             assert made == b""

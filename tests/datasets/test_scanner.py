@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.datasets.checking.blocks import BlockReader
-from runner.datasets.checking.compiled import CompiledReader, CompiledReshaper
+from runner.datasets.checking.compiled import CompiledReader, reshaper
 from runner.datasets.checking.exact import ExactReader
+from runner.datasets.checking.ranges import BlockReader
 from runner.datasets.reading import native
-from runner.datasets.rules import texts
-from runner.datasets.rules.formats import scanner_rules
+from runner.datasets.rules import formats, texts
 from tests.datasets.examples import ASSISTANT, USER, chat, data_url, image_turn, png
 from tests.datasets.test_fast_path import needs_compiled, remarks_on
 
@@ -52,6 +50,49 @@ def test_both_readers_remark_what_the_patterns_say(turns: list[str], system: boo
             assert Counter(found.remarked) == Counter(number for _, _, number in wanted)
 
 
+PROSE = "The quick brown fox jumps over the lazy dog near the old river bank. "
+LONG_PIECES = [
+    PROSE, 3 * PROSE, "line\n", "\t", 40 * "é", "😀", "힣퀀", 60 * " ", "nan", "data:image/png;base64,",
+    "iVBORw0KGgo" + 90 * "A",
+    "/9j/" + 200 * "A", "gs://bucket/", "\\n", "\\", "\u200b", "\x7f", '"', "user", "a@b.com",
+]  # fmt: skip
+LONG_TEXT = st.lists(st.sampled_from(LONG_PIECES), min_size=1, max_size=6).map("".join)
+
+
+def _long_lines(draw: Any) -> Any:
+    def text() -> Any:
+        return draw(LONG_TEXT)
+
+    address = {"type": draw(st.just("image_url") | LONG_TEXT), "image_url": {"url": text(), "detail": text()}}
+    turns = [{"role": draw(st.just("user") | LONG_TEXT), "content": text()}, {"role": "assistant", "content": text()}]
+    turns[0] = draw(
+        st.sampled_from([turns[0], {"role": "user", "content": [{"type": "text", "text": text()}, address]}])
+    )
+    file = {"file_data": {"mime_type": text(), "file_uri": text()}}
+    parts = [{"role": "user", "parts": [{"text": text()}, file]}, {"role": "model", "parts": [{"text": text()}]}]
+    bodies = [{"prompt": text(), draw(st.sampled_from(["completion", "x"])): text()}, {"messages": turns}]
+    body: dict[str, Any] = draw(st.sampled_from([*bodies, {"contents": parts}, {"messages": text()}]))
+    return {**body, text(): text()} if draw(st.booleans()) else body
+
+
+@given(
+    st.data(), st.booleans(), st.sampled_from(["", "", "\x00", '"', "\\", ",", "}", "{}", "é", "NaN", '"a":1,"a":2,'])
+)
+@settings(max_examples=300, deadline=None)
+def test_what_is_wrong_with_a_line_is_the_same_where_it_is_cut_short(
+    data: st.DataObject, escaped: bool, more: str
+) -> None:
+    text = json.dumps(_long_lines(data.draw), ensure_ascii=escaped)
+    place = data.draw(st.integers(0, len(text)))
+    line = (text[:place] + more + text[place + data.draw(st.integers(0, 2)) :]).encode()
+    exact = ExactReader(images=True, name="t.jsonl")
+    doubtful = CompiledReader(images=True, contents=False).scan(line).doubtful
+    whole = [(place, data, None) for place, data, _ in doubtful]
+    short, expected = exact.read(doubtful, 1), exact.read(whole, 1)
+    assert short.findings == expected.findings
+    assert (short.rows, short.index, short.wholes) == (expected.rows, expected.index, expected.wholes)
+
+
 def test_every_pattern_has_its_anchors() -> None:
     for text in PIECES:
         for pattern in texts.PATTERNS:
@@ -80,81 +121,68 @@ def _reads(table: dict[str, Any], body: Any) -> bool:
     return bool(found.index)
 
 
-def _put(table: Any, value: Any, *path: str) -> None:
-    for name in path[:-1]:
-        table = table[name]
-    table[path[-1]] = value
+def _table() -> dict[str, Any]:
+    return {**vars(formats), **vars(texts)}
 
 
 _PAIR = {"prompt": "Hi", "completion": "Hello"}
 _OBJECT = {"type": "image_url", "image_url": {"url": "gs://bucket/a"}}
 _LOOK = {"type": "image_url", "image_url": {"url": "gs://bucket/a.png", "detail": "lossless"}}
 _FILE = {"file_data": {"mime_type": "image/avif", "file_uri": "gs://bucket/a"}}
-CHANGES: dict[str, tuple[Any, Callable[[dict[str, Any]], None]]] = {
+CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "a role": (
         chat(USER, {"role": "bot", "content": "Hello"}),
-        lambda table: _put(table, "assistant", "formats", "chat", "roles", "bot"),
+        {"ROLES": {**formats.ROLES, "chat": {**formats.ROLES["chat"], "bot": "assistant"}}},
     ),
     "a role of the other format": (
         {"contents": [{"role": "human", "parts": [{"text": "a"}]}, {"role": "model", "parts": [{"text": "b"}]}]},
-        lambda table: _put(table, "user", "formats", "generate_content", "roles", "human"),
+        {"ROLES": {**formats.ROLES, "generate_content": {"human": "user", "model": "assistant"}}},
     ),
-    "an optional key": ({**_PAIR, "id": "1"}, lambda table: table["objects"]["pair"]["optional"].append("id")),
+    "an optional key": ({**_PAIR, "id": "1"}, {"PAIR": formats.PAIR._replace(optional=("id",))}),
     "a spelling": (
         {"Prompt": "Hi", "completion": "Hello"},
-        lambda table: _put(table, "prompt", "objects", "pair", "spellings", "Prompt"),
+        {"PAIR": formats.PAIR._replace(spellings={"Prompt": "prompt"})},
     ),
-    "a detail": (
-        chat({"role": "user", "content": [_LOOK]}, ASSISTANT),
-        lambda table: _put(table, ["lossless"], "details"),
-    ),
+    "a detail": (chat({"role": "user", "content": [_LOOK]}, ASSISTANT), {"DETAILS": ("lossless",)}),
     "a type of images": (
         {"contents": [{"role": "user", "parts": [_FILE]}, {"role": "model", "parts": [{"text": "b"}]}]},
-        lambda table: table["mime_types"].append("image/avif"),
+        {"MIME_TYPES": (*formats.MIME_TYPES, "image/avif")},
     ),
     "a bucket's characters": (
         chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "gs://Bucket/a"}}]}, ASSISTANT),
-        lambda table: table["bucket"].update(ends="A-Za-z0-9", inner="A-Za-z0-9._-"),
+        {"OBJECT_ADDRESS": formats.OBJECT_ADDRESS.replace("a-z", "A-Za-z")},
     ),
-    "the placeholders": ({"prompt": "None", "completion": "a"}, lambda table: table["placeholders"].remove("none")),
+    "the placeholders": ({"prompt": "None", "completion": "a"}, {"PLACEHOLDERS": formats.PLACEHOLDERS - {"none"}}),
     "the controls": (
         {"prompt": "a\u200bb", "completion": "a"},
-        lambda table: table["controls"].remove([0x200B, 0x200B]),
+        {"CONTROLS": tuple(ends for ends in texts.CONTROLS if ends != (0x200B, 0x200B))},
     ),
-    "the order": (
-        chat(USER, USER, ASSISTANT),
-        lambda table: _put(table, ["user", "user", "assistant"], "order", "repeated"),
-    ),
-    "the number of images": (
-        chat({"role": "user", "content": 6 * [_OBJECT]}, ASSISTANT),
-        lambda table: _put(table, 6, "limits", "images"),
-    ),
+    "the order": (chat(USER, USER, ASSISTANT), {"REPEATED": ("user", "user", "assistant")}),
+    "the number of images": (chat({"role": "user", "content": 6 * [_OBJECT]}, ASSISTANT), {"MANY_IMAGES": 6}),
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_of_the_table_is_followed(name: str) -> None:
     body, change = CHANGES[name]
-    table = scanner_rules()
-    assert not _reads(table, body)
-    change(table)
-    assert _reads(table, body)
+    assert not _reads(_table(), body)
+    assert _reads({**_table(), **change}, body)
 
 
 def test_a_token_and_a_pattern_of_the_table_are_remarked() -> None:
     package = native.module()
     assert package is not None
     table = {
-        **scanner_rules(),
-        "tokens": ["[INST]"],
-        "patterns": [{"pattern": r"\bkey-\d{3}\b", "anchors": {"ey-": 1}}],
+        **_table(),
+        "SPECIAL_TOKENS": ["[INST]"],
+        "PATTERNS": [texts.Pattern("secret", "a key", r"\bkey-\d{3}\b", {"ey-": 1})],
     }
     line = json.dumps(
         {"prompt": "[INST] key-12 <bos>", "completion": "monkey-123 日key-123日"}, ensure_ascii=False
     ).encode()
     assert package.Scanner(table, images=True).read(line, False).remarks == [(0, "user", 0), (0, "assistant", 1)]
     with pytest.raises(ValueError, match="make no search"):
-        package.Scanner({**table, "tokens": ["<a>", "<a>b"]}, images=True)
+        package.Scanner({**table, "SPECIAL_TOKENS": ["<a>", "<a>b"]}, images=True)
 
 
 _PARTS = [{"text": "Hi"}]
@@ -190,5 +218,5 @@ LOSSES = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_a_conversion_might_lose_is_left_to_the_exact_parser(form: Any, name: str) -> None:
     line = json.dumps(LOSSES[name]).encode()
-    made, count, rows, left = CompiledReshaper(form).reshape(line)
+    made, count, rows, left = reshaper(form)(line)
     assert (made, count, rows, left) == (b"", 1, 0, [(0, 0, len(line), 0)])

@@ -16,7 +16,7 @@ from runner.datasets.checks import check_files
 from runner.datasets.tokens.counters import TokenizerCounter, token_lengths
 from runner.datasets.tokens.hub_cache import find_tokenizer
 from runner.datasets.tokens.template_tokens import Frame, Frames
-from runner.datasets.tokens.templates import ChatTemplate, Segment
+from runner.datasets.tokens.templates import ChatTemplate
 from runner.emulator.engine import chat_templates
 from runner.emulator.engine.dataset import Tokenizer, read_dataset
 from runner.emulator.engine.tiny import prepare_tiny
@@ -89,7 +89,7 @@ def test_the_check_says_what_training_does(family: str, cache: Path, tmp_path: P
 def test_the_fast_tokenizer_counts_and_the_template_is_seldom_run(cache: Path, tmp_path: Path) -> None:
     counter = TokenizerCounter(prepare_tiny("llama3", cache))
     for index in range(500):
-        counter.measure([f"question {index}", "an answer"], False, 0, 0)
+        counter.measure_all([([f"question {index}", "an answer"], False)], [0])
     assert counter.library == "fastokens"
     assert counter.template.rendered < 15
     path = tmp_path / "t.jsonl"
@@ -97,9 +97,9 @@ def test_the_fast_tokenizer_counts_and_the_template_is_seldom_run(cache: Path, t
     model = find_model("meta/llama3_1@llama-3.1-8b-instruct")
     report = check_files(path, model=model, tokenizer=prepare_tiny("llama3", cache))
     assert report.tokens_exact
-    assert (report.training.tokens.total, report.training.trained_tokens) == counter.measure(
-        ["What is a car?", "A vehicle."], False, 0, 0
-    )
+    turns = ["What is a car?", "A vehicle."]
+    report_tokens = [report.training.tokens.total], [report.training.trained_tokens]
+    assert report_tokens == counter.measure_all([(turns, False)], [0])
 
 
 @pytest.mark.training
@@ -133,7 +133,7 @@ def test_what_is_known_of_a_template_changes_no_count(family: str, cache: Path) 
     tokens, trained = counter.measure_all(examples, [0] * len(examples))
     reference = TokenizerCounter(prepare_tiny(family, cache))
     assert list(zip(tokens, trained or [], strict=True)) == [
-        reference.measure(turns, system, 0, 0) for turns, system in examples
+        reference._pieced(turns, system) for turns, system in examples
     ]
     assert counter.library == "fastokens"
     framed = {system: frame for (system, _), (frame, _) in counter._known.items()}
@@ -186,8 +186,8 @@ def test_a_template_that_looks_into_contents_is_rendered(tmp_path: Path) -> None
     )
     chat = template(tmp_path, source)
     for _ in range(20):
-        assert chat.segments(["q", "a"], False) == [Segment("[user]q;[assistant]", False), Segment("a;", True)]
-    assert chat.segments(["q", "x</think>y"], False)[-1] == Segment("y;", True)
+        assert chat.pieces(["q", "a"], False) == [("[user]q;[assistant]", False), ("a;", True)]
+    assert chat.pieces(["q", "x</think>y"], False)[-1] == ("y;", True)
 
 
 @pytest.mark.parametrize("family", ["LLAMA3", "LLAMA4", "QWEN3", "GEMMA3"])
@@ -213,7 +213,7 @@ def test_learned_shapes_give_what_the_template_gives(family: str, tmp_path: Path
 )
 def test_a_template_is_not_trusted(source: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        template(tmp_path, source).segments(["q", "a", "q", "a"], False)
+        template(tmp_path, source).pieces(["q", "a", "q", "a"], False)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_template_is_not_trusted(source: str, message: str, tmp_path: Path) ->
 )
 def test_a_hostile_template_ends_with_an_error_that_names_it(source: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"chat_template\.jinja: the chat template") as raised:
-        template(tmp_path, source).segments(["q", "a"], False)
+        template(tmp_path, source).pieces(["q", "a"], False)
     assert raised.value.code == "template_limit" or "fails" in raised.value.message or "broken" in raised.value.message
 
 

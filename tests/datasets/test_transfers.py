@@ -28,7 +28,7 @@ from runner.gcp.uploads import upload_file
 from tests.cli.conftest import in_project, run  # noqa: F401 - fixtures
 from tests.cli.invocation import CommandLine
 from tests.datasets.examples import png
-from tests.datasets.test_defects import JPEG
+from tests.datasets.written import JPEG
 from tests.provisioning import Provisioned
 
 

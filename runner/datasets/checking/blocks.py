@@ -5,9 +5,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from runner.datasets.examples import Finding, Format, Role
+
+Shortened = tuple[bytes, list[tuple[int, int]]]
+"""A line in which long texts are cut short. Of each cut: how many characters of it stand before, and how many are left
+out. Its errors are those of the line; what else there is to say of it only the line tells."""
 
 
 @dataclass(slots=True)
@@ -38,17 +41,9 @@ class Block:
     """Number of each remark, see `texts.remark`, with how often it is made."""
     remarks: Callable[[], list[tuple[int, Role, int]]]
     """Index of the line, role of the turn and number of each remark, in the order of lines, turns and numbers."""
-    doubtful: list[tuple[int, bytes]]
-    """Index and bytes of each line for the exact parser, blank ones left out."""
+    doubtful: list[tuple[int, bytes, Shortened | None]]
+    """Index and bytes of each line for the exact parser, blank ones left out, and the line cut short where it can."""
     answers: Callable[[], list[int]]
     """Characters of the last turn."""
     conversations: Callable[[], Sequence[Sequence[str]]]
     """Contents of the turns, see `contents.content`; only where the reader was asked for them."""
-
-
-class BlockReader(Protocol):
-    """Reads blocks of whole lines; the last one's line end may be missing."""
-
-    def scan(self, block: bytes, before: int = 0) -> Block:
-        """Sort the lines of a block, which `before` others precede."""
-        ...

@@ -8,39 +8,31 @@ parser reads all lines.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any
 
 from runner.datasets.checking.blocks import Block
 from runner.datasets.examples import Format
 from runner.datasets.reading import native
-from runner.datasets.rules.formats import scanner_rules
+from runner.datasets.rules import formats, texts
 
 
 def _scanner(images: bool) -> Any:
     module = native.module()
     assert module is not None  # noqa: S101 - whoever asks has asked `native.is_installed` first
-    return module.Scanner(scanner_rules(), images=images)
+    return module.Scanner({**vars(formats), **vars(texts)}, images=images)
 
 
-class CompiledReshaper:
-    """Writes lines of one documented format in another, texts as they are written; `native.is_installed` first.
+Reshaped = tuple[bytes, int, int, list[tuple[int, int, int, int]]]
+"""Lines in another format, the number of all lines and of those, and the lines that are not certainly good: of each its
+index, its start and its end in the block, and where it belongs among the lines written. Blank lines are neither."""
 
-    A block at a time; the lines that it leaves go through the exact parser.
-    """
 
-    def __init__(self, form: Format) -> None:
-        self._form = form
-        self._scanner = _scanner(True)
-
-    def reshape(self, block: bytes) -> tuple[bytes, int, int, list[tuple[int, int, int, int]]]:
-        """Return the lines written, the number of all lines and of those, and the lines that are not certainly good.
-
-        Of each of these: its index, its start and its end in the block, and where it belongs among the lines written.
-        Blank lines are neither.
-        """
-        made: tuple[bytes, int, int, list[tuple[int, int, int, int]]] = self._scanner.reshape(block, self._form)
-        return made
+def reshaper(form: Format) -> Callable[[bytes], Reshaped]:
+    """Return what writes the lines of a block in another format, texts as they are; `native.is_installed` first."""
+    scanner = _scanner(True)
+    return lambda block: scanner.reshape(block, form)
 
 
 class CompiledReader:
@@ -56,7 +48,7 @@ class CompiledReader:
         self._scanner = _scanner(images)
 
     def scan(self, block: bytes, before: int = 0) -> Block:
-        """Sort the lines of a block, see `BlockReader`."""
+        """Sort the lines of a block, which `before` others precede."""
         found = self._scanner.read(block, self._contents)
         turns: list[int] = found.turns
         contents: list[str] = found.contents
@@ -73,7 +65,7 @@ class CompiledReader:
             findings=[],
             remarked=found.remarked,
             remarks=lambda: found.remarks,
-            doubtful=[(line, block[start:end]) for line, start, end in found.doubtful],
+            doubtful=[(line, block[start:end], short) for line, start, end, short in found.doubtful],
             answers=lambda: found.answers,
             conversations=lambda: [contents[start:end] for start, end in pairwise(accumulate(turns, initial=0))],
         )

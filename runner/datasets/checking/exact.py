@@ -12,12 +12,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise, repeat
 from typing import Any, NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
-from runner.datasets.checking.blocks import Block
+from runner.datasets.checking.blocks import Block, Shortened
 from runner.datasets.examples import Finding, Format, ImagePart, Role
 from runner.datasets.reading.lines import RawLine
 from runner.datasets.rules import contents as digests
@@ -79,27 +79,27 @@ class ExactReader:
         self._first = 1 if first else 2
 
     def scan(self, block: bytes, before: int = 0) -> Block:
-        """Read the lines of a block, see `BlockReader`."""
+        """Read the lines of a block, which `before` others precede."""
         decoded = decode_block(block)
         if decoded is None:
             lines = block.removesuffix(b"\n").split(b"\n")
-            return self.read(enumerate(lines), len(lines), before)
+            return self.read(zip(count(), lines, repeat(None)), len(lines), before)
         bodies, suspects = decoded
-        return self.read(enumerate(bodies), len(bodies), before, suspects)
+        return self.read(zip(count(), bodies, repeat(None)), len(bodies), before, suspects)
 
     def read(
         self,
-        lines: Iterable[tuple[int, bytes | dict[str, Any] | None]],
-        count: int,
+        lines: Iterable[tuple[int, bytes | dict[str, Any] | None, Shortened | None]],
+        size: int,
         before: int = 0,
         suspects: Container[int] | None = None,
     ) -> Block:
         """Read some of the lines of a block.
 
         Args:
-            lines: index in the block and bytes of each, or what `decode_block` returns; None for a line that is too
-                long.
-            count: number of all lines of the block.
+            lines: index in the block, and bytes of each or what `decode_block` returns, None for a line that is too
+                long; then the line cut short, where it may be.
+            size: number of all lines of the block.
             before: number of lines before the block.
             suspects: index of each line of which a text may hold a control; all lines where it is None.
         """
@@ -113,14 +113,19 @@ class ExactReader:
         parted: list[tuple[int, str]] = []
         rows = 0
         wrong = Findings(self._name, 0)
-        for place, data in lines:
+        for place, data, short in lines:
             wrong.line = number = before + place + 1
             if isinstance(data, dict):
                 body: dict[str, Any] | None = data
             else:
-                raw = RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
-                body = decode_object(raw, wrong)
+                if short is not None and b"\0" in short[0]:
+                    short = None  # its place is told in bytes
+                text, wrong.cuts = short or (data, [])
+                body = decode_object(self._raw(number, text), wrong)
             found = read_turns(body, wrong, self._images, suspects is None or place in suspects)
+            if short is not None and not wrong.failed:
+                wrong = Findings(self._name, number)
+                found = read_turns(decode_object(self._raw(number, data), wrong), wrong, self._images)
             if wrong.items:
                 findings.append((place, wrong.items))
                 wrong = Findings(self._name, 0)
@@ -153,15 +158,15 @@ class ExactReader:
         bounds = list(accumulate(turns, initial=0))
         remarks = _remarks(list(map(str.encode, spoken)) if parted else encoded)
         return Block(
-            count=count,
+            count=size,
             rows=rows,
             formats=formats,
             index=index,
             turns=turns,
             written=written,
             images=images if parted else None,
-            prompts=_spread(prompts, index, count),
-            wholes=_spread(wholes, index, count),
+            prompts=_spread(prompts, index, size),
+            wholes=_spread(wholes, index, size),
             findings=findings,
             remarked=Counter(number for _, number in remarks),
             remarks=lambda: [(index[line], role, number) for line, role, number in _placed(remarks, bounds)],
@@ -169,6 +174,9 @@ class ExactReader:
             answers=lambda: [len(contents[end - 1]) for end in bounds[1:]],
             conversations=lambda: [contents[start:end] for start, end in pairwise(bounds)],
         )
+
+    def _raw(self, number: int, data: Any) -> RawLine:
+        return RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
 
 
 def _spread(found: list[int], index: list[int], count: int) -> array[int]:

@@ -13,7 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from runner.datasets.checking.blocks import Block, BlockReader
+from runner.datasets.checking.blocks import Block
 from runner.datasets.checking.compiled import CompiledReader
 from runner.datasets.checking.exact import ExactReader
 from runner.datasets.checking.repeats import Repeated, Repeats
@@ -25,6 +25,9 @@ from runner.datasets.reading.sources import Source
 from runner.datasets.rules import contents as digests
 from runner.datasets.rules import texts
 from runner.datasets.tokens.counters import RatioCounter, TokenCounter, open_counter
+
+BlockReader = CompiledReader | ExactReader
+"""Reads blocks of whole lines; the last one's line end may be missing."""
 
 
 class Engine(Protocol):
@@ -114,7 +117,7 @@ class RangeChecker:
         try:
             for block in blocks(stream, remaining):
                 if block is None:
-                    self._add(self._exact.read([(0, None)], 1, self.totals.lines))
+                    self._add(self._exact.read([(0, None, None)], 1, self.totals.lines))
                 else:
                     self._block(block)
                 if progress is not None:

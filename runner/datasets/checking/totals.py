@@ -6,9 +6,10 @@ with the same line numbers in the same order.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
+
+from msgspec import structs
 
 from runner.datasets.checking.columns import Column
 from runner.datasets.examples import Finding, Format
@@ -117,7 +118,7 @@ class Totals:
         for finding in other.findings:
             kept[finding.code] += 1
             if kept[finding.code] <= FINDINGS_KEPT:
-                self.findings.append(dataclasses.replace(finding, line=finding.line + offset) if offset else finding)
+                self.findings.append(structs.replace(finding, line=finding.line + offset) if offset else finding)
         self.counts.update(other.counts)
         self.errors += other.errors
         for name, line in other.formats.items():

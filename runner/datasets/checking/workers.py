@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import os
 import pickle
-import struct
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, BinaryIO
+from typing import Any
 
 from runner.datasets.checking.ranges import Settings, totals_of_range
 from runner.datasets.checking.totals import Totals
+from runner.datasets.limited_processes import LimitedProcesses, answer_requests
 from runner.datasets.reading import native
 from runner.errors import RunnerError
-from runner.local_processes import module_command
 
 PARALLEL_BYTES = 128 << 20
 """Smaller files are not worth starting processes for: each takes a seventh of a second before it reads."""
@@ -66,106 +63,42 @@ def totals_of_file(
     count = worker_count(size, workers)
     if count == 1:
         return totals_of_range(path, 0, size, settings, progress=progress)
-    whole = Totals()
+    whole, ranges = Totals(), split(size, count)
     threads = settings.compiled and native.is_installed() and settings.tokenizer is None
-    share = _among_threads if threads else _among_processes
-    for part in share(path, split(size, count), settings, count, progress):
-        whole.add(part)
-    return whole
-
-
-def _among_threads(
-    path: Path, ranges: list[tuple[int, int]], settings: Settings, count: int, progress: Callable[[int], None] | None
-) -> Iterator[Totals]:
-    """Yield the totals of ranges in their order."""
+    processes = None if threads else LimitedProcesses("runner.datasets.checking.workers", count, MALLOC)
+    read = totals_of_range if processes is None else partial(_totals_elsewhere, processes)
     with ThreadPoolExecutor(count, "check") as pool:
-        parts = [pool.submit(totals_of_range, path, start, end, settings) for start, end in ranges]
+        parts = [pool.submit(read, path, start, end, settings) for start, end in ranges]
         try:
             for part, (start, end) in zip(parts, ranges, strict=True):
-                yield part.result()
+                whole.add(part.result())
                 if progress is not None:
                     progress(end - start)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # nobody needs the rest
+    return whole
 
 
-def _among_processes(
-    path: Path, ranges: list[tuple[int, int]], settings: Settings, count: int, progress: Callable[[int], None] | None
-) -> Iterator[Totals]:
-    """Yield the totals of ranges in their order, each as soon as all before it are there."""
-    import subprocess  # not needed by the worker processes
-
-    waiting: SimpleQueue[int] = SimpleQueue()
-    for index in range(len(ranges)):
-        waiting.put(index)
-    finished: SimpleQueue[tuple[int, Any]] = SimpleQueue()
-
-    def drive() -> None:
-        command = module_command("runner.datasets.checking.workers")
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**MALLOC, **os.environ}
-        ) as process:
-            while (index := _next(waiting)) is not None:
-                try:
-                    _send(process.stdin, (path, *ranges[index], settings))
-                    finished.put((index, _receive(process.stdout)))
-                except (OSError, EOFError) as error:
-                    finished.put((index, RunnerError(f"a worker process died while checking {path.name}: {error}")))
-                    return
-
-    for _ in range(min(count, len(ranges))):
-        threading.Thread(target=drive, daemon=True).start()
-    early: dict[int, Any] = {}
-    for index in range(len(ranges)):
-        while index not in early:
-            done, result = finished.get()
-            early[done] = result
-            if isinstance(result, Exception):
-                while _next(waiting) is not None:
-                    pass  # nobody needs the rest
-                raise result
-            if progress is not None:
-                progress(ranges[done][1] - ranges[done][0])
-        yield early.pop(index)
+def _totals_elsewhere(processes: LimitedProcesses, path: Path, start: int, end: int, settings: Settings) -> Totals:
+    """Return the totals of a range, read by a process. Raises what is raised there, or RunnerError when it dies."""
+    answer = processes.ask(pickle.dumps((path, start, end, settings)))
+    if answer is None:
+        raise RunnerError(f"a worker process died while checking {path.name}")
+    # Only ever from our own child, over a pipe that nobody else has.
+    found: Totals | Exception = pickle.loads(answer)  # noqa: S301
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
-def _next(waiting: SimpleQueue[int]) -> int | None:
+def _answer(request: bytes) -> bytes:
     try:
-        return waiting.get_nowait()
-    except Empty:
-        return None
-
-
-def _send(stream: BinaryIO | Any, value: Any) -> None:
-    data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    stream.write(struct.pack(">Q", len(data)) + data)
-    stream.flush()
-
-
-def _receive(stream: BinaryIO | Any) -> Any:
-    head = stream.read(8)
-    if len(head) < 8:
-        raise EOFError("its pipe closed")
-    # Only ever from our own child or parent, over a pipe that nobody else has.
-    return pickle.loads(stream.read(struct.unpack(">Q", head)[0]))  # noqa: S301
-
-
-def main() -> None:
-    """Answer requests on standard input until it closes."""
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not get between the answers
-    while True:
-        try:
-            path, start, end, settings = _receive(sys.stdin.buffer)
-        except EOFError:
-            return
-        try:
-            answer: Any = totals_of_range(path, start, end, settings)
-        except Exception as error:
-            # Whatever it is, the parent raises it where the caller can see it.
-            answer = error if isinstance(error, (RunnerError, OSError)) else RunnerError(f"{error!r} in a worker")
-        _send(output, answer)
+        answer: Any = totals_of_range(*pickle.loads(request))  # noqa: S301 - of our own parent
+    except Exception as error:
+        # Whatever it is, the parent raises it where the caller can see it.
+        answer = error if isinstance(error, (RunnerError, OSError)) else RunnerError(f"{error!r} in a worker")
+    return pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 if __name__ == "__main__":
-    main()
+    answer_requests(_answer)

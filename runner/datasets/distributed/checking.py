@@ -12,15 +12,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from runner.datasets.checking.columns import Column
 from runner.datasets.checking.ranges import Settings, totals_of_stream
 from runner.datasets.checking.repeats import Repeated, Repeats, compare
 from runner.datasets.checking.totals import FINDINGS_KEPT, Totals
 from runner.datasets.distributed import pipelines
 from runner.datasets.distributed.pipelines import Beam, Range, shared, size_of
-from runner.datasets.distributed.transport import add_up, decode, decode_settings, encode, encode_settings
+from runner.datasets.distributed.transport import add_up, decode, encode, read, read_totals, write
 from runner.datasets.reading.sources import Source
 from runner.errors import ConfigurationError
 
@@ -67,15 +65,14 @@ class BeamEngine:
         ranges = self.beam.ranges(source, f"check-{len(self._known)}")
         place = ranges[0].place
         with self.beam.pipeline("check", source) as pipeline:
-            _check(pipeline, ranges, encode_settings(settings), _buckets(source), near=settings.near)
-        ((_, _, totals),) = msgspec.msgpack.decode(pipelines.read(f"{place}/totals"), type=list[tuple[int, int, bytes]])
-        lines = dict(msgspec.msgpack.decode(pipelines.read(f"{place}/lines"), type=list[tuple[int, int]]))
-        read = _Read(source, ranges, [lines[one.index] for one in ranges], Repeats())
+            _check(pipeline, ranges, encode(settings), buckets_of(source), near=settings.near)
+        lines = dict(read(f"{place}/lines", list[tuple[int, int]]))
+        known = _Read(source, ranges, [lines[one.index] for one in ranges], Repeats())
         same, conflicting = _found(place, "prompts")
         near = _found(place, "nears")[1] if settings.near else Repeated()
-        read.repeats = Repeats(*(_numbered(read, read, kind) for kind in (same, near, conflicting)))
-        self._known.append(read)
-        return decode(totals)
+        known.repeats = Repeats(*(_numbered(known, known, kind) for kind in (same, near, conflicting)))
+        self._known.append(known)
+        return read_totals(f"{place}/totals")
 
     def repeats(self) -> Repeats:
         """Return which lines repeat others, of the source that `totals` has read last."""
@@ -84,8 +81,8 @@ class BeamEngine:
     def leakage(self) -> Repeated:
         """Return which lines of the source that was read last repeat lines of the one that was read first."""
         mine, theirs = self._known[-1], self._known[0]
-        buckets = max(_buckets(mine.source), _buckets(theirs.source))
-        items = [(one.file("wholes"), one.index, read is mine) for read in (theirs, mine) for one in read.ranges]
+        buckets = max(buckets_of(mine.source), buckets_of(theirs.source))
+        items = [(one.file("wholes"), one.index, known is mine) for known in (theirs, mine) for one in known.ranges]
         place = mine.ranges[0].place
         with self.beam.pipeline("compare", mine.source) as pipeline:
             _compare(pipeline, items, buckets, place)
@@ -98,18 +95,18 @@ def _check(pipeline: Any, ranges: list[Range], settings: bytes, buckets: int, *,
 
     place = ranges[0].place
     kinds = ("lines", "prompts", "nears") if near else ("lines", "prompts")
-    read = shared(pipeline, ranges) | "read" >> beam.FlatMap(_part, settings, buckets).with_outputs(
+    parts = shared(pipeline, ranges) | "read" >> beam.FlatMap(_part, settings, buckets).with_outputs(
         *kinds, main="totals"
     )
-    _ = read.totals | "add up" >> beam.CombineGlobally(add_up) | "write totals" >> beam.Map(_write, f"{place}/totals")
-    _ = read.lines | "all lines" >> beam.combiners.ToList() | "write lines" >> beam.Map(_write, f"{place}/lines")
+    _ = parts.totals | "add up" >> beam.CombineGlobally(add_up) | "write totals" >> beam.Map(write, f"{place}/totals")
+    _ = parts.lines | "all lines" >> beam.combiners.ToList() | "write lines" >> beam.Map(write, f"{place}/lines")
     for kind in kinds[1:]:
         _ = (
-            read[kind]
+            parts[kind]
             | f"meet {kind}" >> beam.GroupByKey()
             | f"compare {kind}" >> beam.MapTuple(_repeats_of)
             | f"first {kind}" >> beam.CombineGlobally(_first)
-            | f"write {kind}" >> beam.Map(_write, f"{place}/{kind}")
+            | f"write {kind}" >> beam.Map(write, f"{place}/{kind}")
         )
 
 
@@ -123,12 +120,8 @@ def _compare(pipeline: Any, items: list[tuple[str, int, bool]], buckets: int, pl
         | "meet" >> beam.GroupByKey()
         | "compare" >> beam.MapTuple(_leaks_of)
         | "first" >> beam.CombineGlobally(_first)
-        | "write" >> beam.Map(_write, f"{place}/leaks")
+        | "write" >> beam.Map(write, f"{place}/leaks")
     )
-
-
-def _write(value: Any, address: str) -> None:
-    pipelines.write(address, msgspec.msgpack.encode(value))
 
 
 def _part(one: Range, settings: bytes, buckets: int) -> Iterator[Any]:
@@ -136,7 +129,7 @@ def _part(one: Range, settings: bytes, buckets: int) -> Iterator[Any]:
     from apache_beam.pvalue import TaggedOutput
 
     with pipelines.opened(one.address) as stream:
-        totals = totals_of_stream(stream, one.start, one.end, decode_settings(settings))
+        totals = totals_of_stream(stream, one.start, one.end, decode(settings, Settings))
     pipelines.write(one.file("wholes"), b"".join(chunk.tobytes() for chunk in totals.wholes.chunks()))
     yield TaggedOutput("lines", (one.index, totals.lines))
     for kind, digests in (("prompts", totals.prompts), ("nears", totals.nears)):
@@ -214,8 +207,7 @@ def _first(groups: Iterable[list[Pairs]]) -> list[Pairs]:
 
 
 def _found(place: str, kind: str) -> tuple[Repeated, Repeated]:
-    both = msgspec.msgpack.decode(pipelines.read(f"{place}/{kind}"), type=list[Pairs])
-    same, other = (Repeated(pairs, count) for count, pairs in both)
+    same, other = (Repeated(pairs, count) for count, pairs in read(f"{place}/{kind}", list[Pairs]))
     return same, other
 
 
@@ -224,5 +216,6 @@ def _numbered(mine: _Read, theirs: _Read, found: Repeated) -> Repeated:
     return Repeated([(mine.line(line), theirs.line(first)) for line, first in found.pairs], found.count)
 
 
-def _buckets(source: Source) -> int:
+def buckets_of(source: Source) -> int:
+    """Return how many buckets hold the lines of a source, each of some millions."""
     return min(4096, 8 + size_of(source) // _BUCKET_BYTES)

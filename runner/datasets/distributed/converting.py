@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from runner.datasets.distributed import pipelines
 from runner.datasets.distributed.pipelines import Beam, Range, shared
+from runner.datasets.distributed.transport import decode, encode, read, write
 from runner.datasets.examples import Format
 from runner.datasets.reading.lines import raw_lines
 from runner.datasets.reading.opening import OpenedDataset, open_dataset
@@ -17,23 +17,9 @@ from runner.datasets.records.adapting import Columns
 from runner.datasets.records.lines import LineMaker
 from runner.datasets.records.local_images import image_reader
 from runner.datasets.rewriting.converting import convert_range, reshaper_for
-from runner.datasets.rewriting.outcome import Change, Lost, Outcome, Place
+from runner.datasets.rewriting.outcome import Outcome
 from runner.datasets.rewriting.targets import open_target, refuse_existing
 from runner.errors import ConfigurationError
-
-
-class _Account(msgspec.Struct):
-    """What became of a range, as it is sent."""
-
-    index: int
-    lines: int
-    read: int
-    rows: int
-    written: int
-    form: str | None
-    counts: dict[str, int]
-    changes: list[tuple[int, int, str, str]]
-    lost: list[tuple[str, int, int, int, list[str]]]
 
 
 def convert_file(
@@ -66,11 +52,11 @@ def convert_file(
     root = str(path.resolve()) if isinstance(path, Path) else ""
     with beam.pipeline("convert", path) as pipeline:
         _steps(pipeline, ranges, (first, form is not None and compiled, columns, root))
-    accounts = msgspec.msgpack.decode(pipelines.read(f"{place}/accounts"), type=list[_Account])
+    accounts = read(f"{place}/accounts", list[tuple[int, int, bytes]])
     before = 0
-    for account in sorted(accounts, key=lambda item: item.index):
-        outcome.add(_outcome(account), before - (1 if account.index else 0))
-        before += account.lines
+    for index, lines, account in sorted(accounts, key=itemgetter(0)):
+        outcome.add(decode(account, Outcome), before - (1 if index else 0))
+        before += lines
     with open_target(output) as target:
         outcome.finish(name_of(path))
         for one in ranges:
@@ -96,43 +82,20 @@ def _steps(pipeline: Any, ranges: list[Range], how: tuple[Format | None, bool, C
         shared(pipeline, ranges)
         | "convert" >> beam.Map(_part, how)
         | "accounts" >> beam.combiners.ToList()
-        | "write" >> beam.Map(_write, f"{ranges[0].place}/accounts")
+        | "write" >> beam.Map(write, f"{ranges[0].place}/accounts")
     )
 
 
-def _part(one: Range, how: tuple[Format | None, bool, Columns | None, str]) -> bytes:
-    """Convert a range, on whichever machine this runs; return the account."""
+def _part(one: Range, how: tuple[Format | None, bool, Columns | None, str]) -> tuple[int, int, bytes]:
+    """Convert a range, on whichever machine this runs; return its number, its lines and the account."""
     form, compiled, columns, root = how
     reader = image_reader(Path(root) if root else RemoteObject(one.address, 0, _unopened))
     maker = LineMaker(form, reader, columns=columns)
     reshaper = reshaper_for(form, compiled=compiled)
     with pipelines.opened(one.address) as stream, pipelines.created(one.file("part")) as target:
-        found, lines = convert_range(stream, one.start, one.end, target, maker, reshaper)
-    account = _Account(
-        index=one.index,
-        lines=lines,
-        read=found.read,
-        rows=found.rows,
-        written=found.written,
-        form=maker.form,
-        counts=dict(found.counts),
-        changes=[(item.place.row, item.place.line, item.action, item.what) for item in found.changes],
-        lost=[(key, item.count, item.first.row, item.first.line, item.values) for key, item in found.lost.items()],
-    )
-    return msgspec.msgpack.encode(account)
+        account, lines = convert_range(stream, one.start, one.end, target, maker, reshaper)
+    return one.index, lines, encode(account)
 
 
 def _unopened() -> Any:
     raise AssertionError("images are not read from here")
-
-
-def _write(accounts: list[bytes], address: str) -> None:
-    pipelines.write(address, msgspec.msgpack.encode([msgspec.Raw(item) for item in accounts]))
-
-
-def _outcome(account: _Account) -> Outcome:
-    found = Outcome(output=Path(), read=account.read, rows=account.rows, written=account.written)
-    found.counts.update(account.counts)
-    found.changes = [Change(Place(row, line), action, what) for row, line, action, what in account.changes]
-    found.lost = {key: Lost(count, Place(row, line), values) for key, count, row, line, values in account.lost}
-    return found

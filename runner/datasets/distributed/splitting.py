@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from runner.datasets.checking.columns import Column
 from runner.datasets.distributed import pipelines
-from runner.datasets.distributed.pipelines import Beam, Range, shared, size_of
-from runner.datasets.distributed.transport import add_up, decode, encode
+from runner.datasets.distributed.checking import buckets_of
+from runner.datasets.distributed.pipelines import Beam, Range, shared
+from runner.datasets.distributed.transport import add_up, encode, read, read_totals, write
 from runner.datasets.reading.sources import Source, name_of
 from runner.datasets.records.recognising import open_examples
 from runner.datasets.rewriting.splitting import (
@@ -30,8 +29,6 @@ from runner.datasets.rewriting.splitting import (
     require_sound,
 )
 from runner.datasets.rewriting.targets import open_target
-
-_BUCKET_BYTES = 2 << 30
 
 
 def split_file(
@@ -48,12 +45,11 @@ def split_file(
     require_possible(training, validation, share)
     with open_examples(path):
         ranges = beam.ranges(path, "split")
-    place, buckets = ranges[0].place, min(4096, 8 + size_of(path) // _BUCKET_BYTES)
+    place = ranges[0].place
     with beam.pipeline("count", path) as pipeline:
-        _count(pipeline, ranges, name_of(path), buckets, seed)
-    ((_, _, data),) = msgspec.msgpack.decode(pipelines.read(f"{place}/totals"), type=list[tuple[int, int, bytes]])
-    require_sound(decode(data), name_of(path))
-    counted = msgspec.msgpack.decode(pipelines.read(f"{place}/counted"), type=list[tuple[int, int, int, int]])
+        _count(pipeline, ranges, name_of(path), buckets_of(path), seed)
+    require_sound(read_totals(f"{place}/totals"), name_of(path))
+    counted = read(f"{place}/counted", list[tuple[int, int, int, int]])
     chosen = choose(
         _groups(place, sorted(bucket for bucket, *_ in counted)),
         prompts=sum(item[1] for item in counted),
@@ -63,7 +59,7 @@ def split_file(
     )
     with beam.pipeline("split", path) as pipeline:
         _divide(pipeline, ranges, frozenset(chosen.prompts))
-    parts = msgspec.msgpack.decode(pipelines.read(f"{place}/divided"), type=list[list[int]])
+    parts = read(f"{place}/divided", list[list[int]])
     counts: Counts = {False: [sum(item[0] for item in parts), sum(item[1] for item in parts)]}
     counts[True] = [sum(item[2] for item in parts), sum(item[3] for item in parts)]
     with open_target(training) as kept, open_target(validation) as held:
@@ -84,16 +80,16 @@ def _count(pipeline: Any, ranges: list[Range], name: str, buckets: int, seed: in
     import apache_beam as beam
 
     place = ranges[0].place
-    read = shared(pipeline, ranges) | "count" >> beam.FlatMap(_part, name, buckets, seed).with_outputs(
+    parts = shared(pipeline, ranges) | "count" >> beam.FlatMap(_part, name, buckets, seed).with_outputs(
         "groups", main="totals"
     )
-    _ = read.totals | "add up" >> beam.CombineGlobally(add_up) | "write totals" >> beam.Map(_write, f"{place}/totals")
+    _ = parts.totals | "add up" >> beam.CombineGlobally(add_up) | "write totals" >> beam.Map(write, f"{place}/totals")
     _ = (
-        read.groups
+        parts.groups
         | "meet" >> beam.GroupByKey()
         | "sort" >> beam.Map(_bucket, place, seed)
         | "all" >> beam.combiners.ToList()
-        | "write counts" >> beam.Map(_write, f"{place}/counted")
+        | "write counts" >> beam.Map(write, f"{place}/counted")
     )
 
 
@@ -104,12 +100,8 @@ def _divide(pipeline: Any, ranges: list[Range], held_out: frozenset[int]) -> Non
         shared(pipeline, ranges)
         | "divide" >> beam.Map(_sides, held_out)
         | "all" >> beam.combiners.ToList()
-        | "write" >> beam.Map(_write, f"{ranges[0].place}/divided")
+        | "write" >> beam.Map(write, f"{ranges[0].place}/divided")
     )
-
-
-def _write(value: Any, address: str) -> None:
-    pipelines.write(address, msgspec.msgpack.encode(value))
 
 
 def _part(one: Range, name: str, buckets: int, seed: int) -> Iterator[Any]:

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-import dataclasses
 from array import array
-from collections import Counter
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar, get_origin
 
 import msgspec
 
 from runner.datasets.checking.columns import Column
-from runner.datasets.checking.ranges import Settings
-from runner.datasets.checking.totals import Tally, Totals
-from runner.datasets.examples import Finding
+from runner.datasets.checking.totals import Totals
+from runner.datasets.distributed import pipelines
+
+T = TypeVar("T")
 
 
-def add_up(groups: Any) -> list[tuple[int, int, bytes]]:
+def encode(value: Any) -> bytes:
+    """Return totals, settings or an account as bytes, to be sent to another machine."""
+    return msgspec.msgpack.encode(value, enc_hook=_plain)
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Return the value in bytes that `encode` made; unlike unpickling it, this runs no code of theirs."""
+    return msgspec.msgpack.decode(data, type=kind, dec_hook=_restored)
+
+
+def write(value: Any, address: str) -> None:
+    """Write a value to a file for `read`."""
+    pipelines.write(address, encode(value))
+
+
+def read(address: str, kind: type[T]) -> T:
+    """Return the value in a file that `write` made."""
+    return decode(pipelines.read(address), kind)
+
+
+def read_totals(address: str) -> Totals:
+    """Return the totals of a whole source, which `add_up` has joined."""
+    ((_, _, data),) = read(address, list[tuple[int, int, bytes]])
+    return decode(data, Totals)
+
+
+def add_up(groups: Iterable[list[tuple[int, int, bytes]]]) -> list[tuple[int, int, bytes]]:
     """Join totals of neighbouring ranges; what is not joined yet stays beside it.
 
     Args:
@@ -28,63 +53,22 @@ def add_up(groups: Any) -> list[tuple[int, int, bytes]]:
     first = last = -1
     for start, end, data in parts:
         if whole is not None and start == last + 1:
-            whole.add(decode(data))
+            whole.add(decode(data, Totals))
             last = end
             continue
         if whole is not None:
             joined.append((first, last, encode(whole)))
-        whole, first, last = decode(data), start, end
+        whole, first, last = decode(data, Totals), start, end
     if whole is not None:
         joined.append((first, last, encode(whole)))
     return joined
 
 
-def encode(totals: Totals) -> bytes:
-    """Return totals as bytes, to be sent to another machine."""
-    return msgspec.msgpack.encode(_packed(totals))
-
-
-def decode(data: bytes) -> Totals:
-    """Return the totals in bytes that `encode` made; unlike unpickling it, this runs no code of theirs."""
-    totals: Totals = _unpacked(Totals(), msgspec.msgpack.decode(data))
-    return totals
-
-
-def _packed(value: Any) -> Any:
-    if isinstance(value, (Totals, Tally)):
-        return {item.name: _packed(getattr(value, item.name)) for item in dataclasses.fields(value)}
+def _plain(value: Any) -> Any:
     if isinstance(value, Column):
         return b"".join(chunk.tobytes() for chunk in value.chunks())
-    if isinstance(value, Finding):
-        return value.to_json()
-    return [_packed(item) for item in value] if isinstance(value, list) else value
+    return str(value)  # a path
 
 
-def _unpacked(like: Any, value: Any) -> Any:
-    """Return what was packed, of the type of `like`."""
-    if isinstance(like, (Totals, Tally)):
-        for item in dataclasses.fields(like):
-            setattr(like, item.name, _unpacked(getattr(like, item.name), value[item.name]))
-        return like
-    if isinstance(like, Column):
-        return Column(array("Q", value))
-    if isinstance(like, Counter):
-        return Counter(value)
-    if isinstance(like, list):
-        return [
-            Finding(**item) if isinstance(item, dict) else tuple(item) if isinstance(item, list) else item
-            for item in value
-        ]
-    return value
-
-
-def encode_settings(settings: Settings) -> bytes:
-    """Return settings as bytes."""
-    body = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
-    return msgspec.msgpack.encode({**body, "tokenizer": str(settings.tokenizer) if settings.tokenizer else None})
-
-
-def decode_settings(data: bytes) -> Settings:
-    """Return the settings in bytes that `encode_settings` made."""
-    body = msgspec.msgpack.decode(data)
-    return Settings(**{**body, "tokenizer": Path(body["tokenizer"]) if body["tokenizer"] else None})
+def _restored(kind: Any, value: Any) -> Any:
+    return Column(array("Q", value)) if kind is Column else (get_origin(kind) or kind)(value)

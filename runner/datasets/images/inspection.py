@@ -12,7 +12,7 @@ from importlib import util
 from types import TracebackType
 
 from runner.datasets.examples import Example, Finding, ImagePart, Severity
-from runner.datasets.limited_processes import LimitedProcess
+from runner.datasets.limited_processes import LimitedProcesses
 from runner.datasets.reading.lines import raw_lines
 from runner.datasets.reading.sources import STDIN, Source, name_of
 from runner.datasets.records.recognising import open_examples
@@ -48,7 +48,7 @@ class PictureCheck:
             message = "decoding images needs Pillow and simplejpeg"
             raise EngineMissingError(message, hint=install_hint("local"))
         self.session = session
-        self._decoder = LimitedProcess("runner.datasets.images.pixel_process") if decode else None
+        self._decoder = LimitedProcesses("runner.datasets.images.pixel_process") if decode else None
         self._known: dict[str, tuple[str, list[Problem]]] = {}
         """Address of an object to its type and what is wrong with it."""
 
@@ -138,7 +138,7 @@ def _images(example: Example) -> Iterator[tuple[str, ImagePart]]:
                 yield f"{turn}[{number}]", part
 
 
-def _damage(decoder: LimitedProcess, data: bytes) -> str:
+def _damage(decoder: LimitedProcesses, data: bytes) -> str:
     """Return why an image cannot be decoded; empty if it can."""
     answer = decoder.ask(data)
     return answer.decode() if answer is not None else "decoding it takes too much memory or time"

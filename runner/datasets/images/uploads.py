@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 
 from runner.datasets.examples import Finding
-from runner.datasets.reading.lines import raw_lines
+from runner.datasets.reading.lines import RawLine, raw_lines
 from runner.datasets.reading.sources import STDIN, Source
 from runner.datasets.records.local_images import read_local
 from runner.datasets.rules.images import ImageError, as_data_url
@@ -106,7 +107,7 @@ def is_local(address: str) -> bool:
 
 
 def _collect(path: Path, root: Path, prefix: str, items: dict[Path, Item], problems: list[dict[str, Any]]) -> None:
-    for number, body in _bodies(path):
+    for raw, body in _bodies(path):
         for holder, key, place in addresses(body):
             address = holder[key]
             if not is_local(address):
@@ -121,38 +122,32 @@ def _collect(path: Path, root: Path, prefix: str, items: dict[Path, Item], probl
                     code="image-uri",
                     severity="error",
                     file=path.name,
-                    line=number,
+                    line=raw.number,
                     path=place,
                     message=f"{address[:200]}: {error.message}",
                 )
                 problems.append(finding.to_json())
 
 
-def _bodies(path: Path) -> Iterator[tuple[int, Any]]:
+def _bodies(path: Path) -> Iterator[tuple[RawLine, Any]]:
+    """Yield each line with its JSON value; None for one that is none, which the check names."""
     with path.open("rb") as stream:
         for raw in raw_lines(stream):
-            try:
-                yield raw.number, msgspec.json.decode(raw.data)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                continue  # the check names it
+            body = None
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                body = msgspec.json.decode(raw.data)
+            yield raw, body
 
 
 def _rewrite(path: Path, root: Path, folder: Path, items: dict[Path, Item]) -> Path:
     copy = folder / path.name
-    with path.open("rb") as source, copy.open("wb") as target:
-        for raw in raw_lines(source):
-            line = raw.data
-            try:
-                body = msgspec.json.decode(line)
-                changed = False
-                for holder, key, _ in addresses(body):
-                    item = items.get((root / holder[key]).resolve()) if is_local(holder[key]) else None
-                    if item is not None:
-                        holder[key] = item.uri
-                        changed = True
-                if changed:
-                    line = msgspec.json.encode(body)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                pass  # left as it is: the check names it
-            target.write(line + b"\n")
+    with copy.open("wb") as target:
+        for raw, body in _bodies(path):
+            changed = False
+            for holder, key, _ in addresses(body):
+                item = items.get((root / holder[key]).resolve()) if is_local(holder[key]) else None
+                if item is not None:
+                    holder[key] = item.uri
+                    changed = True
+            target.write((msgspec.json.encode(body) if changed else raw.data) + b"\n")
     return copy

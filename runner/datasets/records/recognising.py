@@ -140,7 +140,11 @@ def stem_of(source: Source) -> str:
 
 
 def recognise(opened: OpenedDataset) -> Foreign | None:
-    """Return what an opened dataset is, None where it is JSON Lines of a documented format; its lines stay readable."""
+    """Return what an opened dataset is, None where its lines, then still readable, are of a documented format.
+
+    Raises:
+        DatasetError: see `OpenedDataset.rows`.
+    """
     if opened.layout == "json-lines":
         lines = opened.head.split("\n", SAMPLED)[:SAMPLED]
         rows = [Row(0, 0, data=line.encode("utf-8", "surrogateescape")) for line in lines if _object(line) is not None]
@@ -159,6 +163,9 @@ def recognise(opened: OpenedDataset) -> Foreign | None:
     doubtful = all(made.problem or any(" renamed " in note for note in made.notes) for made in found)
     if opened.layout == "json-lines" and doubtful and not any(map(is_foreign_shape, records)):
         return None  # the parser names what is missing, and near misses
+    if opened.layout == "json-lines":
+        for _ in islice(opened.rows(), SAMPLED):
+            pass  # raises where the bytes cannot be decoded: no command reads them
     cut = next((row.problem for row in rows if row.cut), "")  # nothing is written of a file that cannot be read whole
     good = [made for made in found if not made.problem and not cut]
     bad = [cut] if cut else [made.problem for made in found if made.problem]

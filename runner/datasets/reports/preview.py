@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.datasets.examples import Example, Finding
+from runner.datasets.examples import Example, Finding, ImagePart
 from runner.datasets.reading.lines import raw_lines
 from runner.datasets.reading.sources import Source, name_of
 from runner.datasets.records.recognising import open_examples
 from runner.datasets.rules.contents import contents_of
 from runner.datasets.rules.parsing import parse_raw
-from runner.datasets.tokens.counters import TokenCounter, TokenizerCounter
+from runner.datasets.tokens.counters import TokenCounter, TokenizerCounter, measure
 from runner.errors import ConfigurationError, DatasetError
 
 
@@ -83,7 +83,7 @@ def preview_line(path: Source, line: int, counter: TokenCounter, *, limit: int |
         raise DatasetError(message, findings=findings, hint="`runner data check` explains")
     reading = contents_of(parsed.example)
     characters = sum(map(len, reading.texts))
-    tokens, trained = counter.measure(reading.turns, reading.system, characters, reading.images)
+    tokens, trained = measure(counter, reading)
     exact = isinstance(counter, TokenizerCounter) and not reading.images
     if isinstance(counter, TokenizerCounter):
         pieces = _rendered(counter, reading.turns, reading.system, limit)
@@ -103,18 +103,18 @@ def preview_line(path: Source, line: int, counter: TokenCounter, *, limit: int |
 def _rendered(counter: TokenizerCounter, turns: Sequence[str], system: bool, limit: int | None) -> list[Piece]:
     pieces: list[Piece] = []
     used = 0
-    for segment in counter.template.segments(turns, system):
-        tokens = counter.encode(segment.text)
+    for text, trained in counter.template.pieces(turns, system):
+        tokens = counter.encode(text)
         room = len(tokens) if limit is None else max(0, limit - used)
         used += len(tokens)
         if room >= len(tokens):
-            pieces.append(Piece(text=segment.text, trained=segment.trained, tokens=len(tokens)))
+            pieces.append(Piece(text=text, trained=trained, tokens=len(tokens)))
             continue
         cut = tokens[room][1] if room else 0
         if cut:
-            pieces.append(Piece(text=segment.text[:cut], trained=segment.trained, tokens=room))
+            pieces.append(Piece(text=text[:cut], trained=trained, tokens=room))
         rest = len(tokens) - room
-        pieces.append(Piece(text=segment.text[cut:], trained=segment.trained, beyond=True, tokens=rest))
+        pieces.append(Piece(text=text[cut:], trained=trained, beyond=True, tokens=rest))
     return pieces
 
 
@@ -123,7 +123,11 @@ def _plain(example: Example, ratio: float, limit: int | None) -> list[Piece]:
     room = None if limit is None else int(limit / ratio)
     for message in example.messages:
         pieces.append(Piece(text=f"{message.role}:\n", trained=False))
-        text = message.text + "".join(f"\n[image {image.uri[:60]}]" for image in _images(message)) + "\n"
+        text = (
+            message.text
+            + "".join(f"\n[image {part.uri[:60]}]" for part in message.parts if isinstance(part, ImagePart))
+            + "\n"
+        )
         trained = message.role == "assistant"
         if room is None or len(text) <= room:
             pieces.append(Piece(text=text, trained=trained))
@@ -134,7 +138,3 @@ def _plain(example: Example, ratio: float, limit: int | None) -> list[Piece]:
         pieces.append(Piece(text=text[room:], trained=trained, beyond=True))
         room = 0
     return pieces
-
-
-def _images(message: Any) -> list[Any]:
-    return [part for part in message.parts if hasattr(part, "uri")]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from runner.datasets.checking.compiled import CompiledReshaper
+from runner.datasets.checking.compiled import Reshaped, reshaper
 from runner.datasets.examples import Format
 from runner.datasets.reading import native
 from runner.datasets.reading.lines import RawLine, blocks, seek_range
@@ -21,6 +21,8 @@ from runner.datasets.rewriting.targets import open_target, refuse_existing
 from runner.errors import ConfigurationError
 
 __all__ = ["Columns", "convert_file"]
+
+Reshape = Callable[[bytes], Reshaped]
 
 
 def convert_file(
@@ -70,13 +72,13 @@ def convert_file(
     return outcome
 
 
-def reshaper_for(form: Format | None, *, compiled: bool = True) -> CompiledReshaper | None:
+def reshaper_for(form: Format | None, *, compiled: bool = True) -> Reshape | None:
     """Return the compiled writer of a format, None where it is not installed or no format is known."""
-    return CompiledReshaper(form) if form and compiled and native.is_installed() else None
+    return reshaper(form) if form and compiled and native.is_installed() else None
 
 
 def convert_range(
-    stream: BinaryIO, start: int, end: int, target: Any, maker: LineMaker, reshaper: CompiledReshaper | None
+    stream: BinaryIO, start: int, end: int, target: Any, maker: LineMaker, reshape: Reshape | None
 ) -> tuple[Outcome, int]:
     """Convert the JSON Lines whose first byte is in a range; return the account and the number of lines.
 
@@ -86,14 +88,14 @@ def convert_range(
         end: offset behind the last byte.
         target: written.
         maker: of the lines.
-        reshaper: of those that are certainly good, see `reshaper_for`.
+        reshape: of those that are certainly good, see `reshaper_for`.
     """
     outcome = Outcome(output=Path())
     # Lines behind the file's first are numbered from 2: a byte order mark is allowed in the first alone.
     base = 1 if start else 0
     remaining = seek_range(stream, start, end)
     writer = _Writer(maker, outcome, target)
-    return outcome, writer.lines(blocks(stream, remaining), reshaper, base) - base
+    return outcome, writer.lines(blocks(stream, remaining), reshape, base) - base
 
 
 @dataclass(slots=True)
@@ -102,14 +104,14 @@ class _Writer:
     outcome: Outcome
     target: Any
 
-    def lines(self, found: Iterable[bytes | None], reshaper: CompiledReshaper | None, base: int = 0) -> int:
+    def lines(self, found: Iterable[bytes | None], reshape: Reshape | None, base: int = 0) -> int:
         """Convert blocks of JSON Lines, which follow `base` lines; return the number of lines with those."""
         for block in found:
             if block is None:
                 base += 1
                 self.outcome.drop(Place(base, base), "the line is too long")
-            elif reshaper is not None:
-                base += self._compiled(reshaper, block, base)
+            elif reshape is not None:
+                base += self._compiled(reshape(block), block, base)
             else:
                 lines = block.removesuffix(b"\n").split(b"\n")
                 for number, line in enumerate(lines, base + 1):
@@ -117,9 +119,9 @@ class _Writer:
                 base += len(lines)
         return base
 
-    def _compiled(self, reshaper: CompiledReshaper, block: bytes, base: int) -> int:
-        """Convert the lines of a block, which follow `base` others; return their number."""
-        made, count, rows, others = reshaper.reshape(block)
+    def _compiled(self, reshaped: Reshaped, block: bytes, base: int) -> int:
+        """Write the lines of a block, which follow `base` others; return their number."""
+        made, count, rows, others = reshaped
         self.outcome.rows += rows
         self.outcome.read += rows
         written = 0

@@ -52,10 +52,11 @@ def contents_of(example: Example) -> Contents:
 
 
 def digests(contents: list[bytes], turns: list[int]) -> tuple[list[int], list[int]]:
-    """Return what `digest` returns for many examples: of their prompts, and of the wholes.
+    """Return 64-bit digests of everything but the last turn of each example, and of everything.
 
     Args:
-        contents: the turns of all examples, one after the other, in UTF-8.
+        contents: the content of the turns of all examples, one after the other, in UTF-8. Roles need no place here:
+            those of a valid example follow from the number of its turns.
         turns: how many turns each example has; an odd number includes one of the system.
     """
     ends = list(accumulate(turns))
@@ -71,27 +72,15 @@ def digests(contents: list[bytes], turns: list[int]) -> tuple[list[int], list[in
     return prompts, list(map(_hash, [contents[end - 1] for end in ends], prompts))
 
 
-def digest(turns: Sequence[str], system: bool) -> tuple[int, int]:
-    """Return 64-bit digests of everything but the last turn, and of everything.
-
-    Args:
-        turns: the content of each turn. Roles need no place here: those of a valid example follow from their number
-            and from whether there is a system turn.
-        system: whether the first turn is the system's.
-    """
-    before: int = system
-    for turn in turns[:-1]:
-        before = _hash(_encoded(turn), before)
-    return before, _hash(_encoded(turns[-1]), before)
-
-
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
 def of_example(example: Example) -> tuple[int, int]:
     """Return the digests of an example: prompt, whole."""
-    return digest([content(item) for item in example.messages], example.messages[0].role == "system")
+    turns = [_encoded(content(item)) for item in example.messages]
+    (prompt,), (whole,) = digests(turns, [len(turns)])
+    return prompt, whole
 
 
 _NOISE = re.compile(r"[\W_]+")

@@ -1,17 +1,16 @@
 """The rules of the documented formats as data, each in one place.
 
-`parsing` and `value_checks` read these tables; `scanner_rules` hands the same tables to the compiled scanner.
+`parsing` and `value_checks` read these tables, and the compiled scanner reads the same ones by their names: they are
+tuples, dicts, sets, strings and numbers.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from runner.datasets.examples import Format, Role
-from runner.datasets.reading.lines import MAX_LINE_BYTES
-from runner.datasets.rules import texts
 
 
 class Keys(NamedTuple):
@@ -97,20 +96,9 @@ MAX_PIXELS = 50_000_000
 MANY_IMAGES = 5
 """Number of images in one example that Llama 4 was tested with, per its model card. The service publishes no bound."""
 
-BUCKET_ENDS = "a-z0-9"
-"""Character class (of a regular expression) of the first and the last character of a bucket's name."""
-BUCKET_INNER = "a-z0-9._-"
-"""Character class of the characters between."""
-BUCKET_LENGTH = (3, 222)
-OBJECT_EXCLUDED = "\r\n\x00"
-"""What an object's name, which is otherwise opaque, must not hold."""
-OBJECT_LENGTH = (1, 1024)
-
-GS_URI = re.compile(
-    f"gs://(?P<bucket>[{BUCKET_ENDS}][{BUCKET_INNER}]{{{BUCKET_LENGTH[0] - 2},{BUCKET_LENGTH[1] - 2}}}[{BUCKET_ENDS}])"
-    f"/(?P<name>[^{OBJECT_EXCLUDED}]{{{OBJECT_LENGTH[0]},{OBJECT_LENGTH[1]}}})\\Z"
-)
-"""The address of a Cloud Storage object."""
+OBJECT_ADDRESS = r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?P<name>[^\r\n\x00]{1,1024})"
+"""The address of a Cloud Storage object: a bucket's name, and an object's, which is otherwise opaque."""
+GS_URI = re.compile(rf"{OBJECT_ADDRESS}\Z")
 
 
 def in_order(roles: Sequence[Role]) -> bool:
@@ -118,69 +106,3 @@ def in_order(roles: Sequence[Role]) -> bool:
     start = 1 if roles and roles[0] == FIRST else 0
     times, odd = divmod(len(roles) - start, len(REPEATED))
     return times > 0 and not odd and tuple(roles[start:]) == REPEATED * times
-
-
-def scanner_rules() -> dict[str, Any]:
-    """Return the rules as plain data: dicts, lists, strings and numbers.
-
-    The fields:
-
-    * `formats`: format to its `roles` (name in a file to `system`, `user` or `assistant`).
-    * `objects`: kind of JSON object to its `required` and `optional` keys and its `spellings` (other spelling to the
-      key's name). `pair`, `chat` and `contents` are whole lines; `chat_turn` and `contents_turn` items of `messages`
-      and `contents`; `instruction` the value of `systemInstruction`; `chat_text` and `chat_image` parts of a chat
-      turn; `image_url`, `file_data` and `inline_data` the values of these keys.
-    * `part_kinds`, `part_spellings`: the keys of which a part of GenerateContent has exactly one.
-    * `order`: `first`, the role that may stand first, and `repeated`, the roles that follow once or more.
-    * `details`, `mime_types`: the values that `detail` and `mime_type` may have; `mime_type` in any case.
-    * `placeholders`: texts, in lower case, that are errors in any case and with white space around.
-    * `bucket`, `object`: after `gs://`, the bucket's name and, behind a slash, the object's. `length` is the least and
-      the most characters; `ends` and `inner` are character classes of a regular expression; the object's name holds
-      nothing of `excluded`.
-    * `limits`: `line_bytes`, `depth` (levels of nesting), `pixels` of an image, `images` of an example without a
-      warning.
-    * `controls`: first and last code point of each range that a text must not hold.
-    * `tokens`: control tokens of chat templates.
-    * `patterns`: each with its `pattern` and its `anchors`, see `texts.Pattern`.
-    """
-    objects = {
-        "pair": PAIR,
-        "chat": CHAT,
-        "chat_turn": CHAT_TURN,
-        "chat_text": CHAT_TEXT,
-        "chat_image": CHAT_IMAGE,
-        "image_url": IMAGE_URL,
-        "contents": CONTENTS,
-        "contents_turn": CONTENTS_TURN,
-        "instruction": INSTRUCTION,
-        "file_data": FILE_DATA,
-        "inline_data": INLINE_DATA,
-    }
-    return {
-        "formats": {form: {"roles": dict(roles)} for form, roles in ROLES.items()},
-        "objects": {
-            name: {
-                "required": list(keys.required),
-                "optional": list(keys.optional),
-                "spellings": dict(keys.spellings),
-            }
-            for name, keys in objects.items()
-        },
-        "part_kinds": list(PARTS),
-        "part_spellings": dict(PART_SPELLINGS),
-        "order": {"first": FIRST, "repeated": list(REPEATED)},
-        "details": list(DETAILS),
-        "mime_types": list(MIME_TYPES),
-        "placeholders": sorted(PLACEHOLDERS),
-        "bucket": {"ends": BUCKET_ENDS, "inner": BUCKET_INNER, "length": list(BUCKET_LENGTH)},
-        "object": {"excluded": OBJECT_EXCLUDED, "length": list(OBJECT_LENGTH)},
-        "limits": {
-            "line_bytes": MAX_LINE_BYTES,
-            "depth": MAX_DEPTH,
-            "pixels": MAX_PIXELS,
-            "images": MANY_IMAGES,
-        },
-        "controls": [list(ends) for ends in texts.CONTROLS],
-        "tokens": list(texts.SPECIAL_TOKENS),
-        "patterns": [{"pattern": pattern.pattern, "anchors": dict(pattern.anchors)} for pattern in texts.PATTERNS],
-    }

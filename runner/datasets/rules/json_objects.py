@@ -25,20 +25,18 @@ from runner.datasets.reading.lines import MAX_LINE_BYTES, RawLine
 from runner.datasets.rules import texts
 from runner.datasets.rules.formats import MAX_DEPTH
 
-# A file may have a million broken lines, and the constructor of a frozen class takes as long as decoding a short line.
-_SET = [Finding.__dict__[name].__set__ for name in ("code", "severity", "file", "line", "path", "message", "fix")]
-_set_code, _set_severity, _set_file, _set_line, _set_path, _set_message, _set_fix = _SET
-
 
 class Findings:
     """Collects what is wrong with one line."""
 
-    __slots__ = ("failed", "file", "items", "line")
+    __slots__ = ("cuts", "failed", "file", "items", "line")
 
     def __init__(self, file: str, line: int) -> None:
         self.file = file
         self.line = line
         self.items: list[Finding] = []
+        self.cuts: list[tuple[int, int]] = []
+        """Where characters of the line were left out: how many of the others stand before, and how many are missing."""
         self.failed = False
         """Whether an error was added."""
 
@@ -48,15 +46,10 @@ class Findings:
             path, message, fix = (text.encode("utf-8", "backslashreplace").decode() for text in (path, message, fix))
         if severity == "error":
             self.failed = True
-        finding = Finding.__new__(Finding)
-        _set_code(finding, code)
-        _set_severity(finding, severity)
-        _set_file(finding, self.file)
-        _set_line(finding, self.line)
-        _set_path(finding, path)
-        _set_message(finding, message)
-        _set_fix(finding, fix)
-        self.items.append(finding)
+        file, line = self.file, self.line
+        self.items.append(
+            Finding(code=code, severity=severity, file=file, line=line, path=path, message=message, fix=fix)
+        )
 
     def error(self, code: str, path: str, message: str, fix: str = "") -> None:
         """Add what keeps the line from being an example."""
@@ -230,7 +223,7 @@ def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
 
 def _not_json(error: json.JSONDecodeError, findings: Findings) -> None:
     text, problem, place = error.doc, error.msg, error.pos
-    column = place - text.rfind("\n", 0, place)
+    column = place - text.rfind("\n", 0, place) + sum(missing for before, missing in findings.cuts if before <= place)
     if problem == "Extra data":
         rest = text[place:].lstrip()
         what = "a second JSON value" if rest[:1] in {"{", "["} else f"{rest[:20]!r}"

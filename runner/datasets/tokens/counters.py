@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from runner.datasets.rules.contents import Contents
 from runner.datasets.tokens.template_tokens import Frame, Frames
 from runner.errors import ConfigurationError, EngineMissingError
 from runner.installation import install_hint
@@ -68,45 +69,6 @@ def token_lengths(sizes: Sizes, ratio: float | None, limit: int | None) -> Count
     return lengths
 
 
-class TokenCounter(Protocol):
-    """Counts the tokens of an example, template included."""
-
-    @property
-    def exact(self) -> bool:
-        """Tell counting from estimating."""
-        ...
-
-    def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
-        """Return the tokens of an example, and how many of them are trained (0 where that is not known).
-
-        Args:
-            turns: content of each turn, as `contents.content` writes it.
-            system: whether the first turn is the system's.
-            characters: of all texts.
-            images: number of images.
-        """
-        ...
-
-    def measure_all(
-        self,
-        conversations: Iterable[tuple[Sequence[str], bool]],
-        characters: list[int],
-        images: list[int] | None = None,
-    ) -> tuple[list[int], list[int] | None]:
-        """Return the same of many examples, and None where trained tokens are not known.
-
-        Args:
-            conversations: turns of each example, and whether the first is the system's.
-            characters: of all texts of each example.
-            images: number of images of each example; None: there are none.
-        """
-        ...
-
-    def describe(self) -> str:
-        """Say how tokens are counted."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class RatioCounter:
     """Estimates from the number of characters."""
@@ -114,17 +76,16 @@ class RatioCounter:
     ratio: float
     exact: bool = False
 
-    def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
-        """Return characters times ratio, plus a fixed number for each image."""
-        return estimated_tokens(characters, images, self.ratio), 0
-
     def measure_all(
         self,
         conversations: Iterable[tuple[Sequence[str], bool]],
         characters: list[int],
         images: list[int] | None = None,
     ) -> tuple[list[int], list[int] | None]:
-        """Return characters times ratio, plus a fixed number for each image."""
+        """Return the tokens of each example, see `TokenizerCounter.measure_all`, and None for the trained ones.
+
+        They are characters times ratio, plus a fixed number for each image.
+        """
         ratio, some = self.ratio, images or repeat(0)
         return [estimated_tokens(count, each, ratio) for count, each in zip(characters, some, strict=False)], None
 
@@ -177,18 +138,23 @@ class TokenizerCounter:
         """Name the library that counts."""
         return "fastokens" if self._fast is not None else "tokenizers"
 
-    def measure(self, turns: Sequence[str], system: bool, characters: int, images: int) -> tuple[int, int]:
-        """Return the tokens of an example and the trained ones. Raises ConfigurationError when the template fails."""
-        total, trained = self._pieced(turns, system)
-        return total + (TOKENS_PER_IMAGE * images), trained
-
     def measure_all(
         self,
         conversations: Iterable[tuple[Sequence[str], bool]],
         characters: list[int],
         images: list[int] | None = None,
     ) -> tuple[list[int], list[int] | None]:
-        """Return tokens and trained tokens of each example. Raises ConfigurationError when the template fails."""
+        """Return the tokens of each example, template included, and how many of them are trained.
+
+        Args:
+            conversations: turns of each example, as `contents.content` writes them, and whether the first is the
+                system's.
+            characters: of all texts of each example.
+            images: number of images of each example; None: there are none.
+
+        Raises:
+            ConfigurationError: the template fails.
+        """
         plain = images is None
         tokens: list[int] = []
         trained: list[int] = []
@@ -272,6 +238,17 @@ def _fast_tokenizer(path: Path) -> Any | None:
         return Tokenizer.from_file(str(path))
     except Exception:
         return None  # it knows byte-pair encoding only; the reference counts then
+
+
+TokenCounter = RatioCounter | TokenizerCounter
+"""Counts the tokens of examples; `exact` tells counting from estimating."""
+
+
+def measure(counter: TokenCounter, reading: Contents) -> tuple[int, int]:
+    """Return the tokens of one example, and how many of them are trained (0 where that is not known)."""
+    characters = sum(map(len, reading.texts))
+    tokens, trained = counter.measure_all([(reading.turns, reading.system)], [characters], [reading.images])
+    return tokens[0], trained[0] if trained is not None else 0
 
 
 def ratio_of(model: Model | None, mode: TuningMode | None) -> float:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from runner.datasets.reading.lines import MAX_LINE_BYTES, RawLine
 from runner.datasets.rules.contents import contents_of
 from runner.datasets.rules.parsing import parse_raw
-from runner.datasets.tokens.counters import TokenCounter
+from runner.datasets.tokens.counters import TokenCounter, measure
 
 DRAWS = 2000
 _NORMAL_95 = 1.96
@@ -84,9 +84,7 @@ def _tokens(line: bytes, counter: TokenCounter, limit: int | None) -> int:
     parsed = parse_raw(RawLine(2, line.rstrip(b"\r\n")))
     if parsed is None or parsed.example is None:
         return 0
-    reading = contents_of(parsed.example)
-    characters = sum(map(len, reading.texts))
-    tokens, _ = counter.measure(reading.turns, reading.system, characters, reading.images)
+    tokens, _ = measure(counter, contents_of(parsed.example))
     return 0 if limit is not None and tokens > limit else tokens
 
 

@@ -23,17 +23,9 @@ _COMPARED = 8
 """Examples of each shape that are rendered both ways."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of a rendered conversation that is tokenised apart, as training does."""
-
-    text: str
-    trained: bool
-    """Whether the model learns it: an assistant's turn with the token that ends it."""
-
-
 Piece = tuple[str, bool]
-"""Text and `trained` of a segment: what a `Segment` is, at a tenth of the cost."""
+"""A piece of a rendered conversation that is tokenised apart, as training does, and whether the model learns it: an
+assistant's turn with the token that ends it."""
 
 
 @dataclass(slots=True)
@@ -81,18 +73,6 @@ class ChatTemplate:
         self.rendered = 0
         """Examples for which the template itself was rendered."""
 
-    def segments(self, turns: Sequence[str], system: bool) -> list[Segment]:
-        """Return the pieces of an example, up to the end of its last assistant turn.
-
-        Args:
-            turns: content of each turn, as `contents.content` writes it.
-            system: whether the first turn is the system's.
-
-        Raises:
-            ConfigurationError: the template refuses the example, or changes earlier turns when later ones follow.
-        """
-        return [Segment(text, trained) for text, trained in self.pieces(turns, system)]
-
     def contents(self, turns: Sequence[str], system: bool, *, plain: bool) -> Sequence[str] | None:
         """Return what the template makes of the contents of an example; None where it is to be rendered.
 
@@ -117,7 +97,16 @@ class ChatTemplate:
         return shape.around
 
     def pieces(self, turns: Sequence[str], system: bool, *, plain: bool = False) -> list[Piece]:
-        """Return the same as `segments`, quicker; `plain` says that no turn has the marks of parts or images."""
+        """Return the pieces of an example, up to the end of its last assistant turn.
+
+        Args:
+            turns: content of each turn, as `contents.content` writes it.
+            system: whether the first turn is the system's.
+            plain: whether certainly no turn has the marks of parts or images.
+
+        Raises:
+            ConfigurationError: the template refuses the example, or changes earlier turns when later ones follow.
+        """
         key = (system, len(turns))
         if key not in self._shapes:
             self._shapes[key] = self._learn(system, len(turns))

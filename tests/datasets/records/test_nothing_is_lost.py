@@ -259,3 +259,24 @@ def test_what_json_readers_drop_in_silence_is_named(record: str, tmp_path: Path)
     said = account_of(lambda a, b: convert_file(a, b, "chat"), source, tmp_path / "out.jsonl")
     assert SENTINEL in said or said.startswith("left out")
     assert "object at 0x" not in said
+
+
+@given(
+    texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=9), min_size=1, max_size=4),
+    encoding=st.sampled_from(["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-32-be"]),
+    cut=st.integers(0, 30),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_command_is_named_only_for_what_it_reads(
+    texts: list[str], encoding: str, cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    source = folder / "t.jsonl"
+    data = json_lines([{"question": "q", "answer": f"a {text}"} for text in texts]).decode().encode(encoding)
+    source.write_bytes(data[: len(data) - cut])
+    report = check_files(source)
+    conversion = report.training.conversion
+    if conversion is not None and conversion.first_row:
+        convert_file(source, folder / "out.jsonl", conversion.form)
+    else:
+        assert report.errors
