@@ -27,7 +27,7 @@ NOT_HELD = (
     "Losses of a job that the service tells in TensorBoard only are read with the permissions of "
     "`roles/aiplatform.viewer`. Without them commands show none."
 )
-"""Of the last role, the runner's."""
+"""Text of the last role, the runner's."""
 TRUST = """## Who can become whom
 
 Every pipeline of this repository that asks for a token, in each event that starts it, against every binding of the
