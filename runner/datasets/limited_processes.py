@@ -31,6 +31,7 @@ class LimitedProcesses:
         for _ in range(count):
             self._idle.put(None)
         self._ends: dict[subprocess.Popen[bytes], Callable[[], Any]] = {}
+        self._closed = False
 
     @property
     def running(self) -> list[subprocess.Popen[bytes]]:
@@ -38,11 +39,11 @@ class LimitedProcesses:
         return list(self._ends)
 
     def ask(self, request: bytes) -> bytes | None:
-        """Return the answer to a request; None where it takes more memory or time than the limits allow."""
+        """Return the answer to a request; None where it takes more than the limits allow, or they are closed."""
         process = self._idle.get()
         try:
             answer = self._answer(process, request) if process is not None else None
-            if answer is None:  # one that has answered others may have died of what they left behind
+            if answer is None and not self._closed:  # one that has answered others may have died of what they left
                 process = self._start()
                 answer = self._answer(process, request)
             return answer
@@ -50,14 +51,17 @@ class LimitedProcesses:
             self._idle.put(process if process in self._ends else None)
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes, and with them what they are asked; no others are started."""
+        self._closed = True
         for process in self.running:
-            self._ends.pop(process)()
+            self._ends.pop(process, lambda: None)()
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {**self._variables, **os.environ}
         process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         self._ends[process] = weakref.finalize(self, _ended, process)
+        if self._closed:  # since it was decided to start one
+            self.close()
         return process
 
     def _answer(self, process: subprocess.Popen[bytes], request: bytes) -> bytes | None:

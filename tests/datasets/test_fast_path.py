@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import pickle
 import random
 import re
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,19 @@ def test_threads_or_processes_share_a_file(tmp_path: Path, compiled: bool) -> No
     shared = totals_of_file(path, settings, workers=2, progress=done.append)
     same(shared, totals_of_range(path, 0, len(data), settings))
     assert sum(done) == len(data)
+
+
+def test_an_interrupted_check_waits_for_no_process(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b"\n".join(all_lines() * 3))
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        totals_of_file(path, EXACT, workers=2, progress=interrupt)
+    children = subprocess.run(["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    assert "runner.datasets.checking.workers" not in children.stdout, interrupted  # which keeps what the frames hold
 
 
 @needs_compiled

@@ -76,6 +76,8 @@ def totals_of_file(
                     progress(end - start)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # nobody needs the rest
+            if processes is not None:
+                processes.close()
     return whole
 
 
