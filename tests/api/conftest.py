@@ -10,8 +10,9 @@ import pytest
 from runner.api import connection
 from tests.cli.conftest import in_project
 from tests.provisioning import Provisioned
+from tests.wheel import installed, wheel
 
-__all__ = ["in_project"]
+__all__ = ["in_project", "installed", "wheel"]
 
 MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
 

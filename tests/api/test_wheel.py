@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -14,27 +13,7 @@ import pytest
 import yaml
 
 from runner.emulator.server import EmulatorServer
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel with the backend that pyproject.toml names."""
-    folder = tmp_path_factory.mktemp("wheel")
-    code = f"from hatchling.build import build_wheel; print(build_wheel({str(folder)!r}))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder / done.stdout.split()[-1]
-
-
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Unpack the wheel as an installer does that is given a target."""
-    target = tmp_path_factory.mktemp("site")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(target)
-    return target
+from tests.wheel import search_path
 
 
 @pytest.fixture
@@ -49,11 +28,10 @@ def hostile(tmp_path: Path) -> Path:
 
 def _run(installed: Path, folder: Path, *arguments: str, status: int = 0, state: Path | None = None) -> str:
     """Run a command line of the installed wheel with the packages of this environment, not those of this checkout."""
-    paths = [str(installed), *dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])]
     code = f"from runner.cli.main import main; main({list(arguments)!r})"
     variables = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONPATH": search_path(installed),
         "RUNNER_STATE_DIR": str(state or folder.parent / "state"),
         "PYTHONNOUSERSITE": "1",
     }

@@ -13,6 +13,7 @@ import pytest
 
 from runner.testing import RunningEmulator, emulator
 from tests.end_to_end.terminal import Terminal, check
+from tests.wheel import search_path
 
 ROOT = Path(__file__).parents[2]
 MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
@@ -39,8 +40,13 @@ def work(tmp_path: Path) -> Path:
 
 
 @pytest.mark.training
-def test_the_tour_runs_as_it_is_written(work: Path, tmp_path: Path) -> None:
-    variables = {"RUNNER_STATE_DIR": str(tmp_path / "state"), "RUNNER_EMULATOR_STAND_IN": "tiny"}
+def test_the_tour_runs_as_it_is_written(work: Path, tmp_path: Path, installed: Path) -> None:
+    """From the wheel, in an empty folder."""
+    variables = {
+        "RUNNER_STATE_DIR": str(tmp_path / "state"),
+        "RUNNER_EMULATOR_STAND_IN": "tiny",
+        "PYTHONPATH": search_path(installed),
+    }
     terminal = Terminal(80, work, variables)
     others = {width: Terminal(width, work, variables) for width in WIDTHS if width != 80}
     lines = tour()
