@@ -40,7 +40,15 @@ _BILLING_ACCOUNT = re.compile(r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}")
 _ADDRESS = re.compile(r"https?://[^/\s]+/?")
 _FUNCTIONS = "cloudfunctions2CustomEndpoint"
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-_MEMBER = re.compile(r"(user|group|serviceAccount):[^@\s]+@[^@\s]+|principal(Set)?://iam\.googleapis\.com/\S+")
+_POOL = (
+    r"(?:projects/\d+/locations/global/workloadIdentityPools|locations/global/workforcePools)/[a-z][a-z0-9-]+[a-z0-9]/"
+)
+_MEMBER = re.compile(
+    r"(?:user|group|serviceAccount):[^@\s]+@[^@\s]+"
+    rf"|principal://iam\.googleapis\.com/{_POOL}subject/\S+"
+    rf"|principalSet://iam\.googleapis\.com/{_POOL}(?:\*|(?:group|attribute\.\w+)/\S+)"
+)
+"""As https://cloud.google.com/iam/docs/principal-identifiers lists them; others Google refuses."""
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
 _PERIMETER = re.compile(r"accessPolicies/[0-9]+/servicePerimeters/[A-Za-z][A-Za-z0-9_]{0,49}")
 
@@ -237,7 +245,9 @@ def _emulator_token() -> str:
 def _members(reader: Reader) -> tuple[str, ...]:
     """Return principals as Google writes them: addresses in lower case, each once."""
     given = reader.texts(
-        "runnerImpersonators", _MEMBER, "user:…@…, group:…@…, serviceAccount:…@… or principal(Set)://…"
+        "runnerImpersonators",
+        _MEMBER,
+        "user:…@…, group:…@…, serviceAccount:…@… or principal(Set)://iam.googleapis.com/…Pools/POOL/…",
     )
     kinds = [(item.partition(":")[0], item) for item in given]
     lowered = [

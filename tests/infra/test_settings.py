@@ -95,6 +95,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ("runnerAccountId", "x", "6 to 30"),
         ("runnerImpersonators", '["ada@example.com"]', "user:"),
         ("runnerImpersonators", "ada", "JSON list"),
+        ("runnerImpersonators", '["principalSet://iam.googleapis.com/my-pool/attribute.repository/x/y"]', "Pools/POOL"),
         ("labels", "[]", "JSON object"),
         ("githubRepository", "owner", "OWNER/REPOSITORY"),
         ("githubPoolId", "gcp-pool", "reserves"),

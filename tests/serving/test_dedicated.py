@@ -140,14 +140,12 @@ def test_the_runner_asks_a_dedicated_endpoint_and_checks_its_certificate(
             json={"instances": [{"prompt": "x"}]},
         )
         assert other.status_code == 421, "it is served at its own name only"
-    asked = process(
-        *("predict", "What is 3?", "--endpoint", made.id, "--max-tokens", "2", "--format", "json"),
-        RUNNER_PROJECT=place.project.project,
-        RUNNER_VERTEX_URL=place.server.url,
-        RUNNER_STORAGE_URL=place.server.url,
-        RUNNER_TOKEN="t",
-        SSL_CERT_FILE=str(place.authority),
-    )
+    monkeypatch.setenv("RUNNER_PROJECT", place.project.project)
+    monkeypatch.setenv("RUNNER_VERTEX_URL", place.server.url)
+    monkeypatch.setenv("RUNNER_STORAGE_URL", place.server.url)
+    monkeypatch.setenv("RUNNER_TOKEN", "t")
+    assert f"{base}/{made.name}" in process("endpoints", "show", made.id).out
+    asked = process("predict", "What is 3?", "--endpoint", made.id, "--max-tokens", "2", "--format", "json")
     assert asked.code == 0, asked.err
     assert len(asked.document["predictions"]) == 1
     with Session(environment) as session:

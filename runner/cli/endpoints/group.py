@@ -318,4 +318,7 @@ def _pairs(found: Any) -> list[tuple[str, Any]]:
         parts = [model.display_name or model.id, machine, None if traffic is None else f"{traffic} % of the traffic"]
         pairs.append(("model", ", ".join(part for part in parts if part)))
     price = "unknown" if found.usd_per_hour is None else amount(found.usd_per_hour)
-    return [*pairs, ("per hour", price if endpoint.deployed_models else None), ("resource", endpoint.name)]
+    # What the OpenAI client takes as `base_url`; a shared address refuses a dedicated endpoint.
+    address = f"https://{endpoint.dedicated_dns}/v1beta1/{endpoint.name}" if endpoint.dedicated_dns else None
+    per_hour = ("per hour", price if endpoint.deployed_models else None)
+    return [*pairs, ("base URL", address), per_hour, ("resource", endpoint.name)]
