@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 from tests.breaking.breaking import Breaking
 from tests.breaking.clocks import library
-from tests.breaking.flows import Apply, Clone, Deploy, Flow, Queue, Submit, Upload
+from tests.breaking.flows.flow import Flow
+from tests.breaking.flows.jobs import Apply, Clone, Queue, Submit
+from tests.breaking.flows.serving import Deploy
+from tests.breaking.flows.transfers import Upload
 from tests.breaking.sweep import REPETITIONS, Case, Found
 from tests.breaking.world import Ended, Place, World
 from tests.gcp.corrupting import Exchange

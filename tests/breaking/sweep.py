@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tests.breaking.breaking import Breaking, signature
-from tests.breaking.flows import Flow
+from tests.breaking.flows.flow import Flow
 from tests.breaking.kinds import KINDS, Kind
 from tests.breaking.world import SILENCE_SECONDS, World
 

@@ -10,7 +10,8 @@ import pytest
 from runner.gcp import endpoints
 from runner.serving.labels import LEASE_LABEL
 from tests.breaking.clocks import library, process_at
-from tests.breaking.flows import DATA, MACHINE, Leaks
+from tests.breaking.flows.flow import DATA
+from tests.breaking.flows.serving import MACHINE, Leaks
 from tests.breaking.world import Place
 from tests.jobs.manifests.folder import MODEL, jobs_of
 

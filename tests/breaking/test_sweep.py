@@ -7,7 +7,10 @@ import random
 import pytest
 
 from tests.breaking import sweep
-from tests.breaking.flows import FLOWS, Download, Flow, Leaks
+from tests.breaking.flows import FLOWS
+from tests.breaking.flows.flow import Flow
+from tests.breaking.flows.serving import Leaks
+from tests.breaking.flows.transfers import Download
 from tests.breaking.kinds import KINDS
 from tests.breaking.world import World
 

@@ -1,238 +1,23 @@
-"""The command lines of the sweep: what each needs, and what must be true after it."""
+"""Command lines of the sweep that deploy, take down and ask."""
 
 from __future__ import annotations
 
 import json
 import time
-from abc import ABC, abstractmethod
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from runner.gcp import endpoints, tuning_jobs, uploads
+from runner.gcp import endpoints
 from runner.gcp.endpoints import Endpoint
-from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submitting.submission import submit_once
 from runner.serving import leases
 from runner.serving.deployment import deploy
 from runner.serving.leaks import find_leaks
 from runner.serving.plan import plan_deployment
+from tests.breaking.flows.flow import Flow
 from tests.breaking.serving import answer_to
-from tests.breaking.world import Ended, Place
-from tests.jobs.manifests.folder import MODEL, Manifests
-from tests.projects import train_small
+from tests.breaking.world import Ended
 
 MACHINE = "g2-standard-12"
-DATA = "".join(f'{{"prompt": "What is {i}?", "completion": "It is {i}."}}\n' for i in range(12)).encode()
 QUESTIONS = 3
-
-
-class Flow(ABC):
-    """One command line in one project."""
-
-    name: ClassVar[str]
-    repeats: ClassVar[bool] = True
-    """Whether the same command line, once more, ends well."""
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.prepare()
-
-    @abstractmethod
-    def prepare(self) -> None:
-        """Make what the command line needs."""
-
-    @abstractmethod
-    def command(self) -> list[str]:
-        """Return the arguments."""
-
-    def again(self) -> list[str]:
-        """Return the arguments of the next run."""
-        return self.command()
-
-    @abstractmethod
-    def after(self, ended: Ended) -> list[str]:
-        """Return what is wrong after the broken run."""
-
-    @abstractmethod
-    def finally_(self, ended: Ended) -> list[str]:
-        """Return what is wrong after the next run has ended well."""
-
-
-class _Jobs(Flow):
-    others = 0
-    """Jobs that are there before."""
-
-    def waits(self, ended: Ended) -> bool:
-        """Tell whether it was said that the job waits for quota."""
-        return False
-
-    def jobs(self) -> list[tuning_jobs.TuningJob]:
-        return tuning_jobs.list_jobs(self.place.direct)
-
-    def after(self, ended: Ended) -> list[str]:
-        found = self.jobs()
-        wrong = [f"{len(found)} jobs"] if len(found) > self.others + 1 else []
-        if ended.code == 0 and not self.waits(ended):
-            wrong += [] if len(found) == self.others + 1 else [f"success, and {len(found)} jobs"]
-            wrong += [] if any(job.id in ended.out for job in found) else ["the answer does not name the job"]
-        return wrong
-
-    def finally_(self, ended: Ended) -> list[str]:
-        found = self.jobs()
-        return [] if len(found) == self.others + 1 else [f"{len(found)} jobs in the end"]
-
-
-class Submit(_Jobs):
-    """`jobs submit` of a local file."""
-
-    name = "submit"
-
-    def prepare(self) -> None:
-        """Write the dataset."""
-        (self.place.folder / "train.jsonl").write_bytes(DATA)
-
-    def command(self) -> list[str]:
-        """Submit."""
-        data = str(self.place.folder / "train.jsonl")
-        return ["jobs", "submit", "--model", MODEL, "--train", data, "--yes", "--format", "json"]
-
-
-class Clone(_Jobs):
-    """`jobs clone` with one value changed."""
-
-    name = "clone"
-    others = 1
-
-    def prepare(self) -> None:
-        """Submit the job to be cloned."""
-        data = self.place.put(DATA, "train.jsonl", self.place.environment.datasets_bucket)
-        self.job = submit_once(self.place.direct, TuningJobSpec(base_model=MODEL, training_dataset=data)).job
-
-    def command(self) -> list[str]:
-        """Clone it."""
-        return ["jobs", "clone", self.job.id, "--set", "epochs=5", "--yes", "--format", "json"]
-
-
-class Apply(_Jobs):
-    """`apply` of one manifest, with room in the quota."""
-
-    name = "apply"
-
-    def prepare(self) -> None:
-        """Write the manifest."""
-        folder = self.place.folder / "jobs"
-        folder.mkdir()
-        (folder / "train.jsonl").write_bytes(DATA)
-        Manifests(folder).add("tone", spec="maxCost: 5")
-
-    def waits(self, ended: Ended) -> bool:
-        """Tell whether it was said that the job waits, as it does after a 429."""
-        return '"what": "waiting"' in ended.out
-
-    def command(self) -> list[str]:
-        """Apply it."""
-        return ["apply", "-f", str(self.place.folder / "jobs"), "--quota", "9", "--format", "json"]
-
-
-class Queue(Apply):
-    """`queue run --once` of a job that waits."""
-
-    name = "queue"
-
-    def prepare(self) -> None:
-        """Queue it."""
-        super().prepare()
-        queued = self.place.run([*super().command()[:-3], "0", "--format", "json"], broken=False)
-        assert queued.code == 0, queued.told
-
-    def command(self) -> list[str]:
-        """Submit what waits."""
-        return ["queue", "run", "--once", "--quota", "9", "--format", "json"]
-
-    def again(self) -> list[str]:
-        """Apply, which queues a job again that was refused."""
-        return Apply.command(self)
-
-
-class Upload(Flow):
-    """`data upload`."""
-
-    name = "upload"
-    data: ClassVar[bytes] = DATA
-
-    def prepare(self) -> None:
-        """Write the dataset."""
-        (self.place.folder / "train.jsonl").write_bytes(self.data)
-
-    def command(self) -> list[str]:
-        """Upload it."""
-        return ["data", "upload", str(self.place.folder / "train.jsonl"), "--format", "json"]
-
-    def _stored(self) -> list[bytes]:
-        http, bucket = self.place.direct.http, self.place.environment.datasets_bucket
-        listed = http.get(f"{self.place.environment.storage_base}/storage/v1/b/{bucket}/o").json()
-        return [http.get(item["mediaLink"]).content for item in listed.get("items", [])]
-
-    def after(self, ended: Ended) -> list[str]:
-        """Success means that it is there."""
-        found = self._stored()
-        wrong = [f"{len(found)} objects"] if len(found) > 1 else []
-        return wrong + (["success without the object"] if ended.code == 0 and self.data not in found else [])
-
-    def finally_(self, ended: Ended) -> list[str]:
-        """It is there, once."""
-        return [] if self._stored() == [self.data] else ["the object is not there once"]
-
-
-class UploadInPieces(Upload):
-    """`data upload` of a file that goes up in several pieces."""
-
-    name = "upload in pieces"
-    data = DATA * 1500
-
-    def prepare(self) -> None:
-        """Write the dataset; pieces are the smallest that the protocol allows."""
-        super().prepare()
-        self.place.values += [(uploads, "SMALL_BYTES", 256 << 10), (uploads, "UNASKED_BYTES", 1 << 10)]
-
-
-class Download(Flow):
-    """`checkpoints download` of a job that was really trained."""
-
-    name = "download"
-
-    def prepare(self) -> None:
-        """Train a job, once for all."""
-        shared = self.place.world.shared
-        if "tuned" not in shared:
-            server = self.place.world.server
-            shared["tuned"] = train_small(server, self.place.folder / "trained", f"sweep-trained-{time.time_ns()}")
-        self.tuned = shared["tuned"]
-        self.place.environment = self.tuned.environment
-        if "files" not in shared:
-            done = self.place.run([*self.command()[:-3], str(self.place.folder / "truth")], broken=False)
-            assert done.code == 0, done.told
-            shared["files"] = self._files(self.place.folder / "truth")
-            assert shared["files"]
-
-    def command(self) -> list[str]:
-        """Download its final weights."""
-        to = str(self.place.folder / "weights")
-        return ["checkpoints", "download", self.tuned.job.id, "--to", to, "--format", "json"]
-
-    @staticmethod
-    def _files(folder: Path) -> dict[str, bytes]:
-        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-    def after(self, ended: Ended) -> list[str]:
-        """No file is half or wrong; success means that all are there."""
-        found, truth = self._files(self.place.folder / "weights"), self.place.world.shared["files"]
-        wrong = [f"{name} is wrong" for name, content in found.items() if truth.get(name) != content]
-        return wrong + (["success without all files"] if ended.code == 0 and found != truth else [])
-
-    def finally_(self, ended: Ended) -> list[str]:
-        """All are there."""
-        return self.after(ended)
 
 
 class _Serving(Flow):
@@ -488,21 +273,3 @@ class Eval(_Asking):
     def finally_(self, ended: Ended) -> list[str]:
         """Every question was scored."""
         return self.after(ended)
-
-
-FLOWS: tuple[type[Flow], ...] = (
-    Submit,
-    Clone,
-    Apply,
-    Queue,
-    Upload,
-    UploadInPieces,
-    Download,
-    Deploy,
-    DeployStanding,
-    Promote,
-    Undeploy,
-    Leaks,
-    Batch,
-    Eval,
-)
