@@ -14,7 +14,7 @@ from typing import Any
 from runner.emulator import enablement, projects, store
 from runner.emulator.errors import ApiError, invalid, not_here
 from runner.emulator.iam import policies
-from runner.emulator.iam.policy_methods import policy_methods
+from runner.emulator.iam.policy_methods import of_project, policy_methods
 from runner.emulator.resources import children, listing, patched, reading, writing
 from runner.emulator.routing import ApiRequest, Handler
 
@@ -177,9 +177,11 @@ def _held(connection: sqlite3.Connection, request: ApiRequest) -> str:
     return str(_get(connection, _name(connection, request))["name"])
 
 
-def _of_ring(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
-    name = _name(connection, request)
-    return [policies.stored(connection, POLICY_KIND, name.split("/cryptoKeys/")[0])] if "key" in request.fields else []
+def _above(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
+    """Return the policies of the project and, for a key, of its ring."""
+    ring = _name(connection, request).split("/cryptoKeys/")[0]
+    of_ring = [policies.stored(connection, POLICY_KIND, ring)] if "key" in request.fields else []
+    return [*of_project(connection, request), *of_ring]
 
 
-POLICY = policy_methods(POLICY_KIND, _held, _of_ring)
+POLICY = policy_methods(POLICY_KIND, _held, _above)

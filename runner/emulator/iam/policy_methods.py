@@ -22,17 +22,22 @@ class PolicyMethods(NamedTuple):
     test: Handler
 
 
+def of_project(connection: sqlite3.Connection, request: ApiRequest) -> list[Policy]:
+    """Return the policy of the project that a path names."""
+    return [project_policies.get_policy(connection, resolve(connection, request.fields["project"]))]
+
+
 def policy_methods(
     kind: str,
     named: Callable[[sqlite3.Connection, ApiRequest], str],
-    above: Callable[[sqlite3.Connection, ApiRequest], list[Policy]] = lambda connection, request: [],
+    above: Callable[[sqlite3.Connection, ApiRequest], list[Policy]] = of_project,
 ) -> PolicyMethods:
     """Return the handlers.
 
     Args:
         kind: of the documents.
         named: returns the name that the policy of what a path names is kept under. Raises ApiError NOT_FOUND.
-        above: returns what decides beside it and the project's policy.
+        above: returns the policies that decide beside it.
     """
 
     @reading
@@ -46,7 +51,6 @@ def policy_methods(
     @reading
     def test(connection: sqlite3.Connection, request: ApiRequest) -> Policy:
         own = policies.stored(connection, kind, named(connection, request))
-        project = project_policies.get_policy(connection, resolve(connection, request.fields["project"]))
-        return callers.permissions(connection, request, [own, project, *above(connection, request)])
+        return callers.permissions(connection, request, [own, *above(connection, request)])
 
     return PolicyMethods(get, replace, test)

@@ -56,8 +56,11 @@ def policy_of(connection: sqlite3.Connection, account: dict[str, Any]) -> dict[s
 
 def policies_on(connection: sqlite3.Connection, account: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the policies that decide about an account: its own and its project's."""
-    project = projects.resolve(connection, account["projectId"])
-    return [policy_of(connection, account), project_policies.get_policy(connection, project)]
+    return [policy_of(connection, account), _project_policy(connection, account)]
+
+
+def _project_policy(connection: sqlite3.Connection, account: dict[str, Any]) -> dict[str, Any]:
+    return project_policies.get_policy(connection, projects.resolve(connection, account["projectId"]))
 
 
 @writing
@@ -175,4 +178,9 @@ def _switch(*, disabled: bool) -> Handler:
 enable, disable = _switch(disabled=False), _switch(disabled=True)
 """A disabled account gets no tokens."""
 
-POLICY = policy_methods(POLICY_KIND, lambda connection, request: str(_of(connection, request)["uniqueId"]))
+POLICY = policy_methods(
+    POLICY_KIND,
+    lambda connection, request: str(_of(connection, request)["uniqueId"]),
+    # A path may name the project as `-`: that of the account decides.
+    lambda connection, request: [_project_policy(connection, _of(connection, request))],
+)

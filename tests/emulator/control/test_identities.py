@@ -54,6 +54,9 @@ def test_an_account_lives(call: Call, bare: str, account: dict[str, Any]) -> Non
     stale = {"serviceAccount": {"displayName": "x", "etag": account["etag"]}, "updateMask": "display_name"}
     call("PATCH", path, stale, expect=409)
     call("PATCH", path, {"serviceAccount": {"email": "x"}, "updateMask": "email"}, expect=400)
+    asked = {"permissions": ["iam.serviceAccounts.actAs"]}
+    for named in (path, f"/v1/projects/-/serviceAccounts/{account['email']}"):
+        assert call("POST", f"{named}:testIamPermissions", asked) == asked
     call("POST", f"{path}:disable", {})
     assert call("GET", path)["disabled"] is True
     call("POST", f"{path}:enable", {})
