@@ -6,13 +6,12 @@ Google's libraries do the second where they need no particular scopes: gapic's a
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 import sqlite3
 from datetime import datetime, timedelta
 from typing import Any
 
-from runner.emulator import store
+from runner.emulator import store, wire_json
+from runner.emulator.errors import ApiError
 from runner.emulator.iam.accounts import ACCOUNT_KIND, KEY_KIND
 
 _LIFETIME = timedelta(seconds=3600)
@@ -62,18 +61,16 @@ def _parse(assertion: str) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes
     parts = assertion.split(".")
     try:
         header, claims, signature = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in parts)
-        decoded = json.loads(header), json.loads(claims)
-    except (ValueError, binascii.Error, RecursionError) as error:
+        decoded = wire_json.loads(header), wire_json.loads(claims)
+    except (ValueError, ApiError) as error:
         raise InvalidAssertionError("Invalid JWT: Failed to parse the token.") from error
-    if not all(isinstance(part, dict) for part in decoded):
-        raise InvalidAssertionError("Invalid JWT: Failed to parse the token.")
-    return decoded[0], decoded[1], ".".join(parts[:2]).encode(), signature
+    return *decoded, ".".join(parts[:2]).encode(), signature
 
 
 def _check_times(claims: dict[str, Any], now: datetime) -> None:
     try:
         issued, expires = float(claims["iat"]), float(claims["exp"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InvalidAssertionError("Invalid JWT: iat and exp are required.") from error
     seconds, skew = now.timestamp(), _SKEW.total_seconds()
     if not issued - skew <= seconds <= expires + skew or expires - issued > _LIFETIME.total_seconds():

@@ -198,6 +198,22 @@ def test_a_token_signed_by_a_key_is_the_account(
     assert call("POST", path, asked, headers=stranger) == asked, "a token of elsewhere is the developer's"
 
 
+def test_a_token_of_broken_text_is_refused_or_of_elsewhere(
+    client: httpx.Client, call: Call, bare: str, key: dict[str, str]
+) -> None:
+    def encoded(part: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+
+    path, asked = f"/v1/projects/{bare}:testIamPermissions", {"permissions": ["aiplatform.tuningJobs.create"]}
+    for head, claims in (({}, {"iss": "\ud800"}), ({"kid": "\ud800"}, {"iss": key["client_email"]})):
+        token = f"{encoded(head)}.{encoded(claims)}.AAAA"
+        assert _exchange(client, token)["error"] == "invalid_grant"
+        assert call("POST", path, asked, headers={"Authorization": f"Bearer {token}"}) == asked
+    now = int(time.time())
+    for wrong in ({"iat": -(10**400)}, {"exp": 10**400}, {"iat": now, "exp": [now]}):
+        call("POST", path, asked, headers={"Authorization": f"Bearer {_assertion(key, **wrong)}"}, expect=401)
+
+
 def test_impersonation_needs_the_permission_and_the_api(
     client: httpx.Client, call: Call, bare: str, account: dict[str, Any], key: dict[str, str]
 ) -> None:
