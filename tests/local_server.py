@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -55,15 +56,15 @@ class _Server(ThreadingHTTPServer):
 
 
 @dataclass(slots=True)
-class LocalServer:
+class LocalServer(ABC):
     """A context manager, which serves between entering and leaving."""
 
     url: str = field(default="", kw_only=True)
     _server: ThreadingHTTPServer | None = field(default=None, kw_only=True)
 
+    @abstractmethod
     def handler(self) -> type[Handler]:
         """Return the class that answers a request."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self._server = _Server(("127.0.0.1", 0), self.handler())

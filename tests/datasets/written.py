@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -32,16 +33,16 @@ Turn = tuple[Any, Any]
 """Role as written (`answer` stands for the format's own), and a text, or a list of texts and pictures."""
 
 
-class Format:
+class Format(ABC):
     """One way to write an example."""
 
     name = ""
     turns_key = ""
     answer = "assistant"
 
+    @abstractmethod
     def body(self, turns: list[Turn], system: str | None = None) -> dict[str, Any] | None:
         """Return the object of a line; None if the format has no place for it."""
-        raise NotImplementedError
 
     def role(self, role: Any) -> Any:
         return self.answer if role == "answer" else role

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -17,7 +18,7 @@ Request = tuple[Prompt, SamplingParameters, Callable[[int, Delta], None]]
 """Prompt, parameters and a callback that takes the number of the sequence (0 to n - 1) and a delta."""
 
 
-class Admission:
+class Admission(ABC):
     """What engines do alike with a request before they generate.
 
     Args:
@@ -40,13 +41,13 @@ class Admission:
         self._closing = False
 
     @property
+    @abstractmethod
     def death(self) -> str | None:
         """Return why the engine can never generate again; None while it can."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, prompt: Prompt, parameters: SamplingParameters) -> None:
         """Raise INVALID_ARGUMENT when a prompt cannot be answered."""
-        raise NotImplementedError
 
     def _constraint(self, parameters: SamplingParameters) -> Constraint | None:
         """Return what holds a sequence to a schema, where the engine does that itself."""

@@ -51,16 +51,9 @@ class Batch:
     reused = 0
     """Prompt positions that were copied instead of computed."""
 
-    reads_ahead = False
-    """Whether `read` is there."""
-
     def unread(self, ids: list[int]) -> int:
         """Return how many of a prompt's tokens a pass would have to compute."""
         return len(ids)
-
-    def read(self, ids: list[int]) -> None:
-        """Read the beginning of a prompt that joins later."""
-        raise NotImplementedError
 
     def join(
         self,

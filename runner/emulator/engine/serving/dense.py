@@ -7,6 +7,7 @@ results differ by rounding alone, and in bfloat16 the values between the product
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -124,13 +125,14 @@ class DenseDecoder:
         return self._angles
 
 
-class Attention:
+class Attention(ABC):
     """Where keys and values of a pass lie. `DenseDecoder.forward` calls it once a layer."""
 
+    @abstractmethod
     def rows(self) -> list[tuple[int, int, int, int, int]]:
         """Return for each sequence, in the order of its tokens, where its entries lie: see `entries_place`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def __call__(self, layer: int, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
         """Store keys and values, and return what the queries read, shape (tokens, heads, head size).
 
@@ -139,7 +141,6 @@ class Attention:
             queries: shape (tokens, heads, head size).
             entries: keys and values, shape (tokens, 2, key heads, head size).
         """
-        raise NotImplementedError
 
 
 def is_small(model: Any) -> bool:

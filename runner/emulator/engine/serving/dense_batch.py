@@ -24,7 +24,7 @@ PREFIX_POSITIONS = 4096
 
 
 class DenseBatch:
-    """Rows in the order they joined. Owned by one thread. `batch.Batch` says what the methods do.
+    """Rows in the order they joined. Owned by one thread. `batch.Batch` says what the methods do, but for `read`.
 
     Args:
         decoder: that computes.
@@ -51,8 +51,6 @@ class DenseBatch:
     def width(self) -> int:
         """Return the positions of the longest row."""
         return max((row.length for row in self._rows), default=0)
-
-    reads_ahead = True
 
     def unread(self, ids: list[int]) -> int:
         """Return how many of a prompt's tokens a pass would have to compute."""

@@ -211,7 +211,7 @@ class Engine(Admission):
             if rows > self._max_batch or (rows > 1 and rows * (width + _HEADROOM) > self._cache_positions):
                 break
             unread = self._batch.unread(sequence.ids)
-            if unread > _GROUP_POSITIONS and not sequence.scores_prompt and self._batch.reads_ahead:
+            if unread > _GROUP_POSITIONS and not sequence.scores_prompt and isinstance(self._batch, DenseBatch):
                 self._ahead = self._ahead or sequence
                 continue
             if taken and positions + unread > _PREFILL_POSITIONS:
@@ -223,6 +223,7 @@ class Engine(Admission):
         return taken
 
     def _read_ahead(self, sequence: Sequence) -> None:
+        assert isinstance(self._batch, DenseBatch)  # noqa: S101 - see `_take`
         ids = sequence.ids
         known = len(ids) - self._batch.unread(ids)
         self._batch.read(ids[: known + _GROUP_POSITIONS])
