@@ -11,9 +11,10 @@ from typing import Any, Literal
 import pytest
 import torch
 
+from runner.datasets.reading import native
 from runner.emulator.engine.loading import LoadedModel, load
+from runner.emulator.engine.processors import multiplies_faster_in_bfloat16
 from runner.emulator.engine.protocol import ModelSource
-from runner.emulator.engine.serving import compiled
 from runner.emulator.engine.serving.compiled import CompiledDecoder
 from runner.emulator.engine.serving.dense import DenseDecoder
 from runner.emulator.engine.serving.dense_batch import DenseBatch
@@ -24,7 +25,7 @@ from tests.emulator.engine.test_serving_engine import Collector, random_prompts,
 
 pytestmark = pytest.mark.training
 
-_COMPILED = getattr(compiled.package(), "Decoder", None)
+_COMPILED = getattr(native.module(), "Decoder", None)
 needs_compiled = pytest.mark.skipif(
     _COMPILED is None or not _COMPILED.supports(16, 16, 16),
     reason="needs the compiled package" if _COMPILED is None else "needs AVX-512",
@@ -180,3 +181,23 @@ def test_the_compiled_pass_knows_beginnings_and_scores_as_the_other_does(model_c
             torch.tensor([one.own[1] for one in scorer.score(0, first, 0)]) for _, scorer in batches
         )
     torch.testing.assert_close(compiled_scores, plain_scores, rtol=0.05, atol=0.05)
+
+
+@needs_compiled
+def test_a_package_of_another_version_is_left_alone(model_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ModelSource(kind="tiny", family="llama3")
+    model = load(source, cache_directory=str(model_cache), threads=1, dtype=torch.bfloat16).model
+    assert CompiledDecoder.supports(model) != multiplies_faster_in_bfloat16()
+    monkeypatch.setattr(native, "PROTOCOL", native.PROTOCOL + 1)
+    native.module.cache_clear()
+    try:
+        assert not CompiledDecoder.supports(model)
+    finally:
+        native.module.cache_clear()
+
+
+def test_a_model_with_a_layer_of_another_type_is_not_compiled(model_cache: Path) -> None:
+    source = ModelSource(kind="tiny", family="llama3")
+    model = load(source, cache_directory=str(model_cache), threads=1, dtype=torch.bfloat16).model
+    model.model.layers[1].mlp.up_proj.float()
+    assert not CompiledDecoder.supports(model)

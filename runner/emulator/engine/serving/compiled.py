@@ -7,12 +7,11 @@ each product.
 
 from __future__ import annotations
 
-import functools
-import importlib
 from typing import Any
 
 import torch
 
+from runner.datasets.reading import native
 from runner.emulator.engine.processors import multiplies_faster_in_bfloat16
 from runner.emulator.engine.serving.dense import Attention, DenseDecoder, is_small
 
@@ -40,7 +39,7 @@ class CompiledDecoder(DenseDecoder):
             for one, feed in layers
         ]
         norms = [(one.norm_in, one.norm_feed, one.norm_heads) for one in self._blocks]
-        self._native = package().Decoder(
+        self._native = _compiled()(
             self.heads,
             self.key_heads,
             self.head_size,
@@ -56,7 +55,7 @@ class CompiledDecoder(DenseDecoder):
     @staticmethod
     def supports(model: Any) -> bool:
         """Tell whether the package is installed, and is faster for this model on this processor."""
-        decoder = getattr(package(), "Decoder", None)
+        decoder = _compiled()
         if decoder is None or not DenseDecoder.supports(model) or model.dtype != torch.bfloat16:
             return False
         if not is_small(model) or multiplies_faster_in_bfloat16():
@@ -64,7 +63,7 @@ class CompiledDecoder(DenseDecoder):
         config = model.config
         size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
         weights = [one.weight for name, one in model.named_modules() if name.endswith(("_proj", "lm_head"))]
-        return all(one.is_contiguous() for one in weights) and bool(
+        return all(one.is_contiguous() and one.dtype == torch.bfloat16 for one in weights) and bool(
             decoder.supports(config.hidden_size, size, config.intermediate_size)
         )
 
@@ -98,13 +97,9 @@ def decoder_for(model: Any, *, threads: int) -> DenseDecoder | None:
     return DenseDecoder(model) if DenseDecoder.supports(model) else None
 
 
-@functools.cache
-def package() -> Any:
-    """Return the compiled package, None if it is not installed."""
-    try:
-        return importlib.import_module("runner_native")
-    except ImportError:
-        return None
+def _compiled() -> Any:
+    """Return the package's class, None where the package or the processor's kind has none."""
+    return getattr(native.module(), "Decoder", None)
 
 
 def _matrix(weight: torch.Tensor) -> tuple[int, int, int]:
