@@ -65,6 +65,12 @@ impl Shared {
         // SAFETY: as the caller promises.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(start), count) }
     }
+
+    /// Return values that no unit of this phase writes.
+    unsafe fn read(&self, start: usize, count: usize) -> &[f32] {
+        // SAFETY: as the caller promises.
+        unsafe { std::slice::from_raw_parts(self.0.add(start), count) }
+    }
 }
 
 /// What one call computes.
@@ -89,6 +95,7 @@ impl Decoder {
     /// Take weights: of each layer those of queries, keys, values, output, gate, up and down; they are copied.
     ///
     /// Norms are lists of numbers: of each layer before attention, before the feed-forward part and of its heads.
+    /// Raises ValueError where shapes do not fit one another.
     #[new]
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -101,8 +108,27 @@ impl Decoder {
         norm: Vec<f32>,
         head: Weights,
     ) -> PyResult<Self> {
-        if !Self::supports(norm.len(), size, layers[0][4].1) {
+        let (hidden, between) = (norm.len(), layers.first().map_or(0, |first| first[4].1));
+        if !Self::supports(hidden, size, between) || [heads, key_heads, size, hidden, between].contains(&0) {
             return Err(PyValueError::new_err("this processor or this shape is not supported"));
+        }
+        let (asked, kept) = (heads * size, key_heads * size);
+        let shapes = [
+            (asked, hidden),
+            (kept, hidden),
+            (kept, hidden),
+            (hidden, asked),
+            (between, hidden),
+            (between, hidden),
+            (hidden, between),
+        ];
+        let fits = layers.iter().all(|weights| weights.map(|(_, outputs, inputs)| (outputs, inputs)) == shapes)
+            && norms.len() == layers.len()
+            && norms.iter().all(|[before, feed, turned]| {
+                [before.len(), feed.len()] == [hidden; 2] && [0, asked + kept].contains(&turned.len())
+            });
+        if !fits || !heads.is_multiple_of(key_heads) || head.2 != hidden {
+            return Err(PyValueError::new_err("weights do not fit one another"));
         }
         let matrix = |(address, outputs, inputs): Weights| Matrix { address, outputs, inputs };
         let layers = layers.into_iter().zip(norms).map(|(weights, [norm_in, norm_feed, norm_heads])| {
@@ -137,6 +163,7 @@ impl Decoder {
     /// Arguments are addresses of float32: embeddings of the tokens, shape (tokens, hidden); cosines and sines, shape
     /// (positions, size). A row is the address of its keys and values, the values from one layer, kind and head to the
     /// next, and the number of its tokens, which follow those of the row before. Other threads run meanwhile.
+    /// Raises ValueError where the numbers of tokens do not agree.
     #[allow(clippy::too_many_arguments)]
     fn forward(
         &self,
@@ -148,7 +175,14 @@ impl Decoder {
         rows: Vec<(usize, usize, usize, usize, usize)>,
         wanted: Vec<usize>,
         threads: usize,
-    ) {
+    ) -> PyResult<()> {
+        let (count, tokens) = (positions.len(), rows.iter().map(|row| row.4).sum::<usize>());
+        let ascending = wanted.is_sorted_by(|one, next| one < next) && wanted.last().is_none_or(|&last| last < count);
+        if threads == 0 || tokens != count || !ascending {
+            return Err(PyValueError::new_err(format!(
+                "{count} positions, {tokens} tokens in rows, {threads} threads, wanted {wanted:?}"
+            )));
+        }
         py.detach(|| {
             let (mut of_token, mut pieces) = (Vec::new(), Vec::new());
             for (address, layer, kind, head, count) in rows {
@@ -157,7 +191,6 @@ impl Decoder {
                 }
                 of_token.extend(std::iter::repeat_n(Row { address, layer, kind, head }, count));
             }
-            let count = positions.len();
             let one = &self.layers[0];
             let room = |values: usize| vec![0.0_f32; count * values];
             let (mut normed, mut mixed) = (room(self.norm.len()), room(one.attention_in.outputs));
@@ -179,6 +212,7 @@ impl Decoder {
             // SAFETY: `supports` was true, and the caller gives memory of these shapes.
             sharing::run(phases, threads, |worker| unsafe { self.pass(&pass, worker) });
         });
+        Ok(())
     }
 
     /// Multiply states, at an address, with the output layer; logits are written to the other address, in float32.
@@ -237,7 +271,7 @@ impl Decoder {
                     worker.share(1, |_| {
                         for (place, &token) in pass.wanted.iter().enumerate().filter(|(place, token)| place < token) {
                             for (values, width) in [(pass.states, hidden), (pass.read, read)] {
-                                values.at(place * width, width).copy_from_slice(values.at(token * width, width));
+                                values.at(place * width, width).copy_from_slice(values.read(token * width, width));
                             }
                         }
                     });
@@ -275,7 +309,7 @@ impl Decoder {
                 // SAFETY: rows of this unit.
                 let normed = unsafe { pass.normed.at(row * hidden, hidden) };
                 // SAFETY: as above.
-                normed.copy_from_slice(unsafe { pass.states.at(row * hidden, hidden) });
+                normed.copy_from_slice(unsafe { pass.states.read(row * hidden, hidden) });
                 elements::normalise(normed, weights, self.epsilon);
             }
         });
@@ -309,8 +343,8 @@ impl Decoder {
         let (size, position) = (self.size, pass.positions[token]);
         // SAFETY: there are angles for each position, and the row has room for it.
         unsafe {
-            let cosines = pass.cosines.at(position * size, size);
-            let sines = pass.sines.at(position * size, size);
+            let cosines = pass.cosines.read(position * size, size);
+            let sines = pass.sines.read(position * size, size);
             for (head, values) in mixed.chunks_exact_mut(size).enumerate() {
                 if head < self.heads + self.key_heads {
                     if !layer.norm_heads.is_empty() {

@@ -16,7 +16,7 @@ from runner.emulator.engine.loading import LoadedModel, load
 from runner.emulator.engine.processors import multiplies_faster_in_bfloat16
 from runner.emulator.engine.protocol import ModelSource
 from runner.emulator.engine.serving.compiled import CompiledDecoder
-from runner.emulator.engine.serving.dense import DenseDecoder
+from runner.emulator.engine.serving.dense import DenseDecoder, entries_place
 from runner.emulator.engine.serving.dense_batch import DenseBatch
 from runner.emulator.engine.serving.engine import Engine
 from runner.emulator.engine.serving.scores import PromptScorer
@@ -201,3 +201,81 @@ def test_a_model_with_a_layer_of_another_type_is_not_compiled(model_cache: Path)
     model = load(source, cache_directory=str(model_cache), threads=1, dtype=torch.bfloat16).model
     model.model.layers[1].mlp.up_proj.float()
     assert not CompiledDecoder.supports(model)
+
+
+_SHAPES = [(32, 32), (16, 32), (16, 32), (32, 32), (48, 32), (48, 32), (32, 48)]
+"""Outputs and inputs of a layer's weights: 2 heads of 16 values share one of keys."""
+
+
+def _decoder(**changes: Any) -> tuple[Any, list[torch.Tensor]]:
+    """Return a compiled decoder of one layer and its weights."""
+    kept: list[torch.Tensor] = []
+
+    def matrix(shape: tuple[int, int]) -> tuple[int, int, int]:
+        kept.append(torch.randn(shape).bfloat16())
+        return (kept[-1].data_ptr(), *shape)
+
+    given = {
+        "heads": 2,
+        "key_heads": 1,
+        "size": 16,
+        "epsilon": 1e-6,
+        "layers": [_SHAPES],
+        "norms": [[[1.0] * 32, [1.0] * 32, []]],
+        "norm": [1.0] * 32,
+        "head": (70, 32),
+        **changes,
+    }
+    given["layers"] = [[matrix(one) for one in layer] for layer in given["layers"]]
+    given["head"] = matrix(given["head"])
+    assert _COMPILED is not None
+    return _COMPILED(**given), kept
+
+
+@needs_compiled
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers": []},
+        {"layers": [_SHAPES, _SHAPES]},
+        *({"layers": [[*_SHAPES[:place], (64, 64), *_SHAPES[place + 1 :]]]} for place in range(7)),
+        {"heads": 3},
+        {"key_heads": 0},
+        {"key_heads": 2},
+        {"norms": [[[1.0] * 16, [1.0] * 32, []]]},
+        {"norms": [[[1.0] * 32, [1.0] * 32, [1.0] * 16]]},
+        {"norm": []},
+        {"head": (70, 48)},
+    ],
+)
+def test_the_compiled_decoder_refuses_weights_that_do_not_fit(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"not supported|do not fit"):
+        _decoder(**changes)
+
+
+@needs_compiled
+@pytest.mark.parametrize(
+    "changes", [{"positions": [0, 1]}, {"counts": [2, 2]}, {"wanted": [3]}, {"wanted": [2, 0]}, {"threads": 0}]
+)
+def test_the_compiled_decoder_refuses_numbers_of_tokens_that_do_not_agree(changes: dict[str, Any]) -> None:
+    decoder, _weights = _decoder()
+    states, angles = torch.randn(3, 32), torch.ones(2, 8, 16)
+    rows = [torch.zeros((1, 2, 1, 8, 16), dtype=torch.bfloat16) for _ in range(2)]
+
+    def forward(
+        *,
+        positions: tuple[int, ...] = (0, 1, 0),
+        counts: tuple[int, ...] = (2, 1),
+        wanted: Any = (0, 2),
+        threads: int = 2,
+    ) -> None:
+        places = [entries_place(row, count) for row, count in zip(rows, counts, strict=True)]
+        pointers = (states.data_ptr(), angles[0].data_ptr(), angles[1].data_ptr())
+        decoder.forward(*pointers, list(positions), places, list(wanted), threads)
+
+    forward()
+    assert states.isfinite().all()
+    before = states.clone()
+    with pytest.raises(ValueError, match="positions"):
+        forward(**changes)
+    assert states.equal(before)
