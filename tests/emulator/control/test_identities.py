@@ -54,9 +54,6 @@ def test_an_account_lives(call: Call, bare: str, account: dict[str, Any]) -> Non
     stale = {"serviceAccount": {"displayName": "x", "etag": account["etag"]}, "updateMask": "display_name"}
     call("PATCH", path, stale, expect=409)
     call("PATCH", path, {"serviceAccount": {"email": "x"}, "updateMask": "email"}, expect=400)
-    asked = {"permissions": ["iam.serviceAccounts.actAs"]}
-    for named in (path, f"/v1/projects/-/serviceAccounts/{account['email']}"):
-        assert call("POST", f"{named}:testIamPermissions", asked) == asked
     call("POST", f"{path}:disable", {})
     assert call("GET", path)["disabled"] is True
     call("POST", f"{path}:enable", {})
@@ -198,6 +195,32 @@ def test_a_token_signed_by_a_key_is_the_account(
     assert call("POST", path, asked, headers=stranger) == asked, "a token of elsewhere is the developer's"
 
 
+def test_permissions_are_held_by_the_policy_of_the_resource_or_of_one_above(
+    client: httpx.Client, call: Call, bare: str, account: dict[str, Any], key: dict[str, str]
+) -> None:
+    headers = {"Authorization": "Bearer " + _exchange(client, _assertion(key))["access_token"]}
+    project, ring = f"/v1/projects/{bare}", f"/kms/v1/projects/{bare}/locations/us-central1/keyRings/ring"
+    call("POST", f"{project}/services/cloudkms.googleapis.com:enable", {})
+    call("POST", f"{ring.removesuffix('/ring')}?keyRingId=ring", {})
+    call("POST", f"{ring}/cryptoKeys?cryptoKeyId=key", {"purpose": "ENCRYPT_DECRYPT"})
+    encrypts = ("roles/cloudkms.cryptoKeyEncrypter", "cloudkms.cryptoKeyVersions.useToEncrypt")
+    acts = ("roles/iam.serviceAccountUser", "iam.serviceAccounts.actAs")
+    of_account, unnamed = f"/v1/{account['name']}", f"/v1/projects/-/serviceAccounts/{account['email']}"
+    for resource, (role, permission), holders in (
+        (f"{ring}/cryptoKeys/key", encrypts, (f"{ring}/cryptoKeys/key", ring, project)),
+        (ring, encrypts, (ring, project)),
+        (of_account, acts, (of_account, project)),
+        (unnamed, acts, (of_account, project)),
+    ):
+        asked = {"permissions": [permission]}
+        for holder in holders:
+            assert call("POST", f"{resource}:testIamPermissions", asked, headers=headers) == {}
+            binding = {"role": role, "members": [f"serviceAccount:{account['email']}"]}
+            call("POST", f"{holder}:setIamPolicy", {"policy": {"bindings": [binding]}})
+            assert call("POST", f"{resource}:testIamPermissions", asked, headers=headers) == asked, (resource, holder)
+            call("POST", f"{holder}:setIamPolicy", {"policy": {"bindings": []}})
+
+
 def test_a_token_of_broken_text_is_refused_or_of_elsewhere(
     client: httpx.Client, call: Call, bare: str, key: dict[str, str]
 ) -> None:
@@ -255,6 +278,7 @@ def test_a_pool_and_its_provider_live(call: Call, bare: str) -> None:
     changed = call("GET", f"{pools}/github/providers/main")
     assert (changed["attributeCondition"], changed["oidc"]) == ("true", provider["oidc"])
     call("PATCH", f"{pools}/github/providers/main?updateMask=oidc", {}, expect=400)
+    call("PATCH", f"{pools}/github", {"displayName": "Without a mask"}, expect=400)
     call("DELETE", f"{pools}/github/providers/main")
     assert call("GET", f"{pools}/github/providers/main")["state"] == "DELETED"
     assert call("GET", f"{pools}/github/providers") == {}
