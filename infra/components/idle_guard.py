@@ -63,9 +63,9 @@ class IdleGuard(pulumi.ComponentResource):
             return identities.account(f"idle-{role}", f"tuning-idle-{role}", title, description, roles)
 
         build = account("build", "Builds the idle guard.", BUILD_ROLES)
-        work = account("guard", "Takes down models that nobody wants any more.")
+        work = account("guard", "Takes down models that are no longer used.")
         call = account("caller", "Calls the idle guard on its schedule.")
-        said = "Takes down models, and looks at jobs and at when a model was last asked."
+        said = "Takes down models; reads jobs and the time of each model's last request."
         identities.own_role("idle-guard", work, GUARD_ROLE_ID, _TITLE, said, GUARD_PERMISSIONS, "work")
         function = self._function(contract, build, work)
         invoker = ServiceIamMember(
@@ -82,7 +82,7 @@ class IdleGuard(pulumi.ComponentResource):
             project=settings.project,
             region=settings.region,
             name=idle_guard_name(settings.name_prefix),
-            description="Takes down models that nobody wants any more.",
+            description="Takes down models that are no longer used.",
             schedule=f"*/{settings.idle_guard_minutes} * * * *" if settings.idle_guard_minutes < 60 else "0 * * * *",
             time_zone="Etc/UTC",
             attempt_deadline=f"{TIMEOUT_SECONDS}s",
@@ -121,7 +121,7 @@ class IdleGuard(pulumi.ComponentResource):
             project=settings.project,
             location=settings.region,
             name=idle_guard_name(settings.name_prefix),
-            description="Takes down models that nobody wants any more.",
+            description="Takes down models that are no longer used.",
             labels=settings.labels or None,
             build_config={
                 "runtime": RUNTIME,

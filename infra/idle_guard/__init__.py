@@ -1,3 +1,3 @@
-"""The function that takes models down that nobody wants any more, and what it is built from."""
+"""The function that takes down models that are no longer used, and what it is built from."""
 
 from __future__ import annotations
