@@ -8,13 +8,14 @@ pub fn narrowed(value: f32) -> u16 {
     ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }
 
-/// Return e to the power of each value, to about one unit in the last place.
+/// Return e to the power of each value, to about one unit in the last place; of NaN, NaN.
 #[target_feature(enable = "avx512f")]
 pub fn exp(values: __m512) -> __m512 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     const TERMS: [f32; 6] = [1.987_569_2e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
-    let values = _mm512_max_ps(_mm512_min_ps(values, _mm512_set1_ps(88.0)), _mm512_set1_ps(-87.0));
+    // In this order: where either is NaN, the instructions return their second operand.
+    let values = _mm512_max_ps(_mm512_set1_ps(-87.0), _mm512_min_ps(_mm512_set1_ps(88.0), values));
     let power = _mm512_roundscale_ps::<0>(_mm512_mul_ps(values, _mm512_set1_ps(std::f32::consts::LOG2_E)));
     let rest = _mm512_fnmadd_ps(power, _mm512_set1_ps(LN2_HIGH), values);
     let rest = _mm512_fnmadd_ps(power, _mm512_set1_ps(LN2_LOW), rest);

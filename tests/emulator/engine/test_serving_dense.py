@@ -184,6 +184,20 @@ def test_the_compiled_pass_knows_beginnings_and_scores_as_the_other_does(model_c
 
 
 @needs_compiled
+@pytest.mark.parametrize("name", ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])
+def test_weights_that_are_no_numbers_show(model_cache: Path, name: str) -> None:
+    """Otherwise a model that has diverged would answer as if nothing were wrong."""
+    source = ModelSource(kind="tiny", family="llama3")
+    loaded = load(source, cache_directory=str(model_cache), threads=1, dtype=torch.bfloat16)
+    layer = loaded.model.model.layers[1]
+    with torch.inference_mode():
+        getattr(layer.self_attn if name in "q_proj k_proj v_proj o_proj" else layer.mlp, name).weight.fill_(torch.nan)
+        batch = DenseBatch(CompiledDecoder(loaded.model, threads=2), prefix_positions=0)
+        logits = batch.join([prompt.ids for prompt in random_prompts(loaded, [1, 5, 40])])
+    assert logits.isnan().all()
+
+
+@needs_compiled
 def test_a_package_of_another_version_is_left_alone(model_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = ModelSource(kind="tiny", family="llama3")
     model = load(source, cache_directory=str(model_cache), threads=1, dtype=torch.bfloat16).model
