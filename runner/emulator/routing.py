@@ -48,7 +48,7 @@ class ApiRequest(Request):
         """Return the body, unpacked and bounded by `max_body_bytes`. Raises ApiError 413 or 400."""
         limit = self.emulator.settings.max_body_bytes
         # Google's Java library sends every message so.
-        unpack = zlib.decompressobj(31) if self.headers.get("content-encoding", "").strip() == "gzip" else None
+        unpack = zlib.decompressobj(31) if self.headers.get("content-encoding", "").strip().lower() == "gzip" else None
         chunks: list[bytes] = []
         size = 0
         async for received in self.stream():
