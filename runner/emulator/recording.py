@@ -16,6 +16,8 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from runner.emulator.routing import is_packed
+
 VARIABLE = "RUNNER_EMULATOR_RECORD"
 _MAX_BODY = 1024 * 1024
 _HEADERS = ("content-type", "content-encoding", "user-agent", "x-emulator-fault", "x-http-method-override")
@@ -88,7 +90,7 @@ class _Exchange:
             return None
         if self.answer and not self.about["type"].startswith("application/json"):
             return None
-        if self.request and self.about["headers"].get("content-encoding") == "gzip":
+        if self.request and is_packed(self.about["headers"]):
             try:
                 self.request = bytearray(gzip.decompress(self.request))
             except (OSError, EOFError, zlib.error):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -31,6 +31,11 @@ set. Nothing else begins so: a bucket name has at least three letters, and every
 _FIELD = re.compile(r"\{(\w+)(?::(path|segment))?(?:=([^}]+))?\}")
 
 
+def is_packed(headers: Mapping[str, str]) -> bool:
+    """Tell whether the body that comes with these headers is packed with gzip."""
+    return headers.get("content-encoding", "").strip().lower() == "gzip"
+
+
 class ApiRequest(Request):
     """A request with its captured path fields and the emulator it belongs to."""
 
@@ -48,7 +53,7 @@ class ApiRequest(Request):
         """Return the body, unpacked and bounded by `max_body_bytes`. Raises ApiError 413 or 400."""
         limit = self.emulator.settings.max_body_bytes
         # Google's Java library sends every message so.
-        unpack = zlib.decompressobj(31) if self.headers.get("content-encoding", "").strip().lower() == "gzip" else None
+        unpack = zlib.decompressobj(31) if is_packed(self.headers) else None
         chunks: list[bytes] = []
         size = 0
         async for received in self.stream():
