@@ -167,7 +167,7 @@ def test_nothing_that_a_deployment_is_given_is_a_bug(idle_client: httpx.Client, 
     assert "internal error" not in answer.text
 
 
-@pytest.mark.parametrize("agreed", ["abc", "nan", "-1"])
+@pytest.mark.parametrize("agreed", ["abc", "nan", "-1", "inf", "1e400"])
 def test_a_price_that_is_none_is_refused(idle_client: httpx.Client, agreed: str) -> None:
     answer = idle_client.post("/models/deploy/review", data={"source": "gs://a/b", "agreed": agreed, "once": "x"})
     assert (answer.status_code, "is not a price" in answer.text) == (400, True)
