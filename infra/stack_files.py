@@ -46,7 +46,7 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
         )
     given = _read(path).get("config") or {}
     if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
-        raise ConfigurationError(f"{path.name}: config is no object of settings")
+        raise ConfigurationError(f"{path.name}: config must map the names of settings to their values")
     sealed = [key for key, value in given.items() if isinstance(value, dict) and set(value) == {"secure"}]
     if sealed:
         raise ConfigurationError(
@@ -128,5 +128,5 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     if not isinstance(body, dict):
-        raise ConfigurationError(f"{path} is no YAML object")
+        raise ConfigurationError(f"{path} must be a YAML mapping")
     return body

@@ -99,7 +99,7 @@ def dollars_of(text: str) -> float:
 def total(prices: Iterable[float | None]) -> float | None:
     """Return the sum of prices; None if one of them is not known."""
     known = list(prices)
-    return None if None in known else sum(price or 0.0 for price in known)
+    return None if None in known else sum((price or 0.0 for price in known), 0.0)
 
 
 def price_range(low: float | None, expected: float | None, high: float | None) -> str:

@@ -37,6 +37,7 @@ def test_less_than_a_cent_is_said_to_be_that(usd: float, said: str) -> None:
 
 def test_a_sum_with_an_unknown_price_is_unknown() -> None:
     assert (total([]), total([1.0, 0.5]), total([1.0, None])) == (0.0, 1.5, None)
+    assert isinstance(total([]), float)  # as JSON has always had it: 0.0
 
 
 def test_an_endpoint_is_ours_by_its_id_until_it_has_its_label() -> None:

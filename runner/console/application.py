@@ -38,6 +38,7 @@ from runner.console.views import (
 from runner.errors import ConfigurationError, NotFoundError, RunnerError, UnreachableError
 from runner.formatting import size
 from runner.gcp.session import Session
+from runner.local_files import DISK_ERRORS
 
 logger = logging.getLogger(__name__)
 
@@ -223,10 +224,11 @@ def _missing(request: Request, error: Exception) -> Response:
 
 
 def _disk(request: Request, error: Exception) -> Response:
-    """Return the page of a disk that is full, or of a file that cannot be read."""
+    """Return the page of a disk that is full; any other error of the operating system is a bug, as in commands."""
+    if not isinstance(error, OSError) or error.errno not in DISK_ERRORS:
+        return _bug(request, error)
     console: Console = request.app.state.console
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    body = {"code": "disk", "message": f"this machine: {reason}", "hint": "free some space, then try again"}
+    body = {"code": "disk", "message": f"this machine: {error.strerror}", "hint": "free some space, then try again"}
     return console.pages.answer(request, "error.html", status=507, error=body)
 
 

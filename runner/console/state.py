@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
 import secrets
 import shutil
@@ -26,7 +25,7 @@ from runner.console.security import Access
 from runner.environment.targets import Target
 from runner.errors import ConfigurationError
 from runner.gcp.session import Session
-from runner.prices import Terms
+from runner.prices import Terms, dollars_of
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx", ".ods", ".txt", ".ndjson", ".gz", ".zst", ".zip")
 _QUICK_SECONDS = 1.5
@@ -179,12 +178,10 @@ def agreed_terms(form: FormData) -> Terms:
     """Return the price that a page has shown, as the limit of what its form may cost. Raises ConfigurationError."""
     shown = text(form, "agreed")
     try:
-        limit = float(shown) if shown else None
-    except ValueError:
-        limit = math.nan
-    if limit is not None and not limit >= 0:
+        limit = dollars_of(shown) if shown else None
+    except ValueError as error:
         message = f"{shown[:20]!r} is not a price"
-        raise ConfigurationError(message, hint="go back, reload the page and send it again")
+        raise ConfigurationError(message, hint="go back, reload the page and send it again") from error
     return Terms(limit=limit, accept_unknown=text(form, "unknown") == "1", limit_name="the price that was shown")
 
 

@@ -19,15 +19,9 @@ from runner.gcp.session import Session
 from runner.prices import amount
 from runner.serving import journal
 from runner.serving.journal import DeploymentRecord
-from runner.serving.labels import (
-    lease_labels,
-    made_here,
-    new_id,
-)
+from runner.serving.labels import lease_labels, made_here, new_id
 from runner.serving.listing import describe
-from runner.serving.plan import (
-    DeploymentPlan,
-)
+from runner.serving.plan import DeploymentPlan
 from runner.serving.recovery import is_ours, take_off
 from runner.serving.recovery import removed as gone
 from runner.serving.saga import Check, Saga

@@ -45,6 +45,15 @@ def lease_of(endpoint: Endpoint, item: DeployedModel, model_labels: Mapping[str,
     return Lease()
 
 
+def own_models(session: Session, endpoint: Endpoint) -> list[DeployedModel]:
+    """Return this tool's models on an endpoint. Raises ConfigurationError: there are none."""
+    own = [item for item in endpoint.deployed_models if is_ours(session, endpoint, item)]
+    if not own:
+        message = f"nothing on endpoint {endpoint.id} was deployed by this tool"
+        raise ConfigurationError(message, hint="`runner endpoints ls` lists what was")
+    return own
+
+
 def extend(
     session: Session, endpoint: Endpoint, lease: float | None, idle: float | Literal["as before"] | None = "as before"
 ) -> Lease:
@@ -59,12 +68,8 @@ def extend(
     Raises:
         ConfigurationError: no model on it is this tool's.
     """
-    own = [item for item in endpoint.deployed_models if is_ours(session, endpoint, item)]
-    if not own:
-        message = f"nothing on endpoint {endpoint.id} was deployed by this tool"
-        raise ConfigurationError(message, hint="`runner endpoints ls` lists what was")
     result = Lease()
-    for item in own:
+    for item in own_models(session, endpoint):
         model = item.model.split("@", 1)[0]
         there: dict[str, str] = dict(endpoints.get_model(session, model).get("labels") or {}) if model else {}
         kept = lease_of(endpoint, item, there).idle if idle == "as before" else idle

@@ -103,7 +103,13 @@ def test_provisioned_it_is_where_commands_work(run: CommandLine, directory: Path
     assert made.document == {"file": str(path), "account": email}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(path.read_text())["client_email"] == email
-    assert "overwrite it with --force" in run("emulator", "key", "--to", str(path)).err
+    refused = run("emulator", "key", "--to", str(path), "--format", "json").error
+    assert (refused["problems"], refused["hint"]) == ([f"{path} exists"], "overwrite it with --force")
+    elsewhere = run("emulator", "key", "builds-ci@other-project.iam.gserviceaccount.com", "--format", "json")
+    assert (elsewhere.code, elsewhere.error["code"]) == (2, "configuration")
+    url = run("emulator", "status", "-q").out.strip()
+    accounts = httpx.get(f"{url}/v1/projects/some-project/serviceAccounts").json()["accounts"]
+    assert "builds-ci@some-project.iam.gserviceaccount.com" not in [item["email"] for item in accounts]
     assert json.loads(run("emulator", "key").out)["client_email"] == account
     assert run("emulator", "reset", "--yes").code == 0
     assert not directory.exists()
@@ -123,6 +129,9 @@ def test_a_token_is_demanded_and_kept_from_other_users(
     if Path("/proc").exists():
         assert b"s3cret" not in Path(f"/proc/{info.pid}/cmdline").read_bytes()
     assert info.describe(directory)["token"] == "set"
+    refused = run("emulator", "key", "--to", str(directory / "server.json"), "--format", "json").error
+    assert len(refused["problems"]) == 3
+    assert all(problem in refused["message"] for problem in refused["problems"])
 
     # Commands that work in this emulator know its token; one that was given another is refused.
     addresses = {"vertex": info.url, "storage": info.url}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 
 import httpx
 import pytest
@@ -167,7 +169,7 @@ def test_nothing_that_a_deployment_is_given_is_a_bug(idle_client: httpx.Client, 
     assert "internal error" not in answer.text
 
 
-@pytest.mark.parametrize("agreed", ["abc", "nan", "-1"])
+@pytest.mark.parametrize("agreed", ["abc", "nan", "-1", "inf", "1e400"])
 def test_a_price_that_is_none_is_refused(idle_client: httpx.Client, agreed: str) -> None:
     answer = idle_client.post("/models/deploy/review", data={"source": "gs://a/b", "agreed": agreed, "once": "x"})
     assert (answer.status_code, "is not a price" in answer.text) == (400, True)
@@ -189,6 +191,19 @@ def test_names_of_uploads_are_the_consoles_own(console: RunningConsole, name: st
         answer = client.post("/datasets", files=files)
     assert answer.status_code == 400
     assert "datasets end in" in answer.text
+
+
+def test_what_is_no_fault_of_the_disk_is_not_told_as_one(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with RunningConsole(session) as running, running.client() as client:
+        [folder] = tmp_path.glob("runner-console-*")
+        folder.rmdir()  # as what tidies up a temporary directory does
+        answer = client.post("/datasets", files={"training_file": ("train.jsonl", b"{}")})
+    assert (answer.status_code, "free some space" in answer.text) == (500, False)
+    assert "FileNotFoundError" in answer.text
+    assert "bug while answering POST /datasets" in caplog.text
 
 
 def test_a_read_only_console_refuses_every_change(session: Session) -> None:

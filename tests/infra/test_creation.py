@@ -67,6 +67,23 @@ def test_all_wrong_answers_are_listed_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("config: [a, b]", "config must map the names of settings to their values"),
+        ("config: {1: a}", "config must map the names of settings to their values"),
+        ("- config", "must be a YAML mapping"),
+        ("config: {a: *b}", "aliases (*name) are not supported"),
+        ("config: {project: {secure: v1}}", "project is encrypted"),
+    ],
+)
+def test_a_stack_file_that_says_no_settings_is_a_mistake(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.dev.yaml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        configuration("dev", tmp_path)
+    assert (said in caught.value.message, caught.value.problems) == (True, [caught.value.message])
+
+
 def test_a_stack_is_overwritten_only_by_force_and_keeps_what_opens_its_secrets(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: mine\n")
     file = tmp_path / "Pulumi.dev.yaml"

@@ -20,7 +20,7 @@ from runner.serving import leases
 from runner.serving.deployment import deploy, undeploy
 from runner.serving.labels import IDLE_LABEL, LEASE_LABEL, lease_labels, number_of
 from runner.serving.leaks import clean, find_leaks
-from runner.serving.plan import plan_deployment
+from runner.serving.plan import container_spec, plan_deployment
 from runner.serving.prediction import predict
 from runner.serving.spending import check_hourly_limit
 from tests.cli.invocation import Outcome, process
@@ -104,6 +104,27 @@ def test_a_deployment_has_a_lease_that_ends_and_can_be_extended(
     assert cleaned.code == 0, cleaned.err
     assert made.name in cleaned.document["removed"]
     assert truth.names() == before
+
+
+@pytest.mark.training
+def test_an_extension_tells_the_price_of_what_is_extended_alone(
+    tuned: Tuned, tuned_session: Session, truth: Truth, state: Path, standing: str
+) -> None:
+    wanted = plan_deployment(tuned_session, tuned.job.id, endpoint=standing, machine_type=MACHINE)
+    own = deploy(tuned_session, wanted, poll=0.3)
+    assert wanted.machine is not None
+    container = container_spec(wanted.source, 1)
+    upload = endpoints.upload_model(
+        tuned_session, display_name="theirs", gcs_uri=wanted.source, container=container, labels={}
+    )
+    model = operations.wait(tuned_session, upload, timeout=60)["model"]
+    theirs = endpoints.deploy_model(tuned_session, own.name, model, wanted.machine, traffic={})
+    operations.wait(tuned_session, theirs, timeout=120, poll=0.3)
+    both = endpoints.get_endpoint(tuned_session, standing)
+    assert len(both.deployed_models) == 2
+    extended = _run(tuned, state, "endpoints", "extend", standing, "--lease", "2h", "--format", "json")
+    assert extended.document["usdPerHour"] == wanted.usd_per_hour, extended.err
+    undeploy(tuned_session, both)
 
 
 @pytest.mark.training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,9 +12,6 @@ from runner.cli import commands
 from runner.cli.options import FILE, Invocation, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_answers
 from runner.errors import ConfigurationError, require_sound
-
-if TYPE_CHECKING:
-    pass
 
 
 @commands.command(

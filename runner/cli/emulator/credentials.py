@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from runner import local_files
 from runner.cli.emulator.group import ask
+from runner.errors import ConfigurationError
 from runner.json_text import parsed
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ software_update_check_period = 0
 
 What it does not hand over uses the XML API; downloads to files cannot, since gsutil reads its port as text there.
 """
+_HINT = "`runner emulator logs` shows what it was asked"
 
 
 def key_file(place: Path, info: ServerInfo, account: str) -> str:
@@ -93,7 +96,8 @@ def token_file(place: Path, info: ServerInfo) -> str:
 
 def new_key(info: ServerInfo, account: str) -> bytes:
     """Return a new key file of a service account (its address). Raises RunnerError."""
-    answer = ask("POST", f"/v1/projects/-/serviceAccounts/{account}/keys", {}, info=info, about="iam.keys.create")
+    path = f"/v1/projects/-/serviceAccounts/{account}/keys"
+    answer = ask("POST", path, {}, info=info, about="serviceAccounts.keys.create", hint=_HINT)
     return base64.b64decode(answer["privateKeyData"])
 
 
@@ -103,20 +107,25 @@ def made_account(info: ServerInfo, project: str, account: str, roles: Sequence[s
     Args:
         info: of the emulator.
         project: id.
-        account: address, or the id before its `@`.
+        account: address, also of another project's, which is not made; or the id before its `@`.
         roles: of the project, as in `roles/aiplatform.user`.
 
     Raises:
-        RunnerError: the emulator refuses the account or a role.
+        ConfigurationError: the account is another project's and is not there; the emulator refuses it or a role.
+        UnreachableError: the emulator does not answer.
     """
-    address = account if "@" in account else f"{account}@{project}.iam.gserviceaccount.com"
-    parent = f"/v1/projects/{project}"
-    about = "iam.serviceAccounts"
-    if ask("GET", f"{parent}/serviceAccounts/{address}", info=info, about=about, missing=True) is None:
-        ask("POST", f"{parent}/serviceAccounts", {"accountId": address.partition("@")[0]}, info=info, about=about)
+    own = f"@{project}.iam.gserviceaccount.com"
+    address = account if "@" in account else f"{account}{own}"
+    parent, there = f"/v1/projects/{project}", partial(ask, info=info, hint=_HINT)
+    if there("GET", f"/v1/projects/-/serviceAccounts/{address}", about="serviceAccounts.get", missing=True) is None:
+        if not address.endswith(own):
+            message = f"there is no service account {address}, and only those of project {project} are made"
+            raise ConfigurationError(message, hint="give the id alone, without @, to make one in the project")
+        body = {"accountId": address.removesuffix(own)}
+        there("POST", f"{parent}/serviceAccounts", body, about="serviceAccounts.create")
     if roles:
-        policy = ask("POST", f"{parent}:getIamPolicy", {}, info=info, about="projects.getIamPolicy")
+        policy = there("POST", f"{parent}:getIamPolicy", {}, about="projects.getIamPolicy")
         bindings = [{"role": role, "members": [f"serviceAccount:{address}"]} for role in roles]
         policy["bindings"] = [*policy.get("bindings", []), *bindings]
-        ask("POST", f"{parent}:setIamPolicy", {"policy": policy}, info=info, about="projects.setIamPolicy")
+        there("POST", f"{parent}:setIamPolicy", {"policy": policy}, about="projects.setIamPolicy")
     return address

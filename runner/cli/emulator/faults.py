@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -29,6 +30,7 @@ command = commands.Group(
 )
 
 _PATH = "/_emulator/faults"
+_ask = partial(ask, about="emulator.faults", hint="`runner emulator faults ls`")
 
 
 @commands.command(
@@ -44,7 +46,7 @@ _PATH = "/_emulator/faults"
 @click.pass_obj
 def add(invocation: Invocation, faults: tuple[str, ...]) -> None:
     """Add faults to the running emulator. A fault stays until it is used up or cleared, or until the emulator stops."""
-    armed = ask("POST", _PATH, {"faults": list(checked(faults))})["faults"]
+    armed = _ask("POST", _PATH, {"faults": list(checked(faults))})["faults"]
     lines = "\n".join(f"{fault['id']}  {fault['fault']}" for fault in armed)
     invocation.output.result(armed, lines, name="\n".join(str(fault["id"]) for fault in armed))
 
@@ -59,7 +61,7 @@ def add(invocation: Invocation, faults: tuple[str, ...]) -> None:
 @click.pass_obj
 def ls(invocation: Invocation, only_unused: bool) -> None:
     """List all faults: how many calls they matched, how often they fired, and which are used up."""
-    found = [fault for fault in ask("GET", _PATH)["faults"] if fault["unused"] or not only_unused]
+    found = [fault for fault in _ask("GET", _PATH)["faults"] if fault["unused"] or not only_unused]
     invocation.output.table(
         ["id", "fault", "met", "struck", "state"],
         [[fault["id"], fault["fault"], fault["seen"], fault["hits"], _state(fault)] for fault in found],
@@ -80,7 +82,7 @@ def ls(invocation: Invocation, only_unused: bool) -> None:
 @click.pass_obj
 def clear(invocation: Invocation, fault: int | None) -> None:
     """Remove a fault by its number, or all faults, and list those that never fired."""
-    answer = ask("DELETE", _PATH if fault is None else f"{_PATH}/{fault}")
+    answer = _ask("DELETE", _PATH if fault is None else f"{_PATH}/{fault}")
     gone = answer["faults"] if fault is None else [answer]
     idle = [item["fault"] for item in gone if item["unused"]]
     if idle:
@@ -114,7 +116,7 @@ def armed() -> list[str]:
 
 def _listed() -> list[dict[str, Any]]:
     try:
-        found: list[dict[str, Any]] = ask("GET", _PATH)["faults"]
+        found: list[dict[str, Any]] = _ask("GET", _PATH)["faults"]
     except RunnerError:
         return []
     return found

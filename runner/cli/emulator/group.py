@@ -52,8 +52,9 @@ def ask(
     path: str,
     body: Any = None,
     *,
+    about: str,
+    hint: str,
     info: ServerInfo | None = None,
-    about: str = "emulator.faults",
     missing: bool = False,
 ) -> Any:
     """Return the running emulator's answer. Raises UnreachableError, ConfigurationError for what it refuses.
@@ -62,8 +63,9 @@ def ask(
         method: of HTTP.
         path: of the request.
         body: JSON.
-        info: of the emulator, if it is another than the running one.
         about: what is asked, for messages.
+        hint: what to do about what it refuses.
+        info: of the emulator, if it is another than the running one.
         missing: return None for what is not there.
     """
     from runner.errors import ConfigurationError
@@ -77,5 +79,5 @@ def ask(
     if missing and response.status_code == 404:
         return None
     if not response.is_success:
-        raise ConfigurationError(str(response.json()["error"]["message"]), hint="`runner emulator logs` says more")
+        raise ConfigurationError(str(response.json()["error"]["message"]), hint=hint)
     return response.json()

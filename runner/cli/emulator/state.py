@@ -11,7 +11,7 @@ from runner.cli.commands import command
 from runner.cli.cost_gate import require_confirmed
 from runner.cli.emulator.group import running
 from runner.cli.options import Invocation
-from runner.errors import ConfigurationError
+from runner.errors import require_sound
 from runner.json_text import parsed
 from runner.state import emulator_directory
 
@@ -120,15 +120,14 @@ def key(invocation: Invocation, account: str | None, roles: tuple[str, ...], to:
     known: dict[str, Any] = parsed(document.read_bytes()) if document.exists() else {}
     project: str = invocation.project or known.get("project", "")
     account = account or known.get("runnerServiceAccount", "")
-    problems = []
+    problems = {}
     if info.token:
-        problems.append("this emulator demands a token, and takes no other credentials")
+        problems["this emulator takes its own token only, and no keys"] = "start it without --token"
     if not project or not account:
-        problems.append("no project is set up, so there are no service accounts")
+        problems["no project is set up, and accounts belong to one"] = "`runner emulator provision` makes a project"
     if to is not None and to.exists() and not force:
-        problems.append(f"{to} exists; overwrite it with --force")
-    if problems:
-        raise ConfigurationError(problems[0], problems=problems, hint="`runner emulator provision` makes a project")
+        problems[f"{to} exists"] = "overwrite it with --force"
+    require_sound(list(problems), hint="; ".join(problems.values()))
     address = credentials.made_account(info, project, str(account), roles)
     content = credentials.new_key(info, address)
     if to is None:

@@ -66,7 +66,7 @@ lease_options = together(
 def extend(invocation: Invocation, endpoint: str, lease: float, idle_limit: float | None) -> None:
     """Set a new lease for this tool's models on ENDPOINT."""
     from runner.serving import leases
-    from runner.serving.listing import describe
+    from runner.serving.plan import hourly_total
     from runner.serving.prediction import resolve_endpoint
 
     with invocation.session() as session:
@@ -78,8 +78,8 @@ def extend(invocation: Invocation, endpoint: str, lease: float, idle_limit: floa
             else leases.extend(session, found, seconds_or_none(lease), seconds_or_none(idle_limit))
         )
         now = session.now()
-    price = describe(found).usd_per_hour
-    body = {"endpoint": found.name, **given.to_json(), "usdPerHour": price}
+        price = hourly_total(leases.own_models(session, found))
+    body = {"endpoint": found.name, **given.to_json(), "usdPerHour": None if price is None else round(price, 4)}
     then = ""
     if price is not None and given.until is not None:
         then = f", {amount(price * max(0.0, given.until - now) / 3600)} until then"

@@ -56,6 +56,7 @@ def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry
     from runner.serving import deploying
     from runner.serving.spending import hourly_limit
 
+    limit = hourly_limit()  # first: a mistake on this machine is no refusal of the job, which would stand for ever
     record, run = entry.record, entry.record.run
     claim = Deployment(phase="claimed", owner=uuid.uuid4().hex)
     claimed = ledger.write(record.changed(deployment=claim), entry.generation)
@@ -69,7 +70,7 @@ def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry
             check_losses(session, run, job)
             check = answers_check(invocation, session, run, job)
             plan, terms = _planned(session, record.name, run, job)
-            limit, tell = hourly_limit(), invocation.output.note
+            tell = invocation.output.note
             made = deploying.deploy(session, plan, terms=terms, max_hourly_cost=limit, check=check, tell=tell)
             existing = made.id
         except WaitTimeoutError as error:

@@ -12,7 +12,7 @@ from runner.gcp import tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.jobs.manifests.records import Deployment, StateLedger
 from runner.jobs.manifests.schema import json_schema
-from tests.cli.invocation import CommandLine
+from tests.cli.invocation import CommandLine, Outcome
 from tests.gcp.flaky import Fault, FlakyProxy
 from tests.jobs.manifests.folder import MODEL, Manifests, jobs_of, names_of
 from tests.projects import upload_dataset
@@ -252,6 +252,20 @@ def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
     ]
     assert run("plan", "-f", str(manifests.folder), "--format", "json").document["serving"]["deployedModels"] == 1
     assert run("endpoints", "undeploy", served["job-0"]["endpoint"], "--delete", "--yes").code == 0
+
+    def applied(limit: str) -> Outcome:
+        entry = ledger.load().entries["job-0"]
+        assert ledger.write(entry.record.changed(deployment=None), entry.generation)
+        monkeypatch.setenv("RUNNER_MAX_HOURLY_COST", limit)
+        return run("apply", "-f", str(manifests.folder), "--format", "json")
+
+    # A mistake on this machine ends the command: it is no refusal of the job, which nobody would take back.
+    assert applied("five").code == 2
+    assert ledger.load().entries["job-0"].record.run.deployment is None
+    assert applied("0.5").document["deployments"][0]["what"] == "not deployed"
+    back = applied("").document["deployments"]
+    assert [(item["name"], item["what"]) for item in back] == [("job-0", "deployed")]
+    assert run("endpoints", "undeploy", back[0]["endpoint"], "--delete", "--yes").code == 0
 
 
 def test_a_queue_that_runs_empty_with_a_refused_job_is_no_success(
