@@ -29,6 +29,12 @@ def fails(invocation: Invocation, how: str) -> None:
     """Fail in the way that is asked for."""
     if how == "quota":
         raise QuotaExceededError("all used up", status="RESOURCE_EXHAUSTED", http=429, hint="later")
+    if how == "file":
+        Path("taken").touch()
+        Path("taken").mkdir()
+    if how == "aside":
+        Path(".named.x7").mkdir()
+        Path(".named.x7").mkdir()
     if how == "interrupt":
         invocation.interrupted = "the job goes on"
         raise KeyboardInterrupt
@@ -87,6 +93,17 @@ def test_ctrl_c_says_what_goes_on(run: CommandLine) -> None:
 
     assert outcome.code == 130
     assert outcome.err.endswith("the job goes on\n")
+
+
+@pytest.mark.parametrize(("how", "named"), [("file", "taken"), ("aside", "named")])
+def test_a_path_in_the_way_is_named_not_a_word_of_the_line(
+    how: str, named: str, run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run("fails", how, "--project", "named")
+
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: cannot use {tmp_path / named}: File exists")
 
 
 @pytest.mark.parametrize(
