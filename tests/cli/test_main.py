@@ -114,6 +114,8 @@ def test_a_path_in_the_way_is_named_not_a_word_of_the_line(
         (["jobs", "xyzzy"], "no such command 'xyzzy'; commands here: submit, ls, show, watch, wait, why, logs, "),
         (["models", "ls", "--fromat", "json"], "no such option '--fromat'. Did you mean '--format'?"),
         (["jobs", "show"], "missing argument 'JOB'"),
+        (["jobs", "show", "--project"], "option '--project' requires an argument"),
+        (["jobs", "wait", "1", "--json=yes"], "option '--json' does not take a value"),
         (["--format", "yaml", "models", "ls"], "invalid value for '--format': 'yaml' is not one of 'text', 'json'"),
         (["jobs", "wait", "1", "--timeout", "soon"], "invalid value for '--timeout': 'soon' is not a duration"),
         (["jobs", "submit", "--model", "m", "--train", "t", "--max-cost", "lots"], "invalid value for '--max-cost'"),
@@ -126,6 +128,7 @@ def test_mistakes_in_the_line_exit_2_and_say_what_was_meant(words: list[str], me
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith(f"error: {message}")
     assert "--help` has examples" in outcome.err
+    assert "`runner --help`" not in outcome.err or words[0] in {"jbos", "--format"}
 
 
 @pytest.mark.parametrize("option", [["--format", "json"], ["--format=json"]])
