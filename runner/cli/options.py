@@ -173,6 +173,8 @@ class Money(_FloatType):
 class Count(click.IntRange):
     """A whole number in a range."""
 
+    name = "whole number"
+
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """Return what help shows for a value."""
         return "N"
@@ -180,6 +182,8 @@ class Count(click.IntRange):
 
 class Number(click.FloatRange):
     """A number in a range."""
+
+    name = "number"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """Return what help shows for a value."""

@@ -9,7 +9,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.infra.process import call
-from runner.cli.options import Invocation
+from runner.cli.options import Count, Invocation
 from runner.cli.questions import asked, may_ask
 from runner.environment import DEFAULT_LOCATION
 from runner.errors import ConfigurationError
@@ -38,9 +38,7 @@ _NONE = "none"
     metavar="MEMBER",
     help="Who may act as the runner: user:…, group:… or serviceAccount:…. Repeatable.",
 )
-@click.option(
-    "--budget", type=click.IntRange(0), metavar="AMOUNT", help="Monthly budget in whole units; it only warns."
-)
+@click.option("--budget", type=Count(0), metavar="AMOUNT", help="Monthly budget in whole units; it only warns.")
 @click.option("--currency", metavar="CODE", help="Currency of the billing account [default: USD].")
 @click.option("--billing-account", metavar="ID", help="Billing account of the budget.")
 @click.option("--emulator", metavar="URL", help="Write a stack for an emulator at this address.")
@@ -93,7 +91,7 @@ def _ask(invocation: Invocation, given: dict[str, Any]) -> None:
         ("operator", "Who may act as the runner (user:…, group:…)"),
     ):
         given[name] = tuple(_answer(asked(question, " ".join(given[name]) or _NONE)).replace(",", " ").split())
-    given["budget"] = int(asked("Monthly budget, 0 for none", str(given["budget"] or 0), click.IntRange(0)))
+    given["budget"] = int(asked("Monthly budget, 0 for none", str(given["budget"] or 0), Count(0)))
     if given["budget"]:
         given["currency"] = asked("Its currency", given["currency"] or "USD")
         given["billing_account"] = asked("Billing account", given["billing_account"])
