@@ -12,6 +12,7 @@ import click
 
 from runner.cli.completing import completed
 from runner.cli.output import Output
+from runner.errors import ConfigurationError
 from runner.prices import dollars_of
 
 if TYPE_CHECKING:
@@ -202,6 +203,12 @@ class DataFile(_PathType):
         """Return the path or the address."""
         text = str(value)
         return text if text.startswith("gs://") else Path(text)
+
+
+def require_absent(path: Path, *, force: bool) -> None:
+    """Return if a file is not there yet, or may be overwritten. Raises ConfigurationError."""
+    if path.exists() and not force:
+        raise ConfigurationError(f"{path} exists", hint="overwrite it with --force")
 
 
 def together(*decorators: Callable[..., Any]) -> Callable[[Command], Command]:

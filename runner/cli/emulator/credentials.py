@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from runner import local_files
 from runner.cli.emulator.group import ask
+from runner.errors import ConfigurationError
 from runner.json_text import parsed
 
 if TYPE_CHECKING:
@@ -107,12 +108,15 @@ def made_account(info: ServerInfo, project: str, account: str, roles: Sequence[s
         roles: of the project, as in `roles/aiplatform.user`.
 
     Raises:
-        RunnerError: the emulator refuses the account or a role.
+        RunnerError: the address is of another project, or the emulator refuses the account or a role.
     """
     address = account if "@" in account else f"{account}@{project}.iam.gserviceaccount.com"
     parent = f"/v1/projects/{project}"
     about = "iam.serviceAccounts"
     if ask("GET", f"{parent}/serviceAccounts/{address}", info=info, about=about, missing=True) is None:
+        if address.partition("@")[2] != f"{project}.iam.gserviceaccount.com":
+            message = f"{address} is no service account of project {project}, and cannot be made there"
+            raise ConfigurationError(message, hint="give the id before its @, or --project")
         ask("POST", f"{parent}/serviceAccounts", {"accountId": address.partition("@")[0]}, info=info, about=about)
     if roles:
         policy = ask("POST", f"{parent}:getIamPolicy", {}, info=info, about="projects.getIamPolicy")

@@ -80,7 +80,8 @@ def ls(invocation: Invocation, only_unused: bool) -> None:
 @click.pass_obj
 def clear(invocation: Invocation, fault: int | None) -> None:
     """Remove a fault by its number, or all faults, and list those that never fired."""
-    answer = ask("DELETE", _PATH if fault is None else f"{_PATH}/{fault}")
+    path = _PATH if fault is None else f"{_PATH}/{fault}"
+    answer = ask("DELETE", path, hint="`runner emulator faults ls` lists them")
     gone = answer["faults"] if fault is None else [answer]
     idle = [item["fault"] for item in gone if item["unused"]]
     if idle:

@@ -55,6 +55,7 @@ def ask(
     info: ServerInfo | None = None,
     about: str = "emulator.faults",
     missing: bool = False,
+    hint: str | None = None,
 ) -> Any:
     """Return the running emulator's answer. Raises UnreachableError, ConfigurationError for what it refuses.
 
@@ -65,6 +66,7 @@ def ask(
         info: of the emulator, if it is another than the running one.
         about: what is asked, for messages.
         missing: return None for what is not there.
+        hint: of what it refuses.
     """
     from runner.errors import ConfigurationError
     from runner.gcp.failures import call
@@ -77,5 +79,6 @@ def ask(
     if missing and response.status_code == 404:
         return None
     if not response.is_success:
-        raise ConfigurationError(str(response.json()["error"]["message"]), hint="`runner emulator logs` says more")
+        failed = "`runner emulator logs` says more" if response.status_code >= 500 else None
+        raise ConfigurationError(str(response.json()["error"]["message"]), hint=failed or hint)
     return response.json()

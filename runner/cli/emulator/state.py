@@ -10,7 +10,7 @@ import click
 from runner.cli.commands import command
 from runner.cli.cost_gate import require_confirmed
 from runner.cli.emulator.group import running
-from runner.cli.options import Invocation
+from runner.cli.options import Invocation, require_absent
 from runner.errors import ConfigurationError
 from runner.json_text import parsed
 from runner.state import emulator_directory
@@ -91,7 +91,7 @@ def env(invocation: Invocation, shell: Any) -> None:
     name="key",
     examples=(
         "runner emulator key --to key.json",
-        "runner emulator key ci --role roles/aiplatform.user --role roles/storage.objectUser --to ci.json",
+        "runner emulator key ci-tests --role roles/aiplatform.user --role roles/storage.objectUser --to ci.json",
     ),
 )
 @click.argument("account", required=False)
@@ -119,17 +119,16 @@ def key(invocation: Invocation, account: str | None, roles: tuple[str, ...], to:
     document: Path = emulator_directory() / "environment.json"
     known: dict[str, Any] = parsed(document.read_bytes()) if document.exists() else {}
     project: str = invocation.project or known.get("project", "")
-    account = account or known.get("runnerServiceAccount", "")
-    problems = []
+    account = account or str(known.get("runnerServiceAccount", ""))
     if info.token:
-        problems.append("this emulator demands a token, and takes no other credentials")
+        message = "this emulator demands a token, and takes no other credentials"
+        raise ConfigurationError(message, hint="`runner emulator env` prints variables that carry the token")
     if not project or not account:
-        problems.append("no project is set up, so there are no service accounts")
-    if to is not None and to.exists() and not force:
-        problems.append(f"{to} exists; overwrite it with --force")
-    if problems:
-        raise ConfigurationError(problems[0], problems=problems, hint="`runner emulator provision` makes a project")
-    address = credentials.made_account(info, project, str(account), roles)
+        message = "no project is set up, so there are no service accounts"
+        raise ConfigurationError(message, hint="`runner emulator provision` makes a project")
+    if to is not None:
+        require_absent(to, force=force)
+    address = credentials.made_account(info, project, account, roles)
     content = credentials.new_key(info, address)
     if to is None:
         invocation.output.piece(content.decode() + "\n")

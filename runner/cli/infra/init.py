@@ -9,7 +9,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.infra.process import call
-from runner.cli.options import Count, Invocation
+from runner.cli.options import Count, Invocation, require_absent
 from runner.cli.questions import asked, may_ask
 from runner.environment import DEFAULT_LOCATION
 from runner.errors import ConfigurationError
@@ -55,8 +55,7 @@ def command(invocation: Invocation, /, folder: Path | None, force: bool, **given
         given["stack"] = asked("Stack", "dev")
     given["stack"] = given["stack"] or "dev"
     existing = stack_file(given["stack"], directory)
-    if existing.exists() and not force:
-        raise ConfigurationError(f"{existing} exists", hint="overwrite it with --force")
+    require_absent(existing, force=force)
     result = _written(invocation, asks and not given["emulator"], given, directory=directory, force=force)
     settings = result["settings"].items()
     text, then = result.pop("text"), result["next"]
