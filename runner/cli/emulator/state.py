@@ -10,7 +10,7 @@ import click
 from runner.cli.commands import command
 from runner.cli.cost_gate import require_confirmed
 from runner.cli.emulator.group import running
-from runner.cli.options import Invocation, require_absent
+from runner.cli.options import FILE, Invocation, require_absent
 from runner.errors import ConfigurationError
 from runner.json_text import parsed
 from runner.state import emulator_directory
@@ -98,12 +98,7 @@ def env(invocation: Invocation, shell: Any) -> None:
 @click.option(
     "--role", "roles", multiple=True, metavar="ROLE", help="Role that ACCOUNT gets in the project; may repeat."
 )
-@click.option(
-    "--to",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="File to write [default: standard output].",
-)
+@click.option("--to", type=FILE, help="File to write [default: standard output].")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @click.pass_obj
 def key(invocation: Invocation, account: str | None, roles: tuple[str, ...], to: Path | None, force: bool) -> None:
