@@ -246,7 +246,7 @@ def _report_usage(error: click.ClickException, invocation: Invocation, arguments
         invocation.format = "json"  # the line was not understood, so the option may not have been stored
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "runner"
-    message = error.format_message().rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")  # click lists choices on lines of their own
     body: dict[str, Any] = {
         "code": "configuration",
         "message": message[:1].lower() + message[1:],

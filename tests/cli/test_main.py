@@ -114,6 +114,7 @@ def test_a_path_in_the_way_is_named_not_a_word_of_the_line(
         (["jobs", "xyzzy"], "no such command 'xyzzy'; commands here: submit, ls, show, watch, wait, why, logs, "),
         (["models", "ls", "--fromat", "json"], "no such option '--fromat'. Did you mean '--format'?"),
         (["jobs", "show"], "missing argument 'JOB'"),
+        (["jobs", "export", "1"], "missing option '--to'. Choose from: tensorboard, mlflow, wandb"),
         (["jobs", "show", "--project"], "option '--project' requires an argument"),
         (["jobs", "wait", "1", "--json=yes"], "option '--json' does not take a value"),
         (["queue", "run", "--quota", "few"], "invalid value for '--quota': 'few' is not a valid whole number"),
@@ -132,6 +133,7 @@ def test_mistakes_in_the_line_exit_2_and_say_what_was_meant(words: list[str], me
 
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith(f"error: {message}")
+    assert outcome.err.count("\n") == 2
     assert "--help` has examples" in outcome.err
     assert "`runner --help`" not in outcome.err or words[0] in {"jbos", "--format"}
 
