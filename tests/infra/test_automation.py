@@ -187,6 +187,13 @@ def test_all_mistakes_of_a_stack_are_reported(tmp_path: Path) -> None:
     assert "error" in automation("iam", "--stack", "dev", "--directory", str(tmp_path))
 
 
+def test_a_folder_without_a_project_has_the_command_that_writes_one(tmp_path: Path) -> None:
+    folder = tmp_path / "my stacks"
+    error = automation("graph", "--stack", "dev", "--directory", str(folder))["error"]
+    assert error["message"] == f"there is no Pulumi.yaml in {folder}"
+    assert error["hint"] == f"`runner infra init '{folder}'` writes one"
+
+
 def test_embedded_needs_an_emulator(tmp_path: Path) -> None:
     done = runner("up", "--stack", "local", "--embedded", RUNNER_STATE_DIR=str(tmp_path))
     assert done.returncode == 69
