@@ -229,6 +229,22 @@ def test_the_doctor_finds_what_is_missing() -> None:
     }.items()
 
 
+def test_the_doctors_commands_work_on_the_folder_that_it_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "my stacks"
+    folder.mkdir()
+    shutil.copy(ROOT / "Pulumi.yaml", folder)
+    (folder / "Pulumi.beta.yaml").write_text("config:\n  gcp:project: acme-ml-beta\n")
+    checks = automation("doctor", "--stack", "beta", "--directory", str(folder))["result"]["checks"]
+    hints = {item["check"]: item["hint"] for item in checks}
+    bootstrap = f"`runner infra bootstrap --stack beta --directory '{folder}'`"
+    assert (hints["state"], hints["secrets"]) == (f"{bootstrap} makes a bucket", f"{bootstrap} makes a key")
+
+
 def test_the_doctor_knows_a_stacks_own_token_and_a_machine_of_googles(tmp_path: Path) -> None:
     def credentials(stack: str, **variables: str) -> Any:
         done = runner("doctor", "--stack", stack, "--format", "json", HOME=str(tmp_path), **variables)
