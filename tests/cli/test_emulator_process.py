@@ -50,6 +50,8 @@ def test_its_life_on_the_command_line(run: CommandLine, directory: Path) -> None
 
     again = run("emulator", "start", "--format", "json")
     assert (again.code, again.document["url"], again.document["alreadyRunning"]) == (0, url, True)
+    second = run("emulator", "start", "--foreground", "--port", "0")
+    assert second.err == f"error: another emulator uses {directory}\nhint: `runner emulator stop` stops it\n"
     other_port = run("emulator", "start", "--port", "1", "--format", "json")
     assert (other_port.code, other_port.error["code"]) == (2, "configuration")
 
