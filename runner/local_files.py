@@ -18,35 +18,38 @@ from runner.json_text import parsed
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 """What a disk says; other errors, such as ENOTDIR and EACCES, are about the name that was given."""
-
+_ANOTHER = "name another path"
 
 _WHOLE = re.compile(rb',"crc32":\d+\D')
 """In a line that is not torn, whatever became of its end."""
 
 
 def unwritable(path: Path, error: OSError, *, hint: str | None = None) -> RunnerError:
-    """Return what to raise when a file cannot be written: DiskError for what a disk says, else ConfigurationError."""
+    """Return what to raise when a file cannot be written: DiskError for what a disk says, else ConfigurationError.
+
+    A folder that does not exist has a hint of its own.
+    """
     why, mend = _why(path, error)
     message = f"cannot write {path}: {why}"
     if error.errno in DISK_ERRORS:
         return DiskError(message, path=str(path), hint=hint)
-    return ConfigurationError(message, hint=hint or mend)
+    return ConfigurationError(message, hint=mend or hint or _ANOTHER)
 
 
 def unusable(path: Path, error: OSError) -> RunnerError:
     """Return what to raise when a path that a user named cannot be read or written: the user's mistake."""
-    why, hint = _why(path, error)
-    return ConfigurationError(f"cannot use {path}: {why}", hint=hint)
+    why, mend = _why(path, error)
+    return ConfigurationError(f"cannot use {path}: {why}", hint=mend or _ANOTHER)
 
 
-def _why(path: Path, error: OSError) -> tuple[str, str]:
-    """Return why a path cannot be used, and what to type next."""
+def _why(path: Path, error: OSError) -> tuple[str, str | None]:
+    """Return why a path cannot be used, and the command that mends just that; None if there is none."""
     if error.errno in {errno.ENOENT, errno.ENOTDIR} and not path.parent.is_dir():
         for above in reversed(path.parents):
             if above.exists() and not above.is_dir():
-                return f"{above} is a file, not a folder", "name another path"
+                return f"{above} is a file, not a folder", None
         return f"the folder {path.parent} does not exist", f"mkdir -p {shlex.quote(str(path.parent))}"
-    return error.strerror or str(error), "name another path"
+    return error.strerror or str(error), None
 
 
 def append(path: Path, descriptor: int, content: bytes, *, hint: str | None = None) -> None:

@@ -32,3 +32,5 @@ def test_a_path_that_cannot_be_used(
     error = told(path, failed.value)
     assert error.message.endswith(said.format(tmp_path))
     assert error.hint == hint.format(tmp_path)
+    error = unwritable(path, failed.value, hint="free disk space")
+    assert error.hint == (hint.format(tmp_path) if hint.startswith("mkdir") else "free disk space")

@@ -26,7 +26,10 @@ from runner.errors import ConfigurationError
 def examine(options: Namespace) -> dict[str, Any]:
     """Return one finding per check: `ok`, `missing` or `wrong`, with what to do. `ready` says whether `up` can run."""
     folder = directory(options)
-    findings = [_engine(), _state(folder, options.stack), _secrets(folder, options.stack), _credentials(options)]
+    place = f" --directory {shlex.quote(str(options.directory))}" if options.directory else ""
+    bootstrap = f"`runner infra bootstrap --stack {options.stack}{place}`"
+    findings = [_engine(), _state(folder, options.stack, bootstrap), _secrets(folder, options.stack, bootstrap)]
+    findings.append(_credentials(options))
     findings += [_policy_pack(folder), *_stack(options)]
     ready = all(item["status"] == "ok" for item in findings if item["needed"])
     lines = [
@@ -50,11 +53,11 @@ def _engine() -> dict[str, Any]:
     return _finding("engine", "ok", f"{found} {said}")
 
 
-def _state(folder: Path, stack: str) -> dict[str, Any]:
+def _state(folder: Path, stack: str, bootstrap: str) -> dict[str, Any]:
     """Look whether the state can be opened, where there is an engine to ask."""
     where = installation.backend(folder)
     if not where:
-        return _finding("state", "missing", "PULUMI_BACKEND_URL is not set", "`runner infra bootstrap` makes a bucket")
+        return _finding("state", "missing", "PULUMI_BACKEND_URL is not set", f"{bootstrap} makes a bucket")
     found = shutil.which("pulumi")
     if found is None or installation.version(found)[1] < installation.OLDEST:
         return _finding("state", "ok", f"{where}, not looked at without the engine")
@@ -69,7 +72,7 @@ def _state(folder: Path, stack: str) -> dict[str, Any]:
     return _finding("state", "ok", where + ("" if stack in names else f"; the first `up` makes stack {stack}"))
 
 
-def _secrets(folder: Path, stack: str) -> dict[str, Any]:
+def _secrets(folder: Path, stack: str, bootstrap: str) -> dict[str, Any]:
     key = installation.secrets_provider(folder, stack)
     if key and key != "passphrase":
         return _finding("secrets", "ok", key)
@@ -78,7 +81,7 @@ def _secrets(folder: Path, stack: str) -> dict[str, Any]:
     if "Pulumi Cloud" in installation.backend(folder) or "https://" in installation.backend(folder):
         return _finding("secrets", "ok", "kept by Pulumi Cloud")
     detail = f"Pulumi.{stack}.yaml names no key and PULUMI_CONFIG_PASSPHRASE is not set"
-    return _finding("secrets", "missing", detail, f"`runner infra bootstrap --stack {stack}` makes a key")
+    return _finding("secrets", "missing", detail, f"{bootstrap} makes a key")
 
 
 def _credentials(options: Namespace) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from argparse import Namespace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def directory(options: Namespace) -> Path:
     chosen = Path(options.directory or stack_files.ROOT)
     if not (chosen / "Pulumi.yaml").is_file():
         raise ConfigurationError(
-            f"there is no Pulumi.yaml in {chosen}", hint="--directory names the folder of the checkout"
+            f"there is no Pulumi.yaml in {chosen}", hint=f"`runner infra init {shlex.quote(str(chosen))}` writes one"
         )
     return chosen
 

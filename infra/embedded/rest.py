@@ -45,6 +45,13 @@ class EmbeddedError(RunnerError):
     exit_code = 1
 
 
+class NoAnswerError(EmbeddedError):
+    """Nothing answers at an address."""
+
+    code = "unreachable"
+    exit_code = 69
+
+
 class RequestError(EmbeddedError):
     """The emulator refused a request."""
 
@@ -181,7 +188,7 @@ class Rest:
         try:
             response = self._client.request(method, address, **arguments)
         except httpx.HTTPError as error:
-            raise EmbeddedError(
+            raise NoAnswerError(
                 f"no answer from {address}: {error}", hint="`runner emulator start` starts the emulator"
             ) from error
         if not response.is_success:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import augment_usage_errors
 
 from runner.cli.options import Invocation, global_options
 
@@ -46,6 +47,11 @@ class Command(click.Command):
         self.shared_options = global_options()
         self.params.extend(self.shared_options)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the line; a mistake in it knows its command, so that the hint names it."""
+        with augment_usage_errors(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; the invocation knows whether it is to name the target."""
         ctx.ensure_object(Invocation).announces = self.changes
@@ -78,6 +84,11 @@ class Group(click.Group):
         self.examples = tuple(examples)
         self.shared_options = global_options()
         self.params.extend(self.shared_options)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the line up to the command; a mistake in it knows its group, so that the hint names it."""
+        with augment_usage_errors(ctx):
+            return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the table: that of the work."""

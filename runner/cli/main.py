@@ -181,12 +181,13 @@ def _path_of_line(error: OSError, arguments: list[str]) -> Path | None:
     if error.filename is None or not isinstance(error.filename, str | bytes):
         return None
     path = Path(os.fsdecode(error.filename)).absolute()
-    for argument in arguments:
-        named = Path(argument.partition("=")[2] if argument.startswith("--") else argument).expanduser().absolute()
-        # A file is first written beside the one that it becomes.
-        if argument not in {"", "-"} and (path == named or named in path.parents or path.parent == named.parent):
-            return named if path.parent == named.parent and path != named else path
-    return None
+    given = (argument.partition("=")[2] if argument.startswith("--") else argument for argument in arguments)
+    named = [Path(argument).expanduser().absolute() for argument in given if argument not in {"", "-"}]
+    if any(place == path or place in path.parents for place in named):
+        return path
+    beside = [place for place in named if place.parent == path.parent]
+    # A file is first written beside the one that it becomes, under a longer name.
+    return next((place for place in beside if place.name[:100] in path.name), path if beside else None)
 
 
 def _is_of_state(error: OSError) -> bool:
@@ -245,7 +246,7 @@ def _report_usage(error: click.ClickException, invocation: Invocation, arguments
         invocation.format = "json"  # the line was not understood, so the option may not have been stored
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "runner"
-    message = error.format_message().rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")  # click lists choices on lines of their own
     body: dict[str, Any] = {
         "code": "configuration",
         "message": message[:1].lower() + message[1:],

@@ -10,7 +10,7 @@ from runner.cli import commands
 from runner.cli.completing import completed
 from runner.cli.jobs.group import found_job
 from runner.cli.options import Invocation
-from runner.errors import ConfigurationError, NotFoundError
+from runner.errors import NotFoundError
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -52,7 +52,7 @@ def command(invocation: Invocation, what: str | None, only_print: bool) -> None:
 
 
 def _found(session: Session, what: str) -> tuple[str, str]:
-    """Return whether it is a job or an endpoint, and its id. Raises ConfigurationError."""
+    """Return whether it is a job or an endpoint, and its id. Raises NotFoundError."""
     from runner.serving.prediction import resolve_endpoint
 
     try:
@@ -63,7 +63,7 @@ def _found(session: Session, what: str) -> tuple[str, str]:
         return "endpoints", resolve_endpoint(session, what).id
     except NotFoundError as error:
         message = f"no job and no endpoint in {session.environment.location} is called {what!r}"
-        raise ConfigurationError(message, hint="`runner jobs ls`, `runner endpoints ls`") from error
+        raise NotFoundError(message, hint="`runner jobs ls`, `runner endpoints ls`") from error
 
 
 def _open(address: str) -> bool:

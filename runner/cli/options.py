@@ -12,6 +12,7 @@ import click
 
 from runner.cli.completing import completed
 from runner.cli.output import Output
+from runner.errors import ConfigurationError
 from runner.prices import dollars_of
 
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ class Money(_FloatType):
 class Count(click.IntRange):
     """A whole number in a range."""
 
+    name = "whole number"
+
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """Return what help shows for a value."""
         return "N"
@@ -180,6 +183,8 @@ class Count(click.IntRange):
 
 class Number(click.FloatRange):
     """A number in a range."""
+
+    name = "number"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """Return what help shows for a value."""
@@ -198,6 +203,12 @@ class DataFile(_PathType):
         """Return the path or the address."""
         text = str(value)
         return text if text.startswith("gs://") else Path(text)
+
+
+def require_absent(path: Path, *, force: bool) -> None:
+    """Return if a file is not there yet, or may be overwritten. Raises ConfigurationError."""
+    if path.exists() and not force:
+        raise ConfigurationError(f"{path} exists", hint="overwrite it with --force")
 
 
 def together(*decorators: Callable[..., Any]) -> Callable[[Command], Command]:

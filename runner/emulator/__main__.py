@@ -72,7 +72,9 @@ def run(
         serve(settings, ready_file=ready_file, on_ready=announce)
     except KeyboardInterrupt:
         return 0
-    except (StateInUseError, UnsafeAddressError) as error:
+    except StateInUseError as error:
+        raise RunnerError(str(error), hint="`runner emulator stop` stops it") from error
+    except UnsafeAddressError as error:
         raise RunnerError(str(error)) from error
     except OSError as error:
         if error.errno in local_files.DISK_ERRORS:

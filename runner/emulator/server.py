@@ -49,7 +49,7 @@ def _locked(directory: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise StateInUseError(f"Another emulator uses {directory}") from error
+        raise StateInUseError(f"another emulator uses {directory}") from error
     try:
         yield
     finally:

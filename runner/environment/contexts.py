@@ -89,7 +89,8 @@ def add(context: Context) -> None:
         problems.append("a context needs --environment FILE, or --project ID with --location NAME")
     before = load()
     if any(known.name == context.name for known in before.saved):
-        problems.append(f"a context called {context.name!r} exists: remove it first")
+        problems.append(f"a context called {context.name!r} exists")
+        require_sound(problems, hint=f"`runner context rm {context.name}` removes it")
     sound = context.name if _NAME.fullmatch(context.name) and context.name not in BUILT_IN else "NAME"
     require_sound(problems, hint=f"`runner context add {sound} --environment FILE`")
     _save(Contexts(before.current, (*before.saved, context)))

@@ -143,7 +143,9 @@ def test_contexts_are_added_used_shown_and_removed(run: CommandLine, tmp_path: P
     assert [item["name"] for item in listed if item["current"]] == ["production"]
     assert run("context", "show", "--json").document["project"] == "acme-ml"
     assert run("context", "show", "google", "--project", "beta", "--json").document["service"] == "Google Cloud"
-    assert run("context", "add", "production", "--project", "p").code == 2
+    twice = run("context", "add", "production", "--project", "p")
+    assert twice.err == "error: a context called 'production' exists\nhint: `runner context rm production` removes it\n"
+    assert twice.code == 2
     for name in ("emulator", "google", "Has Space", ""):
         assert run("context", "add", name, "--project", "p").code == 2, name
     assert run("context", "add", "empty").code == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -17,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from runner.cli.emulator.state import key
 from runner.emulator import daemon
 from runner.emulator.settings import EmulatorSettings
 from runner.errors import ConfigurationError, RunnerError
@@ -48,6 +50,8 @@ def test_its_life_on_the_command_line(run: CommandLine, directory: Path) -> None
 
     again = run("emulator", "start", "--format", "json")
     assert (again.code, again.document["url"], again.document["alreadyRunning"]) == (0, url, True)
+    second = run("emulator", "start", "--foreground", "--port", "0")
+    assert second.err == f"error: another emulator uses {directory}\nhint: `runner emulator stop` stops it\n"
     other_port = run("emulator", "start", "--port", "1", "--format", "json")
     assert (other_port.code, other_port.error["code"]) == (2, "configuration")
 
@@ -71,7 +75,9 @@ def test_its_life_on_the_command_line(run: CommandLine, directory: Path) -> None
     assert run("emulator", "reset", "--yes", "--format", "json").document["deleted"] is False
 
 
-def test_provisioned_it_is_where_commands_work(run: CommandLine, directory: Path, tmp_path: Path) -> None:
+def test_provisioned_it_is_where_commands_work(
+    run: CommandLine, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run("emulator", "start", "--port", "0", "--stand-in", "tiny")
     provisioned = run("emulator", "provision", "--project", "some-project", "--format", "json")
     assert provisioned.code == 0, provisioned.err
@@ -97,7 +103,7 @@ def test_provisioned_it_is_where_commands_work(run: CommandLine, directory: Path
     account = provisioned.document["runnerServiceAccount"]
     assert done.stdout.split() == ["some-project", account, "True"], done.stderr
 
-    path = tmp_path / "ci.json"
+    path = tmp_path / "made.json"
     made = run("emulator", "key", "ci-account", "--role", "roles/viewer", "--to", str(path), "--format", "json")
     email = "ci-account@some-project.iam.gserviceaccount.com"
     assert made.document == {"file": str(path), "account": email}
@@ -105,11 +111,19 @@ def test_provisioned_it_is_where_commands_work(run: CommandLine, directory: Path
     assert json.loads(path.read_text())["client_email"] == email
     refused = run("emulator", "key", "--to", str(path), "--format", "json").error
     assert (refused["problems"], refused["hint"]) == ([f"{path} exists"], "overwrite it with --force")
-    elsewhere = run("emulator", "key", "builds-ci@other-project.iam.gserviceaccount.com", "--format", "json")
-    assert (elsewhere.code, elsewhere.error["code"]) == (2, "configuration")
-    url = run("emulator", "status", "-q").out.strip()
+    for stranger in ("someone@gmail.com", "builds-ci@other-project.iam.gserviceaccount.com", "ci"):
+        denied = run("emulator", "key", stranger, "--project", "some-project", "--format", "json")
+        assert (denied.code, denied.error["code"]) == (2, "configuration")
+        assert stranger in denied.error["message"], denied.err
+    url = json.loads((directory / "server.json").read_text())["url"]
     accounts = httpx.get(f"{url}/v1/projects/some-project/serviceAccounts").json()["accounts"]
-    assert "builds-ci@some-project.iam.gserviceaccount.com" not in [item["email"] for item in accounts]
+    assert not [item for item in accounts if item["email"].startswith(("someone@", "builds-ci@"))]
+    monkeypatch.chdir(tmp_path)
+    for example in key.examples:
+        made = run(*shlex.split(example)[1:])
+        assert (made.code, made.err) == (0, ""), example
+    missing = run("emulator", "faults", "clear", "99")
+    assert missing.err == "error: There is no fault '99'.\nhint: `runner emulator faults ls` lists them\n"
     assert json.loads(run("emulator", "key").out)["client_email"] == account
     assert run("emulator", "reset", "--yes").code == 0
     assert not directory.exists()

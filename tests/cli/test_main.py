@@ -29,6 +29,12 @@ def fails(invocation: Invocation, how: str) -> None:
     """Fail in the way that is asked for."""
     if how == "quota":
         raise QuotaExceededError("all used up", status="RESOURCE_EXHAUSTED", http=429, hint="later")
+    if how == "file":
+        Path("taken").touch()
+        Path("taken").mkdir()
+    if how == "aside":
+        Path(".named.x7").mkdir()
+        Path(".named.x7").mkdir()
     if how == "interrupt":
         invocation.interrupted = "the job goes on"
         raise KeyboardInterrupt
@@ -89,6 +95,17 @@ def test_ctrl_c_says_what_goes_on(run: CommandLine) -> None:
     assert outcome.err.endswith("the job goes on\n")
 
 
+@pytest.mark.parametrize(("how", "named"), [("file", "taken"), ("aside", "named")])
+def test_a_path_in_the_way_is_named_not_a_word_of_the_line(
+    how: str, named: str, run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run("fails", how, "--project", "named")
+
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: cannot use {tmp_path / named}: File exists")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -97,6 +114,14 @@ def test_ctrl_c_says_what_goes_on(run: CommandLine) -> None:
         (["jobs", "xyzzy"], "no such command 'xyzzy'; commands here: submit, ls, show, watch, wait, why, logs, "),
         (["models", "ls", "--fromat", "json"], "no such option '--fromat'. Did you mean '--format'?"),
         (["jobs", "show"], "missing argument 'JOB'"),
+        (["jobs", "export", "1"], "missing option '--to'. Choose from: tensorboard, mlflow, wandb"),
+        (["jobs", "show", "--project"], "option '--project' requires an argument"),
+        (["jobs", "wait", "1", "--json=yes"], "option '--json' does not take a value"),
+        (["queue", "run", "--quota", "few"], "invalid value for '--quota': 'few' is not a valid whole number"),
+        (["predict", "hi", "--top-p", "all"], "invalid value for '--top-p': 'all' is not a valid number"),
+        (["emulator", "start", "--time-scale", "x"], "invalid value for '--time-scale': 'x' is not a valid number"),
+        (["checkpoints", "download", "1", "--to", __file__], "invalid value for '--to': Directory"),
+        (["emulator", "faults", "clear", "x"], "invalid value for '[ID]': 'x' is not a valid whole number"),
         (["--format", "yaml", "models", "ls"], "invalid value for '--format': 'yaml' is not one of 'text', 'json'"),
         (["jobs", "wait", "1", "--timeout", "soon"], "invalid value for '--timeout': 'soon' is not a duration"),
         (["jobs", "submit", "--model", "m", "--train", "t", "--max-cost", "lots"], "invalid value for '--max-cost'"),
@@ -108,7 +133,9 @@ def test_mistakes_in_the_line_exit_2_and_say_what_was_meant(words: list[str], me
 
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith(f"error: {message}")
+    assert outcome.err.count("\n") == 2
     assert "--help` has examples" in outcome.err
+    assert "`runner --help`" not in outcome.err or words[0] in {"jbos", "--format"}
 
 
 @pytest.mark.parametrize("option", [["--format", "json"], ["--format=json"]])

@@ -180,6 +180,29 @@ def test_a_byte_order_mark_and_nothing_else(name: str, rest: str, run: CommandLi
         assert outcome.code in (0, 2, 3), (command, outcome.err)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "--file"],
+        ["predict", "--instances"],
+        ["plan", "-f"],
+        ["apply", "-f"],
+        ["estimate", "--model", "qwen/qwen3@qwen3-32b"],
+        ["data", "fix", "--output", "-"],
+        ["data", "convert", "--output", "-"],
+        ["jobs", "ls", "--environment"],
+    ],
+    ids=" ".join,
+)
+def test_a_file_that_is_not_there_is_named_once(words: list[str], run: CommandLine, tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent")
+    outcome = run(*words, absent)
+    assert outcome.code in {1, 2}
+    assert outcome.out == ""
+    assert outcome.err.count(absent) == 1, outcome.err
+    assert "[Errno" not in outcome.err
+
+
 def test_names_that_lead_to_no_file(run: CommandLine, folder: Path) -> None:
     (folder / "t.jsonl").write_text(lines(PAIR, CHAT))
     for command, arguments in COMMANDS.items():

@@ -187,6 +187,13 @@ def test_all_mistakes_of_a_stack_are_reported(tmp_path: Path) -> None:
     assert "error" in automation("iam", "--stack", "dev", "--directory", str(tmp_path))
 
 
+def test_a_folder_without_a_project_has_the_command_that_writes_one(tmp_path: Path) -> None:
+    folder = tmp_path / "my stacks"
+    error = automation("graph", "--stack", "dev", "--directory", str(folder))["error"]
+    assert error["message"] == f"there is no Pulumi.yaml in {folder}"
+    assert error["hint"] == f"`runner infra init '{folder}'` writes one"
+
+
 def test_embedded_needs_an_emulator(tmp_path: Path) -> None:
     done = runner("up", "--stack", "local", "--embedded", RUNNER_STATE_DIR=str(tmp_path))
     assert done.returncode == 69
@@ -220,6 +227,22 @@ def test_the_doctor_finds_what_is_missing() -> None:
     assert {"stack local": "ok"}.items() <= {
         item["check"]: item["status"] for item in json.loads(done.stdout)["checks"]
     }.items()
+
+
+def test_the_doctors_commands_work_on_the_folder_that_it_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "my stacks"
+    folder.mkdir()
+    shutil.copy(ROOT / "Pulumi.yaml", folder)
+    (folder / "Pulumi.beta.yaml").write_text("config:\n  gcp:project: acme-ml-beta\n")
+    checks = automation("doctor", "--stack", "beta", "--directory", str(folder))["result"]["checks"]
+    hints = {item["check"]: item["hint"] for item in checks}
+    bootstrap = f"`runner infra bootstrap --stack beta --directory '{folder}'`"
+    assert (hints["state"], hints["secrets"]) == (f"{bootstrap} makes a bucket", f"{bootstrap} makes a key")
 
 
 def test_the_doctor_knows_a_stacks_own_token_and_a_machine_of_googles(tmp_path: Path) -> None:

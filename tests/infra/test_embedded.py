@@ -171,6 +171,7 @@ def test_an_emulator_with_a_token(tmp_path: Path) -> None:
 def test_nothing_answers(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedError, match="no answer from") as caught:
         apply("http://127.0.0.1:9", state=tmp_path / "state.json")
+    assert (caught.value.code, caught.value.exit_code) == ("unreachable", 69)
     assert caught.value.hint
 
 

@@ -80,9 +80,7 @@ judge_options = together(
 @click.option(
     "--gate", type=click.Choice(_GATES), help="Exit with code 11 unless the tuned model meets this condition."
 )
-@click.option(
-    "--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Number of concurrent requests."
-)
+@click.option("--concurrency", type=Count(1, 64), default=4, show_default=True, help="Number of concurrent requests.")
 @job_options
 @judge_options
 @sampling_options

@@ -113,4 +113,5 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read {path}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"cannot read {path}: {why}") from error

@@ -46,7 +46,10 @@ download_options = together(
         help="Number of its folder; `runner checkpoints ls` lists them.",
     ),
     click.option(
-        "--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Destination folder [default: JOB-ID]."
+        "--to",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIRECTORY",
+        help="Destination folder [default: JOB-ID].",
     ),
     click.option("--force", is_flag=True, help="Overwrite files that differ."),
 )

@@ -14,7 +14,16 @@ from runner.cli.data import engines
 from runner.cli.data.engines import EngineChoice, engine_options
 from runner.cli.data.group import STATISTICS_DROPPABLE, checked, statistics
 from runner.cli.data.sources import sources, tokenizer_for
-from runner.cli.options import FILE, Count, DataFile, Dataset, Invocation, dataset_options, limits_options
+from runner.cli.options import (
+    FILE,
+    Count,
+    DataFile,
+    Dataset,
+    Invocation,
+    dataset_options,
+    limits_options,
+    require_absent,
+)
 from runner.cli.text import amount, visible
 
 if TYPE_CHECKING:
@@ -226,10 +235,8 @@ def report(
     """Check TRAINING and write an HTML page with all findings, lengths and prices. The page needs no network."""
     from runner import local_files
     from runner.datasets.reports.html import render
-    from runner.errors import ConfigurationError
 
-    if target.exists() and not force:
-        raise ConfigurationError(f"{target} already exists", hint="overwrite it with --force")
+    require_absent(target, force=force)
     found = checked(invocation, dataset)
     local_files.replace(target, render(found))
     body = {"page": str(target), "errors": found.error_count, "warnings": found.warning_count}

@@ -9,7 +9,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.emulator.group import ask
-from runner.cli.options import Invocation
+from runner.cli.options import Count, Invocation
 from runner.errors import RunnerError, require_sound
 from runner.wording import counted
 
@@ -30,7 +30,7 @@ command = commands.Group(
 )
 
 _PATH = "/_emulator/faults"
-_ask = partial(ask, about="emulator.faults", hint="`runner emulator faults ls`")
+_ask = partial(ask, about="emulator.faults", hint="`runner emulator faults ls` lists them")
 
 
 @commands.command(
@@ -78,7 +78,7 @@ def ls(invocation: Invocation, only_unused: bool) -> None:
 
 
 @commands.command(name="clear", examples=("runner emulator faults clear", "runner emulator faults clear 3"))
-@click.argument("fault", type=click.IntRange(1), required=False, metavar="[ID]")
+@click.argument("fault", type=Count(1), required=False, metavar="[ID]")
 @click.pass_obj
 def clear(invocation: Invocation, fault: int | None) -> None:
     """Remove a fault by its number, or all faults, and list those that never fired."""

@@ -79,5 +79,6 @@ def ask(
     if missing and response.status_code == 404:
         return None
     if not response.is_success:
-        raise ConfigurationError(str(response.json()["error"]["message"]), hint=hint)
+        mend = "`runner emulator logs` says more" if response.status_code >= 500 else hint
+        raise ConfigurationError(str(response.json()["error"]["message"]), hint=mend)
     return response.json()

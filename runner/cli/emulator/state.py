@@ -10,7 +10,7 @@ import click
 from runner.cli.commands import command
 from runner.cli.cost_gate import require_confirmed
 from runner.cli.emulator.group import running
-from runner.cli.options import Invocation
+from runner.cli.options import FILE, Invocation
 from runner.errors import require_sound
 from runner.json_text import parsed
 from runner.state import emulator_directory
@@ -91,19 +91,14 @@ def env(invocation: Invocation, shell: Any) -> None:
     name="key",
     examples=(
         "runner emulator key --to key.json",
-        "runner emulator key ci --role roles/aiplatform.user --role roles/storage.objectUser --to ci.json",
+        "runner emulator key ci-tests --role roles/aiplatform.user --role roles/storage.objectUser --to ci.json",
     ),
 )
 @click.argument("account", required=False)
 @click.option(
     "--role", "roles", multiple=True, metavar="ROLE", help="Role that ACCOUNT gets in the project; may repeat."
 )
-@click.option(
-    "--to",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="File to write [default: standard output].",
-)
+@click.option("--to", type=FILE, help="File to write [default: standard output].")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @click.pass_obj
 def key(invocation: Invocation, account: str | None, roles: tuple[str, ...], to: Path | None, force: bool) -> None:

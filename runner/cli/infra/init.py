@@ -9,7 +9,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.infra.process import call
-from runner.cli.options import Invocation
+from runner.cli.options import Count, Invocation, require_absent
 from runner.cli.questions import asked, may_ask
 from runner.environment import DEFAULT_LOCATION
 from runner.errors import ConfigurationError
@@ -38,9 +38,7 @@ _NONE = "none"
     metavar="MEMBER",
     help="Who may act as the runner: user:…, group:… or serviceAccount:…. Repeatable.",
 )
-@click.option(
-    "--budget", type=click.IntRange(0), metavar="AMOUNT", help="Monthly budget in whole units; it only warns."
-)
+@click.option("--budget", type=Count(0), metavar="AMOUNT", help="Monthly budget in whole units; it only warns.")
 @click.option("--currency", metavar="CODE", help="Currency of the billing account [default: USD].")
 @click.option("--billing-account", metavar="ID", help="Billing account of the budget.")
 @click.option("--emulator", metavar="URL", help="Write a stack for an emulator at this address.")
@@ -57,8 +55,7 @@ def command(invocation: Invocation, /, folder: Path | None, force: bool, **given
         given["stack"] = asked("Stack", "dev")
     given["stack"] = given["stack"] or "dev"
     existing = stack_file(given["stack"], directory)
-    if existing.exists() and not force:
-        raise ConfigurationError(f"{existing} exists", hint="overwrite it with --force")
+    require_absent(existing, force=force)
     result = _written(invocation, asks and not given["emulator"], given, directory=directory, force=force)
     settings = result["settings"].items()
     text, then = result.pop("text"), result["next"]
@@ -93,7 +90,7 @@ def _ask(invocation: Invocation, given: dict[str, Any]) -> None:
         ("operator", "Who may act as the runner (user:…, group:…)"),
     ):
         given[name] = tuple(_answer(asked(question, " ".join(given[name]) or _NONE)).replace(",", " ").split())
-    given["budget"] = int(asked("Monthly budget, 0 for none", str(given["budget"] or 0), click.IntRange(0)))
+    given["budget"] = int(asked("Monthly budget, 0 for none", str(given["budget"] or 0), Count(0)))
     if given["budget"]:
         given["currency"] = asked("Its currency", given["currency"] or "USD")
         given["billing_account"] = asked("Billing account", given["billing_account"])

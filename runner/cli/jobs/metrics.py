@@ -11,9 +11,8 @@ from runner import local_files
 from runner.cli.commands import command
 from runner.cli.completing import completed
 from runner.cli.jobs.group import found_job
-from runner.cli.options import FILE, Invocation, job_argument
+from runner.cli.options import FILE, Invocation, job_argument, require_absent
 from runner.cli.stand_ins import tell_of_job
-from runner.errors import ConfigurationError
 from runner.wording import counted
 
 
@@ -36,8 +35,8 @@ def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force:
     from runner.jobs.following.results import export, require_measurements, results_of
 
     form = form or ("jsonl" if invocation.output.is_json else "csv")
-    if to is not None and to.exists() and not force:
-        raise ConfigurationError(f"{to} exists", hint="overwrite it with --force")
+    if to is not None:
+        require_absent(to, force=force)
     with invocation.session() as session:
         found = found_job(session, job)
         results = results_of(session, found)

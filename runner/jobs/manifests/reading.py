@@ -170,7 +170,11 @@ def _files(paths: Iterable[Path], loaded: Loaded) -> Iterator[Path]:
     seen: set[Path] = set()
     for path in paths:
         if path.is_dir():
-            found = sorted(item for item in path.rglob("*") if item.suffix in SUFFIXES and item.is_file())
+            found = sorted(
+                item
+                for item in path.rglob("*")
+                if item.suffix in SUFFIXES and item.is_file() and not _is_hidden(item.relative_to(path))
+            )
             if not found:
                 loaded.problems.append(f"{path}: holds no {' or '.join(SUFFIXES)} file")
         elif path.is_file():
@@ -185,6 +189,11 @@ def _files(paths: Iterable[Path], loaded: Loaded) -> Iterator[Path]:
                     loaded.problems.append(f"{path}: more than {MAX_FILES} files")
                     return
                 yield item
+
+
+def _is_hidden(path: Path) -> bool:
+    """Tell whether a path in a folder belongs to another tool, as `.github/workflows/tuning.yml` does."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _bounded(file: Path) -> bytes:

@@ -111,6 +111,19 @@ def test_files_and_names(manifests: Manifests) -> None:
     assert len(caught.value.problems) == 3
 
 
+def test_what_is_hidden_in_a_folder_is_no_manifest(tmp_path: Path) -> None:
+    folder = tmp_path / ".tuning" / "jobs"
+    (folder / ".github" / "workflows").mkdir(parents=True)
+    (folder / ".github" / "workflows" / "tuning.yml").write_text("on: push\n")
+    (folder / ".pre-commit-config.yaml").write_text("repos: []\n")
+    Manifests(folder).add("one")
+    loaded = reading.load([folder])
+    assert (loaded.problems, [job.name for job in loaded.jobs]) == ([], ["one"])
+    (folder / "one.yaml").unlink()
+    assert reading.load([folder]).problems == [f"{folder}: holds no .yaml or .yml file"]
+    assert reading.load([folder / ".pre-commit-config.yaml"]).problems
+
+
 def test_jobs_that_continue_others(manifests: Manifests) -> None:
     base = manifests.add("base")
     for name, cause in (("next", "base"), ("typo", "bse"), ("left", "right"), ("right", "left")):
