@@ -75,8 +75,7 @@ def install() -> None:
 
 def uv(*options: str | Path, into: Path = VENV) -> None:
     """Install into an environment."""
-    link = os.environ.get("UV_LINK_MODE", "copy")
-    run(BIN / "uv", "pip", "install", "--quiet", *options, VIRTUAL_ENV=str(into), UV_LINK_MODE=link)
+    run(BIN / "uv", "pip", "install", "--quiet", *options, VIRTUAL_ENV=str(into))
 
 
 def install_locked(lock: Path) -> None:
