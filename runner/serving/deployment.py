@@ -129,11 +129,11 @@ def undeploy(
         removed.append(f"{found.name}/deployedModels/{item.id}")
     if delete:
         tell(f"deleting endpoint {found.id}")
-        gone(session, partial(endpoints.delete_endpoint, session, found.name), timeout=timeout)
+        gone(session, partial(endpoints.delete_endpoint, session, found.name), found.name, timeout=timeout)
         removed.append(found.name)
     for model in dict.fromkeys(item.model.split("@", 1)[0] for item in own if item.model):
         tell(f"deleting model {model.rsplit('/', 1)[-1]}")
-        if gone(session, partial(endpoints.delete_model, session, model), timeout=timeout):
+        if gone(session, partial(endpoints.delete_model, session, model), model, timeout=timeout):
             removed.append(model)
     return removed
 

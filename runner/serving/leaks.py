@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from runner import times
 from runner.errors import NotFoundError, RunnerError
 from runner.formatting import duration
-from runner.gcp import deployed, endpoints, operations, usage
+from runner.gcp import deployed, endpoints, usage
 from runner.gcp.deployed import ModelResource
 from runner.gcp.endpoints import DeployedModel, Endpoint, bare_name
+from runner.gcp.failures import data_loss
 from runner.gcp.session import Session
 from runner.jobs.labels import managed
 from runner.serving import recovery
@@ -22,6 +24,8 @@ from runner.serving.plan import hourly_total
 
 GRACE_SECONDS = 2 * 3600.0
 """Something without a model, or a model that is not deployed, may belong to a deployment under way for so long."""
+_DIFFERENCE_SECONDS = 60.0
+"""How far the clocks of the service's machines may differ."""
 _LONGEST_IDLE = 7 * 86400.0
 """How far back requests are looked for."""
 
@@ -33,11 +37,14 @@ def find_leaks(session: Session, *, now: float | None = None, grace: float = GRA
         session: where.
         now: seconds since 1970; None is the service's clock.
         grace: how old, in seconds, something without a model must be to count.
+
+    Raises:
+        GoogleApiError: the service refuses, or its clock shows a time before it made what it lists.
     """
-    moment = session.now() if now is None else now
     records = recovery.abandoned_records(session)
     every = endpoints.list_endpoints(session)
     models = deployed.list_models(session)
+    moment = _moment(session, every, models) if now is None else now
     labels = {bare_name(model.name): model.labels for model in models}
     names = {bare_name(model.name): model.name for model in models}
     asked = usage.last_requests(session, moment - _LONGEST_IDLE)
@@ -64,6 +71,17 @@ def find_leaks(session: Session, *, now: float | None = None, grace: float = GRA
     return sorted(leaks, key=lambda leak: -(float("inf") if leak.usd_per_hour is None else leak.usd_per_hour))
 
 
+def _moment(session: Session, every: Sequence[Endpoint], models: Sequence[ModelResource]) -> float:
+    """Return the service's time. Raises GoogleApiError where that is before it made what it lists: a stale answer's."""
+    moment = session.now()
+    made = [(item.name, item.create_time) for item in every] + [(item.name, item.create_time) for item in models]
+    for name, time in made:
+        if _age(time, moment) < -_DIFFERENCE_SECONDS:
+            said = f"the service made it at {time}, and says that it is {session.timestamp()} now"
+            raise data_loss(name, said, method="leaks")
+    return moment
+
+
 def clean(
     session: Session, leaks: Sequence[Leak], *, progress: Callable[[str], None] | None = None
 ) -> tuple[list[str], list[str]]:
@@ -74,7 +92,7 @@ def clean(
     """
     removed: list[str] = []
     failed: list[str] = []
-    absent: list[Leak] = []
+    absent: list[str] = []
     shown = {leak.record.id for leak in leaks if leak.record}
     for result in recovery.recover(session, progress=progress):
         if result.outcome == "removed":
@@ -88,21 +106,18 @@ def clean(
         try:
             removed += _remove(session, leak, progress)
         except NotFoundError:
-            absent.append(leak)
+            absent.append(leak.resource)
         except RunnerError as error:
             failed.append(f"{leak.resource}: {error.message}")
     return removed, failed + (_still_listed(session, absent) if absent else [])
 
 
-def _still_listed(session: Session, absent: Sequence[Leak]) -> list[str]:
+def _still_listed(session: Session, absent: Sequence[str]) -> list[str]:
     """Return what the service does not find when it is asked by name, and lists all the same."""
     try:
-        listed = {bare_name(item.name) for item in endpoints.list_endpoints(session)}
-        listed |= {bare_name(item.name) for item in deployed.list_models(session)}
+        return [f"{name}: {recovery.LISTED}" for name in recovery.listed(session, absent)]
     except RunnerError as error:
-        return [f"{leak.resource}: {error.message}" for leak in absent]
-    said = "the service lists it, and says that it is not there"
-    return [f"{leak.resource}: {said}" for leak in absent if bare_name(leak.resource) in listed]
+        return [f"{name}: {error.message}" for name in absent]
 
 
 def _of_record(
@@ -216,12 +231,12 @@ def _made(record: DeploymentRecord, name: str) -> bool:
 
 def _remove(session: Session, leak: Leak, progress: Callable[[str], None] | None) -> list[str]:
     if leak.kind == "orphaned model":
-        operations.wait(session, endpoints.delete_model(session, leak.resource), timeout=300)
-        return [leak.resource]
+        ask = partial(endpoints.delete_model, session, leak.resource)
+        return [leak.resource] if recovery.removed(session, ask, leak.resource, timeout=300) else []
     endpoint = endpoints.get_endpoint(session, leak.resource)
     if leak.kind == "empty endpoint":
-        operations.wait(session, endpoints.delete_endpoint(session, leak.resource), timeout=300)
-        return [leak.resource]
+        ask = partial(endpoints.delete_endpoint, session, leak.resource)
+        return [leak.resource] if recovery.removed(session, ask, leak.resource, timeout=300) else []
     item = next((item for item in endpoint.deployed_models if item.id == leak.deployed_model), None)
     if item is None:
         return []

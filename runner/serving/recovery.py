@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from runner.errors import GoogleApiError, NotFoundError, RunnerError
 from runner.gcp import deployed, endpoints, operations
-from runner.gcp.endpoints import DeployedModel, Endpoint
+from runner.gcp.endpoints import DeployedModel, Endpoint, bare_name
+from runner.gcp.failures import data_loss
 from runner.gcp.session import Session
 from runner.jobs.labels import managed
 from runner.serving import journal
@@ -20,6 +21,7 @@ from runner.waiting import waiting
 
 SETTLE_SECONDS = 60.0
 """How long after an unanswered request its effect may still appear."""
+LISTED = "the service lists it, and says that it is not there"
 
 Outcome = Literal["removed", "finished", "pending", "nothing"]
 
@@ -122,20 +124,40 @@ def retire(session: Session, record: DeploymentRecord, progress: Callable[[str],
         take_off(session, record.endpoint, item)
     for model in record.replaced_models:
         try:
-            removed(session, partial(endpoints.delete_model, session, model), timeout=300)
+            removed(session, partial(endpoints.delete_model, session, model), model, timeout=300)
         except GoogleApiError as error:
             if error.status != "FAILED_PRECONDITION":  # it is deployed elsewhere as well
                 raise
 
 
-def removed(session: Session, ask: Callable[[], str], *, timeout: float) -> bool:
-    """Ask for a removal and wait for it; False if what was to be removed was gone already."""
+def removed(session: Session, ask: Callable[[], str], name: str, *, timeout: float) -> bool:
+    """Ask for a removal and wait for it; False if what was to be removed was gone already.
+
+    Args:
+        session: where.
+        ask: asks, and returns the operation's name.
+        name: full name of what is to be removed.
+        timeout: seconds to wait.
+
+    Raises:
+        GoogleApiError: the service says that it is not there, and lists it all the same.
+    """
     try:
         operation = ask()
-    except NotFoundError:
+    except NotFoundError as error:
+        if listed(session, [name]):
+            raise data_loss(name, LISTED, method=error.method) from error
         return False
     operations.wait(session, operation, timeout=timeout)
     return True
+
+
+def listed(session: Session, names: Sequence[str]) -> list[str]:
+    """Return those endpoints, models and deployed models that the service lists; by full names."""
+    every = endpoints.list_endpoints(session)
+    there = {bare_name(item.name) for item in every} | {bare_name(item.name) for item in deployed.list_models(session)}
+    there |= {f"{bare_name(item.name)}/deployedModels/{one.id}" for item in every for one in item.deployed_models}
+    return [name for name in names if bare_name(name) in there]
 
 
 def take_off(session: Session, endpoint: str, deployed_model: str, timeout: float = 900.0) -> None:
@@ -146,7 +168,7 @@ def take_off(session: Session, endpoint: str, deployed_model: str, timeout: floa
         return
     traffic = without(now.traffic, staying, deployed_model)
     ask = partial(endpoints.undeploy_model, session, endpoint, deployed_model, traffic=traffic)
-    removed(session, ask, timeout=timeout)
+    removed(session, ask, f"{endpoint}/deployedModels/{deployed_model}", timeout=timeout)
 
 
 def label(session: Session, record: DeploymentRecord) -> Endpoint:

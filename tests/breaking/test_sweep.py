@@ -9,7 +9,7 @@ import pytest
 from tests.breaking import sweep
 from tests.breaking.flows import FLOWS
 from tests.breaking.flows.flow import Flow
-from tests.breaking.flows.serving import Leaks
+from tests.breaking.flows.serving import Leaks, Undeploy
 from tests.breaking.flows.transfers import Download
 from tests.breaking.kinds import KINDS
 from tests.breaking.world import World
@@ -17,6 +17,7 @@ from tests.breaking.world import World
 SEED = 20
 CASES = 3
 """Of each command line."""
+PLACE = "/v1beta1/projects/P/locations/us-central1"
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,12 @@ def test_a_broken_request_breaks_nothing_else(flow: type[Flow], world: World) ->
 
 @pytest.mark.parametrize(
     ("flow", "request_", "number", "kind", "times"),
-    [(Leaks, "GET /v1beta1/projects/P/locations/us-central1/endpoints/ID", 1, ("before", "404"), sweep.LASTING)],
+    [
+        (Leaks, f"GET {PLACE}/endpoints/ID", 1, ("before", "404"), sweep.LASTING),
+        (Leaks, f"GET {PLACE}/endpoints", 0, ("after", "date long ago"), sweep.LASTING),
+        (Undeploy, f"DELETE {PLACE}/endpoints/ID", 0, ("before", "404"), sweep.LASTING),
+        (Undeploy, f"DELETE {PLACE}/models/ID", 0, ("before", "404"), sweep.LASTING),
+    ],
 )
 def test_what_the_whole_sweep_has_found(
     flow: type[Flow], request_: str, number: int, kind: tuple[str, str], times: int, world: World
