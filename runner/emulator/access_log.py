@@ -22,7 +22,8 @@ def logged(scope: Scope, send: Send) -> Send:
     path = str(scope["path"])
 
     async def logging_send(message: Message) -> None:
-        if message["type"] == "http.response.start" and not path.startswith(_QUIET):
+        asked = message["type"] == "http.response.start" and not path.startswith(_QUIET)
+        if asked and logger.isEnabledFor(logging.INFO):
             milliseconds = 1000 * (time.monotonic() - started)
             # Control characters in a path must not write lines of their own.
             logger.info(

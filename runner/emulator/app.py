@@ -7,13 +7,12 @@ and no CORS header is ever sent.
 
 from __future__ import annotations
 
+import functools
 import hmac
 import logging
 import re
 from collections.abc import Iterable
-from email.utils import format_datetime
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,6 +25,7 @@ from runner.emulator.errors import ApiError, disk_error
 from runner.emulator.iam import needs
 from runner.emulator.routing import ApiRequest, Method, Router, json_response
 from runner.emulator.storage import virtual_hosts
+from runner.emulator.storage.downloads import http_date
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +44,9 @@ def _dated(clock: Clock, send: Send) -> Send:
 
     async def dating_send(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"date"]
-            message = {
-                **message,
-                "headers": [*told, (b"date", format_datetime(clock.now(), usegmt=True).encode()), *headers],
-            }
+            headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"date"]
+            date = http_date(int(clock.now().timestamp())).encode()
+            message = {**message, "headers": [*told, (b"date", date), *headers]}
         await send(message)
 
     return dating_send
@@ -66,13 +64,13 @@ class EmulatorApp:
         if scope["type"] != "http":
             return
         send = _dated(self.emulator.clock, access_log.logged(scope, send))
-        scope = virtual_hosts.placed(scope)
-        instead = Headers(scope=scope).get("x-http-method-override") if scope["method"] == "POST" else None
+        request = ApiRequest(scope, receive)
+        scope = virtual_hosts.placed(scope, request.headers.get("host", ""))
+        instead = request.headers.get("x-http-method-override") if scope["method"] == "POST" else None
         if instead:
             # For clients behind proxies that let only GET and POST pass.
             scope = {**scope, "method": instead.upper()}
-        request = ApiRequest(scope, receive)
-        request.emulator = self.emulator
+        request.scope, request.emulator = scope, self.emulator
         storage_style = scope["path"].startswith(_STORAGE_PREFIXES)
         response: ASGIApp | None
         try:
@@ -109,8 +107,7 @@ class EmulatorApp:
         if len(hosts) != 1:
             raise ApiError("INVALID_ARGUMENT", f"A request has one Host header, this one has {len(hosts)}.")
         host = hosts[0]
-        found = _HOST.match(host)
-        name = found[1].lower() if found else ""
+        name = _bare(host)
         if name not in _LOOPBACK_NAMES and name not in settings.allowed_hosts and not virtual_hosts.is_storage(name):
             raise ApiError("PERMISSION_DENIED", f"Host {host!r} is not served here.", http=421)
         self._guard_origin_and_token(request)
@@ -123,6 +120,13 @@ class EmulatorApp:
             given = request.headers.get("authorization", "").removeprefix("Bearer ")
             if not hmac.compare_digest(given.encode(), settings.token.encode()):
                 raise ApiError("UNAUTHENTICATED", "Request had invalid authentication credentials.")
+
+
+@functools.lru_cache(1024)
+def _bare(host: str) -> str:
+    """Return a host without its port, "" for what is none."""
+    found = _HOST.match(host)
+    return found[1].lower() if found else ""
 
 
 def _error_response(error: ApiError, *, storage_style: bool) -> Response:

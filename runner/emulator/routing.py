@@ -7,6 +7,7 @@ it in errors and in the documents.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import zlib
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
@@ -36,6 +38,26 @@ def is_packed(headers: Mapping[str, str]) -> bool:
     return headers.get("content-encoding", "").strip().lower() == "gzip"
 
 
+class _SentHeaders(Headers):
+    """Headers that are found in one step: a request's are asked for some ten times. Of those sent twice, the first."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope=scope)
+        self._firsts: dict[str, str] = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
+        }
+
+    def __getitem__(self, key: str) -> str:
+        return self._firsts[key.lower()]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and key.lower() in self._firsts
+
+    def get(self, key: str, default: Any = None) -> Any:  # of Mapping, which asks twice
+        """Return a header's value, or the default."""
+        return self._firsts.get(key.lower(), default)
+
+
 class ApiRequest(Request):
     """A request with its captured path fields and the emulator it belongs to."""
 
@@ -43,6 +65,11 @@ class ApiRequest(Request):
     fields: dict[str, str]
     message: dict[str, Any] | None = None
     """The body as `definitions.checking` has parsed it; None before, and where a body is passed on as it is."""
+
+    @functools.cached_property
+    def headers(self) -> Headers:
+        """Return the headers."""
+        return _SentHeaders(self.scope)
 
     @property
     def base(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import gc
 import ipaddress
 import os
 import socket
@@ -201,7 +202,9 @@ def serve(
             aside.replace(ready_file)
         if on_ready is not None:
             on_ready(url)
+        application = _Lifespan(emulator, dedicated)
+        gc.freeze()  # modules and definitions stay: no collection needs to look at them again
         try:
-            uvicorn.Server(_uvicorn_config(_Lifespan(emulator, dedicated), settings)).run([listener])
+            uvicorn.Server(_uvicorn_config(application, settings)).run([listener])
         finally:
             emulator.store.close()

@@ -30,7 +30,7 @@ CONSOLE = "http://127.0.0.1:8090/"
 
 def page(request: Request) -> Response | None:
     """Return the page for a browser that asks for `/`; None for every other request."""
-    asks = request.method in ("GET", "HEAD") and request.url.path == "/"
+    asks = request.scope["path"] == "/" and request.method in ("GET", "HEAD")
     if not asks or "text/html" not in request.headers.get("accept", ""):
         return None
     where = html.escape(request.headers.get("host", ""))

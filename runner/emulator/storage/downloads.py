@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import re
 import time
@@ -64,34 +65,37 @@ def media_headers(record: StoredObject, settings: dict[str, Any]) -> list[tuple[
     hashes = f"crc32c={encode_crc32c(record.crc32c)}"
     if record.md5 is not None:
         hashes += f",md5={base64.b64encode(record.md5).decode()}"
+    counted = [
+        (b"x-goog-hash", hashes.encode()),
+        (b"x-goog-generation", b"%d" % record.generation),
+        (b"x-goog-metageneration", b"%d" % record.metageneration),
+        (b"x-goog-stored-content-length", b"%d" % record.size),
+        (b"accept-ranges", b"bytes"),
+        (b"last-modified", http_date(record.created // 1_000_000).encode()),
+    ]
+    if record.components is not None:
+        counted.append((b"x-goog-component-count", b"%d" % record.components))
     pairs = {
         "content-type": settings.get("contentType") or "application/octet-stream",
         "cache-control": settings.get("cacheControl"),
         "content-disposition": settings.get("contentDisposition"),
         "content-language": settings.get("contentLanguage"),
-        "x-goog-hash": hashes,
-        "x-goog-generation": str(record.generation),
-        "x-goog-metageneration": str(record.metageneration),
         "x-goog-storage-class": settings.get("storageClass"),
         "x-goog-stored-content-encoding": settings.get("contentEncoding") or "identity",
-        "x-goog-stored-content-length": str(record.size),
-        "accept-ranges": "bytes",
-        "last-modified": http_date(record.created // 1_000_000),
     }
-    if record.components is not None:
-        pairs["x-goog-component-count"] = str(record.components)
     if key := settings.get("customerEncryption"):
         pairs["x-goog-encryption-algorithm"] = key["encryptionAlgorithm"]
         pairs["x-goog-encryption-key-sha256"] = key["keySha256"]
     for key, value in (settings.get("metadata") or {}).items():
         pairs[f"x-goog-meta-{quote(str(key), safe='!#$&+.^`|~')}".lower()] = str(value)
-    return [(name.encode(), header_value(value)) for name, value in pairs.items() if value is not None]
+    return [*((name.encode(), header_value(value)) for name, value in pairs.items() if value is not None), *counted]
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+@functools.lru_cache(64)
 def http_date(seconds: int) -> str:
     """Return seconds since 1970 as HTTP writes dates; `email.utils.formatdate` takes five times as long."""
     year, month, day, hour, minute, second, weekday, *_ = time.gmtime(seconds)

@@ -6,9 +6,9 @@ it only for pages that the guards refuse.
 
 from __future__ import annotations
 
+import functools
 import re
 
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
 SERVICE = "storage.googleapis.com"
@@ -18,14 +18,19 @@ _HOST = re.compile(
 _SENT = "emulator.sent_path"
 
 
-def placed(scope: Scope) -> Scope:
+def placed(scope: Scope, host: str) -> Scope:
     """Return the scope with the bucket of its host in front of its path; the same where the host names none."""
-    found = _HOST.fullmatch(Headers(scope=scope).get("host", "").lower())
-    if found is None or not found["bucket"]:
+    bucket = _bucket(host.lower())
+    if not bucket:
         return scope
-    bucket = found["bucket"]
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     return {**scope, "path": f"/{bucket}{scope['path']}", "raw_path": f"/{bucket}".encode() + raw, _SENT: raw}
+
+
+@functools.lru_cache(1024)
+def _bucket(host: str) -> str:
+    found = _HOST.fullmatch(host)
+    return (found and found["bucket"]) or ""
 
 
 def is_storage(host: str) -> bool:

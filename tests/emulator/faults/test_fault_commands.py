@@ -33,7 +33,7 @@ def test_faults_on_the_command_line(run: CommandLine, faulty: FaultyEmulator, st
         assert wrong.code == 2
         assert "no method is named 'nothing.like.it'" in wrong.err
         gone = run("emulator", "faults", "clear", "2", "--format", "json")
-        assert (gone.code, gone.error["hint"]) == (2, "`runner emulator faults ls`")
+        assert (gone.code, gone.error["hint"]) == (2, "`runner emulator faults ls` lists them")
     finally:
         stopped = run("emulator", "stop", "--format", "json")
     assert stopped.document == {"stopped": True, "unusedFaults": ["job:stall"]}
