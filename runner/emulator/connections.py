@@ -95,8 +95,8 @@ class _BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or refuse it where there are too many."""
         self._heard = self._begun = time.monotonic()
-        self._header_bytes = self._header_count = 0
-        self._in_headers = True
+        self._besides = 0  # bytes since the last part of a body, or the start of the headers
+        self._in_headers = False
         self._refusal = 400
         self._full_since: float | None = None
         super().connection_made(transport)
@@ -113,37 +113,39 @@ class _BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sends; one header that never ends is cut off here."""
+        """Take what the client sends; a header or a trailer that never ends is cut off here."""
         self._heard = time.monotonic()
-        before = self._in_headers
+        self._besides += len(data)
         super().data_received(data)
-        if before and self._in_headers and not self.transport.is_closing():
-            self._header_bytes += len(data)
-            if self._header_bytes > self.limits.header_bytes:
-                self._refuse(431)
+        if self._besides > self.limits.header_bytes:
+            self._refuse(431)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
         self._begun = time.monotonic()
         self._in_headers = True
-        self._header_bytes = self._header_count = 0
-
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the path."""
-        super().on_url(url)
-        self._count(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        super().on_header(name, value)
-        self._header_count += 1
-        self._count(len(name) + len(value))
+        self._besides = 0
 
     def on_headers_complete(self) -> None:
-        """Answer the request."""
+        """Answer the request, or refuse it where there is too much before its body."""
         self._in_headers = False
+        self._besides = 0
+        size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
+        if size > self.limits.header_bytes or len(self.headers) > self.limits.headers:
+            self._refusal = 431
+            raise ValueError("too many headers")  # ends the parser, which asks for a response of 400
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._besides = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        self._besides = 0
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, or one with too much before its body."""
@@ -162,12 +164,6 @@ class _BoundedProtocol(HttpToolsProtocol):
     def _is_foreign(self) -> bool:
         here = self.server
         return bool(self.client and here and here[1]) and peers.is_foreign(self.client, (here[0], here[1]))  # type: ignore[arg-type,index]
-
-    def _count(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > self.limits.header_bytes or self._header_count > self.limits.headers:
-            self._refusal = 431
-            raise ValueError("too many headers")  # ends the parser, which asks for a response of 400
 
     @property
     def _unanswered(self) -> bool:
@@ -200,7 +196,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(self.limits.look_seconds, self._look)
         now, limits = time.monotonic(), self.limits
         if not self._unanswered:
-            if self._header_bytes and self._in_headers:
+            if self._in_headers:
                 if now - self._begun > limits.header_seconds:
                     self._refuse(408)
             elif now - self._heard > limits.idle_seconds:

@@ -69,6 +69,18 @@ def test_headers_are_bounded(emulator: EmulatorServer, extra: bytes) -> None:
     assert alive(emulator)
 
 
+@pytest.mark.parametrize(
+    "trailer", [b"X-Endless: " + b"a" * (10 << 20), b"".join(b"X-%d: a\r\n" % number for number in range(100_000))]
+)
+def test_trailers_are_bounded(emulator: EmulatorServer, trailer: bytes) -> None:
+    upload = "POST /upload/storage/v1/b/no-bucket-here/o?uploadType=media&name=a HTTP/1.1\r\nHost: localhost\r\n"
+    chunked = upload.encode() + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+    assert status(emulator, chunked + b"X-Short: a\r\n\r\n") == 404
+    with connect(emulator) as connection, pytest.raises((ConnectionResetError, BrokenPipeError)):
+        connection.sendall(chunked + 20 * trailer)
+    assert alive(emulator)
+
+
 def test_a_refusal_says_why(emulator: EmulatorServer) -> None:
     answer = httpx.get(emulator.url + LIST, headers={"X-Long": "a" * (65 << 10)})
     assert answer.status_code == 431
