@@ -134,6 +134,12 @@ def classify(job: TuningJob) -> Cause | None:
     return "platform"
 
 
+def error_text(job: TuningJob) -> str:
+    """Return a failed job's message and code, as far as the service tells them; "" where it tells neither."""
+    code = f"({name_of(job.error_code)}, code {job.error_code})" if job.error_code else ""
+    return " ".join(filter(None, (job.error_message or (code and "(nothing)"), code)))
+
+
 def explain(session: Session, name: str) -> Explanation:
     """Return why a job is as it is. Changes nothing.
 
@@ -191,9 +197,8 @@ def _tell_error(found: Explanation) -> None:
     found.evidence.append(
         f"state: {(job.detail_state or job.state).replace('TUNING_JOB_STATE_', '').replace('JOB_STATE_', '')}"
     )
-    if job.error_message or job.error_code:
-        code = f"{name_of(job.error_code)}, code {job.error_code}"
-        found.evidence.append(f"the service says: {job.error_message or '(nothing)'} ({code})")
+    if said := error_text(job):
+        found.evidence.append(f"the service says: {said}")
 
 
 def _tell_times(found: Explanation, story: list[JobEvent], now: datetime.datetime) -> None:

@@ -9,7 +9,7 @@ import pytest
 from runner.gcp.events import JobEvent
 from runner.gcp.tuning_jobs import TuningJob, from_document
 from runner.jobs.following.chart import chart
-from runner.jobs.following.explaining import classify
+from runner.jobs.following.explaining import classify, error_text
 from runner.jobs.following.progress import JobProgress, billed, fraction_of
 from runner.jobs.following.watching import JobUpdate
 
@@ -111,6 +111,19 @@ def test_the_price_so_far_is_that_of_the_part_that_is_trained() -> None:
 def test_the_class_of_a_failure(code: int | None, message: str, cause: str) -> None:
     error = {"code": code, "message": message} if code is not None else {}
     assert classify(job_of(state="JOB_STATE_FAILED", error=error)) == cause
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ({"code": 8, "message": "No more."}, "No more. (RESOURCE_EXHAUSTED, code 8)"),
+        ({"message": "No more."}, "No more."),
+        ({"code": 8}, "(nothing) (RESOURCE_EXHAUSTED, code 8)"),
+        ({}, ""),
+    ],
+)
+def test_an_error_is_told_as_far_as_it_is_known(error: dict[str, Any], said: str) -> None:
+    assert error_text(job_of(state="JOB_STATE_FAILED", error=error)) == said
 
 
 def test_what_has_not_failed_has_no_class() -> None:
