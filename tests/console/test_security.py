@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import os
 import re
 import tempfile
@@ -28,6 +29,8 @@ from tests.provisioning import provision
 ROUTES = application._routes()
 READ = sorted(route.path for route in ROUTES if "GET" in (route.methods or ()))
 CHANGE = sorted(route.path for route in ROUTES if "POST" in (route.methods or ()))
+CHANGING = ("/tuning/create", "/models/deploy", "/evaluations/new")
+"""Where the ways to a change begin."""
 FILLED = {"{id:resource}": "1", "{form}": "json", "{digest}": "0", "{name:path}": "console.css"}
 
 
@@ -213,6 +216,23 @@ def test_a_read_only_console_refuses_every_change(session: Session) -> None:
             assert (answer.status_code, "read-only" in answer.text) == (403, True), path
         assert "read-only" in client.get("/").text
         assert '<form method="post"' not in client.get("/tuning/create/review").text
+
+
+def test_a_read_only_console_offers_no_change(session: Session) -> None:
+    """On no page that can be reached from the first one: what a read-only console shows can be used."""
+    seen: set[str] = set()
+    ahead = ["/"]
+    with RunningConsole(session, read_only=True) as running, running.client() as client:
+        while ahead and len(seen) < 80:
+            path = ahead.pop(0)
+            seen.add(path)
+            text = client.get(path).text
+            for form in re.findall(r'<form[^>]*method="post".*?</form>', text, re.DOTALL):
+                assert not re.search(r"<button(?![^>]*\bdisabled\b)(?![^>]*\bhidden\b)", form), (path, form)
+            links = [html.unescape(link) for link in re.findall(r'href="(/[^"#]*)"', text)]
+            assert not [link for link in links if link.startswith(CHANGING)], path
+            ahead += [link for link in dict.fromkeys(links) if link not in seen and link not in ahead]
+    assert len(seen) > 10
 
 
 def test_a_form_is_sent_once(idle_console: RunningConsole, untrained: Session) -> None:
