@@ -54,19 +54,24 @@ class QuickProcess:
 
     def __init__(self, directory: Path) -> None:
         self._server = _Server(json.loads((directory / "serving.json").read_text())["socket"], _Answering)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        # Hundreds stay deployed during a sweep: none of them looks around while nobody asks it.
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 5.0}, daemon=True)
         self._thread.start()
-        self._alive = True
+        self._ended = threading.Event()
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     def is_alive(self) -> bool:
         """Tell whether it runs."""
-        return self._alive
+        return not self._ended.is_set()
 
     def kill(self) -> None:
         """End it."""
-        if self._alive:
-            self._alive = False
-            threading.Thread(target=self._end, daemon=True).start()  # the event loop does not wait for it
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        for loop, event in self._waiting:
+            loop.call_soon_threadsafe(event.set)
+        threading.Thread(target=self._end, daemon=True).start()  # the event loop does not wait for it
 
     def _end(self) -> None:
         self._server.shutdown()
@@ -75,8 +80,10 @@ class QuickProcess:
 
     async def wait(self) -> int:
         """Return its exit code."""
-        while self._alive:
-            await asyncio.sleep(0.02)
+        event = asyncio.Event()
+        self._waiting.append((asyncio.get_running_loop(), event))
+        if not self._ended.is_set():
+            await event.wait()
         return 0
 
 
