@@ -34,13 +34,13 @@ pytestmark = [pytest.mark.engine, needs_engine]
 class Checkout(Real):
     """A checkout of its own, whose stack talks to an emulator through a server that can cut the conversation."""
 
-    def __init__(self, folder: Path, url: str, cutting: Cutting) -> None:
+    def __init__(self, folder: Path, url: str, cutting: Cutting, project: str = PROJECT) -> None:
         (folder / "checkout").mkdir(parents=True)
         super().__init__(folder / "checkout")
-        self.url, self.cutting = url, cutting
+        self.url, self.cutting, self.project = url, cutting, project
         self.variables["PATH"] = plugins(folder / "bin")
         file = self.folder / "Pulumi.local.yaml"
-        text = file.read_text().replace("http://127.0.0.1:8085", cutting.url).replace("local-project", PROJECT)
+        text = file.read_text().replace("http://127.0.0.1:8085", cutting.url).replace("local-project", project)
         file.write_text(text)
 
     def start(self) -> subprocess.Popen[str]:
@@ -83,7 +83,7 @@ class Checkout(Real):
         assert "result" in answer, answer
         again = self.run("preview", "--expect-no-changes")
         assert "result" in again, again
-        return inventory(self.url, PROJECT)
+        return inventory(self.url, self.project)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_stopped_engine_finishes_what_it_began(number: signal.Signals, checkou
 def test_after_a_kill_the_lock_is_explained_and_the_next_one_ends_green(checkout: Checkout) -> None:
     process = checkout.start()
     checkout.reach(process, 12)
-    for pid in reversed(_family(process.pid)):
+    for pid in reversed(family(process.pid)):
         os.kill(pid, signal.SIGKILL)
     process.communicate()  # which closes its pipes
     locked = checkout.run("up", "--confirmed")["error"]
@@ -128,7 +128,7 @@ def test_after_a_kill_the_lock_is_explained_and_the_next_one_ends_green(checkout
     checkout.settled()
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """Return a process and all that it started, and what those started."""
     found = [pid]
     for parent in found:
