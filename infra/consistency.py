@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pulumi
+from pulumi.runtime.invoke import invoke_async
+
+from infra.answers import sentence
 
 MAX_ATTEMPTS = 8
 """Five seconds doubling to a minute: about four and a half minutes in all."""
@@ -91,3 +94,35 @@ def retry_transient(on_taken: OnTaken | None = None) -> pulumi.ResourceTransform
         return pulumi.ResourceTransformationResult(props=args.props, opts=options)
 
     return bind
+
+
+def ask(
+    source: str, arguments: dict[str, str], parent: pulumi.Resource, after: Sequence[pulumi.CustomResource]
+) -> pulumi.Output[dict[str, Any]]:
+    """Return what a data source answers; it is asked again where a resource would be tried again, which has a hook.
+
+    Args:
+        source: token of the data source.
+        arguments: what it is asked, by the provider's names.
+        parent: component that asks.
+        after: what has to be there before.
+
+    Raises:
+        pulumi.RunError: in the output: what Google says, without the traces of the program.
+    """
+
+    async def answered(_: Any) -> dict[str, Any]:
+        errors: list[str] = []
+        while True:
+            try:
+                found = await invoke_async(source, {**arguments}, pulumi.InvokeOptions(parent=parent))
+            except Exception as error:  # the SDK has no class for what a provider answers
+                errors.insert(0, str(error))
+            else:
+                return dict(found)
+            delay = delay_before(errors)
+            if delay is None:
+                raise pulumi.RunError(sentence(errors[0]))
+            await asyncio.sleep(delay)
+
+    return pulumi.Output.all(*(item.id for item in after)).apply(answered)

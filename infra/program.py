@@ -17,7 +17,7 @@ from infra.components.grants import Grants
 from infra.components.guardrails import Guardrails
 from infra.components.runner_identity import RunnerIdentity
 from infra.components.service_agents import ServiceAgents
-from infra.consistency import OnTaken, retry_transient
+from infra.consistency import OnTaken, ask, retry_transient
 from infra.held_data import OUTPUT, managed, refuse_losses
 from infra.provider import make_provider
 from infra.recorded import Recorded
@@ -38,20 +38,15 @@ class TuningPlatform(pulumi.ComponentResource):
         on_taken: OnTaken | None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        # Not at the top: `infra.components` has to prepare the package first, and imports are sorted.
-        from pulumi_gcp.organizations.get_project import get_project_output
-
         waiting = pulumi.ResourceOptions(transformations=[retry_transient(on_taken)])
         super().__init__(f"{TYPE_PREFIX}:TuningPlatform", name, None, pulumi.ResourceOptions.merge(opts, waiting))
         grants = Grants(recorded)
         apis = Apis("apis", settings, pulumi.ResourceOptions(parent=self))
         # A component passes `depends_on` to its children: nothing is made before its API is on.
         after_apis = pulumi.ResourceOptions(parent=self, depends_on=apis.services)
-        project = get_project_output(
-            project_id=settings.project,
-            opts=pulumi.InvokeOutputOptions(parent=self, depends_on=apis.services),
-        )
-        number = project.number.apply(str)
+        asked = {"projectId": settings.project}
+        project = ask("gcp:organizations/getProject:getProject", asked, self, apis.services)
+        number = project.apply(lambda found: str(found["number"]))
         agents = ServiceAgents("service-agents", settings, number, after_apis)
         buckets = TuningBuckets("buckets", settings, recorded, agents, grants, apis.services, after_apis)
         access = AgentAccess(

@@ -82,12 +82,13 @@ _HINTS = (
     ("could not find default credentials", "`gcloud auth application-default login`"),
     ("bucket doesn't exist", "`runner infra bootstrap --stack STACK` makes it"),
     (
-        "has not been used in project",
-        "the API needs a few minutes after it was enabled: `runner infra up --stack STACK`",
+        # Which the first request of all needs: no `up` gets as far as to enable it.
+        "Cloud Resource Manager API",
+        "`runner infra bootstrap --stack STACK` enables it; the API needs a few minutes after that",
     ),
     (
-        "Cloud Resource Manager API",
-        "`runner infra bootstrap --stack STACK` enables what the first request needs",
+        "has not been used in project",
+        "the API needs a few minutes after it was enabled: `runner infra up --stack STACK`",
     ),
     ("deployed model", "`runner endpoints undeploy ENDPOINT` takes its models down; `runner endpoints ls` names them"),
     ("not empty", "delete the objects, or set open-model-tuning:forceDestroy to true and `up` before this"),

@@ -12,6 +12,7 @@ from infra.answers import sentence
 from infra.components import TYPE_PREFIX
 from infra.components.grants import Grants
 from infra.components.service_agents import ServiceAgents
+from infra.consistency import ask
 from infra.held_data import BUCKET, imported
 from infra.naming import SCRATCH_PREFIX
 from infra.recorded import Recorded
@@ -169,14 +170,11 @@ class TuningBuckets(pulumi.ComponentResource):
         """Let Cloud Storage and both agents use the key; a bucket with a default key needs the first at once."""
         if stamp.kms_key is None:
             return []
-        from pulumi_gcp.storage.get_project_service_account import get_project_service_account_output
-
         if self._storage_agent is None:
             # Asked for, not put together: a project has this agent only once somebody has asked.
-            asked = pulumi.InvokeOutputOptions(parent=self, depends_on=services)
-            self._storage_agent = get_project_service_account_output(
-                project=settings.project, opts=asked
-            ).email_address.apply(str)
+            asked = {"project": settings.project}
+            agent = ask("gcp:storage/getProjectServiceAccount:getProjectServiceAccount", asked, self, services)
+            self._storage_agent = agent.apply(lambda found: str(found["emailAddress"]))
         return [
             permissions.on_key(
                 who,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.automation import installation
+from infra.automation import installation, invocation
 from infra.automation.failures import INSTALL, failure
 from infra.automation.invocation import Ended
 from runner.errors import ConfigurationError, EngineMissingError
@@ -82,7 +82,26 @@ error: 1 error occurred:
 \t* googleapi: Error 409: Your previous request to create the named bucket succeeded and you already own it., conflict
 
 """
+UNUSED = (
+    "Cloud Resource Manager API has not been used in project 4711 before or it is disabled. Enable it by visiting "
+    "https://console.developers.google.com/apis/api/cloudresourcemanager.googleapis.com/overview?project=4711 then "
+    "retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry."
+)
+"""What Google answers the first request of an `up`, on a project that nobody has bootstrapped."""
 EVENTS: list[tuple[dict[str, Any], str, str]] = [
+    (
+        {
+            "diagnosticEvent": {
+                "severity": "error",
+                "urn": "urn:pulumi:dev::open-model-tuning::pulumi:pulumi:Stack::open-model-tuning-dev",
+                "message": "Exception: invoke of gcp:organizations/getProject:getProject failed: invocation of "
+                "gcp:organizations/getProject:getProject returned an error: 1 error occurred:\n\t* Error when reading "
+                f'or editing Project "fresh": googleapi: Error 403: {UNUSED}, accessNotConfigured\n',
+            }
+        },
+        f"up of stack dev failed: {UNUSED}, accessNotConfigured (403)",
+        "`runner infra bootstrap --stack dev` enables it",
+    ),
     (
         {"diagnosticEvent": {"severity": "error", "urn": ROOT_URN, "message": CONFLICT}},
         "up of stack dev failed: Bucket datasets: Your previous request to create the named bucket succeeded and you "
@@ -120,7 +139,9 @@ EVENTS: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("event", "message", "advice"), EVENTS, ids=["taken", "rule", "denied", "settings"])
+@pytest.mark.parametrize(
+    ("event", "message", "advice"), EVENTS, ids=["fresh project", "taken", "rule", "denied", "settings"]
+)
 def test_the_cause_is_in_the_engines_events(event: dict[str, Any], message: str, advice: str) -> None:
     noise = {"diagnosticEvent": {"severity": "error", "message": "update failed"}}
     error = failure(Ended(255, "", "error: update failed", [event, event, noise]), "up", "dev")
@@ -259,6 +280,42 @@ def test_every_failure_of_a_real_engine_says_what_to_do(tmp_path: Path) -> None:
     }
     for name, fragment in expected.items():
         assert fragment in failures[name]["error"]["hint"], (name, failures[name])
+
+
+ENGINE = """
+echo "${PULUMI_GCP_SKIP_REGION_VALIDATION:-none} $*" >> "$CALLS"
+[ "$1" = version ] && echo v3.274.1
+exit 0
+"""
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A script in the engine's place, that notes how it was called in this file."""
+    program(tmp_path / "bin", ENGINE)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    return tmp_path / "calls"
+
+
+def test_no_command_has_the_provider_ask_compute_engine_for_regions(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PULUMI_GCP_SKIP_REGION_VALIDATION", raising=False)
+    invocation.read(["stack", "ls"], tmp_path)
+    invocation.run(["up"], tmp_path)
+    assert [line.split()[:2] for line in calls.read_text().splitlines()] == [["true", "stack"], ["true", "up"]]
+
+
+def test_a_mandatory_rule_on_the_whole_stack_ends_up_before_the_engine_begins(calls: Path, tmp_path: Path) -> None:
+    real = Real(tmp_path)
+    stack = tmp_path / "Pulumi.local.yaml"
+    stack.write_text(stack.read_text() + '  open-model-tuning:serviceAgents: "skip"\n')
+    error = real.run("up", "--confirmed", "--policies")["error"]
+    assert error["message"].startswith("stack local breaks mandatory rules, and nothing was made: datasets: rule "), (
+        error
+    )
+    assert [line.split()[1] for line in calls.read_text().splitlines()] == ["version"]
 
 
 @pytest.mark.engine

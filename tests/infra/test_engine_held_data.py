@@ -13,9 +13,10 @@ import pytest
 
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
+from tests.gcp.corrupting import Exchange
 from tests.infra.cutting import Cutting
 from tests.infra.test_engine_alone import changed
-from tests.infra.test_engine_failures import needs_engine
+from tests.infra.test_engine_failures import UNUSED, needs_engine
 from tests.infra.test_engine_interrupted import PROJECT, Checkout
 
 pytestmark = [pytest.mark.engine, needs_engine]
@@ -70,3 +71,21 @@ def test_data_is_held_and_lists_change_with_the_engine(checkout: Checkout) -> No
     stopped = checkout.run("destroy", "--confirmed")["error"]
     assert f"nothing was deleted: Bucket outputs: gs://{PROJECT}-outputs holds objects" in stopped["message"]
     assert httpx.get(account, trust_env=False).status_code == 200
+
+
+def test_what_google_answers_about_the_project_is_waited_for_or_said_without_traces(checkout: Checkout) -> None:
+    said = ["Permission denied on resource project.", UNUSED, UNUSED]
+
+    def refuse(exchange: Exchange) -> bool:
+        if said and exchange.method == "GET" and exchange.path.partition("?")[0] == f"/v1/projects/{PROJECT}":
+            error = {"code": 403, "message": said.pop(0), "status": "PERMISSION_DENIED"}
+            exchange.status, exchange.content = 403, json.dumps({"error": error}).encode()
+        return False
+
+    checkout.cutting.answer = refuse
+    denied = checkout.run("up", "--confirmed")["error"]  # which asserts that there is no traceback
+    assert denied["message"] == "up of stack local failed: Permission denied on resource project. (403)"
+    assert "docs/iam.md" in denied["hint"]
+    made = checkout.run("up", "--confirmed")  # an API that was just enabled
+    assert "result" in made, made
+    assert said == []
