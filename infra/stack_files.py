@@ -56,6 +56,16 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
     return as_texts({key if ":" in key else f"{NAMESPACE}:{key}": value for key, value in given.items()})
 
 
+def settings_of(text: str) -> dict[str, str] | str:
+    """Return the settings in a stack file's text, whatever is around them; the text itself if it is not YAML."""
+    import yaml
+
+    try:
+        return as_texts(yaml.safe_load(text)["config"])
+    except (AttributeError, KeyError, TypeError, yaml.YAMLError):
+        return text
+
+
 def kind_of(stack: str) -> str:
     """Return the setting `environment` that a stack's name stands for, or ""."""
     return stack if stack in STACK_KINDS else ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.automation import invocation
 from infra.automation.failures import Cause, EngineError, causes, failure
-from infra.automation.installation import backend, packs, require, secrets_provider, stack_file, without_secrets
+from infra.automation.installation import backend, packs, require, secrets_provider, without_secrets
 from infra.automation.invocation import Ended, InterruptedRunError
 from infra.automation.state import Exported, exported, protected
 from infra.consistency import TAKEN
@@ -154,10 +154,7 @@ def _exists(options: Namespace, directory: Path) -> bool:
 
 def _create(options: Namespace, directory: Path) -> None:
     key = secrets_provider(directory, options.stack)
-    with stack_file(directory, options.stack):
-        done = invocation.read(
-            ["stack", "init", options.stack, *(["--secrets-provider", key] if key else [])], directory
-        )
+    done = invocation.read(["stack", "init", options.stack, *(["--secrets-provider", key] if key else [])], directory)
     if done.status:
         raise failure(done, "making the stack", options.stack)
 
@@ -193,7 +190,7 @@ def _check_rules(options: Namespace, directory: Path) -> None:
     if broken:
         problems = [f"{item.resource}: rule {item.rule}: {item.message}" for item in broken]
         raise EngineError(
-            f"stack {options.stack} breaks {len(broken)} mandatory rules, and nothing was made: {'; '.join(problems)}",
+            f"stack {options.stack} breaks mandatory rules, and nothing was made: {'; '.join(problems)}",
             hint=f"`runner infra doctor --stack {options.stack}` checks all rules offline",
             problems=problems,
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infra.automation.failures import INSTALL, EngineError
 from infra.policy import ENVIRONMENT_HINT
-from infra.stack_files import ENGINE_KEYS
+from infra.stack_files import ENGINE_KEYS, settings_of
 from runner.errors import ConfigurationError, EngineMissingError
 
 POLICIES = "infra/policy"
@@ -113,19 +113,22 @@ def packs(options: Namespace, directory: Path) -> list[str]:
 
 @contextmanager
 def stack_file(directory: Path, stack: str) -> Iterator[None]:
-    """Keep a stack's file as people wrote it: the engine, which writes it anew, only adds how secrets are encrypted."""
+    """Keep a stack's file as people wrote it: the engine, which writes it anew, only adds how secrets are encrypted.
+
+    What somebody else writes into it meanwhile stays.
+    """
     file = directory / f"Pulumi.{stack}.yaml"
     before = file.read_text("utf-8") if file.is_file() else None
-    yield
-    if not file.is_file():
-        return
-    if before is None:
-        return
-    added = [match[0] for match in ENGINE_KEYS.finditer(file.read_text("utf-8"))]
-    own = without_secrets_of(before) if added else before
-    text = "".join(f"{line}\n" for line in added) + own
-    if file.read_text("utf-8") != text:
-        file.write_text(text, "utf-8")
+    try:
+        yield
+    finally:
+        if before is not None and file.is_file():
+            after = file.read_text("utf-8")
+            added = [match[0] for match in ENGINE_KEYS.finditer(after)]
+            own = without_secrets_of(before) if added else before
+            text = "".join(f"{line}\n" for line in added) + own
+            if text != after and settings_of(after) == settings_of(before):
+                file.write_text(text, "utf-8")
 
 
 def without_secrets(directory: Path, stack: str) -> str:

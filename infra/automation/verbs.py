@@ -66,6 +66,22 @@ def _target(options: Namespace) -> Result:
     return {"project": settings.project, "location": settings.region, "address": address}
 
 
+def _with_engine(options: Namespace) -> Result:
+    """Run the verb with the engine, which leaves the stack's file as it was, but for how secrets are encrypted."""
+    from infra.automation import engine, installation
+
+    verbs = {
+        "preview": engine.preview,
+        "up": engine.up,
+        "refresh": engine.refresh,
+        "destroy": engine.destroy,
+        "outputs": engine.outputs,
+    }
+    folder = directory(options)
+    with installation.stack_file(folder, options.stack):
+        return verbs[options.verb](options, folder)
+
+
 def _evaluated(options: Namespace) -> Evaluation:
     # Loads pulumi, which the verbs of the engine have no use for.
     from infra.evaluation import evaluate
@@ -97,9 +113,7 @@ def _preview(options: Namespace) -> Result:
 
         result = preview(configuration(options), _state(options))
     else:
-        from infra.automation import engine
-
-        result = engine.preview(options, directory(options))
+        result = _with_engine(options)
     if options.expect_no_changes and result["changes"]:
         raise ChangesError(
             f"stack {options.stack} would change:\n{result['text']}", hint=f"`runner infra up --stack {options.stack}`"
@@ -125,9 +139,7 @@ def _up(options: Namespace) -> Result:
         )
         announce(done.environment)
         return _counted(done, {"environment": done.environment})
-    from infra.automation import engine
-
-    return engine.up(options, directory(options))
+    return _with_engine(options)
 
 
 def _refresh(options: Namespace) -> Result:
@@ -136,9 +148,7 @@ def _refresh(options: Namespace) -> Result:
             "without the engine there is nothing to refresh: every `up` looks at what is there",
             hint="`runner infra up --embedded` repairs drift",
         )
-    from infra.automation import engine
-
-    return engine.refresh(options, directory(options))
+    return _with_engine(options)
 
 
 def _destroy(options: Namespace) -> Result:
@@ -150,9 +160,7 @@ def _destroy(options: Namespace) -> Result:
         project = configuration(options)["gcp:project"]
         token = os.environ.get("RUNNER_EMULATOR_TOKEN")
         return _counted(destroy(_state(options), project=project, url=options.emulator, token=token), {})
-    from infra.automation import engine
-
-    return engine.destroy(options, directory(options))
+    return _with_engine(options)
 
 
 _MARKS = {"created": "+", "updated": "~", "deleted": "-", "kept": "kept:", "protected": "protected:"}
@@ -177,9 +185,7 @@ def _outputs(options: Namespace) -> Result:
 
         outputs = published(configuration(options))
     else:
-        from infra.automation import engine
-
-        outputs = engine.outputs(options, directory(options))
+        outputs = _with_engine(options)
     import json
 
     return {"outputs": outputs, "text": json.dumps(outputs, indent=2, sort_keys=True)}

@@ -320,6 +320,30 @@ def test_a_mandatory_rule_on_the_whole_stack_ends_up_before_the_engine_begins(ca
 
 @pytest.mark.engine
 @needs_engine
+def test_a_stack_file_stays_as_it_was_written_but_for_the_line_of_its_secrets(tmp_path: Path) -> None:
+    real = Real(tmp_path)
+    init = ["pulumi", "stack", "init", "local", "--non-interactive"]
+    subprocess.run(init, cwd=tmp_path, env={**os.environ, **real.variables}, check=True, capture_output=True)
+    stack = tmp_path / "Pulumi.local.yaml"
+    written = (ROOT / "Pulumi.local.yaml").read_text().replace("config:", "config:\n\n  # of this project")
+    for verb in ("refresh", "preview"):  # as in a clone without that line
+        stack.write_text(written)
+        real.run(verb, "--confirmed")
+        salt, _, rest = stack.read_text().partition("\n")
+        assert salt.startswith("encryptionsalt: v1:")
+        assert rest == written
+
+
+def test_what_somebody_writes_into_a_stack_file_meanwhile_stays(tmp_path: Path) -> None:
+    stack = tmp_path / "Pulumi.local.yaml"
+    stack.write_text("config:\n  gcp:project: before\n")
+    with installation.stack_file(tmp_path, "local"):
+        stack.write_text("config:\n  gcp:project: after\nencryptionsalt: x\n")
+    assert "after" in stack.read_text()
+
+
+@pytest.mark.engine
+@needs_engine
 def test_the_doctor_opens_the_state(tmp_path: Path) -> None:
     real = Real(tmp_path)
 
