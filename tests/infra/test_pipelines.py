@@ -20,9 +20,9 @@ import pytest
 import yaml
 
 from infra.automation import gitlab_issue, report
-from infra.identities import pipelines
 from infra.trust.bindings import GITHUB_USES
 from runner.cli.main import root
+from tests.infra.identities import pipelines
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY_WORKFLOW = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -11,9 +11,9 @@ import yaml
 from pulumi_gcp.config import vars as config_vars
 
 from infra.addresses import ENDPOINT_KEYS
-from infra.documentation import configuration_table, documents
 from infra.embedded.apply import configuration
 from infra.settings.stack import NAMESPACE, Settings, keys
+from tests.infra.documentation import configuration_table, documents
 
 ROOT = Path(__file__).resolve().parents[2]
 STACKS = ("dev", "local", "prod")
@@ -83,7 +83,7 @@ def test_the_local_stack_is_what_the_embedded_application_uses() -> None:
 
 def test_the_documents_are_those_of_the_program() -> None:
     stale = [path.name for path, text in documents().items() if path.read_text("utf-8") != text]
-    assert stale == [], "python -m infra.documentation"
+    assert stale == [], "python -m tests.infra.documentation"
 
 
 def test_the_documentation_lists_every_key_with_its_default() -> None:

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.evaluation import Evaluation
-from infra.identities import claims, matrix, pipelines
-from infra.identities.claims import GITHUB_EVENTS, GITLAB_EVENTS, REVIEWED, Event
 from infra.settings.identity import GITHUB_ISSUER
 from infra.stack_files import configuration, stacks
 from tests.infra.evaluation import EVERYWHERE, FULL, PRODUCTION, evaluate
+from tests.infra.identities import claims, matrix, pipelines
+from tests.infra.identities.claims import GITHUB_EVENTS, GITLAB_EVENTS, REVIEWED, Event
 
 REPOSITORY = {"repository": "owner/repository", "repository_id": "1234", "repository_owner_id": "56"}
 PROJECT = {"project_id": "789", "project_path": "group/project", "host": "gitlab.com"}

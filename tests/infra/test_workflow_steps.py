@@ -119,7 +119,7 @@ JOBS = [
             "python3 -m venv infra/policy/.venv",
             "pip install --quiet --require-hashes -r infra/policy/requirements.txt",
             "python -m pytest -q tests/infra",
-            "python -m infra.documentation --check",
+            "python -m tests.infra.documentation --check",
         ),
         "test_goldens.py",
     ),
@@ -154,10 +154,10 @@ def test_every_step_of_every_workflow_is_run_by_a_test() -> None:
 def test_gitlab_checks_what_a_change_does(github: GitHub) -> None:
     """With the commands of GitHub's job, so that what they do is not looked at again."""
     script = yaml.safe_load((ROOT / "deploy" / "gitlab-ci.yml").read_text())["infra-check"]["script"]
-    shorter = {"python -m pytest": ["--version"], "python -m infra.documentation": ["-c", "pass"]}
+    shorter = {"python -m pytest": ["--version"], "python -m tests.infra.documentation": ["-c", "pass"]}
     before = len(github.checkout.calls)
     done = github.checkout.run("\n".join(script), SHORTER=json.dumps(shorter))
     assert done.returncode == 0, done.stderr
     calls = github.checkout.calls[before:]
     assert "python -m pytest -q tests/infra" in calls
-    assert calls[-1] == "python -m infra.documentation --check"
+    assert calls[-1] == "python -m tests.infra.documentation --check"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from infra.identities import pipelines
-from infra.identities.pipelines import FOLDER, Job
+from tests.infra.identities import pipelines
+from tests.infra.identities.pipelines import FOLDER, Job
 
 JOBS = list(pipelines.github_jobs())
 OF_THE_MAIN_BRANCH = {"schedule", "workflow_dispatch", "push", "pull_request_target", "workflow_run", "issue_comment"}

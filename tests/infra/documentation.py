@@ -1,7 +1,7 @@
-"""Documents made from the program, so that they cannot say anything else: `python -m infra.documentation` writes them.
+"""Documents made from the program, so that they cannot say anything else.
 
-Parts of docs/infrastructure.md between `<!-- generated: NAME -->` and `<!-- end -->` are replaced; docs/iam.md is
-made as a whole. `--check` writes nothing and fails when something is stale.
+`python -m tests.infra.documentation` writes the parts of docs/infrastructure.md between `<!-- generated: NAME -->`
+and `<!-- end -->` and all of docs/iam.md. `--check` writes nothing and fails when something is stale.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 from infra.evaluation import Evaluation, evaluate
 from infra.graph import mermaid, roles
-from infra.identities import matrix
 from infra.policy import RULES
 from infra.stack_files import ROOT, configuration, schema
 from infra.trust import reading
+from tests.infra.identities import matrix
 
 STACK = "prod"
 """The stack that is drawn and whose permissions are listed: the one with most parts."""
@@ -89,7 +89,7 @@ def iam_document(evaluation: Evaluation) -> str:
     lines = [
         "# Permissions",
         "",
-        f"Every permission that the example stack `{STACK}` gives, from the program: `python -m infra.documentation`.",
+        f"Every permission that the example stack `{STACK}` gives, made by `python -m tests.infra.documentation`.",
         "`runner infra iam --stack NAME` lists those of another stack. Each is a single member of a role: what others",
         "have granted stays.",
     ]
@@ -137,7 +137,7 @@ def main() -> int:
     stale = {path: text for path, text in documents().items() if not path.is_file() or path.read_text("utf-8") != text}
     for path, text in stale.items():
         if "--check" in sys.argv[1:]:
-            sys.stderr.write(f"{path} is stale: python -m infra.documentation\n")
+            sys.stderr.write(f"{path} is stale: python -m tests.infra.documentation\n")
         else:
             path.write_text(text, "utf-8")
     return 1 if stale and "--check" in sys.argv[1:] else 0

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.evaluation import Evaluation
-from infra.identities import claims, pipelines
-from infra.identities.claims import Claims, Event
 from infra.settings.identity import GITHUB_ISSUER
 from infra.trust import bindings
+from tests.infra.identities import claims, pipelines
+from tests.infra.identities.claims import Claims, Event
 
 _LONGEST_SUBJECT = 127
 _IMPERSONATING = frozenset({"roles/iam.workloadIdentityUser", "roles/iam.serviceAccountTokenCreator"})
