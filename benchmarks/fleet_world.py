@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from runner import waiting
 from runner.environment import Environment
 from runner.gcp import failures, fleet
 from runner.gcp.rest import ConnectError, Response, TransportError
 from runner.gcp.session import Session
-from runner.jobs.manifests import claiming
-from runner.jobs.submitting import claims, creating
 
 _START = datetime.datetime(2026, 11, 2, tzinfo=datetime.UTC)
 HOME, LOCATION, BUCKET = "project-00", "us-central1", "contract"
@@ -335,7 +334,7 @@ class CompressedTime:
 @contextlib.contextmanager
 def compressed(world: World) -> Iterator[None]:
     """Have the library's waiting be the world's time passing."""
-    modules: list[Any] = [failures, claims, creating, claiming]
+    modules: list[Any] = [failures, waiting]
     before = [module.time for module in modules]
     for module in modules:
         module.time = CompressedTime(world)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 TELL_SECONDS = 10.0
@@ -38,6 +39,27 @@ def waiting(what: str) -> Iterator[None]:
         yield
     finally:
         del _waits[number]
+
+
+def looks(
+    first: float, longest: float, *, factor: float = 2.0, within: float = math.inf, what: str = ""
+) -> Iterator[float]:
+    """Yield the seconds that have passed, for each look at something that is waited for: 0, and then after each pause.
+
+    Args:
+        first: pause, in seconds.
+        longest: pause, in seconds.
+        factor: by which pauses grow.
+        within: seconds; no pause ends later.
+        what: is waited for, in words; see `waiting`. "" for a wait that is short.
+    """
+    start, pause = time.monotonic(), min(first, longest)
+    yield 0.0
+    while time.monotonic() - start + pause <= within:
+        with waiting(what) if what else nullcontext():
+            time.sleep(pause)
+        yield time.monotonic() - start
+        pause = min(longest, pause * factor)
 
 
 @contextmanager
