@@ -90,12 +90,10 @@ def upload_file(
     """
     upload = _Upload(session, uri, content_type, STAGED, progress)
     try:
-        with path.open("rb", buffering=0) as stream:
-            status = os.fstat(stream.fileno())
-            if status.st_size <= SMALL_BYTES:
-                data = _read(stream.fileno(), status.st_size)
-                upload.checksum = unchanged(path, crc32c, crc32c_of_bytes(data))
-                return upload.run(len(data), lambda generation: upload.whole(data, generation), replace=replace)
+        status, data = _small(path)
+        if data is not None:
+            upload.checksum = unchanged(path, crc32c, crc32c_of_bytes(data))
+            return upload.run(len(data), lambda generation: upload.whole(data, generation), replace=replace)
         upload.checksum = unchanged(path, crc32c, crc32c_of(path))
         key = f"{path.resolve()}\n{uri}\n{status.st_size}\n{status.st_mtime_ns}"
         return upload.run(status.st_size, _Pieces(upload, path, status.st_size, key).send, replace=replace)
@@ -103,13 +101,20 @@ def upload_file(
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _read(descriptor: int, size: int) -> bytes:
-    """Return a whole file, which probably has `size` bytes: in one call, for threads wait for one another at each."""
-    data = os.read(descriptor, size + 1)
-    if len(data) != size:  # it changes
-        while piece := os.read(descriptor, 1 << 20):
-            data += piece
-    return data
+def _small(path: Path) -> tuple[os.stat_result, bytes | None]:
+    """Return a file's size and times, and what is in it if it is small: in few calls, as threads wait at each."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(descriptor)
+        if status.st_size > SMALL_BYTES:
+            return status, None
+        data = os.read(descriptor, status.st_size + 1)
+        if len(data) != status.st_size:  # it changes
+            while piece := os.read(descriptor, 1 << 20):
+                data += piece
+        return status, data
+    finally:
+        os.close(descriptor)
 
 
 def upload_bytes(
