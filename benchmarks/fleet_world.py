@@ -178,7 +178,8 @@ class World:
         return self._jobs(parent, query)
 
     def _insert(self, bucket: str, query: dict[str, str], content: Any) -> tuple[int, dict[str, Any]]:
-        _, resource, _, body, _ = content
+        described, body, _ = content
+        resource = described.split(b"\r\n\r\n")[1].partition(b"\r\n")[0]
         document = json.loads(resource)
         key = (bucket, document["name"])
         known = self.objects.get(key)

@@ -156,6 +156,8 @@ class Connection(http.client.HTTPConnection):
             self.sock.sendall(b"".join(message))
             return
         sent = self.sock.sendmsg(message)
+        if sent == sum(map(len, message)):
+            return
         for piece in message:
             if sent < len(piece):
                 self.sock.sendall(memoryview(piece)[sent:])

@@ -221,7 +221,7 @@ class RestClient:
         if params:
             target += ("&" if "?" in target else "?") + urlencode(params, quote_via=quote)
         fields = {**self._own_headers, **(headers or {})}
-        decode = not any(name.lower() == "accept-encoding" for name in fields)
+        decode = not any(name.lower() == "accept-encoding" for name in headers or ())
         if decode:
             fields["Accept-Encoding"] = "gzip"
         if json is not None:

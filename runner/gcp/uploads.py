@@ -29,7 +29,7 @@ from runner.gcp.storage import (
     crc32c_of_bytes,
     info_of,
     object_url,
-    parse_gs_uri,
+    parse_object_uri,
     stat,
 )
 from runner.json_text import parsed
@@ -138,15 +138,14 @@ def insert(session: Session, uri: str, resource: Mapping[str, Any], content: byt
     Raises:
         AlreadyExistsError: the generation is another one; also where the answer to an earlier try was lost.
     """
-    bucket, name = parse_gs_uri(uri)
+    bucket, name = parse_object_uri(uri)
     boundary = _boundary()
-    body = (
-        f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
-        json.dumps({"name": name, **resource}).encode(),
-        f"\r\n--{boundary}\r\nContent-Type: {resource['contentType']}\r\n\r\n".encode(),
-        content,
-        f"\r\n--{boundary}--".encode(),
+    described = (
+        f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n"
+        f"{json.dumps({'name': name, **resource})}\r\n"
+        f"--{boundary}\r\nContent-Type: {resource['contentType']}\r\n\r\n"
     )
+    body = (described.encode(), content, f"\r\n--{boundary}--".encode())
     answer = session.ask(
         "POST",
         f"{session.environment.storage_base}/upload/storage/v1/b/{bucket}/o"
@@ -191,7 +190,6 @@ class _Upload:
 
     def run(self, size: int, send: Callable[[int], ObjectInfo], *, replace: bool) -> Sent:
         """Send unless it is there; `send` takes the generation of the object that is replaced."""
-        object_url(self.session, self.uri)  # raises for an address that is malformed
         present = stat(self.session, self.uri) if size > UNASKED_BYTES else None
         for _ in range(2):
             if present is not None and (present.crc32c, present.size) == (self.checksum, size):
@@ -255,7 +253,7 @@ class _Pieces:
 
     def start(self, generation: int) -> str:
         """Begin an upload, note its address, and return it."""
-        bucket, name = parse_gs_uri(self.upload.uri)
+        bucket, name = parse_object_uri(self.upload.uri)
         answer = self.upload.session.send(
             "POST",
             f"{self.upload.session.environment.storage_base}/upload/storage/v1/b/{bucket}/o",
