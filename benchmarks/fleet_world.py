@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from runner import waiting
 from runner.environment import Environment
 from runner.gcp import failures, fleet
 from runner.gcp.rest import ConnectError, Response, TransportError
 from runner.gcp.session import Session
-from runner.jobs.manifests import claiming
-from runner.jobs.submitting import claims, creating
 
 _START = datetime.datetime(2026, 11, 2, tzinfo=datetime.UTC)
 HOME, LOCATION, BUCKET = "project-00", "us-central1", "contract"
@@ -179,7 +178,8 @@ class World:
         return self._jobs(parent, query)
 
     def _insert(self, bucket: str, query: dict[str, str], content: Any) -> tuple[int, dict[str, Any]]:
-        _, resource, _, body, _ = content
+        described, body, _ = content
+        resource = described.split(b"\r\n\r\n")[1].partition(b"\r\n")[0]
         document = json.loads(resource)
         key = (bucket, document["name"])
         known = self.objects.get(key)
@@ -335,7 +335,7 @@ class CompressedTime:
 @contextlib.contextmanager
 def compressed(world: World) -> Iterator[None]:
     """Have the library's waiting be the world's time passing."""
-    modules: list[Any] = [failures, claims, creating, claiming]
+    modules: list[Any] = [failures, waiting]
     before = [module.time for module in modules]
     for module in modules:
         module.time = CompressedTime(world)

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-_NEVER_IN_ADDRESSES = re.compile(r"[\s\\%\x00-\x20\x7f-\uffff]")
+_NEVER_IN_ADDRESSES = re.compile(r"[^!-~]|[\\%]")
 """What two parsers of addresses could take for two hosts."""
 
 

@@ -27,6 +27,14 @@ NAMES = tuple(HTTP)
 """Names by number."""
 
 
+SERVICE_FAILURES = frozenset(
+    NAMES.index(name) for name in ("UNKNOWN", "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
+)
+"""Numbers of failures of the service itself, which nothing in what it was given explains."""
+NO_CAPACITY = NAMES.index("RESOURCE_EXHAUSTED")
+"""Number of the failure for want of quota or of machines."""
+
+
 def name_of(number: object) -> str:
     """Return the name of a number, UNKNOWN for what is none."""
     return NAMES[number] if isinstance(number, int) and 0 <= number < len(NAMES) else "UNKNOWN"

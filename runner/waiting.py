@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 TELL_SECONDS = 10.0
 """A wait that is longer is told, and told again after each such time."""
@@ -17,11 +17,19 @@ def silent(line: str) -> None:
     """Hear a line and say nothing: where nobody asked to be told."""
 
 
-@dataclass(slots=True)
 class _Wait:
-    what: str
-    since: float
-    told: float
+    __slots__ = ("number", "since", "told", "what")
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        self.number, self.since = next(_numbers), time.monotonic()
+        self.told = self.since
+        _waits[self.number] = self
+
+    def __exit__(self, *_: object) -> None:
+        del _waits[self.number]
 
 
 _waits: dict[int, _Wait] = {}
@@ -29,15 +37,30 @@ _waits: dict[int, _Wait] = {}
 _numbers = itertools.count()
 
 
-@contextmanager
-def waiting(what: str) -> Iterator[None]:
+def waiting(what: str) -> AbstractContextManager[None]:
     """Say of the time within that it waits for `what`, in words."""
-    number, now = next(_numbers), time.monotonic()
-    _waits[number] = _Wait(what, now, now)
-    try:
-        yield
-    finally:
-        del _waits[number]
+    return _Wait(what)  # a generator would take twice the time of each request
+
+
+def looks(
+    first: float, longest: float, *, factor: float = 2.0, within: float = math.inf, what: str = ""
+) -> Iterator[float]:
+    """Yield the seconds that have passed, for each look at something that is waited for: 0, and then after each pause.
+
+    Args:
+        first: pause, in seconds.
+        longest: pause, in seconds.
+        factor: by which pauses grow.
+        within: seconds; no pause ends later.
+        what: is waited for, in words; see `waiting`. "" for a wait that is short.
+    """
+    start, pause = time.monotonic(), min(first, longest)
+    yield 0.0
+    while time.monotonic() - start + pause <= within:
+        with waiting(what) if what else nullcontext():
+            time.sleep(pause)
+        yield time.monotonic() - start
+        pause = min(longest, pause * factor)
 
 
 @contextmanager

@@ -6,11 +6,12 @@ import http.client
 import select
 import socket
 import time
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MAX_HEADERS = 100
 _MAX_LINE = 65536
+_MALFORMED = "the head of the answer is malformed, or too long"
 
 
 class Answer(http.client.HTTPResponse):
@@ -27,12 +28,13 @@ class Answer(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the head. Raises OSError, HTTPException."""
         for _ in range(_MAX_HEADERS):
-            version, status, reason = self._status()
-            fields = self._fields()
+            first, *rest = self._head()
+            version, status, reason = _status(first)
             if status >= 200:
                 break
         else:
             raise http.client.HTTPException("the service sends nothing but interim answers")
+        fields = _fields(rest)
         self.version = 10 if version.startswith("HTTP/1.0") else 11
         self.code = self.status = status
         self.reason = reason.strip()
@@ -61,6 +63,11 @@ class Answer(http.client.HTTPResponse):
 
     def read_to_end(self, most: int) -> bytes:
         """Return the body, or its first bytes where it has more than `most`. Raises OSError, HTTPException."""
+        if self.length and self.length <= most and self.length <= len(self.fp.peek(1)):  # all of it has come
+            content = self.fp.read(self.length)
+            self.length = 0
+            self.close()
+            return content
         pieces, size = [], 0
         while size <= most and (piece := self.read_piece(1 << 20)):
             pieces.append(piece)
@@ -73,6 +80,24 @@ class Answer(http.client.HTTPResponse):
     def _check_time(self) -> None:
         if time.monotonic() > self.deadline:
             raise TimeoutError("the answer comes too slowly")
+
+    def _head(self) -> list[str]:
+        """Return the lines of a head without their ends, mostly from what one packet has brought."""
+        there = self.fp.peek(1)
+        end = there.find(b"\r\n\r\n")
+        if end > 0 and there.count(b"\n", 0, end) == there.count(b"\r\n", 0, end):
+            return self.fp.read(end + 4)[:end].decode("latin-1").split("\r\n")
+        lines: list[str] = []
+        while len(lines) <= _MAX_HEADERS:
+            line = self._line()
+            if not lines and not line.startswith(b"HTTP/1."):
+                raise _no_status(line)
+            if line in {b"\r\n", b"\n"}:
+                return lines
+            if not line.endswith(b"\n"):  # cut short, or too long
+                break
+            lines.append(line.decode("latin-1").rstrip("\r\n"))
+        raise http.client.HTTPException(_MALFORMED)
 
     def _line(self) -> bytes:
         """Return the next line of the head, with its end."""
@@ -87,69 +112,66 @@ class Answer(http.client.HTTPResponse):
                 return found
             self._check_time()
 
-    def _status(self) -> tuple[str, int, str]:
-        line = self._line().decode("latin-1")
-        if not line:
-            raise http.client.RemoteDisconnected("the connection was closed without an answer")
-        version, _, rest = line.partition(" ")
-        code, _, reason = rest.strip().partition(" ")
-        if not version.startswith("HTTP/1.") or not (code.isascii() and code.isdecimal() and len(code) == 3):
-            raise http.client.BadStatusLine(line[:80])
-        return version, int(code), reason
 
-    def _fields(self) -> dict[str, str]:
-        fields: dict[str, str] = {}
-        for _ in range(_MAX_HEADERS):
-            line = self._line()
-            if line in {b"\r\n", b"\n"}:
-                return fields
-            name, colon, value = line.decode("latin-1").partition(":")
-            if not line.endswith(b"\n") or not colon:  # cut short, too long, or not a header
-                break
-            name, value = name.lower(), value.strip()
-            if name == "content-length" and fields.get(name, value) != value:
-                raise http.client.HTTPException("the answer has two lengths")
-            fields[name] = value
-        raise http.client.HTTPException("the head of the answer is malformed, or too long")
+def _status(line: str) -> tuple[str, int, str]:
+    version, _, rest = line.partition(" ")
+    code, _, reason = rest.strip().partition(" ")
+    if not version.startswith("HTTP/1.") or not (code.isascii() and code.isdecimal() and len(code) == 3):
+        raise _no_status(line.encode("latin-1"))
+    return version, int(code), reason
+
+
+def _no_status(line: bytes) -> http.client.HTTPException:
+    if not line:
+        return http.client.RemoteDisconnected("the connection was closed without an answer")
+    return http.client.BadStatusLine(line[:80].decode("latin-1"))
+
+
+def _fields(lines: list[str]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    if len(lines) > _MAX_HEADERS:
+        raise http.client.HTTPException(_MALFORMED)
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise http.client.HTTPException(_MALFORMED)
+        name, value = name.lower(), value.strip()
+        if name == "content-length" and fields.get(name, value) != value:
+            raise http.client.HTTPException("the answer has two lengths")
+        fields[name] = value
+    return fields
 
 
 class Connection(http.client.HTTPConnection):
     """Sends head and body together: a packet less, and nobody wakes for the head alone."""
 
-    response_class = Answer
-    pieces = 0
-    """How many pieces of the message are still to come before it is sent."""
-
-    deadline = float("inf")
-    """When the next answer must have come; see `Answer`."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._held: list[Any] = []
-
-    def getresponse(self) -> Answer:
-        """Return the answer, its head read. Raises OSError, HTTPException."""
-        self.response_class = partial(Answer, deadline=self.deadline)  # type: ignore[assignment]
-        return super().getresponse()  # type: ignore[return-value]
-
-    def send(self, data: Any) -> None:
-        """Hold a piece back until the message is whole."""
-        if not self.pieces:
-            super().send(data)
-            return
-        self._held.append(data)
-        self.pieces -= 1
-        if self.pieces:
-            return
-        message, self._held = self._held, []
+    def ask(self, verb: str, target: str, fields: Mapping[str, str], body: Sequence[bytes]) -> None:
+        """Send a request. Raises OSError; ValueError for a head that is malformed, before anything is sent."""
+        lines = [f"{verb} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in fields.items()]]
+        together = "".join(lines)
+        if not (together.isprintable() and together.isascii()) or " " in target:
+            raise ValueError("the address or a header of the request holds a sign that is not allowed there")
+        message = ["\r\n".join([*lines, "\r\n"]).encode(), *body]
         if not hasattr(self.sock, "sendmsg") or self.sock.__class__ is not socket.socket:  # TLS has no sendmsg
-            super().send(b"".join(message))
+            self.sock.sendall(b"".join(message))
             return
         sent = self.sock.sendmsg(message)
+        if sent == sum(map(len, message)):
+            return
         for piece in message:
             if sent < len(piece):
                 self.sock.sendall(memoryview(piece)[sent:])
             sent = max(0, sent - len(piece))
+
+    def answered(self, verb: str, deadline: float) -> Answer:
+        """Return the answer, its head read. Raises OSError, HTTPException."""
+        answer = Answer(self.sock, method=verb, deadline=deadline)
+        try:
+            answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
 
 
 class TlsConnection(Connection, http.client.HTTPSConnection):

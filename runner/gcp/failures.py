@@ -108,6 +108,8 @@ def translate(error: Exception, method: str, resource: str) -> Exception:
 def api_error(http: int, body: Any, fallback: str = "", *, method: str, resource: str) -> GoogleApiError:
     """Return the error for an answer with HTTP number `http` and Google's JSON `body`."""
     inner = body.get("error", body) if isinstance(body, dict) else {}
+    if isinstance(inner, str):  # OAuth (RFC 6749)
+        inner = {"message": f"{inner}: {body.get('error_description') or 'no description'}"}
     inner = inner if isinstance(inner, dict) else {}
     text = str(inner.get("message") or fallback or f"HTTP {http}")
     status = str(inner.get("status") or _STATUS_OF_HTTP.get(http, "UNKNOWN"))

@@ -30,3 +30,8 @@ class HasState:
     def succeeded(self) -> bool:
         """Tell whether the job left what it was to make: a tuned model, predictions."""
         return self.state in SUCCEEDED
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether it goes on or has succeeded: another job like it would be paid for twice."""
+        return self.succeeded or not self.ended

@@ -1,92 +1,142 @@
-"""Google credentials: found, and refreshed. The one module that imports google-auth, and only what the login needs."""
+"""Who this program is to Google: the key of a service account, or what `google_login` finds on this machine.
+
+A key of the usual kind signs its requests for tokens here, by cryptography: google-auth takes a sixth of a second of
+CPU for that, more than all else that a command does which only looks. All other credentials, and keys that it should
+refuse, are google-auth's.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlencode
 
-import google.auth
-import google.auth.exceptions
-import google.auth.transport
-from google.auth.credentials import Credentials
+from runner.errors import GoogleApiError, PermissionDeniedError
+from runner.gcp.failures import call, document_of
+from runner.gcp.rest import Response, RestClient
+from runner.gcp.service_clock import elapsed
+from runner.json_text import parsed
 
-from runner.errors import PermissionDeniedError, UnreachableError
-from runner.gcp.rest import RestClient, TransportError
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_TIMEOUT_SECONDS = 120.0
-"""As google-auth's own transport."""
-_PLAIN = ("google.oauth2.service_account", "google.oauth2.credentials", "google.auth.compute_engine.credentials")
-"""Modules of credentials that send plain requests. Others may want a client certificate or a session of `requests`."""
+AUDIENCE = "https://oauth2.googleapis.com/token"
+"""The audience that each assertion names, whichever address it is sent to."""
+_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_VALID_SECONDS = 3600
+EARLY_SECONDS = 225.0
+"""So long before its end a token is not used any more, as in google-auth."""
+_REFUSALS = frozenset({400, 401, 403, 404})
 
 
-def found() -> Credentials:
-    """Return Application Default Credentials. Raises PermissionDeniedError: nobody is logged in."""
-    credentials: Credentials
-    try:
-        credentials, _ = google.auth.default(scopes=[SCOPE])
-    except google.auth.exceptions.DefaultCredentialsError as error:
-        raise _refused("no Google credentials were found on this machine", ", or set RUNNER_TOKEN") from error
-    return credentials
+class Login(Protocol):
+    """Gets tokens."""
+
+    @property
+    def token(self) -> str | None:
+        """The bearer token; None before the first `refresh`."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether the token can still be used."""
+
+    def refresh(self) -> None:
+        """Get a fresh token. Raises PermissionDeniedError, UnreachableError, GoogleApiError."""
 
 
-def refresh(credentials: Credentials) -> None:
-    """Get a fresh token. Raises PermissionDeniedError, UnreachableError."""
-    try:
-        credentials.refresh(_transport(credentials))  # type: ignore[no-untyped-call]
-    except google.auth.exceptions.TransportError as error:
-        raise UnreachableError(f"the service that gives out tokens cannot be reached: {error}") from error
-    except google.auth.exceptions.GoogleAuthError as error:
-        raise _refused(f"the Google credentials of this machine cannot be refreshed: {error}") from error
+def key_given() -> ServiceAccountKey | None:
+    """Return the key of a service account that the environment names; None where google-auth finds another login."""
+    path = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    return _key_in(Path(path)) if path else None
 
 
-def _refused(message: str, otherwise: str = "") -> PermissionDeniedError:
+def refused(message: str, otherwise: str = "") -> PermissionDeniedError:
+    """Return the error for credentials that are missing or of no use."""
     hint = f"`gcloud auth application-default login`{otherwise}"
     return PermissionDeniedError(message, status="UNAUTHENTICATED", http=401, hint=hint)
 
 
-def _transport(credentials: Credentials) -> Any:
-    """Return what google-auth sends its requests with: where it is enough the REST client, quick to import."""
-    if type(credentials).__module__ in _PLAIN:
-        return _PlainTransport()
-    import google.auth.transport.requests
+@dataclass(slots=True)
+class ServiceAccountKey:
+    """The key of a service account."""
 
-    return google.auth.transport.requests.Request()
+    account: str
+    id: str
+    address: str
+    """Where tokens are asked for."""
+    key: RSAPrivateKey
+    token: str | None = None
+    _until: float = 0.0
 
+    @property
+    def valid(self) -> bool:
+        """Tell whether the token can still be used."""
+        return self.token is not None and elapsed() < self._until
 
-class _PlainTransport(google.auth.transport.Request):
-    def __call__(
-        self,
-        url: str,
-        method: str = "GET",
-        body: Any = None,
-        headers: Any = None,
-        timeout: float | None = _TIMEOUT_SECONDS,
-        **_: Any,
-    ) -> Any:
-        content = body.encode() if isinstance(body, str) else body or b""
-        try:
+    def refresh(self) -> None:
+        """Get a fresh token. Raises PermissionDeniedError, UnreachableError, GoogleApiError."""
+        method = "oauth2.token"
+        body = urlencode({"assertion": self.assertion(int(time.time())), "grant_type": _GRANT}).encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+
+        def ask() -> Response:
             with RestClient() as client:
-                response = client.request(method, url, content=content, headers=headers, timeout=timeout)
-        except TransportError as error:
-            raise google.auth.exceptions.TransportError(error) from error  # type: ignore[no-untyped-call]
-        return _Answer(response.status_code, response.headers, response.content)
+                return client.post(self.address, content=body, headers=headers).raise_for_status()
+
+        asked = elapsed()
+        try:
+            answer = document_of(call(method, self.account, ask, idempotent=True), method, self.account)
+        except GoogleApiError as error:
+            if error.http not in _REFUSALS:
+                raise
+            raise refused(f"the Google credentials of this machine cannot be refreshed: {error.message}") from error
+        token, seconds = answer.get("access_token"), answer.get("expires_in", _VALID_SECONDS)
+        if not isinstance(token, str) or not token or not str(seconds).isdecimal():
+            raise refused("the Google credentials of this machine cannot be refreshed: the answer holds no token")
+        self.token, self._until = token, asked + int(seconds) - EARLY_SECONDS
+
+    def assertion(self, now: int) -> str:
+        """Return the signed claim to be this account (RFC 7523), made at `now` in seconds since 1970."""
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+        from cryptography.hazmat.primitives.hashes import SHA256
+
+        claims = {"iat": now, "exp": now + _VALID_SECONDS, "iss": self.account, "aud": AUDIENCE, "scope": SCOPE}
+        text = f"{_base64({'typ': 'JWT', 'alg': 'RS256', 'kid': self.id})}.{_base64(claims)}"
+        signature = self.key.sign(text.encode(), PKCS1v15(), SHA256())
+        try:
+            # The key's numbers were not proved when it was read; a signature by wrong ones would tell about the key.
+            self.key.public_key().verify(signature, text.encode(), PKCS1v15(), SHA256())
+        except InvalidSignature:
+            raise refused(f"the private key of {self.account} is damaged") from None
+        return f"{text}.{_base64(signature)}"
 
 
-class _Answer(google.auth.transport.Response):
-    def __init__(self, status: int, headers: Any, data: bytes) -> None:
-        self._status, self._headers, self._data = status, headers, data
+def _key_in(path: Path) -> ServiceAccountKey | None:
+    """Return the key of a file; None where google-auth is to read it, or to say what is wrong."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    @property
-    def status(self) -> int:
-        """HTTP status."""
-        return self._status
+        body = parsed(path.read_bytes())
+        if body["type"] != "service_account" or body.get("universe_domain", "googleapis.com") != "googleapis.com":
+            return None
+        account, number, address = body["client_email"], body["private_key_id"], body["token_uri"]
+        # Proving that the numbers are primes takes longer than all the rest; `assertion` looks at what they make.
+        key = load_pem_private_key(body["private_key"].encode(), None, unsafe_skip_rsa_key_validation=True)
+    except Exception:
+        return None
+    if not isinstance(key, RSAPrivateKey) or not all(isinstance(text, str) for text in (account, number, address)):
+        return None
+    return ServiceAccountKey(account, number, address, key)
 
-    @property
-    def headers(self) -> Any:
-        """Headers, with lower-case names."""
-        return self._headers
 
-    @property
-    def data(self) -> bytes:
-        """Body."""
-        return self._data
+def _base64(value: bytes | dict[str, object]) -> str:
+    content = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")

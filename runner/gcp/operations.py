@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ from runner.errors import GoogleApiError, NotFoundError, WaitTimeoutError
 from runner.gcp.failures import about, api_error
 from runner.gcp.session import Session
 from runner.status_codes import HTTP, name_of
-from runner.waiting import waiting
+from runner.waiting import looks
 
 POLL_SECONDS = 10.0
 _METHOD = "operation"
@@ -49,9 +48,7 @@ def wait(
         GoogleApiError: the operation ended in an error.
         WaitTimeoutError: it has not ended; it goes on.
     """
-    start = time.monotonic()
-    pause = min(0.2, poll)
-    while True:
+    for waited in looks(0.2, poll, factor=1.5, within=timeout, what=f"the operation {name.rsplit('/', 1)[-1]}"):
         try:
             document = get(session, name)
         except NotFoundError as error:
@@ -65,14 +62,9 @@ def wait(
             ) from error
         if document.get("done"):
             return _result(document, name)
-        waited = time.monotonic() - start
         if progress:
             progress(waited, str((document.get("metadata") or {}).get("deploymentStage", "")))
-        if waited + pause > timeout:
-            raise WaitTimeoutError(f"{name} has not ended after {waited:.0f} s; it goes on")
-        with waiting(f"the operation {name.rsplit('/', 1)[-1]}"):
-            time.sleep(pause)
-        pause = min(poll, pause * 1.5)
+    raise WaitTimeoutError(f"{name} has not ended after {timeout:.0f} s; it goes on")
 
 
 def _result(document: dict[str, Any], name: str) -> dict[str, Any]:

@@ -118,8 +118,10 @@ class Response:
         """Keep the connection for the next request if the body was read to its end, else close it."""
         release, self._release = self._release, None
         if release is not None:
-            release(self._answer.isclosed() and not self._answer.will_close)
-            self._answer.close()
+            read = self._answer.isclosed()
+            release(read and not self._answer.will_close)
+            if not read:
+                self._answer.close()
 
 
 class RestClient:
@@ -219,7 +221,7 @@ class RestClient:
         if params:
             target += ("&" if "?" in target else "?") + urlencode(params, quote_via=quote)
         fields = {**self._own_headers, **(headers or {})}
-        decode = not any(name.lower() == "accept-encoding" for name in fields)
+        decode = not any(name.lower() == "accept-encoding" for name in headers or ())
         if decode:
             fields["Accept-Encoding"] = "gzip"
         if json is not None:
@@ -256,12 +258,9 @@ class RestClient:
         try:
             if connection.sock.gettimeout() != (timeout or TIMEOUT_SECONDS):
                 connection.sock.settimeout(timeout or TIMEOUT_SECONDS)
-            connection.pieces = 1 + len(body)
-            connection.request(verb, target, body or None, {"Host": host[1], **fields})
+            connection.ask(verb, target, {"Host": host[1], **fields}, body)
             sent = True
-            deadline = time.monotonic() + 2 * (timeout or TIMEOUT_SECONDS)
-            connection.deadline = deadline
-            answer = connection.getresponse()
+            answer = connection.answered(verb, time.monotonic() + 2 * (timeout or TIMEOUT_SECONDS))
             return Response(answer, lambda clean: self._release(host, connection, clean), decode=decode)
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()

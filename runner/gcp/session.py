@@ -17,7 +17,7 @@ from runner.gcp.rest import Response, RestClient
 from runner.gcp.service_clock import ServiceClock
 
 if TYPE_CHECKING:
-    from google.auth.credentials import Credentials
+    from runner.gcp.login import Login
 
 _NAMED = frozenset({"endpoints", "models", "tuningJobs"})
 """Lists of resources that each have a name."""
@@ -78,15 +78,20 @@ class Session:
             self.__dict__.pop("credentials", None)
 
     @functools.cached_property
-    def credentials(self) -> Credentials:
-        """Application Default Credentials.
+    def credentials(self) -> Login:
+        """What gets tokens; Application Default Credentials.
 
         Raises:
             PermissionDeniedError: nobody is logged in.
         """
-        from runner.gcp import login  # google-auth is imported only where no token is given
+        from runner.gcp import login  # imported only where no token is given
 
-        return login.found()
+        key = login.key_given()
+        if key is not None:
+            return key
+        from runner.gcp import google_login  # which imports google-auth
+
+        return google_login.found()
 
     @functools.cached_property
     def http(self) -> RestClient:
@@ -132,9 +137,7 @@ class Session:
         with self._lock:
             credentials = self.credentials
             if fresh or not credentials.valid:
-                from runner.gcp import login
-
-                login.refresh(credentials)
+                credentials.refresh()
             return str(credentials.token)
 
     def send(

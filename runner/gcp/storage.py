@@ -112,11 +112,17 @@ def crc32c_of_bytes(content: bytes) -> str:
     return base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode()
 
 
-def object_url(session: Session, uri: str, *, download: bool = False) -> str:
-    """Return the address of an object in the JSON API. Raises ConfigurationError."""
+def parse_object_uri(uri: str) -> tuple[str, str]:
+    """Return bucket and name of an object's address. Raises ConfigurationError, also for that of a bucket."""
     bucket, name = parse_gs_uri(uri)
     if not name:
         raise ConfigurationError(f"{uri!r} names a bucket, not an object")
+    return bucket, name
+
+
+def object_url(session: Session, uri: str, *, download: bool = False) -> str:
+    """Return the address of an object in the JSON API. Raises ConfigurationError."""
+    bucket, name = parse_object_uri(uri)
     service = "/download" if download else ""
     return f"{session.environment.storage_base}{service}/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
 

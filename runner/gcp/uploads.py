@@ -29,7 +29,7 @@ from runner.gcp.storage import (
     crc32c_of_bytes,
     info_of,
     object_url,
-    parse_gs_uri,
+    parse_object_uri,
     stat,
 )
 from runner.json_text import parsed
@@ -90,12 +90,10 @@ def upload_file(
     """
     upload = _Upload(session, uri, content_type, STAGED, progress)
     try:
-        with path.open("rb", buffering=0) as stream:
-            status = os.fstat(stream.fileno())
-            if status.st_size <= SMALL_BYTES:
-                data = _read(stream.fileno(), status.st_size)
-                upload.checksum = unchanged(path, crc32c, crc32c_of_bytes(data))
-                return upload.run(len(data), lambda generation: upload.whole(data, generation), replace=replace)
+        status, data = _small(path)
+        if data is not None:
+            upload.checksum = unchanged(path, crc32c, crc32c_of_bytes(data))
+            return upload.run(len(data), lambda generation: upload.whole(data, generation), replace=replace)
         upload.checksum = unchanged(path, crc32c, crc32c_of(path))
         key = f"{path.resolve()}\n{uri}\n{status.st_size}\n{status.st_mtime_ns}"
         return upload.run(status.st_size, _Pieces(upload, path, status.st_size, key).send, replace=replace)
@@ -103,13 +101,20 @@ def upload_file(
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _read(descriptor: int, size: int) -> bytes:
-    """Return a whole file, which probably has `size` bytes: in one call, for threads wait for one another at each."""
-    data = os.read(descriptor, size + 1)
-    if len(data) != size:  # it changes
-        while piece := os.read(descriptor, 1 << 20):
-            data += piece
-    return data
+def _small(path: Path) -> tuple[os.stat_result, bytes | None]:
+    """Return a file's size and times, and what is in it if it is small: in few calls, as threads wait at each."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(descriptor)
+        if status.st_size > SMALL_BYTES:
+            return status, None
+        data = os.read(descriptor, status.st_size + 1)
+        if len(data) != status.st_size:  # it changes
+            while piece := os.read(descriptor, 1 << 20):
+                data += piece
+        return status, data
+    finally:
+        os.close(descriptor)
 
 
 def upload_bytes(
@@ -133,15 +138,14 @@ def insert(session: Session, uri: str, resource: Mapping[str, Any], content: byt
     Raises:
         AlreadyExistsError: the generation is another one; also where the answer to an earlier try was lost.
     """
-    bucket, name = parse_gs_uri(uri)
+    bucket, name = parse_object_uri(uri)
     boundary = _boundary()
-    body = (
-        f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
-        json.dumps({"name": name, **resource}).encode(),
-        f"\r\n--{boundary}\r\nContent-Type: {resource['contentType']}\r\n\r\n".encode(),
-        content,
-        f"\r\n--{boundary}--".encode(),
+    described = (
+        f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n"
+        f"{json.dumps({'name': name, **resource})}\r\n"
+        f"--{boundary}\r\nContent-Type: {resource['contentType']}\r\n\r\n"
     )
+    body = (described.encode(), content, f"\r\n--{boundary}--".encode())
     answer = session.ask(
         "POST",
         f"{session.environment.storage_base}/upload/storage/v1/b/{bucket}/o"
@@ -186,7 +190,6 @@ class _Upload:
 
     def run(self, size: int, send: Callable[[int], ObjectInfo], *, replace: bool) -> Sent:
         """Send unless it is there; `send` takes the generation of the object that is replaced."""
-        object_url(self.session, self.uri)  # raises for an address that is malformed
         present = stat(self.session, self.uri) if size > UNASKED_BYTES else None
         for _ in range(2):
             if present is not None and (present.crc32c, present.size) == (self.checksum, size):
@@ -250,7 +253,7 @@ class _Pieces:
 
     def start(self, generation: int) -> str:
         """Begin an upload, note its address, and return it."""
-        bucket, name = parse_gs_uri(self.upload.uri)
+        bucket, name = parse_object_uri(self.upload.uri)
         answer = self.upload.session.send(
             "POST",
             f"{self.upload.session.environment.storage_base}/upload/storage/v1/b/{bucket}/o",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from runner.errors import RunnerError, WaitTimeoutError
 from runner.gcp import deployed, endpoints, failures, operations
@@ -14,7 +14,7 @@ from runner.serving import recovery
 from runner.serving.journal import JournalEntry
 from runner.serving.plan import DeploymentPlan, container_spec
 from runner.serving.shares import with_share
-from runner.waiting import waiting
+from runner.waiting import looks
 
 Check = Callable[[Endpoint, DeployedModel], None]
 """Looks at a deployed model before it gets traffic; raises RunnerError to keep it from getting any."""
@@ -122,15 +122,13 @@ class Saga:
                 progress=self._report,
             )
             return
-        deadline, pause = time.monotonic() + self.timeout, min(0.2, self.poll)
-        while not endpoints.get_endpoint(self.session, self.record.endpoint).deployed_models:
-            if time.monotonic() > deadline:
-                raise WaitTimeoutError(
-                    f"endpoint {self.record.id} has no model after {self.timeout:.0f} s; the deployment may go on"
-                )
-            with waiting(f"the model on endpoint {self.record.id}"):
-                time.sleep(pause)
-            pause = min(self.poll, pause * 1.5)
+        what = f"the model on endpoint {self.record.id}"
+        for _ in looks(0.2, self.poll, factor=1.5, within=self.timeout, what=what):
+            if endpoints.get_endpoint(self.session, self.record.endpoint).deployed_models:
+                return
+        raise WaitTimeoutError(
+            f"endpoint {self.record.id} has no model after {self.timeout:.0f} s; the deployment may go on"
+        )
 
     def _report(self, waited: float, stage: str) -> None:
         """Tell a stage when it begins, and each minute that nothing else is told."""
@@ -213,16 +211,11 @@ class Saga:
             raise _KeptError(error) from error
 
     def _appears(self) -> bool:
-        deadline = time.monotonic() + self.lookup
-        while True:
-            try:
+        for _ in looks(0.5, 0.5, within=self.lookup):
+            with suppress(RunnerError):
                 endpoints.get_endpoint(self.session, self.record.endpoint)
-            except RunnerError:
-                if time.monotonic() > deadline:
-                    return False
-                time.sleep(0.5)
-            else:
                 return True
+        return False
 
 
 class _KeptError(RunnerError):

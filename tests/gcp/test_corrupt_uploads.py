@@ -257,18 +257,22 @@ def test_a_file_that_is_cut_between_its_check_and_its_upload(
 ) -> None:
     path, uri = tmp_path / "a.bin", f"gs://{project.datasets}/a.bin"
     path.write_bytes(content)
-    checksum, opened = storage.crc32c_of(path), Path.open
+    checksum = storage.crc32c_of(path)
     left = [1, 1] if content is LARGE else []  # opened to see its size, and for its checksum, before it is read
 
-    def cutting(self: Path, *given: Any, **options: Any) -> Any:
-        stream = opened(self, *given, **options)
-        if self == path:
-            if not left:
-                os.truncate(path, len(content) // 2)
-            del left[:1]
-        return stream
+    def cutting(opened: Callable[..., Any]) -> Callable[..., Any]:
+        def opening(target: Any, *given: Any, **options: Any) -> Any:
+            found = opened(target, *given, **options)
+            if target == path:
+                if not left:
+                    os.truncate(path, len(content) // 2)
+                del left[:1]
+            return found
 
-    monkeypatch.setattr(Path, "open", cutting)
+        return opening
+
+    monkeypatch.setattr(Path, "open", cutting(Path.open))
+    monkeypatch.setattr(os, "open", cutting(os.open))
     with pytest.raises(ConfigurationError, match="has changed"):
         uploads.upload_file(session, path, uri, crc32c=checksum)
     assert storage.stat(session, uri) is None

@@ -29,6 +29,7 @@ MAY_READ = {
     "runner/serving/evaluation.py": "dates an evaluation for people",
     "runner/cli/jobs/live.py": "shows how long a job has run",
     "runner/cli/jobs/read.py": "chooses which jobs a list shows",
+    "runner/gcp/login.py": "dates a request for a token, which ends by another clock",
     "runner/cli/text.py": "shows how long it is until a moment",
     "runner/cli/completing.py": "ages the names that a shell completes",
     "runner/console/observing.py": "ages what a page shows",

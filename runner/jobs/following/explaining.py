@@ -18,7 +18,7 @@ from runner.gcp.events import JobEvent
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.progress import Billed, billed, fraction_by
-from runner.status_codes import name_of
+from runner.status_codes import NO_CAPACITY, SERVICE_FAILURES, name_of
 from runner.wording import counted
 
 Cause = Literal["data", "configuration", "permission", "quota", "capacity", "platform", "cancelled"]
@@ -28,7 +28,6 @@ QUOTA = "Global concurrent managed OSS model fine-tuning jobs per project"
 
 _STALL_SECONDS = 600.0
 """From when on a running job without progress is called stuck: longer than a step and a checkpoint take."""
-_PLATFORM_CODES = frozenset({2, 4, 10, 13, 14, 15})
 
 _RULES: tuple[tuple[Cause, re.Pattern[str]], ...] = (
     (
@@ -114,18 +113,18 @@ def classify(job: TuningJob) -> Cause | None:
     """Return the class of a job's failure from its own document; None for one that has not failed."""
     if job.state == "JOB_STATE_CANCELLED" or job.state == "JOB_STATE_CANCELLING":
         return "cancelled"
-    if not job.ended or job.succeeded:
+    if job.alive:
         return _WAITING.get(job.detail_state)
     if job.error_code in (1,):
         return "cancelled"
     for cause, pattern in _RULES:
-        if cause in ("configuration", "data") and job.error_code in _PLATFORM_CODES:
+        if cause in ("configuration", "data") and job.error_code in SERVICE_FAILURES:
             break
         if pattern.search(job.error_message):
             return cause
     if job.error_code in (7, 16):
         return "permission"
-    if job.error_code == 8:
+    if job.error_code == NO_CAPACITY:
         return "quota"
     if job.error_code in (3, 9, 11, 12):
         return "configuration"

@@ -176,7 +176,7 @@ def _wandb(package: Any, job: TuningJob, results: Results, place: str, experimen
         run.log(by_step[step], step=step)
     run.summary["state"] = job.state.removeprefix("JOB_STATE_")
     place = str(run.settings.sync_dir)
-    run.finish(exit_code=0 if job.succeeded or not job.ended else 1)
+    run.finish(exit_code=0 if job.alive else 1)
     return place, str(job.id)
 
 

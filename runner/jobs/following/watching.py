@@ -242,7 +242,7 @@ def wait(
 
 def check(job: TuningJob) -> None:
     """Do nothing for a job that succeeded. Raises JobFailedError for one that ended otherwise."""
-    if job.succeeded or not job.ended:
+    if job.alive:
         return
     state = state_words(job.state)
     reason = f": {job.error_message}" if job.error_message else ""

@@ -9,7 +9,6 @@ its claims run out.
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
 from dataclasses import dataclass
 from functools import partial
@@ -33,9 +32,11 @@ from runner.jobs.manifests import identity
 from runner.jobs.manifests.records import Entry, Record, Run, StateLedger
 from runner.jobs.outputs import ownership
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submitting import claims, creating
-from runner.jobs.submitting.claims import Claim
+from runner.jobs.submitting import claims
+from runner.jobs.submitting.claims import Held
+from runner.jobs.submitting.creating import Notes, attempt
 from runner.jobs.submitting.prepared import PreparedJob
+from runner.waiting import looks
 
 Happening = Literal[
     "created",
@@ -99,49 +100,39 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
         return [job for some in found for job in some]
 
     try:
-        before = [job.name for job in jobs()]
-        claim = claims.take(
+        found = attempt(
             session,
             prepared.wanted(replace=record.run.replace_output),
             prepared.manifest(session.environment.parent, _details(record)),
             owner=owner,
             jobs=jobs,
+            send=partial(tuning_jobs.create, session, prepared.fields),
+            notes=Notes(),  # the record says it
             # They have held the record for so long that nothing of theirs is on its way any more.
             unsent={record.run.owner} - {""},
+            since=since,
         )
-        if not isinstance(claim, Claim):
-            if claim.job is not None:
-                return _recorded(session, ledger, claimed, claim.job, "adopted")
-            message = f"another runner is creating it; its claim runs out in {claim.left_seconds:.0f} s"
+        if isinstance(found, Held):
             ledger.write(record, claimed.generation)
-            return Step(name=record.name, what="elsewhere", message=message)
-        if elapsed() - since > claims.SEND_WITHIN_SECONDS:
-            claim.release()
-            ledger.write(record, claimed.generation)
-            return Step(name=record.name, what="waiting", message="this machine was stopped for a while; run again")
-        job = creating.create(
-            partial(tuning_jobs.create, session, prepared.fields),
-            claim=claim,
-            jobs=jobs,
-            before=before,
-        )
+            message = f"{found.why}; its claim runs out in {found.left_seconds:.0f} s"
+            if found.left_seconds:
+                return Step(name=record.name, what="elsewhere", message=message)
+            return Step(name=record.name, what="waiting", message=f"{found.why}; run again")
     except RunnerError as error:
         return _failed(ledger, claimed, error)
-    return _recorded(session, ledger, claimed, job, "created")
+    return _recorded(session, ledger, claimed, found.job, "created" if found.created else "adopted")
 
 
 def _elsewhere(session: Session, ledger: StateLedger, name: str) -> Step:
     """Wait for the job of whoever was quicker."""
-    deadline, pause = time.monotonic() + claims.LOOKUP_SECONDS, 0.1
-    while True:
+    for _ in looks(0.1, 1.0, within=claims.LOOKUP_SECONDS):
         found = ledger.read(name)
         run = found.record.run if found else None
         if run is not None and run.phase == "submitted":
             return Step(name=name, what="adopted", job=run.job)
-        if run is None or run.phase != "claimed" or time.monotonic() + pause > deadline:
-            return Step(name=name, what="elsewhere", message="another runner changed its record; apply again")
-        time.sleep(pause)
-        pause = min(1.0, pause * 2)
+        if run is None or run.phase != "claimed":
+            break
+    return Step(name=name, what="elsewhere", message="another runner changed its record; apply again")
 
 
 def _prepared(session: Session, record: Record, weights: str | None) -> PreparedJob:

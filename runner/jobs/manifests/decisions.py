@@ -185,7 +185,7 @@ def removed(view: View, planned: list[PlannedJob], paths: list[Path], *, prune: 
 def _other_identity(planned: PlannedJob, entry: Entry | None, same: list[TuningJob], view: View) -> None:
     last = planned.last
     planned.differences = against_last_run(last, planned.run.inputs) if last else []
-    alive = next((job for job in same if not job.ended or job.succeeded), None)
+    alive = next((job for job in same if job.alive), None)
     if entry is not None and entry.record.run.phase == "claimed" and not view.found(entry.record):
         age = view.claim_age(entry)
         if age < ownership.LEASE_SECONDS:
@@ -214,7 +214,7 @@ def _same_identity(planned: PlannedJob, entry: Entry, same: list[TuningJob], vie
     planned.job = job
     if job is None:
         _without_job(planned, run)
-    elif not job.ended or job.succeeded:
+    elif job.alive:
         planned.action, planned.reason = "keep", f"job {job.id} {_state(job)}"
     else:
         outcome = run.outcome or outcome_of(job, run)

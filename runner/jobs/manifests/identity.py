@@ -104,7 +104,7 @@ def of_attempt(jobs: dict[tuple[str, str], list[TuningJob]], record: Record) -> 
     attempt = [job for job in same if attempt_of(job) == record.run.attempt]
     if len(attempt) < 2:
         return attempt
-    alive = [job for job in attempt if job.succeeded or not job.ended]
+    alive = [job for job in attempt if job.alive]
     named = [job for job in alive if job.name == record.run.job]
     return named or alive or [max(attempt, key=lambda job: (str(job.create_time), job.id))]
 

@@ -18,10 +18,7 @@ from runner.jobs.manifests.looking import View, look
 from runner.jobs.manifests.places import Place, Slots
 from runner.jobs.manifests.records import Entry, Outcome, Record, Run, StateLedger
 from runner.jobs.outputs import ownership
-
-_PLATFORM_CODES = frozenset({4, 8, 10, 13, 14})
-"""google.rpc.Code of failures that are not the job's own: DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL,
-UNAVAILABLE."""
+from runner.status_codes import NO_CAPACITY, SERVICE_FAILURES
 
 
 def advance(
@@ -276,10 +273,8 @@ def next_attempt(record: Record, now: datetime.datetime) -> Record | None:
     outcome = run.outcome
     if outcome is None or run.attempt > run.retries:
         return None
-    platform = outcome.state == "JOB_STATE_EXPIRED" or (
-        outcome.state == "JOB_STATE_FAILED" and outcome.code in _PLATFORM_CODES
-    )
-    if not (platform or (run.retry_on == "any" and outcome.state == "JOB_STATE_FAILED")):
+    platform = outcome.code in SERVICE_FAILURES or outcome.code == NO_CAPACITY or run.retry_on == "any"
+    if not (outcome.state == "JOB_STATE_EXPIRED" or (outcome.state == "JOB_STATE_FAILED" and platform)):
         return None
     values = {"attempt": run.attempt + 1, "phase": "queued", "job": "", "outcome": None, "places": ()}
     return record.replaced(run.model_copy(update={**values, "queued": times.exact(now)}))

@@ -114,11 +114,7 @@ def sharing(session: Session, job: TuningJob) -> list[TuningJob]:
     """Return the other jobs of the session's location that write or have left results in a job's folder."""
     mine = job.output_uri.rstrip("/")
     listed = tuning_jobs.list_jobs(session, filter=f'outputUri="{job.output_uri}"' if '"' not in mine else "")
-    return [
-        other
-        for other in listed
-        if other.id != job.id and other.output_uri.rstrip("/") == mine and (other.succeeded or not other.ended)
-    ]
+    return [other for other in listed if other.id != job.id and other.output_uri.rstrip("/") == mine and other.alive]
 
 
 def clear(session: Session, output: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -23,6 +22,7 @@ from runner.gcp.storage import parse_gs_uri
 from runner.jobs.outputs import ownership
 from runner.jobs.outputs.ownership import Wanted
 from runner.jobs.outputs.run_manifest import manifest_uri
+from runner.waiting import looks
 
 SEND_WITHIN_SECONDS = 60.0
 """A claim older than this sends no create any more."""
@@ -46,16 +46,8 @@ class Job(Protocol):
         """Its last part."""
 
     @property
-    def state(self) -> str:
-        """`JOB_STATE_…`."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is over."""
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether it left a result."""
+    def alive(self) -> bool:
+        """Whether it goes on or has left a result."""
 
     @property
     def create_time(self) -> datetime.datetime | None:
@@ -72,12 +64,8 @@ class Claim:
     session: Session
     output: str
     generation: int
-    since: float = field(default_factory=lambda: elapsed())
-
-    @property
-    def expired(self) -> bool:
-        """Tell whether its create may no longer be sent: this machine slept, perhaps."""
-        return elapsed() - self.since > SEND_WITHIN_SECONDS
+    since: float
+    """On `service_clock.elapsed`: when it was begun."""
 
     def release(self) -> None:
         """Give it back, its create being refused or unsent; one that cannot be given back runs out."""
@@ -88,12 +76,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held(Generic[AnyJob]):
-    """A claim that another runner, or an earlier process of this machine, holds."""
+    """A claim that another runner, or an earlier process of this machine, holds; or one that came to nothing."""
 
     job: AnyJob | None = None
     """What came of it."""
+    why: str = "another runner has claimed this job and may be creating it"
     left_seconds: float = 0.0
-    """Until it may be taken over."""
+    """Until it may be taken over; 0 if it may be at once."""
     mine: bool = False
     """An earlier process of this machine may have sent its create."""
 
@@ -161,8 +150,7 @@ def _standing(
     jobs: Callable[[], list[AnyJob]],
 ) -> _Free | Held[AnyJob]:
     """Return the generation that may be written over, or whose claim it is after all."""
-    deadline, pause = time.monotonic() + LOOKUP_SECONDS, 0.2
-    while True:
+    for _ in looks(0.2, 2.0, within=LOOKUP_SECONDS):
         there, now = ownership.holder_of(session, wanted.output)
         ownership.require_free(session, wanted, there, now)
         if there is None:
@@ -173,7 +161,7 @@ def _standing(
             return _Free(generation=there.generation)
         # After the record: what came of this claim is in the list, or its owner may still send it.
         known = jobs()
-        alive = [job for job in known if job.succeeded or not job.ended]
+        alive = [job for job in known if job.alive]
         if alive:
             return Held(job=alive[0])
         if owner in unsent:
@@ -183,10 +171,9 @@ def _standing(
         left = lease - (now - there.updated).total_seconds()
         if spent or left <= 0:
             return free
-        if owner in sent or time.monotonic() + pause > deadline:
-            return Held(left_seconds=left, mine=owner in sent)
-        time.sleep(pause)
-        pause = min(2.0, pause * 2)
+        if owner in sent:
+            break
+    return Held(left_seconds=left, mine=owner in sent)
 
 
 def _settled(free: _Free, sent: Collection[str]) -> set[str]:

@@ -1,24 +1,99 @@
-"""Send one create, and find the job of a create whose answer was lost."""
+"""The one way to create a job: look for it, claim it, send one create, find the job of one whose answer was lost."""
 
 from __future__ import annotations
 
 import contextlib
-import time
+import math
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
 
 from runner.errors import AmbiguousSubmissionError, RunnerError
 from runner.gcp import failures
+from runner.gcp.service_clock import elapsed
+from runner.gcp.session import Session
 from runner.jobs.labels import is_job_name
+from runner.jobs.outputs.ownership import Wanted
 from runner.jobs.submitting import claims
-from runner.jobs.submitting.claims import AnyJob, Claim, Job
+from runner.jobs.submitting.claims import AnyJob, Claim, Held, Job
+from runner.waiting import looks
 
 
-def create(
-    send: Callable[[], AnyJob],
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once(Generic[AnyJob]):
+    """A job of any kind, and whether this submission created it."""
+
+    job: AnyJob
+    created: bool
+    ledger_problem: str = ""
+    """Why this machine has not written down that the job exists; the next submission finds it by its fingerprint."""
+
+
+class Notes:
+    """What a runner writes down of its attempt, beside the claim; these write nothing. An error ends the attempt."""
+
+    def claiming(self) -> None:
+        """Hear that the claim is about to be written."""
+
+    def intend(self) -> None:
+        """Hear that the create is about to be sent."""
+
+
+def attempt(
+    session: Session,
+    wanted: Wanted,
+    manifest: dict[str, Any],
     *,
-    claim: Claim,
+    owner: str,
     jobs: Callable[[], list[AnyJob]],
-    before: Collection[str] = (),
+    send: Callable[[], AnyJob],
+    notes: Notes,
+    sent: Collection[str] = (),
+    unsent: Collection[str] = (),
+    since: float = math.inf,
+) -> Once[AnyJob] | Held[AnyJob]:
+    """Return the job of a fingerprint, created now unless one runs or has succeeded; or who may be creating it.
+
+    Args:
+        session: where.
+        wanted: the fingerprint, and the folder that is claimed.
+        manifest: what the claim says.
+        owner: a name that no other attempt has.
+        jobs: looks for the jobs of the fingerprint.
+        send: sends the create, once, and returns the job.
+        notes: hears what is about to happen.
+        sent: see `claims.take`.
+        unsent: see `claims.take`.
+        since: on `service_clock.elapsed`, when others began to count this attempt's time, if that was before the claim.
+
+    Raises:
+        AmbiguousSubmissionError: a create may or may not have happened, or several jobs carry the fingerprint.
+        OutputTakenError: the folder belongs to another job; nothing was sent.
+        RunnerError: as `claims.take` before the create is sent, and after it as the service refused.
+    """
+    known = jobs()
+    alive = [job for job in known if job.alive]
+    if len(alive) > 1:
+        raise several(alive)
+    if alive:
+        return Once(job=alive[0], created=False)
+    notes.claiming()
+    claim = claims.take(session, wanted, manifest, owner=owner, jobs=jobs, sent=sent, unsent=unsent)
+    if isinstance(claim, Held):
+        return claim if claim.job is None else Once(job=claim.job, created=False)
+    if elapsed() - min(since, claim.since) > claims.SEND_WITHIN_SECONDS:
+        claim.release()
+        return Held(why="this machine was stopped for a while before the job was created")
+    try:
+        notes.intend()
+    except RunnerError:
+        claim.release()
+        raise
+    return Once(job=_create(send, claim, jobs, {job.name for job in known}), created=True)
+
+
+def _create(
+    send: Callable[[], AnyJob], claim: Claim, jobs: Callable[[], list[AnyJob]], before: Collection[str]
 ) -> AnyJob:
     """Create a job, once.
 
@@ -48,15 +123,11 @@ def create(
             _appeared(jobs, {job.name, *before}, job)
             return job
         error = ValueError(f"the answer names no job but {job.name[:80]!r}")
-    deadline, pause = time.monotonic() + claims.LOOKUP_SECONDS, 0.2
-    while True:
+    for _ in looks(0.2, 2.0, within=claims.LOOKUP_SECONDS):
         found = _appeared(jobs, before)
         if found is not None:
             return found
-        if time.monotonic() + pause > deadline:
-            raise ambiguous(claims.SETTLE_SECONDS, str(error)) from error
-        time.sleep(pause)
-        pause = min(2.0, pause * 2)
+    raise ambiguous(claims.SETTLE_SECONDS, str(error)) from error
 
 
 def _made_all_the_same(refusal: RunnerError, jobs: Callable[[], list[AnyJob]], before: Collection[str]) -> AnyJob:

@@ -39,8 +39,9 @@ from runner.jobs.outputs.ownership import Wanted
 from runner.jobs.preflight.findings import PreflightFinding
 from runner.jobs.preflight.obstacles import Look, preflight_many, require_none
 from runner.jobs.specification import TuningJobSpec, check
+from runner.jobs.submitting.creating import Once
 from runner.jobs.submitting.prepared import prepare
-from runner.jobs.submitting.submission import Once, submit_once
+from runner.jobs.submitting.submission import submit_once
 from runner.prices import Price, Terms
 from runner.wording import counted
 

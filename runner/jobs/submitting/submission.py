@@ -3,7 +3,7 @@
 Creating a tuning job has no request id: a create that is repeated after a lost answer is a second paid job. So every
 job carries a fingerprint of what it is to do, as a label, and a create is sent only after the list of jobs shows none
 with that fingerprint, the ledger of this machine says what is about to happen, and the output folder is claimed
-(`runner.jobs.submitting.claims`). Whatever happens after that, from a reset connection to `kill -9`, the next
+(`runner.jobs.submitting.creating`). Whatever happens after that, from a reset connection to `kill -9`, the next
 submission looks the job up by its label and adopts it.
 """
 
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Generic
+from typing import Any, Literal
 
 from runner.errors import AmbiguousSubmissionError, RunnerError, UnreachableError
 from runner.gcp import failures, tuning_jobs
@@ -22,23 +22,10 @@ from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.labels import jobs_of
 from runner.jobs.outputs.ownership import Wanted
 from runner.jobs.specification import TuningJobSpec
-from runner.jobs.submitting import claims
 from runner.jobs.submitting.claims import AnyJob, Held
-from runner.jobs.submitting.creating import ambiguous, create, several
-from runner.jobs.submitting.ledger import Ledger
+from runner.jobs.submitting.creating import Notes, Once, ambiguous, attempt
+from runner.jobs.submitting.ledger import Ledger, Outcome
 from runner.jobs.submitting.prepared import prepare
-
-_UNFINISHED_BUSINESS = frozenset({"JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Once(Generic[AnyJob]):
-    """A job of any kind, and whether this submission created it."""
-
-    job: AnyJob
-    created: bool
-    ledger_problem: str = ""
-    """Why this machine has not written down that the job exists; the next submission finds it by its fingerprint."""
 
 
 def submit(session: Session, spec: TuningJobSpec, *, force_new: bool = False) -> TuningJob:
@@ -103,61 +90,70 @@ def once(
     Raises:
         RunnerError: see `submit_once`.
     """
-    fingerprint, parent = wanted.fingerprint, session.environment.parent
-    with Ledger.open(fingerprint) as ledger:
-        trail = ledger.trail(fingerprint, parent)
-        known = jobs()
-        alive = [job for job in known if job.state not in _UNFINISHED_BUSINESS]
-        if len(alive) > 1:
-            raise several(alive)
-        if alive:
-            problem = ledger.record(fingerprint, parent, "adopted", alive[0].name) if trail.open else ""
-            return Once(job=alive[0], created=False, ledger_problem=problem)
-        owner = uuid.uuid4().hex
-        ledger.claiming(fingerprint, parent, owner)
+    with Ledger.open(wanted.fingerprint) as ledger:
+        trail = ledger.trail(wanted.fingerprint, session.environment.parent)
+        notes = _Notes(ledger, wanted.fingerprint, session.environment.parent)
         try:
-            claim = claims.take(session, wanted, manifest, owner=owner, jobs=jobs, sent=trail.sent, unsent=trail.unsent)
-        except RunnerError:
-            ledger.record(fingerprint, parent, "unsent")
-            raise
-        if isinstance(claim, Held):
-            return _held(claim, ledger, fingerprint, parent, owner)
-        if claim.expired:
-            ledger.record(fingerprint, parent, "unsent")
-            claim.release()
-            raise AmbiguousSubmissionError(
-                "this machine was stopped for a while before the job was created; nothing was sent",
-                hint="submit again",
+            found = attempt(
+                session,
+                wanted,
+                manifest,
+                owner=notes.owner,
+                jobs=jobs,
+                send=send,
+                notes=notes,
+                sent=trail.sent,
+                unsent=trail.unsent,
             )
-        try:
-            ledger.intend(fingerprint, parent, owner)
-        except RunnerError:
-            claim.release()
-            raise
-        try:
-            job = create(send, claim=claim, jobs=jobs, before={job.name for job in known})
-        except AmbiguousSubmissionError:
-            raise  # the open intent stands for it
         except RunnerError as error:
-            if failures.is_certain(error):
-                ledger.record(fingerprint, parent, "unsent" if isinstance(error, UnreachableError) else "refused")
+            notes.failed(error)
             raise
-        problem = ledger.record(fingerprint, parent, "created", job.name)
-        return Once(job=job, created=True, ledger_problem=problem)
+        if isinstance(found, Held):
+            raise _held(found, notes)
+        if not found.created and not trail.open and not notes.stage:
+            return found  # there is nothing to write down
+        return replace(found, ledger_problem=notes.record("created" if found.created else "adopted", found.job.name))
 
 
-def _held(held: Held[AnyJob], ledger: Ledger, fingerprint: str, parent: str, owner: str) -> Once[AnyJob]:
-    """Return the job that another runner has created. Raises AmbiguousSubmissionError: it, or an earlier one, may."""
-    if held.job is not None:
-        problem = ledger.record(fingerprint, parent, "adopted", held.job.name)
-        return Once(job=held.job, created=False, ledger_problem=problem)
+@dataclass(slots=True)
+class _Notes(Notes):
+    """In the ledger of this machine."""
+
+    ledger: Ledger
+    fingerprint: str
+    parent: str
+    owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+    stage: Literal["", "claiming", "intent"] = ""
+    """What was written last."""
+
+    def claiming(self) -> None:
+        self.ledger.claiming(self.fingerprint, self.parent, self.owner)
+        self.stage = "claiming"
+
+    def intend(self) -> None:
+        self.ledger.intend(self.fingerprint, self.parent, self.owner)
+        self.stage = "intent"
+
+    def record(self, outcome: Outcome, job: str = "") -> str:
+        return self.ledger.record(self.fingerprint, self.parent, outcome, job)
+
+    def failed(self, error: RunnerError) -> None:
+        """Note what is certain: an open intent stands for a create that may have been carried out."""
+        if self.stage == "claiming":
+            self.record("unsent")
+        elif self.stage and not isinstance(error, AmbiguousSubmissionError) and failures.is_certain(error):
+            self.record("unsent" if isinstance(error, UnreachableError) else "refused")
+
+
+def _held(held: Held[AnyJob], notes: _Notes) -> AmbiguousSubmissionError:
+    """Return the error for a job that another runner, or an earlier one of this machine, may have created."""
     if held.mine:
         # The time runs from the claim in the folder, which may be this one.
-        ledger.intend(fingerprint, parent, owner)
-        raise ambiguous(held.left_seconds, "or it was a refusal that proves nothing, such as 429")
-    ledger.record(fingerprint, parent, "unsent")
-    raise AmbiguousSubmissionError(
-        "another runner has claimed this job and may be creating it; nothing was sent from here",
-        hint=f"submit again in {max(1, round(held.left_seconds))} s: its job is found by its fingerprint, and if it "
-        "died the job is created",
+        notes.intend()
+        return ambiguous(held.left_seconds, "or it was a refusal that proves nothing, such as 429")
+    notes.record("unsent")
+    again = f" in {max(1, round(held.left_seconds))} s: its job is found by its fingerprint, and if it died the job is "
+    return AmbiguousSubmissionError(
+        f"{held.why}; nothing was sent from here",
+        hint=f"submit again{again}created" if held.left_seconds else "submit again",
     )

@@ -9,8 +9,8 @@ order of the questions.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from runner.serving.batches.lines import OWN_KEYS, Journal, Lines, journal_of, o
 from runner.serving.batches.predictors import Predictor
 from runner.serving.batches.pricing import ANSWER_TOKENS, EXPECTED_TOKENS, BatchEstimate, Work, estimate
 from runner.serving.labels import LABELS
+from runner.waiting import looks
 from runner.wording import state_words
 
 POLL_SECONDS = 15.0
@@ -169,15 +170,14 @@ def wait(
     progress: Callable[[BatchJob], None] | None = None,
 ) -> BatchJob:
     """Return a job when it has succeeded. Raises JobFailedError, WaitTimeoutError."""
-    begun, pause = time.monotonic(), 0.5
-    while not job.ended:
-        if timeout is not None and time.monotonic() - begun + pause > timeout:
-            raise WaitTimeoutError(f"{job.name} is {job.state}; it goes on", hint="the same command again waits for it")
+    for waited in looks(0.5, POLL_SECONDS, within=math.inf if timeout is None else timeout):
+        job = batch_jobs.get(session, job.name) if waited else job
+        if job.ended:
+            break
         if progress is not None:
             progress(job)
-        time.sleep(pause)
-        pause = min(POLL_SECONDS, 2 * pause)
-        job = batch_jobs.get(session, job.name)
+    else:
+        raise WaitTimeoutError(f"{job.name} is {job.state}; it goes on", hint="the same command again waits for it")
     if not job.succeeded:
         ended = state_words(job.state)
         raise JobFailedError(
@@ -204,7 +204,7 @@ def _known(
     fingerprint = digest({"parent": session.environment.parent, **asked})
     found: tuple[str, BatchJob | None] = (fingerprint, None)
     while True:
-        job = next((job for job in _jobs(session, fingerprint) if job.succeeded or not job.ended), None)
+        job = next((job for job in _jobs(session, fingerprint) if job.alive), None)
         if job is None:
             return (fingerprint, None) if restart or found[1] is None else found
         found = (fingerprint, job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ from runner.jobs.following.chart import chart
 from runner.jobs.following.explaining import classify, error_text
 from runner.jobs.following.progress import JobProgress, billed, fraction_of
 from runner.jobs.following.watching import JobUpdate
+from runner.jobs.manifests.queueing import next_attempt
+from runner.jobs.manifests.records import Outcome, Record, Run
+from runner.status_codes import NAMES
 
 
 def job_of(**fields: Any) -> TuningJob:
@@ -124,6 +128,16 @@ def test_the_class_of_a_failure(code: int | None, message: str, cause: str) -> N
 )
 def test_an_error_is_told_as_far_as_it_is_known(error: dict[str, Any], said: str) -> None:
     assert error_text(job_of(state="JOB_STATE_FAILED", error=error)) == said
+
+
+@pytest.mark.parametrize("code", range(len(NAMES)))
+def test_the_queue_tries_again_after_failures_that_are_not_the_jobs_own(code: int) -> None:
+    job = job_of(state="JOB_STATE_FAILED", error={"code": code, "message": ""})
+    run = Run(identity="i", phase="submitted", job=job.name, retries=1, outcome=Outcome(state=job.state, code=code))
+    again = next_attempt(Record(name="tone", run=run), datetime.datetime.now(datetime.UTC))
+    theirs = classify(job) in {"platform", "quota", "capacity"}
+    # OK is no failure; ALREADY_EXISTS is none that passes.
+    assert (again is not None) == (theirs and NAMES[code] not in {"OK", "ALREADY_EXISTS"})
 
 
 def test_what_has_not_failed_has_no_class() -> None:

@@ -20,8 +20,8 @@ from runner.jobs.preflight import grants
 from runner.jobs.preflight.obstacles import preflight
 from runner.jobs.preflight.weights import weights
 from runner.jobs.specification import TuningJobSpec
+from runner.jobs.submitting.creating import Once
 from runner.jobs.submitting.offers import Request, carry_out, offered
-from runner.jobs.submitting.submission import Once
 from runner.prices import AGREED, Terms
 from tests.cli.invocation import CommandLine
 from tests.jobs.manifests.folder import MODEL, names_of

@@ -10,9 +10,9 @@ from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.manifests import claiming, identity
 from runner.jobs.specification import TuningJobSpec
 from runner.jobs.submitting import offers, submission
+from runner.jobs.submitting.creating import Once
 from runner.jobs.submitting.ledger import Ledger
 from runner.jobs.submitting.prepared import prepare
-from runner.jobs.submitting.submission import Once
 
 
 def post_then_record() -> None:

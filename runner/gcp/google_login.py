@@ -1,0 +1,103 @@
+"""Application Default Credentials. The one module that imports google-auth, and only what the login needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import google.auth
+import google.auth.exceptions
+import google.auth.transport
+from google.auth.credentials import Credentials
+
+from runner.errors import UnreachableError
+from runner.gcp.login import SCOPE, refused
+from runner.gcp.rest import RestClient, TransportError
+
+_TIMEOUT_SECONDS = 120.0
+"""As google-auth's own transport."""
+_PLAIN = ("google.oauth2.service_account", "google.oauth2.credentials", "google.auth.compute_engine.credentials")
+"""Modules of credentials that send plain requests. Others may want a client certificate or a session of `requests`."""
+
+
+def found() -> DefaultLogin:
+    """Return Application Default Credentials. Raises PermissionDeniedError: nobody is logged in."""
+    try:
+        credentials, _ = google.auth.default(scopes=[SCOPE])
+    except google.auth.exceptions.DefaultCredentialsError as error:
+        raise refused("no Google credentials were found on this machine", ", or set RUNNER_TOKEN") from error
+    return DefaultLogin(credentials)
+
+
+class DefaultLogin:
+    """Application Default Credentials."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    @property
+    def token(self) -> str | None:
+        """The bearer token; None before the first `refresh`."""
+        token: str | None = self._credentials.token
+        return token
+
+    @property
+    def valid(self) -> bool:
+        """Tell whether the token can still be used."""
+        return bool(self._credentials.valid)
+
+    def refresh(self) -> None:
+        """Get a fresh token. Raises PermissionDeniedError, UnreachableError."""
+        try:
+            self._credentials.refresh(_transport(self._credentials))  # type: ignore[no-untyped-call]
+        except google.auth.exceptions.TransportError as error:
+            raise UnreachableError(f"the service that gives out tokens cannot be reached: {error}") from error
+        except google.auth.exceptions.GoogleAuthError as error:
+            raise refused(f"the Google credentials of this machine cannot be refreshed: {error}") from error
+
+
+def _transport(credentials: Credentials) -> Any:
+    """Return what google-auth sends its requests with: where it is enough the REST client, quick to import."""
+    if type(credentials).__module__ in _PLAIN:
+        return _PlainTransport()
+    import google.auth.transport.requests
+
+    return google.auth.transport.requests.Request()
+
+
+class _PlainTransport(google.auth.transport.Request):
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: Any = None,
+        timeout: float | None = _TIMEOUT_SECONDS,
+        **_: Any,
+    ) -> Any:
+        content = body.encode() if isinstance(body, str) else body or b""
+        try:
+            with RestClient() as client:
+                response = client.request(method, url, content=content, headers=headers, timeout=timeout)
+        except TransportError as error:
+            raise google.auth.exceptions.TransportError(error) from error  # type: ignore[no-untyped-call]
+        return _Answer(response.status_code, response.headers, response.content)
+
+
+class _Answer(google.auth.transport.Response):
+    def __init__(self, status: int, headers: Any, data: bytes) -> None:
+        self._status, self._headers, self._data = status, headers, data
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        return self._status
+
+    @property
+    def headers(self) -> Any:
+        """Headers, with lower-case names."""
+        return self._headers
+
+    @property
+    def data(self) -> bytes:
+        """Body."""
+        return self._data
