@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import tempfile
@@ -12,15 +13,20 @@ from typing import Any
 
 from runner import local_files
 from runner.errors import ConfigurationError, NotFoundError
+from runner.formatting import size
+from runner.gcp import rest
 from runner.gcp.failures import ATTEMPTS, PASSING, data_loss, pause, raise_from
 from runner.gcp.rest import Response, StatusError, TransportError
 from runner.gcp.session import Session
 from runner.gcp.storage import READ_CHUNK_BYTES, ObjectInfo, crc32c_of, existing, list_objects, object_url, parse_gs_uri
 from runner.gcp.uploads import Progress
+from runner.waiting import waiting
 
 _GET = "storage.objects.get"
 _LONGEST_NAME = 255
 """Bytes of one part of a file's path, on all usual file systems."""
+_SLOWEST_BYTES = 1024
+"""A second: an answer from which less comes, for two minutes, is asked for again."""
 _PIECE_BYTES = 128 * 1024
 """At most, of what is read at a time: what has come is told, however slowly it comes."""
 
@@ -46,7 +52,8 @@ def open_object(session: Session, uri: str) -> tuple[ObjectInfo, io.BufferedRead
 
 def stream_of(session: Session, info: ObjectInfo) -> io.BufferedReader:
     """Return a stream of the bytes of an object that was found; see `open_object`."""
-    return io.BufferedReader(_ObjectStream(session, info), READ_CHUNK_BYTES)
+    what = f"{size(info.size)} of {info.uri}"
+    return io.BufferedReader(_ObjectStream(session, info, what), READ_CHUNK_BYTES)
 
 
 def download_prefix(
@@ -160,20 +167,33 @@ def _download(session: Session, item: ObjectInfo, path: Path, done: int, total: 
 
 
 class _ObjectStream(io.RawIOBase):
-    def __init__(self, session: Session, info: ObjectInfo) -> None:
+    """See `open_object`. `what` says in words what is waited for until all of it is there; "" if others tell of it."""
+
+    def __init__(self, session: Session, info: ObjectInfo, what: str = "") -> None:
         import google_crc32c
+
+        self._what = what
+        self._wait = contextlib.ExitStack()
 
         self._session = session
         self._info = info
         self._position = 0
         self._checksum: Any = google_crc32c.Checksum()
         self._response: Response | None = None
+        self._waited = 0.0
+        """Seconds for which the present answer has been waited for."""
+        self._left_then = 0
+        self._slow = 0
+        """How many answers came too slowly."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         left = self._info.size - self._position
+        if self._what and not self._position:
+            self._wait.enter_context(waiting(self._what))
+            self._what = ""
         if not left:
             self._verify()  # of an empty object nothing has been
             return 0
@@ -181,28 +201,41 @@ class _ObjectStream(io.RawIOBase):
             try:
                 if self._response is None:
                     self._response = self._ask(left)
-                piece = self._response.read_piece(min(left, len(buffer)))
+                piece = self._timed(self._response, min(left, len(buffer)))
                 if not piece:
                     raise TransportError(f"the connection ended {left} bytes before the object")
                 break
             except (TransportError, StatusError) as error:
                 self._drop()
                 refused = isinstance(error, StatusError) and error.response.status_code not in PASSING
-                if refused or attempt == ATTEMPTS:
+                if refused or ATTEMPTS in (attempt, self._slow):
                     raise_from(error, _GET, self._info.uri)
                 time.sleep(pause(attempt, error))
         buffer[: len(piece)] = piece
         self._position += len(piece)
         self._checksum.update(piece)
         if len(piece) == left:
+            self._wait.close()
             self._verify()
             self._drop()
         return len(piece)
 
     def close(self) -> None:
         """Give the connection back if the object was read to its end, else close it."""
+        self._wait.close()
         self._drop()
         super().close()
+
+    def _timed(self, response: Response, most: int) -> bytes:
+        """Return what has come. Raises TransportError: too little has, for too long."""
+        came = self._left_then - (self._info.size - self._position)
+        if self._waited > 2 * rest.TIMEOUT_SECONDS and came < self._waited * _SLOWEST_BYTES:
+            self._slow += 1
+            raise TransportError("the answer comes too slowly")
+        began = time.monotonic()
+        piece = response.read_piece(most)
+        self._waited += time.monotonic() - began
+        return piece
 
     def _drop(self) -> None:
         response, self._response = self._response, None
@@ -222,6 +255,7 @@ class _ObjectStream(io.RawIOBase):
         if response.length not in {None, left}:
             response.close()
             raise TransportError(f"an answer of {response.length} bytes where {left} are left")
+        self._waited, self._left_then = 0.0, left
         return response
 
     def _verify(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.breaking import sweep
 from tests.breaking.flows import FLOWS
 from tests.breaking.flows.flow import Flow
+from tests.breaking.flows.jobs import Clone
 from tests.breaking.flows.serving import Leaks, Undeploy
 from tests.breaking.flows.transfers import Download
 from tests.breaking.kinds import KINDS
@@ -17,6 +18,7 @@ from tests.breaking.world import World
 SEED = 20
 CASES = 3
 """Of each command line."""
+MEDIA = "/download/storage/v1/b/{}/o/OBJECT?alt=media"
 PLACE = "/v1beta1/projects/P/locations/us-central1"
 
 
@@ -40,6 +42,11 @@ def test_a_broken_request_breaks_nothing_else(flow: type[Flow], world: World) ->
         (Leaks, f"GET {PLACE}/endpoints", 0, ("after", "date long ago"), sweep.LASTING),
         (Undeploy, f"DELETE {PLACE}/endpoints/ID", 0, ("before", "404"), sweep.LASTING),
         (Undeploy, f"DELETE {PLACE}/models/ID", 0, ("before", "404"), sweep.LASTING),
+        (Clone, f"GET {MEDIA.format('datasets')}", 0, ("after", "endless"), 1),
+        pytest.param(
+            *(Download, f"GET {MEDIA.format('outputs')}", 1, ("after", "endless"), sweep.LASTING),
+            marks=pytest.mark.training,
+        ),
     ],
 )
 def test_what_the_whole_sweep_has_found(
