@@ -157,7 +157,7 @@ def match_cpu(session: Session) -> None:
     """Hold the losses to those of the same job on the CPU."""
     model = "real" if "real" in session.models else "shape"
     steps = 3
-    for mode in _MODES:
+    for mode in _MODES[:1] if session.device == "cpu" else _MODES:  # there, it only shows that this part runs
         spec = session.spec(model, mode, steps)
         here = _job(session, spec, f"here-{mode}")
         there = _job(session, spec, f"cpu-{mode}", without_gpu=session.device != "cpu")
