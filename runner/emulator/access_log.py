@@ -6,29 +6,20 @@ import logging
 import time
 from urllib.parse import quote
 
-from starlette.types import Message, Scope, Send
+from starlette.types import Scope
 
 logger = logging.getLogger(__name__)
 _QUIET = ("/_emulator/",)
 """What only this tool asks, again and again."""
 
 
-def logged(scope: Scope, send: Send) -> Send:
-    """Return what sends an answer and logs it once its status is known.
+def note(scope: Scope, status: int, started: float) -> None:
+    """Log a request that began at `started`, on `time.monotonic`, and is now answered.
 
     The path is logged without its query, which may hold a token or a signature.
     """
-    started = time.monotonic()
-    path = str(scope["path"])
-
-    async def logging_send(message: Message) -> None:
-        asked = message["type"] == "http.response.start" and not path.startswith(_QUIET)
-        if asked and logger.isEnabledFor(logging.INFO):
-            milliseconds = 1000 * (time.monotonic() - started)
-            # Control characters in a path must not write lines of their own.
-            logger.info(
-                "%s %s %d %.0f ms", scope["method"], quote(path, "/:@$*+,;=!~()"), message["status"], milliseconds
-            )
-        await send(message)
-
-    return logging_send
+    path: str = scope["path"]
+    if logger.isEnabledFor(logging.INFO) and not path.startswith(_QUIET):
+        milliseconds = 1000 * (time.monotonic() - started)
+        # Control characters in a path must not write lines of their own.
+        logger.info("%s %s %d %.0f ms", scope["method"], quote(path, "/:@$*+,;=!~()"), status, milliseconds)

@@ -11,6 +11,7 @@ import functools
 import hmac
 import logging
 import re
+import time
 from collections.abc import Iterable
 
 from starlette.requests import ClientDisconnect
@@ -34,17 +35,21 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _STORAGE_PREFIXES = ("/storage/", "/upload/storage/", "/download/storage/", "/batch/storage/", "/b/")
 
 
-def _dated(clock: Clock, send: Send) -> Send:
-    """Return what sends an answer with the time at which it was made, by the emulator's own clock.
+def _dated(clock: Clock, scope: Scope, send: Send) -> Send:
+    """Return what logs an answer, and sends it with the time at which it was made, by the emulator's own clock.
 
     Whoever asks compares the times of resources with this one, so both go by the same clock. How fast it runs is said
     beside it, so that nobody takes the asking machine's clock for a wrong one.
     """
+    started = time.monotonic()
     told = [] if clock.scale == 1 else [(b"x-emulator-time-scale", f"{clock.scale:g}".encode())]
 
     async def dating_send(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"date"]
+            access_log.note(scope, message["status"], started)
+            headers = message.get("headers", ())
+            if b"date" in dict(headers):
+                headers = [pair for pair in headers if pair[0] != b"date"]
             date = http_date(int(clock.now().timestamp())).encode()
             message = {**message, "headers": [*told, (b"date", date), *headers]}
         await send(message)
@@ -63,7 +68,7 @@ class EmulatorApp:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        send = _dated(self.emulator.clock, access_log.logged(scope, send))
+        send = _dated(self.emulator.clock, scope, send)
         request = ApiRequest(scope, receive)
         scope = virtual_hosts.placed(scope, request.headers.get("host", ""))
         instead = request.headers.get("x-http-method-override") if scope["method"] == "POST" else None

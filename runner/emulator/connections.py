@@ -12,6 +12,7 @@ import json
 import socket
 import struct
 import time
+from itertools import chain
 from typing import Any, ClassVar
 
 from starlette.types import Receive, Scope, Send
@@ -131,7 +132,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         """Answer the request, or refuse it where there is too much before its body."""
         self._in_headers = False
         self._besides = 0
-        size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
+        size = len(self.url) + sum(map(len, chain.from_iterable(self.headers)))
         if size > self.limits.header_bytes or len(self.headers) > self.limits.headers:
             self._refusal = 431
             raise ValueError("too many headers")  # ends the parser, which asks for a response of 400

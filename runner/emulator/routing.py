@@ -11,7 +11,7 @@ import functools
 import json
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -49,6 +49,9 @@ class _SentHeaders(Headers):
 
     def __getitem__(self, key: str) -> str:
         return self._firsts[key.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._firsts)
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and key.lower() in self._firsts

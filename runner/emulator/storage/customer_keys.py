@@ -21,7 +21,7 @@ Json = dict[str, Any]
 FIELD = "customerEncryption"
 _PREFIX = "x-goog-encryption-"
 _SOURCE_PREFIX = "x-goog-copy-source-encryption-"
-_NAMES = frozenset(f"{prefix}{name}".encode() for prefix in (_PREFIX, _SOURCE_PREFIX) for name in ("algorithm", "key"))
+_NAMES = frozenset(f"{prefix}{name}" for prefix in (_PREFIX, _SOURCE_PREFIX) for name in ("algorithm", "key"))
 
 
 def given(headers: Headers, *, source: bool = False) -> Json | None:

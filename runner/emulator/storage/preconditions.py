@@ -14,7 +14,7 @@ from runner.emulator.storage.parameters import has_any, integer
 from runner.emulator.storage.records import StoredObject
 
 Tags = tuple[str, ...]
-_CONDITIONAL = frozenset({b"if-match", b"if-none-match"})
+_CONDITIONAL = frozenset({"if-match", "if-none-match"})
 
 
 @dataclass(frozen=True, slots=True)

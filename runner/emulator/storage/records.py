@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import sqlite3
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +19,9 @@ _COLUMNS = (
     "bucket, name, generation, metageneration, state, size, crc32c, md5, components,"
     " created, updated, deleted, expires, body, blob"
 )
+_WRITTEN = (*_COLUMNS.split(", "), "inline")
+_INSERT = f"INSERT INTO storage_objects ({', '.join(_WRITTEN)}) VALUES ({', '.join('?' * len(_WRITTEN))})"  # noqa: S608
+_values = attrgetter(*_WRITTEN)
 _READ = f"id, {_COLUMNS}"
 _WITH_DATA = f"{_READ}, inline"
 
@@ -55,8 +60,7 @@ class StoredObject:
     @property
     def etag(self) -> str:
         """Return the entity tag, which changes with the data and with the metadata."""
-        packed = b"\x08" + varint(self.generation) + b"\x10" + varint(self.metageneration)
-        return base64.b64encode(packed).decode()
+        return _etag(self.generation, self.metageneration)
 
     @property
     def tag(self) -> str:
@@ -114,6 +118,12 @@ def encode_crc32c(value: int) -> str:
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
+@functools.lru_cache(4096)
+def _etag(generation: int, metageneration: int) -> str:
+    packed = b"\x08" + varint(generation) + b"\x10" + varint(metageneration)
+    return base64.b64encode(packed).decode()
+
+
 def varint(value: int) -> bytes:
     """Return a number in the variable length of protocol buffers, which entity tags are made of."""
     out = bytearray()
@@ -169,11 +179,7 @@ def require(
 
 def insert(connection: sqlite3.Connection, record: StoredObject) -> None:
     """Write the row of a new version, and give the version its id."""
-    columns = [*_COLUMNS.split(", "), "inline"]
-    cursor = connection.execute(
-        f"INSERT INTO storage_objects ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
-        [getattr(record, column) for column in columns],
-    )
+    cursor = connection.execute(_INSERT, _values(record))
     record.id = cursor.lastrowid or 0
 
 
