@@ -23,8 +23,8 @@ from runner.emulator.settings import ConnectionLimits, EmulatorSettings
 
 _PATIENCE = 1.0
 """Seconds for which a connection may wait for its client before it makes way for a new one."""
-_LARGE = 16 * 1024
-"""Bytes of a piece that is not held back."""
+_CONTINUE = b"HTTP/1.1 100 "
+"""How the head begins that tells a client to send its body; the answer comes after it."""
 _STATUS = {
     400: "Bad Request",
     408: "Request Timeout",
@@ -59,35 +59,43 @@ def bounded(limits: ConnectionLimits) -> type[HttpToolsProtocol]:
 
 
 class _OneWrite:
-    """A transport that sends in one go what one round of the event loop writes: an answer's head and its body.
+    """A transport that sends the head of an answer together with the first piece of its body.
 
-    Two writes wake the client twice, for a third of what a small answer costs.
+    Two writes wake the client twice, for a third of what a small answer costs. ASGI allows a server to wait so.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._waiting: list[bytes] = []
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+        self._begun = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send data in the loop's next round; at once where it is large, so that its sender feels a slow client."""
-        if not self._waiting:
-            self._loop.call_soon(self._flush)
-        self._waiting.append(data)
-        if len(data) > _LARGE:
-            self._flush()
+        """Send data, and the head that was held back; hold back a head."""
+        if self._begun:
+            if self._head:
+                head, self._head = self._head, b""
+                self._transport.writelines((head, data))
+            else:
+                self._transport.write(data)
+        elif data.startswith(_CONTINUE):
+            self._transport.write(data)
+        else:
+            self._head, self._begun = data, True
+
+    def end_answer(self) -> None:
+        """Send what is held back; what is written next begins another answer."""
+        self._begun = False
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
 
     def close(self) -> None:
         """Close, after what has been written."""
-        self._flush()
+        self.end_answer()
         self._transport.close()
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting and not self._transport.is_closing():
-            self._transport.writelines(waiting)
 
 
 class _BoundedProtocol(HttpToolsProtocol):
@@ -101,7 +109,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._refusal = 400
         self._full_since: float | None = None
         super().connection_made(transport)
-        self.transport = _OneWrite(transport, self.loop)  # type: ignore[assignment]
+        self.transport = _OneWrite(transport)  # type: ignore[assignment]
         self._timer = self.loop.call_later(self.limits.look_seconds, self._look)
         if len(self.connections) > self.limits.connections and not self._make_way():
             self._refuse(503)
@@ -147,6 +155,11 @@ class _BoundedProtocol(HttpToolsProtocol):
         """End the request."""
         self._besides = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """End the answer."""
+        self.transport.end_answer()  # type: ignore[attr-defined]
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, or one with too much before its body."""

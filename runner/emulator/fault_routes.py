@@ -45,8 +45,15 @@ async def answer(method: Method, request: ApiRequest) -> ASGIApp | None:
     Raises:
         ApiError: the method's, or a fault's.
     """
-    connection = request
     struck, for_job = _of(method, request)
+    if not struck and for_job is None:
+        return await method.handler(request)
+    return await _broken(method, request, struck, for_job)
+
+
+async def _broken(method: Method, request: ApiRequest, struck: list[Fault], for_job: Fault | None) -> ASGIApp | None:
+    """Do what `answer` does where there are faults: those that have struck, and one for the job that is made."""
+    connection = request
     after: Fault | None = None
     cut: Fault | None = None
     broken: BrokenRequest | None = None

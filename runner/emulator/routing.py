@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
@@ -30,12 +30,20 @@ Handler = Callable[["ApiRequest"], Awaitable[Response]]
 _BARE = ("/b/", "/projects/")
 """How paths of Storage's JSON API begin without `/storage/v1`: Node's client sends them where STORAGE_EMULATOR_HOST is
 set. Nothing else begins so: a bucket name has at least three letters, and every other API has its version in front."""
+_SHORT = 128
+"""Bytes of the longest query that is remembered."""
 _FIELD = re.compile(r"\{(\w+)(?::(path|segment))?(?:=([^}]+))?\}")
 
 
 def is_packed(headers: Mapping[str, str]) -> bool:
     """Tell whether the body that comes with these headers is packed with gzip."""
     return headers.get("content-encoding", "").strip().lower() == "gzip"
+
+
+@functools.lru_cache(1024)
+def _known_query(query: bytes) -> QueryParams:
+    """Return the parameters of a query; most requests have one of few, such as `alt=media`."""
+    return QueryParams(query)
 
 
 class _SentHeaders(Headers):
@@ -73,6 +81,12 @@ class ApiRequest(Request):
     def headers(self) -> Headers:
         """Return the headers."""
         return _SentHeaders(self.scope)
+
+    @functools.cached_property
+    def query_params(self) -> QueryParams:
+        """Return the parameters of the query."""
+        query: bytes = self.scope["query_string"]
+        return _known_query(query) if len(query) <= _SHORT else QueryParams(query)
 
     @property
     def base(self) -> str:

@@ -54,6 +54,27 @@ def alive(server: EmulatorServer) -> bool:
     return httpx.get(server.url + LIST).status_code == 200
 
 
+def test_the_head_of_an_answer_comes_with_its_body(emulator: EmulatorServer) -> None:
+    with connect(emulator) as connection:
+        for _ in range(20):
+            connection.sendall(f"{GET}\r\n".encode())
+            assert connection.recv(1 << 16).endswith(b"}")
+        connection.sendall(f"HEAD {LIST} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert connection.recv(1 << 16).endswith(b"\r\n\r\n")
+
+
+def test_a_client_that_asks_first_is_told_to_go_on(emulator: EmulatorServer) -> None:
+    with connect(emulator) as connection:
+        for _ in range(3):
+            connection.sendall(
+                b"POST /storage/v1/b?project=test-connections HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+            )
+            assert connection.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(b"{}")
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.parametrize(
     "extra",
     [

@@ -22,6 +22,8 @@ _COLUMNS = (
 _WRITTEN = (*_COLUMNS.split(", "), "inline")
 _INSERT = f"INSERT INTO storage_objects ({', '.join(_WRITTEN)}) VALUES ({', '.join('?' * len(_WRITTEN))})"  # noqa: S608
 _values = attrgetter(*_WRITTEN)
+_parse = json.JSONDecoder().raw_decode
+"""Parses what was written here, in less time than `json.loads`, which looks for encodings and blanks."""
 _READ = f"id, {_COLUMNS}"
 _WITH_DATA = f"{_READ}, inline"
 
@@ -54,7 +56,7 @@ class StoredObject:
     @property
     def settings(self) -> dict[str, Any]:
         """Return the fields a client sets: contentType, metadata and so on."""
-        fields: dict[str, Any] = json.loads(self.body)
+        fields: dict[str, Any] = _parse(self.body)[0]
         return fields
 
     @property
@@ -110,7 +112,12 @@ def microseconds(moment: datetime) -> int:
 def timestamp(value: int) -> str:
     """Return RFC 3339 with milliseconds, as Storage prints its times."""
     seconds, rest = divmod(value, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{rest // 1000:03d}Z"
+    return f"{_to_the_second(seconds)}.{rest // 1000:03d}Z"
+
+
+@functools.lru_cache(64)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def encode_crc32c(value: int) -> str:
