@@ -109,6 +109,11 @@ def price_range(low: float | None, expected: float | None, high: float | None) -
     return amount(expected) if low == high else f"about {amount(expected)} ({amount(low)} to {amount(high)})"
 
 
+def up_to(expected: float, high: float) -> str:
+    """Return `about $2.10, up to $2.60`."""
+    return f"about {amount(expected)}, up to {amount(high)}"
+
+
 def cents(usd: float) -> str:
     """Return an amount to a hundredth of a cent: what is shown adds up."""
     return f"{'-' if usd < 0 else ''}${abs(usd):,.4f}"

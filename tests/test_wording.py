@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
+from pathlib import Path
+
 import pytest
 
 from runner.errors import ConfigurationError
@@ -57,3 +61,21 @@ def test_the_limit_of_manifests_is_read_as_that_of_the_command(monkeypatch: pyte
         hourly_limit()
     monkeypatch.delenv("RUNNER_MAX_HOURLY_COST")
     assert hourly_limit() is None
+
+
+def test_money_is_put_in_words_in_one_place() -> None:
+    """So that nothing that costs a tenth of a cent is ever said to cost $0.00."""
+    runner_package = Path(__file__).parents[1] / "runner"
+    found = [
+        f"{path.relative_to(runner_package)}:{node.lineno}"
+        for path in runner_package.rglob("*.py")
+        if path.name != "prices.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.JoinedStr)
+        for before, value in itertools.pairwise(node.values)
+        if isinstance(before, ast.Constant)
+        and str(before.value).endswith("$")
+        and isinstance(value, ast.FormattedValue)
+        if value.format_spec is not None
+    ]
+    assert found == []

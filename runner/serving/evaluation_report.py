@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runner.design import document
 from runner.design.elements import Content, Html, Tile, chip, element, folded, joined, markup, table, tiles
+from runner.prices import amount
 from runner.serving.differences import CONFIDENCE, Difference
 from runner.serving.evaluation import JUDGE, LOSS, Evaluation, Pair
 from runner.serving.judging import VERDICTS, Judgement, Verdict
@@ -84,7 +85,7 @@ def _numbers(evaluation: Evaluation) -> list[Tile]:
     if cut or cut_base:
         found.append(Tile("Answers cut off", f"{cut:,}", f"of the tuned model; {cut_base:,} of the base"))
     if evaluation.usd_per_1000 is not None:
-        found.append(Tile("1,000 answers", f"${evaluation.usd_per_1000:.2f}", "at this rate"))
+        found.append(Tile("1,000 answers", amount(evaluation.usd_per_1000), "at this rate"))
     return found
 
 

@@ -6,7 +6,7 @@ import os
 
 from runner.errors import ConfigurationError, CostRefusedError
 from runner.gcp.session import Session
-from runner.prices import dollars_of
+from runner.prices import amount, dollars_of
 from runner.serving.listing import list_deployments
 from runner.serving.plan import DeploymentPlan
 
@@ -45,7 +45,7 @@ def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | No
     together = now + plan.usd_per_hour
     if together > limit:
         raise CostRefusedError(
-            f"${plan.usd_per_hour:.2f} per hour on top of the ${now:.2f} of what is deployed already are "
-            f"${together:.2f}, more than the limit of ${limit:.2f}",
+            f"{amount(plan.usd_per_hour)} per hour on top of the {amount(now)} of what is deployed already are "
+            f"{amount(together)}, more than the limit of {amount(limit)}",
             hint=hint,
         )

@@ -26,6 +26,7 @@ from runner.cli.options import (
 from runner.cli.stand_ins import tell_of_answers
 from runner.cli.text import duration
 from runner.errors import ConfigurationError, RunnerError
+from runner.prices import up_to
 from runner.wording import state_words
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _told(invocation: Invocation) -> Any:
 def _show_plan(invocation: Invocation, found: BatchEstimate) -> None:
     known = found.seconds is not None and found.high_seconds is not None
     price = (
-        f"about ${found.usd:.2f}, up to ${found.high:.2f} (list prices of {found.price_date})"
+        f"{up_to(found.usd, found.high)} (list prices of {found.price_date})"
         if found.usd is not None and found.high is not None
         else "no price is published for this model and machine: --tokens-per-second, --machine-type"
     )

@@ -16,6 +16,7 @@ from runner.cli.cost_gate import terms
 from runner.cli.options import FILE, SAMPLING, Count, Invocation, Money, cost_options, sampling_options, together
 from runner.cli.stand_ins import tell_of_answers
 from runner.errors import ConfigurationError, RunnerError
+from runner.prices import amount
 
 if TYPE_CHECKING:
     from runner.serving.comparing import Gate
@@ -189,7 +190,7 @@ def _show(invocation: Invocation, found: Evaluation) -> None:
     if found.judgement is not None:
         output.note(_verdicts(found.judgement))
     if found.usd_per_1000 is not None:
-        output.note(f"tuned: ${found.usd_per_1000:.2f} per 1,000 answers at this rate")
+        output.note(f"tuned: {amount(found.usd_per_1000)} per 1,000 answers at this rate")
     for note in found.notes:
         output.note(note)
     output.note(f"verdict by {found.primary}: {found.outcome}")

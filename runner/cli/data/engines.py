@@ -13,6 +13,7 @@ import click
 
 from runner.cli.options import Command, Invocation, cost_options, together
 from runner.errors import ConfigurationError
+from runner.prices import up_to
 
 if TYPE_CHECKING:
     from runner.datasets.distributed.pipelines import Beam
@@ -124,7 +125,10 @@ def _show_price(invocation: Invocation, found: PipelineEstimate) -> None:
         ("workers", found.workers),
         ("vCPU hours", f"{found.vcpu_hours:.2f}"),
         ("shuffled", f"{found.shuffled_gb:.2f} GB"),
-        ("price", f"about ${found.usd:.2f}, up to ${found.high:.2f} on Dataflow (list prices of {found.price_date})"),
+        (
+            "price",
+            f"{up_to(found.usd, found.high)} on Dataflow (list prices of {found.price_date})",
+        ),
     ]
     invocation.output.result(found.to_json(), rows, name=f"{found.usd:.2f}")
 

@@ -30,6 +30,7 @@ from runner.design.elements import (
     tiles,
 )
 from runner.errors import RunnerError
+from runner.prices import amount
 from runner.wording import counted
 
 _SHOWN_OF_A_CODE = 20
@@ -212,7 +213,7 @@ def _prices(report: Report) -> Html:
     rows = [
         [
             *(offer.model, offer.mode, f"{offer.limit:,}", f"{offer.tokens:,}"),
-            "not published" if offer.usd is None else f"${offer.usd:,.2f}",
+            "not published" if offer.usd is None else amount(offer.usd),
         ]
         for offer in offers(report)
     ]

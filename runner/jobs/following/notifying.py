@@ -17,6 +17,7 @@ from runner.gcp.session import Session
 from runner.gcp.topics import checked_topic, publish
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.progress import billed
+from runner.prices import amount
 from runner.wording import state_words
 
 Style = Literal["json", "slack", "pubsub"]
@@ -84,7 +85,7 @@ def payload(hook: Webhook, event: Event, job: TuningJob, *, cause: str | None = 
     if hook.style == "slack":
         more = [f"`runner jobs why {job.id}`" if event != "ended" or not job.succeeded else job.final_checkpoint_uri]
         if used and used.usd is not None:
-            more.append(f"${used.usd:,.2f} at list price")
+            more.append(f"{amount(used.usd)} at list price")
         # What is remote must not become markup: Slack's three characters, escaped as its documentation wants.
         safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return {"text": "\n".join([safe, " · ".join(more)])}

@@ -18,6 +18,7 @@ from runner.jobs.manifests.looking import View, look
 from runner.jobs.manifests.places import Place, Slots
 from runner.jobs.manifests.records import Entry, Outcome, Record, Run, StateLedger
 from runner.jobs.outputs import ownership
+from runner.prices import amount
 from runner.status_codes import NO_CAPACITY, SERVICE_FAILURES
 
 
@@ -124,8 +125,8 @@ class _Submitting:
             if name in granted:
                 continue
             price = entries[name].record.run.price.high
-            why = f"may cost ${price:,.2f}" if price is not None else "has no published price"
-            left = f"${committed:,.2f} of the budget of ${self.allowance.limit:,.2f} are committed"
+            why = f"may cost {amount(price)}" if price is not None else "has no published price"
+            left = f"{amount(committed)} of the budget of {amount(self.allowance.limit)} are committed"
             self.tell(Step(name=name, what="blocked", message=f"it {why}, and {left}"))
         return granted
 

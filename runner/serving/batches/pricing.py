@@ -14,6 +14,7 @@ from typing import Any
 from runner.catalog import find_model, load_catalog
 from runner.catalog.models import MachineChoice, UnknownModelError
 from runner.formatting import duration
+from runner.prices import amount
 from runner.serving.plan import hourly_price
 
 _PARAMETERS = re.compile(r"(\d+(?:\.\d+)?)b\b")
@@ -136,7 +137,9 @@ def advice(
     if 2 * job.seconds < seconds:
         ways.append(f"faster (about {duration(job.seconds)} instead of {duration(seconds)})")
     if hourly is not None and job.usd < hourly * seconds / 3600:
-        ways.append(f"cheaper (about ${job.usd:.2f} instead of ${hourly * seconds / 3600:.2f} of the endpoint's time)")
+        ways.append(
+            f"cheaper (about {amount(job.usd)} instead of {amount(hourly * seconds / 3600)} of the endpoint's time)"
+        )
     if not ways:
         return ""
     return f"a batch prediction job would be {' and '.join(ways)}: --engine vertex --replicas {4 * replicas}"
