@@ -17,6 +17,9 @@ RUNNER_PERMISSIONS = (
     *(f"aiplatform.endpoints.{verb}" for verb in ("undeploy", "update")),
     *(f"aiplatform.models.{verb}" for verb in ("delete", "get", "list", "update", "upload")),
     *(f"aiplatform.tuningJobs.{verb}" for verb in ("cancel", "create", "get", "list")),
+    # The losses of a job, which the service tells as a run in TensorBoard.
+    *("aiplatform.contexts.get", "aiplatform.tensorboardRuns.list"),
+    *(f"aiplatform.tensorboardTimeSeries.{verb}" for verb in ("list", "read")),
 )
 """What the commands call, and nothing else: `roles/aiplatform.user` has over 200 permissions, on pipelines, feature
 stores and custom jobs, which run any code."""

@@ -23,11 +23,6 @@ STACK = "prod"
 DOCUMENT = ROOT / "docs" / "infrastructure.md"
 MATRIX = ROOT / "docs" / "iam.md"
 GITLAB = {"open-model-tuning:gitlabProject": "group/project", "open-model-tuning:gitlabProjectId": "42"}
-NOT_HELD = (
-    "Losses of a job that the service tells in TensorBoard only are read with the permissions of "
-    "`roles/aiplatform.viewer`. Without them commands show none."
-)
-"""Text of the last role, the runner's."""
 TRUST = """## Who can become whom
 
 Every pipeline of this repository that asks for a token, in each event that starts it, against every binding of the
@@ -102,7 +97,7 @@ def iam_document(evaluation: Evaluation) -> str:
     for custom in evaluation.of_type(":IAMCustomRole"):
         lines += ["", f"## Role {custom.inputs['roleId']}", "", f"{custom.inputs['description']} It holds:", ""]
         lines += [f"- `{permission}`" for permission in custom.inputs["permissions"]]
-    lines += ["", NOT_HELD, "", "## What a refreshed preview reads", "", reading.table()]
+    lines += ["", "## What a refreshed preview reads", "", reading.table()]
     return "\n".join(lines) + "\n"
 
 

@@ -99,6 +99,11 @@ def test_the_commands_need_each_of_the_runners_permissions_and_no_other(
     ask("jobs", "cancel", cancelled, "--yes")
     for words in (("ls",), ("show", job), ("metrics", job), ("why", job), ("wait", job)):
         ask("jobs", *words)
+    # As on the service, which has no events, where a job has left no file either: its losses are in TensorBoard.
+    no_events, no_file = "emulator.tuningJobs.events:status=404", "storage.objects.get:status=404,match=*.jsonl"
+    stack.request("POST", "/_emulator/faults", {"faults": [no_events, no_file]})
+    ask("jobs", "metrics", job)
+    stack.request("DELETE", "/_emulator/faults")
     ask("checkpoints", "ls", job)
     ask("plan", "-f", str(folder), code=2)
     ask("apply", "-f", str(folder), "--yes", "--max-cost", "5")
