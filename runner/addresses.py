@@ -6,6 +6,10 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+_GOOGLES = re.compile(r"(?:[a-z0-9-]+\.)+googleapis\.com(?::443)?")
+_OF_ENDPOINTS = re.compile(r"[a-z0-9-]+\.[a-z0-9-]+\.prediction\.vertexai\.goog")
+"""Hosts of dedicated endpoints, `{endpoint}.{location}-{uid}.prediction.vertexai.goog` (the API's Endpoint)."""
+_PORT = re.compile(r":[0-9]{1,5}")
 _NEVER_IN_ADDRESSES = re.compile(r"[^!-~]|[\\%]")
 """What two parsers of addresses could take for two hosts."""
 
@@ -27,6 +31,27 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_googles(scheme: str, authority: str) -> bool:
+    """Tell whether a scheme with HOST:PORT is one of Google's APIs, by TLS and at its usual port."""
+    return scheme == "https" and _GOOGLES.fullmatch(authority) is not None
+
+
+def is_of_endpoint(scheme: str, authority: str, *, of: str) -> bool:
+    """Tell whether a scheme with HOST:PORT may be that of a dedicated endpoint.
+
+    Args:
+        scheme: only `https` is.
+        authority: HOST:PORT.
+        of: base address of Vertex AI. One on this machine has endpoints on this machine, with any port and names.
+    """
+    port = _PORT.search(authority)
+    host = authority[: port.start()] if port and port.end() == len(authority) else authority
+    home = is_loopback((urlsplit(of).hostname or "").lower())
+    named = _OF_ENDPOINTS.fullmatch(host) is not None
+    usual = host == authority or authority.endswith(":443")
+    return scheme == "https" and ((named and usual) or (home and (named or is_loopback(host.strip("[]")))))
 
 
 def _url_problem(url: str) -> str:
@@ -55,6 +80,6 @@ def _destination_problem(url: str, *, named_here: bool, settings: str) -> str:
         return ""
     if parts.scheme != "https":
         return "would send the token without TLS; only this machine is reached by http"
-    if named_here or host.endswith(".googleapis.com"):
+    if named_here or is_googles(parts.scheme, parts.netloc.lower()):
         return ""
     return f"is neither Google's nor on this machine, and would be sent your token; if you trust it, set {settings}"

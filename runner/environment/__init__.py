@@ -98,6 +98,21 @@ class Environment:
     sources: dict[str, str] = field(default_factory=dict)
     """Where each set field came from, in words: `--project`, `RUNNER_PROJECT`, a file, `default`."""
 
+    def __post_init__(self) -> None:
+        """Check what addresses are made of: names in answers and records say projects and locations too.
+
+        Raises:
+            ConfigurationError: project or location is malformed.
+        """
+        given = {"project": self.project, "location": self.location}
+        require_sound(
+            [
+                f"{name} {value[:80]!r} is not a valid name"
+                for name, value in given.items()
+                if value and not _FORMS[name].fullmatch(value)
+            ]
+        )
+
     @property
     def vertex_base(self) -> str:
         """Return the base address of Vertex AI, without a trailing slash."""

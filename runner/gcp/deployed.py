@@ -76,7 +76,7 @@ def ask_deployed_model(
     Raises:
         GoogleApiError: the endpoint does not offer it, or the model failed.
     """
-    base = f"https://{endpoint.dedicated_dns}" if endpoint.dedicated_dns else ""
+    base = endpoints.own_base(session.environment, endpoint)
     url = f"{base}/v1beta1/{endpoint.name}/deployedModels/{deployed_model}/invoke/v1/chat/completions"
     body = {"model": "", "messages": [dict(item) for item in messages]}
     body |= {key: value for key, value in sampling.items() if value is not None}

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from runner import addresses
 from runner.catalog.models import MachineChoice
+from runner.environment import Environment
 from runner.gcp.failures import about, data_loss
 from runner.gcp.session import Session
 
@@ -77,6 +79,24 @@ class Endpoint:
 def full_name(session: Session, name_or_id: str) -> str:
     """Return `projects/P/locations/L/endpoints/ID` for an id or a full name."""
     return session.environment.name_of("endpoints", name_or_id)
+
+
+def own_base(environment: Environment, endpoint: Endpoint) -> str:
+    """Return the base address of a dedicated endpoint; "" for one that is asked at the shared host.
+
+    Raises:
+        GoogleApiError: its host is not one of its own at Google, nor on this machine where Vertex AI is: whoever asks
+            there sends a token.
+    """
+    host, base = endpoint.dedicated_dns, environment.vertex_base
+    if not host:
+        return ""
+    location = endpoint.name.split("/")[3:4]
+    own = host.startswith(f"{endpoint.id}.{''.join(location)}-") or ".prediction." not in host
+    if not own or not addresses.is_of_endpoint("https", host, of=base):
+        problem = f"the answer names {host[:200]!r}, which isn't the host of a dedicated endpoint with this name"
+        raise data_loss(endpoint.name, problem, method="endpoints.get")
+    return f"https://{host}"
 
 
 def bare_name(name: str) -> str:

@@ -20,7 +20,7 @@ from runner.errors import (
     QuotaExceededError,
     UnreachableError,
 )
-from runner.gcp.rest import ConnectError, Response, StatusError, TransportError
+from runner.gcp.rest import ConnectError, Response, StatusError, StrangerError, TransportError
 from runner.gcp.shapes import problem_of
 from runner.waiting import waiting
 
@@ -101,6 +101,8 @@ def translate(error: Exception, method: str, resource: str) -> Exception:
     if isinstance(error, TransportError):
         kind = UnreachableError if isinstance(error, ConnectError) else ConnectionLostError
         hint = "check the address and the network; `runner emulator status` tells whether the local server runs"
+        if isinstance(error, StrangerError):
+            hint = "nothing was sent; an answer, or a record in a bucket, names that host: look who can write there"
         return kind(f"{method} {resource}: {error}", hint=hint)
     return error
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
 from runner.errors import ConfigurationError, GoogleApiError, NotFoundError
-from runner.gcp.endpoints import Endpoint, get_endpoint, list_endpoints
+from runner.gcp.endpoints import Endpoint, get_endpoint, list_endpoints, own_base
 from runner.gcp.failures import data_loss, raise_from
 from runner.gcp.rest import StatusError, TransportError
 from runner.gcp.session import Session
@@ -193,7 +193,7 @@ def chat(
 def _address(session: Session, endpoint: str | Endpoint | None) -> tuple[str, str]:
     """Return the endpoint's full name, and its own base address or ""."""
     found = endpoint if isinstance(endpoint, Endpoint) else resolve_endpoint(session, endpoint)
-    return found.name, f"https://{found.dedicated_dns}" if found.dedicated_dns else ""
+    return found.name, own_base(session.environment, found)
 
 
 def _answer(body: Mapping[str, Any], name: str) -> ChatAnswer:

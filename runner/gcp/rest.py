@@ -1,6 +1,7 @@
 """The one HTTP client of `runner.gcp`, on the standard library's: kept connections, JSON, bounded answers.
 
-Redirects are not followed: a token is sent to the host that was asked for, and to no other. `http.client` costs a
+A token is sent to no host that an answer makes up: redirects are not followed, and before anything is sent the client
+looks whether its login belongs there, however the address was put together. `http.client` costs a
 fraction of other libraries' import time, and less CPU for each request (docs/decisions/0002-clients.md).
 """
 
@@ -36,6 +37,10 @@ class TransportError(Exception):
 
 class ConnectError(TransportError):
     """There is no connection: nothing was sent."""
+
+
+class StrangerError(ConnectError):
+    """The address is of a host that the login does not belong to: nothing was sent."""
 
 
 class StatusError(Exception):
@@ -130,6 +135,7 @@ class RestClient:
     Args:
         base_url: of addresses that are paths only.
         login: returns the bearer token; with `fresh=True` a new one, which is tried once after a 401. None: no login.
+        trusted: tells by scheme and HOST:PORT whether the login may go there, beside the host of `base_url` [nowhere].
         renewable: whether a fresh token can differ.
         user_agent: "" sends none.
         trust_environment: heed the variables of proxies and certificates.
@@ -140,12 +146,15 @@ class RestClient:
         base_url: str = "",
         *,
         login: Callable[..., str] | None = None,
+        trusted: Callable[[str, str], bool] | None = None,
         renewable: bool = True,
         user_agent: str = "",
         trust_environment: bool = True,
     ) -> None:
         self._base_url = base_url
         self._login = login
+        self._trusted = {place(base_url)[0]} if base_url else set()
+        self._may_be_trusted = trusted
         self._renewable = renewable and login is not None
         self._own_headers = {"User-Agent": user_agent} if user_agent else {}
         self._trust_environment = trust_environment
@@ -217,7 +226,12 @@ class RestClient:
         Raises:
             ConnectError: nothing was sent. TransportError: perhaps something was.
         """
-        host, target = _place(url if "://" in url else self._base_url + url)
+        try:
+            host, target = place(self._base_url + url if url.startswith("/") else url)
+        except ValueError as error:
+            raise ConnectError(f"{url[:200]!r} is not an address: {error}") from error
+        if self._login is not None and host not in self._trusted:
+            self._trust(*host)
         if params:
             target += ("&" if "?" in target else "?") + urlencode(params, quote_via=quote)
         fields = {**self._own_headers, **(headers or {})}
@@ -238,6 +252,12 @@ class RestClient:
                 break
             response.read()
         return response
+
+    def _trust(self, scheme: str, authority: str) -> None:
+        """Note that the login belongs to a host. Raises StrangerError: it does not."""
+        if self._may_be_trusted is None or not self._may_be_trusted(scheme, authority):
+            raise StrangerError(f"the access token does not belong to {f'{scheme}://{authority}'[:200]!r}")
+        self._trusted.add((scheme, authority))
 
     def _exchange(
         self,
@@ -317,8 +337,11 @@ class RestClient:
 
 
 @lru_cache(64)
-def _place(url: str) -> tuple[tuple[str, str], str]:
-    """Return scheme and host of an address, and what is asked for there; many uploads ask for the same."""
+def place(url: str) -> tuple[tuple[str, str], str]:
+    """Return scheme and host of an address, and what is asked for there; many uploads ask for the same.
+
+    Raises ValueError: it is no address.
+    """
     parts = urlsplit(url)
     query = f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
     return (parts.scheme, parts.netloc.rpartition("@")[2]), quote(parts.path or "/", safe=_SAFE) + query

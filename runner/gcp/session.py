@@ -5,22 +5,26 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from runner import times
+from runner import addresses, times
 from runner.environment import Environment
 from runner.gcp.failures import call, data_loss, document_of
-from runner.gcp.rest import Response, RestClient
+from runner.gcp.rest import Response, RestClient, place
 from runner.gcp.service_clock import ServiceClock
 
 if TYPE_CHECKING:
     from runner.gcp.login import Login
 
-_NAMED = frozenset({"endpoints", "models", "tuningJobs"})
-"""Lists of resources that each have a name."""
+_NAMED = {
+    key: re.compile(rf"projects/[\w.:-]+/locations/[\w-]+/{key}/[\w.-]*\w(@[\w-]+)?")
+    for key in ("endpoints", "models", "tuningJobs")
+}
+"""Lists of resources that each have a name, and what it looks like."""
 
 
 class Session:
@@ -99,8 +103,19 @@ class Session:
         return RestClient(
             self.environment.vertex_base,
             login=self.token,
+            trusted=self._trusts,
             renewable=not self.environment.token,
             user_agent="open-model-tuning",
+        )
+
+    def _trusts(self, scheme: str, authority: str) -> bool:
+        """Tell whether the token may go to a host: to Google's APIs, a dedicated endpoint, or what the user named."""
+        here = self.environment
+        own = {place(here.vertex_base)[0], place(here.storage_base)[0]}
+        return (
+            (scheme, authority) in own
+            or addresses.is_googles(scheme, authority)
+            or addresses.is_of_endpoint(scheme, authority, of=here.vertex_base)
         )
 
     def now(self) -> float:
@@ -210,7 +225,8 @@ class Session:
             items = page.get(key, [])
             if key in _NAMED and page and not {key, "nextPageToken"} & page.keys():
                 raise data_loss(resource, f"the answer has neither {key} nor is it empty", method=method)
-            nameless = key in _NAMED and next((item for item in items if f"/{key}/" not in item.get("name", "")), None)
+            name = _NAMED.get(key)
+            nameless = name and next((item for item in items if not name.fullmatch(item.get("name", ""))), None)
             if nameless:
                 raise data_loss(resource, f"an item of {key} is called {nameless.get('name')!r}", method=method)
             if kind and page.get("kind") != kind:

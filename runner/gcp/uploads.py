@@ -264,10 +264,8 @@ class _Pieces:
             headers={"X-Upload-Content-Length": str(self.size)},
             idempotent=True,  # an upload that nobody goes on with is forgotten
         )
-        # Only its path counts: the token goes to the service that was asked, wherever the answer points.
-        parts = urlsplit(answer.headers.get("location", ""))
-        address = f"{parts.path}?{parts.query}"
-        if not parts.query:
+        address = _path_in(answer.headers.get("location", ""))
+        if not address:
             raise data_loss(self.upload.uri, "the answer does not say where to send the content", method=_INSERT)
         self.record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         aside = self.record.with_suffix(f".{os.getpid()}")
@@ -289,7 +287,7 @@ class _Pieces:
         except (OSError, ValueError):
             return None
         same = isinstance(found, dict) and self._same(generation).items() <= found.items()
-        return str(found["address"]) if same and isinstance(found.get("address"), str) else None
+        return _path_in(str(found.get("address"))) or None if same else None
 
     def _offset(self, address: str) -> int | None:
         """Return how many bytes the service has; None if it does not know the upload any more."""
@@ -336,6 +334,18 @@ class _Pieces:
     def _forget(self) -> None:
         with suppress(OSError):
             self.record.unlink(missing_ok=True)
+
+
+def _path_in(address: str) -> str:
+    """Return path and query of an upload's address, "" if it has none.
+
+    Only they count: the content and the token go to the service that was asked, wherever the answer points.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return ""
+    return f"{parts.path}?{parts.query}" if parts.path.startswith("/") and parts.query else ""
 
 
 def _received(answer: Response) -> int:

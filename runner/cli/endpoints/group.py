@@ -16,8 +16,10 @@ from runner.cli.endpoints.resources import resource_choices, resource_options
 from runner.cli.options import Count, Duration, Invocation, Money, cost_options, endpoint_argument
 from runner.cli.stand_ins import tell_of_answers
 from runner.cli.text import amount, duration, until
+from runner.errors import GoogleApiError
 
 if TYPE_CHECKING:
+    from runner.environment import Environment
     from runner.gcp.session import Session
     from runner.serving.lives import Life
 
@@ -173,7 +175,8 @@ def deploy(
         now = session.now()
         begun = starting(plan.lease_seconds, plan.idle_seconds, now=now)
         billed = ending(session.environment, begun, endpoint.id, now=now)
-    output.result(described.to_json(), _pairs(described), name=endpoint.id)
+        pairs = _pairs(session.environment, described)
+    output.result(described.to_json(), pairs, name=endpoint.id)
     output.note(billed)
     output.note(f"next: `runner chat --endpoint {endpoint.id}`")
 
@@ -251,7 +254,7 @@ def show(invocation: Invocation, endpoint: str | None) -> None:
         found, life = describe(resolved), lives(session, [resolved])[resolved.id]
         tell_of_answers(invocation, session, resolved)
         now = session.now()
-    pairs = _pairs(found)
+        pairs = _pairs(session.environment, found)
     pairs[-1:-1] = _life_pairs(life, now) if found.billed else []
     invocation.output.result({**found.to_json(), **life.to_json()}, pairs, name=found.endpoint.id)
 
@@ -309,7 +312,9 @@ def _prices(plan: Any) -> list[tuple[str, Any]]:
     ]
 
 
-def _pairs(found: Any) -> list[tuple[str, Any]]:
+def _pairs(environment: Environment, found: Any) -> list[tuple[str, Any]]:
+    from runner.gcp.endpoints import own_base
+
     endpoint = found.endpoint
     pairs: list[tuple[str, Any]] = [("id", endpoint.id), ("name", endpoint.display_name)]
     for model in endpoint.deployed_models:
@@ -319,6 +324,10 @@ def _pairs(found: Any) -> list[tuple[str, Any]]:
         pairs.append(("model", ", ".join(part for part in parts if part)))
     price = "unknown" if found.usd_per_hour is None else amount(found.usd_per_hour)
     # What the OpenAI client takes as `base_url`; a shared address refuses a dedicated endpoint.
-    address = f"https://{endpoint.dedicated_dns}/v1beta1/{endpoint.name}" if endpoint.dedicated_dns else None
+    try:
+        base = own_base(environment, endpoint)
+        address = f"{base}/v1beta1/{endpoint.name}" if base else None
+    except GoogleApiError as error:  # who copies the address sends a token there
+        address = error.message
     per_hour = ("per hour", price if endpoint.deployed_models else None)
     return [*pairs, ("base URL", address), per_hour, ("resource", endpoint.name)]

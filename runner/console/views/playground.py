@@ -17,7 +17,7 @@ from runner.console import following
 from runner.console.state import Console, text
 from runner.errors import ConfigurationError, RunnerError, require_sound
 from runner.gcp import prediction
-from runner.gcp.endpoints import Endpoint
+from runner.gcp.endpoints import Endpoint, own_base
 from runner.json_text import parsed
 
 PARAMETERS = {
@@ -160,7 +160,7 @@ def _event(body: dict[str, Any]) -> str:
 def _address(console: Console, endpoint: Endpoint) -> dict[str, str]:
     """Return the request to copy, as curl, Python and a command line; the question stands for itself."""
     environment = console.session.environment
-    base = f"https://{endpoint.dedicated_dns}" if endpoint.dedicated_dns else environment.vertex_base
+    base = own_base(environment, endpoint) or environment.vertex_base
     url = f"{base}/v1beta1/{endpoint.name}/chat/completions"
     local = environment.vertex_url is not None
     login = "" if local else ' \\\n  -H "Authorization: Bearer $(gcloud auth print-access-token)"'
