@@ -44,6 +44,27 @@ def model_of(document: Mapping[str, Any]) -> ModelResource:
     )
 
 
+def endpoint_there(session: Session, name: str) -> Endpoint | None:
+    """Return an endpoint, None where neither its name nor the list shows it: a 404 alone proves nothing.
+
+    What is taken for gone costs money unseen, so whoever forgets something asks here.
+    """
+    try:
+        return endpoints.get_endpoint(session, name)
+    except NotFoundError:
+        every = endpoints.list_endpoints(session)
+        return next((item for item in every if endpoints.bare_name(item.name) == endpoints.bare_name(name)), None)
+
+
+def model_there(session: Session, name: str) -> ModelResource | None:
+    """Return a model, None where neither its name nor the list shows it; see `endpoint_there`."""
+    try:
+        return model_of(endpoints.get_model(session, name))
+    except NotFoundError:
+        every = list_models(session)
+        return next((item for item in every if endpoints.bare_name(item.name) == endpoints.bare_name(name)), None)
+
+
 def list_versions(session: Session, model: str) -> list[dict[str, Any]]:
     """Return the documents of all versions of a model. Raises NotFoundError."""
     return list(session.pages(f"/v1beta1/{model}:listVersions", "models", "models.listVersions", PAGE))
@@ -57,12 +78,9 @@ def set_traffic(session: Session, endpoint: str, traffic: Mapping[str, int]) -> 
 
 
 def unfinished_operations(session: Session, endpoint: str) -> list[str]:
-    """Return the names of the operations of an endpoint that have not ended."""
+    """Return the names of the operations of an endpoint that have not ended. Raises NotFoundError."""
     name = endpoints.full_name(session, endpoint)
-    try:
-        page = session.ask("GET", f"/v1beta1/{name}/operations", "operations.list", name)
-    except NotFoundError:
-        return []
+    page = session.ask("GET", f"/v1beta1/{name}/operations", "operations.list", name)
     return [str(item.get("name")) for item in page.get("operations", []) if not item.get("done")]
 
 

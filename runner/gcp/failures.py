@@ -32,6 +32,8 @@ REPEAT_SECONDS = 100.0
 """A call that has taken longer is not repeated: a service that is silent has been asked twice by then."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 32.0
+LISTED = "the service lists it, and says that it is not there"
+"""Said when a removal is answered with 404, which proves nothing: what is forgotten goes on costing money."""
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses of failures that pass by themselves."""
 

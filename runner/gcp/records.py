@@ -15,7 +15,7 @@ from typing import Any
 from runner.errors import AlreadyExistsError, GoogleApiError, NotFoundError
 from runner.gcp import storage, uploads
 from runner.gcp.downloads import stream_of
-from runner.gcp.failures import data_loss
+from runner.gcp.failures import LISTED, data_loss
 from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo
 from runner.json_text import parsed
@@ -88,14 +88,30 @@ def write_record(
 
 
 def delete_record(session: Session, bucket: str, name: str, *, generation: int) -> bool:
-    """Delete a record unless it changed since; tell whether it is gone."""
+    """Delete an object unless it changed since; tell whether it is gone.
+
+    Raises:
+        GoogleApiError: the service refuses, or says that it is not there and lists it all the same.
+    """
+    uri = f"gs://{bucket}/{name}"
     try:
-        uploads.delete(session, f"gs://{bucket}/{name}", generation)
+        uploads.delete(session, uri, generation)
     except AlreadyExistsError:
         return False
-    except NotFoundError:
-        return True
+    except NotFoundError as error:
+        listed = _listed(session, uri)
+        if listed is not None and listed.generation == generation:
+            raise data_loss(uri, LISTED, method=error.method) from error
+        return listed is None
     return True
+
+
+def _listed(session: Session, uri: str) -> ObjectInfo | None:
+    try:
+        first = storage.list_objects(session, uri, limit=1)  # of all names that begin so, it is the first
+    except NotFoundError:
+        return None  # no such bucket
+    return first[0] if first and first[0].uri == uri else None
 
 
 def record_of(session: Session, item: ObjectInfo, body: dict[str, Any] | None = None) -> StoredRecord:

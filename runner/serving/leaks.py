@@ -11,7 +11,7 @@ from runner.formatting import duration
 from runner.gcp import deployed, endpoints, usage
 from runner.gcp.deployed import ModelResource
 from runner.gcp.endpoints import DeployedModel, Endpoint, bare_name
-from runner.gcp.failures import data_loss
+from runner.gcp.failures import LISTED, data_loss
 from runner.gcp.session import Session
 from runner.jobs.labels import managed
 from runner.serving import recovery
@@ -115,7 +115,7 @@ def clean(
 def _still_listed(session: Session, absent: Sequence[str]) -> list[str]:
     """Return what the service does not find when it is asked by name, and lists all the same."""
     try:
-        return [f"{name}: {recovery.LISTED}" for name in recovery.listed(session, absent)]
+        return [f"{name}: {LISTED}" for name in recovery.listed(session, absent)]
     except RunnerError as error:
         return [f"{name}: {error.message}" for name in absent]
 

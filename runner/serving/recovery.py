@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 from runner.errors import GoogleApiError, NotFoundError, RunnerError
 from runner.gcp import deployed, endpoints, operations
 from runner.gcp.endpoints import DeployedModel, Endpoint, bare_name
-from runner.gcp.failures import data_loss
+from runner.gcp.failures import LISTED, data_loss
 from runner.gcp.session import Session
 from runner.jobs.labels import managed
 from runner.serving import journal
@@ -21,7 +21,6 @@ from runner.waiting import waiting
 
 SETTLE_SECONDS = 60.0
 """How long after an unanswered request its effect may still appear."""
-LISTED = "the service lists it, and says that it is not there"
 
 Outcome = Literal["removed", "finished", "pending", "nothing"]
 
@@ -93,7 +92,8 @@ def _recover_one(session: Session, entry: JournalEntry, timeout: float, poll: fl
         roll_forward(session, record)
         return "finished"
     seen = _find(session, record)
-    unsent = session.now() - record.time > settle or record.phase in {"accepted", "handed over"}
+    known = record.phase in {"accepted", "handed over"} and _is_pending(session, record) is not None
+    unsent = known or session.now() - record.time > settle
     if not undo(session, record, timeout=timeout, poll=poll, unsent=unsent):
         return "pending"
     return "removed" if any(seen) else "nothing"
@@ -103,7 +103,9 @@ def roll_forward(session: Session, record: DeploymentRecord) -> None:
     """Label a model that serves, give it its traffic and take off those that it replaces, unless it has gone since."""
     try:
         endpoint = label(session, record)
-    except NotFoundError:
+    except NotFoundError as error:
+        if listed(session, [record.endpoint]):
+            raise data_loss(error.resource, LISTED, method=error.method) from error
         return
     model = next((item for item in endpoint.deployed_models if item.id == record.deployed_model), None)
     if record.own_endpoint or model is None:
@@ -215,22 +217,14 @@ def undo(session: Session, record: DeploymentRecord, *, timeout: float, poll: fl
 
 def _find(session: Session, record: DeploymentRecord) -> tuple[Endpoint | None, bool]:
     """Return the endpoint as far as it is the deployment's doing, and whether its model is there."""
-    endpoint: Endpoint | None
-    try:
-        endpoint = endpoints.get_endpoint(session, record.endpoint)
-    except NotFoundError:
-        endpoint = None
+    endpoint = deployed.endpoint_there(session, record.endpoint)
     if (
         endpoint
         and not record.own_endpoint
         and not any(i.id == record.deployed_model for i in endpoint.deployed_models)
     ):
         endpoint = None
-    try:
-        endpoints.get_model(session, record.model)
-    except NotFoundError:
-        return endpoint, False
-    return endpoint, True
+    return endpoint, deployed.model_there(session, record.model) is not None
 
 
 def _serves(session: Session, record: DeploymentRecord) -> bool:
@@ -238,16 +232,14 @@ def _serves(session: Session, record: DeploymentRecord) -> bool:
     return endpoint is not None and bool(endpoint.deployed_models)
 
 
-def _is_pending(session: Session, record: DeploymentRecord) -> bool:
-    """Tell whether the service still works on the deployment, as far as that is known."""
-    if not record.own_endpoint:
-        return bool(deployed.unfinished_operations(session, record.endpoint))
-    if not record.operation:
-        return False
+def _is_pending(session: Session, record: DeploymentRecord) -> bool | None:
+    """Tell whether the service still works on the deployment; None where nobody knows."""
     try:
-        return not operations.get(session, record.operation).get("done")
+        if not record.own_endpoint:
+            return bool(deployed.unfinished_operations(session, record.endpoint))
+        return not operations.get(session, record.operation).get("done") if record.operation else None
     except NotFoundError:
-        return False  # forgotten by the service, so it has ended
+        return None
 
 
 def _remove(session: Session, record: DeploymentRecord, endpoint: Endpoint | None) -> bool:
@@ -288,9 +280,5 @@ def is_ours(session: Session, endpoint: Endpoint, item: DeployedModel) -> bool:
         return True
     if not item.model:
         return False
-    try:
-        document = endpoints.get_model(session, item.model)
-    except NotFoundError:
-        return False
-    labels: Mapping[str, str] = document.get("labels") or {}
-    return managed(labels)
+    model = deployed.model_there(session, item.model)
+    return model is not None and managed(model.labels)

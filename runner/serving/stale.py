@@ -111,8 +111,6 @@ def remove(
             try:
                 if records.delete_record(session, bucket, name, generation=generation):
                     removed.append(uri)
-            except NotFoundError:
-                continue
             except RunnerError as error:
                 failed.append(f"{uri}: {error.message}")
     return removed, failed
