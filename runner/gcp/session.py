@@ -15,7 +15,7 @@ from runner import addresses, times
 from runner.environment import Environment
 from runner.gcp.failures import call, data_loss, document_of
 from runner.gcp.rest import Response, RestClient, place
-from runner.gcp.service_clock import ServiceClock
+from runner.gcp.service_clock import ServiceClock, elapsed
 
 if TYPE_CHECKING:
     from runner.gcp.login import Login
@@ -122,7 +122,8 @@ class Session:
         """Return the time in seconds since 1970, by the service's clock: what costs money is decided by no other.
 
         Raises:
-            GoogleApiError: the service's answers do not say the time, or it refused to answer.
+            GoogleApiError: the service's answers do not say the time, or a time at which it cannot have made what it
+                lists or has just made; or it refused to answer.
             UnreachableError: nothing answers.
         """
         moment = self.clock.now()
@@ -132,6 +133,9 @@ class Session:
             moment = self.clock.now()
         if moment is None:
             raise data_loss(parent, "the answer does not say the service's time", method="endpoints.list")
+        doubt = self.clock.doubt()
+        if doubt:
+            raise data_loss(self.environment.project, doubt, method="Date")
         return moment
 
     def timestamp(self) -> str:
@@ -191,7 +195,12 @@ class Session:
 
     def ask(self, verb: str, url: str, method: str, resource: str, **options: Any) -> dict[str, Any]:
         """Send a request and return the JSON object of the answer; see `send`."""
-        return document_of(self.send(verb, url, method, resource, **options), method, resource)
+        asked = elapsed() if verb in {"POST", "PATCH"} else None
+        found = document_of(self.send(verb, url, method, resource, **options), method, resource)
+        made = found.get("updateTime" if verb == "PATCH" else "createTime") or found.get("timeCreated")
+        if made:
+            self.clock.hear_made(str(made), asked)
+        return found
 
     def pages(
         self,
@@ -231,7 +240,11 @@ class Session:
                 raise data_loss(resource, f"an item of {key} is called {nameless.get('name')!r}", method=method)
             if kind and page.get("kind") != kind:
                 raise data_loss(resource, f"the answer is not of the kind {kind}", method=method)
-            yield from items
+            for item in items:
+                made = item.get("createTime") or item.get("timeCreated")
+                if made:
+                    self.clock.hear_made(made)
+                yield item
             token = str(page.get("nextPageToken", ""))
             if not token:
                 return

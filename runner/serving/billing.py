@@ -43,21 +43,22 @@ def current_bill(session: Session, *, start: float | None = None, billed: Path |
         ConfigurationError: `billed` cannot be read.
         GoogleApiError, UnreachableError: the service cannot be asked.
     """
-    now = session.now()
+    labels = {bare_name(item.name): item.labels for item in deployed.list_models(session)}
+    buckets, unread = buckets_of(session)
+    jobs, serving, leaks = fleet.all_jobs(session), endpoints.list_endpoints(session), find_all(session)
+    now = session.now()  # last: it is no time before any of this was made
     google = None
     if billed is not None:
         google = read(billed, since=_day(month_start(now) if start is None else start), until=_day(now))
-    labels = {bare_name(item.name): item.labels for item in deployed.list_models(session)}
-    buckets, unread = buckets_of(session)
     return bill_of(
-        fleet.all_jobs(session),
-        endpoints.list_endpoints(session),
+        jobs,
+        serving,
         now=now,
         start=start,
         model_labels=labels,
         buckets=buckets,
         unread=unread,
-        leaks=find_all(session),
+        leaks=leaks,
         billed=google,
     )
 

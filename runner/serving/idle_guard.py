@@ -83,8 +83,9 @@ def guard(session: Session, *, dry_run: bool) -> int:
 
 def report_jobs(session: Session, *, ended: float, waiting: float) -> None:
     """Name the jobs of one location that failed within `ended` seconds, and those not started after `waiting`."""
-    location, now = session.environment.location, session.now()
-    for job in tuning_jobs.list_jobs(session, limit=_NEWEST):
+    location, jobs = session.environment.location, tuning_jobs.list_jobs(session, limit=_NEWEST)
+    now = session.now()
+    for job in jobs:
         about = {"location": location, "job": job.name, "displayName": job.display_name, "state": job.state}
         if job.state == "JOB_STATE_FAILED" and job.end_time and now - job.end_time.timestamp() <= ended:
             message = job.error_message or "the service gave no reason"

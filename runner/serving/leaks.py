@@ -11,7 +11,7 @@ from runner.formatting import duration
 from runner.gcp import deployed, endpoints, usage
 from runner.gcp.deployed import ModelResource
 from runner.gcp.endpoints import DeployedModel, Endpoint, bare_name
-from runner.gcp.failures import LISTED, data_loss
+from runner.gcp.failures import LISTED
 from runner.gcp.session import Session
 from runner.jobs.labels import managed
 from runner.serving import recovery
@@ -24,8 +24,6 @@ from runner.serving.plan import hourly_total
 
 GRACE_SECONDS = 2 * 3600.0
 """Something without a model, or a model that is not deployed, may belong to a deployment under way for so long."""
-_DIFFERENCE_SECONDS = 60.0
-"""How far the clocks of the service's machines may differ."""
 _LONGEST_IDLE = 7 * 86400.0
 """How far back requests are looked for."""
 
@@ -44,7 +42,7 @@ def find_leaks(session: Session, *, now: float | None = None, grace: float = GRA
     records = recovery.abandoned_records(session)
     every = endpoints.list_endpoints(session)
     models = deployed.list_models(session)
-    moment = _moment(session, every, models) if now is None else now
+    moment = session.now() if now is None else now
     labels = {bare_name(model.name): model.labels for model in models}
     names = {bare_name(model.name): model.name for model in models}
     asked = usage.last_requests(session, moment - _LONGEST_IDLE)
@@ -69,17 +67,6 @@ def find_leaks(session: Session, *, now: float | None = None, grace: float = GRA
         and _age(model.create_time, moment) >= grace
     ]
     return sorted(leaks, key=lambda leak: -(float("inf") if leak.usd_per_hour is None else leak.usd_per_hour))
-
-
-def _moment(session: Session, every: Sequence[Endpoint], models: Sequence[ModelResource]) -> float:
-    """Return the service's time. Raises GoogleApiError where that is before it made what it lists: a stale answer's."""
-    moment = session.now()
-    made = [(item.name, item.create_time) for item in every] + [(item.name, item.create_time) for item in models]
-    for name, time in made:
-        if _age(time, moment) < -_DIFFERENCE_SECONDS:
-            said = f"the service made it at {time}, and says that it is {session.timestamp()} now"
-            raise data_loss(name, said, method="leaks")
-    return moment
 
 
 def clean(

@@ -67,6 +67,7 @@ def extend(
 
     Raises:
         ConfigurationError: no model on it is this tool's.
+        GoogleApiError: the service refused, or its answers tell a wrong time.
     """
     result = Lease()
     for item in own_models(session, endpoint):
@@ -79,6 +80,7 @@ def extend(
         result = Lease(until=number_of(labels, LEASE_LABEL), idle=number_of(labels, IDLE_LABEL))
         if managed(endpoint.labels):
             endpoints.set_labels(session, endpoint.name, {**endpoint.labels, **labels})
+    session.now()  # refuses a time at which the service cannot have changed them
     return result
 
 

@@ -51,13 +51,14 @@ def find_stale(
         note: called with a line for each bucket that cannot be read, and where images are not looked at.
         read_all: read all datasets to find images that none names, though it is more than a GiB.
     """
-    moment = session.now() if now is None else now
     jobs = fleet.all_jobs(session)
+    moment = session.now() if now is None else now
     wanted = _Wanted(session, jobs, moment - older_than)
     found = _staging(session, wanted, moment, older_than, note, read_all)
     for job in jobs:
         if managed(job.labels) and _ended_before(job, moment - older_than):
             found += _checkpoints(session, job, wanted, moment, note)
+    session.now()  # refuses a time before all of this was written
     return sorted(found, key=lambda leak: -(float("inf") if leak.usd_per_hour is None else leak.usd_per_hour))
 
 

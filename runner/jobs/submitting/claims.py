@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from runner.errors import GoogleApiError, NotFoundError, PermissionDeniedError, RunnerError
 from runner.gcp import records
+from runner.gcp.records import StoredRecord
 from runner.gcp.service_clock import elapsed
 from runner.gcp.session import Session
 from runner.gcp.storage import parse_gs_uri
@@ -91,6 +92,8 @@ class Held(Generic[AnyJob]):
 class _Free:
     generation: int = 0
     body: dict[str, Any] = field(default_factory=dict)
+    former: dict[str, Any] | None = None
+    """What is written over."""
 
 
 def take(
@@ -134,6 +137,7 @@ def take(
             raise _unprotected(session, wanted.output, error) from error
         if written is None:
             continue
+        _require_time(session, bucket, written, free)
         if set(sent) - settled:
             # Nothing says any more when the create was sent: the time runs from this claim.
             return Held(left_seconds=SETTLE_SECONDS, mine=True)
@@ -155,10 +159,10 @@ def _standing(
         ownership.require_free(session, wanted, there, now)
         if there is None:
             return _Free()
-        free = _Free(generation=there.generation, body=there.body)
+        free = _Free(generation=there.generation, body=there.body, former=there.body)
         owner = there.body.get("claim")
         if there.body.get("fingerprint") != wanted.fingerprint:
-            return _Free(generation=there.generation)
+            return _Free(generation=there.generation, former=there.body)
         # After the record: what came of this claim is in the list, or its owner may still send it.
         known = jobs()
         alive = [job for job in known if job.alive]
@@ -174,6 +178,23 @@ def _standing(
         if owner in sent:
             break
     return Held(left_seconds=left, mine=owner in sent)
+
+
+def _require_time(session: Session, bucket: str, written: StoredRecord, free: _Free) -> None:
+    """Do nothing if the ages of claims were told by the right time: a claim that was just written was written now.
+
+    Raises:
+        GoogleApiError: they were not. What stood there stands there again, and is as young as if it had just come.
+    """
+    try:
+        session.now()
+    except GoogleApiError:
+        with contextlib.suppress(RunnerError):
+            if free.former is None:
+                records.delete_record(session, bucket, written.name, generation=written.generation)
+            else:
+                records.write_record(session, bucket, written.name, free.former, generation=written.generation)
+        raise
 
 
 def _settled(free: _Free, sent: Collection[str]) -> set[str]:
