@@ -33,6 +33,16 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def is_safe(address: str) -> bool:
+    """Tell whether nobody on the way to an address reads what is sent there: by TLS, or on this machine."""
+    try:
+        parts = urlsplit(address)
+        host = (parts.hostname or "").lower()
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
+
+
 def is_googles(scheme: str, authority: str) -> bool:
     """Tell whether a scheme with HOST:PORT is one of Google's APIs, by TLS and at its usual port."""
     return scheme == "https" and _GOOGLES.fullmatch(authority) is not None

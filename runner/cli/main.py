@@ -16,15 +16,13 @@ import click
 from runner import local_files
 from runner.cli.commands import Group
 from runner.cli.options import Invocation
-from runner.cli.text import duration, of_few_characters, replaced
+from runner.cli.text import of_few_characters, replaced
 from runner.errors import DiskError, RunnerError
 from runner.waiting import told
 
 INTERNAL_ERROR = 70
 """Exit code of a bug in this program (EX_SOFTWARE of sysexits.h)."""
 INTERRUPTED = 130
-CLOCK_SECONDS = 120.0
-"""A clock that is further off than this is told of."""
 BROKEN_PIPE = 141
 """What a shell reports of a program that SIGPIPE ended: the reader went away, which is no failure of ours."""
 
@@ -157,12 +155,12 @@ def _run(arguments: list[str], invocation: Invocation) -> int:
 def _tell_of_clock(invocation: Invocation) -> None:
     """Warn of a clock that is off: nothing was decided by it, but what people read and logins need it."""
     for session in invocation.sessions:
-        ahead = session.clock.ahead()
-        if ahead is not None and abs(ahead) > CLOCK_SECONDS:
-            which = "ahead of" if ahead > 0 else "behind"
+        from runner.gcp.service_clock import off
+
+        found = off(session.clock.ahead())
+        if found:
             invocation.output.warning(
-                f"this machine's clock is {duration(abs(ahead))} {which} the service's; leases and locks go by the "
-                "service's: set the clock, because logins need it"
+                f"{found}; leases and locks go by the service's: set the clock, because logins need it"
             )
             return
 

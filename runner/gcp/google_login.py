@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import google.auth
+import google.auth._cloud_sdk
 import google.auth.exceptions
 import google.auth.transport
 from google.auth.credentials import Credentials
 
+from runner.addresses import is_safe
 from runner.errors import UnreachableError
-from runner.gcp.login import SCOPE, refused
+from runner.gcp.login import SCOPE, VARIABLE, refused, useless
 from runner.gcp.rest import RestClient, TransportError
+from runner.gcp.service_clock import ahead_of
 
 _TIMEOUT_SECONDS = 120.0
 """As google-auth's own transport."""
@@ -47,12 +52,21 @@ class DefaultLogin:
 
     def refresh(self) -> None:
         """Get a fresh token. Raises PermissionDeniedError, UnreachableError."""
+        transport = _transport(self._credentials)
         try:
-            self._credentials.refresh(_transport(self._credentials))  # type: ignore[no-untyped-call]
+            self._credentials.refresh(transport)  # type: ignore[no-untyped-call]
         except google.auth.exceptions.TransportError as error:
             raise UnreachableError(f"the service that gives out tokens cannot be reached: {error}") from error
         except google.auth.exceptions.GoogleAuthError as error:
-            raise refused(f"the Google credentials of this machine cannot be refreshed: {error}") from error
+            ahead = transport.ahead if isinstance(transport, _PlainTransport) else None
+            raise useless(_file(), str(error), ahead=ahead) from error
+
+
+def _file() -> str:
+    """Return where google-auth has found the credentials, in words."""
+    given = os.environ.get(VARIABLE)
+    path = given or google.auth._cloud_sdk.get_application_default_credentials_path()  # type: ignore[no-untyped-call]
+    return path if given or Path(path).exists() else "this machine's metadata server"
 
 
 def _transport(credentials: Credentials) -> Any:
@@ -65,6 +79,9 @@ def _transport(credentials: Credentials) -> Any:
 
 
 class _PlainTransport(google.auth.transport.Request):
+    ahead: float | None = None
+    """By how many seconds this machine's clock was ahead of the last answer."""
+
     def __call__(
         self,
         url: str,
@@ -75,11 +92,15 @@ class _PlainTransport(google.auth.transport.Request):
         **_: Any,
     ) -> Any:
         content = body.encode() if isinstance(body, str) else body or b""
+        if content and not is_safe(url):
+            message = f"{url!r} is neither https:// nor on this machine: nothing was sent there"
+            raise google.auth.exceptions.GoogleAuthError(message)  # type: ignore[no-untyped-call]
         try:
             with RestClient() as client:
                 response = client.request(method, url, content=content, headers=headers, timeout=timeout)
         except TransportError as error:
             raise google.auth.exceptions.TransportError(error) from error  # type: ignore[no-untyped-call]
+        self.ahead = ahead_of(response.headers)
         return _Answer(response.status_code, response.headers, response.content)
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
+from runner.addresses import is_safe
 from runner.errors import GoogleApiError, PermissionDeniedError
 from runner.gcp.failures import call, document_of
-from runner.gcp.rest import Response, RestClient
-from runner.gcp.service_clock import elapsed
+from runner.gcp.rest import Response, RestClient, StatusError
+from runner.gcp.service_clock import ahead_of, elapsed, off
 from runner.json_text import parsed
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 AUDIENCE = "https://oauth2.googleapis.com/token"
 """The audience that each assertion names, whichever address it is sent to."""
+VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _VALID_SECONDS = 3600
 EARLY_SECONDS = 225.0
@@ -52,14 +54,32 @@ class Login(Protocol):
 
 def key_given() -> ServiceAccountKey | None:
     """Return the key of a service account that the environment names; None where google-auth finds another login."""
-    path = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    path = os.environ.get(VARIABLE)
     return _key_in(Path(path)) if path else None
 
 
-def refused(message: str, otherwise: str = "") -> PermissionDeniedError:
-    """Return the error for credentials that are missing or of no use."""
-    hint = f"`gcloud auth application-default login`{otherwise}"
-    return PermissionDeniedError(message, status="UNAUTHENTICATED", http=401, hint=hint)
+def refused(message: str, otherwise: str = "", *, ahead: float | None = None) -> PermissionDeniedError:
+    """Return the error for credentials that are missing or of no use.
+
+    Args:
+        message: what is wrong.
+        otherwise: the end of the hint.
+        ahead: by how many seconds this machine's clock was ahead of the answer that refused them.
+    """
+    clock = off(ahead)
+    hint = "set the clock (`sudo timedatectl set-ntp true`) and run the command once more; otherwise " if clock else ""
+    return PermissionDeniedError(
+        f"{message}; {clock}" if clock else message,
+        status="UNAUTHENTICATED",
+        http=401,
+        hint=f"{hint}`gcloud auth application-default login`{otherwise}",
+    )
+
+
+def useless(path: object, why: str, *, ahead: float | None = None) -> PermissionDeniedError:
+    """Return the error for credentials of a file for which there is no token; see `refused`."""
+    message = f"the Google credentials in {path} cannot be refreshed: {why}"
+    return refused(message, f", or another file in {VARIABLE}", ahead=ahead)
 
 
 @dataclass(slots=True)
@@ -71,6 +91,8 @@ class ServiceAccountKey:
     address: str
     """Where tokens are asked for."""
     key: RSAPrivateKey
+    file: Path
+    """Where it was read."""
     token: str | None = None
     _until: float = 0.0
 
@@ -81,6 +103,8 @@ class ServiceAccountKey:
 
     def refresh(self) -> None:
         """Get a fresh token. Raises PermissionDeniedError, UnreachableError, GoogleApiError."""
+        if not is_safe(self.address):
+            raise useless(self.file, f"its token_uri {self.address!r} is neither https:// nor on this machine")
         method = "oauth2.token"
         body = urlencode({"assertion": self.assertion(int(time.time())), "grant_type": _GRANT}).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -95,10 +119,12 @@ class ServiceAccountKey:
         except GoogleApiError as error:
             if error.http not in _REFUSALS:
                 raise
-            raise refused(f"the Google credentials of this machine cannot be refreshed: {error.message}") from error
+            cause = error.__cause__
+            ahead = ahead_of(cause.response.headers) if isinstance(cause, StatusError) else None
+            raise useless(self.file, error.message, ahead=ahead) from error
         token, seconds = answer.get("access_token"), answer.get("expires_in", _VALID_SECONDS)
         if not isinstance(token, str) or not token or not str(seconds).isdecimal():
-            raise refused("the Google credentials of this machine cannot be refreshed: the answer holds no token")
+            raise useless(self.file, "the answer holds no token")
         self.token, self._until = token, asked + int(seconds) - EARLY_SECONDS
 
     def assertion(self, now: int) -> str:
@@ -114,7 +140,7 @@ class ServiceAccountKey:
             # The key's numbers were not proved when it was read; a signature by wrong ones would tell about the key.
             self.key.public_key().verify(signature, text.encode(), PKCS1v15(), SHA256())
         except InvalidSignature:
-            raise refused(f"the private key of {self.account} is damaged") from None
+            raise refused(f"the private key of {self.account} in {self.file} is damaged") from None
         return f"{text}.{_base64(signature)}"
 
 
@@ -134,7 +160,7 @@ def _key_in(path: Path) -> ServiceAccountKey | None:
         return None
     if not isinstance(key, RSAPrivateKey) or not all(isinstance(text, str) for text in (account, number, address)):
         return None
-    return ServiceAccountKey(account, number, address, key)
+    return ServiceAccountKey(account, number, address, key, path)
 
 
 def _base64(value: bytes | dict[str, object]) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import socket
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +17,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from google.auth import jwt
-from google.oauth2 import service_account
+from google.oauth2 import credentials, service_account
 
 from runner.environment import Environment
 from runner.errors import PermissionDeniedError, RunnerError
-from runner.gcp import login
+from runner.gcp import google_login, login
 from runner.gcp.session import Session
 from tests.local_server import Handler, LocalServer
 
@@ -36,12 +39,17 @@ class TokenServer(LocalServer):
     statuses: list[int] = field(default_factory=list)
     answer: dict[str, Any] = field(default_factory=lambda: {"access_token": "t0", "expires_in": 3600})
     asked: list[dict[str, list[str]]] = field(default_factory=list)
+    days: int = 0
+    """By how much its clock is ahead."""
 
     def handler(self) -> type[Handler]:
         """Return what answers."""
         server = self
 
         class Answering(Handler):
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string(time.time() + server.days * 86400)
+
             def answer(self) -> None:
                 server.asked.append(parse_qs(self.body().decode()))
                 status = server.statuses.pop(0) if server.statuses else 200
@@ -102,6 +110,57 @@ def test_a_refused_key_says_how_to_log_in(info: dict[str, Any], tmp_path: Path, 
     assert "gcloud auth application-default login" in str(caught.value.hint)
     assert "invalid_grant: no" in caught.value.message
     assert len(server.asked) == 1
+
+
+def ours_or_googles(kind: str, info: dict[str, Any], tmp_path: Path) -> login.Login:
+    """Return the login of a key file, read here or by google-auth."""
+    ours = found(info, tmp_path)
+    if kind == "ours":
+        return ours
+    theirs = service_account.Credentials.from_service_account_file(str(tmp_path / "key.json"), scopes=[login.SCOPE])
+    return google_login.DefaultLogin(theirs)
+
+
+@pytest.mark.parametrize("kind", ["ours", "google-auth's"])
+@pytest.mark.parametrize(("days", "words"), [(-2, "ahead of"), (3, "behind"), (0, "")])
+def test_a_refusal_names_the_file_and_a_clock_that_is_off(
+    kind: str, days: int, words: str, info: dict[str, Any], tmp_path: Path
+) -> None:
+    with TokenServer(statuses=[400], days=days) as server:
+        login_ = ours_or_googles(kind, {**info, "token_uri": server.url}, tmp_path)
+        with pytest.raises(PermissionDeniedError, match="invalid_grant") as caught:
+            login_.refresh()
+    assert str(tmp_path / "key.json") in caught.value.message
+    if words:
+        assert re.search(rf"this machine's clock is [23] d \d+ h {words} the service's", caught.value.message)
+        assert "timedatectl" in str(caught.value.hint)
+    else:
+        assert "clock" not in caught.value.message
+        assert "gcloud auth application-default login" in str(caught.value.hint)
+
+
+def test_a_refusal_of_gclouds_login_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    file = tmp_path / "application_default_credentials.json"
+    with TokenServer(statuses=[400, 400]) as server:
+        user = credentials.Credentials(None, refresh_token="r", token_uri=server.url, client_id="c", client_secret="s")
+        for place in ("metadata server", str(file)):
+            with pytest.raises(PermissionDeniedError, match=re.escape(place)):
+                google_login.DefaultLogin(user).refresh()
+            file.touch()
+
+
+@pytest.mark.parametrize("kind", ["ours", "google-auth's"])
+@pytest.mark.parametrize("address", ["http://evil.example/t", "ftp://evil.example/", "evil.example", "http://[", ""])
+def test_secrets_are_sent_by_tls_or_to_this_machine(
+    kind: str, address: str, info: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_, **__: asked.append(host))
+    with pytest.raises(PermissionDeniedError):
+        ours_or_googles(kind, {**info, "token_uri": address}, tmp_path).refresh()
+    assert asked == []
 
 
 @pytest.mark.parametrize("answer", [{}, {"access_token": ""}, {"access_token": "t", "expires_in": "soon"}])

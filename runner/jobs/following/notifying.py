@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from runner.addresses import is_loopback
+from runner.addresses import is_safe
 from runner.errors import ConfigurationError, RunnerError
 from runner.gcp.rest import RestClient, TransportError
 from runner.gcp.session import Session
@@ -54,10 +54,9 @@ def webhook(url: str, style: Style | None = None) -> Webhook:
     """
     if style == "pubsub" or url.startswith(("projects/", "pubsub://")):
         return Webhook(url=checked_topic(url), style="pubsub")
-    parts = urlsplit(url)
-    if not (parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname)))):
+    if not is_safe(url):
         raise ConfigurationError("the address to notify must start with https:// (http:// only on this machine)")
-    return Webhook(url=url, style=style or ("slack" if parts.hostname == "hooks.slack.com" else "json"))
+    return Webhook(url=url, style=style or ("slack" if urlsplit(url).hostname == "hooks.slack.com" else "json"))
 
 
 def text_of(event: Event, job: TuningJob) -> str:
