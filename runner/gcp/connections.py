@@ -1,8 +1,14 @@
-"""HTTP/1.1 connections on `http.client`, with less CPU for each request."""
+"""HTTP/1.1 connections on `http.client`, with less CPU for each request.
+
+What an answer says of its own end is believed only where all readers would understand it in the same way: else one
+request could be answered by what belongs to another. Such an answer is refused as a broken connection is.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import re
 import select
 import socket
 import time
@@ -11,6 +17,13 @@ from typing import Any
 
 _MAX_HEADERS = 100
 _MAX_LINE = 65536
+_MAX_DIGITS = 19
+"""Of a length."""
+_BLANK = " \t"
+_FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*")
+"""A header, without the end of its line."""
+_FOLDED = re.compile(r"[ \t][^\0\r\n]*")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\r?\n")
 _MALFORMED = "the head of the answer is malformed, or too long"
 
 
@@ -20,9 +33,12 @@ class Answer(http.client.HTTPResponse):
     And ends: a service that sends byte after byte is not silent, and never done.
     """
 
-    def __init__(self, *arguments: Any, deadline: float = float("inf"), **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.deadline = deadline
+    def __init__(self, sock: socket.socket, *, patience: float, **named: Any) -> None:
+        super().__init__(sock, **named)
+        self._socket = sock
+        self.patience = patience
+        """Seconds until the head, a chunk's size or the trailers are here."""
+        self.deadline = time.monotonic() + patience
         """On `time.monotonic`: when the head, and a body that `read_to_end` reads, must be here."""
 
     def begin(self) -> None:
@@ -32,6 +48,8 @@ class Answer(http.client.HTTPResponse):
             version, status, reason = _status(first)
             if status >= 200:
                 break
+            if status == 101:
+                raise http.client.HTTPException("the service changes to another protocol")
         else:
             raise http.client.HTTPException("the service sends nothing but interim answers")
         fields = _fields(rest)
@@ -39,32 +57,86 @@ class Answer(http.client.HTTPResponse):
         self.code = self.status = status
         self.reason = reason.strip()
         self.headers = self.msg = fields  # type: ignore[assignment]
-        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        coding, length = fields.get("transfer-encoding"), fields.get("content-length")
+        if coding is not None and coding.lower() != "chunked":
+            raise http.client.HTTPException(f"the answer is in the transfer encoding {coding[:40]!r}")
+        if length is not None and not (length.isascii() and length.isdecimal() and len(length) < _MAX_DIGITS):
+            raise http.client.HTTPException(f"{length[:40]!r} is not a length")
+        bodiless = status in {204, 304} or self._method == "HEAD"  # type: ignore[attr-defined]
+        self.chunked = coding is not None and not bodiless
         self.chunk_left = None
-        self.length = None
-        if status in {204, 304} or self._method == "HEAD":  # type: ignore[attr-defined]
-            self.length = 0
-        elif not self.chunked and "content-length" in fields:
-            if not fields["content-length"].isdecimal():
-                raise http.client.HTTPException(f"{fields['content-length'][:40]!r} is not a length")
-            self.length = int(fields["content-length"])
-        kept = self.chunked or self.length is not None
+        self.length = 0 if bodiless else None if self.chunked or length is None else int(length)
+        kept = (self.chunked and length is None) or self.length is not None
         said = fields.get("connection", "").lower()
         self.will_close = not kept or "close" in said or (self.version == 10 and "keep-alive" not in said)
 
     def read_piece(self, most: int) -> bytes:
         """Return what has come of the body, so many bytes at most; b"" at its end. Raises OSError, HTTPException."""
-        piece = self.read1(most)
-        if not piece and self.length and not self.chunked:
+        if self.isclosed():
+            return b""
+        if self.chunked:
+            return self._read_chunked(most)
+        piece = self.fp.read1(most if self.length is None else min(most, self.length)) if self.length != 0 else b""
+        if self.length is None:
+            if not piece:
+                self.close()
+            return piece
+        if self.length and not piece:
             raise http.client.IncompleteRead(b"", self.length)
-        if not piece or (not self.chunked and self.length == 0):
-            self.close()
+        self.length -= len(piece)
+        if not self.length:
+            self._end()
         return piece
+
+    def _read_chunked(self, most: int) -> bytes:
+        if not self.chunk_left:
+            until = time.monotonic() + self.patience
+            if self.chunk_left == 0 and self._line(until) != b"\r\n":
+                raise http.client.HTTPException("a chunk of the answer is longer than its size")
+            size = _SIZE.fullmatch(self._line(until))
+            if size is None:
+                raise http.client.IncompleteRead(b"")
+            self.chunk_left = int(size[1], 16)
+            if not self.chunk_left:
+                self._skip_trailers(until)
+                self._end()
+                return b""
+        piece: bytes = self.fp.read1(min(most, self.chunk_left))
+        if not piece:
+            raise http.client.IncompleteRead(b"", self.chunk_left)
+        self.chunk_left -= len(piece)
+        return piece
+
+    def _skip_trailers(self, until: float) -> None:
+        for _ in range(_MAX_HEADERS):
+            line = self._line(until)
+            if line in {b"\r\n", b"\n"}:
+                return
+            if not line.endswith(b"\n"):
+                break
+        raise http.client.HTTPException("the trailers of the answer are cut short, or too long")
+
+    def _end(self) -> None:
+        """Close what has been read to its end. Its connection is not used again if more has come than the answer."""
+        self.will_close = self.will_close or self._has_more()
+        self.close()
+
+    def _has_more(self) -> bool:
+        before = self._socket.gettimeout()
+        self._socket.settimeout(0)
+        try:
+            return bool(self.fp.peek(1))
+        except OSError:  # TLS says so where nothing is there
+            return False
+        finally:
+            with contextlib.suppress(OSError):
+                self._socket.settimeout(before)
 
     def read_to_end(self, most: int) -> bytes:
         """Return the body, or its first bytes where it has more than `most`. Raises OSError, HTTPException."""
-        if self.length and self.length <= most and self.length <= len(self.fp.peek(1)):  # all of it has come
+        if self.length and self.length <= most and self.length <= (there := len(self.fp.peek(1))):  # all of it has come
             content = self.fp.read(self.length)
+            self.will_close = self.will_close or there > self.length
             self.length = 0
             self.close()
             return content
@@ -74,12 +146,8 @@ class Answer(http.client.HTTPResponse):
             size += len(piece)
             if self.isclosed():
                 break
-            self._check_time()
+            _check_time(self.deadline)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _check_time(self) -> None:
-        if time.monotonic() > self.deadline:
-            raise TimeoutError("the answer comes too slowly")
 
     def _head(self) -> list[str]:
         """Return the lines of a head without their ends, mostly from what one packet has brought."""
@@ -89,7 +157,7 @@ class Answer(http.client.HTTPResponse):
             return self.fp.read(end + 4)[:end].decode("latin-1").split("\r\n")
         lines: list[str] = []
         while len(lines) <= _MAX_HEADERS:
-            line = self._line()
+            line = self._line(self.deadline)
             if not lines and not line.startswith(b"HTTP/1."):
                 raise _no_status(line)
             if line in {b"\r\n", b"\n"}:
@@ -99,8 +167,8 @@ class Answer(http.client.HTTPResponse):
             lines.append(line.decode("latin-1").rstrip("\r\n"))
         raise http.client.HTTPException(_MALFORMED)
 
-    def _line(self) -> bytes:
-        """Return the next line of the head, with its end."""
+    def _line(self, until: float) -> bytes:
+        """Return the next line of a head, of sizes or trailers, with its end; what came of it before a cut."""
         found = b""
         while True:
             there = self.fp.peek(1)
@@ -110,7 +178,12 @@ class Answer(http.client.HTTPResponse):
             found += self.fp.read(end or len(there))
             if end or len(found) > _MAX_LINE:
                 return found
-            self._check_time()
+            _check_time(until)
+
+
+def _check_time(until: float) -> None:
+    if time.monotonic() > until:
+        raise TimeoutError("the answer comes too slowly")
 
 
 def _status(line: str) -> tuple[str, int, str]:
@@ -131,13 +204,20 @@ def _fields(lines: list[str]) -> dict[str, str]:
     fields: dict[str, str] = {}
     if len(lines) > _MAX_HEADERS:
         raise http.client.HTTPException(_MALFORMED)
+    name = ""
     for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
+        if name and _FOLDED.fullmatch(line):  # folded, as old servers do
+            fields[name] = f"{fields[name]} {line.strip(_BLANK)}".strip(_BLANK)
+            continue
+        if _FIELD.fullmatch(line) is None:
             raise http.client.HTTPException(_MALFORMED)
-        name, value = name.lower(), value.strip()
-        if name == "content-length" and fields.get(name, value) != value:
-            raise http.client.HTTPException("the answer has two lengths")
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip(_BLANK)
+        before = fields.get(name, value)
+        if before != value:
+            if name in {"content-length", "transfer-encoding"}:
+                raise http.client.HTTPException(f"the answer has two headers {name}")
+            value = f"{before}, {value}"
         fields[name] = value
     return fields
 
@@ -163,9 +243,9 @@ class Connection(http.client.HTTPConnection):
                 self.sock.sendall(memoryview(piece)[sent:])
             sent = max(0, sent - len(piece))
 
-    def answered(self, verb: str, deadline: float) -> Answer:
-        """Return the answer, its head read. Raises OSError, HTTPException."""
-        answer = Answer(self.sock, method=verb, deadline=deadline)
+    def answered(self, verb: str, patience: float) -> Answer:
+        """Return the answer, its head read; see `Answer` for its `patience`. Raises OSError, HTTPException."""
+        answer = Answer(self.sock, method=verb, patience=patience)
         try:
             answer.begin()
         except BaseException:

@@ -280,7 +280,7 @@ class RestClient:
                 connection.sock.settimeout(timeout or TIMEOUT_SECONDS)
             connection.ask(verb, target, {"Host": host[1], **fields}, body)
             sent = True
-            answer = connection.answered(verb, time.monotonic() + 2 * (timeout or TIMEOUT_SECONDS))
+            answer = connection.answered(verb, 2 * (timeout or TIMEOUT_SECONDS))
             return Response(answer, lambda clean: self._release(host, connection, clean), decode=decode)
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
