@@ -18,7 +18,7 @@ from typing import Any
 _MAX_HEADERS = 100
 _MAX_LINE = 65536
 _MAX_DIGITS = 19
-"""Of a length."""
+"""Longest length that is read, in digits."""
 _BLANK = " \t"
 _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*")
 """A header, without the end of its line."""

@@ -206,6 +206,7 @@ class _ObjectStream(io.RawIOBase):
                     raise TransportError(f"the connection ended {left} bytes before the object")
                 break
             except (TransportError, StatusError) as error:
+                self._slow += self._is_slow()
                 self._drop()
                 refused = isinstance(error, StatusError) and error.response.status_code not in PASSING
                 if refused or ATTEMPTS in (attempt, self._slow):
@@ -228,17 +229,21 @@ class _ObjectStream(io.RawIOBase):
 
     def _timed(self, response: Response, most: int) -> bytes:
         """Return what has come. Raises TransportError: too little has, for too long."""
-        came = self._left_then - (self._info.size - self._position)
-        if self._waited > 2 * rest.TIMEOUT_SECONDS and came < self._waited * _SLOWEST_BYTES:
-            self._slow += 1
+        if self._is_slow():
             raise TransportError("the answer comes too slowly")
         began = time.monotonic()
-        piece = response.read_piece(most)
-        self._waited += time.monotonic() - began
-        return piece
+        try:
+            return response.read_piece(most)
+        finally:
+            self._waited += time.monotonic() - began
+
+    def _is_slow(self) -> bool:
+        """Tell whether too little has come of the present answer, for too long."""
+        came = self._left_then - (self._info.size - self._position)
+        return self._waited > 2 * rest.TIMEOUT_SECONDS and came < self._waited * _SLOWEST_BYTES
 
     def _drop(self) -> None:
-        response, self._response = self._response, None
+        response, self._response, self._waited = self._response, None, 0.0
         if response is not None:
             response.close()
 
