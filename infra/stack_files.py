@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,11 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
     path = stack_file(stack, directory)
     if not path.is_file():
         known = ", ".join(stacks(directory)) or "none"
+        here = stack_file(stack, Path())
+        init = f"`runner infra init {shlex.quote(str(directory))} --stack {shlex.quote(stack)}` writes it"
         raise ConfigurationError(
             f"there is no {path.name} in {directory}; stacks here: {known}",
-            hint="`runner infra init --stack NAME` writes one",
+            hint=f"{here} is in this folder: add `--directory .`" if here.is_file() else init,
         )
     given = _read(path).get("config") or {}
     if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):

@@ -59,6 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
         body: dict[str, Any] = {"result": run(options)}
         status = 0
     except RunnerError as error:
+        from infra.automation.stack import complete
+
+        error.hint = error.hint and complete(error.hint, options)
         body = {"error": error.to_json()}
         status = error.exit_code
     except KeyboardInterrupt:

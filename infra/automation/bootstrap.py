@@ -60,7 +60,7 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
     ring = f"projects/{project}/locations/{region}/keyRings"
     key = f"{ring}/{RING}/cryptoKeys/{KEY}"
     body = {"project": project, "location": region, "stateBucket": bucket, "stateKey": key, "stack": options.stack}
-    then = _next(options.stack, bucket, key)
+    then = _next(options, bucket, key)
     if options.dry_run:
         lines = _commands(project, region, bucket)
         return {**body, "commands": lines, "next": then, "text": "\n".join([*lines, *then])}
@@ -197,9 +197,12 @@ def _commands(project: str, region: str, bucket: str) -> list[str]:
     ]
 
 
-def _next(stack: str, bucket: str, key: str) -> list[str]:
+def _next(options: Namespace, bucket: str, key: str) -> list[str]:
+    stack = shlex.quote(options.stack)
+    folder = shlex.quote(str(options.directory)) if options.directory else ""
     return [
         f"export PULUMI_BACKEND_URL=gs://{bucket}",
-        f"pulumi stack init {shlex.quote(stack)} --secrets-provider={shlex.quote(f'gcpkms://{key}')}",
-        f"runner infra preview --stack {shlex.quote(stack)}",
+        f"pulumi stack init {stack} --secrets-provider={shlex.quote(f'gcpkms://{key}')}"
+        + (f" --cwd {folder}" if folder else ""),
+        f"runner infra preview --stack {stack}" + (f" --directory {folder}" if folder else ""),
     ]

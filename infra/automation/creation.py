@@ -91,5 +91,6 @@ def _check(values: dict[str, Any], options: Namespace) -> None:
 
 def _next(options: Namespace, folder: Path) -> str:
     verb = "up --embedded" if options.emulator else "bootstrap"
-    place = "" if folder == Path() else f" --directory {shlex.quote(str(folder))}"
+    # Without it, commands use the installation's own folder, wherever they are typed.
+    place = "" if folder.resolve() == stack_files.ROOT else f" --directory {shlex.quote(str(folder))}"
     return f"runner infra {verb} --stack {shlex.quote(options.stack)}{place}"

@@ -16,7 +16,7 @@ import httpx
 
 from infra.automation import installation, invocation
 from infra.automation.failures import INSTALL, failure
-from infra.automation.stack import configuration, directory
+from infra.automation.stack import complete, configuration, directory
 from infra.policy import ENVIRONMENT_HINT
 from infra.settings.examples import example_values
 from infra.settings.stack import Settings
@@ -26,11 +26,12 @@ from runner.errors import ConfigurationError
 def examine(options: Namespace) -> dict[str, Any]:
     """Return one finding per check: `ok`, `missing` or `wrong`, with what to do. `ready` says whether `up` can run."""
     folder = directory(options)
-    place = f" --directory {shlex.quote(str(options.directory))}" if options.directory else ""
-    bootstrap = f"`runner infra bootstrap --stack {options.stack}{place}`"
+    bootstrap = "`runner infra bootstrap`"
     findings = [_engine(), _state(folder, options.stack, bootstrap), _secrets(folder, options.stack, bootstrap)]
     findings.append(_credentials(options))
     findings += [_policy_pack(folder), *_stack(options)]
+    for item in findings:
+        item["hint"] = complete(item["hint"], options)
     ready = all(item["status"] == "ok" for item in findings if item["needed"])
     lines = [
         f"{item['status']:8} {item['check']}: {item['detail']}" + (f"\n{'':9}{item['hint']}" if item["hint"] else "")

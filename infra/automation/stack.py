@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from argparse import Namespace
 from pathlib import Path
@@ -12,6 +13,23 @@ from infra.settings.reader import NAMESPACE
 from runner.errors import ConfigurationError
 
 EMULATOR = "http://127.0.0.1:8085"
+_COMMAND = re.compile(r"`(runner infra (bootstrap|preview|up|refresh|destroy|outputs|graph|iam|doctor)[^`]*)`")
+_WITHOUT_ENGINE = ("preview", "up", "destroy", "outputs")
+
+
+def complete(hint: str, options: Namespace) -> str:
+    """Return a hint whose commands act, as they stand, on the stack that the options name, and in the same way."""
+
+    def completed(match: re.Match[str]) -> str:
+        words = shlex.split(match[1])
+        given = [("--stack", options.stack), ("--directory", options.directory and str(options.directory))]
+        given += [("--project", options.project), ("--location", options.location)]
+        more = [word for name, value in given if value and name not in words for word in (name, value)]
+        if options.embedded and match[2] in _WITHOUT_ENGINE and "--embedded" not in words:
+            more.insert(0, "--embedded")
+        return f"`{' '.join([match[1], *map(shlex.quote, more)])}`"
+
+    return _COMMAND.sub(lambda match: match[0] if "--install-engine" in match[1] else completed(match), hint)
 
 
 def directory(options: Namespace) -> Path:

@@ -57,15 +57,17 @@ class CommandLine:
         return Outcome(code=code, out=captured.out, err=captured.err)
 
 
-def process(*arguments: str, stdin: str = "", timeout: float = 120.0, **variables: str) -> Outcome:
-    """Run a command line as a process of its own."""
+def process(
+    *arguments: str, stdin: str = "", timeout: float = 120.0, cwd: Path | None = None, **variables: str
+) -> Outcome:
+    """Run a command line as a process of its own, in this checkout or another folder."""
     done = subprocess.run(
         [sys.executable, "-m", "runner", *arguments],
         input=stdin,
         capture_output=True,
         text=True,
         timeout=timeout,
-        env={**os.environ, **variables},
-        cwd=Path(__file__).parents[2],
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), **os.environ, **variables},
+        cwd=cwd or Path(__file__).parents[2],
     )
     return Outcome(code=done.returncode, out=done.stdout, err=done.stderr)

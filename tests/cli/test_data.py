@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
+
+import pytest
 
 from tests.cli.invocation import CommandLine
 
@@ -19,6 +22,21 @@ def test_findings_for_other_programs(run: CommandLine, tmp_path: Path) -> None:
     outcome = run("data", "check", str(path), "--report", "json")
     assert outcome.code == 3
     assert outcome.document["findings"][0]["code"] == "empty-text"
+
+
+def test_the_command_printed_for_mistakes_in_lines_writes_a_file_without_them(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "my data" / "t.jsonl"
+    path.parent.mkdir()
+    good = '{"prompt": "a", "completion": "b"}\n'
+    path.write_text(good + '{"prompt": "", "completion": "b"}\n')
+    hint = json.loads(run("data", "check", str(path), "--format", "json").err)["error"]["hint"]
+    command = next(part for part in hint.split("`") if part.startswith("runner data fix"))
+    assert run(*shlex.split(command)[1:]).code == 0
+    assert (tmp_path / "t-fixed.jsonl").read_text() == good
+    assert run("data", "check", "t-fixed.jsonl").code == 0
 
 
 def test_stats(run: CommandLine, dataset: Path) -> None:

@@ -93,6 +93,8 @@ def test_preview_up_outputs_and_destroy_without_the_engine(checkout: Checkout) -
     assert changed["created"] == []
     refused = checkout.automation("preview", "--expect-no-changes")["error"]
     assert refused["code"] == "changes"
+    here = f"--embedded --directory {checkout.folder}"
+    assert refused["hint"] == f"`runner infra up --stack local {here}`"
     unasked = checkout.automation("destroy")["error"]
     assert "was not confirmed" in unasked["message"]
     assert checkout.automation("outputs")["result"]["outputs"] == outputs
@@ -132,6 +134,7 @@ def test_bootstrap_makes_everything_once(checkout: Checkout) -> None:
     assert bucket["versioning"] == {"enabled": True}
     assert bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced"
     assert f"gcpkms://{made['stateKey']}" in made["next"][1]
+    assert all(str(checkout.folder) in line for line in made["next"][1:])
 
 
 def test_bootstrap_goes_on_where_it_was_cut_off(checkout: Checkout) -> None:

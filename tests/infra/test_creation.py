@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 
 from infra.automation.__main__ import parser
 from infra.automation.creation import create
+from infra.automation.stack import complete
 from infra.settings.stack import Settings
 from infra.stack_files import configuration, write
 from runner.errors import ConfigurationError
-from tests.cli.invocation import process
+from tests.cli.invocation import Outcome, process
 from tests.end_to_end.terminal import Terminal
 
 EVERYTHING = (
@@ -165,3 +167,34 @@ def test_without_a_terminal_what_is_missing_is_named_and_a_stack_that_is_made_ca
     assert made.document["next"].startswith("runner infra up --embedded --stack local")
     drawn = process("infra", "graph", "--stack", "local", "--directory", str(tmp_path / "stacks"), "--json")
     assert drawn.code == 0, drawn.err
+
+
+@pytest.mark.parametrize("folder", [(), (".",), ("my stacks",)])
+def test_the_next_command_finds_the_stack_where_it_is_typed(folder: tuple[str, ...], tmp_path: Path) -> None:
+    def typed(*words: str) -> Outcome:
+        return process("infra", *words, "--json", cwd=tmp_path)
+
+    made = typed("init", *folder, "--emulator", "http://127.0.0.1:8085", "--stack", "mine")
+    words = shlex.split(made.document["next"])[2:]
+    drawn = typed(*("graph" if word == "up" else word for word in words if word != "--embedded"))
+    assert drawn.code == 0, drawn.err
+    if not folder:
+        lost = typed("graph", "--stack", "mine")
+        assert (lost.code, lost.error["hint"]) == (2, "Pulumi.mine.yaml is in this folder: add `--directory .`")
+
+
+@pytest.mark.parametrize("verb", ["preview", "up", "refresh", "destroy", "outputs", "doctor", "bootstrap"])
+@pytest.mark.parametrize("folder", [None, Path(), Path("my stacks")])
+@pytest.mark.parametrize("embedded", [False, True])
+def test_every_command_of_a_hint_names_the_stack_that_it_is_about(
+    verb: str, folder: Path | None, embedded: bool
+) -> None:
+    place = ["--directory", str(folder)] if folder is not None else []
+    chosen = parser().parse_args([verb, "--stack", "mine", *place, *(["--embedded"] if embedded else [])])
+    for written in (f"runner infra {verb}", f"runner infra {verb} --stack mine"):
+        hint = complete(f"confirm; `{written}` shows it, `pulumi up` too", chosen)
+        before, command, after = hint.split("`", 2)
+        assert (before, after) == ("confirm; ", " shows it, `pulumi up` too")
+        meant = parser().parse_args(shlex.split(command)[2:])
+        assert (meant.verb, meant.stack, meant.directory) == (verb, "mine", folder)
+        assert meant.embedded == (embedded and verb in {"preview", "up", "destroy", "outputs"})

@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from runner.datasets.reading.sources import refusal
+from runner.datasets.reading.sources import Source, command_for, name_of, refusal
 from runner.errors import ConfigurationError
 
 _BLOCK_BYTES = 256 * 1024
@@ -44,7 +44,8 @@ não são então também você através português informação até
 perché più così città può già qualità società
 för från också även både får gør større"""
 """Frequent words with a letter outside ASCII. Read in a wrong encoding, none of them is a word of any language."""
-_UTF8_CHARACTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_UTF8_CHARACTER = re.compile(rb"[\xc2-\xde][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+"""UTF-8 in text of another encoding, but for the script N'Ko (0xDF): in cp1252 that is an ß before a quotation mark."""
 _ASCII = bytes(range(0x80))
 
 
@@ -116,11 +117,11 @@ def _shared_bytes(words: tuple[str, ...]) -> bytes:
 class Utf8Stream(io.RawIOBase):
     """The text of a stream in any encoding, as UTF-8 without a byte order mark. Decoding is strict."""
 
-    def __init__(self, stream: Any, encoding: str, *, name: str, allowed: bytes = b"") -> None:
+    def __init__(self, stream: Any, encoding: str, *, source: Source, allowed: bytes = b"") -> None:
         self._stream = stream
         self._encoding = "utf-8" if encoding == "utf-8-sig" else encoding
         self._decoder = codecs.getincrementaldecoder(self._encoding)()
-        self._name = name
+        self._source = source
         self._allowed = allowed
         self._before = b""
         """The end of the block before, which may be the beginning of a character in UTF-8."""
@@ -166,14 +167,15 @@ class Utf8Stream(io.RawIOBase):
 
     def _refusal(self, start: int, data: bytes, reason: str) -> Exception:
         before = data[:start].decode(self._encoding, "ignore").count("\n")
-        return not_decodable(self._name, self._encoding, self._lines + before + 1, self._count + start, reason)
+        return not_decodable(self._source, self._encoding, self._lines + before + 1, self._count + start, reason)
 
 
-def not_decodable(name: str, encoding: str, line: int, offset: int, reason: str) -> Exception:
+def not_decodable(source: Source, encoding: str, line: int, offset: int, reason: str) -> Exception:
     """Return the error of a byte, from 0, that is not of an encoding."""
-    shown = NAMES.get(encoding, encoding.upper())
+    name, shown = name_of(source), NAMES.get(encoding, encoding.upper())
     message = f"line {line} of {name}: byte {offset} of the file is not {shown} ({reason})"
-    fix = "save the file as UTF-8, or name its encoding: `runner data convert --encoding NAME`"
+    command = command_for(source, encoding="cp1252" if encoding == "utf-8" else "NAME")
+    fix = f"save the file as UTF-8, or name its encoding, such as cp1252 or cp1250 of Windows: `{command}`"
     return refusal("not-utf8", message, file=name, line=line, fix=fix)
 
 

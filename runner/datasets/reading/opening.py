@@ -170,7 +170,7 @@ def _open_text(dataset: OpenedDataset, opened: OpenedBytes, given: str | None, l
     try:
         text = codecs.getincrementaldecoder(found or "utf-8")(errors).decode(head).removeprefix("\ufeff")
     except UnicodeError as error:  # UTF-16 was named, and there is no byte order mark
-        raise not_decodable(dataset.name, found, 1, 0, str(error)) from error
+        raise not_decodable(dataset.source, found, 1, 0, str(error)) from error
     plan, heading = _plan(text, complete, PurePosixPath(opened.name).suffix.lower(), layout)
     dataset.head, dataset.layout, dataset.description = text, plan.layout, plan.description
     dataset.notes += plan.notes
@@ -180,13 +180,13 @@ def _open_text(dataset: OpenedDataset, opened: OpenedBytes, given: str | None, l
     if not found:
         broken = _first_error(head)
         line = head.count(b"\n", 0, broken.start) + 1
-        raise not_decodable(dataset.name, "utf-8", line, broken.start, broken.reason)
+        raise not_decodable(dataset.source, "utf-8", line, broken.start, broken.reason)
     dataset.encoding = found
     if found in NAMES and not given:
         dataset.notes.insert(0, f"{NAMES[found]}, read as such")
     stream: BinaryIO = opened.stream
     if plan.layout != "json-lines" or found not in _UTF8:
-        decoded = Utf8Stream(stream, found, name=dataset.name, allowed=allowed)
+        decoded = Utf8Stream(stream, found, source=dataset.source, allowed=allowed)
         stream = io.BufferedReader(decoded, _BUFFER_BYTES)
     dataset._stream = stream
     if plan.layout == "json":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from runner.datasets.examples import Finding
+from runner.datasets.examples import Finding, Format
 from runner.errors import DatasetError
 
 STDIN = Path("-")
@@ -57,6 +59,31 @@ def missing(source: Source) -> str:
 def name_of(source: Source) -> str:
     """Return the name for messages."""
     return "standard input" if source == STDIN else source.name
+
+
+def stem_of(source: Source) -> str:
+    """Return the name of a source without its suffixes."""
+    return "stdin" if source == STDIN else source.name.split(".")[0] or "dataset"
+
+
+def command_for(source: Source, form: Format | None = None, *, nameless: bool = False, encoding: str = "") -> str:
+    """Return the command that converts a source; `nameless` where its columns must be named."""
+    named = source.uri if isinstance(source, RemoteObject) else _typed(source)
+    output = "train.jsonl"
+    if source != STDIN:
+        stem = stem_of(source)
+        folder = source.parent if isinstance(source, Path) else Path()
+        candidates = [folder / f"{stem}{suffix}.jsonl" for suffix in ("", "-converted", "-converted-2")]
+        output = _typed(next((path for path in candidates if not os.path.lexists(path)), candidates[-1]))
+    extra = f" --encoding {encoding}" if encoding else ""
+    extra += f" --to {form}" if form else ""
+    extra += " --prompt-column NAME --answer-column NAME" if nameless else ""
+    return f"runner data convert {shlex.quote(named)}{extra} --output {shlex.quote(output)}"
+
+
+def _typed(path: Path) -> str:
+    """Return a path that is not taken for an option where it is typed."""
+    return f"./{path}" if str(path).startswith("-") and path != STDIN else str(path)
 
 
 def plain_name(source: Source) -> str:

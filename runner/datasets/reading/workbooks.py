@@ -9,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from runner.datasets.reading.layouts import usual_names
 from runner.datasets.reading.rows import Row
 from runner.datasets.reading.sources import refusal
 from runner.datasets.reading.tables import MOST_TITLES, heading_of, titles_above, titles_named
@@ -28,7 +29,9 @@ def _require(module: str, what: str) -> None:
 
 
 def open_workbook(path: Path, name: str, notes: list[str]) -> tuple[str, list[str], Iterator[Row]]:
-    """Return name, headings and rows of the first sheet that is not empty. Others are named in `notes`.
+    """Return name, headings and rows of one sheet; others that are not empty are named in `notes`.
+
+    It is the one whose headings have the most usual names, the first of several.
 
     Raises:
         DatasetError: it is no workbook, it is encrypted, or two columns have one name.
@@ -46,18 +49,26 @@ def open_workbook(path: Path, name: str, notes: list[str]) -> tuple[str, list[st
         raise refusal("not-text", message, file=name, fix="save it as CSV") from error
     if not sheets:
         return "", [], iter(())
+    heads = [list(islice(_texts(sheet), MOST_TITLES + 1)) for sheet in sheets]
+    known = [usual_names(rows[titles_above(rows)]) if rows else 0 for rows in heads]
+    chosen = known.index(max(known))
     if len(sheets) > 1:
-        others = ", ".join(repr(sheet.name) for sheet in sheets[1:11])
-        notes.append(f"only the first sheet is read, not {others}")
-    rows = ([_shown(cell) for cell in row] for row in sheets[0].iter_rows())
-    first = list(islice((row for row in rows if any(row)), MOST_TITLES + 1))
+        others = ", ".join(repr(sheet.name) for sheet in (sheets[:chosen] + sheets[chosen + 1 :])[:10])
+        notes.append(f"only the sheet {sheets[chosen].name!r} is read, not {others}")
+    first, rows = heads[chosen], islice(_texts(sheets[chosen]), len(heads[chosen]), None)
     above = titles_above(first)
     notes += titles_named(first[:above])
     heading, behind = (first[above], first[above + 1 :]) if first else ([], [])
     while heading and not heading[-1]:
         heading.pop()
     columns = heading_of(heading, notes, name)
-    return sheets[0].name, columns, _sheet_rows(chain(behind, rows), columns)
+    return sheets[chosen].name, columns, _sheet_rows(chain(behind, rows), columns)
+
+
+def _texts(sheet: Any) -> Iterator[list[str]]:
+    """Yield the rows that are not empty, as the sheet shows them."""
+    rows = ([_shown(cell) for cell in row] for row in sheet.iter_rows())
+    return (row for row in rows if any(row))
 
 
 def _sheet_rows(rows: Iterator[list[str]], columns: list[str]) -> Iterator[Row]:

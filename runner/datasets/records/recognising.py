@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ from runner.datasets.examples import Finding, Format, ParsedLine
 from runner.datasets.reading.lines import RawLine, raw_lines
 from runner.datasets.reading.opening import OpenedDataset, open_dataset
 from runner.datasets.reading.rows import Row
-from runner.datasets.reading.sources import STDIN, RemoteObject, Source
+from runner.datasets.reading.sources import Source, command_for, stem_of
 from runner.datasets.records.adapting import is_foreign_shape, shape_of
 from runner.datasets.records.lines import LineMaker, Made
 from runner.datasets.records.local_images import image_reader
@@ -134,11 +132,6 @@ def is_foreign(source: Source) -> bool:
         return recognise(opened) is not None
 
 
-def stem_of(source: Source) -> str:
-    """Return the name of a source without its suffixes."""
-    return "stdin" if source == STDIN else source.name.split(".")[0] or "dataset"
-
-
 def recognise(opened: OpenedDataset) -> Foreign | None:
     """Return what an opened dataset is, None where its lines, then still readable, are of a documented format.
 
@@ -194,24 +187,6 @@ def _made(rows: list[Row], form: Format, source: Source) -> list[Made]:
         else:
             found += [maker.of_record(row.value)] if row.value else maker.of_text(RawLine(2, row.data))
     return found
-
-
-def command_for(source: Source, form: Format, *, nameless: bool = False) -> str:
-    """Return the command that converts a source; `nameless` where its columns must be named."""
-    named = source.uri if isinstance(source, RemoteObject) else _typed(source)
-    output = "train.jsonl"
-    if source != STDIN:
-        stem = stem_of(source)
-        folder = source.parent if isinstance(source, Path) else Path()
-        candidates = [folder / f"{stem}{suffix}.jsonl" for suffix in ("", "-converted", "-converted-2")]
-        output = _typed(next((path for path in candidates if not os.path.lexists(path)), candidates[-1]))
-    extra = " --prompt-column NAME --answer-column NAME" if nameless else ""
-    return f"runner data convert {shlex.quote(named)} --to {form}{extra} --output {shlex.quote(output)}"
-
-
-def _typed(path: Path) -> str:
-    """Return a path that is not taken for an option where it is typed."""
-    return f"./{path}" if str(path).startswith("-") and path != STDIN else str(path)
 
 
 def _object(line: str | bytes) -> dict[str, Any] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from runner.datasets.examples import Finding, Format
@@ -162,9 +164,19 @@ class Report:
                 findings=[finding.to_json() for finding in errors],
                 hint=next(
                     (file.conversion.hint for file in self.files if file.conversion is not None),
-                    f"`runner explain {errors[0].code}` explains the first one",
+                    f"`runner explain {errors[0].code}` explains the first one{self._correction(errors)}",
                 ),
             )
+
+    def _correction(self, errors: list[Finding]) -> str:
+        """Return what to type for mistakes in lines of a file on this machine, "" where there are none."""
+        broken = {finding.file for finding in errors if finding.line}
+        for file in self.files:
+            path = file.path
+            if file.format and isinstance(path, Path) and path.is_file() and broken & {str(path), path.name}:
+                command = ["runner", "data", "fix", str(path), "--output", f"{path.stem}-fixed.jsonl"]
+                return f"; `{shlex.join(command)}` writes a copy that corrects what it can and leaves out the rest"
+        return ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from runner.datasets.reading.compression import open_source
-from runner.datasets.reading.sources import STDIN, Source, plain_name
-from runner.datasets.records.recognising import ForeignError, plain_examples, stem_of
+from runner.datasets.reading.sources import STDIN, Source, plain_name, stem_of
+from runner.datasets.records.recognising import ForeignError, plain_examples
 from runner.datasets.rewriting.converting import convert_file
 from runner.datasets.rewriting.outcome import Outcome
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from runner.datasets.reading.opening import open_dataset
 from runner.errors import ConfigurationError, DatasetError
+from tests.cli.invocation import process
 
 SAMPLES = {
     "German": "Wie schön ist Köln? Für viele müssen Straßen größer sein; möglich wäre „Übermut“ – später auch Ärger.",
@@ -101,6 +103,25 @@ def test_what_windows_writes_in_western_europe_is_recognised(language: str, tmp_
         assert (opened.encoding, opened.layout) == ("cp1252", "table")
         assert opened.notes == ["Windows-1252 (cp1252), read as such"]
     assert cells(path) == [SAMPLES[language]]
+
+
+@pytest.mark.parametrize("behind", ["“", "”", "…", "–", "’", "‘", "\xa0"])
+def test_a_sharp_s_before_punctuation_is_not_taken_for_another_script(behind: str, tmp_path: Path) -> None:
+    """In cp1252 both are bytes that could be a letter of N'Ko in UTF-8."""
+    path = tmp_path / "t.csv"
+    meant = f"Die Größe, „das Maß{behind} genannt"
+    path.write_bytes(f"prompt;answer\r\nq;{meant}\r\n".encode("cp1252"))
+    assert cells(path) == [meant]
+
+
+def test_the_command_for_an_encoding_in_doubt_reads_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "my table.csv"
+    path.write_bytes("prompt;answer\r\nq;Straüe\r\n".encode("cp1252"))
+    with pytest.raises(DatasetError) as caught:
+        cells(path)
+    command = shlex.split(caught.value.findings[0]["fix"].split("`")[1])
+    assert process(*command[1:]).code == 0
+    assert json.loads((tmp_path / "my table.jsonl").read_text("utf-8"))["completion"] == "Straüe"
 
 
 @pytest.mark.parametrize("encoding", [name for name in ENCODINGS if name.startswith("utf-")])

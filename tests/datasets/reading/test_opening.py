@@ -358,8 +358,29 @@ def test_workbooks(tmp_path: Path) -> None:
         with open_dataset(path) as dataset:
             assert (dataset.layout, dataset.description) == ("excel", "an Excel workbook (sheet 'Tabelle1')")
             assert dataset.columns == ["prompt", "completion", "when", "good"]
-            assert dataset.notes == ["only the first sheet is read, not 'Notizen'"]
+            assert dataset.notes == ["only the sheet 'Tabelle1' is read, not 'Notizen'"]
             assert bodies(list(dataset.rows())) == expected
+
+
+@pytest.mark.parametrize("cover", [[["Support tickets 2025"], ["by Jana"]], [["id", "owner"], [1, "Jana"]]])
+def test_the_sheet_with_the_usual_headings_is_read_wherever_it_is(cover: list[list[Any]], tmp_path: Path) -> None:
+    table: list[list[Any]] = [["Tickets", None, None], ["Category", "Question", "Answer"], ["a", "Why?", "So."]]
+    other: list[list[Any]] = [["question", "answer"], ["Who?", "They."]]
+    path = tmp_path / "t.xlsx"
+    for sheets, chosen in (
+        ({"Cover": cover, "Data": table}, "Data"),
+        ({"Data": table, "Cover": cover}, "Data"),
+        ({"Cover": cover, "Data": table, "More": other}, "Data"),
+        ({"More": other, "Data": table}, "More"),
+        ({"Cover": cover, "Second": cover}, "Cover"),
+    ):
+        path.write_bytes(workbook(sheets))
+        with open_dataset(path) as dataset:
+            assert dataset.description == f"an Excel workbook (sheet {chosen!r})"
+            others = ", ".join(repr(name) for name in sheets if name != chosen)
+            assert dataset.notes[0] == f"only the sheet {chosen!r} is read, not {others}"
+            if chosen == "Data":
+                assert bodies(list(dataset.rows())) == [{"Category": "a", "Question": "Why?", "Answer": "So."}]
 
 
 @pytest.mark.parametrize("compression", ["", "gzip", "zip"])
