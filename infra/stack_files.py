@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from infra.settings.reader import NAMESPACE, as_texts
 from runner.errors import ConfigurationError
 from runner.infrastructure import STACK_KINDS, stack_file
-from runner.local_files import replace
+from runner.local_files import replace, unusable
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 ENGINE_KEYS = re.compile(r"^(secretsprovider|encryptionsalt|encryptedkey):.*$", re.MULTILINE)
 """What the engine opens a stack's secrets with: a stack that loses it loses them."""
+
+_MARK = "\ufeff"
+"""What Windows' editors put first."""
+_BLANK = r"[^\S\r\n]"
+_COMMENT = rf"(?:{_BLANK}+#[^\r\n]*)"
+_QUOTED = r"""(?:"(?:[^"\\\r\n]|\\.)*"|'(?:[^'\r\n]|'')*')"""
 
 
 def stacks(directory: Path = ROOT) -> list[str]:
@@ -59,6 +66,56 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
     return as_texts({key if ":" in key else f"{NAMESPACE}:{key}": value for key, value in given.items()})
 
 
+def text_of(path: Path) -> str:
+    """Return a file's text with its line ends as they are, "" where there is none.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_bytes().decode() if path.exists() else ""
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        message = f"{path} is not UTF-8: line {line} holds the byte 0x{error.object[error.start]:02x}"
+        raise ConfigurationError(message, hint="save it as UTF-8") from error
+    except OSError as error:
+        raise unusable(path, error) from error
+
+
+def without_secrets(text: str) -> str:
+    """Return a stack file's text without what says how its secrets are encrypted."""
+    return "".join(line for line in text.splitlines(keepends=True) if not ENGINE_KEYS.match(line))
+
+
+@contextmanager
+def kept(path: Path) -> Iterator[None]:
+    """Keep a stack's file as people wrote it: the engine, which writes it anew, only adds how secrets are encrypted.
+
+    What somebody else writes into it meanwhile stays. An engine that is killed while it writes leaves an empty file: it
+    gets its text back.
+
+    Raises:
+        ConfigurationError: the file cannot be read, before anything is run, or not be written.
+    """
+    before = text_of(path)
+    try:
+        yield
+    finally:
+        after = text_of(path) if path.is_file() else None
+        if before and after is not None:
+            end = _line_end(before)
+            added = [match[0].rstrip("\r") for match in ENGINE_KEYS.finditer(after)]
+            own = without_secrets(before) if added else before
+            mark = _MARK if own.startswith(_MARK) else ""
+            text = mark + "".join(f"{line}{end}" for line in added) + own.removeprefix(mark)
+            if text != after and (not after.strip() or settings_of(after) == settings_of(before)):
+                replace(path, text)
+
+
+def _line_end(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
 def settings_of(text: str) -> dict[str, str] | str:
     """Return the settings in a stack file's text, whatever is around them; the text itself if it is not YAML."""
     import yaml
@@ -92,24 +149,32 @@ def write(
         fresh: whether all other settings go.
 
     Raises:
-        ConfigurationError: the file cannot be written.
+        ConfigurationError: the file cannot be read or written, or is not UTF-8.
     """
-    before = text = path.read_text("utf-8") if path.is_file() else ""
+    before = text_of(path)
+    mark = _MARK if before.startswith(_MARK) else ""
+    text, end = before.removeprefix(mark), _line_end(before)
     if fresh:
-        text = "".join(f"{match[0]}\n" for match in ENGINE_KEYS.finditer(text))
-    text = re.sub(r"^config:[^\S\n]*(\{\}|null|~)?[^\S\n]*$", "config:", text, flags=re.MULTILINE)
+        text = "".join(f"{match[0].rstrip(chr(13))}{end}" for match in ENGINE_KEYS.finditer(text))
+    empty = rf"^config:{_BLANK}*(\{{\}}|null|~)(?={_BLANK}*{_COMMENT}?\r?$)"
+    text = re.sub(empty, "config:", text, flags=re.MULTILINE)
     if not re.search(r"^config:", text, re.MULTILINE):
-        text = f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}config:\n"
+        text = f"{text}{'' if text.endswith(chr(10)) or not text else end}config:{end}"
     added = ""
     for name, value in {**(present or {}), **values}.items():
-        line = re.compile(rf"^(\s+{re.escape(name)}:)[^\S\n]*[^\n]*$", re.MULTILINE)
+        line = re.compile(
+            rf"^({_BLANK}+{re.escape(name)}:){_BLANK}*(?:{_QUOTED}|[^\r\n]*?)(?={_COMMENT}?\r?$)", re.MULTILINE
+        )
         if line.search(text):
             text = line.sub(lambda match, value=value: f"{match[1]} {_scalar(value)}", text)  # type: ignore[misc]
         elif name in values:
-            added += f"\n  {name}: {_scalar(value)}"
-    text = re.sub(r"^config:$", lambda match: match[0] + added, text, count=1, flags=re.MULTILINE)
+            added += f"{end}  {name}: {_scalar(value)}"
+    text = re.sub(
+        rf"^config:{_BLANK}*{_COMMENT}?(?=\r?$)", lambda match: match[0] + added, text, count=1, flags=re.MULTILINE
+    )
     if key and not re.search(r"^(secretsprovider|encryptionsalt):", text, re.MULTILINE):
-        text = f"secretsprovider: gcpkms://{key}\n{text}"
+        text = f"secretsprovider: gcpkms://{key}{end}{text}"
+    text = mark + text
     if text != before:
         replace(path, text)
     return text != before
@@ -137,8 +202,8 @@ def _read(path: Path) -> dict[str, Any]:
             return super().compose_node(parent, index)
 
     try:
-        body = yaml.load(path.read_text("utf-8"), Loader)  # noqa: S506 - a safe loader
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        body = yaml.load(text_of(path), Loader)  # noqa: S506 - a safe loader
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     if not isinstance(body, dict):
         raise ConfigurationError(f"{path} must be a YAML mapping")

@@ -29,6 +29,7 @@ def create(options: Namespace) -> dict[str, Any]:
     _check(values, options)
     if file.exists() and not options.force:
         raise ConfigurationError(f"{file} exists", hint="overwrite it with --force")
+    stack_files.text_of(file)
     made = [] if any(path.exists() for path in project_files(folder)) else make_project(folder)
     stack_files.write(file, values, fresh=True)
     files = [str(path) for path in (*made, file)]

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from infra.automation import invocation
 from infra.automation.failures import Cause, EngineError, causes, failure
-from infra.automation.installation import backend, packs, require, secrets_provider, without_secrets
+from infra.automation.installation import backend, packs, require, secrets_provider
 from infra.automation.invocation import Ended, InterruptedRunError
 from infra.automation.state import Exported, exported, protected
 from infra.consistency import TAKEN
+from infra.stack_files import text_of, without_secrets
 from infra.urns import key_of
 from runner.errors import ConfigurationError
 
@@ -164,7 +165,8 @@ def _nowhere(options: Namespace, directory: Path) -> Iterator[tuple[list[str], d
     """Give a stack that is not there yet a state of its own; yields more arguments and variables for the engine."""
     with tempfile.TemporaryDirectory(prefix="runner-infra-") as folder:
         copy = Path(folder, f"Pulumi.{options.stack}.yaml")
-        copy.write_text(without_secrets(directory, options.stack), "utf-8")
+        own = without_secrets(text_of(directory / copy.name))
+        copy.write_text(own, "utf-8", newline="")
         Path(folder, "state").mkdir()
         variables = {"PULUMI_BACKEND_URL": f"file://{folder}/state", "PULUMI_CONFIG_PASSPHRASE": "preview"}
         shutil.copy(directory / "Pulumi.yaml", folder)

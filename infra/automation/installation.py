@@ -8,13 +8,11 @@ import re
 import shutil
 import subprocess
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from infra.automation.failures import INSTALL, EngineError
 from infra.policy import ENVIRONMENT_HINT
-from infra.stack_files import ENGINE_KEYS, settings_of
+from infra.stack_files import text_of
 from runner.errors import ConfigurationError, EngineMissingError
 
 POLICIES = "infra/policy"
@@ -86,8 +84,7 @@ def backend(directory: Path) -> str:
 def secrets_provider(directory: Path, stack: str) -> str | None:
     """Return what encrypts a stack's secrets, as its file says; None is a passphrase."""
     file = directory / f"Pulumi.{stack}.yaml"
-    text = file.read_text("utf-8") if file.is_file() else ""
-    match = re.search(r"^secretsprovider:\s*(\S+)", text, re.MULTILINE)
+    match = re.search(r"^secretsprovider:\s*(\S+)", text_of(file), re.MULTILINE)
     return match[1] if match else None
 
 
@@ -109,34 +106,3 @@ def packs(options: Namespace, directory: Path) -> list[str]:
             f"the policy pack has no environment: {policy_environment(directory)} is not there", hint=ENVIRONMENT_HINT
         )
     return ["--policy-pack", str(directory / POLICIES)]
-
-
-@contextmanager
-def stack_file(directory: Path, stack: str) -> Iterator[None]:
-    """Keep a stack's file as people wrote it: the engine, which writes it anew, only adds how secrets are encrypted.
-
-    What somebody else writes into it meanwhile stays.
-    """
-    file = directory / f"Pulumi.{stack}.yaml"
-    before = file.read_text("utf-8") if file.is_file() else None
-    try:
-        yield
-    finally:
-        if before is not None and file.is_file():
-            after = file.read_text("utf-8")
-            added = [match[0] for match in ENGINE_KEYS.finditer(after)]
-            own = without_secrets_of(before) if added else before
-            text = "".join(f"{line}\n" for line in added) + own
-            if text != after and settings_of(after) == settings_of(before):
-                file.write_text(text, "utf-8")
-
-
-def without_secrets(directory: Path, stack: str) -> str:
-    """Return a stack's file without what says how its secrets are encrypted; "" where there is none."""
-    file = directory / f"Pulumi.{stack}.yaml"
-    return without_secrets_of(file.read_text("utf-8")) if file.is_file() else ""
-
-
-def without_secrets_of(text: str) -> str:
-    """Return a stack file's text without the lines of the engine."""
-    return "".join(line for line in text.splitlines(keepends=True) if not ENGINE_KEYS.match(line))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra import stack_files
 from infra.automation.stack import EMULATOR, configuration, directory
 from infra.settings.reader import NAMESPACE
 from infra.settings.stack import Settings
@@ -68,7 +69,7 @@ def _target(options: Namespace) -> Result:
 
 def _with_engine(options: Namespace) -> Result:
     """Run the verb with the engine, which leaves the stack's file as it was, but for how secrets are encrypted."""
-    from infra.automation import engine, installation
+    from infra.automation import engine
 
     verbs = {
         "preview": engine.preview,
@@ -78,7 +79,7 @@ def _with_engine(options: Namespace) -> Result:
         "outputs": engine.outputs,
     }
     folder = directory(options)
-    with installation.stack_file(folder, options.stack):
+    with stack_files.kept(stack_file(options.stack, folder)):
         return verbs[options.verb](options, folder)
 
 

@@ -7,7 +7,6 @@ and no CORS header is ever sent.
 
 from __future__ import annotations
 
-import functools
 import hmac
 import logging
 import re
@@ -24,6 +23,7 @@ from runner.emulator.context import Emulator
 from runner.emulator.definitions import checking
 from runner.emulator.errors import ApiError, disk_error
 from runner.emulator.iam import needs
+from runner.emulator.remembered import HOST, remembered
 from runner.emulator.routing import ApiRequest, Method, Router, json_response
 from runner.emulator.storage import virtual_hosts
 from runner.emulator.storage.downloads import http_date
@@ -35,12 +35,14 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _STORAGE_PREFIXES = ("/storage/", "/upload/storage/", "/download/storage/", "/batch/storage/", "/b/")
 
 
-def _dated(clock: Clock, scope: Scope, send: Send) -> Send:
+def _dated(clock: Clock, scope: Scope, receive: Receive, send: Send) -> Send:
     """Return what logs an answer, and sends it with the time at which it was made, by the emulator's own clock.
 
     Whoever asks compares the times of resources with this one, so both go by the same clock. How fast it runs is said
-    beside it, so that nobody takes the asking machine's clock for a wrong one.
+    beside it, so that nobody takes the asking machine's clock for a wrong one. Once the client has left, it raises
+    ClientDisconnect, which ends whoever is making the answer.
     """
+    server = getattr(receive, "__self__", None)
     started = time.monotonic()
     told = [] if clock.scale == 1 else [(b"x-emulator-time-scale", f"{clock.scale:g}".encode())]
 
@@ -53,6 +55,8 @@ def _dated(clock: Clock, scope: Scope, send: Send) -> Send:
             date = http_date(int(clock.now().timestamp())).encode()
             message = {**message, "headers": [*told, (b"date", date), *headers]}
         await send(message)
+        if getattr(server, "disconnected", False):
+            raise ClientDisconnect
 
     return dating_send
 
@@ -68,7 +72,7 @@ class EmulatorApp:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        send = _dated(self.emulator.clock, scope, send)
+        send = _dated(self.emulator.clock, scope, receive, send)
         request = ApiRequest(scope, receive)
         scope = virtual_hosts.placed(scope, request.headers.get("host", ""))
         instead = request.headers.get("x-http-method-override") if scope["method"] == "POST" else None
@@ -104,7 +108,10 @@ class EmulatorApp:
                 logger.warning("%s %s: %s", scope["method"], scope["path"], full.message)
             response = _error_response(full, storage_style=storage_style)
         if response is not None:
-            await response(scope, receive, send)
+            try:
+                await response(scope, receive, send)
+            except ClientDisconnect:
+                return
 
     def _guard(self, request: ApiRequest) -> None:
         settings = self.emulator.settings
@@ -127,7 +134,7 @@ class EmulatorApp:
                 raise ApiError("UNAUTHENTICATED", "Request had invalid authentication credentials.")
 
 
-@functools.lru_cache(1024)
+@remembered(HOST)
 def _bare(host: str) -> str:
     """Return a host without its port, "" for what is none."""
     found = _HOST.match(host)

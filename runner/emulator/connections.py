@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import re
 import socket
 import struct
+import sys
 import time
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, ClassVar
 
+import httptools
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from runner.emulator import peers
 from runner.emulator.settings import ConnectionLimits, EmulatorSettings
@@ -25,6 +29,10 @@ _PATIENCE = 1.0
 """Seconds for which a connection may wait for its client before it makes way for a new one."""
 _CONTINUE = b"HTTP/1.1 100 "
 """How the head begins that tells a client to send its body; the answer comes after it."""
+_LARGE = 16 * 1024
+"""Bytes of an answer after which others get their turn."""
+_BARE_ORIGIN = re.compile(rb"https?://[^/?#]+(?=[?#]|\Z)", re.IGNORECASE)
+"""A target in absolute form without a path, which means `/` (RFC 9112, section 3.2.2)."""
 _STATUS = {
     400: "Bad Request",
     408: "Request Timeout",
@@ -62,12 +70,17 @@ class _OneWrite:
     """A transport that sends the head of an answer together with the first piece of its body.
 
     Two writes wake the client twice, for a third of what a small answer costs. ASGI allows a server to wait so.
+
+    Args:
+        transport: of the connection.
+        sent_much: called when much has been sent since it was called last.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+    def __init__(self, transport: asyncio.Transport, sent_much: Callable[[], None]) -> None:
+        self._transport, self._sent_much = transport, sent_much
         self._head = b""
         self._begun = False
+        self._size = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -80,6 +93,10 @@ class _OneWrite:
                 self._transport.writelines((head, data))
             else:
                 self._transport.write(data)
+            self._size += len(data)
+            if self._size > _LARGE:
+                self._size = 0
+                self._sent_much()
         elif data.startswith(_CONTINUE):
             self._transport.write(data)
         else:
@@ -106,10 +123,13 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._heard = self._begun = time.monotonic()
         self._besides = 0  # bytes since the last part of a body, or the start of the headers
         self._in_headers = False
+        self._in_body = False
+        self._answering: RequestResponseCycle | None = None
         self._refusal = 400
+        self._due: int | None = None  # the status of a refusal that waits for the answers before it
         self._full_since: float | None = None
         super().connection_made(transport)
-        self.transport = _OneWrite(transport)  # type: ignore[assignment]
+        self.transport = _OneWrite(transport, self._let_others)  # type: ignore[assignment]
         self._timer = self.loop.call_later(self.limits.look_seconds, self._look)
         if len(self.connections) > self.limits.connections and not self._make_way():
             self._refuse(503)
@@ -119,12 +139,20 @@ class _BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._timer.cancel()
+        self.pipeline.clear()
+        if self._answering is not None and not self._answering.response_complete:
+            # Not the one that came last, which is all that is told by itself.
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends; a header or a trailer that never ends is cut off here."""
+        if self._due is not None:
+            return
         self._heard = time.monotonic()
         self._besides += len(data)
+        self._data = data
         super().data_received(data)
         if self._besides > self.limits.header_bytes:
             self._refuse(431)
@@ -138,13 +166,18 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Answer the request, or refuse it where there is too much before its body."""
+        if self.parser.should_upgrade():
+            return
         self._in_headers = False
         self._besides = 0
         size = len(self.url) + sum(map(len, chain.from_iterable(self.headers)))
         if size > self.limits.header_bytes or len(self.headers) > self.limits.headers:
             self._refusal = 431
             raise ValueError("too many headers")  # ends the parser, which asks for a response of 400
+        if self.url[:1] != b"/":
+            self.url = _BARE_ORIGIN.sub(rb"\g<0>/", self.url)
         super().on_headers_complete()
+        self._in_body = True
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -153,13 +186,18 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End the request."""
+        if self.parser.should_upgrade():
+            return
         self._besides = 0
+        self._in_body = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """End the answer."""
+        """Go on with the next request, or say what was wrong with what came after this one."""
         self.transport.end_answer()  # type: ignore[attr-defined]
         super().on_response_complete()
+        if self._due is not None and not self._unanswered:
+            self._say(self._due)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, or one with too much before its body."""
@@ -175,13 +213,50 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._full_since = None
         super().resume_writing()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Take the request again, without its wish to change the protocol: Java's client asks each server for HTTP/2.
+
+        The parser has left its body alone, and would take no other request.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(400)
+            return
+        head = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b",".join(each for each in value.split(b",") if each.strip().lower() != b"upgrade")
+            if name != b"upgrade":
+                head.append(b"%b: %b" % (name, value))
+        upgrade = sys.exc_info()[1]
+        assert isinstance(upgrade, httptools.HttpParserUpgrade)  # noqa: S101
+        self.parser = httptools.HttpRequestParser(self)
+        self._data = b"\r\n".join([*head, b"", self._data[upgrade.args[0] :]])
+        super().data_received(self._data)
+
+    def _let_others(self) -> None:
+        """Hold this answer up for a round of the loop: others get their turn, and it is seen whether the client left.
+
+        An answer whose pieces are all at hand would never wait by itself.
+        """
+        self.flow.pause_writing()
+        self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._full_since is None:
+            self.flow.resume_writing()
+
     def _is_foreign(self) -> bool:
         here = self.server
         return bool(self.client and here and here[1]) and peers.is_foreign(self.client, (here[0], here[1]))  # type: ignore[arg-type,index]
 
     @property
     def _unanswered(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        return self._answering is not None and not self._answering.response_complete
 
     @property
     def _awaits_client(self) -> bool:
@@ -228,7 +303,21 @@ class _BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _refuse(self, status: int) -> None:
-        """Answer with an error of the server itself, and close."""
+        """Answer with an error of the server itself, and close: after the answers to what came before."""
+        if self.transport.is_closing() or self._due is not None:
+            return
+        if self._in_body and self.cycle is self._answering:
+            # It is being answered, or has been: nothing can be added to that.
+            self.transport.close() if self.cycle.response_started else self._say(status)
+        elif self._unanswered:
+            if self._in_body:
+                self.pipeline.popleft()
+            self._due = status
+            self.flow.pause_reading()
+        else:
+            self._say(status)
+
+    def _say(self, status: int) -> None:
         if self.transport.is_closing():
             return
         said = json.dumps({"error": {"code": status, "message": _STATUS[status], "status": _RPC[status]}}).encode()

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import fnmatch
 import random
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from runner.emulator.errors import ApiError
+from runner.emulator.remembered import remembered
 from runner.status_codes import HTTP
 
 JOB = "job"
@@ -54,6 +56,8 @@ DEPLOYMENT_ACTIONS = {
     "slow": "start serving so many seconds late, or once the fault is cleared",
     "fail": "fail with a cause: quota, capacity or crash",
 }
+_LONGEST_PATTERN = 1100
+"""Characters of a pattern: more than the longest name of an object, 1024 bytes, in its path."""
 _VALUED = frozenset({"status", "status-after", "delay", "quota-wait", "capacity-wait", "fail"})
 _SECONDS = frozenset({"slow", "delay", "quota-wait", "capacity-wait", "stall"})
 
@@ -216,7 +220,7 @@ class Fault:
 
     def befalls(self, name: str) -> bool:
         """Count one call or job of a matching method and tell whether the fault strikes it."""
-        if self.spent or not fnmatch.fnmatchcase(name, self.match):
+        if self.spent or (self.match != "*" and not _glob(self.match).match(name)):
             return False
         self.seen += 1
         if self.seen <= self.skip or (self.probability < 1 and self.chance.random() >= self.probability):
@@ -262,6 +266,8 @@ def parse(text: str, *, method: str | None = None) -> Fault:
         method, colon, rest = rest.partition(":")
         if not colon or not method.strip():
             raise FaultSyntaxError(f"{text!r} is not METHOD:ACTION[=VALUE][,OPTION=VALUE…]")
+    if len(method) > _LONGEST_PATTERN:
+        raise FaultSyntaxError(f"a method has at most {_LONGEST_PATTERN} characters, this one has {len(method)}")
     first, *options = _split(rest)
     action, _, value = (part.strip() for part in first.partition("="))
     kind, actions = KINDS.get(method.strip(), ("methods", REQUEST_ACTIONS))
@@ -314,6 +320,8 @@ def _apply_option(fault: Fault, option: str) -> None:
             raise FaultSyntaxError(f"probability={value} is not between 0 and 1")
     elif name == "retry-after":
         fault.retry_after = _number(name, value)
+    elif name == "match" and len(value) > _LONGEST_PATTERN:
+        raise FaultSyntaxError(f"a pattern has at most {_LONGEST_PATTERN} characters, match has {len(value)}")
     elif name in ("match", "message"):
         setattr(fault, name, value)
     else:
@@ -334,7 +342,13 @@ def _number(name: str, value: str, *, whole: bool = False) -> float:
 
 def names(pattern: str, method: str) -> bool:
     """Tell whether a pattern names a method: whole, as its end after a dot, or with wildcards."""
-    return fnmatch.fnmatchcase(method, pattern) or fnmatch.fnmatchcase(method, f"*.{pattern}")
+    return any(_glob(either).match(method) for either in (pattern, f"*.{pattern}"))
+
+
+@remembered(_LONGEST_PATTERN, entries=128)
+def _glob(pattern: str) -> re.Pattern[str]:
+    """Return a pattern compiled. `fnmatch` would keep each of 32,768 patterns that requests have named."""
+    return re.compile(fnmatch.translate(pattern))
 
 
 def unknown_method(pattern: str, known: Callable[[], list[str]]) -> bool:

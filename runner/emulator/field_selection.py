@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Any
 
 from runner.emulator.errors import ApiError
+from runner.emulator.remembered import remembered
 
 Tree = dict[str, Any]
 """Wanted names, each with the tree of what is wanted below it; an empty one means everything."""
@@ -16,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.*-]+\Z")
 _MAX_DEPTH = 50
 
 
-@lru_cache(maxsize=128)
+@remembered(512, entries=64)
 def selection(fields: str) -> Tree:
     """Read `items(name,owner/id),nextPageToken`. Raises ApiError INVALID_ARGUMENT."""
     tokens: list[str] = _TOKEN.findall(fields)

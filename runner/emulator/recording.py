@@ -69,6 +69,7 @@ class _Exchange:
         }
         self.request = bytearray()
         self.answer = bytearray()
+        self.whole = False
 
     def heard(self, message: Message) -> None:
         """Take a piece of the request."""
@@ -83,10 +84,11 @@ class _Exchange:
             self.about["type"] = types[0] if types else ""
         elif message["type"] == "http.response.body" and len(self.answer) <= _MAX_BODY:
             self.answer += message.get("body", b"")
+            self.whole = not message.get("more_body", False)
 
     def line(self) -> bytes | None:
-        """Return the exchange as a line of JSON; None if it is none of JSON, or there was no answer."""
-        if "status" not in self.about or max(len(self.request), len(self.answer)) > _MAX_BODY:
+        """Return the exchange as a line of JSON; None if it is none of JSON, or there was no answer, or half of one."""
+        if not self.whole or max(len(self.request), len(self.answer)) > _MAX_BODY:
             return None
         if self.answer and not self.about["type"].startswith("application/json"):
             return None

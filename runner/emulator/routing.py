@@ -7,19 +7,20 @@ it in errors and in the documents.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Scope
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from runner.emulator import wire_json
 from runner.emulator.context import Emulator
@@ -57,9 +58,6 @@ class _SentHeaders(Headers):
 
     def __getitem__(self, key: str) -> str:
         return self._firsts[key.lower()]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._firsts)
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and key.lower() in self._firsts
@@ -208,6 +206,19 @@ class Router:
             if match:
                 return method, {key: unquote(value) for key, value in match.groupdict().items()}
         return None
+
+
+class StreamedResponse(StreamingResponse):
+    """An answer piece by piece, whose source is closed with it: also when the client leaves in the middle."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], status: int, headers: dict[str, str], kind: str) -> None:
+        super().__init__(pieces, status, headers, kind)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        async with contextlib.aclosing(self._pieces):
+            await super().__call__(scope, receive, send)
 
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

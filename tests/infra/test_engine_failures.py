@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infra import stack_files
 from infra.automation import installation, invocation
 from infra.automation.failures import INSTALL, failure
 from infra.automation.invocation import Ended
@@ -337,7 +338,7 @@ def test_a_stack_file_stays_as_it_was_written_but_for_the_line_of_its_secrets(tm
 def test_what_somebody_writes_into_a_stack_file_meanwhile_stays(tmp_path: Path) -> None:
     stack = tmp_path / "Pulumi.local.yaml"
     stack.write_text("config:\n  gcp:project: before\n")
-    with installation.stack_file(tmp_path, "local"):
+    with stack_files.kept(stack):
         stack.write_text("config:\n  gcp:project: after\nencryptionsalt: x\n")
     assert "after" in stack.read_text()
 

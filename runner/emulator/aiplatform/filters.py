@@ -187,9 +187,23 @@ def _equal(found: Any, value: str) -> bool:
         return number is not None and found == number
     text = _text(found)
     if "*" in value:
-        return re.fullmatch(".*".join(re.escape(part) for part in value.split("*")), text, re.DOTALL) is not None
+        return _fits(text, value.split("*"))
     first, second = _instant(text), _instant(value)
     return text == value or (first is not None and first == second)
+
+
+def _fits(text: str, parts: list[str]) -> bool:
+    """Tell whether a text is these parts, with anything between them."""
+    first, *inner, last = parts
+    at, end = len(first), len(text) - len(last)
+    if at > end or not text.startswith(first) or not text.endswith(last):
+        return False
+    for part in inner:
+        found = text.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
 
 
 def _ordered(found: Any, comparator: str, value: str) -> bool:

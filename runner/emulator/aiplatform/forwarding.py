@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from urllib.parse import quote
 
 import httpx
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from runner.emulator.aiplatform.serving import Serving
 from runner.emulator.errors import ApiError
+from runner.emulator.routing import StreamedResponse
 from runner.status_codes import HTTP
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ async def forward(serving: Serving, route: str, content: bytes, headers: dict[st
     response = await begin(serving, route, content, name=name)
     kind = response.headers.get("content-type", "application/json")
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
         # Closing the upstream answer when the client goes away is what stops the generation.
         try:
             async for piece in response.aiter_raw():
@@ -90,4 +91,4 @@ async def forward(serving: Serving, route: str, content: bytes, headers: dict[st
     length = response.headers.get("content-length")
     if length is not None:
         headers = {**headers, "content-length": length}
-    return StreamingResponse(pieces(), response.status_code, headers, kind)
+    return StreamedResponse(pieces(), response.status_code, headers, kind)

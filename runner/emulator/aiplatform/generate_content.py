@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from runner.emulator.aiplatform import pictures
 from runner.emulator.aiplatform.asking import headers_of, measured, pick, serving_of
 from runner.emulator.aiplatform.forwarding import ask, begin
 from runner.emulator.aiplatform.scope import PARENT
 from runner.emulator.errors import invalid, not_here
-from runner.emulator.routing import ApiRequest, Method, json_response
+from runner.emulator.routing import ApiRequest, Method, StreamedResponse, json_response
 
 _ROUTE = "/chat/completions"
 _PARAMETERS = {
@@ -121,13 +122,13 @@ async def stream(request: ApiRequest) -> Response:
         response = await begin(serving, _ROUTE, pictures.embedded(request.emulator, content))
         pieces = _pieces(response, about)
         if events:
-            return StreamingResponse(_as_events(pieces), 200, headers_of(deployed), "text/event-stream")
-        return StreamingResponse(_as_array(pieces), 200, headers_of(deployed), "application/json; charset=UTF-8")
+            return StreamedResponse(_as_events(pieces), 200, headers_of(deployed), "text/event-stream")
+        return StreamedResponse(_as_array(pieces), 200, headers_of(deployed), "application/json; charset=UTF-8")
 
     return await measured(request, endpoint, deployed, answer())
 
 
-async def _pieces(response: httpx.Response, about: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+async def _pieces(response: httpx.Response, about: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
     """Yield the chunks of a streamed chat completion as GenerateContentResponse."""
     try:
         async for line in response.aiter_lines():
@@ -150,16 +151,18 @@ async def _pieces(response: httpx.Response, about: dict[str, Any]) -> AsyncItera
         await response.aclose()
 
 
-async def _as_events(pieces: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
-    async for piece in pieces:
-        yield b"data: " + _json(piece) + b"\r\n\r\n"
+async def _as_events(pieces: AsyncGenerator[dict[str, Any], None]) -> AsyncGenerator[bytes]:
+    async with contextlib.aclosing(pieces):
+        async for piece in pieces:
+            yield b"data: " + _json(piece) + b"\r\n\r\n"
 
 
-async def _as_array(pieces: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+async def _as_array(pieces: AsyncGenerator[dict[str, Any], None]) -> AsyncGenerator[bytes]:
     before = b"["
-    async for piece in pieces:
-        yield before + _json(piece)
-        before = b"\n,\r\n"
+    async with contextlib.aclosing(pieces):
+        async for piece in pieces:
+            yield before + _json(piece)
+            before = b"\n,\r\n"
     yield b"]" if before != b"[" else b"[]"
 
 

@@ -20,7 +20,7 @@ _TYPES = "type.googleapis.com/google.cloud.workloadidentity.v1."
 def generate(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     """Make every service agent of a service, the tuning agent of Vertex AI among them."""
     body = request.document
-    path = request.url.path.split("/v1/", 1)[-1].rsplit(":", 1)[0]
+    path = request.scope["path"].split("/v1/", 1)[-1].rsplit(":", 1)[0]
     if body.get("parent", path) != path:
         raise invalid(f"The parent {body['parent']!r} is not the one in the path.")
     project = projects.ensure(connection, request.fields["project"])

@@ -28,12 +28,17 @@ INVOKER = "roles/run.invoker"
 _RETRY = {"maxRetryDuration": "0s", "minBackoffDuration": "5s", "maxBackoffDuration": "3600s", "maxDoublings": 5}
 """What Google fills in where a request says nothing of retries."""
 _TICK_SECONDS = 0.25
+_LONGEST_ADDRESS = 2083
+"""Characters, as Google's reference of `httpTarget.uri` says."""
 _running: set[asyncio.Task[None]] = set()
 
 
 def _checked(connection: sqlite3.Connection, body: Document) -> Document:
     target = body.get("httpTarget")
-    if not isinstance(target, dict) or not urlsplit(str(target.get("uri", ""))).netloc:
+    address = str(target.get("uri", "")) if isinstance(target, dict) else ""
+    if len(address) > _LONGEST_ADDRESS:
+        raise invalid(f"The field 'job.http_target.uri' has more than {_LONGEST_ADDRESS} characters.")
+    if not isinstance(target, dict) or not _names_a_host(address):
         raise invalid("The field 'job.http_target.uri' is required; the emulator calls nothing else.")
     if body.get("timeZone", "Etc/UTC") not in {"Etc/UTC", "UTC"}:
         raise not_here("The emulator's schedules are in Etc/UTC.")
@@ -43,6 +48,13 @@ def _checked(connection: sqlite3.Connection, body: Document) -> Document:
     Cron(str(body.get("schedule", "")))
     target.setdefault("httpMethod", "POST")
     return {"timeZone": "Etc/UTC", "attemptDeadline": "180s", "retryConfig": dict(_RETRY), **body}
+
+
+def _names_a_host(address: str) -> bool:
+    try:
+        return bool(urlsplit(address).netloc)
+    except ValueError:  # such as http://[half
+        return False
 
 
 def _scheduled(emulator: Emulator, body: Document) -> Document:

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from starlette.responses import Response
 
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 _MAX_REQUESTS = 100
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _REQUEST_LINE = re.compile(r"([A-Z]+) (\S+)(?: HTTP/\d(?:\.\d)?)?\Z")
+
+_ORIGIN = re.compile(r"\A(?:https?:)?//[^/?#]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,12 @@ async def _batch(request: ApiRequest, router: Router) -> Response:
 
 def split(body: bytes, boundary: bytes) -> list[Part]:
     """Return the parts of a multipart/mixed body, its lines ended by CRLF or LF. Raises ApiError 400."""
-    sections = re.split(rb"(?:\A|\r?\n)--" + re.escape(boundary), body)[1:]
+    sections = (b"\n" + body).split(b"\n--" + boundary)[1:]
     parts = []
     for section in sections:
         if section.startswith(b"--"):
             break
-        outer, _, inner = _partition(section.lstrip(b" \t"))
+        outer, _, inner = _partition(section.lstrip(b" \t").removesuffix(b"\r"))
         headers = _headers(outer)
         parts.append(_parse(dict(headers).get(b"content-id", b"").decode("latin-1"), inner.lstrip(b"\r\n")))
     if not parts:
@@ -100,7 +102,7 @@ def _parse(content_id: str, inner: bytes) -> Part:
 
 
 async def _answer(request: ApiRequest, router: Router, part: Part) -> bytes:
-    url = urlsplit(part.target)
+    path, _, query = _ORIGIN.sub("", part.target, count=1).partition("#")[0].partition("?")
     given = {name for name, _ in part.headers}
     # The batch's credentials count for the parts that bring none.
     inherited = {b"host"} | ({b"authorization"} - given)
@@ -108,9 +110,9 @@ async def _answer(request: ApiRequest, router: Router, part: Part) -> bytes:
     scope: MutableMapping[str, Any] = {
         **request.scope,
         "method": part.method,
-        "path": unquote(url.path),
-        "raw_path": url.path.encode("latin-1", "replace"),
-        "query_string": url.query.encode("latin-1", "replace"),
+        "path": unquote(path),
+        "raw_path": path.encode("latin-1", "replace"),
+        "query_string": query.encode("latin-1", "replace"),
         # Links in the answer lead where the batch came from, whatever the part's own URL says.
         "headers": outer + [pair for pair in part.headers if pair[0] not in (b"host", b"content-length")],
     }
@@ -143,7 +145,7 @@ async def _dispatch(request: ApiRequest, router: Router, scope: MutableMapping[s
         found = router.find(scope)
         if found is None:
             raise unknown_path(scope["method"], scope["path"])
-        if "alt=media" in request.url.query:
+        if b"alt=media" in request.scope["query_string"]:
             raise bad_request("Media cannot be read in a batch.")
         method, request.fields = found
         return await method.handler(request)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import weakref
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from runner.emulator.storage import blobs
 from runner.emulator.storage.blobs import CHUNK
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Progress:
     """How far the file of a session is written, with the checksums up to there; only in memory."""
 
@@ -34,7 +36,11 @@ class Progress:
         self.written += len(data)
 
 
-_known: dict[str, Progress] = {}
+_known: weakref.WeakValueDictionary[str, Progress] = weakref.WeakValueDictionary()
+"""All that is in use, by session."""
+_lately: OrderedDict[str, Progress] = OrderedDict()
+"""Keeps those in memory that went on lately. Of a session that was left long ago, the file tells the rest."""
+_KEPT = 2048
 
 
 async def progress_of(emulator: Emulator, session: str, blob: str, received: int) -> Progress:
@@ -48,6 +54,7 @@ async def progress_of(emulator: Emulator, session: str, blob: str, received: int
     """
     known = _known.get(session)
     if known is not None and known.emulator is emulator:
+        _keep(session, known)
         return known
     fresh = Progress(emulator)
     if received:
@@ -65,12 +72,21 @@ async def progress_of(emulator: Emulator, session: str, blob: str, received: int
     current = _known.get(session)
     if current is None or current.emulator is not emulator:
         _known[session] = current = fresh
+    _keep(session, current)
     return current
+
+
+def _keep(session: str, progress: Progress) -> None:
+    _lately[session] = progress
+    _lately.move_to_end(session)
+    while len(_lately) > _KEPT:
+        _lately.popitem(last=False)
 
 
 def forget(session: str) -> None:
     """Drop the progress of a session that is over."""
     _known.pop(session, None)
+    _lately.pop(session, None)
 
 
 def append(path: Path, data: bytes, progress: Progress) -> None:

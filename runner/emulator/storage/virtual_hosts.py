@@ -6,10 +6,11 @@ it only for pages that the guards refuse.
 
 from __future__ import annotations
 
-import functools
 import re
 
 from starlette.types import Scope
+
+from runner.emulator.remembered import HOST, remembered
 
 SERVICE = "storage.googleapis.com"
 _HOST = re.compile(
@@ -27,7 +28,7 @@ def placed(scope: Scope, host: str) -> Scope:
     return {**scope, "path": f"/{bucket}{scope['path']}", "raw_path": f"/{bucket}".encode() + raw, _SENT: raw}
 
 
-@functools.lru_cache(1024)
+@remembered(HOST)
 def _bucket(host: str) -> str:
     found = _HOST.fullmatch(host)
     return (found and found["bucket"]) or ""

@@ -70,7 +70,7 @@ def answered_in_xml(handler: Handler) -> Handler:
         bucket = request.fields.get("bucket")
         if bucket is not None and (_RESERVED.match(bucket) or not naming.is_bucket_name(bucket)):
             # Not an object at all: a path of another API that this server does not have.
-            raise unknown_path(request.method, request.url.path)
+            raise unknown_path(request.method, request.scope["path"])
         try:
             signatures.verify(request)
             return await handler(request)
