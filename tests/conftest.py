@@ -12,6 +12,7 @@ from pathlib import Path
 
 import certifi
 import pytest
+from hypothesis import HealthCheck, settings
 
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
@@ -35,6 +36,9 @@ if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["NO_GCE_CHECK"] = "true"  # nothing looks for a metadata server that is not there
 os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+# Properties pass on a busy machine too: nothing is counted in seconds.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True, scope="session")

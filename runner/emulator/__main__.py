@@ -66,10 +66,18 @@ def run(
         if ready is not None:
             ready(url)
 
-    # The server ends orderly on SIGTERM and then raises it again, which would skip everything below.
-    previous = signal.signal(signal.SIGTERM, _leave)
+    asked: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        """Note a SIGTERM that comes while the server starts, or that it raises again once it has ended orderly.
+
+        An exception raised here could be lost, since it comes up wherever the program just is.
+        """
+        asked.append(number)
+
+    previous = signal.signal(signal.SIGTERM, note)
     try:
-        serve(settings, ready_file=ready_file, on_ready=announce)
+        serve(settings, ready_file=ready_file, on_ready=announce, is_asked_to_stop=lambda: bool(asked))
     except KeyboardInterrupt:
         return 0
     except StateInUseError as error:
@@ -118,10 +126,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _model_directory(text: str) -> tuple[str, Path]:
     model, _, path = text.partition("=")
     return model, Path(path)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import fcntl
 import gc
 import ipaddress
 import os
+import signal
 import socket
 import threading
 import time
@@ -83,8 +84,14 @@ def _bind_dedicated(settings: EmulatorSettings) -> tuple[EmulatorSettings, socke
 class _Lifespan:
     """Runs the services' start and stop inside the server's event loop, before and after it answers."""
 
-    def __init__(self, emulator: Emulator, dedicated: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        emulator: Emulator,
+        dedicated: socket.socket | None = None,
+        is_asked_to_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.emulator = emulator
+        self._is_asked_to_stop = is_asked_to_stop
         self.dedicated = dedicated
         self.app = recorded(EmulatorApp(emulator, services.all_methods()))
 
@@ -100,6 +107,8 @@ class _Lifespan:
             except Exception as error:
                 await send({"type": "lifespan.startup.failed", "message": repr(error)})
                 raise
+            if self._is_asked_to_stop():
+                signal.raise_signal(signal.SIGTERM)  # from here on the server itself takes it
             await send({"type": "lifespan.startup.complete"})
             await receive()
             if dedicated is not None:
@@ -182,12 +191,16 @@ def open_emulator(settings: EmulatorSettings, clock: Clock) -> Emulator:
 
 
 def serve(
-    settings: EmulatorSettings, *, ready_file: Path | None = None, on_ready: Callable[[str], None] | None = None
+    settings: EmulatorSettings,
+    *,
+    ready_file: Path | None = None,
+    on_ready: Callable[[str], None] | None = None,
+    is_asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run an emulator in this process until SIGINT or SIGTERM.
 
     `ready_file` receives the URL once the port is bound (written aside and renamed), for whoever started this process;
-    `on_ready` is called with it.
+    `on_ready` is called with it. `is_asked_to_stop` tells whether a SIGTERM came before the server took it.
     """
     _check_address(settings)
     with _locked(settings.directory):
@@ -202,7 +215,7 @@ def serve(
             aside.replace(ready_file)
         if on_ready is not None:
             on_ready(url)
-        application = _Lifespan(emulator, dedicated)
+        application = _Lifespan(emulator, dedicated, is_asked_to_stop)
         gc.freeze()  # modules and definitions stay: no collection needs to look at them again
         try:
             uvicorn.Server(_uvicorn_config(application, settings)).run([listener])

@@ -57,9 +57,7 @@ class CommandLine:
         return Outcome(code=code, out=captured.out, err=captured.err)
 
 
-def process(
-    *arguments: str, stdin: str = "", timeout: float = 120.0, cwd: Path | None = None, **variables: str
-) -> Outcome:
+def process(*arguments: str, stdin: str = "", timeout: float = 120.0, cwd: str = "", **variables: str) -> Outcome:
     """Run a command line as a process of its own, in this checkout or another folder."""
     done = subprocess.run(
         [sys.executable, "-m", "runner", *arguments],

@@ -322,3 +322,23 @@ def test_starting_on_a_full_disk_says_so(tmp_path: Path) -> None:
     error = json.loads(done.stderr.splitlines()[-1])["error"]
     assert (done.returncode, error["code"], error["path"]) == (74, "disk", str(tmp_path / "emulator"))
     assert list((tmp_path / "emulator").iterdir()) == []
+
+
+def test_a_sigterm_while_it_starts_is_never_lost(tmp_path: Path) -> None:
+    """Whatever the program is doing then: here something that would swallow an exception."""
+    program = """
+import contextlib, os, signal, sys
+from pathlib import Path
+from runner.emulator.__main__ import run
+from runner.emulator.settings import EmulatorSettings
+
+def ready(url):
+    with contextlib.suppress(BaseException):
+        signal.raise_signal(signal.SIGTERM)
+
+sys.exit(run(EmulatorSettings(directory=Path(sys.argv[1])), ready=ready))
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program, str(tmp_path / "state")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

@@ -13,8 +13,8 @@ from runner.datasets.reading import native
 from runner.datasets.rules import texts
 
 SIZE = 1 << 19
-MOST_SECONDS = 0.7
-"""Of CPU time, for a line of half a million characters: five times what the slowest takes."""
+MOST_SECONDS = 2.0
+"""Of CPU time, for a line of half a million characters: what takes the square of its length takes minutes."""
 
 PIECES = [
     *map(chr, range(0x20, 0x7F)),
@@ -59,7 +59,8 @@ def test_a_long_line_of_any_one_piece_is_judged_in_linear_time(name: str) -> Non
     for piece in PIECES:
         for ascii_only in (False, True):
             record = {"prompt": piece * (SIZE // len(piece)), "completion": "b"}
-            took = seconds(reader, json.dumps(record, ensure_ascii=ascii_only).encode())
-            if took > MOST_SECONDS:
+            line = json.dumps(record, ensure_ascii=ascii_only).encode()
+            took = seconds(reader, line)
+            if took > MOST_SECONDS and (took := seconds(reader, line)) > MOST_SECONDS:  # once may be a busy machine's
                 slow[piece, ascii_only] = took
     assert not slow

@@ -172,7 +172,7 @@ def test_without_a_terminal_what_is_missing_is_named_and_a_stack_that_is_made_ca
 @pytest.mark.parametrize("folder", [(), (".",), ("my stacks",)])
 def test_the_next_command_finds_the_stack_where_it_is_typed(folder: tuple[str, ...], tmp_path: Path) -> None:
     def typed(*words: str) -> Outcome:
-        return process("infra", *words, "--json", cwd=tmp_path)
+        return process("infra", *words, "--json", cwd=str(tmp_path))
 
     made = typed("init", *folder, "--emulator", "http://127.0.0.1:8085", "--stack", "mine")
     words = shlex.split(made.document["next"])[2:]
