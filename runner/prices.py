@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from runner.errors import CostRefusedError
+from runner.errors import ConfigurationError, CostRefusedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,12 @@ class Terms:
     """What the caller calls `limit`, for messages; `unknown_name` and `yes_name` likewise."""
     unknown_name: str = "accept_unknown_cost=True"
     yes_name: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that no price is above, such as NaN, and one that is no number. Raises ConfigurationError."""
+        number = isinstance(self.limit, int | float) and not isinstance(self.limit, bool)
+        if self.limit is not None and not (number and self.limit >= 0):
+            raise ConfigurationError(f"{self.limit_name} is {self.limit!r}: it must be an amount of US dollars")
 
     def require(self, price: Price) -> None:
         """Return if the price is agreed to. Raises CostRefusedError."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runner.errors import ConfigurationError
 from runner.gcp.endpoints import Endpoint
-from runner.prices import from_a_cent, total
+from runner.prices import Terms, from_a_cent, total
 from runner.serving.labels import LABELS, new_id
 from runner.serving.listing import describe
 from runner.serving.spending import hourly_limit
@@ -63,6 +65,12 @@ def test_the_limit_of_manifests_is_read_as_that_of_the_command(monkeypatch: pyte
     assert hourly_limit() is None
 
 
+@pytest.mark.parametrize("limit", [float("nan"), -1, -0.01, float("-inf"), "5", True, [5]])
+def test_a_limit_that_limits_nothing_is_refused(limit: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"max_cost is .*: it must be an amount of US dollars"):
+        Terms(limit=limit)
+
+
 def test_money_is_put_in_words_in_one_place() -> None:
     """So that nothing that costs a tenth of a cent is ever said to cost $0.00."""
     runner_package = Path(__file__).parents[1] / "runner"
@@ -78,4 +86,19 @@ def test_money_is_put_in_words_in_one_place() -> None:
         and isinstance(value, ast.FormattedValue)
         if value.format_spec is not None
     ]
+    assert found == []
+
+
+def test_percentages_are_written_in_one_way() -> None:
+    """`25%`, as Google's style guide has it."""
+    runner_package = Path(__file__).parents[1] / "runner"
+    found = []
+    for path in runner_package.rglob("*.py"):
+        if "emulator" in path.parts:
+            continue
+        tree = ast.parse(path.read_text())
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in docstrings:
+                found += [f"{path.name}:{node.lineno}" for _ in re.findall(r"[0-9}] %(?![a-z(0-9])", ast.unparse(node))]
     assert found == []

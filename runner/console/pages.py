@@ -211,7 +211,7 @@ def ticks(text: str) -> Markup:
 
 def percent(share: float | None) -> str:
     """Return a share of one."""
-    return NOTHING if share is None else f"{100 * share:.0f} %"
+    return NOTHING if share is None else f"{100 * share:.0f}%"
 
 
 def when(moment: datetime.datetime | float | str | None) -> Markup:

@@ -297,12 +297,12 @@ class Check:
                 validation,
                 "validation-too-large",
                 "error",
-                f"{share:.1%} of the training file's bytes; the service takes at most 25 %",
-                "10 % is a good share",
+                f"{share:.1%} of the training file's bytes; the service takes at most 25%",
+                "10% is a good share; `runner data split` holds out so much of one file",
             )
         if validation.lines > MAX_VALIDATION_ROWS:
             message = f"{validation.lines} rows; the service takes at most {MAX_VALIDATION_ROWS}"
-            self.add(validation, "validation-too-large", "error", message, "take a sample")
+            self.add(validation, "validation-too-large", "error", message, "`runner data split` holds out a sample")
         if training.format and validation.format and training.format != validation.format:
             message = f"written as {validation.format}, the training file as {training.format}"
             self.add(validation, "mixed-formats", "error", message, "one format for both files")

@@ -77,7 +77,7 @@ def refused(message: str, otherwise: str = "", *, ahead: float | None = None) ->
 
 
 def useless(path: object, why: str, *, ahead: float | None = None) -> PermissionDeniedError:
-    """Return the error for credentials of a file for which there is no token; see `refused`."""
+    """Return the error for a credentials file that yields no token; the arguments are those of `refused`."""
     message = f"the Google credentials in {path} cannot be refreshed: {why}"
     return refused(message, f", or another file in {VARIABLE}", ahead=ahead)
 

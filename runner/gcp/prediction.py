@@ -89,8 +89,11 @@ def _only(every: Sequence[Endpoint]) -> Endpoint:
     ready = [item for item in every if item.deployed_models]
     if len(ready) == 1:
         return ready[0]
-    what = "no endpoint has a model" if not ready else f"{len(ready)} endpoints have a model"
-    raise ConfigurationError(f"no endpoint was named and {what}", hint="name one; `runner endpoints ls` lists them")
+    if not ready:
+        hint = "deploy one: `runner endpoints deploy JOB`; `runner jobs ls` lists jobs"
+        raise ConfigurationError("no endpoint was named and no endpoint has a model", hint=hint)
+    message = f"no endpoint was named and {len(ready)} endpoints have a model"
+    raise ConfigurationError(message, hint="name one; `runner endpoints ls` lists them")
 
 
 def predict(

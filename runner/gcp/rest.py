@@ -1,8 +1,8 @@
 """The one HTTP client of `runner.gcp`, on the standard library's: kept connections, JSON, bounded answers.
 
-A token is sent to no host that an answer makes up: redirects are not followed, and before anything is sent the client
-looks whether its login belongs there, however the address was put together. `http.client` costs a
-fraction of other libraries' import time, and less CPU for each request (docs/decisions/0002-clients.md).
+The client never follows redirects. Before it sends an access token, it checks that the host is one that the token is
+meant for, however the address was put together. `http.client` costs a fraction of other libraries' import time, and
+less CPU for each request (docs/decisions/0002-clients.md).
 """
 
 from __future__ import annotations
@@ -340,7 +340,7 @@ class RestClient:
 def place(url: str) -> tuple[tuple[str, str], str]:
     """Return scheme and host of an address, and what is asked for there; many uploads ask for the same.
 
-    Raises ValueError: it is no address.
+    Raises ValueError if `url` is not an address.
     """
     parts = urlsplit(url)
     query = f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""

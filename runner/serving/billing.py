@@ -46,7 +46,7 @@ def current_bill(session: Session, *, start: float | None = None, billed: Path |
     labels = {bare_name(item.name): item.labels for item in deployed.list_models(session)}
     buckets, unread = buckets_of(session)
     jobs, serving, leaks = fleet.all_jobs(session), endpoints.list_endpoints(session), find_all(session)
-    now = session.now()  # last: it is no time before any of this was made
+    now = session.now()  # last, so that it refuses a time before any of this was created
     google = None
     if billed is not None:
         google = read(billed, since=_day(month_start(now) if start is None else start), until=_day(now))

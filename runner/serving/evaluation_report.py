@@ -103,7 +103,7 @@ def _judgement(found: Judgement) -> list[Html]:
     share = (
         "No verdict could be read."
         if rate is None
-        else f"The tuned model wins {rate.tuned:.1f} % ({CONFIDENCE:.0%} interval {rate.low + 50:.1f} to "
+        else f"The tuned model wins {rate.tuned:.1f}% ({CONFIDENCE:.0%} interval {rate.low + 50:.1f} to "
         f"{rate.high + 50:.1f}), ties counting half: {found.outcome}."
     )
     rows: list[list[Content]] = [[label, found.count(verdict)] for verdict, label in VERDICTS.items()]

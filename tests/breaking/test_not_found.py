@@ -99,7 +99,7 @@ def _not_found(pattern: str) -> Callable[[Exchange], bool]:
         if not wanted.search(f"{exchange.method} {exchange.path.partition('?')[0]}"):
             return False
         exchange.times = 0
-        error = {"code": 404, "message": "there is no such thing", "status": "NOT_FOUND"}
+        error = {"code": 404, "message": "Resource not found.", "status": "NOT_FOUND"}
         exchange.answer_with(404, json.dumps({"error": error}).encode(), {"content-type": "application/json"})
         return True
 

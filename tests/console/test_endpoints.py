@@ -78,7 +78,7 @@ def test_a_canary_is_deployed_promoted_and_the_other_one_ended(serving: Session,
         page.get_by_label("Name").fill("canary")
         page.get_by_label("Share of the traffic").fill("20")
         page.get_by_role("button", name="Review the price").click()
-        expect(page.get_by_text("20 % of the traffic")).to_be_visible()
+        expect(page.get_by_text("20% of the traffic")).to_be_visible()
         expect(page.get_by_text("With what is deployed already: $2.30 per hour.")).to_be_visible()
         page.get_by_role("button", name=re.compile("^Deploy for")).click()
         expect(page.get_by_text("canary was deployed.")).to_be_visible(timeout=WAIT_MS)

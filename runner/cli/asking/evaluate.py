@@ -173,12 +173,12 @@ def _show(invocation: Invocation, found: Evaluation) -> None:
     rows += [_row(where, "loss per token", item, digits=3) for where, item in {**losses, **found.slice_losses}.items()]
     output = invocation.output
     output.table(
-        ["slice", "metric", "questions", "base", "tuned", "difference", "95 %", "verdict"],
+        ["slice", "metric", "questions", "base", "tuned", "difference", "95%", "verdict"],
         rows,
         body=found.to_json(pairs=True),
         names=[found.outcome],
         numbers=(2, 3, 4, 5, 6),
-        droppable=("questions", "base", "tuned", "95 %"),
+        droppable=("questions", "base", "tuned", "95%"),
     )
     latency = found.latency
     output.note(f"seconds per answer: base {latency.base:.2f}, tuned {latency.tuned:.2f}")
@@ -207,5 +207,5 @@ def _verdicts(found: Judgement) -> str:
 
     counts = ", ".join(f"{found.count(one)} {label}" for one, label in VERDICTS.items() if found.count(one))
     rate = found.win_rate
-    interval = f"; wins {rate.tuned:.0f} % ({rate.low + 50:.0f} to {rate.high + 50:.0f})" if rate else ""
+    interval = f"; wins {rate.tuned:.0f}% ({rate.low + 50:.0f} to {rate.high + 50:.0f})" if rate else ""
     return f"judge {found.judge}: {counts}{interval}: {found.outcome}"

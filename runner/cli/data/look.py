@@ -112,7 +112,7 @@ def _sample(invocation: Invocation, dataset: Dataset) -> None:
         sample = sample_tokens(path, counter, limit=limit)
     body = {**sample.to_json(), "tokenCount": counter.describe()}
     text = [
-        ("tokens", f"{sample.tokens} ± {sample.margin} (95 %)"),
+        ("tokens", f"{sample.tokens} ± {sample.margin} (95%)"),
         ("bytes", sample.size),
         ("lines drawn", sample.draws),
         ("tokens are", counter.describe()),

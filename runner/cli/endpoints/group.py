@@ -320,7 +320,7 @@ def _pairs(environment: Environment, found: Any) -> list[tuple[str, Any]]:
     for model in endpoint.deployed_models:
         machine = model.machine.machine_type if model.machine else None
         traffic = endpoint.traffic.get(model.id)
-        parts = [model.display_name or model.id, machine, None if traffic is None else f"{traffic} % of the traffic"]
+        parts = [model.display_name or model.id, machine, None if traffic is None else f"{traffic}% of the traffic"]
         pairs.append(("model", ", ".join(part for part in parts if part)))
     price = "unknown" if found.usd_per_hour is None else amount(found.usd_per_hour)
     # What the OpenAI client takes as `base_url`; a shared address refuses a dedicated endpoint.

@@ -78,7 +78,7 @@ def require_possible(training: Path, validation: Path, share: float) -> None:
     problems = [f"{target} already exists" for target in (training, validation) if os.path.lexists(target)]
     if not 0 < share <= most:
         problems.append(
-            f"the share must be above 0 and at most {most:.2f}: validation may have 25 % of training's bytes"
+            f"the share must be above 0 and at most {most:.2f}: validation may have 25% of training's bytes"
         )
     if problems:
         raise ConfigurationError("; ".join(problems), problems=problems)

@@ -73,7 +73,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "unknown-key": ("warning", "a key the service ignores"),
     "unknown-part": ("error", "a part that is neither text nor image"),
     "unknown-role": ("error", "a role the format does not have; a near miss is named"),
-    "validation-too-large": ("error", "over 25 % of the training file's bytes, or over 5000 rows"),
+    "validation-too-large": ("error", "over 25% of the training file's bytes, or over 5000 rows"),
     "weight-zero": ("error", "weight 0: an answer that must not be learned, and the service learns every answer"),
     "wrong-type": ("error", "a value of another type than the format has there"),
 }
