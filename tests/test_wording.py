@@ -92,7 +92,12 @@ def test_money_is_put_in_words_in_one_place() -> None:
 def test_percentages_are_written_in_one_way() -> None:
     """`25%`, as Google's style guide has it."""
     runner_package = Path(__file__).parents[1] / "runner"
-    found = []
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in (runner_package / "console" / "templates").rglob("*.html")
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(r"(}}|[0-9]) %(?!})", line)
+    ]
     for path in runner_package.rglob("*.py"):
         if "emulator" in path.parts:
             continue

@@ -95,7 +95,7 @@ class TuningJobSpec:
         try:
             model = find_model(self.base_model)
         except UnknownModelError as error:
-            problems.append(f"{error.message}: {error.hint}" if error.hint else error.message)
+            problems.append(f"base model: {error.message} ({error.hint})")
         else:
             problems += _mode_problems(self, model)
         problems += _location_problems(self, environment)

@@ -82,8 +82,8 @@ def test_a_canary_is_deployed_promoted_and_the_other_one_ended(serving: Session,
         expect(page.get_by_text("With what is deployed already: $2.30 per hour.")).to_be_visible()
         page.get_by_role("button", name=re.compile("^Deploy for")).click()
         expect(page.get_by_text("canary was deployed.")).to_be_visible(timeout=WAIT_MS)
-        expect(page.get_by_role("row", name=re.compile("canary"))).to_contain_text("20 %")
-        expect(page.get_by_role("row", name=re.compile("stable"))).to_contain_text("80 %")
+        expect(page.get_by_role("row", name=re.compile("canary"))).to_contain_text("20%")
+        expect(page.get_by_role("row", name=re.compile("stable"))).to_contain_text("80%")
 
         page.get_by_role("link", name="Traffic").click()
         page.get_by_label(re.compile("^stable")).fill("30")
@@ -91,7 +91,7 @@ def test_a_canary_is_deployed_promoted_and_the_other_one_ended(serving: Session,
         expect(page.get_by_role("alert")).to_contain_text("the shares add up to 50 percent, not 100")
         page.get_by_role("link", name="Back").click()
         page.get_by_role("button", name="Everything to canary").click()
-        expect(page.get_by_role("row", name=re.compile("canary"))).to_contain_text("100 %")
+        expect(page.get_by_role("row", name=re.compile("canary"))).to_contain_text("100%")
 
         page.get_by_role("link", name="Undeploy stable").click()
         page.get_by_role("button", name="Undeploy").click()

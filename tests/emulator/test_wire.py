@@ -161,8 +161,9 @@ def test_a_pipeline_is_answered_in_order(server: EmulatorServer) -> None:
 
 
 def test_a_half_closed_connection_gets_its_own_answers_or_none(server: EmulatorServer) -> None:
+    """Or a refusal: to a system that asks whose a connection is, one that ends before that may be nobody's."""
     found = say(server, PIPELINE, VERBS, half_closed=True)
-    assert found == EXPECTED[: len(found)]
+    assert found in (EXPECTED[: len(found)], [(403, "")])
 
 
 def test_a_request_may_come_byte_by_byte(server: EmulatorServer) -> None:

@@ -154,7 +154,7 @@ def test_judges_by_command(run: CommandLine, monkeypatch: pytest.MonkeyPatch, tm
         assert "does not offer it" in outcome.error["message"]
         # For people, too.
         outcome = run(*words[:-2], "--judge", "first")
-        assert "judge first: 12 order-dependent; wins 50 % (50 to 50): no difference" in outcome.err
+        assert "judge first: 12 order-dependent; wins 50% (50 to 50): no difference" in outcome.err
         assert "loss and perplexity: not measured: base does not offer it" in outcome.err
 
 
