@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import httpx
+import pytest
 
 from runner.emulator import services
+from runner.emulator.clock import Clock
 from runner.emulator.iam import needs
+from runner.emulator.server import EmulatorServer
+from runner.emulator.settings import EmulatorSettings
 from tests.loopback import NO_TLS
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorServer]:
+    """An emulator on which no schedule is due for nine minutes: what an idle guard asks would be recorded as well."""
+    now = datetime.now(UTC)
+    since_a_tick = timedelta(minutes=now.minute % 10, seconds=now.second)
+    settings = EmulatorSettings(directory=tmp_path_factory.mktemp("recorded"), stand_in="tiny")
+    with EmulatorServer(
+        settings, clock=Clock(lambda: datetime.now(UTC) - since_a_tick + timedelta(seconds=5))
+    ) as server:
+        yield server
 
 
 def permissions(methods: Iterable[str]) -> set[str]:

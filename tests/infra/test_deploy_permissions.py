@@ -11,9 +11,11 @@ from infra.embedded import EmbeddedError
 from infra.trust import reading
 from runner.emulator.iam.roles import ROLES
 from runner.emulator.server import EmulatorServer
+from tests.infra import needs as called_methods
 from tests.infra.embedded_stack import GUARDRAILS, Stack
 from tests.infra.needs import permissions, recorded
 
+emulator = called_methods.emulator
 WHOLE = {**GUARDRAILS, "idleGuard": "true"}
 CHANGED = {**WHOLE, "labels": '{"team": "other"}', "concurrentTuningJobs": "4", "idleGuardMinutes": "30"}
 LESS = {

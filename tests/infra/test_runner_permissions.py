@@ -16,9 +16,11 @@ from runner.emulator import services
 from runner.emulator.iam import needs
 from runner.emulator.server import EmulatorServer
 from tests.cli.invocation import CommandLine
+from tests.infra import needs as called_methods
 from tests.infra.embedded_stack import Stack
 from tests.infra.needs import permissions, recorded
 
+emulator = called_methods.emulator
 MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
 MANIFEST = """\
 apiVersion: open-model-tuning/v1
