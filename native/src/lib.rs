@@ -15,7 +15,7 @@ mod scan;
 mod shortening;
 mod texts;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -23,14 +23,15 @@ use pyo3::types::PyBytes;
 
 use rules::{Format, Rules, Table};
 use scan::{Buffers, Found};
+use shortening::Shortened;
 
 /// Which methods and meanings there are; a reader that expects another one does not use this module.
-const PROTOCOL: u32 = 6;
+const PROTOCOL: u32 = 7;
 
 /// Reads blocks of lines.
 #[pyclass(frozen)]
 struct Scanner {
-    rules: Rules,
+    rules: Arc<Rules>,
     buffers: Mutex<Buffers>,
 }
 
@@ -41,25 +42,45 @@ impl Scanner {
     #[pyo3(signature = (rules, *, images))]
     fn new(rules: Table, images: bool) -> PyResult<Self> {
         let rules = Rules::new(rules, images).map_err(PyValueError::new_err)?;
-        Ok(Scanner { rules, buffers: Mutex::default() })
+        Ok(Scanner { rules: Arc::new(rules), buffers: Mutex::default() })
     }
 
-    /// Sort the lines of a block; `contents` asks for the contents of all turns too.
+    /// Return another scanner by the same rules, for another thread.
+    fn another(&self) -> Self {
+        Scanner { rules: self.rules.clone(), buffers: Mutex::default() }
+    }
+
+    /// Sort the lines of a block, its first `size` bytes; `contents` asks for the contents of all turns too.
     ///
-    /// Other threads run meanwhile.
-    fn read(&self, py: Python<'_>, block: &Bound<'_, PyBytes>, contents: bool) -> Found {
-        let block = block.as_bytes();
-        py.detach(|| {
+    /// Other threads run meanwhile. The second value are the doubtful lines, as the exact parser takes them.
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        block: &Bound<'py, PyBytes>,
+        size: usize,
+        contents: bool,
+    ) -> PyResult<(Found, Vec<Doubtful<'py>>)> {
+        let block = beginning(block, size)?;
+        let (found, doubtful) = py.detach(|| {
             // What a panic left in the buffers is cleared before it is read.
             let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
             scan::read(block, &self.rules, contents, &mut buffers)
-        })
+        });
+        let line = |place| PyBytes::new(py, &block[place]);
+        let lines = doubtful.into_iter().map(|(index, place, short, plain)| (index, line(place), short, plain));
+        Ok((found, lines.collect()))
     }
 
     /// Write the lines of a block in another format, texts as they are; leaves those alone that are not certainly good.
-    fn reshape<'py>(&self, py: Python<'py>, block: &Bound<'py, PyBytes>, format: &str) -> PyResult<Reshaped<'py>> {
+    fn reshape<'py>(
+        &self,
+        py: Python<'py>,
+        block: &Bound<'py, PyBytes>,
+        size: usize,
+        format: &str,
+    ) -> PyResult<Reshaped<'py>> {
         let format = Format::named(format).ok_or_else(|| PyValueError::new_err("no such format"))?;
-        let block = block.as_bytes();
+        let block = beginning(block, size)?;
         let (count, rows, left, written) = py.detach(|| {
             let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
             let (count, rows, left) = reshape::reshape(block, format, &self.rules, &mut buffers);
@@ -70,6 +91,13 @@ impl Scanner {
         self.buffers.lock().unwrap_or_else(PoisonError::into_inner).written = written;
         Ok((made, count, rows, left))
     }
+}
+
+/// Index, bytes, what it is where it can be shortened, and whether it is plain.
+type Doubtful<'py> = (u32, Bound<'py, PyBytes>, Option<Shortened>, bool);
+
+fn beginning<'a>(block: &'a Bound<'_, PyBytes>, size: usize) -> PyResult<&'a [u8]> {
+    block.as_bytes().get(..size).ok_or_else(|| PyValueError::new_err("the block is shorter"))
 }
 
 /// Lines in another format, the numbers of all lines and of those written, and the other lines.

@@ -1,6 +1,7 @@
 //! The lines of a block: which of them are certainly good, and what they amount to.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use memchr::{memchr, memmem};
 use pyo3::pyclass;
@@ -34,8 +35,6 @@ pub struct Found {
     pub prompts: Vec<u8>,
     /// Digest of everything, likewise.
     pub wholes: Vec<u8>,
-    /// Index, start and end of the lines that are neither good nor blank, and what they are where they can be shortened.
-    pub doubtful: Vec<(u32, usize, usize, Option<Shortened>)>,
     /// What good turns hold that is worth a remark: index of the line, the role, and the number of the control token or,
     /// behind all of them, of the pattern. In the order of lines and turns.
     pub remarks: Vec<(u32, &'static str, usize)>,
@@ -73,9 +72,13 @@ impl Buffers {
     }
 }
 
+/// Index and place of a line that is neither good nor blank, what it is where it can be shortened, and whether it is
+/// plain, see `shortened`.
+pub type Doubtful = (u32, Range<usize>, Option<Shortened>, bool);
+
 /// Read a block of whole lines.
-pub fn read(block: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers) -> Found {
-    let mut found = Found::default();
+pub fn read(block: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers) -> (Found, Vec<Doubtful>) {
+    let (mut found, mut doubtful) = (Found::default(), Vec::new());
     for (start, end, valid) in lines(block) {
         let line = &block[start..end];
         let index = u32::try_from(found.count).unwrap_or(u32::MAX);
@@ -98,8 +101,8 @@ pub fn read(block: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers) 
             found.prompts.extend_from_slice(&[0; 8]);
             found.wholes.extend_from_slice(&[0; 8]);
             if !is_blank(line) {
-                let short = if valid { shortened(line, rules, &mut buffers.line.made) } else { None };
-                found.doubtful.push((index, start, (end + 1).min(block.len()), short));
+                let (short, plain) = if valid { shortened(line, rules, &mut buffers.line.made) } else { (None, false) };
+                doubtful.push((index, start..end, short, plain));
             }
         }
     }
@@ -107,7 +110,7 @@ pub fn read(block: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers) 
         *found.remarked.entry(*what).or_default() += 1;
     }
     buffers.shrink();
-    found
+    (found, doubtful)
 }
 
 /// Return start and end of each line of a block without its line end, and whether it is UTF-8.
@@ -142,13 +145,12 @@ fn judge(
     let system = turns[0].role == Role::System;
     let (mut written, mut answer, mut images) = (0, 0, 0);
     let (mut prompt, mut whole) = (0, u64::from(system));
-    // What may have been escaped twice, the exact parser looks at.
-    let backslashes = has_backslash(line);
     for turn in turns {
         let parts = &read.parts[turn.parts.clone()];
         let (bytes, spoken) = if let [Part::Text(span)] = parts {
             let bytes = read.bytes(line, *span);
-            if unsound(bytes, rules) || (backslashes && escaped_twice(bytes)) {
+            // What may have been escaped twice, the exact parser looks at.
+            if unsound(bytes, rules) || (span.made && escaped_twice(bytes)) {
                 return None;
             }
             answer = characters(bytes, span.ascii);
@@ -168,7 +170,7 @@ fn judge(
                         let bytes = read.bytes(line, *span);
                         if trimmed(bytes).is_empty() {
                             blank += 1;
-                        } else if unsound(bytes, rules) || (backslashes && escaped_twice(bytes)) {
+                        } else if unsound(bytes, rules) || (span.made && escaped_twice(bytes)) {
                             return None;
                         }
                         written += characters(bytes, span.ascii);
@@ -211,13 +213,8 @@ fn judge(
     Some((prompt, whole))
 }
 
-/// Tell whether a text of a line may hold backslash and n.
-fn has_backslash(line: &[u8]) -> bool {
-    [&b"\\\\n"[..], b"\\u005", b"\\u006"].into_iter().any(|sign| memmem::find(line, sign).is_some())
-}
-
 /// Tell whether a text holds backslash and n, and no line end.
-fn escaped_twice(text: &[u8]) -> bool {
+pub fn escaped_twice(text: &[u8]) -> bool {
     memchr(b'\n', text).is_none() && memmem::find(text, b"\\n").is_some()
 }
 

@@ -4,34 +4,58 @@ use memchr::{memchr, memmem};
 
 use crate::json::{Cursor, Made};
 use crate::rules::Rules;
+use crate::scan::escaped_twice;
 use crate::texts::characters;
 
-/// A line, and of each cut how many of its characters stand before it and how many were left out.
-pub type Shortened = (Vec<u8>, Vec<(usize, usize)>);
+/// A line, of each cut how many of its characters stand before it and how many were left out, and whether all that was
+/// cut is certainly sound: else only what is wrong with the line's JSON is the same in both.
+pub type Shortened = (Vec<u8>, Vec<(usize, usize)>, bool);
 
 /// Bytes of a text that is worth a cut.
 const LONG: usize = 192;
-/// Characters left of it: more than any finding looks at or shows of a text that is sound.
+/// Keys of an object that are compared with each other.
+const MANY: usize = 32;
+/// Characters left of a text: more than any finding looks at or shows of a text that is sound.
 const KEPT: usize = 96;
 /// What addresses of images, and images without their address, begin with.
-const ADDRESSES: [&[u8; 4]; 5] = [b"data", b"gs:/", b"iVBO", b"/9j/", b"UklG"];
+const ADDRESSES: [&str; 5] = ["data", "gs:/", "iVBO", "/9j/", "UklG"];
 
-/// Return a line with its long texts cut short; None where there are none.
-///
-/// Only values are cut that are certainly sound, so that the errors found in both lines are the same.
-pub fn shortened(line: &[u8], rules: &Rules, made: &mut Made) -> Option<Shortened> {
-    let (mut short, mut cuts, mut from, mut count) = (Vec::new(), Vec::new(), 0, 0);
+/// Return a line with its long texts cut short, None where there are none; and whether it is plain: any JSON parser that
+/// takes it returns the same, and no text of it holds a control.
+pub fn shortened(line: &[u8], rules: &Rules, made: &mut Made) -> (Option<Shortened>, bool) {
+    if memchr(0, line).is_some() {
+        return (None, false); // its place is told in bytes
+    }
+    let (mut short, mut cuts, mut sound, mut from, mut count) = (Vec::new(), Vec::new(), true, 0, 0);
+    // The keys of the objects around, and where those of each begin.
+    let (mut keys, mut starts, mut plain) = (Vec::new(), Vec::new(), true);
     let mut cursor = Cursor::new(line, &rules.controls);
-    while let Some(at) = memchr(b'"', &line[cursor.at..]) {
-        cursor.at += at;
+    while let Some(byte) = cursor.peek() {
+        if byte != b'"' {
+            match byte {
+                b'{' => starts.push(keys.len()),
+                b'}' => keys.truncate(starts.pop().unwrap_or(0)),
+                b'[' | b']' | b':' | b',' | b'n' | b'u' | b'l' | b' ' | b'\t' | b'\r' => {}
+                _ => plain = false,
+            }
+            cursor.at += 1;
+            continue;
+        }
         made.clear();
-        let Some(span) = cursor.string(made) else { break };
+        let Some(span) = cursor.string(made) else {
+            plain = false;
+            break;
+        };
         let (start, end) = (span.quotes.0 + 1, span.quotes.1);
         cursor.space();
-        // Keys are left whole: two of them could become the same. What may have been escaped twice is, too.
-        let text = &(if span.made { made.bytes() } else { line })[span.start..span.end];
-        let whole = end - start < LONG || cursor.peek() == Some(b':') || memmem::find(text, b"\\n").is_some();
-        if let Some(size) = if whole { None } else { beginning(&line[start..end]) } {
+        if cursor.peek() == Some(b':') {
+            // Keys are left whole: two of them could become the same.
+            let (key, others) = (&line[start..end], &keys[starts.last().map_or(0, |start| *start)..]);
+            plain &= !span.made && others.len() < MANY && !others.contains(&key);
+            keys.push(key);
+        } else if let Some(size) = beginning(&line[start..end]) {
+            let text = &(if span.made { made.bytes() } else { line })[span.start..span.end];
+            sound &= is_sound(text);
             short.extend_from_slice(&line[from..start + size]);
             count += characters(&line[from..start + size], false);
             cuts.push((count, characters(&line[start + size..end], false)));
@@ -39,25 +63,19 @@ pub fn shortened(line: &[u8], rules: &Rules, made: &mut Made) -> Option<Shortene
         }
     }
     short.extend_from_slice(&line[from..]);
-    (!cuts.is_empty()).then_some((short, cuts))
+    ((!cuts.is_empty()).then_some((short, cuts, sound)), plain)
 }
 
-/// Return the bytes of the first characters of a sound text; None where it may be an image, blank or a placeholder.
+/// Return the bytes of the first characters of a long string as it is written; None where it is not long.
 fn beginning(text: &[u8]) -> Option<usize> {
-    let (mut at, mut letters, mut head) = (0, 0, Vec::with_capacity(4));
+    if text.len() < LONG {
+        return None;
+    }
+    let mut at = 0;
     for _ in 0..KEPT {
-        let byte = *text.get(at)?;
-        let escape = if byte == b'\\' { text.get(at + 1) } else { None };
-        match escape {
-            Some(b'n' | b't' | b'r') => {}
-            Some(b'/' | b'u') if head.len() < 4 => return None,
-            _ if head.len() == 4 || byte == b' ' => {}
-            _ => head.push(if byte.is_ascii() { byte } else { return None }),
-        }
-        letters += usize::from(byte.is_ascii_alphanumeric());
-        at += match (byte, text.get(at + 1..at + 4)) {
-            (b'\\', Some([b'u', b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B'])) => 12, // a surrogate pair
-            (b'\\', Some([b'u', ..])) => 6,
+        at += match (*text.get(at)?, text.get(at + 1..at + 3)) {
+            (b'\\', Some([b'u', b'd' | b'D'])) if matches!(text.get(at + 3), Some(b'8'..)) => 12, // a surrogate pair
+            (b'\\', Some([b'u', _])) => 6,
             (b'\\', _) => 2,
             (0..0x80, _) => 1,
             (0x80..0xE0, _) => 2,
@@ -65,5 +83,16 @@ fn beginning(text: &[u8]) -> Option<usize> {
             _ => 4,
         };
     }
-    (letters > 9 && at < text.len() && !ADDRESSES.iter().any(|address| head == **address)).then_some(at)
+    (at < text.len()).then_some(at)
+}
+
+/// Tell whether there is nothing to find in a text or in its beginning: no image, placeholder or line end escaped twice.
+fn is_sound(text: &[u8]) -> bool {
+    let head = &text[..text.len().min(4 * KEPT)];
+    let head = std::str::from_utf8(head)
+        .unwrap_or_else(|error| std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default());
+    let shown = || head.chars().take(KEPT).filter(|character| !character.is_whitespace());
+    let start: String = shown().take(4).collect();
+    let twice = memmem::find(head.as_bytes(), b"\\n").is_some() || escaped_twice(text);
+    shown().nth(9).is_some() && !ADDRESSES.contains(&&*start) && !twice
 }

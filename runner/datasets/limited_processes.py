@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from runner.local_processes import module_command
@@ -21,12 +21,10 @@ class LimitedProcesses:
     Args:
         module: calls `answer_requests` when it is run.
         count: how many requests are answered at once, so that one that takes all of its time holds up no other.
-        variables: of their environment, where this process has none of that name.
     """
 
-    def __init__(self, module: str, count: int = 1, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(self, module: str, count: int = 1) -> None:
         self._command = module_command(module)
-        self._variables = variables or {}
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in range(count):
             self._idle.put(None)
@@ -57,8 +55,7 @@ class LimitedProcesses:
             self._ends.pop(process, lambda: None)()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        environment = {**self._variables, **os.environ}
-        process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._ends[process] = weakref.finalize(self, _ended, process)
         if self._closed:  # since it was decided to start one
             self.close()

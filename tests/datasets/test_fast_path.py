@@ -24,6 +24,7 @@ from runner.datasets.checking.ranges import BlockReader, Settings, totals_of_ran
 from runner.datasets.checking.repeats import repeats
 from runner.datasets.checking.totals import FINDINGS_KEPT, Totals
 from runner.datasets.checking.workers import split, totals_of_file
+from runner.datasets.reading import lines as lines_of_files
 from runner.datasets.reading import native
 from runner.datasets.reading.lines import RawLine
 from runner.datasets.rules import texts
@@ -162,6 +163,16 @@ def test_all_lines_together_in_any_order_and_split(tmp_path: Path, seed: int) ->
         for start, end in zip([0, *edges], [*edges, len(data)], strict=True):
             merged.add(totals_of_range(path, start, end, FAST))
         same(merged, whole)
+
+
+@pytest.mark.parametrize("size", [1, 99, 5000])
+def test_both_readers_find_the_same_in_blocks_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    data = b"\n".join(all_lines())
+    whole = both(tmp_path / "t.jsonl", data)
+    monkeypatch.setattr(lines_of_files, "BLOCK_BYTES", size)
+    same(both(tmp_path / "t.jsonl", data), whole)
 
 
 @pytest.mark.parametrize("compiled", READERS)

@@ -87,7 +87,7 @@ def test_what_is_wrong_with_a_line_is_the_same_where_it_is_cut_short(
     line = (text[:place] + more + text[place + data.draw(st.integers(0, 2)) :]).encode()
     exact = ExactReader(images=True, name="t.jsonl")
     doubtful = CompiledReader(images=True, contents=False).scan(line).doubtful
-    whole = [(place, data, None) for place, data, _ in doubtful]
+    whole = [(place, data, None, False) for place, data, _, _ in doubtful]
     short, expected = exact.read(doubtful, 1), exact.read(whole, 1)
     assert short.findings == expected.findings
     assert (short.rows, short.index, short.wholes) == (expected.rows, expected.index, expected.wholes)
@@ -117,7 +117,8 @@ def test_the_scanner_takes_every_character_but_the_controls(escaped: bool) -> No
 def _reads(table: dict[str, Any], body: Any) -> bool:
     package = native.module()
     assert package is not None
-    found = package.Scanner(table, images=True).read(json.dumps(body).encode(), False)
+    line = json.dumps(body).encode()
+    found, _ = package.Scanner(table, images=True).read(line, len(line), False)
     return bool(found.index)
 
 
@@ -180,7 +181,10 @@ def test_a_token_and_a_pattern_of_the_table_are_remarked() -> None:
     line = json.dumps(
         {"prompt": "[INST] key-12 <bos>", "completion": "monkey-123 日key-123日"}, ensure_ascii=False
     ).encode()
-    assert package.Scanner(table, images=True).read(line, False).remarks == [(0, "user", 0), (0, "assistant", 1)]
+    assert package.Scanner(table, images=True).read(line, len(line), False)[0].remarks == [
+        (0, "user", 0),
+        (0, "assistant", 1),
+    ]
     with pytest.raises(ValueError, match="make no search"):
         package.Scanner({**table, "SPECIAL_TOKENS": ["<a>", "<a>b"]}, images=True)
 

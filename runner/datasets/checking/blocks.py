@@ -5,12 +5,17 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from runner.datasets.examples import Finding, Format, Role
 
-Shortened = tuple[bytes, list[tuple[int, int]]]
+Shortened = tuple[bytes, list[tuple[int, int]], bool]
 """A line in which long texts are cut short. Of each cut: how many characters of it stand before, and how many are left
-out. Its errors are those of the line; what else there is to say of it only the line tells."""
+out. Then whether its errors are those of the line; else only what is wrong with its JSON is. What else there is to say
+of a line only the line tells."""
+Doubtful = tuple[int, bytes | dict[str, Any] | None, Shortened | None, bool]
+"""A line for the exact parser: its index in the block; its bytes or what was decoded, None for a line that is too long;
+the line cut short, where it may be; and whether it is plain: `decode_plain` reads it, and no text holds a control."""
 
 
 @dataclass(slots=True)
@@ -41,8 +46,8 @@ class Block:
     """Number of each remark, see `texts.remark`, with how often it is made."""
     remarks: Callable[[], list[tuple[int, Role, int]]]
     """Index of the line, role of the turn and number of each remark, in the order of lines, turns and numbers."""
-    doubtful: list[tuple[int, bytes, Shortened | None]]
-    """Index and bytes of each line for the exact parser, blank ones left out, and the line cut short where it can."""
+    doubtful: list[Doubtful]
+    """The lines for the exact parser, blank ones left out."""
     answers: Callable[[], list[int]]
     """Characters of the last turn."""
     conversations: Callable[[], Sequence[Sequence[str]]]

@@ -43,10 +43,6 @@ class Column:
         else:
             self._tail.extend(numbers if isinstance(numbers, array) else array("Q", numbers))
 
-    def zeros(self, count: int) -> None:
-        """Add zeros at the end."""
-        self.extend(array("Q", bytes(8 * count)))
-
     def chunks(self) -> Iterator[array[int]]:
         """Yield all numbers in order, some at a time."""
         for start in range(0, self._spilled, _CHUNK):

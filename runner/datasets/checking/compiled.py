@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from functools import cache
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -18,7 +19,9 @@ from runner.datasets.reading import native
 from runner.datasets.rules import formats, texts
 
 
-def _scanner(images: bool) -> Any:
+@cache
+def _rules(images: bool) -> Any:
+    """Return a scanner; making the rules ready takes longer than reading a small file."""
     module = native.module()
     assert module is not None  # noqa: S101 - whoever asks has asked `native.is_installed` first
     return module.Scanner({**vars(formats), **vars(texts)}, images=images)
@@ -29,10 +32,16 @@ Reshaped = tuple[bytes, int, int, list[tuple[int, int, int, int]]]
 index, its start and its end in the block, and where it belongs among the lines written. Blank lines are neither."""
 
 
-def reshaper(form: Format) -> Callable[[bytes], Reshaped]:
+def reshaper(form: Format) -> Callable[[bytes | memoryview], Reshaped]:
     """Return what writes the lines of a block in another format, texts as they are; `native.is_installed` first."""
-    scanner = _scanner(True)
-    return lambda block: scanner.reshape(block, form)
+    scanner = _rules(True).another()
+
+    def reshape(block: bytes | memoryview) -> Reshaped:
+        view = memoryview(block)
+        found: Reshaped = scanner.reshape(view.obj, len(view), form)
+        return found
+
+    return reshape
 
 
 class CompiledReader:
@@ -45,11 +54,12 @@ class CompiledReader:
 
     def __init__(self, *, images: bool, contents: bool) -> None:
         self._contents = contents
-        self._scanner = _scanner(images)
+        self._scanner = _rules(images).another()
 
-    def scan(self, block: bytes, before: int = 0) -> Block:
+    def scan(self, block: bytes | memoryview, before: int = 0) -> Block:
         """Sort the lines of a block, which `before` others precede."""
-        found = self._scanner.read(block, self._contents)
+        view = memoryview(block)
+        found, doubtful = self._scanner.read(view.obj, len(view), self._contents)
         turns: list[int] = found.turns
         contents: list[str] = found.contents
         return Block(
@@ -65,7 +75,7 @@ class CompiledReader:
             findings=[],
             remarked=found.remarked,
             remarks=lambda: found.remarks,
-            doubtful=[(line, block[start:end], short) for line, start, end, short in found.doubtful],
+            doubtful=doubtful,
             answers=lambda: found.answers,
             conversations=lambda: [contents[start:end] for start, end in pairwise(accumulate(turns, initial=0))],
         )

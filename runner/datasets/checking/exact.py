@@ -10,19 +10,19 @@ import re
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import accumulate, count, pairwise, repeat
 from typing import Any, NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
-from runner.datasets.checking.blocks import Block, Shortened
+from runner.datasets.checking.blocks import Block, Doubtful
 from runner.datasets.examples import Finding, Format, ImagePart, Role
 from runner.datasets.reading.lines import RawLine
 from runner.datasets.rules import contents as digests
 from runner.datasets.rules import texts
-from runner.datasets.rules.json_objects import Findings, decode_block, decode_object
+from runner.datasets.rules.json_objects import Findings, decode_block, decode_object, decode_plain
 from runner.datasets.rules.parsing import read_turns
 
 _TOKENS = len(texts.SPECIAL_TOKENS)
@@ -78,30 +78,23 @@ class ExactReader:
         self._name = name
         self._first = 1 if first else 2
 
-    def scan(self, block: bytes, before: int = 0) -> Block:
+    def scan(self, block: bytes | memoryview, before: int = 0) -> Block:
         """Read the lines of a block, which `before` others precede."""
-        decoded = decode_block(block)
+        data = bytes(block)
+        decoded = decode_block(data)
         if decoded is None:
-            lines = block.removesuffix(b"\n").split(b"\n")
-            return self.read(zip(count(), lines, repeat(None)), len(lines), before)
-        bodies, suspects = decoded
-        return self.read(zip(count(), bodies, repeat(None)), len(bodies), before, suspects)
+            lines = data.removesuffix(b"\n").split(b"\n")
+            return self.read(zip(count(), lines, repeat(None), repeat(False)), len(lines), before)
+        bodies, plain = decoded
+        return self.read(zip(count(), bodies, repeat(None), plain), len(bodies), before)
 
-    def read(
-        self,
-        lines: Iterable[tuple[int, bytes | dict[str, Any] | None, Shortened | None]],
-        size: int,
-        before: int = 0,
-        suspects: Container[int] | None = None,
-    ) -> Block:
+    def read(self, lines: Iterable[Doubtful], size: int, before: int = 0) -> Block:
         """Read some of the lines of a block.
 
         Args:
-            lines: index in the block, and bytes of each or what `decode_block` returns, None for a line that is too
-                long; then the line cut short, where it may be.
+            lines: the lines.
             size: number of all lines of the block.
             before: number of lines before the block.
-            suspects: index of each line of which a text may hold a control; all lines where it is None.
         """
         formats: dict[Format, int] = {}
         findings: list[tuple[int, list[Finding]]] = []
@@ -113,19 +106,19 @@ class ExactReader:
         parted: list[tuple[int, str]] = []
         rows = 0
         wrong = Findings(self._name, 0)
-        for place, data, short in lines:
+        for place, data, short, plain in lines:
             wrong.line = number = before + place + 1
-            if isinstance(data, dict):
-                body: dict[str, Any] | None = data
-            else:
-                if short is not None and b"\0" in short[0]:
-                    short = None  # its place is told in bytes
-                text, wrong.cuts = short or (data, [])
-                body = decode_object(self._raw(number, text), wrong)
-            found = read_turns(body, wrong, self._images, suspects is None or place in suspects)
-            if short is not None and not wrong.failed:
-                wrong = Findings(self._name, number)
-                found = read_turns(decode_object(self._raw(number, data), wrong), wrong, self._images)
+            found = None
+            if short is not None:
+                text, wrong.cuts, sound = short
+                body = self._decode(text, wrong, plain)
+                if sound and body is not None:
+                    read_turns(body, wrong, self._images, not plain)
+                if not wrong.failed:
+                    wrong = Findings(self._name, number)
+            if not wrong.failed:
+                body = data if isinstance(data, dict) else self._decode(data, wrong, plain)
+                found = read_turns(body, wrong, self._images, not plain)
             if wrong.items:
                 findings.append((place, wrong.items))
                 wrong = Findings(self._name, 0)
@@ -175,8 +168,11 @@ class ExactReader:
             conversations=lambda: [contents[start:end] for start, end in pairwise(bounds)],
         )
 
-    def _raw(self, number: int, data: Any) -> RawLine:
-        return RawLine(max(number, self._first), (data or b"").rstrip(b"\r\n"), data is None)
+    def _decode(self, data: bytes | None, wrong: Findings, plain: bool) -> dict[str, Any] | None:
+        if plain and data is not None:
+            return decode_plain(data, wrong)
+        raw = RawLine(max(wrong.line, self._first), (data or b"").rstrip(b"\r\n"), data is None)
+        return decode_object(raw, wrong)
 
 
 def _spread(found: list[int], index: list[int], count: int) -> array[int]:

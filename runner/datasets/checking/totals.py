@@ -103,10 +103,10 @@ class Totals:
 
     def find(self, finding: Finding) -> None:
         """Count a finding and keep it if there is room."""
-        self.counts[finding.code] += 1
+        self.counts[finding.code] = count = self.counts[finding.code] + 1
         if finding.severity == "error":
             self.errors += 1
-        if self.counts[finding.code] <= FINDINGS_KEPT:
+        if count <= FINDINGS_KEPT:
             self.findings.append(finding)
 
     def add(self, other: Totals) -> None:

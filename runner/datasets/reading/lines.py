@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -52,39 +54,37 @@ def seek_range(stream: BinaryIO, start: int, end: int) -> int:
     return end - stream.tell()
 
 
-def blocks(stream: BinaryIO, remaining: int | None = None) -> Iterator[bytes | None]:
+def blocks(stream: BinaryIO, remaining: int | None = None) -> Iterator[memoryview | None]:
     """Yield whole lines of a stream, about `BLOCK_BYTES` at a time, and None for a line that is too long.
+
+    Lines are the beginning of a `bytes` object.
 
     Args:
         stream: a buffered binary stream.
         remaining: stop behind the line that the byte at this distance is in.
     """
-    line = b""  # whose end has not been read yet
-    while True:
-        data = stream.read(BLOCK_BYTES if remaining is None else min(BLOCK_BYTES, max(0, remaining)))
-        if remaining is not None:
-            remaining -= len(data)
-        if last := data.rfind(b"\n") + 1:
-            # Nothing is read line by line here: each byte of the file is copied once.
-            yield b"".join((line, memoryview(data)[:last]))
-            line = data[last:]
-            continue
-        line += data
-        if not line:
-            return
-        # A line longer than a block, or the last one.
-        room = MAX_LINE_BYTES + 2 - len(line)
-        rest = stream.readline(room)
-        line += rest
-        read = len(rest)
-        if len(line) > MAX_LINE_BYTES and (
-            (len(rest) == room and not rest.endswith(b"\n")) or len(line.rstrip(b"\r\n")) > MAX_LINE_BYTES
-        ):
-            while not rest.endswith(b"\n") and (rest := stream.readline(BLOCK_BYTES)):
-                read += len(rest)
+    # To go back in a file is cheaper than to join what is left of a block to the next one.
+    again = isinstance(getattr(stream, "raw", None), io.FileIO) and stream.seekable()
+    lines, left = b"", sys.maxsize if remaining is None else remaining
+    while lines or left > 0:
+        room = MAX_LINE_BYTES + 2 - len(lines)
+        # Behind the range, a line is read to its end, and nothing else.
+        data = stream.read(min(max(BLOCK_BYTES, len(lines)), room, left)) if left > 0 else stream.readline(room)
+        left -= len(data)
+        lines += data
+        end = len(lines) if not data else lines.rfind(b"\n") + 1
+        if len(lines) > MAX_LINE_BYTES and len(lines[: lines.find(b"\n") + 1 or None].rstrip(b"\r\n")) > MAX_LINE_BYTES:
+            while data and not data.endswith(b"\n"):
+                data = stream.readline(BLOCK_BYTES)
+                left -= len(data)
+            lines = b""
             yield None
-        else:
-            yield line
-        line = b""
-        if remaining is not None:
-            remaining -= read
+        elif end:
+            yield memoryview(lines)[:end]
+            if again and end < len(lines):
+                stream.seek(end - len(lines), io.SEEK_CUR)
+                left += len(lines) - end
+                end = len(lines)
+            lines = lines[end:]
+        elif not data:
+            return

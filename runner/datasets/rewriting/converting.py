@@ -22,7 +22,7 @@ from runner.errors import ConfigurationError
 
 __all__ = ["Columns", "convert_file"]
 
-Reshape = Callable[[bytes], Reshaped]
+Reshape = Callable[[memoryview], Reshaped]
 
 
 def convert_file(
@@ -104,7 +104,7 @@ class _Writer:
     outcome: Outcome
     target: Any
 
-    def lines(self, found: Iterable[bytes | None], reshape: Reshape | None, base: int = 0) -> int:
+    def lines(self, found: Iterable[memoryview | None], reshape: Reshape | None, base: int = 0) -> int:
         """Convert blocks of JSON Lines, which follow `base` lines; return the number of lines with those."""
         for block in found:
             if block is None:
@@ -113,13 +113,13 @@ class _Writer:
             elif reshape is not None:
                 base += self._compiled(reshape(block), block, base)
             else:
-                lines = block.removesuffix(b"\n").split(b"\n")
+                lines = bytes(block).removesuffix(b"\n").split(b"\n")
                 for number, line in enumerate(lines, base + 1):
                     self.line(number, line)
                 base += len(lines)
         return base
 
-    def _compiled(self, reshaped: Reshaped, block: bytes, base: int) -> int:
+    def _compiled(self, reshaped: Reshaped, block: memoryview, base: int) -> int:
         """Write the lines of a block, which follow `base` others; return their number."""
         made, count, rows, others = reshaped
         self.outcome.rows += rows
@@ -128,7 +128,7 @@ class _Writer:
         for index, start, end, place in others:
             self.target.write(made[written:place])
             written = place
-            self.line(base + index + 1, block[start:end])
+            self.line(base + index + 1, bytes(block[start:end]))
         self.target.write(made[written:] if written else made)
         return count
 

@@ -98,6 +98,7 @@ for _ in range(8):  # the documented formats need 7
 _decoder = msgspec.json.Decoder(dict[str, _TEXTS])
 _LONG = 8192
 """Bytes of a line from which on `decode_fast` saves more than it takes where it is not certain."""
+_scan: Callable[[str, int], Any] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 # A quote with one backslash before it ends no string; with two it may.
 _find_keys = re.compile(rb'"(?<!(?<!\\)\\")[ \t\r\n]*:').findall
 
@@ -116,29 +117,51 @@ def decode_fast(data: bytes) -> dict[str, Any] | None:
     return body if _count_keys([body]) == len(_find_keys(data)) else None
 
 
-def decode_block(block: bytes) -> tuple[list[dict[str, Any]], set[int]] | None:
+def decode_plain(data: bytes, findings: Findings) -> dict[str, Any] | None:
+    """Return the object of a line without numbers and keys that are there twice, or None after adding what is wrong."""
+    data = data.rstrip(b"\r\n")
+    if data.endswith(b"}"):  # else it is cut off, or followed by blanks
+        try:
+            body: dict[str, Any] = _decoder.decode(data)
+        except (msgspec.DecodeError, RecursionError):
+            pass
+        else:
+            return body
+    text = data.decode()
+    try:
+        _scan(text, 0)
+    except json.JSONDecodeError as error:
+        _not_json(error, findings)
+        return None
+    except (StopIteration, RecursionError):
+        pass
+    return decode_text(text, findings)
+
+
+def decode_block(block: bytes) -> tuple[list[dict[str, Any]], list[bool]] | None:
     """Return the objects of all lines of a block if `decode_fast` returns them; else None.
 
-    All lines at once take half the time. With them comes the index of each line of which a text may hold a control.
+    All lines at once take half the time. With them comes whether no text of each may hold a control.
     """
     try:
         bodies: list[dict[str, Any]] = _decoder.decode_lines(block)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     # The library does not care where lines end. Between these brackets a line end is between two objects.
-    suspects, at, line = set[int](), 0, 0
+    plain, at = [True], 0
     for which, _, end in _find_places()(block):
         if which >= len(_BETWEEN):
-            suspects.add(line)
+            plain[-1] = False
         elif block.find(b"\n", at) == end - 2:
-            at, line = end - 1, line + 1
+            at = end - 1
+            plain.append(True)
         else:
             return None
-    if block.find(b"\n", at) not in {-1, len(block) - 1} or line + 1 != len(bodies):
+    if block.find(b"\n", at) not in {-1, len(block) - 1} or len(plain) != len(bodies):
         return None
     if b"\x7f" in block or _count_keys(bodies) != len(_find_keys(block)):
         return None
-    return bodies, suspects
+    return bodies, plain
 
 
 _BETWEEN = (b"}\n{", b"}\r\n{")
@@ -223,7 +246,8 @@ def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
 
 def _not_json(error: json.JSONDecodeError, findings: Findings) -> None:
     text, problem, place = error.doc, error.msg, error.pos
-    column = place - text.rfind("\n", 0, place) + sum(missing for before, missing in findings.cuts if before <= place)
+    missing = sum([count for before, count in findings.cuts if before <= place])
+    column = place - text.rfind("\n", 0, place) + missing
     if problem == "Extra data":
         rest = text[place:].lstrip()
         what = "a second JSON value" if rest[:1] in {"{", "["} else f"{rest[:20]!r}"

@@ -205,13 +205,12 @@ class ValueChecks:
         if names == keys.required or names in _complete(keys.required, keys.optional):
             return value
         found = self.either(value, path, keys.spellings)
-        known = keys.required + keys.optional
-        # A key without a value says nothing: exports of tables have every key of any row in each.
-        given = [name for name in found if name in known or found[name] is not None]
-        misplaced = [name for name in given if name in keys.meant and found[name]]
+        misplaced = [name for name in found if name in keys.meant and found[name]]
         for name in misplaced:
             self.findings.error("misplaced-key", join(path, name), *keys.meant[name])
-        names = tuple([name for name in given if name not in misplaced])
+        known = keys.required + keys.optional
+        # A key without a value says nothing: exports of tables have every key of any row in each.
+        names = tuple([name for name in found if name in known or (found[name] is not None and name not in misplaced)])
         short = len(names) < _MANY_KEYS and sum(map(len, names)) < _LONGEST_WORD * _MANY_KEYS
         for problem in (_wrong_keys if short else _wrong_keys.__wrapped__)(names, keys.required, keys.optional):
             code, severity, key, message, fix = problem
