@@ -50,7 +50,7 @@ impl Scanner {
         Scanner { rules: self.rules.clone(), buffers: Mutex::default() }
     }
 
-    /// Sort the lines of a block, its first `size` bytes; `contents` asks for the contents of all turns too.
+    /// Sort the lines of a block, its first `size` bytes, which `before` others precede; `contents` asks for the contents of all turns too.
     ///
     /// Other threads run meanwhile. The second value are the doubtful lines, as the exact parser takes them.
     fn read<'py>(
@@ -58,16 +58,17 @@ impl Scanner {
         py: Python<'py>,
         block: &Bound<'py, PyBytes>,
         size: usize,
+        before: usize,
         contents: bool,
     ) -> PyResult<(Found, Vec<Doubtful<'py>>)> {
         let block = beginning(block, size)?;
         let (found, doubtful) = py.detach(|| {
             // What a panic left in the buffers is cleared before it is read.
             let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-            scan::read(block, &self.rules, contents, &mut buffers)
+            scan::read(block, before, &self.rules, contents, &mut buffers)
         });
         let line = |place| PyBytes::new(py, &block[place]);
-        let lines = doubtful.into_iter().map(|(index, place, short, plain)| (index, line(place), short, plain));
+        let lines = doubtful.into_iter().map(|(number, place, short, plain)| (number, line(place), short, plain));
         Ok((found, lines.collect()))
     }
 
@@ -93,8 +94,8 @@ impl Scanner {
     }
 }
 
-/// Index, bytes, what it is where it can be shortened, and whether it is plain.
-type Doubtful<'py> = (u32, Bound<'py, PyBytes>, Option<Shortened>, bool);
+/// Number, bytes, what it is where it can be shortened, and whether it is plain.
+type Doubtful<'py> = (usize, Bound<'py, PyBytes>, Option<Shortened>, bool);
 
 fn beginning<'a>(block: &'a Bound<'_, PyBytes>, size: usize) -> PyResult<&'a [u8]> {
     block.as_bytes().get(..size).ok_or_else(|| PyValueError::new_err("the block is shorter"))

@@ -23,8 +23,8 @@ const IMAGE: u8 = 0x1c;
 pub struct Found {
     /// All lines, blank ones too.
     pub count: usize,
-    /// Index in the block.
-    pub index: Vec<u32>,
+    /// Number of each.
+    pub lines: Vec<usize>,
     pub turns: Vec<u32>,
     /// Characters of all texts.
     pub written: Vec<u64>,
@@ -35,13 +35,13 @@ pub struct Found {
     pub prompts: Vec<u8>,
     /// Digest of everything, likewise.
     pub wholes: Vec<u8>,
-    /// What good turns hold that is worth a remark: index of the line, the role, and the number of the control token or,
+    /// What good turns hold that is worth a remark: number of the line, the role, and the number of the control token or,
     /// behind all of them, of the pattern. In the order of lines and turns.
-    pub remarks: Vec<(u32, &'static str, usize)>,
+    pub remarks: Vec<(usize, &'static str, usize)>,
     /// Numbers of what is remarked, each with how often.
     pub remarked: HashMap<usize, usize>,
-    /// Formats with the index of their first line.
-    pub formats: Vec<(&'static str, u32)>,
+    /// Formats with the number of their first line.
+    pub formats: Vec<(&'static str, usize)>,
     /// Contents of all turns, where they are wanted.
     pub contents: Vec<String>,
     /// Whether a turn is of several parts, or has an image.
@@ -72,28 +72,34 @@ impl Buffers {
     }
 }
 
-/// Index and place of a line that is neither good nor blank, what it is where it can be shortened, and whether it is
+/// Number and place of a line that is neither good nor blank, what it is where it can be shortened, and whether it is
 /// plain, see `shortened`.
-pub type Doubtful = (u32, Range<usize>, Option<Shortened>, bool);
+pub type Doubtful = (usize, Range<usize>, Option<Shortened>, bool);
 
-/// Read a block of whole lines.
-pub fn read(block: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers) -> (Found, Vec<Doubtful>) {
+/// Read a block of whole lines, which `before` others precede.
+pub fn read(
+    block: &[u8],
+    before: usize,
+    rules: &Rules,
+    contents: bool,
+    buffers: &mut Buffers,
+) -> (Found, Vec<Doubtful>) {
     let (mut found, mut doubtful) = (Found::default(), Vec::new());
     for (start, end, valid) in lines(block) {
         let line = &block[start..end];
-        let index = u32::try_from(found.count).unwrap_or(u32::MAX);
         found.count += 1;
+        let number = before + found.count;
         let (named, remarked) = (found.contents.len(), found.remarks.len());
         let good = valid
             .then(|| buffers.line.read(line, rules))
             .flatten()
-            .and_then(|format| Some((format, judge(line, index, rules, contents, buffers, &mut found)?)));
+            .and_then(|format| Some((format, judge(line, number, rules, contents, buffers, &mut found)?)));
         if let Some((format, (prompt, whole))) = good {
-            found.index.push(index);
+            found.lines.push(number);
             found.prompts.extend_from_slice(&prompt.to_ne_bytes());
             found.wholes.extend_from_slice(&whole.to_ne_bytes());
             if found.formats.iter().all(|(known, _)| *known != format.name()) {
-                found.formats.push((format.name(), index));
+                found.formats.push((format.name(), number));
             }
         } else {
             found.contents.truncate(named);
@@ -102,7 +108,7 @@ pub fn read(block: &[u8], rules: &Rules, contents: bool, buffers: &mut Buffers) 
             found.wholes.extend_from_slice(&[0; 8]);
             if !is_blank(line) {
                 let (short, plain) = if valid { shortened(line, rules, &mut buffers.line.made) } else { (None, false) };
-                doubtful.push((index, start..end, short, plain));
+                doubtful.push((number, start..end, short, plain));
             }
         }
     }
@@ -134,7 +140,7 @@ pub fn is_blank(line: &[u8]) -> bool {
 /// Look at the texts and images of a line that was read; return its digests if all of it is good, and note the rest.
 fn judge(
     line: &[u8],
-    index: u32,
+    number: usize,
     rules: &Rules,
     contents: bool,
     buffers: &mut Buffers,
@@ -198,7 +204,7 @@ fn judge(
         if remarks.patterns != 0 || remarks.token.is_some() {
             let patterns = (0..32).filter(|place| remarks.patterns >> place & 1 != 0);
             let whats = remarks.token.into_iter().chain(patterns.map(|place| rules.marks.tokens() + place));
-            found.remarks.extend(whats.map(|what| (index, turn.role.name(), what)));
+            found.remarks.extend(whats.map(|what| (number, turn.role.name(), what)));
         }
         prompt = whole;
         whole = xxh3_64_with_seed(bytes, whole);

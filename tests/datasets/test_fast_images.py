@@ -131,9 +131,9 @@ def test_images_that_are_taken_are_good(compiled: bool) -> None:
     reader = open_reader(compiled)
     found = reader.scan(b"".join(_line(data, declared) for data, declared in cases))
     assert found.count == len(cases)
-    taken = set(found.index) - {line for line, _ in found.findings}
-    good = {place for place, (data, declared) in enumerate(cases) if _unremarkable(data, declared)}
-    assert [cases[place] for place in sorted(taken - good)] == []
+    taken = set(found.lines) - {finding.line for finding in found.findings}
+    good = {line for line, (data, declared) in enumerate(cases, 1) if _unremarkable(data, declared)}
+    assert [cases[line - 1] for line in sorted(taken - good)] == []
     # The compiled reader leaves all WEBP with EXIF data, and all with frames, to the exact one.
     assert len(good) > 500
     assert len(good - taken) < 40

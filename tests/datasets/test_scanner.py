@@ -41,11 +41,11 @@ def test_both_readers_remark_what_the_patterns_say(turns: list[str], system: boo
     said = [*(["Be brief. @ sk-"] if system else []), *turns]
     body = {"messages": [{"role": role, "content": text} for role, text in zip(roles, said, strict=True)]}
     line = json.dumps(body, ensure_ascii=escaped).encode()
-    wanted = [(1, role, number) for role, text in zip(roles, said, strict=True) for number in remarks_on(text)]
+    wanted = [(2, role, number) for role, text in zip(roles, said, strict=True) for number in remarks_on(text)]
     readers: list[BlockReader] = [CompiledReader(images=True, contents=False), ExactReader(images=True)]
     for reader in readers:
         found = reader.scan(b"\n" + line)
-        if found.index:  # a text of blanks alone is no example
+        if found.lines:  # a text of blanks alone is no example
             assert found.remarks() == wanted
             assert Counter(found.remarked) == Counter(number for _, _, number in wanted)
 
@@ -90,7 +90,7 @@ def test_what_is_wrong_with_a_line_is_the_same_where_it_is_cut_short(
     whole = [(place, data, None, False) for place, data, _, _ in doubtful]
     short, expected = exact.read(doubtful, 1), exact.read(whole, 1)
     assert short.findings == expected.findings
-    assert (short.rows, short.index, short.wholes) == (expected.rows, expected.index, expected.wholes)
+    assert (short.rows, short.lines, short.wholes) == (expected.rows, expected.lines, expected.wholes)
 
 
 def test_every_pattern_has_its_anchors() -> None:
@@ -108,7 +108,7 @@ def test_the_scanner_takes_every_character_but_the_controls(escaped: bool) -> No
     lines = [json.dumps({"prompt": f"a{chr(code)}b", "completion": "c"}, ensure_ascii=escaped) for code in codes]
     found = CompiledReader(images=True, contents=False).scan("\n".join(lines).encode())
     controls = {code for first, last in texts.CONTROLS for code in range(first, last + 1)}
-    taken = {codes[place] for place in found.index}
+    taken = {codes[line - 1] for line in found.lines}
     assert taken & controls == set()
     # JSON's short escapes of controls, and what is none in a text but seldom there, are left to the exact parser.
     assert set(codes) - controls - taken == set()
@@ -118,8 +118,8 @@ def _reads(table: dict[str, Any], body: Any) -> bool:
     package = native.module()
     assert package is not None
     line = json.dumps(body).encode()
-    found, _ = package.Scanner(table, images=True).read(line, len(line), False)
-    return bool(found.index)
+    found, _ = package.Scanner(table, images=True).read(line, len(line), 0, False)
+    return bool(found.lines)
 
 
 def _table() -> dict[str, Any]:
@@ -181,9 +181,9 @@ def test_a_token_and_a_pattern_of_the_table_are_remarked() -> None:
     line = json.dumps(
         {"prompt": "[INST] key-12 <bos>", "completion": "monkey-123 日key-123日"}, ensure_ascii=False
     ).encode()
-    assert package.Scanner(table, images=True).read(line, len(line), False)[0].remarks == [
-        (0, "user", 0),
-        (0, "assistant", 1),
+    assert package.Scanner(table, images=True).read(line, len(line), 0, False)[0].remarks == [
+        (1, "user", 0),
+        (1, "assistant", 1),
     ]
     with pytest.raises(ValueError, match="make no search"):
         package.Scanner({**table, "SPECIAL_TOKENS": ["<a>", "<a>b"]}, images=True)

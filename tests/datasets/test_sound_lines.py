@@ -124,7 +124,7 @@ def test_whatever_the_grammar_of_a_format_makes_is_right(conversation: Any, asci
         assert [message.text for message in parsed.example.messages] == ([system] if system is not None else []) + texts
         if native.is_installed():
             found = CompiledReader(images=True, contents=False).scan(line)
-            assert (found.index, found.doubtful) == ([0], []), "the compiled scanner says so too"
+            assert (found.lines, found.doubtful) == ([1], []), "the compiled scanner says so too"
 
 
 def _turns_of(form: Format, body: dict[str, Any]) -> list[Any]:

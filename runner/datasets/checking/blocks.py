@@ -14,22 +14,25 @@ Shortened = tuple[bytes, list[tuple[int, int]], bool]
 out. Then whether its errors are those of the line; else only what is wrong with its JSON is. What else there is to say
 of a line only the line tells."""
 Doubtful = tuple[int, bytes | dict[str, Any] | None, Shortened | None, bool]
-"""A line for the exact parser: its index in the block; its bytes or what was decoded, None for a line that is too long;
+"""A line for the exact parser: its number; its bytes or what was decoded, None for a line that is too long;
 the line cut short, where it may be; and whether it is plain: `decode_plain` reads it, and no text holds a control."""
 
 
 @dataclass(slots=True)
 class Block:
-    """The lines of a block. Sequences have an entry for each good line where nothing else is said."""
+    """The lines of a block. Sequences have an entry for each good line where nothing else is said.
+
+    Lines have the numbers that they have in what is read, from 1.
+    """
 
     count: int
     """Number of lines, including blank ones."""
     rows: int
     """Number of lines that are not blank, without the doubtful ones."""
     formats: dict[Format, int]
-    """Formats of good lines, with the index of the first line of each."""
-    index: list[int]
-    """Index in the block."""
+    """Formats of good lines, with the number of the first line of each."""
+    lines: list[int]
+    """Their numbers."""
     turns: list[int]
     """Number of turns; odd where the first is the system's."""
     written: list[int]
@@ -40,12 +43,12 @@ class Block:
     """Digest of the prompt, for each line of the block; 0 for those that are not good."""
     wholes: array[int]
     """Digest of everything, likewise."""
-    findings: list[tuple[int, list[Finding]]]
-    """Index of each line with something wrong, and what; only the exact parser has any."""
+    findings: list[Finding]
+    """What is wrong, in the order of lines; only the exact parser has any."""
     remarked: Mapping[int, int]
     """Number of each remark, see `texts.remark`, with how often it is made."""
     remarks: Callable[[], list[tuple[int, Role, int]]]
-    """Index of the line, role of the turn and number of each remark, in the order of lines, turns and numbers."""
+    """Number of the line, role of the turn and number of each remark, in the order of lines, turns and numbers."""
     doubtful: list[Doubtful]
     """The lines for the exact parser, blank ones left out."""
     answers: Callable[[], list[int]]

@@ -59,14 +59,14 @@ class CompiledReader:
     def scan(self, block: bytes | memoryview, before: int = 0) -> Block:
         """Sort the lines of a block, which `before` others precede."""
         view = memoryview(block)
-        found, doubtful = self._scanner.read(view.obj, len(view), self._contents)
+        found, doubtful = self._scanner.read(view.obj, len(view), before, self._contents)
         turns: list[int] = found.turns
         contents: list[str] = found.contents
         return Block(
             count=found.count,
-            rows=len(found.index),
+            rows=len(found.lines),
             formats=dict(found.formats),
-            index=found.index,
+            lines=found.lines,
             turns=turns,
             written=found.written,
             images=found.images if found.marked else None,

@@ -84,21 +84,21 @@ class ExactReader:
         decoded = decode_block(data)
         if decoded is None:
             lines = data.removesuffix(b"\n").split(b"\n")
-            return self.read(zip(count(), lines, repeat(None), repeat(False)), len(lines), before)
+            return self.read(zip(count(before + 1), lines, repeat(None), repeat(False)), len(lines), before)
         bodies, plain = decoded
-        return self.read(zip(count(), bodies, repeat(None), plain), len(bodies), before)
+        return self.read(zip(count(before + 1), bodies, repeat(None), plain), len(bodies), before)
 
-    def read(self, lines: Iterable[Doubtful], size: int, before: int = 0) -> Block:
-        """Read some of the lines of a block.
+    def read(self, doubtful: Iterable[Doubtful], size: int, before: int = 0) -> Block:
+        """Read some of the lines of one block or several.
 
         Args:
-            lines: the lines.
-            size: number of all lines of the block.
-            before: number of lines before the block.
+            doubtful: the lines.
+            size: number of all lines of the blocks.
+            before: number of lines before them.
         """
         formats: dict[Format, int] = {}
-        findings: list[tuple[int, list[Finding]]] = []
-        index: list[int] = []
+        findings: list[Finding] = []
+        lines: list[int] = []
         turns: list[int] = []
         written: list[int] = []
         images: list[int] = []
@@ -106,8 +106,8 @@ class ExactReader:
         parted: list[tuple[int, str]] = []
         rows = 0
         wrong = Findings(self._name, 0)
-        for place, data, short, plain in lines:
-            wrong.line = number = before + place + 1
+        for number, data, short, plain in doubtful:
+            wrong.line = number
             found = None
             if short is not None:
                 text, wrong.cuts, sound = short
@@ -120,15 +120,15 @@ class ExactReader:
                 body = data if isinstance(data, dict) else self._decode(data, wrong, plain)
                 found = read_turns(body, wrong, self._images, not plain)
             if wrong.items:
-                findings.append((place, wrong.items))
+                findings += wrong.items
                 wrong = Findings(self._name, 0)
             elif found is None:
                 continue
             rows += 1
             if found is None:
                 continue
-            formats.setdefault(found[0], place)
-            index.append(place)
+            formats.setdefault(found[0], number)
+            lines.append(number)
             turns.append(len(found[1]))
             characters = pictures = 0
             for _, content in found[1]:
@@ -154,15 +154,15 @@ class ExactReader:
             count=size,
             rows=rows,
             formats=formats,
-            index=index,
+            lines=lines,
             turns=turns,
             written=written,
             images=images if parted else None,
-            prompts=_spread(prompts, index, size),
-            wholes=_spread(wholes, index, size),
+            prompts=_spread(prompts, lines, size, before),
+            wholes=_spread(wholes, lines, size, before),
             findings=findings,
             remarked=Counter(number for _, number in remarks),
-            remarks=lambda: [(index[line], role, number) for line, role, number in _placed(remarks, bounds)],
+            remarks=lambda: [(lines[line], role, number) for line, role, number in _placed(remarks, bounds)],
             doubtful=[],
             answers=lambda: [len(contents[end - 1]) for end in bounds[1:]],
             conversations=lambda: [contents[start:end] for start, end in pairwise(bounds)],
@@ -175,13 +175,13 @@ class ExactReader:
         return decode_object(raw, wrong)
 
 
-def _spread(found: list[int], index: list[int], count: int) -> array[int]:
+def _spread(found: list[int], lines: list[int], count: int, before: int) -> array[int]:
     """Put the numbers of good lines in their places among all lines, and 0 in the others."""
-    if len(index) == count:
+    if len(lines) == count:
         return array("Q", found)
     spread = array("Q", bytes(8 * count))
-    for line, number in zip(index, found, strict=True):
-        spread[line] = number
+    for line, number in zip(lines, found, strict=True):
+        spread[line - before - 1] = number
     return spread
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import compress, repeat
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 from runner.datasets.checking.blocks import Block
 from runner.datasets.checking.compiled import CompiledReader
@@ -27,6 +27,11 @@ from runner.datasets.rules import contents as digests
 from runner.datasets.rules import texts
 from runner.datasets.tokens.counters import RatioCounter, TokenCounter, open_counter
 
+_HELD = 16
+"""Blocks that are added up together, where they hold no texts: each change between the scanner and Python finds the
+processor's caches full of what the other needs."""
+_LINES = 4096
+"""Lines that do not wait for those of other blocks."""
 BlockReader = CompiledReader | ExactReader
 """Reads blocks of whole lines; the last one's line end may be missing."""
 
@@ -117,74 +122,75 @@ class RangeChecker:
         contents = settings.near or not isinstance(self.counter, RatioCounter)
         self._exact = ExactReader(images=settings.images, name=settings.name, first=first)
         self._reader: BlockReader = self._exact
+        self._together = 1
         if settings.compiled and native.is_installed():
             self._reader = CompiledReader(images=settings.images, contents=contents)
+            self._together = 1 if contents else _HELD
+        self._held: list[Block] = []
         self._written: Counter[int] = Counter()
 
     def read(
         self, stream: BinaryIO, remaining: int | None = None, *, progress: Callable[[int], None] | None = None
     ) -> Totals:
         """Read lines until the end, or as many as begin in the `remaining` bytes; return the totals."""
+        lines = self.totals.lines
         try:
             for block in blocks(stream, remaining):
                 if block is None:
-                    self._add(self._exact.read([(0, None, None, False)], 1, self.totals.lines))
+                    found = self._exact.read([(lines + 1, None, None, False)], 1, lines)
                 else:
-                    self._block(block)
+                    found = self._reader.scan(block, lines)
+                self._held.append(found)
+                lines += found.count
+                if len(self._held) >= self._together or lines - self.totals.lines >= _LINES:
+                    self._add_up()
                 if progress is not None:
                     progress(len(block) if block is not None else MAX_LINE_BYTES)
         finally:
             self._finish()
         return self.totals
 
-    def _block(self, block: memoryview) -> None:
-        before = self.totals.lines
-        found = self._reader.scan(block, before)
-        if found.doubtful:
-            self._add(found, self._exact.read(found.doubtful, found.count, before))
-        else:
-            self._add(found)
-
-    def _add(self, found: Block, others: Block | None = None) -> None:
-        """Add up a block: what a reader says of its lines, and what the exact one says of the doubtful."""
-        totals, parts = self.totals, [found, others] if others is not None else [found]
-        if others is not None:
-            for line in others.index:
-                found.prompts[line], found.wholes[line] = others.prompts[line], others.wholes[line]
-        totals.prompts.extend(found.prompts)
-        totals.wholes.extend(found.wholes)
+    def _add_up(self) -> None:
+        """Add up the blocks that are held, and what the exact parser says of their doubtful lines."""
+        totals, parts, self._held = self.totals, self._held, []
+        base, count = totals.lines, sum([part.count for part in parts])
+        prompts, wholes = array("Q"), array("Q")
+        for part in parts:
+            prompts += part.prompts
+            wholes += part.wholes
+        if doubtful := [line for part in parts for line in part.doubtful]:
+            others = self._exact.read(doubtful, count, base)
+            for line in others.lines:
+                place = line - base - 1
+                prompts[place], wholes[place] = others.prompts[place], others.wholes[place]
+            parts.append(others)
+        totals.prompts.extend(prompts)
+        totals.wholes.extend(wholes)
         if self.settings.near:
-            nears = array("Q", bytes(8 * found.count))
+            nears = array("Q", bytes(8 * count))
             for part in parts:
-                for line, turns in zip(part.index, part.conversations(), strict=True):
-                    nears[line] = digests.normalised(turns)
+                for line, turns in zip(part.lines, part.conversations(), strict=True):
+                    nears[line - base - 1] = digests.normalised(turns)
             totals.nears.extend(nears)
-        self._in_order(parts)
+        self._find(parts)
         for part in parts:
             self._account_all(part)
             totals.rows += part.rows
-        totals.lines += found.count
+        totals.lines += count
 
-    def _in_order(self, parts: list[Block]) -> None:
-        """Find what there is to find in a block, line by line, where there may be something."""
-        base, events = self.totals.lines, list[tuple[int, int, Any]]()
-        for part in parts:
-            events += [(line, 0, form) for form, line in part.formats.items() if form not in self.totals.formats]
-            events += [(line, 1, findings) for line, findings in part.findings]
-            events += [(line, 2, finding) for line, finding in self._remarks(part)]
-        events.sort(key=itemgetter(0, 1))
-        for line, kind, what in events:
-            if kind == 0:
-                self.totals.formats.setdefault(what, base + line + 1)
-            elif kind == 1:
-                for finding in what:
-                    self.totals.find(finding)
-            else:
-                self.totals.find(what)
+    def _find(self, parts: list[Block]) -> None:
+        """Count what there is to find in blocks, and keep the first of it, in the order of lines."""
+        formats = [item for part in parts for item in part.formats.items()]
+        for form, line in sorted(formats, key=itemgetter(1)):
+            self.totals.formats.setdefault(form, line)
+        findings = [finding for part in parts for finding in part.findings]
+        findings += [finding for part in parts for finding in self._remarks(part)]
+        for finding in sorted(findings, key=attrgetter("line")):
+            self.totals.find(finding)
 
-    def _remarks(self, part: Block) -> Iterator[tuple[int, Finding]]:
-        """Yield the findings of turns, with the index of their lines; only count those of which enough are kept."""
-        counts, base = self.totals.counts, self.totals.lines + 1
+    def _remarks(self, part: Block) -> Iterator[Finding]:
+        """Yield the findings of turns; only count those of which enough are kept."""
+        counts = self.totals.counts
         full = set[int]()
         for number, count in part.remarked.items():
             code = texts.remark(number)[0]
@@ -197,8 +203,7 @@ class RangeChecker:
             if number not in full:
                 code, what, fix = texts.remark(number)
                 message, name = f"a {role} turn holds {what}", self.settings.name
-                warning = Finding(code=code, severity="warning", file=name, line=base + line, message=message, fix=fix)
-                yield line, warning
+                yield Finding(code=code, severity="warning", file=name, line=line, message=message, fix=fix)
 
     def _account_all(self, found: Block) -> None:
         """Add the good lines of a block to the numbers."""
@@ -211,18 +216,16 @@ class RangeChecker:
             tally.examples += len(written)
             tally.kept += len(written)
             tally.turns.update(found.turns)
-            base = self.totals.lines + 1
-            self._name_first(tally, [base + line for line in found.index[:LINES_NAMED]])
+            self._name_first(tally, found.lines)
             tally.characters += sum(written)
             self._written.update(written)
             return
-        base = self.totals.lines + 1
-        lines = [base + line for line in found.index]
         conversations = [] if isinstance(counter, RatioCounter) else found.conversations()
-        self._account(lines, conversations, found.turns, written, found.answers(), found.images)
+        self._account(found.lines, conversations, found.turns, written, found.answers(), found.images)
 
     def _finish(self) -> None:
-        """Hand over the numbers of characters: once for each, not for each example."""
+        """Add up the rest, and hand over the numbers of characters: once for each, not for each example."""
+        self._add_up()
         for written, count in self._written.items():
             self.totals.text_only.sizes[written, 0] += count
         self._written.clear()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 512 * 1024
 """Small enough for the processor's second-level cache, large enough that the work per block does not count."""
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Bound of one example, inline images included. The service publishes none; this one only protects this machine."""
