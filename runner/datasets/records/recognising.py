@@ -6,13 +6,14 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from runner.datasets.examples import Finding, Format, ParsedLine
+from runner.datasets.reading.layouts import raw_decode
 from runner.datasets.reading.lines import RawLine, raw_lines
 from runner.datasets.reading.opening import OpenedDataset, open_dataset
 from runner.datasets.reading.rows import Row
@@ -175,6 +176,17 @@ def recognise(opened: OpenedDataset) -> Foreign | None:
         left=tuple(dict.fromkeys(loss.path for loss in good[0].losses)) if good else (),
         command=command_for(opened.source, form, nameless=not good and problem.startswith("no ")),
     )
+
+
+def is_mendable(opened: OpenedDataset) -> bool:
+    """Tell whether an example can be made of one of the first lines, as `fix_file` does."""
+    maker = LineMaker(None, image_reader(opened.source), mend=True)
+    lines = opened.head.split("\n", SAMPLED)[:SAMPLED]
+    if len(lines[0]) == len(opened.head):  # perhaps a part of a longer line, of which one object is enough
+        with suppress(ValueError, RecursionError):
+            lines = [lines[0][: raw_decode(lines[0])[1]]]
+    raws = (RawLine(2, line.encode("utf-8", "surrogateescape")) for line in lines)
+    return any(made.line for raw in raws for made in maker.of_text(raw))
 
 
 def _made(rows: list[Row], form: Format, source: Source) -> list[Made]:
