@@ -67,6 +67,21 @@ def test_the_printed_command_mends_what_is_broken(
     assert written == expected * (len(written) // len(expected))
 
 
+def test_records_under_other_names_are_told_how_to_name_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "news.jsonl"
+    path.write_text('{"id": 7, "document": "Long.", "summary": "Short."}\n' * 3, "utf-8")
+    hint = hint_of(path)
+    command = shlex.split(hint[hint.index("runner ") :])
+    names = iter(["document", "summary"])
+    command = [next(names) if word == "NAME" else word for word in command]
+    assert CommandLine(capsys, monkeypatch)(*command[1:]).code == 0
+    [first, *_] = map(json.loads, (tmp_path / command[-1]).read_text().splitlines())
+    assert [turn["content"] for turn in first["messages"]] == ["Long.", "Short."]
+
+
 @pytest.mark.parametrize("what", HOPELESS)
 def test_no_command_is_printed_that_would_write_nothing(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

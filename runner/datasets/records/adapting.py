@@ -109,12 +109,13 @@ def _pair(fields: Fields, columns: Columns, turns: Turns, account: Account) -> N
         missing = [name for name, value in (("prompt", prompt), ("answer", answer)) if value is None]
         raise UnfitError(f"no {' and no '.join(missing)} in it")
     if prompt_key == "instruction" and isinstance(prompt, str):
-        # Alpaca: the instruction goes before its input, and behind the turns before it.
-        more = fields.take("input")
-        if isinstance(more, (str, int, float)) and str(more).strip():
-            prompt = f"{prompt}\n\n{more}"
-        elif more is not None and not isinstance(more, str):
-            raise UnfitError(f"input: {kind_of(more)}, not a text")
+        # Alpaca: the instruction goes before its input (Dolly: its context), and behind the turns before it.
+        for key in ("input", "context"):
+            more = fields.take(key)
+            if isinstance(more, (str, int, float)) and str(more).strip():
+                prompt = f"{prompt}\n\n{more}"
+            elif more is not None and not isinstance(more, str):
+                raise UnfitError(f"{key}: {kind_of(more)}, not a text")
         history = fields.take("history")
         if isinstance(history, str):
             history = _written_list(history, "history", account) if history.strip() else None

@@ -155,7 +155,8 @@ def recognise(opened: OpenedDataset) -> Foreign | None:
         if sum(bool(made.problem) for made in chats) < sum(bool(made.problem) for made in found):
             form, found = "chat", chats
     doubtful = all(made.problem or any(" renamed " in note for note in made.notes) for made in found)
-    if opened.layout == "json-lines" and doubtful and not any(map(is_foreign_shape, records)):
+    unnamed = all(made.problem.startswith("no ") for made in found) and all(map(_has_two_texts, records))
+    if opened.layout == "json-lines" and doubtful and not unnamed and not any(map(is_foreign_shape, records)):
         return None  # the parser names what is missing, and near misses
     if opened.layout == "json-lines":
         for _ in islice(opened.rows(), SAMPLED):
@@ -199,6 +200,11 @@ def _made(rows: list[Row], form: Format, source: Source) -> list[Made]:
         else:
             found += [maker.of_record(row.value)] if row.value else maker.of_text(RawLine(2, row.data))
     return found
+
+
+def _has_two_texts(record: dict[str, Any]) -> bool:
+    """Tell whether a record may hold a prompt and an answer, under whatever names."""
+    return sum(isinstance(value, str) for value in record.values()) > 1
 
 
 def _object(line: str | bytes) -> dict[str, Any] | None:

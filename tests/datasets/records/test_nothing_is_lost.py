@@ -107,7 +107,7 @@ LAYOUTS: dict[str, Callable[[list[Any]], bytes]] = {
     "columns": columns,
     "Python's notation": python_notation,
 }
-NO_COLUMNS = {"messages as a text", "misspelt"}
+NO_COLUMNS = {"messages as a text", "misspelt", "lists for each key of a turn"}
 """Shapes of which a table is not known by the names of its columns."""
 
 
