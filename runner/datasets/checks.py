@@ -18,7 +18,7 @@ from runner.datasets.checking.workers import totals_of_file
 from runner.datasets.examples import Finding, Severity
 from runner.datasets.reading.opening import OpenedDataset, open_dataset
 from runner.datasets.reading.sources import COMPRESSED, STDIN, RemoteObject, Source, missing, name_of
-from runner.datasets.records.recognising import recognise
+from runner.datasets.records.recognising import is_mendable, recognise
 from runner.datasets.reports.report import FileReport, Lengths, Report
 from runner.datasets.tokens.counters import TokenCounter, open_counter, ratio_of, token_lengths
 from runner.errors import ConfigurationError, DatasetError
@@ -146,6 +146,7 @@ class Check:
                     return report
                 self._opened(opened, report)
                 totals = self._totals(opened, report)
+                report.mendable = not totals.formats and is_mendable(opened)
         except DatasetError as error:
             self._unreadable(error, report)
             return report

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from runner.datasets.reading.layouts import VIEWER, Plan, members, raw_decode
+from runner.datasets.reading.layouts import VIEWER, Plan, members, raw_decode, records_of_columns
 from runner.datasets.reading.lines import MAX_LINE_BYTES
-from runner.datasets.reading.rows import Row
+from runner.datasets.reading.rows import Row, Written
 
 _BLOCK_BYTES = 256 * 1024
 _SEPARATORS = re.compile(r"[ \t\r\n,]*")
@@ -24,6 +25,9 @@ def read_values(stream: Any, plan: Plan) -> Iterator[Row]:
     """
     text = _Text(stream)
     text.skip(plan.start)
+    if plan.form == "columns":
+        yield from _table(text)
+        return
     inside = plan.form == "member"
     number = 0
     while char := text.next():
@@ -52,6 +56,19 @@ def read_values(stream: Any, plan: Plan) -> Iterator[Row]:
                 return
     if inside:
         yield Row(number + 1, text.line, problem="the file ends inside the list: it is cut short", cut=True)
+
+
+def _table(text: _Text) -> Iterator[Row]:
+    """Read a table that is one value, whose columns stand one behind the other."""
+    line = text.line if text.next() else 1
+    _, data, problem = text.value()
+    records = None if problem else records_of_columns(json.loads(data, parse_float=Written))
+    if records is None or text.next():
+        problem = problem or ("text follows the end of the table" if records else "its columns differ in length")
+        yield Row(1, line, problem=problem, cut=True)
+        return
+    for number, record in enumerate(records, 1):
+        yield Row(number, 0, record)
 
 
 def _row(number: int, line: int, value: Any, data: str, *, viewer: bool) -> Row:

@@ -47,6 +47,8 @@ för från också även både får gør større"""
 _UTF8_CHARACTER = re.compile(rb"[\xc2-\xde][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 """UTF-8 in text of another encoding, but for the script N'Ko (0xDF): in cp1252 that is an ß before a quotation mark."""
 _ASCII = bytes(range(0x80))
+_SHOWN = 40
+"""Characters of a line that is shown."""
 
 
 def detect(head: bytes, *, complete: bool) -> tuple[str, bytes]:
@@ -170,13 +172,30 @@ class Utf8Stream(io.RawIOBase):
         return not_decodable(self._source, self._encoding, self._lines + before + 1, self._count + start, reason)
 
 
-def not_decodable(source: Source, encoding: str, line: int, offset: int, reason: str) -> Exception:
-    """Return the error of a byte, from 0, that is not of an encoding."""
+def not_decodable(
+    source: Source, encoding: str, line: int, offset: int, reason: str, *, text: bytes = b""
+) -> Exception:
+    """Return the error of a byte, from 0, that is not of an encoding; its line is looked up in `text`, if given."""
     name, shown = name_of(source), NAMES.get(encoding, encoding.upper())
     message = f"line {line} of {name}: byte {offset} of the file is not {shown} ({reason})"
-    command = command_for(source, encoding="cp1252" if encoding == "utf-8" else "NAME")
-    fix = f"save the file as UTF-8, or name its encoding, such as cp1252 or cp1250 of Windows: `{command}`"
+    meant, reads = _likely(text, line)
+    found = f", if line {line} is to read {reads!r}," if meant else ""
+    command = command_for(source, encoding=meant or "NAME")
+    fix = f"save the file as UTF-8, or{found} name its encoding: `{command}`"
     return refusal("not-utf8", message, file=name, line=line, fix=fix)
+
+
+def _likely(text: bytes, line: int) -> tuple[str, str]:
+    """Return the encoding that a text seems to be in, and how one of its lines begins then; "" where none does."""
+    from charset_normalizer import from_bytes  # only here: it takes a while
+
+    found = from_bytes(text).best() if text else None
+    if found is None:
+        return "", ""
+    whole = str(found)
+    meant = "cp1252" if _decoded(text, "cp1252", complete=True) == whole else found.encoding
+    lines = whole.splitlines()[line - 1 :] or [whole]
+    return meant, lines[0].strip()[:_SHOWN]
 
 
 def known_encoding(name: str) -> str:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal
 
 Layout = Literal["json-lines", "json", "table", "excel", "parquet"]
@@ -25,9 +26,12 @@ ANSWERS = (
     "antwort", "respuesta", "réponse", "reponse",
 )  # fmt: skip
 SYSTEMS = ("system", "system_prompt", "systemInstruction", "system_instruction", "system_message")
-_NAMES = frozenset([*CONVERSATIONS, *PROMPTS, *ANSWERS, *SYSTEMS])
+_SAID = frozenset([*CONVERSATIONS, *PROMPTS, *ANSWERS])
+_NAMES = _SAID | {*SYSTEMS}
 _TURNS = {*CONVERSATIONS, "dialog", "tools", "functions"}
 _SPEAKERS = {"role", "from", "speaker", "author", "parts"}
+_COLUMN = re.compile(r'\[\s*"|\{\s*"0"\s*:')
+"""How a column of texts begins."""
 VIEWER = {"row_idx", "row"}
 """Keys of a row that the Hugging Face dataset viewer exports."""
 
@@ -46,8 +50,8 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     start: int = 0
     """Number of characters before the first value of a list in a JSON object."""
-    form: Literal["values", "array", "member"] = "values"
-    """How JSON holds the values: one after another, in arrays, or in a list inside an object."""
+    form: Literal["values", "array", "member", "columns"] = "values"
+    """How JSON holds the values: one after another, in arrays, in a list inside an object, or column by column."""
     viewer: bool = False
     delimiter: str = ","
     skip_lines: int = 0
@@ -90,6 +94,8 @@ def plan_json(text: str, *, complete: bool, forced: bool = False) -> Plan:
     newline = text.find("\n", start)
     line_end = len(text) if newline < 0 else newline
     alone = complete and not text[line_end:].strip()
+    if text[start] == "{" and _is_columnar(text, start, complete=complete):
+        return Plan(layout="json", form="columns", description="JSON that holds a table column by column")
     try:
         value, end = raw_decode(text, start)
     except (ValueError, RecursionError) as error:
@@ -119,6 +125,43 @@ def plan_json(text: str, *, complete: bool, forced: bool = False) -> Plan:
     if end is not None and end <= line_end and not forced:
         return Plan()
     return _values(text, start, end)
+
+
+def _is_columnar(text: str, start: int, *, complete: bool) -> bool:
+    try:
+        value, end = raw_decode(text, start)
+    except (ValueError, RecursionError):
+        key, place, _ = next(members(text, start), ("", start, None))
+        named = key == "columns" or usual_names([key])
+        return not complete and bool(named and _COLUMN.match(text, place))
+    return complete and not text[end:].strip() and records_of_columns(value) is not None
+
+
+def records_of_columns(value: Any) -> list[dict[str, Any]] | None:
+    """Return the records of a table that is written column by column; None where a value is no such table.
+
+    `Dataset.to_dict` of Hugging Face and pandas' `to_json` write them: lists under the names of columns, or objects
+    from rows to cells, or, with `orient="split"`, lists of rows beside the names.
+    """
+    if not isinstance(value, dict) or not value:
+        return None
+    columns, rows = list(value.values()), value.get("data")
+    if value.keys() - {"index"} == {"columns", "data"} and isinstance(value["columns"], list):
+        names = list(map(str, value["columns"]))
+        fits = isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(names) for row in rows)
+        return [dict(zip(names, row, strict=True)) for row in rows or ()] if usual_names(names) and fits else None
+    if all(isinstance(column, dict) for column in columns):
+        places = list(columns[0])
+        if any(column.keys() != columns[0].keys() for column in columns):
+            return None
+        columns = [[column[place] for place in places] for column in columns]
+    elif any(not isinstance(column, list) or len(column) != len(columns[0]) for column in columns):
+        return None
+    cells = {name: column for name, column in zip(value, columns, strict=True) if name.lower() in _SAID}
+    spoken = any(name in CONVERSATIONS and all(isinstance(cell, list) for cell in cells[name]) for name in cells)
+    if (len(cells) < 2 and not spoken) or any(isinstance(cell, dict) for cell in chain(*cells.values())):
+        return None
+    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)] or None
 
 
 def _values(text: str, start: int, end: int | None) -> Plan:

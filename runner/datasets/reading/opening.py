@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,14 +19,14 @@ from runner.datasets.reading.lines import MAX_LINE_BYTES, raw_lines
 from runner.datasets.reading.rows import Row
 from runner.datasets.reading.sources import STDIN, RemoteObject, Source, name_of, refusal
 from runner.datasets.reading.tables import heading_of, plan_table, read_table
-from runner.datasets.reading.workbooks import open_columns, open_workbook
+from runner.datasets.reading.workbooks import ARROW_FILE, ARROW_STREAM, open_columns, open_workbook
 
 __all__ = ["Layout", "OpenedDataset", "Row", "open_dataset"]
 
 _BUFFER_BYTES = 512 * 1024
 _UTF8 = ("utf-8", "utf-8-sig")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_PARQUET, _ARROW = b"PAR1", b"ARROW1\0\0"
+_PARQUET = b"PAR1"
 _SIGNATURES = (
     (0, b"%PDF-", "PDF"),
     (0, b"\x89PNG\r\n", "a PNG image"),
@@ -45,6 +46,16 @@ _SIGNATURES = (
     (0, b"Obj\x01", "an Avro file"),
     (0, b"\x7fELF", "a program"),
 )
+_FORMATS = "name a file of JSON Lines, JSON, CSV, Excel or Parquet"
+_TEXTS = (
+    (r"<!doctype html|<html|<head", "an HTML page, such as a page to log in", "download the file itself"),
+    (r"<\?xml", "XML", _FORMATS),
+    (r"version https://git-lfs\.", "a pointer of Git LFS, not the file itself", "`git lfs pull` fetches the file"),
+    (r"\{\\rtf", "Rich Text", _FORMATS),
+    (r"(---\s+)?-[ ]+[\w\"']+:\s", "YAML", _FORMATS),
+    (r"\|?[^\n|]*\|[^\n]*\n[ \t]*\|?[ \t:]*--[-|: \t]*\n", "a table in Markdown", _FORMATS),
+)
+"""How texts begin that hold no dataset, what they are, and what to do."""
 
 
 @dataclass(kw_only=True)
@@ -141,13 +152,13 @@ def _open_binary(dataset: OpenedDataset, opened: OpenedBytes, layout: Layout | N
     found: Layout | None = None
     if opened.workbook or head.startswith(_OLE):
         found, what = "excel", "an Excel workbook"
-    elif head.startswith((_PARQUET, _ARROW)):
+    elif head.startswith((_PARQUET, ARROW_FILE, ARROW_STREAM)):
         found, what = "parquet", "Parquet" if head.startswith(_PARQUET) else "Arrow"
     else:
         what = next((what for place, magic, what in _SIGNATURES if head.startswith(magic, place)), "")
     if (what and found is None) or (layout not in {None, found} and (found or layout in {"excel", "parquet"})):
         wanted = f"not {layout}" if layout else "not a dataset"
-        fix = "convert it" if found else "name a file of JSON Lines, JSON, CSV, Excel or Parquet"
+        fix = "convert it" if found else _FORMATS
         raise refusal("not-text", f"the file is {what or 'text'}, {wanted}", file=name, line=1, fix=fix)
     if found is None:
         return False
@@ -171,6 +182,9 @@ def _open_text(dataset: OpenedDataset, opened: OpenedBytes, given: str | None, l
         text = codecs.getincrementaldecoder(found or "utf-8")(errors).decode(head).removeprefix("\ufeff")
     except UnicodeError as error:  # UTF-16 was named, and there is no byte order mark
         raise not_decodable(dataset.source, found, 1, 0, str(error)) from error
+    for begins, what, fix in () if layout else _TEXTS:
+        if re.match(begins, text.lstrip(), re.IGNORECASE):
+            raise refusal("not-text", f"the file is {what}", file=dataset.name, line=1, fix=fix)
     plan, heading = _plan(text, complete, PurePosixPath(opened.name).suffix.lower(), layout)
     dataset.head, dataset.layout, dataset.description = text, plan.layout, plan.description
     dataset.notes += plan.notes
@@ -180,7 +194,7 @@ def _open_text(dataset: OpenedDataset, opened: OpenedBytes, given: str | None, l
     if not found:
         broken = _first_error(head)
         line = head.count(b"\n", 0, broken.start) + 1
-        raise not_decodable(dataset.source, "utf-8", line, broken.start, broken.reason)
+        raise not_decodable(dataset.source, "utf-8", line, broken.start, broken.reason, text=head)
     dataset.encoding = found
     if found in NAMES and not given:
         dataset.notes.insert(0, f"{NAMES[found]}, read as such")

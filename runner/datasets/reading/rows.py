@@ -20,3 +20,18 @@ class Row(NamedTuple):
     """For `json-lines` and `json`: the JSON text in UTF-8, on one line, without a line end, for the exact parser."""
     cut: bool = False
     """Whether what follows a `problem` cannot be read."""
+
+
+class Written(float):
+    """A number that is shown as it is written: 1.50, not 1.5."""
+
+    _text: str
+
+    def __new__(cls, text: str) -> Written:
+        """Return the number of a text."""
+        found = super().__new__(cls, text)
+        found._text = text
+        return found
+
+    def __str__(self) -> str:
+        return self._text

@@ -20,6 +20,8 @@ _BATCH_ROWS = 1000
 _BATCH_BYTES = 8 << 20
 """Rows with images are read a few at a time."""
 _BUFFER_BYTES = 1 << 20
+ARROW_FILE, ARROW_STREAM = b"ARROW1\0\0", b"\xff\xff\xff\xff"
+"""How they begin; `Dataset.save_to_disk` of Hugging Face writes streams."""
 
 
 def _require(module: str, what: str) -> None:
@@ -121,8 +123,13 @@ def open_columns(path: Path, name: str, *, arrow: bool) -> tuple[list[str], Iter
 
     try:
         if arrow:
-            file = ipc.open_file(pyarrow.memory_map(str(path)))
-            batches = (file.get_batch(place) for place in range(file.num_record_batches))
+            source = pyarrow.memory_map(str(path))
+            if source.read(len(ARROW_STREAM)) == ARROW_STREAM:
+                source.seek(0)
+                batches = file = ipc.open_stream(source)
+            else:
+                file = ipc.open_file(source)
+                batches = (file.get_batch(place) for place in range(file.num_record_batches))
             names = file.schema.names
         else:
             file = parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,9 @@ from typing import Any
 from runner.datasets.examples import Format, Message, TextPart
 from runner.datasets.reading.layouts import ANSWERS, CONVERSATIONS, PROMPTS, SYSTEMS
 from runner.datasets.records.fields import Account, Fields, UnfitError
-from runner.datasets.records.salvage import strict_decoder
+from runner.datasets.records.salvage import python_literal, strict_decoder
 from runner.datasets.records.turns import ReadImage, Turns
 from runner.datasets.rules.value_checks import kind_of
-
-_LONGEST_LITERAL = 1 << 20
-"""Characters of a list in Python's notation, which some exports write for JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,23 +94,12 @@ def _written_list(text: str, path: str, account: Account) -> list[Any]:
         value = strict_decoder(account).decode(text)
     except (ValueError, RecursionError):
         try:
-            value = _literal(text) if len(text) <= _LONGEST_LITERAL else None
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            value = python_literal(text)
+        except ValueError:
             value = None
     if not isinstance(value, list):
         raise UnfitError(f"{path}: a string that does not hold a list of turns")
     return value
-
-
-def _literal(text: str) -> Any:
-    """Return a value in Python's notation. Raises ValueError, for a key that is there twice too; or SyntaxError."""
-    tree = ast.parse(text.strip(), mode="eval")
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Dict):
-            keys = [ast.dump(key) for key in node.keys if key is not None]
-            if len(set(keys)) < len(keys):
-                raise ValueError("a key is there twice")
-    return ast.literal_eval(tree)
 
 
 def _pair(fields: Fields, columns: Columns, turns: Turns, account: Account) -> None:
@@ -124,12 +109,13 @@ def _pair(fields: Fields, columns: Columns, turns: Turns, account: Account) -> N
         missing = [name for name, value in (("prompt", prompt), ("answer", answer)) if value is None]
         raise UnfitError(f"no {' and no '.join(missing)} in it")
     if prompt_key == "instruction" and isinstance(prompt, str):
-        # Alpaca: the instruction goes before its input, and behind the turns before it.
-        more = fields.take("input")
-        if isinstance(more, (str, int, float)) and str(more).strip():
-            prompt = f"{prompt}\n\n{more}"
-        elif more is not None and not isinstance(more, str):
-            raise UnfitError(f"input: {kind_of(more)}, not a text")
+        # Alpaca: the instruction goes before its input (Dolly: its context), and behind the turns before it.
+        for key in ("input", "context"):
+            more = fields.take(key)
+            if isinstance(more, (str, int, float)) and str(more).strip():
+                prompt = f"{prompt}\n\n{more}"
+            elif more is not None and not isinstance(more, str):
+                raise UnfitError(f"{key}: {kind_of(more)}, not a text")
         history = fields.take("history")
         if isinstance(history, str):
             history = _written_list(history, "history", account) if history.strip() else None

@@ -6,13 +6,14 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from runner.datasets.examples import Finding, Format, ParsedLine
+from runner.datasets.reading.layouts import raw_decode
 from runner.datasets.reading.lines import RawLine, raw_lines
 from runner.datasets.reading.opening import OpenedDataset, open_dataset
 from runner.datasets.reading.rows import Row
@@ -154,7 +155,8 @@ def recognise(opened: OpenedDataset) -> Foreign | None:
         if sum(bool(made.problem) for made in chats) < sum(bool(made.problem) for made in found):
             form, found = "chat", chats
     doubtful = all(made.problem or any(" renamed " in note for note in made.notes) for made in found)
-    if opened.layout == "json-lines" and doubtful and not any(map(is_foreign_shape, records)):
+    unnamed = all(made.problem.startswith("no ") for made in found) and all(map(_has_two_texts, records))
+    if opened.layout == "json-lines" and doubtful and not unnamed and not any(map(is_foreign_shape, records)):
         return None  # the parser names what is missing, and near misses
     if opened.layout == "json-lines":
         for _ in islice(opened.rows(), SAMPLED):
@@ -177,6 +179,17 @@ def recognise(opened: OpenedDataset) -> Foreign | None:
     )
 
 
+def is_mendable(opened: OpenedDataset) -> bool:
+    """Tell whether an example can be made of one of the first lines, as `fix_file` does."""
+    maker = LineMaker(None, image_reader(opened.source), mend=True)
+    lines = opened.head.split("\n", SAMPLED)[:SAMPLED]
+    if len(lines[0]) == len(opened.head):  # perhaps a part of a longer line, of which one object is enough
+        with suppress(ValueError, RecursionError):
+            lines = [lines[0][: raw_decode(lines[0])[1]]]
+    raws = (RawLine(2, line.encode("utf-8", "surrogateescape")) for line in lines)
+    return any(made.line for raw in raws for made in maker.of_text(raw))
+
+
 def _made(rows: list[Row], form: Format, source: Source) -> list[Made]:
     """Return what becomes of the first rows."""
     maker = LineMaker(form, image_reader(source))
@@ -187,6 +200,11 @@ def _made(rows: list[Row], form: Format, source: Source) -> list[Made]:
         else:
             found += [maker.of_record(row.value)] if row.value else maker.of_text(RawLine(2, row.data))
     return found
+
+
+def _has_two_texts(record: dict[str, Any]) -> bool:
+    """Tell whether a record may hold a prompt and an answer, under whatever names."""
+    return sum(isinstance(value, str) for value in record.values()) > 1
 
 
 def _object(line: str | bytes) -> dict[str, Any] | None:

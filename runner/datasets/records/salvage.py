@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from typing import Any
 
+from runner.datasets.reading.rows import Written
 from runner.datasets.records.fields import Account, Loss, UnfitError, shortened
 from runner.datasets.rules.formats import MAX_DEPTH
 from runner.datasets.rules.json_objects import deeper_than
 
-
-class Written(float):
-    """A number that is shown as it is written: 1.50, not 1.5."""
-
-    _text: str
-
-    def __new__(cls, text: str) -> Written:
-        """Return the number of a text."""
-        found = super().__new__(cls, text)
-        found._text = text
-        return found
-
-    def __str__(self) -> str:
-        return self._text
+_LONGEST_LITERAL = 1 << 20
+"""Characters of a value in Python's notation, which `str` writes where `json.dumps` was meant."""
 
 
 def strict_decoder(account: Account) -> json.JSONDecoder:
@@ -31,6 +21,20 @@ def strict_decoder(account: Account) -> json.JSONDecoder:
     Of a key that is there twice the last value is taken; NaN and infinities, which JSON does not have, are left out.
     """
     return json.JSONDecoder(object_pairs_hook=lambda items: _object(items, account), parse_float=Written)
+
+
+def python_literal(text: str) -> Any:
+    """Return a value in Python's notation. Raises ValueError, for a key that is there twice too."""
+    try:
+        tree = ast.parse(text.strip() if len(text) <= _LONGEST_LITERAL else "", mode="eval")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Dict):
+                keys = [ast.dump(key) for key in node.keys if key is not None]
+                if len(set(keys)) < len(keys):
+                    raise ValueError("a key is there twice")
+        return ast.literal_eval(tree)
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(str(error)) from error
 
 
 def objects_of(data: bytes, account: Account) -> list[dict[str, Any]]:
@@ -57,6 +61,8 @@ def objects_of(data: bytes, account: Account) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     position = 0
     text = text.strip()
+    if text.startswith("{'"):
+        text = _rewritten(text, account)
     while position < len(text):
         try:
             value, position = decoder.raw_decode(text, position)
@@ -67,8 +73,18 @@ def objects_of(data: bytes, account: Account) -> list[dict[str, Any]]:
         if deeper_than(value, MAX_DEPTH):
             raise UnfitError(f"nested deeper than {MAX_DEPTH} levels")
         found.append(value)
-        while position < len(text) and text[position] in " \t\r,":
+        while position < len(text) and (text[position].isspace() or text[position] in ",\ufeff"):
             position += 1
+    return found
+
+
+def _rewritten(text: str, account: Account) -> str:
+    """Return the JSON of an object in Python's notation, or the text where it is none."""
+    try:
+        found = json.dumps(python_literal(text))
+    except (ValueError, TypeError, RecursionError):
+        return text
+    account.notes.append("Python's notation written as JSON")
     return found
 
 

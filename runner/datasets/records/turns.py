@@ -64,7 +64,11 @@ class Turns:
         self._paths: list[str] = []
 
     def read(self, value: Any, path: str) -> None:
-        """Add the turns of a list. Raises UnfitError."""
+        """Add the turns of a list, or of an object with a list for each key of a turn. Raises UnfitError."""
+        columns = list(value.values()) if isinstance(value, dict) else []
+        if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+            # So do Hugging Face's datasets store a sequence of objects.
+            value = [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
         if not isinstance(value, list):
             raise UnfitError(f"{path}: {kind_of(value)} where a list of turns belongs")
         for index, turn in enumerate(value):

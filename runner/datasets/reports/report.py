@@ -87,6 +87,8 @@ class FileReport:
     counts: dict[str, int] = field(default_factory=dict)
     """Code to number of findings."""
     error_count: int = 0
+    mendable: bool = False
+    """Whether none of its lines is an example, and `runner data fix` makes examples of them."""
     conversion: Foreign | None = None
     """What the file is and what converts it, where it is not JSON Lines of a documented format."""
 
@@ -173,7 +175,8 @@ class Report:
         broken = {finding.file for finding in errors if finding.line}
         for file in self.files:
             path = file.path
-            if file.format and isinstance(path, Path) and path.is_file() and broken & {str(path), path.name}:
+            mendable = file.format or file.mendable
+            if mendable and isinstance(path, Path) and path.is_file() and broken & {str(path), path.name}:
                 command = ["runner", "data", "fix", str(path), "--output", f"{path.stem}-fixed.jsonl"]
                 return f"; `{shlex.join(command)}` writes a copy that corrects what it can and leaves out the rest"
         return ""

@@ -53,7 +53,10 @@ CODES: dict[str, tuple[Severity, str]] = {
     "no-answer": ("error", "no assistant turn"),
     "not-a-number": ("error", "NaN or Infinity"),
     "not-an-object": ("error", "the line is an array or a scalar"),
-    "not-text": ("error", "the file is not a dataset: PDF, an image, an archive of several files, broken compression"),
+    "not-text": (
+        "error",
+        "the file is not a dataset: PDF, an image, a web page, an archive of several files, broken compression",
+    ),
     "not-utf8": ("error", "a byte sequence is not UTF-8; the offset is given"),
     "nothing-left": ("error", "every example is over-length"),
     "nul-byte": ("error", "a raw NUL byte"),

@@ -124,6 +124,50 @@ def test_the_command_for_an_encoding_in_doubt_reads_the_file(tmp_path: Path) -> 
     assert json.loads((tmp_path / "my table.jsonl").read_text("utf-8"))["completion"] == "Straüe"
 
 
+@pytest.mark.parametrize(
+    ("language", "encoding"),
+    [
+        ("Japanese", "cp932"),
+        ("Japanese", "euc_jp"),
+        ("Chinese", "gb18030"),
+        ("Chinese, traditional", "big5"),
+        ("Korean", "cp949"),
+        ("Russian", "cp1251"),
+        ("Greek", "cp1253"),
+        ("Arabic", "cp1256"),
+    ],
+)
+def test_a_command_names_the_encoding_that_the_text_seems_to_be_in(
+    language: str, encoding: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.csv"
+    meant = SAMPLES[language].encode(encoding, "ignore").decode(encoding)
+    path.write_bytes(f"prompt\tanswer\r\nq\t{meant}\r\n".encode(encoding))
+    with pytest.raises(DatasetError) as caught:
+        cells(path)
+    fix = caught.value.findings[0]["fix"]
+    line = f"q\t{meant}"
+    assert f"if line 2 is to read {line[:40]!r}, name its encoding" in fix
+    named = shlex.split(fix.split("`")[1])
+    assert cells(path, encoding=named[named.index("--encoding") + 1]) == [meant]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_what_a_line_is_said_to_read_is_what_the_command_reads(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for sample in SAMPLES.values():
+        path.write_bytes(f"prompt\tanswer\nq\t{sample}\n".encode(encoding, "ignore"))
+        try:
+            cells(path)
+            fix = ""
+        except DatasetError as error:
+            fix = error.findings[0]["fix"]
+        if "is to read" in fix:
+            named = shlex.split(fix.split("`")[1])
+            read = "q\t" + cells(path, encoding=named[named.index("--encoding") + 1])[0]
+            assert f"is to read {read.strip()[:40]!r}, " in fix
+
+
 @pytest.mark.parametrize("encoding", [name for name in ENCODINGS if name.startswith("utf-")])
 @pytest.mark.parametrize("layout", ["lines", "array"])
 def test_json_in_every_unicode_encoding(encoding: str, layout: str, tmp_path: Path) -> None:

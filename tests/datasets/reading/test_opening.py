@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow
 import pytest
 import zstandard
-from pyarrow import feather, parquet
+from pyarrow import feather, ipc, parquet
 
 from runner.datasets.reading.lines import MAX_LINE_BYTES
 from runner.datasets.reading.opening import open_dataset
@@ -52,6 +52,8 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 
 
 PAIR = json.loads(LINE)
+TURNS = json.loads(CHAT)["messages"]
+COLUMNS = "JSON that holds a table column by column"
 LAYOUTS: dict[str, tuple[str, str, str, str, list[Any]]] = {
     "lines": ("t.jsonl", f"{LINE}\n{LINE}\n", "json-lines", "JSON Lines", [PAIR, PAIR]),
     "a line": ("t.json", LINE, "json-lines", "JSON Lines", [PAIR]),
@@ -115,6 +117,48 @@ LAYOUTS: dict[str, tuple[str, str, str, str, list[Any]]] = {
         "json",
         "rows exported from the Hugging Face dataset viewer",
         ["the dataset viewer has cut cells short: x", {"prompt": "a", "x": 1}],
+    ),
+    "columns": (
+        "t.json",
+        '{"prompt": ["a", "c"], "completion": ["b", null]}',
+        "json",
+        COLUMNS,
+        [PAIR, {"prompt": "c", "completion": None}],
+    ),
+    "columns of turns": (
+        "t.json",
+        json.dumps({"id": [1], "messages": [TURNS]}),
+        "json",
+        COLUMNS,
+        [{"id": 1, "messages": TURNS}],
+    ),
+    "columns of pandas": (
+        "t.json",
+        json.dumps({"prompt": {"0": "a", "7": "a"}, "completion": {"0": "b", "7": "b"}}, indent=1),
+        "json",
+        COLUMNS,
+        [PAIR, PAIR],
+    ),
+    "split by pandas": (
+        "t.json",
+        json.dumps({"columns": ["prompt", "completion"], "index": [0], "data": [["a", "b"]]}),
+        "json",
+        COLUMNS,
+        [PAIR],
+    ),
+    "columns of two lengths": (
+        "t.json",
+        '{"prompt": ["a"], "completion": []}',
+        "json-lines",
+        "JSON Lines",
+        [{"prompt": ["a"], "completion": []}],
+    ),
+    "lines of lists": (
+        "t.jsonl",
+        '{"prompt": ["a"], "completion": ["b"]}\n' * 2,
+        "json-lines",
+        "JSON Lines",
+        [{"prompt": ["a"], "completion": ["b"]}] * 2,
     ),
     "csv named jsonl": ("t.jsonl", "prompt,completion\na,b\n", "table", "CSV separated by ','", [PAIR]),
     "semicolons": ("t.csv", 'prompt;completion\n"a";b\n', "table", "CSV separated by ';'", [PAIR]),
@@ -246,6 +290,12 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "PDF": (lambda: b"%PDF-1.7\n", "PDF"),
     "PNG": (lambda: b"\x89PNG\r\n\x1a\n", "a PNG image"),
     "SQLite": (lambda: b"SQLite format 3\0", "an SQLite database"),
+    "a login page": (lambda: b"\n<!DOCTYPE html><html>", "an HTML page"),
+    "XML": (lambda: b"<?xml version='1.0'?><a/>", "XML"),
+    "Git LFS": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
+    "Rich Text": (lambda: b"{\\rtf1 prompt,completion}", "Rich Text"),
+    "YAML": (lambda: b"---\n- prompt: a\n  completion: b\n", "YAML"),
+    "Markdown": (lambda: b"| prompt | completion |\n|---|:--:|\n| a | b |\n", "a table in Markdown"),
     "tar in gzip": (lambda: gzip.compress(archived()), "a tar archive"),
     "gzip in zip": (lambda: zipped(gzip.compress(LINE.encode())), "holds gzip inside zip"),
     "zip in gzip": (lambda: gzip.compress(zipped(LINE.encode())), "holds zip inside gzip"),
@@ -286,19 +336,26 @@ def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
         opened(path)
 
 
+def as_stream(table: pyarrow.Table, path: Path) -> None:
+    """Write what `Dataset.save_to_disk` of Hugging Face writes."""
+    with ipc.new_stream(path, table.schema) as writer:
+        writer.write_table(table)
+
+
 @pytest.mark.parametrize("compression", ["", "gzip", "zip"])
 def test_parquet_and_arrow(compression: str, tmp_path: Path) -> None:
     table = pyarrow.Table.from_pylist([{"a": "x", "b": {"c": None, "d": [1]}}, {"a": None, "b": None}])
     writers: dict[str, Callable[[Any, Path], None]] = {
         "Parquet": parquet.write_table,
         "Arrow": lambda table, path: feather.write_feather(table, path, compression="uncompressed"),
+        "Arrow stream": as_stream,
     }
     for what, write in writers.items():
         path = tmp_path / "t.bin"
         write(table, path)
         path.write_bytes(COMPRESS[compression](path.read_bytes()))
         layout, description, rows = opened(path)
-        assert (layout, description, bodies(rows)) == ("parquet", what, [{"a": "x", "b": {"d": [1]}}, {}])
+        assert (layout, description, bodies(rows)) == ("parquet", what.split()[0], [{"a": "x", "b": {"d": [1]}}, {}])
 
 
 @pytest.mark.parametrize("name", ["lines", "array", "semicolons", "workbook"])
@@ -368,6 +425,8 @@ def test_large_documents_in_parts(tmp_path: Path) -> None:
         "array": json.dumps(rows, ensure_ascii=False),
         "list": json.dumps({"note": "", "rows": rows}, ensure_ascii=False),
         "pretty": "\n".join(json.dumps(row, indent=4) for row in rows),
+        "columns": json.dumps({key: [row[key] for row in rows] for key in rows[0]}, ensure_ascii=False),
+        "pandas": json.dumps({key: {place: row[key] for place, row in enumerate(rows)} for key in rows[0]}),
     }
     for name, text in forms.items():
         path.write_text(text)

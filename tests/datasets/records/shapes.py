@@ -95,6 +95,11 @@ SHAPES: dict[str, Any] = {
         "history": [["What floats?", "Wood."]],
         "system": "Be brief.",
     },
+    "Dolly": {"instruction": "Sum up.", "context": "The boat is late.", "response": "Late boat.", "category": "sum"},
+    "lists for each key of a turn": {
+        "id": "x1",
+        "conversations": {"from": ["human", "gpt"], "value": ["What floats?", "Wood."]},
+    },
     "question and answer": {"question": "What floats?", "answer": "Wood.", "source": "harbour", "score": 3},
     "text-bison": {"input_text": "What floats?", "output_text": "Wood."},
     "conversational pair": {
