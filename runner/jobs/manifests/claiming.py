@@ -96,7 +96,7 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
 
     def jobs() -> list[TuningJob]:
         """Look wherever a create of this attempt may have been sent."""
-        found = [jobs_of(session.at(*place.split("/")[1::2]), prepared.fingerprint) for place in places]
+        found = [jobs_of(session.of(place), prepared.fingerprint) for place in places]
         return [job for some in found for job in some]
 
     try:
