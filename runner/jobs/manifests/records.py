@@ -136,7 +136,10 @@ class Run(_Stored):
     """Full name of the tuning job, once there is one."""
     places: tuple[_Place, ...] = ()
     """Where this attempt was claimed, `projects/P/locations/L`, the newest last: its job can be nowhere else."""
+    repository: str = ""
+    """Where the manifest is, `github.com/acme/models`; "" outside of Git or without a remote repository."""
     file: str = ""
+    """Path of the manifest in its repository; absolute where there is none."""
     git: dict[str, Any] | None = None
     """Commit of the manifests, and whether the tree was `dirty`; None outside of git."""
     inputs: dict[str, Any] = Field(default_factory=dict)

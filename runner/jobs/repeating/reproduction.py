@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -12,8 +13,9 @@ from runner.errors import ConfigurationError, NotFoundError, RunnerError
 from runner.gcp import downloads, storage
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.checkouts import commit_of
 from runner.jobs.labels import FINGERPRINT_LABEL
-from runner.jobs.outputs.run_manifest import git_state, list_price, manifest_uri, versions
+from runner.jobs.outputs.run_manifest import list_price, manifest_uri, versions
 from runner.jobs.specification import TuningJobSpec
 from runner.json_text import parsed
 
@@ -104,7 +106,7 @@ def differences(session: Session, manifest: Mapping[str, Any]) -> list[dict[str,
     now = versions()
     for name, version in (manifest.get("versions") or {}).items():
         compare(name, version, now.get(name))
-    compare("git commit", (manifest.get("git") or {}).get("commit"), (git_state() or {}).get("commit"))
+    compare("git commit", (manifest.get("git") or {}).get("commit"), (commit_of(Path()) or {}).get("commit"))
     return found
 
 
