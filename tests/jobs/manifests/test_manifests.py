@@ -49,10 +49,10 @@ spec:
 """
     )
     assert problems_of(tmp_path, text) == [
-        "m.yaml:4: metadata.name: 'Tone' does not match ^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$",
+        "m.yaml:4: metadata.name: 'Tone' is not a name: a-z, 0-9 and -, from a letter on, at most 40 characters",
         "m.yaml:5: metadata.lables: unknown field; did you mean labels?",
         "m.yaml:9: spec.hyperparameters.epochs: '3' is not a whole number",
-        "m.yaml:11: spec.hyperparameters.batchSize: 0 is not greater than or equal to 1",
+        "m.yaml:11: spec.hyperparameters.batchSize: 0 is not at least 1",
         "m.yaml:10: spec.hyperparameters.learningrate: unknown field; did you mean learningRate?",
         "m.yaml:12: spec.data.train: is missing",
         "m.yaml:13: spec.retry: 1 is not a mapping",
@@ -65,7 +65,7 @@ def test_the_catalogue_is_asked(manifests: Manifests) -> None:
     path.write_text(path.read_text().replace(MODEL, "meta/llama9"))
     loaded = reading.load([manifests.folder])
     found = [line.removeprefix(f"{manifests.folder}/") for line in reading.check(loaded.jobs, ENVIRONMENT)]
-    assert found[0].startswith("unknown.yaml:5: spec.baseModel: base model 'meta/llama9' is not in the catalogue")
+    assert found[0].startswith("unknown.yaml:5: spec.baseModel: 'meta/llama9' is not in the catalogue")
     assert found[1:] == ["wrong.yaml:6: spec.hyperparameters.adapterSize: only mode PEFT_ADAPTER has one"]
 
 
