@@ -104,6 +104,9 @@ root = Group(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command line and leave with its exit code."""
     codecs.register_error("plain", replaced)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started it: what is opened next must not take its place
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal that cannot show a character gets a plain one, or its number, instead of a traceback.
@@ -180,12 +183,19 @@ def _path_of_line(error: OSError, arguments: list[str]) -> Path | None:
         return None
     path = Path(os.fsdecode(error.filename)).absolute()
     given = (argument.partition("=")[2] if argument.startswith("--") else argument for argument in arguments)
-    named = [Path(argument).expanduser().absolute() for argument in given if argument not in {"", "-"}]
+    named = [_expanded(argument).absolute() for argument in given if argument not in {"", "-"}]
     if any(place == path or place in path.parents for place in named):
         return path
     beside = [place for place in named if place.parent == path.parent]
     # A file is first written beside the one that it becomes, under a longer name.
     return next((place for place in beside if place.name[:100] in path.name), path if beside else None)
+
+
+def _expanded(argument: str) -> Path:
+    try:
+        return local_files.expanded(argument)
+    except RunnerError:
+        return Path(argument)
 
 
 def _is_of_state(error: OSError) -> bool:

@@ -120,7 +120,7 @@ def test_a_path_in_the_way_is_named_not_a_word_of_the_line(
         (["queue", "run", "--quota", "few"], "invalid value for '--quota': 'few' is not a valid whole number"),
         (["predict", "hi", "--top-p", "all"], "invalid value for '--top-p': 'all' is not a valid number"),
         (["emulator", "start", "--time-scale", "x"], "invalid value for '--time-scale': 'x' is not a valid number"),
-        (["checkpoints", "download", "1", "--to", __file__], "invalid value for '--to': Directory"),
+        (["checkpoints", "download", "1", "--to", __file__], f"invalid value for '--to': {__file__}: a file"),
         (["emulator", "faults", "clear", "x"], "invalid value for '[ID]': 'x' is not a valid whole number"),
         (["--format", "yaml", "models", "ls"], "invalid value for '--format': 'yaml' is not one of 'text', 'json'"),
         (["jobs", "wait", "1", "--timeout", "soon"], "invalid value for '--timeout': 'soon' is not a duration"),

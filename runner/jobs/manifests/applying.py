@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from runner import local_files
 from runner.errors import ConfigurationError, NotFoundError, StalePlanError
 from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
@@ -32,7 +33,7 @@ def read_plan(path: Path) -> dict[str, Any]:
         else:
             body = parsed(path.read_bytes())
     except OSError as error:
-        problem = f"cannot be read: {error.strerror or error}"
+        raise local_files.unreadable(path, error) from error
     except ValueError as error:
         problem = f"is not JSON: {error}"
     sound = isinstance(body, dict) and isinstance(body.get("decisions"), list) and isinstance(body.get("paths"), list)

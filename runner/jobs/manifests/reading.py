@@ -12,18 +12,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from runner import local_files
 from runner.catalog import UnknownModelError, find_model
 from runner.environment import Environment
 from runner.errors import ConfigurationError
 from runner.jobs.manifests import located_yaml, sweeps
+from runner.jobs.manifests.files import files
 from runner.jobs.manifests.located_yaml import Located
 from runner.jobs.manifests.problems import problem_at, translated
 from runner.jobs.manifests.schema import Deploy, Evaluation, Hyperparameters, Retry, Spec, TuningJobManifest
 from runner.jobs.specification import TuningJobSpec
 from runner.wording import camel, counted
 
-MAX_FILES = 10_000
-SUFFIXES = (".yaml", ".yml")
 _HEAD = {"apiVersion": "open-model-tuning/v1", "kind": "TuningJob"}
 _DEEPEST = 4
 """Sections in one another at most: an entry goes with all around it that cannot be without it."""
@@ -105,12 +105,12 @@ def load(paths: Iterable[Path]) -> Loaded:
     """Read manifests from files and folders; folders are read with what is below them, in order of name."""
     loaded = Loaded()
     first: dict[str, str] = {}
-    for file in _files(paths, loaded):
+    for file in files(paths, loaded.problems):
         loaded.files += 1
         try:
             content = _bounded(file)
         except OSError as error:
-            loaded.problems.append(f"{file}: cannot be read: {error.strerror or error}")
+            loaded.problems.append(f"{file}: {local_files.reason(error)}")
             continue
         documents, problems = located_yaml.read(content)
         loaded.problems += [f"{file}:{problem.line}: {problem.message}" for problem in problems]
@@ -146,8 +146,8 @@ def check(jobs: Sequence[ManifestJob], environment: Environment) -> list[str]:
             else:
                 everywhere[str(found)] = None
         for path, given in ((("spec", "data", "train"), job.train), (("spec", "data", "validation"), job.validation)):
-            if isinstance(given, Path) and not given.is_file():
-                problems.append(job.problem(path, f"{given}: no such file"))
+            if isinstance(given, Path) and (missing := local_files.missing(given)):
+                problems.append(job.problem(path, missing))
     return [*everywhere, *dict.fromkeys(problems), *_shared_outputs(jobs)]
 
 
@@ -171,36 +171,6 @@ def placeable(job: ManifestJob) -> TuningJobSpec:
     return dataclasses.replace(
         job.spec, training_dataset=address(job.train, "train.jsonl") or "", validation_dataset=validation
     )
-
-
-def _files(paths: Iterable[Path], loaded: Loaded) -> Iterator[Path]:
-    seen: set[Path] = set()
-    for path in paths:
-        if path.is_dir():
-            found = sorted(
-                item
-                for item in path.rglob("*")
-                if item.suffix in SUFFIXES and item.is_file() and not _is_hidden(item.relative_to(path))
-            )
-            if not found:
-                loaded.problems.append(f"{path}: holds no {' or '.join(SUFFIXES)} file")
-        elif path.is_file():
-            found = [path]
-        else:
-            found = []
-            loaded.problems.append(f"{path}: no such file or folder")
-        for item in found:
-            if item.resolve() not in seen:
-                seen.add(item.resolve())
-                if len(seen) > MAX_FILES:
-                    loaded.problems.append(f"{path}: more than {MAX_FILES} files")
-                    return
-                yield item
-
-
-def _is_hidden(path: Path) -> bool:
-    """Tell whether a path in a folder belongs to another tool, as `.github/workflows/tuning.yml` does."""
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _bounded(file: Path) -> bytes:
