@@ -139,11 +139,7 @@ def _run(arguments: list[str], invocation: Invocation) -> int:
     except RunnerError as error:
         return _report_failure(error, invocation)
     except (KeyboardInterrupt, click.Abort):
-        if sys.stderr.isatty():
-            click.echo(err=True)  # ends the line on which the terminal shows ^C
-        if invocation.interrupted:
-            invocation.output.note(invocation.interrupted)
-        return INTERRUPTED
+        return _report_interruption(invocation)
     except BrokenPipeError:
         return _abandon(sys.stdout)
     except OSError as error:
@@ -152,7 +148,17 @@ def _run(arguments: list[str], invocation: Invocation) -> int:
         known = _of_path(error, arguments)
         return _report_bug(error, invocation) if known is None else _report_failure(known, invocation)
     except Exception as error:
-        return _report_bug(error, invocation)
+        # Compiled packages that were interrupted raise errors of their own, and say so in the text.
+        interrupted = "KeyboardInterrupt" in f"{type(error.__cause__)} {type(error.__context__)} {error}"
+        return _report_interruption(invocation) if interrupted else _report_bug(error, invocation)
+
+
+def _report_interruption(invocation: Invocation) -> int:
+    if sys.stderr.isatty():
+        click.echo(err=True)  # ends the line on which the terminal shows ^C
+    if invocation.interrupted:
+        invocation.output.note(invocation.interrupted)
+    return INTERRUPTED
 
 
 def _tell_of_clock(invocation: Invocation) -> None:

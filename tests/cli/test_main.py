@@ -38,6 +38,8 @@ def fails(invocation: Invocation, how: str) -> None:
     if how == "interrupt":
         invocation.interrupted = "the job goes on"
         raise KeyboardInterrupt
+    if how == "compiled":
+        raise ValueError('Error building "model" validator:\n  KeyboardInterrupt: ')
     raise ZeroDivisionError("secret detail\nsecond line")
 
 
@@ -198,6 +200,25 @@ def test_a_terminal_of_the_c_locale_gets_ascii(variables: dict[str, str], said: 
     output = terminal.seen[-1].partition("\n")[2]
     assert said in output
     assert output.isascii() == (variables["LANG"] == "C")
+
+
+def test_an_interruption_that_a_compiled_package_noticed_is_no_bug(run: CommandLine) -> None:
+    outcome = run("fails", "compiled")
+    assert (outcome.code, outcome.err) == (130, "")
+
+
+def test_an_interruption_before_the_first_line_is_no_traceback() -> None:
+    program = """
+import runpy, sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module("runner", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")
 
 
 def test_an_interrupted_process_exits_130(tmp_path: Path) -> None:
