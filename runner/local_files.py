@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import stat
 import tempfile
 import zlib
 from pathlib import Path
@@ -19,9 +20,53 @@ from runner.json_text import parsed
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 """What a disk says; other errors, such as ENOTDIR and EACCES, are about the name that was given."""
 _ANOTHER = "name another path"
+_FOLDER = "a folder, not a file"
+NO_FOLDER = "a file, not a folder"
+_REASONS = {
+    errno.EISDIR: _FOLDER,
+    errno.ENOENT: "no such file",
+    errno.ENOTDIR: "no such file",
+    errno.ELOOP: "a link that leads in a circle",
+}
 
 _WHOLE = re.compile(rb',"crc32":\d+\D')
 """In a line that is not torn, whatever became of its end."""
+
+
+def expanded(text: str) -> Path:
+    """Return the path that a text names, `~` being the user's home folder as in a shell.
+
+    Raises:
+        ConfigurationError: there is no such user; a shell leaves that `~` in the text, and a folder would get its name.
+    """
+    if not text.startswith("~") or os.path.lexists(text):
+        return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        message = f"{text}: nobody called {text.split('/')[0][1:]!r} has a home folder here"
+        raise ConfigurationError(message, hint=f"./{text} is a path in this folder") from None
+
+
+def missing(path: Path) -> str:
+    """Say why nothing can be read at a path, "" where there is something: pipes and devices are read as files are."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        return f"{path}: {reason(error)}"
+    return f"{path}: {_FOLDER}" if stat.S_ISDIR(found.st_mode) else ""
+
+
+def unreadable(path: Path, error: Exception) -> ConfigurationError:
+    """Return what to raise when a file that a user named cannot be read."""
+    return ConfigurationError(f"{path}: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """Return why a path cannot be read or written, in the words that all commands have for it."""
+    if isinstance(error, OSError):
+        return _REASONS.get(error.errno or 0) or error.strerror or str(error)
+    return "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "no such file"  # its name holds a NUL
 
 
 def unwritable(path: Path, error: OSError, *, hint: str | None = None) -> RunnerError:
@@ -49,7 +94,7 @@ def _why(path: Path, error: OSError) -> tuple[str, str | None]:
             if above.exists() and not above.is_dir():
                 return f"{above} is a file, not a folder", None
         return f"the folder {path.parent} does not exist", f"mkdir -p {shlex.quote(str(path.parent))}"
-    return error.strerror or str(error), None
+    return reason(error), None
 
 
 def append(path: Path, descriptor: int, content: bytes, *, hint: str | None = None) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner import json_text
+from runner import json_text, local_files
 from runner.errors import FileLimitError, ModelFilesError, ModelLimitError
 
 INDEX = "model.safetensors.index.json"
@@ -109,7 +109,7 @@ def read(folder: Path, name: str) -> bytes:
         _check_entry(folder, path)
         return path.read_bytes()
     except OSError as error:
-        raise ModelFilesError(f"{name} cannot be read: {error.strerror or error}") from error
+        raise ModelFilesError(f"{name}: {local_files.reason(error)}") from error
 
 
 def weights(folder: Path, config: dict[str, Any]) -> Weights:

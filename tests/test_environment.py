@@ -119,7 +119,7 @@ def test_wrong_addresses(url: str) -> None:
 
 
 def test_unreadable_documents(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="No such file"):
+    with pytest.raises(ConfigurationError, match=r"absent\.json: no such file"):
         resolve({"environment": str(tmp_path / "absent.json")})
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(ConfigurationError, match="is not JSON"):

@@ -19,7 +19,7 @@ from runner.local_files import unusable, unwritable
         ("no where/deep/x", "the folder {0}/no where/deep does not exist", "mkdir -p '{0}/no where/deep'"),
         ("file/x", "{0}/file is a file, not a folder", "name another path"),
         ("file/deep/x", "{0}/file is a file, not a folder", "name another path"),
-        (".", "Is a directory", "name another path"),
+        (".", "a folder, not a file", "name another path"),
     ],
 )
 def test_a_path_that_cannot_be_used(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.cli import commands
-from runner.cli.options import FILE, Invocation
+from runner.cli.options import INPUT, Invocation
 from runner.cli.text import amount
 from runner.prices import cents
 from runner.wording import counted
@@ -46,7 +46,7 @@ _EMPTY = "nothing was spent"
 )
 @click.option(
     "--billed",
-    type=FILE,
+    type=INPUT,
     help="Rows of Google's billing export, to compare list prices with; --billing-query gets them.",
 )
 @click.option("--billing-query", is_flag=True, help="Print the command that takes those rows out of the export.")

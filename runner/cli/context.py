@@ -77,13 +77,12 @@ def ls(invocation: Invocation) -> None:
 @click.pass_obj
 def add(invocation: Invocation, name: str) -> None:
     """Save the environment document, or the project and the location, of this command line under NAME."""
-    from pathlib import Path
-
+    from runner import local_files
     from runner.environment import contexts
 
     document = invocation.environment or ""
     if document and not document.startswith("gs://"):
-        document = str(Path(document).expanduser().absolute())
+        document = str(local_files.expanded(document).absolute())
     made = contexts.Context(
         name=name, environment=document, project=invocation.project or "", location=invocation.location or ""
     )

@@ -9,9 +9,10 @@ import click
 
 from runner.cli import commands
 from runner.cli.completing import completed
-from runner.cli.options import Count, DataFile, Invocation, Money, mode_option
+from runner.cli.options import FOLDER, Count, DataFile, Invocation, Money, mode_option
 from runner.cli.questions import asked, may_ask
 from runner.errors import ConfigurationError
+from runner.local_files import expanded
 from runner.wording import counted
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _BUDGET = 5.0
         "runner init support --model qwen/qwen3@qwen3-32b --shape prompt-completion --yes",
     ),
 )
-@click.argument("directory", type=click.Path(path_type=Path), metavar="[DIRECTORY]", required=False)
+@click.argument("directory", type=FOLDER, metavar="[DIRECTORY]", required=False)
 @click.option(
     "--model",
     metavar="ID",
@@ -90,7 +91,7 @@ def command(
 
 def _asked_data() -> Path | None:
     given = asked("Dataset file, or sample data", "sample")
-    return None if given == "sample" else Path(given).expanduser()
+    return None if given == "sample" else expanded(given)
 
 
 def _asked_budget() -> float:

@@ -104,6 +104,9 @@ root = Group(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command line and leave with its exit code."""
     codecs.register_error("plain", replaced)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started it: what is opened next must not take its place
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal that cannot show a character gets a plain one, or its number, instead of a traceback.
@@ -136,11 +139,7 @@ def _run(arguments: list[str], invocation: Invocation) -> int:
     except RunnerError as error:
         return _report_failure(error, invocation)
     except (KeyboardInterrupt, click.Abort):
-        if sys.stderr.isatty():
-            click.echo(err=True)  # ends the line on which the terminal shows ^C
-        if invocation.interrupted:
-            invocation.output.note(invocation.interrupted)
-        return INTERRUPTED
+        return _report_interruption(invocation)
     except BrokenPipeError:
         return _abandon(sys.stdout)
     except OSError as error:
@@ -149,7 +148,17 @@ def _run(arguments: list[str], invocation: Invocation) -> int:
         known = _of_path(error, arguments)
         return _report_bug(error, invocation) if known is None else _report_failure(known, invocation)
     except Exception as error:
-        return _report_bug(error, invocation)
+        # Compiled packages that were interrupted raise errors of their own, and say so in the text.
+        interrupted = "KeyboardInterrupt" in f"{type(error.__cause__)} {type(error.__context__)} {error}"
+        return _report_interruption(invocation) if interrupted else _report_bug(error, invocation)
+
+
+def _report_interruption(invocation: Invocation) -> int:
+    if sys.stderr.isatty():
+        click.echo(err=True)  # ends the line on which the terminal shows ^C
+    if invocation.interrupted:
+        invocation.output.note(invocation.interrupted)
+    return INTERRUPTED
 
 
 def _tell_of_clock(invocation: Invocation) -> None:
@@ -180,12 +189,19 @@ def _path_of_line(error: OSError, arguments: list[str]) -> Path | None:
         return None
     path = Path(os.fsdecode(error.filename)).absolute()
     given = (argument.partition("=")[2] if argument.startswith("--") else argument for argument in arguments)
-    named = [Path(argument).expanduser().absolute() for argument in given if argument not in {"", "-"}]
+    named = [_expanded(argument).absolute() for argument in given if argument not in {"", "-"}]
     if any(place == path or place in path.parents for place in named):
         return path
     beside = [place for place in named if place.parent == path.parent]
     # A file is first written beside the one that it becomes, under a longer name.
     return next((place for place in beside if place.name[:100] in path.name), path if beside else None)
+
+
+def _expanded(argument: str) -> Path:
+    try:
+        return local_files.expanded(argument)
+    except RunnerError:
+        return Path(argument)
 
 
 def _is_of_state(error: OSError) -> bool:

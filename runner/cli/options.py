@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,7 +192,55 @@ class Number(click.FloatRange):
         return "X"
 
 
-FILE = click.Path(dir_okay=False, path_type=Path)
+def local_path(
+    value: Any, kind: click.ParamType[Any], param: click.Parameter | None, ctx: click.Context | None
+) -> Path:
+    """Return the path that a command line names."""
+    from runner import local_files
+
+    try:
+        return local_files.expanded(os.fsdecode(value))
+    except ConfigurationError as error:
+        kind.fail(error.message, param, ctx)
+
+
+class LocalPath(click.Path):
+    """A file or a folder of this machine; becomes a Path. What it is not is said as everywhere."""
+
+    def __init__(self, *, folder: bool = False, exists: bool = False, allow_dash: bool = False) -> None:
+        super().__init__(file_okay=not folder, dir_okay=folder, path_type=Path, allow_dash=allow_dash)
+        self.folder = folder
+        self.wanted = exists
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        from runner import local_files
+
+        path = local_path(value, self, param, ctx)
+        is_dash = self.allow_dash and str(path) == "-"
+        problem = "" if is_dash else local_files.missing(path)
+        if self.folder:
+            problem = f"{path}: {local_files.NO_FOLDER}" if not problem and not is_dash else ""
+            problem = problem or (f"{path}: no such folder" if self.wanted and not path.is_dir() else "")
+        elif not self.wanted and not path.is_dir():
+            problem = ""  # it is written, or read later
+        if problem:
+            self.fail(problem, param, ctx)
+        return path
+
+
+class AnyPath(click.Path):
+    """A file or a folder; becomes a Path."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        return local_path(value, self, param, ctx)
+
+
+FILE = LocalPath()
+INPUT = LocalPath(exists=True)
+PATH = AnyPath()
+FOLDER = LocalPath(folder=True)
 
 
 class DataFile(_PathType):
@@ -202,7 +251,7 @@ class DataFile(_PathType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
         """Return the path or the address."""
         text = str(value)
-        return text if text.startswith("gs://") else Path(text)
+        return text if text.startswith("gs://") else FILE.convert(text, param, ctx)
 
 
 def require_absent(path: Path, *, force: bool) -> None:
@@ -257,7 +306,7 @@ mode_option = click.option(
 epochs_option = click.option("--epochs", type=Count(1), help="Number of epochs [default: 3].")
 tokenizer_option = click.option(
     "--tokenizer",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=LocalPath(folder=True, exists=True),
     metavar="DIRECTORY",
     help="Tokenizer for token counts [default: the model's in the Hugging Face cache; otherwise an estimate].",
 )

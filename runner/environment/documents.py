@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from runner import local_files
 from runner.environment import contexts
 from runner.environment.contexts import Context
 from runner.errors import ConfigurationError
@@ -89,9 +89,9 @@ def read(found: Place, read_object: Callable[[str], bytes] | None) -> dict[str, 
                 raise ConfigurationError(f"{said_by}: {place} cannot be read here; give a file")
             content = read_object(place)
         else:
-            content = Path(place).expanduser().read_bytes()
+            content = local_files.expanded(place).read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"{said_by}: cannot read {place}: {error.strerror or error}") from error
+        raise ConfigurationError(f"{said_by}: {place}: {local_files.reason(error)}") from error
     try:
         body = parsed(content)
     except ValueError as error:

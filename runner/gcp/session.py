@@ -20,10 +20,9 @@ from runner.gcp.service_clock import ServiceClock, elapsed
 if TYPE_CHECKING:
     from runner.gcp.login import Login
 
-_NAMED = {
-    key: re.compile(rf"projects/[\w.:-]+/locations/[\w-]+/{key}/[\w.-]*\w(@[\w-]+)?")
-    for key in ("endpoints", "models", "tuningJobs")
-}
+PARENT = r"projects/([\w.:-]+)/locations/([\w-]+)"
+"""What `projects/P/locations/L` looks like: a project and a location."""
+_NAMED = {key: re.compile(rf"{PARENT}/{key}/[\w.-]*\w(@[\w-]+)?") for key in ("endpoints", "models", "tuningJobs")}
 """Lists of resources that each have a name, and what it looks like."""
 
 
@@ -65,6 +64,13 @@ class Session:
         if project != here.project:
             changes |= {"project_number": "", "service_agents": {}}
         return self.like(dataclasses.replace(here, **changes))
+
+    def of(self, parent: str) -> Session:
+        """Return the session of `projects/P/locations/L`; see `at`. Raises GoogleApiError: the text names no place."""
+        found = re.fullmatch(PARENT, parent)
+        if found is None:
+            raise data_loss(parent[:200], "this is not projects/PROJECT/locations/LOCATION", method="places")
+        return self.at(found[1], found[2])
 
     def like(self, environment: Environment) -> Session:
         """Return the session of another environment, with the same login; closed with this one."""

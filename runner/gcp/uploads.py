@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from runner import local_files
 from runner.environment import state_directory
 from runner.errors import AlreadyExistsError, ConfigurationError, GoogleApiError, RunnerError
 from runner.gcp.failures import ATTEMPTS, data_loss, document_of
@@ -98,7 +99,7 @@ def upload_file(
         key = f"{path.resolve()}\n{uri}\n{status.st_size}\n{status.st_mtime_ns}"
         return upload.run(status.st_size, _Pieces(upload, path, status.st_size, key).send, replace=replace)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+        raise local_files.unreadable(path, error) from error
 
 
 def _small(path: Path) -> tuple[os.stat_result, bytes | None]:

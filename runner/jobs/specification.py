@@ -36,6 +36,25 @@ _SERVICE_ACCOUNT = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+")
 
 
+_WORDS = {"output_uri": "output", "kms_key": "KMS key"}
+"""Fields that messages call otherwise than by their name."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecProblem:
+    """Something wrong with one field of a specification, or with the project or location that it is for."""
+
+    field: str
+    """A field of `TuningJobSpec`, `project` or `location`."""
+    message: str
+    key: str = ""
+    """Which label."""
+
+    def __str__(self) -> str:
+        name = f"label {self.key!r}" if self.key else _WORDS.get(self.field, self.field.replace("_", " "))
+        return f"{name}: {self.message}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningJobSpec:
     """One supervised tuning job. None leaves a value to the catalogue or the service."""
@@ -89,13 +108,14 @@ class TuningJobSpec:
             adapter_size=adapter,
         )
 
-    def validate(self, environment: Environment) -> list[str]:
+    def validate(self, environment: Environment) -> list[SpecProblem]:
         """Return everything wrong with it, [] if nothing is. Never raises."""
-        problems: list[str] = []
+        problems: list[SpecProblem] = []
         try:
             model = find_model(self.base_model)
         except UnknownModelError as error:
-            problems.append(f"base model: {error.message} ({error.hint})")
+            message = f"{self.base_model[:100]!r} is not in the catalogue ({error.hint})"
+            problems.append(SpecProblem("base_model", message))
         else:
             problems += _mode_problems(self, model)
         problems += _location_problems(self, environment)
@@ -137,8 +157,7 @@ def labels_of(pairs: Iterable[str]) -> dict[str, str]:
 
 def check(spec: TuningJobSpec, environment: Environment) -> None:
     """Do nothing for a sound specification. Raises ConfigurationError with all problems."""
-    problems = spec.validate(environment)
-    require_sound(problems)
+    require_sound([str(problem) for problem in spec.validate(environment)])
 
 
 def default_mode(model: Model) -> TuningMode:
@@ -146,58 +165,62 @@ def default_mode(model: Model) -> TuningMode:
     return "PEFT_ADAPTER" if "PEFT_ADAPTER" in model.modes else "FULL"
 
 
-def _mode_problems(spec: TuningJobSpec, model: Model) -> list[str]:
-    problems = []
+def _mode_problems(spec: TuningJobSpec, model: Model) -> list[SpecProblem]:
+    problems: list[SpecProblem] = []
     mode = spec.mode or default_mode(model)
     if mode not in ("FULL", "PEFT_ADAPTER"):
-        problems.append(f"mode: {mode!r} is neither FULL nor PEFT_ADAPTER")
+        problems.append(SpecProblem("mode", f"{mode!r} is neither FULL nor PEFT_ADAPTER"))
     elif mode not in model.modes:
         offered = ", ".join(model.modes)
-        problems.append(f"mode: {model.name} cannot be tuned in mode {mode}, only {offered}")
+        problems.append(SpecProblem("mode", f"{model.name} cannot be tuned in mode {mode}, only {offered}"))
     if spec.adapter_size is not None:
         if mode == "FULL":
-            problems.append("adapter size: only mode PEFT_ADAPTER has one")
+            problems.append(SpecProblem("adapter_size", "only mode PEFT_ADAPTER has one"))
         elif spec.adapter_size not in ADAPTER_SIZES:
             sizes = ", ".join(map(str, ADAPTER_SIZES))
-            problems.append(f"adapter size: {spec.adapter_size} is not one of {sizes}")
+            problems.append(SpecProblem("adapter_size", f"{spec.adapter_size} is not one of {sizes}"))
     return problems
 
 
-def _location_problems(spec: TuningJobSpec, environment: Environment) -> list[str]:
-    problems = []
+def _location_problems(spec: TuningJobSpec, environment: Environment) -> list[SpecProblem]:
+    problems: list[SpecProblem] = []
     known = [location.id for location in load_catalog().locations]
     if environment.location not in known:
-        problems.append(f"location: open models are not tuned in {environment.location!r}, only in {', '.join(known)}")
+        problems.append(
+            SpecProblem(
+                "location", f"open models are not tuned in {environment.location!r}, only in {', '.join(known)}"
+            )
+        )
     if not environment.project:
-        problems.append("project: not set; give --project or RUNNER_PROJECT")
+        problems.append(SpecProblem("project", "not set; give --project or RUNNER_PROJECT"))
     if spec.kms_key:
         match = _KMS_KEY.fullmatch(spec.kms_key)
         if match is None:
-            problems.append("KMS key: must be projects/P/locations/L/keyRings/R/cryptoKeys/K")
+            problems.append(SpecProblem("kms_key", "must be projects/P/locations/L/keyRings/R/cryptoKeys/K"))
         elif environment.location == "global":
-            problems.append("KMS key: location global takes none; choose a region")
+            problems.append(SpecProblem("kms_key", "location global takes none; choose a region"))
         elif match[1] != environment.location:
-            problems.append(f"KMS key: it is in {match[1]}, the job would run in {environment.location}")
+            problems.append(SpecProblem("kms_key", f"it is in {match[1]}, the job would run in {environment.location}"))
     return problems
 
 
-def _number_problems(spec: TuningJobSpec) -> list[str]:
-    problems = []
-    for name, value in (("epochs", spec.epochs), ("batch size", spec.batch_size)):
+def _number_problems(spec: TuningJobSpec) -> list[SpecProblem]:
+    problems: list[SpecProblem] = []
+    for name, value in (("epochs", spec.epochs), ("batch_size", spec.batch_size)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            problems.append(f"{name}: {value!r} is not a whole number from 1")
+            problems.append(SpecProblem(name, f"{value!r} is not a whole number from 1"))
         elif name == "epochs" and value is not None and value > MAX_EPOCHS:
-            problems.append(f"epochs: {value} are more than the {MAX_EPOCHS} that the service accepts")
+            problems.append(SpecProblem("epochs", f"{value} are more than the {MAX_EPOCHS} that the service accepts"))
     rate = spec.learning_rate
     if rate is not None and not (math.isfinite(rate) and 0 < rate <= 1):
-        problems.append(f"learning rate: {rate!r} is not above 0 and at most 1")
+        problems.append(SpecProblem("learning_rate", f"{rate!r} is not above 0 and at most 1"))
     return problems
 
 
-def _address_problems(spec: TuningJobSpec, environment: Environment) -> list[str]:
-    problems = []
-    files = (("training dataset", spec.training_dataset), ("validation dataset", spec.validation_dataset))
-    folders = (("output", spec.output_uri), ("custom base model", spec.custom_base_model))
+def _address_problems(spec: TuningJobSpec, environment: Environment) -> list[SpecProblem]:
+    problems: list[SpecProblem] = []
+    files = (("training_dataset", spec.training_dataset), ("validation_dataset", spec.validation_dataset))
+    folders = (("output_uri", spec.output_uri), ("custom_base_model", spec.custom_base_model))
     for name, uri in files:
         if uri is None:
             continue
@@ -205,14 +228,16 @@ def _address_problems(spec: TuningJobSpec, environment: Environment) -> list[str
         if not problem and (not parse_gs_uri(uri)[1] or uri.endswith("/")):
             problem = f"{uri!r} names no object"
         if problem:
-            problems.append(f"{name}: {problem}")
+            problems.append(SpecProblem(name, problem))
     for name, uri in folders:
         if uri is not None and (problem := _uri_problem(uri)):
-            problems.append(f"{name}: {problem}")
+            problems.append(SpecProblem(name, problem))
     if spec.output_uri is None and not environment.outputs_bucket:
-        problems.append("output: give an output address, or --outputs-bucket or RUNNER_OUTPUTS_BUCKET")
+        problems.append(
+            SpecProblem("output_uri", "give an output address, or --outputs-bucket or RUNNER_OUTPUTS_BUCKET")
+        )
     if spec.validation_dataset is not None and spec.validation_dataset == spec.training_dataset:
-        problems.append("validation dataset: is the training dataset")
+        problems.append(SpecProblem("validation_dataset", "is the training dataset"))
     return problems
 
 
@@ -224,23 +249,29 @@ def _uri_problem(uri: str) -> str:
     return ""
 
 
-def _text_problems(spec: TuningJobSpec) -> list[str]:
-    problems = []
+def _text_problems(spec: TuningJobSpec) -> list[SpecProblem]:
+    problems: list[SpecProblem] = []
     if len(spec.display_name) > _MAX_DISPLAY_NAME:
-        problems.append(f"display name: {len(spec.display_name)} characters, at most {_MAX_DISPLAY_NAME} are allowed")
+        problems.append(
+            SpecProblem("display_name", f"{len(spec.display_name)} characters, at most {_MAX_DISPLAY_NAME} are allowed")
+        )
     if len(spec.labels) > _MAX_LABELS:
-        problems.append(f"labels: {len(spec.labels)}, at most {_MAX_LABELS} are allowed")
+        problems.append(SpecProblem("labels", f"{len(spec.labels)} are given, at most {_MAX_LABELS} are allowed"))
     for key, value in spec.labels.items():
         if not _LABEL_KEY.fullmatch(key) or key != key.lower():
             problems.append(
-                f"label {key!r}: keys start with a lower-case letter or a digit; then such, _ and -, 63 at most"
+                SpecProblem(
+                    "labels", "keys start with a lower-case letter or a digit; then such, _ and -, 63 at most", key
+                )
             )
         elif key.startswith(_RESERVED_PREFIX) or key == "managed-by":
-            problems.append(f"label {key!r}: this name is kept for this tool's own use")
+            problems.append(SpecProblem("labels", "this name is kept for this tool's own use", key))
         if not _LABEL_VALUE.fullmatch(value) or value != value.lower():
             problems.append(
-                f"label {key!r}: value {value!r} may hold only lower-case letters, digits, _ and -, 63 at most"
+                SpecProblem(
+                    "labels", f"value {value!r} may hold only lower-case letters, digits, _ and -, 63 at most", key
+                )
             )
     if spec.service_account and not _SERVICE_ACCOUNT.fullmatch(spec.service_account):
-        problems.append(f"service account: {spec.service_account!r} is not an e-mail address")
+        problems.append(SpecProblem("service_account", f"{spec.service_account!r} is not an e-mail address"))
     return problems

@@ -13,7 +13,7 @@ from runner.catalog import find_model
 from runner.catalog.models import TuningMode
 from runner.datasets.records.writing import reshaped
 from runner.errors import ConfigurationError, require_sound
-from runner.local_files import replace, unusable
+from runner.local_files import missing, replace, unusable
 
 Shape = Literal["chat", "prompt-completion"]
 DATA = "jobs/data"
@@ -72,8 +72,8 @@ def write(answers: Answers) -> list[Path]:
     names = [*texts, f"{DATA}/train.jsonl", *([f"{DATA}/validation.jsonl"] if validation else [])]
     taken = [path for name in names if (path := answers.directory / name).exists()]
     require_sound([f"{path} exists" for path in taken], hint="name an empty folder")
-    if answers.data is not None and not answers.data.is_file():
-        raise ConfigurationError(f"{answers.data}: no such file")
+    if answers.data is not None and (problem := missing(answers.data)):
+        raise ConfigurationError(problem)
     try:
         for folder in {(answers.directory / name).parent for name in names}:
             folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner import json_text
+from runner import json_text, local_files
 from runner.errors import ConfigurationError, require_sound
 
 KINDS = ("tuning", "serving", "storage", "other")
@@ -68,7 +68,7 @@ def read(path: Path, *, since: str, until: str) -> Billed:
             raise ConfigurationError(f"{path} is larger than {_MOST_BYTES >> 20} MiB: group the rows by day and SKU")
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise local_files.unreadable(path, error) from error
     problems: list[str] = []
     kinds: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     days: dict[str, float] = defaultdict(float)

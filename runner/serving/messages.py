@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from runner import local_files
 from runner.errors import ConfigurationError
 from runner.json_text import parsed
 
@@ -20,8 +21,8 @@ def read_messages(path: Path) -> list[dict[str, Any]]:
     """Return the messages of a saved conversation. Raises ConfigurationError."""
     try:
         body = parsed(path.read_text("utf-8"))
-    except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise local_files.unreadable(path, error) from error
     except ValueError as error:
         raise _unusable(path, f"it is not a saved conversation: {error}") from error
     messages = body.get("messages") if isinstance(body, dict) and body.get("version") == VERSION else None
@@ -48,7 +49,7 @@ def image_part(source: str) -> dict[str, Any]:
     """
     if source.startswith(("gs://", "https://", "data:")):
         return {"type": "image_url", "image_url": {"url": source}}
-    path = Path(source).expanduser()
+    path = local_files.expanded(source)
     kind = mimetypes.guess_type(path.name)[0] or ""
     if not kind.startswith("image/"):
         raise _unusable(path, "its name does not end in an image extension, such as .png or .jpg")
@@ -56,8 +57,8 @@ def image_part(source: str) -> dict[str, Any]:
         if path.stat().st_size > _LARGEST_IMAGE:
             raise _unusable(path, f"it is larger than {_LARGEST_IMAGE // 2**20} MiB")
         content = path.read_bytes()
-    except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise local_files.unreadable(path, error) from error
     return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{base64.b64encode(content).decode()}"}}
 
 

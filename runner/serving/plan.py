@@ -168,7 +168,7 @@ def choose_machine(
     """
     if machine_type is None:
         if accelerator_type is not None or accelerator_count is not None:
-            raise ConfigurationError("an accelerator needs --machine-type with it")
+            raise ConfigurationError("an accelerator needs a machine type with it")
         try:
             return find_model(base_model).serving if base_model else None
         except UnknownModelError:

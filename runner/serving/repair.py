@@ -16,7 +16,7 @@ from runner import local_files
 from runner.environment import state_directory
 from runner.errors import ConfigurationError, NotFoundError
 from runner.gcp.session import Session
-from runner.jobs.manifests import looking
+from runner.jobs.manifests import allowance, looking
 from runner.jobs.manifests.records import StateLedger
 from runner.jobs.submitting import ledger as submissions
 from runner.serving import journal
@@ -69,8 +69,10 @@ def cloud_damages(session: Session) -> list[Damage]:
     """
     records = StateLedger(session)
     found = []
-    for name, generation, problem in records.damaged():
+    for name, generation, problem in [*records.damaged(), *allowance.damages(session)]:
         remedy = "set it aside; the next `runner apply` finds its job by its labels"
+        if name.startswith(allowance.NAME):
+            remedy = "set it aside; what jobs cost stands in their records"
         found.append(
             Damage(
                 resource=f"gs://{records.bucket}/{name}",

@@ -67,6 +67,9 @@ def test_every_example_is_a_valid_command_line(
         for part in example.replace("|", "&&").split("&&"):
             words = shlex.split(re.split("[<>]", part)[0])
             words = words[words.index("runner") + 1 :] if "runner" in words else []
+            for name in words:
+                if re.fullmatch(r"[a-z_-]+\.(csv|jsonl?|txt)", name):
+                    (tmp_path / name).touch()  # what is read is looked for while parsing, too
             if words and "xargs" not in part:
                 _parse(words)
 

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, models
 
 from runner.cli.main import root
 from runner.cli.reference import walk
-from runner.jobs.outputs.run_manifest import git_state
+from runner.jobs.checkouts import commit_of, origin_of
 from tests.jobs.manifests.folder import MODEL, Manifests
 
 ROOT = Path(__file__).parents[2]
@@ -249,7 +249,8 @@ def test_help_imports_nothing_of_the_current_directory(hostile: Path, entry: Pat
 
 def test_the_state_of_git_is_read_without_its_programs(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(hostile)
-    state = git_state()
+    state = commit_of(Path())
+    origin_of(Path())
     assert state is None or state["dirty"] is True
     assert executed(hostile) == set()
 

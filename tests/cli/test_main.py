@@ -38,6 +38,8 @@ def fails(invocation: Invocation, how: str) -> None:
     if how == "interrupt":
         invocation.interrupted = "the job goes on"
         raise KeyboardInterrupt
+    if how == "compiled":
+        raise ValueError('Error building "model" validator:\n  KeyboardInterrupt: ')
     raise ZeroDivisionError("secret detail\nsecond line")
 
 
@@ -120,7 +122,7 @@ def test_a_path_in_the_way_is_named_not_a_word_of_the_line(
         (["queue", "run", "--quota", "few"], "invalid value for '--quota': 'few' is not a valid whole number"),
         (["predict", "hi", "--top-p", "all"], "invalid value for '--top-p': 'all' is not a valid number"),
         (["emulator", "start", "--time-scale", "x"], "invalid value for '--time-scale': 'x' is not a valid number"),
-        (["checkpoints", "download", "1", "--to", __file__], "invalid value for '--to': Directory"),
+        (["checkpoints", "download", "1", "--to", __file__], f"invalid value for '--to': {__file__}: a file"),
         (["emulator", "faults", "clear", "x"], "invalid value for '[ID]': 'x' is not a valid whole number"),
         (["--format", "yaml", "models", "ls"], "invalid value for '--format': 'yaml' is not one of 'text', 'json'"),
         (["jobs", "wait", "1", "--timeout", "soon"], "invalid value for '--timeout': 'soon' is not a duration"),
@@ -198,6 +200,25 @@ def test_a_terminal_of_the_c_locale_gets_ascii(variables: dict[str, str], said: 
     output = terminal.seen[-1].partition("\n")[2]
     assert said in output
     assert output.isascii() == (variables["LANG"] == "C")
+
+
+def test_an_interruption_that_a_compiled_package_noticed_is_no_bug(run: CommandLine) -> None:
+    outcome = run("fails", "compiled")
+    assert (outcome.code, outcome.err) == (130, "")
+
+
+def test_an_interruption_before_the_first_line_is_no_traceback() -> None:
+    program = """
+import runpy, sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module("runner", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")
 
 
 def test_an_interrupted_process_exits_130(tmp_path: Path) -> None:

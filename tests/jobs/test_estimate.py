@@ -104,7 +104,7 @@ def test_a_sound_specification() -> None:
 def test_each_mistake_is_named(changes: dict[str, Any], said: str) -> None:
     problems = spec(**changes).validate(ENVIRONMENT)
     assert len(problems) == 1
-    assert said in problems[0]
+    assert said in str(problems[0])
 
 
 def test_all_mistakes_at_once() -> None:

@@ -25,7 +25,7 @@ RESERVATION = "projects/p/zones/us-central1-a/reservations/gpus"
     [
         ({"machine_type": MACHINE, "accelerator_type": "NVIDIA_H100_80GB"}, "has 1 NVIDIA_L4, not 1 NVIDIA_H100_80GB"),
         ({"machine_type": MACHINE, "accelerator_count": 2}, "has 1 NVIDIA_L4, not 2 NVIDIA_L4"),
-        ({"accelerator_type": "NVIDIA_L4"}, "needs --machine-type"),
+        ({"accelerator_type": "NVIDIA_L4"}, "needs a machine type"),
         ({"resources": Resources(min_replicas=3, max_replicas=2)}, "fewer than at least 3"),
         ({"resources": Resources(min_replicas=0)}, "requires --scale-to-zero"),
         ({"resources": Resources(min_replicas=1, scale_to_zero=600)}, "cannot scale to zero"),

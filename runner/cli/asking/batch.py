@@ -13,6 +13,7 @@ from runner.cli import commands
 from runner.cli.completing import completed
 from runner.cli.options import (
     FILE,
+    INPUT,
     SAMPLING,
     Count,
     Duration,
@@ -73,7 +74,7 @@ job_options = together(
         "runner batch questions.jsonl --engine vertex --model 4711 -o answers.jsonl --dry-run",
     ),
 )
-@click.argument("source", type=FILE, metavar="FILE")
+@click.argument("source", type=INPUT, metavar="FILE")
 @endpoint_option
 @click.option(
     "--model",

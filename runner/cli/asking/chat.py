@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.options import FILE, Invocation, endpoint_option, sampling_options
+from runner.cli.options import FILE, INPUT, Invocation, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_answers
 from runner.errors import ConfigurationError, require_sound
 
@@ -35,8 +35,8 @@ from runner.errors import ConfigurationError, require_sound
     "--image", "images", multiple=True, metavar="FILE", help="Image for the first message: a file or a gs:// object."
 )
 @click.option("--save", type=FILE, help="Save the conversation to this file.")
-@click.option("--resume", type=FILE, help="Continue a saved conversation.")
-@click.option("--replay", type=FILE, help="Ask the questions of a saved conversation again and compare the answers.")
+@click.option("--resume", type=INPUT, help="Continue a saved conversation.")
+@click.option("--replay", type=INPUT, help="Ask the questions of a saved conversation again and compare the answers.")
 @click.option("--no-stream", is_flag=True, help="Print the answer only when it is complete.")
 @click.option(
     "--compare",

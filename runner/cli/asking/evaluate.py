@@ -13,9 +13,9 @@ from runner.cli import commands
 from runner.cli.asking.batch import job_options
 from runner.cli.completing import completed
 from runner.cli.cost_gate import terms
-from runner.cli.options import FILE, SAMPLING, Count, Invocation, Money, cost_options, sampling_options, together
+from runner.cli.options import FILE, INPUT, SAMPLING, Count, Invocation, Money, cost_options, sampling_options, together
 from runner.cli.stand_ins import tell_of_answers
-from runner.errors import ConfigurationError, RunnerError
+from runner.errors import RunnerError
 from runner.prices import amount
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ judge_options = together(
         "runner eval held_out.jsonl --engine vertex --endpoint 4711 --base-endpoint base --max-cost 20",
     ),
 )
-@click.argument("dataset", type=FILE, metavar="FILE")
+@click.argument("dataset", type=INPUT, metavar="FILE")
 @click.option(
     "--endpoint",
     metavar="ID",
@@ -145,7 +145,7 @@ def _check_writable(path: Path) -> None:
         if new:
             path.unlink()
     except OSError as error:
-        raise ConfigurationError(f"cannot write {path}: {error.strerror or error}") from error
+        raise local_files.unwritable(path, error) from error
 
 
 def _reporter(invocation: Invocation) -> Callable[[int, int], None]:

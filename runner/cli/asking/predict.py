@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from runner import local_files
 from runner.cli import commands
-from runner.cli.options import Invocation, endpoint_option, sampling_options
+from runner.cli.options import Invocation, LocalPath, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_answers
 from runner.errors import ConfigurationError, require_sound
 from runner.json_text import parsed
@@ -30,7 +31,7 @@ from runner.json_text import parsed
 @endpoint_option
 @click.option(
     "--instances",
-    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    type=LocalPath(exists=True, allow_dash=True),
     metavar="FILE",
     help="File with instances to send unchanged: JSON Lines or a JSON array; - is standard input.",
 )
@@ -38,7 +39,7 @@ from runner.json_text import parsed
     "--file",
     "files",
     multiple=True,
-    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    type=LocalPath(exists=True, allow_dash=True),
     metavar="FILE",
     help="File whose whole text is one prompt; - is standard input.",
 )
@@ -113,5 +114,4 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"cannot read {path}: {why}") from error
+        raise local_files.unreadable(path, error) from error

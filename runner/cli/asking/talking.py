@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner import local_files
 from runner.errors import ConfigurationError, RunnerError
 from runner.serving.messages import image_part, text_of
 
@@ -194,7 +194,7 @@ class Talk:
         self.note("the conversation is forgotten")
 
     def _save(self, rest: str) -> None:
-        self.conversation.save(Path(rest).expanduser())
+        self.conversation.save(local_files.expanded(rest))
         self.note(f"saved to {rest}")
 
     def _exit(self, rest: str) -> None:

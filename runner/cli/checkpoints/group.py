@@ -11,7 +11,7 @@ import click
 from runner.cli import commands
 from runner.cli.cost_gate import require_confirmed
 from runner.cli.jobs.group import found_job, job_name
-from runner.cli.options import Count, Invocation, job_argument, together
+from runner.cli.options import FOLDER, Count, Invocation, job_argument, together
 from runner.cli.text import size
 from runner.wording import camel_keys, counted
 
@@ -47,7 +47,7 @@ download_options = together(
     ),
     click.option(
         "--to",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=FOLDER,
         metavar="DIRECTORY",
         help="Destination folder [default: JOB-ID].",
     ),

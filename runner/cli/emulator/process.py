@@ -10,7 +10,7 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.emulator.group import running
-from runner.cli.options import Count, Duration, Invocation, Number
+from runner.cli.options import INPUT, Count, Duration, Invocation, Number
 from runner.errors import ConfigurationError, require_sound
 from runner.state import emulator_directory
 
@@ -79,7 +79,7 @@ from runner.state import emulator_directory
 @click.option(
     "--dedicated",
     nargs=2,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=INPUT,
     metavar="CERTIFICATE KEY",
     help="Serve dedicated endpoints over TLS on localhost with these PEM files.",
 )

@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from runner.cli import commands
-from runner.cli.options import FILE, Invocation, endpoint_argument, together
+from runner.cli.options import INPUT, Invocation, endpoint_argument, together
 from runner.cli.stand_ins import tell_of_answers
 
 check_options = together(
     click.option(
         "--check",
         "check_file",
-        type=FILE,
+        type=INPUT,
         help="Training dataset: verify the model on some of its examples before it gets traffic.",
     ),
     click.option("--check-base", metavar="ID", help="With --check: Google-managed base model to compare with."),
@@ -30,7 +30,7 @@ check_options = together(
     ),
 )
 @endpoint_argument
-@click.option("--golden", type=FILE, required=True, help="Dataset that the model was trained on.")
+@click.option("--golden", type=INPUT, required=True, help="Dataset that the model was trained on.")
 @click.option("--model", default="newest", show_default=True, metavar="ID", help="Deployed model to check.")
 @click.option("--base-model", metavar="ID", help="Google-managed base model to compare with.")
 @click.option(

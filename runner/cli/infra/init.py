@@ -9,7 +9,7 @@ import click
 
 from runner.cli import commands
 from runner.cli.infra.process import call
-from runner.cli.options import Count, Invocation, require_absent
+from runner.cli.options import FOLDER, Count, Invocation, require_absent
 from runner.cli.questions import asked, may_ask
 from runner.environment import DEFAULT_LOCATION
 from runner.errors import ConfigurationError
@@ -26,7 +26,7 @@ _NONE = "none"
         "runner infra init local --stack local --emulator http://127.0.0.1:8085",
     ),
 )
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), metavar="[FOLDER]", required=False)
+@click.argument("folder", type=FOLDER, metavar="[FOLDER]", required=False)
 @click.option("--stack", metavar="NAME", help="Stack name: Pulumi.NAME.yaml [default: dev].")
 @click.option(
     "--kind", metavar="NAME", help="What the stack is for; prod protects its buckets [default: the stack's name]."

@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
-from runner.cli.options import Invocation, together
+from runner.cli.options import FOLDER, Invocation, together
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
 from runner.infrastructure import program_command, require_program
 from runner.json_text import parsed
@@ -38,7 +37,7 @@ stack_options = together(
     ),
     click.option(
         "--directory",
-        type=click.Path(path_type=Path),
+        type=FOLDER,
         metavar="DIR",
         help="Folder of Pulumi.yaml [default: this checkout's].",
     ),

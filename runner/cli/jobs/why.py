@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from runner import local_files
 from runner.cli.commands import command
 from runner.cli.jobs.group import job_name
 from runner.cli.jobs.live import cost
-from runner.cli.options import Invocation, job_argument
+from runner.cli.options import INPUT, Invocation, job_argument
 from runner.errors import ConfigurationError
 
 _SHOWN = 20
@@ -29,7 +30,7 @@ _SHOWN = 20
 @click.option(
     "--train",
     "file",
-    type=click.Path(path_type=Path),
+    type=INPUT,
     metavar="FILE",
     help="Your local copy of the training file, whose lines are named [default: read the job's object].",
 )
@@ -45,8 +46,8 @@ def why(invocation: Invocation, job: str, file: Path | None, no_data: bool) -> N
     from runner.jobs.following.complaints import complaints
     from runner.jobs.following.explaining import explain
 
-    if file is not None and not file.is_file():
-        raise ConfigurationError(f"{file}: no such file")
+    if file is not None and (problem := local_files.missing(file)):
+        raise ConfigurationError(problem)
     lines: list[dict[str, Any]] = []
     with invocation.session() as session:
         found = explain(session, job_name(session, job))

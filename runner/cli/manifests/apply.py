@@ -10,7 +10,7 @@ import click
 from runner.cli import commands
 from runner.cli.cost_gate import require_confirmed, terms
 from runner.cli.manifests.plan import fair_by_option, manifest_options, planned
-from runner.cli.options import Invocation, cost_options, replace_output_option
+from runner.cli.options import FILE, Invocation, cost_options, replace_output_option
 from runner.errors import AmbiguousSubmissionError, ConfigurationError, CostRefusedError, GoogleApiError
 from runner.prices import Price
 from runner.wording import counted
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         "runner apply -f jobs/ --prune --yes",
     ),
 )
-@click.argument("saved", metavar="[PLAN]", required=False, type=click.Path(path_type=Path))
+@click.argument("saved", metavar="[PLAN]", required=False, type=FILE)
 @manifest_options
 @replace_output_option
 @cost_options

@@ -11,7 +11,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from runner.cli.options import Invocation
-from runner.errors import RunnerError, WaitTimeoutError
+from runner.errors import ConfigurationError, NotFoundError, RunnerError, WaitTimeoutError
 from runner.prices import Terms
 
 if TYPE_CHECKING:
@@ -20,11 +20,43 @@ if TYPE_CHECKING:
     from runner.gcp.endpoints import Endpoint
     from runner.gcp.session import Session
     from runner.gcp.tuning_jobs import TuningJob
+    from runner.jobs.manifests.planning import Plan
     from runner.jobs.manifests.records import Entry, Run, StateLedger
+    from runner.jobs.manifests.schema import Deploy
     from runner.serving.plan import DeploymentPlan
 
 LEASE_SECONDS = 7200.0
 """Age at which another runner's deployment without an endpoint is taken over; one takes up to an hour."""
+
+
+def foretell(session: Session, plan: Plan) -> None:
+    """Warn of what a plan is about to train and would not deploy, as far as that can be known before."""
+    for job in plan.billable:
+        problem = _refusal(session, job.run.fields["base_model"], job.source.deploy) if job.source.deploy else ""
+        if problem:
+            job.warnings.append(f"spec.deploy: {problem}: the model would not be deployed")
+
+
+def _refusal(session: Session, base_model: str, wanted: Deploy) -> str:
+    from runner.cli.text import amount
+    from runner.gcp.prediction import resolve_endpoint
+    from runner.serving.plan import choose_machine, hourly_price
+
+    try:
+        machine = choose_machine(base_model, wanted.machine_type, wanted.accelerator_type, wanted.accelerator_count)
+        if wanted.endpoint:
+            resolve_endpoint(session, wanted.endpoint)
+    except (ConfigurationError, NotFoundError) as error:
+        return error.message
+    if machine is None:
+        return ""  # the service recommends one, once there are weights
+    price = hourly_price(machine)
+    if price is None:
+        return f"no price is published for {machine.machine_type}"
+    if price > wanted.max_cost_per_hour:
+        limit = amount(wanted.max_cost_per_hour)
+        return f"{machine.machine_type} costs {amount(price)} per hour, more than maxCostPerHour {limit}"
+    return ""
 
 
 def deploy_finished(invocation: Invocation, session: Session) -> list[dict[str, Any]]:

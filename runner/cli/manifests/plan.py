@@ -12,7 +12,7 @@ import click
 
 from runner import local_files
 from runner.cli import commands
-from runner.cli.options import FILE, Count, Invocation, replace_output_option, together
+from runner.cli.options import FILE, PATH, Count, Invocation, replace_output_option, together
 from runner.errors import ConfigurationError, RunnerError
 from runner.prices import total
 
@@ -38,7 +38,7 @@ manifest_options = together(
         "--filename",
         "paths",
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="PATH",
         help="Manifest, or folder of manifests; repeatable.",
     ),
@@ -112,12 +112,15 @@ def planned(invocation: Invocation, session: Session, *, paths: tuple[Path, ...]
     Raises:
         ConfigurationError: there are no `paths`.
     """
+    from runner.cli.manifests.deploy import foretell
     from runner.jobs.manifests.planning import make_plan
 
     if not paths:
         raise ConfigurationError("no manifests were given", hint="give -f FILE or -f FOLDER")
     plan = make_plan(session, list(paths), progress=invocation.output.note, **choices)
     _add_serving(session, plan)
+    with contextlib.suppress(RunnerError):  # whoever deploys finds out
+        foretell(session, plan)
     return plan
 
 

@@ -14,6 +14,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from runner import local_files
 from runner.datasets.reading.sources import STDIN, RemoteObject, Source, missing, name_of, plain_name, refusal
 from runner.errors import ConfigurationError, DatasetError, EngineMissingError
 from runner.installation import install_hint
@@ -131,7 +132,7 @@ def _raw(source: Source, stack: ExitStack) -> Any:
     try:
         return stack.enter_context(source.open("rb"))
     except OSError as error:
-        raise ConfigurationError(f"{source}: cannot be read: {error.strerror}") from error
+        raise local_files.unreadable(source, error) from error
 
 
 def _decompress(opened: OpenedBytes, name: str, stack: ExitStack) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from runner import local_files
 from runner.datasets.examples import Finding, Format
 from runner.errors import DatasetError
 
@@ -51,9 +52,7 @@ def missing(source: Source) -> str:
     """Say why there is nothing to read, "" where there is: pipes and devices are read as files are."""
     if isinstance(source, RemoteObject) or source == STDIN:
         return ""
-    if source.is_dir():
-        return f"{source}: a folder, not a file"
-    return "" if source.exists() else f"{source}: no such file"
+    return local_files.missing(source)
 
 
 def name_of(source: Source) -> str:

@@ -11,6 +11,7 @@ from importlib import util
 from pathlib import Path
 
 from runner.catalog import Model
+from runner.local_files import expanded
 
 
 def find_tokenizer(model: Model | None, variables: Mapping[str, str] = os.environ) -> Path | None:
@@ -35,10 +36,10 @@ def find_tokenizer(model: Model | None, variables: Mapping[str, str] = os.enviro
 
 def _cache(variables: Mapping[str, str]) -> Path:
     if variables.get("HF_HUB_CACHE"):
-        return Path(variables["HF_HUB_CACHE"]).expanduser()
+        return expanded(variables["HF_HUB_CACHE"])
     if variables.get("HF_HOME"):
-        return Path(variables["HF_HOME"]).expanduser() / "hub"
-    return Path(variables.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+        return expanded(variables["HF_HOME"]) / "hub"
+    return expanded(variables.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
 
 
 def _current(repository: Path) -> Path | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner import local_files
 from runner.catalog import UnknownModelError, find_model
 from runner.errors import ConfigurationError, RunnerError
 from runner.gcp import storage
@@ -55,8 +56,8 @@ def complaints(
     Raises:
         ConfigurationError: there is no such file.
     """
-    if file is not None and not file.is_file():
-        raise ConfigurationError(f"{file}: no such file")
+    if file is not None and (problem := local_files.missing(file)):
+        raise ConfigurationError(problem)
     if found.cause != "data" and not found.dropped_total:
         return []
     from runner.datasets.named import sources  # most jobs have no such lines

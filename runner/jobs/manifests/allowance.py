@@ -8,17 +8,24 @@ and the other looks again.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
-from runner.gcp import records
+from pydantic import Field, TypeAdapter, ValidationError
+
+from runner.errors import GoogleApiError
+from runner.gcp import records, storage
 from runner.gcp.session import Session
-from runner.jobs.manifests.records import PREFIX, Entry, Run
+from runner.jobs.manifests.records import PREFIX, Entry, Run, damaged
 
 NAME = f"{PREFIX.rstrip('/')}-budget/"
 """Folder of the documents `runner/state-budget/LOCATION.json`, which are not records."""
+_Held = dict[str, tuple[int, Annotated[float, Field(ge=0, allow_inf_nan=False)]]]
+"""Generation of a record, and the dollars that are held for it, by its name."""
+_HELD = TypeAdapter(_Held)
 
 
 @dataclass(slots=True)
@@ -33,13 +40,12 @@ class Allowance:
     session: Session
     limit: float
     _generation: int = 0
-    _held: Mapping[str, Any] | None = None
+    _held: _Held = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        environment = self.session.environment
-        found = records.read_record(self.session, environment.contract_bucket, f"{NAME}{environment.location}.json")
+        found = _stored(self.session)
         if found is not None:
-            self._generation, self._held = found.generation, found.body.get("held")
+            self._generation, self._held = found.generation, _held_in(found, self.session)
 
     def reserve(self, entries: Mapping[str, Entry], wanted: Iterable[tuple[str, Run]]) -> tuple[set[str], float] | None:
         """Write down which jobs are submitted next.
@@ -66,21 +72,13 @@ class Allowance:
             room -= price
         if not granted:
             return set(), committed
-        environment = self.session.environment
-        body = {
-            "held": {name: [entries[name].generation, usd] for name, usd in {**held, **granted}.items()},
-            "writer": uuid.uuid4().hex,
-        }
-        written = records.write_record(
-            self.session,
-            environment.contract_bucket,
-            f"{NAME}{environment.location}.json",
-            body,
-            generation=self._generation,
-        )
+        now: _Held = {name: (entries[name].generation, usd) for name, usd in {**held, **granted}.items()}
+        body = {"held": {name: list(item) for name, item in now.items()}, "writer": uuid.uuid4().hex}
+        bucket, name = self.session.environment.contract_bucket, _name_of(self.session)
+        written = records.write_record(self.session, bucket, name, body, generation=self._generation)
         if written is None:
             return None
-        self._generation, self._held = written.generation, body["held"]  # type: ignore[assignment]
+        self._generation, self._held = written.generation, now
         return set(granted), committed
 
     def _standing(self, entries: Mapping[str, Entry]) -> dict[str, float]:
@@ -90,8 +88,39 @@ class Allowance:
         leaves records as they were: they count until their jobs are submitted, by whoever comes next.
         """
         found = {}
-        for name, item in (self._held or {}).items():
+        for name, (generation, usd) in self._held.items():
             entry = entries.get(name)
-            if entry is not None and isinstance(item, list) and entry.generation == item[0]:
-                found[name] = float(item[1])
+            if entry is not None and entry.generation == generation:
+                found[name] = usd
         return found
+
+
+def damages(session: Session) -> list[tuple[str, int, str]]:
+    """Return the budget's document if it cannot be read: its name, its generation, what is wrong. Changes nothing."""
+    name = _name_of(session)
+    found = storage.stat(session, f"gs://{session.environment.contract_bucket}/{name}")
+    if found is None:
+        return []
+    try:
+        _held_in(records.record_of(session, found), session)
+    except GoogleApiError as error:
+        if error.status != "DATA_LOSS":
+            raise
+        return [(name, found.generation, error.message)]
+    return []
+
+
+def _name_of(session: Session) -> str:
+    return f"{NAME}{session.environment.location}.json"
+
+
+def _stored(session: Session) -> records.StoredRecord | None:
+    return records.read_record(session, session.environment.contract_bucket, _name_of(session))
+
+
+def _held_in(stored: records.StoredRecord, session: Session) -> _Held:
+    try:
+        return _HELD.validate_json(json.dumps(stored.body.get("held")), strict=True)
+    except ValidationError as error:
+        problem = f"held: {error.errors(include_url=False)[0]['msg']}"
+        raise damaged(stored.name, session.environment.contract_bucket, problem) from error

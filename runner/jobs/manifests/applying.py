@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from runner import local_files
 from runner.errors import ConfigurationError, NotFoundError, StalePlanError
 from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
+from runner.jobs.checkouts import commit_of
 from runner.jobs.manifests.claiming import Step
 from runner.jobs.manifests.data import upload
 from runner.jobs.manifests.decisions import PlannedJob, Removed
 from runner.jobs.manifests.planning import PLAN_VERSION, Plan
 from runner.jobs.manifests.queueing import advance
 from runner.jobs.manifests.records import Entry, Record, StateLedger
-from runner.jobs.outputs.run_manifest import git_state
 from runner.json_text import parsed
 
 MAX_PLAN_BYTES = 64 * 1024 * 1024
@@ -31,7 +33,7 @@ def read_plan(path: Path) -> dict[str, Any]:
         else:
             body = parsed(path.read_bytes())
     except OSError as error:
-        problem = f"cannot be read: {error.strerror or error}"
+        raise local_files.unreadable(path, error) from error
     except ValueError as error:
         problem = f"is not JSON: {error}"
     sound = isinstance(body, dict) and isinstance(body.get("decisions"), list) and isinstance(body.get("paths"), list)
@@ -82,15 +84,14 @@ def apply_plan(
         ConfigurationError: a file changed after the plan was made.
         RunnerError: the service failed; applying again goes on.
     """
-    ledger = StateLedger(session)
-    git = git_state() if plan.billable else None
+    ledger, git = StateLedger(session), functools.cache(commit_of)
     for job in plan.jobs:
         if job.bills:
             for source, key in ((job.source.train, "train"), (job.source.validation, "validation")):
                 if isinstance(source, Path):
                     upload(session, source, job.run.data[key])
         if job.acts:
-            _queue(ledger, job, git, session.timestamp())
+            _queue(ledger, job, git(Path(job.source.file).parent), session.timestamp())
     steps = []
     for item in plan.removed:
         if item.action == "cancel":

@@ -96,7 +96,7 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
 
     def jobs() -> list[TuningJob]:
         """Look wherever a create of this attempt may have been sent."""
-        found = [jobs_of(session.at(*place.split("/")[1::2]), prepared.fingerprint) for place in places]
+        found = [jobs_of(session.of(place), prepared.fingerprint) for place in places]
         return [job for some in found for job in some]
 
     try:
@@ -155,12 +155,18 @@ def _prepared(session: Session, record: Record, weights: str | None) -> Prepared
 def _details(record: Record) -> dict[str, Any]:
     run = record.run
     details: dict[str, Any] = {
-        "manifest": {"name": record.name, "file": run.file, "identity": run.identity, "attempt": run.attempt},
+        "manifest": {
+            "name": record.name,
+            "repository": run.repository,
+            "file": run.file,
+            "identity": run.identity,
+            "attempt": run.attempt,
+        },
         "estimate": run.price.model_dump(mode="json", by_alias=True, exclude_none=True),
         "statistics": {role: data.model_dump(mode="json", by_alias=True) for role, data in run.data.items()},
     }
     # Of the tree that was applied: whoever submits from the queue may be somewhere else.
-    return {**details, "git": run.git} if run.git else details
+    return {**details, "git": run.git}
 
 
 def _failed(ledger: StateLedger, claimed: Entry, error: RunnerError) -> Step:

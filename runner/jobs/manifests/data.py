@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner import local_files
 from runner.catalog import find_model
 from runner.catalog.models import TuningMode
 from runner.datasets.checks import check_files
@@ -99,7 +100,7 @@ class DataReader:
             self.problems[path] = error.message
             return
         except OSError as error:
-            self.problems[path] = f"{path}: {error.strerror or error}"
+            self.problems[path] = f"{path}: {local_files.reason(error)}"
             return
         self.session.environment.require("datasets_bucket")
         self.versions[path] = DataVersion(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Literal
 
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.checkouts import Origin, origin_of
 from runner.jobs.manifests import identity
 from runner.jobs.manifests.differences import Difference, against_last_run, against_live
 from runner.jobs.manifests.looking import View
@@ -50,6 +51,14 @@ class PlannedJob:
     def last(self) -> Run | None:
         """Return the last run, None if there was none."""
         return self.entry.record.run if self.entry else None
+
+    @property
+    def stranger(self) -> str:
+        """Return the manifest of the last run if another repository has it, else ""."""
+        last, here = self.last, self.run.repository
+        if last is None or not here or last.repository in ("", here):
+            return ""
+        return f"{last.file} in {last.repository}"
 
     @property
     def generation(self) -> int:
@@ -155,6 +164,9 @@ def decide(source: ManifestJob, run: Run, view: View) -> PlannedJob:
         _other_identity(planned, entry, same, view)
     else:
         _same_identity(planned, entry, same, view)
+    if planned.stranger:
+        planned.superseded = []  # the job of a manifest that nobody has removed
+        planned.warnings.append(f"{planned.stranger} has this name too: its job is this one, and each run replaces it")
     if planned.job is not None and planned.last is not None and planned.last.job == planned.job.name:
         planned.drift = against_live(planned.last, planned.job)
     return planned
@@ -169,9 +181,10 @@ def removed(view: View, planned: list[PlannedJob], paths: list[Path], *, prune: 
         for job in planned
         for old in job.superseded
     ]
+    places = [origin_of(path) for path in paths]
     for name, entry in sorted(view.entries.items()):
         run = entry.record.run
-        if name in names or not _below(run.file, paths):
+        if name in names or not any(place.holds(Origin(run.repository, run.file)) for place in places):
             continue
         job = view.by_name.get(run.job) or next(iter(view.found(entry.record)), None)
         alive = job is not None and _goes_on(job)
@@ -262,12 +275,4 @@ def _state(job: TuningJob) -> str:
         f"is {text}"
         if not job.ended
         else {"failed": "has failed", "cancelled": "was cancelled"}.get(text, f"has {text}")
-    )
-
-
-def _below(file: str, paths: list[Path]) -> bool:
-    """Tell whether a manifest of this name would be among those that were read."""
-    parts = PurePath(file).parts
-    return any(path.is_dir() and parts[: len(path.parts)] == path.parts for path in paths) or any(
-        PurePath(file) == path for path in paths
     )

@@ -52,8 +52,16 @@ class Located:
 
     def line_of(self, path: tuple[str | int, ...]) -> int:
         """Return the line of the value at `path`, or of the nearest one around it that is there."""
+        return self._nearest(path)[0]
+
+    def has(self, path: tuple[str | int, ...]) -> bool:
+        """Tell whether a value stands at `path`."""
+        return self._nearest(path)[1] == len(path)
+
+    def _nearest(self, path: tuple[str | int, ...]) -> tuple[int, int]:
+        """Return the line of the nearest value, and how many steps of the path lead to it."""
         here, line = self, self.line
-        for step in path:
+        for done, step in enumerate(path):
             if isinstance(here.value, dict) and step in here.value:
                 line = here.keys[str(step)]
                 here = here.value[step]
@@ -61,8 +69,8 @@ class Located:
                 here = here.value[step]
                 line = here.line
             else:
-                break
-        return line
+                return line, done
+        return line, len(path)
 
 
 @dataclass(frozen=True, slots=True)

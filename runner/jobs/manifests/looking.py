@@ -114,7 +114,7 @@ def look(session: Session, ledger: StateLedger, *, everywhere: bool = False, pla
 
     def jobs_at(parent: str) -> list[TuningJob]:
         try:
-            return fleet.all_jobs(session.at(*parent.split("/")[1::2]))
+            return fleet.all_jobs(session.of(parent))
         except (GoogleApiError, UnreachableError) as error:
             if parent == home and not places:
                 raise
@@ -124,7 +124,7 @@ def look(session: Session, ledger: StateLedger, *, everywhere: bool = False, pla
     with ThreadPoolExecutor(min(_AT_ONCE, 2 * len(asked))) as pool:
         projects = {parent.split("/")[1]: parent for parent in reversed(asked)}
         elsewhere = {
-            project: pool.submit(fleet.unended_elsewhere, session.at(*parent.split("/")[1::2]), asked)
+            project: pool.submit(fleet.unended_elsewhere, session.of(parent), asked)
             for project, parent in projects.items()
             if everywhere
         }

@@ -14,6 +14,7 @@ from runner.errors import DatasetError, RunnerError
 from runner.gcp import fleet
 from runner.gcp.session import Session
 from runner.jobs import estimate
+from runner.jobs.checkouts import Origin, origin_of
 from runner.jobs.labels import FINGERPRINT_LABEL
 from runner.jobs.manifests import decisions, identity, price_history
 from runner.jobs.manifests import reading as manifests
@@ -193,6 +194,7 @@ def _decide(
     session: Session, loaded: Loaded, view: View, reader: DataReader, *, replace_output: bool
 ) -> list[PlannedJob]:
     identities: dict[str, str] = {}
+    origins: dict[str, Origin] = {}
     planned = []
     for job in loaded.jobs:
         spec, data = placed(job, reader)
@@ -205,10 +207,12 @@ def _decide(
             revision=job.revision,
         )
         identities[job.name] = identity.identity_of(session.environment, job.name, inputs)
+        origin = origins.get(job.file) or origins.setdefault(job.file, origin_of(Path(job.file)))
         run = Run(
             identity=identities[job.name],
             phase="queued",
-            file=job.file,
+            repository=origin.repository,
+            file=origin.path,
             inputs=inputs,
             fields={key: value for key, value in spec.given().items() if key not in ("labels", "display_name")},
             labels=spec.labels,

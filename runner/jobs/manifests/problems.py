@@ -6,40 +6,68 @@ import difflib
 from typing import Any
 
 from runner.jobs.manifests.located_yaml import Located
-from runner.jobs.manifests.schema import TuningJobManifest
+from runner.jobs.manifests.schema import PATTERNS, TuningJobManifest
 
 
 def translated(file: str, document: Located, error: Any) -> str:
     """Return one mistake that the schema found, in words for whoever wrote the file."""
     path = tuple(step for step in error["loc"] if step != "[key]")
-    kind, context = error["type"], error.get("ctx") or {}
-    message = str(error["msg"])
+    kind, context, given = error["type"], error.get("ctx") or {}, shown(error["input"])
+    bound = next((context[key] for key in ("max_length", "min_length") if key in context), None)
     if kind == "extra_forbidden":
         message = f"unknown field{_suggestion(path)}"
     elif kind == "missing":
         message = "is missing"
     elif kind == "literal_error":
-        message = f"{error['input']!r} is not {context.get('expected')}"
+        message = f"{given} is not {context.get('expected')}"
     elif kind == "string_pattern_mismatch":
-        message = f"{error['input']!r} does not match {context.get('pattern')}"
-    elif kind.endswith("_type"):
-        wanted = {
-            "int_type": "a whole number",
-            "float_type": "a number",
-            "string_type": "a text",
-            "bool_type": "true or false",
-        }
-        wanted |= {"list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping"}
-        message = f"{_shown(error['input'])} is not {wanted.get(kind, kind)}"
+        message = f"{given} is not {PATTERNS[context['pattern']]}"
+    elif kind in _WANTED:
+        message = f"{given} is not {_WANTED[kind]}"
+    elif kind == "string_too_long":
+        message = f"{len(error['input'])} characters; at most {bound} are allowed"
+    elif kind == "too_long":
+        message = f"{context['actual_length']} entries; at most {bound} are allowed"
+    elif kind in ("string_too_short", "too_short"):
+        message = "is empty"
     elif kind == "value_error":
-        message = message.removeprefix("Value error, ")
-    elif message.startswith("Input should be "):
-        message = f"{_shown(error['input'])} is not {message.removeprefix('Input should be ')}"
+        message = str(error["msg"]).removeprefix("Value error, ")
+    elif kind in _BOUNDS:
+        words, key = _BOUNDS[kind]
+        message = f"{given} is not {words} {context[key]:g}"
+    else:
+        message = f"{given}: {error['msg']}"
     return problem_at(file, document.line_of(path), path, message)
 
 
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else "a mapping" if isinstance(value, dict) else repr(value)[:80]
+_WANTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number that a job can use",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+}
+_BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than_equal": ("at most", "le"),
+}
+_SHOWN = 60
+"""Characters of a value that messages show."""
+
+
+def shown(value: Any) -> str:
+    """Return a value as YAML has it, cut where it is long."""
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    text = f"{value:g}" if isinstance(value, float) else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _suggestion(path: tuple[str | int, ...]) -> str:
@@ -57,4 +85,5 @@ def _suggestion(path: tuple[str | int, ...]) -> str:
 def problem_at(file: str, line: int, path: tuple[str | int, ...], message: str) -> str:
     """Return `file:line: path: what`."""
     where = ".".join(str(step) for step in path)
-    return f"{file}:{line}: {where}: {message}" if where else f"{file}:{line}: {message}"
+    text = f"{file}:{line}: {where}: {message}" if where else f"{file}:{line}: {message}"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,35 +12,37 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from runner import local_files
 from runner.catalog import UnknownModelError, find_model
 from runner.environment import Environment
 from runner.errors import ConfigurationError
 from runner.jobs.manifests import located_yaml, sweeps
+from runner.jobs.manifests.files import files
 from runner.jobs.manifests.located_yaml import Located
 from runner.jobs.manifests.problems import problem_at, translated
-from runner.jobs.manifests.schema import Deploy, Evaluation, Retry, Spec, TuningJobManifest
+from runner.jobs.manifests.schema import Deploy, Evaluation, Hyperparameters, Retry, Spec, TuningJobManifest
 from runner.jobs.specification import TuningJobSpec
-from runner.wording import counted
+from runner.wording import camel, counted
 
-MAX_FILES = 10_000
-SUFFIXES = (".yaml", ".yml")
+_HEAD = {"apiVersion": "open-model-tuning/v1", "kind": "TuningJob"}
+_DEEPEST = 4
+"""Sections in one another at most: an entry goes with all around it that cannot be without it."""
 _PATHS = {
-    "base model": ("spec", "baseModel"),
+    "base_model": ("spec", "baseModel"),
     "mode": ("spec", "mode"),
-    "adapter size": ("spec", "hyperparameters", "adapterSize"),
-    "epochs": ("spec", "hyperparameters", "epochs"),
-    "batch size": ("spec", "hyperparameters", "batchSize"),
-    "learning rate": ("spec", "hyperparameters", "learningRate"),
-    "training dataset": ("spec", "data", "train"),
-    "validation dataset": ("spec", "data", "validation"),
-    "output": ("spec", "output"),
-    "custom base model": ("spec", "customBaseModel"),
-    "service account": ("spec", "serviceAccount"),
-    "KMS key": ("spec", "kmsKey"),
-    "label": ("metadata", "labels"),
+    **{name: ("spec", "hyperparameters", camel(name)) for name in Hyperparameters.model_fields},
+    "training_dataset": ("spec", "data", "train"),
+    "validation_dataset": ("spec", "data", "validation"),
+    "output_uri": ("spec", "output"),
+    "custom_base_model": ("spec", "customBaseModel"),
+    "service_account": ("spec", "serviceAccount"),
+    "kms_key": ("spec", "kmsKey"),
     "labels": ("metadata", "labels"),
+    "description": ("spec", "description"),
+    "export_last_checkpoint_only": ("spec", "exportLastCheckpointOnly"),
+    "display_name": ("metadata", "name"),
 }
-"""Where in a manifest a problem that `TuningJobSpec.validate` names has its cause."""
+"""Where in a manifest each field of `TuningJobSpec` stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,11 @@ class ManifestJob:
     retry: Retry = field(default_factory=Retry)
     deploy: Deploy | None = None
     evaluation: Evaluation | None = None
+
+    def path_of(self, field: str) -> tuple[str, ...]:
+        """Return where a field of the specification stands: in its own place, or in the sweep."""
+        places = (("spec", "sweep", part, camel(field)) for part in ("grid", "paired"))
+        return next((place for place in places if self.tree.has(place)), _PATHS[field])
 
     def problem(self, path: tuple[str | int, ...], message: str) -> str:
         """Return a problem of it as `file:line: path: what`."""
@@ -97,12 +105,12 @@ def load(paths: Iterable[Path]) -> Loaded:
     """Read manifests from files and folders; folders are read with what is below them, in order of name."""
     loaded = Loaded()
     first: dict[str, str] = {}
-    for file in _files(paths, loaded):
+    for file in files(paths, loaded.problems):
         loaded.files += 1
         try:
             content = _bounded(file)
         except OSError as error:
-            loaded.problems.append(f"{file}: cannot be read: {error.strerror or error}")
+            loaded.problems.append(f"{file}: {local_files.reason(error)}")
             continue
         documents, problems = located_yaml.read(content)
         loaded.problems += [f"{file}:{problem.line}: {problem.message}" for problem in problems]
@@ -130,17 +138,16 @@ def check(jobs: Sequence[ManifestJob], environment: Environment) -> list[str]:
     everywhere: dict[str, None] = {}
     for job in jobs:
         for found in placeable(job).validate(environment):
-            what, _, message = found.partition(": ")
-            key = "label" if what.startswith("label ") else what
-            if what == "base model" and not job.spec.base_model:
+            if found.field == "base_model" and not job.spec.base_model:
                 continue  # `load` reports why there is none
-            if key in _PATHS:
-                problems.append(job.problem(_PATHS[key], message if key != "label" else found))
+            if found.field in _PATHS:
+                path = (*job.path_of(found.field), *filter(None, (found.key,)))
+                problems.append(job.problem(path, found.message))
             else:
-                everywhere[found] = None
+                everywhere[str(found)] = None
         for path, given in ((("spec", "data", "train"), job.train), (("spec", "data", "validation"), job.validation)):
-            if isinstance(given, Path) and not given.is_file():
-                problems.append(job.problem(path, f"{given}: no such file"))
+            if isinstance(given, Path) and (missing := local_files.missing(given)):
+                problems.append(job.problem(path, missing))
     return [*everywhere, *dict.fromkeys(problems), *_shared_outputs(jobs)]
 
 
@@ -166,36 +173,6 @@ def placeable(job: ManifestJob) -> TuningJobSpec:
     )
 
 
-def _files(paths: Iterable[Path], loaded: Loaded) -> Iterator[Path]:
-    seen: set[Path] = set()
-    for path in paths:
-        if path.is_dir():
-            found = sorted(
-                item
-                for item in path.rglob("*")
-                if item.suffix in SUFFIXES and item.is_file() and not _is_hidden(item.relative_to(path))
-            )
-            if not found:
-                loaded.problems.append(f"{path}: holds no {' or '.join(SUFFIXES)} file")
-        elif path.is_file():
-            found = [path]
-        else:
-            found = []
-            loaded.problems.append(f"{path}: no such file or folder")
-        for item in found:
-            if item.resolve() not in seen:
-                seen.add(item.resolve())
-                if len(seen) > MAX_FILES:
-                    loaded.problems.append(f"{path}: more than {MAX_FILES} files")
-                    return
-                yield item
-
-
-def _is_hidden(path: Path) -> bool:
-    """Tell whether a path in a folder belongs to another tool, as `.github/workflows/tuning.yml` does."""
-    return any(part.startswith(".") for part in path.parts)
-
-
 def _bounded(file: Path) -> bytes:
     with file.open("rb") as stream:
         return stream.read(located_yaml.MAX_BYTES + 1)
@@ -207,15 +184,15 @@ def _document(document: Located, file: str, loaded: Loaded) -> Iterator[Manifest
     if not isinstance(plain, dict):
         problems.append(f"{file}:{document.line}: is no mapping with apiVersion, kind, metadata and spec")
         return
-    try:
-        manifest = TuningJobManifest.model_validate(plain)
-    except ValidationError as error:
-        problems += [translated(file, document, item) for item in error.errors(include_url=False)]
+    manifest, errors = _validated(plain)
+    problems += [translated(file, document, item) for item in errors]
+    if manifest is None:
         metadata = plain.get("metadata")
         loaded.refused.add(str(metadata.get("name")) if isinstance(metadata, dict) else "")
         return
     spec = manifest.spec
-    if spec.base_model is None and spec.from_ is None and "base_model" not in _swept(spec):
+    said = any(item["loc"][:2] == ("spec", "baseModel") for item in errors)
+    if not said and spec.base_model is None and spec.from_ is None and "base_model" not in _swept(spec):
         problems.append(problem_at(file, document.line_of(("spec",)), ("spec", "baseModel"), "is missing"))
     if spec.from_ is not None and spec.custom_base_model is not None:
         path = ("spec", "from")
@@ -232,6 +209,39 @@ def _document(document: Located, file: str, loaded: Loaded) -> Iterator[Manifest
     ]
     for job in jobs:
         yield _job(manifest, document, file, job.name, job.values)
+
+
+def _validated(plain: dict[str, Any]) -> tuple[TuningJobManifest | None, list[Any]]:
+    """Return a manifest and its mistakes: it goes without what is mistaken, so that the rest of it is looked at too.
+
+    None for one from which something is missing that it cannot go without.
+    """
+    try:
+        return TuningJobManifest.model_validate(plain), []
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    rest = copy.deepcopy({**plain, **_HEAD})
+    found: list[Any] = errors
+    for _ in range(_DEEPEST):
+        for item in found:
+            _take_out(rest, item["loc"], missing=item["type"] == "missing")
+        try:
+            return TuningJobManifest.model_validate(rest), errors
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+    return None, errors
+
+
+def _take_out(plain: dict[str, Any], path: tuple[Any, ...], *, missing: bool) -> None:
+    """Remove the mapping's entry around a mistake; where something is missing, that which it is missing from."""
+    steps = [step for step in path if step != "[key]"][: -1 if missing else None]
+    here, last = plain, None
+    for step in steps:
+        if not isinstance(here, dict) or step not in here:
+            break
+        last, here = (here, step), here[step]
+    if last is not None:
+        last[0].pop(last[1])
 
 
 def _swept(spec: Spec) -> set[str]:

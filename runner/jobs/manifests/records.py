@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -27,7 +27,7 @@ from pydantic.alias_generators import to_camel
 
 from runner.errors import ConfigurationError, GoogleApiError
 from runner.gcp import downloads, records, storage, uploads
-from runner.gcp.session import Session
+from runner.gcp.session import PARENT, Session
 from runner.jobs.labels import is_job_name
 from runner.jobs.manifests.schema import Deploy, Evaluation
 from runner.jobs.specification import TuningJobSpec
@@ -44,6 +44,12 @@ Phase = Literal["queued", "claimed", "submitted", "refused", "withdrawn"]
 
 _SPEC = TypeAdapter(TuningJobSpec)
 _FIELDS = frozenset(field.name for field in dataclasses.fields(TuningJobSpec))
+_Count = Annotated[int, Field(ge=0)]
+_Attempt = Annotated[int, Field(ge=1)]
+_Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Place = Annotated[str, Field(pattern=rf"^{PARENT}$")]
+_Object = Annotated[str, Field(pattern=r"^gs://[^/]+/.+$")]
+_Digest = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|crc32c:.+:[0-9]+)$")]
 
 
 class _Stored(BaseModel):
@@ -53,27 +59,27 @@ class _Stored(BaseModel):
 class Price(_Stored):
     """An estimate, as it was when the job was agreed to."""
 
-    low: float | None = None
-    expected: float | None = None
-    high: float | None = None
-    tokens: int = 0
+    low: _Usd | None = None
+    expected: _Usd | None = None
+    high: _Usd | None = None
+    tokens: _Count = 0
     """Expected, of one epoch."""
-    epochs: int = 1
-    usd_per_million_tokens: float | None = None
+    epochs: _Count = 1
+    usd_per_million_tokens: _Usd | None = None
     price_date: str = ""
 
 
 class DataVersion(_Stored):
     """One dataset file as it was used."""
 
-    uri: str
-    digest: str
+    uri: _Object
+    digest: _Digest
     """`sha256:…` of a local file, `crc32c:…` with the size of an object."""
-    rows: int = 0
-    characters: int = 0
-    tokens: int | None = None
+    rows: _Count = 0
+    characters: _Count = 0
+    tokens: _Count | None = None
     """Counted with the model's tokenizer; None when they were not counted."""
-    images: int = 0
+    images: _Count = 0
 
 
 class Outcome(_Stored):
@@ -84,9 +90,9 @@ class Outcome(_Stored):
     code: int | None = None
     message: str = ""
     ended: str = ""
-    billed_tokens: int | None = None
+    billed_tokens: _Count | None = None
     """Tokens of one epoch; None if the service does not say."""
-    billed_usd: float | None = None
+    billed_usd: _Usd | None = None
     """Billed tokens at the price of the estimate."""
     counted_by_stand_in: bool = False
     """Whether the tokens are a stand-in's, from which no estimate learns."""
@@ -98,7 +104,7 @@ class Deployment(_Stored):
     phase: Literal["claimed", "deployed", "refused"]
     owner: str = ""
     endpoint: str = ""
-    usd_per_hour: float | None = None
+    usd_per_hour: _Usd | None = None
     message: str = ""
 
 
@@ -106,31 +112,34 @@ class PastRun(_Stored):
     """What is remembered of an earlier run."""
 
     identity: str
-    attempt: int = 1
+    attempt: _Attempt = 1
     job: str = ""
     model: str = ""
     mode: str = ""
     state: str = ""
-    expected_tokens: int = 0
-    billed_tokens: int | None = None
-    billed_usd: float | None = None
+    expected_tokens: _Count = 0
+    billed_tokens: _Count | None = None
+    billed_usd: _Usd | None = None
     counted_by_stand_in: bool = False
 
 
 class Run(_Stored):
     """One run of a manifest job: one billable job at most for each attempt."""
 
-    identity: str
+    identity: Annotated[str, Field(min_length=1)]
     """Digest of name, place, specification, and data: 52 characters of a-z and 2-7."""
-    attempt: int = 1
+    attempt: _Attempt = 1
     phase: Phase
     owner: str = ""
     """Who claimed it."""
     job: str = ""
     """Full name of the tuning job, once there is one."""
-    places: tuple[str, ...] = ()
+    places: tuple[_Place, ...] = ()
     """Where this attempt was claimed, `projects/P/locations/L`, the newest last: its job can be nowhere else."""
+    repository: str = ""
+    """Where the manifest is, `github.com/acme/models`; "" outside of Git or without a remote repository."""
     file: str = ""
+    """Path of the manifest in its repository; absolute where there is none."""
     git: dict[str, Any] | None = None
     """Commit of the manifests, and whether the tree was `dirty`; None outside of git."""
     inputs: dict[str, Any] = Field(default_factory=dict)
@@ -146,7 +155,7 @@ class Run(_Stored):
     priority: int = 0
     after: str = ""
     """Job whose final weights it needs."""
-    retries: int = 0
+    retries: _Count = 0
     retry_on: Literal["platform", "any"] = "platform"
     deploy: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
@@ -163,17 +172,16 @@ class Run(_Stored):
         unknown = sorted(set(fields) - _FIELDS)
         if unknown:
             raise ValueError(f"unknown key {unknown[0]!r}")
-        # A record need not name every field; what it names has the specification's types.
-        _SPEC.validate_json(json.dumps({"base_model": "", "training_dataset": "", **fields}), strict=True)
+        _SPEC.validate_json(json.dumps(fields), strict=True)
         return fields
 
     @field_validator("deploy", "evaluation")
     @classmethod
     def _section(cls, given: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
-        if given is not None:
-            model = Deploy if info.field_name == "deploy" else Evaluation
-            model.model_validate(given, by_name=True, by_alias=False)
-        return given
+        if given is None:
+            return None
+        model = Deploy if info.field_name == "deploy" else Evaluation
+        return model.model_validate(given, by_name=True, by_alias=False).model_dump()
 
     @field_validator("job")
     @classmethod
@@ -214,12 +222,12 @@ class Run(_Stored):
 class Record(_Stored):
     """All that is known of one manifest job."""
 
-    version: int = VERSION
+    version: Annotated[int, Field(ge=1)] = VERSION
     name: str
     run: Run
     history: tuple[PastRun, ...] = ()
     """Newest first."""
-    spent_usd: float = 0.0
+    spent_usd: _Usd = 0.0
     """Cost of all earlier runs, including those that the history has forgotten."""
 
     @property
@@ -276,8 +284,7 @@ class StateLedger:
         for item in storage.each_object(self._session, f"gs://{self.bucket}/{self.prefix}"):
             try:
                 stored = records.record_of(self._session, item)
-                if stored.name == self.object_name(str(stored.body.get("name", ""))):
-                    _entry(stored, self.bucket)
+                self._entry(stored)
             except GoogleApiError as error:
                 if error.status != "DATA_LOSS":
                     raise
@@ -307,16 +314,26 @@ class StateLedger:
         stored, now = records.list_records(self._session, self.bucket, self.prefix)
         entries = {}
         for item in stored:
-            # A copy under another name, made by hand perhaps, is nobody's record.
-            if item.name == self.object_name(str(item.body.get("name", ""))):
-                entry = _entry(item, self.bucket)
+            if not self._is_copy(item):
+                entry = self._entry(item)
                 entries[entry.record.name] = entry
         return Snapshot(entries, now)
 
     def read(self, name: str) -> Entry | None:
         """Read one record, None if there is none."""
         stored = records.read_record(self._session, self.bucket, self.object_name(name))
-        return None if stored is None else _entry(stored, self.bucket)
+        return None if stored is None else self._entry(stored)
+
+    def _is_copy(self, stored: records.StoredRecord) -> bool:
+        """Tell whether it is the record of another name, copied by hand perhaps: it is nobody's."""
+        name = stored.body.get("name")
+        return isinstance(name, str) and self.object_name(name) != stored.name
+
+    def _entry(self, stored: records.StoredRecord) -> Entry:
+        entry = _entry(stored, self.bucket)
+        if self._is_copy(stored):
+            raise damaged(stored.name, self.bucket, f"it is the record of {entry.record.name!r}")
+        return entry
 
     def write(self, record: Record, generation: int) -> Entry | None:
         """Write a record over the generation that was read (0: over nothing); None if another writer came first."""
@@ -334,16 +351,23 @@ def _entry(stored: records.StoredRecord, bucket: str) -> Entry:
         message = f"{stored.name} was written by a newer version of this program (record version {version})"
         raise ConfigurationError(message, hint="install the newer version; nothing was changed")
     try:
-        return Entry(Record.model_validate(stored.body), stored.generation, stored.updated)
+        # As JSON and strictly: a number in quotes or a negative price was written by no version of this program.
+        record = Record.model_validate_json(json.dumps(stored.body), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise GoogleApiError(
-            f"{stored.name} is damaged: {where}: {first['msg']}",
-            status="DATA_LOSS",
-            http=500,
-            method="storage.objects.get",
-            resource=stored.name,
-            hint="nothing was changed; `runner repair` sets it aside, and the next `runner apply` finds its job by its "
-            f"labels; `gcloud storage ls --all-versions gs://{bucket}/{stored.name}` lists older versions",
-        ) from error
+        raise damaged(stored.name, bucket, f"{where}: {first['msg']}") from error
+    return Entry(record, stored.generation, stored.updated)
+
+
+def damaged(name: str, bucket: str, problem: str) -> GoogleApiError:
+    """Return the error of an object that this program does not read as what it should be."""
+    return GoogleApiError(
+        f"{name} is damaged: {problem}",
+        status="DATA_LOSS",
+        http=500,
+        method="storage.objects.get",
+        resource=name,
+        hint="nothing was changed; `runner repair` sets it aside, and the next `runner apply` finds its job by its "
+        f"labels; `gcloud storage ls --all-versions gs://{bucket}/{name}` lists older versions",
+    )

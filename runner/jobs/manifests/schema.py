@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from runner.jobs.specification import MAX_EPOCHS
 
@@ -13,17 +14,45 @@ SCHEMA_ID = "https://open-model-tuning.invalid/schemas/tuning-job-v1.json"
 """An identifier, not an address: `runner schema` prints the document."""
 MAX_SWEEP_JOBS = 256
 
-Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$", max_length=40)]
-Bucket = r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?"
-Folder = Annotated[str, Field(pattern=rf"^{Bucket}$", max_length=1200)]
+_NAME = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
+_ADDRESS = r"^gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?$"
+_CAUSE = r"^[a-z][a-z0-9-]{0,62}$"
+_LABEL_KEY = r"^[a-z][a-z0-9_-]{0,62}$"
+_LABEL_VALUE = r"^[a-z0-9_-]{0,63}$"
+_MACHINE = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+_RESOURCE = r"^[\w.:/@ -]+$"
+PATTERNS = {
+    _NAME: "a name: a-z, 0-9 and -, from a letter on, at most 40 characters",
+    _ADDRESS: "an address in Cloud Storage: gs://BUCKET/PATH",
+    _CAUSE: "the name of another job",
+    _MACHINE: "the name of a type, such as g2-standard-12 or NVIDIA_L4",
+    _RESOURCE: "an id or a name",
+    _LABEL_KEY: "the key of a label: a-z, 0-9, _ and -, from a letter on, at most 63 characters",
+    _LABEL_VALUE: "the value of a label: a-z, 0-9, _ and -, at most 63 characters",
+}
+"""What each pattern asks for, in words."""
+
+
+def _whole_number(value: Any) -> Any:
+    """Refuse what is only equal to a whole number: true, 8.0."""
+    if isinstance(value, bool | float):
+        raise PydanticCustomError("int_type", "a whole number is wanted")
+    return value
+
+
+Name = Annotated[str, Field(pattern=_NAME, max_length=40)]
+Folder = Annotated[str, Field(pattern=_ADDRESS, max_length=1200)]
+Model = Annotated[str, Field(min_length=1, max_length=200)]
+Machine = Annotated[str, Field(pattern=_MACHINE, max_length=100)]
+Resource = Annotated[str, Field(pattern=_RESOURCE, max_length=300)]
 Dollars = Annotated[float, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
 Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-AdapterSize = Literal[1, 4, 8, 16, 32]
+AdapterSize = Annotated[Literal[1, 4, 8, 16, 32], BeforeValidator(_whole_number)]
 BatchSize = Annotated[int, Field(ge=1, le=100_000)]
 Mode = Literal["FULL", "PEFT_ADAPTER"]
-LabelKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-LabelValue = Annotated[str, Field(pattern=r"^[a-z0-9_-]{0,63}$")]
+LabelKey = Annotated[str, Field(pattern=_LABEL_KEY)]
+LabelValue = Annotated[str, Field(pattern=_LABEL_VALUE)]
 
 
 class _Strict(BaseModel):
@@ -81,7 +110,7 @@ class Retry(_Strict):
 class Choices(_Strict):
     """Values to try."""
 
-    base_model: Annotated[list[str], Field(min_length=1)] | None = None
+    base_model: Annotated[list[Model], Field(min_length=1)] | None = None
     mode: Annotated[list[Mode], Field(min_length=1)] | None = None
     epochs: Annotated[list[Epochs], Field(min_length=1)] | None = None
     learning_rate: Annotated[list[Rate], Field(min_length=1)] | None = None
@@ -108,10 +137,10 @@ class Deploy(_Strict):
 
     max_cost_per_hour: Dollars
     """In US dollars; a machine that costs more, or whose price is unknown, is refused."""
-    machine_type: str | None = None
-    accelerator_type: str | None = None
+    machine_type: Machine | None = None
+    accelerator_type: Machine | None = None
     accelerator_count: Annotated[int, Field(ge=1, le=16)] | None = None
-    endpoint: str | None = None
+    endpoint: Resource | None = None
     """An existing endpoint, by id; a new one when left out."""
 
 
@@ -123,11 +152,11 @@ class Evaluation(_Strict):
     compare answers: the model is deployed, asked before it has traffic, and taken off again if it does not do."""
     maximum: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Maximum validation loss."""
-    questions: Annotated[str | None, Field(pattern=rf"^{Bucket}$", max_length=1200)] = None
+    questions: Annotated[str | None, Field(pattern=_ADDRESS, max_length=1200)] = None
     """JSON Lines with held-out questions and answers in Cloud Storage; the job's validation file when left out."""
-    base_model: str | None = None
+    base_model: Resource | None = None
     """Model that Google manages to compare with."""
-    base_endpoint: str | None = None
+    base_endpoint: Resource | None = None
     """Endpoint to compare with, by id."""
     require: Literal["better", "not-worse"] = "better"
     """Than the base, with a 95 % interval."""
@@ -154,11 +183,11 @@ class Evaluation(_Strict):
 class Spec(_Strict):
     """What the job does."""
 
-    base_model: str | None = None
+    base_model: Model | None = None
     """Id of the catalogue: `runner models ls`. With `from` it may be left out."""
     custom_base_model: Folder | None = None
     """Folder of weights with the base model's architecture to tune on from."""
-    from_: Annotated[str | None, Field(alias="from", pattern=r"^[a-z][a-z0-9-]{0,62}$")] = None
+    from_: Annotated[str | None, Field(alias="from", pattern=_CAUSE)] = None
     """Name of another manifest, or of one job of a sweep: tune on from its final weights once it has succeeded."""
     mode: Mode | None = None
     """PEFT_ADAPTER where the model offers it when left out."""
@@ -168,8 +197,8 @@ class Spec(_Strict):
     """Folder for the weights; one in the outputs bucket, different for every run, when left out."""
     export_last_checkpoint_only: bool = False
     description: Annotated[str, Field(max_length=1000)] = ""
-    service_account: str | None = None
-    kms_key: str | None = None
+    service_account: Annotated[str, Field(max_length=320)] | None = None
+    kms_key: Annotated[str, Field(max_length=500)] | None = None
     max_cost: Dollars | None = None
     """In US dollars. A job that may cost more, or whose price is unknown, is refused."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0

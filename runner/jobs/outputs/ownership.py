@@ -6,6 +6,7 @@ A folder has one job. Two jobs in one folder overwrite each other's checkpoints,
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from runner.errors import NotFoundError, OutputTakenError
 from runner.gcp import records, storage, tuning_jobs
 from runner.gcp.records import StoredRecord
-from runner.gcp.session import Session
+from runner.gcp.session import PARENT, Session
 from runner.gcp.storage import ObjectInfo, parse_gs_uri
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.labels import FINGERPRINT_LABEL, jobs_of
@@ -70,9 +71,9 @@ def require_free(session: Session, wanted: Wanted, there: StoredRecord | None, n
         parent = str(body.get("parent"))
         if parent == session.environment.parent:
             _require_spent(session, wanted, there, now)
-        elif wanted.lineage and wanted.lineage == lineage_of(body) and parent.count("/") == 3:
+        elif wanted.lineage and wanted.lineage == lineage_of(body) and re.fullmatch(PARENT, parent):
             # An earlier attempt of the same job, which the queue sent to another place.
-            _require_spent(session.at(*parent.split("/")[1::2]), wanted, there, now)
+            _require_spent(session.of(parent), wanted, there, now)
         elif not wanted.replace:
             # Its jobs cannot be listed from here, so nothing says that it has ended.
             raise _taken(wanted, f"a job in {body.get('parent')}", replaceable=True)

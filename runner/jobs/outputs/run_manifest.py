@@ -6,14 +6,15 @@ they read may create the job (`runner.jobs.submitting.claims`).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from runner import times
 from runner.catalog import find_model, load_catalog
+from runner.jobs.checkouts import commit_of
 from runner.jobs.specification import TuningJobSpec
 
 MANIFEST_NAME = "runner-manifest.json"
@@ -49,7 +50,7 @@ def manifest_of(
         "catalog": catalog.version,
         "price": {"usdPerMillionTokens": list_price(spec), "date": catalog.price_date},
         "versions": versions(),
-        "git": git_state(),
+        "git": commit_of(Path()),
         **details,
     }
 
@@ -65,26 +66,6 @@ def versions() -> dict[str, str | None]:
     import platform  # here, so that looking starts fast
 
     return {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
-
-
-def git_state() -> dict[str, Any] | None:
-    """Return commit and whether there are uncommitted changes, of the current directory; None outside of git."""
-    import subprocess  # here, so that looking starts fast
-
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        commit = _git("rev-parse", "HEAD")
-        if commit:
-            return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
-    return None
-
-
-def _git(*arguments: str) -> str:
-    import subprocess
-
-    # A repository that somebody else made may name programs in its configuration; `status` would run these.
-    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _version(name: str) -> str | None:

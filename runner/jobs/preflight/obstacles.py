@@ -49,7 +49,7 @@ def preflight_many(session: Session, looks: Iterable[Look]) -> list[PreflightFin
         UnreachableError: the services cannot be reached.
     """
     every = list(looks)
-    problems = dict.fromkeys(problem for look in every for problem in look.spec.validate(session.environment))
+    problems = dict.fromkeys(str(problem) for look in every for problem in look.spec.validate(session.environment))
     if problems or not every:
         return [error("problem", problem) for problem in problems]
     folders = dict.fromkeys(look.spec.custom_base_model for look in every if look.spec.custom_base_model)

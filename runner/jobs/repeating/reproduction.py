@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
 
 from runner.catalog import load_catalog
 from runner.errors import ConfigurationError, NotFoundError, RunnerError
 from runner.gcp import downloads, storage
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.checkouts import commit_of
 from runner.jobs.labels import FINGERPRINT_LABEL
-from runner.jobs.outputs.run_manifest import SCHEMA_VERSION, git_state, list_price, manifest_uri, versions
+from runner.jobs.outputs.run_manifest import list_price, manifest_uri, versions
 from runner.jobs.specification import TuningJobSpec
 from runner.json_text import parsed
+
+
+class _Version(BaseModel):
+    uri: str
+    generation: int
+    crc32c: str
+
+
+class _Price(BaseModel):
+    usd: float | None = Field(None, alias="usdPerMillionTokens")
+
+
+class _Commit(BaseModel):
+    commit: str
+    dirty: bool
+
+
+class _RunManifest(BaseModel):
+    """What `run_manifest.manifest_of` writes, as far as it is read again."""
+
+    version: Literal[1] = Field(alias="schema")
+    fingerprint: str
+    written: str
+    spec: TuningJobSpec
+    datasets: dict[str, _Version | None]
+    catalog: str
+    price: _Price
+    versions: dict[str, str | None]
+    git: _Commit | None = None
+
 
 _TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
@@ -36,8 +70,8 @@ def read_manifest(session: Session, job: TuningJob) -> dict[str, Any]:
         ) from error
     try:
         body = parsed(content)
-        spec_of(body)
-    except (ValueError, TypeError, KeyError) as error:
+        _RunManifest.model_validate_json(content, strict=True)
+    except ValueError as error:
         raise _unusable(f"{uri} is no run manifest that this version can read") from error
     mine = job.labels.get(FINGERPRINT_LABEL, "")
     if body.get("fingerprint") != mine:
@@ -46,9 +80,7 @@ def read_manifest(session: Session, job: TuningJob) -> dict[str, Any]:
 
 
 def spec_of(manifest: Mapping[str, Any]) -> TuningJobSpec:
-    """Return the specification in a manifest. Raises KeyError, TypeError for what is none."""
-    if manifest["schema"] != SCHEMA_VERSION:
-        raise TypeError(f"schema {manifest['schema']}")
+    """Return the specification in a manifest that `read_manifest` has returned."""
     return TuningJobSpec(**manifest["spec"])
 
 
@@ -74,7 +106,7 @@ def differences(session: Session, manifest: Mapping[str, Any]) -> list[dict[str,
     now = versions()
     for name, version in (manifest.get("versions") or {}).items():
         compare(name, version, now.get(name))
-    compare("git commit", (manifest.get("git") or {}).get("commit"), (git_state() or {}).get("commit"))
+    compare("git commit", (manifest.get("git") or {}).get("commit"), (commit_of(Path()) or {}).get("commit"))
     return found
 
 

@@ -160,7 +160,7 @@ def _standing(
         if there is None:
             return _Free()
         free = _Free(generation=there.generation, body=there.body, former=there.body)
-        owner = there.body.get("claim")
+        owner = str(there.body.get("claim"))
         if there.body.get("fingerprint") != wanted.fingerprint:
             return _Free(generation=there.generation, former=there.body)
         # After the record: what came of this claim is in the list, or its owner may still send it.
@@ -203,7 +203,7 @@ def _settled(free: _Free, sent: Collection[str]) -> set[str]:
     Processes of this machine submit one after the other: if the latest of their claims is old enough, all are. Whoever
     takes over says so in the claim, so that a kill between claim and create does not begin the wait again.
     """
-    if free.body.get("claim") in sent:
+    if str(free.body.get("claim")) in sent:
         return set(sent)
     said = free.body.get("settled")
     return set(sent) & {owner for owner in said if isinstance(owner, str)} if isinstance(said, list) else set()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner import local_files
 from runner.catalog import find_model
 from runner.datasets.checks import check_files
 from runner.datasets.named import is_remote
@@ -238,7 +239,7 @@ def _readied(
 
 def _upload(session: Session, path: Path) -> Upload:
     session.environment.require("datasets_bucket")
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: no such file")
+    if problem := local_files.missing(path):
+        raise ConfigurationError(problem)
     name, crc32c = object_named(path)
     return Upload(path=path, uri=f"gs://{session.environment.datasets_bucket}/{name}", crc32c=crc32c)

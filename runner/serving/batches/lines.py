@@ -51,7 +51,7 @@ def _checked(source: Path, plain: Path) -> Iterator[Lines]:
     try:
         descriptor = os.open(plain, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise ConfigurationError(f"cannot read {source}: {error.strerror or error}") from error
+        raise local_files.unreadable(source, error) from error
     try:
         digest = hashlib.sha256()
         places: list[tuple[int, int, int]] = []

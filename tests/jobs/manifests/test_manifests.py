@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
 
 import hypothesis
@@ -49,10 +50,10 @@ spec:
 """
     )
     assert problems_of(tmp_path, text) == [
-        "m.yaml:4: metadata.name: 'Tone' does not match ^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$",
+        "m.yaml:4: metadata.name: 'Tone' is not a name: a-z, 0-9 and -, from a letter on, at most 40 characters",
         "m.yaml:5: metadata.lables: unknown field; did you mean labels?",
         "m.yaml:9: spec.hyperparameters.epochs: '3' is not a whole number",
-        "m.yaml:11: spec.hyperparameters.batchSize: 0 is not greater than or equal to 1",
+        "m.yaml:11: spec.hyperparameters.batchSize: 0 is not at least 1",
         "m.yaml:10: spec.hyperparameters.learningrate: unknown field; did you mean learningRate?",
         "m.yaml:12: spec.data.train: is missing",
         "m.yaml:13: spec.retry: 1 is not a mapping",
@@ -65,7 +66,7 @@ def test_the_catalogue_is_asked(manifests: Manifests) -> None:
     path.write_text(path.read_text().replace(MODEL, "meta/llama9"))
     loaded = reading.load([manifests.folder])
     found = [line.removeprefix(f"{manifests.folder}/") for line in reading.check(loaded.jobs, ENVIRONMENT)]
-    assert found[0].startswith("unknown.yaml:5: spec.baseModel: base model 'meta/llama9' is not in the catalogue")
+    assert found[0].startswith("unknown.yaml:5: spec.baseModel: 'meta/llama9' is not in the catalogue")
     assert found[1:] == ["wrong.yaml:6: spec.hyperparameters.adapterSize: only mode PEFT_ADAPTER has one"]
 
 
@@ -103,12 +104,31 @@ def test_files_and_names(manifests: Manifests) -> None:
     assert shown == [
         "empty.yml:1: holds no manifest",
         "two.yaml:3: metadata.name: 'one' is the name of the job in one.yaml:1 too",
-        "absent.yaml: no such file or folder",
+        "absent.yaml: no such file",
         "one.yaml:7: spec.data.train: absent.jsonl: no such file",
     ]
     with pytest.raises(ConfigurationError) as caught:
         loaded.raise_for_problems()
     assert len(caught.value.problems) == 3
+
+
+def test_what_is_no_file_is_no_missing_manifest(manifests: Manifests) -> None:
+    """Else pruning would cancel the job of a manifest that is a broken link."""
+    manifests.add("one")
+    (manifests.folder / "gone.yaml").symlink_to("elsewhere.yaml")
+    (manifests.folder / "circle.yaml").symlink_to("circle.yaml")
+    os.mkfifo(manifests.folder / "pipe.yaml")
+    (manifests.folder / "again.yaml").symlink_to("one.yaml")
+    (manifests.folder / "up").symlink_to("..")
+    (manifests.folder / "list.yaml").mkdir()
+    loaded = reading.load([manifests.folder, manifests.folder / "circle.yaml"])
+    assert [problem.removeprefix(f"{manifests.folder}/") for problem in loaded.problems] == [
+        "circle.yaml: a link that leads in a circle",
+        "gone.yaml: a link to elsewhere.yaml, which is not there",
+        "pipe.yaml: neither a file nor a folder",
+        "circle.yaml: a link that leads in a circle",
+    ]
+    assert [job.name for job in loaded.jobs] == ["one"]
 
 
 def test_what_is_hidden_in_a_folder_is_no_manifest(tmp_path: Path) -> None:

@@ -131,6 +131,29 @@ def test_cancelling_needs_a_word(idle: CommandLine, manifests: Manifests, untrai
     assert set(steps[1:]) <= {("tone", "ended")}
 
 
+@pytest.mark.parametrize(
+    ("deploy", "said"),
+    [
+        ("maxCostPerHour: 0.5", "costs $1.15 per hour, more than maxCostPerHour $0.50"),
+        ("maxCostPerHour: 5, machineType: g2-standard-13", "'g2-standard-13' is not in the catalogue"),
+        ("maxCostPerHour: 5, acceleratorType: NVIDIA_L4", "an accelerator needs a machine type with it"),
+        ("maxCostPerHour: 5, machineType: a9-x, acceleratorType: T, acceleratorCount: 1", "no price is published for"),
+        ("maxCostPerHour: 5, endpoint: nowhere", "nowhere"),
+        ("maxCostPerHour: 5", ""),
+    ],
+)
+def test_a_plan_foretells_that_nothing_would_be_deployed(
+    deploy: str, said: str, idle: CommandLine, manifests: Manifests
+) -> None:
+    """The training is billed, and its model would wait for somebody to notice."""
+    manifests.add("tone", spec=f"maxCost: 5\ndeploy: {{{deploy}}}")
+    outcome = idle("plan", "-f", str(manifests.folder), "--no-preflight", "--json")
+    assert outcome.code == 2, outcome.err
+    warnings = [line for line in outcome.document["jobs"][0].get("warnings", []) if line.startswith("spec.deploy: ")]
+    assert len(warnings) == bool(said)
+    assert said in "".join(warnings)
+
+
 def test_preflight_stops_an_apply(
     idle: CommandLine, manifests: Manifests, untrained: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

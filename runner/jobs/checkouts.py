@@ -1,0 +1,80 @@
+"""What Git says of a folder: its commit, and where its files are in which repository, the same in every checkout."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://(?:[^/@]*@)?|[^/:@]+@|(?=[^/:]+:[^/]))([^/:]+)(?::[0-9]+(?=/)|:)?/*(.+)")
+"""`https://user:secret@host:443/path`, `ssh://git@host/path`, `git@host:path`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a file or a folder is."""
+
+    repository: str
+    """Host and path of the remote repository, `github.com/acme/models`, without any secret; "" where there is none."""
+    path: str
+    """In the repository; absolute where there is none."""
+
+    def holds(self, other: Origin) -> bool:
+        """Tell whether something is this, or below it."""
+        return self.repository == other.repository and PurePosixPath(other.path).is_relative_to(self.path)
+
+
+def origin_of(path: Path) -> Origin:
+    """Return where a file or a folder is, which need not exist any more."""
+    folder = path.resolve() if path.is_dir() else path.parent.resolve()
+    place = folder if path.is_dir() else folder / path.name
+    root = _root_of(folder)
+    repository = _repository_of(root) if root else ""
+    if root is None or not repository:
+        return Origin("", place.as_posix())
+    return Origin(repository, place.relative_to(root).as_posix())
+
+
+def commit_of(folder: Path) -> dict[str, Any] | None:
+    """Return commit and whether there are uncommitted changes, of the checkout around a folder; None outside of Git."""
+    root = _root_of(folder.resolve())
+    commit = _git(root, "rev-parse", "HEAD") if root else ""
+    if root is None or not commit:
+        return None
+    return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no"))}
+
+
+def _root_of(folder: Path) -> Path | None:
+    return next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
+
+
+@functools.cache
+def _repository_of(root: Path) -> str:
+    remotes = dict(
+        line.split(" ", 1) for line in _git(root, "config", "--get-regexp", r"^remote\..*\.url$").splitlines()
+    )
+    address = remotes.get("remote.origin.url") or next(iter(remotes.values()), "")
+    return named(str((root / address).resolve()) if address.startswith(".") else address)
+
+
+def named(address: str) -> str:
+    """Return one name for all the addresses that a repository has: by HTTPS and SSH, with and without a login."""
+    found = _ADDRESS.fullmatch(address.strip())
+    name = f"{found[1].lower()}/{found[2]}" if found else address.strip()
+    return name.rstrip("/").removesuffix(".git")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    import subprocess  # here, so that looking starts fast
+
+    # A repository that somebody else made may name programs in its configuration; `status` would run these.
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            [*command, "-C", str(root), *arguments], capture_output=True, text=True, timeout=5, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else ""
+    return ""

@@ -1,0 +1,118 @@
+"""Whose a job is, when several repositories and checkouts share the records of one environment."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runner.gcp.session import Session
+from runner.jobs.checkouts import commit_of, named, origin_of
+from runner.jobs.manifests.records import StateLedger
+from tests.cli.invocation import CommandLine
+from tests.jobs.manifests.folder import Manifests, jobs_of
+
+
+def repository(folder: Path, remote: str) -> Path:
+    """Make a folder a checkout with one commit."""
+    login = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.com")
+    for command in (("init", "-q"), ("add", "-A"), (*login, "commit", "-qm", "first")):
+        subprocess.run(["git", "-C", str(folder), *command], check=True)
+    if remote:
+        subprocess.run(["git", "-C", str(folder), "remote", "add", "origin", remote], check=True)
+    return folder
+
+
+@pytest.fixture
+def two(tmp_path: Path, manifests: Manifests) -> tuple[Path, Path]:
+    """Two repositories, each with `jobs/NAME.yaml`."""
+    found = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        shutil.copytree(manifests.folder, folder / "jobs")
+        Manifests(folder / "jobs").add(name, spec="maxCost: 5")
+        found.append(repository(folder, f"git@example.com:acme/{name}.git"))
+    return found[0], found[1]
+
+
+def planned(run: CommandLine, *arguments: str) -> dict[str, str]:
+    document = run("plan", "--no-preflight", "--prune", "--json", *arguments).document
+    return {item["name"]: item["action"] for item in [*document["jobs"], *document["removed"]]}
+
+
+def test_pruning_in_one_repository_cancels_nothing_of_another(
+    two: tuple[Path, Path], idle: CommandLine, untrained: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in two:
+        monkeypatch.chdir(folder)
+        assert idle("apply", "-f", "jobs", "--quota", "9").code == 0
+    monkeypatch.chdir(two[0])
+    assert planned(idle, "-f", "jobs") == {"one": "keep"}
+    monkeypatch.chdir(two[0] / "jobs")
+    assert planned(idle, "-f", ".") == {"one": "keep"}
+    (two[0] / "jobs" / "one.yaml").rename(two[0] / "jobs" / "moved.yaml")
+    assert planned(idle, "-f", ".") == {"one": "keep"}
+    Manifests(two[0] / "jobs").add("other")
+    (two[0] / "jobs" / "moved.yaml").unlink()
+    for start, path in ((two[0], "jobs"), (two[0] / "jobs", "."), (two[1], "../one/jobs"), (two[1], str(two[0]))):
+        monkeypatch.chdir(start)
+        assert planned(idle, "-f", path) == {"other": "create", "one": "cancel"}, (start, path)
+    # From another checkout of the same repository too, by whichever address it was cloned.
+    clone = two[0].parent / "clone"
+    subprocess.run(["git", "clone", "-q", str(two[0]), str(clone)], check=True)
+    address = "https://secret@example.com/acme/one"
+    subprocess.run(["git", "-C", str(clone), "remote", "set-url", "origin", address], check=True)
+    (clone / "jobs" / "one.yaml").rename(clone / "jobs" / "two.yaml")
+    Manifests(clone / "jobs").add("two", spec="maxCost: 5")
+    monkeypatch.chdir(clone)
+    assert planned(idle, "-f", "jobs/two.yaml")["two"] == "keep", "the same job, whoever asks for it"
+    assert planned(idle, "-f", "jobs")["one"] == "cancel"
+    assert len(jobs_of(untrained)) == 2
+
+
+def test_a_name_that_another_repository_has(
+    two: tuple[Path, Path], idle: CommandLine, untrained: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two[0])
+    assert idle("apply", "-f", "jobs", "--quota", "9").code == 0
+    monkeypatch.chdir(two[1])
+    Manifests(two[1] / "jobs").add("one", hyper="{epochs: 2}")
+    outcome = idle("plan", "-f", "jobs/one.yaml", "--prune", "--no-preflight", "--json")
+    [job] = outcome.document["jobs"]
+    assert job["action"] == "change"
+    assert "jobs/one.yaml in example.com/acme/one has this name too" in job["warnings"][0]
+    assert outcome.document["removed"] == [], "the other repository's job goes on"
+
+
+def test_a_record_says_where_its_manifest_is(
+    two: tuple[Path, Path], idle: CommandLine, untrained: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two[1])
+    assert idle("apply", "-f", "../one/jobs", "--quota", "9").code == 0
+    entry = StateLedger(untrained).read("one")
+    assert entry is not None
+    run = entry.record.run
+    assert (run.repository, run.file) == ("example.com/acme/one", "jobs/one.yaml")
+    assert run.git == commit_of(two[0]), "of the manifests, not of the current directory"
+    assert run.git != commit_of(two[1])
+
+
+def test_origins(tmp_path: Path) -> None:
+    addresses = (
+        "https://example.com/acme/models",
+        "https://user:secret@EXAMPLE.com:8443/acme/models.git",
+        "ssh://git@example.com:22/acme/models.git/",
+        "git@example.com:acme/models.git",
+        "git://example.com/acme/models",
+    )
+    assert {named(address) for address in addresses} == {"example.com/acme/models"}
+    (tmp_path / "jobs").mkdir()
+    absolute = (tmp_path.resolve() / "jobs" / "a.yaml").as_posix()
+    assert (origin_of(tmp_path / "jobs" / "a.yaml").repository, origin_of(tmp_path / "jobs" / "a.yaml").path) == (
+        "",
+        absolute,
+    )
+    assert commit_of(tmp_path) is None
+    assert commit_of(tmp_path / "absent") is None
