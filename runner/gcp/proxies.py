@@ -8,6 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from runner.addresses import is_loopback
+
 if TYPE_CHECKING:
     import ssl
 
@@ -34,7 +36,12 @@ def _trusting(file: str, directory: str) -> ssl.SSLContext:
 
 
 def proxy_for(address: SplitResult) -> SplitResult | None:
-    """Return the address of the proxy for a host, None where there is none. Raises ValueError for an unknown kind."""
+    """Return the address of the proxy for a host, None where there is none. Raises ValueError for an unknown kind.
+
+    This machine itself is never behind one, also where NO_PROXY does not say so: a proxy would look on its own.
+    """
+    if is_loopback((address.hostname or "").lower()):
+        return None
     variables = {f"{address.scheme}_proxy", "all_proxy"}
     named = any(value and name.lower() in variables for name, value in os.environ.items())
     if not named and sys.platform not in {"darwin", "win32"}:  # which have settings of the system

@@ -26,8 +26,10 @@ def test_the_providers_endpoints_end_as_it_demands() -> None:
 
 def test_existing_exceptions_from_the_proxy_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "example.com,localhost")
-
-    assert emulator_variables("http://127.0.0.1:1", token="t")["NO_PROXY"] == "example.com,localhost,127.0.0.1"
+    monkeypatch.setenv("no_proxy", "localhost,example.org")
+    variables = emulator_variables("http://10.0.0.7:1", token="t")
+    assert variables["NO_PROXY"] == "example.com,localhost,example.org,127.0.0.1,::1,10.0.0.7"
+    assert variables["no_proxy"] == variables["NO_PROXY"], "clients that read both prefer either"
 
 
 def test_a_shell_reads_them_back() -> None:

@@ -12,12 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.gcp import rest
+from runner.gcp.proxies import proxy_for
 from runner.gcp.rest import ConnectError, RestClient, StatusError, TransportError
 from tests.local_server import Handler, LocalServer
 from tests.serving import certificates
@@ -239,10 +241,24 @@ def test_plain_requests_go_through_the_proxy_that_is_named(echo: Echo, monkeypat
     assert asked["path"] == "http://elsewhere.invalid/x"
     assert asked["headers"]["host"] == "elsewhere.invalid"
     assert asked["headers"]["proxy-authorization"] == "Basic bWU6cEBzcw=="
-    with RestClient(echo.url) as client:
-        assert client.get("/x").json()["path"] == "/x", "NO_PROXY names this host"
+    monkeypatch.setenv("NO_PROXY", "elsewhere.invalid")
+    with RestClient("http://elsewhere.invalid") as client, pytest.raises(ConnectError):
+        client.get("/x")
+    monkeypatch.delenv("NO_PROXY")
     with RestClient("http://elsewhere.invalid", trust_environment=False) as client, pytest.raises(ConnectError):
         client.get("/x")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LocalHost", "127.9.9.9", "[::1]"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("variable", ["{}_proxy", "{}_PROXY", "all_proxy"])
+def test_this_machine_is_behind_no_proxy(
+    variable: str, scheme: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv(variable.format(scheme if variable.islower() else scheme.upper()), "http://proxy.invalid:3128")
+    assert proxy_for(urlsplit(f"{scheme}://{host}:8085")) is None
+    assert proxy_for(urlsplit(f"{scheme}://elsewhere.invalid")) is not None
 
 
 def test_tls_goes_through_a_tunnel_and_certificates_are_checked(

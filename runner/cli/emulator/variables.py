@@ -64,8 +64,9 @@ def emulator_variables(
     """
     base = url.rstrip("/")
     host = urlsplit(url).hostname or ""
-    known = [name for name in os.environ.get("NO_PROXY", "").split(",") if name]
-    direct = known + [name for name in dict.fromkeys(("127.0.0.1", "localhost", host)) if name not in known]
+    # Some clients read one spelling and some the other, and those that read both prefer either.
+    said = f"{os.environ.get('NO_PROXY', '')},{os.environ.get('no_proxy', '')}".split(",")
+    direct = ",".join(dict.fromkeys(name for name in (*said, "127.0.0.1", "localhost", "::1", host) if name))
     variables = {
         "RUNNER_ENVIRONMENT": document,
         "RUNNER_TOKEN": token or "",
@@ -86,7 +87,8 @@ def emulator_variables(
         "CHECKPOINT_DISABLE": "1",
         # gcsfs otherwise asks the bucket's storage layout over gRPC first.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
-        "NO_PROXY": ",".join(direct),
+        "NO_PROXY": direct,
+        "no_proxy": direct,
     }
     return {name: value for name, value in variables.items() if value}
 
