@@ -31,6 +31,8 @@ scripts should branch on it, and a line in docs/errors.md (a test compares the t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 _SAID = 10
@@ -75,6 +77,15 @@ def require_sound(problems: list[str], *, hint: str | None = None) -> None:
     if problems:
         more = f"; and {len(problems) - _SAID} more" if len(problems) > _SAID else ""
         raise ConfigurationError("; ".join(problems[:_SAID]) + more, problems=problems, hint=hint)
+
+
+@contextmanager
+def gathered(problems: list[str]) -> Iterator[None]:
+    """Add what a ConfigurationError says to `problems` instead of raising it, so that all mistakes are told at once."""
+    try:
+        yield
+    except ConfigurationError as error:
+        problems += error.problems
 
 
 class TemplateLimitError(ConfigurationError):

@@ -105,7 +105,7 @@ def command(
                 _used(line),
                 "not known" if line.usd is None else cents(line.usd),
                 "-" if not line.running or not line.usd_per_hour else amount(line.usd_per_hour),
-                "-" if not line.running else "no end" if line.committed_usd is None else amount(line.committed_usd),
+                line.rest or "-",
             ]
             for line in bill.lines
         ]

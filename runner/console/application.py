@@ -20,7 +20,7 @@ from runner.console.changes import Changes
 from runner.console.observing import Observer
 from runner.console.pages import Pages
 from runner.console.security import Access, Guard
-from runner.console.state import Console, changing, reading
+from runner.console.state import Console, Form, blank, changing, reading
 from runner.console.views import (
     bill,
     changes,
@@ -65,18 +65,37 @@ class _Resource(Convertor[str]):
 register_url_convertor("resource", _Resource())
 
 
+_FORMS: dict[str, Form] = {
+    "/tuning/create": create.model,
+    "/tuning/create/data": create.data,
+    "/tuning/create/parameters": create.parameters,
+    "/models/deploy": deploy.page,
+    "/endpoints/{id:resource}/traffic": endpoints.ask_traffic,
+    "/endpoints/{id:resource}/extend": endpoints.ask_extend,
+    "/endpoints/{id:resource}/playground": playground.page,
+    "/datasets": datasets.page,
+    "/evaluations/new": evaluations.new,
+    "/bill": bill.page,
+}
+"""Pages with a form, which is shown again where what was sent to the same address is refused."""
+_FILLED_IN = {
+    "/tuning/create/data": create.model,
+    "/tuning/create/parameters": create.model,
+    "/models/deploy/review": deploy.page,
+    "/evaluations/review": evaluations.new,
+}
+"""Pages after a form whose values are in the address: the form that they are refused on."""
+
+
 def _post(path: str, view: Any, *, most: int = FORM_BYTES) -> Route:
-    return Route(path, changing(view), methods=["POST"], max_body_size=most)
+    return Route(path, changing(view, _FORMS.get(path)), methods=["POST"], max_body_size=most)
 
 
 def _routes() -> list[Route]:
-    get = {
+    get = {path: blank(form) for path, form in _FORMS.items()} | {
         "/": overview.page,
         "/tuning": tuning.page,
         "/tuning/compare": tuning.compare,
-        "/tuning/create": create.model,
-        "/tuning/create/data": create.data,
-        "/tuning/create/parameters": create.parameters,
         "/tuning/create/review": create.review,
         "/tuning/jobs/{id:resource}": job.monitor,
         "/tuning/jobs/{id:resource}/dataset": job.dataset,
@@ -86,22 +105,15 @@ def _routes() -> list[Route]:
         "/tuning/jobs/{id:resource}/cancel": job.ask_cancel,
         "/tuning/jobs/{id:resource}/clone": create.clone,
         "/models": garden.page,
-        "/models/deploy": deploy.page,
         "/models/deploy/review": deploy.review,
         "/endpoints": endpoints.page,
         "/endpoints/{id:resource}": endpoints.one,
-        "/endpoints/{id:resource}/traffic": endpoints.ask_traffic,
-        "/endpoints/{id:resource}/extend": endpoints.ask_extend,
         "/endpoints/{id:resource}/undeploy": endpoints.ask_undeploy,
-        "/endpoints/{id:resource}/playground": playground.page,
-        "/datasets": datasets.page,
         "/datasets/check": datasets.check,
         "/evaluations": evaluations.page,
-        "/evaluations/new": evaluations.new,
         "/evaluations/review": evaluations.review,
         "/evaluations/{id:resource}": evaluations.one,
         "/evaluations/{id:resource}/report.html": evaluations.export,
-        "/bill": bill.page,
         "/bill.{form}": bill.export,
         "/bill/clean": bill.ask_clean,
         "/changes/{id:resource}": changes.page,
@@ -109,7 +121,7 @@ def _routes() -> list[Route]:
     return [
         Route("/open", _open),
         Route("/static/{digest}/{name:path}", _static),
-        *(Route(path, reading(view)) for path, view in get.items()),
+        *(Route(path, reading(view, _FILLED_IN.get(path))) for path, view in get.items()),
         _post("/tuning/create/data", create.upload, most=UPLOAD_BYTES),
         _post("/tuning/create/review", create.start),
         _post("/tuning/jobs/{id:resource}/cancel", job.cancel),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from runner.catalog import find_model
 from runner.catalog.models import Model, TuningMode
 from runner.console.pages import address
 from runner.console.state import Console, Uploads
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, gathered, require_sound
 from runner.gcp.storage import parse_gs_uri
 from runner.jobs.repeating.cloning import changed
 from runner.jobs.specification import TuningJobSpec, default_mode, labels_of
@@ -23,6 +23,8 @@ STEPS = (
     ("/tuning/create/review", "Review and start"),
 )
 NUMBERS = ("epochs", "learning_rate", "adapter_size", "batch_size")
+_SOUND = ("gs://datasets/training", "gs://datasets/validation")
+"""Stand in for datasets while the rest is looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,19 +112,31 @@ class Draft:
 
         if not self.training:
             raise ConfigurationError("no training dataset is chosen", hint="go back to step 2")
+        problems: list[str] = []
         spec = TuningJobSpec(
             base_model=self.base_model,
-            training_dataset=place(self.training),
-            validation_dataset=place(self.validation) if self.validation else None,
-            mode=self.tuning_mode,
+            training_dataset=_SOUND[0],
+            validation_dataset=_SOUND[1] if self.validation else None,
             display_name=self.display_name,
             **{name: getattr(self, name) or None for name in ("custom_base_model", "service_account", "kms_key")},
             export_last_checkpoint_only=self.final_only == "1",
-            labels=labels_of(self.label.split()),
+            labels={},
             description=self.description,
         )
-        numbers = [f"{name}={getattr(self, name)}" for name in NUMBERS if getattr(self, name)]
-        return changed(spec, [*numbers, f"output_uri={self.output_uri}"])
+        with gathered(problems):
+            spec = replace(spec, mode=self.tuning_mode)
+        with gathered(problems):
+            spec = replace(spec, labels=labels_of(self.label.split()))
+        for name in (*NUMBERS, "output_uri"):
+            if given := getattr(self, name):
+                with gathered(problems):
+                    spec = changed(spec, [f"{name}={given}"])
+        datasets: list[str | None] = []
+        for source in (self.training, self.validation):
+            with gathered(problems):
+                datasets.append(place(source) if source else None)
+        require_sound([*problems, *spec.validate(console.session.environment)] if problems else [])
+        return replace(spec, training_dataset=datasets[0] or "", validation_dataset=datasets[1])
 
     def wanted(self, console: Console) -> Wanted:
         """Return the request of the job. Raises ConfigurationError."""

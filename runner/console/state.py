@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +23,7 @@ from runner.console.observing import Observer
 from runner.console.pages import Pages, address
 from runner.console.security import Access
 from runner.environment.targets import Target
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, RunnerError
 from runner.gcp.session import Session
 from runner.prices import Terms, dollars_of
 
@@ -135,27 +135,64 @@ class Console:
 
 View = Callable[[Console, Request], Response]
 ChangingView = Callable[[Console, Request, FormData], Response]
+Form = Callable[[Console, Request, Mapping[str, str], dict[str, Any]], Response]
+"""Shows a form with the values given and what is wrong with them."""
 
 
-def reading(view: View) -> Callable[[Request], Response]:
-    """Return the endpoint of a view that changes nothing; it runs in a thread."""
+def reading(view: View, form: Form | None = None) -> Callable[[Request], Response]:
+    """Return the endpoint of a view that changes nothing; it runs in a thread.
+
+    Args:
+        view: shows the page.
+        form: shows the form whose values are in the address, where the view refuses them.
+    """
 
     @functools.wraps(view)
     def endpoint(request: Request) -> Response:
-        return view(request.app.state.console, request)
+        console: Console = request.app.state.console
+        try:
+            return view(console, request)
+        except RunnerError as problem:
+            if form is None:
+                raise
+            return form(console, request, _texts(request.query_params), problem.to_json())
 
     return endpoint
 
 
-def changing(view: ChangingView) -> Callable[[Request], object]:
-    """Return the endpoint of a view that gets a form."""
+def changing(view: ChangingView, form: Form | None = None) -> Callable[[Request], object]:
+    """Return the endpoint of a view that gets a form.
+
+    Args:
+        view: begins the change.
+        form: shows the form again, with what was sent, where the view refuses it.
+    """
+
+    def answer(console: Console, request: Request, sent: FormData) -> Response:
+        try:
+            return view(console, request, sent)
+        except RunnerError as problem:
+            if form is None:
+                raise
+            response = form(console, request, _texts(sent), problem.to_json())
+            response.status_code = 400
+            return response
 
     @functools.wraps(view)
     async def endpoint(request: Request) -> Response:
-        async with request.form(max_files=4, max_fields=200) as form:
-            return await run_in_threadpool(view, request.app.state.console, request, form)
+        async with request.form(max_files=4, max_fields=200) as sent:
+            return await run_in_threadpool(answer, request.app.state.console, request, sent)
 
     return endpoint
+
+
+def blank(form: Form) -> View:
+    """Return the view of a form whose values are in the address."""
+    return lambda console, request: form(console, request, _texts(request.query_params), {})
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if isinstance(value, str)}
 
 
 def given(values: Any, names: Sequence[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from runner import times
 from runner.formatting import visible
+from runner.prices import amount
 from runner.serving.billed import Billed
 from runner.serving.leak import Leak
 
@@ -39,7 +40,7 @@ class Line:
     committed_usd: float | None = 0.0
     """What comes still if nothing is done: the rest of the training, or the time until the lease ends.
 
-    None where nothing ends it.
+    None where nothing ends it, no price is published, or the service has not counted yet.
     """
     start: float | None = None
     """Seconds since 1970."""
@@ -56,6 +57,15 @@ class Line:
     def running(self) -> bool:
         """Tell whether it costs more by itself."""
         return self.end is None
+
+    @property
+    def rest(self) -> str:
+        """Return what comes still, in words; "" for what costs nothing more."""
+        if not self.running:
+            return ""
+        if self.committed_usd is not None:
+            return amount(self.committed_usd)
+        return "not counted" if self.kind == "tuning" else "not published" if self.usd_per_hour is None else "no end"
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.catalog import UnknownModelError, find_model, load_catalog, machines
 from runner.catalog.models import MachineChoice
-from runner.errors import ConfigurationError, GoogleApiError, NotFoundError, require_sound
+from runner.errors import ConfigurationError, GoogleApiError, NotFoundError, gathered, require_sound
 from runner.gcp import endpoints, storage, tuning_jobs
 from runner.gcp.endpoints import DeployedModel
 from runner.gcp.prediction import resolve_endpoint
@@ -224,8 +224,12 @@ def plan_deployment(
             an existing endpoint is to get a model without a known machine, or what was asked for does not go together.
     """
     resources, reach = resources or Resources(), reach or Reach()
-    given = choose_machine("", machine_type, accelerator_type, accelerator_count)
-    problems = [*resources.problems(given), *reach.problems(endpoint)]
+    given, problems = None, list[str]()
+    with gathered(problems):
+        given = choose_machine("", machine_type, accelerator_type, accelerator_count)
+    problems += [*resources.problems(given), *reach.problems(endpoint)]
+    if not 0 <= percent <= 100:
+        problems.append(f"share of the traffic: {percent} is not from 0 to 100 percent")
     if percent != 100 and not endpoint:
         problems.append("a share of the traffic needs an existing endpoint: give --endpoint")
     require_sound(problems)

@@ -71,8 +71,8 @@ def newest(endpoint: Endpoint) -> DeployedModel:
     return max(endpoint.deployed_models, key=lambda item: (item.create_time, item.id))
 
 
-def set_shares(session: Session, endpoint: Endpoint, shares: Mapping[str, int]) -> Endpoint:
-    """Set who gets how many per cent; one model may be left out, or given alone, and gets or leaves the rest.
+def split_of(endpoint: Endpoint, shares: Mapping[str, int]) -> dict[str, int]:
+    """Return who gets how many per cent; one model may be left out, or given alone, and gets or leaves the rest.
 
     Raises:
         ConfigurationError: no such model, or the shares do not add up.
@@ -87,7 +87,12 @@ def set_shares(session: Session, endpoint: Endpoint, shares: Mapping[str, int]) 
         split[missing[0]] = rest
     if sum(split.values()) != 100 or any(share < 0 for share in split.values()):
         raise ConfigurationError(f"the shares add up to {sum(split.values())} percent, not 100")
-    return deployed.set_traffic(session, endpoint.name, split)
+    return split
+
+
+def set_shares(session: Session, endpoint: Endpoint, shares: Mapping[str, int]) -> Endpoint:
+    """Set the split of `split_of`. Raises ConfigurationError."""
+    return deployed.set_traffic(session, endpoint.name, split_of(endpoint, shares))
 
 
 def promote(

@@ -23,7 +23,7 @@ from tests.console.conftest import Complaints, Open
 from tests.console.running import RunningConsole
 from tests.console.test_pages import serious
 from tests.loopback import NO_TLS
-from tests.projects import environment_of
+from tests.projects import environment_of, upload_dataset
 from tests.provisioning import provision
 
 MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
@@ -42,8 +42,8 @@ HOSTILE = [
 ]
 
 
-def make_job(session: Session, name: str, *, uri: str = "gs://nowhere-at-all/train.jsonl") -> str:
-    """Create a job by a plain request: its data need not be there while it waits."""
+def make_job(session: Session, name: str, *, uri: str = "gs://nowhere-at-all/train.jsonl", fate: str = "") -> str:
+    """Create a job by a plain request: its data need not be there while it waits. `fate` is a fault of jobs."""
     body = {
         "baseModel": MODEL,
         "tunedModelDisplayName": name,
@@ -51,7 +51,8 @@ def make_job(session: Session, name: str, *, uri: str = "gs://nowhere-at-all/tra
         "outputUri": f"gs://{session.environment.outputs_bucket}/{time.time_ns()}",
     }
     url = f"{session.environment.vertex_base}/v1beta1/{session.environment.parent}/tuningJobs"
-    made = httpx.post(url, json=body, timeout=30, verify=NO_TLS).raise_for_status().json()
+    headers = {"x-emulator-fault": fate} if fate else {}
+    made = httpx.post(url, json=body, headers=headers, timeout=30, verify=NO_TLS).raise_for_status().json()
     return str(made["name"]).rsplit("/", 1)[-1]
 
 
@@ -92,6 +93,42 @@ def test_hostile_answers_are_only_text(console: RunningConsole, session: Session
     words = page.locator("#answers").inner_text()
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08\x0b-\x1f]", words)
     assert r"a\x1b[31mred\x07" in words
+
+
+def test_a_question_that_is_refused_stays_to_be_mended(
+    console: RunningConsole, session: Session, open_page: Open
+) -> None:
+    base = f"{session.environment.vertex_base}/v1beta1/{session.environment.parent}/endpoints"
+    httpx.post(base, params={"endpointId": "one"}, json={"displayName": "one"}).raise_for_status()
+    page = open_page(console, "/endpoints/one/playground")
+    page.get_by_label("temperature").fill("9")
+    page.get_by_label("top_k").fill("0")
+    page.get_by_label("Question").fill("Why?")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("#talk-status")).to_have_text("An answer failed.")
+    for name in ("temperature", "top_k"):
+        expect(page.locator("#answers .notice.bad")).to_contain_text(f"{name}: ")
+    expect(page.get_by_label("Question")).to_have_value("Why?")
+
+
+def test_jobs_that_wait_hide_none_that_failed_and_are_not_billed_for_ever(
+    console: RunningConsole, session: Session, open_page: Open
+) -> None:
+    data = upload_dataset(session)
+    make_job(session, "broken", uri=data, fate="fail=permission")
+    stalled = make_job(session, "stalled", uri=data, fate="stall")
+    page = open_page(console, f"/tuning/jobs/{stalled}")
+    expect(page.locator(".chip").first).to_have_text("Tuning")
+    for number in range(9):
+        make_job(session, f"waits {number}", uri=data)
+    page.goto("/")
+    expect(page.get_by_text("broken failed (permission)", exact=True)).to_be_visible()
+    expect(page.get_by_text("2 more jobs", exact=True)).to_be_visible()
+    expect(page.locator("section[aria-labelledby=h-run] li").first).to_contain_text("stalled")
+    page.goto("/bill")
+    row = page.get_by_role("row", name="waits 8")
+    expect(row.locator("[data-label=Committed]")).to_have_text("not counted")
+    expect(row.locator("[data-label=Kind]")).to_have_text("tuning")
 
 
 def test_two_tabs_ask_no_more_than_one(idle_console: RunningConsole, untrained: Session, open_page: Open) -> None:

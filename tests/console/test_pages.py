@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
@@ -13,6 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from runner.console import application
 from runner.gcp import uploads
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
@@ -137,6 +140,54 @@ def test_every_page_is_accessible_and_fits_in_both_modes_and_widths(
             problems += [f"{path}: {what} is cut at {width} pixels" for what in page.evaluate(CUT)]
         page.set_viewport_size({"width": 1280, "height": 860})
     assert problems == []
+
+
+def test_a_form_that_is_refused_comes_back_with_what_was_typed_and_every_mistake(
+    full: RunningConsole, deployed: tuple[Session, Endpoint], tuned: Tuned
+) -> None:
+    endpoint = deployed[1]
+    own = f"/endpoints/{endpoint.id}"
+    [model] = endpoint.deployed_models
+    wrong = {"training_address": "here", "validation_address": "there"}
+    numbers = {"epochs": "many", "learning_rate": "fast", "adapter_size": "7", "label": "Team=A", "output_uri": "x"}
+    chosen = {"base_model": MODEL, "training": tuned.job.training_dataset_uri}
+    plan = {"source": "gs://nowhere/at-all", "percent": "half", "lease": "long", "idle": "short", "machine_type": "m9"}
+    refused = {
+        f"{own}/traffic": ({f"share:{model.id}": "60"}, ["add up to 60"]),
+        f"{own}/extend": ({"lease": "long"}, ["no length"]),
+        f"{own}/playground": (
+            {"question": "Why?", "system": "Be brief.", "temperature": "hot", "top_k": "0"},
+            ["'hot'", "top_k: '0'"],
+        ),
+        "/datasets": ({"base_model": MODEL}, ["neither a file nor an object"]),
+        "/tuning/create/data": ({"base_model": MODEL} | wrong, ["'here'", "'there'"]),
+        "/evaluations/new": (
+            {"endpoint": endpoint.id, "base": endpoint.id, "limit": "few"},
+            ["same", "few", "no ques"],
+        ),
+        "/bill": ({}, ["no file"]),
+    }
+    with_post = {route.path for route in application._routes() if "POST" in (route.methods or ())}
+    forms = {path.replace("{id:resource}", endpoint.id) for path in application._FORMS if path in with_post}
+    assert set(refused) == forms
+    shown = {
+        "/tuning/create/review": (chosen | numbers, ["'many'", "'fast'", "adapter size: 7", "'Team'", "output: "]),
+        "/tuning/create/parameters": (chosen | {"mode": "half"}, ["not tuned in mode half"]),
+        "/models/deploy/review": (plan, ["'half'", "'long'", "'short'", "'m9'"]),
+        "/evaluations/review": ({"endpoint": "e", "base": "b", "questions": "upload:0", "limit": "few"}, ["no longer"]),
+    }
+    with full.client() as client:
+        for path, (given, words) in (refused | shown).items():
+            answer = client.post(path, data=given) if path in refused else client.get(path, params=given)
+            assert answer.status_code == (400 if path in refused else 200), path
+            alert = re.findall(r'<div class="notice bad" role="alert">.*?</div>', answer.text, re.DOTALL)
+            assert len(alert) == 1, path
+            assert [word for word in words if word not in html.unescape(alert[0])] == [], path
+            assert "<form" in answer.text or path == "/tuning/create/review", path
+            kept = {value: value in html.unescape(answer.text) for value in given.values()}
+            choices = {"long", "short", "m9"}  # of a list, which has no such thing
+            assert [value for value, there in kept.items() if not there and value not in choices] == [], path
+        assert full.console.changes.running() == []
 
 
 def test_without_scripts_everything_reads(

@@ -38,7 +38,7 @@
     const response = await fetch(form.action, { method: "POST", body, headers: { Accept: "text/event-stream" }, signal });
     if (!response.ok || !response.headers.get("content-type")?.startsWith("text/event-stream")) {
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      throw new Error(page.querySelector("[role=alert]")?.textContent.trim() || `the console answered ${response.status}`);
+      throw new Error(page.querySelector("[role=alert]:not([hidden])")?.textContent.trim() || `the console answered ${response.status}`);
     }
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
@@ -107,7 +107,10 @@
     running = null;
     stop.hidden = true;
     status.textContent = notes.find(Boolean) || "Answered";
-    form.elements.question.value = "";
+    if (!notes.some(Boolean)) {
+      form.elements.question.value = "";
+      if (form.elements.picture) form.elements.picture.value = "";
+    }
     form.elements.question.focus();
     row.scrollIntoView({ block: "nearest" });
   });

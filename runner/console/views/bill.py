@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -27,10 +29,10 @@ from runner.serving.stale import find_all
 SHOWN = 100
 
 
-def page(console: Console, request: Request) -> Response:
+def page(console: Console, request: Request, given: Mapping[str, str], error: dict[str, Any]) -> Response:
     """Show the bill."""
-    source = request.query_params.get("billed", "")
-    error, billed = {}, None
+    source = given.get("billed", "")
+    billed = None
     try:
         billed = _billed(console, source)
     except RunnerError as problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from runner.catalog import find_model, load_catalog
+from runner.catalog import UnknownModelError, load_catalog
 from runner.console import following
 from runner.console.changes import Change
 from runner.console.checking import LOOK_SECONDS, look
@@ -19,7 +19,7 @@ from runner.console.elsewhere import command_line, manifest, python
 from runner.console.observing import SHORTEST_SECONDS, StillReadingError
 from runner.console.state import Console, agreed_terms, text
 from runner.datasets.checks import MAX_VALIDATION_ROWS, MAX_VALIDATION_SHARE
-from runner.errors import ConfigurationError, RunnerError
+from runner.errors import ConfigurationError, RunnerError, gathered, require_sound
 from runner.gcp import fleet, tuning_jobs
 from runner.jobs.preflight.findings import PreflightFinding
 from runner.jobs.repeating.cloning import specification_of
@@ -40,8 +40,8 @@ def _step(
     there = bool(draft.base_model)
     try:
         texts = [write(draft, console, usd) if there else "" for write in (command_line, python, manifest)]
-    except ConfigurationError:
-        texts = ["", "", ""]  # an upload that is gone: the page says so itself
+    except RunnerError:
+        texts = ["", "", ""]  # an upload that is gone, an unknown model: the page says so itself
     return console.pages.answer(
         request,
         template,
@@ -55,10 +55,14 @@ def _step(
     )
 
 
-def model(console: Console, request: Request, *, error: dict[str, Any] | None = None) -> Response:
-    """Choose the base model and the method; `error` says what is wrong with the choice."""
-    draft = Draft.of(request.query_params)
-    chosen = find_model(draft.base_model) if draft.base_model else None
+def model(console: Console, request: Request, given: Mapping[str, str], error: dict[str, Any]) -> Response:
+    """Choose the base model and the method."""
+    draft = Draft.of(given)
+    chosen = None
+    try:
+        chosen = draft.model if draft.base_model else None
+    except UnknownModelError as unknown:
+        error = error or unknown.to_json()
     catalog = load_catalog()
     places = [place.id for place in catalog.locations]
     return _step(
@@ -76,17 +80,14 @@ def model(console: Console, request: Request, *, error: dict[str, Any] | None = 
     )
 
 
-def data(console: Console, request: Request) -> Response:
+def data(console: Console, request: Request, given: Mapping[str, str], refused: dict[str, Any]) -> Response:
     """Choose the data, and show what a check says of it."""
-    draft = Draft.of(request.query_params)
+    draft = Draft.of(given)
     if not draft.base_model:
         return RedirectResponse("/tuning/create", 303)
-    try:
-        mode = draft.tuning_mode
-    except ConfigurationError as problem:
-        return model(console, request, error=problem.to_json())
+    mode = draft.tuning_mode
     looked, error = None, {}
-    if draft.training:
+    if draft.training and not refused:
         try:
             looked = look(
                 console,
@@ -98,7 +99,7 @@ def data(console: Console, request: Request) -> Response:
             )
         except RunnerError as problem:
             error = problem.to_json()
-    waiting = bool(draft.training) and looked is None and not error
+    waiting = bool(draft.training) and looked is None and not (error or refused)
     return _step(
         console,
         request,
@@ -108,6 +109,8 @@ def data(console: Console, request: Request) -> Response:
         part="create/parts/findings.html",
         looked=looked,
         error=error,
+        refused=refused,
+        given=given,
         waiting=waiting,
         limit=draft.model.modes[mode].max_sequence_length,
         share=MAX_VALIDATION_SHARE,
@@ -123,14 +126,19 @@ def data(console: Console, request: Request) -> Response:
 def upload(console: Console, request: Request, form: FormData) -> Response:
     """Keep the files of the form, and go back to the step with them."""
     draft = Draft.of(form)
-    found = {}
+    found: dict[str, str] = {}
+    problems: list[str] = []
     for role in ("training", "validation"):
-        if sent := console.uploads.sent(form, f"{role}_file"):
-            found[role] = sent
-        elif given := text(form, f"{role}_address"):
-            found[role] = _address(given, role)
-        elif text(form, f"{role}_none"):
-            found[role] = ""
+        with gathered(problems):
+            if sent := console.uploads.sent(form, f"{role}_file"):
+                found[role] = sent
+            elif given := text(form, f"{role}_address"):
+                found[role] = _address(given, role)
+            elif text(form, f"{role}_none"):
+                found[role] = ""
+    if not (problems or draft.training or found.get("training")):
+        problems.append("training dataset: neither a file nor an object was chosen")
+    require_sound(problems)
     return RedirectResponse(draft.at("/tuning/create/data", **found), 303)
 
 
@@ -138,12 +146,12 @@ def _address(given: str, role: str) -> str:
     if given.startswith("gs://") and "/" in given.removeprefix("gs://"):
         return given
     message = f"{role} dataset: {given[:200]!r} is not the address of an object, such as gs://BUCKET/train.jsonl"
-    raise ConfigurationError(message, hint="upload a file of this machine instead")
+    raise ConfigurationError(message)
 
 
-def parameters(console: Console, request: Request) -> Response:
+def parameters(console: Console, request: Request, given: Mapping[str, str], _: dict[str, Any]) -> Response:
     """Choose the hyperparameters, whose defaults stand beside them."""
-    draft = Draft.of(request.query_params)
+    draft = Draft.of(given)
     if not (draft.base_model and draft.training):
         return RedirectResponse(draft.at("/tuning/create"), 303)
     mode = draft.tuning_mode

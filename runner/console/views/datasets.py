@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -13,12 +15,12 @@ from runner.console import following
 from runner.console.checking import look
 from runner.console.pages import address
 from runner.console.state import Console, Uploads, text
-from runner.errors import RunnerError
+from runner.errors import ConfigurationError, RunnerError
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.specification import default_mode
 
 
-def page(console: Console, request: Request) -> Response:
+def page(console: Console, request: Request, given: Mapping[str, str], error: dict[str, Any]) -> Response:
     """Show the datasets of the jobs, and a form to check another."""
     used: dict[str, list[TuningJob]] = defaultdict(list)
     for job in following.jobs(console).value:
@@ -31,6 +33,8 @@ def page(console: Console, request: Request) -> Response:
         used=list(used.items())[:200],
         models=models(),
         bucket=console.session.environment.datasets_bucket,
+        given=given,
+        error=error,
     )
 
 
@@ -38,7 +42,7 @@ def upload(console: Console, request: Request, form: FormData) -> Response:
     """Keep a file, and lead to its check."""
     source = console.uploads.sent(form, "training_file") or text(form, "training_address")
     if not source:
-        return RedirectResponse("/datasets", 303)
+        raise ConfigurationError("neither a file nor an object was chosen")
     return RedirectResponse(address("/datasets/check", training=source, base_model=text(form, "base_model")), 303)
 
 

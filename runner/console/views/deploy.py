@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -14,7 +16,7 @@ from runner.console.changes import Change
 from runner.console.elsewhere import call, in_lines, limit_of
 from runner.console.pages import address
 from runner.console.state import Console, agreed_terms
-from runner.errors import ConfigurationError, RunnerError
+from runner.errors import ConfigurationError, gathered, require_sound
 from runner.formatting import duration, seconds_of
 from runner.jobs.outputs.checkpoints import Checkpoint
 from runner.serving import deploying, leases
@@ -26,9 +28,9 @@ LEASES = (("1h", "1 hour"), ("8h", "8 hours"), ("1d", "1 day"), ("7d", "7 days")
 IDLES = (("30m", "30 minutes"), ("2h", "2 hours"), ("8h", "8 hours"), ("none", "No limit"))
 
 
-def page(console: Console, request: Request) -> Response:
+def page(console: Console, request: Request, sent: Mapping[str, str], error: dict[str, Any]) -> Response:
     """Ask for the weights, the machine and the endpoint."""
-    given = state.given(request.query_params, FIELDS)
+    given = state.given(sent, FIELDS)
     jobs = [job for job in following.jobs(console).value if job.succeeded or job.checkpoints][:100]
     source = given.get("source", "")
     checkpoints: list[Checkpoint] = []
@@ -44,6 +46,7 @@ def page(console: Console, request: Request) -> Response:
         request,
         "deploy/form.html",
         given=dict.fromkeys(FIELDS, "") | given,
+        error=error,
         jobs=jobs,
         job=job,
         checkpoints=checkpoints,
@@ -58,18 +61,35 @@ def page(console: Console, request: Request) -> Response:
 
 
 def _plan(console: Console, given: dict[str, str]) -> DeploymentPlan:
-    percent = state.whole(given.get("percent", ""))
-    return plan_deployment(
-        console.session,
-        given.get("source", ""),
-        checkpoint=given.get("checkpoint", "final"),
-        machine_type=given.get("machine_type"),
-        display_name=given.get("display_name", ""),
-        endpoint=given.get("endpoint"),
-        lease_seconds=_length(given.get("lease"), DEFAULT_LEASE_SECONDS),
-        idle_seconds=_length(given.get("idle"), DEFAULT_IDLE_SECONDS),
-        percent=100 if percent is None else percent,
-    )
+    problems: list[str] = []
+    lease: float | None = DEFAULT_LEASE_SECONDS
+    idle: float | None = DEFAULT_IDLE_SECONDS
+    with gathered(problems):
+        lease = _length(given.get("lease"), DEFAULT_LEASE_SECONDS)
+    with gathered(problems):
+        idle = _length(given.get("idle"), DEFAULT_IDLE_SECONDS)
+    percent = state.whole(given.get("percent", "100"))
+    if percent is None:
+        problems.append(f"share of the traffic: {given['percent'][:20]!r} is not a whole number from 0 to 100")
+
+    def planned() -> DeploymentPlan:
+        return plan_deployment(
+            console.session,
+            given.get("source", ""),
+            checkpoint=given.get("checkpoint", "final"),
+            machine_type=given.get("machine_type"),
+            display_name=given.get("display_name", ""),
+            endpoint=given.get("endpoint"),
+            lease_seconds=lease,
+            idle_seconds=idle,
+            percent=100 if percent is None else percent,
+        )
+
+    if problems:
+        with gathered(problems):
+            planned()
+        require_sound(problems)
+    return planned()
 
 
 def _length(given: str | None, default: float) -> float | None:
@@ -87,25 +107,20 @@ def review(console: Console, request: Request) -> Response:
     given = state.given(request.query_params, FIELDS)
     if not given.get("source"):
         return RedirectResponse("/models/deploy", 303)
-    plan, error = None, {}
-    try:
-        plan = _plan(console, given)
-    except RunnerError as problem:
-        error = problem.to_json()
+    plan = _plan(console, given)
     now = following.bill(console).usd_per_hour
     return console.pages.answer(
         request,
         "deploy/review.html",
         given=given,
         plan=plan,
-        error=error,
         now_per_hour=now,
         back=address("/models/deploy", **given),
-        command=_command(given, None if plan is None else plan.usd_per_hour),
-        python=_python(given, None if plan is None else plan.usd_per_hour),
-        lease=None if plan is None or plan.lease_seconds is None else duration(plan.lease_seconds),
-        idle=None if plan is None or plan.idle_seconds is None else duration(plan.idle_seconds),
-        ending=None if plan is None else _ending(console, plan.lease_seconds, plan.idle_seconds),
+        command=_command(given, plan.usd_per_hour),
+        python=_python(given, plan.usd_per_hour),
+        lease=None if plan.lease_seconds is None else duration(plan.lease_seconds),
+        idle=None if plan.idle_seconds is None else duration(plan.idle_seconds),
+        ending=_ending(console, plan.lease_seconds, plan.idle_seconds),
         once=console.changes.token("/models/deploy/review"),
     )
 
@@ -119,6 +134,8 @@ def _ending(console: Console, lease: float | None, idle: float | None) -> str:
 def start(console: Console, request: Request, form: FormData) -> Response:
     """Deploy at the price that the review has shown."""
     given = state.given(form, FIELDS)
+    if not given.get("source"):
+        raise ConfigurationError("no job and no folder of weights is chosen")
     terms = agreed_terms(form)
     plan = _plan(console, given)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -12,7 +14,7 @@ from runner.console import following
 from runner.console.changes import Change
 from runner.console.state import Console, text, whole
 from runner.console.views.deploy import LEASES
-from runner.errors import ConfigurationError, GoogleApiError
+from runner.errors import ConfigurationError, GoogleApiError, require_sound
 from runner.formatting import duration, seconds_of
 from runner.gcp import endpoints as resources
 from runner.gcp import usage
@@ -145,13 +147,18 @@ def _served(
     )
 
 
-def ask_traffic(console: Console, request: Request) -> Response:
+def ask_traffic(console: Console, request: Request, given: Mapping[str, str], error: dict[str, Any]) -> Response:
     """Ask who gets how much of the traffic."""
     endpoint = following.endpoint_named(console, request.path_params["id"])
     return console.pages.answer(
         request,
         "endpoints/traffic.html",
         endpoint=endpoint,
+        shares={
+            item.id: given.get(f"share:{item.id}", endpoint.traffic.get(item.id, 0))
+            for item in endpoint.deployed_models
+        },
+        error=error,
         once=console.changes.token(request.url.path),
     )
 
@@ -159,16 +166,13 @@ def ask_traffic(console: Console, request: Request) -> Response:
 def traffic(console: Console, request: Request, form: FormData) -> Response:
     """Set the shares."""
     identifier = request.path_params["id"]
-    shares = {}
-    for name, value in form.multi_items():
-        if name.startswith("share:") and isinstance(value, str):
-            share = whole(value)
-            if share is None:
-                raise ConfigurationError(f"{value[:20]!r} is not a whole number of percent")
-            shares[name.removeprefix("share:")] = share
-
+    given = {name: str(value) for name, value in form.multi_items() if name.startswith("share:")}
     if chosen := text(form, "all"):
-        shares = {name: 100 if name == chosen else 0 for name in shares}
+        given = {name: "100" if name == f"share:{chosen}" else "0" for name in given}
+    wrong = [value for value in given.values() if whole(value) is None]
+    require_sound([f"{value[:20]!r} is not a whole number of percent" for value in wrong])
+    shares = {name.removeprefix("share:"): whole(value) or 0 for name, value in given.items()}
+    sharing.split_of(following.endpoint_named(console, identifier), shares)
 
     def work(change: Change) -> str:
         endpoint = resources.get_endpoint(console.session, identifier)
@@ -178,7 +182,7 @@ def traffic(console: Console, request: Request, form: FormData) -> Response:
     return console.change(request, form, "The traffic was shared anew", work, back=f"/endpoints/{identifier}/traffic")
 
 
-def ask_extend(console: Console, request: Request) -> Response:
+def ask_extend(console: Console, request: Request, _: Mapping[str, str], error: dict[str, Any]) -> Response:
     """Ask for how long the lease is to be."""
     endpoint = following.endpoint_named(console, request.path_params["id"])
     return console.pages.answer(
@@ -188,6 +192,7 @@ def ask_extend(console: Console, request: Request) -> Response:
         listed=describe(endpoint),
         guard_minutes=console.session.environment.idle_guard_minutes,
         leases=LEASES,
+        error=error,
         once=console.changes.token(request.url.path),
     )
 
@@ -213,6 +218,8 @@ def ask_undeploy(console: Console, request: Request) -> Response:
     endpoint = following.endpoint_named(console, request.path_params["id"])
     only = request.query_params.get("model", "")
     chosen = [model for model in endpoint.deployed_models if only in ("", model.id)]
+    if only and not chosen:
+        raise ConfigurationError(f"no model {only[:80]!r} is deployed here any more; nothing was changed")
     price = describe(endpoint).usd_per_hour
     whole = made_here(endpoint) and len(chosen) == len(endpoint.deployed_models)
     saved = f"This ends {amount(price)} per hour." if price and not only else "This ends the billing of its machine."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import FormData
@@ -14,7 +15,7 @@ from runner.console.changes import Change
 from runner.console.elsewhere import call, in_lines
 from runner.console.pages import address
 from runner.console.state import Console
-from runner.errors import ConfigurationError, require_sound
+from runner.errors import ConfigurationError, gathered, require_sound
 from runner.prices import total
 from runner.serving import comparing, past_evaluations
 from runner.serving.evaluation_report import KINDS, sections, to_html
@@ -51,10 +52,10 @@ def export(console: Console, request: Request) -> Response:
     return Response(body, headers=headers, media_type="text/html")
 
 
-def new(console: Console, request: Request) -> Response:
+def new(console: Console, request: Request, sent: Mapping[str, str], error: dict[str, Any]) -> Response:
     """Ask which models, and on what."""
     serving = [item.endpoint for item in following.endpoints(console).value if item.billed]
-    given = state.given(request.query_params, FIELDS)
+    given = state.given(sent, FIELDS)
     chosen = [item for item in serving if item.id == given.get("endpoint")] or serving[:_LOOKED_INTO]
     bases = sorted({base for item in chosen if (base := following.base_of(console, item))})
     return console.pages.answer(
@@ -65,18 +66,25 @@ def new(console: Console, request: Request) -> Response:
         bases=bases,
         deciders=_DECIDERS,
         bucket=console.session.environment.datasets_bucket,
+        error=error,
     )
 
 
 def upload(console: Console, request: Request, form: FormData) -> Response:
     """Keep the questions, and lead to the review."""
     given = state.given(form, FIELDS)
-    if sent := console.uploads.sent(form, "questions_file"):
-        given["questions"] = sent
-    words = {"endpoint": "no tuned model", "base": "nothing to compare with", "questions": "no questions"}
-    require_sound([f"{said} chosen" for name, said in words.items() if not given.get(name)])
-    if given["endpoint"] == given["base"]:
-        raise ConfigurationError("the tuned model and what it is compared with are the same")
+    problems: list[str] = []
+    with gathered(problems):
+        given["questions"] = console.uploads.sent(form, "questions_file") or given.get("questions", "")
+        if not given["questions"]:
+            problems.append("no questions were chosen")
+    words = {"endpoint": "no tuned model was chosen", "base": "nothing to compare with was chosen"}
+    problems += [said for name, said in words.items() if not given.get(name)]
+    if given.get("endpoint") and given.get("endpoint") == given.get("base"):
+        problems.append("the tuned model and what it is compared with are the same")
+    with gathered(problems):
+        _limit(given)
+    require_sound(problems)
     return RedirectResponse(address("/evaluations/review", **given), 303)
 
 

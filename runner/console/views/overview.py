@@ -40,7 +40,7 @@ def page(console: Console, request: Request) -> Response:
     jobs = following.jobs(console)
     endpoints = following.endpoints(console)
     labels = following.model_labels(console)
-    running = [job for job in jobs.value if not job.ended]
+    running = sorted((job for job in jobs.value if not job.ended), key=_waits)
     serving = [item for item in endpoints.value if item.billed]
     leaks = following.leaks(console)
     troubles = [*_of_jobs(console, jobs.value), *_of_leases(console, serving, labels)]
@@ -56,6 +56,7 @@ def page(console: Console, request: Request) -> Response:
         running=[(job, fraction_of(job), following.spark(console, job)) for job in running[:_SHOWN]],
         more=len(running) - _SHOWN,
         serving=serving[:_SHOWN],
+        more_serving=len(serving) - _SHOWN,
         troubles=troubles,
         recent=[job for job in jobs.value if job.succeeded][:4],
         bill=following.bill(console),
@@ -66,19 +67,31 @@ def page(console: Console, request: Request) -> Response:
     )
 
 
+def _waits(job: TuningJob) -> bool:
+    return not job.ended and "WAITING" in job.detail_state
+
+
+def _first(found: list[Trouble], noun: str, link: str) -> list[Trouble]:
+    """Return as many as are shown, the worst first, and where the others are."""
+    found.sort(key=lambda item: item.kind != "bad")
+    left = len(found) - _SHOWN
+    more = [Trouble(found[_SHOWN].kind, counted(left, f"more {noun}"), "", link, "All")] if left > 0 else []
+    return found[:_SHOWN] + more
+
+
 def _of_jobs(console: Console, jobs: list[TuningJob]) -> list[Trouble]:
     found = []
     for job in jobs:
         name = job.display_name or job.id
         link = f"/tuning/jobs/{job.id}"
-        if not job.ended and "WAITING" in job.detail_state:
+        if _waits(job):
             what = "the project's quota of concurrent jobs" if "QUOTA" in job.detail_state else "a machine"
             found.append(Trouble("waiting", f"{name} waits", f"For {what}; waiting is not charged.", link, "Why"))
         failed = job.ended and not job.succeeded and job.state != "JOB_STATE_CANCELLED"
         if failed and job.end_time and console.session.now() - job.end_time.timestamp() < _RECENT_SECONDS:
             cause = classify(job) or "platform"
             found.append(Trouble("bad", f"{name} failed ({cause})", job.error_message[:240], link, "Why"))
-    return found[:_SHOWN]
+    return _first(found, "job", "/tuning")
 
 
 def _of_leases(console: Console, serving: list[ListedEndpoint], labels: dict[str, dict[str, str]]) -> list[Trouble]:
@@ -101,7 +114,7 @@ def _of_leases(console: Console, serving: list[ListedEndpoint], labels: dict[str
             else:
                 title, text = f"The lease of {name} has ended", after
             found.append(Trouble("money", title, text, f"/endpoints/{item.endpoint.id}", "Extend or undeploy"))
-    return found[:_SHOWN]
+    return _first(found, "lease", "/endpoints")
 
 
 def lease_until(endpoint: Endpoint, model: DeployedModel, labels: dict[str, dict[str, str]]) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from runner.catalog import models
 from runner.console import following
 from runner.console.state import Console, text
-from runner.errors import ConfigurationError, RunnerError, require_sound
+from runner.errors import ConfigurationError, RunnerError, gathered, require_sound
 from runner.gcp import prediction
 from runner.gcp.endpoints import Endpoint, own_base
 from runner.json_text import parsed
@@ -32,13 +32,21 @@ _PICTURES = ("image/jpeg", "image/png", "image/webp")
 _PICTURE_BYTES = 20 * 2**20
 
 
-def page(console: Console, request: Request) -> Response:
+def page(console: Console, request: Request, given: Mapping[str, str], error: dict[str, Any]) -> Response:
     """Show the form."""
-    return _page(console, request, following.endpoint_named(console, request.path_params["id"]), {})
+    return _page(console, request, given, error=error, asked=given.get("question", ""))
 
 
-def _page(console: Console, request: Request, endpoint: Endpoint, said: dict[str, Any]) -> Response:
-    base = request.query_params.get("base", said.get("base", ""))
+def _page(
+    console: Console,
+    request: Request,
+    given: Mapping[str, str],
+    *,
+    error: dict[str, Any] | None = None,
+    said: dict[str, Any] | None = None,
+    asked: str = "",
+) -> Response:
+    endpoint = following.endpoint_named(console, request.path_params["id"])
     tuned_from = following.base_of(console, endpoint)
     images = any(model.images and model.id == tuned_from for model in models())
     return console.pages.answer(
@@ -46,13 +54,15 @@ def _page(console: Console, request: Request, endpoint: Endpoint, said: dict[str
         "endpoints/playground.html",
         endpoint=endpoint,
         parameters=PARAMETERS,
-        said=said,
-        base=base,
+        given=given,
+        error=error,
+        said=said or {},
+        asked=asked,
+        base=given.get("base", ""),
         tuned_from=tuned_from,
         images=images,
         others=[item.endpoint for item in following.endpoints(console).value if item.billed],
         address=_address(console, endpoint),
-        once="",
     )
 
 
@@ -60,13 +70,19 @@ def ask(console: Console, request: Request, form: FormData) -> Response:
     """Answer a question: piece by piece to the page's script, whole to a page without one."""
     endpoint = following.endpoint_named(console, request.path_params["id"])
     other = text(form, "base")
-    sampling = _sampling(form)
-    messages = _messages(form)
-    if request.headers.get("accept", "").startswith("text/event-stream"):
+    streamed = request.headers.get("accept", "").startswith("text/event-stream")
+    problems: list[str] = []
+    with gathered(problems):
+        sampling = _sampling(form)
+    with gathered(problems):
+        messages = _messages(form)
+    if problems and streamed:
+        return StreamingResponse(iter([_event({"error": "; ".join(problems)})]), media_type="text/event-stream")
+    require_sound(problems)
+    if streamed:
         whom = other if text(form, "whom") == "base" else ""
         return StreamingResponse(_stream(console, endpoint, whom, messages, sampling), media_type="text/event-stream")
-    said: dict[str, Any] = {"question": text(form, "question"), "base": other, **sampling}
-    said["system"] = text(form, "system")
+    said: dict[str, Any] = {"question": text(form, "question")}
     for name, whom in (("answer", ""), ("base_answer", other)):
         if name == "base_answer" and not other:
             continue
@@ -75,7 +91,7 @@ def ask(console: Console, request: Request, form: FormData) -> Response:
             said[name] = answer or "(nothing)"
         except RunnerError as error:
             said[f"{name}_error"] = error.message
-    return _page(console, request, endpoint, said)
+    return _page(console, request, {name: text(form, name) for name in form}, said=said)
 
 
 def _sampling(form: FormData) -> dict[str, Any]:
