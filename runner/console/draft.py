@@ -135,7 +135,7 @@ class Draft:
         for source in (self.training, self.validation):
             with gathered(problems):
                 datasets.append(place(source) if source else None)
-        require_sound([*problems, *spec.validate(console.session.environment)] if problems else [])
+        require_sound([*problems, *map(str, spec.validate(console.session.environment))] if problems else [])
         return replace(spec, training_dataset=datasets[0] or "", validation_dataset=datasets[1])
 
     def wanted(self, console: Console) -> Wanted:
