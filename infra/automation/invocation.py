@@ -12,15 +12,14 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from runner.errors import RunnerError
-from runner.local_processes import interpreter
+from runner.local_processes import interpreter, signals
 
 Event = dict[str, Any]
 _STANDARD_ERROR = 2
@@ -84,38 +83,40 @@ def run(
         log = Path(folder, "events")
         command = ["pulumi", *arguments, "--non-interactive", "--color", "never", "--event-log", str(log)]
         with Path(folder, "out").open("w+b") as out, Path(folder, "err").open("w+b") as err:
-            process = subprocess.Popen(
-                command,
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=_STANDARD_ERROR if shown else out,
-                stderr=err,
-                env={**_environment(), **(variables or {})},
-                # Of its own group: a terminal's Ctrl-C would reach it twice otherwise, which ends it at once.
-                process_group=0,
-            )
-            with handed_on(process) as times:
+            stops = _Stops()
+            with signals((signal.SIGINT, signal.SIGTERM), stops.hand_on):
+                stops.process = process = subprocess.Popen(
+                    command,
+                    cwd=directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=_STANDARD_ERROR if shown else out,
+                    stderr=err,
+                    env={**_environment(), **(variables or {})},
+                    # Of its own group: a terminal's Ctrl-C would reach it twice otherwise, which ends it at once.
+                    process_group=0,
+                )
+                for _ in range(stops.early):
+                    process.send_signal(signal.SIGINT)
                 status = process.wait()
             said, complained = _content(out), _content(err)
-        return Ended(status, said, complained, _events(log), times[0])
+        return Ended(status, said, complained, _events(log), stops.times)
 
 
-@contextmanager
-def handed_on(process: subprocess.Popen[Any]) -> Iterator[list[int]]:
-    """Hand Ctrl-C and SIGTERM on to a process while the body runs; yields how many there were, in a list of one."""
-    times = [0]
+class _Stops:
+    """Hands Ctrl-C and SIGTERM on to the engine, so that it ends in order, and never runs on alone."""
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
-        times[0] += 1
-        process.send_signal(signal.SIGINT)
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.times = 0
+        self.early = 0
+        """How many came before there was an engine."""
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, hand_on) for number in numbers}
-    try:
-        yield times
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def hand_on(self, number: int, frame: FrameType | None) -> None:
+        self.times += 1
+        if self.process is None:
+            self.early += 1
+        else:
+            self.process.send_signal(signal.SIGINT)
 
 
 def _environment() -> dict[str, str]:

@@ -33,9 +33,9 @@ def reach(process: subprocess.Popen[str], stops: Path, count: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_stop_says_what_it_means(number: signal.Signals, tmp_path: Path) -> None:
-    program(tmp_path / "bin", ENGINE)
+def refresh(tmp_path: Path, engine: str) -> tuple[subprocess.Popen[str], Path]:
+    """Start `runner infra refresh` with a script as the engine; return the process and the file with its stops."""
+    program(tmp_path / "bin", engine)
     for name in ("Pulumi.yaml", "Pulumi.local.yaml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "infra").symlink_to(ROOT / "infra")
@@ -58,6 +58,12 @@ def test_a_second_stop_says_what_it_means(number: signal.Signals, tmp_path: Path
         stderr=subprocess.PIPE,
         text=True,
     )
+    return process, stops
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_stop_says_what_it_means(number: signal.Signals, tmp_path: Path) -> None:
+    process, stops = refresh(tmp_path, ENGINE)
     reach(process, stops, 0)
     process.send_signal(number)
     reach(process, stops, 1)
@@ -67,3 +73,16 @@ def test_a_second_stop_says_what_it_means(number: signal.Signals, tmp_path: Path
     first = complained.index("stopping: what was begun is finished first")
     assert first < complained.index("ending at once: the next `up` looks for what was being made")
     assert "Traceback" not in complained
+
+
+def test_a_stop_that_comes_while_the_engine_starts_reaches_it(tmp_path: Path) -> None:
+    """The engine would go on alone otherwise."""
+    early = """
+    trap 'echo stopped >> "$STOPS"; exit 255' INT
+    kill -TERM $PPID
+    """
+    process, stops = refresh(tmp_path, ENGINE.replace("  refresh)\n", f"  refresh)\n{early}"))
+    process.wait(120)
+    said, complained = process.communicate(timeout=120)
+    assert process.returncode == 130, said + complained
+    assert stops.read_text().splitlines() == ["stopped"]
