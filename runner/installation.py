@@ -7,10 +7,29 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from runner.errors import EngineMissingError
 from runner.json_text import parsed
 from runner.local_processes import interpreter
 
 NAME = "open-model-tuning"
+
+
+def require(what: str, extra: str, **packages: str) -> None:
+    """Do nothing if the packages of an extra are here.
+
+    Args:
+        what: what needs them, as `reading Parquet`.
+        extra: brings them.
+        packages: module to the name of its package.
+
+    Raises:
+        EngineMissingError: one is not here.
+    """
+    from importlib import util
+
+    missing = [package for module, package in packages.items() if util.find_spec(module) is None]
+    if missing:
+        raise EngineMissingError(f"{what} needs {' and '.join(missing)}", hint=install_hint(extra))
 
 
 def install_hint(*extras: str) -> str:

@@ -108,7 +108,7 @@ class Check:
     engine: Engine | None = None
     look_closer: Callable[[Source], Iterable[Finding]] | None = None
     as_stored: bool = False
-    files: list[tuple[FileReport, list[Finding]]] = field(default_factory=list)
+    files: list[FileReport] = field(default_factory=list)
     training_wholes: Column = field(default_factory=Column)
 
     def add(
@@ -119,25 +119,25 @@ class Check:
         self._keep(report, Finding(code=code, severity=severity, file=name, line=line, message=message, fix=fix))
 
     def _keep(self, report: FileReport, finding: Finding) -> None:
-        report.counts[finding.code] = report.counts.get(finding.code, 0) + 1
+        report.counts[finding.code] += 1
         if finding.severity == "error":
             report.error_count += 1
-        findings = next(findings for known, findings in self.files if known is report)
         if report.counts[finding.code] <= FINDINGS_KEPT:
-            findings.append(finding)
+            report.findings.append(finding)
 
     def findings(self) -> list[Finding]:
         """Return all findings: file by file, line by line, what holds of a whole file last."""
-        ordered: list[Finding] = []
-        for _, findings in self.files:
-            ordered += sorted(findings, key=lambda finding: finding.line or sys.maxsize)
-        return ordered
+        return [
+            finding
+            for report in self.files
+            for finding in sorted(report.findings, key=lambda finding: finding.line or sys.maxsize)
+        ]
 
     def file(self, path: Source, role: Literal["training", "validation"]) -> FileReport:
         """Check one file."""
         size = path.size if isinstance(path, RemoteObject) else 0 if path == STDIN else path.stat().st_size
         report = FileReport(path=path, role=role, size=size)
-        self.files.append((report, []))
+        self.files.append(report)
         try:
             with open_dataset(path) as opened:
                 report.conversion = recognise(opened)
@@ -150,10 +150,8 @@ class Check:
         except DatasetError as error:
             self._unreadable(error, report)
             return report
-        findings = self.files[-1][1]
-        findings += totals.findings
-        for code, count in totals.counts.items():
-            report.counts[code] = report.counts.get(code, 0) + count
+        report.findings += totals.findings
+        report.counts.update(totals.counts)
         report.error_count += totals.errors
         report.lines, report.examples = totals.rows, totals.examples
         if report.lines == 0 and not report.error_count:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 import io
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import compress, repeat
@@ -174,7 +173,7 @@ class RangeChecker:
             totals.nears.extend(nears)
         self._find(parts)
         for part in parts:
-            self._account_all(part)
+            self._account(part)
             totals.rows += part.rows
         totals.lines += count
 
@@ -205,23 +204,31 @@ class RangeChecker:
                 message, name = f"a {role} turn holds {what}", self.settings.name
                 yield Finding(code=code, severity="warning", file=name, line=line, message=message, fix=fix)
 
-    def _account_all(self, found: Block) -> None:
-        """Add the good lines of a block to the numbers."""
-        written = found.written
-        if not written:
+    def _account(self, found: Block) -> None:
+        """Add the good lines of a block to the numbers: those with images apart from those without."""
+        limit, estimated = self.settings.limit, isinstance(self.counter, RatioCounter)
+        if not found.lines:
             return
-        counter, limit, tally = self.counter, self.settings.limit, self.totals.text_only
-        plain = found.images is None and isinstance(counter, RatioCounter)
-        if plain and (limit is None or round(max(written) * self.settings.ratio) <= limit):
-            tally.examples += len(written)
-            tally.kept += len(written)
-            tally.turns.update(found.turns)
-            self._name_first(tally, found.lines)
-            tally.characters += sum(written)
-            self._written.update(written)
-            return
-        conversations = [] if isinstance(counter, RatioCounter) else found.conversations()
-        self._account(found.lines, conversations, found.turns, written, found.answers(), found.images)
+        if found.images is None and estimated:
+            written, tally = found.written, self.totals.text_only
+            if limit is None or round(max(written) * self.settings.ratio) <= limit:
+                tally.examples += len(written)
+                tally.kept += len(written)
+                tally.turns.update(found.turns)
+                self._name_first(tally, found.lines)
+                tally.characters += sum(written)
+                self._written.update(written)
+                return
+        images = found.images or [0] * len(found.lines)
+        columns = (found.lines, found.turns, found.written, found.answers(), images)
+        conversations = [] if estimated else found.conversations()
+        for with_images, tally in enumerate(self.totals.tallies):
+            chosen = [(count > 0) == with_images for count in images]
+            if any(chosen):
+                lines, turns, written, answers, shown = (list(compress(column, chosen)) for column in columns)
+                spoken = ((some, len(some) % 2 == 1) for some in compress(conversations, chosen))
+                tokens, trained = self.counter.measure_all(spoken, written, shown if found.images else None)
+                self._tally(tally, lines, turns, written, answers, shown, tokens, trained)
 
     def _finish(self) -> None:
         """Add up the rest, and hand over the numbers of characters: once for each, not for each example."""
@@ -230,30 +237,6 @@ class RangeChecker:
             self.totals.text_only.sizes[written, 0] += count
         self._written.clear()
 
-    def _account(
-        self,
-        lines: list[int],
-        conversations: Sequence[Sequence[str]],
-        turns: list[int],
-        written: list[int],
-        answers: list[int],
-        images: list[int] | None,
-    ) -> None:
-        """Add examples to the numbers: those with images apart from those without."""
-        if images is None:
-            spoken = ((some, len(some) % 2 == 1) for some in conversations)
-            tokens, trained = self.counter.measure_all(spoken, written)
-            self._tally(self.totals.text_only, lines, turns, written, answers, tokens, trained)
-            return
-        for with_images, tally in enumerate(self.totals.tallies):
-            chosen = [(count > 0) == with_images for count in images]
-            some_lines, some_turns, some_written, some_answers, some_images = (
-                list(compress(column, chosen)) for column in (lines, turns, written, answers, images)
-            )
-            spoken = ((some, len(some) % 2 == 1) for some in compress(conversations, chosen))
-            tokens, trained = self.counter.measure_all(spoken, some_written, some_images)
-            self._tally(tally, some_lines, some_turns, some_written, some_answers, tokens, trained, some_images)
-
     def _tally(
         self,
         tally: Tally,
@@ -261,59 +244,37 @@ class RangeChecker:
         turns: list[int],
         written: list[int],
         answers: list[int],
+        images: list[int],
         tokens: list[int],
         trained: list[int] | None,
-        images: list[int] | None = None,
     ) -> None:
-        if not lines:
-            return
+        """Add examples, and name those that are too long or train nothing: all of their only answer may be cut off."""
+        ratio, estimated = self.settings.ratio, isinstance(self.counter, RatioCounter)
         tally.examples += len(lines)
         tally.turns.update(turns)
         self._name_first(tally, lines)
-        estimated = isinstance(self.counter, RatioCounter)
-        tally.sizes.update(zip(written if estimated else tokens, (estimated and images) or repeat(0), strict=False))
-        self._find_untrained(tally, lines, turns, answers, tokens, trained)
-        limit = self.settings.limit
-        if limit is not None and max(tokens) > limit:
-            for line, length in zip(lines, tokens, strict=True):
-                if length > limit:
-                    tally.over_length += 1
-                    bisect.insort(tally.longest, (line, length))
-            del tally.longest[FINDINGS_KEPT:]
-            keep = [place for place, length in enumerate(tokens) if length <= limit]
-            written, tokens = [written[place] for place in keep], [tokens[place] for place in keep]
-            trained = [trained[place] for place in keep] if trained is not None else None
-            images = [images[place] for place in keep] if images is not None else None
-        tally.kept += len(tokens)
-        tally.characters += sum(written)
-        tally.trained += sum(trained or ())
-        tally.images += sum(images or ())
+        tally.sizes.update(zip(written, images, strict=True) if estimated else zip(tokens, repeat(0)))
+        untrained = [line for line, learned in zip(lines, trained, strict=True) if not learned] if trained else []
+        limit = max(tokens) if self.settings.limit is None else self.settings.limit
+        keep = [length <= limit for length in tokens]
+        if not all(keep):
+            longest = [(line, length) for line, length in zip(lines, tokens, strict=True) if length > limit]
+            tally.over_length += len(longest)
+            tally.longest = sorted([*tally.longest, *longest])[:FINDINGS_KEPT]
+            learned = trained or [round(count * ratio) for count in answers]
+            untrained += [
+                line
+                for line, count, length, answer in zip(lines, turns, tokens, learned, strict=True)
+                if length > limit and count in {2, 3} and length - answer >= limit
+            ]
+        if untrained:
+            tally.untrained = sorted({*tally.untrained, *untrained})[:FINDINGS_KEPT]
+        tally.kept += sum(keep)
+        tally.characters += sum(compress(written, keep))
+        tally.trained += sum(compress(trained or (), keep))
+        tally.images += sum(compress(images, keep))
 
     def _name_first(self, tally: Tally, lines: list[int]) -> None:
         if len(tally.first_lines) < LINES_NAMED or lines[0] < tally.first_lines[-1]:
             # Sorted, because a block's doubtful lines come after the others.
             tally.first_lines = sorted([*tally.first_lines, *lines[:LINES_NAMED]])[:LINES_NAMED]
-
-    def _find_untrained(
-        self,
-        tally: Tally,
-        lines: list[int],
-        turns: list[int],
-        answers: list[int],
-        tokens: list[int],
-        trained: list[int] | None,
-    ) -> None:
-        """Name examples that train nothing, and those whose only answer begins behind the limit."""
-        found: list[int] = []
-        if trained is not None and not all(trained):
-            found = [line for line, learned in zip(lines, trained, strict=True) if not learned]
-        limit = self.settings.limit
-        if limit is not None and max(tokens) > limit:
-            learned = trained if trained is not None else [round(count * self.settings.ratio) for count in answers]
-            found += [
-                line
-                for line, count, length, answer in zip(lines, turns, tokens, learned, strict=True)
-                if length > limit and count in {2, 3} and length - answer >= limit
-            ]
-        if found:
-            tally.untrained = sorted({*tally.untrained, *found})[:FINDINGS_KEPT]

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import util
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,8 +17,8 @@ from runner.datasets.distributed.wheels import wheels
 from runner.datasets.reading.compression import is_plain
 from runner.datasets.reading.lines import BLOCK_BYTES
 from runner.datasets.reading.sources import RemoteObject, Source, name_of
-from runner.errors import ConfigurationError, EngineMissingError, RunnerError
-from runner.installation import install_hint
+from runner.errors import ConfigurationError, RunnerError
+from runner.installation import require
 
 RANGE_BYTES = 64 << 20
 MOST_RANGES = 10_000
@@ -64,8 +63,7 @@ class Beam:
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __post_init__(self) -> None:
-        if util.find_spec("apache_beam") is None:
-            raise EngineMissingError("this engine needs Apache Beam", hint=install_hint("beam"))
+        require("this engine", "beam", apache_beam="Apache Beam")
         if not self.is_local and not self.option("temp_location"):
             message = f"{self.runner} needs a place for its result that its workers reach"
             raise ConfigurationError(message, hint="--pipeline temp_location=gs://BUCKET/FOLDER")

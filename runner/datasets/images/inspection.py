@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib import util
 from types import TracebackType
 
 from runner.datasets.examples import Example, Finding, ImagePart, Severity
@@ -18,10 +17,10 @@ from runner.datasets.reading.sources import STDIN, Source, name_of
 from runner.datasets.records.recognising import open_examples
 from runner.datasets.rules.images import ImageError, decode_data_url, read_header
 from runner.datasets.rules.parsing import parse_raw
-from runner.errors import ConfigurationError, EngineMissingError, GoogleApiError, NotFoundError
+from runner.errors import ConfigurationError, GoogleApiError, NotFoundError
 from runner.gcp.downloads import open_object
 from runner.gcp.session import Session
-from runner.installation import install_hint
+from runner.installation import require
 
 MAX_OBJECT_BYTES = 64 << 20
 _THREADS = 16
@@ -44,9 +43,8 @@ class PictureCheck:
     """
 
     def __init__(self, session: Session | None, *, decode: bool) -> None:
-        if decode and not (util.find_spec("PIL") and util.find_spec("simplejpeg")):
-            message = "decoding images needs Pillow and simplejpeg"
-            raise EngineMissingError(message, hint=install_hint("local"))
+        if decode:
+            require("decoding images", "local", PIL="Pillow", simplejpeg="simplejpeg")
         self.session = session
         self._decoder = LimitedProcesses("runner.datasets.images.pixel_process") if decode else None
         self._known: dict[str, tuple[str, list[Problem]]] = {}

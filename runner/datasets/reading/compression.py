@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, Literal
 
 from runner import local_files
 from runner.datasets.reading.sources import STDIN, RemoteObject, Source, missing, name_of, plain_name, refusal
-from runner.errors import ConfigurationError, DatasetError, EngineMissingError
-from runner.installation import install_hint
+from runner.errors import ConfigurationError, DatasetError
+from runner.installation import require
 from runner.wording import counted
 
 Compression = Literal["", "gzip", "zstd", "zip"]
@@ -202,8 +202,7 @@ def _buffered(stream: io.RawIOBase) -> io.BufferedReader:
 
 
 def _zstd(stream: Any, name: str) -> Any:
-    if util.find_spec("zstandard") is None:
-        raise EngineMissingError(f"{name} is compressed: reading it needs zstandard", hint=install_hint("data"))
+    require(f"{name} is compressed: reading it", "data", zstandard="zstandard")
     return _ZstdStream(stream)
 
 

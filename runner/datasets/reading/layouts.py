@@ -105,7 +105,7 @@ def plan_json(text: str, *, complete: bool, forced: bool = False) -> Plan:
         lines = (
             (newline < 0 and text[start] == "{")
             or end <= line_end < len(text)
-            or _is_object(text[line_end:].lstrip().partition("\n")[0])
+            or object_in(text[line_end:].lstrip().partition("\n")[0]) is not None
         )
         if lines and text[start:line_end].strip() != "[" and not (text[start] == "[" and line_end == len(text)):
             member = _member(text, start, Plan()) if newline < 0 else None
@@ -181,14 +181,16 @@ def _objects(value: Any) -> bool:
 
 def holds_object(text: str) -> bool:
     """Tell whether one of the first lines is a JSON object of its own."""
-    return any(_is_object(line) for line in text.split("\n", 20)[:20])
+    return any(object_in(line) is not None for line in text.split("\n", 20)[:20])
 
 
-def _is_object(line: str) -> bool:
+def object_in(line: str | bytes) -> dict[str, Any] | None:
+    """Return the JSON object that a line is, None where it is none."""
     try:
-        return isinstance(json.loads(line), dict)
+        value = json.loads(line)
     except (ValueError, RecursionError):
-        return False
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _member(text: str, start: int, plan: Plan) -> Plan | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from importlib import util
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from runner.datasets.reading.layouts import usual_names
 from runner.datasets.reading.rows import Row
 from runner.datasets.reading.sources import refusal
 from runner.datasets.reading.tables import MOST_TITLES, heading_of, titles_above, titles_named
-from runner.errors import EngineMissingError
-from runner.installation import install_hint
+from runner.installation import require
 
 _BATCH_ROWS = 1000
 _BATCH_BYTES = 8 << 20
@@ -22,12 +20,6 @@ _BATCH_BYTES = 8 << 20
 _BUFFER_BYTES = 1 << 20
 ARROW_FILE, ARROW_STREAM = b"ARROW1\0\0", b"\xff\xff\xff\xff"
 """How they begin; `Dataset.save_to_disk` of Hugging Face writes streams."""
-
-
-def _require(module: str, what: str) -> None:
-    if util.find_spec(module) is None:
-        package = module.replace("_", "-")
-        raise EngineMissingError(f"reading {what} needs {package}", hint=install_hint("data"))
 
 
 def open_workbook(path: Path, name: str, notes: list[str]) -> tuple[str, list[str], Iterator[Row]]:
@@ -39,7 +31,7 @@ def open_workbook(path: Path, name: str, notes: list[str]) -> tuple[str, list[st
         DatasetError: it is no workbook, it is encrypted, or two columns have one name.
         EngineMissingError: python-calamine is not installed.
     """
-    _require("python_calamine", "Excel workbooks")
+    require("reading Excel workbooks", "data", python_calamine="python-calamine")
     from python_calamine import CalamineError, CalamineWorkbook
 
     try:
@@ -103,7 +95,7 @@ def open_columns(path: Path, name: str, *, arrow: bool) -> tuple[list[str], Iter
         DatasetError: it is broken, or two columns have one name; while reading too.
         EngineMissingError: pyarrow is not installed.
     """
-    _require("pyarrow", "Arrow" if arrow else "Parquet")
+    require(f"reading {'Arrow' if arrow else 'Parquet'}", "data", pyarrow="pyarrow")
     import pyarrow
     from pyarrow import ipc, parquet
 

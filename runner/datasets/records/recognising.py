@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from runner.datasets.examples import Finding, Format, ParsedLine
-from runner.datasets.reading.layouts import raw_decode
-from runner.datasets.reading.lines import RawLine, raw_lines
+from runner.datasets.reading.layouts import object_in, raw_decode
+from runner.datasets.reading.lines import RawLine
 from runner.datasets.reading.opening import OpenedDataset, open_dataset
 from runner.datasets.reading.rows import Row
 from runner.datasets.reading.sources import Source, command_for, stem_of
 from runner.datasets.records.adapting import is_foreign_shape, shape_of
 from runner.datasets.records.lines import LineMaker, Made
 from runner.datasets.records.local_images import image_reader
-from runner.datasets.rules.parsing import detect_format, parse_raw
+from runner.datasets.rules.parsing import detect_format, parse_all
 from runner.errors import DatasetError
 
 SAMPLED = 20
@@ -121,10 +121,7 @@ def plain_examples(source: Source) -> Iterator[Path]:
 def read_examples(source: Source, *, images: bool = True) -> Iterator[ParsedLine]:
     """Yield the parsed lines of a dataset, blank ones left out. Raises what `open_examples` raises."""
     with open_examples(source) as opened:
-        for raw in raw_lines(opened.lines()):
-            parsed = parse_raw(raw, file=opened.name, images=images)
-            if parsed is not None:
-                yield parsed
+        yield from parse_all(opened.lines(), opened.name, images=images)
 
 
 def is_foreign(source: Source) -> bool:
@@ -140,11 +137,11 @@ def recognise(opened: OpenedDataset) -> Foreign | None:
         DatasetError: see `OpenedDataset.rows`.
     """
     if opened.layout == "json-lines":
-        lines = opened.head.split("\n", SAMPLED)[:SAMPLED]
-        rows = [Row(0, 0, data=line.encode("utf-8", "surrogateescape")) for line in lines if _object(line) is not None]
+        lines = [line for line in opened.head.split("\n", SAMPLED)[:SAMPLED] if object_in(line) is not None]
+        rows = [Row(0, 0, data=line.encode("utf-8", "surrogateescape")) for line in lines]
     else:
         rows = list(islice(opened.rows(), SAMPLED))
-    records = [record for row in rows if (record := row.value or _object(row.data)) is not None]
+    records = [record for row in rows if (record := row.value or object_in(row.data)) is not None]
     known = next((kind for record in records if (kind := detect_format(record))), None)
     if opened.layout == "json-lines" and (known or not records):
         return None
@@ -205,11 +202,3 @@ def _made(rows: list[Row], form: Format, source: Source) -> list[Made]:
 def _has_two_texts(record: dict[str, Any]) -> bool:
     """Tell whether a record may hold a prompt and an answer, under whatever names."""
     return sum(isinstance(value, str) for value in record.values()) > 1
-
-
-def _object(line: str | bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -84,8 +84,10 @@ class FileReport:
     """Images of the kept examples."""
     turns: dict[int, int] = field(default_factory=dict)
     """Number of turns to number of examples."""
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     """Code to number of findings."""
+    findings: list[Finding] = field(default_factory=list)
+    """The first thousand of each code."""
     error_count: int = 0
     mendable: bool = False
     """Whether none of its lines is an example, and `runner data fix` makes examples of them."""

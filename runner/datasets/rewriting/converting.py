@@ -14,7 +14,7 @@ from runner.datasets.reading.lines import RawLine, blocks, seek_range
 from runner.datasets.reading.opening import Layout, OpenedDataset, open_dataset
 from runner.datasets.reading.sources import Source, name_of
 from runner.datasets.records.adapting import Columns
-from runner.datasets.records.lines import LineMaker, Made
+from runner.datasets.records.lines import LineMaker
 from runner.datasets.records.local_images import image_reader
 from runner.datasets.rewriting.outcome import Outcome, Place, Progress
 from runner.datasets.rewriting.targets import open_target, refuse_existing
@@ -135,7 +135,7 @@ class _Writer:
     def line(self, number: int, line: bytes) -> None:
         """Convert one line."""
         for made in self.maker.of_text(RawLine(number, line.rstrip(b"\r\n"))):
-            self._write(Place(number, number), made)
+            self.outcome.write(Place(number, number), made, self.target)
 
     def rows(self, opened: OpenedDataset, columns: Columns, progress: Progress | None) -> None:
         """Convert rows of other layouts."""
@@ -151,15 +151,7 @@ class _Writer:
                 if row.cut:
                     raise self.outcome.cut(opened.name)
             elif row.value is not None:
-                self._write(place, self.maker.of_record(row.value))
+                self.outcome.write(place, self.maker.of_record(row.value), self.target)
             else:
                 for made in self.maker.of_text(RawLine(max(2, row.line), row.data)):
-                    self._write(place, made)
-
-    def _write(self, place: Place, made: Made) -> None:
-        if made.line:
-            self.outcome.write(place, made, self.target)
-            if made.notes:
-                self.outcome.note(place, "changed", "; ".join(dict.fromkeys(made.notes)))
-        else:
-            self.outcome.drop(place, made.problem)
+                    self.outcome.write(place, made, self.target)

@@ -43,19 +43,13 @@ def fix_file(path: Source, output: Path, *, duplicates: bool = True, progress: P
             if not found and not raw.too_long:
                 outcome.counts["blank lines left out"] += 1
             for made in found:
-                if made.example is None:
-                    outcome.drop(place, made.problem)
-                    continue
-                whole = contents.of_example(made.example)[1]
-                first = seen.setdefault(whole, raw.number) if duplicates else raw.number
+                first = raw.number
+                if duplicates and made.example is not None:
+                    first = seen.setdefault(contents.of_example(made.example)[1], raw.number)
                 if first != raw.number:
                     outcome.drop(place, f"the same example as line {first}")
-                    continue
-                outcome.write(place, made, target)
-                if len(found) > 1:
-                    outcome.note(place, "split", "; ".join(dict.fromkeys(made.notes)))
-                elif made.notes:
-                    outcome.note(place, "changed", "; ".join(dict.fromkeys(made.notes)))
+                else:
+                    outcome.write(place, made, target, "split" if len(found) > 1 else "changed")
         outcome.finish(name_of(path))
         outcome.format = maker.form
     return outcome

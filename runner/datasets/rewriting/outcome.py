@@ -127,8 +127,11 @@ class Outcome:
             else:
                 progress(opened.position(), opened.size)
 
-    def write(self, place: Place, made: Made, target: Any) -> None:
-        """Write a row and count what is not carried over."""
+    def write(self, place: Place, made: Made, target: Any, action: str = "changed") -> None:
+        """Write a row, and count what was done to it and what is not carried over; or leave it out."""
+        if not made.line:
+            self.drop(place, made.problem)
+            return
         target.write(made.line)
         self.written += len(made.line)
         self.read += 1
@@ -144,6 +147,8 @@ class Outcome:
                 self.lost[key] = Lost(1, place, [loss.value])
             else:
                 self.counts["more keys not carried over"] += 1
+        if made.notes:
+            self.note(place, action, "; ".join(dict.fromkeys(made.notes)))
 
     def add(self, other: Outcome, offset: int) -> None:
         """Add the account of the part that follows, whose lines follow `offset` others."""

@@ -7,14 +7,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from importlib import util
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from runner import local_files
 from runner.datasets.reading.sources import STDIN
-from runner.errors import ConfigurationError, EngineMissingError
-from runner.installation import install_hint
+from runner.errors import ConfigurationError
+from runner.installation import require
 from runner.local_files import unwritable
 
 STDOUT = STDIN
@@ -71,8 +70,7 @@ def _publish(aside: Path, path: Path) -> None:
 
 def _compressor(suffix: str) -> Any:
     if suffix == ".zst":
-        if util.find_spec("zstandard") is None:
-            raise EngineMissingError("writing .zst needs zstandard", hint=install_hint("data"))
+        require("writing .zst", "data", zstandard="zstandard")
         import zstandard
 
         compressor = zstandard.ZstdCompressor(write_checksum=True)

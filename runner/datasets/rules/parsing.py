@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from runner.datasets.examples import Example, Format, ImagePart, Message, ParsedLine, Role, TextPart
 from runner.datasets.reading.lines import RawLine, raw_lines
@@ -52,10 +52,15 @@ def parse_raw(raw: RawLine, *, file: str = "", images: bool = True) -> ParsedLin
 def read_file(path: Path, *, images: bool = True) -> Iterator[ParsedLine]:
     """Parse a JSONL file line by line; blank lines are passed over. Memory is bounded by one line."""
     with path.open("rb") as stream:
-        for raw in raw_lines(stream):
-            parsed = parse_raw(raw, file=path.name, images=images)
-            if parsed is not None:
-                yield parsed
+        yield from parse_all(stream, path.name, images=images)
+
+
+def parse_all(stream: BinaryIO, file: str, *, images: bool = True) -> Iterator[ParsedLine]:
+    """Parse the lines of a stream; blank lines are passed over."""
+    for raw in raw_lines(stream):
+        parsed = parse_raw(raw, file=file, images=images)
+        if parsed is not None:
+            yield parsed
 
 
 def detect_format(body: dict[str, Any]) -> Format | None:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from runner.datasets.rules.contents import Contents
 from runner.datasets.tokens.template_tokens import Frame, Frames
-from runner.errors import ConfigurationError, EngineMissingError
-from runner.installation import install_hint
+from runner.errors import ConfigurationError
+from runner.installation import require
 
 if TYPE_CHECKING:
     from runner.catalog import Model
@@ -104,14 +104,7 @@ class TokenizerCounter:
     exact = True
 
     def __init__(self, directory: Path) -> None:
-        from importlib import util
-
-        missing = [name for name in ("tokenizers", "jinja2") if util.find_spec(name) is None]
-        if missing:
-            raise EngineMissingError(
-                f"counting with a tokenizer needs {' and '.join(missing)}",
-                hint=install_hint("data"),
-            )
+        require("counting with a tokenizer", "data", tokenizers="tokenizers", jinja2="jinja2")
         from tokenizers import Tokenizer
 
         path = directory / "tokenizer.json"
