@@ -93,7 +93,7 @@ def test_without_a_contract_bucket(idle: CommandLine, manifests: Manifests, monk
     monkeypatch.delenv("RUNNER_CONTRACT_BUCKET")
     outcome = idle("plan", "-f", str(manifests.folder))
     assert outcome.code == 1
-    assert "contract bucket is not set: give --contract-bucket or RUNNER_CONTRACT_BUCKET" in outcome.err
+    assert "contract bucket is not set: give RUNNER_CONTRACT_BUCKET" in outcome.err
 
 
 def test_nothing_is_paid_without_agreement(idle: CommandLine, manifests: Manifests, untrained: Session) -> None:
