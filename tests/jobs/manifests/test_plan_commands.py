@@ -37,7 +37,9 @@ def test_plan_answers_with_its_exit_code(idle: CommandLine, manifests: Manifests
     stale = idle("apply", str(saved), "--format", "json")
     assert stale.code == 10
     assert stale.error["code"] == "stale_plan"
-    assert stale.error["changes"][0].startswith("tone: action was create, is keep")
+    [change] = stale.error["changes"]
+    assert change.startswith("tone: action was create, is keep, its record changed, its price was up to $")
+    assert change.endswith(", is nothing")
 
 
 def test_plan_as_json_and_as_a_comment(idle: CommandLine, manifests: Manifests) -> None:
