@@ -33,27 +33,34 @@ class Setting:
 
     field: str
     flag: str
+    """Option of the command line, "" where it has none."""
     variable: str
     document: tuple[str, ...] = ()
     """Path in the environment document; () for what is never written there."""
 
+    @property
+    def names(self) -> str:
+        """Return what sets it: `--project or RUNNER_PROJECT`."""
+        return f"{self.flag} or {self.variable}" if self.flag else self.variable
+
 
 SETTINGS = (
     Setting("project", "--project", "RUNNER_PROJECT", ("project",)),
-    Setting("project_number", "--project-number", "RUNNER_PROJECT_NUMBER", ("projectNumber",)),
+    Setting("project_number", "", "RUNNER_PROJECT_NUMBER", ("projectNumber",)),
     Setting("location", "--location", "RUNNER_LOCATION", ("location",)),
-    Setting("datasets_bucket", "--datasets-bucket", "RUNNER_DATASETS_BUCKET", ("buckets", "datasets")),
-    Setting("images_bucket", "--images-bucket", "RUNNER_IMAGES_BUCKET", ("buckets", "images")),
-    Setting("outputs_bucket", "--outputs-bucket", "RUNNER_OUTPUTS_BUCKET", ("buckets", "outputs")),
-    Setting("contract_bucket", "--contract-bucket", "RUNNER_CONTRACT_BUCKET", ("buckets", "contract")),
-    Setting("runner_service_account", "--runner-service-account", "RUNNER_SERVICE_ACCOUNT", ("runnerServiceAccount",)),
+    Setting("datasets_bucket", "", "RUNNER_DATASETS_BUCKET", ("buckets", "datasets")),
+    Setting("images_bucket", "", "RUNNER_IMAGES_BUCKET", ("buckets", "images")),
+    Setting("outputs_bucket", "", "RUNNER_OUTPUTS_BUCKET", ("buckets", "outputs")),
+    Setting("contract_bucket", "", "RUNNER_CONTRACT_BUCKET", ("buckets", "contract")),
+    Setting("runner_service_account", "", "RUNNER_SERVICE_ACCOUNT", ("runnerServiceAccount",)),
     Setting("default_endpoint", "--endpoint", "RUNNER_ENDPOINT", ("endpoints", "default")),
-    Setting("vertex_url", "--vertex-url", "RUNNER_VERTEX_URL", ("apiEndpoints", "vertex")),
-    Setting("storage_url", "--storage-url", "RUNNER_STORAGE_URL", ("apiEndpoints", "storage")),
-    Setting("token", "--token", "RUNNER_TOKEN"),
+    Setting("vertex_url", "", "RUNNER_VERTEX_URL", ("apiEndpoints", "vertex")),
+    Setting("storage_url", "", "RUNNER_STORAGE_URL", ("apiEndpoints", "storage")),
+    Setting("token", "", "RUNNER_TOKEN"),
 )
 """Every field that can be set, with its flag and its variable. `flags` of `resolve` has the field names as keys."""
 
+HOW_TO_SET = "`runner emulator start && runner emulator provision` makes one here; --environment names one"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 # A location and a project become part of the addresses that the token is sent to, so neither may hold anything else.
 _FORMS = {
@@ -151,17 +158,12 @@ class Environment:
         Raises:
             ConfigurationError: names all that are missing, each with the flag and the variable that set it.
         """
-        by_field = {setting.field: setting for setting in SETTINGS}
-        problems = []
-        for name in names:
-            if getattr(self, name):
-                continue
-            setting = by_field[name]
-            problems.append(f"{name.replace('_', ' ')} is not set: give {setting.flag} or {setting.variable}")
-        require_sound(
-            problems,
-            hint="`runner emulator start && runner emulator provision` makes one here; --environment names one",
-        )
+        require_sound(self.missing(*names), hint=HOW_TO_SET)
+
+    def missing(self, *names: str) -> list[str]:
+        """Return which of the named fields are not set, each with what sets it."""
+        unset = [item for item in SETTINGS if item.field in names and not getattr(self, item.field)]
+        return [f"{item.field.replace('_', ' ')} is not set: give {item.names}" for item in unset]
 
     def to_json(self) -> dict[str, Any]:
         """Return every field but the token, which is only said to be there or not."""
@@ -236,7 +238,7 @@ def _values(
 
 def _ways(name: str) -> str:
     """Return the flag and the variable that set a field."""
-    return next(f"{item.flag} or {item.variable}" for item in SETTINGS if item.field == name)
+    return next(item.names for item in SETTINGS if item.field == name)
 
 
 def service_agents_of(project_number: str) -> dict[str, str]:
@@ -250,7 +252,7 @@ def _given(setting: Setting, flags: Mapping[str, str | None]) -> tuple[str, str]
     """Return what a flag or a variable says, and which."""
     given = flags.get(setting.field)
     if given:
-        return given, setting.flag
+        return given, setting.flag or setting.field
     from_variable = os.environ.get(setting.variable)
     return (from_variable, setting.variable) if from_variable else ("", "")
 

@@ -45,7 +45,7 @@ class SpecProblem:
     """Something wrong with one field of a specification, or with the project or location that it is for."""
 
     field: str
-    """A field of `TuningJobSpec`, `project` or `location`."""
+    """A field of `TuningJobSpec`, `project`, `location` or `outputs_bucket`."""
     message: str
     key: str = ""
     """Which label."""
@@ -233,9 +233,7 @@ def _address_problems(spec: TuningJobSpec, environment: Environment) -> list[Spe
         if uri is not None and (problem := _uri_problem(uri)):
             problems.append(SpecProblem(name, problem))
     if spec.output_uri is None and not environment.outputs_bucket:
-        problems.append(
-            SpecProblem("output_uri", "give an output address, or --outputs-bucket or RUNNER_OUTPUTS_BUCKET")
-        )
+        problems.append(SpecProblem("outputs_bucket", "not set; give RUNNER_OUTPUTS_BUCKET, or an output address"))
     if spec.validation_dataset is not None and spec.validation_dataset == spec.training_dataset:
         problems.append(SpecProblem("validation_dataset", "is the training dataset"))
     return problems

@@ -58,6 +58,16 @@ def test_deep_nesting(opening: bytes, tmp_path: Path) -> None:
     assert report.training.examples == 1
 
 
+def test_a_merge_conflict_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    sides = ('{"prompt": "a", "completion": "b"}', '{"prompt": "a", "completion": "c"}')
+    path.write_text(f"<<<<<<< HEAD\n{sides[0]}\n=======\n{sides[1]}\n>>>>>>> theirs\n")
+    found = check_files(path).errors
+    assert [(finding.line, finding.message) for finding in found] == [
+        (line, "a merge conflict that nobody has resolved") for line in (1, 3, 5)
+    ]
+
+
 def test_odd_names_and_links(tmp_path: Path) -> None:
     path = tmp_path / "\x1b[31m\n.jsonl"
     path.write_text('{"prompt": "", "completion": "b"}\n')

@@ -25,6 +25,9 @@ from runner.datasets.reading.lines import MAX_LINE_BYTES, RawLine
 from runner.datasets.rules import texts
 from runner.datasets.rules.formats import MAX_DEPTH
 
+_CONFLICT = re.compile(r"<{7} |={7}\s*$|>{7} ")
+"""How Git marks the two sides of a conflict."""
+
 
 class Findings:
     """Collects what is wrong with one line."""
@@ -232,6 +235,9 @@ def _not_json(error: json.JSONDecodeError, findings: Findings) -> None:
     text, problem, place = error.doc, error.msg, error.pos
     missing = sum([count for before, count in findings.cuts if before <= place])
     column = place - text.rfind("\n", 0, place) + missing
+    if place == 0 and _CONFLICT.match(text):
+        findings.error("invalid-json", "", "a merge conflict that nobody has resolved", "resolve it in Git")
+        return
     if problem == "Extra data":
         rest = text[place:].lstrip()
         what = "a second JSON value" if rest[:1] in {"{", "["} else f"{rest[:20]!r}"

@@ -19,6 +19,7 @@ from runner.jobs.manifests.planning import PLAN_VERSION, Plan
 from runner.jobs.manifests.queueing import advance
 from runner.jobs.manifests.records import Entry, Record, StateLedger
 from runner.json_text import parsed
+from runner.prices import amount
 
 MAX_PLAN_BYTES = 64 * 1024 * 1024
 
@@ -36,8 +37,7 @@ def read_plan(path: Path) -> dict[str, Any]:
         raise local_files.unreadable(path, error) from error
     except ValueError as error:
         problem = f"is not JSON: {error}"
-    sound = isinstance(body, dict) and isinstance(body.get("decisions"), list) and isinstance(body.get("paths"), list)
-    if not problem and not sound:
+    if not problem and not _is_plan(body):
         problem = "is not a plan of `runner plan --out`"
     elif not problem and body.get("version") != PLAN_VERSION:
         problem = f"was made by another version of this program (plan version {body.get('version')!r})"
@@ -47,14 +47,27 @@ def read_plan(path: Path) -> dict[str, Any]:
     return found
 
 
+def _is_plan(body: Any) -> bool:
+    if not isinstance(body, dict):
+        return False
+    decisions, paths = body.get("decisions"), body.get("paths")
+    return (
+        isinstance(decisions, list)
+        and all(isinstance(item, dict) and isinstance(item.get("name"), str) for item in decisions)
+        and isinstance(paths, list)
+        and all(isinstance(path, str) and path for path in paths)
+    )
+
+
 def check_unmoved(saved: dict[str, Any], now: Plan) -> None:
     """Do nothing if a saved plan is what would be planned now. Raises StalePlanError, which says what moved."""
     changes = []
     if (saved.get("project"), saved.get("location")) != (now.project, now.location):
         changes.append(
-            f"the plan is for {saved.get('project')} in {saved.get('location')}, not {now.project} in {now.location}"
+            f"the plan is for {saved.get('project')!r} in {saved.get('location')!r}, "
+            f"not {now.project!r} in {now.location!r}"
         )
-    before = {str(item.get("name")): item for item in saved["decisions"] if isinstance(item, dict)}
+    before = {str(item["name"]): item for item in saved["decisions"]}
     after = {str(item["name"]): item for item in now.decisions()}
     for name in dict.fromkeys([*before, *after]):
         one, other = before.get(name), after.get(name)
@@ -64,12 +77,31 @@ def check_unmoved(saved: dict[str, Any], now: Plan) -> None:
             changes.append(f"{name}: {'only in the manifests now' if one is None else 'no longer there'}")
             continue
         keys = [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key)]
-        changes.append(f"{name}: " + ", ".join(f"{key} was {one.get(key)}, is {other.get(key)}" for key in keys))
+        changes.append(f"{name}: " + ", ".join(_moved(key, one.get(key), other.get(key)) for key in keys))
     if changes:
         shown = "\n".join(changes)
         raise StalePlanError(
             f"the plan no longer fits, and nothing was changed:\n{shown}", changes=changes, hint="`runner plan` again"
         )
+
+
+def _moved(key: str, before: Any, after: Any) -> str:
+    """Return in words what one value of a decision was and is."""
+    if key in _DIGESTS:
+        return _DIGESTS[key]
+    if key == "high":
+        prices = [
+            amount(usd) if isinstance(usd, int | float) and 0 <= usd <= _MOST_USD else "nothing"
+            for usd in (before, after)
+        ]
+        return f"its price was up to {prices[0]}, is {prices[1]}"
+    was, now = ("none" if value is None else value for value in (before, after))
+    return f"{key} was {was}, is {now}"
+
+
+_MOST_USD = 1e12
+"""A saved plan is a file, in which anything may stand."""
+_DIGESTS = {"identity": "its values or its data changed", "generation": "its record changed"}
 
 
 def apply_plan(

@@ -97,7 +97,7 @@ class DataReader:
                 digest = sha256_of(plain)
                 name = object_name_of(plain, digest)
         except RunnerError as error:
-            self.problems[path] = error.message
+            self.problems[path] = f"{error.message}: {error.hint}" if error.hint else error.message
             return
         except OSError as error:
             self.problems[path] = f"{path}: {local_files.reason(error)}"

@@ -20,6 +20,8 @@ MAX_VALUES = 20_000
 """Maximum number of values in one document, aliases expanded."""
 MAX_DEPTH = 32
 MAX_DOCUMENTS = 1000
+_OURS, _THEIRS = (re.compile(mark, re.MULTILINE) for mark in (r"^<{7} ", r"^={7}\r?$"))
+"""Where the two sides of a merge conflict begin."""
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 _WORDS: dict[str, bool | None] = {
@@ -99,6 +101,9 @@ def read(content: bytes) -> tuple[list[Located], list[YamlProblem]]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return [], [YamlProblem(line, "is not UTF-8")]
+    conflict = _OURS.search(text)
+    if conflict and _THEIRS.search(text, conflict.end()):  # whatever else is wrong comes of it
+        return [], [YamlProblem(text.count("\n", 0, conflict.start()) + 1, "a merge conflict that nobody has resolved")]
     reader = _Reader()
     documents: list[Located] = []
     try:

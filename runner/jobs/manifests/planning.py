@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.datasets.reports.report import Report
+from runner.environment import HOW_TO_SET
 from runner.errors import DatasetError, RunnerError
 from runner.gcp import fleet
 from runner.gcp.session import Session
@@ -146,7 +147,10 @@ def make_plan(
     """
     tell = progress or (lambda line: None)
     loaded = manifests.load(paths)
-    loaded.raise_for_problems(others=manifests.check(loaded.jobs, session.environment))
+    loaded.raise_for_problems(
+        others=[*session.environment.missing("contract_bucket"), *manifests.check(loaded.jobs, session.environment)],
+        hint=HOW_TO_SET if session.environment.missing("project", "contract_bucket") else "",
+    )
     tell(f"{counted(len(loaded.jobs), 'job')} in {counted(loaded.files, 'file')}")
     ledger = StateLedger(session)
     reader = DataReader(session)

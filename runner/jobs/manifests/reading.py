@@ -89,7 +89,7 @@ class Loaded:
     refused: set[str] = field(default_factory=set)
     """Names of manifests with mistakes."""
 
-    def raise_for_problems(self, *, others: Iterable[str] = ()) -> None:
+    def raise_for_problems(self, *, others: Iterable[str] = (), hint: str = "") -> None:
         """Raise ConfigurationError if anything is wrong, with everything."""
         problems = [*self.problems, *others]
         if problems:
@@ -97,7 +97,7 @@ class Loaded:
             raise ConfigurationError(
                 f"{counted(len(problems), 'mistake')} in the manifests:\n{shown}",
                 problems=problems,
-                hint="`runner explain manifests`; `runner schema` prints the schema for an editor",
+                hint=hint or "`runner explain manifests`; `runner schema` prints the schema for an editor",
             )
 
 

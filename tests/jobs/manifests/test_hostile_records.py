@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,6 +200,22 @@ def test_every_field_of_a_run_manifest(untrained: Session, manifests: Manifests,
             assert ledger.write(waiting, record.generation)
             expected(idle("queue", "run", "--once", "--quota", "9", "--json"), what)
     assert len(jobs_of(untrained)) == 1
+
+
+def test_every_field_of_a_saved_plan(
+    idle: CommandLine, untrained: Session, manifests: Manifests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    manifests.add("tone", spec="maxCost: 5")
+    assert idle("plan", "-f", "jobs", "--out", "plan.json", "--no-preflight", "--quota", "0").code == 2
+    body = json.loads(Path("plan.json").read_text())
+    compared = {key: body[key] for key in ("version", "project", "location", "paths", "decisions")}
+    for what, hostile in variants({**compared, "decisions": [*compared["decisions"], {"name": "x", "high": 1}]}, 3):
+        Path("hostile.json").write_text(json.dumps(hostile))
+        outcome = idle("apply", "hostile.json", "--quota", "0", "--json")
+        assert outcome.code in (1, 2, 10), (what, outcome.err[-500:])
+    assert jobs_of(untrained) == []
+    assert StateLedger(untrained).load().entries == {}
 
 
 def test_records_of_tomorrow(untrained: Session, whole: dict[str, Any], idle: CommandLine) -> None:

@@ -18,6 +18,7 @@ from runner.errors import ConfigurationError
 from runner.jobs.manifests import located_yaml, reading
 from runner.jobs.manifests.data import object_name_of, sha256_of
 from runner.jobs.manifests.schema import json_schema
+from tests.cli.invocation import CommandLine
 from tests.jobs.manifests.folder import MODEL, Manifests
 
 ROOT = Path(__file__).parents[3]
@@ -110,6 +111,23 @@ def test_files_and_names(manifests: Manifests) -> None:
     with pytest.raises(ConfigurationError) as caught:
         loaded.raise_for_problems()
     assert len(caught.value.problems) == 3
+
+
+def test_a_merge_conflict_is_named(manifests: Manifests) -> None:
+    path = manifests.add("one")
+    ours, theirs = "  maxCost: 5\n", "  maxCost: 6\n"
+    path.write_text(f"{path.read_text()}<<<<<<< HEAD\n{ours}=======\n{theirs}>>>>>>> theirs\n")
+    assert reading.load([path]).problems == [f"{path}:8: a merge conflict that nobody has resolved"]
+
+
+def test_data_that_a_checkout_has_not_fetched(manifests: Manifests, idle: CommandLine) -> None:
+    manifests.add("one")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
+    (manifests.folder / "train.jsonl").write_text(pointer)
+    outcome = idle("plan", "-f", str(manifests.folder), "--json")
+    assert outcome.code == 1
+    assert "`git lfs pull`" in outcome.err
+    assert "one.yaml:7: spec.data.train: the file is a pointer of Git LFS, not the file itself" in outcome.err
 
 
 def test_what_is_no_file_is_no_missing_manifest(manifests: Manifests) -> None:

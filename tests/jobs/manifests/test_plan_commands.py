@@ -37,7 +37,9 @@ def test_plan_answers_with_its_exit_code(idle: CommandLine, manifests: Manifests
     stale = idle("apply", str(saved), "--format", "json")
     assert stale.code == 10
     assert stale.error["code"] == "stale_plan"
-    assert stale.error["changes"][0].startswith("tone: action was create, is keep")
+    [change] = stale.error["changes"]
+    assert change.startswith("tone: action was create, is keep, its record changed, its price was up to $")
+    assert change.endswith(", is nothing")
 
 
 def test_plan_as_json_and_as_a_comment(idle: CommandLine, manifests: Manifests) -> None:
@@ -93,7 +95,7 @@ def test_without_a_contract_bucket(idle: CommandLine, manifests: Manifests, monk
     monkeypatch.delenv("RUNNER_CONTRACT_BUCKET")
     outcome = idle("plan", "-f", str(manifests.folder))
     assert outcome.code == 1
-    assert "contract bucket is not set: give --contract-bucket or RUNNER_CONTRACT_BUCKET" in outcome.err
+    assert "contract bucket is not set: give RUNNER_CONTRACT_BUCKET" in outcome.err
 
 
 def test_nothing_is_paid_without_agreement(idle: CommandLine, manifests: Manifests, untrained: Session) -> None:
