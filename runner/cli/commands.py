@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 SHARED_TITLE = "Global options, anywhere on the line"
+MAY_BE_EMPTY = frozenset({"message", "prompt", "system"})
+"""What people say to a model. Any other empty value is a shell variable that is not set: it must not count as no value,
+for which there is a default, such as the only endpoint."""
+
+
+def _require_values(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
+    given = command.make_parser(ctx).parse_args(list(args))[0]
+    for parameter in command.get_params(ctx):
+        if parameter.name not in MAY_BE_EMPTY and _has_empty(given.get(parameter.name)):
+            raise click.BadParameter("it is empty; is a variable not set?", ctx, parameter)
+
+
+def _has_empty(value: Any) -> bool:
+    return any(map(_has_empty, value)) if isinstance(value, list | tuple) else value == ""
 
 
 def _split_help(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -50,6 +64,7 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the line; a mistake in it knows its command, so that the hint names it."""
         with augment_usage_errors(ctx):
+            _require_values(self, ctx, args)
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -88,6 +103,7 @@ class Group(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the line up to the command; a mistake in it knows its group, so that the hint names it."""
         with augment_usage_errors(ctx):
+            _require_values(self, ctx, args)
             return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

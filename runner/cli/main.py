@@ -103,6 +103,7 @@ root = Group(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command line and leave with its exit code."""
+    _open_closed()
     codecs.register_error("plain", replaced)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by whoever started it: what is opened next must not take its place
@@ -126,6 +127,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _abandon(sys.stdout)
         status = _report_failure(_unprinted(error), invocation)
     sys.exit(status)
+
+
+def _open_closed() -> None:
+    """Point standard streams that are closed nowhere: else the next file or connection takes such a stream's number."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - stays open
 
 
 def _run(arguments: list[str], invocation: Invocation) -> int:

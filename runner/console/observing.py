@@ -6,11 +6,13 @@ gone, they get what was known last, with the problem and its age.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYetError
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -23,7 +25,7 @@ LONGEST_SECONDS = 30.0
 _SHARE = 20.0
 """A value is kept for so many times as long as it took to get it."""
 PATIENCE_SECONDS = 20.0
-"""How long somebody waits for a value that was never there."""
+"""How long somebody waits for a value that was never there, and for all the values of a page together."""
 GLANCE_SECONDS = 1.0
 """How long for a newer one."""
 
@@ -66,6 +68,7 @@ class Observer:
         self._lock = threading.Lock()
         self._entries: dict[Hashable, _Entry] = {}
         self._kept: dict[Hashable, Any] = {}
+        self._page = threading.local()
 
     def close(self) -> None:
         """Read no more; what is being read may still end, for a moment."""
@@ -73,6 +76,15 @@ class Observer:
         with self._lock:
             under_way = [entry.loading for entry in self._entries.values() if entry.loading is not None]
         wait(under_way, CLOSING_SECONDS)
+
+    @contextmanager
+    def page(self, seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
+        """Let all that this thread reads meanwhile take so long together."""
+        self._page.until = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            del self._page.until
 
     def read(
         self, key: Hashable, load: Callable[[], Value], *, keep: float | None = None, patience: float = PATIENCE_SECONDS
@@ -94,6 +106,7 @@ class Observer:
             if entry.loading is None and time.monotonic() >= entry.due:
                 entry.loading = self._pool.submit(self._load, entry, load, keep)
             loading, known = entry.loading, entry.reading
+        patience = max(0.0, min(patience, getattr(self._page, "until", math.inf) - time.monotonic()))
         slow = False
         if loading is not None:
             try:

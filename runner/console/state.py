@@ -150,12 +150,13 @@ def reading(view: View, form: Form | None = None) -> Callable[[Request], Respons
     @functools.wraps(view)
     def endpoint(request: Request) -> Response:
         console: Console = request.app.state.console
-        try:
-            return view(console, request)
-        except RunnerError as problem:
-            if form is None:
-                raise
-            return form(console, request, _texts(request.query_params), problem.to_json())
+        with console.observer.page():
+            try:
+                return view(console, request)
+            except RunnerError as problem:
+                if form is None:
+                    raise
+                return form(console, request, _texts(request.query_params), problem.to_json())
 
     return endpoint
 
@@ -169,14 +170,15 @@ def changing(view: ChangingView, form: Form | None = None) -> Callable[[Request]
     """
 
     def answer(console: Console, request: Request, sent: FormData) -> Response:
-        try:
-            return view(console, request, sent)
-        except RunnerError as problem:
-            if form is None:
-                raise
-            response = form(console, request, _texts(sent), problem.to_json())
-            response.status_code = 400
-            return response
+        with console.observer.page():
+            try:
+                return view(console, request, sent)
+            except RunnerError as problem:
+                if form is None:
+                    raise
+                response = form(console, request, _texts(sent), problem.to_json())
+                response.status_code = 400
+                return response
 
     @functools.wraps(view)
     async def endpoint(request: Request) -> Response:

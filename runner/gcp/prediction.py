@@ -57,18 +57,18 @@ def resolve_endpoint(session: Session, given: str | None = None) -> Endpoint:
         NotFoundError: there is none of that name.
         ConfigurationError: several have that display name, or nothing says which one is meant.
     """
-    wanted = given or session.environment.default_endpoint
+    wanted = session.environment.default_endpoint if given is None else given
     if wanted.startswith("projects/"):
         found = get_endpoint(session, wanted)
         if given or found.deployed_models:
             return found
         wanted = ""
     every = list_endpoints(session)
-    if not wanted:
+    if given is None and not wanted:
         return _only(every)
     wanted = wanted.removeprefix("endpoints/")
     by_id = [item for item in every if item.id == wanted]
-    named = [item for item in every if item.display_name == wanted]
+    named = [item for item in every if wanted and item.display_name == wanted]
     matches = by_id or named or [item for item in every if len(wanted) >= _SHORTEST and item.id.startswith(wanted)]
     if len(matches) == 1:
         if not given and not matches[0].deployed_models:

@@ -81,6 +81,11 @@ class TuningJob(HasState):
     """The whole document."""
 
     @property
+    def waits(self) -> bool:
+        """Tell whether it waits for quota or a machine, which is not charged."""
+        return not self.ended and "WAITING" in self.detail_state
+
+    @property
     def stand_in(self) -> str:
         """Return what the local server really trains, "" for real weights and other services."""
         return str(self.emulator.get("weights", "")) if self.emulator.get("standIn") else ""

@@ -40,7 +40,7 @@ def _chosen(session: Session, text: str) -> TuningJob:
     every = tuning_jobs.list_jobs(session, limit=_LOOKED_AT)
     for matches in (
         [job for job in every if job.id == text],
-        [job for job in every if job.display_name == text],
+        [job for job in every if text and job.display_name == text],
         [job for job in every if len(text) >= _SHORTEST and job.id.startswith(text)],
     ):
         if len(matches) == 1:

@@ -241,7 +241,7 @@ def plan_deployment(
         base_model = job.base_model
         name = name or job.display_name or job.id
     machine = given or choose_machine(base_model) or _recommended(session, source)
-    existing = resolve_endpoint(session, endpoint).name if endpoint else None
+    existing = None if endpoint is None else resolve_endpoint(session, endpoint).name
     needing = "an existing endpoint" if existing else "spot" if resources.spot else ""
     needing = needing or ("a reservation" if resources.reservation else "")
     if needing and machine is None:

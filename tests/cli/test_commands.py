@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from runner.cli.commands import Command, Group
+from runner.cli.commands import MAY_BE_EMPTY, Command, Group
 from runner.cli.main import root
 from runner.cli.options import Invocation
 from runner.cli.reference import man_page, reference
@@ -49,6 +49,22 @@ def test_help_has_a_description_and_examples(path: tuple[str, ...], command: cli
     assert "Global options" in outcome.out
     for option in (parameter for parameter in command.params if isinstance(parameter, click.Option)):
         assert option.help, f"{path} {option.opts} says what it does"
+
+
+@pytest.mark.parametrize(("path", "command"), EVERY, ids=IDS)
+def test_an_empty_value_is_never_taken_as_none(path: tuple[str, ...], command: click.Command, run: CommandLine) -> None:
+    """A shell variable that is not set; where nothing is given, there may be a default, such as the only endpoint."""
+    for parameter in command.params:
+        if parameter.name in MAY_BE_EMPTY or (isinstance(parameter, click.Option) and parameter.is_flag):
+            continue
+        before = sum(isinstance(other, click.Argument) for other in command.params[: command.params.index(parameter)])
+        words = (
+            [parameter.opts[0], *[""] * parameter.nargs]
+            if isinstance(parameter, click.Option)
+            else [*["x"] * before, ""]
+        )
+        outcome = run(*path, *words)
+        assert (outcome.code, "it is empty" in outcome.err) == (2, True), (path, words, outcome.err)
 
 
 def test_the_names_in_the_tables_are_those_of_the_commands() -> None:

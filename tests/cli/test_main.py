@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -183,6 +184,19 @@ def test_closed_standard_output_is_quiet() -> None:
     os.close(writer)
 
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_changes_no_exit_code(closed: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n')
+    found = []
+    for words in (f"data check {path}", "models show absent"):
+        line = f"{shlex.quote(sys.executable)} -m runner {words} {closed}"
+        done = subprocess.run(["/bin/sh", "-c", line], cwd=Path(__file__).parents[2], capture_output=True, timeout=120)
+        found.append(done.returncode)
+        assert b"Traceback" not in done.stderr
+    assert found == [0, 2]
 
 
 def test_a_terminal_of_few_characters_gets_numbers() -> None:

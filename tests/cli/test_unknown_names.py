@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
+from runner.errors import NotFoundError
+from runner.gcp.prediction import resolve_endpoint
+from runner.gcp.session import Session
+from runner.jobs.naming import job_name
 from tests.cli.invocation import CommandLine
+from tests.loopback import NO_TLS
+from tests.projects import MODEL, upload_dataset
 from tests.provisioning import Provisioned
+
+
+def test_no_name_names_nothing_not_even_what_has_none(session: Session) -> None:
+    """Neither the only endpoint nor the only job is taken, which has no name."""
+    parent = f"{session.environment.vertex_base}/v1beta1/{session.environment.parent}"
+    data = upload_dataset(session)
+    body = {"baseModel": MODEL, "supervisedTuningSpec": {"trainingDatasetUri": data}, "outputUri": f"{data}-tuned"}
+    httpx.post(f"{parent}/tuningJobs", json=body, verify=NO_TLS).raise_for_status()
+    httpx.post(f"{parent}/endpoints", json={"displayName": "one"}, verify=NO_TLS).raise_for_status()
+    for find in (resolve_endpoint, job_name):
+        with pytest.raises(NotFoundError, match="the name ''"):
+            find(session, "")
 
 
 @pytest.mark.parametrize(

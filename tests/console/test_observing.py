@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runner.console.observing import Observer
+from runner.console.observing import PATIENCE_SECONDS, Observer, StillReadingError
 from runner.environment import Environment
 from runner.errors import UnreachableError
 from runner.gcp.session import Session
@@ -54,6 +55,18 @@ def test_what_was_known_stays_with_its_problem(observer: Observer) -> None:
     observer.forget()
     third = observer.read("key", load, keep=0.0)
     assert (third.value, third.problem) == (3, "")
+
+
+def test_a_page_of_many_values_waits_no_longer_than_for_one(observer: Observer) -> None:
+    go = threading.Event()
+    begin = time.monotonic()
+    with observer.page(0.2):
+        for key in ("one", "two", "three"):
+            with pytest.raises(StillReadingError):
+                observer.read(key, lambda: go.wait(60))
+    assert time.monotonic() - begin < PATIENCE_SECONDS
+    go.set()
+    assert observer.read("one", lambda: go.wait(60)).value
 
 
 def test_without_any_value_the_failure_is_told(observer: Observer) -> None:

@@ -196,7 +196,7 @@ def review(console: Console, request: Request) -> Response:
         error = problem.to_json()
     jobs = following.jobs(console).value
     quota = console.observer.read("quota", lambda: fleet.tuning_quota(console.session), keep=60.0).value
-    running = sum(not job.ended for job in jobs)
+    running = sum(not (job.ended or job.waits) for job in jobs)
     return _step(
         console,
         request,

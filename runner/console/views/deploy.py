@@ -65,9 +65,9 @@ def _plan(console: Console, given: dict[str, str]) -> DeploymentPlan:
     lease: float | None = DEFAULT_LEASE_SECONDS
     idle: float | None = DEFAULT_IDLE_SECONDS
     with gathered(problems):
-        lease = _length(given.get("lease"), DEFAULT_LEASE_SECONDS)
+        lease = _length(given, "lease", DEFAULT_LEASE_SECONDS)
     with gathered(problems):
-        idle = _length(given.get("idle"), DEFAULT_IDLE_SECONDS)
+        idle = _length(given, "idle", DEFAULT_IDLE_SECONDS)
     percent = state.whole(given.get("percent", "100"))
     if percent is None:
         problems.append(f"share of the traffic: {given['percent'][:20]!r} is not a whole number from 0 to 100")
@@ -92,14 +92,13 @@ def _plan(console: Console, given: dict[str, str]) -> DeploymentPlan:
     return planned()
 
 
-def _length(given: str | None, default: float) -> float | None:
-    if given is None:
+def _length(given: dict[str, str], name: str, default: float) -> float | None:
+    if name not in given:
         return default
     try:
-        seconds = None if given == "none" else seconds_of(given)
+        return None if given[name] == "none" else seconds_of(given[name])
     except ValueError as error:
-        raise ConfigurationError(str(error)) from error
-    return seconds
+        raise ConfigurationError(f"{name}: {error}") from error
 
 
 def review(console: Console, request: Request) -> Response:
@@ -165,5 +164,5 @@ def _python(given: dict[str, str], usd: float | None) -> str:
     lines += [f"{name}={given[name]!r}" for name in names if given.get(name)]
     lines += [f"traffic_percentage={given['percent']}"] if given.get("percent", "100") != "100" else []
     lengths = (("lease", "lease_seconds", DEFAULT_LEASE_SECONDS), ("idle", "idle_seconds", DEFAULT_IDLE_SECONDS))
-    lines += [f"{option}={_length(given[name], default)}" for name, option, default in lengths if given.get(name)]
+    lines += [f"{option}={_length(given, name, default)}" for name, option, default in lengths if given.get(name)]
     return call("endpoint", "deploy", *lines, f"max_cost_per_hour={limit_of(usd):.2f}")

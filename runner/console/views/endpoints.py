@@ -182,7 +182,7 @@ def traffic(console: Console, request: Request, form: FormData) -> Response:
     return console.change(request, form, "The traffic was shared anew", work, back=f"/endpoints/{identifier}/traffic")
 
 
-def ask_extend(console: Console, request: Request, _: Mapping[str, str], error: dict[str, Any]) -> Response:
+def ask_extend(console: Console, request: Request, given: Mapping[str, str], error: dict[str, Any]) -> Response:
     """Ask for how long the lease is to be."""
     endpoint = following.endpoint_named(console, request.path_params["id"])
     return console.pages.answer(
@@ -192,6 +192,7 @@ def ask_extend(console: Console, request: Request, _: Mapping[str, str], error: 
         listed=describe(endpoint),
         guard_minutes=console.session.environment.idle_guard_minutes,
         leases=LEASES,
+        lease=given.get("lease", "8h"),
         error=error,
         once=console.changes.token(request.url.path),
     )

@@ -42,7 +42,7 @@ AXES = {"step": "Step", "epoch": "Epoch", "tokens": "Tokens", "seconds": "Second
 def _shown(console: Console, request: Request, tab: str) -> tuple[Reading[Followed], dict[str, Any]]:
     reading = following.follow(console, request.path_params["id"])
     job = reading.value.job
-    needs = (job.ended and not job.succeeded) or "WAITING" in job.detail_state
+    needs = (job.ended and not job.succeeded) or job.waits
     told = following.why(console, job) if needs else None
     progress = reading.value.progress
     context = {

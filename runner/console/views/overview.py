@@ -40,7 +40,7 @@ def page(console: Console, request: Request) -> Response:
     jobs = following.jobs(console)
     endpoints = following.endpoints(console)
     labels = following.model_labels(console)
-    running = sorted((job for job in jobs.value if not job.ended), key=_waits)
+    running = sorted((job for job in jobs.value if not job.ended), key=lambda job: job.waits)
     serving = [item for item in endpoints.value if item.billed]
     leaks = following.leaks(console)
     troubles = [*_of_jobs(console, jobs.value), *_of_leases(console, serving, labels)]
@@ -67,10 +67,6 @@ def page(console: Console, request: Request) -> Response:
     )
 
 
-def _waits(job: TuningJob) -> bool:
-    return not job.ended and "WAITING" in job.detail_state
-
-
 def _first(found: list[Trouble], noun: str, link: str) -> list[Trouble]:
     """Return as many as are shown, the worst first, and where the others are."""
     found.sort(key=lambda item: item.kind != "bad")
@@ -84,7 +80,7 @@ def _of_jobs(console: Console, jobs: list[TuningJob]) -> list[Trouble]:
     for job in jobs:
         name = job.display_name or job.id
         link = f"/tuning/jobs/{job.id}"
-        if _waits(job):
+        if job.waits:
             what = "the project's quota of concurrent jobs" if "QUOTA" in job.detail_state else "a machine"
             found.append(Trouble("waiting", f"{name} waits", f"For {what}; waiting is not charged.", link, "Why"))
         failed = job.ended and not job.succeeded and job.state != "JOB_STATE_CANCELLED"

@@ -71,8 +71,7 @@ def page(console: Console, request: Request) -> Response:
 
 
 def _kind(job: TuningJob) -> str:
-    kind = STATES.get(job.state, ("waiting", ""))[0]
-    return "waiting" if kind == "running" and "WAITING" in job.detail_state else kind
+    return "waiting" if job.waits else STATES.get(job.state, ("waiting", ""))[0]
 
 
 def _fits(job: TuningJob, chosen: dict[str, str]) -> bool:
