@@ -112,8 +112,8 @@ class Nothing(Mocks):
         self.made.append(args.name)
         return args.name, {}
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[object, object], None]:
-        return {}, None
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[object, object], list[tuple[str, str]]]:
+        return {}, []
 
 
 @NUMBERS
