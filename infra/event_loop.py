@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import os
+import signal
 import threading
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any
 
 import pulumi
@@ -18,6 +21,8 @@ from pulumi.runtime.mocks import MockMonitor, Mocks
 from pulumi.runtime.stack import Stack
 
 from infra.settings.reader import NAMESPACE
+from runner.errors import RunnerError
+from runner.local_processes import signals
 
 _ensured: dict[threading.Thread, asyncio.AbstractEventLoop] = {}
 _lock = threading.Lock()
@@ -55,7 +60,7 @@ def _close() -> None:
 
 def evaluated(
     mocks: Mocks,
-    monitor: MockMonitor,
+    monitor: LoopedMonitor,
     program: Callable[[], object],
     config: Mapping[str, str],
     *,
@@ -71,6 +76,10 @@ def evaluated(
         config: full keys to texts.
         stack: its name.
         log: name of the logger that takes what Pulumi says of it.
+
+    Raises:
+        KeyboardInterrupt: it was stopped, by Ctrl-C or SIGTERM. What was begun is finished. A second signal ends the
+            process.
     """
     ensure()
     project, logger = NAMESPACE, logging.getLogger(log)
@@ -85,24 +94,44 @@ def evaluated(
         program()
         return pulumi.Output.from_input(dict(root.outputs)).apply(outputs.update)
 
-    pulumi.runtime.test(run)()  # type: ignore[no-untyped-call]
+    def stop(number: int, frame: FrameType | None) -> None:
+        if monitor.stopped:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        monitor.stopped = True
+
+    try:
+        # An exception in the middle of the loop may be lost there, and what waits for its task then waits for ever.
+        with signals((signal.SIGINT, signal.SIGTERM), stop):
+            pulumi.runtime.test(run)()  # type: ignore[no-untyped-call]
+    finally:
+        if monitor.stopped:
+            raise KeyboardInterrupt
     return outputs
 
 
 class LoopedMonitor(MockMonitor):
     """Pulumi's test monitor, which would make the loops of its threads itself and leave them open."""
 
+    stopped = False
+    """Whether nothing more is to be begun."""
+
+    def _begin(self) -> None:
+        if self.stopped:
+            raise RunnerError("it was stopped")
+        ensure()
+
     def Invoke(self, request: Any) -> Any:  # noqa: N802 - the monitor's name
         """Answer a data source."""
-        ensure()
+        self._begin()
         return super().Invoke(request)  # type: ignore[no-untyped-call]
 
     def ReadResource(self, request: Any) -> Any:  # noqa: N802 - the monitor's name
         """Answer for a resource that exists."""
-        ensure()
+        self._begin()
         return super().ReadResource(request)  # type: ignore[no-untyped-call]
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the monitor's name
         """Answer for a resource of the program."""
-        ensure()
+        self._begin()
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]

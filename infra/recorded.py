@@ -6,6 +6,7 @@ see the same, and so does the apply without an engine, from its state file.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,10 @@ from infra.urns import name_of, type_of
 
 READ = "pulumi:pulumi:readStackResourceOutputs"
 """The engine's own function."""
+_BEING_WRITTEN = "failed to load checkpoint"
+"""What the engine says while it writes a state in a folder, which it does in place: for the stack itself as well."""
+_ATTEMPTS = 50
+_PAUSE_SECONDS = 0.1
 _STACK = "pulumi:pulumi:Stack"
 
 
@@ -54,7 +59,15 @@ class Recorded:
 def read() -> Recorded:
     """Return what the state holds; nothing before the first update."""
     stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
-    answer = pulumi.runtime.invoke(READ, {"stackName": stack}).value or {}
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            answer = pulumi.runtime.invoke(READ, {"stackName": stack}).value or {}
+        except Exception as error:
+            if not left or _BEING_WRITTEN not in str(error):
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            break
     return parse(plain(answer.get("outputs") or {}))
 
 

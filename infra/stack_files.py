@@ -39,6 +39,24 @@ def schema(directory: Path = ROOT) -> dict[str, dict[str, Any]]:
     return entries
 
 
+def project_name(directory: Path) -> str:
+    """Return the name of the project in a folder."""
+    return str(_read(directory / "Pulumi.yaml").get("name", ""))
+
+
+def lines(file: Path) -> dict[str, int]:
+    """Return the lines of a stack file's settings, by their full keys; none of a file that cannot be read."""
+    import yaml
+
+    try:
+        root = yaml.compose(text_of(file), yaml.SafeLoader)
+        config = next(value for key, value in root.value if key.value == "config")
+        found = {str(key.value): key.start_mark.line + 1 for key, _ in config.value}
+    except (ConfigurationError, AttributeError, TypeError, StopIteration, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return {key if ":" in key else f"{NAMESPACE}:{key}": line for key, line in found.items()}
+
+
 def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
     """Return a stack's full configuration: keys to texts, lists and objects as JSON.
 
@@ -48,11 +66,9 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
     path = stack_file(stack, directory)
     if not path.is_file():
         known = ", ".join(stacks(directory)) or "none"
-        here = stack_file(stack, Path())
-        init = f"`runner infra init {shlex.quote(str(directory))} --stack {shlex.quote(stack)}` writes it"
         raise ConfigurationError(
-            f"there is no {path.name} in {directory}; stacks here: {known}",
-            hint=f"{here} is in this folder: add `--directory .`" if here.is_file() else init,
+            f"there is no {path.name} in {'this folder' if directory == Path() else directory}; stacks there: {known}",
+            hint=f"`runner infra init {shlex.quote(str(directory))} --stack {shlex.quote(stack)}` writes it",
         )
     given = _read(path).get("config") or {}
     if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
@@ -63,7 +79,8 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
             f"{path.name}: {', '.join(sealed)} is encrypted; no setting of this program is a secret",
             hint="set it without --secret",
         )
-    return as_texts({key if ":" in key else f"{NAMESPACE}:{key}": value for key, value in given.items()})
+    said = {key if ":" in key else f"{NAMESPACE}:{key}": value for key, value in given.items()}
+    return as_texts({key: value for key, value in said.items() if value is not None})
 
 
 def text_of(path: Path) -> str:
@@ -193,13 +210,23 @@ def _read(path: Path) -> dict[str, Any]:
     import yaml
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        """Takes no aliases, which can hold themselves, or more than fits into memory."""
+        """Takes no aliases, which can hold themselves, or more than fits into memory, and no key twice."""
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             """Return the next node."""
             if self.check_event(yaml.AliasEvent):
                 raise yaml.YAMLError("aliases (*name) are not supported")
             return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            """Return a mapping."""
+            seen: dict[Any, int] = {}
+            for key, _ in node.value:
+                line = key.start_mark.line + 1
+                if seen.setdefault((key.tag, key.value), line) != line:
+                    first = seen[key.tag, key.value]
+                    raise yaml.YAMLError(f"{key.value} is there twice, in lines {first} and {line}")
+            return super().construct_mapping(node, deep)
 
     try:
         body = yaml.load(text_of(path), Loader)  # noqa: S506 - a safe loader

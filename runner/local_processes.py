@@ -49,6 +49,16 @@ def _set(values: Mapping[str, str | None]) -> None:
 
 
 @contextlib.contextmanager
+def kept_back(numbers: Iterable[signal.Signals]) -> Iterator[None]:
+    """Within, have signals wait. A process that is started meanwhile gets its own when it unblocks them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def signals(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Within, have signals handled, in the main thread; in others they cannot be, and stay as they are."""
     if threading.current_thread() is not threading.main_thread():

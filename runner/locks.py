@@ -45,6 +45,11 @@ def acquire(descriptor: int, path: Path, *, nothing: str = "nothing was changed"
                         hint="look at what that process does, end it if it hangs, then run the same command again",
                     )
                 time.sleep(_PAUSE_SECONDS)
+    note_holder(path)
+
+
+def note_holder(path: Path) -> None:
+    """Note beside a file that this process holds its lock."""
     body = {"pid": os.getpid(), "command": " ".join(sys.argv)[:300], "time": time.time()}
     with contextlib.suppress(OSError):
         _beside(path).write_text(json.dumps(body))

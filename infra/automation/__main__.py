@@ -12,8 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from runner.errors import RunnerError
+from runner.errors import ConfigurationError, RunnerError
 
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 VERBS = ("init", "bootstrap", "preview", "up", "refresh", "destroy", "outputs", "graph", "iam", "doctor")
 
 
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m infra.automation", description=__doc__)
     made.add_argument("verb", choices=VERBS)
     made.add_argument("--stack", default="dev", help="stack, default: %(default)s")
-    made.add_argument("--directory", type=Path, help="folder of Pulumi.yaml, default: this checkout")
+    made.add_argument("--directory", type=Path, help="folder of Pulumi.yaml, default: the current one")
     made.add_argument("--project", help="project, instead of the stack file's")
     made.add_argument("--location", help="home region, instead of the stack file's")
     made.add_argument("--embedded", action="store_true", help="without the engine, in an emulator")
@@ -51,16 +52,20 @@ def _add_answers(group: argparse._ArgumentGroup) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return the exit status."""
     options = parser().parse_args(arguments)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop)
     try:
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOPS:
+                signal.signal(number, _stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # the command line has kept them back until here
         from infra.automation.verbs import run
 
         body: dict[str, Any] = {"result": run(options)}
         status = 0
     except RunnerError as error:
-        from infra.automation.stack import complete
+        from infra.automation.stack import complete, located
 
+        if isinstance(error, ConfigurationError) and options.verb != "init":
+            located(error, options)
         error.hint = error.hint and complete(error.hint, options)
         body = {"error": error.to_json()}
         status = error.exit_code

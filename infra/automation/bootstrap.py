@@ -12,7 +12,6 @@ import httpx
 
 from infra import stack_files
 from infra.addresses import GOOGLE, emulator_endpoints
-from infra.automation import installation
 from infra.automation.google import google_token
 from infra.embedded.activation import enabled_apis
 from infra.embedded.resource_type import Context, differences
@@ -49,11 +48,8 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
 
     Raises:
         ConfigurationError: no project is named, a name is malformed, or the stack has an example's values.
-        EngineMissingError: the engine was to be installed and could not.
         RunnerError: Google or the emulator refused.
     """
-    if options.install_engine:
-        return {"engine": installation.install(), "text": "the engine is installed"}
     file = stack_file(options.stack, directory)
     project, region = place(options, file)
     bucket = f"{project}-pulumi-state"

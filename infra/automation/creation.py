@@ -92,6 +92,5 @@ def _check(values: dict[str, Any], options: Namespace) -> None:
 
 def _next(options: Namespace, folder: Path) -> str:
     verb = "up --embedded" if options.emulator else "bootstrap"
-    # Without it, commands use the installation's own folder, wherever they are typed.
-    place = "" if folder.resolve() == stack_files.ROOT else f" --directory {shlex.quote(str(folder))}"
+    place = "" if folder.resolve() == Path().resolve() else f" --directory {shlex.quote(str(folder))}"
     return f"runner infra {verb} --stack {shlex.quote(options.stack)}{place}"

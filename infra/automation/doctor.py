@@ -16,7 +16,7 @@ import httpx
 
 from infra.automation import installation, invocation
 from infra.automation.failures import INSTALL, failure
-from infra.automation.stack import complete, configuration, directory
+from infra.automation.stack import complete, configuration, directory, located
 from infra.policy import ENVIRONMENT_HINT
 from infra.settings.examples import example_values
 from infra.settings.stack import Settings
@@ -47,7 +47,8 @@ def _finding(check: str, status: str, detail: str, hint: str = "", *, needed: bo
 def _engine() -> dict[str, Any]:
     found = shutil.which("pulumi")
     if found is None:
-        return _finding("engine", "missing", "`pulumi` is not on the PATH", f"see {INSTALL}")
+        hint = f"see {INSTALL}; `runner infra up --embedded` works without it in the emulator"
+        return _finding("engine", "missing", "`pulumi` is not on the PATH", hint)
     said, numbers = installation.version(found)
     if numbers < installation.OLDEST:
         return _finding("engine", "wrong", f"version {said or '?'}", f"{installation.OLDEST_TEXT} or newer is needed")
@@ -121,7 +122,8 @@ def _policy_pack(folder: Path) -> dict[str, Any]:
     environment = installation.policy_environment(folder)
     if environment.is_dir():
         return _finding("policy pack", "ok", str(environment), needed=False)
-    return _finding("policy pack", "missing", f"no {environment}", f"{ENVIRONMENT_HINT}, for --policies", needed=False)
+    hint = ENVIRONMENT_HINT if environment.parent.is_dir() else "only a clone has the pack"
+    return _finding("policy pack", "missing", f"no {environment}", f"{hint}, for --policies", needed=False)
 
 
 def _stack(options: Namespace) -> list[dict[str, Any]]:
@@ -132,6 +134,7 @@ def _stack(options: Namespace) -> list[dict[str, Any]]:
     try:
         evaluation = evaluate(configuration(options), stack=options.stack)
     except ConfigurationError as error:
+        located(error, options)
         problems = "; ".join(error.problems) or error.message
         return [_finding(name, "wrong", problems, error.hint or "")]
     values = configuration(options)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.embedded.registry import find_type
+from infra.embedded.resource_type import Context, differences
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
 from infra.embedded.state import opened
 from infra.evaluation import GUARD_URL, evaluate
@@ -18,7 +19,8 @@ def preview(config: dict[str, str], state: Path) -> dict[str, Any]:
 
     Raises:
         ConfigurationError: the settings have mistakes.
-        EmbeddedError: the emulator does not answer, or another process holds the state.
+        LockedError: another process holds the state.
+        EmbeddedError: the emulator does not answer.
     """
     settings = Settings.load(config)
     rest = _rest(settings)
@@ -42,6 +44,38 @@ def preview(config: dict[str, str], state: Path) -> dict[str, Any]:
     changes = len(lines)
     lines.append(f"{len(created)} to create, {len(updated)} to update, {len(deleted)} to delete")
     return {"created": created, "updated": updated, "deleted": deleted, "changes": changes, "text": "\n".join(lines)}
+
+
+def refresh(config: dict[str, str], state: Path) -> dict[str, Any]:
+    """Compare what the last application made with what is there, and forget what is gone.
+
+    Raises:
+        ConfigurationError: the settings have mistakes.
+        LockedError: another process holds the state.
+        EmbeddedError: the emulator does not answer.
+    """
+    settings = Settings.load(config)
+    gone: list[str] = []
+    changed: dict[str, list[str]] = {}
+    rest = _rest(settings)
+    try:
+        with opened(state if state.exists() else None, settings.project) as remembered:
+            records = remembered.records
+            context = Context(rest, settings.project, settings.region, {})
+            for record in records:
+                live = find_type(record.type).read(context, record.id, record.inputs)
+                if live is None:
+                    remembered.forget(record)
+                    gone.append(record.key)
+                elif fields := sorted(differences(record.body, live.body)):
+                    changed[record.key] = fields
+    finally:
+        rest.close()
+    lines = [f"- {key}" for key in gone] + [f"~ {key}: {', '.join(fields)}" for key, fields in changed.items()]
+    unchanged = len(records) - len(lines)
+    lines.append(f"{len(gone)} gone, {len(changed)} changed by others, {unchanged} as they were made")
+    changes = len(gone) + len(changed)
+    return {"gone": gone, "changed": changed, "unchanged": unchanged, "changes": changes, "text": "\n".join(lines)}
 
 
 def published(config: dict[str, str]) -> dict[str, Any]:

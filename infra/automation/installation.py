@@ -90,7 +90,7 @@ def secrets_provider(directory: Path, stack: str) -> str | None:
 
 def policy_environment(directory: Path) -> Path:
     """Return the folder of the policy pack's own environment, which may not be there yet."""
-    return directory / POLICIES / ".venv"
+    return directory.absolute() / POLICIES / ".venv"
 
 
 def packs(options: Namespace, directory: Path) -> list[str]:
@@ -105,4 +105,4 @@ def packs(options: Namespace, directory: Path) -> list[str]:
         raise ConfigurationError(
             f"the policy pack has no environment: {policy_environment(directory)} is not there", hint=ENVIRONMENT_HINT
         )
-    return ["--policy-pack", str(directory / POLICIES)]
+    return ["--policy-pack", str(directory.absolute() / POLICIES)]

@@ -11,10 +11,11 @@ from pathlib import Path
 from infra import stack_files
 from infra.settings.reader import NAMESPACE
 from runner.errors import ConfigurationError
+from runner.infrastructure import stack_file
 
 EMULATOR = "http://127.0.0.1:8085"
 _COMMAND = re.compile(r"`(runner infra (bootstrap|preview|up|refresh|destroy|outputs|graph|iam|doctor)[^`]*)`")
-_WITHOUT_ENGINE = ("preview", "up", "destroy", "outputs")
+_WITHOUT_ENGINE = ("preview", "up", "refresh", "destroy", "outputs")
 
 
 def complete(hint: str, options: Namespace) -> str:
@@ -32,14 +33,53 @@ def complete(hint: str, options: Namespace) -> str:
     return _COMMAND.sub(lambda match: match[0] if "--install-engine" in match[1] else completed(match), hint)
 
 
-def directory(options: Namespace) -> Path:
-    """Return the folder of Pulumi.yaml."""
-    chosen = Path(options.directory or stack_files.ROOT)
-    if not (chosen / "Pulumi.yaml").is_file():
+def directory(options: Namespace, *, runs: bool = False) -> Path:
+    """Return the folder of Pulumi.yaml: the one that is named, else the current one.
+
+    Args:
+        options: of the verb.
+        runs: whether the engine is to run the folder's program. That is done unasked in this installation's own clone
+            only: the current folder may be anyone's.
+
+    Raises:
+        ConfigurationError: there is no project of this program.
+    """
+    chosen = Path(options.directory or "")
+    file = chosen / "Pulumi.yaml"
+    if not file.is_file():
+        folder, other = (
+            shlex.quote(str(chosen)),
+            "" if options.directory else ", another folder is named by --directory",
+        )
+        if options.embedded:
+            other += "; `runner emulator provision` needs none"
         raise ConfigurationError(
-            f"there is no Pulumi.yaml in {chosen}", hint=f"`runner infra init {shlex.quote(str(chosen))}` writes one"
+            f"there is no Pulumi.yaml in {chosen if options.directory else 'this folder'}",
+            hint=f"`runner infra init {folder} --stack {shlex.quote(options.stack)}` writes one{other}",
+        )
+    name = stack_files.project_name(chosen)
+    if name != NAMESPACE:
+        raise ConfigurationError(f"{file} is of the project {name!r}, not of {NAMESPACE}", hint="name another folder")
+    if runs and not options.directory and chosen.resolve() != stack_files.ROOT:
+        raise ConfigurationError(
+            "Pulumi's engine would run the program in this folder, which is done only where the folder is named",
+            hint="add `--directory .` if the program is yours",
         )
     return chosen
+
+
+def located(error: ConfigurationError, options: Namespace) -> None:
+    """Have each problem of a stack's settings begin with the file and the line that it is about."""
+    given = {"gcp:project": options.project, "gcp:region": options.location}
+    given[f"{NAMESPACE}:emulator"] = options.embedded
+    file = stack_file(options.stack, Path(options.directory or ""))
+    lines = stack_files.lines(file)
+    before = "\n  ".join(error.problems)
+    error.problems = [
+        f"{file}:{lines[key]}: {problem}" if key in lines and not given.get(key) else problem
+        for problem, key in ((problem, problem.split(" ", 1)[0]) for problem in error.problems)
+    ]
+    error.message = error.message.replace(before, "\n  ".join(error.problems))
 
 
 def configuration(options: Namespace) -> dict[str, str]:

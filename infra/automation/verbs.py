@@ -13,7 +13,7 @@ from infra.automation.stack import EMULATOR, configuration, directory
 from infra.settings.reader import NAMESPACE
 from infra.settings.stack import Settings
 from runner.environment import state_directory
-from runner.errors import ConfigurationError, RunnerError
+from runner.errors import RunnerError
 from runner.infrastructure import stack_file
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def _target(options: Namespace) -> Result:
     if not options.embedded:
         from infra.automation import installation
 
+        directory(options, runs=True)
         installation.require()
     address = settings.api_endpoints.get("vertexAiCustomEndpoint", "")
     return {"project": settings.project, "location": settings.region, "address": address}
@@ -78,7 +79,8 @@ def _with_engine(options: Namespace) -> Result:
         "destroy": engine.destroy,
         "outputs": engine.outputs,
     }
-    folder = directory(options)
+    Settings.load(configuration(options))  # the user's own mistakes come before a missing engine
+    folder = directory(options, runs=True)
     with stack_files.kept(stack_file(options.stack, folder)):
         return verbs[options.verb](options, folder)
 
@@ -101,6 +103,10 @@ def _init(options: Namespace) -> Result:
 
 
 def _bootstrap(options: Namespace) -> Result:
+    if options.install_engine:
+        from infra.automation.installation import install
+
+        return {"engine": install(), "text": "the engine is installed"}
     from infra.automation.bootstrap import bootstrap
 
     return bootstrap(options, directory(options))
@@ -130,11 +136,12 @@ def _up(options: Namespace) -> Result:
         from infra.local_environment import announce
 
         values = configuration(options)
+        settings = Settings.load(values)
         own = {key: value for key, value in values.items() if key not in {"gcp:project", "gcp:region"}}
         done = apply(
             options.emulator or EMULATOR,
-            project=values["gcp:project"],
-            location=values.get("gcp:region", "us-central1"),
+            project=settings.project,
+            location=settings.region,
             config={f"{NAMESPACE}:forceDestroy": "false", **own},
             state=_state(options),
         )
@@ -144,12 +151,17 @@ def _up(options: Namespace) -> Result:
 
 
 def _refresh(options: Namespace) -> Result:
-    if options.embedded:
-        raise ConfigurationError(
-            "without the engine there is nothing to refresh: every `up` looks at what is there",
-            hint="`runner infra up --embedded` repairs drift",
+    if not options.embedded:
+        return _with_engine(options)
+    from infra.automation.embedded_preview import refresh
+
+    result = refresh(configuration(options), _state(options))
+    if options.expect_no_changes and result["changes"]:
+        raise ChangesError(
+            f"what is there is not what stack {options.stack} made:\n{result['text']}",
+            hint=f"`runner infra up --stack {options.stack}` puts it right",
         )
-    return _with_engine(options)
+    return result
 
 
 def _destroy(options: Namespace) -> Result:
@@ -158,7 +170,7 @@ def _destroy(options: Namespace) -> Result:
         from infra.embedded import destroy
 
         confirm(options, "destroy")
-        project = configuration(options)["gcp:project"]
+        project = Settings.load(configuration(options)).project
         token = os.environ.get("RUNNER_EMULATOR_TOKEN")
         return _counted(destroy(_state(options), project=project, url=options.emulator, token=token), {})
     return _with_engine(options)

@@ -82,6 +82,9 @@ def main(arguments: list[str] | None = None) -> int:
             config={**_token(), **_config(options.config)},
             state=state,
         )
+    except KeyboardInterrupt:
+        sys.stderr.write("error: it was stopped; run the same command again: it goes on from there\n")
+        return 130
     except RunnerError as error:
         # On one line where it can be: whoever started this process may show its last line only.
         sys.stderr.write(f"error: {error.message}" + (f" ({error.hint})\n" if error.hint else "\n"))

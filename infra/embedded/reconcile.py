@@ -100,10 +100,10 @@ class Reconciler:
 
     def _create(self, kind: ResourceType, fresh: Record, options: Options) -> Live:
         taken_over = False
-        if options.import_id and kind.read(self.context, options.import_id, fresh.inputs) is None:
-            raise EmbeddedError(f"{fresh.key} is to be imported, and there is no {options.import_id}")
         try:
-            live = self._patiently(kind, fresh) if options.retried else kind.create(self.context, fresh.inputs)
+            live = self._imported(kind, fresh, options.import_id) if options.import_id else None
+            if live is None:
+                live = self._patiently(kind, fresh) if options.retried else kind.create(self.context, fresh.inputs)
             changes = differences(kind.body(fresh.inputs), live.body)
             # Something of that name was there already, and it was different.
             taken_over = bool(changes)
@@ -112,6 +112,14 @@ class Reconciler:
         except RequestError as error:
             raise EmbeddedError(f"creating {fresh.key}: {error.message}") from error
         (self.tally.updated if taken_over else self.tally.created).append(fresh.key)
+        return live
+
+    def _imported(self, kind: ResourceType, fresh: Record, id_: str) -> Live:
+        live = kind.find(self.context, fresh.inputs)
+        if live is None:
+            raise EmbeddedError(
+                f"{fresh.key} is to be imported, and there is no {id_} in project {self.context.project}"
+            )
         return live
 
     def _patiently(self, kind: ResourceType, fresh: Record) -> Live:

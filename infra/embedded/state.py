@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.embedded.rest import EmbeddedError
+from runner.errors import LockedError
+from runner.locks import holder, note_holder
 
 VERSION = 1
 
@@ -124,7 +126,8 @@ def opened(path: Path | None, project: str) -> Iterator[State]:
     """Hold the state file; None keeps the records in memory only.
 
     Raises:
-        EmbeddedError: another process holds it, or it cannot be read.
+        LockedError: another process holds it.
+        EmbeddedError: it cannot be read.
     """
     if path is None:
         yield State(None, project, {})
@@ -135,7 +138,11 @@ def opened(path: Path | None, project: str) -> Iterator[State]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise EmbeddedError(f"another process is applying with {path}") from error
+            raise LockedError(
+                f"another process works with {path}: {holder(path)}; nothing was changed",
+                hint="wait until it has ended, then run the same command again",
+            ) from error
+        note_holder(path)
         yield _read(path, project)
     finally:
         os.close(descriptor)

@@ -52,7 +52,7 @@ class BucketType(ResourceType):
         return str(inputs["name"])
 
     def create(self, context: Context, inputs: Inputs) -> Live:
-        """Make it, or take over the project's own bucket of that name."""
+        """Make it, or take over the project's own bucket of that name if a stack made it."""
         try:
             return self.make(context, inputs)
         except RequestError as error:
@@ -62,6 +62,12 @@ class BucketType(ResourceType):
             if found is None:
                 raise EmbeddedError(
                     f"bucket {inputs['name']} belongs to another project", hint="set open-model-tuning:namePrefix"
+                ) from error
+            if not self.owned(inputs, found):
+                raise EmbeddedError(
+                    f"bucket {inputs['name']} is there already, and no stack made it",
+                    hint="open-model-tuning:buckets takes it into the stack (mode import) or only uses it (attach); "
+                    "open-model-tuning:namePrefix gives the stack's own buckets other names",
                 ) from error
             return found
 

@@ -160,7 +160,8 @@ class Settings:
             raise ConfigurationError(
                 f"the stack's configuration has {count} mistakes:\n  {listed}" if count > 1 else listed,
                 problems=reader.problems,
-                hint="set them with `pulumi config set KEY VALUE`; docs/infrastructure.md explains each key",
+                hint="edit the stack's file, or `pulumi config set KEY VALUE`; "
+                "`runner explain infrastructure` explains each key",
             )
         return settings
 

@@ -27,11 +27,18 @@ def show(invocation: Invocation) -> None:
     environment = invocation.resolved()
     body = environment.to_json()
     sources = body.get("sources", {})
-    rows: list[list[Any]] = []
+    # Its address stands once, in the last column, where it makes no other line longer.
+    document = next((source for source in sources.values() if "/" in source), "")
+    rows: list[list[Any]] = [["document", "-", document]] if document else []
     for name, value in body.items():
         if name == "sources":
             continue
-        shown = ", ".join(value.values()) if isinstance(value, dict) else value
         words = re.sub("[A-Z]", lambda letter: f" {letter[0].lower()}", name)
-        rows.append([words, shown or "-", sources.get(name, "-")])
+        parts = (
+            {f"{words.removesuffix('s')}, {key}": part for key, part in value.items()}
+            if value and isinstance(value, dict)
+            else {words: value}
+        )
+        source = sources.get(name, "-")
+        rows += [[key, part or "-", "document" if source == document else source] for key, part in parts.items()]
     invocation.output.table(["name", "value", "source"], rows, body=body, names=[environment.project])

@@ -10,7 +10,7 @@ from runner.cli import commands
 from runner.cli.completing import completed
 from runner.cli.jobs.group import found_job
 from runner.cli.options import Invocation
-from runner.errors import NotFoundError
+from runner.errors import NotFoundError, RunnerError
 
 if TYPE_CHECKING:
     from runner.gcp.session import Session
@@ -25,9 +25,10 @@ _CONSOLE = "https://console.cloud.google.com/vertex-ai"
 @click.option("--print", "only_print", is_flag=True, help="Print the address without opening it.")
 @click.pass_obj
 def command(invocation: Invocation, what: str | None, only_print: bool) -> None:
-    """Open the page of a job, an endpoint, or the project's tuning jobs: Google's console, or that of the emulator.
+    """Open the page of a job, an endpoint, or the project's tuning jobs in Google's console.
 
-    Without a graphical session, the address is printed.
+    Without a graphical session, the address is printed. The emulator has one page, which says what it is; `runner
+    console` shows jobs and endpoints.
     """
     import os
     import sys
@@ -36,7 +37,12 @@ def command(invocation: Invocation, what: str | None, only_print: bool) -> None:
         environment = session.environment
         environment.require("project")
         kind, name = _found(session, what) if what else ("jobs", "")
-    page = {"jobs": "tuning", "endpoints": "online-prediction/endpoints"}[kind]
+    if environment.target.free and name:
+        page = f"/{'tuning/jobs' if kind == 'jobs' else kind}/{name}"
+        raise RunnerError(
+            f"the emulator has no page of {'job' if kind == 'jobs' else 'endpoint'} {name}",
+            hint=f"`runner console --open` has one: {page}",
+        )
     if environment.target.free:
         address = environment.vertex_base
     elif name:
@@ -44,7 +50,7 @@ def command(invocation: Invocation, what: str | None, only_print: bool) -> None:
         section = "tuning" if kind == "jobs" else "online-prediction"
         address = f"{_CONSOLE}/{section}/locations/{environment.location}/{inner}/{name}?project={environment.project}"
     else:
-        address = f"{_CONSOLE}/{page}?project={environment.project}"
+        address = f"{_CONSOLE}/tuning?project={environment.project}"
     shown = only_print or invocation.output.is_json or invocation.output.quiet
     graphical = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     opened = not shown and graphical and _open(address)

@@ -45,6 +45,7 @@ _OUR_ENTRIES = frozenset(
             "environment.json.new",
             "infra.json",
             "infra.json.lock",
+            "infra.json.holder",
             "infra.json.new",
             "credentials.json",
             "gcloud",

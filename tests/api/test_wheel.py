@@ -56,7 +56,8 @@ def test_it_installs_one_package_with_its_types(wheel: Path) -> None:
 
 
 def test_the_program_runs_from_the_wheel_in_a_hostile_directory(installed: Path, hostile: Path) -> None:
-    graph = json.loads(_run(installed, hostile, "infra", "graph", "--stack", "dev", "--format", "json"))
+    _run(installed, hostile, "infra", "init", "stacks", "--project", "acme-ml")
+    graph = json.loads(_run(installed, hostile, "infra", "graph", "--directory", "stacks", "--format", "json"))
     assert graph["graph"]["outputs"]["environment"]["buckets"]
     assert not hostile.with_name("executed").exists()
     ours = subprocess.run(

@@ -125,7 +125,7 @@ COMMANDS: tuple[tuple[str, int], ...] = (
     ("infra doctor", 1),
     ("infra bootstrap --project my-project --dry-run", 0),
     ("infra preview --dry-run", 0),
-    ("infra refresh --yes", 9),
+    ("infra refresh --yes", 2),
     ("infra up --stack local --embedded --yes", 0),
     ("infra outputs --stack local --embedded", 0),
     ("infra destroy --stack local --embedded --yes", 0),
@@ -229,6 +229,8 @@ def data(hostile: Path) -> None:
     (hostile / "tokenizer" / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
     Manifests(hostile / "manifests").folder.mkdir()
     (hostile / "manifests" / "train.jsonl").write_text("\n".join(examples) + "\n")
+    for path in ROOT.glob("Pulumi*.yaml"):
+        shutil.copy(path, hostile)
     Manifests(hostile / "manifests").add("tone", spec="maxCost: 5")
 
 

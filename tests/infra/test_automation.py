@@ -21,6 +21,7 @@ import httpx
 import pytest
 
 from infra.automation.__main__ import main
+from infra.embedded.state import opened
 from runner.emulator.server import EmulatorServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,6 +105,35 @@ def test_preview_up_outputs_and_destroy_without_the_engine(checkout: Checkout) -
     assert "kept: IAMMember tuning-project" in gone["text"]
 
 
+def test_a_refresh_without_the_engine_names_what_others_did_and_forgets_what_is_gone(checkout: Checkout) -> None:
+    checkout.automation("up")
+    untouched = checkout.automation("refresh", "--expect-no-changes")["result"]
+    assert untouched["changes"] == 0
+    buckets = f"{checkout.url}/storage/v1/b/{checkout.project}"
+    httpx.delete(f"{buckets}-images", trust_env=False).raise_for_status()
+    httpx.patch(f"{buckets}-outputs", json={"versioning": {"enabled": False}}, trust_env=False).raise_for_status()
+    drift = checkout.automation("refresh", "--expect-no-changes")["error"]
+    assert (drift["code"], "Bucket outputs: versioning" in drift["message"]) == ("changes", True)
+    assert drift["hint"].startswith("`runner infra up --stack local --embedded")
+    assert httpx.get(f"{buckets}-outputs", trust_env=False).json()["versioning"] == {"enabled": False}, (
+        "nothing changes"
+    )
+    assert "Bucket images" in checkout.automation("preview")["result"]["created"], "it was forgotten"
+    again = checkout.automation("refresh")["result"]
+    assert (again["gone"], again["changed"]) == ([], {"Bucket outputs": ["versioning"]})
+    assert "Bucket outputs" in checkout.automation("up")["result"]["updated"]
+    assert checkout.automation("refresh")["result"]["changes"] == 0
+
+
+def test_one_of_two_that_work_with_the_same_state_is_refused_and_told_who_the_other_is(checkout: Checkout) -> None:
+    with opened(checkout.folder / "state.json", checkout.project):
+        for verb, *confirmed in (("up",), ("destroy", "--confirmed")):
+            error = checkout.automation(verb, *confirmed)["error"]
+            assert error["code"] == "locked"
+            assert f"process {os.getpid()} (" in error["message"]
+    assert checkout.automation("up")["result"]["created"]
+
+
 def test_bootstrap_makes_everything_once(checkout: Checkout) -> None:
     def bootstrap(*options: str) -> dict[str, Any]:
         where = ["--directory", str(checkout.folder), "--project", checkout.project]
@@ -174,7 +204,7 @@ def test_an_unknown_stack_names_those_that_are_there() -> None:
     done = runner("graph", "--stack", "production", "--format", "json")
     assert done.returncode == 2
     error = json.loads(done.stderr)["error"]
-    assert "stacks here: dev, local, prod" in error["message"]
+    assert "stacks there: dev, local, prod" in error["message"]
 
 
 def test_all_mistakes_of_a_stack_are_reported(tmp_path: Path) -> None:
@@ -194,7 +224,7 @@ def test_a_folder_without_a_project_has_the_command_that_writes_one(tmp_path: Pa
     folder = tmp_path / "my stacks"
     error = automation("graph", "--stack", "dev", "--directory", str(folder))["error"]
     assert error["message"] == f"there is no Pulumi.yaml in {folder}"
-    assert error["hint"] == f"`runner infra init '{folder}'` writes one"
+    assert error["hint"] == f"`runner infra init '{folder}' --stack dev` writes one"
 
 
 def test_embedded_needs_an_emulator(tmp_path: Path) -> None:

@@ -43,6 +43,22 @@ def test_a_bucket_of_another_project_is_not_taken_over(stack: Stack) -> None:
         other.apply(namePrefix=stack.project)
 
 
+def test_a_bucket_that_no_stack_made_is_neither_changed_nor_deleted(stack: Stack) -> None:
+    name = f"{stack.project}-datasets"
+    stack.request("POST", f"/storage/v1/b?project={stack.project}", {"name": name, "location": "US-CENTRAL1"})
+    stack.request("POST", f"/upload/storage/v1/b/{name}/o?uploadType=media&name=mine", {})
+    before = stack.request("GET", f"/storage/v1/b/{name}")
+    with pytest.raises(EmbeddedError, match=f"bucket {name} is there already, and no stack made it") as refused:
+        stack.apply(forceDestroy="true")
+    assert "mode import" in str(refused.value.hint)
+    stack.destroy()
+    assert stack.request("GET", f"/storage/v1/b/{name}") == before
+    used = json.dumps({"datasets": {"mode": "attach", "name": name}})
+    stack.apply(forceDestroy="true", buckets=used)
+    stack.destroy()
+    assert stack.status(f"/storage/v1/b/{name}/o/mine") == 200
+
+
 def test_buckets_with_a_key(stack: Stack) -> None:
     ring = f"projects/{stack.project}/locations/us-central1/keyRings"
     stack.request("POST", f"/v1/projects/{stack.project}/services/cloudkms.googleapis.com:enable", {})

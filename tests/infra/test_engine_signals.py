@@ -141,42 +141,46 @@ def started(folder: Path, server: EmulatorServer, command: list[str]) -> Iterato
             process.wait()
 
 
+def plain_and_ours(folder: Path) -> Iterator[Run]:
+    """Yield an `up` of plain Pulumi, then one of the runner; each is there until the next is asked for."""
+    with EmulatorServer(EmulatorSettings(directory=folder / "emulator", stand_in="tiny")) as server:
+        for name, command in (("plain", PLAIN), ("ours", OURS)):
+            with started(folder / name, server, command) as run:
+                yield run
+
+
 NUMBERS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
 @NUMBERS
 def test_one_signal_has_both_finish_what_they_began(number: signal.Signals, tmp_path: Path) -> None:
-    with EmulatorServer(EmulatorSettings(directory=tmp_path / "emulator", stand_in="tiny")) as server:
-        ends = []
-        for name, command in (("plain", PLAIN), ("ours", OURS)):
-            with started(tmp_path / name, server, command) as run:
-                run.stop(number, CANCELLING)
-                assert run.process.poll() is None
-                run.kept.answered.set()
-                ends.append(run.end())
-                assert "update canceled" in run.said()
-                assert TERMINATING not in run.said()
-        (plain, left), (ours, ours_left) = ends
-        assert (plain != 0, ours) == (True, 130)
-        assert left == ours_left == Left(alive=[], locks=0, pending=set(), lost=set())
-        assert "stopping: what was begun is finished first" in run.said()
+    ends = []
+    for run in plain_and_ours(tmp_path):
+        run.stop(number, CANCELLING)
+        assert run.process.poll() is None
+        run.kept.answered.set()
+        ends.append(run.end())
+        assert "update canceled" in run.said()
+        assert TERMINATING not in run.said()
+    (plain, left), (ours, ours_left) = ends
+    assert (plain != 0, ours) == (True, 130)
+    assert left == ours_left == Left(alive=[], locks=0, pending=set(), lost=set())
+    assert "stopping: what was begun is finished first" in run.said()
 
 
 @NUMBERS
 def test_two_signals_end_both_at_once_and_the_next_one_is_green(number: signal.Signals, tmp_path: Path) -> None:
-    with EmulatorServer(EmulatorSettings(directory=tmp_path / "emulator", stand_in="tiny")) as server:
-        ends = []
-        for name, command in (("plain", PLAIN), ("ours", OURS)):
-            with started(tmp_path / name, server, command) as run:
-                run.stop(number, CANCELLING)
-                run.stop(number, TERMINATING)
-                status, left = run.end()  # while the answer is still kept back
-                assert len(left.lost) == 1, left
-                ends.append((status, left.alive, left.locks, left.pending))
-                run.kept.answered.set()
-                if number == signal.SIGINT:  # once is enough: what is left is the same
-                    run.checkout.settled()
-        (plain, *left_of_plain), (ours, *left_of_ours) = ends
-        assert (plain != 0, ours) == (True, 130)
-        assert left_of_plain == left_of_ours == [[], 0, {"creating"}]
-        assert "ending at once: the next `up` looks for what was being made" in run.said()
+    ends = []
+    for run in plain_and_ours(tmp_path):
+        run.stop(number, CANCELLING)
+        run.stop(number, TERMINATING)
+        status, left = run.end()  # while the answer is still kept back
+        assert len(left.lost) == 1, left
+        ends.append((status, left.alive, left.locks, left.pending))
+        run.kept.answered.set()
+        if number == signal.SIGINT:  # once is enough: what is left is the same
+            run.checkout.settled()
+    (plain, *left_of_plain), (ours, *left_of_ours) = ends
+    assert (plain != 0, ours) == (True, 130)
+    assert left_of_plain == left_of_ours == [[], 0, {"creating"}]
+    assert "ending at once: the next `up` looks for what was being made" in run.said()

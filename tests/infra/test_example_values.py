@@ -52,7 +52,7 @@ def test_bootstrap_refuses_an_examples_values_before_it_makes_anything(tmp_path:
     done = _automation("bootstrap", "--stack", "prod", "--directory", str(tmp_path), "--project", "acme-ml")
     assert done.returncode == 2, done.stderr
     error = json.loads(done.stderr.splitlines()[-1])["error"]
-    named = {problem.split()[0] for problem in error["problems"]}
+    named = {problem.split(": ", 1)[-1].split()[0] for problem in error["problems"]}
     assert {"open-model-tuning:billingAccount", "open-model-tuning:notificationEmails"} <= named
     assert not named & {"gcp:project", "open-model-tuning:stateBucket", "open-model-tuning:stateKey"}
     assert (tmp_path / "Pulumi.prod.yaml").read_text() == (ROOT / "Pulumi.prod.yaml").read_text()

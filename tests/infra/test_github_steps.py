@@ -97,8 +97,7 @@ def test_jobs_are_planned_applied_and_looked_after(github: GitHub, project: Prov
 @needs_engine
 def test_a_stack_is_previewed_deployed_and_looked_after(tmp_path: Path) -> None:
     with EmulatorServer(EmulatorSettings(directory=tmp_path / "emulator", stand_in="tiny")) as server:
-        github = GitHub(tmp_path)
-        github.path = plugins(tmp_path / "plugins")
+        github = GitHub(tmp_path, path=plugins(tmp_path / "plugins"))
         (tmp_path / "state").mkdir()
         file = github.clone / "Pulumi.local.yaml"
         file.write_text(file.read_text().replace("http://127.0.0.1:8085", server.url))

@@ -15,8 +15,9 @@ from runner.cli.options import FOLDER, Invocation, together
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
 from runner.infrastructure import program_command, require_program
 from runner.json_text import parsed
-from runner.local_processes import signals
+from runner.local_processes import kept_back, signals
 
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 _ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError}
 
 
@@ -39,7 +40,7 @@ stack_options = together(
         "--directory",
         type=FOLDER,
         metavar="DIR",
-        help="Folder of Pulumi.yaml [default: this checkout's].",
+        help="Folder of Pulumi.yaml [default: the current one].",
     ),
 )
 embedded_option = click.option(
@@ -62,19 +63,27 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
         if value is True:
             arguments.append(flag)
         elif isinstance(value, tuple):
-            arguments += [word for item in value for word in (flag, item)]
+            arguments += [f"{flag}={item}" for item in value]
         elif value not in (None, False):
-            arguments += [flag, str(value)]
-    variables = dict(os.environ)
-    if embedded:
-        from runner.cli.emulator.group import running
-        from runner.state import emulator_directory
+            arguments.append(f"{flag}={value}")
+    if not embedded:
+        return _result(invocation, arguments, {})
+    from runner.cli.emulator.group import running
+    from runner.state import emulator_directory
 
+    arguments.append("--embedded")
+    try:
         info = running()
-        arguments += ["--embedded", "--emulator", info.url, "--state", str(emulator_directory() / "infra.json")]
-        if info.token:
-            variables["RUNNER_EMULATOR_TOKEN"] = info.token
-    status, said = _run(invocation, arguments, variables)
+    except RunnerError:
+        _result(invocation, [*arguments, "--only-check"], {})  # the stack's own mistakes come first
+        raise
+    arguments += [f"--emulator={info.url}", f"--state={emulator_directory() / 'infra.json'}"]
+    return _result(invocation, arguments, {"RUNNER_EMULATOR_TOKEN": info.token} if info.token else {})
+
+
+def _result(invocation: Invocation, arguments: list[str], more: dict[str, str]) -> dict[str, Any]:
+    """Run the program with more variables; return its document, or raise the error that it tells."""
+    status, said = _run(invocation, arguments, {**os.environ, **more})
     try:
         body: dict[str, Any] = parsed(said.splitlines()[-1])
     except (ValueError, IndexError) as error:
@@ -92,21 +101,17 @@ def _run(invocation: Invocation, arguments: list[str], variables: dict[str, str]
     that keeps the state. What the engine says goes to this process's standard error without a detour.
     """
     errors = subprocess.DEVNULL if invocation.quiet else None
-    process = subprocess.Popen(
-        arguments,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        process_group=0,
-    )
     stops = 0
+    early: list[int] = []
+    process: subprocess.Popen[str] | None = None
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal stops
         stops += 1
-        process.send_signal(number)
+        if process is None:
+            early.append(number)
+        else:
+            process.send_signal(number)
         invocation.output.note(
             "stopping: what was begun is finished first. Stopped again, it ends at once, and what it is making may not "
             "be in the state"
@@ -114,8 +119,30 @@ def _run(invocation: Invocation, arguments: list[str], variables: dict[str, str]
             else "ending at once: the next `up` looks for what was being made"
         )
 
-    with signals((signal.SIGINT, signal.SIGTERM), stop):
+    with signals(_STOPS, stop):
+        with kept_back(_STOPS):  # the program unblocks them when it can end in order
+            started = subprocess.Popen(
+                arguments,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                process_group=0,
+            )
+        process = started
+        for number in early:
+            process.send_signal(number)
         said, _ = process.communicate()
+    if stops and not said:
+        raise _error(
+            {
+                "code": "interrupted",
+                "message": "it was ended at once",
+                "hint": "run the same command again: it goes on from there",
+            },
+            130,
+        )
     return process.returncode, said
 
 

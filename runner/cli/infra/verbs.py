@@ -100,9 +100,15 @@ up = _verb(
 )
 refresh = _verb(
     "refresh",
+    embedded_option,
     click.option("--expect-no-changes", is_flag=True, help="Exit with code 1 if the state did not match the cloud."),
-    help="Bring Pulumi's state to what is there. Nothing in the project changes.",
-    examples=("runner infra refresh --stack dev", "runner infra refresh --stack prod --yes"),
+    help="Bring Pulumi's state to what is there. Nothing in the project changes.\n\n"
+    "With --embedded, say what is gone or was changed since the last `up`, and forget what is gone.",
+    examples=(
+        "runner infra refresh --stack dev",
+        "runner infra refresh --stack prod --yes",
+        "runner infra refresh --stack local --embedded --expect-no-changes",
+    ),
     ask="Refresh the state of stack {}?",
     changes=True,
 )
