@@ -15,7 +15,7 @@ import zstandard
 
 from runner.datasets.checks import check_files
 from runner.datasets.reading import compression
-from runner.datasets.reading.compression import BombError, BrokenCompressionError, open_source
+from runner.datasets.reading.compression import open_source
 from runner.datasets.records.recognising import plain_examples
 from runner.datasets.reports.preview import preview_line
 from runner.datasets.rewriting.converting import convert_file
@@ -23,7 +23,7 @@ from runner.datasets.rewriting.fixing import fix_file
 from runner.datasets.rewriting.splitting import split_file
 from runner.datasets.rewriting.targets import open_target
 from runner.datasets.tokens.counters import RatioCounter
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, DatasetError
 from tests.cli.invocation import process
 
 ROWS = [{"prompt": f"What is {number}?", "completion": f"It is {number}."} for number in range(300)]
@@ -86,6 +86,10 @@ def broken(data: bytes) -> dict[str, bytes]:
     }
 
 
+def codes(error: DatasetError) -> list[str]:
+    return [finding["code"] for finding in error.findings]
+
+
 @pytest.mark.parametrize("suffix", COMPRESS)
 def test_what_is_broken_is_said_to_be(suffix: str, tmp_path: Path) -> None:
     data = COMPRESS[suffix](random.Random(1).randbytes(300_000).hex().encode())
@@ -94,8 +98,9 @@ def test_what_is_broken_is_said_to_be(suffix: str, tmp_path: Path) -> None:
         path.write_bytes(content)
         assert "not-text" in check_files(path).training.counts, name
         target = tmp_path / "out.jsonl"
-        with pytest.raises(BrokenCompressionError):
+        with pytest.raises(DatasetError) as refused:
             fix_file(path, target)
+        assert codes(refused.value) == ["not-text"]
         assert sorted(item.name for item in tmp_path.iterdir()) == [path.name], "nothing half-written is left"
 
 
@@ -114,8 +119,9 @@ def test_bombs_are_given_up(suffix: str, tmp_path: Path, monkeypatch: pytest.Mon
         lambda: preview_line(path, 2, RatioCounter(0.25)),
     ]
     for run in runs:
-        with pytest.raises(BombError):
+        with pytest.raises(DatasetError) as refused:
             run()
+        assert codes(refused.value) == ["compressed-bomb"]
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -15,8 +15,6 @@ from functools import cache
 from itertools import accumulate, count, pairwise, repeat
 from typing import Any, NamedTuple
 
-from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
-
 from runner.datasets.checking.blocks import Block, Doubtful
 from runner.datasets.examples import Finding, Format, ImagePart, Role
 from runner.datasets.reading.lines import RawLine
@@ -186,12 +184,9 @@ def _spread(found: list[int], lines: list[int], count: int, before: int) -> arra
 
 
 @cache
-def _find_long() -> Callable[[bytes], list[tuple[int, int, int]]]:
+def _find_long() -> texts.Search:
     """Return a search for the long words; with one of a single byte it would be slow."""
-    words = [word.text for word in _LONG]
-    return BytesAhoCorasick(
-        words, matchkind=MatchKind.LeftmostFirst, implementation=Implementation.DFA
-    ).find_matches_as_indexes
+    return texts.searcher(word.text for word in _LONG)
 
 
 def _remarks(spoken: list[bytes]) -> list[tuple[int, int]]:

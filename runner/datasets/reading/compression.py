@@ -34,22 +34,6 @@ _MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "z
 _IN_WORKBOOKS = frozenset({"xl/workbook.xml", "xl/workbook.bin"})
 
 
-class BombError(DatasetError):
-    """A compressed file grows out of all proportion."""
-
-    def __init__(self, name: str, what: str) -> None:
-        message = f"the content is more than {MAX_EXPANSION} times the {what}"
-        super().__init__(message, findings=refusal("compressed-bomb", message, file=name).findings)
-
-
-class BrokenCompressionError(DatasetError):
-    """Compressed data are corrupt or cut short."""
-
-    def __init__(self, name: str, error: BaseException) -> None:
-        message = f"the compressed data are broken ({error})"
-        super().__init__(message, findings=refusal("not-text", message, file=name).findings)
-
-
 @dataclass(kw_only=True)
 class OpenedBytes:
     """The content of a source, behind any compression."""
@@ -102,9 +86,9 @@ def open_bytes(source: Source) -> Iterator[OpenedBytes]:
     Raises:
         ConfigurationError: there is no such file, or it cannot be read.
         EngineMissingError: a decompressor is not installed.
-        BombError: while reading, when the content is more than `MAX_EXPANSION` times the compressed data.
-        BrokenCompressionError: while reading, when they are corrupt or cut short.
-        DatasetError: an archive in an archive, of several files, or encrypted (`not-text`).
+        DatasetError: an archive in an archive, of several files, or encrypted (`not-text`). While reading, compressed
+            data that are corrupt or cut short (`not-text`), or that grow to more than `MAX_EXPANSION` times their size
+            (`compressed-bomb`).
     """
     with ExitStack() as stack:
         stream = _raw(source, stack)
@@ -169,7 +153,7 @@ def _only_member(path: Path, name: str, opened: OpenedBytes, stack: ExitStack) -
         kind = archive.open("mimetype").read(64) if "mimetype" in names else b""
         if not _IN_WORKBOOKS.isdisjoint(names) or b"opendocument.spreadsheet" in kind:
             if sum(info.file_size for info in archive.infolist()) > MAX_EXPANSION * path.stat().st_size + _FREE_BYTES:
-                raise BombError(name, "workbook")
+                raise _bomb(name, "workbook")
             opened.workbook = True
             return None
         files = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
@@ -186,6 +170,10 @@ def _only_member(path: Path, name: str, opened: OpenedBytes, stack: ExitStack) -
     except _errors() as error:
         message = f"the zip archive is broken ({error})"
         raise refusal("not-text", message, file=name, line=1, fix="compress it again") from error
+
+
+def _bomb(name: str, what: str) -> DatasetError:
+    return refusal("compressed-bomb", f"the content is more than {MAX_EXPANSION} times the {what}", file=name)
 
 
 def _spooled(stream: Any, stack: ExitStack) -> Path:
@@ -304,9 +292,10 @@ class _Bounded(io.RawIOBase):
         try:
             data = self._stream.read(len(buffer))
         except self._broken as error:
-            raise BrokenCompressionError(self._name, error) from error
+            message = f"the compressed data are broken ({error})"
+            raise refusal("not-text", message, file=self._name) from error
         self._count += len(data)
         if self._count > MAX_EXPANSION * self._compressed() + _FREE_BYTES:
-            raise BombError(self._name, "compressed file")
+            raise _bomb(self._name, "compressed file")
         buffer[: len(data)] = data
         return len(data)

@@ -18,7 +18,6 @@ from itertools import chain
 from typing import Any
 
 import msgspec
-from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
 from runner.datasets.examples import Finding, Severity
 from runner.datasets.reading.lines import MAX_LINE_BYTES, RawLine
@@ -155,12 +154,9 @@ _BETWEEN = (b"}\n{", b"}\r\n{")
 
 
 @cache
-def _find_places() -> Callable[[bytes], list[tuple[int, int, int]]]:
+def _find_places() -> texts.Search:
     """Return a search for the ends of lines and for what may be a control."""
-    words = [*_BETWEEN, *map(str.encode, texts.WRITTEN_CONTROLS)]
-    return BytesAhoCorasick(
-        words, matchkind=MatchKind.LeftmostFirst, implementation=Implementation.DFA
-    ).find_matches_as_indexes
+    return texts.searcher([*_BETWEEN, *map(str.encode, texts.WRITTEN_CONTROLS)])
 
 
 def _count_keys(objects: list[dict[str, Any]]) -> int:

@@ -7,7 +7,7 @@ holds at least one of them, and the exact patterns run only there, over text of 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import islice
 from string import ascii_letters
@@ -126,16 +126,25 @@ WRITTEN_CONTROLS = sorted(
 """What a line of JSON holds if one of its texts holds one of `CONTROLS`, but for 0x7F."""
 
 
+Search = Callable[[bytes], list[tuple[int, int, int]]]
+"""Returns number, start and end of each string that is found."""
+
+
+def searcher(words: Iterable[bytes]) -> Search:
+    """Return a search for some strings; it finds the first of those that overlap."""
+    return BytesAhoCorasick(
+        list(words), matchkind=MatchKind.LeftmostFirst, implementation=Implementation.DFA
+    ).find_matches_as_indexes
+
+
 @cache
-def _find_beyond_ascii() -> Callable[[bytes], list[tuple[int, int, int]]]:
+def _find_beyond_ascii() -> Search:
     """Return a search for those of `CONTROLS` that are beyond ASCII, in UTF-8."""
     patterns = [chr(code).encode() for first, last in CONTROLS for code in range(max(first, 0x80), last + 1)]
     # Patterns that are in no text see to it that there are more than three first bytes: the library would look for few
     # ones by one, which is slow where they are frequent. With `LeftmostFirst` it compares whole vectors.
     patterns += [bytes((code, code)) for code in range(1, 5)]
-    return BytesAhoCorasick(
-        patterns, matchkind=MatchKind.LeftmostFirst, implementation=Implementation.DFA
-    ).find_matches_as_indexes
+    return searcher(patterns)
 
 
 def control_characters(text: str) -> str | None:
