@@ -47,8 +47,12 @@ class Answers:
 
     @property
     def name(self) -> str:
-        """Return the name of the job: that of the folder."""
-        return _NAME.sub("-", self.directory.absolute().name.lower()).strip("-")[:40].strip("-") or "tuning"
+        """Return the name of the job: that of the folder, as far as a manifest takes it."""
+        found = _NAME.sub("-", self.directory.absolute().name.lower()).strip("-")
+        # Names begin with a letter, and YAML reads some words as no text.
+        if found and (not found[0].isalpha() or found in ("null", "true", "false")):
+            found = f"job-{found}"
+        return found[:40].strip("-") or "tuning"
 
 
 def write(answers: Answers) -> list[Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from runner.jobs.manifests import reading
 from runner.testing import RunningEmulator, emulator
 from tests.cli.invocation import CommandLine
 
@@ -79,6 +80,13 @@ def test_the_workflow_is_what_the_linters_want(run: CommandLine, tmp_path: Path,
         program = shutil.which(linter, path=f"{_BIN}:/usr/bin:/usr/local/bin")
         if program:
             subprocess.run([program, *arguments, str(workflow)], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", ["2026-model", "9", "null", "true", "Größe", "日本", "a b", "x" * 39 + "--y", "__"])
+def test_whatever_the_folder_is_called_its_manifest_is_sound(name: str, run: CommandLine, tmp_path: Path) -> None:
+    assert run("init", str(tmp_path / name), "--yes").code == 0
+    loaded = reading.load([tmp_path / name / "jobs"])
+    assert (loaded.problems, len(loaded.jobs)) == ([], 1)
 
 
 def test_data_that_is_not_there_leaves_nothing(run: CommandLine, tmp_path: Path) -> None:

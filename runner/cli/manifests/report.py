@@ -121,8 +121,11 @@ def markdown(plan: Plan) -> str:
     whole = "\n".join(parts) + "\n"
     if len(whole) <= MARKDOWN_LIMIT:
         return whole
-    end = "\n\n… the rest is cut off here; the job's log has all of it.\n"
-    return whole[: MARKDOWN_LIMIT - len(end)].rsplit("\n", 1)[0] + end
+    closing, end = "\n\n</details>", "\n\n… the rest is cut off here; the job's log has all of it.\n"
+    kept = whole[: MARKDOWN_LIMIT - len(closing) - len(end)].rsplit("\n", 1)[0]
+    # Else whoever has not opened the section doesn't see that there is more.
+    is_open = kept.count("<details>") > kept.count("</details>")
+    return kept + (closing if is_open else "") + end
 
 
 def _job_lines(job: PlannedJob) -> list[str]:

@@ -72,6 +72,17 @@ def test_a_comment_mentions_nobody_and_breaks_no_table(idle: CommandLine, manife
     assert "<script" not in comment
 
 
+def test_a_long_comment_says_outside_of_its_sections_that_it_is_cut(idle: CommandLine, manifests: Manifests) -> None:
+    with (manifests.folder / "train.jsonl").open("a") as file:
+        file.write('{"prompt": "What is 1?", "completion": "It is 1."}\n' * 5)  # each job warns of them
+    numbers = list(range(1, 17))
+    manifests.add("tone", spec=f"sweep: {{maxCost: 5, grid: {{epochs: {numbers}, batchSize: {numbers}}}}}", hyper="{}")
+    comment = idle("plan", "-f", str(manifests.folder), "--report", "markdown", "--no-preflight").out
+    assert 60_000 < len(comment) < 65_536
+    assert comment.count("<details>") == comment.count("</details>") == 1
+    assert comment.endswith("</details>\n\n… the rest is cut off here; the job's log has all of it.\n")
+
+
 def test_mistakes_are_not_changes(idle: CommandLine, manifests: Manifests) -> None:
     manifests.add("tone", hyper="{epoch: 1}")
     outcome = idle("plan", "-f", str(manifests.folder), "--format", "json")
