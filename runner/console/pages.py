@@ -172,6 +172,9 @@ def address(path: str, **parameters: Any) -> str:
 
 
 def _here(request: Request) -> str:
+    """Return the address that shows a page again; after a form that was sent, the one that showed the form."""
+    if again := getattr(request.state, "again", ""):
+        return str(again)
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 

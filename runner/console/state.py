@@ -31,6 +31,8 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx", ".ods", ".tx
 _QUICK_SECONDS = 1.5
 """What is done within that is shown at once; of the rest a page shows the stages."""
 _UPLOAD = "upload:"
+_OF_THE_PRESS = frozenset({"once", "agreed", "unknown"})
+"""Fields of one press of a button; the others say what it is about, as the address of the page before it does."""
 
 
 class Uploads:
@@ -175,6 +177,8 @@ def changing(view: ChangingView, form: Form | None = None) -> Callable[[Request]
                 return view(console, request, sent)
             except RunnerError as problem:
                 if form is None:
+                    kept = {name: value for name, value in _texts(sent).items() if name not in _OF_THE_PRESS}
+                    request.state.again = address(request.url.path, **kept)
                     raise
                 response = form(console, request, _texts(sent), problem.to_json())
                 response.status_code = 400

@@ -179,6 +179,26 @@ def test_a_price_that_is_none_is_refused(idle_client: httpx.Client, agreed: str)
     assert (answer.status_code, "is not a price" in answer.text) == (400, True)
 
 
+@pytest.mark.parametrize(
+    ("path", "given"),
+    [
+        (
+            "/tuning/create/review",
+            {"base_model": "meta/llama3_1@llama-3.1-8b-instruct", "training": "gs://abc/d", "display_name": "my name"},
+        ),
+        ("/models/deploy/review", {"source": "gs://abc/weights", "display_name": "my name"}),
+    ],
+)
+def test_a_form_of_an_earlier_console_can_be_tried_again(
+    idle_client: httpx.Client, path: str, given: dict[str, str]
+) -> None:
+    answer = idle_client.post(path, data={**given, "once": "1-2-3", "agreed": "0.5"})
+    assert answer.status_code in (400, 404)
+    [again] = re.findall(r'href="([^"]+)">Try again', answer.text)
+    page = idle_client.get(html.unescape(again))
+    assert (page.status_code, "my name" in page.text) == (200, True)
+
+
 @pytest.mark.parametrize("role", ["training", "validation"])
 @pytest.mark.parametrize("path", ["/etc/hostname", "train.jsonl", "../train.jsonl", "x" * 3000, "~/train.jsonl"])
 def test_data_is_never_a_file_of_this_machine(idle_client: httpx.Client, role: str, path: str) -> None:
