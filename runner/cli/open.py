@@ -25,9 +25,9 @@ _CONSOLE = "https://console.cloud.google.com/vertex-ai"
 @click.option("--print", "only_print", is_flag=True, help="Print the address without opening it.")
 @click.pass_obj
 def command(invocation: Invocation, what: str | None, only_print: bool) -> None:
-    """Open the page of a job, an endpoint, or the project's tuning jobs: Google's console, or that of the emulator.
+    """Open the page of a job, an endpoint, or all tuning jobs in Google's console or in the emulator's.
 
-    Without a graphical session, the address is printed.
+    Without a graphical session, the command prints the address.
     """
     import os
     import sys

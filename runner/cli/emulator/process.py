@@ -36,7 +36,7 @@ from runner.state import emulator_directory
     "--token",
     envvar="RUNNER_EMULATOR_TOKEN",
     show_envvar=True,
-    help="Require this bearer token. Other users can read command lines: prefer the environment variable.",
+    help="Require this bearer token. Other users can read command lines: set the variable instead.",
 )
 @click.option(
     "--stand-in",
@@ -193,11 +193,11 @@ def status(invocation: Invocation) -> None:
     examples=("runner emulator logs --lines 20", "runner emulator logs --follow", "runner emulator logs --requests"),
 )
 @click.option("-n", "--lines", type=Count(0), default=50, show_default=True, help="Number of lines from the end.")
-@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines until Ctrl-C.")
 @click.option("--requests", is_flag=True, help="Show only requests: method, path, status, time to the answer.")
 @click.pass_obj
 def logs(invocation: Invocation, lines: int, follow: bool, requests: bool) -> None:
-    """Show the end of the emulator's log: every request it answered, and what went wrong."""
+    """Show the end of the emulator's log: requests and errors."""
     from runner.running_emulator import LOG_FILE
 
     path: Path = emulator_directory() / LOG_FILE

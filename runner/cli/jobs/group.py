@@ -24,7 +24,7 @@ command = Group(
     lazy={
         "submit": ("runner.cli.jobs.submit:submit", "Submit a job once, after you confirm its price."),
         "ls": ("runner.cli.jobs.read:ls", "List jobs, newest first."),
-        "show": ("runner.cli.jobs.read:show", "Show everything about a job."),
+        "show": ("runner.cli.jobs.read:show", "Show the details of a job."),
         "watch": ("runner.cli.jobs.follow:watch", "Show a job's progress until it ends."),
         "wait": ("runner.cli.jobs.follow:wait", "Wait until jobs have ended; the exit code reports the result."),
         "why": (
