@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 import click
 
@@ -17,7 +17,7 @@ from runner import local_files
 from runner.cli.commands import Group
 from runner.cli.options import Invocation
 from runner.cli.text import of_few_characters, replaced
-from runner.errors import DiskError, RunnerError
+from runner.errors import ConfigurationError, DiskError, RunnerError
 from runner.waiting import told
 
 INTERNAL_ERROR = 70
@@ -264,14 +264,8 @@ def _report_usage(error: click.ClickException, invocation: Invocation, arguments
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "runner"
     message = " ".join(error.format_message().split()).rstrip(".")  # click lists choices on lines of their own
-    body: dict[str, Any] = {
-        "code": "configuration",
-        "message": message[:1].lower() + message[1:],
-        "hint": _usage_hint(error, path),
-        "problems": [message],
-    }
-    invocation.output.failure(body)
-    return 2
+    known = ConfigurationError(message[:1].lower() + message[1:], hint=_usage_hint(error, path))
+    return _report_failure(known, invocation)
 
 
 def _usage_hint(error: click.ClickException, path: str) -> str:

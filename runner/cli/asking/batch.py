@@ -18,7 +18,7 @@ from runner.cli.options import (
     Count,
     Duration,
     Invocation,
-    Number,
+    Quantity,
     cost_options,
     endpoint_option,
     sampling_options,
@@ -57,7 +57,7 @@ job_options = together(
     click.option(
         "--tokens-per-second",
         "rate",
-        type=Number(0, min_open=True),
+        type=Quantity(0, min_open=True),
         help="Measured rate of one replica, for the price of a batch job [default: an estimate].",
     ),
 )

@@ -11,7 +11,7 @@ from runner.cli import commands
 from runner.cli.data import engines
 from runner.cli.data.engines import EngineChoice, engine_options
 from runner.cli.data.sources import account, sources, target
-from runner.cli.options import Count, DataFile, Invocation
+from runner.cli.options import Count, DataFile, Invocation, Number
 from runner.cli.text import size
 
 _FILE = DataFile()
@@ -75,9 +75,7 @@ def fix(invocation: Invocation, path: Path | str, given: Path | str, keep_duplic
 @click.argument("path", type=_FILE, metavar="FILE")
 @click.option("--training", type=_FILE, required=True, help="Training file to write.")
 @click.option("--validation", type=_FILE, required=True, help="Validation file to write.")
-@click.option(
-    "--share", type=float, default=0.1, show_default=True, metavar="X", help="Share of the examples to hold out."
-)
+@click.option("--share", type=Number(), default=0.1, show_default=True, help="Share of the examples to hold out.")
 @click.option("--seed", type=Count(0), default=0, show_default=True, help="Seed for the choice of examples.")
 @engine_options
 @click.pass_obj

@@ -10,7 +10,7 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.emulator.group import running
-from runner.cli.options import INPUT, Count, Duration, Invocation, Number
+from runner.cli.options import INPUT, Count, Duration, Invocation, Quantity
 from runner.errors import ConfigurationError, require_sound
 from runner.state import emulator_directory
 
@@ -71,7 +71,7 @@ from runner.state import emulator_directory
 )
 @click.option(
     "--time-scale",
-    type=Number(0.001, 100_000),
+    type=Quantity(0.001, 100_000),
     default=1.0,
     metavar="N",
     help="Run the clock N times faster: timestamps, expiry and delays of faults, but not training [default: 1].",

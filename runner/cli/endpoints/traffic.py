@@ -9,7 +9,7 @@ import click
 from runner import times
 from runner.cli import commands
 from runner.cli.cost_gate import require_confirmed
-from runner.cli.options import Count, Duration, Invocation, Number, endpoint_argument
+from runner.cli.options import Count, Duration, Invocation, Quantity, endpoint_argument
 from runner.cli.text import ago
 from runner.errors import require_sound
 
@@ -62,14 +62,14 @@ def traffic(invocation: Invocation, endpoint: str, shares: tuple[str, ...]) -> N
 @click.option("--every", type=Duration(), default="15s", show_default=True, help="Polling interval.")
 @click.option(
     "--max-error-rate",
-    type=Number(0, 1),
+    type=Quantity(0, 1),
     default=0.05,
     show_default=True,
     help="Error rate (429 and 5xx) allowed above the other models' rate.",
 )
 @click.option(
     "--max-latency-ratio",
-    type=Number(1),
+    type=Quantity(1),
     default=2.0,
     show_default=True,
     help="Mean latency allowed, as a multiple of the other models'.",

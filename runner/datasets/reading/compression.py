@@ -46,7 +46,8 @@ class BrokenCompressionError(DatasetError):
     """Compressed data are corrupt or cut short."""
 
     def __init__(self, name: str, error: BaseException) -> None:
-        message = f"the compressed data are broken ({error})"
+        what = "cut short" if isinstance(error, EOFError) else getattr(error, "strerror", None) or "damaged"
+        message = f"the compressed data are broken ({what})"
         super().__init__(message, findings=refusal("not-text", message, file=name).findings)
 
 
@@ -184,7 +185,7 @@ def _only_member(path: Path, name: str, opened: OpenedBytes, stack: ExitStack) -
         opened.notes.append(f"the archive's only file, {files[0].filename}")
         return stack.enter_context(archive.open(files[0]))
     except _errors() as error:
-        message = f"the zip archive is broken ({error})"
+        message = "the zip archive is broken"
         raise refusal("not-text", message, file=name, line=1, fix="compress it again") from error
 
 
