@@ -21,6 +21,7 @@ class UnknownModelError(RunnerError):
     """No base model has this id."""
 
     code = "unknown_model"
+    usual_hint = "`runner models ls` lists them"
     exit_code = 2
 
 

@@ -251,7 +251,10 @@ def _dispatch(arguments: list[str], invocation: Invocation) -> int:
 def _report_failure(error: RunnerError, invocation: Invocation) -> int:
     if invocation.debug:
         _print_traceback()
-    invocation.output.failure(error.to_json(), listed=invocation.has_listed_findings)
+    body = error.to_json()
+    if "hint" not in body and invocation.command:
+        body["hint"] = f"`{invocation.command} --help` has examples"
+    invocation.output.failure(body, listed=invocation.has_listed_findings)
     return error.exit_code
 
 

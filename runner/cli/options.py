@@ -48,6 +48,8 @@ class Invocation:
     accept_unknown_cost: bool = False
     interrupted: str = ""
     """What to say after Ctrl-C: what goes on by itself and how to come back."""
+    command: str = ""
+    """The command that runs, such as `runner jobs ls`."""
     announces: bool = False
     """Whether the command changes or costs something, so that its first line names the target."""
     target: Target | None = None

@@ -24,6 +24,7 @@ class InfraError(RunnerError):
     """The engine, Google or the emulator refused. `problems` has every cause, each with its resource."""
 
     code = "infrastructure"
+    usual_hint = "`runner infra doctor` checks the engine, the credentials and the settings"
     problems: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
