@@ -48,7 +48,7 @@ def export(
         for text in jobs:
             job = found_job(session, text)
             results = results_of(session, job)
-            tell_of_job(invocation, job)
+            tell_of_job(invocation, job, rates=True)
             require_measurements(job, results)
             done.append((job.id, export_to(target, job, results, place=place, experiment=experiment, force=force)))
     invocation.output.table(
