@@ -126,7 +126,7 @@ def command(
     if any(line.stand_in for line in bill.lines):
         output.note("tokens of a stand-in are counted with its own tokenizer: the real model's number differs")
     if any(line.unit == "tokens" for line in bill.lines):
-        output.note("tokens are those of all epochs so far; `runner jobs show` has those of one epoch")
+        output.note("tokens are those of all epochs so far; `runner jobs show` shows the tokens of one epoch")
     if bill.leaks:
         count = counted(len(bill.leaks), "thing")
         output.note(f"{count} no longer used: {amount(bill.leaks_usd_per_day)} per day; `runner leaks` lists them")

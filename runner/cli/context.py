@@ -47,7 +47,7 @@ def use(invocation: Invocation, name: str) -> None:
     found = contexts.load().find(name)
     invocation.output.result(found.to_json(), f"commands now use {_said(found)}", name=name)
     if name == contexts.EMULATOR and not emulator_runs():
-        invocation.output.note("it does not run: `runner emulator start`")
+        invocation.output.note("it is not running: `runner emulator start`")
 
 
 @commands.command(name="ls", examples=("runner context ls", "runner context ls --format json"))
@@ -63,7 +63,7 @@ def ls(invocation: Invocation) -> None:
     rows = [["*" if item.name == name else "", item.name, _said(item, named=False)] for item in every]
     body = [{**item.to_json(), "current": item.name == name} for item in every]
     invocation.output.table(["", "name", "leads to"], rows, body=body, names=[item.name for item in every])
-    invocation.output.note(f"in use by {chosen[1]}" if chosen else f"none is in use: commands work in {_AUTOMATIC}")
+    invocation.output.note(f"in use by {chosen[1]}" if chosen else f"none is in use: commands act in {_AUTOMATIC}")
 
 
 @commands.command(

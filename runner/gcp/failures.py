@@ -32,7 +32,7 @@ REPEAT_SECONDS = 100.0
 """A call that has taken longer is not repeated: a service that is silent has been asked twice by then."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 32.0
-LISTED = "the service lists it, and says that it is not there"
+LISTED = "the service lists it, but answers that it does not exist"
 """Said when a removal is answered with 404, which proves nothing: what is forgotten goes on costing money."""
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses of failures that pass by themselves."""
@@ -113,7 +113,7 @@ def translate(error: Exception, method: str, resource: str) -> Exception:
         kind = UnreachableError if isinstance(error, ConnectError) else ConnectionLostError
         hint = "check the address and the network; `runner emulator status` tells whether the local server runs"
         if isinstance(error, StrangerError):
-            hint = "nothing was sent; an answer, or a record in a bucket, names that host: look who can write there"
+            hint = "nothing was sent; an answer, or a record in a bucket, names that host: check who can write there"
         return kind(f"{method} {resource}: {error}", hint=hint)
     return error
 
@@ -162,7 +162,7 @@ def data_loss(resource: str, problem: str, *, method: str) -> GoogleApiError:
     """Return the error for bytes, or what is said of them, that changed under way."""
     message = f"{method} {resource}: {problem}"
     return GoogleApiError(
-        message, status="DATA_LOSS", http=500, method=method, resource=resource, hint="run the command once more"
+        message, status="DATA_LOSS", http=500, method=method, resource=resource, hint="run the same command again"
     )
 
 

@@ -53,7 +53,7 @@ def wait(
             document = get(session, name)
         except NotFoundError as error:
             raise GoogleApiError(
-                f"the service does not know {name} any more: how it ended is unknown",
+                f"the service no longer knows {name}: its result is unknown",
                 status="UNKNOWN",
                 http=500,
                 method="operations.get",

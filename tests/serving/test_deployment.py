@@ -235,7 +235,7 @@ def test_models_of_others_are_left_alone(tuned: Tuned, tuned_session: Session) -
 
 
 def test_operations_that_fail_or_do_not_exist(session: Session) -> None:
-    with pytest.raises(GoogleApiError, match="how it ended is unknown"):
+    with pytest.raises(GoogleApiError, match="its result is unknown"):
         operations.wait(session, f"{session.environment.parent}/operations/4711", timeout=5)
     with pytest.raises(NotFoundError):
         undeploy(session, "4711")

@@ -145,7 +145,7 @@ def _tell_context(invocation: Invocation) -> None:
     chosen = contexts.chosen(invocation.context)
     if chosen is not None and chosen[0].name != contexts.EMULATOR:
         invocation.output.warning(
-            f"commands work in context {chosen[0].name} ({chosen[1]}): `runner use emulator` changes that"
+            f"commands act in context {chosen[0].name} ({chosen[1]}): `runner use emulator` changes that"
         )
 
 
@@ -165,7 +165,7 @@ def stop(invocation: Invocation) -> None:
     invocation.output.result(body, "stopped" if stopped else "no emulator was running")
     if stopped:
         invocation.output.note(
-            "until it runs again, commands that work in it fail; `runner use google` switches to Google Cloud"
+            "until you start it again, commands in its context fail; `runner use google` switches to Google Cloud"
         )
 
 

@@ -120,7 +120,9 @@ def key(invocation: Invocation, account: str | None, roles: tuple[str, ...], to:
     if info.token:
         problems["this emulator takes its own token only, and no keys"] = "start it without --token"
     if not project or not account:
-        problems["no project is set up, and accounts belong to one"] = "`runner emulator provision` makes a project"
+        problems["no project is set up, and every account belongs to a project"] = (
+            "`runner emulator provision` makes a project"
+        )
     if to is not None and to.exists() and not force:
         problems[f"{to} exists"] = "overwrite it with --force"
     require_sound(list(problems), hint="; ".join(problems.values()))

@@ -89,8 +89,8 @@ def _ask(invocation: Invocation, given: dict[str, Any]) -> None:
     kind = given["kind"] or (stack if stack in STACK_KINDS else _NONE)
     given["kind"] = _answer(asked(f"What it is for ({', '.join(STACK_KINDS)} or another name)", kind))
     for name, question in (
-        ("notify", "Whom alerts tell, e-mail addresses"),
-        ("operator", "Who may act as the runner (user:…, group:…)"),
+        ("notify", "Email addresses for alerts"),
+        ("operator", "Principals that can act as the runner (user:…, group:…)"),
     ):
         given[name] = tuple(_answer(asked(question, " ".join(given[name]) or _NONE)).replace(",", " ").split())
     given["budget"] = int(asked("Monthly budget, 0 for none", str(given["budget"] or 0), Count(0)))

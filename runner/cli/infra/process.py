@@ -109,10 +109,10 @@ def _run(invocation: Invocation, arguments: list[str], variables: dict[str, str]
         stops += 1
         process.send_signal(number)
         invocation.output.note(
-            "stopping: what was begun is finished first. Stopped again, it ends at once, and what it is making may not "
-            "be in the state"
+            "stopping: operations that have started finish first. Press Ctrl-C again to end at once; resources that "
+            "are being created may then be missing from the state"
             if stops == 1
-            else "ending at once: the next `up` looks for what was being made"
+            else "ending at once: the next `up` looks for resources that were being created"
         )
 
     with signals((signal.SIGINT, signal.SIGTERM), stop):

@@ -187,5 +187,5 @@ def _print_plan(invocation: Invocation, offer: Offer) -> None:
     pairs: list[tuple[str, Any]] = [*offer.spec.to_json().items(), *described_estimate(offer.estimate)]
     pairs += [(item.severity, str(item)) for item in findings]
     invocation.output.result(body, pairs)
-    invocation.output.note("dry run: nothing was sent")
+    invocation.output.note("dry run: nothing was submitted")
     require_none(findings)

@@ -164,8 +164,8 @@ def run(
                 break
             if timeout is not None and time.monotonic() - start + interval > timeout:
                 raise WaitTimeoutError(
-                    f"unfinished: {counted(left, 'job')} after {duration(time.monotonic() - start)}; they go on",
-                    hint="`runner queue run` again goes on",
+                    f"unfinished: {counted(left, 'job')} after {duration(time.monotonic() - start)}; they continue",
+                    hint="run `runner queue run` again to continue",
                 )
             time.sleep(interval)
     invocation.interrupted = ""

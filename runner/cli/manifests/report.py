@@ -121,7 +121,7 @@ def markdown(plan: Plan) -> str:
     whole = "\n".join(parts) + "\n"
     if len(whole) <= MARKDOWN_LIMIT:
         return whole
-    end = "\n\n… the rest is cut off here; the job's log has all of it.\n"
+    end = "\n\n… the rest is omitted; the job's log has everything.\n"
     return whole[: MARKDOWN_LIMIT - len(end)].rsplit("\n", 1)[0] + end
 
 
@@ -136,7 +136,10 @@ def _job_lines(job: PlannedJob) -> list[str]:
     lines += [f"    {item.path}: {_value(item.before)} -> {_value(item.after)}" for item in job.differences]
     lines += _drift(job)
     lines += [f"    warning: {line}" for line in job.warnings]
-    lines += [f"    job {old.id} of its earlier form still runs; cancel it with --prune" for old in job.superseded]
+    lines += [
+        f"    job {old.id} of an earlier version of the manifest is still running; --prune cancels it"
+        for old in job.superseded
+    ]
     return lines
 
 
