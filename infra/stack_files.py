@@ -197,7 +197,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         body = yaml.load(text_of(path), Loader)  # noqa: S506 - a safe loader
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigurationError(f"{path}{line} is not YAML: {problem or error}") from error
     if not isinstance(body, dict):
         raise ConfigurationError(f"{path} must be a YAML mapping")
     return body
