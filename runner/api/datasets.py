@@ -36,7 +36,7 @@ def check(
     Args:
         train_dataset: file or object.
         validation_dataset: the same.
-        base_model: id in the catalogue, for its limits.
+        base_model: id in the catalog, for its limits.
         tuning_mode: `FULL` or `PEFT_ADAPTER`; None is the model's first.
         tokenizer: folder to count tokens with; None takes the model's from Hugging Face's cache, else estimates.
         near_duplicates: also find examples that differ only in case, white space and punctuation.
@@ -93,7 +93,7 @@ def estimate(
 
     Args:
         train_dataset: file or object; it is checked first.
-        base_model: id in the catalogue.
+        base_model: id in the catalog.
         tuning_mode: see `check`.
         epochs: passes over the data; None is 3.
         tokenizer: see `check`.

@@ -251,7 +251,7 @@ class Job:
             max_cost: US dollars; a dearer job is refused.
             accept_unknown_cost: go on although no price is published.
             agree: asked for the price where there is no `max_cost`; None agrees to nothing.
-            machine_type: of the catalogue; None is the base model's.
+            machine_type: of the catalog; None is the base model's.
             replicas: machines that work at the same time.
             restart: create a job though one has succeeded.
             timeout: seconds to wait; None for ever.

@@ -214,7 +214,7 @@ def deploy(
         max_hourly_cost: limit of all endpoints of the location together, in US dollars per hour.
         checkpoint: of a job: `final`, or a number.
         machine_type: None is the model's machine.
-        accelerator_type: of a machine that is not in the catalogue, with
+        accelerator_type: of a machine that is not in the catalog, with
         accelerator_count: how many.
         display_name: of endpoint and model; "" is the job's.
         endpoint: existing endpoint; None makes one.

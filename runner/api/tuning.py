@@ -50,7 +50,7 @@ def tune(
 
     Args:
         train_dataset: file or `gs://` object.
-        base_model: id in the catalogue: `runner models ls`.
+        base_model: id in the catalog: `runner models ls`.
         validation_dataset: file or object.
         tuning_mode: `FULL` or `PEFT_ADAPTER`; None is an adapter (LoRA) where the model has it.
         epochs: passes over the data; None is 3.

@@ -138,7 +138,7 @@ class Catalog:
 
 @functools.cache
 def load_catalog() -> Catalog:
-    """Parse the catalogue; about 2 ms, once per process."""
+    """Parse the catalog; about 2 ms, once per process."""
     body = tomllib.loads(Path(__file__).with_name("catalog.toml").read_text("utf-8"))
     return Catalog(
         version=body["version"],
@@ -194,6 +194,4 @@ def find_model(name: str) -> Model:
         difflib.get_close_matches(word, known, n=1, cutoff=0.5) or [item for item in known if word and word in item][:3]
     )
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UnknownModelError(
-        f"base model {name[:100]!r} is not in the catalogue", hint=f"{hint}`runner models ls` lists them"
-    )
+    raise UnknownModelError(f"base model {name!r} is not in the catalog", hint=f"{hint}`runner models ls` lists them")

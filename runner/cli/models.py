@@ -1,4 +1,4 @@
-"""`runner models`: the catalogue of base models."""
+"""`runner models`: the catalog of base models."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _described(manifest: dict[str, Any], changes: list[dict[str, Any]]) -> list[
     for role, version in manifest["datasets"].items():
         if version:
             pairs.append((f"{role} data", f"CRC32C {version['crc32c']}, generation {version['generation']}"))
-    pairs += [("catalogue", manifest["catalog"]), ("price", manifest["price"].get("usdPerMillionTokens"))]
+    pairs += [("catalog", manifest["catalog"]), ("price", manifest["price"].get("usdPerMillionTokens"))]
     pairs += list(manifest["versions"].items())
     git = manifest.get("git")
     if git:

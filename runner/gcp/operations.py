@@ -64,7 +64,7 @@ def wait(
             return _result(document, name)
         if progress:
             progress(waited, str((document.get("metadata") or {}).get("deploymentStage", "")))
-    raise WaitTimeoutError(f"{name} has not ended after {timeout:.0f} s; it goes on")
+    raise WaitTimeoutError(f"{name} has not ended after {timeout:.0f} s; it continues")
 
 
 def _result(document: dict[str, Any], name: str) -> dict[str, Any]:

@@ -141,7 +141,7 @@ class Reach:
 
 
 def machine_problems(machine: MachineChoice | None) -> list[str]:
-    """Return what is wrong with a machine and its accelerators; machines that the catalogue does not know pass."""
+    """Return what is wrong with a machine and its accelerators; machines that the catalog does not know pass."""
     if machine is None:
         return []
     fitting = [known for known in machines() if known.machine_type == machine.machine_type]

@@ -176,7 +176,7 @@ def test_a_cancelled_job_fails_its_waiters(run: CommandLine, in_project: Provisi
     assert watching.returncode == 130
     assert errors.splitlines() == [
         f"stand-in: job {job} trains tiny untrained Llama 3 model (Apache-2.0), standing in for {MODEL}",
-        f"the job goes on; `runner jobs watch {job}` comes back to it",
+        f"the job continues; to resume, run `runner jobs watch {job}`",
     ]
     assert run("jobs", "show", job, "--format", "json").document["state"] in ("JOB_STATE_PENDING", "JOB_STATE_RUNNING")
 

@@ -74,7 +74,7 @@ def test_choice_of_a_machine() -> None:
     )
     own = choose_machine("", "n1-standard-8", "NVIDIA_TESLA_T4", 1)
     assert own == MachineChoice(machine_type="n1-standard-8", accelerator_type="NVIDIA_TESLA_T4", accelerator_count=1)
-    with pytest.raises(ConfigurationError, match="not in the catalogue"):
+    with pytest.raises(ConfigurationError, match="not in the catalog"):
         choose_machine(MODEL, "n1-standard-8")
     with pytest.raises(ConfigurationError, match="needs a machine type"):
         choose_machine(MODEL, None, "NVIDIA_L4")

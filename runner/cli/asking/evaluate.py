@@ -39,7 +39,7 @@ judge_options = together(
     click.option(
         "--judge-price",
         type=Money(),
-        help="Price per million tokens of a Google-managed judge, which the catalogue does not list.",
+        help="Price per million tokens of a Google-managed judge, which the catalog does not list.",
     ),
     cost_options,
 )

@@ -65,7 +65,7 @@ command = commands.Group(
     "--machine-type", metavar="TYPE", help="Machine type [default: the model's, otherwise the service's choice]."
 )
 @click.option(
-    "--accelerator-type", metavar="TYPE", help="Accelerator type, for machine types that are not in the catalogue."
+    "--accelerator-type", metavar="TYPE", help="Accelerator type, for machine types that are not in the catalog."
 )
 @click.option("--accelerator-count", type=Count(1), help="Number of accelerators.")
 @click.option(

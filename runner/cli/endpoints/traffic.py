@@ -144,7 +144,7 @@ def promote(invocation: Invocation, endpoint: str, model: str, keep: bool) -> No
         chosen = serving.find_model(found, model)
         others = len(found.deployed_models) - 1
         if others and not keep:
-            question = f"Send all traffic to {chosen.id} and take down the other {others}?"
+            question = f"Send all traffic to {chosen.id} and undeploy the other {others}?"
             hint = "confirm with --yes, or keep the models with --keep"
             require_confirmed(invocation, question, "undeploying models", hint=hint)
         found = serving.promote(session, found, chosen.id, keep=keep, progress=invocation.output.note)

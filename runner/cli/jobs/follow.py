@@ -141,9 +141,8 @@ class Follower:
 
         self.watched = {full_name(self.session, name): JobProgress() for name in names}
         ids = " ".join(name.rsplit("/", 1)[-1] for name in self.watched)
-        goes_on = "the job goes on" if len(self.watched) == 1 else "the jobs go on"
-        they = "it" if len(self.watched) == 1 else "them"
-        self.invocation.interrupted = f"{goes_on}; `runner jobs {self.verb} {ids}` shows it again to {they}"
+        goes_on = "the job continues" if len(self.watched) == 1 else "the jobs continue"
+        self.invocation.interrupted = f"{goes_on}; to resume, run `runner jobs {self.verb} {ids}`"
         updates = watching.watch_many(self.session, list(self.watched), **pace)
         with terminated_as_interrupted(), self._shown() as show:
             try:

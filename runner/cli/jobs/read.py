@@ -178,7 +178,7 @@ def logs(invocation: Invocation, job: str, only_events: bool, follow: bool) -> N
     with invocation.session() as session:
         found = found_job(session, job)
         tell_of_job(invocation, found)
-        invocation.interrupted = f"`runner jobs logs --follow {found.id}` shows it again" if follow else ""
+        invocation.interrupted = f"to resume, run `runner jobs logs --follow {found.id}`" if follow else ""
         printer = _LogPrinter(invocation, session, found.name, only_events=only_events)
         while True:
             ended = tuning_jobs.get(session, found.name).ended

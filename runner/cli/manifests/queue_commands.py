@@ -99,7 +99,7 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
     "places",
     multiple=True,
     metavar="PROJECT/LOCATION",
-    help="Where jobs may run, repeatable; each project has a quota of its own [default: the environment's].",
+    help="Where jobs may run, repeatable; each project has its own quota [default: the environment's].",
 )
 @click.option(
     "--budget", type=Money(), help="Limit for the total cost of all jobs of the queue, whichever runner submits them."
@@ -228,7 +228,7 @@ def _fit(invocation: Invocation, session: Session, named: list[tuple[str, str]])
             fit.append((project, location))
             continue
         problems.append(f"{project}/{location}: {found[0]}")
-        invocation.output.warning(f"{project}/{location} is left out: {found[0]}")
+        invocation.output.warning(f"{project}/{location} is not used: {found[0]}")
     if not fit:
         require_sound(problems, hint="`runner doctor` in each project")
     return fit

@@ -27,7 +27,7 @@ _SIGNS = {
 _SIGNS |= {"cancel": "-", "orphan": "?"}
 _WORDS = {
     "create": "to create",
-    "change": "to run anew",
+    "change": "to run again",
     "retry": "to repeat",
     "adopt": "to adopt",
     "keep": "kept",

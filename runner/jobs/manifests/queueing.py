@@ -218,8 +218,8 @@ def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
     found = view.found(entry.record)
     if len(found) > 1:
         ids = ", ".join(job.id for job in found)
-        mend = "cancel all but one, or choose one by `runner repair`"
-        return [Step(name=name, what="uncertain", message=f"{len(found)} jobs carry its identity: {ids}; {mend}")]
+        remedy = "cancel all but one, or choose one by `runner repair`"
+        return [Step(name=name, what="uncertain", message=f"{len(found)} jobs carry its identity: {ids}; {remedy}")]
     place = view.unanswered(run)
     if run.phase in ("queued", "claimed") and place:
         message = f"{place} does not answer, where its job may be: {view.down[place]}"

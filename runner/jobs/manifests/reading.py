@@ -133,7 +133,7 @@ def load(paths: Iterable[Path]) -> Loaded:
 
 
 def check(jobs: Sequence[ManifestJob], environment: Environment) -> list[str]:
-    """Return what the catalogue and the environment find wrong with jobs; mistakes of the environment once."""
+    """Return what the catalog and the environment find wrong with jobs; mistakes of the environment once."""
     problems: list[str] = []
     everywhere: dict[str, None] = {}
     for job in jobs:

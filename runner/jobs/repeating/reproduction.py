@@ -100,7 +100,7 @@ def differences(session: Session, manifest: Mapping[str, Any]) -> list[dict[str,
             continue
         info = storage.stat(session, version["uri"])
         compare(f"{role} data", version["crc32c"], info.crc32c if info else None, matters=True)
-    compare("catalogue", manifest.get("catalog"), load_catalog().version)
+    compare("catalog", manifest.get("catalog"), load_catalog().version)
     price = manifest.get("price") or {}
     compare("price", price.get("usdPerMillionTokens"), list_price(spec_of(manifest)))
     now = versions()
