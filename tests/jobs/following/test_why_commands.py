@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("quick")
         ("data", "INVALID_ARGUMENT, code 3", "--set training_dataset=FILE"),
         ("configuration", "INVALID_ARGUMENT, code 3", "--set NAME=VALUE"),
         ("permission", "missing then: storage.objects.get for service-", "runner jobs clone"),
-        ("quota", "Global concurrent managed OSS model fine-tuning jobs", "ask for more"),
+        ("quota", "Global concurrent managed OSS model fine-tuning jobs", "request more"),
         ("capacity", "open models are tuned in europe-west4", "--to europe-west4"),
         ("platform", "no step was trained", "tell Google: projects/"),
     ],
