@@ -194,4 +194,6 @@ def find_model(name: str) -> Model:
         difflib.get_close_matches(word, known, n=1, cutoff=0.5) or [item for item in known if word and word in item][:3]
     )
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UnknownModelError(f"base model {name!r} is not in the catalog", hint=f"{hint}`runner models ls` lists them")
+    raise UnknownModelError(
+        f"base model {name[:100]!r} is not in the catalog", hint=f"{hint}`runner models ls` lists them"
+    )

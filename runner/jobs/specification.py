@@ -114,7 +114,7 @@ class TuningJobSpec:
         try:
             model = find_model(self.base_model)
         except UnknownModelError as error:
-            message = f"{self.base_model[:100]!r} is not in the catalogue ({error.hint})"
+            message = f"{self.base_model[:100]!r} is not in the catalog ({error.hint})"
             problems.append(SpecProblem("base_model", message))
         else:
             problems += _mode_problems(self, model)

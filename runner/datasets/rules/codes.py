@@ -60,7 +60,10 @@ CODES: dict[str, tuple[Severity, str]] = {
     "no-answer": ("error", "there is no assistant turn"),
     "not-a-number": ("error", "the value is NaN or Infinity"),
     "not-an-object": ("error", "the line is an array or a scalar"),
-    "not-text": ("error", "the file is not a dataset: PDF, an image, an archive of several files, broken compression"),
+    "not-text": (
+        "error",
+        "the file is not a dataset: PDF, an image, a web page, an archive of several files, broken compression",
+    ),
     "not-utf8": ("error", "a byte sequence is not UTF-8; the finding gives its offset"),
     "nothing-left": ("error", "every example is over-length"),
     "nul-byte": ("error", "a raw NUL byte"),

@@ -183,7 +183,7 @@ class Evaluation(_Strict):
 class Spec(_Strict):
     """What the job does."""
 
-    base_model: str | None = None
+    base_model: Model | None = None
     """Id of the catalog: `runner models ls`. With `from` it may be left out."""
     custom_base_model: Folder | None = None
     """Folder of weights with the base model's architecture to tune on from."""

@@ -70,8 +70,8 @@ def read_manifest(session: Session, job: TuningJob) -> dict[str, Any]:
         ) from error
     try:
         body = parsed(content)
-        spec_of(body)
-    except (ValueError, TypeError, KeyError) as error:
+        _RunManifest.model_validate_json(content, strict=True)
+    except ValueError as error:
         raise _unusable(f"{uri} is not a run manifest that this version can read") from error
     mine = job.labels.get(FINGERPRINT_LABEL, "")
     if body.get("fingerprint") != mine:

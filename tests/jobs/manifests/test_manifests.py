@@ -66,7 +66,7 @@ def test_the_catalogue_is_asked(manifests: Manifests) -> None:
     path.write_text(path.read_text().replace(MODEL, "meta/llama9"))
     loaded = reading.load([manifests.folder])
     found = [line.removeprefix(f"{manifests.folder}/") for line in reading.check(loaded.jobs, ENVIRONMENT)]
-    assert found[0].startswith("unknown.yaml:5: spec.baseModel: base model 'meta/llama9' is not in the catalog")
+    assert found[0].startswith("unknown.yaml:5: spec.baseModel: 'meta/llama9' is not in the catalog")
     assert found[1:] == ["wrong.yaml:6: spec.hyperparameters.adapterSize: only mode PEFT_ADAPTER has one"]
 
 
